@@ -1,0 +1,67 @@
+"""
+What can go wrong, as people see it.
+
+    DpeError                    exit status 1: something was refused, rejected over its limit, or failed a rule
+    ├── UsageError              exit status 2: the command line or the configuration is wrong
+    ├── ServerError             the PostgreSQL server is not reachable, not bootstrapped, or does not allow it
+    ├── ContextError            a row-level security context was opened where it cannot be
+    ├── ProjectError            the dbt project cannot be read, or says something dpe cannot do
+    ├── SpecError               a spec is broken or unclear
+    └── ExtractError            an extract was refused; nothing of it is visible
+        ├── InputError          a file is missing or cannot be read as declared
+        ├── ContractError       the columns of the input, the contract and the staging table disagree
+        ├── RejectLimitError    more records were rejected than the source allows
+        └── BusyError           another extract of the same source is running
+
+A message reads `<thing>: <what is wrong>; <what to do>`. What is not a DpeError is a bug.
+"""
+
+from __future__ import annotations
+
+
+class DpeError(Exception):
+    """Something dpe refuses or found broken, in words for the person at the terminal."""
+
+    exit_status = 1
+
+
+class UsageError(DpeError):
+    """The command line or the configuration is wrong."""
+
+    exit_status = 2
+
+
+class ServerError(DpeError):
+    """The PostgreSQL server is not reachable, not bootstrapped, or does not allow it."""
+
+
+class ContextError(DpeError):
+    """A row-level security context was opened where it cannot be."""
+
+
+class ProjectError(DpeError):
+    """The dbt project cannot be read, or says something dpe cannot do."""
+
+
+class SpecError(DpeError):
+    """A spec is broken or unclear."""
+
+
+class ExtractError(DpeError):
+    """An extract was refused; nothing of it is visible."""
+
+
+class InputError(ExtractError):
+    """A file is missing or cannot be read as declared."""
+
+
+class ContractError(ExtractError):
+    """The columns of the input, the contract and the staging table disagree."""
+
+
+class RejectLimitError(ExtractError):
+    """More records were rejected than the source allows."""
+
+
+class BusyError(ExtractError):
+    """Another extract of the same source is running."""

@@ -1,0 +1,61 @@
+"""Keep the number of slices small: many little deliveries would make planning every query on the table slow."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import ExtractError
+from dpe_cli.load import locks, staging
+from dpe_cli.load.staging import Slice, StagingTable
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+MOST_SLICES = 64
+# The largest slices stay as they are, so that the bulk of a table is not rewritten again and again.
+_LARGEST_KEPT = 16
+
+
+def compact(connection: Connection, table: StagingTable, extract_id: int) -> int:
+    """
+    Merge the smaller slices of a table into one where there are too many; return how many were merged.
+
+    Runs in the caller's transaction and system context: readers see the same rows before and after, and never others.
+    The merged slice takes number 0 of `extract_id`; rows keep their `_load_id`.
+
+    Raises:
+        ExtractError: the merged slice does not hold exactly the rows of those it replaces.
+    """
+    attached = staging.slices(connection, table, attached=True)
+    if len(attached) <= MOST_SLICES:
+        return 0
+    small = _by_size(connection, attached)[:-_LARGEST_KEPT]
+    merged = Slice(table, extract_id, 0)
+    locks.limit_waiting(connection)
+    staging.create_slice(connection, merged, with_load_id=True, ignored_columns=0)
+    columns = sql.SQL(", ").join(map(sql.Identifier, [*(column.name for column in table.columns), "_load_id"]))
+    # Nobody may change these rows between their copying and their end: undo waits for this lock.
+    connection.execute(sql.SQL("lock table {} in share update exclusive mode").format(table.identifier))
+    expected = staging.visible_rows(connection, table, [piece.slice_id for piece in small])
+    connection.execute(
+        sql.SQL("insert into {merged} ({columns}) select {columns} from {table} where _slice_id = any(%s)").format(
+            merged=merged.identifier, columns=columns, table=table.identifier
+        ),
+        [[piece.slice_id for piece in small]],
+    )
+    staging.seal(connection, merged, load_id=None, ignored_columns=0)
+    for piece in small:
+        staging.drop_slice(connection, piece)
+    staging.attach(connection, merged)
+    if staging.visible_rows(connection, table, [merged.slice_id]) != expected:
+        raise ExtractError(f"{table.source}: compaction would have changed the rows; nothing is changed, please report this")
+    return len(small)
+
+
+def _by_size(connection: Connection, slices: list[Slice]) -> list[Slice]:
+    rows = connection.execute(
+        "select relname, pg_relation_size(oid) from pg_class where relname = any(%s) and relnamespace = to_regnamespace(%s)",
+        [[piece.name for piece in slices], slices[0].table.schema],
+    ).fetchall()
+    sizes = {name: int(str(size)) for name, size in rows}
+    return sorted(slices, key=lambda piece: sizes[piece.name])

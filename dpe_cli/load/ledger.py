@@ -1,0 +1,279 @@
+"""What the loader writes to and reads from the ledger, schema `dpe`. All of it runs in the caller's transaction, in its context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+import psycopg
+
+from dpe_cli.load.repair import Reject
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_REJECTS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Load:
+    """The records of one input within an extract, with their counts."""
+
+    load_id: int
+    location: str
+    content_hash: str
+    size_bytes: int
+    records_read: int
+    rows_loaded: int
+    rows_rejected: int
+
+
+@dataclass(frozen=True)
+class Extract:
+    """One extraction of one source, as the ledger has it."""
+
+    extract_id: int
+    source: str
+    spec: str | None
+    status: str
+    disposition: str
+    records_read: int
+    rows_loaded: int
+    rows_rejected: int
+    bytes_read: int
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class RejectEntry:
+    """A reject, as the ledger has it; `raw` shows bytes that are no text as \\xNN."""
+
+    source: str
+    location: str
+    load_id: int
+    position: int
+    column_name: str | None
+    sqlstate: str
+    reason: str
+    raw: str
+
+
+def start_extract(connection: Connection, *, source: str, spec: str | None, disposition: str, tenant_id: str | None) -> int:
+    """Record that an extract is running; return its id. Extracts of the source that never ended are closed as failed."""
+    connection.execute(
+        """
+        update dpe.extracts
+        set status = 'failed', finished_at = clock_timestamp(), error = 'interrupted'
+        where source = %s and status = 'running'
+        """,
+        [source],
+    )
+    row = connection.execute(
+        "insert into dpe.extracts (source, spec, disposition, tenant_id) values (%s, %s, %s, %s) returning extract_id",
+        [source, spec, disposition, tenant_id],
+    ).fetchone()
+    return _integer(row)
+
+
+def next_load_ids(connection: Connection, count: int) -> list[int]:
+    """Reserve load ids; those of an extract that fails are never used again."""
+    rows = connection.execute("select nextval('dpe.load_id') from generate_series(1, %s)", [count]).fetchall()
+    return [_integer(row) for row in rows]
+
+
+def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load], *, bytes_read: int) -> None:
+    """Record the loads of an extract and that it succeeded."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            insert into dpe.loads (
+                load_id, extract_id, source, location, content_hash, size_bytes, records_read, rows_loaded, rows_rejected
+            )
+            select %s, extract_id, source, %s, %s, %s, %s, %s, %s
+            from dpe.extracts
+            where extract_id = %s
+            """,
+            [
+                (
+                    load.load_id,
+                    load.location,
+                    load.content_hash,
+                    load.size_bytes,
+                    load.records_read,
+                    load.rows_loaded,
+                    load.rows_rejected,
+                    extract_id,
+                )
+                for load in loads
+            ],
+        )
+    connection.execute(
+        """
+        update dpe.extracts
+        set status = 'succeeded',
+            finished_at = clock_timestamp(),
+            records_read = %s,
+            rows_loaded = %s,
+            rows_rejected = %s,
+            bytes_read = %s
+        where extract_id = %s
+        """,
+        [
+            sum(load.records_read for load in loads),
+            sum(load.rows_loaded for load in loads),
+            sum(load.rows_rejected for load in loads),
+            bytes_read,
+            extract_id,
+        ],
+    )
+
+
+def fail_extract(connection: Connection, extract_id: int, error: str) -> None:
+    """Record why an extract failed."""
+    connection.execute(
+        "update dpe.extracts set status = 'failed', finished_at = clock_timestamp(), error = %s where extract_id = %s",
+        [error, extract_id],
+    )
+
+
+def add_rejects(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
+    """Record rejects; their loads have to be recorded before."""
+    remaining = iter(rejects)
+    while batch := list(islice(remaining, _REJECTS_AT_ONCE)):
+        texts = [_as_text(reject.raw) for reject in batch]
+        connection.execute(
+            """
+            insert into dpe.rejects (source, load_id, position, column_name, sqlstate, reason, raw, raw_bytes)
+            select %s, *
+            from unnest(
+                %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[]
+            )
+            """,
+            [
+                source,
+                [reject.load_id for reject in batch],
+                [reject.position for reject in batch],
+                [reject.column_name for reject in batch],
+                [reject.sqlstate for reject in batch],
+                [reject.reason for reject in batch],
+                texts,
+                [None if text.encode() == reject.raw else reject.raw for text, reject in zip(texts, batch, strict=True)],
+            ],
+        )
+
+
+def loaded_hashes(connection: Connection, source: str) -> dict[int, set[str]]:
+    """Return the content hashes of the inputs whose rows are in staging, by their size in bytes."""
+    rows = connection.execute(
+        "select size_bytes, content_hash from dpe.loads where source = %s and removed_at is null", [source]
+    ).fetchall()
+    hashes: dict[int, set[str]] = {}
+    for size, content_hash in rows:
+        hashes.setdefault(int(str(size)), set()).add(str(content_hash))
+    return hashes
+
+
+def remove_loads(connection: Connection, source: str, *, but: int | None = None) -> None:
+    """Record that the rows of all loads of a source, but those of one extract, left staging."""
+    connection.execute(
+        """
+        update dpe.loads
+        set removed_at = clock_timestamp()
+        where source = %s and removed_at is null and extract_id is distinct from %s
+        """,
+        [source, but],
+    )
+
+
+def undo_extract(connection: Connection, extract_id: int) -> None:
+    """Record that an extract was taken back."""
+    connection.execute("update dpe.extracts set status = 'undone' where extract_id = %s", [extract_id])
+    connection.execute(
+        "update dpe.loads set removed_at = clock_timestamp() where extract_id = %s and removed_at is null", [extract_id]
+    )
+
+
+def restore_loads(connection: Connection, extract_id: int) -> None:
+    """Record that the rows of an extract are in staging again."""
+    connection.execute("update dpe.loads set removed_at = null where extract_id = %s", [extract_id])
+
+
+def latest_extract_before(connection: Connection, source: str, extract_id: int | None) -> int | None:
+    """Return the last succeeded extract of a source before `extract_id` (or of all)."""
+    row = connection.execute(
+        """
+        select max(extract_id)
+        from dpe.extracts
+        where source = %s and status = 'succeeded' and (%s::bigint is null or extract_id < %s)
+        """,
+        [source, extract_id, extract_id],
+    ).fetchone()
+    return None if row is None or row[0] is None else _integer(row)
+
+
+def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> list[Extract]:
+    """Return the newest extracts, newest first."""
+    rows = connection.execute(
+        f"{_SELECT_EXTRACTS} where %s::text is null or source = %s order by extract_id desc limit %s",  # noqa: S608 a constant
+        [source, source, limit],
+    ).fetchall()
+    return [Extract(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def extract(connection: Connection, extract_id: int) -> Extract | None:
+    """Return one extract; None where there is none of this id."""
+    row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()  # noqa: S608 a constant
+    return None if row is None else Extract(*row)  # type: ignore[arg-type]
+
+
+def loads(connection: Connection, extract_id: int) -> list[Load]:
+    """Return the loads of an extract."""
+    rows = connection.execute(
+        """
+        select load_id, location, content_hash, size_bytes, records_read, rows_loaded, rows_rejected
+        from dpe.loads
+        where extract_id = %s
+        order by load_id
+        """,
+        [extract_id],
+    ).fetchall()
+    return [Load(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def rejects(
+    connection: Connection, *, source: str | None = None, load_id: int | None = None, limit: int = 100
+) -> list[RejectEntry]:
+    """Return rejects, newest load first, each load in the order of its lines."""
+    rows = connection.execute(
+        """
+        select source, location, load_id, position, column_name, sqlstate, reason, raw
+        from dpe.rejects
+        join dpe.loads using (load_id, source)
+        where (%s::text is null or source = %s) and (%s::bigint is null or load_id = %s)
+        order by load_id desc, position, reject_id
+        limit %s
+        """,
+        [source, source, load_id, load_id, limit],
+    ).fetchall()
+    return [RejectEntry(*row) for row in rows]  # type: ignore[arg-type]
+
+
+_SELECT_EXTRACTS = """
+    select
+        extract_id, source, spec, status, disposition, records_read, rows_loaded, rows_rejected, bytes_read,
+        started_at, finished_at, error
+    from dpe.extracts
+"""
+
+
+def _as_text(raw: bytes) -> str:
+    return raw.decode(errors="backslashreplace").replace("\0", "\\x00")
+
+
+def _integer(row: tuple[object, ...] | None) -> int:
+    if row is None or not isinstance(row[0], int):
+        raise TypeError(f"expected a row with an integer, not {row!r}")
+    return row[0]
