@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from dpe_cli.embedded import state_directory
 from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.load.staging import Column, StagingTable
 from dpe_cli.sources import external
@@ -38,6 +39,18 @@ class Source:
     table: StagingTable
     external: External
     spec: str | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A relation that dbt builds. `tenant_column` is None for shared and private ones."""
+
+    unique_id: str
+    name: str
+    schema: str
+    alias: str
+    tenant_column: str | None
+    is_published: bool
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,34 @@ class Project:
         """
         found = [self._source(node) for node in self.manifest["sources"].values() if node.get("external")]
         return {source.name: source for source in sorted(found, key=lambda source: source.name)}
+
+    @cached_property
+    def models(self) -> dict[str, Model]:
+        """The models, seeds and snapshots that become relations, by name."""
+        found: dict[str, Model] = {}
+        for node in self.manifest["nodes"].values():
+            if node["resource_type"] not in {"model", "seed", "snapshot"} or node["config"].get("materialized") == "ephemeral":
+                continue
+            declared = (node["config"].get("meta") or {}).get("rls") or {}
+            found[node["name"]] = Model(
+                unique_id=node["unique_id"],
+                name=node["name"],
+                schema=node["schema"],
+                alias=node["alias"],
+                tenant_column=declared.get("tenant_column"),
+                is_published=bool(declared) and not declared.get("private"),
+            )
+        return found
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes a whole build has."""
+        return len(self.models) + self.test_count
+
+    @property
+    def test_count(self) -> int:
+        """How many tests the project has."""
+        return sum(node["resource_type"] in {"test", "unit_test"} for node in self.manifest["nodes"].values())
 
     @cached_property
     def rules(self) -> list[Rule]:
@@ -221,6 +262,7 @@ class Project:
 
     def _parse(self, path: Path) -> None:
         started = time.time()
+        state_directory(self.directory)
         self._dbt(["parse", "--quiet", "--target-path", str(path.parent)])
         # A file that was saved while dbt was reading counts as newer.
         os.utime(path, (started, started))
@@ -229,7 +271,7 @@ class Project:
         """Run dbt, which does not have to reach the server for this, and return its output."""
         program = [sys.executable, "-c", "from dbt.cli.main import cli; cli()"]
         process = subprocess.run(  # noqa: S603 our own interpreter
-            [*program, *command, *self.dbt_options], cwd=self.directory, capture_output=True, text=True, check=False
+            [*program, "--no-use-colors", *command, *self.dbt_options], cwd=self.directory, capture_output=True, text=True, check=False
         )
         if process.returncode:
             raise ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{process.stdout.strip()}")

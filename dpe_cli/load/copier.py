@@ -20,7 +20,7 @@ FIRST_VERSION_WITH_ON_ERROR = 170000
 # Before 18, CSV input ends at a line that is only \. (release notes of 18, E.1.3.4).
 FIRST_VERSION_WITHOUT_END_MARKER = 180000
 
-PIECE = 256*1024
+PIECE = 256 * 1024
 _SKIPPED = re.compile(r'^skipping row due to data type incompatibility at line (\d+) for column "(.*?)"(?:: |$)', re.DOTALL)
 
 

@@ -312,9 +312,7 @@ class Extraction:
             if self._full_refresh:
                 staging.drop_slice(connection, piece)
 
-    def _check_visible(
-        self, connection: Connection, written: Sequence[Written], loads: Sequence[Load], policies: Sequence[Policy]
-    ) -> None:
+    def _check_visible(self, connection: Connection, written: Sequence[Written], loads: Sequence[Load], policies: Sequence[Policy]) -> None:
         """Check that the loader, in its context and under the parent's policies, sees exactly the rows it loaded."""
         if staging.policies_of(connection, self._table) != policies:
             raise ExtractError(f"{self._table.source}: the policies of the staging table were changed meanwhile; run again")

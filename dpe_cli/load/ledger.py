@@ -51,6 +51,7 @@ class Extract:
 class RejectEntry:
     """A reject, as the ledger has it; `raw` shows bytes that are no text as \\xNN."""
 
+    reject_id: int
     source: str
     location: str
     load_id: int
@@ -191,9 +192,7 @@ def remove_loads(connection: Connection, source: str, *, but: int | None = None)
 def undo_extract(connection: Connection, extract_id: int) -> None:
     """Record that an extract was taken back."""
     connection.execute("update dpe.extracts set status = 'undone' where extract_id = %s", [extract_id])
-    connection.execute(
-        "update dpe.loads set removed_at = clock_timestamp() where extract_id = %s and removed_at is null", [extract_id]
-    )
+    connection.execute("update dpe.loads set removed_at = clock_timestamp() where extract_id = %s and removed_at is null", [extract_id])
 
 
 def restore_loads(connection: Connection, extract_id: int) -> None:
@@ -243,23 +242,37 @@ def loads(connection: Connection, extract_id: int) -> list[Load]:
     return [Load(*row) for row in rows]  # type: ignore[arg-type]
 
 
-def rejects(
-    connection: Connection, *, source: str | None = None, load_id: int | None = None, limit: int = 100
-) -> list[RejectEntry]:
+def visible_load_ids(connection: Connection, extract_id: int) -> list[int]:
+    """Return the loads of an extract whose rows are in staging."""
+    rows = connection.execute("select load_id from dpe.loads where extract_id = %s and removed_at is null", [extract_id]).fetchall()
+    return [_integer(row) for row in rows]
+
+
+def rejects(connection: Connection, *, source: str | None = None, load_id: int | None = None, limit: int = 100) -> list[RejectEntry]:
     """Return rejects, newest load first, each load in the order of its lines."""
     rows = connection.execute(
-        """
-        select source, location, load_id, position, column_name, sqlstate, reason, raw
-        from dpe.rejects
-        join dpe.loads using (load_id, source)
+        f"""
+        {_SELECT_REJECTS}
         where (%s::text is null or source = %s) and (%s::bigint is null or load_id = %s)
         order by load_id desc, position, reject_id
         limit %s
-        """,
+        """,  # noqa: S608 a constant
         [source, source, load_id, load_id, limit],
     ).fetchall()
     return [RejectEntry(*row) for row in rows]  # type: ignore[arg-type]
 
+
+def reject(connection: Connection, reject_id: int) -> RejectEntry | None:
+    """Return one reject; None where there is none of this id."""
+    row = connection.execute(f"{_SELECT_REJECTS} where reject_id = %s", [reject_id]).fetchone()  # noqa: S608 a constant
+    return None if row is None else RejectEntry(*row)  # type: ignore[arg-type]
+
+
+_SELECT_REJECTS = """
+    select reject_id, source, location, load_id, position, column_name, sqlstate, reason, raw
+    from dpe.rejects
+    join dpe.loads using (load_id, source)
+"""
 
 _SELECT_EXTRACTS = """
     select

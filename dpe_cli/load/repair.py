@@ -243,8 +243,7 @@ class Repair:
         values = [self._value(record, column) for record, column in bad]
         reasons = self._copier.explain(values, [self._types[column] for _, column in bad])
         outcome.rejects += [
-            self._as_reject(record, column, *(reason or self._ask(record)))
-            for (record, column), reason in zip(bad, reasons, strict=True)
+            self._as_reject(record, column, *(reason or self._ask(record))) for (record, column), reason in zip(bad, reasons, strict=True)
         ]
 
     def _ask(self, record: Record) -> tuple[str, str]:

@@ -193,9 +193,7 @@ def ignored_column(number: int) -> str:
 
 def set_load_id(connection: Connection, piece: Slice, load_id: int) -> None:
     """Make `load_id` the load of the rows that are copied next."""
-    _execute(
-        connection, "alter table {piece} alter column _load_id set default {load}", piece=piece.identifier, load=sql.Literal(load_id)
-    )
+    _execute(connection, "alter table {piece} alter column _load_id set default {load}", piece=piece.identifier, load=sql.Literal(load_id))
 
 
 def seal(connection: Connection, piece: Slice, *, load_id: int | None, ignored_columns: int) -> None:
@@ -291,9 +289,7 @@ def visible_rows_before_attach(connection: Connection, piece: Slice, policies: S
     for policy in policies:
         connection.execute(policy.statement(piece.identifier))
     connection.execute("select set_config('enable_sort', 'off', true)")
-    rows = connection.execute(
-        sql.SQL("select _load_id, count(*) from {piece} group by _load_id").format(piece=piece.identifier)
-    ).fetchall()
+    rows = connection.execute(sql.SQL("select _load_id, count(*) from {piece} group by _load_id").format(piece=piece.identifier)).fetchall()
     for policy in policies:
         _execute(connection, "drop policy {policy} on {piece}", policy=sql.Identifier(policy.name), piece=piece.identifier)
     return {int(str(load_id)): int(str(count)) for load_id, count in rows}

@@ -142,9 +142,7 @@ class Writers:
         # How dates and times without a zone are read must not depend on the server's settings.
         connection.execute("select set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true)")
         # The server's words for skipped rows are read, so they have to be English where we may ask for that.
-        connection.execute(
-            "select set_config('lc_messages', 'C', true) where has_parameter_privilege(current_user, 'lc_messages', 'set')"
-        )
+        connection.execute("select set_config('lc_messages', 'C', true) where has_parameter_privilege(current_user, 'lc_messages', 'set')")
         written = Written(piece)
         current: int | None = None
         ignored = -1

@@ -114,9 +114,7 @@ class OpenFile:
         self.dialect: Dialect = file.external.dialect
         self._stack = ExitStack()
         self._reader = compression.HashingReader(file.raw(self._stack))
-        self._chunks = _as_utf8(
-            compression.chunks(self._reader, file.compression, location=file.location), file.external.encoding
-        )
+        self._chunks = _as_utf8(compression.chunks(self._reader, file.compression, location=file.location), file.external.encoding)
         self._first_line = 1
         self.columns = file.contract_columns
         if file.external.header:

@@ -1,0 +1,72 @@
+# `make` alone lists what one can do. Everything lives in .venv; nothing is installed globally.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first that runs and is new enough; a version manager's stand-in for a Python that is not there does not run.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3; do $$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+# An empty file beside the packages says that they are in place, and since when.
+INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff format bench docs clean
+
+help:  ## list what one can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed  ## load a year of flights, build and check the tables, and show what each tenant sees
+	@$(BIN)/dpe run
+
+test: $(VENV)/installed-dev  ## run the tests, on a PostgreSQL of their own; ARGS="-k rejects" for some of them
+	@$(BIN)/pytest $(ARGS)
+
+lint: lint-ruff lint-mypy lint-sqlfluff  ## check style, types and SQL
+
+lint-ruff: $(VENV)/installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+lint-mypy: $(VENV)/installed-dev
+	@$(BIN)/mypy
+
+lint-sqlfluff: $(VENV)/installed-dev
+	@$(BIN)/sqlfluff lint --disable-progress-bar $(wildcard models tests/singular dpe_cli/sql)
+
+format: $(VENV)/installed-dev  ## let ruff write the Python as it wants it
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/installed-bench  ## measure loading against other tools; ARGS="--rounds 3" for a quicker look
+	@$(BIN)/python bench/load.py $(ARGS)
+
+docs: $(VENV)/installed  ## build the documentation site
+	@$(BIN)/dpe docs build
+
+clean:  ## stop the embedded PostgreSQL and remove everything that was made, its data included
+	@if [ -x $(BIN)/dpe ] && [ -d .dpe ]; then $(BIN)/dpe db stop || true; fi
+	rm -rf .dpe .bench target logs dist build $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '$(NEW_ENOUGH)' \
+		|| { echo "dpe: Python 3.11 or later is needed and was not found; install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "dpe: $(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	@$(call INSTALL,dpe) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@$(call INSTALL,what tests and linting need) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	@$(call INSTALL,the tools to compare with) --editable '.[bench]'
+	@touch $@

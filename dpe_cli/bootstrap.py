@@ -1,0 +1,140 @@
+"""
+What a server has to have before dpe can work in it: roles, schemas, functions and the ledger.
+
+The statements are in `sql/`. They say what has to be, so that running them again changes nothing, and an administrator
+who is no superuser (CREATEROLE, owner of the database) may run them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import ServerError
+from dpe_cli.postgres import PASSWORDS, Server
+
+FILES = ("roles.sql", "schemas.sql", "functions.sql", "ledger.sql")
+OLDEST = 15
+# Two that bootstrap one database at once take turns. An arbitrary number, dpe's own.
+LOCK = 0x647065
+
+WHO_MAY = (
+    "be a superuser (DPE_ADMIN_USER names the administrator), or own the database, with CREATEROLE "
+    "and, where others made dpe's roles, membership in dpe_owner, dpe_loader, dpe_transformer and dpe_tenant"
+)
+
+INVENTORY = """
+select 'role ' || rolname
+from pg_roles
+where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_auditor', 'dpe_tenant')
+union all
+select 'schema ' || nspname from pg_namespace where nspname in ('dpe', 'staging', 'intermediate', 'marts', 'quality')
+union all
+select 'table dpe.' || relname from pg_class where relnamespace = to_regnamespace('dpe') and relkind = 'r'
+union all
+select 'sequence dpe.' || relname from pg_class where relnamespace = to_regnamespace('dpe') and relkind = 'S'
+union all
+select 'function dpe.' || proname || '()' from pg_proc where pronamespace = to_regnamespace('dpe')
+union all
+select 'policy ' || polname || ' on dpe.' || relname
+from pg_policy inner join pg_class on pg_class.oid = polrelid
+where relnamespace = to_regnamespace('dpe')
+"""
+
+
+@dataclass(frozen=True)
+class BootstrapReport:
+    """What a bootstrap created, and what was there already; each as `kind name`."""
+
+    created: list[str]
+    present: list[str]
+    passwords: list[str]
+
+
+def bootstrap(connection: psycopg.Connection, *, passwords: Mapping[str, str] | None = None) -> BootstrapReport:
+    """
+    Create roles, schemas, functions and ledger where they are missing, and set the passwords of logins, in one transaction.
+
+    Passwords are hashed here, so that the server, its log and its statistics see none.
+
+    Raises:
+        ServerError: the server is too old, or the login may not do this.
+    """
+    if connection.info.server_version < OLDEST * 10_000:
+        raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
+    try:
+        with connection.transaction():
+            connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+            # The access list is protected from its owner too: it is filled in a context. One of an outer session must not narrow it.
+            connection.execute("select set_config('dpe.actor', 'bootstrap', true), set_config('dpe.tenant_id', '', true)")
+            before = _inventory(connection)
+            for name in FILES:
+                connection.execute(_text(name).encode())
+            connection.execute(sql.SQL("comment on schema dpe is {}").format(sql.Literal(_seal())))
+            for login, password in (passwords or {}).items():
+                _set_password(connection, login, password)
+            after = _inventory(connection)
+    except psycopg.errors.InsufficientPrivilege as error:
+        who = f"{connection.info.user}: may not bootstrap {connection.info.dbname} ({error.diag.message_primary})"
+        raise ServerError(f"{who}; {error.diag.message_hint or WHO_MAY}") from error
+    return BootstrapReport(
+        created=[thing for thing in after if thing not in before],
+        present=[thing for thing in after if thing in before],
+        passwords=sorted(passwords or {}),
+    )
+
+
+def is_bootstrapped(connection: psycopg.Connection) -> bool:
+    """Tell whether this version of dpe has bootstrapped the database. Every role may ask."""
+    found = connection.execute("select obj_description(to_regnamespace('dpe'), 'pg_namespace')").fetchone()
+    return found is not None and found[0] == _seal()
+
+
+def bootstrap_server(server: Server) -> BootstrapReport:
+    """Bootstrap a server as its administrator, with the passwords that the environment gives."""
+    with server.connect("admin") as connection:
+        return bootstrap(connection, passwords={login: os.environ[name] for login, name in PASSWORDS.items() if os.environ.get(name)})
+
+
+def ensure_bootstrapped(server: Server) -> None:
+    """
+    See to it that a server is bootstrapped: the embedded one is ours, so that it is simply done.
+
+    Raises:
+        ServerError: another server is not; somebody with an administrator's rights has to run `dpe bootstrap`.
+    """
+    with server.connect("admin" if server.is_embedded else "loader", autocommit=True) as connection:
+        if is_bootstrapped(connection):
+            return
+    if server.is_embedded:
+        bootstrap_server(server)
+        return
+    raise ServerError(f"{server}: database {server.database} is not bootstrapped for this version of dpe; run `dpe bootstrap`")
+
+
+def _inventory(connection: psycopg.Connection) -> list[str]:
+    return [thing for (thing,) in connection.execute(INVENTORY)]
+
+
+def _set_password(connection: psycopg.Connection, login: str, password: str) -> None:
+    hashed = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
+    connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(login), sql.Literal(hashed)))
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("dpe_cli").joinpath("sql", name).read_text(encoding="utf-8")
+
+
+@cache
+def _seal() -> str:
+    """Return what the schema's comment says once these very statements have been run."""
+    digest = hashlib.blake2b("".join(_text(name) for name in FILES).encode(), digest_size=8).hexdigest()
+    return f"The ledger of dpe, and what its policies ask. Bootstrapped with {digest}."

@@ -1,0 +1,23 @@
+"""`dpe docs`."""
+
+from __future__ import annotations
+
+import click
+
+from dpe_cli import pipeline
+from dpe_cli.app import App
+from dpe_cli.report import Lines, Progress, Report
+
+
+@click.group()
+def docs() -> None:
+    """Build the documentation site."""
+
+
+@docs.command()
+@click.pass_obj
+def build(app: App) -> Report:
+    """Build dbt's documentation as one page that needs no server, and print its path."""
+    with Progress() as progress:
+        site = pipeline.build_docs(app.project, app.server, progress)
+    return Report(data={"site": site}, sections=[Lines([str(site)])])

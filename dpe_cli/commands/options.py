@@ -1,0 +1,19 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+select_argument: Decorator = click.argument("select", nargs=-1, metavar="[SELECT]...")
+select_option: Decorator = click.option(
+    "--select", "-s", "more_select", multiple=True, metavar="SELECTOR", help="The same as SELECT, as dbt spells it."
+)
+exclude_option: Decorator = click.option(
+    "--exclude", multiple=True, metavar="SELECTOR", help="What to leave out, in dbt's selection syntax."
+)
+jobs_option: Decorator = click.option("--jobs", "-j", type=click.IntRange(1, 999), help="COPY streams at once; by default one a core.")

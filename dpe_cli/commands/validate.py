@@ -1,0 +1,97 @@
+"""`dpe validate`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from dpe_cli import pipeline
+from dpe_cli.app import App
+from dpe_cli.dbt_runner import NodeResult
+from dpe_cli.pipeline import Validation
+from dpe_cli.report import Progress, Report, Table
+
+SUCCESS = "DPE SUCCESS"
+FAILED = "DPE FAILED"
+_HELD = ("success", "pass")
+
+
+@click.command()
+@click.argument("spec", required=False)
+@click.pass_obj
+def validate(app: App, spec: str | None) -> Report:
+    """
+    Check counts, rules and row-level security of what is there.
+
+    SPEC is a ticket or a spec's path; without it everything is checked. Runs the tests on the tables as they are, loads
+    and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
+    """
+    with Progress() as progress:
+        validation = pipeline.validate(app.project, app.server, spec, progress)
+    verdict = SUCCESS if validation.holds else FAILED
+    held = sum(result.status in _HELD for result in validation.results)
+    return Report(
+        data={"verdict": verdict, **as_data(validation)},
+        headline=f"{held:,} of {len(validation.results):,} tests passed",
+        sections=[*rules_table(validation), checks_table(validation), sights_table(validation)],
+        verdict=verdict,
+        exit_status=0 if validation.holds else 1,
+    )
+
+
+def as_data(validation: Validation) -> dict[str, object]:
+    """Return what machines get to know of a validation."""
+    return {
+        "checks": [{**asdict(check), "holds": check.holds} for check in validation.checks],
+        "results": [asdict(result) for result in validation.results],
+        "sights": [asdict(sight) for sight in validation.sights],
+    }
+
+
+def rules_table(validation: Validation) -> list[Table]:
+    """Return the table of what did not hold: rules that warned or failed, and whatever could not be built."""
+    broken = [result for result in validation.results if result.status not in _HELD and result.status != "skipped"]
+    if not broken:
+        return []
+    return [
+        Table(
+            ["rule", "severity", "count", "dimension", "what was found"],
+            [
+                [
+                    result.rule or "-",
+                    "warn" if result.status == "warn" else "error",
+                    result.failures,
+                    result.dimension or "-",
+                    _found(result),
+                ]
+                for result in sorted(broken, key=lambda result: (result.status == "warn", result.rule or "", result.name))
+            ],
+            title="Rules that did not hold",
+        )
+    ]
+
+
+def checks_table(validation: Validation) -> Table:
+    """Return the table of checks, with each fault on a line."""
+    rows: list[list[object]] = []
+    for check in validation.checks:
+        rows.append([check.name, "holds" if check.holds else "FAILED", check.detail if check.holds else check.faults[0]])
+        rows += [["", "", fault] for fault in check.faults[1:]]
+    return Table(["check", "", ""], rows, title="Checked")
+
+
+def sights_table(validation: Validation) -> Table:
+    """Return the table of who sees how many rows."""
+    return Table(
+        ["relation", "who", "rows seen"],
+        [[sight.relation, sight.who, sight.rows] for sight in validation.sights],
+        title="Who sees what",
+    )
+
+
+def _found(result: NodeResult) -> str:
+    if result.resource_type == "test" and result.status in {"warn", "fail"}:
+        return result.name.replace("_", " ")
+    # The first line says what; the rest is dbt's trace of the statement.
+    return f"{result.name}: {' '.join(result.message.split())}"

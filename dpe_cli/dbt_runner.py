@@ -1,0 +1,100 @@
+"""Run dbt within this process, as dpe_transformer in a context of its own, and return what became of each node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from dpe_cli.errors import DpeError, ProjectError
+from dpe_cli.postgres import Server
+from dpe_cli.project import Project
+
+FAILED = ("error", "fail", "runtime error")
+
+
+class BuildError(DpeError):
+    """dbt ended before it could report on its nodes."""
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of a model, seed, snapshot or test. `failures` is a test's number of failing rows."""
+
+    unique_id: str
+    name: str
+    resource_type: str
+    status: str
+    failures: int | None
+    message: str
+    seconds: float
+    rule: str | None
+    dimension: str | None
+    because: str | None
+    severity: str
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is an error, or a failure of an error-severity test."""
+        return self.status in FAILED
+
+
+def run_dbt(
+    project: Project, server: Server, command: Sequence[str], *, on_node: Callable[[str], None] = lambda _name: None
+) -> list[NodeResult]:
+    """
+    Run a dbt command; `on_node` is called with the name of each node that has finished.
+
+    Raises:
+        ProjectError: dbt cannot read the project.
+        BuildError: dbt ended before it could report on its nodes.
+    """
+    from dbt.cli.main import dbtRunner  # it takes over a second to import
+
+    def on_event(event: Any) -> None:
+        if event.info.name == "NodeFinished":
+            on_node(event.data.node_info.node_name)
+
+    with _environment(server.environment()):
+        outcome = dbtRunner(callbacks=[on_event]).invoke([*command, "--log-level", "none", *project.dbt_options])
+    if outcome.exception is not None:
+        said = str(outcome.exception).strip()
+        if command[0] == "parse" or "arsing" in type(outcome.exception).__name__ or "ompilation" in type(outcome.exception).__name__:
+            raise ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
+        raise BuildError(f"dbt {command[0]}: {said}; correct it, or run `dpe dbt {' '.join(command)}` to see all that dbt says")
+    return [_node_result(result) for result in getattr(outcome.result, "results", None) or []]
+
+
+def _node_result(result: Any) -> NodeResult:
+    node = result.node
+    meta: Mapping[str, Any] = getattr(node.config, "meta", None) or {}
+    return NodeResult(
+        unique_id=node.unique_id,
+        name=node.name,
+        resource_type=str(node.resource_type.value if hasattr(node.resource_type, "value") else node.resource_type),
+        status=str(result.status.value if hasattr(result.status, "value") else result.status),
+        failures=result.failures,
+        message=(result.message or "").strip(),
+        seconds=result.execution_time,
+        rule=meta.get("rule"),
+        dimension=meta.get("dimension"),
+        because=meta.get("because"),
+        severity=str(getattr(node.config, "severity", "") or "").lower(),
+    )
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the block: dbt's profile and libpq read them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,90 @@
+"""The embedded server's settings: durable, fit for bulk loading, and sized to the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+MEGABYTE = 1024 * 1024
+GIGABYTE = 1024 * MEGABYTE
+
+TEMPLATE = """\
+# Written by dpe at each start of the server: what is changed here is lost. Use ALTER SYSTEM, which has the last word.
+
+# Reachable through the socket only, and the socket's directory through its owner only.
+listen_addresses = ''
+unix_socket_directories = '{socket_directory}'
+unix_socket_permissions = 0700
+port = {port}
+
+# Durable: what is committed survives a crash.
+fsync = on
+full_page_writes = on
+synchronous_commit = on
+
+# Fit for bulk loading: COPY into a table of the same transaction writes no WAL, and checkpoints are far apart.
+wal_level = minimal
+max_wal_senders = 0
+max_wal_size = {max_wal_size}MB
+checkpoint_timeout = 15min
+
+# Sized to the machine.
+shared_buffers = {shared_buffers}MB
+effective_cache_size = {effective_cache_size}MB
+maintenance_work_mem = {maintenance_work_mem}MB
+work_mem = {work_mem}MB
+{dynamic_shared_memory}
+# The same on every machine.
+timezone = 'UTC'
+log_timezone = 'UTC'
+datestyle = 'ISO, YMD'
+lc_messages = 'C'
+
+# The log names no row of a failed statement: log_error_verbosity leaves out DETAIL and CONTEXT.
+log_error_verbosity = terse
+log_line_prefix = '%m [%p] %q%u@%d '
+cluster_name = 'dpe'
+"""
+
+
+def settings(*, socket_directory: Path, port: int, data_directory: Path) -> str:
+    """Return the text of the server's configuration file."""
+    memory = machine_memory()
+    free_disk = shutil.disk_usage(data_directory).free
+    return TEMPLATE.format(
+        socket_directory=str(socket_directory).replace("'", "''"),
+        port=port,
+        # Several gigabytes, so that a load does not wait for checkpoints, but no more than the disk can bear.
+        max_wal_size=_between(1 * GIGABYTE, free_disk // 10, 8 * GIGABYTE),
+        # The kernel's cache does the rest; more would be taken from whatever else the machine is for.
+        shared_buffers=_between(32 * MEGABYTE, memory // 8, 1 * GIGABYTE),
+        effective_cache_size=_between(128 * MEGABYTE, memory // 2, 64 * GIGABYTE),
+        maintenance_work_mem=_between(64 * MEGABYTE, memory // 16, 1 * GIGABYTE),
+        work_mem=_between(4 * MEGABYTE, memory // 256, 64 * MEGABYTE),
+        dynamic_shared_memory=_dynamic_shared_memory(),
+    )
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory that the machine, or the container, has."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return memory
+    return min(memory, int(limit)) if limit.isdigit() else memory
+
+
+def _between(least: int, wanted: int, most: int) -> int:
+    """Return the wanted bytes within bounds, in megabytes."""
+    return max(least, min(wanted, most)) // MEGABYTE
+
+
+def _dynamic_shared_memory() -> str:
+    """Keep parallel queries out of a small /dev/shm: containers get 64 MB by default, where a parallel hash join fails."""
+    try:
+        shared = os.statvfs("/dev/shm")  # noqa: S108 looked at only
+    except OSError:
+        return ""
+    return "dynamic_shared_memory_type = sysv\n" if shared.f_frsize * shared.f_blocks < GIGABYTE else ""

@@ -1,0 +1,135 @@
+"""What was loaded and what was rejected, from the ledger; and taking an extract back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from dpe_cli import rls
+from dpe_cli.errors import DpeError
+from dpe_cli.load import ledger, locks, staging
+from dpe_cli.load.ledger import Extract, Load, RejectEntry
+from dpe_cli.load.staging import Connection, StagingTable
+from dpe_cli.postgres import Server
+from dpe_cli.project import Project
+
+ACTOR = "dpe loads"
+
+
+class HistoryError(DpeError):
+    """What was asked for is not in the ledger, or cannot be taken back."""
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What taking an extract back did. `restored_extract_id` is the one that it had replaced."""
+
+    extract_id: int
+    source: str
+    rows_removed: int
+    restored_extract_id: int | None
+
+
+def extracts(server: Server, *, source: str | None, limit: int) -> list[Extract]:
+    """Return extracts, newest first."""
+    with server.connect("loader") as connection, rls.system_context(connection, actor=ACTOR):
+        return ledger.extracts(connection, source=source, limit=limit)
+
+
+def extract(server: Server, extract_id: int) -> tuple[Extract, list[Load]]:
+    """
+    Return an extract and its loads.
+
+    Raises:
+        HistoryError: there is none of this id.
+    """
+    with server.connect("loader") as connection, rls.system_context(connection, actor=ACTOR):
+        return _known(connection, extract_id), ledger.loads(connection, extract_id)
+
+
+def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int) -> list[RejectEntry]:
+    """Return rejects, newest load first."""
+    with server.connect("loader") as connection, rls.system_context(connection, actor=ACTOR):
+        return ledger.rejects(connection, source=source, load_id=load_id, limit=limit)
+
+
+def reject(server: Server, reject_id: int) -> RejectEntry:
+    """
+    Return one reject.
+
+    Raises:
+        HistoryError: there is none of this id.
+    """
+    with server.connect("loader") as connection, rls.system_context(connection, actor=ACTOR):
+        found = ledger.reject(connection, reject_id)
+    if found is None:
+        raise HistoryError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` shows which there are")
+    return found
+
+
+def undo(server: Server, project: Project, extract_id: int) -> Undone:
+    """
+    Take an extract back, in one transaction: its rows leave staging, and its inputs count as never loaded.
+
+    The extract that it replaced comes back, if it is still kept.
+
+    Raises:
+        HistoryError: it is not in the ledger, did not succeed, or its rows are not in staging any more.
+        BusyError: an extract of the source is running.
+    """
+    with server.connect("loader") as connection:
+        with rls.system_context(connection, actor=ACTOR):
+            found = _known(connection, extract_id)
+        source = project.sources.get(found.source)
+        if source is None:
+            raise HistoryError(
+                f"extract {extract_id}: its source {found.source} is not in the project any more; declare it again to undo it"
+            )
+        with locks.source_lock(connection, found.source), rls.system_context(connection, actor=ACTOR):
+            return _undo(connection, source.table, _known(connection, extract_id))
+
+
+def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undone:
+    if extract.status != "succeeded":
+        raise HistoryError(f"extract {extract.extract_id}: cannot be undone, it is {extract.status}")
+    load_ids = ledger.visible_load_ids(connection, extract.extract_id)
+    if not load_ids:
+        raise HistoryError(
+            f"extract {extract.extract_id}: its rows are not in staging any more, a later extract replaced them; undo that one"
+        )
+    locks.limit_waiting(connection)
+    removed = 0
+    for piece in staging.slices(connection, table, attached=True):
+        # Number 0 is a compacted slice, which holds other extracts' rows as well.
+        if piece.extract_id == extract.extract_id and piece.number:
+            removed += sum(staging.visible_rows(connection, table, [piece.slice_id]).values())
+            staging.drop_slice(connection, piece)
+    deleted = connection.execute(sql.SQL("delete from {} where _load_id = any(%s)").format(table.identifier), [load_ids])
+    removed += deleted.rowcount
+    if removed != extract.rows_loaded:
+        raise HistoryError(
+            f"extract {extract.extract_id}: {extract.rows_loaded:,} rows were loaded, but {removed:,} are in staging; nothing is changed, "
+            "run `dpe validate`"
+        )
+    ledger.undo_extract(connection, extract.extract_id)
+    restored = _restore_previous(connection, table, extract) if extract.disposition == "replace" else None
+    return Undone(extract.extract_id, extract.source, removed, restored)
+
+
+def _restore_previous(connection: Connection, table: StagingTable, extract: Extract) -> int | None:
+    previous = ledger.latest_extract_before(connection, extract.source, extract.extract_id)
+    kept = [piece for piece in staging.slices(connection, table, attached=False) if piece.extract_id == previous]
+    if previous is None or not kept:
+        return None
+    for piece in kept:
+        staging.attach(connection, piece)
+    ledger.restore_loads(connection, previous)
+    return previous
+
+
+def _known(connection: Connection, extract_id: int) -> Extract:
+    found = ledger.extract(connection, extract_id)
+    if found is None:
+        raise HistoryError(f"extract {extract_id}: is not in the ledger; `dpe loads list` shows which there are")
+    return found

@@ -1,0 +1,120 @@
+"""The command `dpe`: which commands there are, and what becomes of their results and errors."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from dpe_cli import __version__
+from dpe_cli.app import App, global_options
+from dpe_cli.errors import DpeError
+
+# Each command's module and short help, so that `dpe --help` imports none of them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("dpe_cli.commands.run", "Run the whole pipeline: extract, build, check and document."),
+    "extract": ("dpe_cli.commands.extract", "Load sources into staging."),
+    "validate": ("dpe_cli.commands.validate", "Check counts, rules and row-level security of what is there."),
+    "loads": ("dpe_cli.commands.loads", "List, show and undo what was loaded."),
+    "rejects": ("dpe_cli.commands.rejects", "List and show the records that could not be loaded."),
+    "docs": ("dpe_cli.commands.docs", "Build the documentation site."),
+    "dbt": ("dpe_cli.commands.dbt", "Run dbt with the connection set."),
+    "env": ("dpe_cli.commands.env", "Print the shell exports with which plain dbt works."),
+    "db": ("dpe_cli.commands.db", "Start, stop and look at the embedded PostgreSQL."),
+    "bootstrap": ("dpe_cli.commands.bootstrap", "Create dpe's roles, schemas, functions and ledger on the server."),
+}
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+BUG = 2
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is invoked, and lists it without."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which people need them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command, and let it accept the group's options as well."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        _accept_global_options(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short_help) for name, (_, short_help) in COMMANDS.items()])
+
+
+def _accept_global_options(command: click.Command) -> None:
+    if isinstance(command, click.Group):
+        for member in command.commands.values():
+            _accept_global_options(member)
+    # `dpe dbt` hands on whatever stands behind its name.
+    if not command.ignore_unknown_options:
+        global_options(command)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "DPE"})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Turn a written requirement into governed PostgreSQL tables."""
+
+
+global_options(cli, from_environment=True)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command, show its result, and return the exit status. Whatever goes wrong is put into words here, and only here."""
+    app = App()
+    try:
+        result = cli.main(args=list(arguments), prog_name="dpe", standalone_mode=False, obj=app)
+        if isinstance(result, int):
+            # click's own: --help and --version.
+            return result
+        from dpe_cli.report import show
+
+        return show(result, app.output)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("Interrupted.\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is still buffered goes nowhere, or Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 the outermost place
+        if app.debug:
+            traceback.print_exc()
+        exit_status, message = _explain(error)
+        sys.stderr.write(f"Error: {message}\n")
+        return exit_status
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    if isinstance(error, DpeError):
+        return error.exit_status, str(error)
+    said = " ".join(str(error).split())
+    # Not imported for its own sake: where psycopg was never needed, the error is none of its.
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is not None and isinstance(error, psycopg.OperationalError):
+        return 1, f"server: gave up or went away ({said}); look at its log, and run again"
+    return BUG, f"{type(error).__name__}: {said}; this is a bug; run again with --debug"
+
+
+def main() -> None:
+    """Be the console script."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,209 @@
+"""What the commands do, in which order: extract, build, check, document."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+
+from dpe_cli import validation
+from dpe_cli.dbt_runner import NodeResult, run_dbt
+from dpe_cli.errors import DpeError, UsageError
+from dpe_cli.load.extract import ExtractResult, Extraction, Order, RejectLimits
+from dpe_cli.postgres import Server
+from dpe_cli.project import Project, Source
+from dpe_cli.sources import files
+from dpe_cli.spec import Spec, read_all
+from dpe_cli.spec import find as find_spec
+from dpe_cli.validation import Check, Sight
+
+STATIC_SITE = Path("target") / "static_index.html"
+_MANAGED_SCHEMAS = {"dpe", "quality"}
+
+
+class Progress(Protocol):
+    """What shows how far the work is."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+
+    def task(
+        self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Show a piece of work; gives the function that adds what was done."""
+
+
+@dataclass(frozen=True)
+class ExtractSummary:
+    """What the extracts of a run did, one entry a source."""
+
+    extracts: list[ExtractResult]
+    seconds: float
+
+    @property
+    def refused(self) -> list[ExtractResult]:
+        """The extracts that failed; nothing of them is visible."""
+        return [one for one in self.extracts if one.error]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was checked, and what the rules said."""
+
+    checks: list[Check]
+    results: list[NodeResult]
+    sights: list[Sight]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check holds and nothing of error severity failed."""
+        return all(check.holds for check in self.checks) and not any(result.has_failed for result in self.results)
+
+
+@dataclass
+class RunSummary:
+    """What a run did; parts that it did not come to are empty."""
+
+    extracted: ExtractSummary
+    validation: Validation | None = None
+    site: Path | None = None
+    seconds: float = 0.0
+    results: list[NodeResult] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything was loaded, built and holds."""
+        return not self.extracted.refused and self.validation is not None and self.validation.holds
+
+
+def default_jobs() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def extract(
+    project: Project,
+    server: Server,
+    sources: Sequence[Source],
+    progress: Progress,
+    *,
+    tenant_id: str | None = None,
+    full_refresh: bool = False,
+    jobs: int | None = None,
+) -> ExtractSummary:
+    """Extract sources one after the other. One that is refused does not keep the others from being loaded."""
+    started = time.monotonic()
+    done: list[ExtractResult] = []
+    for source in sources:
+        try:
+            done.append(_extract_one(project, server, source, progress, tenant_id, full_refresh, jobs or default_jobs()))
+        except DpeError as error:
+            done.append(ExtractResult(source.name, error=str(error)))
+            progress.say(f"Error: {error}")
+    return ExtractSummary(done, time.monotonic() - started)
+
+
+def _extract_one(
+    project: Project, server: Server, source: Source, progress: Progress, tenant_id: str | None, full_refresh: bool, jobs: int
+) -> ExtractResult:
+    columns = [column.name for column in source.table.columns]
+    inputs = files.find(source.external, columns, project_dir=project.directory)
+    order = Order(
+        source.table,
+        source.external.disposition,
+        RejectLimits(source.external.rejects.max_rows, source.external.rejects.max_ratio),
+        spec=source.spec,
+        ignore_extra_columns=source.external.extra_columns == "ignore",
+    )
+    with progress.task(source.name, unit="bytes") as advance:
+        return Extraction(
+            partial(server.connect, "loader", application_name=f"dpe extract {source.name}"),
+            order,
+            jobs=jobs,
+            tenant_id=tenant_id,
+            full_refresh=full_refresh,
+            progress=advance,
+        ).run(inputs)
+
+
+def run(
+    project: Project,
+    server: Server,
+    select: Sequence[str],
+    exclude: Sequence[str],
+    progress: Progress,
+    *,
+    full_refresh: bool = False,
+    threads: int | None = None,
+    jobs: int | None = None,
+) -> RunSummary:
+    """
+    Run the pipeline: extract its sources, build its models and test its rules, check all of it, build the docs site.
+
+    Stops after the extract if a source is refused: models are not built on part of a delivery.
+    """
+    started = time.monotonic()
+    with_parents = [f"+{part.lstrip('+')}" for one in select for part in one.split()]
+    sources = project.select_sources(with_parents, exclude) if with_parents or exclude else list(project.sources.values())
+    summary = RunSummary(extract(project, server, sources, progress, full_refresh=full_refresh, jobs=jobs))
+    if not summary.extracted.refused:
+        build = ["build", *_dbt_selection(with_parents, exclude), *(["--full-refresh"] if full_refresh else [])]
+        build += ["--threads", str(threads)] if threads else []
+        with progress.task("dbt build", project.node_count) as advance:
+            summary.results = run_dbt(project, server, build, on_node=lambda _name: advance(1))
+        summary.validation = _validate(project, server, read_all(project.directory / "specs"), summary.results, sources)
+        summary.site = build_docs(project, server, progress)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def validate(project: Project, server: Server, wanted: str | None, progress: Progress) -> Validation:
+    """
+    Check what is there, for one spec or all: counts, rules, row-level security, who sees what, and spec coverage.
+
+    Raises:
+        SpecError: a spec is broken, or there is none of this ticket.
+    """
+    directory = project.directory / "specs"
+    specs = [find_spec(directory, wanted)] if wanted else read_all(directory)
+    sources = list(project.sources.values())
+    selection: list[str] = []
+    if wanted:
+        spec = specs[0]
+        sources = [source for source in sources if source.name in spec.front_matter.sources]
+        rules = {rule.test for rule in project.rules if rule.rule_id in spec.rules}
+        if not rules:
+            raise UsageError(f"{spec.path.name}: no rule of it has a test, so there is nothing to check; give tests its rules' ids")
+        selection = ["--select", *sorted(rules)]
+    with progress.task("dbt test", project.test_count if not wanted else len(selection) - 1) as advance:
+        results = run_dbt(project, server, ["test", *selection], on_node=lambda _name: advance(1))
+    return _validate(project, server, specs, results, sources)
+
+
+def _validate(project: Project, server: Server, specs: Sequence[Spec], results: list[NodeResult], sources: Sequence[Source]) -> Validation:
+    schemas = {model.schema for model in project.models.values()} | {source.table.schema for source in project.sources.values()}
+    with server.connect("transformer") as connection:
+        sights = validation.measure_sights(connection, project)
+        checks = [
+            validation.check_counts(connection, sources),
+            validation.check_protection(connection, sorted(schemas | _MANAGED_SCHEMAS)),
+            validation.check_sights(sights),
+            validation.check_coverage(project, specs),
+        ]
+    return Validation(checks, results, sights)
+
+
+def build_docs(project: Project, server: Server, progress: Progress) -> Path:
+    """Build dbt's docs as a single page, and return its path."""
+    with progress.task("dbt docs"):
+        run_dbt(project, server, ["docs", "generate", "--static"])
+    return project.directory / STATIC_SITE
+
+
+def _dbt_selection(select: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    return [*(["--select", *select] if select else []), *(["--exclude", *exclude] if exclude else [])]

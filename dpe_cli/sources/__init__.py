@@ -1,0 +1,1 @@
+"""Where records come from; every source yields CSV blocks."""

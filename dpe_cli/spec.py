@@ -1,0 +1,127 @@
+"""Specs: written requirements, Markdown with a YAML front matter and a table of rules."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dpe_cli.errors import SpecError
+
+_FENCE = "---"
+_RULE_ID = re.compile(r"[A-Z][A-Z0-9]*-\d+-\d+")
+
+
+class FrontMatter(BaseModel):
+    """What every spec says at its top; more may stand there."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    ticket: str
+    title: str
+    owner: str
+    sources: list[str]
+    models: list[str]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A spec: `rules` are the ids in its table of rules."""
+
+    path: Path
+    front_matter: FrontMatter
+    rules: tuple[str, ...]
+
+    @property
+    def ticket(self) -> str:
+        """The ticket, which names the pipeline."""
+        return self.front_matter.ticket
+
+
+def read_all(directory: Path) -> list[Spec]:
+    """
+    Read the specs in a directory, by name.
+
+    Raises:
+        SpecError: one of them is broken.
+    """
+    return [read(path) for path in sorted(directory.glob("*-spec.md"))]
+
+
+def find(directory: Path, wanted: str) -> Spec:
+    """
+    Return the spec of a ticket, or at a path.
+
+    Raises:
+        SpecError: there is none, or it is broken.
+    """
+    path = Path(wanted)
+    if path.suffix == ".md":
+        return read(path)
+    specs = read_all(directory)
+    for spec in specs:
+        if spec.ticket == wanted:
+            return spec
+    raise SpecError(f"{wanted}: no such spec; there are {', '.join(spec.ticket for spec in specs) or 'none'} in {directory.name}/")
+
+
+def read(path: Path) -> Spec:
+    """
+    Read a spec.
+
+    Raises:
+        SpecError: says file, line and column, and what is wrong there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read ({error}); give the path of a spec in UTF-8, or its ticket") from error
+    lines = text.splitlines()
+    if not lines or lines[0].rstrip() != _FENCE:
+        raise SpecError(f"{path}, line 1: the front matter is missing; start the file with a line `---`, its fields, and another `---`")
+    end = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() == _FENCE), None)
+    if end is None:
+        raise SpecError(f"{path}, line 1: the front matter has no end; close it with a line `---`")
+    front_matter = _front_matter(path, "\n".join(lines[1:end]))
+    rules = _rules(path, lines, end)
+    return Spec(path, front_matter, rules)
+
+
+def _front_matter(path: Path, text: str) -> FrontMatter:
+    try:
+        fields = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 it is the safe one
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        # The front matter starts on line 2 of the file; marks count from 0.
+        where = f", line {mark.line + 2}, column {mark.column + 1}" if mark else ""
+        raise SpecError(f"{path}{where}: the front matter is not valid YAML ({error.problem}); correct it") from error
+    if not isinstance(fields, dict):
+        raise SpecError(f"{path}, line 2: the front matter holds no fields; write them as `name: value`")
+    try:
+        return FrontMatter.model_validate(fields)
+    except ValidationError as error:
+        faults = [(str(fault["loc"][0]), fault["msg"].lower()) for fault in error.errors()]
+        named = "; ".join(f"{field}{_line_of(text, field)}: {message}" for field, message in faults)
+        raise SpecError(f"{path}: front matter: {named}; correct these fields") from error
+
+
+def _line_of(text: str, field: str) -> str:
+    for number, line in enumerate(text.splitlines(), 2):
+        if line.startswith(f"{field}:"):
+            return f" (line {number})"
+    return ""
+
+
+def _rules(path: Path, lines: list[str], start: int) -> tuple[str, ...]:
+    """Return the ids in the first column of the tables."""
+    rules: list[str] = []
+    for number, line in enumerate(lines[start:], start + 1):
+        cells = [cell.strip().strip("`") for cell in line.strip().strip("|").split("|")]
+        if line.lstrip().startswith("|") and _RULE_ID.fullmatch(cells[0]):
+            if cells[0] in rules:
+                raise SpecError(f"{path}, line {number}: rule {cells[0]} is defined twice; give each rule an id of its own")
+            rules.append(cells[0])
+    return tuple(rules)

@@ -1,0 +1,108 @@
+-- What policies ask. Each is STABLE, PARALLEL SAFE and SECURITY INVOKER with a fixed search_path; policies call them
+-- in a sub-select, so that PostgreSQL evaluates them once a query (docs: "CREATE POLICY", "Function Volatility").
+
+-- Who the session acts for in a system or admin context; null outside of one.
+create or replace function dpe.actor()
+returns text
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog
+as $$ select nullif(current_setting('dpe.actor', true), '') $$;
+
+-- The tenant that the session narrows itself to; null when it does not.
+create or replace function dpe.chosen_tenant()
+returns text
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog
+as $$ select nullif(current_setting('dpe.tenant_id', true), '') $$;
+
+-- Whether a system or admin context is open. Only policies TO a pipeline role or TO dpe_owner ask this:
+-- a reader who sets dpe.actor gains nothing.
+create or replace function dpe.context_is_open()
+returns boolean
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog
+as $$ select dpe.actor() is not null $$;
+
+-- Whether the open context is for every tenant. Asked only where context_is_open() is.
+create or replace function dpe.every_tenant_is_open()
+returns boolean
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog
+as $$ select dpe.actor() is not null and dpe.chosen_tenant() is null $$;
+
+-- The access list: which tenants a login may see. '*' is every tenant, for an application that narrows itself to one
+-- per transaction with set_config('dpe.tenant_id', …, true).
+create table if not exists dpe.tenant_access (
+    role_name name not null,
+    tenant_id text not null check (tenant_id <> ''),
+    primary key (role_name, tenant_id)
+);
+
+comment on table dpe.tenant_access is
+'Which tenants a login may see. tenant_id ''*'' is every tenant, one at a time: the session chooses with the setting dpe.tenant_id.';
+
+insert into dpe.tenant_access (role_name, tenant_id)
+values ('dpe_tenant', '*')
+on conflict do nothing;
+
+-- The tenants that the session may see: granted to the login, narrowed by the setting dpe.tenant_id.
+create or replace function dpe.visible_tenants()
+returns text[]
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog
+as $$
+    select coalesce(array_agg(visible.tenant_id), '{}')
+    from (
+        -- Granted by name: all of them, or the chosen one.
+        select granted.tenant_id
+        from dpe.tenant_access as granted
+        where granted.role_name = current_user
+            and granted.tenant_id <> '*'
+            and (dpe.chosen_tenant() is null or granted.tenant_id = dpe.chosen_tenant())
+        union
+        -- Granted every tenant: the chosen one, and none without a choice.
+        select dpe.chosen_tenant()
+        from dpe.tenant_access as granted
+        where granted.role_name = current_user
+            and granted.tenant_id = '*'
+            and dpe.chosen_tenant() is not null
+        union
+        -- A pipeline or administrator that opened one tenant.
+        select dpe.chosen_tenant()
+        where current_user in ('dpe_loader', 'dpe_transformer', 'dpe_owner')
+            and dpe.actor() is not null
+            and dpe.chosen_tenant() is not null
+    ) as visible
+$$;
+
+do $$
+declare
+    signature regprocedure;
+begin
+    alter table dpe.tenant_access owner to dpe_owner;
+    for signature in
+        select oid::regprocedure from pg_proc where pronamespace = 'dpe'::regnamespace
+    loop
+        execute format('alter function %s owner to dpe_owner', signature);
+        execute format('revoke all on function %s from public', signature);
+        execute format(
+            'grant execute on function %s to dpe_owner, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant', signature
+        );
+    end loop;
+end
+$$;

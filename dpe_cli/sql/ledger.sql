@@ -1,0 +1,124 @@
+-- The ledger: what was extracted, from where, with which counts, and what was rejected.
+create sequence if not exists dpe.extract_id;
+create sequence if not exists dpe.load_id;
+
+create table if not exists dpe.extracts (
+    extract_id bigint primary key default nextval('dpe.extract_id'),
+    source text not null,
+    spec text,
+    status text not null default 'running' check (status in ('running', 'succeeded', 'failed', 'undone')),
+    records_read bigint not null default 0,
+    rows_loaded bigint not null default 0,
+    rows_rejected bigint not null default 0,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    error text,
+    disposition text not null check (disposition in ('append', 'replace')),
+    tenant_id text,
+    actor text not null default current_setting('dpe.actor', true),
+    bytes_read bigint not null default 0,
+    check (status <> 'succeeded' or records_read = rows_loaded + rows_rejected)
+);
+
+create index if not exists extracts_source_index on dpe.extracts (source, extract_id);
+
+create table if not exists dpe.loads (
+    load_id bigint primary key default nextval('dpe.load_id'),
+    extract_id bigint not null references dpe.extracts (extract_id),
+    source text not null,
+    location text not null,
+    content_hash text,
+    size_bytes bigint,
+    records_read bigint not null,
+    rows_loaded bigint not null,
+    rows_rejected bigint not null,
+    loaded_at timestamptz not null default clock_timestamp(),
+    removed_at timestamptz,
+    check (records_read = rows_loaded + rows_rejected)
+);
+
+-- A file is loaded once, by its content, while its rows are in staging.
+create index if not exists loads_content_index on dpe.loads (source, content_hash) where removed_at is null;
+create index if not exists loads_extract_index on dpe.loads (extract_id);
+
+create table if not exists dpe.rejects (
+    reject_id bigint generated always as identity primary key,
+    load_id bigint not null references dpe.loads (load_id),
+    source text not null,
+    position bigint not null,
+    column_name text,
+    sqlstate text not null,
+    reason text not null,
+    raw text not null,
+    raw_bytes bytea,
+    rejected_at timestamptz not null default clock_timestamp()
+);
+
+create index if not exists rejects_load_index on dpe.rejects (load_id, position);
+
+comment on table dpe.extracts is 'One row an extraction of one source. records_read = rows_loaded + rows_rejected when it succeeded.';
+comment on column dpe.extracts.source is 'dbt''s source_name.table_name.';
+comment on column dpe.extracts.spec is 'The ticket of the spec that asks for the source.';
+comment on column dpe.extracts.status is 'running, succeeded, failed (nothing of it is visible) or undone.';
+comment on column dpe.extracts.tenant_id is 'The only tenant the extract was opened for; null for all.';
+comment on table dpe.loads is 'One row a file that a succeeded extract loaded. Staging rows carry its load_id in _load_id.';
+comment on column dpe.loads.location is 'The file, relative to the project where it lies within; member of a zip file after "!".';
+comment on column dpe.loads.content_hash is 'SHA-256 (hexadecimal) of the file as delivered, before decompression.';
+comment on column dpe.loads.size_bytes is 'Size of the file as delivered, in bytes.';
+comment on column dpe.loads.removed_at is 'When its rows left staging (undone, replaced or reloaded); null while they are there.';
+comment on table dpe.rejects is 'One row a record that could not be loaded, as it was delivered.';
+comment on column dpe.rejects.position is 'Line of the file on which the record starts, counted from 1.';
+comment on column dpe.rejects.raw is 'The record as delivered; bytes that are no text are shown as \xNN, and are kept in raw_bytes.';
+comment on column dpe.rejects.raw_bytes is 'The record''s bytes where raw cannot hold them; otherwise null.';
+
+-- Row-level security for the ledger itself: pipeline roles in an open context, auditors always, nobody else.
+do $$
+declare
+    ledger_table text;
+begin
+    foreach ledger_table in array array['extracts', 'loads', 'rejects', 'tenant_access'] loop
+        execute format('alter table dpe.%I owner to dpe_owner', ledger_table);
+        execute format('alter table dpe.%I enable row level security', ledger_table);
+        execute format('alter table dpe.%I force row level security', ledger_table);
+        execute format('revoke all on dpe.%I from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant', ledger_table);
+
+        execute format('drop policy if exists admin_in_context on dpe.%I', ledger_table);
+        execute format(
+            'create policy admin_in_context on dpe.%I for all to dpe_owner using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()))',
+            ledger_table
+        );
+        execute format('drop policy if exists auditor_reads on dpe.%I', ledger_table);
+        execute format('create policy auditor_reads on dpe.%I for select to dpe_auditor using (true)', ledger_table);
+        execute format('grant select on dpe.%I to dpe_auditor', ledger_table);
+
+        if ledger_table <> 'tenant_access' then
+            execute format('drop policy if exists loader_in_context on dpe.%I', ledger_table);
+            execute format(
+                'create policy loader_in_context on dpe.%I for all to dpe_loader using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()))',
+                ledger_table
+            );
+            execute format('grant select, insert, update on dpe.%I to dpe_loader', ledger_table);
+        end if;
+
+        if ledger_table in ('extracts', 'loads') then
+            execute format('drop policy if exists transformer_reads_in_context on dpe.%I', ledger_table);
+            execute format(
+                'create policy transformer_reads_in_context on dpe.%I for select to dpe_transformer using ((select dpe.context_is_open()))',
+                ledger_table
+            );
+            execute format('grant select on dpe.%I to dpe_transformer', ledger_table);
+        end if;
+    end loop;
+end
+$$;
+
+-- visible_tenants() reads the access list with the caller's rights: each role finds its own entries, no other.
+drop policy if exists own_entries on dpe.tenant_access;
+create policy own_entries on dpe.tenant_access for select
+to dpe_reader, dpe_tenant, dpe_loader, dpe_transformer
+using (role_name = current_user);
+grant select on dpe.tenant_access to dpe_reader, dpe_tenant, dpe_loader, dpe_transformer;
+
+alter sequence dpe.extract_id owner to dpe_owner;
+alter sequence dpe.load_id owner to dpe_owner;
+grant usage on sequence dpe.extract_id, dpe.load_id to dpe_loader;

@@ -1,0 +1,80 @@
+-- The roles of dpe. Roles are the trust boundary: none may bypass row-level security, itself or through a membership.
+-- What is right already is left alone, so that the administrator of a managed server can run this, also for a second
+-- database, when others made the roles. Attributes that only a superuser may change are checked, not set.
+do $$
+declare
+    wanted record;
+begin
+    for wanted in
+        select *
+        from (
+            values
+                -- noinherit keeps the readers' policies off the pipeline's roles themselves (see the grants below).
+                ('dpe_loader', 'login', 'noinherit'),
+                ('dpe_transformer', 'login', 'noinherit'),
+                ('dpe_owner', 'nologin', 'inherit'),
+                ('dpe_reader', 'nologin', 'inherit'),
+                ('dpe_auditor', 'nologin', 'inherit'),
+                ('dpe_tenant', 'nologin', 'inherit')
+        ) as roles (role_name, login, inheritance)
+    loop
+        if not exists (select from pg_roles where rolname = wanted.role_name) then
+            execute format('create role %I %s %s', wanted.role_name, wanted.login, wanted.inheritance);
+        elsif not exists (
+            select
+            from pg_roles
+            where rolname = wanted.role_name
+                and rolcanlogin = (wanted.login = 'login')
+                and rolinherit = (wanted.inheritance = 'inherit')
+        ) then
+            execute format('alter role %I %s %s', wanted.role_name, wanted.login, wanted.inheritance);
+        end if;
+        if exists (
+            select
+            from pg_roles as privileged
+            where (privileged.rolsuper or privileged.rolbypassrls)
+                and pg_has_role(wanted.role_name, privileged.oid, 'member')
+        ) then
+            raise exception 'role %: is a superuser, may bypass row-level security, or may become a role that does', wanted.role_name
+                using errcode = 'insufficient_privilege', hint = 'Take that attribute or membership from it, then bootstrap again.';
+        end if;
+    end loop;
+end
+$$;
+
+-- Whoever acts as dpe_tenant sees one tenant at a time, as an application does. The transformer may become it,
+-- which only narrows what it sees, so that a run can show what a tenant sees without an administrator's login.
+do $$
+begin
+    if not pg_has_role('dpe_tenant', 'dpe_reader', 'usage') then
+        grant dpe_reader to dpe_tenant;
+    end if;
+    if not pg_has_role('dpe_transformer', 'dpe_tenant', 'member') then
+        grant dpe_tenant to dpe_transformer;
+    end if;
+end
+$$;
+
+-- On a server where the administrator is no superuser, it has to be a member of the owner to hand objects over.
+-- Who created a role may grant it, to itself too, but is no full member by that alone.
+do $$
+declare
+    granted text;
+begin
+    foreach granted in array array['dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_tenant'] loop
+        if not pg_has_role(granted, 'usage') then
+            execute format('grant %I to %I', granted, current_user);
+        end if;
+    end loop;
+end
+$$;
+
+-- COPY reports skipped rows in the server's language; the loader asks for English. Only a superuser can grant this,
+-- and without it the loader finds the rows another, slower way.
+do $$
+begin
+    if (select rolsuper from pg_roles where rolname = current_user) then
+        grant set on parameter lc_messages to dpe_loader;
+    end if;
+end
+$$;

@@ -1,0 +1,28 @@
+-- One schema a layer, and one for the ledger. Nothing here is open to PUBLIC.
+create schema if not exists dpe;
+create schema if not exists staging;
+create schema if not exists intermediate;
+create schema if not exists marts;
+create schema if not exists quality;
+
+alter schema dpe owner to dpe_owner;
+alter schema staging owner to dpe_owner;
+alter schema intermediate owner to dpe_owner;
+alter schema marts owner to dpe_owner;
+alter schema quality owner to dpe_owner;
+
+revoke all on schema dpe, staging, intermediate, marts, quality from public;
+grant usage on schema dpe to dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant;
+grant usage, create on schema staging to dpe_loader, dpe_transformer;
+grant usage, create on schema intermediate, marts, quality to dpe_transformer;
+grant usage on schema marts to dpe_reader, dpe_tenant;
+
+-- dbt creates the schemas it is asked for (a test's, a shadow schema).
+do $$
+begin
+    execute format('grant create on database %I to dpe_transformer', current_database());
+end
+$$;
+
+-- Tables are nobody else's by default, but functions are everybody's: not those of dpe's roles.
+alter default privileges for role dpe_owner, dpe_loader, dpe_transformer revoke execute on functions from public;

@@ -1,0 +1,159 @@
+"""
+Real servers for the tests: PostgreSQL 18 from the wheel and, where Debian has installed it, PostgreSQL 15.
+
+Each server is started once a session and bootstrapped in a template, from which a test gets a database of its own.
+Roles belong to the whole server: a test that needs a login takes the fixture `reader`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from dpe_cli.bootstrap import bootstrap_server
+from dpe_cli.embedded import EmbeddedServer
+from dpe_cli.postgres import Server
+from dpe_cli.rls import admin_context
+
+# Where each version's programs are; none for the wheel's own.
+VERSIONS: dict[str, Path | None] = {"18": None, "15": Path("/usr/lib/postgresql/15/bin")}
+
+numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running server, with one bootstrapped database that is copied for each test."""
+
+    embedded: EmbeddedServer
+    template: Server
+
+    @contextmanager
+    def new_database(self) -> Iterator[Server]:
+        """Copy the bootstrapped database, and drop the copy at the end."""
+        server = replace(self.template, database=f"test_{next(numbers)}")
+        name, template = sql.Identifier(server.database), sql.Identifier(self.template.database)
+        with replace(server, database="postgres").connect("admin", autocommit=True) as connection:
+            connection.execute(sql.SQL("create database {} template {}").format(name, template))
+        try:
+            yield server
+        finally:
+            with replace(server, database="postgres").connect("admin", autocommit=True) as connection:
+                connection.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_environment() -> None:
+    """Keep the developer's own server out of the tests."""
+    for name in list(os.environ):
+        if name.startswith(("PG", "DPE_", "DBT_")):
+            del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """Make a directory with a short path that a server's user may enter, for sockets and data; pytest's own are closed to others."""
+    _clear_up()
+    directory = Path(tempfile.mkdtemp(prefix=f"dpe-test-{os.getpid()}-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _clear_up() -> None:
+    """Stop the servers of sessions that were killed."""
+    for directory in Path(tempfile.gettempdir()).glob("dpe-test-*"):
+        try:
+            os.kill(int(directory.name.split("-")[2]), 0)
+        except ProcessLookupError:
+            for version, bin_dir in VERSIONS.items():
+                EmbeddedServer(directory / version, bin_dir).stop()
+            shutil.rmtree(directory, ignore_errors=True)
+        except PermissionError:
+            continue
+
+
+def _cluster(directory: Path, version: str) -> Iterator[Cluster]:
+    bin_dir = VERSIONS[version]
+    if bin_dir is not None and not bin_dir.is_dir():
+        pytest.skip(f"PostgreSQL {version} is not installed in {bin_dir}")
+    embedded = EmbeddedServer(directory / version, bin_dir)
+    embedded.start()
+    template = Server(str(embedded.socket_dir), embedded.port, "dpe", "postgres", is_embedded=True, log=embedded.log)
+    try:
+        bootstrap_server(template)
+        yield Cluster(embedded, template)
+    finally:
+        embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster_18(_own_environment: None, scratch: Path) -> Iterator[Cluster]:
+    """Run PostgreSQL 18 from the wheel."""
+    yield from _cluster(scratch, "18")
+
+
+@pytest.fixture(scope="session")
+def cluster_15(_own_environment: None, scratch: Path) -> Iterator[Cluster]:
+    """Run PostgreSQL 15 from Debian; a test that needs it is skipped where it is not installed."""
+    yield from _cluster(scratch, "15")
+
+
+@pytest.fixture(scope="session", params=list(VERSIONS))
+def any_cluster(request: pytest.FixtureRequest) -> Cluster:
+    """Give each version's server in turn."""
+    cluster: Cluster = request.getfixturevalue(f"cluster_{request.param}")
+    return cluster
+
+
+@pytest.fixture
+def server(cluster_18: Cluster) -> Iterator[Server]:
+    """Give a bootstrapped database of the test's own on PostgreSQL 18."""
+    with cluster_18.new_database() as server:
+        yield server
+
+
+@pytest.fixture
+def fresh_server(any_cluster: Cluster) -> Iterator[Server]:
+    """Give a bootstrapped database of the test's own, on each version in turn."""
+    with any_cluster.new_database() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def module_server(cluster_18: Cluster) -> Iterator[Server]:
+    """Give a bootstrapped database that the tests of one file share, on PostgreSQL 18."""
+    with cluster_18.new_database() as server:
+        yield server
+
+
+@pytest.fixture
+def reader() -> Iterator[Callable[..., str]]:
+    """Create logins that are readers: `reader(server, "UA", "HA")` returns the name of one that may see two tenants."""
+    made: list[tuple[Server, str]] = []
+
+    def create(server: Server, *tenants: str) -> str:
+        name = f"reader_{next(numbers)}"
+        with server.connect("admin") as connection:
+            connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(name)))
+            connection.commit()
+            made.append((server, name))
+            with admin_context(connection, "test"):
+                for tenant in tenants:
+                    connection.execute("insert into dpe.tenant_access values (%s, %s)", (name, tenant))
+        return name
+
+    yield create
+    for server, name in reversed(made):
+        with server.connect("admin") as connection:
+            connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dpe_cli import report as module
+from dpe_cli.report import Facts, Lines, Progress, Report, Table, duration, plural, show, size, words
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A command's result."""
+
+    rows: int
+    at: datetime
+
+    def as_report(self) -> Report:
+        """Show it."""
+        return Report(data=self, headline=f"{plural(self.rows, 'row')} loaded", verdict="DPE SUCCESS")
+
+
+LOADED = _Loaded(58665, datetime(2013, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+
+def test_a_result_is_text_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """A result says how it is reported, and the report is shown."""
+    assert 0 == show(LOADED, "text")
+    assert "58,665 rows loaded\n\nDPE SUCCESS\n" == capsys.readouterr().out
+
+
+def test_a_result_is_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Dataclasses, times and paths are put into what JSON has."""
+    show(Report(data={"loaded": LOADED, "log": Path("/log"), "took": timedelta(seconds=2.5), "names": {"b", "a"}}), "json")
+
+    assert {
+        "loaded": {"rows": 58665, "at": "2013-01-02T03:04:05+00:00"},
+        "log": "/log",
+        "took": 2.5,
+        "names": ["a", "b"],
+    } == json.loads(capsys.readouterr().out)
+
+
+def test_the_exit_status_comes_from_the_result() -> None:
+    """A result that is bad news is no error."""
+    assert 1 == show(Report(data={}, verdict="DPE FAILED", exit_status=1), "text")
+    assert 1 == show(Report(data={}, exit_status=1), "json")
+
+
+def test_a_command_without_a_result_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither as text nor as JSON."""
+    assert 0 == show(None, "text")
+    assert "" == capsys.readouterr().out
+
+
+def test_a_table_is_aligned_and_as_wide_as_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers stand at the right and have separators; nothing is cut off or taken for markup where no person watches."""
+    reason = "[red]" + 200 * "x"
+    show(
+        Report(data={}, sections=[Table(["source", "rows", "reason"], [["nyc.flights", 336776, reason], ["nyc.planes", None, None]])]),
+        "text",
+    )
+
+    lines = capsys.readouterr().out.splitlines()
+    assert ["source          rows  reason", f"nyc.flights  336,776  {reason}", "nyc.planes         -  -"] == [lines[0], *lines[2:]]
+
+
+def test_facts_have_their_names_before_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Under their title."""
+    show(Report(data={}, headline="Loaded", sections=[Facts({"files": 12, "took": timedelta(seconds=75)}, title="Flights")]), "text")
+
+    assert "Loaded\n\nFlights\nfiles  12\ntook   1 min 15 s\n" == capsys.readouterr().out
+
+
+def test_lines_for_a_shell_are_left_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """No width, no markup, no rich."""
+    line = f"export PGOPTIONS='{300 * 'x'} [bold]'  "
+    show(Report(data={}, sections=[Lines([line])]), "text")
+
+    assert f"{line}\n" == capsys.readouterr().out
+
+
+def test_values_are_put_into_words() -> None:
+    """As people read them."""
+    assert ["-", "yes", "no", "1,234", "1,234.6", "2.5 s", "2013-01-02 03:04:05", "text"] == [
+        words(value) for value in (None, True, False, 1234, 1234.56, timedelta(seconds=2.5), LOADED.at, "text")
+    ]
+    assert ["1 file", "2,000 files", "0 entries"] == [plural(1, "file"), plural(2000, "file"), plural(0, "entry", "entries")]
+    assert ["0.3 s", "59.4 s", "1 min 0 s", "61 min 1 s"] == [duration(seconds) for seconds in (0.3, 59.4, 59.6, 3661)]
+    assert ["999 bytes", "1.0 kB", "12.3 MB", "2,000.0 TB"] == [size(count) for count in (999, 1000, 12_345_678, 2e15)]
+
+
+def test_progress_is_a_line_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, when a task is done."""
+    with Progress() as progress, progress.task("nyc.flights", total=2_000_000, unit="bytes") as advance:
+        advance(1_500_000)
+        advance(500_000)
+
+    captured = capsys.readouterr()
+    assert captured.err.startswith("nyc.flights: 2.0 MB in 0.")
+    assert "" == captured.out
+
+
+def test_progress_says_now_and_then_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log shows that a long load goes on."""
+    monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
+
+    with Progress() as progress, progress.task("nyc.flights", total=400, unit="rows") as advance:
+        advance(100)
+
+    assert "nyc.flights: 100 rows (25 %)\n" in capsys.readouterr().err
+
+
+def test_a_task_that_failed_is_not_reported_as_done(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error is said elsewhere."""
+    with pytest.raises(ZeroDivisionError), Progress() as progress, progress.task("nyc.flights"):
+        raise ZeroDivisionError
+
+    assert "" == capsys.readouterr().err
+
+
+def test_threads_share_a_bar_where_a_person_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several writers advance one task."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with Progress() as progress, progress.task("nyc.flights", total=4, unit="rows") as advance:
+        threads = [threading.Thread(target=advance, args=[1]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        progress.say("[a line] above")
+
+    assert "[a line] above" in screen.getvalue()
+    assert "nyc.flights: 4 rows in" in screen.getvalue()
