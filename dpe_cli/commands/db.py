@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from typing import NoReturn
+
 import click
 
 from dpe_cli.app import App
+from dpe_cli.embedded import wheel_programs
 from dpe_cli.postgres import Server, ServerStatus, embedded_server
 from dpe_cli.report import Facts, Lines, Report, size
 
@@ -57,6 +61,22 @@ def url(app: App) -> Report:
     """Print the administrator's connection URL; use it as: psql "$(dpe db url)"."""
     address = app.resolve_server().url()
     return Report(data={"url": address}, sections=[Lines([address])])
+
+
+@db.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def psql(app: App, arguments: tuple[str, ...]) -> NoReturn:
+    """
+    Open psql as the administrator; use it as: dpe db psql -c 'select 1'.
+
+    It is the one of the embedded PostgreSQL. Everything behind `dpe db psql` is psql's, its --help as well.
+    """
+    program = str(wheel_programs() / "psql")
+    os.execv(program, [program, app.server.url(), *arguments])  # noqa: S606 no shell is wanted
 
 
 def _report(server: Server, status: ServerStatus, *, headline: str) -> Report:

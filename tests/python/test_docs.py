@@ -1,0 +1,66 @@
+"""The documentation says what is there. Run this file as a script to write docs/commands.md anew."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from dpe_cli.main import COMMANDS, cli
+from dpe_cli.sources.external import External
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs" / "commands.md"
+HEAD = """# Commands
+
+Written by `python tests/python/test_docs.py` from the help texts; `dpe COMMAND --help` shows the same.
+
+Exit status: 0 all is well; 1 something was refused, rejected over its limit, or failed a rule; 2 a usage error or a bug.
+Results go to standard output, everything else to standard error. Every option can be given as a variable, `DPE_…`.
+"""
+
+
+def _pages(command: click.Command, context: click.Context) -> Iterator[str]:
+    help_text = command.get_help(context)
+    yield f"## {context.command_path}\n\n```\n{help_text}\n```\n"
+    if isinstance(command, click.Group) and context.command_path != "dpe":
+        for name in command.list_commands(context):
+            member = command.get_command(context, name)
+            if member is not None:
+                yield from _pages(member, click.Context(member, info_name=name, parent=context, terminal_width=120, max_content_width=120))
+
+
+def render() -> str:
+    """Return the text of docs/commands.md."""
+    root = click.Context(cli, info_name="dpe", terminal_width=120, max_content_width=120)
+    parts = list(_pages(cli, root))
+    for name in COMMANDS:
+        command = cli.get_command(root, name)
+        if command is not None:
+            parts += _pages(command, click.Context(command, info_name=name, parent=root, terminal_width=120, max_content_width=120))
+    return "\n".join([HEAD, *parts])
+
+
+def test_every_command_is_documented() -> None:
+    """docs/commands.md is what the help texts say."""
+    assert render() == PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", list(External.model_fields))
+def test_every_option_of_a_csv_source_is_documented(option: str) -> None:
+    """docs/sources/csv.md has a row for each option of the external block."""
+    assert f"| `{option}` |" in (REPOSITORY / "docs" / "sources" / "csv.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", sorted(REPOSITORY.glob("*.md")) + sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page names a file."""
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [] == [target for target in targets if not (page.parent / target).exists()]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
