@@ -3,7 +3,7 @@ with
 
 flights as (
 
-    select * from {{ ref('stg_nyc__flights') }}
+    select * from {{ ref('int_flights_timed') }}
 
 ),
 

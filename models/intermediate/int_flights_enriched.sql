@@ -9,7 +9,7 @@ flights as (
 
 weather as (
 
-    select * from {{ ref('stg_nyc__weather') }}
+    select * from {{ ref('int_weather_deduplicated') }}
 
 ),
 

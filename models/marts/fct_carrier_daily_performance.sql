@@ -16,8 +16,8 @@ daily as (
         count(*) filter (where is_cancelled) as cancelled_count,
         count(*) filter (where has_arrived) as arrived_count,
         count(*) filter (where is_on_time) as on_time_count,
-        round(avg(departure_delay_minutes), 2) as mean_departure_delay_minutes,
-        round(avg(arrival_delay_minutes), 2) as mean_arrival_delay_minutes
+        avg(departure_delay_minutes)::numeric(8, 2) as mean_departure_delay_minutes,
+        avg(arrival_delay_minutes)::numeric(8, 2) as mean_arrival_delay_minutes
     from flights
     group by carrier, flight_date
 

@@ -21,7 +21,8 @@ renamed as (
         wind_gust as wind_gust_mph,
         precip as precipitation_inches,
         pressure as pressure_millibars,
-        visib as visibility_miles
+        visib as visibility_miles,
+        _load_id as load_id
     from source
 
 )

@@ -1,0 +1,12 @@
+{#
+    Fails each row whose number is no time of day written as hhmm. Midnight is 0 or 2400. A null passes.
+#}
+{% test is_clock_time(model, column_name) %}
+
+select {{ column_name }}
+from {{ model }}
+where
+    {{ column_name }} not between 0 and 2400
+    or {{ column_name }} % 100 > 59
+
+{% endtest %}

@@ -1,0 +1,13 @@
+{#
+    Fails each row whose value precedes the one in `earlier_column`.
+    A null on either side passes: presence is the business of `not_null`.
+#}
+{% test not_before(model, column_name, earlier_column) %}
+
+select
+    {{ column_name }},
+    {{ earlier_column }}
+from {{ model }}
+where {{ column_name }} < {{ earlier_column }}
+
+{% endtest %}
