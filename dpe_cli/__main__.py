@@ -1,0 +1,8 @@
+"""`python -m dpe_cli` is `dpe`."""
+
+from __future__ import annotations
+
+from dpe_cli.main import main
+
+if __name__ == "__main__":
+    main()
