@@ -60,11 +60,25 @@ def run_dbt(
     with _environment(server.environment()):
         outcome = dbtRunner(callbacks=[on_event]).invoke([*command, "--log-level", "none", *project.dbt_options])
     if outcome.exception is not None:
-        said = str(outcome.exception).strip()
-        if command[0] == "parse" or "arsing" in type(outcome.exception).__name__ or "ompilation" in type(outcome.exception).__name__:
-            raise ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
-        raise BuildError(f"dbt {command[0]}: {said}; correct it, or run `dpe dbt {' '.join(command)}` to see all that dbt says")
-    return [_node_result(result) for result in getattr(outcome.result, "results", None) or []]
+        raise _explained(command, outcome.exception) from outcome.exception
+    results = getattr(outcome.result, "results", None)
+    if results is None and not outcome.success:
+        # `docs generate` has a catalog instead, and what it could not find out.
+        said = "; ".join(getattr(outcome.result, "errors", None) or ["not everything can be compiled"])
+        raise BuildError(f"dbt {' '.join(command)}: {said}; run `dpe dbt {' '.join(command)}` to see all that dbt says")
+    return [_node_result(result) for result in results or []]
+
+
+def _explained(command: Sequence[str], error: BaseException) -> BaseException:
+    """Put what ended dbt into words. An interrupt stays one: dbt's runner returns it as it does errors."""
+    from dbt.exceptions import CompilationError, DbtConfigError, DbtValidationError, ParsingError
+
+    if not isinstance(error, Exception):
+        return error
+    said = str(error).strip()
+    if isinstance(error, (CompilationError, DbtConfigError, DbtValidationError, ParsingError)):
+        return ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
+    return BuildError(f"dbt {command[0]}: {said}; correct it, or run `dpe dbt {' '.join(command)}` to see all that dbt says")
 
 
 def _node_result(result: Any) -> NodeResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -86,7 +87,11 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
             raise HistoryError(
                 f"extract {extract_id}: its source {found.source} is not in the project any more; declare it again to undo it"
             )
-        with locks.source_lock(connection, found.source), rls.system_context(connection, actor=ACTOR):
+        with (
+            locks.told(found.source),
+            locks.source_lock(connection, found.source),
+            rls.system_context(connection, actor=ACTOR),
+        ):
             return _undo(connection, source.table, _known(connection, extract_id))
 
 
@@ -99,33 +104,38 @@ def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undo
             f"extract {extract.extract_id}: its rows are not in staging any more, a later extract replaced them; undo that one"
         )
     locks.limit_waiting(connection)
-    removed = 0
-    for piece in staging.slices(connection, table, attached=True):
-        # Number 0 is a compacted slice, which holds other extracts' rows as well.
-        if piece.extract_id == extract.extract_id and piece.number:
-            removed += sum(staging.visible_rows(connection, table, [piece.slice_id]).values())
-            staging.drop_slice(connection, piece)
-    deleted = connection.execute(sql.SQL("delete from {} where _load_id = any(%s)").format(table.identifier), [load_ids])
-    removed += deleted.rowcount
+    removed = _remove_rows(connection, table, extract, load_ids)
     if removed != extract.rows_loaded:
         raise HistoryError(
             f"extract {extract.extract_id}: {extract.rows_loaded:,} rows were loaded, but {removed:,} are in staging; nothing is changed, "
             "run `dpe validate`"
         )
+    restored = _restore_replaced(connection, table, extract)
     ledger.undo_extract(connection, extract.extract_id)
-    restored = _restore_previous(connection, table, extract) if extract.disposition == "replace" else None
     return Undone(extract.extract_id, extract.source, removed, restored)
 
 
-def _restore_previous(connection: Connection, table: StagingTable, extract: Extract) -> int | None:
-    previous = ledger.latest_extract_before(connection, extract.source, extract.extract_id)
-    kept = [piece for piece in staging.slices(connection, table, attached=False) if piece.extract_id == previous]
-    if previous is None or not kept:
-        return None
+def _remove_rows(connection: Connection, table: StagingTable, extract: Extract, load_ids: Sequence[int]) -> int:
+    """Drop the slices of an extract, and delete those of its rows that were merged into others; return how many they were."""
+    removed = 0
+    for piece in staging.slices(connection, table, attached=True):
+        # Number 0 is a merged slice, which holds other extracts' rows as well.
+        if piece.extract_id == extract.extract_id and piece.number:
+            removed += sum(staging.visible_rows(connection, table, [piece.slice_id]).values())
+            staging.drop_slice(connection, piece)
+    if removed < extract.rows_loaded:
+        deleted = connection.execute(sql.SQL("delete from {} where _load_id = any(%s)").format(table.identifier), [list(load_ids)])
+        removed += deleted.rowcount
+    return removed
+
+
+def _restore_replaced(connection: Connection, table: StagingTable, extract: Extract) -> int | None:
+    """Attach again what an extract had replaced; return the newest extract of it."""
+    kept = staging.replaced_slices(connection, table, extract.extract_id)
     for piece in kept:
         staging.attach(connection, piece)
-    ledger.restore_loads(connection, previous)
-    return previous
+    load_ids = staging.visible_rows(connection, table, [piece.slice_id for piece in kept])
+    return ledger.restore_loads(connection, list(load_ids)) if load_ids else None
 
 
 def _known(connection: Connection, extract_id: int) -> Extract:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -14,16 +15,16 @@ from typing import Literal, Protocol
 from dpe_cli import validation
 from dpe_cli.dbt_runner import NodeResult, run_dbt
 from dpe_cli.errors import DpeError, UsageError
-from dpe_cli.load.extract import ExtractResult, Extraction, Order, RejectLimits
+from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
 from dpe_cli.postgres import Server
-from dpe_cli.project import Project, Source
+from dpe_cli.project import Project, Rule, Source
 from dpe_cli.sources import files
 from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
 from dpe_cli.validation import Check, Sight
 
-STATIC_SITE = Path("target") / "static_index.html"
 _MANAGED_SCHEMAS = {"dpe", "quality"}
+_PARENTS = re.compile(r"^\d*\+")
 
 
 class Progress(Protocol):
@@ -101,7 +102,9 @@ def extract(
     done: list[ExtractResult] = []
     for source in sources:
         try:
-            done.append(_extract_one(project, server, source, progress, tenant_id, full_refresh, jobs or default_jobs()))
+            done.append(
+                _extract_one(project, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=jobs or default_jobs())
+            )
         except DpeError as error:
             done.append(ExtractResult(source.name, error=str(error)))
             progress.say(f"Error: {error}")
@@ -109,7 +112,7 @@ def extract(
 
 
 def _extract_one(
-    project: Project, server: Server, source: Source, progress: Progress, tenant_id: str | None, full_refresh: bool, jobs: int
+    project: Project, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
 ) -> ExtractResult:
     columns = [column.name for column in source.table.columns]
     inputs = files.find(source.external, columns, project_dir=project.directory)
@@ -146,17 +149,23 @@ def run(
     Run the pipeline: extract its sources, build its models and test its rules, check all of it, build the docs site.
 
     Stops after the extract if a source is refused: models are not built on part of a delivery.
+
+    Raises:
+        SpecError: a spec is broken.
+        UsageError: nothing is selected.
     """
     started = time.monotonic()
-    with_parents = [f"+{part.lstrip('+')}" for one in select for part in one.split()]
-    sources = project.select_sources(with_parents, exclude) if with_parents or exclude else list(project.sources.values())
+    # A broken one is said before the work, not after it.
+    specs = read_all(project.directory / "specs")
+    selected = with_parents(select)
+    sources = project.sources_among(selected, exclude)
     summary = RunSummary(extract(project, server, sources, progress, full_refresh=full_refresh, jobs=jobs))
     if not summary.extracted.refused:
-        build = ["build", *_dbt_selection(with_parents, exclude), *(["--full-refresh"] if full_refresh else [])]
+        build = ["build", *_dbt_selection(selected, exclude), *(["--full-refresh"] if full_refresh else [])]
         build += ["--threads", str(threads)] if threads else []
         with progress.task("dbt build", project.node_count) as advance:
             summary.results = run_dbt(project, server, build, on_node=lambda _name: advance(1))
-        summary.validation = _validate(project, server, read_all(project.directory / "specs"), summary.results, sources)
+        summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
         summary.site = build_docs(project, server, progress)
     summary.seconds = time.monotonic() - started
     return summary
@@ -172,20 +181,23 @@ def validate(project: Project, server: Server, wanted: str | None, progress: Pro
     directory = project.directory / "specs"
     specs = [find_spec(directory, wanted)] if wanted else read_all(directory)
     sources = list(project.sources.values())
+    rules = project.rules
     selection: list[str] = []
     if wanted:
         spec = specs[0]
         sources = [source for source in sources if source.name in spec.front_matter.sources]
-        rules = {rule.test for rule in project.rules if rule.rule_id in spec.rules}
+        rules = [rule for rule in rules if rule.rule_id in spec.rules or rule.rule_id.startswith(f"{spec.ticket}-")]
         if not rules:
             raise UsageError(f"{spec.path.name}: no rule of it has a test, so there is nothing to check; give tests its rules' ids")
-        selection = ["--select", *sorted(rules)]
-    with progress.task("dbt test", project.test_count if not wanted else len(selection) - 1) as advance:
+        selection = ["--select", *sorted({rule.test for rule in rules})]
+    with progress.task("dbt test", len(selection) - 1 if wanted else project.test_count) as advance:
         results = run_dbt(project, server, ["test", *selection], on_node=lambda _name: advance(1))
-    return _validate(project, server, specs, results, sources)
+    return _validate(project, server, specs, rules, sources, results)
 
 
-def _validate(project: Project, server: Server, specs: Sequence[Spec], results: list[NodeResult], sources: Sequence[Source]) -> Validation:
+def _validate(
+    project: Project, server: Server, specs: Sequence[Spec], rules: Sequence[Rule], sources: Sequence[Source], results: list[NodeResult]
+) -> Validation:
     schemas = {model.schema for model in project.models.values()} | {source.table.schema for source in project.sources.values()}
     with server.connect("transformer") as connection:
         sights = validation.measure_sights(connection, project)
@@ -194,15 +206,23 @@ def _validate(project: Project, server: Server, specs: Sequence[Spec], results: 
             validation.check_protection(connection, sorted(schemas | _MANAGED_SCHEMAS)),
             validation.check_sights(sights),
             validation.check_coverage(project, specs),
+            validation.check_rules(rules, specs),
         ]
     return Validation(checks, results, sights)
 
 
 def build_docs(project: Project, server: Server, progress: Progress) -> Path:
     """Build dbt's docs as a single page, and return its path."""
+    target = project.directory / "target"
     with progress.task("dbt docs"):
-        run_dbt(project, server, ["docs", "generate", "--static"])
-    return project.directory / STATIC_SITE
+        run_dbt(project, server, ["docs", "generate", "--static", "--target-path", str(target)])
+    return target / "static_index.html"
+
+
+def with_parents(select: Sequence[str]) -> list[str]:
+    """Return the selectors such that they name all that the selected is made from as well."""
+    parts = [part for one in select for part in one.split()]
+    return [part if part.startswith("@") else f"+{_PARENTS.sub('', part)}" for part in parts]
 
 
 def _dbt_selection(select: Sequence[str], exclude: Sequence[str]) -> list[str]:

@@ -1,17 +1,13 @@
-"""What dbt knows of the project: sources with their columns, models, rules; read from a manifest that is parsed when stale."""
+"""What dbt knows of the project: sources with their columns, models, rules; and which of them a selection names."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
-import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +15,15 @@ from typing import Any
 
 import yaml
 
-from dpe_cli.embedded import state_directory
 from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.load.staging import Column, StagingTable
+from dpe_cli.manifest import Parser
 from dpe_cli.sources import external
 from dpe_cli.sources.external import External
 
-_DBT_SUFFIXES = (".sql", ".yml", ".yaml", ".md", ".csv")
-_PATH_OPTIONS = ("model-paths", "seed-paths", "snapshot-paths", "macro-paths", "test-paths", "analysis-paths")
 _PLAIN_SELECTOR = re.compile(r"source:[\w*?]+(\.[\w*?]+)?")
+# What stands around a name in a selector: `2+fct_flights+`, `@fct_flights`, `source:nyc.flights`.
+_AROUND_A_NAME = re.compile(r"^(@|\d*\+)?(\w+:)?|\+\d*$")
 
 
 @dataclass(frozen=True)
@@ -94,16 +90,17 @@ class Project:
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """
-        dbt's manifest, parsed first where a file of the project is newer.
+        dbt's manifest, parsed first where the project has changed.
 
         Raises:
             ProjectError: dbt refuses the project.
         """
-        path = self._manifest_path
-        if not path.exists() or path.stat().st_mtime <= self._newest_change():
-            self._parse(path)
-        manifest: Mapping[str, Any] = json.loads(path.read_bytes())
-        return manifest
+        return self._parser.manifest()
+
+    @cached_property
+    def _parser(self) -> Parser:
+        profiles_dir = self._profiles_dir or Path(os.environ.get("DBT_PROFILES_DIR") or self.directory)
+        return Parser(self.directory, self.dbt_options, profiles_dir=profiles_dir)
 
     @cached_property
     def sources(self) -> dict[str, Source]:
@@ -123,7 +120,8 @@ class Project:
         for node in self.manifest["nodes"].values():
             if node["resource_type"] not in {"model", "seed", "snapshot"} or node["config"].get("materialized") == "ephemeral":
                 continue
-            declared = (node["config"].get("meta") or {}).get("rls") or {}
+            # Its macros refuse what is wrong with a declaration.
+            declared = _mapping(_mapping(node["config"].get("meta")).get("rls"))
             found[node["name"]] = Model(
                 unique_id=node["unique_id"],
                 name=node["name"],
@@ -142,7 +140,8 @@ class Project:
     @property
     def test_count(self) -> int:
         """How many tests the project has."""
-        return sum(node["resource_type"] in {"test", "unit_test"} for node in self.manifest["nodes"].values())
+        tests = [node for node in self.manifest["nodes"].values() if node["resource_type"] == "test"]
+        return len(tests) + len(self.manifest.get("unit_tests") or {})
 
     @cached_property
     def rules(self) -> list[Rule]:
@@ -171,48 +170,63 @@ class Project:
         `source:name` and `source:name.table` are matched here; whatever else is asked of `dbt ls`.
 
         Raises:
-            UsageError: nothing is selected.
+            UsageError: a selector, or all of them together, name no source.
         """
-        selectors = [part for one in select for part in one.split()]
+        selectors = _split(select)
         if not selectors and not exclude:
             return list(self.sources.values())
         if not exclude and all(_PLAIN_SELECTOR.fullmatch(selector) for selector in selectors):
-            names = self._match([selector.removeprefix("source:") for selector in selectors])
+            names = self._match(selectors)
         else:
-            names = self._ask_dbt(selectors, exclude)
+            chosen = self._ask_dbt(selectors, exclude)
+            names = {source.name for source in self.sources.values() if source.unique_id in chosen}
         if not names:
-            raise UsageError(self._nothing_selected([*selectors, *exclude]))
+            raise UsageError(self._nothing_selected([*selectors, *exclude], "selects no source with an external block", self.sources))
         return [source for source in self.sources.values() if source.name in names]
 
-    def _match(self, patterns: Sequence[str]) -> set[str]:
+    def sources_among(self, select: Sequence[str], exclude: Sequence[str] = ()) -> list[Source]:
+        """
+        Return the sources among all that dbt's selection syntax names; there may be none, where models need none.
+
+        Raises:
+            UsageError: nothing at all is selected.
+        """
+        selectors = _split(select)
+        if not selectors and not exclude:
+            return list(self.sources.values())
+        chosen = self._ask_dbt(selectors, exclude)
+        if not chosen:
+            raise UsageError(self._nothing_selected([*selectors, *exclude], "selects nothing", [*self.sources, *self.models]))
+        return [source for source in self.sources.values() if source.unique_id in chosen]
+
+    def _match(self, selectors: Sequence[str]) -> set[str]:
         names: set[str] = set()
-        for pattern in patterns:
-            whole = pattern if "." in pattern else f"{pattern}.*"
-            found = fnmatch.filter(self.sources, whole)
+        for selector in selectors:
+            pattern = selector.removeprefix("source:")
+            found = fnmatch.filter(self.sources, pattern if "." in pattern else f"{pattern}.*")
             if not found:
-                raise UsageError(self._nothing_selected([f"source:{pattern}"]))
+                raise UsageError(self._nothing_selected([selector], "selects no source with an external block", self.sources))
             names.update(found)
         return names
 
-    def _nothing_selected(self, selectors: Sequence[str]) -> str:
-        wanted = " ".join(selectors)
-        nearest = difflib.get_close_matches(wanted.removeprefix("source:"), self.sources, n=1)
-        hint = f"did you mean source:{nearest[0]}?" if nearest else f"there are {', '.join(self.sources) or 'none'}"
-        return f"{wanted}: selects no source with an external block; {hint}"
+    def _nothing_selected(self, selectors: Sequence[str], what: str, known: Iterable[str]) -> str:
+        names = [_AROUND_A_NAME.sub("", selector) for selector in selectors]
+        nearest = [near for name in names for near in difflib.get_close_matches(name, list(known), n=1)]
+        spelt = [f"source:{name}" if name in self.sources else name for name in nearest or self.sources]
+        hint = f"did you mean {spelt[0]}?" if nearest else f"there are {', '.join(spelt) or 'no sources'}"
+        return f"{' '.join(selectors)}: {what}; {hint}"
 
     def _ask_dbt(self, selectors: Sequence[str], exclude: Sequence[str]) -> set[str]:
-        command = ["ls", "--quiet", "--resource-type", "source", "--output", "json", "--output-keys", "unique_id"]
+        """Return the ids of what dbt selects."""
+        command = ["ls", "--quiet", "--output", "json", "--output-keys", "unique_id"]
         command += ["--select", *selectors] if selectors else []
         command += ["--exclude", *exclude] if exclude else []
-        output = self._dbt(command)
-        chosen = {json.loads(line)["unique_id"] for line in output.splitlines() if line.startswith("{")}
-        return {source.name for source in self.sources.values() if source.unique_id in chosen}
+        return {json.loads(line)["unique_id"] for line in self._parser.dbt(command).splitlines() if line.startswith("{")}
 
     def _source(self, node: Mapping[str, Any]) -> Source:
         name = f"{node['source_name']}.{node['name']}"
         declared_at = self._declared_at(node)
         meta = {**(node.get("source_meta") or {}), **(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
-        rls = meta.get("rls") or {}
         columns = tuple(
             Column(column["name"], str(column.get("data_type") or ""), column.get("description") or "")
             for column in node["columns"].values()
@@ -221,9 +235,7 @@ class Project:
         if not columns or untyped:
             what = f"column {', '.join(untyped)} has no data_type" if untyped else "it declares no columns"
             raise ProjectError(f"{name} ({declared_at}): {what}; the columns with their data_type are the load contract")
-        tenant_column = rls.get("tenant_column")
-        if tenant_column is not None and tenant_column not in {column.name for column in columns}:
-            raise ProjectError(f"{name} ({declared_at}): rls: tenant_column {tenant_column} is not a column; name one of its columns")
+        tenant_column = _tenant_column(meta.get("rls"), [column.name for column in columns], where=f"{name} ({declared_at})")
         return Source(
             unique_id=node["unique_id"],
             name=name,
@@ -254,63 +266,28 @@ class Project:
                         return f"{node['original_file_path']}:{table.start_mark.line + 1}"
         return str(node["original_file_path"])
 
-    @property
-    def _manifest_path(self) -> Path:
-        asked = json.dumps([self._target, self._variables, str(self._profiles_dir or "")])
-        digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
-        return self.directory / ".dpe" / "parsed" / digest / "manifest.json"
 
-    def _parse(self, path: Path) -> None:
-        started = time.time()
-        state_directory(self.directory)
-        self._dbt(["parse", "--quiet", "--target-path", str(path.parent)])
-        # A file that was saved while dbt was reading counts as newer.
-        os.utime(path, (started, started))
-
-    def _dbt(self, command: Sequence[str]) -> str:
-        """Run dbt, which does not have to reach the server for this, and return its output."""
-        program = [sys.executable, "-c", "from dbt.cli.main import cli; cli()"]
-        process = subprocess.run(  # noqa: S603 our own interpreter
-            [*program, "--no-use-colors", *command, *self.dbt_options], cwd=self.directory, capture_output=True, text=True, check=False
-        )
-        if process.returncode:
-            raise ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{process.stdout.strip()}")
-        return process.stdout
-
-    def _newest_change(self) -> float:
-        return max((os.stat(path).st_mtime for path in self._watched()), default=0.0)
-
-    def _watched(self) -> Iterator[str]:
-        """Yield the files dbt reads, and their directories, whose times change when a file is removed."""
-        settings = self.directory / "dbt_project.yml"
-        try:
-            options = yaml.load(settings.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # noqa: S506 it is the safe one
-        except OSError as error:
-            raise ProjectError(f"{settings}: no dbt project ({error.strerror}); run dpe within one, or give --project-dir") from error
-        except yaml.YAMLError as error:
-            raise ProjectError(f"{settings}: is not valid YAML; {error}") from error
-        yield str(settings)
-        profiles = (self._profiles_dir or self.directory) / "profiles.yml"
-        if profiles.exists():
-            yield str(profiles)
-        for option in _PATH_OPTIONS:
-            for root in (options or {}).get(option) or []:
-                yield from _tree(str(self.directory / root))
+def _split(select: Sequence[str]) -> list[str]:
+    """Return the selectors; dbt takes several in one argument too."""
+    return [selector for one in select for selector in one.split()]
 
 
-def _tree(path: str) -> Iterator[str]:
-    """Yield the directory, those below it that dbt reads, and their files."""
-    try:
-        entries = list(os.scandir(path))
-    except FileNotFoundError:
-        return
-    yield path
-    for entry in entries:
-        if entry.is_dir():
-            if entry.name not in {"python", "__pycache__"}:
-                yield from _tree(entry.path)
-        elif entry.name.endswith(_DBT_SUFFIXES):
-            yield entry.path
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tenant_column(declared: object, columns: Sequence[str], *, where: str) -> str | None:
+    """Return the tenant column that a source's `rls` declares; none where its rows have no tenant. No reader sees staging either way."""
+    if declared in (None, {"shared": True}, {"private": True}):
+        return None
+    if not isinstance(declared, Mapping) or set(declared) != {"tenant_column"}:
+        raise ProjectError(f"{where}: meta.rls is {declared}; write one of {{tenant_column: …}}, {{shared: true}} and {{private: true}}")
+    tenant_column = declared["tenant_column"]
+    if tenant_column not in columns:
+        nearest = difflib.get_close_matches(str(tenant_column), columns, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"name one of its columns ({', '.join(columns)})"
+        raise ProjectError(f"{where}: meta.rls: tenant_column {tenant_column} is not a column; {hint}")
+    return str(tenant_column)
 
 
 def _entries(node: yaml.Node | None, key: str) -> list[yaml.Node]:

@@ -46,9 +46,15 @@ def read_all(directory: Path) -> list[Spec]:
     Read the specs in a directory, by name.
 
     Raises:
-        SpecError: one of them is broken.
+        SpecError: one of them is broken, or two are for the same ticket.
     """
-    return [read(path) for path in sorted(directory.glob("*-spec.md"))]
+    specs: dict[str, Spec] = {}
+    for path in sorted(directory.glob("*-spec.md")):
+        spec = read(path)
+        if other := specs.get(spec.ticket):
+            raise SpecError(f"{path}: {other.path.name} is the spec of ticket {spec.ticket} already; give one of them another ticket")
+        specs[spec.ticket] = spec
+    return list(specs.values())
 
 
 def find(directory: Path, wanted: str) -> Spec:
@@ -76,7 +82,8 @@ def read(path: Path) -> Spec:
         SpecError: says file, line and column, and what is wrong there.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # With or without a byte order mark.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read ({error}); give the path of a spec in UTF-8, or its ticket") from error
     lines = text.splitlines()
@@ -86,18 +93,18 @@ def read(path: Path) -> Spec:
     if end is None:
         raise SpecError(f"{path}, line 1: the front matter has no end; close it with a line `---`")
     front_matter = _front_matter(path, "\n".join(lines[1:end]))
-    rules = _rules(path, lines, end)
-    return Spec(path, front_matter, rules)
+    return Spec(path, front_matter, _rules(path, lines, end, front_matter.ticket))
 
 
 def _front_matter(path: Path, text: str) -> FrontMatter:
     try:
-        fields = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 it is the safe one
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        fields = yaml.load(text, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         # The front matter starts on line 2 of the file; marks count from 0.
         where = f", line {mark.line + 2}, column {mark.column + 1}" if mark else ""
-        raise SpecError(f"{path}{where}: the front matter is not valid YAML ({error.problem}); correct it") from error
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise SpecError(f"{path}{where}: the front matter is not valid YAML ({problem}); correct it") from error
     if not isinstance(fields, dict):
         raise SpecError(f"{path}, line 2: the front matter holds no fields; write them as `name: value`")
     try:
@@ -115,13 +122,18 @@ def _line_of(text: str, field: str) -> str:
     return ""
 
 
-def _rules(path: Path, lines: list[str], start: int) -> tuple[str, ...]:
+def _rules(path: Path, lines: list[str], start: int, ticket: str) -> tuple[str, ...]:
     """Return the ids in the first column of the tables."""
     rules: list[str] = []
     for number, line in enumerate(lines[start:], start + 1):
-        cells = [cell.strip().strip("`") for cell in line.strip().strip("|").split("|")]
-        if line.lstrip().startswith("|") and _RULE_ID.fullmatch(cells[0]):
-            if cells[0] in rules:
-                raise SpecError(f"{path}, line {number}: rule {cells[0]} is defined twice; give each rule an id of its own")
-            rules.append(cells[0])
+        if not line.lstrip().startswith("|"):
+            continue
+        cell = line.strip().strip("|").split("|")[0].strip().strip("`")
+        if not _RULE_ID.fullmatch(cell):
+            if cell.lower().startswith(f"{ticket.lower()}-"):
+                raise SpecError(f"{path}, line {number}: {cell!r} is not the id of a rule; write it as the ticket and a number, DPE-101-01")
+            continue
+        if cell in rules:
+            raise SpecError(f"{path}, line {number}: rule {cell} is defined twice; give each rule an id of its own")
+        rules.append(cell)
     return tuple(rules)

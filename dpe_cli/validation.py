@@ -4,44 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 import psycopg
 from psycopg import sql
 
 from dpe_cli import rls
-from dpe_cli.project import Project, Source
+from dpe_cli.project import Project, Rule, Source
 from dpe_cli.spec import Spec
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe validate"
 
-# The schemas in which everything is dpe's or dbt's, and has to be protected.
-_UNPROTECTED = """
+DIMENSIONS = ("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")
+
+# Each load with its rows in the ledger and in staging, and rows of no load.
+_LOADS = """
     select
-        format('%%I.%%I', nspname, relname),
-        case
-            when relkind = 'm' then 'is a materialized view, which no policy protects'
-            when relkind = 'v' then 'is a view with its owner''s rights; set security_invoker'
-            when not relrowsecurity then 'has row-level security off'
-            when not relforcerowsecurity then 'does not force row-level security on its owner'
-            else 'has no policy, though it is no slice'
-        end
-    from pg_class
-    inner join pg_namespace on pg_namespace.oid = relnamespace
-    where nspname = any(%s)
-        and (
-            relkind = 'm'
-            or (relkind = 'v' and not coalesce('security_invoker=true' = any(reloptions), false))
-            or (
-                relkind in ('r', 'p')
-                and (
-                    not relrowsecurity
-                    or not relforcerowsecurity
-                    or not (relispartition or relname ~ '__[0-9]+_[0-9]+$' or exists (select from pg_policy where polrelid = pg_class.oid))
-                )
-            )
-        )
+        coalesce(load_id, _load_id),
+        coalesce(location, 'no load that the ledger knows'),
+        coalesce(rows_loaded, 0),
+        coalesce(present, 0)
+    from (select load_id, location, rows_loaded from dpe.loads where source = {source} and removed_at is null) as known
+    full join (select _load_id, count(*) as present from {relation} group by _load_id) as found on load_id = _load_id
     order by 1
 """
 
@@ -71,7 +57,7 @@ class Sight:
 
 
 def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
-    """Check that staging holds exactly the rows that the ledger says were loaded, and that each load adds up."""
+    """Check that staging holds, for each load, exactly the rows that the ledger says were loaded."""
     faults: list[str] = []
     total = 0
     with rls.system_context(connection, actor=ACTOR):
@@ -80,64 +66,62 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
             if not _exists(connection, relation):
                 faults.append(f"{source.name}: was never extracted; run `dpe extract source:{source.name}`")
                 continue
-            loaded = _count(
-                connection,
-                sql.SQL("select coalesce(sum(rows_loaded), 0)::bigint from dpe.loads where source = {} and removed_at is null").format(
-                    sql.Literal(source.name)
-                ),
-            )
-            present = _count(connection, sql.SQL("select count(*) from {}").format(relation))
-            total += present
-            if loaded != present:
-                faults.append(
-                    f"{source.name}: the ledger has {loaded:,} rows loaded, {source.table.schema}.{source.table.name} {present:,}"
-                )
+            for load_id, location, loaded, present in connection.execute(
+                sql.SQL(_LOADS).format(source=sql.Literal(source.name), relation=relation)
+            ):
+                total += int(str(present))
+                if loaded != present:
+                    faults.append(
+                        f"{source.name}: load {load_id} ({location}): rows in the ledger: {loaded:,}, in staging: {present:,}; "
+                        f"find out who changed them, then run `dpe extract --full-refresh source:{source.name}`"
+                    )
     return Check("counts", f"{total:,} rows in {len(sources)} staging tables are those of the ledger", tuple(faults))
 
 
 def check_protection(connection: Connection, schemas: Sequence[str]) -> Check:
-    """Check that every relation in the schemas is under forced row-level security with a policy, or a view of its invoker."""
+    """Check that every relation in the schemas is under forced row-level security with policies, or a view with its reader's rights."""
     with connection.transaction():
-        rows = connection.execute(_UNPROTECTED, [list(schemas)]).fetchall()
-        total = _count(
-            connection,
-            sql.SQL(
-                "select count(*) from pg_class inner join pg_namespace on pg_namespace.oid = relnamespace "
-                "where relkind in ('r', 'p', 'v', 'm') and nspname = any({})"
-            ).format(sql.Literal(list(schemas))),
-        )
-    return Check("row-level security", f"{total:,} relations are protected", tuple(f"{name}: {fault}" for name, fault in rows))
+        rows = connection.execute(resources.files("dpe_cli").joinpath("sql", "protection.sql").read_bytes()).fetchall()
+    relations = [(f"{schema}.{relation}", fault) for schema, relation, fault in rows if schema in schemas]
+    faults = [f"{name}: {fault}" for name, fault in relations if fault]
+    return Check("row-level security", f"{len(relations):,} relations are protected", tuple(faults))
 
 
 def check_coverage(project: Project, specs: Sequence[Spec]) -> Check:
-    """Check that what specs ask for is there: each rule has a test, each source and model exists; and no rule is in no spec."""
+    """Check that what specs ask for is there: each rule has a test, each source and model is in the project."""
     tested = {rule.rule_id for rule in project.rules}
     faults: list[str] = []
     for spec in specs:
-        name = spec.path.name
+        name, wanted = spec.path.name, spec.front_matter
         faults += [f"{name}: rule {rule} has no test; give a test this id in its meta" for rule in spec.rules if rule not in tested]
-        faults += [
-            f"{name}: source {source} is not in the project; declare it"
-            for source in spec.front_matter.sources
-            if source not in project.sources
-        ]
-        faults += [
-            f"{name}: model {model} is not in the project; write it" for model in spec.front_matter.models if model not in project.models
-        ]
-        ticket = f"{spec.ticket}-"
-        faults += [
-            f"{name}: rule {rule} has a test but is not in the spec; describe it there"
-            for rule in sorted(tested)
-            if rule.startswith(ticket) and rule not in spec.rules
-        ]
+        faults += [f"{name}: source {one} is not in the project; declare it" for one in wanted.sources if one not in project.sources]
+        faults += [f"{name}: model {one} is not in the project; write it" for one in wanted.models if one not in project.models]
     rules = sum(len(spec.rules) for spec in specs)
-    return Check("spec coverage", f"{rules} rules of {', '.join(spec.ticket for spec in specs) or 'no spec'} have tests", tuple(faults))
+    return Check(
+        "spec coverage", f"every rule of {', '.join(spec.ticket for spec in specs) or 'no spec'} has a test ({rules:,})", tuple(faults)
+    )
+
+
+def check_rules(rules: Sequence[Rule], specs: Sequence[Spec]) -> Check:
+    """Check that each test of a rule says what rules say, and that its rule is in a spec."""
+    described = {rule for spec in specs for rule in spec.rules}
+    faults: list[str] = []
+    for rule in rules:
+        where = f"{rule.test}: rule {rule.rule_id}"
+        missing = [name for name, value in (("owner", rule.owner), ("because", rule.because)) if not value]
+        if rule.rule_id not in described:
+            faults.append(f"{where} is in no spec; describe it in its ticket's")
+        if missing:
+            faults.append(f"{where} has no {' and no '.join(missing)}; say so in the test's meta")
+        if rule.dimension not in DIMENSIONS:
+            faults.append(f"{where} has the dimension {rule.dimension or 'none'}; choose one of {', '.join(DIMENSIONS)}")
+    return Check("rules", f"every test of a rule has an owner, a reason and a place in a spec ({len(rules):,})", tuple(faults))
 
 
 def check_sights(sights: Sequence[Sight]) -> Check:
     """Check that nobody sees more or less than their own rows."""
     faults = [
-        f"{sight.relation}: {sight.who} sees {sight.rows:,} rows instead of {sight.expected:,}"
+        f"{sight.relation}: {sight.who} sees {sight.rows:,} rows instead of {sight.expected:,}; look at its policies and grants"
         for sight in sights
         if sight.rows != sight.expected
     ]
@@ -159,8 +143,9 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
         with rls.system_context(connection, actor=ACTOR):
             if not _exists(connection, relation):
                 continue
+            # Rows of no tenant are nobody's.
             tenants = connection.execute(
-                sql.SQL("select {column}::text, count(*) from {relation} group by 1 order by 2 desc, 1").format(
+                sql.SQL("select {column}::text, count(*) from {relation} where {column} <> '' group by 1 order by 2 desc, 1").format(
                     column=sql.Identifier(model.tenant_column), relation=relation
                 )
             ).fetchall()
@@ -168,9 +153,9 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
         for index in sorted({0, len(tenants) // 2, len(tenants) - 1}) if tenants else []:
             tenant, expected = tenants[index]
             with rls.tenant_context(connection, str(tenant)):
-                sights.append(Sight(name, str(tenant), _count(connection, count), int(str(expected))))
+                sights.append(Sight(name, str(tenant), _count_allowed(connection, count), int(str(expected))))
         with rls.stranger_context(connection):
-            sights.append(Sight(name, "a stranger", _count(connection, count), 0))
+            sights.append(Sight(name, "a stranger", _count_allowed(connection, count), 0))
         with connection.transaction():
             sights.append(Sight(name, "its owner, no context", _count(connection, count), 0))
     return sights
@@ -179,6 +164,15 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
 def _exists(connection: Connection, relation: sql.Identifier) -> bool:
     row = connection.execute("select to_regclass(%s) is not null", [relation.as_string(connection)]).fetchone()
     return row == (True,)
+
+
+def _count_allowed(connection: Connection, query: sql.Composed) -> int:
+    """Count what one sees; who may not read at all, as of a view on a table that is private, sees nothing."""
+    try:
+        with connection.transaction():
+            return _count(connection, query)
+    except psycopg.errors.InsufficientPrivilege:
+        return 0
 
 
 def _count(connection: Connection, query: sql.Composed) -> int:

@@ -28,7 +28,7 @@ def extract(
     more_select: tuple[str, ...],
     exclude: tuple[str, ...],
     tenant: str | None,
-    full_refresh: bool,
+    full_refresh: bool,  # noqa: FBT001 a command line's flag
     jobs: int | None,
 ) -> Report:
     """
@@ -44,7 +44,7 @@ def extract(
     rows = sum(one.rows_loaded for one in summary.extracts)
     return Report(
         data=as_data(summary),
-        headline=f"{rows:,} rows loaded from {plural(len(summary.extracts), 'source')} in {duration(summary.seconds)}{refused}",
+        headline=f"{plural(rows, 'row')} loaded from {plural(len(summary.extracts), 'source')} in {duration(summary.seconds)}{refused}",
         sections=[loaded_table(summary), *dropped_lines(summary)],
         exit_status=1 if summary.refused else 0,
     )

@@ -30,7 +30,7 @@ def run(
     select: tuple[str, ...],
     more_select: tuple[str, ...],
     exclude: tuple[str, ...],
-    full_refresh: bool,
+    full_refresh: bool,  # noqa: FBT001 a command line's flag
     threads: int | None,
     jobs: int | None,
 ) -> Report:
@@ -64,7 +64,7 @@ def _report(summary: RunSummary) -> Report:
             "validation": validation_data(summary.validation) if summary.validation else None,
             "docs": summary.site,
         },
-        headline=f"{rows:,} rows loaded, {plural(len(summary.results), 'node')} built and tested in {duration(summary.seconds)}",
+        headline=f"{plural(rows, 'row')} loaded, {plural(len(summary.results), 'node')} built and tested in {duration(summary.seconds)}",
         sections=[*sections, *dropped_lines(summary.extracted)],
         verdict=SUCCESS if summary.holds else FAILED,
         exit_status=0 if summary.holds else 1,

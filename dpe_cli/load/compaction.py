@@ -5,37 +5,50 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
+from dpe_cli import rls
 from dpe_cli.errors import ExtractError
-from dpe_cli.load import locks, staging
+from dpe_cli.load import contract, locks, policies, staging
 from dpe_cli.load.staging import Slice, StagingTable
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
 MOST_SLICES = 64
 # The largest slices stay as they are, so that the bulk of a table is not rewritten again and again.
-_LARGEST_KEPT = 16
+LARGEST_KEPT = 16
 
 
-def compact(connection: Connection, table: StagingTable, extract_id: int) -> int:
+def compact(connection: Connection, table: StagingTable, extract_id: int, *, actor: str) -> int:
     """
     Merge the smaller slices of a table into one where there are too many; return how many were merged.
 
-    Runs in the caller's transaction and system context: readers see the same rows before and after, and never others.
-    The merged slice takes number 0 of `extract_id`; rows keep their `_load_id`.
+    Readers see the same rows before and after, and never others. The merged slice takes number 0 of `extract_id`; rows
+    keep their `_load_id`. Where others hold the table, it is left to the next extract.
 
     Raises:
         ExtractError: the merged slice does not hold exactly the rows of those it replaces.
     """
+    try:
+        # For every tenant, whatever the extract was opened for: a narrower context would lose the others' rows.
+        with rls.system_context(connection, actor=actor):
+            return _compact(connection, table, extract_id)
+    except psycopg.errors.LockNotAvailable:
+        return 0
+
+
+def _compact(connection: Connection, table: StagingTable, extract_id: int) -> int:
     attached = staging.slices(connection, table, attached=True)
     if len(attached) <= MOST_SLICES:
         return 0
-    small = _by_size(connection, attached)[:-_LARGEST_KEPT]
-    merged = Slice(table, extract_id, 0)
     locks.limit_waiting(connection)
-    staging.create_slice(connection, merged, with_load_id=True, ignored_columns=0)
-    columns = sql.SQL(", ").join(map(sql.Identifier, [*(column.name for column in table.columns), "_load_id"]))
     # Nobody may change these rows between their copying and their end: undo waits for this lock.
     connection.execute(sql.SQL("lock table {} in share update exclusive mode").format(table.identifier))
+    if {policy.name for policy in policies.present(connection, table)} != {policy.name for policy in policies.declared(connection, table)}:
+        # A policy that somebody added could hide rows from the copying.
+        return 0
+    small = _by_size(connection, attached)[:-LARGEST_KEPT]
+    merged = Slice(table, extract_id, 0)
+    contract.create_slice(connection, merged, with_load_id=True, ignored_columns=0)
+    columns = sql.SQL(", ").join(map(sql.Identifier, [*(column.name for column in table.columns), "_load_id"]))
     expected = staging.visible_rows(connection, table, [piece.slice_id for piece in small])
     connection.execute(
         sql.SQL("insert into {merged} ({columns}) select {columns} from {table} where _slice_id = any(%s)").format(
@@ -54,7 +67,11 @@ def compact(connection: Connection, table: StagingTable, extract_id: int) -> int
 
 def _by_size(connection: Connection, slices: list[Slice]) -> list[Slice]:
     rows = connection.execute(
-        "select relname, pg_relation_size(oid) from pg_class where relname = any(%s) and relnamespace = to_regnamespace(%s)",
+        """
+        select relname, pg_relation_size(pg_class.oid)
+        from pg_class
+        where relname = any(%s) and relnamespace = (select oid from pg_namespace where nspname = %s)
+        """,
         [[piece.name for piece in slices], slices[0].table.schema],
     ).fetchall()
     sizes = {name: int(str(size)) for name, size in rows}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic
 
-from dpe_cli.load.blocks import Dialect
+from dpe_cli.load.grammar import Dialect
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -20,8 +19,27 @@ FIRST_VERSION_WITH_ON_ERROR = 170000
 # Before 18, CSV input ends at a line that is only \. (release notes of 18, E.1.3.4).
 FIRST_VERSION_WITHOUT_END_MARKER = 180000
 
+# Data exceptions, constraint violations, program limits (appendix A, "PostgreSQL Error Codes").
+_DATA_ERROR_CLASSES = ("22", "23", "54")
+
 PIECE = 256 * 1024
 _SKIPPED = re.compile(r'^skipping row due to data type incompatibility at line (\d+) for column "(.*?)"(?:: |$)', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """
+    How the blocks of one input are copied: the load they belong to, and their columns in order.
+
+    `names` are the columns as the input names them; `types` maps `columns`, the slice's, to PostgreSQL types.
+    """
+
+    load_id: int
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    types: dict[str, str]
+    ignored_columns: int
+    dialect: Dialect
 
 
 @dataclass(frozen=True)
@@ -32,47 +50,48 @@ class Skipped:
     column: str
 
 
+class MiscountError(psycopg.DataError):
+    """The server reads another number of records than the reader counted."""
+
+
+def is_data_error(error: psycopg.Error) -> bool:
+    """Tell whether the data is to blame, rather than the connection, the server or the statement."""
+    return isinstance(error, MiscountError) or (error.sqlstate or "")[:2] in _DATA_ERROR_CLASSES
+
+
 class Copier:
-    """COPYs data of one dialect and column order into a table; each call is a savepoint of its own."""
+    """COPYs data of one shape into a table. Each call is a savepoint: where it raises, it is as if it had not been."""
 
-    def __init__(self, connection: Connection, table: sql.Identifier, columns: Sequence[str], dialect: Dialect) -> None:
+    def __init__(self, connection: Connection, table: sql.Identifier, shape: Shape) -> None:
         self._connection = connection
-        self.columns = columns
-        self.dialect = dialect
-        self._version = connection.info.server_version
-        target = sql.SQL("copy {} ({}) from stdin").format(table, sql.SQL(", ").join(map(sql.Identifier, columns)))
-        self._strict = sql.SQL("{} with ({})").format(target, dialect.copy_options())
-        self._lenient = sql.SQL("{} with ({}, on_error ignore, log_verbosity verbose)").format(target, dialect.copy_options())
+        self.shape = shape
+        version = connection.info.server_version
+        self.can_be_lenient = version >= FIRST_VERSION_WITH_ON_ERROR
+        self.stops_at_end_marker = version < FIRST_VERSION_WITHOUT_END_MARKER
+        options = shape.dialect.copy_options()
+        target = sql.SQL("copy {} ({}) from stdin").format(table, sql.SQL(", ").join(map(sql.Identifier, shape.columns)))
+        self._strict = sql.SQL("{} with ({})").format(target, options).as_bytes(connection)
+        self._lenient = sql.SQL("{} with ({}, on_error ignore, log_verbosity verbose)").format(target, options).as_bytes(connection)
 
-    @property
-    def can_be_lenient(self) -> bool:
-        """Whether the server can step over values of a wrong type (PostgreSQL 17 and later)."""
-        return self._version >= FIRST_VERSION_WITH_ON_ERROR
-
-    @property
-    def stops_at_end_marker(self) -> bool:
-        r"""Whether a line that is only \. ends the input, silently (before PostgreSQL 18)."""
-        return self._version < FIRST_VERSION_WITHOUT_END_MARKER
-
-    def savepoint(self) -> AbstractContextManager[object]:
-        """Open a savepoint, rolled back where the block raises."""
-        return self._connection.transaction()
-
-    def strict(self, data: bytes) -> int:
+    def strict(self, data: bytes, records: int) -> list[Skipped]:
         """
-        COPY all of `data` or nothing of it; return the number of rows.
+        COPY all of `data`; nothing is skipped.
 
         Raises:
-            psycopg.Error: the server refused it; the transaction goes on as if the call had not been.
+            psycopg.Error: the server refuses it.
+            MiscountError: it holds another number of records for the server.
         """
-        return self._copy(self._strict, data)
+        with self._connection.transaction():
+            self._check(self._copy(self._strict, data), records)
+        return []
 
-    def lenient(self, data: bytes) -> tuple[int, list[Skipped]]:
+    def lenient(self, data: bytes, records: int) -> list[Skipped]:
         """
-        COPY `data` but for the records with a value of a wrong type; return the number of rows and what was skipped.
+        COPY `data` but for the records with a value of a wrong type, which are returned.
 
         Raises:
-            psycopg.Error: the server refused it for another reason (a field too many, invalid bytes, …).
+            psycopg.Error: the server refuses it for another reason (a field too many, invalid bytes, …).
+            MiscountError: it holds another number of records for the server.
         """
         skipped: list[Skipped] = []
 
@@ -82,9 +101,25 @@ class Copier:
 
         self._connection.add_notice_handler(note)
         try:
-            return self._copy(self._lenient, data), skipped
+            with self._connection.transaction():
+                rows = self._copy(self._lenient, data)
+                # Its words cannot be read where it does not speak English: then it is asked record by record.
+                self.can_be_lenient = bool(skipped) or rows == records
+                self._check(rows + len(skipped), records)
         finally:
             self._connection.remove_notice_handler(note)
+        return skipped
+
+    def is_refused(self, data: bytes) -> psycopg.Error | None:
+        """Return what the server says against a single record, which is not kept; nothing where it takes it."""
+        try:
+            with self._connection.transaction(force_rollback=True):
+                self._check(self._copy(self._strict, data), 1)
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
+            return error
+        return None
 
     def explain(self, values: Sequence[str], types: Sequence[str]) -> list[tuple[str, str] | None]:
         """
@@ -96,7 +131,9 @@ class Copier:
         try:
             with self._connection.transaction():
                 return self._soft_errors(values, types)
-        except psycopg.DataError:
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
             return [None] * len(values)
 
     def _soft_errors(self, values: Sequence[str], types: Sequence[str]) -> list[tuple[str, str] | None]:
@@ -111,10 +148,14 @@ class Copier:
         ).fetchall()
         return [(str(code), str(message)) if code else None for code, message in rows]
 
-    def _copy(self, statement: sql.Composed, data: bytes) -> int:
+    def _copy(self, statement: bytes, data: bytes) -> int:
         view = memoryview(data)
-        with self._connection.transaction(), self._connection.cursor() as cursor:
+        with self._connection.cursor() as cursor:
             with cursor.copy(statement) as copy:
                 for start in range(0, len(data), PIECE):
                     copy.write(view[start : start + PIECE])
             return cursor.rowcount
+
+    def _check(self, rows: int, records: int) -> None:
+        if rows != records:
+            raise MiscountError(f"{records:,} records were read, but {rows:,} by the server")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 import psycopg
 
@@ -14,6 +13,7 @@ from dpe_cli.load.repair import Reject
 Connection = psycopg.Connection[tuple[object, ...]]
 
 _REJECTS_AT_ONCE = 1000
+_CHARACTERS_AT_ONCE = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Extract:
 
 @dataclass(frozen=True)
 class RejectEntry:
-    """A reject, as the ledger has it; `raw` shows bytes that are no text as \\xNN."""
+    r"""A reject, as the ledger has it; `raw` shows bytes that are no text as \xNN."""
 
     reject_id: int
     source: str
@@ -62,8 +62,8 @@ class RejectEntry:
     raw: str
 
 
-def start_extract(connection: Connection, *, source: str, spec: str | None, disposition: str, tenant_id: str | None) -> int:
-    """Record that an extract is running; return its id. Extracts of the source that never ended are closed as failed."""
+def close_interrupted(connection: Connection, source: str) -> None:
+    """Record that extracts of a source that never ended have failed; who calls this holds the source's lock."""
     connection.execute(
         """
         update dpe.extracts
@@ -72,6 +72,10 @@ def start_extract(connection: Connection, *, source: str, spec: str | None, disp
         """,
         [source],
     )
+
+
+def start_extract(connection: Connection, *, source: str, spec: str | None, disposition: str, tenant_id: str | None) -> int:
+    """Record that an extract is running; return its id."""
     row = connection.execute(
         "insert into dpe.extracts (source, spec, disposition, tenant_id) values (%s, %s, %s, %s) returning extract_id",
         [source, spec, disposition, tenant_id],
@@ -142,9 +146,7 @@ def fail_extract(connection: Connection, extract_id: int, error: str) -> None:
 
 def add_rejects(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
     """Record rejects; their loads have to be recorded before."""
-    remaining = iter(rejects)
-    while batch := list(islice(remaining, _REJECTS_AT_ONCE)):
-        texts = [_as_text(reject.raw) for reject in batch]
+    for batch in _batches(rejects):
         connection.execute(
             """
             insert into dpe.rejects (source, load_id, position, column_name, sqlstate, reason, raw, raw_bytes)
@@ -160,10 +162,24 @@ def add_rejects(connection: Connection, source: str, rejects: Iterable[Reject]) 
                 [reject.column_name for reject in batch],
                 [reject.sqlstate for reject in batch],
                 [reject.reason for reject in batch],
-                texts,
-                [None if text.encode() == reject.raw else reject.raw for text, reject in zip(texts, batch, strict=True)],
+                [reject.raw for reject in batch],
+                [reject.raw_bytes for reject in batch],
             ],
         )
+
+
+def _batches(rejects: Iterable[Reject]) -> Iterator[list[Reject]]:
+    """Yield rejects in lists of no more than so many, nor of much more than so many characters."""
+    batch: list[Reject] = []
+    characters = 0
+    for reject in rejects:
+        batch.append(reject)
+        characters += len(reject.raw)
+        if len(batch) >= _REJECTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def loaded_hashes(connection: Connection, source: str) -> dict[int, set[str]]:
@@ -195,28 +211,34 @@ def undo_extract(connection: Connection, extract_id: int) -> None:
     connection.execute("update dpe.loads set removed_at = clock_timestamp() where extract_id = %s and removed_at is null", [extract_id])
 
 
-def restore_loads(connection: Connection, extract_id: int) -> None:
-    """Record that the rows of an extract are in staging again."""
-    connection.execute("update dpe.loads set removed_at = null where extract_id = %s", [extract_id])
-
-
-def latest_extract_before(connection: Connection, source: str, extract_id: int | None) -> int | None:
-    """Return the last succeeded extract of a source before `extract_id` (or of all)."""
+def restore_loads(connection: Connection, load_ids: Collection[int]) -> int:
+    """Record that the rows of loads are in staging again, and so are their extracts' empty inputs; return the newest extract."""
     row = connection.execute(
         """
-        select max(extract_id)
-        from dpe.extracts
-        where source = %s and status = 'succeeded' and (%s::bigint is null or extract_id < %s)
+        with restored as (
+            update dpe.loads
+            set removed_at = null
+            where load_id = any(%(load_ids)s)
+                or (rows_loaded = 0 and extract_id in (select extract_id from dpe.loads where load_id = any(%(load_ids)s)))
+            returning extract_id
+        )
+        select max(extract_id) from restored
         """,
-        [source, extract_id, extract_id],
+        {"load_ids": list(load_ids)},
     ).fetchone()
+    return _integer(row)
+
+
+def latest_extract(connection: Connection, source: str) -> int | None:
+    """Return the last succeeded extract of a source."""
+    row = connection.execute("select max(extract_id) from dpe.extracts where source = %s and status = 'succeeded'", [source]).fetchone()
     return None if row is None or row[0] is None else _integer(row)
 
 
 def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> list[Extract]:
     """Return the newest extracts, newest first."""
     rows = connection.execute(
-        f"{_SELECT_EXTRACTS} where %s::text is null or source = %s order by extract_id desc limit %s",  # noqa: S608 a constant
+        f"{_SELECT_EXTRACTS} where %s::text is null or source = %s order by extract_id desc limit %s",
         [source, source, limit],
     ).fetchall()
     return [Extract(*row) for row in rows]  # type: ignore[arg-type]
@@ -224,7 +246,7 @@ def extracts(connection: Connection, *, source: str | None = None, limit: int = 
 
 def extract(connection: Connection, extract_id: int) -> Extract | None:
     """Return one extract; None where there is none of this id."""
-    row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()  # noqa: S608 a constant
+    row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()
     return None if row is None else Extract(*row)  # type: ignore[arg-type]
 
 
@@ -256,7 +278,7 @@ def rejects(connection: Connection, *, source: str | None = None, load_id: int |
         where (%s::text is null or source = %s) and (%s::bigint is null or load_id = %s)
         order by load_id desc, position, reject_id
         limit %s
-        """,  # noqa: S608 a constant
+        """,
         [source, source, load_id, load_id, limit],
     ).fetchall()
     return [RejectEntry(*row) for row in rows]  # type: ignore[arg-type]
@@ -264,7 +286,7 @@ def rejects(connection: Connection, *, source: str | None = None, load_id: int |
 
 def reject(connection: Connection, reject_id: int) -> RejectEntry | None:
     """Return one reject; None where there is none of this id."""
-    row = connection.execute(f"{_SELECT_REJECTS} where reject_id = %s", [reject_id]).fetchone()  # noqa: S608 a constant
+    row = connection.execute(f"{_SELECT_REJECTS} where reject_id = %s", [reject_id]).fetchone()
     return None if row is None else RejectEntry(*row)  # type: ignore[arg-type]
 
 
@@ -280,10 +302,6 @@ _SELECT_EXTRACTS = """
         started_at, finished_at, error
     from dpe.extracts
 """
-
-
-def _as_text(raw: bytes) -> str:
-    return raw.decode(errors="backslashreplace").replace("\0", "\\x00")
 
 
 def _integer(row: tuple[object, ...] | None) -> int:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from dpe_cli.errors import BusyError
+from dpe_cli.errors import BusyError, ServerError
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -45,12 +45,34 @@ def source_lock(connection: Connection, source: str) -> Iterator[None]:
         with connection.transaction():
             # Writers whose client was killed: theirs to roll back or to commit, then their slices can be seen as orphans.
             limit_waiting(connection)
-            connection.execute("select pg_advisory_xact_lock(%s)", [writer_key(source)])
+            try:
+                connection.execute("select pg_advisory_xact_lock(%s)", [writer_key(source)])
+            except psycopg.errors.LockNotAvailable as error:
+                raise BusyError(f"{source}: writers of an extract that was killed are still at work; run again later") from error
         yield
     finally:
         if not (connection.closed or connection.broken):
             with connection.transaction():
                 connection.execute("select pg_advisory_unlock(%s)", [source_key(source)])
+
+
+@contextmanager
+def told(source: str) -> Iterator[None]:
+    """
+    Say in words what the server does to an extract that is not the fault of its data.
+
+    Raises:
+        ServerError: it ended a session, waited too long for a lock, or is out of something.
+    """
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise ServerError(
+            f"{source}: a session that reads or changes the staging table holds it too long; wait for it or end it, then run again"
+        ) from error
+    except (psycopg.OperationalError, psycopg.InternalError) as error:
+        said = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
+        raise ServerError(f"{source}: the server gave up ({said}); run again, and what was left unfinished is removed") from error
 
 
 def limit_waiting(connection: Connection) -> None:

@@ -1,87 +1,92 @@
 """
 Bring in a block that the server refused: every good record is loaded, every bad one becomes a reject in the server's words.
 
-The server is asked again about ever smaller parts. Only where the answer is certain without it (a record without quotes
-that has a field too many or too few, bytes that are not UTF-8) is a record set aside here, so that a block with hundreds
-of such records is not sent hundreds of times.
+The server is asked again about ever smaller parts. Only where the answer is certain without it (a field too many or too
+few, a quote that is never closed, bytes that are no text) is a record set aside here, so that a block with hundreds of
+such records is not sent hundreds of times. Whatever is done for every record of a block is done at C speed.
 """
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import NamedTuple
 
 import psycopg
 
 from dpe_cli.errors import ExtractError
-from dpe_cli.load.blocks import MAX_RECORD_BYTES, Block, Grammar
-from dpe_cli.load.copier import Copier, Skipped
+from dpe_cli.load import encodings
+from dpe_cli.load.blocks import Block
+from dpe_cli.load.copier import Copier, Skipped, is_data_error
+from dpe_cli.load.grammar import Grammar
+from dpe_cli.load.records import Records
+
+Copy = Callable[[bytes, int], list[Skipped]]
 
 # Records sent at once where the server has to find the bad one by failing: a failure costs at most this many again.
 PIECE_RECORDS = 1000
 
 BAD_COPY_FILE_FORMAT = "22P04"
 CHARACTER_NOT_IN_REPERTOIRE = "22021"
-# Data exceptions, constraint violations, program limits (appendix A, "PostgreSQL Error Codes").
-_DATA_ERROR_CLASSES = ("22", "23", "54")
 
-_END_MARKER = rb"\."
-
-_LINE = re.compile(r"\bline (\d+)")
-_COLUMN = re.compile(r"\bline \d+, column (.*?)(?:: |$)", re.DOTALL)
-
-csv.field_size_limit(MAX_RECORD_BYTES)
+_LONGEST_REASON = 500
+_END_MARKER = b"\\.\n"
+# A function that a domain's check calls has lines of its own.
+_CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?))?(?:: |$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that could not be loaded. `position` is the line of the input on which it starts."""
+    r"""
+    A record that could not be loaded. `position` is the line of the input on which it starts.
+
+    `raw_bytes` is what was delivered where that is no text; `raw` then shows it with \xNN.
+    """
 
     load_id: int
     position: int
     column_name: str | None
     sqlstate: str
     reason: str
-    raw: bytes
+    raw: str
+    raw_bytes: bytes | None
 
 
-class Record(NamedTuple):
-    """One record as delivered, and the line of the input on which it starts."""
+@dataclass(frozen=True)
+class Fault:
+    """Why a record is rejected: the column, where there is one, the SQLSTATE, and the reason."""
 
-    raw: bytes
-    line: int
+    column: str | None
+    sqlstate: str
+    reason: str
+
+
+NOT_ONE_RECORD = Fault(None, BAD_COPY_FILE_FORMAT, "the server does not read this as one record")
 
 
 @dataclass
-class Repaired:
-    """What became of a block. `released` counts records that an unclosed quote had swallowed into one."""
+class Loaded:
+    """What became of a block."""
 
     rows: int = 0
-    released: int = 0
     rejects: list[Reject] = field(default_factory=list)
 
 
-def is_data_error(error: psycopg.Error) -> bool:
-    """Tell whether the data is to blame, rather than the connection, the server or the statement."""
-    return (error.sqlstate or "")[:2] in _DATA_ERROR_CLASSES
-
-
 class Repair:
-    """Loads blocks of one input record by record where needed. `types` maps its columns to PostgreSQL types."""
+    """Loads blocks of one input: as they are where the server takes them so, else record by record where needed."""
 
-    def __init__(self, copier: Copier, types: Mapping[str, str], load_id: int) -> None:
+    def __init__(self, copier: Copier) -> None:
+        self.shape = copier.shape
         self._copier = copier
-        self._types = types
-        self._load_id = load_id
-        self._grammar = Grammar(copier.dialect)
-        self._delimiter = copier.dialect.delimiter.encode()
-        self._quote = copier.dialect.quote.encode()
+        self._grammar = Grammar(self.shape.dialect)
+        self._delimiter = self.shape.dialect.delimiter.encode()
+        self._quote = self.shape.dialect.quote.encode()
+        self._names = dict(zip(self.shape.columns, self.shape.names, strict=True))
+        self._outline = self._delimiter * (len(self.shape.columns) - 1)
+        self._expects_rejects = False
+        self._expects_misfits = False
 
-    def block(self, block: Block) -> Repaired:
+    def load(self, block: Block) -> Loaded:
         """
         Load what can be loaded of `block`, and say what cannot.
 
@@ -89,218 +94,159 @@ class Repair:
             psycopg.Error: the data is not to blame.
             ExtractError: the records do not add up.
         """
-        outcome = Repaired()
-        skipped = self._try(block.data, block.records, outcome)
-        if skipped is None:
-            self._load(self._set_aside(self._records(block.data, block.first_line), outcome), outcome)
-        elif skipped:
-            self._explain(_at_last_lines(skipped, self._records(block.data, block.first_line)), outcome)
-        if block.records + outcome.released != outcome.rows + len(outcome.rejects):
+        loaded = Loaded()
+        if not self._load_as_it_is(block, loaded):
+            records, broken = Records.of(block, self._grammar)
+            for index in range(len(broken)):
+                self._reject(broken.only(index), NOT_ONE_RECORD, loaded)
+            misfits = self._misfits(records) if len(records) else []
+            for index in misfits:
+                self._reject(records.only(index), NOT_ONE_RECORD, loaded)
+            # Once an input had broken records, sending a block as it is mostly means to have it refused.
+            self._expects_misfits = bool(misfits)
+            self._load(records.without(misfits) if misfits else records, loaded)
+        if block.records != loaded.rows + len(loaded.rejects):
             raise ExtractError(
-                f"block at line {block.first_line}: {block.records:,} records were read, but {outcome.rows:,} loaded and "
-                f"{len(outcome.rejects):,} rejected; nothing is loaded, check the quote and escape characters of the source"
+                f"block at line {block.first_line}: {block.records:,} records were read, but {loaded.rows:,} loaded and "
+                f"{len(loaded.rejects):,} rejected; nothing is loaded, please report this"
             )
-        outcome.rejects.sort(key=lambda reject: reject.position)
-        return outcome
+        self._expects_rejects = self._expects_rejects or bool(loaded.rejects)
+        loaded.rejects.sort(key=lambda reject: reject.position)
+        return loaded
 
-    def _load(self, records: list[Record], outcome: Repaired) -> None:
-        """Load records that seem whole: all at once, or where that fails, in pieces that the server fails on."""
-        if not records:
-            return
-        skipped = self._try(self._sendable(records), len(records), outcome)
-        if skipped is not None:
-            self._explain(_at_last_lines(skipped, records), outcome)
-            return
-        queue = list(reversed(records))
-        while queue:
-            piece = [queue.pop() for _ in range(min(PIECE_RECORDS, len(queue)))]
-            queue.extend(reversed(self._load_piece(piece, outcome)))
-
-    def _load_piece(self, piece: list[Record], outcome: Repaired) -> list[Record]:
-        """Load the records up to the first bad one, reject that, and return the records still to be loaded."""
-        try:
-            skipped = self._send(self._sendable(piece), len(piece), outcome)
-        except psycopg.Error as error:
-            if not is_data_error(error):
-                raise
-            bad = self._find(error, piece)
-            if bad is not None:
-                # Those before it were read without complaint; should one fail after all, it is found in turn.
-                rest = self._load_piece(piece[:bad], outcome) if bad else []
-                if rest:
-                    return rest + piece[bad:]
-                return self._reject(piece[bad], error, outcome) + piece[bad + 1 :]
-            skipped = None
+    def _load_as_it_is(self, block: Block, loaded: Loaded) -> bool:
+        """Load a block in which nothing is wrong, or nothing but types on a server that steps over those; say whether it was."""
+        if self._expects_misfits or block.broken:
+            return False
+        # Strict COPY is the faster one; after the first reject of an input, more are likely.
+        if not (self._expects_rejects and self._copier.can_be_lenient) and self._attempt(self._copier.strict, block) is not None:
+            loaded.rows += block.records
+            return True
+        skipped = self._attempt(self._copier.lenient, block) if self._copier.can_be_lenient else None
         if skipped is None:
-            return self._halve(piece, outcome)
-        self._explain(_at_last_lines(skipped, piece), outcome)
-        return []
+            return False
+        loaded.rows += block.records - len(skipped)
+        if skipped:
+            records, _ = Records.of(block, self._grammar)
+            self._explain(skipped, records, loaded)
+        return True
 
-    def _try(self, data: bytes, records: int, outcome: Repaired) -> list[Skipped] | None:
+    def _attempt(self, copy: Copy, block: Block) -> list[Skipped] | None:
         try:
-            return self._send(data, records, outcome)
+            return copy(block.data, block.records)
         except psycopg.Error as error:
             if not is_data_error(error):
                 raise
             return None
 
-    def _send(self, data: bytes, records: int, outcome: Repaired) -> list[Skipped] | None:
-        """COPY records, return those that the server stepped over; None, with nothing loaded, where its count differs from ours."""
-        skipped: list[Skipped] = []
+    def _load(self, records: Records, loaded: Loaded) -> None:
+        """Load records that seem whole: all at once, or where the server refuses that, in pieces."""
+        records = records.with_plain_ends()
+        size = len(records)
+        while len(records):
+            rest = self._load_piece(records[:size], loaded)
+            records = rest.followed_by(records[size:]) if len(rest) else records[size:]
+            size = PIECE_RECORDS
+
+    def _load_piece(self, piece: Records, loaded: Loaded) -> Records:
+        """Load the records up to the first bad one, reject that, and return the records still to be loaded."""
+        copy = self._copier.lenient if self._copier.can_be_lenient else self._copier.strict
         try:
-            with self._copier.savepoint():
-                if self._copier.can_be_lenient:
-                    rows, skipped = self._copier.lenient(data)
-                else:
-                    rows = self._copier.strict(data)
-                if rows + len(skipped) != records:
-                    raise _RollbackError
-        except _RollbackError:
-            return None
-        outcome.rows += rows
-        return skipped
+            skipped = copy(self._sendable(piece), len(piece))
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
+            return self._narrow_down(piece, error, loaded)
+        loaded.rows += len(piece) - len(skipped)
+        self._explain(skipped, piece, loaded)
+        return piece[:0]
 
-    def _halve(self, piece: list[Record], outcome: Repaired) -> list[Record]:
-        """Narrow down a failure that names no line; a single record that is at odds with its count is rejected."""
+    def _narrow_down(self, piece: Records, error: psycopg.Error, loaded: Loaded) -> Records:
+        """Load what stands before the record that the server means, reject that, and return the records still to be loaded."""
         if len(piece) == 1:
-            reason = "the server does not read this as one record"
-            outcome.rejects.append(self._as_reject(piece[0], None, BAD_COPY_FILE_FORMAT, reason))
-            return []
-        middle = len(piece) // 2
-        rest = self._load_piece(piece[:middle], outcome)
-        return rest + piece[middle:] if rest else self._load_piece(piece[middle:], outcome)
+            self._reject(piece, self._fault(error), loaded)
+            return piece[:0]
+        found = _CONTEXT.search(error.diag.context or "")
+        # Without a line, the first half is as good a guess.
+        bad = piece.at_server_lines([int(found[1])])[0] if found else len(piece) // 2
+        rejected_before = len(loaded.rejects)
+        rest = self._load_piece(piece[:bad], loaded) if bad else piece[:0]
+        if found and not len(rest) and len(loaded.rejects) == rejected_before:
+            self._reject(piece.only(bad), self._fault(error), loaded)
+            return piece[bad + 1 :]
+        # Another one was to blame, or one of several: whether this one is bad has to be asked anew.
+        return rest.followed_by(piece[bad:])
 
-    def _find(self, error: psycopg.Error, piece: Sequence[Record]) -> int | None:
-        """Return which record of the piece the server means: COPY counts lines, also those within quotes."""
-        if len(piece) == 1:
-            return 0
-        found = _LINE.search(error.diag.context or "")
-        if not found:
+    def _misfits(self, records: Records) -> list[int]:
+        """Return the indexes of the records that are bad for certain."""
+        data = b"".join(records.raws)
+        misfits = {index for index, outline in enumerate(self._grammar.outlines(data)) if outline != self._outline}
+        if b"\0" in data:
+            misfits.update(index for index, raw in enumerate(records.raws) if b"\0" in raw)
+        if encodings.invalid_bytes(data, self.shape.dialect.encoding):
+            misfits.update(index for index, raw in enumerate(records.raws) if encodings.invalid_bytes(raw, self.shape.dialect.encoding))
+        return sorted(misfits)
+
+    def _misfit(self, raw: bytes) -> Fault | None:
+        """Say, in the server's words, why a record is bad for certain; nothing where it is not."""
+        encoding = self.shape.dialect.encoding
+        invalid = encodings.invalid_bytes(raw, encoding)
+        if invalid or b"\0" in raw:
+            name = encoding if invalid and encoding != "utf-8" else "UTF8"
+            sequence = " ".join(f"0x{byte:02x}" for byte in invalid or b"\0")
+            return Fault(None, CHARACTER_NOT_IN_REPERTOIRE, f'invalid byte sequence for encoding "{name}": {sequence}')
+        outline = self._grammar.outlines(raw)[0]
+        if outline == self._outline:
             return None
-        lines = 0
-        for index, record in enumerate(piece):
-            lines += record.raw.count(b"\n")
-            if lines >= int(found[1]):
-                return index
-        return len(piece) - 1
+        if self._quote in outline:
+            return Fault(None, BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field")
+        if b"\r" in outline:
+            return Fault(None, BAD_COPY_FILE_FORMAT, "unquoted carriage return found in data")
+        fields = outline.count(self._delimiter) + 1
+        if fields < len(self.shape.names):
+            column = self.shape.names[fields]
+            return Fault(column, BAD_COPY_FILE_FORMAT, f'missing data for column "{column}"')
+        return Fault(None, BAD_COPY_FILE_FORMAT, "extra data after last expected column")
 
-    def _reject(self, record: Record, error: psycopg.Error, outcome: Repaired) -> list[Record]:
-        """Reject a record; where an unclosed quote made it swallow others, only its first line, returning the others."""
-        found = _COLUMN.search(error.diag.context or "")
-        column = found[1] if found else error.diag.column_name
-        sqlstate = error.sqlstate or ""
-        reason = error.diag.message_primary or str(error)
-        swallowed = self._swallowed(record) if sqlstate == BAD_COPY_FILE_FORMAT else []
-        if swallowed:
-            outcome.released += len(swallowed)
-            record = Record(record.raw[: record.raw.index(b"\n") + 1], record.line)
-        outcome.rejects.append(self._as_reject(record, column, sqlstate, reason))
-        return swallowed
-
-    def _swallowed(self, record: Record) -> list[Record]:
-        """Return the records behind the first line of a broken one, if some have the right number of fields."""
-        first, _, rest = record.raw.partition(b"\n")
-        if not rest:
-            return []
-        records = self._records(rest, record.line + 1)
-        return records if any(self._quote not in other.raw and self._misfit(other.raw) is None for other in records) else []
-
-    def _set_aside(self, records: Sequence[Record], outcome: Repaired) -> list[Record]:
-        """Reject the records that are certainly bad; return the others."""
-        others: list[Record] = []
-        for record in records:
-            misfit = self._misfit(record.raw)
-            if misfit is None:
-                others.append(record)
-            else:
-                outcome.rejects.append(self._as_reject(record, *misfit))
-        return others
-
-    def _misfit(self, raw: bytes) -> tuple[str | None, str, str] | None:
-        """Return column, SQLSTATE and reason, in the server's words, where a record is bad for certain."""
-        if b"\0" in raw:
-            return None, CHARACTER_NOT_IN_REPERTOIRE, 'invalid byte sequence for encoding "UTF8": 0x00'
-        if not raw.isascii():
-            try:
-                raw.decode()
-            except UnicodeDecodeError as error:
-                sequence = " ".join(f"0x{byte:02x}" for byte in raw[error.start : error.end])
-                return None, CHARACTER_NOT_IN_REPERTOIRE, f'invalid byte sequence for encoding "UTF8": {sequence}'
-        if self._quote in raw:
-            return None
-        fields = raw.count(self._delimiter) + 1
-        if fields < len(self._copier.columns):
-            column = self._copier.columns[fields]
-            return column, BAD_COPY_FILE_FORMAT, f'missing data for column "{column}"'
-        if fields > len(self._copier.columns):
-            return None, BAD_COPY_FILE_FORMAT, "extra data after last expected column"
-        return None
-
-    def _explain(self, bad: Sequence[tuple[Record, str]], outcome: Repaired) -> None:
-        """Reject records for the column named: the types say why in one query, or where they cannot, record by record."""
-        if not bad:
+    def _explain(self, skipped: Sequence[Skipped], records: Records, loaded: Loaded) -> None:
+        """Reject the records that the server stepped over: the types say why in one query, or where they cannot, one by one."""
+        if not skipped:
             return
-        values = [self._value(record, column) for record, column in bad]
-        reasons = self._copier.explain(values, [self._types[column] for _, column in bad])
-        outcome.rejects += [
-            self._as_reject(record, column, *(reason or self._ask(record))) for (record, column), reason in zip(bad, reasons, strict=True)
-        ]
+        bad = list(zip(records.at_server_lines([one.line for one in skipped]), (one.column for one in skipped), strict=True))
+        values = [self._value(records.raws[index], column) for index, column in bad]
+        reasons = self._copier.explain(values, [self.shape.types[column] for _, column in bad])
+        for (index, column), value, known in zip(bad, values, reasons, strict=True):
+            # Of a null, which a domain may refuse, only the server knows that it is one.
+            is_told = known is not None and value != self.shape.dialect.null_string
+            fault = Fault(self._names[column], *known) if known and is_told else self._ask(records.only(index))
+            self._reject(records.only(index), fault, loaded)
 
-    def _ask(self, record: Record) -> tuple[str, str]:
-        """Return SQLSTATE and reason for one record by sending it alone, to no effect."""
-        try:
-            with self._copier.savepoint():
-                self._copier.strict(self._sendable([record]))
-                raise _RollbackError
-        except _RollbackError:
-            return BAD_COPY_FILE_FORMAT, "the server skipped this record among others"
-        except psycopg.Error as error:
-            if not is_data_error(error):
-                raise
-            return error.sqlstate or "", error.diag.message_primary or str(error)
+    def _ask(self, one: Records) -> Fault:
+        """Return why the server refuses a record that it stepped over."""
+        error = self._copier.is_refused(self._sendable(one.with_plain_ends()))
+        return self._fault(error) if error else NOT_ONE_RECORD
 
-    def _value(self, record: Record, column: str) -> str:
-        """Return a field of a record, or nothing where Python reads the record differently from the server."""
-        dialect = self._copier.dialect
-        doubled = dialect.escape == dialect.quote
-        reader = csv.reader(
-            [record.raw.decode()],
-            delimiter=dialect.delimiter,
-            quotechar=dialect.quote,
-            doublequote=doubled,
-            escapechar=None if doubled else dialect.escape,
-        )
-        try:
-            fields = next(reader)
-        except csv.Error:
-            return ""
-        return fields[index] if (index := self._copier.columns.index(column)) < len(fields) else ""
+    def _reject(self, one: Records, fault: Fault, loaded: Loaded) -> None:
+        raw, line = one.raws[0], one.lines[0]
+        # A field too many or too few says more than the value that the server stumbled over first.
+        fault = self._misfit(raw) or fault
+        text, delivered = encodings.readable(raw.removesuffix(b"\n").removesuffix(b"\r"), self.shape.dialect.encoding)
+        reason = fault.reason if len(fault.reason) <= _LONGEST_REASON else f"{fault.reason[:_LONGEST_REASON]}…"
+        loaded.rejects.append(Reject(self.shape.load_id, line, fault.column, fault.sqlstate, reason, text, delivered))
 
-    def _sendable(self, records: Sequence[Record]) -> bytes:
-        """Join records with plain line ends: COPY refuses input whose line ends differ."""
-        lines = [record.raw.removesuffix(b"\n").removesuffix(b"\r") for record in records]
-        if self._copier.stops_at_end_marker:
-            quoted = self._quote + _END_MARKER + self._quote
-            lines = [quoted if line == _END_MARKER else line for line in lines]
-        return b"\n".join(lines) + b"\n"
+    def _fault(self, error: psycopg.Error) -> Fault:
+        found = _CONTEXT.search(error.diag.context or "")
+        column = self._names.get(found[2]) if found else None
+        return Fault(column, error.sqlstate or BAD_COPY_FILE_FORMAT, error.diag.message_primary or str(error))
 
-    def _records(self, data: bytes, first_line: int) -> list[Record]:
-        raws = self._grammar.split(data)
-        lines = accumulate((raw.count(b"\n") for raw in raws), initial=first_line)
-        return list(map(Record, raws, lines))
+    def _value(self, raw: bytes, column: str) -> str:
+        fields = self._grammar.fields(raw)
+        index = self.shape.columns.index(column)
+        return fields[index].decode() if index < len(fields) else ""
 
-    def _as_reject(self, record: Record, column: str | None, sqlstate: str, reason: str) -> Reject:
-        return Reject(self._load_id, record.line, column, sqlstate, reason, record.raw.removesuffix(b"\n").removesuffix(b"\r"))
-
-
-def _at_last_lines(skipped: Sequence[Skipped], records: Sequence[Record]) -> list[tuple[Record, str]]:
-    """Pair each skipped record with its column. COPY names the last line of a record, counted within the data."""
-    columns = {one.line: one.column for one in skipped}
-    if not columns:
-        return []
-    last_lines = accumulate(record.raw.count(b"\n") for record in records)
-    return [(record, columns[line]) for record, line in zip(records, last_lines, strict=True) if line in columns]
-
-
-class _RollbackError(Exception):
-    """Rolls a savepoint back."""
+    def _sendable(self, records: Records) -> bytes:
+        r"""Join records. A line that is only \. would end the input of older servers, so it goes in quotes."""
+        if self._copier.stops_at_end_marker and _END_MARKER in records.raws:
+            quoted = self._quote + _END_MARKER[:-1] + self._quote + b"\n"
+            return b"".join(quoted if raw == _END_MARKER else raw for raw in records.raws)
+        return b"".join(records.raws)

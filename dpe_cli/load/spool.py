@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import tempfile
-from collections.abc import Iterable, Iterator
-from typing import IO, Generic, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
 
-_IN_MEMORY = 10_000
+_BYTES_IN_MEMORY = 4 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -16,31 +17,23 @@ class Spool(Generic[T]):
     """Items in the order they came. The file has no name and goes with the process; only this process wrote it."""
 
     def __init__(self) -> None:
-        self._tail: list[T] = []
-        self._file: IO[bytes] | None = None
+        self._file = tempfile.SpooledTemporaryFile(max_size=_BYTES_IN_MEMORY)  # noqa: SIM115 it lives as long as the spool
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
-    def extend(self, items: Iterable[T]) -> None:
+    def extend(self, items: Sequence[T]) -> None:
         """Add items at the end."""
-        before = len(self._tail)
-        self._tail.extend(items)
-        self._length += len(self._tail) - before
-        if len(self._tail) >= _IN_MEMORY:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile()
-            pickle.dump(self._tail, self._file)
-            self._tail = []
+        self._file.seek(0, os.SEEK_END)
+        pickle.dump(items, self._file)
+        self._length += len(items)
 
     def __iter__(self) -> Iterator[T]:
         """Yield all items; nothing may be added meanwhile."""
-        if self._file is not None:
-            self._file.seek(0)
-            while True:
-                try:
-                    yield from pickle.load(self._file)  # noqa: S301 written by this process to a nameless file
-                except EOFError:
-                    break
-        yield from self._tail
+        self._file.seek(0)
+        remaining = self._length
+        while remaining:
+            items = pickle.load(self._file)  # noqa: S301 written by this process to a nameless file
+            remaining -= len(items)
+            yield from items

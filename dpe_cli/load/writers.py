@@ -8,42 +8,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import psycopg
-
 from dpe_cli import rls
-from dpe_cli.load import staging
-from dpe_cli.load.blocks import Block, Dialect
-from dpe_cli.load.copier import Connection, Copier
-from dpe_cli.load.repair import Reject, Repair, is_data_error
-from dpe_cli.load.spool import Spool
-from dpe_cli.load.staging import Policy, Slice
+from dpe_cli.load import contract, policies, staging
+from dpe_cli.load.blocks import Block
+from dpe_cli.load.copier import Connection, Copier, Shape
+from dpe_cli.load.policies import Policy
+from dpe_cli.load.rejects import Rejects
+from dpe_cli.load.repair import Repair
+from dpe_cli.load.staging import Slice
 
 # Blocks that wait for a writer. With one in each writer's hands and two at the reader's, this bounds the memory.
 _WAITING_BLOCKS = 2
 
 
-@dataclass(frozen=True)
-class Shape:
-    """How the blocks of one input are copied: the load they belong to, their columns in order, and their dialect."""
-
-    load_id: int
-    columns: tuple[str, ...]
-    types: dict[str, str]
-    ignored_columns: int
-    dialect: Dialect
-
-
 @dataclass
 class Written:
-    """
-    What one writer did with its slice, counted per load.
-
-    `released` are records that an unclosed quote had swallowed, `visible` the rows that the loader sees in its context.
-    """
+    """What one writer did with its slice, counted per load. `visible` are the rows that the loader sees in its context."""
 
     piece: Slice
     rows: Counter[int] = field(default_factory=Counter)
-    released: Counter[int] = field(default_factory=Counter)
     rejected: Counter[int] = field(default_factory=Counter)
     visible: Counter[int] = field(default_factory=Counter)
 
@@ -54,11 +37,7 @@ class Written:
 
 
 class Writers:
-    """
-    A pool of writers over one bounded queue of blocks.
-
-    `on_rejects` is called with the number of rejects so far; what it raises ends the extract.
-    """
+    """A pool of writers over one bounded queue of blocks. The first failure of one ends them all."""
 
     def __init__(
         self,
@@ -70,8 +49,7 @@ class Writers:
         writer_lock: int,
         single_load: int | None,
         policies: Sequence[Policy],
-        rejects: Spool[Reject],
-        on_rejects: Callable[[int], None],
+        rejects: Rejects,
     ) -> None:
         self._connect = connect
         self._actor = actor
@@ -80,8 +58,6 @@ class Writers:
         self._single_load = single_load
         self._policies = policies
         self._rejects = rejects
-        self._on_rejects = on_rejects
-        self._reject_count = 0
         self._lock = threading.Lock()
         self._queue: queue.Queue[tuple[Shape, Block] | None] = queue.Queue(_WAITING_BLOCKS)
         self._failure: BaseException | None = None
@@ -139,33 +115,35 @@ class Writers:
     def _fill(self, connection: Connection, piece: Slice) -> Written:
         # Held to the end of the transaction: the next extract waits on it for writers that outlived a killed one.
         connection.execute("select pg_advisory_xact_lock_shared(%s)", [self._writer_lock])
-        # How dates and times without a zone are read must not depend on the server's settings.
+        # How dates, intervals and times without a zone are read must not depend on the server's settings.
         connection.execute("select set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true)")
+        connection.execute("select set_config('intervalstyle', 'postgres', true)")
         # The server's words for skipped rows are read, so they have to be English where we may ask for that.
         connection.execute("select set_config('lc_messages', 'C', true) where has_parameter_privilege(current_user, 'lc_messages', 'set')")
         written = Written(piece)
-        current: int | None = None
         ignored = -1
-        copier: Copier | None = None
+        repair: Repair | None = None
         while (work := self._next()) is not None:
             shape, block = work
             if ignored < 0:
                 ignored = shape.ignored_columns
-                staging.create_slice(connection, piece, with_load_id=self._single_load is None, ignored_columns=ignored)
+                contract.create_slice(connection, piece, with_load_id=self._single_load is None, ignored_columns=ignored)
             while ignored < shape.ignored_columns:
                 staging.add_ignored_column(connection, piece, ignored)
                 ignored += 1
-            if copier is None or shape.load_id != current:
-                current = shape.load_id
-                copier = Copier(connection, piece.identifier, shape.columns, shape.dialect)
+            if repair is None or shape.load_id != repair.shape.load_id:
+                repair = Repair(Copier(connection, piece.identifier, shape))
                 if self._single_load is None:
-                    staging.set_load_id(connection, piece, current)
-            self._copy(copier, shape, block, written)
+                    staging.set_load_id(connection, piece, shape.load_id)
+            loaded = repair.load(block)
+            written.rows[shape.load_id] += loaded.rows
+            written.rejected[shape.load_id] += len(loaded.rejects)
+            self._rejects.add(loaded.rejects)
         if ignored >= 0 and written.is_empty:
             staging.drop_slice(connection, piece)
         elif ignored >= 0:
             staging.seal(connection, piece, load_id=self._single_load, ignored_columns=ignored)
-            written.visible.update(staging.visible_rows_before_attach(connection, piece, self._policies))
+            written.visible.update(policies.visible_rows(connection, piece.identifier, self._policies))
         return written
 
     def _next(self) -> tuple[Shape, Block] | None:
@@ -176,28 +154,3 @@ class Writers:
                 return self._queue.get(timeout=0.2)
             except queue.Empty:
                 continue
-
-    def _copy(self, copier: Copier, shape: Shape, block: Block, written: Written) -> None:
-        """COPY one block; where the server refuses it, or counts other than the reader did, repair it."""
-        if written.rejected[shape.load_id] == 0 or not copier.can_be_lenient:
-            # Strict COPY is the faster one; after the first reject of an input, more are likely.
-            try:
-                with copier.savepoint():
-                    rows = copier.strict(block.data)
-                    if rows != block.records:
-                        raise psycopg.DataError
-            except psycopg.Error as error:
-                if not isinstance(error, psycopg.DataError) and not is_data_error(error):
-                    raise
-            else:
-                written.rows[shape.load_id] += rows
-                return
-        outcome = Repair(copier, shape.types, shape.load_id).block(block)
-        written.rows[shape.load_id] += outcome.rows
-        written.released[shape.load_id] += outcome.released
-        written.rejected[shape.load_id] += len(outcome.rejects)
-        if outcome.rejects:
-            with self._lock:
-                self._rejects.extend(outcome.rejects)
-                self._reject_count += len(outcome.rejects)
-                self._on_rejects(self._reject_count)

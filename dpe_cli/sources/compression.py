@@ -10,6 +10,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -19,15 +20,22 @@ from dpe_cli.errors import InputError
 
 CHUNK_BYTES = 2 * 1024 * 1024
 _SUFFIXES = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst", ".zip": "zip"}
-_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zstd.ZstdError, RuntimeError, NotImplementedError)
+_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zstd.ZstdError)
 
 
 class HashingReader(io.RawIOBase):
-    """Passes a file on and hashes (SHA-256) what went through."""
+    """
+    Passes a file on, and hashes (SHA-256) and counts what went through.
 
-    def __init__(self, raw: IO[bytes]) -> None:
+    Raises:
+        InputError: it cannot be read.
+    """
+
+    def __init__(self, raw: IO[bytes], *, location: str) -> None:
         self._raw = raw
+        self._location = location
         self._digest = hashlib.sha256()
+        self.size = 0
 
     def readable(self) -> bool:
         """Say that it can be read."""
@@ -35,8 +43,10 @@ class HashingReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read into `buffer`; return the number of bytes, 0 at the end."""
-        count: int = self._raw.readinto(buffer)  # type: ignore[attr-defined]
+        with _told(self._location):
+            count: int = self._raw.readinto(buffer)  # type: ignore[attr-defined]
         self._digest.update(buffer[:count])
+        self.size += count
         return count
 
     def hexdigest(self) -> str:
@@ -52,41 +62,75 @@ def kind_of(name: str) -> str:
     return _SUFFIXES.get(Path(name).suffix.lower(), "none")
 
 
-def chunks(raw: io.RawIOBase, kind: str, *, location: str) -> Iterator[bytes]:
+def size_of(path: Path, *, location: str) -> int:
+    """
+    Return the size of a file in bytes.
+
+    Raises:
+        InputError: it is not there, or not ours to see.
+    """
+    with _told(location):
+        return path.stat().st_size
+
+
+@contextmanager
+def opened(path: Path, member: zipfile.ZipInfo | None, *, location: str) -> Iterator[HashingReader]:
+    """
+    Open the bytes of a file, or of a member of a zip file, as delivered.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    with ExitStack() as stack:
+        with _told(location):
+            if member is None:
+                raw: IO[bytes] = stack.enter_context(path.open("rb", buffering=0))
+            else:
+                raw = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))
+        yield HashingReader(raw, location=location)
+
+
+def chunks(reader: HashingReader, kind: str, *, location: str) -> Iterator[bytes]:
     """
     Yield the decompressed content of an open file in chunks.
 
     Raises:
         InputError: the compressed data is broken or ends early.
     """
-    try:
-        with _decompressed(raw, kind) as stream:
-            while chunk := stream.read(CHUNK_BYTES):
-                yield chunk
-    except _BROKEN as error:
-        raise _broken(location, kind, error) from error
-    except OSError as error:
-        # bz2 reports broken data as an OSError that has no errno.
-        if error.errno is not None:
-            raise
-        raise _broken(location, kind, error) from error
+    with _told(location), _decompressed(reader, kind) as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            yield chunk
 
 
 def zip_members(path: Path, *, location: str) -> list[zipfile.ZipInfo]:
     """
-    Return the files within a zip file, by name.
+    Return the files within a zip file, by name; without what macOS adds to it.
 
     Raises:
-        InputError: it is broken or encrypted.
+        InputError: it is broken, empty or encrypted.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-    except zipfile.BadZipFile as error:
-        raise _broken(location, "zip", error) from error
+    with _told(location), zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith("__MACOSX/")]
+    if not members:
+        raise InputError(f"{location}: the zip file holds no file; have it delivered again")
     if any(member.flag_bits & 0x1 for member in members):
         raise InputError(f"{location}: the zip file is encrypted; deliver it without a password")
     return sorted(members, key=lambda member: member.filename)
+
+
+@contextmanager
+def _told(location: str) -> Iterator[None]:
+    """Say of which file it is that it cannot be read."""
+    try:
+        yield
+    except _BROKEN as error:
+        raise InputError(f"{location}: the compressed data is broken or ends early ({error}); have the file delivered again") from error
+    except NotImplementedError as error:
+        raise InputError(f"{location}: is compressed in a way that Python cannot read ({error}); deliver it as gz, xz or zst") from error
+    except OSError as error:
+        # bz2 reports broken data as an OSError that has no errno.
+        what = f"cannot be read ({error.strerror})" if error.errno else f"the compressed data is broken ({error})"
+        raise InputError(f"{location}: {what}; have the file delivered again") from error
 
 
 def _decompressed(raw: io.RawIOBase, kind: str) -> IO[bytes]:
@@ -94,14 +138,10 @@ def _decompressed(raw: io.RawIOBase, kind: str) -> IO[bytes]:
         case "gz":
             return gzip.GzipFile(fileobj=io.BufferedReader(raw, 1024 * 1024))  # type: ignore[return-value]
         case "bz2":
-            return bz2.BZ2File(io.BufferedReader(raw, 1024 * 1024))  # type: ignore[return-value]
+            return bz2.BZ2File(io.BufferedReader(raw, 1024 * 1024))
         case "xz":
-            return lzma.LZMAFile(io.BufferedReader(raw, 1024 * 1024))  # type: ignore[return-value]
+            return lzma.LZMAFile(io.BufferedReader(raw, 1024 * 1024))
         case "zst":
             return zstd.ZstdFile(io.BufferedReader(raw, 1024 * 1024))  # type: ignore[return-value]
         case _:
             return io.BufferedReader(raw, 1024 * 1024)
-
-
-def _broken(location: str, kind: str, error: Exception) -> InputError:
-    return InputError(f"{location}: the {kind} data is broken or ends early ({error}); have the file delivered again")

@@ -10,7 +10,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dpe_cli.errors import ProjectError
-from dpe_cli.load.blocks import MAX_RECORD_BYTES, Dialect
+from dpe_cli.load.blocks import MAX_RECORD_BYTES
+from dpe_cli.load.grammar import Dialect
 
 
 class Rejects(BaseModel):
@@ -52,20 +53,24 @@ class External(BaseModel):
     @classmethod
     def _is_known(cls, value: str) -> str:
         try:
-            return codecs.lookup(value).name
-        except LookupError as error:
-            raise ValueError("is not an encoding that Python knows, such as utf-8, utf-16 or latin-1") from error
+            name = codecs.lookup(value).name
+            # There are others than encodings of text (base64, …), and some that are not for streams (idna, …).
+            codecs.getincrementaldecoder(name)().decode("".encode(name))
+        except (LookupError, UnicodeError) as error:
+            raise ValueError("is not an encoding of text that Python knows, such as utf-8, utf-16 or latin-1") from error
+        return name
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
         if self.delimiter in {self.quote, self.escape}:
             raise ValueError("delimiter has to differ from quote and escape")
+        if any(character in self.null_string for character in (self.delimiter, self.quote, "\r", "\n", "\0")):
+            raise ValueError("null_string: may not hold the delimiter, the quote or a line end")
         return self
 
-    @property
-    def dialect(self) -> Dialect:
-        """The CSV dialect of the files."""
-        return Dialect(self.delimiter, self.quote, self.escape or self.quote, self.null_string)
+    def dialect(self, encoding: str) -> Dialect:
+        """Return the CSV dialect of the files, with their encoding as it turned out."""
+        return Dialect(self.delimiter, self.quote, self.escape or self.quote, self.null_string, encoding)
 
 
 def parse(block: Mapping[str, object], *, source: str, declared_at: str) -> External:

@@ -1,6 +1,7 @@
 {#
     Protect the relation that is being built, as its `meta.rls` declares. A post-hook of every model, seed and snapshot:
-    dbt runs it before it commits what it built, so that no session ever sees the relation without its policies.
+    dbt runs it before it commits what it built, so that no session ever sees the relation without its policies. What
+    dbt commits before its post-hooks is protected where it is created: postgres__create_table_as.
 
     A model in marts that declares nothing, and a materialized view, are refused.
 #}
@@ -8,12 +9,17 @@
 
 {% if execute %}
     {% set declaration = rls_declaration() %}
+    {% if declaration.tenant_column %}
+        {% do check_tenant_column(declaration.tenant_column) %}
+    {% endif %}
     {% if config.get('materialized') == 'view' %}
         {{ protect_view(this, declaration) }}
     {% elif config.get('materialized') == 'materialized_view' %}
         {{ exceptions.raise_compiler_error(
             model.name ~ ": a materialized view cannot be protected by policies; make it a table or an incremental model"
         ) }}
+    {% elif is_protected(this, declaration) %}
+        {{ require_context() }}
     {% else %}
         {{ protect_table(this, declaration) }}
     {% endif %}

@@ -1,8 +1,10 @@
 {#
     Put a table under forced row-level security with the policies of its declaration, and grant it to who may see it.
-    Says the same again where it is said already (incremental models, seeds).
+    Says the same again where it is said already.
 #}
 {% macro protect_table(relation, declaration) %}
+
+{{ require_context() }}
 
 alter table {{ relation }} enable row level security, force row level security;
 
@@ -23,6 +25,8 @@ create policy dpe_reader on {{ relation }} for select to dpe_reader
 using ({{ reader_predicate(declaration) }});
 grant select on {{ relation }} to dpe_reader;
 {% endif %}
+
+comment on policy dpe_system on {{ relation }} is '{{ describe_policies(declaration) }}';
 
 {% if declaration.tenant_column %}
 {{ index_tenant_column(relation, declaration.tenant_column) }}

@@ -16,15 +16,10 @@
     {{ return({'private': true}) }}
 {% endif %}
 
-{% if declaration is not mapping or declaration | length != 1 or (declaration.keys() | first) not in ['tenant_column', 'shared', 'private'] %}
+{% set kind, value = (declaration.items() | first) if declaration is mapping and declaration | length == 1 else (none, none) %}
+{% if not ((kind in ['shared', 'private'] and value is sameas true) or (kind == 'tenant_column' and value is string)) %}
     {{ exceptions.raise_compiler_error(
         where ~ ": meta.rls is " ~ declaration ~ "; write one of {tenant_column: …}, {shared: true} and {private: true}"
-    ) }}
-{% endif %}
-
-{% if declaration.tenant_column and model.columns and declaration.tenant_column not in model.columns %}
-    {{ exceptions.raise_compiler_error(
-        where ~ ": meta.rls names the tenant column " ~ declaration.tenant_column ~ ", which is not among its columns"
     ) }}
 {% endif %}
 

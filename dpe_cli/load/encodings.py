@@ -1,0 +1,80 @@
+"""
+From any encoding to UTF-8, and back to what was delivered where a record is rejected.
+
+Bytes that are no text in their encoding become lone surrogates, U+DC00 plus the byte: UTF-8 has none, so PostgreSQL
+refuses exactly the records that hold them, and what was delivered can be told.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+# Read as they are: what is invalid is the server's to refuse.
+_PASSED_ON = {"utf-8", "utf-8-sig", "ascii"}
+_KEPT = re.compile("[\udc00-\udcff]+")
+_BYTE_ORDER_MARKS = {
+    "utf-16": ((codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF16_LE, "utf-16-le")),
+    "utf-32": ((codecs.BOM_UTF32_BE, "utf-32-be"), (codecs.BOM_UTF32_LE, "utf-32-le")),
+}
+
+
+def with_byte_order(encoding: str, start: bytes) -> str:
+    """Return the encoding with its byte order, which the input's first bytes tell; little-endian where they do not."""
+    orders = _BYTE_ORDER_MARKS.get(encoding, ())
+    for mark, ordered in orders:
+        if start.startswith(mark):
+            return ordered
+    return f"{encoding}-le" if orders else encoding
+
+
+def to_utf8(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Transcode to UTF-8 without a byte order mark."""
+    decoder = None if encoding in _PASSED_ON else codecs.getincrementaldecoder(encoding)(errors="dpe_keep_bytes")
+    is_first = True
+    for chunk in chain(chunks, [b""]):
+        data = chunk if decoder is None else decoder.decode(chunk, final=not chunk).encode(errors="surrogatepass")
+        if is_first and data:
+            data = data.removeprefix(codecs.BOM_UTF8)
+            is_first = False
+        if data:
+            yield data
+
+
+def invalid_bytes(data: bytes, encoding: str) -> bytes:
+    """Return the first bytes that are no text, as they were delivered; nothing where all of `data` is text."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        kept = None if encoding in _PASSED_ON else _KEPT.search(data.decode(errors="surrogatepass"))
+        return _bytes_of(kept[0]) if kept else data[error.start : error.end]
+    return b""
+
+
+def readable(data: bytes, encoding: str) -> tuple[str, bytes | None]:
+    r"""Return text for people, with \xNN for what is none, and then also the bytes as they were delivered."""
+    if b"\0" not in data and not invalid_bytes(data, encoding):
+        return data.decode(), None
+    if encoding in _PASSED_ON:
+        return data.decode(errors="backslashreplace").replace("\0", r"\x00"), data
+    kept = data.decode(errors="surrogatepass")
+    shown = _KEPT.sub(lambda run: "".join(f"\\x{byte:02x}" for byte in _bytes_of(run[0])), kept)
+    parts = _KEPT.split(kept)
+    runs = [*map(_bytes_of, _KEPT.findall(kept)), b""]
+    delivered = b"".join(part.encode(encoding) + run for part, run in zip(parts, runs, strict=True))
+    return shown.replace("\0", r"\x00"), delivered
+
+
+def _bytes_of(kept: str) -> bytes:
+    return bytes(ord(character) - 0xDC00 for character in kept)
+
+
+def _keep_bytes(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("dpe_keep_bytes", _keep_bytes)

@@ -1,0 +1,187 @@
+"""
+How CSV is read: which bytes end a record, a field, a quote. By the same grammar as PostgreSQL's COPY.
+
+Outside of quotes, a line feed ends a record and a quote opens them, also in the middle of a field; within quotes, only
+the escape character has a meaning. Whatever is done for every record of a block is done at C speed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from psycopg import sql
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV input separates, quotes and escapes its fields, writes a missing value, and what it was encoded in."""
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = '"'
+    null_string: str = ""
+    encoding: str = "utf-8"
+
+    def copy_options(self) -> sql.Composed:
+        """Return the options of COPY … FROM STDIN that read blocks of this dialect, which are UTF-8 whatever the input was."""
+        options = [
+            sql.SQL("format csv"),
+            sql.SQL("encoding 'UTF8'"),
+            sql.SQL("delimiter {}").format(sql.Literal(self.delimiter)),
+            sql.SQL("quote {}").format(sql.Literal(self.quote)),
+            sql.SQL("escape {}").format(sql.Literal(self.escape)),
+            sql.SQL("null {}").format(sql.Literal(self.null_string)),
+        ]
+        return sql.SQL(", ").join(options)
+
+
+class Grammar:
+    """Finds, counts and reads the records of one dialect in bytes of UTF-8."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._delimiter = dialect.delimiter.encode()
+        self._quote = dialect.quote.encode()
+        self._escape = b"" if dialect.escape == dialect.quote else dialect.escape.encode()
+        self._all_but_structure = bytes(set(range(256)) - set(self._quote + self._delimiter + b"\r\n"))
+        self._all_but_quotes_and_line_feeds = bytes(set(range(256)) - set(self._quote + b"\n"))
+        quote, delimiter = re.escape(self._quote), re.escape(self._delimiter)
+        if self._escape:
+            # The escape character takes the meaning of a quote or of itself away, and means nothing before another character.
+            escape = re.escape(self._escape)
+            within = rb"[^%b%b]*+(?:%b.[^%b%b]*+)*+" % (quote, escape, escape, quote, escape)
+            field = within
+            self._escaped = re.compile(rb"%b([%b%b])" % (escape, quote, escape))
+        else:
+            # A doubled quote closes and opens again: to find where quotes end, it needs no attention.
+            within = rb"[^%b]*+" % quote
+            field = rb"%b(?:%b%b%b)*+" % (within, quote, quote, within)
+            self._escaped = re.compile(rb"%b(%b)" % (quote, quote))
+        quoted = rb"%b%b%b" % (quote, within, quote)
+        self._quoted = re.compile(quoted, re.DOTALL)
+        self._quoted_or_unclosed = re.compile(rb"%b|%b.*+" % (quoted, quote), re.DOTALL)
+        self._all_closed = re.compile(rb"(?:[^%b]++|%b)*+" % (quote, quoted), re.DOTALL)
+        self._token = re.compile(rb"%b(%b)%b|(%b)|[^%b%b]++|." % (quote, field, quote, delimiter, quote, delimiter), re.DOTALL)
+        beside = delimiter + rb"\r\n" + (b"" if self._escape else quote)
+        on_one_line = rb"%b[^%b\n]*+%b" % (quote, quote + re.escape(self._escape), quote)
+        a_field = rb"(?<![^%b])%b(?=[%b])" % (beside, quoted, beside)
+        self._no_stray_quote = re.compile(rb"(?:[^%b]++|%b|%b)*+" % (quote, on_one_line, a_field), re.DOTALL)
+
+    def count(self, data: bytes) -> tuple[int, int] | None:
+        """Return the number of records and of lines in `data`, which starts at a record; None where it does not end with one."""
+        if not data.endswith(b"\n"):
+            return None
+        if self._quote not in data:
+            lines = data.count(b"\n")
+            return lines, lines
+        if self._escape and self._escape in data:
+            outside = self.outside(data)
+            return None if self._quote in outside else (outside.count(b"\n"), data.count(b"\n"))
+        structure = data.translate(None, self._all_but_quotes_and_line_feeds)
+        # Two quotes side by side hold no line feed between them; what is left are fields of several lines.
+        structure = structure.replace(self._quote * 2, b"")
+        outside_and_inside = structure.split(self._quote)
+        if len(outside_and_inside) % 2 == 0:
+            return None
+        return sum(map(len, outside_and_inside[::2])), sum(map(len, outside_and_inside))
+
+    def end_of_last(self, data: bytes) -> int:
+        """Return the offset behind the last whole record in `data`, which starts at a record; 0 where there is none."""
+        masked = self._mask(data)
+        quotes_before = masked.count(self._quote)
+        end = len(masked)
+        while (line_feed := masked.rfind(b"\n", 0, end)) >= 0:
+            quotes_before -= masked.count(self._quote, line_feed, end)
+            if quotes_before % 2 == 0:
+                return line_feed + 1
+            end = line_feed
+        return 0
+
+    def end_of_first(self, data: bytes) -> int:
+        """Return the offset behind the first whole record in `data`, which starts at a record; 0 where there is none."""
+        masked = self._mask(data)
+        quotes_before = 0
+        start = 0
+        while (line_feed := masked.find(b"\n", start)) >= 0:
+            quotes_before += masked.count(self._quote, start, line_feed)
+            start = line_feed + 1
+            if quotes_before % 2 == 0:
+                return start
+        return 0
+
+    def split(self, data: bytes) -> list[bytes]:
+        """Return the records of `data`, each with its line feed; a last one that has no end stands as it is."""
+        if self._quote not in data:
+            return split_lines(data)
+        records: list[bytes] = []
+        start = end = quotes = 0
+        for line in split_lines(self._mask(data)):
+            end += len(line)
+            quotes += line.count(self._quote)
+            if quotes % 2 == 0:
+                records.append(data[start:end])
+                start = end
+        return [*records, data[start:]] if start < len(data) else records
+
+    def is_open_after(self, line: bytes, *, is_open: bool) -> bool:
+        """Tell whether quotes are open at the end of a line, at whose start they were or were not."""
+        if self._escape and self._escape in line:
+            return self._quote in self.outside(self._quote + line if is_open else line)
+        return is_open != (line.count(self._quote) % 2 == 1)
+
+    def outside(self, data: bytes) -> bytes:
+        """Return `data`, which starts at a record, without what stands within quotes: a line for each record."""
+        if self._quote not in data:
+            return data
+        end = len(data)
+        if self._escape:
+            # Looked for first: tried at every escaped quote behind it, the pattern would read to the end each time.
+            closed = self._all_closed.match(data)
+            end = closed.end() if closed else 0
+        outside = self._quoted.sub(b"", data[:end])
+        unclosed = outside.find(self._quote)
+        return outside[:unclosed] + self._quote if unclosed >= 0 else outside + data[end : end + 1]
+
+    def outlines(self, data: bytes) -> list[bytes]:
+        """Return for each record of `data` what it has outside of quotes of delimiters, stray carriage returns and unclosed quotes."""
+        structure = self.outside(data) if self._escape else data
+        if b"\r" in structure:
+            structure = structure.replace(b"\r\n", b"\n")
+        structure = structure.translate(None, self._all_but_structure)
+        return self.outside(structure).removesuffix(b"\n").split(b"\n")
+
+    def fields(self, record: bytes) -> list[bytes]:
+        """Return the fields of a record as COPY reads them: without quotes, escapes and line end."""
+        fields = [b""]
+        for token in self._token.finditer(record.removesuffix(b"\n").removesuffix(b"\r")):
+            within, delimiter = token.groups()
+            if delimiter:
+                fields.append(b"")
+            elif within is not None:
+                fields[-1] += self._escaped.sub(rb"\1", within)
+            else:
+                fields[-1] += token[0]
+        return fields
+
+    def has_stray_quote(self, data: bytes) -> bool:
+        """
+        Tell whether quotes around several lines are not around a whole field, or are never closed (RFC 4180).
+
+        COPY takes such a record. But it is what a stray quote makes of the records that follow it.
+        """
+        return self._no_stray_quote.fullmatch(data) is None
+
+    def _mask(self, data: bytes) -> bytes:
+        """Blank out escaped characters, keeping every offset. Escapes and quotes are ASCII, so no character is torn."""
+        if not self._escape or self._escape not in data:
+            return data
+        return self._quoted_or_unclosed.sub(lambda quoted: self._escaped.sub(b"  ", quoted[0]), data)
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Split at line feeds only; bytes.splitlines(), which is faster, splits at carriage returns as well."""
+    if b"\r" not in data:
+        return data.splitlines(keepends=True)
+    lines = data.split(b"\n")
+    last = lines.pop()
+    return [line + b"\n" for line in lines] + ([last] if last else [])

@@ -1,0 +1,66 @@
+"""The rejects of one extract, and the limits of how many it survives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from dpe_cli.errors import RejectLimitError
+from dpe_cli.load.inputs import RejectLimits
+from dpe_cli.load.repair import Reject
+from dpe_cli.load.spool import Spool
+
+_SHOWN = 5
+
+
+class Rejects:
+    """What all writers rejected so far. `locations` says for each load which input it is."""
+
+    def __init__(self, source: str, limits: RejectLimits, locations: Mapping[int, str]) -> None:
+        self._source = source
+        self._limits = limits
+        self._locations = locations
+        self._spool: Spool[Reject] = Spool()
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Reject]:
+        return iter(self._spool)
+
+    def add(self, rejects: Sequence[Reject]) -> None:
+        """
+        Keep rejects; any thread may.
+
+        Raises:
+            RejectLimitError: there are more than `max_rows`, or any where no limit is set.
+        """
+        if not rejects:
+            return
+        with self._lock:
+            self._spool.extend(rejects)
+            most = 0 if self._limits == RejectLimits() else self._limits.max_rows
+            if most is not None and len(self._spool) > most:
+                raise self._over_limit(f"at least {len(self._spool):,} records were rejected, more than rejects.max_rows allows ({most:,})")
+
+    def check_ratio(self, records_read: int) -> None:
+        """
+        Check the share of all records that was rejected, once all are read.
+
+        Raises:
+            RejectLimitError: it is above `max_ratio`.
+        """
+        most, rejected = self._limits.max_ratio, len(self._spool)
+        if most is not None and records_read and rejected / records_read > most:
+            raise self._over_limit(
+                f"{rejected:,} of {records_read:,} records ({rejected / records_read:.2%}) were rejected, "
+                f"more than rejects.max_ratio allows ({most:.2%})"
+            )
+
+    def _over_limit(self, what: str) -> RejectLimitError:
+        shown = [
+            f"  {self._locations[reject.load_id]}, line {reject.position}"
+            f"{f', column {reject.column_name}' if reject.column_name else ''}: {reject.reason}"
+            for reject in islice(self._spool, _SHOWN)
+        ]
+        head = f"{self._source}: {what}; nothing is loaded, correct the input or raise the limit in the source's external block"
+        return RejectLimitError("\n".join([head, *shown]))

@@ -1,0 +1,139 @@
+"""dbt's manifest of a project: read as it is where nothing has changed, else parsed anew by dbt in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dpe_cli.embedded import state_directory
+from dpe_cli.errors import ProjectError
+
+_DBT_SUFFIXES = (".sql", ".yml", ".yaml", ".md", ".csv")
+_PATH_OPTIONS = ("model-paths", "seed-paths", "snapshot-paths", "macro-paths", "test-paths", "analysis-paths")
+# dbt reads these without being told where they are.
+_MORE_FILES = ("packages.yml", "dependencies.yml", "package-lock.yml")
+_ENV_VAR = re.compile(r"env_var\(\s*['\"](\w+)")
+_NOISE = re.compile(r"\x1b\[[\d;]*m|^\d\d:\d\d:\d\d\s+|Encountered an error:\s*", re.MULTILINE)
+
+
+class Parser:
+    """Knows dbt's manifest of the project in a directory; `options` are those with which dbt has to look at it."""
+
+    def __init__(self, directory: Path, options: Sequence[str], *, profiles_dir: Path) -> None:
+        self._directory = directory
+        self._options = options
+        self._profiles = profiles_dir / "profiles.yml"
+        # The same where the project is moved to.
+        ways = [option.replace(str(directory), ".") for option in options]
+        digest = hashlib.sha256(json.dumps(ways).encode()).hexdigest()[:12]
+        self._path = directory / ".dpe" / "parsed" / digest / "manifest.json"
+        self._variables_path = self._path.with_name("variables.json")
+
+    def manifest(self) -> Mapping[str, Any]:
+        """
+        Return the manifest, parsed first where a file of the project, or a variable that it asks for, has changed.
+
+        Raises:
+            ProjectError: dbt refuses the project.
+        """
+        watched = list(self._watched())
+        if self._is_fresh(watched):
+            try:
+                fresh: Mapping[str, Any] = json.loads(self._path.read_bytes())
+            except ValueError:
+                # Cut short, by an interrupt or a full disk.
+                fresh = {}
+            if fresh:
+                return fresh
+        self._parse(watched)
+        parsed: Mapping[str, Any] = json.loads(self._path.read_bytes())
+        return parsed
+
+    def dbt(self, command: Sequence[str]) -> str:
+        """
+        Run a dbt command that needs no server, and return its output.
+
+        Raises:
+            ProjectError: says what dbt said.
+        """
+        program = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-use-colors"]
+        process = subprocess.run([*program, *command, *self._options], cwd=self._directory, capture_output=True, text=True, check=False)
+        if process.returncode:
+            said = _NOISE.sub("", process.stdout or process.stderr).strip()
+            raise ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
+        return process.stdout
+
+    def _parse(self, watched: Sequence[str]) -> None:
+        started = time.time()
+        state_directory(self._directory)
+        # Looked up before dbt does: what changes meanwhile counts as changed.
+        variables = _digests(_variables_asked_for(watched))
+        self.dbt(["parse", "--quiet", "--target-path", str(self._path.parent)])
+        self._variables_path.write_text(json.dumps(variables))
+        # A file that was saved while dbt was reading counts as newer.
+        os.utime(self._path, (started, started))
+
+    def _is_fresh(self, watched: Sequence[str]) -> bool:
+        try:
+            parsed = self._path.stat().st_mtime
+            variables = json.loads(self._variables_path.read_bytes())
+        except (OSError, ValueError):
+            return False
+        return variables == _digests(variables) and all(os.stat(path).st_mtime < parsed for path in watched)  # noqa: PTH116 hundreds of them, at each start
+
+    def _watched(self) -> Iterator[str]:
+        """Yield the files dbt reads, and their directories, whose times change when a file is removed."""
+        settings = self._directory / "dbt_project.yml"
+        try:
+            options = yaml.load(settings.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProjectError(f"{settings}: cannot be read ({error}); run dpe within a dbt project, or give --project-dir") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            problem = getattr(error, "problem", None) or " ".join(str(error).split())
+            raise ProjectError(f"{settings}{where}: is not valid YAML ({problem}); correct it") from error
+        if not isinstance(options, dict):
+            raise ProjectError(f"{settings}: holds no settings; write at least `name: …` and `profile: …`")
+        for path in (settings, self._profiles, *(self._directory / name for name in _MORE_FILES)):
+            if path.exists():
+                yield str(path)
+        for option in _PATH_OPTIONS:
+            for root in options.get(option) or []:
+                yield from _tree(str(self._directory / str(root)))
+
+
+def _tree(path: str) -> Iterator[str]:
+    """Yield the directory, those below it that dbt reads, and their files."""
+    try:
+        entries = list(os.scandir(path))
+    except FileNotFoundError:
+        return
+    yield path
+    for entry in entries:
+        if entry.is_dir():
+            if entry.name not in {"python", "__pycache__"}:
+                yield from _tree(entry.path)
+        elif entry.name.endswith(_DBT_SUFFIXES):
+            yield entry.path
+
+
+def _variables_asked_for(watched: Sequence[str]) -> set[str]:
+    """Return the environment variables that the project asks for; those of the connection are no part of the manifest."""
+    paths = [Path(path) for path in watched if path.endswith((".sql", ".yml", ".yaml")) and not path.endswith("profiles.yml")]
+    return {name for path in paths for name in _ENV_VAR.findall(path.read_text(encoding="utf-8", errors="replace"))}
+
+
+def _digests(names: Iterable[str]) -> dict[str, str]:
+    """Return each variable's value as a digest: it may be a secret."""
+    return {name: hashlib.sha256(os.environ.get(name, "").encode()).hexdigest() if name in os.environ else "" for name in sorted(names)}

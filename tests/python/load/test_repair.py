@@ -1,0 +1,284 @@
+"""Damaged records become rejects, with their place and the server's words; every other record is loaded."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from dpe_cli.load import copier, repair
+from dpe_cli.sources import compression
+
+if TYPE_CHECKING:
+    from staged_source import Stage, StagedSource
+
+pytest_plugins = ["staged_source"]
+
+COLUMNS = "id integer, note varchar(8), day date"
+UNTERMINATED = (None, "22P04", "unterminated CSV quoted field")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged record, and what is to be said of it."""
+
+    name: str
+    record: bytes
+    column: str | None
+    sqlstate: str
+    reason: str
+    shown: str | None = None
+
+
+DAMAGES = [
+    Damage("too few fields", b"2,b", "day", "22P04", 'missing data for column "day"'),
+    Damage("too few fields in quotes", b'"2","b,b"', "day", "22P04", 'missing data for column "day"'),
+    Damage("too many fields", b"2,b,2024-01-02,x", None, "22P04", "extra data after last expected column"),
+    Damage("too many fields in quotes", b'2,"b",2024-01-02,"x,y"', None, "22P04", "extra data after last expected column"),
+    Damage("a blank line", b"", "note", "22P04", 'missing data for column "note"'),
+    Damage("an end marker", b"\\.", "note", "22P04", 'missing data for column "note"'),
+    Damage("a wrong type", b"two,b,2024-01-02", "id", "22P02", 'invalid input syntax for type integer: "two"'),
+    Damage("a wrong type in quotes", b'"t""wo",b,2024-01-02', "id", "22P02", 'invalid input syntax for type integer: "t"wo"'),
+    Damage("a wrong type in several lines", b'two,"b\nb\nb",2024-01-02', "id", "22P02", 'invalid input syntax for type integer: "two"'),
+    Damage("out of range", b"99999999999,b,2024-01-02", "id", "22003", 'value "99999999999" is out of range for type integer'),
+    Damage("no such day", b"2,b,2024-02-31", "day", "22008", 'date/time field value out of range: "2024-02-31"'),
+    Damage("too long", b"2,123456789,2024-01-02", "note", "22001", "value too long for type character varying(8)"),
+    Damage("a NUL byte", b"2,b\0,2024-01-02", None, "22021", 'invalid byte sequence for encoding "UTF8": 0x00', "2,b\\x00,2024-01-02"),
+    Damage("no text", b"2,\xff,2024-01-02", None, "22021", 'invalid byte sequence for encoding "UTF8": 0xff', "2,\\xff,2024-01-02"),
+    Damage(
+        "half a character",
+        b'2,"b\xc3",2024-01-02',
+        None,
+        "22021",
+        'invalid byte sequence for encoding "UTF8": 0xc3',
+        '2,"b\\xc3",2024-01-02',
+    ),
+    Damage("a stray carriage return", b"2,b\rb,2024-01-02", None, "22P04", "unquoted carriage return found in data"),
+    Damage("a quote that is never closed", b'2,"b,2024-01-02', *UNTERMINATED),
+    Damage("a quote that is never opened", b'2,b",2024-01-02', *UNTERMINATED),
+    Damage("a quote within a field", b'2,5" pipe,2024-01-02', *UNTERMINATED),
+]
+
+# What the server needs for a single record on each version; there is no damage in these.
+WHOLE = [b"1,a,2024-01-01", b'2,"b\nb",2024-01-02', b'3,"c""c",', b'"4",,2024-01-04', "5,é€,2024-01-05".encode()]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name)
+def test_a_damaged_record_is_a_reject(stage_anywhere: Stage, damage: Damage, line_end: bytes) -> None:
+    """With its line, column, SQLSTATE, reason and the record as it was delivered; all others are loaded."""
+    source = stage_anywhere(COLUMNS)
+    records = [b"id,note,day", b"1,a,2024-01-01", b'11,"a\na",2024-01-01', damage.record, b'3,"c\nc",2024-01-03', b"4,d,2024-01-04"]
+
+    result = source.deliver(line_end.join([*records, b""])).extract()
+
+    shown = damage.shown or damage.record.decode()
+    assert [(5, damage.column, damage.sqlstate, damage.reason, shown)] == source.rejects()
+    assert [(damage.record if damage.shown else None,)] == source.rejects("raw_bytes")
+    assert [1, 11, 3, 4] == [row[0] for row in source.rows()]
+    assert (5, 4, 1) == (result.records_read, result.rows_loaded, result.rows_rejected)
+
+
+@pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage.record], ids=lambda damage: damage.name)
+def test_a_damaged_record_may_be_the_first_and_the_last(stage_anywhere: Stage, damage: Damage) -> None:
+    """Twice in one file, with no line feed at its end."""
+    source = stage_anywhere(COLUMNS, header=False)
+
+    source.deliver(b"\n".join([damage.record, b"1,a,2024-01-01", damage.record])).extract()
+
+    last_line = 3 + damage.record.count(b"\n")
+    assert [(1, damage.reason), (last_line, damage.reason)] == source.rejects("position, reason")
+    assert [(1, "a")] == [row[:2] for row in source.rows()]
+
+
+def test_nothing_but_damage(stage_anywhere: Stage) -> None:
+    """Leaves no slice, but rejects and a load."""
+    source = stage_anywhere(COLUMNS)
+
+    result = source.deliver(b"id,note,day\nx,a,\n2\n").extract()
+
+    assert ([], 2) == (source.rows(), result.rows_rejected)
+    assert [] == source.slices(attached=True) == source.slices(attached=False)
+    assert [(2, 0, 2)] == source.ledger("select records_read, rows_loaded, rows_rejected from dpe.loads where source = %s")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_a_block_loads_what_the_server_takes_record_by_record(
+    stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch, seed: int, line_end: bytes
+) -> None:
+    """Whatever the damage, wherever it is, however the file is cut, whichever writer gets it."""
+    monkeypatch.setattr(repair, "PIECE_RECORDS", 7)
+    monkeypatch.setattr(compression, "CHUNK_BYTES", 1500)
+    chance = random.Random(seed)
+    # Quotes that one line opens and another closes, both at the edge of a field, are in order.
+    damages = [damage.record for damage in DAMAGES if damage.name != "a quote that is never opened"]
+    records = [chance.choice(damages) if chance.random() < (0.02, 0.1, 0.3, 0.9)[seed] else chance.choice(WHOLE) for _ in range(400)]
+    source = stage_anywhere(COLUMNS, header=False)
+
+    result = source.deliver(line_end.join([*records, b""])).extract(jobs=3)
+
+    position = 1
+    rows, rejects = [], []
+    for record, refused in zip(records, _refused(source, records), strict=True):
+        if refused:
+            rejects.append(position)
+        else:
+            rows.append(record)
+        position += record.count(b"\n") + 1
+    assert rejects == [row[0] for row in source.rejects("position")]
+    assert sorted(int(record.strip(b'"')[:1]) for record in rows) == sorted(row[0] for row in source.rows())
+    assert (400, len(rows)) == (result.records_read, result.rows_loaded)
+
+
+def _refused(source: StagedSource, records: list[bytes]) -> list[bool]:
+    """Ask the server about each record alone. A line that is only an end marker is none to it, before PostgreSQL 18."""
+    known: dict[bytes, bool] = {b"\\.": True}
+    with source.server.connect("admin") as connection:
+        connection.execute(sql.SQL("create temporary table alone (id integer, note varchar(8), day date)"))
+        for record in set(records) - set(known):
+            try:
+                with connection.transaction(), connection.cursor() as cursor, cursor.copy("copy alone from stdin (format csv)") as copy:
+                    copy.write(record + b"\n")
+                known[record] = False
+            except psycopg.Error:
+                known[record] = True
+    return [known[record] for record in records]
+
+
+def test_line_ends_may_differ(stage_anywhere: Stage) -> None:
+    """COPY refuses that; they are made equal, but within quotes, and there is nothing to reject."""
+    source = stage_anywhere("id integer, note text")
+
+    result = source.deliver(b'id,note\r\n1,a\n2,b\r\n3,"c\r\nc"\n4,"d\nd"\r\n').extract()
+
+    assert [(1, "a"), (2, "b"), (3, "c\r\nc"), (4, "d\nd")] == source.rows()
+    assert 0 == result.rows_rejected
+
+
+def test_an_end_marker_is_a_value_where_it_fits(stage_anywhere: Stage) -> None:
+    """And the records behind it are loaded, also by servers that stop reading there."""
+    source = stage_anywhere("note text")
+
+    source.deliver(b"note\na\n\\.\nb\n").extract()
+
+    assert [("\\.",), ("a",), ("b",)] == source.rows()
+
+
+def test_a_blank_line_is_a_null_of_the_only_column(stage_anywhere: Stage) -> None:
+    """As PostgreSQL has it."""
+    source = stage_anywhere("note text")
+
+    source.deliver(b"note\na\n\nb\n").extract()
+
+    assert [("a",), ("b",), (None,)] == source.rows()
+
+
+def test_a_stray_quote_does_not_swallow_what_follows(stage_anywhere: Stage) -> None:
+    """COPY would load two records and all that is between them as one, in silence."""
+    source = stage_anywhere("id integer, note text")
+
+    result = source.deliver(b'id,note\n1,5" pipe\n2,6" pipe\n3,c\n4,"d\n5,e\n6,"f"\n7,"g\n8,"h"\n9,i\n').extract()
+
+    assert [3, 5, 6, 8, 9] == [row[0] for row in source.rows()]
+    assert [(2, '1,5" pipe'), (3, '2,6" pipe'), (5, '4,"d'), (8, '7,"g')] == source.rejects("position, raw")
+    assert (9, 5, 4) == (result.records_read, result.rows_loaded, result.rows_rejected)
+
+
+def test_a_record_of_several_lines_is_rejected_as_a_whole(stage_anywhere: Stage) -> None:
+    """Its quotes are in order: what looks like a record within them is text."""
+    source = stage_anywhere("id integer, note text")
+
+    source.deliver(b'id,note\n1,"a\n2,b\nc",x\ntwo,"a\n2,b\nc"\n3,c\n').extract()
+
+    assert [(3, "c")] == source.rows()
+    assert [(2, '1,"a\n2,b\nc",x'), (5, 'two,"a\n2,b\nc"')] == source.rejects("position, raw")
+
+
+def test_an_escape_character_is_read_as_the_server_reads_it(stage_anywhere: Stage) -> None:
+    """Within quotes only; outside of them it is a character like others."""
+    source = stage_anywhere("id integer, note text", escape="\\")
+
+    source.deliver(b'id,note\n1,"a\\"b\n,\\\\"\n2,a\\\n3,a\\"b,c"\nx,"\\""\n4,d\n').extract()
+
+    assert [(1, 'a"b\n,\\'), (2, "a\\"), (3, "a\\b,c"), (4, "d")] == source.rows()
+    assert [(6, "id")] == source.rejects("position, column_name")
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("cp1252", "cp1252"), ("utf-16", "utf-16-le")])
+def test_bytes_that_are_no_text_in_the_encoding_are_a_reject(stage_anywhere: Stage, encoding: str, name: str) -> None:
+    """As they were delivered, not as they were sent."""
+    bad = {"cp1252": b"\x81", "utf-16": b"\x00\xd8"}[encoding]
+    source = stage_anywhere("id integer, note text", encoding=encoding)
+    start, end = "id,note\n1,é\n2,", "\n3,€\n"
+
+    source.deliver(start.encode(encoding) + bad + end.encode(name)).extract()
+
+    shown = "2," + "".join(f"\\x{byte:02x}" for byte in bad)
+    sequence = " ".join(f"0x{byte:02x}" for byte in bad)
+    assert [(1, "é"), (3, "€")] == source.rows()
+    assert [(3, None, "22021", f'invalid byte sequence for encoding "{name}": {sequence}', shown)] == source.rejects()
+    assert [("2,".encode(name) + bad,)] == source.rejects("raw_bytes")
+
+
+def test_columns_are_called_what_the_file_calls_them(stage_anywhere: Stage) -> None:
+    """Also those that the contract does not name."""
+    source = stage_anywhere("id integer, note text", extra_columns="ignore")
+
+    source.deliver(b"colour,id,note,size\nred,1,a,9\nblue,2,b\nred,x,c,9\n").extract()
+
+    assert [(1, "a")] == source.rows()
+    assert [("size", 'missing data for column "size"'), ("id", 'invalid input syntax for type integer: "x"')] == source.rejects(
+        "column_name, reason"
+    )
+
+
+def test_a_server_that_does_not_speak_english_is_understood(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it stepped over cannot be read then, nor the line of an error: it is asked about ever smaller parts."""
+    monkeypatch.setattr(copier, "_SKIPPED", copier.re.compile("^cette ligne est ignorée"))
+    monkeypatch.setattr(repair, "_CONTEXT", repair.re.compile("^à la ligne (\\d+)"))
+    source = stage("id integer, note text")
+
+    source.deliver("id,note\n" + "".join(f"{number if number % 50 else 'x'},a\n" for number in range(1, 1001))).extract()
+
+    assert 980 == source.count()
+    assert [
+        (number + 1, None, "22P02", 'invalid input syntax for type integer: "x"', "x,a") for number in range(50, 1001, 50)
+    ] == source.rejects()
+
+
+def test_a_domain_says_what_it_refuses(stage_anywhere: Stage) -> None:
+    """Its checks may be functions, which have lines of their own; and it may refuse a null."""
+    source = stage_anywhere("id integer, size dpe_test_size, note text")
+    with source.server.connect("admin") as connection:
+        connection.execute("create function pg_temp.x() returns int language sql as 'select 1'")
+        connection.execute(
+            """
+            create or replace function public.is_a_size(size integer) returns boolean language plpgsql immutable as $$
+            begin
+                return 10 / size > 0;
+            end
+            $$
+            """
+        )
+        connection.execute("grant usage on schema public to dpe_loader")
+        connection.execute("drop domain if exists dpe_test_size; create domain dpe_test_size as integer not null check (is_a_size(value))")
+
+    source.deliver(b"id,size,note\n1,1,a\n2,0,b\n3,11,c\n4,,d\n5,5,e\n6,x,f\n").extract()
+
+    assert [1, 5] == [row[0] for row in source.rows()]
+    assert [(3, "22012"), (4, "23514"), (5, "23502"), (7, "22P02")] == source.rejects("position, sqlstate")
+
+
+def test_a_long_reason_is_shortened(stage_anywhere: Stage) -> None:
+    """The server repeats the whole value; the record has it already."""
+    source = stage_anywhere("id integer")
+
+    source.deliver("id\n" + "x" * 5000 + "\n").extract()
+
+    [(reason, raw)] = source.rejects("reason, raw")
+    assert (501, 5000) == (len(reason), len(raw))

@@ -1,0 +1,219 @@
+"""What the kinds of rule find, and what the models of DPE-101 make of the flights that are difficult."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from pathlib import Path
+
+import dbt_projects
+import pytest
+from conftest import Cluster
+
+from dpe_cli import pipeline
+from dpe_cli.dbt_runner import run_dbt
+from dpe_cli.postgres import Server
+from dpe_cli.project import Project
+from dpe_cli.rls import system_context
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of rule on some rows: what it is asked, the rows, and how many of them fail it."""
+
+    arguments: str
+    rows: str
+    failures: int
+
+
+# Each with rows that fail, rows that do not, and nulls.
+KINDS = {
+    "accepted_range": Kind("{column_name: a, min_value: 1, max_value: 9}", "(values (1), (5), (9), (0), (10), (null)) as t (a)", 2),
+    # June lacks its last two days, and September all but its last; July and August are no months of the delivery.
+    "dates_fill_their_months": Kind(
+        "{column_name: a}",
+        "(select generate_series('2013-06-01', '2013-06-28', interval '1 day')::date union values (date '2013-09-30'), (null)) as t (a)",
+        2 + 29,
+    ),
+    "dates_have_no_gaps": Kind(
+        "{column_name: a}", "(values (date '2013-02-27'), ('2013-02-28'), ('2013-03-02'), ('2013-03-05'), (null)) as t (a)", 3
+    ),
+    "equal_rowcount": Kind("{compare_model: ref('accepted_range_rows')}", "(values (1), (2), (null)) as t (a)", 1),
+    "expression_is_true": Kind("{expression: a <= b}", "(values (1, 1), (1, 2), (2, 1), (3, 1), (null, 1)) as t (a, b)", 2),
+    # Half a date is none: a null fails here, and here only.
+    "is_calendar_date": Kind(
+        "{year_column: a, month_column: b, day_column: c}",
+        "(values (2012, 2, 29), (2013, 12, 31), (2013, 2, 29), (2013, 4, 31), (2013, 13, 1), (2013, 1, 0), (0, 1, 1), (2013, null, 1))"
+        " as t (a, b, c)",
+        6,
+    ),
+    "is_clock_time": Kind("{column_name: a}", "(values (0), (2359), (2400), (60), (2401), (-1), (null)) as t (a)", 3),
+    "matches_pattern": Kind(
+        "{column_name: a, pattern: '^[A-Z0-9]{2}$'}", "(values ('UA'), ('9E'), ('ua'), ('UAL'), (''), (null)) as t (a)", 3
+    ),
+    "not_before": Kind("{column_name: a, earlier_column: b}", "(values (2, 1), (1, 1), (1, 2), (1, null), (null, 1)) as t (a, b)", 1),
+    # Two combinations occur twice; one of them holds a null.
+    "unique_combination_of_columns": Kind(
+        "{combination_of_columns: [a, b]}", "(values (1, 'x'), (1, 'y'), (2, 'x'), (2, 'x'), (null, 'z'), (null, 'z')) as t (a, b)", 2
+    ),
+}
+RULE = """
+  - name: {kind}_rows
+    data_tests:
+      - {kind}: {{name: {kind}, arguments: {arguments}, config: {{severity: warn}}}}"""
+
+
+@pytest.fixture(scope="module")
+def found(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, int | None]]:
+    """Give how many rows each kind of rule found to fail."""
+    files = {f"models/staging/{kind}_rows.sql": f"select * from {one.rows}" for kind, one in KINDS.items()}  # noqa: S608 our own
+    rules = "".join(RULE.format(kind=kind, arguments=one.arguments) for kind, one in KINDS.items())
+    directory = dbt_projects.make(scratch / "kinds", {**files, "models/staging/_rules.yml": f"models:{rules}"})
+    shutil.copytree(dbt_projects.REPOSITORY / "tests" / "generic", directory / "tests" / "generic")
+    with cluster_18.new_database() as server:
+        yield {result.name: result.failures for result in run_dbt(Project(directory), server, ["build"])}
+
+
+def test_every_kind_of_rule_is_shown() -> None:
+    """One that is added has to show what it finds."""
+    assert set(KINDS) == {path.stem for path in (dbt_projects.REPOSITORY / "tests" / "generic").glob("*.sql")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_of_rule_finds_what_fails_it(found: dict[str, int | None], kind: str) -> None:
+    """It finds that, and neither what holds nor nulls."""
+    assert KINDS[kind].failures == found[kind]
+
+
+FLIGHTS = """
+year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,air_time,distance,hour,minute,time_hour
+2013,7,1,NA,900,NA,NA,1030,NA,UA,1,NA,EWR,BOS,NA,200,9,0,2013-07-01T13:00:00Z
+2013,7,1,900,900,0,1044,1030,14,UA,2,N1,EWR,BOS,60,200,9,0,2013-07-01T13:00:00Z
+2013,7,1,900,900,0,1045,1030,15,UA,3,N1,EWR,BOS,60,200,9,0,2013-07-01T13:00:00Z
+2013,7,1,900,900,0,1500,1030,NA,UA,4,N1,EWR,BOS,NA,200,9,0,2013-07-01T13:00:00Z
+2013,7,1,2400,2230,90,140,2400,100,UA,5,N1,EWR,BOS,60,200,22,30,2013-07-02T02:00:00Z
+2013,7,1,900,900,0,1430,1430,0,HA,6,N2,JFK,HNL,600,4983,9,0,2013-07-01T13:00:00Z
+2013,11,3,130,130,0,600,600,0,B6,7,N3,JFK,SJU,200,1598,1,30,2013-11-03T06:00:00Z
+2013,7,1,900,900,0,1300,1300,0,B6,8,N3,JFK,STT,200,1623,9,0,2013-07-01T13:00:00Z
+"""
+# JFK repeats a local hour, as two points in time, and one point in time, as two observations.
+WEATHER = """
+origin,year,month,day,hour,temp,dewp,humid,wind_dir,wind_speed,wind_gust,precip,pressure,visib,time_hour
+JFK,2013,11,3,1,53.96,NA,NA,NA,5,NA,0,NA,10,2013-11-03T05:00:00Z
+JFK,2013,11,3,1,51.98,NA,NA,NA,5,NA,0,NA,10,2013-11-03T06:00:00Z
+JFK,2013,7,1,9,NA,NA,NA,NA,NA,NA,0,NA,10,2013-07-01T13:00:00Z
+JFK,2013,7,1,9,75.02,NA,NA,NA,5,NA,0,NA,10,2013-07-01T13:00:00Z
+"""
+# STT is among those that are added where the delivery lacks them; this one has it.
+AIRPORTS = """
+faa,name,lat,lon,alt,tz,dst,tzone
+BOS,Boston,42.4,-71.0,19,-5,A,America/New_York
+HNL,Honolulu,21.3,-157.9,13,-10,N,Pacific/Honolulu
+STT,Delivered,18.3,-65.0,24,-4,N,America/St_Thomas
+"""
+DELIVERY = {
+    "data/nyc_flights/weather.csv": WEATHER,
+    "data/nyc_flights/airports.csv": AIRPORTS,
+    "data/nyc_flights/flights/2013.csv": FLIGHTS,
+    "data/nyc_flights/airlines.csv": "carrier,name\nUA,United\nHA,Hawaiian\nB6,JetBlue\n",
+    "data/nyc_flights/planes.csv": "tailnum,year,type,manufacturer,model,engines,seats,speed,engine\nN1,1999,NA,NA,NA,2,150,NA,NA\n",
+}
+
+
+@pytest.fixture(scope="module")
+def built(scratch: Path, cluster_18: Cluster) -> Iterator[Server]:
+    """Load a small delivery, and build the repository's own models of it."""
+    directory = dbt_projects.make(scratch / "difficult", DELIVERY)
+    for name in ("models", "seeds", "tests/generic"):
+        shutil.copytree(dbt_projects.REPOSITORY / name, directory / name)
+    sources = directory / "models" / "staging" / "nyc" / "_nyc__sources.yml"
+    sources.write_text(sources.read_text(encoding="utf-8").replace(".csv.gz", ".csv"), encoding="utf-8")
+    project = Project(directory)
+    with cluster_18.new_database() as server:
+        loaded = pipeline.extract(project, server, list(project.sources.values()), dbt_projects.Silence())
+        assert [] == loaded.refused
+        results = run_dbt(project, server, ["build", "--exclude", "resource_type:test"])
+        assert {"success"} == {result.status for result in results}, results
+        yield server
+
+
+def _flight(server: Server, number: int, *columns: str) -> tuple[object, ...]:
+    """Return columns of the published flight of this number; there has to be one."""
+    with server.connect("transformer") as connection, system_context(connection, actor="test"):
+        statement = f"select {', '.join(columns)} from marts.fct_flights where flight_number = {number}"  # noqa: S608
+        [row] = connection.execute(statement.encode()).fetchall()
+    return tuple(row)
+
+
+def _at(day: int, hour: int, minute: int = 0) -> datetime:
+    return datetime(2013, 7, day, hour, minute, tzinfo=UTC)
+
+
+def test_a_flight_that_did_not_depart_is_cancelled(built: Server) -> None:
+    """It did not arrive, and was not on time."""
+    assert (True, False, False) == _flight(built, 1, "is_cancelled", "has_arrived", "is_on_time")
+
+
+@pytest.mark.parametrize(("number", "is_on_time"), [(2, True), (3, False)])
+def test_on_time_is_less_than_15_minutes_late(built: Server, number: int, is_on_time: bool) -> None:  # noqa: FBT001
+    """As the Bureau of Transportation Statistics counts it: 14 minutes are, 15 are not."""
+    assert (is_on_time,) == _flight(built, number, "is_on_time")
+
+
+def test_a_diverted_flight_has_not_arrived(built: Server) -> None:
+    """It landed somewhere, which is no arrival where it was scheduled to."""
+    assert (False, True, None) == _flight(built, 4, "has_arrived", "is_diverted_or_unrecorded", "arrived_at")
+
+
+def test_midnight_is_the_first_minute_of_a_day(built: Server) -> None:
+    """It is delivered as 2400, which PostgreSQL would take and Python would not."""
+    assert (time(0), time(0)) == _flight(built, 5, "departure_time", "scheduled_arrival_time")
+
+
+def test_a_flight_may_arrive_on_the_next_day(built: Server) -> None:
+    """Scheduled for midnight, and 100 minutes late."""
+    assert (_at(2, 4), _at(2, 4), _at(2, 5, 40)) == _flight(built, 5, "departed_at", "scheduled_arrival_at", "arrived_at")
+
+
+def test_arrivals_are_told_by_the_clock_at_the_destination(built: Server) -> None:
+    """Half past two in Honolulu is half past midnight of the next day in Greenwich."""
+    assert (_at(2, 0, 30),) == _flight(built, 6, "arrived_at")
+
+
+def test_a_flight_has_the_weather_of_its_point_in_time(built: Server) -> None:
+    """Not that of the other hour with the same name, when the clocks are set back."""
+    assert (51.98,) == _flight(built, 7, "temperature_fahrenheit")
+
+
+def test_of_two_observations_the_more_complete_one_counts(built: Server) -> None:
+    """And the flight stays one row."""
+    assert (75.02,) == _flight(built, 8, "temperature_fahrenheit")
+
+
+def test_a_flight_without_an_observation_has_no_weather(built: Server) -> None:
+    """It is published all the same."""
+    assert (False, None) == _flight(built, 2, "has_weather", "temperature_fahrenheit")
+
+
+def test_a_delivered_airport_takes_the_place_of_the_added_one(built: Server) -> None:
+    """The others of the seed are added, and marked."""
+    with built.connect("transformer") as connection, system_context(connection, actor="test"):
+        rows = connection.execute("select airport, is_added, airport_name = 'Delivered' from marts.dim_airports order by 1").fetchall()
+
+    added = [("BQN", True, False), ("PSE", True, False), ("SJU", True, False)]
+    assert sorted([("BOS", False, False), ("HNL", False, False), ("STT", False, True), *added]) == rows
+
+
+def test_punctuality_is_counted_by_carrier_and_day(built: Server) -> None:
+    """Cancelled and diverted flights are scheduled, and not on time."""
+    with built.connect("transformer") as connection, system_context(connection, actor="test"):
+        row = connection.execute(
+            """
+            select scheduled_count, cancelled_count, arrived_count, on_time_count, mean_arrival_delay_minutes::float
+            from marts.fct_carrier_daily_performance where carrier = 'UA'
+            """
+        ).fetchone()
+
+    assert (5, 1, 3, 1, 43.0) == row

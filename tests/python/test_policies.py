@@ -1,0 +1,501 @@
+"""What dbt builds with the project's macros is protected as it declares, from the first moment on, however it is built."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import dbt_projects
+import psycopg
+import pytest
+from conftest import Cluster, numbers
+from psycopg import sql
+
+from dpe_cli import validation
+from dpe_cli.dbt_runner import NodeResult, run_dbt
+from dpe_cli.postgres import Server
+from dpe_cli.project import Project
+from dpe_cli.rls import admin_context, system_context
+
+# Orders of two shops, the tenants: two of UA, one of HA. Built as every kind of relation that dbt knows.
+PROJECT = {
+    "seeds/orders.csv": """
+        order_id,shop,amount
+        1,UA,10
+        2,UA,20
+        3,HA,30
+        """,
+    "seeds/_seeds.yml": """
+        seeds:
+          - name: orders
+            config:
+              schema: marts
+              column_types: {shop: text}
+              meta: {rls: {tenant_column: shop}}
+        """,
+    "snapshots/orders_history.yml": """
+        snapshots:
+          - name: orders_history
+            relation: ref('orders')
+            config:
+              schema: marts
+              unique_key: order_id
+              strategy: check
+              check_cols: all
+              meta: {rls: {tenant_column: shop}}
+        """,
+    "models/staging/stg_orders.sql": "select order_id, shop, amount from {{ ref('orders') }}",
+    "models/intermediate/int_orders.sql": "{{ config(materialized='table') }} select * from {{ ref('stg_orders') }}",
+    "models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('int_orders') }}",
+    "models/marts/fct_added_orders.sql": """
+        {{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }}
+        select order_id, shop, amount from {{ ref('int_orders') }}
+        {% if is_incremental() %} where order_id > 1 {% endif %}
+        """,
+    "models/marts/orders_seen.sql": "{{ config(materialized='view') }} select order_id, shop, amount from {{ ref('fct_orders') }}",
+    "models/marts/dim_shops.sql": "select distinct shop from {{ ref('int_orders') }}",
+    "models/marts/fct_margins.sql": "select order_id, shop, amount from {{ ref('int_orders') }}",
+    "models/marts/_marts__models.yml": """
+        x-columns: &columns
+          - {name: order_id, data_type: integer}
+          - {name: shop, data_type: text}
+          - {name: amount, data_type: integer}
+        models:
+          - {name: fct_orders, config: {meta: {rls: {tenant_column: shop}}}, columns: *columns}
+          - {name: fct_added_orders, config: {meta: {rls: {tenant_column: shop}}}, columns: *columns}
+          - {name: orders_seen, config: {meta: {rls: {tenant_column: shop}}}, columns: *columns}
+          - {name: dim_shops, config: {meta: {rls: {shared: true}}}, columns: [{name: shop, data_type: text}]}
+          - {name: fct_margins, config: {meta: {rls: {private: true}}}, columns: *columns}
+        """,
+    "tests/singular/large_orders.sql": """
+        {{ config(severity='warn', store_failures_as='table') }}
+        select * from {{ ref('fct_orders') }} where amount > 15
+        """,
+    "tests/singular/small_orders.sql": """
+        {{ config(severity='warn', store_failures_as='view') }}
+        select * from {{ ref('fct_orders') }} where amount < 25
+        """,
+}
+
+RUNS = {"first": ["build"], "second": ["build"], "full refresh": ["build", "--full-refresh"]}
+
+# Each relation that the project builds: its declaration, and its rows.
+TENANT_TABLES = ("marts.fct_orders", "marts.fct_added_orders", "marts.orders", "marts.orders_history")
+SHARED_TABLES = ("marts.dim_shops",)
+PRIVATE_TABLES = ("marts.fct_margins", "intermediate.int_orders", "quality.large_orders")
+VIEWS = ("marts.orders_seen", "staging.stg_orders", "quality.small_orders")
+ROWS = {
+    **dict.fromkeys((*TENANT_TABLES, *PRIVATE_TABLES, *VIEWS), 3),
+    **dict.fromkeys(("marts.dim_shops", "quality.large_orders", "quality.small_orders"), 2),
+}
+SCHEMAS = ("staging", "intermediate", "marts", "quality")
+
+# As PostgreSQL writes them.
+IN_CONTEXT = "( SELECT dpe.context_is_open() AS context_is_open)"
+OF_TENANT = "(shop = ANY (( SELECT dpe.visible_tenants() AS visible_tenants)::text[]))"
+OF_OPEN_TENANTS = f"(( SELECT dpe.every_tenant_is_open() AS every_tenant_is_open) OR {OF_TENANT})"
+
+Policy = tuple[str, str, str, str, str | None]
+
+
+def _policies(rows: str, *, readers: str | None) -> set[Policy]:
+    system = ("dpe_system", "dpe_transformer", "ALL", rows, rows)
+    admin = ("dpe_admin", "dpe_owner", "SELECT", rows, None)
+    return {system, admin} | ({("dpe_reader", "dpe_reader", "SELECT", readers, None)} if readers else set())
+
+
+POLICIES = {
+    **dict.fromkeys(TENANT_TABLES, _policies(OF_OPEN_TENANTS, readers=OF_TENANT)),
+    **dict.fromkeys(SHARED_TABLES, _policies(IN_CONTEXT, readers="true")),
+    **dict.fromkeys(PRIVATE_TABLES, _policies(IN_CONTEXT, readers=None)),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run left: how relations are protected, and how many rows of each everybody sees; None where it is not allowed to."""
+
+    protection: Mapping[str, str]
+    policies: Mapping[str, set[Policy]]
+    grants: set[tuple[str, str]]
+    seen: Mapping[str, Mapping[str, int | None]]
+
+
+@dataclass(frozen=True)
+class Logins:
+    """Readers: the desk of the shop UA, and one who was granted no shop."""
+
+    ua_desk: str
+    stranger: str
+
+
+@contextmanager
+def _logins(server: Server) -> Iterator[Logins]:
+    logins = Logins(f"ua_desk_{next(numbers)}", f"stranger_{next(numbers)}")
+    with server.connect("admin") as connection:
+        for name in (logins.ua_desk, logins.stranger):
+            connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(name)))
+        connection.commit()
+        with admin_context(connection, "test"):
+            connection.execute("insert into dpe.tenant_access values (%s, 'UA')", (logins.ua_desk,))
+    try:
+        yield logins
+    finally:
+        with server.connect("admin") as connection:
+            for name in (logins.ua_desk, logins.stranger):
+                connection.execute(sql.SQL("drop owned by {name}; drop role {name}").format(name=sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def project(scratch: Path) -> Project:
+    """Write the project."""
+    return Project(dbt_projects.make(scratch / "policies", PROJECT))
+
+
+@pytest.fixture(scope="module")
+def states(project: Project, module_server: Server) -> dict[str, State]:
+    """Build the project three times, and look at what each run left."""
+    found: dict[str, State] = {}
+    with _logins(module_server) as logins:
+        for run, command in RUNS.items():
+            results = run_dbt(project, module_server, command)
+            assert {"success", "warn"} == {result.status for result in results}, results
+            found[run] = _look(module_server, logins)
+    return found
+
+
+@pytest.fixture(params=RUNS)
+def state(states: dict[str, State], request: pytest.FixtureRequest) -> State:
+    """Give what each run left, in turn."""
+    return states[request.param]
+
+
+def _look(server: Server, logins: Logins) -> State:
+    with server.connect("admin", autocommit=True) as connection:
+        protection = dict(
+            connection.execute(
+                """
+                select
+                    format('%%I.%%I', nspname, relname),
+                    case
+                        when relkind = 'v' then array_to_string(reloptions, ',')
+                        else concat_ws(',', case when relrowsecurity then 'enabled' end, case when relforcerowsecurity then 'forced' end)
+                    end
+                from pg_class inner join pg_namespace on pg_namespace.oid = relnamespace
+                where nspname = any(%s) and relkind in ('r', 'p', 'v', 'm', 'f')
+                """,
+                [list(SCHEMAS)],
+            ).fetchall()
+        )
+        policies: dict[str, set[Policy]] = defaultdict(set)
+        for relation, *policy in connection.execute(
+            """
+            select format('%%I.%%I', schemaname, tablename), policyname, array_to_string(roles, ','), cmd, qual, with_check
+            from pg_policies
+            where schemaname = any(%s)
+            """,
+            [list(SCHEMAS)],
+        ):
+            policies[relation].add(tuple(policy))
+        grants = set(
+            connection.execute(
+                """
+                select format('%%I.%%I', table_schema, table_name), grantee || ' ' || privilege_type
+                from information_schema.table_privileges
+                where table_schema = any(%s) and grantee <> 'dpe_transformer'
+                """,
+                [list(SCHEMAS)],
+            )
+        )
+    return State(protection, policies, grants, _seen(server, logins))
+
+
+def _seen(server: Server, logins: Logins) -> dict[str, dict[str, int | None]]:
+    seen: dict[str, dict[str, int | None]] = {}
+    for who, login in {"UA": logins.ua_desk, "stranger": logins.stranger, "owner, no context": "transformer"}.items():
+        with server.connect(login, autocommit=True) as connection:
+            seen[who] = _count_each(connection)
+            if who == "stranger":
+                # Views with their owner's rights would believe it.
+                connection.execute("select set_config('dpe.actor', 'dbt', false)")
+                seen["stranger who claims a context"] = _count_each(connection)
+    with server.connect("transformer") as connection, system_context(connection, actor="test"):
+        seen["transformer"] = _count_each(connection)
+    with server.connect("transformer") as connection, system_context(connection, actor="test", tenant_id="HA"):
+        seen["transformer for HA"] = _count_each(connection)
+    with server.connect("admin") as connection, admin_context(connection, "j.doe"):
+        seen["administrator"] = _count_each(connection)
+    return seen
+
+
+def _count_each(connection: psycopg.Connection) -> dict[str, int | None]:
+    counts: dict[str, int | None] = {}
+    for relation in ROWS:
+        try:
+            with connection.transaction():
+                row = connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(*relation.split(".")))).fetchone()
+                counts[relation] = row[0] if row else None
+        except psycopg.errors.InsufficientPrivilege:
+            counts[relation] = None
+    return counts
+
+
+def test_every_relation_is_protected(state: State) -> None:
+    """Tables under forced row-level security, views with their reader's rights; and there is no other relation."""
+    tables = dict.fromkeys((*TENANT_TABLES, *SHARED_TABLES, *PRIVATE_TABLES), "enabled,forced")
+
+    assert tables | dict.fromkeys(VIEWS, "security_invoker=true") == state.protection
+
+
+def test_policies_are_those_of_the_declaration(state: State) -> None:
+    """Each to a named role; a private table has none for readers."""
+    assert POLICIES == state.policies
+
+
+def test_what_is_published_may_be_read(state: State) -> None:
+    """By readers, and only read; what is private is granted to administrators alone."""
+    published = {(relation, "dpe_reader SELECT") for relation in (*TENANT_TABLES, *SHARED_TABLES, "marts.orders_seen")}
+
+    assert published | {(relation, "dpe_owner SELECT") for relation in ROWS} == state.grants
+
+
+def test_a_tenant_sees_its_own_rows(state: State) -> None:
+    """Its rows of what has tenants, all of what is shared, and nothing else."""
+    own = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen"), 2)
+
+    assert dict.fromkeys(ROWS) | own | {"marts.dim_shops": 2} == state.seen["UA"]
+
+
+def test_a_stranger_sees_what_is_shared(state: State) -> None:
+    """One who may read, and was granted no tenant."""
+    nothing = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen"), 0)
+
+    assert dict.fromkeys(ROWS) | nothing | {"marts.dim_shops": 2} == state.seen["stranger"]
+    assert state.seen["stranger"] == state.seen["stranger who claims a context"]
+
+
+def test_the_owner_sees_nothing_without_a_context(state: State) -> None:
+    """Who built it is bound by its policies as everybody is."""
+    assert dict.fromkeys(ROWS, 0) == state.seen["owner, no context"]
+
+
+def test_the_transformer_sees_all_in_its_context(state: State) -> None:
+    """Or one tenant, where it opened one."""
+    of_ha = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "staging.stg_orders"), 1)
+
+    assert ROWS == state.seen["transformer"]
+    assert ROWS | of_ha | {"quality.small_orders": 0} == state.seen["transformer for HA"]
+
+
+def test_an_administrator_sees_all_in_its_context(state: State) -> None:
+    """What readers may not see as well."""
+    assert ROWS == state.seen["administrator"]
+
+
+def test_the_tenant_column_is_indexed_once(module_server: Server, states: dict[str, State]) -> None:
+    """However often the relation was built."""
+    del states
+    with module_server.connect("admin") as connection:
+        rows = connection.execute(
+            """
+            select indrelid::regclass::text, count(*)
+            from pg_index inner join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+            where attname = 'shop' and indrelid::regclass::text ~ '^(marts|intermediate)'
+            group by 1
+            """
+        ).fetchall()
+
+    assert dict.fromkeys(TENANT_TABLES, 1) == dict(rows)
+
+
+@pytest.mark.parametrize("relation", TENANT_TABLES)
+def test_no_row_of_another_tenant_is_written_for_one(module_server: Server, states: dict[str, State], relation: str) -> None:
+    """PostgreSQL refuses it, also to the one who owns the table."""
+    del states
+    insert = sql.SQL("insert into {} (order_id, shop) values (4, 'UA')").format(sql.Identifier(*relation.split(".")))
+    with (
+        module_server.connect("transformer") as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security policy"),
+        system_context(connection, actor="test", tenant_id="HA"),
+    ):
+        connection.execute(insert)
+
+
+def test_dbt_has_a_context_of_its_own(module_server: Server, states: dict[str, State], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that dbt is given open it, and nothing else does."""
+    del states
+    for name, value in module_server.environment().items():
+        monkeypatch.setenv(name, value)
+    count = "select count(*) from marts.fct_orders"
+    with psycopg.connect() as connection:
+        assert (3,) == connection.execute(count).fetchone()
+    monkeypatch.delenv("PGOPTIONS")
+    with psycopg.connect() as connection:
+        assert (0,) == connection.execute(count).fetchone()
+
+
+@pytest.mark.parametrize("options", ["-c dpe.actor= ", "-c dpe.actor=dbt -c dpe.tenant_id=UA"])
+def test_nothing_is_built_of_what_cannot_be_seen(
+    project: Project, module_server: Server, states: dict[str, State], monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    """Without a context, or for one tenant, dbt would publish tables that lack the others' rows."""
+    del states
+    monkeypatch.setenv("PGOPTIONS", options)
+    results = {result.name: result for result in run_dbt(project, module_server, ["run", "--select", "fct_orders", "fct_added_orders"])}
+
+    assert {"fct_orders": "error", "fct_added_orders": "error"} == {name: result.status for name, result in results.items()}
+    assert "no context is open for every tenant, so dbt sees no rows, or not all" in results["fct_orders"].message
+    assert "Run dbt as `dpe dbt`" in results["fct_orders"].message
+    with module_server.connect("transformer") as connection, system_context(connection, actor="test"):
+        assert [(3,), (3,)] == connection.execute(
+            "select count(*) from marts.fct_orders union all select count(*) from marts.fct_added_orders"
+        ).fetchall()
+
+
+BROKEN = {
+    "undeclared": ("none", "a model in marts has to say who may see it; declare meta.rls as"),
+    "two_answers": ("{'tenant_column': 'shop', 'shared': true}", "write one of {tenant_column: …}, {shared: true} and {private: true}"),
+    "no_answer": ("{}", "write one of {tenant_column: …}"),
+    "not_shared": ("{'shared': false}", "meta.rls is {'shared': False}; write one of"),
+    "not_private": ("{'private': false}", "meta.rls is {'private': False}; write one of"),
+    "no_tenant": ("{'tenant_column': none}", "meta.rls is {'tenant_column': None}; write one of"),
+    "misspelt": ("{'tenant_colum': 'shop'}", "meta.rls is {'tenant_colum': 'shop'}; write one of"),
+    "plain_text": ("'shop'", "meta.rls is shop; write one of"),
+    "no_such_column": ("{'tenant_column': 'shpo'}", "names the tenant column shpo; name one of its columns (order_id, shop)"),
+    "number_column": ("{'tenant_column': 'order_id'}", "the tenant column order_id is integer; cast it to text"),
+}
+# The materialization is the only thing wrong.
+UNPROTECTABLE = {"materialized_view": ("{'shared': true}", "a materialized view cannot be protected by policies; make it a table")}
+MODEL = """
+{{{{ config(materialized={kind!r}, contract={{'enforced': false}}, meta={{'rls': {rls}}} if {rls} is not none else {{}}) }}}}
+select 1 as order_id, 'UA'::text as shop
+"""
+
+
+@pytest.fixture(scope="module")
+def broken(scratch: Path, module_server: Server, states: dict[str, State]) -> dict[str, NodeResult]:
+    """Build models that declare nothing, or something that cannot be."""
+    del states
+    models = {
+        f"models/marts/{name}_{kind}.sql": MODEL.format(kind=kind, rls=rls)
+        for kind in ("table", "view", "incremental")
+        for name, (rls, _) in BROKEN.items()
+    }
+    models |= {f"models/marts/{name}.sql": MODEL.format(kind=name, rls=rls) for name, (rls, _) in UNPROTECTABLE.items()}
+    project = Project(dbt_projects.make(scratch / "broken", models))
+    return {result.name: result for result in run_dbt(project, module_server, ["build"])}
+
+
+@pytest.mark.parametrize("kind", ["table", "view", "incremental"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_wrong_declaration_fails_its_model(broken: dict[str, NodeResult], name: str, kind: str) -> None:
+    """And says which, where, and what to write."""
+    result = broken[f"{name}_{kind}"]
+
+    assert result.has_failed
+    assert f"{name}_{kind} (models/marts/{name}_{kind}.sql): " in result.message
+    assert BROKEN[name][1] in result.message
+
+
+def test_a_materialized_view_is_refused(broken: dict[str, NodeResult]) -> None:
+    """No policy protects it."""
+    result = broken["materialized_view"]
+
+    assert result.has_failed
+    assert UNPROTECTABLE["materialized_view"][1] in result.message
+
+
+def test_nothing_is_built_of_what_is_refused(broken: dict[str, NodeResult], module_server: Server) -> None:
+    """Not even half of it: no relation is left."""
+    with module_server.connect("admin") as connection:
+        found = connection.execute(
+            "select relname from pg_class where relnamespace = 'marts'::regnamespace and relname ~ %s", [f"^({'|'.join(broken)})"]
+        ).fetchall()
+
+    assert [] == found
+
+
+def test_outside_of_marts_private_is_the_default(states: dict[str, State]) -> None:
+    """A reader does not even find the schema."""
+    assert states["first"].seen["UA"]["intermediate.int_orders"] is None
+    assert states["first"].seen["UA"]["staging.stg_orders"] is None
+
+
+@pytest.fixture(scope="module")
+def watched(cluster_18: Cluster) -> Iterator[Server]:
+    """Give a database in which nothing is built yet."""
+    with cluster_18.new_database() as server:
+        yield server
+
+
+class Watch:
+    """What a session that looks without a pause found: for each relation the answers, leaving out repetitions."""
+
+    def __init__(self, connection: psycopg.Connection, looks: Mapping[str, Callable[[psycopg.Connection], object]]) -> None:
+        self.answers: dict[str, list[object]] = {name: [] for name in looks}
+        self.count = 0
+        self._connection = connection
+        self._looks = looks
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for name, look in self._looks.items():
+                try:
+                    answer = look(self._connection)
+                except psycopg.Error as error:
+                    answer = type(error).__name__
+                if self.answers[name][-1:] != [answer]:
+                    self.answers[name].append(answer)
+                self.count += 1
+
+
+def _shops(relation: str) -> Callable[[psycopg.Connection], object]:
+    query = sql.SQL("select array_agg(distinct shop) from {}").format(sql.Identifier(*relation.split(".")))
+    return lambda connection: connection.execute(query).fetchall()[0][0]
+
+
+def _faults(connection: psycopg.Connection) -> object:
+    return validation.check_protection(connection, SCHEMAS).faults
+
+
+@pytest.mark.parametrize(
+    ("relations", "before", "commands"),
+    [
+        (TENANT_TABLES, ["UndefinedTable"], [["build"], *[["build", "--full-refresh"]] * 2]),
+        # A view is not watched while its table is rebuilt: dbt drops it with the table that went, and creates it again later.
+        (("marts.orders_seen",), [], [["run", "--select", "orders_seen"]] * 2),
+    ],
+    ids=["tables", "view"],
+)
+def test_no_moment_is_unprotected(
+    project: Project, watched: Server, relations: tuple[str, ...], before: list[object], commands: list[list[str]]
+) -> None:
+    """While dbt builds and rebuilds, nobody sees a foreign row or an unprotected relation, nor that one is gone for a moment."""
+    shops = {relation: _shops(relation) for relation in relations}
+    with _logins(watched) as logins, ExitStack() as stack:
+        reader, owner, admin = (
+            stack.enter_context(closing(watched.connect(login, autocommit=True))) for login in (logins.ua_desk, "transformer", "admin")
+        )
+        with Watch(reader, shops) as tenant, Watch(owner, shops) as nobody, Watch(admin, {"faults": _faults}) as catalog:
+            for command in commands:
+                assert not any(result.has_failed for result in run_dbt(project, watched, command))
+
+    assert {relation: [*before, ["UA"]] for relation in relations} == tenant.answers
+    assert {relation: [*before, None] for relation in relations} == nobody.answers
+    assert {"faults": [()]} == catalog.answers
+    assert min(tenant.count, nobody.count, catalog.count) > 100
