@@ -25,6 +25,7 @@ class NodeResult:
 
     unique_id: str
     name: str
+    path: str
     resource_type: str
     status: str
     failures: int | None
@@ -87,6 +88,7 @@ def _node_result(result: Any) -> NodeResult:
     return NodeResult(
         unique_id=node.unique_id,
         name=node.name,
+        path=getattr(node, "original_file_path", ""),
         resource_type=str(node.resource_type.value if hasattr(node.resource_type, "value") else node.resource_type),
         status=str(result.status.value if hasattr(result.status, "value") else result.status),
         failures=result.failures,

@@ -52,7 +52,7 @@ def _report(summary: RunSummary) -> Report:
     if summary.results:
         sections.append(_built(summary))
     if summary.validation:
-        sections += [*rules_table(summary.validation), checks_table(summary.validation), sights_table(summary.validation)]
+        sections += [*rules_table(summary.validation), checks_table(summary.validation), *sights_table(summary.validation)]
     if summary.site:
         sections.append(Facts({"docs": summary.site}, title="Documented"))
     rows = sum(one.rows_loaded for one in summary.extracted.extracts)

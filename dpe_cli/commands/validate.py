@@ -15,6 +15,7 @@ from dpe_cli.report import Progress, Report, Table
 SUCCESS = "DPE SUCCESS"
 FAILED = "DPE FAILED"
 _HELD = ("success", "pass")
+_TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called by")
 
 
 @click.command()
@@ -34,7 +35,7 @@ def validate(app: App, spec: str | None) -> Report:
     return Report(
         data={"verdict": verdict, **as_data(validation)},
         headline=f"{held:,} of {len(validation.results):,} tests passed",
-        sections=[*rules_table(validation), checks_table(validation), sights_table(validation)],
+        sections=[*rules_table(validation), checks_table(validation), *sights_table(validation)],
         verdict=verdict,
         exit_status=0 if validation.holds else 1,
     )
@@ -81,17 +82,23 @@ def checks_table(validation: Validation) -> Table:
     return Table(["check", "", ""], rows, title="Checked")
 
 
-def sights_table(validation: Validation) -> Table:
-    """Return the table of who sees how many rows."""
-    return Table(
-        ["relation", "who", "rows seen"],
-        [[sight.relation, sight.who, sight.rows] for sight in validation.sights],
-        title="Who sees what",
-    )
+def sights_table(validation: Validation) -> list[Table]:
+    """Return the table of who sees how many rows; none where nothing that has tenants is published."""
+    if not validation.sights:
+        return []
+    return [
+        Table(
+            ["relation", "who", "rows seen"],
+            [[sight.relation, sight.who, sight.rows] for sight in validation.sights],
+            title="Who sees what",
+        )
+    ]
 
 
 def _found(result: NodeResult) -> str:
     if result.resource_type == "test" and result.status in {"warn", "fail"}:
         return result.name.replace("_", " ")
-    # The first line says what; the rest is dbt's trace of the statement.
-    return f"{result.name}: {' '.join(result.message.split())}"
+    # The first line says which node it is, as we do; others show the statement.
+    lines = [line.strip() for line in result.message.splitlines()]
+    said = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
+    return f"{result.name} ({result.path}): {' '.join(said)}"

@@ -54,8 +54,9 @@ class External(BaseModel):
     def _is_known(cls, value: str) -> str:
         try:
             name = codecs.lookup(value).name
-            # There are others than encodings of text (base64, …), and some that are not for streams (idna, …).
-            codecs.getincrementaldecoder(name)().decode("".encode(name))
+            # Python has codecs for other things than text (base64, …), and some that cannot read a stream.
+            "".encode(name)
+            codecs.getincrementaldecoder(name)
         except (LookupError, UnicodeError) as error:
             raise ValueError("is not an encoding of text that Python knows, such as utf-8, utf-16 or latin-1") from error
         return name
@@ -65,7 +66,7 @@ class External(BaseModel):
         if self.delimiter in {self.quote, self.escape}:
             raise ValueError("delimiter has to differ from quote and escape")
         if any(character in self.null_string for character in (self.delimiter, self.quote, "\r", "\n", "\0")):
-            raise ValueError("null_string: may not hold the delimiter, the quote or a line end")
+            raise ValueError("null_string may not hold the delimiter, the quote or a line end")
         return self
 
     def dialect(self, encoding: str) -> Dialect:

@@ -68,7 +68,7 @@ RULE = """
 @pytest.fixture(scope="module")
 def found(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, int | None]]:
     """Give how many rows each kind of rule found to fail."""
-    files = {f"models/staging/{kind}_rows.sql": f"select * from {one.rows}" for kind, one in KINDS.items()}  # noqa: S608 our own
+    files = {f"models/staging/{kind}_rows.sql": f"select * from {one.rows}" for kind, one in KINDS.items()}
     rules = "".join(RULE.format(kind=kind, arguments=one.arguments) for kind, one in KINDS.items())
     directory = dbt_projects.make(scratch / "kinds", {**files, "models/staging/_rules.yml": f"models:{rules}"})
     shutil.copytree(dbt_projects.REPOSITORY / "tests" / "generic", directory / "tests" / "generic")
@@ -142,7 +142,7 @@ def built(scratch: Path, cluster_18: Cluster) -> Iterator[Server]:
 def _flight(server: Server, number: int, *columns: str) -> tuple[object, ...]:
     """Return columns of the published flight of this number; there has to be one."""
     with server.connect("transformer") as connection, system_context(connection, actor="test"):
-        statement = f"select {', '.join(columns)} from marts.fct_flights where flight_number = {number}"  # noqa: S608
+        statement = f"select {', '.join(columns)} from marts.fct_flights where flight_number = {number}"
         [row] = connection.execute(statement.encode()).fetchall()
     return tuple(row)
 

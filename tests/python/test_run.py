@@ -112,6 +112,19 @@ def test_a_rule_that_fails_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
     assert [["SHOP-1-01", "error", "1"], ["SHOP-1-02", "warn", "1"]] == [row[:3] for row in done.rows("Rules that did not hold")]
 
 
+def test_a_node_that_cannot_be_built_is_told_with_its_file(shop: Shop, dpe: Dpe) -> None:
+    """In PostgreSQL's words, on a line."""
+    with shop.server.connect("admin") as connection:
+        connection.execute("drop table marts.fct_orders")
+
+    done = dpe("validate")
+
+    assert 'orders_are_not_cheap (tests/singular/orders_are_not_cheap.sql): relation "marts.fct_orders" does not exist\n' in done.out
+    assert "0 of 2 tests passed" in done.out
+    assert "Who sees what" not in done.out
+    assert 1 == done.status
+
+
 def test_a_validation_says_what_it_found(shop: Shop, dpe: Dpe) -> None:
     """Each fault on a line of its own."""
     with shop.server.connect("admin") as connection:

@@ -93,9 +93,9 @@ def test_many_stray_quotes_are_found_in_time() -> None:
     """One on every tenth line of many, behind fields of several lines."""
     data = (b'1,"a\na",x\n' * 9 + b'2,5" pipe,x\n') * 10_000
 
-    [block] = _blocks(data, chunk=len(data))
+    blocks = _blocks(data, chunk=len(data))
 
-    assert (100_000, 10_000) == (block.records, len(block.broken))
+    assert (100_000, 10_000) == (sum(block.records for block in blocks), sum(len(block.broken) for block in blocks))
 
 
 def test_a_field_of_many_lines_within_the_limit_is_one_record() -> None:

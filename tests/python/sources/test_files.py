@@ -1,0 +1,326 @@
+"""Files as they are delivered, loaded into PostgreSQL 18; and those that are refused, of which nothing is visible."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import random
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from backports import zstd
+
+from dpe_cli.errors import ContractError, InputError
+from dpe_cli.sources import compression, files
+
+if TYPE_CHECKING:
+    from staged_source import Stage
+
+pytest_plugins = ["staged_source"]
+
+CSV = b"id,note\n1,a\n2,b\n"
+ROWS = [(1, "a"), (2, "b")]
+
+
+def _zip(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda content: zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1}),
+    "zip": lambda content: _zip(**{"a.csv": content}),
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "content"),
+    [
+        ({"delimiter": ";"}, "id;note\n1;a\n2;b\n"),
+        ({"delimiter": "\t"}, "id\tnote\n1\ta\n2\tb\n"),
+        ({"quote": "'"}, "id,note\n'1','a'\n2,b\n"),
+        ({"escape": "\\"}, 'id,note\n"1","a"\n2,b\n'),
+        ({"header": False}, "1,a\n2,b\n"),
+        ({}, "note,id\na,1\nb,2\n"),
+        ({}, '"note","id"\na,1\nb,2\n'),
+        ({}, "id,note\r\n1,a\r\n2,b\r\n"),
+        ({}, "id,note\n1,a\n2,b"),
+        ({}, "id,note\r\n1,a\r\n2,b"),
+        ({"extra_columns": "ignore"}, "x,id,y,note,z\n,1,\xe9,a,\n0,2,0,b,0\n"),
+    ],
+    ids=repr,
+)
+def test_a_file_is_read_as_its_options_say(stage: Stage, options: dict[str, object], content: str) -> None:
+    """Whatever it looks like, the rows are the same, and nothing is rejected."""
+    source = stage("id integer, note text", **options)
+
+    result = source.deliver(content).extract()
+
+    assert (ROWS, 0) == (source.rows(), result.rows_rejected)
+
+
+def test_a_null_in_quotes_is_text(stage: Stage) -> None:
+    """Only what is written as the null string, and without quotes, is missing."""
+    source = stage("id integer, note text", null_string="NA")
+
+    source.deliver('id,note\n1,NA\n2,"NA"\n3,\n4,""\nNA,x\n').extract()
+
+    assert [(1, None), (2, "NA"), (3, ""), (4, ""), (None, "x")] == source.rows()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [
+        ("utf-8", "utf-8"),
+        ("utf-8-sig", "utf-8"),
+        ("utf-16", "utf-16"),
+        ("utf-16-be", "utf-16-be"),
+        ("latin-1", "latin-1"),
+        ("cp1252", "cp1252"),
+        ("utf-32", "utf-32"),
+    ],
+)
+def test_text_is_text_in_any_encoding(stage: Stage, encoding: str, declared: str) -> None:
+    """With a byte order mark or without, also where it stands before a file without a header."""
+    source = stage("note text, id integer", encoding=declared)
+    source.deliver("note,id\né,1\n".encode(encoding)).extract()
+    source.declare(header=False)
+    source.deliver("ü,2\n".encode(encoding), "b.csv").declare(location="b.csv")
+    source.extract()
+
+    assert [("é", 1), ("ü", 2)] == source.rows()
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+def test_a_compressed_file_is_read(stage: Stage, kind: str) -> None:
+    """By the ending of its name, or as it is declared."""
+    source = stage("id integer, note text")
+    source.deliver(COMPRESSORS[kind](CSV), f"a.csv.{kind}").extract()
+    source.declare(compression=kind, location="delivery")
+    source.deliver(COMPRESSORS[kind](CSV.replace(b"a", b"c")), "delivery").extract()
+
+    assert [(1, "a"), (1, "c"), (2, "b"), (2, "b")] == source.rows()
+
+
+def test_members_of_a_zip_file_are_files(stage: Stage) -> None:
+    """Each a load of its own, also one that is compressed itself; what macOS adds is none."""
+    source = stage("id integer, note text")
+    members = {"b/two.csv.gz": gzip.compress(b"id,note\n2,b\n"), "a/": b"", "a/one.csv": b"id,note\n1,a\n", "__MACOSX/a/._one.csv": b"\0\5"}
+
+    source.deliver(_zip(**members), "delivery.zip").extract()
+
+    assert ROWS == source.rows()
+    assert [("delivery.zip!a/one.csv",), ("delivery.zip!b/two.csv.gz",)] == source.ledger(
+        "select location from dpe.loads where source = %s order by load_id"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name_are_all_read(stage: Stage) -> None:
+    """A zip file may have two; reading by name would give the last one twice."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.csv", "id,note\n1,a\n")
+        archive.writestr("a.csv", "id,note\n2,b\n")
+    source = stage("id integer, note text")
+
+    source.deliver(buffer.getvalue(), "a.zip").extract()
+
+    assert ROWS == source.rows()
+
+
+def test_a_header_alone_is_a_load_of_nothing(stage: Stage) -> None:
+    """And so is an empty file, where no header is expected. They are loaded once, as others are."""
+    source = stage("id integer, note text").deliver("id,note\n")
+    first = source.extract()
+    source.declare(header=False, location="b.csv")
+    second = source.deliver(b"", "b.csv").extract()
+
+    assert [1, 1] == [len(first.loads), len(second.loads)]
+    assert ([], 0) == (source.rows(), len(source.extract().loads))
+
+
+def _damaged(content: bytes) -> bytes:
+    """Change a byte in the middle of the compressed data."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], _damaged], ids=["truncated", "damaged"])
+def test_a_broken_compressed_file_is_refused(stage: Stage, kind: str, damage: Callable[[bytes], bytes]) -> None:
+    """With its name, after a good one and part of itself were read; nothing of either is visible."""
+    source = stage("id integer, note text").deliver(CSV)
+    source.extract()
+    # Text that does not compress away, so that there is a middle to damage.
+    chance = random.Random(kind)
+    content = b"id,note\n" + b"".join(b"%d,%s\n" % (number, chance.randbytes(9).hex().encode()) for number in range(20_000))
+
+    source.deliver(b"id,note\n3,c\n", "a2.csv").deliver(damage(COMPRESSORS[kind](content)), f"b.csv.{kind}")
+
+    with pytest.raises(InputError, match=rf"^b.csv.{kind}.*: the compressed data is broken.*; have the file delivered again"):
+        source.extract()
+    assert (ROWS, []) == (source.rows(), source.slices(attached=False))
+    # A zip file without its directory is found to be broken before anything is recorded.
+    assert ["succeeded"] == [status for status in source.statuses() if status != "failed"]
+
+
+def test_a_broken_member_is_refused_also_when_it_is_only_hashed(stage: Stage) -> None:
+    """Of two files of one size the contents are compared before they are read."""
+    content = random.Random(1).randbytes(1000).hex().encode()
+    broken = bytearray(_zip(**{"a.csv": content}))
+    broken[200] ^= 0xFF
+    source = stage("id integer, note text").deliver(content, "a.csv").deliver(bytes(broken), "b.zip")
+
+    with pytest.raises(InputError, match=r"^b.zip!a.csv: the compressed data is broken"):
+        source.extract()
+
+
+def test_a_zip_file_that_cannot_be_read_says_why(stage: Stage) -> None:
+    """Encrypted, compressed in an exotic way, or empty."""
+    content = bytearray(_zip(**{"a.csv": CSV}))
+    directory = content.index(b"PK\1\2")
+    encrypted, exotic = content.copy(), content.copy()
+    encrypted[directory + 8] |= 1
+    exotic[8:10] = exotic[directory + 10 : directory + 12] = struct.pack("<H", 9)
+    source = stage("id integer, note text")
+
+    with pytest.raises(InputError, match=r"^a.zip: the zip file is encrypted; deliver it without a password"):
+        source.deliver(bytes(encrypted), "a.zip").extract()
+    with pytest.raises(InputError, match=r"^a.zip!a.csv: is compressed in a way that Python cannot read .*; deliver it as gz, xz or zst"):
+        source.deliver(bytes(exotic), "a.zip").extract()
+    with pytest.raises(InputError, match=r"^a.zip: the zip file holds no file"):
+        source.deliver(_zip(), "a.zip").extract()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"^a.csv: the file is empty; it needs at least a header"),
+        (b"id,note\r1,a\r2,b\r", r"^a.csv, line 1: has a carriage return without a line feed; convert the line ends"),
+        (b"id,note\r1,a\r2,b\n", r"^a.csv, line 1: has a carriage return without a line feed; convert the line ends"),
+        (b"id,note,id,note,x\n1,a,1,a\n", r"^a.csv, line 1: the header names 'id', 'note' more than once"),
+        (b'id,"note\n1,a\n', r"^a.csv, line 1: the header has a quote that is never closed; correct quote or escape"),
+        (b"id,not\xe9\n1,a\n", r"^a.csv, line 1: the header is no text in utf-8 \(0xe9\); correct encoding or compression"),
+        (gzip.compress(CSV), r"^a.csv, line 1: the header is no text in utf-8 \(0x8b\)"),
+        ("id,note\n1,a\n".encode("utf-16"), r"^a.csv, line 1: the header is no text in utf-8 \(0xff\)"),
+    ],
+)
+def test_a_file_without_a_proper_header_is_refused(stage: Stage, content: bytes, message: str) -> None:
+    """What it is, where, and what to do."""
+    source = stage("id integer, note text").deliver(content)
+
+    with pytest.raises(InputError, match=message):
+        source.extract()
+    assert 0 == source.count()
+
+
+def test_a_header_that_does_not_end_is_refused(stage: Stage) -> None:
+    """Before all of the file is in memory."""
+    source = stage("id integer, note text", max_record_bytes=1000).deliver("x" * 5_000_000)
+
+    with pytest.raises(InputError, match=r"^a.csv, line 1: the header does not end; check the line ends"):
+        source.extract()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id\n1\n", r"a.csv, line 1: column note is missing; correct the columns in shop.yml:5"),
+        (b"id,notes\n1,a\n", r"column note is missing; column 'notes', field 2, is not in the contract \(did you mean note\?\); correct"),
+        (b"id,note,x\n1,a,b\n", r"column 'x', field 3, is not in the contract; correct .* or set extra_columns: ignore"),
+        (b"id,note,\n1,a,\n", r"column '', field 3, is not in the contract; correct"),
+        (b"id,note," + b",".join(b"%d" % number for number in range(9)) + b"\n", r"; and 4 more; correct"),
+        (b"{" + b"x" * 100_000, r"column note is missing; column '{x{62}…', field 1, is not in the contract; correct"),
+    ],
+    ids=range(6),
+)
+def test_a_header_that_is_not_the_contract_is_refused(stage: Stage, content: bytes, message: str) -> None:
+    """Each column that is missing or too many, in a message of a bearable length."""
+    source = stage("id integer, note text").deliver(content)
+
+    with pytest.raises(ContractError, match=message):
+        source.extract()
+    assert (["failed"], 0) == (source.statuses(), source.count())
+
+
+def test_a_line_that_is_too_long_is_refused(stage: Stage) -> None:
+    """It would have to be held in memory; nothing of the file is loaded."""
+    source = stage("id integer, note text", max_record_bytes=1000).deliver(b"id,note\n1,a\n2," + b"x" * 5_000_000 + b"\n3,c\n")
+
+    with pytest.raises(InputError, match=r"^a.csv, line 3: the line is longer than 1,000 bytes"):
+        source.extract()
+    assert (["failed"], 0) == (source.statuses(), source.count())
+
+
+def test_files_are_found_by_path_and_glob(stage: Stage, tmp_path: Path) -> None:
+    """In the order of their names, at any depth, relative to the project or not; directories are none."""
+    source = stage("id integer", location="data/**/*.csv")
+    for name in ("data/b.csv", "data/a.csv", "data/2024/01/c.csv", "data/note.txt", "other/d.csv", "data/x.csv/deep.csv"):
+        source.deliver("id\n1\n", name)
+
+    def locations(location: str) -> list[str]:
+        source.declare(location=location)
+        return [file.location for file in files.find(source.external, ["id"], project_dir=tmp_path)]
+
+    assert ["data/2024/01/c.csv", "data/a.csv", "data/b.csv", "data/x.csv/deep.csv"] == locations("data/**/*.csv")
+    assert ["data/a.csv", "data/b.csv"] == locations("data/*.csv")
+    assert ["data/a.csv"] == locations("data/a.csv")
+    assert ["data/a.csv"] == locations(str(tmp_path / "data" / "a.*"))
+
+
+def test_brackets_in_a_path_are_no_pattern(stage: Stage, tmp_path: Path) -> None:
+    """Neither in the project's, nor in that of a file that is there."""
+    source = stage("id integer", location="delivery [1].csv")
+    source.directory = tmp_path / "project [new]"
+    source.deliver("id\n1\n", "delivery [1].csv")
+    source.extract()
+    source.declare(location="*.csv")
+
+    assert (1, 1) == (source.count(), source.extract().skipped)
+
+
+def test_a_file_elsewhere_has_its_whole_path(stage: Stage, tmp_path: Path) -> None:
+    """One within the project has its path in that."""
+    source = stage("id integer", location=str(tmp_path / "a.csv")).deliver("id\n1\n")
+    elsewhere = source.directory / "project"
+
+    [file] = files.find(source.external, ["id"], project_dir=elsewhere)
+
+    assert str(tmp_path / "a.csv") == file.location
+
+
+def test_no_file_is_an_error(stage: Stage) -> None:
+    """Nothing was delivered, or the location is wrong: neither may pass in silence."""
+    source = stage("id integer", location="data/*.csv")
+
+    with pytest.raises(InputError, match=r"^data/\*.csv: no file matches; correct the location \(it is relative to .*\)"):
+        source.extract()
+
+
+def test_a_link_to_nowhere_is_said(stage: Stage, tmp_path: Path) -> None:
+    """By its name."""
+    source = stage("id integer")
+    (tmp_path / "a.csv").symlink_to("nowhere.csv")
+
+    with pytest.raises(InputError, match=r"^a.csv: cannot be read \(No such file or directory\); have the file delivered again"):
+        source.extract()
+
+
+def test_compression_is_told_by_the_name() -> None:
+    """By its last ending, in any case."""
+    names = ["a.csv", "a.csv.GZ", "a.bz2", "a.xz", "a.zst", "a.gz.zip", "gz"]
+
+    assert ["none", "gz", "bz2", "xz", "zst", "zip", "none"] == [compression.kind_of(name) for name in names]
