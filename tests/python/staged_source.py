@@ -62,8 +62,12 @@ class StagedSource:
 
     def extract(self, *, jobs: int = 2, **options: Any) -> ExtractResult:
         """Extract what was delivered."""
+        return self.run(self.extraction(jobs=jobs, **options))
+
+    def run(self, extraction: Extraction) -> ExtractResult:
+        """Run an extraction of what was delivered."""
         names = [column.name for column in self.table.columns]
-        return self.extraction(jobs=jobs, **options).run(files.find(self.external, names, project_dir=self.directory))
+        return extraction.run(files.find(self.external, names, project_dir=self.directory))
 
     def extraction(self, *, jobs: int = 2, **options: Any) -> Extraction:
         """Return an extraction that is still to be run."""

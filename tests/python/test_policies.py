@@ -426,6 +426,25 @@ def test_outside_of_marts_private_is_the_default(states: dict[str, State]) -> No
     assert states["first"].seen["UA"]["staging.stg_orders"] is None
 
 
+def test_a_changed_declaration_changes_the_policies(scratch: Path, server: Server) -> None:
+    """Of a table that is kept from run to run as well, whose rows dbt only adds to."""
+    directory = dbt_projects.make(scratch / "changed", PROJECT)
+    run_dbt(Project(directory), server, ["build"])
+    models = directory / "models" / "marts" / "_marts__models.yml"
+    models.write_text(
+        models.read_text().replace(
+            "fct_added_orders, config: {meta: {rls: {tenant_column: shop}}", "fct_added_orders, config: {meta: {rls: {private: true}}"
+        )
+    )
+
+    run_dbt(Project(directory), server, ["run", "--select", "fct_added_orders"])
+
+    with _logins(server) as logins:
+        state = _look(server, logins)
+    assert POLICIES | {"marts.fct_added_orders": _policies(IN_CONTEXT, readers=None)} == state.policies
+    assert ("marts.fct_added_orders", "dpe_reader SELECT") not in state.grants
+
+
 @pytest.fixture(scope="module")
 def watched(cluster_18: Cluster) -> Iterator[Server]:
     """Give a database in which nothing is built yet."""

@@ -1,0 +1,229 @@
+"""Whatever ends an extract before its end, nothing of it is visible, and the next one does it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dpe_cli.errors import BusyError, DpeError, ServerError
+from dpe_cli.load import locks
+from dpe_cli.sources.files import OpenFile
+
+if TYPE_CHECKING:
+    from staged_source import Stage, StagedSource
+
+pytest_plugins = ["staged_source"]
+
+COLUMNS = "id integer, note text"
+fork = multiprocessing.get_context("fork")
+
+
+def _csv(rows: int, note: str) -> str:
+    return "id,note\n" + "".join(f"{number},{note}\n" for number in range(rows)) + "x,bad\n"
+
+
+def _assert_that_the_ledger_agrees(source: StagedSource) -> None:
+    counted = source.ledger(
+        "select coalesce(sum(rows_loaded), 0), coalesce(sum(rows_rejected), 0) from dpe.loads where source = %s and removed_at is null"
+    )
+    assert [(source.count(), len(source.rejects()))] == counted
+
+
+def test_a_killed_extract_leaves_nothing(stage_anywhere: Stage) -> None:
+    """Killed twenty times at random moments, then run to its end: counts are exact, and no orphan is left."""
+    chance = random.Random(20)
+    source = stage_anywhere(COLUMNS).deliver(_csv(10, "first"), "first.csv")
+    source.extract()
+    expected = 10
+    started = time.monotonic()
+    source.deliver(_csv(100_000, "a"), "0.csv").deliver(_csv(3, "b"), "small.csv").extract()
+    duration = time.monotonic() - started
+    expected += 100_003
+
+    for attempt in range(1, 21):
+        if attempt == 1 or source.count() == expected:
+            # There is nothing left to be killed at.
+            source.deliver(_csv(100_000, f"a{attempt}"), f"{attempt}.csv")
+            expected += 100_000
+        process = fork.Process(target=source.extract)
+        process.start()
+        time.sleep(chance.uniform(0, 1.1 * duration))
+        process.kill()
+        process.join()
+        assert source.count() in (expected, expected - 100_000)
+
+    source.extract()
+
+    assert expected == source.count()
+    assert [] == source.slices(attached=False)
+    assert {"failed", "succeeded"} == set(source.statuses())
+    _assert_that_the_ledger_agrees(source)
+
+
+def test_an_interrupted_extract_is_recorded_even_when_nothing_is_new(stage: Stage) -> None:
+    """The file that it was about may be gone."""
+    source = stage(COLUMNS).deliver(_csv(1, "a"))
+    source.extract()
+    with source.server.connect("admin") as connection:
+        connection.execute("insert into dpe.extracts (source, disposition, actor) values (%s, 'append', 'test')", [source.table.source])
+
+    source.extract()
+
+    assert [("succeeded", None), ("failed", "interrupted")] == source.ledger(
+        "select status, error from dpe.extracts where source = %s order by extract_id"
+    )
+
+
+@contextmanager
+def _paused(source: StagedSource, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
+    """Run an extract up to the moment when its first block is written, and to its end afterwards; gives what it raised."""
+    written, go_on = threading.Event(), threading.Event()
+    raised: list[BaseException] = []
+    read = OpenFile.blocks
+
+    def blocks(self: OpenFile) -> Any:
+        yield from read(self)
+        written.set()
+        assert go_on.wait(30)
+
+    def run() -> None:
+        try:
+            source.extract()
+        except DpeError as error:
+            raised.append(error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenFile, "blocks", blocks)
+        extraction = threading.Thread(target=run)
+        extraction.start()
+        assert written.wait(30)
+        _wait_for(source, locks.writer_key(source.table.source))
+    yield raised
+    go_on.set()
+    extraction.join()
+
+
+def _wait_for(source: StagedSource, key: int) -> list[int]:
+    """Return the sessions that hold an advisory lock, once there are any."""
+    while True:
+        with source.server.connect("admin") as connection:
+            holders = connection.execute(
+                """
+                select pid
+                from pg_locks
+                where locktype = 'advisory' and granted and ((classid::bigint << 32) | objid::bigint) = %s
+                """,
+                [key],
+            ).fetchall()
+        if holders:
+            return [int(pid) for (pid,) in holders]
+        time.sleep(0.01)
+
+
+def _end(source: StagedSource, key: int) -> None:
+    """End the sessions that hold an advisory lock, as an administrator may."""
+    holders = _wait_for(source, key)
+    with source.server.connect("admin") as connection:
+        connection.execute("select pg_terminate_backend(pid, 5000) from unnest(%s::int[]) as pid", [holders])
+
+
+@pytest.mark.parametrize("who", ["writer", "coordinator"])
+def test_a_session_that_is_ended_ends_the_extract(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+    """In words, and without a trace; the next one does it."""
+    source = stage_anywhere(COLUMNS).deliver(_csv(10, "a"), "a.csv")
+    source.extract()
+    source.deliver(_csv(20, "b"), "b.csv")
+    key = {"writer": locks.writer_key, "coordinator": locks.source_key}[who](source.table.source)
+    with _paused(source, monkeypatch) as raised:
+        _end(source, key)
+
+    [error] = raised
+    assert isinstance(error, ServerError)
+    assert f"{source.table.source}: the server gave up (terminating connection due to administrator command); run again" in str(error)
+    assert 10 == source.count()
+
+    source.extract()
+    assert (30, ["succeeded", "failed", "succeeded"], []) == (source.count(), source.statuses(), source.slices(attached=False))
+    _assert_that_the_ledger_agrees(source)
+
+
+def test_one_extract_of_a_source_runs_at_once(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one is told so; the first is not disturbed, nor is another source."""
+    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.1)
+    source = stage_anywhere(COLUMNS).deliver(_csv(10, "a"))
+    other = stage_anywhere(COLUMNS)
+    with _paused(source, monkeypatch) as raised:
+        with pytest.raises(BusyError, match=rf"^{source.table.source}: another extract of this source is running; wait for it to end"):
+            source.extract()
+        other.extract()
+
+    assert ([], 10, 10) == (raised, source.count(), other.count())
+    assert ["succeeded"] == source.statuses()
+
+
+def test_writers_that_outlive_their_extract_are_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may still commit a slice, which has to be seen as an orphan."""
+    monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
+    source = stage(COLUMNS).deliver(_csv(10, "a"))
+    with _paused(source, monkeypatch) as raised:
+        _end(source, locks.source_key(source.table.source))
+        with pytest.raises(BusyError, match="writers of an extract that was killed are still at work; run again later"):
+            source.extract()
+
+    assert 1 == len(raised)
+    assert 10 == source.extract().rows_loaded
+    assert [] == source.slices(attached=False)
+
+
+def test_a_reader_is_waited_for_but_not_for_ever(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that changes the table keeps slices from being attached; nothing of the extract is left."""
+    monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
+    source = stage(COLUMNS).deliver(_csv(10, "a"))
+    source.extract()
+    source.deliver(_csv(20, "b"), "b.csv")
+    with source.server.connect("admin") as connection:
+        connection.execute(f"lock table {source.relation} in share update exclusive mode".encode())
+        with pytest.raises(ServerError, match="a session that reads or changes the staging table holds it too long; wait for it or end it"):
+            source.extract()
+
+    assert (10, ["succeeded", "failed"], []) == (source.count(), source.statuses(), source.slices(attached=False))
+
+
+def test_a_writer_that_gets_no_connection_ends_the_extract(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may have none left."""
+    source = stage(COLUMNS).deliver(_csv(10, "a"))
+    extraction = source.extraction()
+    connect = extraction._connect
+    calls = iter([connect])
+
+    def connect_once() -> Any:
+        for call in calls:
+            return call()
+        raise ServerError("server: does not let dpe_loader in (too many clients already); ask whoever runs it")
+
+    monkeypatch.setattr(extraction, "_connect", connect_once)
+    with pytest.raises(ServerError, match="too many clients already"):
+        source.run(extraction)
+
+    assert (["failed"], 0) == (source.statuses(), source.count())
+
+
+def test_the_user_may_interrupt(stage: Stage) -> None:
+    """What was written is removed at once."""
+
+    def interrupt(_bytes: int) -> None:
+        raise KeyboardInterrupt
+
+    source = stage(COLUMNS).deliver(_csv(10, "a"))
+    with pytest.raises(KeyboardInterrupt):
+        source.extract(progress=interrupt)
+
+    assert [("failed", "KeyboardInterrupt")] == source.ledger("select status, error from dpe.extracts where source = %s")
+    assert ([], 0) == (source.slices(attached=False), source.count())

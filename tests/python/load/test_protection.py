@@ -1,0 +1,226 @@
+"""Staging tables and slices are under row-level security, also while they are filled."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from dpe_cli import rls
+from dpe_cli.errors import ExtractError
+from dpe_cli.load import policies
+from dpe_cli.load.blocks import Block
+from dpe_cli.sources.files import OpenFile
+
+if TYPE_CHECKING:
+    from staged_source import Stage, StagedSource
+
+pytest_plugins = ["staged_source"]
+
+COLUMNS = "shop text, id integer"
+
+
+def _count_as(source: StagedSource, role: str, *, tenant_id: str | None = None, relation: sql.Identifier | None = None) -> int:
+    with source.server.connect("admin" if role == "dpe_owner" else role) as connection:
+        context = (
+            rls.admin_context(connection, "test")
+            if role == "dpe_owner"
+            else rls.system_context(connection, actor="test", tenant_id=tenant_id)
+        )
+        with context:
+            return _count(connection, relation or source.table.identifier)
+
+
+def _count(connection: psycopg.Connection[Any], relation: sql.Identifier) -> int:
+    [(count,)] = connection.execute(sql.SQL("select count(*) from {}").format(relation)).fetchall()
+    return int(count)
+
+
+def _pause_reading(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Stop each file after its first block was handed over; return what is set then, and what lets it go on."""
+    handed_over, go_on = threading.Event(), threading.Event()
+    read = OpenFile.blocks
+
+    def blocks(self: OpenFile) -> Any:
+        one: Block
+        for one in read(self):
+            yield one
+            handed_over.set()
+            assert go_on.wait(30)
+
+    monkeypatch.setattr(OpenFile, "blocks", blocks)
+    return handed_over, go_on
+
+
+def test_nobody_sees_a_slice_while_it_is_filled(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither through the parent nor by itself; all of it appears at once."""
+    source = stage_anywhere(COLUMNS).deliver("shop,id\nUA,1\n")
+    source.extract()
+    source.deliver("shop,id\n" + "".join(f"UA,{number}\n" for number in range(1000)), "b.csv")
+    handed_over, go_on = _pause_reading(monkeypatch)
+    extraction = threading.Thread(target=source.extract)
+    extraction.start()
+    assert handed_over.wait(30)
+
+    while_filled = [_count_as(source, role) for role in ("transformer", "loader", "dpe_owner")]
+    with source.server.connect("admin") as connection:
+        [(visible,)] = connection.execute(
+            "select count(*) from pg_class where relkind = 'r' and not relispartition and relname like %s", [f"{source.table.name}%"]
+        ).fetchall()
+    go_on.set()
+    extraction.join()
+
+    assert ([1, 1, 1], 0) == (while_filled, visible)
+    assert [1001] * 3 == [_count_as(source, role) for role in ("transformer", "loader", "dpe_owner")]
+
+
+def test_a_slice_that_is_not_attached_is_nobodys(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash before publishing leaves it committed: under forced row-level security without a policy, without a grant."""
+    source = stage(COLUMNS).deliver("shop,id\nUA,1\n")
+    extraction = source.extraction()
+    monkeypatch.setattr(extraction, "_publish", _crash)
+    monkeypatch.setattr(extraction, "_clean_up", lambda *_arguments: None)
+    with pytest.raises(KeyboardInterrupt):
+        source.run(extraction)
+
+    [name] = source.slices(attached=False)
+    slice_ = sql.Identifier("staging", name)
+
+    assert 0 == _count_as(source, "loader", relation=slice_)
+    for role in ("transformer", "dpe_owner"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            _count_as(source, role, relation=slice_)
+
+
+def _crash(*_arguments: object, **_options: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_table_and_its_slices_are_protected(stage_anywhere: Stage) -> None:
+    """Enabled and forced on all of them, policies on the table only; an attached slice cannot be read by itself."""
+    source = stage_anywhere(COLUMNS).deliver("shop,id\nUA,1\n")
+    source.extract()
+
+    protection = source.query(
+        """
+        select relkind::text, relrowsecurity, relforcerowsecurity, (select count(*) from pg_policy where polrelid = pg_class.oid)
+        from pg_class
+        where relname like %s and relkind in ('r', 'p')
+        order by relkind
+        """,
+        [f"{source.table.name}%"],
+    )
+    [piece] = source.slices(attached=True)
+    by_itself = _count_as(source, "loader", relation=sql.Identifier("staging", piece))
+
+    assert [("p", True, True, 3), ("r", True, True, 0)] == protection
+    assert (0, 1) == (by_itself, source.count())
+
+
+@pytest.mark.parametrize("tenant_column", ["shop", None])
+def test_without_a_context_there_are_no_rows(stage_anywhere: Stage, tenant_column: str | None) -> None:
+    """For the owner of the table as for whoever may read it; a reader may not."""
+    source = stage_anywhere(COLUMNS, tenant_column=tenant_column).deliver("shop,id\nUA,1\n")
+    source.extract()
+
+    for role in ("loader", "transformer"):
+        with source.server.connect(role) as connection:
+            assert 0 == _count(connection, source.table.identifier)
+    with (
+        source.server.connect("admin") as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        rls.tenant_context(connection, "UA"),
+    ):
+        _count(connection, source.table.identifier)
+
+
+def test_a_context_sees_its_tenant(stage_anywhere: Stage) -> None:
+    """Every tenant, or the one it was opened for; rows of nobody are seen by the former only."""
+    source = stage_anywhere(COLUMNS, tenant_column="shop").deliver("shop,id\nUA,1\nUA,2\nHA,3\n,4\n")
+
+    assert 4 == source.extract().rows_loaded
+    assert 4 == _count_as(source, "transformer") == _count_as(source, "loader") == _count_as(source, "dpe_owner")
+    assert [2, 1, 0] == [_count_as(source, "transformer", tenant_id=tenant) for tenant in ("UA", "HA", "XX")]
+    assert 2 == _count_as(source, "loader", tenant_id="UA")
+
+
+def test_a_delivery_for_one_tenant_is_loaded(stage_anywhere: Stage) -> None:
+    """Beside what others have."""
+    source = stage_anywhere(COLUMNS, tenant_column="shop").deliver("shop,id\nHA,1\n", "a.csv")
+    source.extract()
+
+    result = source.deliver("shop,id\nUA,2\nUA,x\n", "b.csv").extract(tenant_id="UA")
+
+    assert ([("HA", 1), ("UA", 2)], 1) == (source.rows(), result.rows_rejected)
+    assert [("UA",)] == source.ledger("select tenant_id from dpe.extracts where source = %s and tenant_id is not null")
+
+
+@pytest.mark.parametrize("others", ["HA,3\n", ",3\n", "ua,3\n"], ids=["another tenant", "nobody", "another spelling"])
+def test_a_delivery_for_one_tenant_with_others_rows_is_refused(stage_anywhere: Stage, others: str) -> None:
+    """By the policies of the table; nothing of it is loaded, nor of the files that came with it."""
+    source = stage_anywhere(COLUMNS, tenant_column="shop").deliver("shop,id\nUA,1\n", "a.csv").deliver(f"shop,id\nUA,2\n{others}", "b.csv")
+
+    with pytest.raises(ExtractError, match=r"b\.csv: 1 of 2 rows do not belong to tenant UA; nothing is loaded, correct the delivery"):
+        source.extract(tenant_id="UA")
+
+    assert (0, ["failed"]) == (source.count(), source.statuses())
+    assert [] == source.slices(attached=True) == source.slices(attached=False)
+
+
+def test_an_extract_for_one_tenant_has_to_know_whose_a_row_is(stage: Stage) -> None:
+    """And may not replace what belongs to others."""
+    source = stage(COLUMNS).deliver("shop,id\nUA,1\n")
+    with pytest.raises(ExtractError, match=r"needs to know whose a row is; declare `rls: {tenant_column: …}` in the source's meta"):
+        source.extract(tenant_id="UA")
+    with pytest.raises(ExtractError, match=r"for one tenant cannot replace the table"):
+        source.extract(tenant_id="UA", full_refresh=True)
+    source.declare(disposition="replace", tenant_column="shop")
+    with pytest.raises(ExtractError, match=r"for one tenant cannot replace the table"):
+        source.extract(tenant_id="UA")
+
+
+def test_a_tenant_column_that_is_declared_later_protects_what_is_there(stage: Stage) -> None:
+    """As soon as anything is extracted, also nothing new."""
+    source = stage(COLUMNS).deliver("shop,id\nUA,1\nHA,2\n")
+    source.extract()
+    source.declare(tenant_column="shop")
+    source.extract()
+
+    assert 1 == _count_as(source, "transformer", tenant_id="UA")
+
+
+def test_a_policy_that_hides_rows_refuses_them(stage: Stage) -> None:
+    """One that somebody added to the table: the rows would be counted, and never seen."""
+    source = stage(COLUMNS).deliver("shop,id\nUA,1\n")
+    source.extract()
+    with source.server.connect("admin") as connection:
+        connection.execute(f"create policy only_ua on {source.relation} as restrictive to dpe_loader using (shop = 'UA')".encode())
+
+    with pytest.raises(ExtractError, match=r"b\.csv: 1 of 2 rows are not visible to the loader through the policies of staging"):
+        source.deliver("shop,id\nUA,2\nHA,3\n", "b.csv").extract()
+
+    assert 1 == source.count()
+
+
+def test_policies_that_change_meanwhile_refuse_the_extract(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was counted under the old ones says nothing about the new."""
+    source = stage(COLUMNS, tenant_column="shop").deliver("shop,id\nUA,1\n")
+    source.extract()
+    source.deliver("shop,id\nUA,2\n", "b.csv")
+    visible_rows = policies.visible_rows
+
+    def count_then_change(*arguments: Any) -> dict[int, int]:
+        counted = visible_rows(*arguments)
+        with source.server.connect("admin") as connection:
+            connection.execute(f"drop policy dpe_admin on {source.relation}".encode())
+        return counted
+
+    monkeypatch.setattr(policies, "visible_rows", count_then_change)
+    with pytest.raises(ExtractError, match="the policies of the staging table were changed meanwhile; run again"):
+        source.extract()
+    monkeypatch.undo()
+
+    assert (1, 1) == (source.count(), source.extract().rows_loaded)
