@@ -9,12 +9,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import yaml
-
+from dpe_cli import __version__
 from dpe_cli.embedded import state_directory
 from dpe_cli.errors import ProjectError
 
@@ -25,6 +24,8 @@ _MORE_FILES = ("packages.yml", "dependencies.yml", "package-lock.yml")
 _ENV_VAR = re.compile(r"env_var\(\s*['\"](\w+)")
 _NOISE = re.compile(r"\x1b\[[\d;]*m|^\d\d:\d\d:\d\d\s+|Encountered an error:\s*", re.MULTILINE)
 
+T = TypeVar("T")
+
 
 class Parser:
     """Knows dbt's manifest of the project in a directory; `options` are those with which dbt has to look at it."""
@@ -32,12 +33,13 @@ class Parser:
     def __init__(self, directory: Path, options: Sequence[str], *, profiles_dir: Path) -> None:
         self._directory = directory
         self._options = options
+        self._settings = directory / "dbt_project.yml"
         self._profiles = profiles_dir / "profiles.yml"
         # The same where the project is moved to.
         ways = [option.replace(str(directory), ".") for option in options]
         digest = hashlib.sha256(json.dumps(ways).encode()).hexdigest()[:12]
         self._path = directory / ".dpe" / "parsed" / digest / "manifest.json"
-        self._variables_path = self._path.with_name("variables.json")
+        self._state_path = self._path.with_name("state.json")
 
     def manifest(self) -> Mapping[str, Any]:
         """
@@ -46,18 +48,29 @@ class Parser:
         Raises:
             ProjectError: dbt refuses the project.
         """
-        watched = list(self._watched())
-        if self._is_fresh(watched):
-            try:
-                fresh: Mapping[str, Any] = json.loads(self._path.read_bytes())
-            except ValueError:
-                # Cut short, by an interrupt or a full disk.
-                fresh = {}
-            if fresh:
-                return fresh
-        self._parse(watched)
-        parsed: Mapping[str, Any] = json.loads(self._path.read_bytes())
-        return parsed
+        if self._is_fresh() and (fresh := _read(self._path)):
+            return fresh
+        self._parse()
+        return json.loads(self._path.read_bytes())  # type: ignore[no-any-return]
+
+    def derived(self, name: str, derive: Callable[[Mapping[str, Any]], T]) -> T:
+        """
+        Return what `derive` makes of the manifest, which JSON can hold: kept under `name` until the manifest is another.
+
+        A manifest has megabytes, of which a command may need a few lines.
+
+        Raises:
+            ProjectError: dbt refuses the project.
+        """
+        path = self._path.with_name(f"{name}.json")
+        if self._is_fresh() and (kept := _read(path)) and kept["of"] == self._identity():
+            return kept["value"]  # type: ignore[no-any-return]
+        value = derive(self.manifest())
+        path.write_text(json.dumps({"of": self._identity(), "value": value}))
+        return value
+
+    def _identity(self) -> list[object]:
+        return [__version__, self._path.stat().st_mtime_ns, self._path.stat().st_size]
 
     def dbt(self, command: Sequence[str]) -> str:
         """
@@ -73,44 +86,63 @@ class Parser:
             raise ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
         return process.stdout
 
-    def _parse(self, watched: Sequence[str]) -> None:
+    def _parse(self) -> None:
         started = time.time()
+        roots = self._roots()
         state_directory(self._directory)
         # Looked up before dbt does: what changes meanwhile counts as changed.
-        variables = _digests(_variables_asked_for(watched))
+        state = {"variables": _digests(_variables_asked_for(self._watched(roots))), "roots": roots}
         self.dbt(["parse", "--quiet", "--target-path", str(self._path.parent)])
-        self._variables_path.write_text(json.dumps(variables))
+        self._state_path.write_text(json.dumps(state))
         # A file that was saved while dbt was reading counts as newer.
         os.utime(self._path, (started, started))
 
-    def _is_fresh(self, watched: Sequence[str]) -> bool:
+    def _is_fresh(self) -> bool:
+        state = _read(self._state_path)
         try:
             parsed = self._path.stat().st_mtime
-            variables = json.loads(self._variables_path.read_bytes())
-        except (OSError, ValueError):
+            return (
+                bool(state)
+                and state["variables"] == _digests(state["variables"])
+                and all(os.stat(path).st_mtime < parsed for path in self._watched(state["roots"]))  # noqa: PTH116 hundreds of them, at each start
+            )
+        except OSError:
             return False
-        return variables == _digests(variables) and all(os.stat(path).st_mtime < parsed for path in watched)  # noqa: PTH116 hundreds of them, at each start
 
-    def _watched(self) -> Iterator[str]:
+    def _watched(self, roots: Sequence[str]) -> Iterator[str]:
         """Yield the files dbt reads, and their directories, whose times change when a file is removed."""
-        settings = self._directory / "dbt_project.yml"
+        for path in (self._settings, self._profiles, *(self._directory / name for name in _MORE_FILES)):
+            if path.exists():
+                yield str(path)
+        for root in roots:
+            yield from _tree(str(self._directory / root))
+
+    def _roots(self) -> list[str]:
+        """Return the directories in which dbt looks for files."""
+        import yaml
+
         try:
-            options = yaml.load(settings.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+            options = yaml.load(self._settings.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         except (OSError, UnicodeDecodeError) as error:
-            raise ProjectError(f"{settings}: cannot be read ({error}); run dpe within a dbt project, or give --project-dir") from error
+            raise ProjectError(
+                f"{self._settings}: cannot be read ({error}); run dpe within a dbt project, or give --project-dir"
+            ) from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
             problem = getattr(error, "problem", None) or " ".join(str(error).split())
-            raise ProjectError(f"{settings}{where}: is not valid YAML ({problem}); correct it") from error
+            raise ProjectError(f"{self._settings}{where}: is not valid YAML ({problem}); correct it") from error
         if not isinstance(options, dict):
-            raise ProjectError(f"{settings}: holds no settings; write at least `name: …` and `profile: …`")
-        for path in (settings, self._profiles, *(self._directory / name for name in _MORE_FILES)):
-            if path.exists():
-                yield str(path)
-        for option in _PATH_OPTIONS:
-            for root in options.get(option) or []:
-                yield from _tree(str(self._directory / str(root)))
+            raise ProjectError(f"{self._settings}: holds no settings; write at least `name: …` and `profile: …`")
+        return [str(root) for option in _PATH_OPTIONS for root in options.get(option) or []]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a file of ours holds; nothing where it is missing, or was cut short by an interrupt or a full disk."""
+    try:
+        return json.loads(path.read_bytes())  # type: ignore[no-any-return]
+    except (OSError, ValueError):
+        return {}
 
 
 def _tree(path: str) -> Iterator[str]:
@@ -128,7 +160,7 @@ def _tree(path: str) -> Iterator[str]:
             yield entry.path
 
 
-def _variables_asked_for(watched: Sequence[str]) -> set[str]:
+def _variables_asked_for(watched: Iterable[str]) -> set[str]:
     """Return the environment variables that the project asks for; those of the connection are no part of the manifest."""
     paths = [Path(path) for path in watched if path.endswith((".sql", ".yml", ".yaml")) and not path.endswith("profiles.yml")]
     return {name for path in paths for name in _ENV_VAR.findall(path.read_text(encoding="utf-8", errors="replace"))}

@@ -8,18 +8,20 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.load.staging import Column, StagingTable
 from dpe_cli.manifest import Parser
 from dpe_cli.sources import external
 from dpe_cli.sources.external import External
+
+# Only needed where the project has changed.
+if TYPE_CHECKING:
+    import yaml
 
 _PLAIN_SELECTOR = re.compile(r"source:[\w*?]+(\.[\w*?]+)?")
 # What stands around a name in a selector: `2+fct_flights+`, `@fct_flights`, `source:nyc.flights`.
@@ -35,6 +37,13 @@ class Source:
     table: StagingTable
     external: External
     spec: str | None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Source:
+        """Return the source that `dataclasses.asdict` made these values of."""
+        columns = tuple(Column(**column) for column in values["table"]["columns"])
+        table = StagingTable(**{**values["table"], "columns": columns})
+        return cls(**{**values, "table": table, "external": External.from_dict(values["external"])})
 
 
 @dataclass(frozen=True)
@@ -110,8 +119,11 @@ class Project:
         Raises:
             ProjectError: a block, or a column without a type.
         """
-        found = [self._source(node) for node in self.manifest["sources"].values() if node.get("external")]
+        found = [Source.from_dict(source) for source in self._parser.derived("sources", self._declared_sources)]
         return {source.name: source for source in sorted(found, key=lambda source: source.name)}
+
+    def _declared_sources(self, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [asdict(self._source(node)) for node in manifest["sources"].values() if node.get("external")]
 
     @cached_property
     def models(self) -> dict[str, Model]:
@@ -254,6 +266,8 @@ class Project:
 
     def _declared_at(self, node: Mapping[str, Any]) -> str:
         """Return file and line of a source table's declaration."""
+        import yaml
+
         path = self.directory / node["original_file_path"]
         try:
             document = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
@@ -292,6 +306,8 @@ def _tenant_column(declared: object, columns: Sequence[str], *, where: str) -> s
 
 def _entries(node: yaml.Node | None, key: str) -> list[yaml.Node]:
     """Return the items of the list under a key of a YAML mapping."""
+    import yaml
+
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             if name.value == key and isinstance(value, yaml.SequenceNode):
@@ -300,6 +316,8 @@ def _entries(node: yaml.Node | None, key: str) -> list[yaml.Node]:
 
 
 def _scalar(node: yaml.Node, key: str) -> str | None:
+    import yaml
+
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             if name.value == key and isinstance(value, yaml.ScalarNode):

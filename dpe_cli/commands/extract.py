@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import click
 
-from dpe_cli import pipeline
+from dpe_cli import extracts
 from dpe_cli.app import App
 from dpe_cli.commands.options import exclude_option, jobs_option, select_argument, select_option
+from dpe_cli.extracts import ExtractSummary
 from dpe_cli.load.extract import ExtractResult
-from dpe_cli.pipeline import ExtractSummary
 from dpe_cli.report import Lines, Progress, Report, Table, duration, plural, size
 
 
@@ -39,7 +39,7 @@ def extract(
     """
     sources = app.project.select_sources([*select, *more_select], exclude)
     with Progress() as progress:
-        summary = pipeline.extract(app.project, app.server, sources, progress, tenant_id=tenant, full_refresh=full_refresh, jobs=jobs)
+        summary = extracts.extract(app.project, app.server, sources, progress, tenant_id=tenant, full_refresh=full_refresh, jobs=jobs)
     refused = f", {plural(len(summary.refused), 'source')} refused" if summary.refused else ""
     rows = sum(one.rows_loaded for one in summary.extracts)
     return Report(

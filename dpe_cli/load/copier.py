@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic
 
-from dpe_cli.load.grammar import Dialect
+from dpe_cli.load.grammar import Dialect, Grammar
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -23,7 +24,13 @@ FIRST_VERSION_WITHOUT_END_MARKER = 180000
 _DATA_ERROR_CLASSES = ("22", "23", "54")
 
 PIECE = 256 * 1024
-_SKIPPED = re.compile(r'^skipping row due to data type incompatibility at line (\d+) for column "(.*?)"(?:: |$)', re.DOTALL)
+_SKIPPED = re.compile(
+    r'^skipping row due to data type incompatibility at line (\d+) for column "(.*?)"(?:: (?:"(.*)"|null input))?$', re.DOTALL
+)
+# The server shows no more bytes of a value (MAX_COPY_DATA_DISPLAY in its copyfrom.c), and then three dots.
+_SHOWN_BYTES = 100
+# Values of a wrong type repeat themselves: n/a, -, NULL, …
+_REMEMBERED_VALUES = 10_000
 
 
 @dataclass(frozen=True)
@@ -41,13 +48,24 @@ class Shape:
     ignored_columns: int
     dialect: Dialect
 
+    @cached_property
+    def grammar(self) -> Grammar:
+        """How its records are told apart."""
+        return Grammar(self.dialect)
+
+    @property
+    def outline(self) -> bytes:
+        """The delimiters that each record has outside of quotes."""
+        return self.dialect.delimiter.encode() * (len(self.columns) - 1)
+
 
 @dataclass(frozen=True)
 class Skipped:
-    """A record that a lenient COPY stepped over: its last line within the data, and the column that did not fit."""
+    """A record that a lenient COPY stepped over: its last line within the data, the column that did not fit, and its value if known."""
 
     line: int
     column: str
+    value: str | None
 
 
 class MiscountError(psycopg.DataError):
@@ -71,6 +89,7 @@ class Copier:
         options = shape.dialect.copy_options()
         target = sql.SQL("copy {} ({}) from stdin").format(table, sql.SQL(", ").join(map(sql.Identifier, shape.columns)))
         self._strict = sql.SQL("{} with ({})").format(target, options).as_bytes(connection)
+        self._reasons: dict[tuple[str, str], tuple[str, str] | None] = {}
         self._lenient = sql.SQL("{} with ({}, on_error ignore, log_verbosity verbose)").format(target, options).as_bytes(connection)
 
     def strict(self, data: bytes, records: int) -> list[Skipped]:
@@ -97,7 +116,9 @@ class Copier:
 
         def note(notice: Diagnostic) -> None:
             if found := _SKIPPED.match(notice.message_primary or ""):
-                skipped.append(Skipped(int(found[1]), found[2]))
+                value = found[3]
+                is_whole = value is not None and len(value.encode()) < _SHOWN_BYTES
+                skipped.append(Skipped(int(found[1]), found[2], value if is_whole else None))
 
         self._connection.add_notice_handler(note)
         try:
@@ -128,15 +149,21 @@ class Copier:
         Needs pg_input_error_info() (PostgreSQL 16 and later). A type whose input function reports no soft errors makes
         the whole question fail; then nothing is told.
         """
-        try:
-            with self._connection.transaction():
-                return self._soft_errors(values, types)
-        except psycopg.Error as error:
-            if not is_data_error(error):
-                raise
-            return [None] * len(values)
+        asked = list(zip(values, types, strict=True))
+        known = {one: self._reasons[one] for one in asked if one in self._reasons}
+        if new := list(dict.fromkeys(one for one in asked if one not in known)):
+            try:
+                with self._connection.transaction():
+                    known.update(zip(new, self._soft_errors(new), strict=True))
+            except psycopg.Error as error:
+                if not is_data_error(error):
+                    raise
+                return [None] * len(asked)
+            if len(self._reasons) < _REMEMBERED_VALUES:
+                self._reasons.update((one, known[one]) for one in new if len(one[0]) < _SHOWN_BYTES)
+        return [known[one] for one in asked]
 
-    def _soft_errors(self, values: Sequence[str], types: Sequence[str]) -> list[tuple[str, str] | None]:
+    def _soft_errors(self, values_and_types: Sequence[tuple[str, str]]) -> list[tuple[str, str] | None]:
         rows = self._connection.execute(
             """
             select info.sql_error_code, info.message
@@ -144,7 +171,7 @@ class Copier:
                 lateral pg_input_error_info(input.value, input.type) as info
             order by input.number
             """,
-            [list(values), list(types)],
+            [[value for value, _ in values_and_types], [data_type for _, data_type in values_and_types]],
         ).fetchall()
         return [(str(code), str(message)) if code else None for code, message in rows]
 

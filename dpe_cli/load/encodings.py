@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import threading
 from collections.abc import Iterator
 from itertools import chain
 
@@ -19,6 +20,8 @@ _BYTE_ORDER_MARKS = {
     "utf-16": ((codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF16_LE, "utf-16-le")),
     "utf-32": ((codecs.BOM_UTF32_BE, "utf-32-be"), (codecs.BOM_UTF32_LE, "utf-32-le")),
 }
+
+_noted = threading.local()
 
 
 def with_byte_order(encoding: str, start: bytes) -> str:
@@ -53,6 +56,14 @@ def invalid_bytes(data: bytes, encoding: str) -> bytes:
     return b""
 
 
+def invalid_offsets(data: bytes) -> list[int]:
+    """Return where `data` holds bytes that are no UTF-8, as those that were no text in their encoding are not."""
+    offsets: list[int] = []
+    _noted.offsets = offsets
+    data.decode(errors="dpe_note_offsets")
+    return offsets
+
+
 def readable(data: bytes, encoding: str) -> tuple[str, bytes | None]:
     r"""Return text for people, with \xNN for what is none, and then also the bytes as they were delivered."""
     if b"\0" not in data and not invalid_bytes(data, encoding):
@@ -77,4 +88,12 @@ def _keep_bytes(error: UnicodeError) -> tuple[str, int]:
     return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
 
 
+def _note_offsets(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    _noted.offsets.append(error.start)
+    return "", error.end
+
+
 codecs.register_error("dpe_keep_bytes", _keep_bytes)
+codecs.register_error("dpe_note_offsets", _note_offsets)

@@ -150,6 +150,19 @@ class Grammar:
         structure = structure.translate(None, self._all_but_structure)
         return self.outside(structure).removesuffix(b"\n").split(b"\n")
 
+    def structure(self, data: bytes) -> list[bytes] | None:
+        """
+        Return what whole records have of delimiters and line feeds, split at their quotes: outside, inside, outside, …
+
+        None where that does not tell it all: there are escape characters, carriage returns, NUL bytes or unclosed quotes.
+        """
+        if b"\r" in data or b"\0" in data or (self._escape and self._escape in data):
+            return None
+        structure = data.translate(None, self._all_but_structure)
+        # Two quotes side by side hold nothing between them.
+        parts = structure.replace(self._quote * 2, b"").split(self._quote)
+        return parts if len(parts) % 2 == 1 else None
+
     def fields(self, record: bytes) -> list[bytes]:
         """Return the fields of a record as COPY reads them: without quotes, escapes and line end."""
         fields = [b""]

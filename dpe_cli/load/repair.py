@@ -18,7 +18,7 @@ from dpe_cli.errors import ExtractError
 from dpe_cli.load import encodings
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.copier import Copier, Skipped, is_data_error
-from dpe_cli.load.grammar import Grammar
+from dpe_cli.load.layout import Layout
 from dpe_cli.load.records import Records
 
 Copy = Callable[[bytes, int], list[Skipped]]
@@ -78,32 +78,32 @@ class Repair:
     def __init__(self, copier: Copier) -> None:
         self.shape = copier.shape
         self._copier = copier
-        self._grammar = Grammar(self.shape.dialect)
+        self._grammar = copier.shape.grammar
         self._delimiter = self.shape.dialect.delimiter.encode()
         self._quote = self.shape.dialect.quote.encode()
         self._names = dict(zip(self.shape.columns, self.shape.names, strict=True))
-        self._outline = self._delimiter * (len(self.shape.columns) - 1)
+        self._outline = copier.shape.outline
         self._expects_rejects = False
-        self._expects_misfits = False
+        # Once an input had records that are bad for certain, sending a block as it is mostly means to have it refused.
+        self.expects_misfits = False
 
-    def load(self, block: Block) -> Loaded:
+    def load(self, block: Block, layout: Layout | None = None) -> Loaded:
         """
-        Load what can be loaded of `block`, and say what cannot.
+        Load what can be loaded of `block`, and say what cannot. `layout` is the block's, where it is known already.
 
         Raises:
             psycopg.Error: the data is not to blame.
             ExtractError: the records do not add up.
         """
         loaded = Loaded()
-        if not self._load_as_it_is(block, loaded):
+        if not self._load_as_it_is(block, loaded) and not self._load_around_misfits(block, layout, loaded):
             records, broken = Records.of(block, self._grammar)
             for index in range(len(broken)):
-                self._reject(broken.only(index), NOT_ONE_RECORD, loaded)
+                self._reject(broken.raws[index], broken.lines[index], NOT_ONE_RECORD, loaded)
             misfits = self._misfits(records) if len(records) else []
             for index in misfits:
-                self._reject(records.only(index), NOT_ONE_RECORD, loaded)
-            # Once an input had broken records, sending a block as it is mostly means to have it refused.
-            self._expects_misfits = bool(misfits)
+                self._reject(records.raws[index], records.lines[index], NOT_ONE_RECORD, loaded)
+            self.expects_misfits = bool(misfits)
             self._load(records.without(misfits) if misfits else records, loaded)
         if block.records != loaded.rows + len(loaded.rejects):
             raise ExtractError(
@@ -116,7 +116,7 @@ class Repair:
 
     def _load_as_it_is(self, block: Block, loaded: Loaded) -> bool:
         """Load a block in which nothing is wrong, or nothing but types on a server that steps over those; say whether it was."""
-        if self._expects_misfits or block.broken:
+        if self.expects_misfits or block.broken:
             return False
         # Strict COPY is the faster one; after the first reject of an input, more are likely.
         if not (self._expects_rejects and self._copier.can_be_lenient) and self._attempt(self._copier.strict, block) is not None:
@@ -129,6 +129,32 @@ class Repair:
         if skipped:
             records, _ = Records.of(block, self._grammar)
             self._explain(skipped, records, loaded)
+        return True
+
+    def _load_around_misfits(self, block: Block, layout: Layout | None, loaded: Loaded) -> bool:
+        """
+        Load a block without the records that are bad for certain, where the server steps over those of a wrong type.
+
+        Says whether it did. Where it did not, nothing is loaded yet: it needs a closer look.
+        """
+        if block.broken or not self._copier.can_be_lenient:
+            return False
+        layout = layout or Layout.of(block.data, self._grammar, self._outline)
+        if layout is None or (self._copier.stops_at_end_marker and _END_MARKER in layout.lines):
+            return False
+        records = block.records - len(layout.misfits)
+        try:
+            skipped = self._copier.lenient(layout.kept, records)
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
+            return False
+        loaded.rows += records - len(skipped)
+        for misfit in layout.misfits:
+            self._reject(layout.raw(misfit), block.first_line + misfit.start, NOT_ONE_RECORD, loaded)
+        bad = [layout.record_at_kept(one.line - 1) for one in skipped]
+        self._explain_each(skipped, [(layout.raw(record), block.first_line + record.start) for record in bad], loaded, are_fitting=True)
+        self.expects_misfits = bool(layout.misfits)
         return True
 
     def _attempt(self, copy: Copy, block: Block) -> list[Skipped] | None:
@@ -164,7 +190,7 @@ class Repair:
     def _narrow_down(self, piece: Records, error: psycopg.Error, loaded: Loaded) -> Records:
         """Load what stands before the record that the server means, reject that, and return the records still to be loaded."""
         if len(piece) == 1:
-            self._reject(piece, self._fault(error), loaded)
+            self._reject(piece.raws[0], piece.lines[0], self._fault(error), loaded)
             return piece[:0]
         found = _CONTEXT.search(error.diag.context or "")
         # Without a line, the first half is as good a guess.
@@ -172,7 +198,7 @@ class Repair:
         rejected_before = len(loaded.rejects)
         rest = self._load_piece(piece[:bad], loaded) if bad else piece[:0]
         if found and not len(rest) and len(loaded.rejects) == rejected_before:
-            self._reject(piece.only(bad), self._fault(error), loaded)
+            self._reject(piece.raws[bad], piece.lines[bad], self._fault(error), loaded)
             return piece[bad + 1 :]
         # Another one was to blame, or one of several: whether this one is bad has to be asked anew.
         return rest.followed_by(piece[bad:])
@@ -209,27 +235,32 @@ class Repair:
         return Fault(None, BAD_COPY_FILE_FORMAT, "extra data after last expected column")
 
     def _explain(self, skipped: Sequence[Skipped], records: Records, loaded: Loaded) -> None:
-        """Reject the records that the server stepped over: the types say why in one query, or where they cannot, one by one."""
-        if not skipped:
-            return
-        bad = list(zip(records.at_server_lines([one.line for one in skipped]), (one.column for one in skipped), strict=True))
-        values = [self._value(records.raws[index], column) for index, column in bad]
-        reasons = self._copier.explain(values, [self.shape.types[column] for _, column in bad])
-        for (index, column), value, known in zip(bad, values, reasons, strict=True):
-            # Of a null, which a domain may refuse, only the server knows that it is one.
-            is_told = known is not None and value != self.shape.dialect.null_string
-            fault = Fault(self._names[column], *known) if known and is_told else self._ask(records.only(index))
-            self._reject(records.only(index), fault, loaded)
+        """Reject the records that the server stepped over."""
+        indexes = records.at_server_lines([one.line for one in skipped]) if skipped else []
+        self._explain_each(skipped, [(records.raws[index], records.lines[index]) for index in indexes], loaded)
 
-    def _ask(self, one: Records) -> Fault:
+    def _explain_each(
+        self, skipped: Sequence[Skipped], raws_and_lines: Sequence[tuple[bytes, int]], loaded: Loaded, *, are_fitting: bool = False
+    ) -> None:
+        """Reject records of a wrong type: the types say why in one query, or where they cannot, the server is asked one by one."""
+        values = [
+            self._value(raw, one.column) if one.value is None else one.value for one, (raw, _) in zip(skipped, raws_and_lines, strict=True)
+        ]
+        reasons = self._copier.explain(values, [self.shape.types[one.column] for one in skipped])
+        for one, (raw, line), value, known in zip(skipped, raws_and_lines, values, reasons, strict=True):
+            # Of a null, which a domain may refuse, only the server knows that it is one.
+            is_told = known is not None and (one.value is not None or value != self.shape.dialect.null_string)
+            fault = Fault(self._names[one.column], *known) if known and is_told else self._ask(raw)
+            self._reject(raw, line, fault, loaded, is_fitting=are_fitting)
+
+    def _ask(self, raw: bytes) -> Fault:
         """Return why the server refuses a record that it stepped over."""
-        error = self._copier.is_refused(self._sendable(one.with_plain_ends()))
+        error = self._copier.is_refused(self._sendable(Records([raw], [1], are_lines=False).with_plain_ends()))
         return self._fault(error) if error else NOT_ONE_RECORD
 
-    def _reject(self, one: Records, fault: Fault, loaded: Loaded) -> None:
-        raw, line = one.raws[0], one.lines[0]
+    def _reject(self, raw: bytes, line: int, fault: Fault, loaded: Loaded, *, is_fitting: bool = False) -> None:
         # A field too many or too few says more than the value that the server stumbled over first.
-        fault = self._misfit(raw) or fault
+        fault = fault if is_fitting else self._misfit(raw) or fault
         text, delivered = encodings.readable(raw.removesuffix(b"\n").removesuffix(b"\r"), self.shape.dialect.encoding)
         reason = fault.reason if len(fault.reason) <= _LONGEST_REASON else f"{fault.reason[:_LONGEST_REASON]}…"
         loaded.rejects.append(Reject(self.shape.load_id, line, fault.column, fault.sqlstate, reason, text, delivered))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,10 +13,14 @@ from dpe_cli import rls
 from dpe_cli.load import contract, policies, staging
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.copier import Connection, Copier, Shape
+from dpe_cli.load.layout import Layout
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import Rejects
 from dpe_cli.load.repair import Repair
 from dpe_cli.load.staging import Slice
+
+# By default a thread may keep the interpreter for 5 ms, in which time the server empties a writer's socket more than once.
+_SWITCH_SECONDS = 0.0005
 
 # Blocks that wait for a writer. With one in each writer's hands and two at the reader's, this bounds the memory.
 _WAITING_BLOCKS = 2
@@ -59,9 +64,11 @@ class Writers:
         self._policies = policies
         self._rejects = rejects
         self._lock = threading.Lock()
-        self._queue: queue.Queue[tuple[Shape, Block] | None] = queue.Queue(_WAITING_BLOCKS)
+        self._expects_misfits = False
+        self._queue: queue.Queue[tuple[Shape, Block, Layout | None] | None] = queue.Queue(_WAITING_BLOCKS)
         self._failure: BaseException | None = None
         self._written: list[Written] = []
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._threads = [threading.Thread(target=self._run, args=[piece], name=piece.name, daemon=True) for piece in slices]
         for thread in self._threads:
             thread.start()
@@ -73,11 +80,13 @@ class Writers:
         Raises:
             BaseException: what a writer failed with.
         """
+        # Found here while the writers are waiting for the server, who would else have it wait for them.
+        layout = Layout.of(block.data, shape.grammar, shape.outline) if self._expects_misfits and not block.broken else None
         while True:
             if self._failure:
                 raise self._failure
             try:
-                self._queue.put((shape, block), timeout=0.2)
+                self._queue.put((shape, block, layout), timeout=0.2)
             except queue.Full:
                 continue
             return
@@ -118,13 +127,15 @@ class Writers:
         # How dates, intervals and times without a zone are read must not depend on the server's settings.
         connection.execute("select set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true)")
         connection.execute("select set_config('intervalstyle', 'postgres', true)")
+        # What is written goes to the disk while the rest is still copied, instead of all at once at the commit, which waits for it.
+        connection.execute("select set_config('backend_flush_after', '2MB', true)")
         # The server's words for skipped rows are read, so they have to be English where we may ask for that.
         connection.execute("select set_config('lc_messages', 'C', true) where has_parameter_privilege(current_user, 'lc_messages', 'set')")
         written = Written(piece)
         ignored = -1
         repair: Repair | None = None
         while (work := self._next()) is not None:
-            shape, block = work
+            shape, block, layout = work
             if ignored < 0:
                 ignored = shape.ignored_columns
                 contract.create_slice(connection, piece, with_load_id=self._single_load is None, ignored_columns=ignored)
@@ -135,7 +146,8 @@ class Writers:
                 repair = Repair(Copier(connection, piece.identifier, shape))
                 if self._single_load is None:
                     staging.set_load_id(connection, piece, shape.load_id)
-            loaded = repair.load(block)
+            loaded = repair.load(block, layout)
+            self._expects_misfits = repair.expects_misfits
             written.rows[shape.load_id] += loaded.rows
             written.rejected[shape.load_id] += len(loaded.rejects)
             self._rejects.add(loaded.rejects)
@@ -143,10 +155,10 @@ class Writers:
             staging.drop_slice(connection, piece)
         elif ignored >= 0:
             staging.seal(connection, piece, load_id=self._single_load, ignored_columns=ignored)
-            written.visible.update(policies.visible_rows(connection, piece.identifier, self._policies))
+            written.visible.update(policies.visible_rows(connection, piece.identifier, self._policies, written.rows))
         return written
 
-    def _next(self) -> tuple[Shape, Block] | None:
+    def _next(self) -> tuple[Shape, Block, Layout | None] | None:
         while True:
             if self._failure:
                 raise self._failure

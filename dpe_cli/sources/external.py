@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import codecs
 import difflib
-from collections.abc import Mapping
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from annotated_types import Ge, Gt, Le, MinLen
 
 from dpe_cli.errors import ProjectError
 from dpe_cli.load.blocks import MAX_RECORD_BYTES
 from dpe_cli.load.grammar import Dialect
 
+# What a block may hold is checked by pydantic, when it has changed: it takes longer to import than a small extract takes.
+_STRICT: dict[str, object] = {"extra": "forbid"}
 
-class Rejects(BaseModel):
+
+@dataclass(frozen=True)
+class Rejects:
     """How many rejects an extract survives; above either limit it fails and nothing is visible."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
-    max_rows: int | None = Field(default=None, ge=0)
-    max_ratio: float | None = Field(default=None, ge=0, le=1)
+    max_rows: Annotated[int, Ge(0)] | None = None
+    max_ratio: Annotated[float, Ge(0), Le(1)] | None = None
 
 
-class External(BaseModel):
+@dataclass(frozen=True)
+class External:
     """One source table's `external:` block. Without `rejects` not a single reject is accepted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
-    location: str = Field(min_length=1)
+    location: Annotated[str, MinLen(1)]
     file_format: Literal["csv"]
     disposition: Literal["append", "replace"]
     delimiter: str = ","
@@ -39,39 +45,22 @@ class External(BaseModel):
     encoding: str = "utf-8"
     compression: Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"] = "auto"
     extra_columns: Literal["refuse", "ignore"] = "refuse"
-    max_record_bytes: int = Field(default=MAX_RECORD_BYTES, gt=0)
+    max_record_bytes: Annotated[int, Gt(0)] = MAX_RECORD_BYTES
     rejects: Rejects = Rejects()
-
-    @field_validator("delimiter", "quote", "escape")
-    @classmethod
-    def _is_one_ascii_character(cls, value: str | None) -> str | None:
-        if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
-            raise ValueError("has to be a single ASCII character")
-        return value
-
-    @field_validator("encoding")
-    @classmethod
-    def _is_known(cls, value: str) -> str:
-        try:
-            name = codecs.lookup(value).name
-            # Python has codecs for other things than text (base64, …), and some that cannot read a stream.
-            "".encode(name)
-            codecs.getincrementaldecoder(name)
-        except (LookupError, UnicodeError) as error:
-            raise ValueError("is not an encoding of text that Python knows, such as utf-8, utf-16 or latin-1") from error
-        return name
-
-    @model_validator(mode="after")
-    def _differ(self) -> Self:
-        if self.delimiter in {self.quote, self.escape}:
-            raise ValueError("delimiter has to differ from quote and escape")
-        if any(character in self.null_string for character in (self.delimiter, self.quote, "\r", "\n", "\0")):
-            raise ValueError("null_string may not hold the delimiter, the quote or a line end")
-        return self
 
     def dialect(self, encoding: str) -> Dialect:
         """Return the CSV dialect of the files, with their encoding as it turned out."""
         return Dialect(self.delimiter, self.quote, self.escape or self.quote, self.null_string, encoding)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> External:
+        """Return the block that `dataclasses.asdict` made these values of."""
+        return cls(**{**values, "rejects": Rejects(**values["rejects"])})
+
+
+def option_names(block: type[External | Rejects] = External) -> list[str]:
+    """Return the options that a block, or its `rejects`, may have."""
+    return [field.name for field in fields(block)]
 
 
 def parse(block: Mapping[str, object], *, source: str, declared_at: str) -> External:
@@ -81,20 +70,55 @@ def parse(block: Mapping[str, object], *, source: str, declared_at: str) -> Exte
     Raises:
         ProjectError: names each option that is wrong, and the nearest one that exists.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     options = {name: value for name, value in block.items() if value is not None}
     try:
-        return External.model_validate(options)
+        external = TypeAdapter(External).validate_python(options)
     except ValidationError as error:
-        faults = "; ".join(_describe(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
-        raise ProjectError(f"{source} ({declared_at}): external: {faults}; see docs/sources/csv.md for the options") from error
+        faults = [_describe(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()]
+        raise _refused(faults, source, declared_at) from error
+    if faults := list(_faults(external)):
+        raise _refused(faults, source, declared_at)
+    return replace(external, encoding=codecs.lookup(external.encoding).name)
+
+
+def _refused(faults: Sequence[str], source: str, declared_at: str) -> ProjectError:
+    return ProjectError(f"{source} ({declared_at}): external: {'; '.join(faults)}; see docs/sources/csv.md for the options")
+
+
+def _faults(external: External) -> Iterator[str]:
+    """Yield what types do not tell."""
+    for name in ("delimiter", "quote", "escape"):
+        value = getattr(external, name)
+        if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
+            yield f"{name}: has to be a single ASCII character"
+    if not _is_encoding(external.encoding):
+        yield "encoding: is not an encoding of text that Python knows, such as utf-8, utf-16 or latin-1"
+    if external.delimiter in {external.quote, external.escape}:
+        yield "delimiter has to differ from quote and escape"
+    if any(character in external.null_string for character in (external.delimiter, external.quote, "\r", "\n", "\0")):
+        yield "null_string may not hold the delimiter, the quote or a line end"
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        # Python has codecs for other things than text (base64, …), and some that cannot read a stream.
+        "".encode(codecs.lookup(name).name)
+        codecs.getincrementaldecoder(name)
+    except (LookupError, UnicodeError):
+        return False
+    return True
 
 
 def _describe(where: tuple[int | str, ...], kind: str, message: str) -> str:
     option = ".".join(map(str, where)) or "the block"
     if kind == "missing":
         return f"{option} is missing"
-    if kind == "extra_forbidden":
-        known = list(Rejects.model_fields if len(where) > 1 else External.model_fields)
+    if kind == "dataclass_type":
+        return f"{option}: has to be a mapping of options"
+    if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
+        known = option_names(Rejects if len(where) > 1 else External)
         nearest = difflib.get_close_matches(str(where[-1]), known, n=1)
         return f"{option} is not an option" + (f" (did you mean {nearest[0]}?)" if nearest else f" (there are {', '.join(known)})")
-    return f"{option}: {message.removeprefix('Value error, ')}"
+    return f"{option}: {message}"

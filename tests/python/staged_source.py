@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,7 @@ from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
 from dpe_cli.load.staging import Column, StagingTable
 from dpe_cli.postgres import Server
 from dpe_cli.sources import files
-from dpe_cli.sources.external import External
+from dpe_cli.sources.external import parse
 
 numbers = itertools.count(1)
 
@@ -41,7 +41,7 @@ class StagedSource:
         self.server = server
         self.directory = directory
         defaults = {"location": "*", "file_format": "csv", "disposition": "append", "rejects": {"max_ratio": 1}}
-        self.external = External.model_validate(defaults | external)
+        self.external = parse(defaults | external, source="shop", declared_at="shop.yml:5")
         name = f"orders_{next(numbers)}"
         self.table = StagingTable(f"shop.{name}", "staging", name, _columns(columns), tenant_column=tenant_column, declared_at="shop.yml:5")
 
@@ -51,7 +51,7 @@ class StagedSource:
             self.table = replace(self.table, columns=_columns(columns))
         if tenant_column is not None:
             self.table = replace(self.table, tenant_column=tenant_column)
-        self.external = External.model_validate(self.external.model_dump() | external)
+        self.external = parse(asdict(self.external) | external, source="shop", declared_at="shop.yml:5")
 
     def deliver(self, content: str | bytes, name: str = "a.csv") -> Self:
         """Write a file."""

@@ -15,6 +15,7 @@ LAYERS = (
     ("commands",),
     ("app",),
     ("pipeline", "history"),
+    ("extracts",),
     ("validation",),
     ("dbt_runner",),
     ("spec",),

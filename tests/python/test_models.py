@@ -12,7 +12,7 @@ import dbt_projects
 import pytest
 from conftest import Cluster
 
-from dpe_cli import pipeline
+from dpe_cli import extracts
 from dpe_cli.dbt_runner import run_dbt
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
@@ -132,7 +132,7 @@ def built(scratch: Path, cluster_18: Cluster) -> Iterator[Server]:
     sources.write_text(sources.read_text(encoding="utf-8").replace(".csv.gz", ".csv"), encoding="utf-8")
     project = Project(directory)
     with cluster_18.new_database() as server:
-        loaded = pipeline.extract(project, server, list(project.sources.values()), dbt_projects.Silence())
+        loaded = extracts.extract(project, server, list(project.sources.values()), dbt_projects.Silence())
         assert [] == loaded.refused
         results = run_dbt(project, server, ["build", "--exclude", "resource_type:test"])
         assert {"success"} == {result.status for result in results}, results

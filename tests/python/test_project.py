@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import dbt_projects
 import pytest
@@ -111,7 +112,7 @@ def test_a_source_is_what_the_yaml_says(project: Project) -> None:
             escape="\\",
             null_string="NA",
             header=False,
-            encoding="latin-1",
+            encoding="iso8859-1",
             compression="gz",
             extra_columns="ignore",
             max_record_bytes=1000,
@@ -332,6 +333,33 @@ def test_a_project_is_parsed_again_when_it_changed(small: Path, monkeypatch: pyt
         assert [2, 2] == [Project(small).manifest["parse"] for _ in range(2)]
 
     assert 2 == dbt.parses
+
+
+@pytest.mark.parametrize("name", [*CHANGES, "what was made of it was cut short"])
+def test_what_was_made_of_the_manifest_is_made_again_when_that_changed(small: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """And only then: without reading the manifest."""
+    FakeDbt(monkeypatch)
+    monkeypatch.delenv("SHOP_DATA", raising=False)
+    parser = Project(small)._parser
+    made: list[int] = []
+
+    def make(manifest: Mapping[str, Any]) -> list[int]:
+        made.append(manifest["parse"])
+        return [manifest["parse"]]
+
+    assert [[1], [1]] == [parser.derived("made", make) for _ in range(2)]
+    assert [1] == made
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "environ", dict(os.environ))
+        if name in CHANGES:
+            CHANGES[name](small)
+        else:
+            _cut_short(next(small.glob(".dpe/parsed/*/made.json")))
+        again = [parser.derived("made", make) for _ in range(2)]
+
+    expected = 2 if name in CHANGES else 1
+    assert ([[expected], [expected]], 2) == (again, len(made))
 
 
 def test_each_way_of_looking_has_a_manifest_of_its_own(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,3 +224,20 @@ def test_policies_that_change_meanwhile_refuse_the_extract(stage: Stage, monkeyp
     monkeypatch.undo()
 
     assert (1, 1) == (source.count(), source.extract().rows_loaded)
+
+
+def test_one_row_tells_of_all_only_where_no_policy_looks_at_a_row(stage_anywhere: Stage) -> None:
+    """On each version: it is told by how the server spells the policies."""
+    shared = stage_anywhere(COLUMNS).deliver("shop,id\nUA,1\n")
+    tenants = stage_anywhere(COLUMNS, tenant_column="shop").deliver("shop,id\nUA,1\n")
+    for source in (shared, tenants):
+        source.extract()
+
+    def all_or_nothing(source: StagedSource) -> bool:
+        with source.server.connect("admin") as connection:
+            return policies.all_or_nothing(policies.present(connection, source.table))
+
+    assert (True, False) == (all_or_nothing(shared), all_or_nothing(tenants))
+    with shared.server.connect("admin") as connection:
+        connection.execute(sql.SQL("create policy odd on {} as restrictive using (id % 2 = 1)").format(shared.table.identifier))
+    assert not all_or_nothing(shared)

@@ -1,0 +1,94 @@
+"""Extract sources one after the other, as a command or a run asks for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, Protocol
+
+from dpe_cli.errors import DpeError
+from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
+from dpe_cli.postgres import Server
+from dpe_cli.project import Project, Source
+from dpe_cli.sources import files
+
+
+class Progress(Protocol):
+    """What shows how far the work is."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+
+    def task(
+        self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Show a piece of work; gives the function that adds what was done."""
+
+
+@dataclass(frozen=True)
+class ExtractSummary:
+    """What the extracts of a run did, one entry a source."""
+
+    extracts: list[ExtractResult]
+    seconds: float
+
+    @property
+    def refused(self) -> list[ExtractResult]:
+        """The extracts that failed; nothing of them is visible."""
+        return [one for one in self.extracts if one.error]
+
+
+def default_jobs() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def extract(
+    project: Project,
+    server: Server,
+    sources: Sequence[Source],
+    progress: Progress,
+    *,
+    tenant_id: str | None = None,
+    full_refresh: bool = False,
+    jobs: int | None = None,
+) -> ExtractSummary:
+    """Extract sources one after the other. One that is refused does not keep the others from being loaded."""
+    started = time.monotonic()
+    done: list[ExtractResult] = []
+    for source in sources:
+        try:
+            done.append(
+                _extract_one(project, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=jobs or default_jobs())
+            )
+        except DpeError as error:
+            done.append(ExtractResult(source.name, error=str(error)))
+            progress.say(f"Error: {error}")
+    return ExtractSummary(done, time.monotonic() - started)
+
+
+def _extract_one(
+    project: Project, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
+) -> ExtractResult:
+    columns = [column.name for column in source.table.columns]
+    inputs = files.find(source.external, columns, project_dir=project.directory)
+    order = Order(
+        source.table,
+        source.external.disposition,
+        RejectLimits(source.external.rejects.max_rows, source.external.rejects.max_ratio),
+        spec=source.spec,
+        ignore_extra_columns=source.external.extra_columns == "ignore",
+    )
+    with progress.task(source.name, unit="bytes") as advance:
+        return Extraction(
+            partial(server.connect, "loader", application_name=f"dpe extract {source.name}"),
+            order,
+            jobs=jobs,
+            tenant_id=tenant_id,
+            full_refresh=full_refresh,
+            progress=advance,
+        ).run(inputs)
