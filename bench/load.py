@@ -24,6 +24,7 @@ from trial import Bench, Trial
 from dpe_cli import postgres
 from dpe_cli.bootstrap import bootstrap
 from dpe_cli.embedded import EmbeddedServer
+from dpe_cli.extracts import default_jobs
 
 DIRECTORY = Path(__file__).parent.parent / ".bench"
 WARM_UP_RECORDS = 1_000
@@ -52,7 +53,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure loading a CSV file into PostgreSQL.", allow_abbrev=False)
     parser.add_argument("--rows", type=int, default=2_000_000, help="records in the file (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="loads of a file by each loader (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="streams of the parallel loaders (default: the cores)")
+    parser.add_argument("--jobs", type=int, default=default_jobs(), help="streams of the parallel loaders (default: dpe's)")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[""], help="psql and the loaders whose names begin so")
     return parser.parse_args()
 

@@ -43,8 +43,8 @@ class ExtractSummary:
 
 
 def default_jobs() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return two more than the cores this process may use: while a writer waits, for the disk or a repair, its core has another."""
+    return 2 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def extract(

@@ -16,4 +16,6 @@ select_option: Decorator = click.option(
 exclude_option: Decorator = click.option(
     "--exclude", multiple=True, metavar="SELECTOR", help="What to leave out, in dbt's selection syntax."
 )
-jobs_option: Decorator = click.option("--jobs", "-j", type=click.IntRange(1, 999), help="COPY streams at once; by default one a core.")
+jobs_option: Decorator = click.option(
+    "--jobs", "-j", type=click.IntRange(1, 999), help="COPY streams at once; by default two more than cores."
+)
