@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from dpe_cli.errors import DpeError
+from dpe_cli.load import staging
 from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Source
@@ -92,3 +93,12 @@ def _extract_one(
             full_refresh=full_refresh,
             progress=advance,
         ).run(inputs)
+
+
+def analyze(server: Server, sources: Sequence[Source], summary: ExtractSummary) -> None:
+    """Take the statistics of the staging tables that an extract added to, for the models that are built on them next."""
+    loaded = {one.source for one in summary.extracts if one.loads}
+    with server.connect("loader", application_name="dpe analyze", autocommit=True) as connection:
+        for source in sources:
+            if source.name in loaded:
+                staging.analyze(connection, source.table)

@@ -11,7 +11,7 @@ from pathlib import Path
 from dpe_cli import validation
 from dpe_cli.dbt_runner import NodeResult, run_dbt
 from dpe_cli.errors import UsageError
-from dpe_cli.extracts import ExtractSummary, Progress, extract
+from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Rule, Source
 from dpe_cli.spec import Spec, read_all
@@ -79,6 +79,7 @@ def run(
     sources = project.sources_among(selected, exclude)
     summary = RunSummary(extract(project, server, sources, progress, full_refresh=full_refresh, jobs=jobs))
     if not summary.extracted.refused:
+        analyze(server, sources, summary.extracted)
         build = ["build", *_dbt_selection(selected, exclude), *(["--full-refresh"] if full_refresh else [])]
         build += ["--threads", str(threads)] if threads else []
         with progress.task("dbt build", project.node_count) as advance:

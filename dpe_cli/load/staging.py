@@ -19,6 +19,7 @@ from psycopg import sql
 Connection = psycopg.Connection[tuple[object, ...]]
 
 SLICES_PER_EXTRACT = 1000
+_FIRST_VERSION_WITH_ANALYZE_ONLY = 180000
 # An identifier has 63 bytes, of which `__<extract_id>_<number>` takes up to 23.
 _LONGEST_PREFIX = 40
 
@@ -222,6 +223,17 @@ def visible_rows(connection: Connection, table: StagingTable, slice_ids: Sequenc
         [list(slice_ids)],
     ).fetchall()
     return {int(str(load_id)): int(str(count)) for load_id, count in rows}
+
+
+def analyze(connection: Connection, table: StagingTable) -> None:
+    """
+    Take the statistics of the parent, which autovacuum never does (PostgreSQL documentation, "Updating Planner Statistics").
+
+    Without them the planner guesses how many rows a join of sources has.
+    """
+    # Its slices are autovacuum's to do; before 18 they cannot be left out.
+    only = sql.SQL("only ") if connection.info.server_version >= _FIRST_VERSION_WITH_ANALYZE_ONLY else sql.SQL("")
+    execute(connection, "analyze {only}{table}", only=only, table=table.identifier)
 
 
 def _replaced(extract_id: int) -> str:

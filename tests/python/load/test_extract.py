@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dpe_cli.errors import ContractError, ExtractError
-from dpe_cli.load import extract, ledger
+from dpe_cli.load import extract, ledger, staging
 from dpe_cli.sources import compression, files
 
 if TYPE_CHECKING:
@@ -352,3 +352,20 @@ def test_what_comes_out_of_reading_fewer_records_is_not_published(stage: Stage, 
         source.run(extraction)
 
     assert (0, ["failed"]) == (source.count(), source.statuses())
+
+
+def test_the_parent_has_statistics_once_they_were_taken(stage_anywhere: Stage) -> None:
+    """Which autovacuum takes of slices only."""
+    source = stage_anywhere(COLUMNS).deliver("id,note\n1,a\n2,b\n")
+    source.extract()
+    statistics = "select count(*) from pg_stats where schemaname = 'staging' and tablename = %s and inherited"
+
+    def columns_with_statistics() -> int:
+        with source.server.connect("admin") as connection:
+            [(count,)] = connection.execute(statistics, [source.table.name]).fetchall()
+            return int(count)
+
+    assert 0 == columns_with_statistics()
+    with source.server.connect("loader", autocommit=True) as connection:
+        staging.analyze(connection, source.table)
+    assert len(source.table.columns) <= columns_with_statistics()
