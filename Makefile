@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 # An empty file beside the packages says that they are in place, and since when.
 INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff format bench docs clean
+.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format bench bench-build docs clean
 
 help:  ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ demo: $(VENV)/installed  ## load a year of flights, build and check the tables, 
 test: $(VENV)/installed-dev  ## run the tests, on a PostgreSQL of their own; ARGS="-k rejects" for some of them
 	@$(BIN)/pytest $(ARGS)
 
-lint: lint-ruff lint-mypy lint-sqlfluff  ## check style, types and SQL
+lint: lint-ruff lint-mypy lint-sqlfluff lint-rules  ## check style, types, SQL and rules
 
 lint-ruff: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
@@ -37,12 +37,18 @@ lint-mypy: $(VENV)/installed-dev
 lint-sqlfluff: $(VENV)/installed-dev
 	@$(BIN)/sqlfluff lint --disable-progress-bar $(wildcard models tests/singular dpe_cli/sql)
 
+lint-rules: $(VENV)/installed-dev
+	@$(BIN)/dpe rules --check
+
 format: $(VENV)/installed-dev  ## let ruff write the Python as it wants it
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/installed-bench  ## measure loading against other tools; ARGS="--rounds 3" for a quicker look
 	@$(BIN)/python bench/load.py $(ARGS)
+
+bench-build: $(VENV)/installed  ## measure what remembering rules and publishing cost of a build
+	@$(BIN)/python bench/build.py $(ARGS)
 
 docs: $(VENV)/installed  ## build the documentation site
 	@$(BIN)/dpe docs build

@@ -35,6 +35,8 @@ class NodeResult:
     dimension: str | None
     because: str | None
     severity: str
+    schema: str
+    alias: str
 
     @property
     def has_failed(self) -> bool:
@@ -43,10 +45,15 @@ class NodeResult:
 
 
 def run_dbt(
-    project: Project, server: Server, command: Sequence[str], *, on_node: Callable[[str], None] = lambda _name: None
+    project: Project,
+    server: Server,
+    command: Sequence[str],
+    *,
+    variables: Mapping[str, object] | None = None,
+    on_node: Callable[[str], None] = lambda _name: None,
 ) -> list[NodeResult]:
     """
-    Run a dbt command; `on_node` is called with the name of each node that has finished.
+    Run a dbt command, with variables of ours besides the user's; `on_node` is called with the name of each node that has finished.
 
     Raises:
         ProjectError: dbt cannot read the project.
@@ -59,7 +66,7 @@ def run_dbt(
             on_node(event.data.node_info.node_name)
 
     with _environment(server.environment()):
-        outcome = dbtRunner(callbacks=[on_event]).invoke([*command, "--log-level", "none", *project.dbt_options])
+        outcome = dbtRunner(callbacks=[on_event]).invoke([*command, "--log-level", "none", *project.dbt_options_with(variables or {})])
     if outcome.exception is not None:
         raise _explained(command, outcome.exception) from outcome.exception
     results = getattr(outcome.result, "results", None)
@@ -67,7 +74,9 @@ def run_dbt(
         # `docs generate` has a catalog instead, and what it could not find out.
         said = "; ".join(getattr(outcome.result, "errors", None) or ["not everything can be compiled"])
         raise BuildError(f"dbt {' '.join(command)}: {said}; run `dpe dbt {' '.join(command)}` to see all that dbt says")
-    return [_node_result(result) for result in results or []]
+    nodes = [_node_result(result) for result in results or []]
+    # Hooks are in the results as well; one that worked is no news.
+    return [node for node in nodes if node.resource_type != "operation" or node.has_failed]
 
 
 def _explained(command: Sequence[str], error: BaseException) -> BaseException:
@@ -98,6 +107,8 @@ def _node_result(result: Any) -> NodeResult:
         dimension=meta.get("dimension"),
         because=meta.get("because"),
         severity=str(getattr(node.config, "severity", "") or "").lower(),
+        schema=str(getattr(node, "schema", "")),
+        alias=str(getattr(node, "alias", "")),
     )
 
 

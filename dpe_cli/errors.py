@@ -65,3 +65,7 @@ class RejectLimitError(ExtractError):
 
 class BusyError(ExtractError):
     """Another extract of the same source is running."""
+
+
+class PublishError(DpeError):
+    """What was built was not published; readers see what they saw before."""

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from dpe_cli import rls
 from dpe_cli.errors import DpeError
-from dpe_cli.load import ledger, locks, staging
+from dpe_cli.load import ledger, locks, replay, staging
 from dpe_cli.load.ledger import Extract, Load, RejectEntry
 from dpe_cli.load.staging import Connection, StagingTable
 from dpe_cli.postgres import Server
@@ -102,6 +102,11 @@ def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undo
     if not load_ids:
         raise HistoryError(
             f"extract {extract.extract_id}: its rows are not in staging any more, a later extract replaced them; undo that one"
+        )
+    if replayed := replay.replays_of(connection, extract.extract_id):
+        # Extracted again, its records would be rejects once more, and replayed twice.
+        raise HistoryError(
+            f"extract {extract.extract_id}: rejects of it were replayed by extract {', '.join(map(str, replayed))}; undo that first"
         )
     locks.limit_waiting(connection)
     removed = _remove_rows(connection, table, extract, load_ids)

@@ -17,11 +17,14 @@ from dpe_cli.errors import DpeError
 
 # Each command's module and short help, so that `dpe --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("dpe_cli.commands.run", "Run the whole pipeline: extract, build, check and document."),
+    "run": ("dpe_cli.commands.run", "Run the whole pipeline: extract, build, publish, check and document."),
     "extract": ("dpe_cli.commands.extract", "Load sources into staging."),
-    "validate": ("dpe_cli.commands.validate", "Check counts, rules and row-level security of what is there."),
+    "validate": ("dpe_cli.commands.validate", "Check counts, rules, row-level security and freshness of what is there."),
+    "rules": ("dpe_cli.commands.rules", "Show the rules, whether they hold, and since when they do not."),
     "loads": ("dpe_cli.commands.loads", "List, show and undo what was loaded."),
-    "rejects": ("dpe_cli.commands.rejects", "List and show the records that could not be loaded."),
+    "rejects": ("dpe_cli.commands.rejects", "List, show, export and replay the records that could not be loaded."),
+    "diff": ("dpe_cli.commands.diff", "Show what publishing the newest build would change."),
+    "publish": ("dpe_cli.commands.publish", "Publish the newest build, or take the last publication back."),
     "docs": ("dpe_cli.commands.docs", "Build the documentation site."),
     "dbt": ("dpe_cli.commands.dbt", "Run dbt with the connection set."),
     "env": ("dpe_cli.commands.env", "Print the shell exports with which plain dbt works."),

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpe_cli import validation
+from dpe_cli import freshness, hops, publication, quarantine, reconciliation, validation
 from dpe_cli.dbt_runner import NodeResult, run_dbt
-from dpe_cli.errors import UsageError
+from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
+from dpe_cli.freshness import Freshness
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Rule, Source
+from dpe_cli.publication import Publication
+from dpe_cli.quarantine import Quarantined
+from dpe_cli.reconciliation import Reconciliation
 from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
+from dpe_cli.swap import NEXT
 from dpe_cli.validation import Check, Sight
 
+_RELATIONS = {"model", "seed", "snapshot"}
 _MANAGED_SCHEMAS = {"dpe", "quality"}
 _PARENTS = re.compile(r"^\d*\+")
 
@@ -29,11 +35,23 @@ class Validation:
     checks: list[Check]
     results: list[NodeResult]
     sights: list[Sight]
+    reconciliation: Reconciliation = field(default_factory=Reconciliation)
+    freshness: list[Freshness] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
         """Whether every check holds and nothing of error severity failed."""
         return all(check.holds for check in self.checks) and not any(result.has_failed for result in self.results)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run. Where `publishes` is false, what is built stays beside what is published."""
+
+    full_refresh: bool = False
+    threads: int | None = None
+    jobs: int | None = None
+    publishes: bool = True
 
 
 @dataclass
@@ -42,6 +60,9 @@ class RunSummary:
 
     extracted: ExtractSummary
     validation: Validation | None = None
+    publication: Publication | None = None
+    not_published: str | None = None
+    quarantined: list[Quarantined] = field(default_factory=list)
     site: Path | None = None
     seconds: float = 0.0
     results: list[NodeResult] = field(default_factory=list)
@@ -49,7 +70,7 @@ class RunSummary:
     @property
     def holds(self) -> bool:
         """Whether everything was loaded, built and holds."""
-        return not self.extracted.refused and self.validation is not None and self.validation.holds
+        return not self.extracted.refused and self.not_published is None and self.validation is not None and self.validation.holds
 
 
 def run(
@@ -58,17 +79,16 @@ def run(
     select: Sequence[str],
     exclude: Sequence[str],
     progress: Progress,
-    *,
-    full_refresh: bool = False,
-    threads: int | None = None,
-    jobs: int | None = None,
+    options: RunOptions = RunOptions(),
 ) -> RunSummary:
     """
-    Run the pipeline: extract its sources, build its models and test its rules, check all of it, build the docs site.
+    Run the pipeline: extract its sources, build its models and test its rules, publish, check all of it, build the docs site.
 
-    Stops after the extract if a source is refused: models are not built on part of a delivery.
+    Stops after the extract if a source is refused: models are not built on part of a delivery. Where a rule of error
+    severity fails, nothing is published; nor where it is not to be (`publishes`).
 
     Raises:
+        PublishError: another run is building.
         SpecError: a spec is broken.
         UsageError: nothing is selected.
     """
@@ -77,33 +97,90 @@ def run(
     specs = read_all(project.directory / "specs")
     selected = with_parents(select)
     sources = project.sources_among(selected, exclude)
-    summary = RunSummary(extract(project, server, sources, progress, full_refresh=full_refresh, jobs=jobs))
+    summary = RunSummary(extract(project, server, sources, progress, full_refresh=options.full_refresh, jobs=options.jobs))
     if not summary.extracted.refused:
         analyze(server, sources, summary.extracted)
-        build = ["build", *_dbt_selection(selected, exclude), *(["--full-refresh"] if full_refresh else [])]
-        build += ["--threads", str(threads)] if threads else []
-        with progress.task("dbt build", project.node_count) as advance:
-            summary.results = run_dbt(project, server, build, on_node=lambda _name: advance(1))
+        build_and_publish(project, server, selected, exclude, progress, options, summary)
         summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
         summary.site = build_docs(project, server, progress)
     summary.seconds = time.monotonic() - started
     return summary
 
 
+def build_and_publish(
+    project: Project,
+    server: Server,
+    selected: Sequence[str],
+    exclude: Sequence[str],
+    progress: Progress,
+    options: RunOptions,
+    summary: RunSummary,
+) -> None:
+    """Build beside what is published, and publish it where nothing failed."""
+    schemas = project.published_schemas
+    with publication.building(server, schemas) as connection:
+        build = ["build", *_dbt_selection(selected, exclude), *(["--full-refresh"] if options.full_refresh else [])]
+        build += ["--threads", str(options.threads)] if options.threads else []
+        # What dbt has parsed for one suffix is of no use for another: each has a target directory of its own.
+        build += ["--target-path", str(project.directory / ".dpe" / "next")]
+        with progress.task("dbt build", project.node_count) as advance:
+            summary.results = run_dbt(project, server, build, variables={"dpe_schema_suffix": NEXT}, on_node=lambda _name: advance(1))
+        built = [
+            (result.schema.removesuffix(NEXT), result.alias)
+            for result in summary.results
+            if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
+        ]
+        built += [(schema, name + quarantine.SUFFIX) for schema, name in built]
+        made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
+        refusals = [
+            *_refusals(summary.results),
+            *validation.check_protection(connection, [schema + NEXT for schema in schemas]).faults,
+            *reconciliation.reconcile_models(connection, hops.declared(project, made, made)).faults,
+        ]
+        summary.not_published = "; ".join(refusals) or None
+        if not built and not refusals:
+            return
+        summary.publication = publication.record(connection, selected, built, refusals)
+        summary.quarantined = quarantine.counts(connection, summary.publication.relations, schema_suffix=NEXT)
+        if refusals or not options.publishes:
+            return
+        try:
+            summary.publication = publication.publish(connection, summary.publication, schemas, say=progress.say)
+        except PublishError as error:
+            summary.not_published = str(error)
+
+
+def _refusals(results: Sequence[NodeResult]) -> list[str]:
+    """Say what keeps a build from being published."""
+    return [_refusal(result) for result in results if result.has_failed]
+
+
+def _refusal(result: NodeResult) -> str:
+    if result.rule and result.failures:
+        return f"rule {result.rule} failed ({result.name}: {result.failures:,} failing)"
+    if result.rule:
+        return f"rule {result.rule} cannot be tested ({result.name})"
+    return f"{result.resource_type} {result.name} failed"
+
+
 def validate(project: Project, server: Server, wanted: str | None, progress: Progress) -> Validation:
     """
-    Check what is there, for one spec or all: counts, rules, row-level security, who sees what, and spec coverage.
+    Check what is there, for one spec or all: counts, reconciliation, rules, row-level security, freshness and spec coverage.
 
     Raises:
+        ProjectError: a declaration of a model or source cannot be followed.
         SpecError: a spec is broken, or there is none of this ticket.
+        UsageError: no rule of the spec has a test.
     """
     directory = project.directory / "specs"
     specs = [find_spec(directory, wanted)] if wanted else read_all(directory)
     sources = list(project.sources.values())
     rules = project.rules
     selection: list[str] = []
+    models: Collection[str] | None = None
     if wanted:
         spec = specs[0]
+        models = hops.ancestry(project, spec.front_matter.models)
         sources = [source for source in sources if source.name in spec.front_matter.sources]
         rules = [rule for rule in rules if rule.rule_id in spec.rules or rule.rule_id.startswith(f"{spec.ticket}-")]
         if not rules:
@@ -111,23 +188,37 @@ def validate(project: Project, server: Server, wanted: str | None, progress: Pro
         selection = ["--select", *sorted({rule.test for rule in rules})]
     with progress.task("dbt test", len(selection) - 1 if wanted else project.test_count) as advance:
         results = run_dbt(project, server, ["test", *selection], on_node=lambda _name: advance(1))
-    return _validate(project, server, specs, rules, sources, results)
+    return _validate(project, server, specs, rules, sources, results, models)
 
 
 def _validate(
-    project: Project, server: Server, specs: Sequence[Spec], rules: Sequence[Rule], sources: Sequence[Source], results: list[NodeResult]
+    project: Project,
+    server: Server,
+    specs: Sequence[Spec],
+    rules: Sequence[Rule],
+    sources: Sequence[Source],
+    results: list[NodeResult],
+    models: Collection[str] | None = None,
 ) -> Validation:
+    """Check what is there. Where `results` are those of a build, only hops to what it built are counted; else those to `models`, or all."""
     schemas = {model.schema for model in project.models.values()} | {source.table.schema for source in project.sources.values()}
-    with server.connect("transformer") as connection:
+    built = [result for result in results if result.resource_type in _RELATIONS]
+    made = {result.unique_id: result.schema for result in built if result.status == "success"}
+    with server.connect("transformer") as connection, server.connect("loader") as loader:
+        wanted = hops.declared(project, made if built else models, reconciliation.standing(connection, project, made))
+        reconciled = reconciliation.reconcile(loader, connection, sources, wanted)
+        fresh = freshness.measure(connection, project, sources)
         sights = validation.measure_sights(connection, project)
         checks = [
             validation.check_counts(connection, sources),
+            validation.check_reconciliation(reconciled),
+            validation.check_freshness(fresh),
             validation.check_protection(connection, sorted(schemas | _MANAGED_SCHEMAS)),
             validation.check_sights(sights),
             validation.check_coverage(project, specs),
             validation.check_rules(rules, specs),
         ]
-    return Validation(checks, results, sights)
+    return Validation(checks, results, sights, reconciled, fresh)
 
 
 def build_docs(project: Project, server: Server, progress: Progress) -> Path:

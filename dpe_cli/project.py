@@ -85,6 +85,15 @@ class Project:
     @property
     def dbt_options(self) -> list[str]:
         """The options that make dbt look at this project as dpe does."""
+        return self.dbt_options_with({})
+
+    def dbt_options_with(self, variables: Mapping[str, object]) -> list[str]:
+        """
+        Return these options with more variables.
+
+        Raises:
+            UsageError: the user's variables are no YAML mapping.
+        """
         options = ["--project-dir", str(self.directory)]
         if self._profiles_dir:
             options += ["--profiles-dir", str(self._profiles_dir)]
@@ -92,9 +101,22 @@ class Project:
             options += ["--profiles-dir", str(self.directory)]
         if self._target:
             options += ["--target", self._target]
-        if self._variables:
+        if variables:
+            options += ["--vars", json.dumps({**self._given_variables(), **variables})]
+        elif self._variables:
             options += ["--vars", self._variables]
         return options
+
+    def _given_variables(self) -> Mapping[str, Any]:
+        import yaml
+
+        try:
+            given = yaml.load(self._variables or "{}", Loader=yaml.CSafeLoader)
+        except yaml.YAMLError:
+            given = None
+        if not isinstance(given, dict):
+            raise UsageError(f"--vars: {self._variables} is no mapping in YAML; write it as {{name: value}}")
+        return given
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
@@ -143,6 +165,26 @@ class Project:
                 is_published=bool(declared) and not declared.get("private"),
             )
         return found
+
+    @property
+    def published_schemas(self) -> list[str]:
+        """The schemas in which models, seeds and snapshots are published."""
+        return sorted({model.schema for model in self.models.values()})
+
+    def key_of(self, model: Model) -> tuple[str, ...]:
+        """Return the columns that tell a model's rows apart, as its unique_key or a test on all rows says; none where nothing does."""
+        unique_key = self.manifest["nodes"][model.unique_id]["config"].get("unique_key")
+        if unique_key:
+            return (unique_key,) if isinstance(unique_key, str) else tuple(unique_key)
+        for node in self.manifest["nodes"].values():
+            test = node.get("test_metadata") or {}
+            if node.get("attached_node") != model.unique_id or node["config"].get("where"):
+                continue
+            if test.get("name") == "unique":
+                return (node["column_name"],)
+            if test.get("name") == "unique_combination_of_columns":
+                return tuple(test["kwargs"].get("combination_of_columns") or ())
+        return ()
 
     @property
     def node_count(self) -> int:

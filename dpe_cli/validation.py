@@ -1,4 +1,4 @@
-"""Checks of what is there: counts against the ledger, row-level security from the catalog, specs against the rules."""
+"""Checks of what is there: counts against the ledger, row-level security from the catalog, specs against the rules, and more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli import rls
+from dpe_cli.freshness import Freshness
 from dpe_cli.project import Project, Rule, Source
+from dpe_cli.reconciliation import Reconciliation
 from dpe_cli.spec import Spec
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -34,11 +36,12 @@ _LOADS = """
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked, and what was found wrong with it; nothing where it holds."""
+    """One thing that was checked, and what was found wrong with it; nothing where it holds. Warnings fail nothing."""
 
     name: str
     detail: str
     faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -76,6 +79,23 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
                         f"find out who changed them, then run `dpe extract --full-refresh source:{source.name}`"
                     )
     return Check("counts", f"{total:,} rows in {len(sources)} staging tables are those of the ledger", tuple(faults))
+
+
+def check_reconciliation(found: Reconciliation) -> Check:
+    """Check that every difference between what one place delivers and the next one holds is explained."""
+    quantities = len(found.balances)
+    named = "quantity of a hop is" if quantities == 1 else "quantities of hops are"
+    return Check("reconciliation", f"{quantities:,} {named} explained to the last record", tuple(found.faults))
+
+
+def check_freshness(found: Sequence[Freshness]) -> Check:
+    """Check that every source with a declared freshness was loaded lately enough."""
+    return Check(
+        "freshness",
+        f"{len(found):,} sources with a declared freshness are recent enough" if found else "no source declares its freshness",
+        tuple(one.said for one in found if one.status == "error"),
+        tuple(one.said for one in found if one.status == "warn"),
+    )
 
 
 def check_protection(connection: Connection, schemas: Sequence[str]) -> Check:

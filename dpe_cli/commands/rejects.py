@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from dpe_cli import history
+from dpe_cli import replay as replaying
 from dpe_cli.app import App
-from dpe_cli.report import Facts, Lines, Report, Table, plural
+from dpe_cli.report import Facts, Lines, Progress, Report, Table, plural
 
 _SHOWN_CHARACTERS = 60
 
 
 @click.group()
 def rejects() -> None:
-    """List and show the records that could not be loaded."""
+    """List, show, export and replay the records that could not be loaded."""
 
 
 @rejects.command("list")
@@ -31,7 +33,7 @@ def list_(app: App, source: str | None, load_id: int | None, limit: int) -> Repo
         headline=plural(len(found), "reject"),
         sections=[
             Table(
-                ["reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record"],
+                ["reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "replayed by load"],
                 [
                     [
                         str(one.reject_id),
@@ -42,6 +44,7 @@ def list_(app: App, source: str | None, load_id: int | None, limit: int) -> Repo
                         one.sqlstate,
                         one.reason,
                         _shortened(one.raw),
+                        None if one.replayed_by is None else str(one.replayed_by),
                     ]
                     for one in found
                 ],
@@ -67,10 +70,58 @@ def show(app: App, reject_id: int) -> Report:
                     "SQLSTATE": one.sqlstate,
                     "reason": one.reason,
                     "load": str(one.load_id),
+                    "replayed by load": None if one.replayed_by is None else str(one.replayed_by),
                 }
             ),
             Lines(["", *one.raw.splitlines()]),
         ],
+    )
+
+
+@rejects.command()
+@click.argument("wanted", metavar="SOURCE|LOAD")
+@click.pass_obj
+def export(app: App, wanted: str) -> Report:
+    """
+    Write the rejects of a source or a load as CSV, to be corrected.
+
+    What was replayed is left out. Correct the columns, keep the first one, leave out what is to stay a reject, and load
+    it with `dpe rejects replay`.
+    """
+    exported = replaying.export(app.project, app.server, wanted)
+    if exported.unsplit:
+        with Progress() as progress:
+            progress.say(
+                f"{plural(exported.unsplit, 'record')} cannot be divided into columns; "
+                f"write the values into the columns, and empty {replaying.RECORD}"
+            )
+    return Report(
+        data={"source": exported.source, "rejects": exported.count, "csv": "".join(f"{line}\n" for line in exported.records)},
+        sections=[Lines(exported.records)],
+    )
+
+
+@rejects.command()
+@click.argument("wanted", metavar="SOURCE|LOAD")
+@click.option(
+    "--file",
+    "path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Corrected rejects, as exported.",
+)
+@click.pass_obj
+def replay(app: App, wanted: str, path: Path) -> Report:
+    """
+    Load corrected rejects into staging, all of them or none.
+
+    They are a load of their own, and their rejects are marked as replayed; `dpe loads undo` takes it back.
+    """
+    result = replaying.replay(app.project, app.server, wanted, path)
+    return Report(
+        data={"source": result.source, "extract_id": result.extract_id, "replayed": result.rows_loaded},
+        headline=f"{plural(result.rows_loaded, 'reject')} of {result.source} replayed as extract {result.extract_id}; "
+        "`dpe run` builds the models with them",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 
 import click
 
@@ -11,9 +12,11 @@ from dpe_cli.app import App
 from dpe_cli.commands.extract import as_data as extract_data
 from dpe_cli.commands.extract import dropped_lines, loaded_table
 from dpe_cli.commands.options import exclude_option, jobs_option, select_argument, select_option
-from dpe_cli.commands.validate import FAILED, SUCCESS, checks_table, rules_table, sights_table
+from dpe_cli.commands.validate import FAILED, SUCCESS, checks_table, reconciliation_table, rules_table, sights_table
 from dpe_cli.commands.validate import as_data as validation_data
-from dpe_cli.pipeline import RunSummary
+from dpe_cli.notify import on_outcome
+from dpe_cli.pipeline import RunOptions, RunSummary
+from dpe_cli.publication import Publication
 from dpe_cli.report import Facts, Progress, Report, Table, duration, plural
 
 
@@ -24,25 +27,43 @@ from dpe_cli.report import Facts, Progress, Report, Table, duration, plural
 @click.option("--full-refresh", is_flag=True, help="Load every file and rebuild every model anew.")
 @click.option("--threads", type=click.IntRange(1), help="dbt's threads; by default what profiles.yml says.")
 @jobs_option
+@click.option(
+    "--no-publish", is_flag=True, help="Leave what is built beside what is published; `dpe diff` compares, `dpe publish` publishes."
+)
+@click.option("--notify", metavar="URL", help="A webhook that is told when a run has failed, and when it works again (DPE_RUN_NOTIFY).")
 @click.pass_obj
 def run(
     app: App,
+    *,
     select: tuple[str, ...],
     more_select: tuple[str, ...],
     exclude: tuple[str, ...],
-    full_refresh: bool,  # noqa: FBT001 a command line's flag
+    full_refresh: bool,
     threads: int | None,
     jobs: int | None,
+    no_publish: bool,
+    notify: str | None,
 ) -> Report:
     """
-    Run the whole pipeline: extract, build, check and document.
+    Run the whole pipeline: extract, build, publish, check and document.
 
     SELECT is dbt's selection syntax; what is selected is built with all that it is made from. Nothing selects everything.
     Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
     """
-    with Progress() as progress:
-        summary = pipeline.run(
-            app.project, app.server, [*select, *more_select], exclude, progress, full_refresh=full_refresh, threads=threads, jobs=jobs
+    selected = [*select, *more_select]
+    with (
+        Progress() as progress,
+        on_outcome(notify, lambda: app.server, [*selected, *(f"-{one}" for one in exclude)], progress.say) as ended,
+    ):
+        summary = ended(
+            pipeline.run(
+                app.project,
+                app.server,
+                selected,
+                exclude,
+                progress,
+                RunOptions(full_refresh=full_refresh, threads=threads, jobs=jobs, publishes=not no_publish),
+            )
         )
     return _report(summary)
 
@@ -51,8 +72,18 @@ def _report(summary: RunSummary) -> Report:
     sections: list[Facts | Table] = [loaded_table(summary.extracted)]
     if summary.results:
         sections.append(_built(summary))
+    if summary.publication:
+        sections.append(Facts(_published(summary, summary.publication), title="Published"))
+    if summary.quarantined:
+        kept_out = [[one.rule, one.model, one.rows] for one in summary.quarantined]
+        sections.append(Table(["rule", "kept out of", "rows"], kept_out, title="In quarantine"))
     if summary.validation:
-        sections += [*rules_table(summary.validation), checks_table(summary.validation), *sights_table(summary.validation)]
+        sections += [
+            *rules_table(summary.validation),
+            *reconciliation_table(summary.validation),
+            checks_table(summary.validation),
+            *sights_table(summary.validation),
+        ]
     if summary.site:
         sections.append(Facts({"docs": summary.site}, title="Documented"))
     rows = sum(one.rows_loaded for one in summary.extracted.extracts)
@@ -61,6 +92,9 @@ def _report(summary: RunSummary) -> Report:
             "verdict": SUCCESS if summary.holds else FAILED,
             "seconds": summary.seconds,
             "extracted": extract_data(summary.extracted),
+            "publication": asdict(summary.publication) if summary.publication else None,
+            "not_published": summary.not_published,
+            "quarantined": [asdict(one) for one in summary.quarantined],
             "validation": validation_data(summary.validation) if summary.validation else None,
             "docs": summary.site,
         },
@@ -69,6 +103,16 @@ def _report(summary: RunSummary) -> Report:
         verdict=SUCCESS if summary.holds else FAILED,
         exit_status=0 if summary.holds else 1,
     )
+
+
+def _published(summary: RunSummary, made: Publication) -> dict[str, object]:
+    """Say what readers see of it."""
+    relations = plural(len(made.relations), "relation")
+    if summary.not_published:
+        return {"nothing": summary.not_published, "readers see": "what they saw before"}
+    if made.status == "built":
+        return {"not yet": f"{relations}; `dpe diff` shows what would change, `dpe publish` publishes"}
+    return {relations: f"at once, as publication {made.publication_id}; `dpe publish --undo` takes it back"}
 
 
 def _built(summary: RunSummary) -> Table:

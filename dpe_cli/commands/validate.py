@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
 
 import click
 
-from dpe_cli import pipeline
+from dpe_cli import junit, pipeline
 from dpe_cli.app import App
 from dpe_cli.dbt_runner import NodeResult
 from dpe_cli.pipeline import Validation
+from dpe_cli.reconciliation import Balance
 from dpe_cli.report import Progress, Report, Table
 
 SUCCESS = "DPE SUCCESS"
@@ -20,22 +23,36 @@ _TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called 
 
 @click.command()
 @click.argument("spec", required=False)
+@click.option(
+    "--junit",
+    "junit_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write JUnit XML as well, for a CI system.",
+)
 @click.pass_obj
-def validate(app: App, spec: str | None) -> Report:
+def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
     """
-    Check counts, rules and row-level security of what is there.
+    Check counts, rules, row-level security and freshness of what is there.
 
     SPEC is a ticket or a spec's path; without it everything is checked. Runs the tests on the tables as they are, loads
     and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
     """
     with Progress() as progress:
         validation = pipeline.validate(app.project, app.server, spec, progress)
+    if junit_file is not None:
+        junit.write(validation, junit_file)
     verdict = SUCCESS if validation.holds else FAILED
     held = sum(result.status in _HELD for result in validation.results)
     return Report(
         data={"verdict": verdict, **as_data(validation)},
         headline=f"{held:,} of {len(validation.results):,} tests passed",
-        sections=[*rules_table(validation), checks_table(validation), *sights_table(validation)],
+        sections=[
+            *rules_table(validation),
+            *reconciliation_table(validation),
+            checks_table(validation),
+            *sights_table(validation),
+        ],
         verdict=verdict,
         exit_status=0 if validation.holds else 1,
     )
@@ -47,6 +64,11 @@ def as_data(validation: Validation) -> dict[str, object]:
         "checks": [{**asdict(check), "holds": check.holds} for check in validation.checks],
         "results": [asdict(result) for result in validation.results],
         "sights": [asdict(sight) for sight in validation.sights],
+        "reconciliation": [
+            {"hop": one.hop, "quantity": one.quantity, **_numbers(one), "rules": one.rules, "holds": one.holds}
+            for one in validation.reconciliation.balances
+        ],
+        "freshness": [asdict(one) for one in validation.freshness],
     }
 
 
@@ -73,12 +95,27 @@ def rules_table(validation: Validation) -> list[Table]:
     ]
 
 
+def reconciliation_table(validation: Validation) -> list[Table]:
+    """Return the table of what each place delivers and the next one holds; none where nothing was counted."""
+    balances = validation.reconciliation.balances
+    if not balances:
+        return []
+    return [
+        Table(
+            ["hop", "what", "delivered", "rejected", "deduplicated", "filtered", "expected", "found", "unexplained"],
+            [[one.hop, one.quantity, *_numbers(one).values()] for one in balances],
+            title="Reconciled",
+        )
+    ]
+
+
 def checks_table(validation: Validation) -> Table:
-    """Return the table of checks, with each fault on a line."""
+    """Return the table of checks, with each fault and warning on a line."""
     rows: list[list[object]] = []
     for check in validation.checks:
-        rows.append([check.name, "holds" if check.holds else "FAILED", check.detail if check.holds else check.faults[0]])
-        rows += [["", "", fault] for fault in check.faults[1:]]
+        said = [*check.faults, *check.warnings] or [check.detail]
+        rows.append([check.name, "FAILED" if not check.holds else "warns" if check.warnings else "holds", said[0]])
+        rows += [["", "", more] for more in said[1:]]
     return Table(["check", "", ""], rows, title="Checked")
 
 
@@ -93,6 +130,23 @@ def sights_table(validation: Validation) -> list[Table]:
             title="Who sees what",
         )
     ]
+
+
+def _numbers(balance: Balance) -> dict[str, int | float]:
+    amounts = {
+        "delivered": balance.delivered,
+        "rejected": balance.rejected,
+        "deduplicated": balance.deduplicated,
+        "filtered": balance.filtered,
+        "expected": balance.expected,
+        "found": balance.found,
+        "unexplained": balance.unexplained,
+    }
+    return {name: _number(amount) for name, amount in amounts.items()}
+
+
+def _number(amount: Decimal) -> int | float:
+    return int(amount) if amount == int(amount) else float(amount)
 
 
 def _found(result: NodeResult) -> str:

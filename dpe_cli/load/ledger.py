@@ -49,7 +49,7 @@ class Extract:
 
 @dataclass(frozen=True)
 class RejectEntry:
-    r"""A reject, as the ledger has it; `raw` shows bytes that are no text as \xNN."""
+    r"""A reject, as the ledger has it; `raw` shows bytes that are no text as \xNN, `replayed_by` is the load of its correction."""
 
     reject_id: int
     source: str
@@ -60,6 +60,7 @@ class RejectEntry:
     sqlstate: str
     reason: str
     raw: str
+    replayed_by: int | None = None
 
 
 def close_interrupted(connection: Connection, source: str) -> None:
@@ -183,9 +184,16 @@ def _batches(rejects: Iterable[Reject]) -> Iterator[list[Reject]]:
 
 
 def loaded_hashes(connection: Connection, source: str) -> dict[int, set[str]]:
-    """Return the content hashes of the inputs whose rows are in staging, by their size in bytes."""
+    """Return the content hashes of the inputs whose rows are in staging, by their size in bytes; corrected rejects were no input."""
     rows = connection.execute(
-        "select size_bytes, content_hash from dpe.loads where source = %s and removed_at is null", [source]
+        """
+        select size_bytes, content_hash
+        from dpe.loads
+        where source = %s
+            and removed_at is null
+            and not exists (select from dpe.rejects where replayed_load_id = loads.load_id)
+        """,
+        [source],
     ).fetchall()
     hashes: dict[int, set[str]] = {}
     for size, content_hash in rows:
@@ -291,7 +299,21 @@ def reject(connection: Connection, reject_id: int) -> RejectEntry | None:
 
 
 _SELECT_REJECTS = """
-    select reject_id, source, location, load_id, position, column_name, sqlstate, reason, raw
+    select
+        reject_id,
+        source,
+        location,
+        load_id,
+        position,
+        column_name,
+        sqlstate,
+        reason,
+        raw,
+        (
+            select replay.load_id
+            from dpe.loads as replay
+            where replay.load_id = replayed_load_id and replay.removed_at is null
+        ) as replayed_by
     from dpe.rejects
     join dpe.loads using (load_id, source)
 """

@@ -56,6 +56,10 @@ create table if not exists dpe.rejects (
 
 create index if not exists rejects_load_index on dpe.rejects (load_id, position);
 
+-- Added to ledgers that were there before: a reject that was corrected names the load that brought it.
+alter table dpe.rejects add column if not exists replayed_load_id bigint references dpe.loads (load_id);
+create index if not exists rejects_replayed_index on dpe.rejects (replayed_load_id) where replayed_load_id is not null;
+
 comment on table dpe.extracts is 'One row an extraction of one source. records_read = rows_loaded + rows_rejected when it succeeded.';
 comment on column dpe.extracts.source is 'dbt''s source_name.table_name.';
 comment on column dpe.extracts.spec is 'The ticket of the spec that asks for the source.';
@@ -69,6 +73,8 @@ comment on column dpe.loads.removed_at is 'When its rows left staging (undone, r
 comment on table dpe.rejects is 'One row a record that could not be loaded, as it was delivered.';
 comment on column dpe.rejects.position is 'Line of the file on which the record starts, counted from 1.';
 comment on column dpe.rejects.raw is 'The record as delivered; bytes that are no text are shown as \xNN, and are kept in raw_bytes.';
+comment on column dpe.rejects.replayed_load_id is
+'The load that brought the corrected record; it counts as replayed while that load''s rows are in staging.';
 comment on column dpe.rejects.raw_bytes is 'The record''s bytes where raw cannot hold them; otherwise null.';
 
 -- Row-level security for the ledger itself: pipeline roles in an open context, auditors always, nobody else.

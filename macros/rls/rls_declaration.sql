@@ -8,7 +8,7 @@
 {% set where = model.name ~ " (" ~ model.original_file_path ~ ")" %}
 
 {% if declaration is none or declaration is undefined %}
-    {% if 'marts' in model.fqn[1:-1] or model.schema == 'marts' %}
+    {% if 'marts' in model.fqn[1:-1] or model.schema == 'marts' ~ schema_suffix() %}
         {{ exceptions.raise_compiler_error(
             where ~ ": a model in marts has to say who may see it; declare meta.rls as {tenant_column: …}, {shared: true} or {private: true}"
         ) }}

@@ -44,6 +44,8 @@ class Cluster:
         name, template = sql.Identifier(server.database), sql.Identifier(self.template.database)
         with replace(server, database="postgres").connect("admin", autocommit=True) as connection:
             connection.execute(sql.SQL("create database {} template {}").format(name, template))
+            # Privileges on the database itself are not copied.
+            connection.execute(sql.SQL("grant create on database {} to dpe_transformer").format(name))
         try:
             yield server
         finally:

@@ -44,7 +44,7 @@ def test_a_run_does_all_of_it(first_run: tuple[Shop, RunSummary]) -> None:
         result.name: result.status for result in summary.results if result.resource_type == "model"
     }
     assert summary.validation is not None
-    assert ["counts", "row-level security", "who sees what", "spec coverage", "rules"] == [
+    assert ["counts", "reconciliation", "freshness", "row-level security", "who sees what", "spec coverage", "rules"] == [
         check.name for check in summary.validation.checks
     ]
     assert [] == [fault for check in summary.validation.checks for fault in check.faults]
@@ -198,7 +198,7 @@ def test_one_spec_is_validated(shop: Shop) -> None:
 
     assert ["orders_are_not_cheap"] == [result.name for result in found.results]
     assert "2 rows in 1 staging tables are those of the ledger" == found.checks[0].detail
-    assert "every rule of SHOP-2 has a test (1)" == found.checks[3].detail
+    assert "every rule of SHOP-2 has a test (1)" == found.checks[5].detail
     assert found.holds
 
 
@@ -209,7 +209,7 @@ def test_a_spec_without_tests_is_not_validated(shop: Shop) -> None:
 
     with pytest.raises(UsageError, match=r"SHOP-2-new-spec\.md: no rule of it has a test, so there is nothing to check; give tests its"):
         _validate(shop, "SHOP-2")
-    assert "SHOP-2-new-spec.md: rule SHOP-2-01 has no test" in " ".join(_validate(shop).checks[3].faults)
+    assert "SHOP-2-new-spec.md: rule SHOP-2-01 has no test" in " ".join(_validate(shop).checks[5].faults)
 
 
 def test_an_unknown_ticket_is_refused(shop: Shop) -> None:

@@ -75,7 +75,7 @@ def test_a_run_ends_with_a_summary(shop: Shop, dpe: Dpe) -> None:
     ]
     assert [["model", "3", "3", "0", "0", "0"], ["test", "2", "1", "1", "0", "0"]] == [row[:6] for row in done.rows("Built")]
     assert [["SHOP-1-02", "warn", "1", "validity", "orders", "are", "not", "cheap"]] == done.rows("Rules that did not hold")
-    assert ["holds"] * 5 == [next(word for word in row if word in {"holds", "FAILED"}) for row in done.rows("Checked")]
+    assert ["holds"] * 7 == [next(word for word in row if word in {"holds", "FAILED"}) for row in done.rows("Checked")]
     assert [["HA", "2"], ["UA", "2"], ["a", "stranger", "0"]] == [row[1:] for row in done.rows("Who sees what")][:3]
     assert f"{shop.directory}/target/static_index.html" in done.out
     assert "DPE SUCCESS" == done.out.splitlines()[-1]

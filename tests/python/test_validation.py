@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from dpe_cli import validation
+from dpe_cli import main, validation
 from dpe_cli.project import Project, Rule
+from dpe_cli.reconciliation import Balance, Reconciliation
 from dpe_cli.spec import FrontMatter, Spec
 from dpe_cli.validation import Check, Sight
 
@@ -74,6 +76,101 @@ def test_a_source_that_was_never_extracted_is_found(shop: Shop) -> None:
     _as_superuser(shop, "drop table staging.shops cascade")
 
     assert ("shop.shops: was never extracted; run `dpe extract source:shop.shops`",) == _counts(shop).faults
+
+
+RECONCILED = {
+    "models/marts/_marts__models.yml": lambda text: text.replace(
+        "config: {meta: {rls: {tenant_column: shop}}}",
+        "config: {meta: {rls: {tenant_column: shop}, reconcile: {from: stg_shop__orders, sums: [amount]}}}",
+    )
+}
+
+
+def _declare_reconciliation(shop: Shop) -> None:
+    for path, change in RECONCILED.items():
+        shop.write({path: change((shop.directory / path).read_text(encoding="utf-8"))})
+
+
+def test_a_model_that_loses_a_row_fails_its_run(shop: Shop) -> None:
+    """No rule has to think of it."""
+    _declare_reconciliation(shop)
+    shop.write({"models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }} where order_id <> 2"})
+    summary = shop.run()
+
+    assert not summary.holds
+    assert summary.validation is not None
+    assert "stg_shop__orders → fct_orders: records: 2 found where 3 were expected" in " ".join(summary.validation.reconciliation.faults)
+
+
+def test_what_a_rule_keeps_in_quarantine_is_explained(shop: Shop) -> None:
+    """The doubled rows, with their amounts."""
+    _declare_reconciliation(shop)
+    path = "models/marts/_marts__models.yml"
+    text = (shop.directory / path).read_text(encoding="utf-8")
+    quarantine = "{on_failure: quarantine, quarantine: {max_ratio: 0.9}, rule: SHOP-1-01,"
+    shop.write({path: text.replace("{rule: SHOP-1-01,", quarantine), "data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,40\n"})
+    summary = shop.run()
+
+    assert summary.validation is not None
+    assert [("records", 4, 2, 2, True), ("sum of amount", 100, 50, 50, True)] == [
+        (one.quantity, one.delivered, one.rejected, one.found, one.holds) for one in summary.validation.reconciliation.balances[2:]
+    ]
+
+
+def test_what_was_not_published_is_counted_where_it_was_built(shop: Shop) -> None:
+    """What readers still see is older than staging, and no fault of reconciliation."""
+    _declare_reconciliation(shop)
+    shop.run()
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,40\n"})
+    summary = shop.run()
+
+    assert summary.not_published is not None
+    assert summary.validation is not None
+    assert [] == summary.validation.reconciliation.faults
+
+
+def test_a_part_that_is_built_is_reconciled_by_itself(shop: Shop) -> None:
+    """Other models are not this run's business."""
+    _declare_reconciliation(shop)
+    _as_superuser(shop, "delete from marts.fct_orders")
+    summary = shop.run("dim_shops")
+
+    assert summary.validation is not None
+    assert ["files → shop.shops"] == [one.hop for one in summary.validation.reconciliation.balances]
+
+
+def test_an_unexplained_difference_fails() -> None:
+    """In words."""
+    check = validation.check_reconciliation(Reconciliation([Balance("a → b", "records", Decimal(3), Decimal(2))]))
+
+    assert [False, "a → b: records: 2 found where 3 were expected; 1 missing without an explanation"] == [
+        check.holds,
+        check.faults[0].partition(",")[0],
+    ]
+
+
+def test_validate_says_what_was_reconciled(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a hop and quantity, with a verdict at the end; and a report for CI."""
+    _declare_reconciliation(shop)
+    shop.run()
+    _as_superuser(shop, "update marts.fct_orders set amount = 11 where order_id = 1")
+    monkeypatch.chdir(shop.directory)
+    for name, value in {"PGHOST": shop.server.host, "PGDATABASE": shop.server.database, "PGUSER": "postgres"}.items():
+        monkeypatch.setenv(name, value)
+    capsys.readouterr()
+    status = main.run(["validate", "--junit", "dpe.xml"])
+
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[lines.index("Reconciled") + 1 :]
+    assert ["hop", "what", "delivered", "rejected", "deduplicated", "filtered", "expected", "found", "unexplained"] == table[0].split()
+    assert [
+        "files → shop.orders records 3 0 0 0 3 3 0",
+        "files → shop.shops records 2 0 0 0 2 2 0",
+        "stg_shop__orders → fct_orders records 3 0 0 0 3 3 0",
+        "stg_shop__orders → fct_orders sum of amount 60 0 0 0 60 61 1",
+    ] == [" ".join(line.split()) for line in table[2:6]]
+    assert (1, "DPE FAILED") == (status, lines[-1])
+    assert 'failures="1"' in (shop.directory / "dpe.xml").read_text(encoding="utf-8")
 
 
 def _protection(connection: psycopg.Connection) -> Check:

@@ -1,0 +1,109 @@
+"""
+Measure what remembering rules and publishing cost of a build: the sample project, built by dbt in three ways, in turns.
+
+    make bench-build                       everything
+    make bench-build ARGS="--rounds 3"     a quicker look
+
+Each build is a process of its own on the same embedded server, into the same database. Markdown goes to standard output,
+progress to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import measure
+import report
+
+from dpe_cli import postgres
+from dpe_cli.bootstrap import bootstrap
+from dpe_cli.embedded import EmbeddedServer
+
+REPOSITORY = Path(__file__).parent.parent
+DIRECTORY = REPOSITORY / ".bench" / "build"
+PLAIN_DIRECTORY = REPOSITORY / ".bench" / "build-plain"
+PROJECT = ("dbt_project.yml", "profiles.yml", "macros", "models", "seeds", "specs", "tests", "data")
+
+# What dpe adds to dbt at the end of a build.
+HOOK = 'on-run-end: "{{ remember_rules() }}"'
+PLAIN, REMEMBERED, PUBLISHED = "dbt build, no rule remembered", "dbt build", "build, test and publish, as dpe run does"
+STEP = """
+import sys
+from pathlib import Path
+from dpe_cli import pipeline, postgres
+from dpe_cli.pipeline import RunOptions, RunSummary
+from dpe_cli.extracts import ExtractSummary
+from dpe_cli.project import Project
+from dpe_cli.report import Progress
+
+project = Project(Path.cwd())
+summary = RunSummary(ExtractSummary([], 0))
+with Progress() as progress:
+    pipeline.build_and_publish(project, postgres.resolve(Path.cwd()), (), (), progress, RunOptions(), summary)
+sys.exit(summary.not_published)
+"""
+
+
+def main() -> None:
+    """Measure as the command line says."""
+    parser = argparse.ArgumentParser(description="Measure what remembering rules and publishing cost of a build.", allow_abbrev=False)
+    parser.add_argument("--rounds", type=int, default=5, help="builds in each way (default: %(default)s)")
+    rounds = parser.parse_args().rounds
+    for name in [name for name in os.environ if name.startswith(("PG", "DPE_", "DBT_"))]:
+        del os.environ[name]
+    for directory in (DIRECTORY, PLAIN_DIRECTORY):
+        _make_project(directory)
+    settings = PLAIN_DIRECTORY / "dbt_project.yml"
+    text = settings.read_text()
+    if HOOK not in text:
+        sys.exit(f"{settings}: has no line {HOOK}; correct bench/build.py")
+    settings.write_text(text.replace(HOOK, ""))
+    server = postgres.resolve(DIRECTORY)
+    try:
+        with server.connect("admin") as connection:
+            bootstrap(connection)
+            version = str(connection.info.parameter_status("server_version"))
+        dpe = str(Path(sys.executable).parent / "dpe")
+        subprocess.run([dpe, "extract"], cwd=DIRECTORY, check=True, stdout=subprocess.DEVNULL)
+        dbt = [str(Path(sys.executable).parent / "dbt"), "build", "--quiet"]
+        ways = {PLAIN: (dbt, PLAIN_DIRECTORY), REMEMBERED: (dbt, DIRECTORY), PUBLISHED: ([sys.executable, "-c", STEP], DIRECTORY)}
+        environment = os.environ | server.environment()
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(rounds + 1):
+            for name, (command, directory) in ways.items():
+                measured = measure.run(command, environment=environment, directory=directory)
+                if measured.exit_status:
+                    sys.exit(f"{name}: {measured.output}")
+                # The first round parses the project.
+                if number:
+                    seconds[name].append(measured.seconds)
+                print(f"round {number}, {name}: {measured.seconds:.2f} s", file=sys.stderr, flush=True)
+    finally:
+        EmbeddedServer(DIRECTORY / ".dpe" / "postgres").stop()
+    base = statistics.median(seconds[PLAIN])
+    rows = [
+        f"| {name} | {statistics.median(taken):.2f} | {min(taken):.1f} to {max(taken):.1f} | {statistics.median(taken) / base:.2f} |"
+        for name, taken in seconds.items()
+    ]
+    head = ["| build | median s | range s | times the first |", "| --- | ---: | ---: | ---: |"]
+    print(report.machine(version), "\n".join([*head, *rows]), sep="\n\n")
+
+
+def _make_project(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in PROJECT:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, directory / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("python", "__pycache__"))
+        else:
+            shutil.copy(source, directory)
+
+
+if __name__ == "__main__":
+    main()

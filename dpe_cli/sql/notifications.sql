@@ -1,0 +1,34 @@
+-- What `dpe run --notify` decided after each run: whether the run before had failed is asked of here.
+create table if not exists dpe.notifications (
+    notification_id bigint generated always as identity primary key,
+    pipeline text not null,
+    has_failed boolean not null,
+    event text check (event in ('failure', 'recovery')),
+    is_delivered boolean,
+    finished_at timestamptz not null default clock_timestamp(),
+    check ((event is null) = (is_delivered is null)),
+    check (not has_failed or event = 'failure')
+);
+
+create index if not exists notifications_pipeline_index on dpe.notifications (pipeline, notification_id);
+
+comment on table dpe.notifications is 'One row a run that was to be told of. The webhook''s address is a secret, and nowhere here.';
+comment on column dpe.notifications.pipeline is 'What was run: its selection, or everything.';
+comment on column dpe.notifications.event is 'What was told: a failure, or a recovery after one; null where there was nothing to tell.';
+comment on column dpe.notifications.is_delivered is
+'Whether the webhook took it; a recovery that it did not take is told again after the next run.';
+
+alter table dpe.notifications owner to dpe_owner;
+alter table dpe.notifications enable row level security, force row level security;
+revoke all on dpe.notifications from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant;
+grant select on dpe.notifications to dpe_auditor;
+grant select, insert on dpe.notifications to dpe_loader;
+
+drop policy if exists admin_in_context on dpe.notifications;
+create policy admin_in_context on dpe.notifications for all to dpe_owner
+using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
+drop policy if exists auditor_reads on dpe.notifications;
+create policy auditor_reads on dpe.notifications for select to dpe_auditor using (true);
+drop policy if exists loader_in_context on dpe.notifications;
+create policy loader_in_context on dpe.notifications for all to dpe_loader
+using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));

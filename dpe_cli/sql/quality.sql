@@ -1,0 +1,318 @@
+-- The memory of rules: the result of each test in each run of dbt, and the rows that broke it.
+create table if not exists dpe.rule_results (
+    invocation_id text not null,
+    ran_at timestamptz not null,
+    rule text,
+    dimension text,
+    test_id text not null,
+    test text not null,
+    model text,
+    severity text not null check (severity in ('warn', 'error')),
+    status text not null check (status in ('pass', 'warn', 'fail', 'error')),
+    failures bigint,
+    records bigint,
+    share double precision,
+    warn_if text not null,
+    error_if text not null,
+    duration_seconds double precision not null,
+    actor text not null default current_setting('dpe.actor', true),
+    primary key (invocation_id, test_id)
+);
+
+create index if not exists rule_results_rule_index on dpe.rule_results (rule, ran_at);
+create index if not exists rule_results_test_index on dpe.rule_results (test_id, ran_at);
+
+create table if not exists dpe.rule_failures (
+    test_id text not null,
+    row_hash text not null,
+    rule text,
+    test text not null,
+    row_key jsonb,
+    failing_row jsonb not null,
+    first_invocation_id text not null,
+    first_seen_at timestamptz not null,
+    last_seen_at timestamptz not null,
+    resolved_at timestamptz,
+    primary key (test_id, row_hash)
+);
+
+create index if not exists rule_failures_rule_index on dpe.rule_failures (rule, last_seen_at);
+
+comment on table dpe.rule_results is 'One row a data test of a run of dbt (dbt''s invocation). Skipped tests have none.';
+comment on column dpe.rule_results.rule is 'The id in the test''s meta; null for a test without one.';
+comment on column dpe.rule_results.test_id is 'dbt''s unique id of the test.';
+comment on column dpe.rule_results.model is 'What was tested, by its name in dbt; several, with commas, for a test of several.';
+comment on column dpe.rule_results.failures is
+'What the test counted: rows that break the rule, unless it has a fail_calc. Null where it did not run to its end.';
+comment on column dpe.rule_results.records is
+'Rows of the tested model: exact where the run built it as a table, or PostgreSQL''s estimate; null where neither is known, as of views.';
+comment on column dpe.rule_results.share is
+'Failures by records; null where records are not known or the test counts something else than rows.';
+comment on table dpe.rule_failures is
+'One row a row that breaks a rule, or did, as its test selects it; capped by meta.keep_rows. Business rows: no auditor reads them.';
+comment on column dpe.rule_failures.row_hash is 'SHA-256 (hexadecimal) of row_key, or of the row where no key is known.';
+comment on column dpe.rule_failures.row_key is
+'The columns that tell rows of the model apart; null where they are not known, or the test does not select them.';
+comment on column dpe.rule_failures.first_seen_at is 'When it failed for the first time; stays when it fails again.';
+comment on column dpe.rule_failures.resolved_at is 'When the test first ran without finding it again; null while it fails.';
+
+-- What the hook remember_rules (macros/ledger) calls, once a run. It acts with the rights of dbt's session, and the
+-- queries in it are those that this session has just run.
+create or replace function dpe.count_failures(query text, fail_calc text)
+returns bigint
+language plpgsql
+volatile
+security invoker
+as $$
+declare
+    counted bigint;
+begin
+    execute 'select ' || fail_calc || ' from (' || query || E'\n) as dpe_failing' into counted;
+    return counted;
+exception
+    when others then
+        return null;
+end
+$$;
+
+comment on function dpe.count_failures(text, text) is 'What a test counts; null where its query cannot run any more.';
+
+-- Not more than `wanted` of the rows of a test that still fail, nor of those that do not any more: the newest.
+create or replace function dpe.keep_newest_failures(of_test_id text, wanted integer)
+returns void
+language sql
+volatile
+security invoker
+set search_path = pg_catalog
+as $$
+    delete from dpe.rule_failures
+    where test_id = of_test_id and row_hash in (
+        select row_hash
+        from (
+            select
+                row_hash,
+                row_number() over (
+                    partition by resolved_at is null
+                    order by last_seen_at desc, first_seen_at, row_hash
+                ) as position
+            from dpe.rule_failures
+            where test_id = of_test_id
+        ) as numbered
+        where position > wanted
+    )
+$$;
+
+comment on function dpe.keep_newest_failures(text, integer) is
+'Forgets rows of a test but the newest of those that fail, and of those that do not any more.';
+
+create or replace function dpe.remember_failures(result jsonb, invocation text, seen_at timestamptz)
+returns text
+language plpgsql
+volatile
+security invoker
+as $$
+declare
+    wanted constant integer := (result ->> 'keep_rows')::integer;
+    key_columns constant text[] := (select array_agg(value) from jsonb_array_elements_text(result -> 'key_columns'));
+    found jsonb[];
+begin
+    begin
+        -- A materialized CTE is planned for all of its rows, and read until the limit: planned for the limit, a query that
+        -- finds less than that may take for ever.
+        execute 'with dpe_failing as materialized (' || (result ->> 'query') || E'\n)'
+            ' select coalesce(array_agg(to_jsonb(dpe_row)), array[]::jsonb[]) from (select * from dpe_failing limit $1) as dpe_row'
+        into found
+        using wanted + 1;
+    exception
+        when others then
+            return sqlerrm;
+    end;
+
+    insert into dpe.rule_failures as kept (
+        test_id, row_hash, rule, test, row_key, failing_row, first_invocation_id, first_seen_at, last_seen_at
+    )
+    select distinct on (hashed.row_hash)
+        result ->> 'test_id',
+        hashed.row_hash,
+        result ->> 'rule',
+        result ->> 'test',
+        keyed.row_key,
+        failing.failing_row,
+        invocation,
+        seen_at,
+        seen_at
+    from unnest(found[:wanted]) as failing (failing_row)
+    cross join lateral (
+        select case
+            when failing.failing_row ?& key_columns
+                then (select jsonb_object_agg(name, failing.failing_row -> name) from unnest(key_columns) as name)
+        end as row_key
+    ) as keyed
+    cross join lateral (
+        -- Where a row was loaded from does not make it another one.
+        select encode(sha256(convert_to(coalesce(keyed.row_key, failing.failing_row - '_load_id')::text, 'UTF8')), 'hex') as row_hash
+    ) as hashed
+    order by hashed.row_hash
+    on conflict (test_id, row_hash) do update
+    set
+        rule = excluded.rule,
+        failing_row = excluded.failing_row,
+        last_seen_at = excluded.last_seen_at,
+        resolved_at = null;
+
+    -- Of a list that was cut, nobody knows what became of the others.
+    if cardinality(found) <= wanted then
+        update dpe.rule_failures
+        set resolved_at = seen_at
+        where test_id = result ->> 'test_id' and resolved_at is null and last_seen_at < seen_at;
+    end if;
+    perform dpe.keep_newest_failures(result ->> 'test_id', wanted);
+    return null;
+end
+$$;
+
+comment on function dpe.remember_failures(jsonb, text, timestamptz) is
+'Runs a test''s query again and keeps its rows. Returns why it could not run, or null.';
+
+create or replace function dpe.remember_rules(invocation text, results jsonb)
+returns table (test text, problem text)
+language plpgsql
+volatile
+security invoker
+as $$
+#variable_conflict use_column
+declare
+    seen_at timestamptz;
+    result jsonb;
+begin
+    if not dpe.every_tenant_is_open() then
+        raise exception 'no context is open for every tenant, so that tests see no rows, or not all'
+            using hint = 'Run dbt as `dpe dbt`, or set PGOPTIONS with `eval "$(dpe env)"`.';
+    end if;
+
+    -- Runs that end at the same time take turns, or they might wait for each other's rows in a circle.
+    perform pg_advisory_xact_lock(hashtextextended('dpe.remember_rules', 0));
+    seen_at := clock_timestamp();
+
+    insert into dpe.rule_results (
+        invocation_id, ran_at, rule, dimension, test_id, test, model, severity, status, failures, records, share, warn_if, error_if,
+        duration_seconds
+    )
+    select
+        invocation,
+        seen_at,
+        given.rule,
+        given.dimension,
+        given.test_id,
+        given.test,
+        given.model,
+        given.severity,
+        given.status,
+        counted.failures,
+        known.records,
+        case
+            when given.fail_calc <> 'count(*)' then null
+            when known.records > 0 then counted.failures::double precision / known.records
+        end,
+        given.warn_if,
+        given.error_if,
+        given.duration_seconds
+    from jsonb_to_recordset(results) as given (
+        rule text,
+        dimension text,
+        test_id text,
+        test text,
+        model text,
+        relation text,
+        severity text,
+        status text,
+        failures bigint,
+        records bigint,
+        warn_if text,
+        error_if text,
+        fail_calc text,
+        query text,
+        duration_seconds double precision
+    )
+    cross join lateral (
+        -- dbt says nothing of the failures of a test that passes by its thresholds.
+        select case
+            when given.status = 'pass' and given.query is not null then dpe.count_failures(given.query, given.fail_calc)
+            else given.failures
+        end as failures
+    ) as counted
+    left join pg_catalog.pg_class as relation
+        on relation.oid = to_regclass(given.relation) and relation.relkind in ('r', 'p') and relation.reltuples >= 0
+    cross join lateral (
+        select coalesce(given.records, relation.reltuples::bigint) as records
+    ) as known;
+
+    for result in
+        select value
+        from jsonb_array_elements(results)
+        where value ->> 'query' is not null
+    loop
+        problem := dpe.remember_failures(result, invocation, seen_at);
+        if problem is not null then
+            test := result ->> 'test';
+            return next;
+        end if;
+    end loop;
+
+    update dpe.rule_failures
+    set resolved_at = seen_at
+    where resolved_at is null and test_id in (
+        select value ->> 'test_id'
+        from jsonb_array_elements(results)
+        where value ->> 'status' = 'pass' and value ->> 'query' is null
+    );
+end
+$$;
+
+comment on function dpe.remember_rules(text, jsonb) is
+'Writes what a run of dbt''s tests found to the memory of rules; returns the tests whose rows could not be kept, and why.';
+
+do $$
+declare
+    function_name regprocedure;
+    memory_table text;
+begin
+    foreach function_name in array array[
+        'dpe.count_failures(text, text)',
+        'dpe.keep_newest_failures(text, integer)',
+        'dpe.remember_failures(jsonb, text, timestamptz)',
+        'dpe.remember_rules(text, jsonb)'
+    ]::regprocedure[] loop
+        execute format('alter function %s owner to dpe_owner', function_name);
+        execute format('revoke all on function %s from public', function_name);
+        execute format('grant execute on function %s to dpe_transformer', function_name);
+    end loop;
+
+    foreach memory_table in array array['rule_results', 'rule_failures'] loop
+        execute format('alter table dpe.%I owner to dpe_owner', memory_table);
+        execute format('alter table dpe.%I enable row level security', memory_table);
+        execute format('alter table dpe.%I force row level security', memory_table);
+        execute format('revoke all on dpe.%I from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant', memory_table);
+
+        execute format('drop policy if exists admin_in_context on dpe.%I', memory_table);
+        execute format(
+            'create policy admin_in_context on dpe.%I for all to dpe_owner using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()))',
+            memory_table
+        );
+        -- Nothing in it says whose tenant's a row is.
+        execute format('drop policy if exists transformer_in_context on dpe.%I', memory_table);
+        execute format(
+            'create policy transformer_in_context on dpe.%I for all to dpe_transformer using ((select dpe.every_tenant_is_open())) with check ((select dpe.every_tenant_is_open()))',
+            memory_table
+        );
+    end loop;
+end
+$$;
+
+grant select, insert on dpe.rule_results to dpe_transformer;
+grant select, insert, update, delete on dpe.rule_failures to dpe_transformer;
+
+-- Counts are for auditors, business rows are not.
+drop policy if exists auditor_reads on dpe.rule_results;
+create policy auditor_reads on dpe.rule_results for select to dpe_auditor using (true);
+grant select on dpe.rule_results to dpe_auditor;

@@ -1,0 +1,12 @@
+{#
+    Return whether the database has what remember_rules calls.
+#}
+{% macro has_memory_of_rules() %}
+
+{% set found = run_query(
+    "select 1 as one from pg_proc inner join pg_namespace on pg_namespace.oid = pronamespace"
+    ~ " where nspname = 'dpe' and proname = 'remember_rules' and has_schema_privilege(pg_namespace.oid, 'usage')"
+) %}
+{{ return(found | length > 0) }}
+
+{% endmacro %}

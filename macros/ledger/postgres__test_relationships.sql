@@ -1,0 +1,11 @@
+{#
+    Select whole rows where dbt selects the column: what is kept of a failing row has to say which row it is.
+#}
+{% macro postgres__test_relationships(model, column_name, to, field) %}
+
+select child.*
+from {{ model }} as child
+left join {{ to }} as parent on child.{{ column_name }} = parent.{{ field }}
+where child.{{ column_name }} is not null and parent.{{ field }} is null
+
+{% endmacro %}

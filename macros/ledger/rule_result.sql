@@ -1,0 +1,41 @@
+{#
+    Return what is remembered of a test's result, as dpe.remember_rules reads it. `query` is there where rows may have been
+    found: also where a test passed only because they were fewer than its thresholds, of which dbt says nothing.
+#}
+{% macro rule_result(result, rows_built, keys) %}
+
+{% set node = result.node %}
+{% set config = node.config %}
+{% set meta = config.meta or {} %}
+{% set tested = [node.attached_node] if node.attached_node else node.depends_on.nodes %}
+{% set names = [] %}
+{% for one in tested %}
+    {% do names.append(one.split('.', 2) | last) %}
+{% endfor %}
+{% set parent = graph.nodes.get(tested[0]) or graph.sources.get(tested[0]) if tested | length == 1 else none %}
+{% set severity = config.severity | lower %}
+{% set status = result.status if result.status in ['pass', 'warn', 'fail'] else 'error' %}
+{% set threshold = config.error_if if severity == 'error' and config.error_if | trim == '!= 0' else config.warn_if %}
+{% set is_clean = status == 'pass' and threshold | trim == '!= 0' %}
+
+{{ return({
+    'rule': meta.get('rule'),
+    'dimension': meta.get('dimension'),
+    'test_id': node.unique_id,
+    'test': node.name,
+    'model': names | join(', ') or none,
+    'relation': parent.relation_name if parent else none,
+    'severity': severity,
+    'status': status,
+    'failures': none if status == 'error' else result.failures,
+    'records': rows_built.get(tested[0]) if tested | length == 1 else none,
+    'warn_if': config.warn_if,
+    'error_if': config.error_if,
+    'fail_calc': config.fail_calc,
+    'query': none if is_clean or status == 'error' else node.compiled_code,
+    'duration_seconds': result.execution_time,
+    'keep_rows': [meta.get('keep_rows', var('dpe_keep_rows', 100)) | int, 0] | max,
+    'key_columns': keys.get(tested[0], []) if tested | length == 1 else [],
+}) }}
+
+{% endmacro %}

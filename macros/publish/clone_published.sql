@@ -1,0 +1,25 @@
+{#
+    Copy what dbt adds to or changes from run to run (incremental models, snapshots) beside what is published, before it is
+    built there: an on-run-start hook. The copies are protected in the transaction that makes them.
+#}
+{% macro clone_published() %}
+
+{% set suffix = schema_suffix() %}
+{% if execute and suffix and flags.WHICH in ['build', 'run', 'snapshot', 'retry'] %}
+    {% for unique_id in selected_resources if unique_id.startswith('model.') or unique_id.startswith('snapshot.') %}
+        {% set node = graph.nodes[unique_id] %}
+        {% set is_kept = node.resource_type == 'snapshot'
+            or (node.config.materialized == 'incremental' and not (flags.FULL_REFRESH and node.config.full_refresh is not sameas false)) %}
+        {% if is_kept %}
+            {% set copy = api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias, type='table') %}
+            {% set published = copy.replace_path(schema=node.schema[:-(suffix | length)]) %}
+            {% if adapter.get_relation(published.database, published.schema, published.identifier) is not none %}
+                {% do adapter.create_schema(copy) %}
+                {% do run_query(clone_table(published, copy, (node.config.meta or {}).get('rls') or {'private': true})) %}
+                {% do adapter.cache_added(copy) %}
+            {% endif %}
+        {% endif %}
+    {% endfor %}
+{% endif %}
+
+{% endmacro %}

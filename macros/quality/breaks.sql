@@ -1,0 +1,36 @@
+{#
+    The condition under which a row of the table that is being built, under this alias, breaks a test's rule: it has the
+    values of a row that the test returns. So a test has to return columns of the model that tell what is wrong with a row.
+#}
+{% macro breaks(test, alias) %}
+
+{% set named = {'unique_field': test.column_name, 'value_field': test.column_name, 'from_field': test.column_name} %}
+{% set failing_rows = failing_rows_of(test) %}
+{% set own = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}
+{% set own_columns = [] %}
+{% set their_columns = [] %}
+{% for column in get_columns_in_query(failing_rows) %}
+    {# What dbt's own tests call the tested column, and what they count besides. #}
+    {% set name = named.get(column, column) %}
+    {% if name in own %}
+        {% do own_columns.append(alias ~ '.' ~ adapter.quote(name)) %}
+        {% do their_columns.append('failing_rows.' ~ adapter.quote(column)) %}
+    {% endif %}
+{% endfor %}
+
+{% if not own_columns %}
+    {{ exceptions.raise_compiler_error(
+        test.name ~ " (" ~ test.original_file_path ~ "): does not return columns of " ~ model.name
+        ~ ", so nobody knows which rows break rule " ~ test.config.meta.rule ~ "; take on_failure: quarantine away, or use a test that does"
+    ) }}
+{% endif %}
+
+{# As text, nulls are equal to nulls, and PostgreSQL can look all rows up in one hash table. #}
+row({{ own_columns | join(', ') }})::text in (
+    select row({{ their_columns | join(', ') }})::text
+    from (
+        {{ failing_rows }}
+    ) as failing_rows
+)
+
+{% endmacro %}

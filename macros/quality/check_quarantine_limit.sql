@@ -1,0 +1,23 @@
+{#
+    Refuse to put more rows into quarantine than a rule allows.
+#}
+{% macro check_quarantine_limit(test) %}
+
+{% set limits = test.config.meta.get('quarantine') or {'max_ratio': 0.05} %}
+
+do $dpe$
+declare
+    broken bigint;
+    total bigint;
+begin
+    select count(*) filter (where {{ breaks(test, 'candidate') }}), count(*)
+    into broken, total
+    from {{ this }} as candidate;
+    if {% if limits.max_rows is defined %}broken > {{ limits.max_rows }} or {% endif %}broken > total * {{ limits.get('max_ratio', 1) }} then
+        raise exception 'rule {{ test.config.meta.rule }}: % of % rows break it, more than its quarantine takes', broken, total
+            using hint = 'Correct the delivery, or raise quarantine: {max_rows: …, max_ratio: …} in the meta of the test {{ test.name }}.';
+    end if;
+end
+$dpe$;
+
+{% endmacro %}

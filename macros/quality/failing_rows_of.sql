@@ -1,0 +1,18 @@
+{#
+    The query of a generic test on the table that is being built, which is not yet where `ref` finds it.
+#}
+{% macro failing_rows_of(test) %}
+
+{% set metadata = test.test_metadata %}
+{% set macros = context[metadata.namespace] if metadata.namespace else context %}
+{% set arguments = {} %}
+{% for name, value in metadata.kwargs.items() if name not in ['model', 'column_name'] %}
+    {% do arguments.update({name: relation_named(value) if value is string else value}) %}
+{% endfor %}
+{% if test.column_name %}
+    {% do arguments.update({'column_name': test.column_name}) %}
+{% endif %}
+{% set tested = '(select * from ' ~ this ~ ' where ' ~ test.config.where ~ ') as tested' if test.config.where else this %}
+{{ return(macros['test_' ~ metadata.name](model=tested, **arguments)) }}
+
+{% endmacro %}

@@ -1,0 +1,67 @@
+{#
+    The statements that move the rows that break rules from the table that is being built into its quarantine. A row that
+    breaks several has the ids of all of them.
+#}
+{% macro move_into_quarantine(tests) %}
+
+{% set quarantine = this.incorporate(path={'identifier': this.identifier ~ '__quarantine'}, type='table') %}
+
+drop table if exists {{ quarantine }};
+create table {{ quarantine }} (
+    like {{ this }},
+    _rules text[] not null,
+    _quarantined_at timestamptz not null default now()
+);
+{{ protect_table(quarantine, rls_declaration()) }}
+comment on table {{ quarantine }} is 'Rows that are kept out of {{ this.identifier }} because they break rules (_rules). They come back when they are corrected.';
+
+{% for test in tests %}
+{{ check_quarantine_limit(test) }}
+{% endfor %}
+
+with
+
+failing as (
+
+    {% for test in tests %}
+    select
+        candidate.ctid as row_id,
+        '{{ test.config.meta.rule }}'::text as rule_id
+    from {{ this }} as candidate
+    where {{ breaks(test, 'candidate') }}
+    {%- if not loop.last %}
+
+    union all
+    {% endif %}
+    {% endfor %}
+
+),
+
+broken as (
+
+    select
+        row_id,
+        array_agg(distinct rule_id order by rule_id) as rules
+    from failing
+    group by row_id
+
+),
+
+taken_out as (
+
+    delete from {{ this }} as candidate
+    using broken
+    where candidate.ctid = broken.row_id
+    returning
+        candidate.*,
+        broken.rules
+
+)
+
+insert into {{ quarantine }}
+select
+    taken_out.*,
+    now()
+from taken_out;
+
+{% endmacro %}

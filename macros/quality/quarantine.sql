@@ -1,0 +1,25 @@
+{#
+    Take the rows that break a rule with `on_failure: quarantine` out of the table that is being built, and put them into
+    `<model>__quarantine`, with the ids of the rules and under the same policies. A post-hook of models: in the transaction
+    that builds the table, so that no session ever sees these rows in it. A table is built anew each time, so a row that was
+    corrected comes back by itself.
+
+    More rows than `quarantine: {max_rows: …, max_ratio: …}` of a rule's meta allows (5 % by default) fail the build: that is
+    no longer some bad rows, but a bad delivery.
+#}
+{% macro quarantine() %}
+
+{% if execute %}
+    {% set tests = quarantining_tests() %}
+    {% if tests %}
+        {% if config.get('materialized') != 'table' %}
+            {{ exceptions.raise_compiler_error(
+                model.name ~ " (" ~ model.original_file_path ~ "): only a table can have rows in quarantine, for it is built anew each time; "
+                ~ "make it one, or give rule " ~ tests[0].config.meta.rule ~ " a severity in place of on_failure"
+            ) }}
+        {% endif %}
+        {{ move_into_quarantine(tests) }}
+    {% endif %}
+{% endif %}
+
+{% endmacro %}

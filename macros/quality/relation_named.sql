@@ -1,0 +1,32 @@
+{#
+    Return the relation that a test's argument names as `ref('…')` or `source('…', '…')`, or the argument as it is. A hook
+    may not `ref` what its model does not depend on.
+#}
+{% macro relation_named(argument) %}
+
+{% set found = modules.re.fullmatch("\\s*(?:\\{\\{)?\\s*(ref|source)\\(\\s*['\"]([^'\"]+)['\"]\\s*(?:,\\s*['\"]([^'\"]+)['\"]\\s*)?\\)\\s*(?:\\}\\})?\\s*", argument) %}
+{% if not found %}
+    {{ return(argument) }}
+{% endif %}
+
+{% if found[1] == 'source' %}
+    {% set nodes = graph.sources.values() | selectattr('source_name', 'equalto', found[2]) | selectattr('name', 'equalto', found[3]) | list %}
+{% else %}
+    {% set nodes = graph.nodes.values() | selectattr('resource_type', 'in', ['model', 'seed', 'snapshot'])
+        | selectattr('name', 'equalto', found[3] or found[2]) | list %}
+{% endif %}
+{% set node = nodes | first %}
+{% if node.resource_type != 'source' and node.unique_id not in model.depends_on.nodes %}
+    {{ exceptions.raise_compiler_error(
+        model.name ~ " (" ~ model.original_file_path ~ "): a rule with on_failure: quarantine looks at " ~ node.name
+        ~ ", which may be built after it; add the line `-- depends_on: {{ ref('" ~ node.name ~ "') }}` to the model"
+    ) }}
+{% endif %}
+{% set relation = api.Relation.create(database=node.database, schema=node.schema, identifier=node.identifier or node.alias) %}
+{% set suffix = schema_suffix() %}
+{% if suffix and node.resource_type != 'source' and node.unique_id not in selected_resources %}
+    {% set relation = relation.replace_path(schema=relation.schema[:-(suffix | length)]) %}
+{% endif %}
+{{ return(relation) }}
+
+{% endmacro %}
