@@ -83,6 +83,7 @@ def _extract_one(
         RejectLimits(source.external.rejects.max_rows, source.external.rejects.max_ratio),
         spec=source.spec,
         ignore_extra_columns=source.external.extra_columns == "ignore",
+        replaces_changed=source.external.changed_files == "replace",
     )
     with progress.task(source.name, unit="bytes") as advance:
         return Extraction(

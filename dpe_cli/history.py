@@ -109,10 +109,11 @@ def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undo
             f"extract {extract.extract_id}: rejects of it were replayed by extract {', '.join(map(str, replayed))}; undo that first"
         )
     locks.limit_waiting(connection)
+    expected = ledger.visible_rows_loaded(connection, extract.extract_id)
     removed = _remove_rows(connection, table, extract, load_ids)
-    if removed != extract.rows_loaded:
+    if removed != expected:
         raise HistoryError(
-            f"extract {extract.extract_id}: {extract.rows_loaded:,} rows were loaded, but {removed:,} are in staging; nothing is changed, "
+            f"extract {extract.extract_id}: {expected:,} rows were loaded, but {removed:,} are in staging; nothing is changed, "
             "run `dpe validate`"
         )
     restored = _restore_replaced(connection, table, extract)

@@ -212,6 +212,8 @@ class Extraction:
             contract.create(connection, self._table)
         elif self._replaces:
             self._retire_slices(connection, extract_id)
+        elif self._order.replaces_changed:
+            self._retire_changed(connection, loads)
         for one in written:
             if not one.is_empty:
                 staging.attach(connection, one.piece)
@@ -229,6 +231,19 @@ class Extraction:
                 staging.drop_slice(connection, piece)
             else:
                 staging.detach(connection, piece, replaced_by=extract_id)
+
+    def _retire_changed(self, connection: Connection, loads: Sequence[Load]) -> None:
+        """Take away the rows of files that were loaded with another content, and of their corrected rejects."""
+        earlier = ledger.loads_at(connection, self._table.source, [load.location for load in loads])
+        if not earlier:
+            return
+        removed = staging.delete_loads(connection, self._table, list(earlier))
+        if removed != sum(earlier.values()):
+            raise ExtractError(
+                f"{self._table.source}: {sum(earlier.values()):,} rows of files that changed were loaded, but {removed:,} can be removed; "
+                "nothing is loaded, run `dpe validate`"
+            )
+        ledger.remove_loads_of(connection, list(earlier))
 
     def _check_visible(self, written: Sequence[Written], loads: Sequence[Load]) -> None:
         """Check that the loader, in its context and under the parent's policies, sees exactly the rows it loaded."""

@@ -54,13 +54,14 @@ class RejectLimits:
 
 @dataclass(frozen=True)
 class Order:
-    """What to extract: where to, how, and within which limits."""
+    """What to extract: where to, how, and within which limits. `replaces_changed`: a file that changed replaces what it was."""
 
     table: StagingTable
     disposition: Literal["append", "replace"]
     limits: RejectLimits
     spec: str | None = None
     ignore_extra_columns: bool = False
+    replaces_changed: bool = False
 
 
 def new_inputs(inputs: Sequence[Input], disposition: Literal["append", "replace"], known: Mapping[int, set[str]]) -> list[Input]:

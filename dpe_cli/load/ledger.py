@@ -213,6 +213,48 @@ def remove_loads(connection: Connection, source: str, *, but: int | None = None)
     )
 
 
+def loads_at(connection: Connection, source: str, locations: Sequence[str]) -> dict[int, int]:
+    """Return the loads of these files that are in staging, and those of their corrected rejects, with their rows."""
+    rows = connection.execute(
+        """
+        with at_locations as (
+            select
+                load_id,
+                rows_loaded
+            from dpe.loads
+            where source = %s and removed_at is null and location = any(%s)
+        )
+        select
+            load_id,
+            rows_loaded
+        from at_locations
+        union
+        select
+            replay.load_id,
+            replay.rows_loaded
+        from at_locations
+        inner join dpe.rejects on at_locations.load_id = rejects.load_id
+        inner join dpe.loads as replay on rejects.replayed_load_id = replay.load_id
+        where replay.removed_at is null
+        """,
+        [source, list(locations)],
+    ).fetchall()
+    return {int(str(load_id)): int(str(count)) for load_id, count in rows}
+
+
+def remove_loads_of(connection: Connection, load_ids: Sequence[int]) -> None:
+    """Record that the rows of loads left staging."""
+    connection.execute("update dpe.loads set removed_at = clock_timestamp() where load_id = any(%s)", [list(load_ids)])
+
+
+def visible_rows_loaded(connection: Connection, extract_id: int) -> int:
+    """Return how many of the rows that an extract loaded are in staging."""
+    row = connection.execute(
+        "select coalesce(sum(rows_loaded), 0)::bigint from dpe.loads where extract_id = %s and removed_at is null", [extract_id]
+    ).fetchone()
+    return _integer(row)
+
+
 def undo_extract(connection: Connection, extract_id: int) -> None:
     """Record that an extract was taken back."""
     connection.execute("update dpe.extracts set status = 'undone' where extract_id = %s", [extract_id])

@@ -225,6 +225,11 @@ def visible_rows(connection: Connection, table: StagingTable, slice_ids: Sequenc
     return {int(str(load_id)): int(str(count)) for load_id, count in rows}
 
 
+def delete_loads(connection: Connection, table: StagingTable, load_ids: Sequence[int]) -> int:
+    """Delete the rows of loads that the session sees; return how many they were."""
+    return connection.execute(sql.SQL("delete from {} where _load_id = any(%s)").format(table.identifier), [list(load_ids)]).rowcount
+
+
 def analyze(connection: Connection, table: StagingTable) -> None:
     """
     Take the statistics of the parent, which autovacuum never does (PostgreSQL documentation, "Updating Planner Statistics").

@@ -44,6 +44,7 @@ class External:
     header: bool = True
     encoding: str = "utf-8"
     compression: Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"] = "auto"
+    changed_files: Literal["add", "replace"] = "add"
     extra_columns: Literal["refuse", "ignore"] = "refuse"
     max_record_bytes: Annotated[int, Gt(0)] = MAX_RECORD_BYTES
     rejects: Rejects = Rejects()

@@ -76,6 +76,7 @@ class StagedSource:
             self.external.disposition,
             RejectLimits(self.external.rejects.max_rows, self.external.rejects.max_ratio),
             ignore_extra_columns=self.external.extra_columns == "ignore",
+            replaces_changed=self.external.changed_files == "replace",
         )
         return Extraction(partial(self.server.connect, "loader"), order, jobs=jobs, **options)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import shutil
 import subprocess
@@ -259,3 +261,84 @@ def test_a_server_that_is_not_there_is_told(demo: Demo, command: list[str]) -> N
     nobody = replace(demo.server, host=str(demo.directory))
     refused = dpe(demo.directory, nobody, *command)
     assert (1, True, False) == (refused.returncode, "is not reachable" in refused.stderr, "Traceback" in refused.stderr), refused.stderr
+
+
+@dataclass(frozen=True)
+class FaultyMonth:
+    """What became of a faulty delivery, and of the corrected one after it."""
+
+    faulty_run: subprocess.CompletedProcess[str]
+    seen_meanwhile: dict[str, int]
+    rejects: subprocess.CompletedProcess[str]
+    corrected_run: subprocess.CompletedProcess[str]
+
+
+def faulty(month: bytes) -> bytes:
+    """Return a month's file in which columns are shifted, rows are doubled, and a carrier is nobody's."""
+    header, *lines = gzip.decompress(month).decode().splitlines()
+    carrier = header.split(",").index("carrier")
+    damaged = [header]
+    for number, line in enumerate(lines):
+        fields = line.split(",")
+        if number % 700 == 5:
+            fields = [*fields[1:], fields[0]]
+        if number % 5000 == 7:
+            fields[carrier] = "ZZ"
+        damaged.append(",".join(fields))
+        if number % 3000 == 11:
+            damaged.append(line)
+    return gzip.compress("\n".join([*damaged, ""]).encode())
+
+
+@pytest.fixture(scope="module")
+def faulty_month(demo: Demo) -> FaultyMonth:
+    """Have June delivered with faults, and then as it should be; at the end all is as it was."""
+    june = demo.directory / "data" / "nyc_flights" / "flights" / "2013-06.csv.gz"
+    original = june.read_bytes()
+    june.write_bytes(faulty(original))
+    faulty_run = demo.dpe("run")
+    seen = {relation: visible(demo.server, relation) for relation in ("marts.fct_flights", "staging.flights")}
+    rejects = demo.dpe("rejects", "list", "--output", "json")
+    june.write_bytes(original)
+    return FaultyMonth(faulty_run, seen, rejects, demo.dpe("run"))
+
+
+def visible(server: Server, relation: str) -> int:
+    """Return how many rows of a relation the administrator sees."""
+    with server.connect("admin") as connection, admin_context(connection, "auditor"):
+        [(rows,)] = connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(*relation.split(".")))).fetchall()
+    return int(rows)
+
+
+def test_a_faulty_month_is_caught_and_not_published(faulty_month: FaultyMonth) -> None:
+    """The rule is named, and readers see what they saw before."""
+    run = faulty_month.faulty_run
+    assert (1, "DPE FAILED") == (run.returncode, run.stdout.splitlines()[-1]), run.stderr
+    assert "rule DPE-101-05 failed (flights_are_scheduled_once: 10 failing)" in run.stdout
+    assert ROWS["marts.fct_flights"] == faulty_month.seen_meanwhile["marts.fct_flights"]
+
+
+def test_a_faulty_month_loses_nothing(faulty_month: FaultyMonth) -> None:
+    """Its shifted records are rejects with their lines, its other rows, ten of them twice, are in staging."""
+    rejects = json.loads(faulty_month.rejects.stdout)
+    assert {("nyc.flights", "data/nyc_flights/flights/2013-06.csv.gz", "22P02")} == {
+        (reject["source"], reject["location"], reject["sqlstate"]) for reject in rejects
+    }
+    assert ROWS["staging.flights"] + 10 == faulty_month.seen_meanwhile["staging.flights"] + len(rejects)
+
+
+def test_the_corrected_month_recovers_by_itself(demo: Demo, faulty_month: FaultyMonth) -> None:
+    """It takes the place of the faulty one; nobody has to undo anything."""
+    run = faulty_month.corrected_run
+    assert (0, "DPE SUCCESS") == (run.returncode, run.stdout.splitlines()[-1]), run.stderr
+    assert ROWS == {relation: visible(demo.server, relation) for relation in ROWS}
+
+
+def test_rules_of_all_dimensions_have_a_history(demo: Demo, faulty_month: FaultyMonth) -> None:
+    """Of each run, plain dbt's as well; the one that failed says for how long it did not hold."""
+    assert faulty_month.corrected_run.returncode == 0
+    rules = json.loads(demo.dpe("rules", "--output", "json").stdout)
+    assert {"completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"} == {rule["dimension"] for rule in rules}
+    shown = json.loads(demo.dpe("rules", "show", "DPE-101-05", "--output", "json").stdout)
+    assert ["pass", "fail", "pass"] == [shown["runs"][number]["status"] for number in (0, -2, -1)]
+    assert 10 == len([row for row in shown["rows"] if row["resolved_at"]])

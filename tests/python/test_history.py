@@ -171,3 +171,25 @@ def test_the_ledger_is_read_newest_first(stage: Stage) -> None:
         history.reject(source.server, 0)
     with pytest.raises(HistoryError, match="extract 0: is not in the ledger"):
         history.extract(source.server, 0)
+
+
+def test_a_corrected_file_takes_the_place_of_what_it_was(stage_anywhere: Stage) -> None:
+    """Where the source says so; other files, also of the same extract, stay. The corrected one can be taken back."""
+    source = stage_anywhere(COLUMNS, changed_files="replace", rejects={"max_rows": 5})
+    first = source.deliver("id,note\n1,a\n2,b\nx,c\n", "a.csv").deliver("id,note\n3,c\n", "b.csv").extract()
+
+    corrected = source.deliver("id,note\n1,a\n2,corrected\n5,e\n6,f\n", "a.csv").extract()
+
+    assert [(1, "a"), (2, "corrected"), (3, "c"), (5, "e"), (6, "f")] == source.rows()
+    assert [("a.csv", 2, False), ("b.csv", 1, True), ("a.csv", 4, True)] == [
+        (location.rsplit("/", 1)[-1], rows, is_there)
+        for location, rows, is_there in source.ledger(
+            "select location, rows_loaded, removed_at is null from dpe.loads where source = %s order by load_id"
+        )
+    ]
+    assert 0 == len(source.extract().loads)
+
+    _undo(source, corrected.extract_id)
+    assert [(3, "c")] == source.rows()
+    _undo(source, first.extract_id)
+    assert [] == source.rows()
