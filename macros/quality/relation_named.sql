@@ -22,11 +22,6 @@
         ~ ", which may be built after it; add the line `-- depends_on: {{ ref('" ~ node.name ~ "') }}` to the model"
     ) }}
 {% endif %}
-{% set relation = api.Relation.create(database=node.database, schema=node.schema, identifier=node.identifier or node.alias) %}
-{% set suffix = schema_suffix() %}
-{% if suffix and node.resource_type != 'source' and node.unique_id not in selected_resources %}
-    {% set relation = relation.replace_path(schema=relation.schema[:-(suffix | length)]) %}
-{% endif %}
-{{ return(relation) }}
+{{ return(published_or_next(node)) }}
 
 {% endmacro %}

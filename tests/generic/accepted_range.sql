@@ -1,18 +1,18 @@
 {#
-    Fails each row whose value lies outside of `min_value` and `max_value`, both inclusive and either optional.
-    A null passes: presence is the business of `not_null`.
+    Fails each row whose value lies outside of `min_value` and `max_value`, either optional; with `inclusive: false`, also
+    one that equals either. A null passes: presence is the business of `not_null`.
 #}
-{% test accepted_range(model, column_name, min_value=none, max_value=none) %}
+{% test accepted_range(model, column_name, min_value=none, max_value=none, inclusive=true) %}
 
-select {{ column_name }}
+select *
 from {{ model }}
 where
     false
     {%- if min_value is not none %}
-    or {{ column_name }} < {{ min_value }}
+    or {{ column_name }} {{ '<' if inclusive else '<=' }} {{ min_value }}
     {%- endif %}
     {%- if max_value is not none %}
-    or {{ column_name }} > {{ max_value }}
+    or {{ column_name }} {{ '>' if inclusive else '>=' }} {{ max_value }}
     {%- endif %}
 
 {% endtest %}

@@ -3,10 +3,7 @@
 #}
 {% test is_calendar_date(model, year_column, month_column, day_column) %}
 
-select
-    {{ year_column }},
-    {{ month_column }},
-    {{ day_column }}
+select *
 from {{ model }}
 where
     case

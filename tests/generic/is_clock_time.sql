@@ -3,7 +3,7 @@
 #}
 {% test is_clock_time(model, column_name) %}
 
-select {{ column_name }}
+select *
 from {{ model }}
 where
     {{ column_name }} not between 0 and 2400

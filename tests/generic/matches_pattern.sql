@@ -3,8 +3,8 @@
 #}
 {% test matches_pattern(model, column_name, pattern) %}
 
-select {{ column_name }}
+select *
 from {{ model }}
-where {{ column_name }} !~ '{{ pattern }}'
+where {{ column_name }} !~ '{{ dbt.escape_single_quotes(pattern) }}'
 
 {% endtest %}

@@ -30,6 +30,9 @@ class Kind:
 
 # Each with rows that fail, rows that do not, and nulls.
 KINDS = {
+    "accepted_length": Kind(
+        "{column_name: a, min_value: 2, max_value: 3}", "(values ('ab'), ('abc'), ('é€ß'), ('a'), (''), ('abcd'), (null)) as t (a)", 3
+    ),
     "accepted_range": Kind("{column_name: a, min_value: 1, max_value: 9}", "(values (1), (5), (9), (0), (10), (null)) as t (a)", 2),
     # June lacks its last two days, and September all but its last; July and August are no months of the delivery.
     "dates_fill_their_months": Kind(
@@ -52,6 +55,36 @@ KINDS = {
     "is_clock_time": Kind("{column_name: a}", "(values (0), (2359), (2400), (60), (2401), (-1), (null)) as t (a)", 3),
     "matches_pattern": Kind(
         "{column_name: a, pattern: '^[A-Z0-9]{2}$'}", "(values ('UA'), ('9E'), ('ua'), ('UAL'), (''), (null)) as t (a)", 3
+    ),
+    "is_castable": Kind(
+        "{column_name: a, data_type: 'numeric(4, 1)'}", "(values ('1'), ('123.4'), (' 5 '), ('12345'), ('x'), (''), (null)) as t (a)", 3
+    ),
+    "is_email": Kind(
+        "{column_name: a}",
+        "(values ('a@b.de'), ('first.o''last+tag@sub.example.org'), ('a@b'), ('@b.de'), ('a b@c.de'), ('a@-b.de'), (''), (null)) as t (a)",
+        5,
+    ),
+    "is_iso_code": Kind(
+        "{column_name: a, standard: country}", "(values ('DE'), ('US'), ('SS'), ('UK'), ('de'), ('USA'), (''), (null)) as t (a)", 4
+    ),
+    "is_uuid": Kind(
+        "{column_name: a}",
+        "(values ('123e4567-e89b-12d3-a456-426614174000'), ('123E4567-E89B-12D3-A456-426614174000'),"
+        " ('123e4567e89b12d3a456426614174000'), ('x'), (null)) as t (a)",
+        2,
+    ),
+    "not_null_proportion": Kind(
+        "{column_name: a, at_least: 0.6, group_by_columns: [b]}",
+        "(values (1, 'x'), (2, 'x'), (null, 'x'), (1, 'y'), (null, 'y'), (null, 'z')) as t (a, b)",
+        2,
+    ),
+    "required_fields": Kind("{columns: [a, b]}", "(values (1, 'x'), (1, ''), (null, 'y'), (2, null), (null, null)) as t (a, b)", 3),
+    "row_count_against_published": Kind("{max_decrease: 0}", "(values (1), (null)) as t (a)", 0),
+    "row_count_between": Kind("{min_value: 3, max_value: 9}", "(values (1), (null)) as t (a)", 1),
+    "sequential_values": Kind(
+        "{column_name: a, group_by_columns: [b]}",
+        "(values (1, 'x'), (2, 'x'), (4, 'x'), (null, 'x'), (7, 'y'), (7, 'y'), (8, 'y')) as t (a, b)",
+        2,
     ),
     "not_before": Kind("{column_name: a, earlier_column: b}", "(values (2, 1), (1, 1), (1, 2), (1, null), (null, 1)) as t (a, b)", 1),
     # Two combinations occur twice; one of them holds a null.
@@ -85,6 +118,43 @@ def test_every_kind_of_rule_is_shown() -> None:
 def test_a_kind_of_rule_finds_what_fails_it(found: dict[str, int | None], kind: str) -> None:
     """It finds that, and neither what holds nor nulls."""
     assert KINDS[kind].failures == found[kind]
+
+
+# Two of a hundred rows fail: what becomes of that, by the shares in the test's meta and dbt's severity.
+SHARES = {
+    "error_share: 0.01": "fail",
+    "error_share: 0.02": "pass",
+    "warn_share: 0.01, error_share: 0.1": "warn",
+    "warn_share: 0.02, error_share: 0.1": "pass",
+}
+
+
+@pytest.fixture(scope="module")
+def shares(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, str]]:
+    """Give what became of a test, by the shares that it allows."""
+    tests = "".join(
+        f"""
+      - accepted_range:
+          name: share_{number}
+          arguments: {{column_name: number, max_value: 98}}
+          config: {{meta: {{{share}}}, warn_if: "> 100", error_if: "> 100"}}"""
+        for number, share in enumerate(SHARES)
+    )
+    files = {
+        "models/staging/numbers.sql": "select generate_series(1, 100) as number",
+        "models/staging/_rules.yml": f"models:\n  - name: numbers\n    data_tests:{tests}\n",
+    }
+    directory = dbt_projects.make(scratch / "shares", files)
+    shutil.copytree(dbt_projects.REPOSITORY / "tests" / "generic", directory / "tests" / "generic")
+    with cluster_18.new_database() as server:
+        results = {result.name: result.status for result in run_dbt(Project(directory), server, ["build"])}
+        yield {share: results[f"share_{number}"] for number, share in enumerate(SHARES)}
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_a_threshold_may_be_a_share(shares: dict[str, str], share: str) -> None:
+    """Of the rows of the model: dbt's own thresholds are numbers of rows."""
+    assert SHARES[share] == shares[share]
 
 
 FLIGHTS = """

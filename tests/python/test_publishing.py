@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from dbt_projects import Silence
+from dbt_projects import REPOSITORY, Silence
 
 from dpe_cli import diff, history, pipeline, publication, swap
 from dpe_cli.dbt_runner import run_dbt
@@ -100,6 +100,25 @@ def test_the_next_run_that_passes_is_published(shop: Shop) -> None:
 
     assert _run(shop).holds
     assert [1, 2, 3, 4] == _orders(shop)
+
+
+def test_a_version_that_lost_too_many_rows_is_not_published(shop: Shop) -> None:
+    """Compared with what readers see."""
+    name = "row_count_against_published"
+    generic = f"tests/generic/{name}.sql"
+    _change_columns(
+        shop,
+        "      - {name: amount, data_type: integer}",
+        "      - {name: amount, data_type: integer}\n    data_tests:\n"
+        f"      - {name}: {{name: few_go, arguments: {{max_decrease: 0.5}}}}",
+    )
+    lost = "select order_id, shop, amount from {{ ref('stg_shop__orders') }} where order_id <= "
+    shop.write({generic: (REPOSITORY / generic).read_text(), "models/marts/fct_orders.sql": f"{lost} 2"})
+    assert _run(shop).not_published is None
+    shop.write({"models/marts/fct_orders.sql": f"{lost} 0"})
+
+    assert "test few_go failed" == _run(shop).not_published
+    assert [1, 2] == _orders(shop)
 
 
 @pytest.mark.parametrize("suffix", ["__next", "__previous"])

@@ -1,0 +1,44 @@
+{#
+    Ask a test whether it warns or fails as dbt does, and for `warn_share` and `error_share` in its meta as well: it warns,
+    or fails, where a larger share of the tested model's rows than this fails. `error_share: 0.01` is a hundredth.
+    dbt's own warn_if and error_if compare the number of failing rows, which is a whole number.
+#}
+{% macro postgres__get_test_sql(main_sql, fail_calc, warn_if, error_if, limit) %}
+
+{% set meta = config.get('meta') or {} %}
+{% if meta.warn_share is not defined and meta.error_share is not defined %}
+    {{ return(default__get_test_sql(main_sql, fail_calc, warn_if, error_if, limit)) }}
+{% endif %}
+
+{% set tested = graph.nodes.get(model.attached_node) %}
+{% if not tested %}
+    {{ exceptions.raise_compiler_error(
+        model.name ~ " (" ~ model.original_file_path ~ "): a share is of the rows of a model, seed or snapshot, and this test is not on one; use warn_if and error_if"
+    ) }}
+{% endif %}
+{% set relation = published_or_next(tested) %}
+
+with
+
+failing as (
+
+    {{ main_sql }}
+    {{ "limit " ~ limit if limit is not none }}
+
+),
+
+counted as (
+
+    select
+        (select {{ fail_calc }} from failing) as failures,
+        (select count(*) from {{ relation }}) as records
+
+)
+
+select
+    coalesce(failures, 0) as failures,
+    {% if meta.warn_share is defined %}failures > records * {{ meta.warn_share }}{% else %}failures {{ warn_if }}{% endif %} as should_warn,
+    {% if meta.error_share is defined %}failures > records * {{ meta.error_share }}{% else %}failures {{ error_if }}{% endif %} as should_error
+from counted
+
+{% endmacro %}

@@ -1,0 +1,19 @@
+{#
+    Fails each group, or the whole relation where there are no groups, in which the share of rows with a value lies outside
+    of `at_least` and `at_most`. An empty relation passes.
+#}
+{% test not_null_proportion(model, column_name, at_least, at_most=1.0, group_by_columns=[]) %}
+
+select
+    {%- for column in group_by_columns %}
+    {{ adapter.quote(column) }},
+    {%- endfor %}
+    count(*) as row_count,
+    count({{ adapter.quote(column_name) }}) / count(*)::numeric as not_null_proportion
+from {{ model }}
+{%- if group_by_columns %}
+group by {% for column in group_by_columns %}{{ adapter.quote(column) }}{{ ', ' if not loop.last }}{% endfor %}
+{%- endif %}
+having count(*) > 0 and count({{ adapter.quote(column_name) }}) / count(*)::numeric not between {{ at_least }} and {{ at_most }}
+
+{% endtest %}
