@@ -86,6 +86,53 @@ KINDS = {
         "(values (1, 'x'), (2, 'x'), (4, 'x'), (null, 'x'), (7, 'y'), (7, 'y'), (8, 'y')) as t (a, b)",
         2,
     ),
+    "allowed_transitions": Kind(
+        "{column_name: state, entity_column: id, order_column: n, transitions: [[new, paid], [paid, shipped]]}",
+        "(values (1, 1, 'new'), (1, 2, 'paid'), (1, 3, 'paid'), (1, 4, 'shipped'), (2, 1, 'new'), (2, 2, 'shipped'),"
+        " (3, 1, 'paid'), (3, 2, null), (3, 3, 'new')) as t (id, n, state)",
+        2,
+    ),
+    "arrives_within": Kind(
+        "{column_name: a, event_column: b, interval: 2 days}",
+        "(values (timestamp '2024-01-03', timestamp '2024-01-01'), ('2024-01-03 00:00:01', '2024-01-01'), (null, '2024-01-01'),"
+        " ('2024-01-09', null)) as t (a, b)",
+        1,
+    ),
+    "equal_sets": Kind(
+        "{column_name: a, compare_model: ref('accepted_range_rows')}", "(values (1), (5), (9), (0), (0), (11), (null)) as t (a)", 2
+    ),
+    "equal_sums": Kind("{column_name: a, compare_model: ref('accepted_range_rows')}", "(values (20), (4), (null)) as t (a)", 1),
+    "mutually_exclusive_ranges": Kind(
+        "{lower_bound_column: a, upper_bound_column: b, partition_by: c}",
+        "(values (1, 3, 'x'), (3, 5, 'x'), (4, 6, 'x'), (1, 2, 'y'), (9, 8, 'y'), (10, null, 'y')) as t (a, b, c)",
+        3,
+    ),
+    "not_in_the_future": Kind(
+        "{column_name: a, tolerance: 10 minutes}",
+        "(values (now()), (now() - interval '1 hour'), (now() + interval '5 minutes'), (now() + interval '1 hour'), (null)) as t (a)",
+        1,
+    ),
+    "recency": Kind(
+        "{datepart: day, field: a, interval: 2, group_by_columns: [b]}",
+        "(values (now(), 'x'), (now() - interval '5 days', 'x'), (now() - interval '5 days', 'y'), (null, 'z')) as t (a, b)",
+        2,
+    ),
+    "reconciles_with": Kind(
+        "{compare_model: ref('not_null_proportion_rows'), group_by_columns: [b]}",
+        "(values (1, 'x'), (null, 'x'), (3, 'x'), (1, 'y'), (1, 'w')) as t (a, b)",
+        3,
+    ),
+    "relationships_where": Kind(
+        "{column_name: a, to: ref('accepted_range_rows'), field: a, from_condition: b > 0, to_condition: a < 10}",
+        "(values (1, 1), (10, 1), (7, 1), (7, 0), (null, 1)) as t (a, b)",
+        2,
+    ),
+    "within_n_standard_deviations": Kind(
+        "{date_column: a}",
+        "(select date '2024-01-01' + n as a from generate_series(0, 7) as n, generate_series(1, 1 + n % 2)"
+        " union all select date '2024-01-09' from generate_series(1, 20) union all select null) as t",
+        1,
+    ),
     "not_before": Kind("{column_name: a, earlier_column: b}", "(values (2, 1), (1, 1), (1, 2), (1, null), (null, 1)) as t (a, b)", 1),
     # Two combinations occur twice; one of them holds a null.
     "unique_combination_of_columns": Kind(

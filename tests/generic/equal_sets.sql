@@ -1,0 +1,32 @@
+{#
+    Fails each value that only one of the two columns has, and says which; `compare_column` is by default the same name.
+    Nulls are left out.
+#}
+{% test equal_sets(model, column_name, compare_model, compare_column=none) %}
+
+with
+
+own as (
+
+    select distinct {{ adapter.quote(column_name) }} as compared_value
+    from {{ model }}
+    where {{ adapter.quote(column_name) }} is not null
+
+),
+
+other as (
+
+    select distinct {{ adapter.quote(compare_column or column_name) }} as compared_value
+    from {{ compare_model }}
+    where {{ adapter.quote(compare_column or column_name) }} is not null
+
+)
+
+select
+    coalesce(own.compared_value, other.compared_value) as compared_value,
+    case when own.compared_value is null then 'missing' else 'not in the other' end as what
+from own
+full join other on own.compared_value = other.compared_value
+where own.compared_value is null or other.compared_value is null
+
+{% endtest %}

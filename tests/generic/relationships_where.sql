@@ -1,0 +1,28 @@
+{#
+    Fails each row, of those that meet `from_condition`, whose value is not in `field` of the rows of `to` that meet
+    `to_condition`. A null passes.
+#}
+{% test relationships_where(model, column_name, to, field, from_condition='true', to_condition='true') %}
+
+with
+
+parents as (
+
+    select {{ adapter.quote(field) }} as parent_key
+    from {{ to }}
+    where {{ to_condition }}
+
+)
+
+select *
+from {{ model }}
+where
+    ({{ from_condition }})
+    and {{ adapter.quote(column_name) }} is not null
+    and not exists (
+        select
+        from parents
+        where parents.parent_key = {{ adapter.quote(column_name) }}
+    )
+
+{% endtest %}

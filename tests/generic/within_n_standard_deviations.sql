@@ -1,0 +1,45 @@
+{#
+    Fails each of the latest periods whose number of rows, or with a column whose sum of it, is further from the mean of the
+    periods before than so many of their standard deviations. `datepart` is the length of a period. Passes where there are
+    fewer than `minimum_history` periods before. Rows without a date are left out, and so are periods without rows.
+#}
+{% test within_n_standard_deviations(model, date_column, column_name=none, deviations=3, periods=1, datepart='day', minimum_history=7) %}
+
+with
+
+by_period as (
+
+    select
+        date_trunc('{{ datepart }}', {{ adapter.quote(date_column) }}) as period,
+        {{ 'sum(' ~ adapter.quote(column_name) ~ ')' if column_name else 'count(*)' }}::numeric as measure,
+        row_number() over (order by date_trunc('{{ datepart }}', {{ adapter.quote(date_column) }}) desc) as age
+    from {{ model }}
+    where {{ adapter.quote(date_column) }} is not null
+    group by date_trunc('{{ datepart }}', {{ adapter.quote(date_column) }})
+
+),
+
+history as (
+
+    select
+        avg(measure) as mean,
+        stddev_samp(measure) as deviation,
+        count(*) as periods
+    from by_period
+    where age > {{ periods }}
+
+)
+
+select
+    by_period.period,
+    by_period.measure,
+    history.mean,
+    history.deviation
+from by_period
+cross join history
+where
+    by_period.age <= {{ periods }}
+    and history.periods >= {{ minimum_history }}
+    and abs(by_period.measure - history.mean) > {{ deviations }} * history.deviation
+
+{% endtest %}
