@@ -23,7 +23,7 @@ demo: $(VENV)/installed  ## load a year of flights, build and check the tables, 
 	@$(BIN)/dpe run
 
 test: $(VENV)/installed-dev  ## run the tests, on a PostgreSQL of their own; ARGS="-k rejects" for some of them
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 lint: lint-ruff lint-mypy lint-sqlfluff lint-rules  ## check style, types, SQL and rules
 

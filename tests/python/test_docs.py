@@ -35,7 +35,8 @@ def _pages(command: click.Command, context: click.Context) -> Iterator[str]:
 
 def render() -> str:
     """Return the text of docs/commands.md."""
-    root = click.Context(cli, info_name="dpe", terminal_width=120, max_content_width=120)
+    # As the command line is invoked, -h included.
+    root = click.Context(cli, info_name="dpe", terminal_width=120, max_content_width=120, **cli.context_settings)
     parts = list(_pages(cli, root))
     for name in COMMANDS:
         command = cli.get_command(root, name)
