@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,7 +124,7 @@ class Copier:
         self._connection.add_notice_handler(note)
         try:
             with self._connection.transaction():
-                rows = self._copy(self._lenient, data)
+                rows = self._copy(self._lenient, data, listens=True)
                 # Its words cannot be read where it does not speak English: then it is asked record by record.
                 self.can_be_lenient = bool(skipped) or rows == records
                 self._check(rows + len(skipped), records)
@@ -175,13 +176,33 @@ class Copier:
         ).fetchall()
         return [(str(code), str(message)) if code else None for code, message in rows]
 
-    def _copy(self, statement: bytes, data: bytes) -> int:
+    def _copy(self, statement: bytes, data: bytes, *, listens: bool = False) -> int:
         view = memoryview(data)
         with self._connection.cursor() as cursor:
             with cursor.copy(statement) as copy:
                 for start in range(0, len(data), PIECE):
                     copy.write(view[start : start + PIECE])
+                    if listens:
+                        self._send_and_listen()
             return cursor.rowcount
+
+    def _send_and_listen(self) -> None:
+        """
+        Send what was written, and take in what the server says meanwhile, until it would take more.
+
+        While it sends, psycopg does not read: a server that has thousands of skipped rows to tell of would wait for us to
+        read, and we for it, for ever.
+        """
+        pgconn = self._connection.pgconn
+        poll = select.poll()
+        poll.register(pgconn.socket, select.POLLIN | select.POLLOUT)
+        while True:
+            unsent = pgconn.flush()
+            [(_, events)] = poll.poll()
+            if events & ~select.POLLOUT:
+                pgconn.consume_input()
+            if not unsent and events & select.POLLOUT:
+                return
 
     def _check(self, rows: int, records: int) -> None:
         if rows != records:

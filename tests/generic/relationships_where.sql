@@ -15,14 +15,14 @@ parents as (
 )
 
 select *
-from {{ model }}
+from {{ model }} as child
 where
     ({{ from_condition }})
-    and {{ adapter.quote(column_name) }} is not null
+    and child.{{ adapter.quote(column_name) }} is not null
     and not exists (
         select
         from parents
-        where parents.parent_key = {{ adapter.quote(column_name) }}
+        where parents.parent_key = child.{{ adapter.quote(column_name) }}
     )
 
 {% endtest %}

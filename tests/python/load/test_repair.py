@@ -287,3 +287,15 @@ def test_a_long_reason_is_shortened(stage_anywhere: Stage) -> None:
 
     [(reason, raw)] = source.rejects("reason, raw")
     assert (501, 5000) == (len(reason), len(raw))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("record", ["x,Some name,2024-01-02", "1,a,31/12/2024"], ids=["a number", "a day"])
+def test_a_file_of_bad_records_only_is_rejected_whole(stage_anywhere: Stage, record: str) -> None:
+    """The server tells of so many that its words and ours would not pass each other on one connection."""
+    records = 6_000
+    source = stage_anywhere("id integer, note text, day date", rejects={"max_rows": records})
+
+    result = source.deliver("id,note,day\n" + f"{record}\n" * records).extract()
+
+    assert (records, 0, records) == (result.records_read, result.rows_loaded, result.rows_rejected)
