@@ -229,7 +229,7 @@ class EmbeddedServer:
 
     def _run_pg_ctl(self, user: SystemUser, action: str, *arguments: str | Path) -> None:
         said = ""
-        # The sessions of a killed server take a moment to notice.
+        # A killed server and its sessions take a moment to end.
         for patience in (0.2, 0.5, 1.0, 2.0, 5.0, 0.0):
             logged = self.log.stat().st_size if self.log.exists() else 0
             done = user.run([self.bin_dir / "pg_ctl", action, "-w", "-D", self.data_directory, *arguments], directory=self.directory)
@@ -238,9 +238,10 @@ class EmbeddedServer:
             with self.log.open(errors="replace") as log:
                 log.seek(logged)
                 said = log.read().strip() or done.stderr.strip() or done.stdout.strip()
-            if "is still in use" not in said:
+            if "is still in use" not in said and "already exists" not in said:
                 break
             time.sleep(patience)
+            self._discard_stale_locks()
         lines = said.splitlines() or ["no reason given"]
         reason = next((line for line in lines if "FATAL" in line), lines[-1])
         raise ServerError(f"{self.directory}: the embedded PostgreSQL did not {action} ({reason.strip()}); read {self.log}")
