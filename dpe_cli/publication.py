@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from dpe_cli import rls, swap
+from dpe_cli import quarantine, rls, swap
 from dpe_cli.errors import PublishError
 from dpe_cli.postgres import Server
 from dpe_cli.swap import NEXT, PREVIOUS, Relation
@@ -118,7 +118,8 @@ def publish(
         raise PublishError(f"publication {publication.publication_id}: is {publication.status}{because}; run `dpe run` to build anew")
 
     def exchange(first: Sequence[int]) -> None:
-        swap.publish(connection, publication.relations, schemas, first=first)
+        without = quarantine.left_over(connection, publication.relations, schema_suffix="")
+        swap.publish(connection, publication.relations, schemas, without=without, first=first)
         connection.execute(
             "update dpe.publications set status = 'published', published_at = clock_timestamp() where publication_id = %s",
             [publication.publication_id],
@@ -144,7 +145,8 @@ def undo(
     restored: list[Relation] = []
 
     def exchange(first: Sequence[int]) -> None:
-        restored[:] = swap.take_back(connection, last.relations, schemas, first=first)
+        without = quarantine.left_over(connection, last.relations, schema_suffix=PREVIOUS)
+        restored[:] = swap.take_back(connection, last.relations, schemas, without=without, first=first)
         connection.execute(
             "update dpe.publications set status = 'undone', undone_at = clock_timestamp() where publication_id = %s",
             [last.publication_id],

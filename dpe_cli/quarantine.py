@@ -41,3 +41,25 @@ def counts(connection: Connection, relations: Sequence[Relation], *, schema_suff
             ).fetchall()
             found += [Quarantined(f"{one.schema}.{one.name.removesuffix(SUFFIX)}", str(rule), int(str(count))) for rule, count in rows]
     return found
+
+
+def left_over(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[tuple[str, str]]:
+    """
+    Return the quarantines, in schemas with this suffix, that belong to relations and are not among them.
+
+    By the schemas and names that readers know them by: no rule of the model keeps rows out of it in the other version.
+    """
+    names = {(one.schema, one.name) for one in relations}
+    wanted = sorted({(schema, name + SUFFIX) for schema, name in names} - names)
+    rows = connection.execute(
+        """
+        select wanted.schema_name, wanted.table_name
+        from unnest(%s::text[], %s::text[]) as wanted (schema_name, table_name)
+        inner join pg_namespace on pg_namespace.nspname = wanted.schema_name || %s
+        inner join pg_class on relnamespace = pg_namespace.oid and relname = wanted.table_name
+        inner join pg_attribute on attrelid = pg_class.oid and attname = '_quarantined_at'
+        order by 1, 2
+        """,
+        [[schema for schema, _ in wanted], [name for _, name in wanted], schema_suffix],
+    ).fetchall()
+    return [(str(schema), str(name)) for schema, name in rows]

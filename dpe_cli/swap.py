@@ -95,12 +95,19 @@ def find(connection: Connection, schema: str, name: str) -> Relation | None:
     return None if row is None else Relation(schema, name, int(str(row[0])))
 
 
-def publish(connection: Connection, relations: Sequence[Relation], schemas: Sequence[str], *, first: Sequence[int] = ()) -> list[Relation]:
+def publish(
+    connection: Connection,
+    relations: Sequence[Relation],
+    schemas: Sequence[str],
+    *,
+    without: Sequence[tuple[str, str]] = (),
+    first: Sequence[int] = (),
+) -> list[Relation]:
     """
     Put relations from beside the published schemas in the place of those there, which are kept; return what was replaced.
 
-    `schemas` are all that the project publishes in: what they kept of earlier versions goes. `first` are the oids of those
-    to lock first.
+    `schemas` are all that the project publishes in: what they kept of earlier versions goes. `without` are schemas and names
+    of those that belong to the present version only. `first` are the oids of those to lock first.
 
     Raises:
         PublishError: a relation is not what was built, or something reads the present version and cannot follow.
@@ -109,15 +116,23 @@ def publish(connection: Connection, relations: Sequence[Relation], schemas: Sequ
     """
     _check_identity(connection, relations, NEXT)
     clear(connection, [schema + PREVIOUS for schema in schemas])
-    present = [found for one in relations if (found := find(connection, one.schema, one.name))]
+    names = [*((one.schema, one.name) for one in relations), *without]
+    present = [found for schema, name in names if (found := find(connection, schema, name))]
     return _exchange(connection, leaving=present, coming=relations, first=first)
 
 
 def take_back(
-    connection: Connection, relations: Sequence[Relation], schemas: Sequence[str], *, first: Sequence[int] = ()
+    connection: Connection,
+    relations: Sequence[Relation],
+    schemas: Sequence[str],
+    *,
+    without: Sequence[tuple[str, str]] = (),
+    first: Sequence[int] = (),
 ) -> list[Relation]:
     """
-    Put what relations replaced back in their place, and keep them in its; return what came back. `first` is as in publish().
+    Put what relations replaced back in their place, and keep them in its; return what came back.
+
+    `without` and `first` are as in publish().
 
     Raises:
         PublishError: a relation was built anew since, or something reads it and cannot go back.
@@ -125,9 +140,8 @@ def take_back(
         psycopg.errors.LockNotAvailable: or one of an earlier version.
     """
     _check_identity(connection, relations, "")
-    replaced = [
-        Relation(one.schema, one.name, found.oid) for one in relations if (found := find(connection, one.schema + PREVIOUS, one.name))
-    ]
+    names = [*((one.schema, one.name) for one in relations), *without]
+    replaced = [Relation(schema, name, found.oid) for schema, name in names if (found := find(connection, schema + PREVIOUS, name))]
     # Out of the way first: both cannot have one name in one schema.
     clear(connection, [schema + NEXT for schema in schemas])
     for schema in sorted({one.schema for one in replaced}):

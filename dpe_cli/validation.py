@@ -66,7 +66,7 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
     with rls.system_context(connection, actor=ACTOR):
         for source in sources:
             relation = source.table.identifier
-            if not _exists(connection, relation):
+            if not _columns(connection, relation):
                 faults.append(f"{source.name}: was never extracted; run `dpe extract source:{source.name}`")
                 continue
             for load_id, location, loaded, present in connection.execute(
@@ -161,14 +161,18 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
         relation = sql.Identifier(model.schema, model.alias)
         name = f"{model.schema}.{model.alias}"
         with rls.system_context(connection, actor=ACTOR):
-            if not _exists(connection, relation):
+            columns = _columns(connection, relation)
+            if not columns:
                 continue
-            # Rows of no tenant are nobody's.
-            tenants = connection.execute(
-                sql.SQL("select {column}::text, count(*) from {relation} where {column} <> '' group by 1 order by 2 desc, 1").format(
-                    column=sql.Identifier(model.tenant_column), relation=relation
-                )
-            ).fetchall()
+            tenants = []
+            # A version that was published before the model got the column has no tenants.
+            if model.tenant_column in columns:
+                # Rows of no tenant are nobody's.
+                tenants = connection.execute(
+                    sql.SQL("select {column}::text, count(*) from {relation} where {column} <> '' group by 1 order by 2 desc, 1").format(
+                        column=sql.Identifier(model.tenant_column), relation=relation
+                    )
+                ).fetchall()
         count = sql.SQL("select count(*) from {}").format(relation)
         for index in sorted({0, len(tenants) // 2, len(tenants) - 1}) if tenants else []:
             tenant, expected = tenants[index]
@@ -181,9 +185,13 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
     return sights
 
 
-def _exists(connection: Connection, relation: sql.Identifier) -> bool:
-    row = connection.execute("select to_regclass(%s) is not null", [relation.as_string(connection)]).fetchone()
-    return row == (True,)
+def _columns(connection: Connection, relation: sql.Identifier) -> set[str]:
+    """Return the names of a relation's columns; none where there is no such relation."""
+    rows = connection.execute(
+        "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
+        [relation.as_string(connection)],
+    ).fetchall()
+    return {str(name) for (name,) in rows}
 
 
 def _count_allowed(connection: Connection, query: sql.Composed) -> int:

@@ -4,7 +4,7 @@
 #}
 {% macro move_into_quarantine(tests) %}
 
-{% set quarantine = this.incorporate(path={'identifier': this.identifier ~ '__quarantine'}, type='table') %}
+{% set quarantine = quarantine_of_this() %}
 
 drop table if exists {{ quarantine }};
 create table {{ quarantine }} (

@@ -19,7 +19,13 @@
             ) }}
         {% endif %}
         {{ move_into_quarantine(tests) }}
+    {% else %}
+        {% set left_over = load_cached_relation(quarantine_of_this()) %}
+        {% if left_over and '_quarantined_at' in adapter.get_columns_in_relation(left_over) | map(attribute='name') %}
+        drop table {{ left_over }};
+        {% endif %}
     {% endif %}
 {% endif %}
 
 {% endmacro %}
+

@@ -5,6 +5,6 @@
 
 select *
 from {{ model }}
-where {{ adapter.quote(column_name) }} > {{ adapter.quote(event_column) }} + interval '{{ interval }}'
+where {{ quoted(column_name) }} > {{ quoted(event_column) }} + interval '{{ interval }}'
 
 {% endtest %}

@@ -8,17 +8,17 @@ with
 
 own as (
 
-    select distinct {{ adapter.quote(column_name) }} as compared_value
+    select distinct {{ quoted(column_name) }} as compared_value
     from {{ model }}
-    where {{ adapter.quote(column_name) }} is not null
+    where {{ quoted(column_name) }} is not null
 
 ),
 
 other as (
 
-    select distinct {{ adapter.quote(compare_column or column_name) }} as compared_value
+    select distinct {{ quoted(compare_column or column_name) }} as compared_value
     from {{ compare_model }}
-    where {{ adapter.quote(compare_column or column_name) }} is not null
+    where {{ quoted(compare_column or column_name) }} is not null
 
 )
 

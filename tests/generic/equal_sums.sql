@@ -9,8 +9,8 @@ with
 sums as (
 
     select
-        (select coalesce(sum({{ adapter.quote(column_name) }}), 0) from {{ model }}) as column_sum,
-        (select coalesce(sum({{ adapter.quote(compare_column or column_name) }}), 0) from {{ compare_model }}) as compared_sum
+        (select coalesce(sum({{ quoted(column_name) }}), 0) from {{ model }}) as column_sum,
+        (select coalesce(sum({{ quoted(compare_column or column_name) }}), 0) from {{ compare_model }}) as compared_sum
 
 )
 

@@ -3,13 +3,17 @@
 #}
 {% test is_calendar_date(model, year_column, month_column, day_column) %}
 
+{% set year = quoted(year_column) %}
+{% set month = quoted(month_column) %}
+{% set day = quoted(day_column) %}
+
 select *
 from {{ model }}
 where
     case
-        when {{ year_column }} between 1 and 9999 and {{ month_column }} between 1 and 12
-            then {{ day_column }} between 1 and extract(
-                day from make_date({{ year_column }}, {{ month_column }}, 1) + interval '1 month - 1 day'
+        when {{ year }} between 1 and 9999 and {{ month }} between 1 and 12
+            then {{ day }} between 1 and extract(
+                day from make_date({{ year }}, {{ month }}, 1) + interval '1 month - 1 day'
             )
         else false
     end is not true

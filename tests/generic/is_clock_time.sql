@@ -6,7 +6,7 @@
 select *
 from {{ model }}
 where
-    {{ column_name }} not between 0 and 2400
-    or {{ column_name }} % 100 > 59
+    {{ quoted(column_name) }} not between 0 and 2400
+    or {{ quoted(column_name) }} % 100 > 59
 
 {% endtest %}

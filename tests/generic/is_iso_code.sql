@@ -6,6 +6,6 @@
 
 select *
 from {{ model }}
-where {{ adapter.quote(column_name) }} <> all ('{ {{- iso_codes(standard) | join(',') -}} }'::text[])
+where {{ quoted(column_name) }} <> all ('{ {{- iso_codes(standard) | join(',') -}} }'::text[])
 
 {% endtest %}

@@ -5,6 +5,6 @@
 
 select *
 from {{ model }}
-where {{ adapter.quote(column_name) }}::text !~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+where {{ quoted(column_name) }}::text !~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
 
 {% endtest %}

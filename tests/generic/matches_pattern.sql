@@ -5,6 +5,6 @@
 
 select *
 from {{ model }}
-where {{ column_name }} !~ '{{ dbt.escape_single_quotes(pattern) }}'
+where {{ quoted(column_name) }} !~ '{{ dbt.escape_single_quotes(pattern) }}'
 
 {% endtest %}

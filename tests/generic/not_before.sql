@@ -6,6 +6,6 @@
 
 select *
 from {{ model }}
-where {{ column_name }} < {{ earlier_column }}
+where {{ quoted(column_name) }} < {{ quoted(earlier_column) }}
 
 {% endtest %}

@@ -5,6 +5,6 @@
 
 select *
 from {{ model }}
-where {{ adapter.quote(column_name) }} > now() + interval '{{ tolerance }}'
+where {{ quoted(column_name) }} > now() + interval '{{ tolerance }}'
 
 {% endtest %}

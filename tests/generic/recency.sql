@@ -6,13 +6,13 @@
 
 select
     {%- for column in group_by_columns %}
-    {{ adapter.quote(column) }},
+    {{ quoted(column) }},
     {%- endfor %}
-    max({{ adapter.quote(field) }}) as most_recent
+    max({{ quoted(field) }}) as most_recent
 from {{ model }}
 {%- if group_by_columns %}
-group by {% for column in group_by_columns %}{{ adapter.quote(column) }}{{ ', ' if not loop.last }}{% endfor %}
+group by {% for column in group_by_columns %}{{ quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}
 {%- endif %}
-having (max({{ adapter.quote(field) }}) >= now() - interval '{{ interval }} {{ datepart }}') is not true
+having (max({{ quoted(field) }}) >= now() - {{ interval }} * interval '{{ '3 months' if datepart == 'quarter' else '1 ' ~ datepart }}') is not true
 
 {% endtest %}

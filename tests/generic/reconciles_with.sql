@@ -4,34 +4,46 @@
 #}
 {% test reconciles_with(model, compare_model, column_name=none, compare_column=none, group_by_columns=[], tolerance=0) %}
 
+{% set groups = [] %}
+{% for column in group_by_columns %}
+    {% do groups.append(quoted(column)) %}
+{% endfor %}
+{% set group_by = 'group by ' ~ groups | join(', ') if groups else '' %}
+
 with
 
-own as (
+both_sides as (
 
     select
-        row({% for column in group_by_columns %}{{ adapter.quote(column) }}{{ ', ' if not loop.last }}{% endfor %})::text as grouped_by,
-        {{ 'coalesce(sum(' ~ adapter.quote(column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as measure
+        {%- for column in groups %}
+        {{ column }},
+        {%- endfor %}
+        {{ 'coalesce(sum(' ~ quoted(column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as measure,
+        0::numeric as compared_measure
     from {{ model }}
-    group by 1
+    {{ group_by }}
 
-),
-
-other as (
+    union all
 
     select
-        row({% for column in group_by_columns %}{{ adapter.quote(column) }}{{ ', ' if not loop.last }}{% endfor %})::text as grouped_by,
-        {{ 'coalesce(sum(' ~ adapter.quote(compare_column or column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as measure
+        {%- for column in groups %}
+        {{ column }},
+        {%- endfor %}
+        0 as measure,
+        {{ 'coalesce(sum(' ~ quoted(compare_column or column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as compared_measure
     from {{ compare_model }}
-    group by 1
+    {{ group_by }}
 
 )
 
 select
-    coalesce(own.grouped_by, other.grouped_by) as grouped_by,
-    coalesce(own.measure, 0) as measure,
-    coalesce(other.measure, 0) as compared_measure
-from own
-full join other on own.grouped_by = other.grouped_by
-where abs(coalesce(own.measure, 0) - coalesce(other.measure, 0)) > {{ tolerance }}
+    {%- for column in groups %}
+    {{ column }},
+    {%- endfor %}
+    sum(measure) as measure,
+    sum(compared_measure) as compared_measure
+from both_sides
+{{ group_by }}
+having abs(sum(measure) - sum(compared_measure)) > {{ tolerance }}
 
 {% endtest %}

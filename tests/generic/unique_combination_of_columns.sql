@@ -3,11 +3,16 @@
 #}
 {% test unique_combination_of_columns(model, combination_of_columns) %}
 
+{% set columns = [] %}
+{% for column in combination_of_columns %}
+    {% do columns.append(quoted(column)) %}
+{% endfor %}
+
 select
-    {{ combination_of_columns | join(', ') }},
+    {{ columns | join(', ') }},
     count(*) as row_count
 from {{ model }}
-group by {{ combination_of_columns | join(', ') }}
+group by {{ columns | join(', ') }}
 having count(*) > 1
 
 {% endtest %}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from pathlib import Path
 
@@ -139,17 +140,98 @@ KINDS = {
         "{combination_of_columns: [a, b]}", "(values (1, 'x'), (1, 'y'), (2, 'x'), (2, 'x'), (null, 'z'), (null, 'z')) as t (a, b)", 2
     ),
 }
+# What the kinds do at their limits.
+LIMITS = {
+    "a value is the same however it is written": (
+        "reconciles_with",
+        Kind(
+            "{compare_model: ref('accepted_range_rows'), group_by_columns: [a]}", "(values (1.00), (5), (9), (0), (10), (null)) as t (a)", 0
+        ),
+    ),
+    "a sum of nothing is 0": (
+        "reconciles_with",
+        Kind("{compare_model: ref('accepted_range_rows'), column_name: a, tolerance: 24}", "(values (null::integer)) as t (a)", 1),
+    ),
+    "a period without a value sums to 0": (
+        "within_n_standard_deviations",
+        Kind(
+            "{date_column: a, column_name: b}",
+            "(select date '2024-01-01' + n as a, 5 + n % 2 as b from generate_series(0, 7) as n"
+            " union all select date '2024-01-09', null) as t",
+            1,
+        ),
+    ),
+    "a constant has no deviation": (
+        "within_n_standard_deviations",
+        Kind("{date_column: a}", "(select date '2024-01-01' + n as a from generate_series(0, 8) as n) as t", 0),
+    ),
+    "no transition is allowed": (
+        "allowed_transitions",
+        Kind(
+            "{column_name: a, entity_column: b, order_column: c, transitions: []}",
+            "(values ('x', 1, 1), ('x', 1, 2), ('y', 1, 3)) as t (a, b, c)",
+            1,
+        ),
+    ),
+    "dbt has quoted a column": (
+        "accepted_range",
+        Kind("""{column_name: '"A"', min_value: 2}""", '(values (1), (2)) as t ("A")', 1),
+    ),
+    "a quarter ago": (
+        "recency",
+        Kind("{datepart: quarter, field: a, interval: 1}", "(values (now() - interval '2 months')) as t (a)", 0),
+    ),
+    "more than a quarter ago": (
+        "recency",
+        Kind("{datepart: quarter, field: a, interval: 1}", "(values (now() - interval '4 months')) as t (a)", 1),
+    ),
+}
+# What fails where there are no rows: only what counts them, or compares them with another relation's.
+EMPTY = dict.fromkeys(KINDS, 0) | {
+    "equal_rowcount": 1,
+    "equal_sets": 5,
+    "equal_sums": 1,
+    "reconciles_with": 3,
+    "row_count_between": 1,
+}
+# Those whose arguments are expressions, or name a column of the other relation, say themselves what is quoted.
+QUOTED_BY_THE_USER = {
+    "expression_is_true",
+    "relationships_where",
+    "mutually_exclusive_ranges",
+    "equal_sets",
+    "equal_sums",
+    "reconciles_with",
+}
+MIXED_CASE = sorted(set(KINDS) - QUOTED_BY_THE_USER)
 RULE = """
-  - name: {kind}_rows
+  - name: {name}_rows
     data_tests:
-      - {kind}: {{name: {kind}, arguments: {arguments}, config: {{severity: warn}}}}"""
+      - {kind}: {{name: {name}, arguments: {arguments}, config: {{severity: warn}}}}"""
+
+
+def _in_mixed_case(kind: Kind) -> Kind:
+    """Give the same rows and question with columns that have to be quoted."""
+    [columns] = re.findall(r"(?:as t \(|as )([a-z, ]+)(?:\)| from .*)$", kind.rows)
+    names = columns.split(", ")
+    arguments = re.sub(r"\b(" + "|".join(names) + r")\b(?=[,\]}])", r"Mixed \1", kind.arguments)
+    selected = ", ".join(f'{name} as "Mixed {name}"' for name in names)
+    return Kind(arguments, f"(select {selected} from {kind.rows}) as mixed", kind.failures)
+
+
+def _name(text: str) -> str:
+    return text.replace(" ", "_")
 
 
 @pytest.fixture(scope="module")
 def found(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, int | None]]:
-    """Give how many rows each kind of rule found to fail."""
-    files = {f"models/staging/{kind}_rows.sql": f"select * from {one.rows}" for kind, one in KINDS.items()}
-    rules = "".join(RULE.format(kind=kind, arguments=one.arguments) for kind, one in KINDS.items())
+    """Give how many rows each kind of rule found to fail, by the name of the test."""
+    instances = {kind: (kind, one) for kind, one in KINDS.items()}
+    instances |= {_name(limit): one for limit, one in LIMITS.items()}
+    instances |= {f"{kind}_mixed": (kind, _in_mixed_case(KINDS[kind])) for kind in MIXED_CASE}
+    instances |= {f"{kind}_empty": (kind, replace(one, rows=f"(select * from {one.rows} limit 0) as none")) for kind, one in KINDS.items()}
+    files = {f"models/staging/{name}_rows.sql": f"select * from {one.rows}" for name, (_, one) in instances.items()}
+    rules = "".join(RULE.format(name=name, kind=kind, arguments=one.arguments) for name, (kind, one) in instances.items())
     directory = dbt_projects.make(scratch / "kinds", {**files, "models/staging/_rules.yml": f"models:{rules}"})
     shutil.copytree(dbt_projects.REPOSITORY / "tests" / "generic", directory / "tests" / "generic")
     with cluster_18.new_database() as server:
@@ -165,6 +247,24 @@ def test_every_kind_of_rule_is_shown() -> None:
 def test_a_kind_of_rule_finds_what_fails_it(found: dict[str, int | None], kind: str) -> None:
     """It finds that, and neither what holds nor nulls."""
     assert KINDS[kind].failures == found[kind]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_kind_of_rule_keeps_to_its_limits(found: dict[str, int | None], limit: str) -> None:
+    """Constants, nothing, and the same in other words."""
+    assert LIMITS[limit][1].failures == found[_name(limit)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_of_rule_takes_an_empty_relation(found: dict[str, int | None], kind: str) -> None:
+    """No row fails where there is none."""
+    assert EMPTY[kind] == found[f"{kind}_empty"]
+
+
+@pytest.mark.parametrize("kind", MIXED_CASE)
+def test_a_kind_of_rule_quotes_columns(found: dict[str, int | None], kind: str) -> None:
+    """A column may be named in mixed case and with spaces."""
+    assert KINDS[kind].failures == found[f"{kind}_mixed"]
 
 
 # Two of a hundred rows fail: what becomes of that, by the shares in the test's meta and dbt's severity.

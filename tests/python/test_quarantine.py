@@ -8,7 +8,8 @@ import psycopg
 import pytest
 from dbt_projects import REPOSITORY, Silence
 
-from dpe_cli import pipeline
+from dpe_cli import pipeline, publication
+from dpe_cli.dbt_runner import run_dbt
 from dpe_cli.rls import system_context, tenant_context
 
 # Its fixtures; imported here as well, pytest could not rewrite its asserts.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["shop"]
 
 QUARANTINE = "on_failure: quarantine, quarantine: {max_ratio: 0.9}"
+NOTHING = "on_failure: null"
 MODELS = """
     models:
       - name: fct_orders
@@ -137,6 +139,40 @@ def test_no_row_to_keep_out_leaves_an_empty_quarantine(shop: Shop) -> None:
 
     assert [(0,)] == _rows(shop, "select count(*) from marts.fct_orders__quarantine")
     assert [(3,)] == _rows(shop, "select count(*) from marts.fct_orders")
+
+
+def test_a_quarantine_goes_with_its_rules(shop: Shop) -> None:
+    """It would show forever what the last run with a rule kept out; taking that run back brings it back."""
+    shop.write(_models())
+    _run(shop)
+    shop.write(_models(unique=NOTHING, shops=NOTHING, amounts=NOTHING))
+
+    assert _run(shop).not_published is None
+    assert [("marts__previous",)] == _quarantines(shop)
+
+    with publication.connected(shop.server) as connection:
+        publication.undo(connection, shop.project.published_schemas)
+    assert [("marts",)] == _quarantines(shop)
+
+
+def test_a_quarantine_goes_with_its_rules_in_plain_dbt(shop: Shop) -> None:
+    """Which builds in place; a table of somebody else's that only has such a name stays."""
+    shop.write(_models())
+    _run(shop)
+    shop.write(_models(unique=NOTHING, shops=NOTHING, amounts=NOTHING))
+    with shop.server.connect("admin") as connection:
+        connection.execute(
+            "create table marts.dim_shops__quarantine as select 1 as one; grant select on marts.dim_shops__quarantine to public"
+        )
+
+    run_dbt(shop.project, shop.server, ["run"])
+
+    assert [] == _quarantines(shop)
+    assert [(1,)] == _rows(shop, "select count(*) from marts.dim_shops__quarantine")
+
+
+def _quarantines(shop: Shop) -> list[Any]:
+    return _rows(shop, "select schemaname from pg_tables where tablename = 'fct_orders__quarantine'")
 
 
 @pytest.mark.parametrize("limit", ["{max_rows: 1}", "{max_ratio: 0.2}", "null"])

@@ -305,6 +305,13 @@ def test_what_is_not_built_is_not_measured(shop: Shop) -> None:
     assert [] == _sights(shop)
 
 
+def test_a_version_from_before_the_tenant_column_has_no_tenants(shop: Shop) -> None:
+    """It stays published while builds of the model that divides it are refused; the rest of it is measured."""
+    _as_superuser(shop, "alter table marts.fct_orders rename column shop to branch")
+
+    assert ["a stranger", "its owner, no context"] == [sight.who for sight in _sights(shop)]
+
+
 def _spec(**fields: object) -> Spec:
     rules = fields.pop("rules", ("SHOP-1-01", "SHOP-1-02"))
     wanted = {"ticket": "SHOP-1", "title": "Orders", "owner": "sales", "sources": ["shop.orders"], "models": ["fct_orders"]} | fields

@@ -1,0 +1,6 @@
+{#
+    Where the rows go that rules keep out of the table that is being built.
+#}
+{% macro quarantine_of_this() %}
+{{ return(this.incorporate(path={'identifier': this.identifier ~ '__quarantine'}, type='table')) }}
+{% endmacro %}
