@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpe_cli import freshness, hops, publication, quarantine, reconciliation, validation
+from dpe_cli import freshness, hops, publication, quarantine, reconciliation, rule_memory, site, validation
 from dpe_cli.dbt_runner import NodeResult, run_dbt
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
@@ -18,6 +18,7 @@ from dpe_cli.project import Project, Rule, Source
 from dpe_cli.publication import Publication
 from dpe_cli.quarantine import Quarantined
 from dpe_cli.reconciliation import Reconciliation
+from dpe_cli.rules import find_all
 from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
 from dpe_cli.swap import NEXT
@@ -222,11 +223,13 @@ def _validate(
 
 
 def build_docs(project: Project, server: Server, progress: Progress) -> Path:
-    """Build dbt's docs as a single page, and return its path."""
+    """Build the docs site as a single page, and return its path."""
     target = project.directory / "target"
     with progress.task("dbt docs"):
-        run_dbt(project, server, ["docs", "generate", "--static", "--target-path", str(target)])
-    return target / "static_index.html"
+        run_dbt(project, server, ["docs", "generate", "--target-path", str(target)])
+        rules = find_all(project, read_all(project.directory / "specs"))
+        histories = rule_memory.histories(server, rules, runs=rule_memory.SHOWN_RUNS)
+        return site.write(target, rules, rule_memory.states(server, rules), histories)
 
 
 def with_parents(select: Sequence[str]) -> list[str]:

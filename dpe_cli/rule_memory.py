@@ -12,6 +12,7 @@ from dpe_cli.postgres import Server
 from dpe_cli.rules import Rule
 
 ACTOR = "dpe rules"
+SHOWN_RUNS = 30
 NOT_RUN = "not run"
 # The worst of a rule's tests is what the rule is.
 STATUSES = ("error", "fail", "warn", NOT_RUN, "pass")
@@ -57,13 +58,32 @@ _STATES = """
         end
     from newest
 """
-_HISTORY = """
-    select ran_at, array_agg(status), sum(failures)::bigint
-    from dpe.rule_results
-    where rule = %s
-    group by invocation_id, ran_at
-    order by ran_at desc
-    limit %s
+_HISTORIES = """
+    with
+
+    aged as (
+
+        select
+            rule,
+            ran_at,
+            invocation_id,
+            status,
+            failures,
+            dense_rank() over (partition by rule order by ran_at desc, invocation_id) as age
+        from dpe.rule_results
+        where rule = any(%s)
+
+    )
+
+    select
+        rule,
+        ran_at,
+        array_agg(status),
+        sum(failures)::bigint
+    from aged
+    where age <= %s
+    group by rule, ran_at, invocation_id
+    order by ran_at, invocation_id
 """
 _FAILURES = """
     select test, row_key, failing_row, first_seen_at, last_seen_at, resolved_at
@@ -113,11 +133,13 @@ def states(server: Server, rules: Sequence[Rule]) -> dict[str, State]:
     return {rule.rule_id: _state([found[test.test_id] for test in rule.tests if test.test_id in found], rule) for rule in rules}
 
 
-def history(server: Server, rule: Rule, *, runs: int) -> list[Run]:
-    """Return a rule's last runs, oldest first."""
+def histories(server: Server, rules: Sequence[Rule], *, runs: int) -> dict[str, list[Run]]:
+    """Return the last runs of each rule that ever ran, oldest first, by its id."""
+    found: dict[str, list[Run]] = {}
     with server.connect("transformer") as connection, rls.system_context(connection, actor=ACTOR):
-        rows = connection.execute(_HISTORY, [rule.rule_id, runs]).fetchall()
-    return [Run(ran_at, _worst(found), failures) for ran_at, found, failures in reversed(rows)]
+        for rule_id, ran_at, statuses, failures in connection.execute(_HISTORIES, [[rule.rule_id for rule in rules], runs]):
+            found.setdefault(rule_id, []).append(Run(ran_at, _worst(statuses), failures))
+    return found
 
 
 def failing_rows(server: Server, rule: Rule, *, limit: int) -> list[FailingRow]:

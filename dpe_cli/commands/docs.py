@@ -17,7 +17,7 @@ def docs() -> None:
 @docs.command()
 @click.pass_obj
 def build(app: App) -> Report:
-    """Build dbt's documentation as one page that needs no server, and print its path."""
+    """Build dbt's documentation, with the rules and their history, as one page that needs no server; print its path."""
     with Progress() as progress:
         site = pipeline.build_docs(app.project, app.server, progress)
     return Report(data={"site": site}, sections=[Lines([str(site)])])

@@ -15,7 +15,6 @@ from dpe_cli.rule_memory import NOT_RUN, FailingRow, Run, State
 from dpe_cli.rules import Rule
 from dpe_cli.spec import read_all
 
-RUNS = 30
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _HEIGHT = 4
 _SIGNS = {"pass": "·", "warn": "w", "fail": "F", "error": "E"}
@@ -47,7 +46,7 @@ def show(app: App, rule_id: str, limit: int) -> Report:
     """Show a rule with its last runs, and rows that break it."""
     rule = known.find(known.find_all(app.project, read_all(app.project_dir / "specs")), rule_id)
     state = rule_memory.states(app.server, [rule])[rule.rule_id]
-    runs = rule_memory.history(app.server, rule, runs=RUNS)
+    runs = rule_memory.histories(app.server, [rule], runs=rule_memory.SHOWN_RUNS).get(rule.rule_id, [])
     rows = rule_memory.failing_rows(app.server, rule, limit=limit)
     return Report(
         data={**asdict(rule), **asdict(state), "runs": [asdict(one) for one in runs], "rows": [asdict(one) for one in rows]},

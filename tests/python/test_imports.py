@@ -20,6 +20,7 @@ LAYERS = (
     ("diff",),
     ("publication", "quarantine"),
     ("swap",),
+    ("site",),
     ("rule_memory",),
     ("rules",),
     ("validation",),

@@ -285,7 +285,7 @@ def test_docs_that_lack_something_are_an_error(shop: Shop, monkeypatch: pytest.M
     """dbt writes them all the same."""
     monkeypatch.setattr("dbt.adapters.postgres.PostgresAdapter.get_filtered_catalog", _no_catalog)
 
-    with pytest.raises(BuildError, match=r"dbt docs generate --static .*: the catalog is closed; run `dpe dbt docs generate"):
+    with pytest.raises(BuildError, match=r"dbt docs generate .*: the catalog is closed; run `dpe dbt docs generate"):
         pipeline.build_docs(shop.project, shop.server, Silence())
 
 

@@ -292,7 +292,7 @@ def test_each_rule_is_listed_with_what_it_is_now(app: App, capsys: pytest.Captur
 def test_a_rule_does_not_hold_since_it_held_last(app: App) -> None:
     """Not since the last run, and not since the first."""
     found = rules.find_all(app.project, read_all(app.project_dir / "specs"))
-    runs = rule_memory.history(app.server, rules.find(found, "SHOP-2-01"), runs=30)
+    runs = rule_memory.histories(app.server, found, runs=30)["SHOP-2-01"]
     state = rule_memory.states(app.server, found)["SHOP-2-01"]
 
     assert [("pass", 0), ("warn", 2), ("warn", 1)] == [(run.status, run.failures) for run in runs]
@@ -326,7 +326,7 @@ def test_a_rule_that_never_ran_has_no_state(app: App, server: Server) -> None:
     new = rule_memory.states(server, found)
 
     assert {("not run", None, None, None)} == {(one.status, one.failures, one.since, one.last_run_at) for one in new.values()}
-    assert [] == rule_memory.history(server, found[0], runs=30)
+    assert {} == rule_memory.histories(server, found, runs=30)
 
 
 def test_an_unknown_rule_is_said(app: App) -> None:
