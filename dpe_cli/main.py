@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rejects": ("dpe_cli.commands.rejects", "List, show, export and replay the records that could not be loaded."),
     "diff": ("dpe_cli.commands.diff", "Show what publishing the newest build would change."),
     "publish": ("dpe_cli.commands.publish", "Publish the newest build, or take the last publication back."),
+    "access": ("dpe_cli.commands.access", "Manage who may see which tenants."),
     "docs": ("dpe_cli.commands.docs", "Build the documentation site."),
     "dbt": ("dpe_cli.commands.dbt", "Run dbt with the connection set."),
     "env": ("dpe_cli.commands.env", "Print the shell exports with which plain dbt works."),

@@ -50,8 +50,11 @@ create table if not exists dpe.tenant_access (
     primary key (role_name, tenant_id)
 );
 
+alter table dpe.tenant_access add column if not exists valid_until timestamptz;
+
 comment on table dpe.tenant_access is
 'Which tenants a login may see. tenant_id ''*'' is every tenant, one at a time: the session chooses with the setting dpe.tenant_id.';
+comment on column dpe.tenant_access.valid_until is 'Until when; null is until it is revoked.';
 
 insert into dpe.tenant_access (role_name, tenant_id)
 values ('dpe_tenant', '*')
@@ -73,6 +76,7 @@ as $$
         from dpe.tenant_access as granted
         where granted.role_name = current_user
             and granted.tenant_id <> '*'
+            and (granted.valid_until is null or granted.valid_until > statement_timestamp())
             and (dpe.chosen_tenant() is null or granted.tenant_id = dpe.chosen_tenant())
         union
         -- Granted every tenant: the chosen one, and none without a choice.
@@ -80,6 +84,7 @@ as $$
         from dpe.tenant_access as granted
         where granted.role_name = current_user
             and granted.tenant_id = '*'
+            and (granted.valid_until is null or granted.valid_until > statement_timestamp())
             and dpe.chosen_tenant() is not null
         union
         -- A pipeline or administrator that opened one tenant.

@@ -15,7 +15,7 @@ LAYERS = (
     ("commands",),
     ("app",),
     ("junit", "notify"),
-    ("pipeline", "history", "replay"),
+    ("pipeline", "history", "replay", "access"),
     ("extracts",),
     ("diff",),
     ("publication",),

@@ -1,0 +1,112 @@
+"""`dpe access`."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from dpe_cli import access as access_list
+from dpe_cli.access import EVERY_TENANT, Entry
+from dpe_cli.app import App
+from dpe_cli.report import Lines, Report, Table, plural
+
+
+@click.group()
+def access() -> None:
+    """Manage who may see which tenants."""
+
+
+@access.command()
+@click.argument("role")
+@click.argument("tenants", metavar="[TENANT]...", nargs=-1)
+@click.option("--all-tenants", is_flag=True, help="Every tenant, one at a time: for an application that sets dpe.tenant_id.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Until when, in UTC; by default until it is revoked.")
+@click.pass_obj
+def grant(app: App, role: str, tenants: Sequence[str], *, all_tenants: bool, until: datetime | None) -> Report:
+    """Let a role see the rows of tenants, and make it a reader."""
+    wanted = _wanted(tenants, all_tenants=all_tenants)
+    if until is not None:
+        until = until.replace(tzinfo=UTC)
+        if until <= datetime.now(UTC):
+            raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M:%S}: is over; name a time to come, or revoke the access")
+    entries, becomes_reader = access_list.grant(app.server, role, wanted, until=until, actor=_actor())
+    headline = f"{role} may see {_named(wanted)}" + (f" until {until:%Y-%m-%d %H:%M} UTC" if until else "")
+    reader = [f"It is a reader now (member of {access_list.READER}), and sees shared tables too."] if becomes_reader else []
+    return Report(
+        data={"role": role, "became_reader": becomes_reader, "entries": [asdict(one) for one in entries]},
+        headline=headline,
+        sections=[*([Lines(reader)] if reader else []), _entries_table(entries)],
+    )
+
+
+@access.command()
+@click.argument("role")
+@click.argument("tenants", metavar="[TENANT]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Whatever the role may see.")
+@click.pass_obj
+def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool) -> Report:
+    """Take tenants back from a role; the next query that it runs sees nothing of them."""
+    if everything == bool(tenants):
+        raise click.UsageError("name the tenants to take back, or all of them with --all")
+    revoked, kept = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor())
+    left = [_entries_table(kept)] if kept else [Lines(["It may see no tenant any more, and still reads shared tables as a reader."])]
+    return Report(
+        data={"role": role, "revoked": revoked, "entries": [asdict(one) for one in kept]},
+        headline=f"{role} may not see {_named(revoked)} any more",
+        sections=[*left],
+    )
+
+
+@access.command("list")
+@click.argument("role", required=False)
+@click.option("--changes", is_flag=True, help="What was granted, changed and revoked, and by whom, newest first.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes.")
+@click.pass_obj
+def list_(app: App, role: str | None, *, changes: bool, limit: int) -> Report:
+    """List who may see which tenants."""
+    if changes:
+        made = access_list.changes(app.server, role, limit=limit, actor=_actor())
+        headings = ["when", "login", "acted", "what", "role", "tenant", "until"]
+        rows = [[one.changed_at, one.changed_by, one.actor, one.change, one.role_name, one.tenant_id, one.valid_until] for one in made]
+        table = [Table(headings, rows)] if made else []
+        return Report(data=[asdict(one) for one in made], headline=plural(len(made), "change"), sections=[*table])
+    entries = access_list.entries(app.server, role, actor=_actor())
+    return Report(
+        data=[asdict(one) for one in entries],
+        headline=plural(len(entries), "entry", "entries"),
+        sections=[_entries_table(entries)] if entries else [],
+    )
+
+
+def _wanted(tenants: Sequence[str], *, all_tenants: bool) -> list[str]:
+    if all_tenants == bool(tenants):
+        raise click.UsageError("name the tenants to see, or every one with --all-tenants")
+    for tenant in tenants:
+        if not tenant or tenant == EVERY_TENANT:
+            raise click.UsageError(f"'{tenant}' is no tenant; name one, or every one with --all-tenants")
+    return [EVERY_TENANT] if all_tenants else list(dict.fromkeys(tenants))
+
+
+def _named(tenants: Sequence[str]) -> str:
+    return ", ".join("every tenant, one at a time" if tenant == EVERY_TENANT else tenant for tenant in tenants)
+
+
+def _entries_table(entries: Sequence[Entry]) -> Table:
+    return Table(
+        ["role", "tenant", "until", "now"],
+        [[one.role_name, one.tenant_id, one.valid_until, _state(one)] for one in entries],
+    )
+
+
+def _state(entry: Entry) -> str:
+    if not entry.is_role:
+        return "no such role"
+    return "valid" if entry.is_valid else "over"
+
+
+def _actor() -> str:
+    return getpass.getuser()

@@ -1,0 +1,87 @@
+-- Who changed the access list, how and when: also where somebody does it without dpe.
+create table if not exists dpe.access_changes (
+    change_id bigint generated always as identity primary key,
+    changed_at timestamptz not null default clock_timestamp(),
+    changed_by name not null default session_user,
+    actor text not null,
+    change text not null check (change in ('granted', 'changed', 'revoked')),
+    role_name name not null,
+    tenant_id text not null,
+    valid_until timestamptz
+);
+
+comment on table dpe.access_changes is 'One row a change of dpe.tenant_access.';
+comment on column dpe.access_changes.changed_by is 'The login that changed it.';
+comment on column dpe.access_changes.actor is 'Who acted, as the context says; empty outside of one.';
+comment on column dpe.access_changes.valid_until is 'Until when the entry is valid after the change; before it, where it was revoked.';
+
+create or replace function dpe.record_access_change()
+returns trigger
+language plpgsql
+security invoker
+set search_path = pg_catalog
+as $$
+declare
+    who text := coalesce(dpe.actor(), '');
+begin
+    if tg_op = 'UPDATE' and (old.role_name, old.tenant_id) = (new.role_name, new.tenant_id) then
+        insert into dpe.access_changes (actor, change, role_name, tenant_id, valid_until)
+        values (who, 'changed', new.role_name, new.tenant_id, new.valid_until);
+        return null;
+    end if;
+    if tg_op in ('UPDATE', 'DELETE') then
+        insert into dpe.access_changes (actor, change, role_name, tenant_id, valid_until)
+        values (who, 'revoked', old.role_name, old.tenant_id, old.valid_until);
+    end if;
+    if tg_op in ('UPDATE', 'INSERT') then
+        insert into dpe.access_changes (actor, change, role_name, tenant_id, valid_until)
+        values (who, 'granted', new.role_name, new.tenant_id, new.valid_until);
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger record_access_change
+after insert or update or delete on dpe.tenant_access
+for each row execute function dpe.record_access_change();
+
+-- Truncating would leave no record.
+create or replace function dpe.refuse_truncate()
+returns trigger
+language plpgsql
+security invoker
+set search_path = pg_catalog
+as $$
+begin
+    raise exception '%.%: is not truncated, so that each change is recorded', tg_table_schema, tg_table_name
+        using hint = 'Delete its rows, or run `dpe access revoke`.', errcode = 'insufficient_privilege';
+end
+$$;
+
+create or replace trigger refuse_truncate
+before truncate on dpe.tenant_access
+for each statement execute function dpe.refuse_truncate();
+
+create or replace trigger refuse_truncate
+before truncate on dpe.access_changes
+for each statement execute function dpe.refuse_truncate();
+
+-- Added to and read, never changed: no policy lets anybody.
+alter function dpe.record_access_change() owner to dpe_owner;
+alter function dpe.refuse_truncate() owner to dpe_owner;
+revoke all on function dpe.record_access_change() from public;
+revoke all on function dpe.refuse_truncate() from public;
+alter table dpe.access_changes owner to dpe_owner;
+alter table dpe.access_changes enable row level security;
+alter table dpe.access_changes force row level security;
+revoke all on dpe.access_changes from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant;
+
+drop policy if exists admin_reads_in_context on dpe.access_changes;
+create policy admin_reads_in_context on dpe.access_changes for select to dpe_owner
+using ((select dpe.context_is_open()));
+drop policy if exists admin_adds_in_context on dpe.access_changes;
+create policy admin_adds_in_context on dpe.access_changes for insert to dpe_owner
+with check ((select dpe.context_is_open()));
+drop policy if exists auditor_reads on dpe.access_changes;
+create policy auditor_reads on dpe.access_changes for select to dpe_auditor using (true);
+grant select on dpe.access_changes to dpe_auditor;
