@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -17,7 +16,7 @@ from dpe_cli import access, main
 from dpe_cli.access import AccessError
 from dpe_cli.app import App
 from dpe_cli.postgres import Server
-from dpe_cli.report import Report
+from dpe_cli.report import Report, Table
 from dpe_cli.rls import admin_context
 
 Reader = Callable[..., str]
@@ -231,6 +230,6 @@ def test_the_list_tells_what_is_over_and_who_is_gone(fresh_server: Server, login
 
     table = _dpe(fresh_server, "list").sections[0]
 
-    states = {row[0]: row[3] for row in asdict(table)["rows"]}  # type: ignore[call-overload]
+    states = {row[0]: row[3] for row in cast("Table", table).rows}
     assert ("over", "no such role", "valid") == (states[login], states["long_gone"], states["dpe_tenant"])
     assert ["granted"] == [one["change"] for one in cast("list[dict[str, str]]", _dpe(fresh_server, "list", login, "--changes").data)][-1:]
