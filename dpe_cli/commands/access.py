@@ -53,11 +53,11 @@ def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool) -> 
     if everything == bool(tenants):
         raise click.UsageError("name the tenants to take back, or all of them with --all")
     revoked, kept = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor())
-    left = [_entries_table(kept)] if kept else [Lines(["It may see no tenant any more, and still reads shared tables as a reader."])]
+    nothing = Lines(["It may see no tenant any more, and still reads shared tables as a reader."])
     return Report(
         data={"role": role, "revoked": revoked, "entries": [asdict(one) for one in kept]},
         headline=f"{role} may not see {_named(revoked)} any more",
-        sections=[*left],
+        sections=[_entries_table(kept) if kept else nothing],
     )
 
 
