@@ -48,13 +48,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Model:
-    """A relation that dbt builds. `tenant_column` is None for shared and private ones."""
+    """A relation that dbt builds. `tenant_columns` are those that say whose tenant's a row is; none where no column does."""
 
     unique_id: str
     name: str
     schema: str
     alias: str
-    tenant_column: str | None
+    tenant_columns: tuple[str, ...]
     is_published: bool
 
 
@@ -161,7 +161,7 @@ class Project:
                 name=node["name"],
                 schema=node["schema"],
                 alias=node["alias"],
-                tenant_column=declared.get("tenant_column"),
+                tenant_columns=_as_tuple(declared.get("tenant_column")),
                 is_published=bool(declared) and not declared.get("private"),
             )
         return found
@@ -330,6 +330,13 @@ def _split(select: Sequence[str]) -> list[str]:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _as_tuple(value: object) -> tuple[str, ...]:
+    """Return a name, or a list of names, as names."""
+    if isinstance(value, (list, tuple)):
+        return tuple(str(one) for one in value)
+    return () if value is None else (str(value),)
 
 
 def _tenant_column(declared: object, columns: Sequence[str], *, where: str) -> str | None:

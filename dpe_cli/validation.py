@@ -59,6 +59,19 @@ class Sight:
     expected: int
 
 
+# The tenants of a relation with their numbers of rows, most first. A row may belong to several; those of nobody are left out.
+_TENANTS = """
+    select
+        tenant,
+        count(*)
+    from {relation} as protected
+    cross join lateral (select distinct unnest(array[{columns}]::text[]) as tenant) as tenants
+    where tenant <> ''
+    group by tenant
+    order by 2 desc, 1
+"""
+
+
 def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
     """Check that staging holds, for each load, exactly the rows that the ledger says were loaded."""
     faults: list[str] = []
@@ -156,7 +169,7 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
     """
     sights: list[Sight] = []
     for model in project.models.values():
-        if model.tenant_column is None or not model.is_published:
+        if not model.tenant_columns or not model.is_published:
             continue
         relation = sql.Identifier(model.schema, model.alias)
         name = f"{model.schema}.{model.alias}"
@@ -166,11 +179,11 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
                 continue
             tenants = []
             # A version that was published before the model got the column has no tenants.
-            if model.tenant_column in columns:
-                # Rows of no tenant are nobody's.
+            if columns.issuperset(model.tenant_columns):
                 tenants = connection.execute(
-                    sql.SQL("select {column}::text, count(*) from {relation} where {column} <> '' group by 1 order by 2 desc, 1").format(
-                        column=sql.Identifier(model.tenant_column), relation=relation
+                    sql.SQL(_TENANTS).format(
+                        columns=sql.SQL(", ").join(map(sql.Identifier, model.tenant_columns)),
+                        relation=relation,
                     )
                 ).fetchall()
         count = sql.SQL("select count(*) from {}").format(relation)

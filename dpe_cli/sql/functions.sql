@@ -95,6 +95,29 @@ as $$
     ) as visible
 $$;
 
+-- The keys that the acting role was granted in a table of the user's own, by that table's policies: none where it is not
+-- there. By name, so that the policies of other tables need not know its present version.
+create or replace function dpe.granted_keys(access_table text, key_column text, role_column text)
+returns text[]
+language plpgsql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog
+as $$
+declare
+    keys text[];
+begin
+    if to_regclass(access_table) is null then
+        return '{}';
+    end if;
+    execute format(
+        'select coalesce(array_agg(distinct %I::text), ''{}'') from %s where %I = current_user', key_column, to_regclass(access_table), role_column
+    ) into keys;
+    return keys;
+end
+$$;
+
 do $$
 declare
     signature regprocedure;

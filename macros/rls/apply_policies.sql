@@ -9,9 +9,9 @@
 
 {% if execute %}
     {% set declaration = rls_declaration() %}
-    {% if declaration.tenant_column %}
-        {% do check_tenant_column(declaration.tenant_column) %}
-    {% endif %}
+    {% for column in policy_columns(declaration) %}
+        {% do check_policy_column(column) %}
+    {% endfor %}
     {% if config.get('materialized') == 'view' %}
         {{ protect_view(this, declaration) }}
     {% elif config.get('materialized') == 'materialized_view' %}

@@ -1,9 +1,11 @@
 {#
-    Say what the policies of a declaration are, for a comment on one: the declaration, and a digest of the conditions.
+    Say what the policies of a declaration are, for a comment on one: the declaration, and a digest of the conditions. A table
+    that is kept from run to run is protected anew where this changes; `dpe rls check` reads what it declares.
 #}
 {% macro describe_policies(declaration) -%}
 
 {%- set kind, value = declaration.items() | first -%}
-{{ kind }} {{ value }}, {{ local_md5(system_predicate(declaration) ~ reader_predicate(declaration)) }}
+{%- set said = value | join(', ') if value is sequence and value is not string and value is not mapping else value -%}
+{{ kind }} {{ said | string | replace("'", "") }}, {{ local_md5(rls_predicate(declaration, 'system') ~ rls_predicate(declaration, 'reader')) }}
 
 {%- endmacro %}

@@ -1,8 +1,11 @@
 {#
     Put a table under forced row-level security with the policies of its declaration, and grant it to who may see it.
-    Says the same again where it is said already.
+    Says the same again where it is said already. Rows without a tenant are refused, unless they are kept for a reason
+    (`keeps_rows_of_nobody`): a quarantine.
 #}
-{% macro protect_table(relation, declaration) %}
+{% macro protect_table(relation, declaration, keeps_rows_of_nobody=false) %}
+
+{% set system = rls_predicate(declaration, 'system') %}
 
 {{ require_context() }}
 
@@ -10,11 +13,11 @@ alter table {{ relation }} enable row level security, force row level security;
 
 drop policy if exists dpe_system on {{ relation }};
 create policy dpe_system on {{ relation }} for all to dpe_transformer
-using ({{ system_predicate(declaration) }}) with check ({{ system_predicate(declaration) }});
+using ({{ system }}) with check ({{ system }});
 
 drop policy if exists dpe_admin on {{ relation }};
 create policy dpe_admin on {{ relation }} for select to dpe_owner
-using ({{ system_predicate(declaration) }});
+using ({{ system }});
 grant select on {{ relation }} to dpe_owner;
 
 drop policy if exists dpe_reader on {{ relation }};
@@ -22,14 +25,20 @@ drop policy if exists dpe_reader on {{ relation }};
 revoke all on {{ relation }} from dpe_reader;
 {% else %}
 create policy dpe_reader on {{ relation }} for select to dpe_reader
-using ({{ reader_predicate(declaration) }});
+using ({{ rls_predicate(declaration, 'reader') }});
 grant select on {{ relation }} to dpe_reader;
 {% endif %}
 
 comment on policy dpe_system on {{ relation }} is '{{ describe_policies(declaration) }}';
 
-{% if declaration.tenant_column %}
-{{ index_tenant_column(relation, declaration.tenant_column) }}
+{% for column in policy_columns(declaration) %}
+{{ index_policy_column(relation, column) }}
+{% endfor %}
+
+{% if not keeps_rows_of_nobody %}
+{% for column in tenant_columns(declaration) %}
+{{ require_tenant(relation, column) }}
+{% endfor %}
 {% endif %}
 
 {% endmacro %}

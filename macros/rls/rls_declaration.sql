@@ -1,6 +1,5 @@
 {#
-    Return the `meta.rls` of the node that is being built: {tenant_column: …}, {shared: true} or {private: true}.
-    Private is the default outside of marts.
+    Return the `meta.rls` of the node that is being built (docs/row-level-security.md). Private is the default outside of marts.
 #}
 {% macro rls_declaration() %}
 
@@ -16,11 +15,15 @@
     {{ return({'private': true}) }}
 {% endif %}
 
-{% set kind, value = (declaration.items() | first) if declaration is mapping and declaration | length == 1 else (none, none) %}
-{% if not ((kind in ['shared', 'private'] and value is sameas true) or (kind == 'tenant_column' and value is string)) %}
+{% if not is_rls_declaration(declaration) %}
     {{ exceptions.raise_compiler_error(
-        where ~ ": meta.rls is " ~ declaration ~ "; write one of {tenant_column: …}, {shared: true} and {private: true}"
+        where ~ ": meta.rls is " ~ declaration ~ "; write one of {tenant_column: …}, {shared: true} and {private: true}, "
+        ~ "{role_column: …} or {access: {model: …, column: …, role_column: …}}"
     ) }}
+{% endif %}
+
+{% if declaration.access %}
+    {% do access_relation(declaration.access) %}
 {% endif %}
 
 {{ return(declaration) }}

@@ -366,8 +366,17 @@ BROKEN = {
     "no_tenant": ("{'tenant_column': none}", "meta.rls is {'tenant_column': None}; write one of"),
     "misspelt": ("{'tenant_colum': 'shop'}", "meta.rls is {'tenant_colum': 'shop'}; write one of"),
     "plain_text": ("'shop'", "meta.rls is shop; write one of"),
-    "no_such_column": ("{'tenant_column': 'shpo'}", "names the tenant column shpo; name one of its columns (order_id, shop)"),
-    "number_column": ("{'tenant_column': 'order_id'}", "the tenant column order_id is integer; cast it to text"),
+    "no_tenants": ("{'tenant_column': []}", "meta.rls is {'tenant_column': []}; write one of"),
+    "numbered_tenant": ("{'tenant_column': ['shop', 1]}", "meta.rls is {'tenant_column': ['shop', 1]}; write one of"),
+    "nameless_role": ("{'role_column': ''}", "meta.rls is {'role_column': ''}; write one of"),
+    "half_an_access": ("{'access': {'model': 'x', 'column': 'shop'}}", "{access: {model: …, column: …, role_column: …}}"),
+    "misspelt_access": ("{'access': {'model': 'x', 'column': 'shop', 'role_column': 'r', 'keys': 'k'}}", "write one of"),
+    "unknown_access": (
+        "{'access': {'model': 'nothing', 'column': 'shop', 'role_column': 'r'}}",
+        "meta.rls looks access up in nothing, which is no model; name one",
+    ),
+    "no_such_column": ("{'tenant_column': 'shpo'}", "meta.rls names the column shpo; name one of its columns (order_id, shop)"),
+    "number_column": ("{'tenant_column': 'order_id'}", "compares the column order_id, which is integer; cast it to text"),
 }
 # The materialization is the only thing wrong.
 UNPROTECTABLE = {"materialized_view": ("{'shared': true}", "a materialized view cannot be protected by policies; make it a table")}

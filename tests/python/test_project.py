@@ -133,9 +133,9 @@ def test_what_is_not_said_has_a_default(project: Project) -> None:
 
 def test_models_and_rules_are_known(project: Project) -> None:
     """Models with who may see them; rules with the test that implements each."""
-    assert ("marts", "shop", True) == (
+    assert ("marts", ("shop",), True) == (
         project.models["fct_orders"].schema,
-        project.models["fct_orders"].tenant_column,
+        project.models["fct_orders"].tenant_columns,
         project.models["fct_orders"].is_published,
     )
     assert {"stg_orders": False, "fct_nothing": False} == {

@@ -1,0 +1,20 @@
+{#
+    Index a column that the policies compare, unless an index starts with it already. PostgreSQL names the index: the table
+    that this one replaces keeps its own until dbt drops it.
+#}
+{% macro index_policy_column(relation, column) %}
+
+do $$
+begin
+    if not exists (
+        select
+        from pg_index
+        inner join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+        where indrelid = '{{ relation }}'::regclass and attname = '{{ column | replace("'", "''") }}'
+    ) then
+        create index on {{ relation }} ({{ adapter.quote(column) }});
+    end if;
+end
+$$;
+
+{% endmacro %}
