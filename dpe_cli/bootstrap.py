@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,8 @@ WHO_MAY = (
     "be a superuser (DPE_ADMIN_USER names the administrator), or own the database, with CREATEROLE "
     "and, where others made dpe's roles, membership in dpe_owner, dpe_loader, dpe_transformer and dpe_tenant"
 )
+
+_FUNCTION = re.compile(r"create or replace function dpe\.(?P<name>\w+)\(.*?\nas \$\$(?P<body>.*?)\$\$;", re.DOTALL)
 
 INVENTORY = """
 select 'role ' || rolname
@@ -117,6 +120,12 @@ def ensure_bootstrapped(server: Server) -> None:
         bootstrap_server(server)
         return
     raise ServerError(f"{server}: database {server.database} is not bootstrapped for this version of dpe; run `dpe bootstrap`")
+
+
+@cache
+def function_bodies() -> dict[str, str]:
+    """Return the bodies of the functions that a bootstrap makes, as the catalog keeps them, by name."""
+    return {found["name"]: found["body"] for name in FILES for found in _FUNCTION.finditer(_text(name))}
 
 
 def _inventory(connection: psycopg.Connection) -> list[str]:

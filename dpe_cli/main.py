@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("dpe_cli.commands.diff", "Show what publishing the newest build would change."),
     "publish": ("dpe_cli.commands.publish", "Publish the newest build, or take the last publication back."),
     "access": ("dpe_cli.commands.access", "Manage who may see which tenants."),
+    "rls": ("dpe_cli.commands.rls", "Prove that every relation is protected, and show who can see what."),
     "docs": ("dpe_cli.commands.docs", "Build the documentation site."),
     "dbt": ("dpe_cli.commands.dbt", "Run dbt with the connection set."),
     "env": ("dpe_cli.commands.env", "Print the shell exports with which plain dbt works."),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpe_cli import freshness, hops, publication, quarantine, reconciliation, rule_memory, site, validation
+from dpe_cli import freshness, hops, publication, quarantine, reconciliation, rls_check, rule_memory, site, validation
 from dpe_cli.dbt_runner import NodeResult, run_dbt
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
@@ -18,10 +18,11 @@ from dpe_cli.project import Project, Rule, Source
 from dpe_cli.publication import Publication
 from dpe_cli.quarantine import Quarantined
 from dpe_cli.reconciliation import Reconciliation
+from dpe_cli.rls_check import Finding
 from dpe_cli.rules import find_all
 from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
-from dpe_cli.swap import NEXT
+from dpe_cli.swap import NEXT, PREVIOUS
 from dpe_cli.validation import Check, Sight
 
 _RELATIONS = {"model", "seed", "snapshot"}
@@ -202,7 +203,6 @@ def _validate(
     models: Collection[str] | None = None,
 ) -> Validation:
     """Check what is there. Where `results` are those of a build, only hops to what it built are counted; else those to `models`, or all."""
-    schemas = {model.schema for model in project.models.values()} | {source.table.schema for source in project.sources.values()}
     built = [result for result in results if result.resource_type in _RELATIONS]
     made = {result.unique_id: result.schema for result in built if result.status == "success"}
     with server.connect("transformer") as connection, server.connect("loader") as loader:
@@ -214,12 +214,25 @@ def _validate(
             validation.check_counts(connection, sources),
             validation.check_reconciliation(reconciled),
             validation.check_freshness(fresh),
-            validation.check_protection(connection, sorted(schemas | _MANAGED_SCHEMAS)),
+            validation.check_protection(connection, protected_schemas(project)),
             validation.check_sights(sights),
             validation.check_coverage(project, specs),
             validation.check_rules(rules, specs),
         ]
     return Validation(checks, results, sights, reconciled, fresh)
+
+
+def protected_schemas(project: Project) -> list[str]:
+    """Return the schemas in which everything is protected: the ledger's, the sources', and the models' with what is beside them."""
+    published = project.published_schemas
+    beside = [schema + suffix for schema in published for suffix in (NEXT, PREVIOUS)]
+    return sorted({*_MANAGED_SCHEMAS, *published, *beside, *(source.table.schema for source in project.sources.values())})
+
+
+def check_rls(project: Project, server: Server) -> list[Finding]:
+    """Return what is wrong with the protection of the project's relations, and with the roles; errors first."""
+    with server.connect("transformer") as connection:
+        return rls_check.check(connection, protected_schemas(project))
 
 
 def build_docs(project: Project, server: Server, progress: Progress) -> Path:

@@ -167,6 +167,17 @@ class Project:
         return found
 
     @property
+    def files(self) -> dict[str, str]:
+        """The files of models, seeds, snapshots and sources, relative to the project, by the relation's `schema.name`."""
+        nodes = [*self.manifest["nodes"].values(), *self.manifest["sources"].values()]
+        kinds = {"model", "seed", "snapshot", "source"}
+        return {
+            f"{node['schema']}.{node.get('alias') or node.get('identifier')}": node["original_file_path"]
+            for node in nodes
+            if node["resource_type"] in kinds
+        }
+
+    @property
     def published_schemas(self) -> list[str]:
         """The schemas in which models, seeds and snapshots are published."""
         return sorted({model.schema for model in self.models.values()})

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import psycopg
 from psycopg import sql
 
-from dpe_cli import rls
+from dpe_cli import rls, rls_check
 from dpe_cli.freshness import Freshness
 from dpe_cli.project import Project, Rule, Source
 from dpe_cli.reconciliation import Reconciliation
@@ -112,12 +111,18 @@ def check_freshness(found: Sequence[Freshness]) -> Check:
 
 
 def check_protection(connection: Connection, schemas: Sequence[str]) -> Check:
-    """Check that every relation in the schemas is under forced row-level security with policies, or a view with its reader's rights."""
+    """Check that nothing is wrong with the protection of what is in the schemas, and with the roles (`dpe rls check`)."""
+    found = rls_check.check(connection, schemas)
     with connection.transaction():
-        rows = connection.execute(resources.files("dpe_cli").joinpath("sql", "protection.sql").read_bytes()).fetchall()
-    relations = [(f"{schema}.{relation}", fault) for schema, relation, fault in rows if schema in schemas]
-    faults = [f"{name}: {fault}" for name, fault in relations if fault]
-    return Check("row-level security", f"{len(relations):,} relations are protected", tuple(faults))
+        row = connection.execute(
+            "select count(*) from pg_class where relkind in ('r', 'p', 'v') and relnamespace::regnamespace::text = any(%s)", [list(schemas)]
+        ).fetchone()
+    return Check(
+        "row-level security",
+        f"{row[0] if row else 0:,} relations are protected, by {len(rls_check.checks())} checks of the catalog",
+        tuple(str(one) for one in found if one.severity == "error"),
+        tuple(str(one) for one in found if one.severity == "warning"),
+    )
 
 
 def check_coverage(project: Project, specs: Sequence[Spec]) -> Check:

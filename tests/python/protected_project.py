@@ -1,0 +1,69 @@
+"""A project that builds every kind of relation that dbt knows, declared in every way; for tests of what protects them."""
+
+from __future__ import annotations
+
+# Orders of two shops, the tenants: two of UA, one of HA. Built as every kind of relation that dbt knows.
+PROJECT = {
+    "seeds/orders.csv": """
+        order_id,shop,amount
+        1,UA,10
+        2,UA,20
+        3,HA,30
+        """,
+    "seeds/_seeds.yml": """
+        seeds:
+          - name: orders
+            config:
+              schema: marts
+              column_types: {shop: text}
+              meta: {rls: {tenant_column: shop}}
+        """,
+    "snapshots/orders_history.yml": """
+        snapshots:
+          - name: orders_history
+            relation: ref('orders')
+            config:
+              schema: marts
+              unique_key: order_id
+              strategy: check
+              check_cols: all
+              meta: {rls: {tenant_column: shop}}
+        """,
+    "models/staging/stg_orders.sql": "select order_id, shop, amount from {{ ref('orders') }}",
+    "models/intermediate/int_orders.sql": "{{ config(materialized='table') }} select * from {{ ref('stg_orders') }}",
+    "models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('int_orders') }}",
+    "models/marts/fct_added_orders.sql": """
+        {{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }}
+        select order_id, shop, amount from {{ ref('int_orders') }}
+        {% if is_incremental() %} where order_id > 1 {% endif %}
+        """,
+    "models/marts/orders_seen.sql": "{{ config(materialized='view') }} select order_id, shop, amount from {{ ref('fct_orders') }}",
+    "models/marts/dim_shops.sql": "select distinct shop from {{ ref('int_orders') }}",
+    "models/marts/fct_margins.sql": "select order_id, shop, amount from {{ ref('int_orders') }}",
+    "models/marts/_marts__models.yml": """
+        x-columns: &columns
+          - {name: order_id, data_type: integer}
+          - {name: shop, data_type: text}
+          - {name: amount, data_type: integer}
+        models:
+          - {name: fct_orders, config: {meta: {rls: {tenant_column: shop}}}, columns: *columns}
+          - {name: fct_added_orders, config: {meta: {rls: {tenant_column: shop}}}, columns: *columns}
+          - {name: orders_seen, config: {meta: {rls: {tenant_column: shop}}}, columns: *columns}
+          - {name: dim_shops, config: {meta: {rls: {shared: true}}}, columns: [{name: shop, data_type: text}]}
+          - {name: fct_margins, config: {meta: {rls: {private: true}}}, columns: *columns}
+        """,
+    "tests/singular/large_orders.sql": """
+        {{ config(severity='warn', store_failures_as='table') }}
+        select * from {{ ref('fct_orders') }} where amount > 15
+        """,
+    "tests/singular/small_orders.sql": """
+        {{ config(severity='warn', store_failures_as='view') }}
+        select * from {{ ref('fct_orders') }} where amount < 25
+        """,
+}
+
+# Each relation that the project builds: its declaration, and its rows.
+TENANT_TABLES = ("marts.fct_orders", "marts.fct_added_orders", "marts.orders", "marts.orders_history")
+SHARED_TABLES = ("marts.dim_shops",)
+PRIVATE_TABLES = ("marts.fct_margins", "intermediate.int_orders", "quality.large_orders")
+VIEWS = ("marts.orders_seen", "staging.stg_orders", "quality.small_orders")
