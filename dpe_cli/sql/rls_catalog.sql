@@ -56,7 +56,8 @@ managed as (
     from pg_class
     inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
     left join declarations on pg_class.oid = declarations.relation_id
-    where pg_class.relkind in ('r', 'p', 'v', 'm', 'f')
+    where
+        pg_class.relkind in ('r', 'p', 'v', 'm', 'f')
         and pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas)
 
 ),
