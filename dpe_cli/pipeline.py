@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpe_cli import freshness, hops, publication, quarantine, reconciliation, rls_check, rule_memory, site, validation
+from dpe_cli import freshness, hops, publication, quarantine, reconciliation, rls_check, rls_matrix, rule_memory, site, validation
 from dpe_cli.dbt_runner import NodeResult, run_dbt
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
@@ -19,6 +20,7 @@ from dpe_cli.publication import Publication
 from dpe_cli.quarantine import Quarantined
 from dpe_cli.reconciliation import Reconciliation
 from dpe_cli.rls_check import Finding
+from dpe_cli.rls_matrix import Cell
 from dpe_cli.rules import find_all
 from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
@@ -235,6 +237,23 @@ def check_rls(project: Project, server: Server) -> list[Finding]:
         return rls_check.check(connection, protected_schemas(project))
 
 
+def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:
+    """
+    Measure who can do what with the project's relations, or with those that match `wanted`.
+
+    Raises:
+        ContextError: the administrator's login may not act as one of them.
+        UsageError: nothing matches.
+    """
+    with server.connect("admin") as connection:
+        found = rls_matrix.find_relations(connection, project, protected_schemas(project))
+        chosen = [one for one in found if not wanted or any(fnmatch.fnmatchcase(str(one), pattern) for pattern in wanted)]
+        if not chosen:
+            raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all that there are")
+        with progress.task("dpe rls matrix", len(chosen)) as advance:
+            return rls_matrix.measure(connection, chosen, logins=logins, on_relation=advance)
+
+
 def build_docs(project: Project, server: Server, progress: Progress) -> Path:
     """Build the docs site as a single page, and return its path."""
     target = project.directory / "target"
@@ -242,7 +261,12 @@ def build_docs(project: Project, server: Server, progress: Progress) -> Path:
         run_dbt(project, server, ["docs", "generate", "--target-path", str(target)])
         rules = find_all(project, read_all(project.directory / "specs"))
         histories = rule_memory.histories(server, rules, runs=rule_memory.SHOWN_RUNS)
-        return site.write(target, rules, rule_memory.states(server, rules), histories)
+        with server.connect("transformer") as connection:
+            published = [
+                one for one in rls_matrix.find_relations(connection, project, project.published_schemas) if one.declared != "private"
+            ]
+            cells = rls_matrix.measure(connection, published, roles=rls_matrix.TRANSFORMERS_ROLES)
+        return site.write(target, rules, rule_memory.states(server, rules), histories, rls_matrix.seen(cells))
 
 
 def with_parents(select: Sequence[str]) -> list[str]:

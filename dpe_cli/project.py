@@ -48,14 +48,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Model:
-    """A relation that dbt builds. `tenant_columns` are those that say whose tenant's a row is; none where no column does."""
+    """A relation that dbt builds. `declared` is the kind of its `meta.rls`, `tenant_columns` are those that say whose tenant's a row is."""
 
     unique_id: str
     name: str
     schema: str
     alias: str
     tenant_columns: tuple[str, ...]
-    is_published: bool
+    declared: str
+
+    @property
+    def is_published(self) -> bool:
+        """Whether readers may read it."""
+        return self.declared != "private"
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ class Project:
                 schema=node["schema"],
                 alias=node["alias"],
                 tenant_columns=_as_tuple(declared.get("tenant_column")),
-                is_published=bool(declared) and not declared.get("private"),
+                declared=next(iter(declared), "private"),
             )
         return found
 

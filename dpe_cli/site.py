@@ -18,6 +18,13 @@ _MANIFEST, _CATALOG = '"MANIFEST.JSON INLINE DATA"', '"CATALOG.JSON INLINE DATA"
 _OVERVIEW = "__overview__"
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _HEADINGS = ("rule", "asks", "dimension", "severity", "owner", "status", "failing rows", "does not hold since", "last runs")
+_ABOUT_SEEN = """
+# Who sees what
+
+The rows of each published relation that readers saw when this page was built, measured by acting as them: who was granted no
+tenant, the tenants with the most and the fewest rows, and the role that builds, outside and inside of a context. `dpe rls
+matrix` measures this for all relations and roles, and that nobody writes what is not theirs.
+"""
 _ABOUT = """
 # Rules
 
@@ -27,10 +34,17 @@ break a rule, to those who may see them.
 """
 
 
-def write(target: Path, rules: Sequence[Rule], states: Mapping[str, State], histories: Mapping[str, Sequence[Run]]) -> Path:
+def write(
+    target: Path,
+    rules: Sequence[Rule],
+    states: Mapping[str, State],
+    histories: Mapping[str, Sequence[Run]],
+    seen: tuple[Sequence[str], Sequence[Sequence[str]]],
+) -> Path:
     """
     Write the site as a single page from what `dbt docs generate` left in `target`, and return its path.
 
+    `seen` is who sees how much of which published relation: headings, and a line a relation.
     It names no failing row: who opens the page need not be who may see the rows.
     """
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
@@ -39,7 +53,7 @@ def write(target: Path, rules: Sequence[Rule], states: Mapping[str, State], hist
         node = manifest["nodes"].get(unique_id) or manifest["sources"].get(unique_id)
         if node is not None:
             node["description"] = f"{node['description']}\n\n## Rules\n\n{_table(lines[rule.rule_id] for rule in asked)}"
-    _add_overview(manifest, rules, lines)
+    _add_overview(manifest, rules, lines, seen)
     page = (target / "index.html").read_text(encoding="utf-8")
     page = page.replace(_MANIFEST, _inline(json.dumps(manifest)))
     page = page.replace(_CATALOG, _inline((target / "catalog.json").read_text(encoding="utf-8")))
@@ -70,20 +84,26 @@ def _by_relation(manifest: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str
     return found
 
 
-def _add_overview(manifest: dict[str, Any], rules: Sequence[Rule], lines: Mapping[str, Sequence[str]]) -> None:
-    """Show all rules on the first page, below what the project says there."""
-    parts = [
-        _ABOUT,
-        *(
-            f"## {_text(pipeline)}\n\n{_table(lines[rule.rule_id] for rule in rules if rule.pipeline == pipeline)}"
-            for pipeline in sorted({rule.pipeline for rule in rules})
-        ),
+def _add_overview(
+    manifest: dict[str, Any],
+    rules: Sequence[Rule],
+    lines: Mapping[str, Sequence[str]],
+    seen: tuple[Sequence[str], Sequence[Sequence[str]]],
+) -> None:
+    """Show who sees what, and all rules, on the first page, below what the project says there."""
+    headings, rows = seen
+    parts = [f"{_ABOUT_SEEN}\n\n{_table(([_text(cell) for cell in row] for row in rows), headings)}"] if rows else []
+    if rules:
+        parts.append(_ABOUT)
+    parts += [
+        f"## {_text(pipeline)}\n\n{_table(lines[rule.rule_id] for rule in rules if rule.pipeline == pipeline)}"
+        for pipeline in sorted({rule.pipeline for rule in rules})
     ]
     project = manifest["metadata"]["project_name"]
     docs = manifest["docs"]
     own = [one for one in docs.values() if one["name"] == _OVERVIEW and one["package_name"] != "dbt"]
     block = own[0] if own else {**docs[f"doc.dbt.{_OVERVIEW}"], "package_name": project, "block_contents": f"# {_text(project)}"}
-    contents = "\n\n".join([block["block_contents"], *(parts if rules else [])])
+    contents = "\n\n".join([block["block_contents"], *parts])
     docs[f"doc.{block['package_name']}.{_OVERVIEW}"] = {**block, "block_contents": contents}
 
 
@@ -104,8 +124,8 @@ def _sign(failures: int, highest: int) -> str:
     return _BLOCKS[max(0, -(-failures * len(_BLOCKS) // highest) - 1)] if failures else "·"
 
 
-def _table(lines: Iterable[Sequence[str]]) -> str:
-    rows = [_HEADINGS, ["---"] * len(_HEADINGS), *lines]
+def _table(lines: Iterable[Sequence[str]], headings: Sequence[str] = _HEADINGS) -> str:
+    rows = [headings, ["---"] * len(headings), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

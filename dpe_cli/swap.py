@@ -20,6 +20,8 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 NEXT = "__next"
 PREVIOUS = "__previous"
+# Where dbt stores the failures of tests (dbt_project.yml).
+FAILURES = "quality"
 
 _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view"}
 
@@ -65,11 +67,14 @@ class _Dependent:
 
 def clear(connection: Connection, schemas: Iterable[str]) -> None:
     """
-    Drop the relations in schemas.
+    Drop the relations in schemas, and with them stored failures that are views of them: the next test makes them anew.
 
     Raises:
         PublishError: something elsewhere depends on one of them.
     """
+    schemas = list(schemas)
+    for name in _stored_failures(connection, schemas):
+        connection.execute(sql.SQL("drop view if exists {}").format(sql.Identifier(FAILURES, name)))
     for kinds in ("v", "m", "rp"):
         found = [one for one in _relations(connection, schemas) if one[2] in kinds]
         if not found:
@@ -232,6 +237,25 @@ def _relations(connection: Connection, schemas: Iterable[str]) -> list[tuple[str
         [list(schemas)],
     ).fetchall()
     return [(str(schema), str(name), str(kind)) for schema, name, kind in rows]
+
+
+def _stored_failures(connection: Connection, schemas: Sequence[str]) -> list[str]:
+    """Return the views of stored failures that read something in schemas."""
+    rows = connection.execute(
+        """
+        select distinct reader.relname
+        from pg_class as read
+        inner join pg_depend on pg_depend.refclassid = 'pg_class'::regclass and pg_depend.refobjid = read.oid
+        inner join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
+        inner join pg_class as reader on pg_rewrite.ev_class = reader.oid
+        where read.relnamespace::regnamespace::text = any(%s)
+            and reader.relnamespace = to_regnamespace(%s)
+            and reader.relkind = 'v'
+            and pg_has_role(reader.relowner, 'usage')
+        """,
+        [schemas, FAILURES],
+    ).fetchall()
+    return [str(name) for (name,) in rows]
 
 
 def _dependents(connection: Connection, relations: Sequence[Relation]) -> list[_Dependent]:

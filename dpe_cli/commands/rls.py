@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from dpe_cli import pipeline, rls_check, sarif
+from dpe_cli import pipeline, rls_check, rls_matrix, sarif
 from dpe_cli.app import App
-from dpe_cli.report import Report, Table, plural
+from dpe_cli.report import Lines, Progress, Report, Table, plural
 
 
 @click.group()
@@ -47,6 +47,30 @@ def check(app: App, sarif_file: Path | None) -> Report:
         headline=headline,
         sections=[table] if found else [],
         exit_status=1 if errors else 0,
+    )
+
+
+@rls.command()
+@click.argument("relations", metavar="[RELATION]...", nargs=-1)
+@click.option("--login", "logins", multiple=True, metavar="NAME", help="Measure what this login sees, too; may be given several times.")
+@click.pass_obj
+def matrix(app: App, relations: tuple[str, ...], logins: tuple[str, ...]) -> Report:
+    """
+    Show who can see how much of which relation, measured by acting as them.
+
+    RELATION is schema.name, or a pattern such as `marts.*`; without it all are measured. Each also tries to write a row that
+    is not its own. All of it is rolled back. Exit status 1 where anybody can see or write what is not declared.
+    """
+    with Progress() as progress:
+        cells = pipeline.measure_rls(app.project, app.server, relations, logins, progress)
+    faults = [fault for cell in cells for fault in cell.faults]
+    headings, lines = rls_matrix.seen(cells)
+    return Report(
+        data={"cells": [asdict(one) for one in cells], "faults": faults},
+        headline=f"{plural(len(lines), 'relation')}, {len(cells):,} measurements: "
+        + ("everybody sees and writes what is declared" if not faults else plural(len(faults), "fault")),
+        sections=[Table(headings, lines, title="Rows seen"), *([Lines(["", "Faults", *faults])] if faults else [])],
+        exit_status=1 if faults else 0,
     )
 
 

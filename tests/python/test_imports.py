@@ -18,7 +18,7 @@ LAYERS = (
     ("pipeline", "history", "replay", "access", "sarif"),
     ("extracts",),
     ("diff",),
-    ("publication",),
+    ("publication", "rls_matrix"),
     ("quarantine",),
     ("swap",),
     ("site",),

@@ -1,0 +1,382 @@
+"""
+Who can do what with which relation, measured by acting as them: reading declarations would prove what was meant, not what is.
+
+Each actor counts the rows that it sees of each relation, and tries to insert, update and delete a row that is not its own.
+Everything is rolled back. TRUNCATE would lock readers out, and heeds no policy, so the privilege is asked for instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import ContextError
+from dpe_cli.project import Project
+from dpe_cli.quarantine import SUFFIX as QUARANTINE
+from dpe_cli.swap import NEXT, PREVIOUS
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+ACTOR = "dpe rls matrix"
+WRITES = ("insert", "update", "delete", "truncate")
+# What an actor may not even try, what it may try and no row comes of, and what it can do.
+DENIED, REFUSED, ALLOWED = "denied", "refused", "allowed"
+NOBODY = "dpe_matrix_nobody"
+AUDITOR = "dpe_auditor"
+LEDGER = "dpe"
+ALL_ROLES = (NOBODY, "dpe_reader", "dpe_tenant", AUDITOR, "dpe_loader", "dpe_transformer", "dpe_owner")
+TRANSFORMERS_ROLES = ("dpe_reader", "dpe_tenant", "dpe_transformer")
+_NO_TENANT = "nobody's tenant"
+_NO_CONTEXT, _ONE_TENANT = ", no context", ", one tenant"
+_SYSTEM = {"the loader": "dpe_loader", "the transformer": "dpe_transformer", "an administrator": "dpe_owner"}
+
+_RELATIONS = """
+    select
+        pg_class.oid,
+        nspname,
+        relname,
+        relkind::text
+    from pg_class
+    inner join pg_namespace on relnamespace = pg_namespace.oid
+    where nspname = any(%s)
+        and relkind in ('r', 'p', 'v')
+        and not relispartition
+        and not (nspname = 'staging' and relname ~ '__[0-9]+_[0-9]+$')
+    order by nspname, relname
+"""
+_TENANTS = """
+    select
+        tenant,
+        count(*)
+    from {relation} as protected
+    cross join lateral (select distinct unnest(array[{columns}]::text[]) as tenant) as tenants
+    where tenant <> ''
+    group by tenant
+    order by 2 desc, 1
+"""
+_GRANTED_ROWS = """
+    select count(*)
+    from {relation}
+    where array[{columns}]::text[] && array(
+        select tenant_id
+        from dpe.tenant_access
+        where role_name = {role} and (valid_until is null or valid_until > statement_timestamp())
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation: its kind as in pg_class, and how its model declares who may see it."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    declared: str
+    tenant_columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its quoted name."""
+        return sql.Identifier(self.schema, self.name)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A relation with its rows, its tenants with theirs, most first, and a row of the first tenant: values, table and place."""
+
+    relation: Relation
+    rows: int
+    tenants: tuple[tuple[str, int], ...]
+    row: Any
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Somebody who acts as a role: in a context where `actor` is given, for one tenant where `tenant` is."""
+
+    name: str
+    role: str
+    actor: str = ""
+    tenant: str = ""
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it is a role of the pipeline or of administrators."""
+        return self.role in {"dpe_owner", "dpe_loader", "dpe_transformer"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What an actor can do with a relation: rows seen (None: may not read), what came of each write, and what is wrong with that."""
+
+    relation: str
+    actor: str
+    tenant: str
+    rows: int | None
+    writes: Mapping[str, str]
+    faults: tuple[str, ...]
+
+
+# Who sees all of what dbt builds, and of the ledger.
+_EVERYTHING = (Actor("the transformer", "dpe_transformer", ACTOR), Actor("an administrator", "dpe_owner", ACTOR))
+
+
+def find_relations(connection: Connection, project: Project, schemas: Sequence[str]) -> list[Relation]:
+    """Return the relations in schemas, but slices, which are read through their parents."""
+    declared = {(model.schema, model.alias): (model.declared, model.tenant_columns) for model in project.models.values()}
+    for source in project.sources.values():
+        column = source.table.tenant_column
+        declared[source.table.schema, source.table.name] = ("private", (column,) if column else ())
+    with connection.transaction():
+        rows = connection.execute(_RELATIONS, [list(schemas)]).fetchall()
+    found = []
+    for oid, schema, name, kind in rows:
+        model = (str(schema).removesuffix(NEXT).removesuffix(PREVIOUS), str(name).removesuffix(QUARANTINE))
+        found.append(Relation(int(str(oid)), str(schema), str(name), str(kind), *declared.get(model, ("private", ()))))
+    return found
+
+
+def measure(
+    connection: Connection,
+    relations: Sequence[Relation],
+    *,
+    logins: Sequence[str] = (),
+    roles: Collection[str] = ALL_ROLES,
+    on_relation: Callable[[int], None] = lambda _count: None,
+) -> list[Cell]:
+    """
+    Measure what roles, and logins that are named, can do with each relation.
+
+    `connection` is an administrator's; the transformer's will do for the roles in TRANSFORMERS_ROLES. `on_relation` is called with
+    1 after each relation.
+
+    Raises:
+        ContextError: the session may not act as one of them.
+    """
+    cells: list[Cell] = []
+    with connection.transaction(force_rollback=True):
+        connection.execute("select set_config('lock_timeout', '2s', true)")
+        if NOBODY in roles:
+            # Somebody to whom nothing was ever granted; gone with the transaction.
+            connection.execute(sql.SQL("create role {role}; grant {role} to current_user").format(role=sql.Identifier(NOBODY)))
+        for relation in relations:
+            sample = _look_at(connection, relation)
+            cells += [_measure(connection, sample, actor) for actor in _actors(sample, logins) if actor.role in {*roles, *logins}]
+            on_relation(1)
+    return cells
+
+
+def _actors(sample: _Sample, logins: Sequence[str]) -> Iterator[Actor]:
+    tenants = [name for name, _ in sample.tenants]
+    tenants = list(dict.fromkeys([*tenants[:1], *tenants[-1:]])) or [_NO_TENANT]
+    yield Actor("everybody", NOBODY)
+    yield Actor("a stranger", "dpe_reader")
+    yield from (Actor("a tenant", "dpe_tenant", tenant=tenant) for tenant in tenants)
+    yield from (Actor(login, login) for login in logins)
+    yield Actor("an auditor", AUDITOR)
+    for name, role in _SYSTEM.items():
+        yield Actor(f"{name}{_NO_CONTEXT}", role)
+        yield Actor(f"{name}{_ONE_TENANT}", role, ACTOR, tenants[-1])
+        yield Actor(name, role, ACTOR)
+
+
+@contextmanager
+def _acting_as(connection: Connection, actor: Actor) -> Iterator[None]:
+    with connection.transaction(force_rollback=True):
+        try:
+            connection.execute(
+                "select set_config('role', %s, true), set_config('dpe.actor', %s, true), set_config('dpe.tenant_id', %s, true)",
+                [actor.role, actor.actor, actor.tenant],
+            )
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue) as error:
+            raise ContextError(
+                f"{connection.info.user}: may not act as {actor.role} ({error.diag.message_primary}); connect as a superuser"
+            ) from error
+        yield
+
+
+def _look_at(connection: Connection, relation: Relation) -> _Sample:
+    """Return what there is, as the one sees it in a context who sees all of the relation."""
+    with _acting_as(connection, _EVERYTHING[relation.schema == LEDGER]):
+        rows = _number(connection, sql.SQL("select count(*) from {}").format(relation.identifier))
+        tenants: list[tuple[str, int]] = []
+        where = sql.Composed([])
+        if relation.tenant_columns:
+            columns = sql.SQL(", ").join(map(sql.Identifier, relation.tenant_columns))
+            found = connection.execute(sql.SQL(_TENANTS).format(relation=relation.identifier, columns=columns)).fetchall()
+            tenants = [(str(tenant), int(str(count))) for tenant, count in found]
+        if tenants:
+            where = sql.SQL("where {} = {}").format(sql.Identifier(relation.tenant_columns[0]), sql.Literal(tenants[0][0]))
+        place = sql.SQL("null, null") if relation.kind == "v" else sql.SQL("tableoid::bigint, ctid::text")
+        row = connection.execute(
+            sql.SQL("select to_jsonb(sampled), {place} from {relation} as sampled {where} limit 1").format(
+                place=place, relation=relation.identifier, where=where
+            )
+        ).fetchone()
+    return _Sample(relation, rows, tuple(tenants), row)
+
+
+def _measure(connection: Connection, sample: _Sample, actor: Actor) -> Cell:
+    with _acting_as(connection, actor):
+        seen = _try(connection, sql.SQL("select count(*) from {}").format(sample.relation.identifier))
+        writes = {write: _write(connection, sample, write) for write in WRITES}
+    rows = seen if isinstance(seen, int) else None
+    expected = _expected_rows(connection, sample, actor)
+    faults = (*_reading_faults(sample, actor, rows, expected), *_writing_faults(sample, actor, writes))
+    return Cell(str(sample.relation), actor.name, actor.tenant, rows, writes, faults)
+
+
+def _write(connection: Connection, sample: _Sample, write: str) -> str:
+    row = connection.execute(
+        "select has_table_privilege(%(oid)s::oid, %(write)s) and has_schema_privilege(%(schema)s, 'usage')",
+        {"oid": sample.relation.oid, "write": write, "schema": sample.relation.schema},
+    ).fetchone()
+    may = row == (True,)
+    if not may or write == "truncate" or sample.row is None or sample.relation.kind == "v":
+        return ALLOWED if may else DENIED
+    outcome = _try(connection, _statement(connection, sample, write))
+    if isinstance(outcome, int):
+        return ALLOWED if outcome else REFUSED
+    # Denied in spite of the privilege is who may write, but not look for the row.
+    return REFUSED if outcome == REFUSED else ALLOWED
+
+
+def _statement(connection: Connection, sample: _Sample, write: str) -> sql.Composed:
+    """Return the statement that writes the row that was sampled."""
+    relation = sample.relation.identifier
+    values, table, place = sample.row or ({}, 0, "")
+    names = sql.SQL(", ").join(
+        sql.Identifier(str(name))
+        for (name,) in connection.execute(
+            "select attname from pg_attribute where attrelid = %s and attnum > 0 and not attisdropped and attgenerated = ''",
+            [sample.relation.oid],
+        )
+    )
+    if write == "insert":
+        return sql.SQL(
+            "insert into {relation} ({names}) overriding system value "
+            "select {names} from jsonb_populate_record(null::{relation}, {values}::jsonb)"
+        ).format(relation=relation, names=names, values=sql.Literal(json.dumps(values)))
+    where = sql.SQL("where tableoid = {} and ctid = {}::tid").format(sql.Literal(table), sql.Literal(place))
+    if write == "delete":
+        return sql.SQL("delete from {} {}").format(relation, where)
+    column = sql.Identifier(next(iter(values)))
+    return sql.SQL("update {relation} set {column} = {column} {where}").format(relation=relation, column=column, where=where)
+
+
+def _number(connection: Connection, query: sql.Composed) -> int:
+    row = connection.execute(query).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def _try(connection: Connection, statement: sql.Composed) -> int | str:
+    """Run a statement and roll it back; return its count, or what came of it."""
+    try:
+        with connection.transaction(force_rollback=True):
+            cursor = connection.execute(statement)
+            row = cursor.fetchone() if cursor.description else None
+            return int(str(row[0])) if row else cursor.rowcount
+    except psycopg.errors.InsufficientPrivilege as error:
+        return REFUSED if "row-level security" in str(error) else DENIED
+    except (psycopg.IntegrityError, psycopg.DataError):
+        # Policies are asked before constraints are (PostgreSQL documentation, "CREATE POLICY").
+        return ALLOWED
+
+
+def _expected_rows(connection: Connection, sample: _Sample, actor: Actor) -> int | None:
+    """Return how many rows an actor should see; None where nobody has said so."""
+    relation = sample.relation
+    if actor.role == NOBODY or (actor.is_system and not actor.actor):
+        return 0
+    if relation.schema == LEDGER:
+        # What the pipeline and auditors see there depends on the table, and on who they are what readers see of their access.
+        return None if actor.is_system or actor.role == AUDITOR or relation.name == "tenant_access" else 0
+    return _expected_of_system(sample, actor) if actor.is_system else _expected_of_reader(connection, sample, actor)
+
+
+def _expected_of_system(sample: _Sample, actor: Actor) -> int | None:
+    relation = sample.relation
+    if actor.role == "dpe_loader" and relation.schema != "staging":
+        return 0
+    if (actor.role == "dpe_loader" and relation.kind == "v") or (actor.role == "dpe_owner" and relation.schema.endswith((NEXT, PREVIOUS))):
+        return None
+    if not actor.tenant:
+        return sample.rows
+    if relation.tenant_columns:
+        return dict(sample.tenants).get(actor.tenant, 0)
+    # A view shows what the tables below it do.
+    return None if relation.kind == "v" else sample.rows
+
+
+def _expected_of_reader(connection: Connection, sample: _Sample, actor: Actor) -> int | None:
+    relation = sample.relation
+    if actor.role == AUDITOR or relation.declared == "private" or relation.schema.endswith((NEXT, PREVIOUS)):
+        return 0
+    if relation.declared == "shared":
+        return sample.rows
+    if relation.declared != "tenant_column":
+        return None
+    if actor.role in {"dpe_reader", "dpe_tenant"}:
+        return dict(sample.tenants).get(actor.tenant, 0)
+    columns = sql.SQL(", ").join(map(sql.Identifier, relation.tenant_columns))
+    granted = sql.SQL(_GRANTED_ROWS).format(relation=relation.identifier, columns=columns, role=sql.Literal(actor.role))
+    with _acting_as(connection, _EVERYTHING[True]):
+        return _number(connection, granted)
+
+
+def _reading_faults(sample: _Sample, actor: Actor, rows: int | None, expected: int | None) -> Iterator[str]:
+    if expected is not None and (rows or 0) != expected:
+        yield f"{sample.relation}: {_named(actor)} sees {rows or 0:,} rows instead of {expected:,}"
+
+
+def _writing_faults(sample: _Sample, actor: Actor, writes: Mapping[str, str]) -> Iterator[str]:
+    others = bool(sample.tenants) and bool(actor.tenant) and actor.tenant not in _tenants_of(sample)
+    for write in [write for write, outcome in writes.items() if outcome == ALLOWED]:
+        if not actor.is_system:
+            yield f"{sample.relation}: {_named(actor)} may {write} rows"
+        elif write != "truncate" and sample.row is not None and sample.relation.kind != "v":
+            if not actor.actor:
+                yield f"{sample.relation}: {_named(actor)} may {write} rows"
+            elif others:
+                yield f"{sample.relation}: {_named(actor)} may {write} a row of another tenant"
+
+
+def _tenants_of(sample: _Sample) -> set[object]:
+    values = sample.row[0] if sample.row else {}
+    return {values.get(column) for column in sample.relation.tenant_columns}
+
+
+def _named(actor: Actor) -> str:
+    return f"{actor.name} ({actor.tenant})" if actor.tenant else actor.name
+
+
+def seen(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+    """
+    Return what each sees of each relation as a table: headings, and a line a relation.
+
+    A `-` is who may not read at all. Without a context stands for each role of the pipeline.
+    """
+    lines: dict[str, dict[str, list[str]]] = {}
+    headings: dict[str, None] = {}
+    for cell in cells:
+        if cell.actor.endswith(_ONE_TENANT):
+            continue
+        heading = "pipeline, no context" if cell.actor.endswith(_NO_CONTEXT) else cell.actor
+        headings[heading] = None
+        found = lines.setdefault(cell.relation, {}).setdefault(heading, [])
+        if cell.rows is not None:
+            shown = f"{cell.tenant} {cell.rows:,}" if cell.tenant and cell.tenant != _NO_TENANT else f"{cell.rows:,}"
+            found += [shown] if shown not in found else []
+    return ["relation", *headings], [[name, *("; ".join(of.get(heading, [])) or "-" for heading in headings)] for name, of in lines.items()]
