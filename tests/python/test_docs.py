@@ -1,4 +1,4 @@
-"""The documentation says what is there. Run this file as a script to write docs/commands.md anew."""
+"""The documentation says what is there. Run this file as a script to write docs/commands.md and docs/rls-checks.md anew."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ from pathlib import Path
 import click
 import pytest
 
+from dpe_cli import rls_check
 from dpe_cli.main import COMMANDS, cli
 from dpe_cli.sources.external import option_names
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "commands.md"
+CHECKS_PAGE = REPOSITORY / "docs" / "rls-checks.md"
+CHECKS_HEAD = """# Checks of row-level security
+
+Written by `python tests/python/test_docs.py` from `dpe_cli/sql/rls_checks`. What `dpe rls check` looks for
+([row-level security](row-level-security.md)); an id never changes its meaning. An error makes the exit status 1, and keeps
+`dpe run` from publishing and `dpe validate` from succeeding; a warning does not.
+
+| check | severity | what it finds | why that matters |
+|---|---|---|---|"""
 HEAD = """# Commands
 
 Written by `python tests/python/test_docs.py` from the help texts; `dpe COMMAND --help` shows the same.
@@ -50,6 +60,17 @@ def test_every_command_is_documented() -> None:
     assert render() == PAGE.read_text(encoding="utf-8")
 
 
+def render_checks() -> str:
+    """Return the text of docs/rls-checks.md."""
+    rows = [f"| {one.check_id} | {one.severity} | {one.title} | {one.why} |" for one in rls_check.checks()]
+    return "\n".join([CHECKS_HEAD, *rows, ""])
+
+
+def test_every_check_is_documented() -> None:
+    """docs/rls-checks.md is what the checks say of themselves."""
+    assert render_checks() == CHECKS_PAGE.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("option", option_names())
 def test_every_option_of_a_csv_source_is_documented(option: str) -> None:
     """docs/sources/csv.md has a row for each option of the external block."""
@@ -67,3 +88,4 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
+    CHECKS_PAGE.write_text(render_checks(), encoding="utf-8")
