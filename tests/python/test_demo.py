@@ -210,6 +210,14 @@ def test_a_second_run_loads_nothing_new(demo: Demo) -> None:
     assert (0, "0 rows loaded from 5 sources") == (again.returncode, again.stdout.splitlines()[0].partition(" in ")[0])
 
 
+def test_nothing_is_wrong_with_its_protection(demo: Demo) -> None:
+    """As the catalog says, and as everybody finds who acts."""
+    checked, measured = demo.dpe("rls", "check"), demo.dpe("rls", "matrix")
+    assert (0, 0) == (checked.returncode, measured.returncode), checked.stdout + measured.stdout
+    assert checked.stdout.strip().endswith("checks found nothing")
+    assert measured.stdout.splitlines()[0].endswith("everybody sees and writes what is declared")
+
+
 def test_plain_dbt_protects_as_dpe_run_does(demo: Demo) -> None:
     """`dbt build` with the variables of `dpe env`, also --full-refresh, leaves the same policies on every relation."""
 
