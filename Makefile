@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 # An empty file beside the packages says that they are in place, and since when.
 INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format bench bench-build docs clean
+.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format bench bench-build bench-rls docs clean
 
 help:  ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,10 @@ format: $(VENV)/installed-dev  ## let ruff write the Python as it wants it
 bench: $(VENV)/installed-bench  ## measure loading against other tools; ARGS="--rounds 3" for a quicker look
 	@$(BIN)/python bench/load.py $(ARGS)
 
-bench-build: $(VENV)/installed  ## measure what remembering rules and publishing cost of a build
+bench-rls: $(VENV)/installed  ## measure what row-level security costs readers
+	@$(BIN)/python bench/rls.py $(ARGS)
+
+bench-build: $(VENV)/installed  ## measure what protection, memory of rules and publishing cost of a build
 	@$(BIN)/python bench/build.py $(ARGS)
 
 docs: $(VENV)/installed  ## build the documentation site

@@ -1,5 +1,5 @@
 """
-Measure what remembering rules and publishing cost of a build: the sample project, built by dbt in three ways, in turns.
+Measure what protection, remembering rules and publishing cost of a build: the sample project, built in four ways, in turns.
 
     make bench-build                       everything
     make bench-build ARGS="--rounds 3"     a quicker look
@@ -28,10 +28,15 @@ from dpe_cli.embedded import EmbeddedServer
 REPOSITORY = Path(__file__).parent.parent
 DIRECTORY = REPOSITORY / ".bench" / "build"
 PLAIN_DIRECTORY = REPOSITORY / ".bench" / "build-plain"
+OPEN_DIRECTORY = REPOSITORY / ".bench" / "build-open"
 PROJECT = ("dbt_project.yml", "profiles.yml", "macros", "models", "seeds", "specs", "tests", "data")
 
 # What dpe adds to dbt at the end of a build.
 HOOK = 'on-run-end: "{{ remember_rules() }}"'
+# What dpe adds to dbt where a relation is made.
+POLICIES = "{{ apply_policies() }}"
+POLICY_MACROS = ("postgres__create_table_as.sql", "postgres__create_view_as.sql")
+OPEN = "dbt build, no rule remembered, nothing protected"
 PLAIN, REMEMBERED, PUBLISHED = "dbt build, no rule remembered", "dbt build", "build, test and publish, as dpe run does"
 STEP = """
 import sys
@@ -52,18 +57,20 @@ sys.exit(summary.not_published)
 
 def main() -> None:
     """Measure as the command line says."""
-    parser = argparse.ArgumentParser(description="Measure what remembering rules and publishing cost of a build.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description="Measure what protection, remembering rules and publishing cost of a build.", allow_abbrev=False
+    )
     parser.add_argument("--rounds", type=int, default=5, help="builds in each way (default: %(default)s)")
     rounds = parser.parse_args().rounds
     for name in [name for name in os.environ if name.startswith(("PG", "DPE_", "DBT_"))]:
         del os.environ[name]
-    for directory in (DIRECTORY, PLAIN_DIRECTORY):
+    for directory in (DIRECTORY, PLAIN_DIRECTORY, OPEN_DIRECTORY):
         _make_project(directory)
-    settings = PLAIN_DIRECTORY / "dbt_project.yml"
-    text = settings.read_text()
-    if HOOK not in text:
-        sys.exit(f"{settings}: has no line {HOOK}; correct bench/build.py")
-    settings.write_text(text.replace(HOOK, ""))
+    _leave_out(PLAIN_DIRECTORY, HOOK)
+    _leave_out(OPEN_DIRECTORY, HOOK)
+    _leave_out(OPEN_DIRECTORY, POLICIES)
+    for name in POLICY_MACROS:
+        (OPEN_DIRECTORY / "macros" / "rls" / name).unlink()
     server = postgres.resolve(DIRECTORY)
     try:
         with server.connect("admin") as connection:
@@ -72,7 +79,12 @@ def main() -> None:
         dpe = str(Path(sys.executable).parent / "dpe")
         subprocess.run([dpe, "extract"], cwd=DIRECTORY, check=True, stdout=subprocess.DEVNULL)
         dbt = [str(Path(sys.executable).parent / "dbt"), "build", "--quiet"]
-        ways = {PLAIN: (dbt, PLAIN_DIRECTORY), REMEMBERED: (dbt, DIRECTORY), PUBLISHED: ([sys.executable, "-c", STEP], DIRECTORY)}
+        ways = {
+            OPEN: (dbt, OPEN_DIRECTORY),
+            PLAIN: (dbt, PLAIN_DIRECTORY),
+            REMEMBERED: (dbt, DIRECTORY),
+            PUBLISHED: ([sys.executable, "-c", STEP], DIRECTORY),
+        }
         environment = os.environ | server.environment()
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(rounds + 1):
@@ -86,13 +98,21 @@ def main() -> None:
                 print(f"round {number}, {name}: {measured.seconds:.2f} s", file=sys.stderr, flush=True)
     finally:
         EmbeddedServer(DIRECTORY / ".dpe" / "postgres").stop()
-    base = statistics.median(seconds[PLAIN])
+    base = statistics.median(seconds[OPEN])
     rows = [
         f"| {name} | {statistics.median(taken):.2f} | {min(taken):.1f} to {max(taken):.1f} | {statistics.median(taken) / base:.2f} |"
         for name, taken in seconds.items()
     ]
     head = ["| build | median s | range s | times the first |", "| --- | ---: | ---: | ---: |"]
     print(report.machine(version), "\n".join([*head, *rows]), sep="\n\n")
+
+
+def _leave_out(directory: Path, part: str) -> None:
+    settings = directory / "dbt_project.yml"
+    text = settings.read_text()
+    if part not in text:
+        sys.exit(f"{settings}: has no {part}; correct bench/build.py")
+    settings.write_text(text.replace(part, ""))
 
 
 def _make_project(directory: Path) -> None:

@@ -266,7 +266,7 @@ def build_docs(project: Project, server: Server, progress: Progress) -> Path:
                 one for one in rls_matrix.find_relations(connection, project, project.published_schemas) if one.declared != "private"
             ]
             cells = rls_matrix.measure(connection, published, roles=rls_matrix.TRANSFORMERS_ROLES)
-        return site.write(target, rules, rule_memory.states(server, rules), histories, rls_matrix.seen(cells))
+        return site.write(target, rules, rule_memory.states(server, rules), histories, rls_matrix.seen(cells, names_tenants=False))
 
 
 def with_parents(select: Sequence[str]) -> list[str]:

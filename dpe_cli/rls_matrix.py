@@ -362,7 +362,7 @@ def _named(actor: Actor) -> str:
     return f"{actor.name} ({actor.tenant})" if actor.tenant else actor.name
 
 
-def seen(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+def seen(cells: Sequence[Cell], *, names_tenants: bool = True) -> tuple[list[str], list[list[str]]]:
     """
     Return what each sees of each relation as a table: headings, and a line a relation.
 
@@ -377,6 +377,6 @@ def seen(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
         headings[heading] = None
         found = lines.setdefault(cell.relation, {}).setdefault(heading, [])
         if cell.rows is not None:
-            shown = f"{cell.tenant} {cell.rows:,}" if cell.tenant and cell.tenant != _NO_TENANT else f"{cell.rows:,}"
+            shown = f"{cell.tenant} {cell.rows:,}" if names_tenants and cell.tenant and cell.tenant != _NO_TENANT else f"{cell.rows:,}"
             found += [shown] if shown not in found else []
     return ["relation", *headings], [[name, *("; ".join(of.get(heading, [])) or "-" for heading in headings)] for name, of in lines.items()]

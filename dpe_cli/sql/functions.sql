@@ -60,39 +60,38 @@ insert into dpe.tenant_access (role_name, tenant_id)
 values ('dpe_tenant', '*')
 on conflict do nothing;
 
--- The tenants that the session may see: granted to the login, narrowed by the setting dpe.tenant_id.
+-- The tenants that the session may see: granted to the role that acts, narrowed by the setting dpe.tenant_id. In PL/pgSQL,
+-- which keeps the plan of its query for the session: each query of a reader asks this once.
 create or replace function dpe.visible_tenants()
 returns text[]
-language sql
+language plpgsql
 stable
 parallel safe
 security invoker
 set search_path = pg_catalog
 as $$
-    select coalesce(array_agg(visible.tenant_id), '{}')
-    from (
-        -- Granted by name: all of them, or the chosen one.
-        select granted.tenant_id
+declare
+    chosen constant text := nullif(current_setting('dpe.tenant_id', true), '');
+begin
+    -- A pipeline or administrator that opened one tenant.
+    if chosen is not null
+        and nullif(current_setting('dpe.actor', true), '') is not null
+        and current_user in ('dpe_loader', 'dpe_transformer', 'dpe_owner')
+    then
+        return array[chosen];
+    end if;
+    -- Granted by name: all of them, or the chosen one. Granted every tenant: the chosen one, and none without a choice.
+    return coalesce((
+        select array_agg(distinct case granted.tenant_id when '*' then chosen else granted.tenant_id end)
         from dpe.tenant_access as granted
         where granted.role_name = current_user
-            and granted.tenant_id <> '*'
             and (granted.valid_until is null or granted.valid_until > statement_timestamp())
-            and (dpe.chosen_tenant() is null or granted.tenant_id = dpe.chosen_tenant())
-        union
-        -- Granted every tenant: the chosen one, and none without a choice.
-        select dpe.chosen_tenant()
-        from dpe.tenant_access as granted
-        where granted.role_name = current_user
-            and granted.tenant_id = '*'
-            and (granted.valid_until is null or granted.valid_until > statement_timestamp())
-            and dpe.chosen_tenant() is not null
-        union
-        -- A pipeline or administrator that opened one tenant.
-        select dpe.chosen_tenant()
-        where current_user in ('dpe_loader', 'dpe_transformer', 'dpe_owner')
-            and dpe.actor() is not null
-            and dpe.chosen_tenant() is not null
-    ) as visible
+            and case
+                when granted.tenant_id = '*' then chosen is not null
+                else chosen is null or granted.tenant_id = chosen
+            end
+    ), '{}');
+end
 $$;
 
 -- The keys that the acting role was granted in a table of the user's own, by that table's policies: none where it is not

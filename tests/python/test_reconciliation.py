@@ -257,7 +257,7 @@ class _Declared(Project):
         self.__dict__["manifest"] = {"nodes": {node["unique_id"]: node}}
         self.__dict__["sources"] = {}
         self.__dict__["models"] = {
-            name: Model(f"model.dpe.{name}", name, schema, name, None, is_published=False)
+            name: Model(f"model.dpe.{name}", name, schema, name, (), "private")
             for name, schema in (("fct_orders", "marts"), ("stg_orders", "staging"))
         }
 

@@ -104,14 +104,29 @@ def test_what_ends_a_script_does_not_end_the_pages(shop: Shop) -> None:
     assert scripts == _built(shop).read_text(encoding="utf-8").count("</script>")
 
 
-def test_the_page_shows_no_failing_row(shop: Shop) -> None:
+def test_the_page_shows_no_row_and_names_no_tenant(shop: Shop) -> None:
     """Who reads the page need not be who may see the rows."""
-    run_dbt(shop.project, shop.server, ["build"], variables={})
-    shop.write({"models/marts/fct_orders.sql": "select 4711 as order_id, 'UA' as shop, 1 as amount"})
+    orders = shop.directory / "models" / "marts" / "fct_orders.sql"
+    whole = orders.read_text(encoding="utf-8")
+    orders.write_text("select 1 as order_id, 'Unmistakable Ltd'::text as shop, 1 as amount", encoding="utf-8")
     run_dbt(shop.project, shop.server, ["build"])
-    shop.write({"models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }}"})
+    orders.write_text(whole, encoding="utf-8")
 
-    assert "4711" not in json.dumps(_manifest(_built(shop)))
+    page = _built(shop).read_text(encoding="utf-8")
+
+    found = "Unmistakable" in page
+    assert not found
+
+
+def test_the_first_page_shows_who_sees_what(shop: Shop) -> None:
+    """Of the published relations: a stranger, two tenants, and who builds them, outside and inside of a context."""
+    lines = [line for line in _overview(_built(shop)).splitlines() if line.startswith(("| relation", "| marts"))]
+
+    assert [
+        "| relation | a stranger | a tenant | pipeline, no context | the transformer |",
+        "| marts.dim\\_shops | 2 | 2 | 0 | 2 |",
+        "| marts.fct\\_orders | 0 | 2; 1 | 0 | 3 |",
+    ] == lines
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
