@@ -82,7 +82,7 @@ begin
     end if;
     -- Granted by name: all of them, or the chosen one. Granted every tenant: the chosen one, and none without a choice.
     return coalesce((
-        select array_agg(distinct case granted.tenant_id when '*' then chosen else granted.tenant_id end)
+        select array_agg(case granted.tenant_id when '*' then chosen else granted.tenant_id end)
         from dpe.tenant_access as granted
         where granted.role_name = current_user
             and (granted.valid_until is null or granted.valid_until > statement_timestamp())
