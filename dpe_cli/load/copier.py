@@ -10,6 +10,7 @@ from functools import cached_property
 
 import psycopg
 from psycopg import sql
+from psycopg.copy import LibpqWriter
 from psycopg.errors import Diagnostic
 
 from dpe_cli.load.grammar import Dialect, Grammar
@@ -179,7 +180,9 @@ class Copier:
     def _copy(self, statement: bytes, data: bytes, *, listens: bool = False) -> int:
         view = memoryview(data)
         with self._connection.cursor() as cursor:
-            with cursor.copy(statement) as copy:
+            # One that never waits for the server to take what it is sent, where we do that ourselves.
+            writer = LibpqWriter(cursor, flush_threshold=len(data) + 1) if listens else None
+            with cursor.copy(statement, writer=writer) as copy:
                 for start in range(0, len(data), PIECE):
                     copy.write(view[start : start + PIECE])
                     if listens:

@@ -299,3 +299,16 @@ def test_a_file_of_bad_records_only_is_rejected_whole(stage_anywhere: Stage, rec
     result = source.deliver("id,note,day\n" + f"{record}\n" * records).extract()
 
     assert (records, 0, records) == (result.records_read, result.rows_loaded, result.rows_rejected)
+
+
+@pytest.mark.timeout(60)
+def test_bad_and_good_records_of_many_blocks_are_told_apart(stage: Stage) -> None:
+    """However much the server has to tell while it is still being sent more."""
+    records = 120_000
+    source = stage("id integer, note text, day date", rejects={"max_rows": records})
+    kinds = ("{n},good,2024-01-01", "x{n},bad number,2024-01-01", "{n},bad date,2024-13-01", "x{n},both,soon")
+    lines = [kinds[number % 4].format(n=number) for number in range(records)]
+
+    result = source.deliver("\n".join(["id,note,day", *lines, ""])).extract()
+
+    assert (records, records // 4, records * 3 // 4) == (result.records_read, result.rows_loaded, result.rows_rejected)
