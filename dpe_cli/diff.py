@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli import publication, rls, swap
-from dpe_cli.errors import UsageError
+from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
 from dpe_cli.swap import NEXT, Relation
@@ -59,13 +59,14 @@ def compare(server: Server, project: Project, wanted: Sequence[str]) -> tuple[pu
     Compare the newest build with what is published; `wanted` are names of models, all of them where it is empty.
 
     Raises:
-        UsageError: nothing is built that is not published, or a model is not part of it.
+        PublishError: nothing is built that is not published.
+        UsageError: a model is not part of it.
     """
     keys = {(model.schema, model.alias): project.key_of(model) for model in project.models.values()}
     with server.connect("transformer", application_name="dpe diff") as connection:
         built = publication.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status not in {"built", "refused"}:
-            raise UsageError("nothing is built that is not published; run `dpe run --no-publish` to build without publishing")
+            raise PublishError("nothing is built that is not published; run `dpe run --no-publish` to build without publishing")
         relations = _wanted(built.relations, wanted)
         with rls.system_context(connection, actor=ACTOR):
             return built, [

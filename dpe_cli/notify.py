@@ -70,8 +70,13 @@ def on_outcome(
     except Exception as error:
         tell(url, server, pipeline, of_error(error), say, patience=patience)
         raise
-    if summaries:
+    # What waits to be published is no news for readers.
+    if summaries and not _waits(summaries[-1]):
         tell(url, server, pipeline, of_summary(summaries[-1]), say, patience=patience)
+
+
+def _waits(summary: RunSummary) -> bool:
+    return summary.holds and summary.publication is not None and summary.publication.status == "built"
 
 
 def of_error(error: Exception) -> Outcome:

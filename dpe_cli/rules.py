@@ -43,6 +43,9 @@ class Test:
     warn_if: str
     error_if: str
     definition: str
+    warn_share: float | None = None
+    error_share: float | None = None
+    quarantines: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,9 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
         warn_if=config.get("warn_if") or "!= 0",
         error_if=config.get("error_if") or "!= 0",
         definition=_defined(node, kind, arguments, asks),
+        warn_share=(config.get("meta") or {}).get("warn_share"),
+        error_share=(config.get("meta") or {}).get("error_share"),
+        quarantines=(config.get("meta") or {}).get("on_failure") == "quarantine",
     )
 
 
@@ -214,9 +220,17 @@ def _value(value: object) -> str:
 
 def _thresholds(test: Test) -> list[str]:
     """Say when a test warns and fails; only one of error severity fails."""
-    fails = [("fails", test.error_if)] if test.severity == "error" else []
-    said = fails if fails and test.warn_if == test.error_if else [*fails, ("warns", test.warn_if)]
-    return [f"{verb} on any row" if limit.strip() in {"!= 0", "> 0"} else f"{verb} if the count is {limit.strip()}" for verb, limit in said]
+    fails = [("fails", test.error_if, test.error_share)] if test.severity == "error" else []
+    warns = ("warns", test.warn_if, test.warn_share)
+    said = fails if fails and warns[1:] == fails[0][1:] else [*fails, warns]
+    kept_out = ["keeps rows that break it in quarantine"] if test.quarantines else []
+    return [*kept_out, *(f"{verb} {_limit(limit, share)}" for verb, limit, share in said)]
+
+
+def _limit(limit: str, share: float | None) -> str:
+    if share is not None:
+        return f"if more than {share * 100:g} % of the rows do"
+    return "on any row" if limit.strip() in {"!= 0", "> 0"} else f"if the count is {limit.strip()}"
 
 
 def write(project: Project, specs: Sequence[Spec]) -> tuple[Path, str]:

@@ -98,7 +98,7 @@ def _report(summary: RunSummary) -> Report:
             "validation": validation_data(summary.validation) if summary.validation else None,
             "docs": summary.site,
         },
-        headline=f"{plural(rows, 'row')} loaded, {plural(len(summary.results), 'node')} built and tested in {duration(summary.seconds)}",
+        headline=f"{plural(rows, 'row')} loaded, {_done(summary)} in {duration(summary.seconds)}",
         sections=[*sections, *dropped_lines(summary.extracted)],
         verdict=SUCCESS if summary.holds else FAILED,
         exit_status=0 if summary.holds else 1,
@@ -113,6 +113,12 @@ def _published(summary: RunSummary, made: Publication) -> dict[str, object]:
     if made.status == "built":
         return {"not yet": f"{relations}; `dpe diff` shows what would change, `dpe publish` publishes"}
     return {relations: f"at once, as publication {made.publication_id}; `dpe publish --undo` takes it back"}
+
+
+def _done(summary: RunSummary) -> str:
+    skipped = sum(result.status == "skipped" for result in summary.results)
+    done = f"{plural(len(summary.results) - skipped, 'node')} built and tested"
+    return f"{done}, {skipped:,} skipped" if skipped else done
 
 
 def _built(summary: RunSummary) -> Table:

@@ -50,6 +50,7 @@ class RejectLimits:
 
     max_rows: int | None = None
     max_ratio: float | None = None
+    advice: str = "correct the input or raise the limit in the source's external block"
 
 
 @dataclass(frozen=True)

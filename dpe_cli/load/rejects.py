@@ -38,9 +38,11 @@ class Rejects:
             return
         with self._lock:
             self._spool.extend(rejects)
-            most = 0 if self._limits == RejectLimits() else self._limits.max_rows
+            most = 0 if self._limits.max_rows is None and self._limits.max_ratio is None else self._limits.max_rows
             if most is not None and len(self._spool) > most:
-                raise self._over_limit(f"at least {len(self._spool):,} records were rejected, more than rejects.max_rows allows ({most:,})")
+                count = len(self._spool)
+                rejected = "1 record was" if count == 1 else f"{count:,} records were"
+                raise self._over_limit(f"at least {rejected} rejected, more than rejects.max_rows allows ({most:,})")
 
     def check_ratio(self, records_read: int) -> None:
         """
@@ -62,5 +64,5 @@ class Rejects:
             f"{f', column {reject.column_name}' if reject.column_name else ''}: {reject.reason}"
             for reject in islice(self._spool, _SHOWN)
         ]
-        head = f"{self._source}: {what}; nothing is loaded, correct the input or raise the limit in the source's external block"
+        head = f"{self._source}: {what}; nothing is loaded, {self._limits.advice}"
         return RejectLimitError("\n".join([head, *shown]))

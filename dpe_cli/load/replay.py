@@ -148,7 +148,9 @@ class Replay(Extraction):
 
     def __init__(self, connect: Callable[[], Connection], order: Order, *, load_id: int | None = None) -> None:
         # All or nothing: a record that is still bad is corrected once more, and its reject stays what it is.
-        order = replace(order, disposition="append", limits=RejectLimits(), ignore_extra_columns=True)
+        order = replace(
+            order, disposition="append", limits=RejectLimits(advice="correct the records in the file"), ignore_extra_columns=True
+        )
         super().__init__(connect, order, jobs=1)
         self._load_id = load_id
         self._corrections: Corrections | None = None

@@ -114,15 +114,21 @@ as $$
 declare
     wanted constant integer := (result ->> 'keep_rows')::integer;
     key_columns constant text[] := (select array_agg(value) from jsonb_array_elements_text(result -> 'key_columns'));
+    query constant text := 'with dpe_failing as materialized (' || (result ->> 'query') || E'\n)'
+        ' select coalesce(array_agg(to_jsonb(dpe_row)), array[]::jsonb[]) from ';
     found jsonb[];
 begin
     begin
         -- A materialized CTE is planned for all of its rows, and read until the limit: planned for the limit, a query that
         -- finds less than that may take for ever.
-        execute 'with dpe_failing as materialized (' || (result ->> 'query') || E'\n)'
-            ' select coalesce(array_agg(to_jsonb(dpe_row)), array[]::jsonb[]) from (select * from dpe_failing limit $1) as dpe_row'
-        into found
-        using wanted + 1;
+        begin
+            -- The same rows each time: of others, each would be new, and those of before resolved.
+            execute query || '(select * from dpe_failing order by dpe_failing limit $1) as dpe_row' into found using wanted + 1;
+        exception
+            -- A column of json or a point has no order.
+            when undefined_function then
+                execute query || '(select * from dpe_failing limit $1) as dpe_row' into found using wanted + 1;
+        end;
     exception
         when others then
             return sqlerrm;

@@ -16,7 +16,8 @@
 {% set severity = config.severity | lower %}
 {% set status = result.status if result.status in ['pass', 'warn', 'fail'] else 'error' %}
 {% set threshold = config.error_if if severity == 'error' and config.error_if | trim == '!= 0' else config.warn_if %}
-{% set is_clean = status == 'pass' and threshold | trim == '!= 0' %}
+{% set has_share = meta.warn_share is defined or meta.error_share is defined %}
+{% set is_clean = status == 'pass' and threshold | trim == '!= 0' and not has_share %}
 
 {{ return({
     'rule': meta.get('rule'),

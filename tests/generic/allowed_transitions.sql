@@ -1,11 +1,24 @@
 {#
     Fails each row whose state may not follow the one before it, of the same entity, in the order of `order_column`.
-    `transitions` lists what may: [[new, paid], [paid, shipped]]; with none, a state may not change. The same state again
-    may; a null is left out.
+    `transitions` lists what may: [[new, paid], [paid, shipped]], or by the state before, {new: [paid], paid: [shipped]}; with
+    none, a state may not change. The same state again may; a null is left out, and so is a row without an entity.
 #}
 {% test allowed_transitions(model, column_name, entity_column, order_column, transitions) %}
 
 {% set state = quoted(column_name) %}
+{% set pairs = [] %}
+{% for one in transitions %}
+    {% if transitions is mapping %}
+        {% for after in ([transitions[one]] if transitions[one] is string else transitions[one]) %}
+            {% do pairs.append([one, after]) %}
+        {% endfor %}
+    {% else %}
+        {% do pairs.append(one) %}
+    {% endif %}
+{% endfor %}
+{% if pairs | reject('sequence') | list or pairs | rejectattr('1', 'defined') | list %}
+    {{ exceptions.raise_compiler_error("allowed_transitions: transitions is " ~ transitions ~ "; write pairs, such as [[new, paid], [paid, shipped]]") }}
+{% endif %}
 
 with
 
@@ -15,7 +28,7 @@ ordered as (
         *,
         lag({{ state }}) over (partition by {{ quoted(entity_column) }} order by {{ quoted(order_column) }}) as state_before
     from {{ model }}
-    where {{ state }} is not null
+    where {{ state }} is not null and {{ quoted(entity_column) }} is not null
 
 )
 
@@ -23,9 +36,9 @@ select *
 from ordered
 where
     {{ state }} <> state_before
-    {%- if transitions %}
+    {%- if pairs %}
     and (state_before::text, {{ state }}::text) not in (
-        {%- for before, after in transitions %}
+        {%- for before, after in pairs %}
         ('{{ dbt.escape_single_quotes(before | string) }}', '{{ dbt.escape_single_quotes(after | string) }}'){{ ',' if not loop.last }}
         {%- endfor %}
     )

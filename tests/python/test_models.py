@@ -90,7 +90,7 @@ KINDS = {
     "allowed_transitions": Kind(
         "{column_name: state, entity_column: id, order_column: n, transitions: [[new, paid], [paid, shipped]]}",
         "(values (1, 1, 'new'), (1, 2, 'paid'), (1, 3, 'paid'), (1, 4, 'shipped'), (2, 1, 'new'), (2, 2, 'shipped'),"
-        " (3, 1, 'paid'), (3, 2, null), (3, 3, 'new')) as t (id, n, state)",
+        " (3, 1, 'paid'), (3, 2, null), (3, 3, 'new'), (null, 1, 'new'), (null, 2, 'shipped')) as t (id, n, state)",
         2,
     ),
     "arrives_within": Kind(
@@ -164,6 +164,14 @@ LIMITS = {
     "a constant has no deviation": (
         "within_n_standard_deviations",
         Kind("{date_column: a}", "(select date '2024-01-01' + n as a from generate_series(0, 8) as n) as t", 0),
+    ),
+    "transitions by the state before": (
+        "allowed_transitions",
+        Kind(
+            "{column_name: a, entity_column: b, order_column: c, transitions: {x: [y, z], y: z}}",
+            "(values ('x', 1, 1), ('y', 1, 2), ('z', 1, 3), ('x', 1, 4), ('z', 1, 5)) as t (a, b, c)",
+            1,
+        ),
     ),
     "no transition is allowed": (
         "allowed_transitions",
@@ -295,6 +303,10 @@ def shares(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, str]]:
     shutil.copytree(dbt_projects.REPOSITORY / "tests" / "generic", directory / "tests" / "generic")
     with cluster_18.new_database() as server:
         results = {result.name: result.status for result in run_dbt(Project(directory), server, ["build"])}
+        with server.connect("transformer") as connection, system_context(connection, actor="test"):
+            remembered = connection.execute("select distinct failures from dpe.rule_results").fetchall()
+        # However it ends, two rows fail, and that is remembered.
+        assert [(2,)] == remembered
         yield {share: results[f"share_{number}"] for number, share in enumerate(SHARES)}
 
 

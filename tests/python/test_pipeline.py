@@ -221,7 +221,10 @@ def test_an_unknown_ticket_is_refused(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("statement", "fault"),
     [
-        ("alter table marts.fct_orders disable row level security", "marts.fct_orders: has policies that do nothing, for row-level security is off"),
+        (
+            "alter table marts.fct_orders disable row level security",
+            "marts.fct_orders: has policies that do nothing, for row-level security is off",
+        ),
         ("delete from staging.orders", "shop.orders: load 1"),
         ("update dpe.tenant_access set tenant_id = 'UA' where role_name = 'dpe_tenant'", "marts.fct_orders: HA sees 0 rows instead of 1"),
     ],

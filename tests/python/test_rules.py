@@ -256,6 +256,32 @@ def test_a_test_defines_a_rule_where_no_spec_does(node: dict[str, Any], definiti
     assert definition == rules._test({"macros": {}}, whole).definition
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, ["fails on any row"]),
+        ({"severity": "warn"}, ["warns on any row"]),
+        ({"warn_if": "> 5"}, ["fails on any row", "warns if the count is > 5"]),
+        (
+            {"meta": {"warn_share": 0.01, "error_share": 0.1}},
+            ["fails if more than 10 % of the rows do", "warns if more than 1 % of the rows do"],
+        ),
+        ({"meta": {"on_failure": "quarantine"}}, ["keeps rows that break it in quarantine", "fails on any row"]),
+    ],
+)
+def test_a_rule_says_when_it_does_not_hold(config: dict[str, Any], said: list[str]) -> None:
+    """In numbers or shares, and what becomes of the rows."""
+    node = {
+        "unique_id": "test.shop.orders_are_few",
+        "name": "orders_are_few",
+        "package_name": "shop",
+        "original_file_path": "tests/a.sql",
+        "depends_on": {"macros": [], "nodes": ["model.shop.fct_orders"]},
+        "config": config,
+    }
+    assert said == rules._thresholds(rules._test({"macros": {}}, node))
+
+
 @pytest.fixture(scope="module")
 def app(written: Path, cluster_18: Cluster) -> Iterator[App]:
     """Run the project three times: one rule holds, does not for two orders, and then for one."""
