@@ -141,7 +141,9 @@ def tell(
 
 def payload(pipeline: str, event: Event, outcome: Outcome) -> dict[str, Any]:
     """Return what is posted, before secrets are taken out."""
-    lines = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in outcome.faults[:_MOST_LINES]]
+    # Before anything is cut or escaped, or a part of a secret would no longer be known as one.
+    faults = [redact(line) for line in outcome.faults[:_MOST_LINES]]
+    lines = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in faults]
     if len(outcome.faults) > _MOST_LINES:
         lines.append(f"and {len(outcome.faults) - _MOST_LINES:,} more")
     return {

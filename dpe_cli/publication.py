@@ -118,6 +118,7 @@ def publish(
         raise PublishError(f"publication {publication.publication_id}: is {publication.status}{because}; run `dpe run` to build anew")
 
     def exchange(first: Sequence[int]) -> None:
+        _keep_builds_away(connection)
         without = quarantine.left_over(connection, publication.relations, schema_suffix="")
         swap.publish(connection, publication.relations, schemas, without=without, first=first)
         connection.execute(
@@ -145,6 +146,7 @@ def undo(
     restored: list[Relation] = []
 
     def exchange(first: Sequence[int]) -> None:
+        _keep_builds_away(connection)
         without = quarantine.left_over(connection, last.relations, schema_suffix=PREVIOUS)
         restored[:] = swap.take_back(connection, last.relations, schemas, without=without, first=first)
         connection.execute(
@@ -167,6 +169,13 @@ def read(connection: Connection, publication_id: int) -> Publication:
     """Return a publication."""
     with rls.system_context(connection, actor=ACTOR):
         return _known(connection, publication_id)
+
+
+def _keep_builds_away(connection: Connection) -> None:
+    """Refuse to exchange while another session builds: it would lose what it has built so far. A session's own build is none."""
+    row = connection.execute("select pg_try_advisory_xact_lock(%s)", [_LOCK]).fetchone()
+    if row != (True,):
+        raise PublishError("another `dpe run` is building; wait for it to end, then publish or undo")
 
 
 def _known(connection: Connection, publication_id: int) -> Publication:

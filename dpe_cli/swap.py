@@ -160,6 +160,9 @@ def take_back(
 def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Sequence[Relation], first: Sequence[int]) -> list[Relation]:
     for schema in sorted({one.schema for one in leaving}):
         _create_schema(connection, schema + PREVIOUS)
+    # One that nothing was published in before.
+    for schema in sorted({one.schema for one in coming}):
+        _create_schema(connection, schema)
     dependents = _dependents(connection, leaving)
     _lock(connection, [*(one.oid for one in leaving), *(one.oid for one in dependents)], first)
     for one in leaving:

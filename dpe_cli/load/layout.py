@@ -105,6 +105,14 @@ class Layout:
         """Return a record as it was delivered."""
         return b"".join(self.lines[record])
 
+    @property
+    def counts_otherwise(self) -> bool:
+        """Whether COPY counts the lines of `kept` otherwise: within the first record it counts no line feed, only carriage returns."""
+        if not self.kept:
+            return False
+        first = self.record_at_kept(0)
+        return first.stop - first.start > 1 or b"\r" in self.raw(first).removesuffix(b"\n").removesuffix(b"\r")
+
     def record_at_kept(self, number: int) -> slice:
         """Return the lines of the record to which the n-th line of `kept`, counted from 0, belongs."""
         return self._long_records.lines_of_record_at(number + bisect_right(self._removed_before, number))

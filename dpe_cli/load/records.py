@@ -74,7 +74,8 @@ class Records:
         end, of which it looks at the first character; until then, that is within the first record, it counts \r.
         """
         if self.are_lines and b"\r" not in b"".join(self.raws):
-            return [line - 1 for line in server_lines]
+            # Of a row that it finds to be bad late, it names a line behind.
+            return [min(line, len(self.raws)) - 1 for line in server_lines]
         first = self.raws[0].removesuffix(b"\n")
         ends_in_two = first.endswith(b"\r")
         line_end = b"\r" if ends_in_two else b"\n"

@@ -140,7 +140,7 @@ class Repair:
         if block.broken or not self._copier.can_be_lenient:
             return False
         layout = layout or Layout.of(block.data, self._grammar, self._outline)
-        if layout is None or (self._copier.stops_at_end_marker and _END_MARKER in layout.lines):
+        if layout is None or layout.counts_otherwise or (self._copier.stops_at_end_marker and _END_MARKER in layout.lines):
             return False
         records = block.records - len(layout.misfits)
         try:

@@ -9,7 +9,7 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
@@ -21,6 +21,11 @@ from dpe_cli.errors import InputError
 CHUNK_BYTES = 2 * 1024 * 1024
 _SUFFIXES = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst", ".zip": "zip"}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zstd.ZstdError)
+# Those whose files Python reads to the first stream only that is broken.
+_DECOMPRESSORS: dict[str, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]] = {
+    "bz2": bz2.BZ2Decompressor,
+    "xz": lzma.LZMADecompressor,
+}
 
 
 class HashingReader(io.RawIOBase):
@@ -97,9 +102,13 @@ def chunks(reader: HashingReader, kind: str, *, location: str) -> Iterator[bytes
     Raises:
         InputError: the compressed data is broken or ends early.
     """
-    with _told(location), _decompressed(reader, kind) as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            yield chunk
+    with _told(location):
+        if kind in _DECOMPRESSORS:
+            yield from _streams(reader, _DECOMPRESSORS[kind])
+            return
+        with _decompressed(reader, kind) as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
 
 
 def zip_members(path: Path, *, location: str) -> list[zipfile.ZipInfo]:
@@ -133,14 +142,36 @@ def _told(location: str) -> Iterator[None]:
         raise InputError(f"{location}: {what}; have the file delivered again") from error
 
 
+def _streams(raw: io.RawIOBase, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> Iterator[bytes]:
+    """
+    Yield what the streams of a file hold, one behind the other.
+
+    The files of Python's own modules end without a word at the first stream that is none, and lose all that follows.
+    """
+    decompressor = new()
+    while True:
+        data = b""
+        if decompressor.eof:
+            # Zeros fill a file up to a block of a tape, or a multiple of four bytes.
+            data = (decompressor.unused_data or raw.read(CHUNK_BYTES) or b"").lstrip(b"\0")
+            while not data:
+                filled = raw.read(CHUNK_BYTES)
+                if not filled:
+                    return
+                data = filled.lstrip(b"\0")
+            decompressor = new()
+        elif decompressor.needs_input:
+            data = raw.read(CHUNK_BYTES) or b""
+            if not data:
+                raise EOFError("its end-of-stream marker is missing")
+        if chunk := decompressor.decompress(data, CHUNK_BYTES):
+            yield chunk
+
+
 def _decompressed(raw: io.RawIOBase, kind: str) -> IO[bytes]:
     match kind:
         case "gz":
             return gzip.GzipFile(fileobj=io.BufferedReader(raw, 1024 * 1024))  # type: ignore[return-value]
-        case "bz2":
-            return bz2.BZ2File(io.BufferedReader(raw, 1024 * 1024))
-        case "xz":
-            return lzma.LZMAFile(io.BufferedReader(raw, 1024 * 1024))
         case "zst":
             return zstd.ZstdFile(io.BufferedReader(raw, 1024 * 1024))  # type: ignore[return-value]
         case _:

@@ -4,7 +4,7 @@
 {% macro postgres__test_relationships(model, column_name, to, field) %}
 
 select child.*
-from {{ model }} as child
+from (select * from {{ model }}) as child
 left join {{ to }} as parent on child.{{ column_name }} = parent.{{ field }}
 where child.{{ column_name }} is not null and parent.{{ field }} is null
 

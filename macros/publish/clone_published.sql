@@ -13,7 +13,9 @@
         {% if is_kept %}
             {% set copy = api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias, type='table') %}
             {% set published = copy.replace_path(schema=node.schema[:-(suffix | length)]) %}
-            {% if adapter.get_relation(published.database, published.schema, published.identifier) is not none %}
+            {% set present = adapter.get_relation(published.database, published.schema, published.identifier) %}
+            {# A view that becomes incremental is built anew, as dbt does. #}
+            {% if present is not none and present.type == 'table' %}
                 {% do adapter.create_schema(copy) %}
                 {% do run_query(clone_table(published, copy, (node.config.meta or {}).get('rls') or {'private': true})) %}
                 {% do adapter.cache_added(copy) %}

@@ -18,6 +18,12 @@
     {% for kind in ['model', 'seed', 'snapshot'] if kind ~ '.' ~ package ~ '.' ~ name in selected_resources %}
         {{ return(relation) }}
     {% endfor %}
+    {# Without a version, the latest one is meant: the one of this alias. #}
+    {% for unique_id in selected_resources if unique_id.startswith('model.' ~ package ~ '.' ~ name ~ '.v') %}
+        {% if graph.nodes[unique_id].alias == relation.identifier %}
+            {{ return(relation) }}
+        {% endif %}
+    {% endfor %}
 {% endfor %}
 {{ return(relation.replace_path(schema=relation.schema[:-(suffix | length)])) }}
 

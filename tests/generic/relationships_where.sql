@@ -15,7 +15,7 @@ parents as (
 )
 
 select *
-from {{ model }} as child
+from (select * from {{ model }}) as child
 where
     ({{ from_condition }})
     and child.{{ quoted(column_name) }} is not null

@@ -7,9 +7,11 @@
 
 {% set suffix = schema_suffix() %}
 {% set published = none %}
-{% if execute and suffix and model.schema is defined and model.schema.endswith(suffix) %}
-    {% set published = adapter.get_relation(model.database, model.schema[:-(suffix | length)], model.identifier) %}
+{% set tested = graph.nodes.get(context['model'].attached_node) if execute else none %}
+{% if tested and suffix and tested.schema.endswith(suffix) %}
+    {% set published = adapter.get_relation(tested.database, tested.schema[:-(suffix | length)], tested.alias) %}
 {% endif %}
+{% set where = context['model'].config.where if published else none %}
 
 with
 
@@ -17,7 +19,7 @@ counts as (
 
     select
         (select count(*) from {{ model }}) as row_count,
-        (select count(*) from {{ published or model }}) as published_row_count
+        (select count(*) from {{ published or model }}{{ ' where ' ~ where if where }}) as published_row_count
 
 )
 

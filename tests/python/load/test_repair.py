@@ -312,3 +312,27 @@ def test_bad_and_good_records_of_many_blocks_are_told_apart(stage: Stage) -> Non
     result = source.deliver("\n".join(["id,note,day", *lines, ""])).extract()
 
     assert (records, records // 4, records * 3 // 4) == (result.records_read, result.rows_loaded, result.rows_rejected)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 1), (1, 1), (3, 3)])
+def test_a_row_that_is_too_big_for_a_page_is_rejected(stage_anywhere: Stage, before: int, after: int) -> None:
+    """Of which the server says it late, and of no line that helps; the others are loaded."""
+    columns = [f"c{number}" for number in range(1000)]
+    small, big = ",".join(["1"] * 1000), ",".join(["123456789012"] * 1000)
+    source = stage_anywhere(", ".join(f"{name} text" for name in columns), rejects={"max_rows": 1})
+
+    result = source.deliver("\n".join([",".join(columns), *[small] * before, big, *[small] * after, ""])).extract()
+
+    assert (before + after, 1) == (result.rows_loaded, result.rows_rejected)
+    assert [(before + 2, "54000")] == source.rejects("position, sqlstate")
+
+
+@pytest.mark.parametrize("first", ['12,"x\ny",2024-01-03', '12,"x\ry",2024-01-03'], ids=["line feed", "carriage return"])
+def test_a_first_record_of_several_lines_shifts_no_other(stage_anywhere: Stage, first: str) -> None:
+    """COPY counts lines otherwise in the first record that it is sent; here that is the second one, behind one that is bad for certain."""
+    source = stage_anywhere("id integer, t text, d date", rejects={"max_rows": 2})
+
+    source.deliver(f"id,t,d\nonly one field\n{first}\n1,a,BAD\n2,b,2024-01-04\n").extract()
+
+    assert [(2,), (12,)] == [row[:1] for row in sorted(source.rows())]
+    assert [("only one field",), ("1,a,BAD",)] == source.rejects("raw")

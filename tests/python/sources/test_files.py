@@ -324,3 +324,29 @@ def test_compression_is_told_by_the_name() -> None:
     names = ["a.csv", "a.csv.GZ", "a.bz2", "a.xz", "a.zst", "a.gz.zip", "gz"]
 
     assert ["none", "gz", "bz2", "xz", "zst", "zip", "none"] == [compression.kind_of(name) for name in names]
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_all_streams_of_a_compressed_file_are_read(stage: Stage, kind: str) -> None:
+    """As they come of parallel compressors, and of files that were put together; zeros at the end are none."""
+    compress = COMPRESSORS[kind]
+    filled = b"" if kind == "zst" else b"\0" * 512
+    content = compress(b"id,note\n1,a\n") + compress(b"2,b\n") + filled
+    source = stage("id integer, note text").deliver(content, f"a.csv.{kind}")
+
+    source.extract()
+
+    assert [(1, "a"), (2, "b")] == source.rows()
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_a_broken_stream_behind_a_good_one_is_refused(stage: Stage, kind: str) -> None:
+    """It is no rubbish at the end of the file, but its records."""
+    second = bytearray(COMPRESSORS[kind](b"2,b\n"))
+    second[1] ^= 1
+    source = stage("id integer, note text").deliver(COMPRESSORS[kind](b"id,note\n1,a\n") + bytes(second), f"a.csv.{kind}")
+
+    with pytest.raises(InputError, match=rf"^a.csv.{kind}: the compressed data is broken"):
+        source.extract()
+
+    assert [] == source.rows()
