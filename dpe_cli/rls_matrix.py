@@ -20,6 +20,7 @@ from dpe_cli.errors import ContextError
 from dpe_cli.project import Project
 from dpe_cli.quarantine import SUFFIX as QUARANTINE
 from dpe_cli.swap import NEXT, PREVIOUS
+from dpe_cli.validation import count_by_tenant
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -49,16 +50,6 @@ _RELATIONS = """
         and not relispartition
         and not (nspname = 'staging' and relname ~ '__[0-9]+_[0-9]+$')
     order by nspname, relname
-"""
-_TENANTS = """
-    select
-        tenant,
-        count(*)
-    from {relation} as protected
-    cross join lateral (select distinct unnest(array[{columns}]::text[]) as tenant) as tenants
-    where tenant <> ''
-    group by tenant
-    order by 2 desc, 1
 """
 _GRANTED_ROWS = """
     select count(*)
@@ -214,9 +205,7 @@ def _look_at(connection: Connection, relation: Relation) -> _Sample:
         tenants: list[tuple[str, int]] = []
         where = sql.Composed([])
         if relation.tenant_columns:
-            columns = sql.SQL(", ").join(map(sql.Identifier, relation.tenant_columns))
-            found = connection.execute(sql.SQL(_TENANTS).format(relation=relation.identifier, columns=columns)).fetchall()
-            tenants = [(str(tenant), int(str(count))) for tenant, count in found]
+            tenants = count_by_tenant(connection, relation.identifier, relation.tenant_columns)
         if tenants:
             where = sql.SQL("where {} = {}").format(sql.Identifier(relation.tenant_columns[0]), sql.Literal(tenants[0][0]))
         place = sql.SQL("null, null") if relation.kind == "v" else sql.SQL("tableoid::bigint, ctid::text")

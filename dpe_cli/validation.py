@@ -182,25 +182,26 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
             columns = _columns(connection, relation)
             if not columns:
                 continue
-            tenants = []
+            tenants: list[tuple[str, int]] = []
             # A version that was published before the model got the column has no tenants.
             if columns.issuperset(model.tenant_columns):
-                tenants = connection.execute(
-                    sql.SQL(_TENANTS).format(
-                        columns=sql.SQL(", ").join(map(sql.Identifier, model.tenant_columns)),
-                        relation=relation,
-                    )
-                ).fetchall()
+                tenants = count_by_tenant(connection, relation, model.tenant_columns)
         count = sql.SQL("select count(*) from {}").format(relation)
         for index in sorted({0, len(tenants) // 2, len(tenants) - 1}) if tenants else []:
             tenant, expected = tenants[index]
-            with rls.tenant_context(connection, str(tenant)):
-                sights.append(Sight(name, str(tenant), _count_allowed(connection, count), int(str(expected))))
+            with rls.tenant_context(connection, tenant):
+                sights.append(Sight(name, tenant, _count_allowed(connection, count), expected))
         with rls.stranger_context(connection):
             sights.append(Sight(name, "a stranger", _count_allowed(connection, count), 0))
         with connection.transaction():
             sights.append(Sight(name, "its owner, no context", _count(connection, count), 0))
     return sights
+
+
+def count_by_tenant(connection: Connection, relation: sql.Identifier, columns: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the tenants that any of `columns` names with their numbers of rows, as the session sees them; most rows first."""
+    statement = sql.SQL(_TENANTS).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), relation=relation)
+    return [(str(tenant), int(str(count))) for tenant, count in connection.execute(statement)]
 
 
 def _columns(connection: Connection, relation: sql.Identifier) -> set[str]:
