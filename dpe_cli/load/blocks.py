@@ -60,14 +60,14 @@ def cut(
             yield block
             continue
         pending += chunk
-        while block_or_none := _whole_records(pending, grammar, line) or _first_of_too_long(pending, line, location, max_record_bytes):
+        while block_or_none := _whole_records(pending, grammar, line) or _around_too_long(pending, grammar, line, location, max_record_bytes):
             pending = pending[len(block_or_none.data) :]
             line += block_or_none.lines
             yield block_or_none
     if pending and not pending.endswith(b"\n"):
         pending += b"\n"
     while pending:
-        block = _whole_records(pending, grammar, line) or _first_line(pending, line)
+        block = _whole_records(pending, grammar, line) or _around_broken(pending, grammar, line, must_end=len(pending))
         pending = pending[len(block.data) :]
         line += block.lines
         yield block
@@ -79,17 +79,12 @@ def _whole_records(data: bytes, grammar: Grammar, line: int) -> Block | None:
     return _checked(Block(whole, *counted, line), grammar) if counted else None
 
 
-def _first_line(data: bytes, line: int) -> Block:
-    """Return the line that opens quotes which are not closed."""
-    return Block(data[: data.index(b"\n") + 1], 1, 1, line, broken=(0,))
-
-
-def _first_of_too_long(data: bytes, line: int, location: str, max_record_bytes: int) -> Block | None:
-    """Return the first line of a record without an end; None where the record may still become one."""
+def _around_too_long(data: bytes, grammar: Grammar, line: int, location: str, max_record_bytes: int) -> Block | None:
+    """Return the first records of data that starts with one without an end; None where it may still find its end."""
     if len(data) <= max_record_bytes:
         return None
     if b"\n" in data[:max_record_bytes]:
-        return _first_line(data, line)
+        return _around_broken(data, grammar, line, must_end=len(data) - max_record_bytes)
     raise InputError(
         f"{location}, line {line}: the line is longer than {max_record_bytes:,} bytes; "
         "check the line endings and the delimiter, or set max_record_bytes in the source's external block"
@@ -100,19 +95,35 @@ def _checked(block: Block, grammar: Grammar) -> Block:
     """Return the block, or where quotes enclose several lines but not a whole field, what of it are records without those lines."""
     if block.records == block.lines or not grammar.has_stray_quote(block.data):
         return block
-    lines = split_lines(block.data)
+    return _around_broken(block.data, grammar, block.first_line)
+
+
+def _around_broken(data: bytes, grammar: Grammar, line: int, *, must_end: int = 0) -> Block:
+    """
+    Return the records of `data` line by line, so that a line with a stray quote takes no other with it.
+
+    What starts before the offset `must_end` and does not end is such a line too; behind it, what has no end is left out.
+    """
+    lines = split_lines(data)
     starts = list(accumulate(map(len, lines), initial=0))
+    # Each line is read twice and no more: were it read again with every broken line before it, this would take for ever.
+    closing = len(lines)
+    ends: list[int] = []
+    for number in range(len(lines) - 1, -1, -1):
+        is_whole = lines[number].endswith(b"\n")
+        ends.append(number if is_whole and not grammar.is_open_after(lines[number], is_open=False) else closing)
+        if is_whole and not grammar.is_open_after(lines[number], is_open=True):
+            closing = number
+    ends.reverse()
     broken: list[int] = []
-    records = first = last = 0
-    is_open = False
-    while last < len(lines):
-        is_open = grammar.is_open_after(lines[last], is_open=is_open)
-        last += 1
-        if is_open:
-            continue
-        if last - first > 1 and grammar.has_stray_quote(block.data[starts[first] : starts[last]]):
+    first = records = 0
+    while first < len(lines) and lines[first].endswith(b"\n"):
+        last = ends[first]
+        if last == len(lines) and starts[first] >= must_end:
+            break
+        if last == len(lines) or (last > first and grammar.has_stray_quote(data, starts[first], starts[last + 1])):
             broken.append(starts[first])
-            last = first + 1
+            last = first
         records += 1
-        first = last
-    return Block(block.data[: starts[first]], records, first, block.first_line, tuple(broken))
+        first = last + 1
+    return Block(data[: starts[first]], records, first, line, tuple(broken))

@@ -176,13 +176,15 @@ class Grammar:
                 fields[-1] += token[0]
         return fields
 
-    def has_stray_quote(self, data: bytes) -> bool:
+    def has_stray_quote(self, data: bytes, start: int = 0, end: int | None = None) -> bool:
         """
         Tell whether quotes around several lines are not around a whole field, or are never closed (RFC 4180).
 
+        `start` and `end` limit this to a part of `data`, from a record's start to a record's end.
+
         COPY takes such a record. But it is what a stray quote makes of the records that follow it.
         """
-        return self._no_stray_quote.fullmatch(data) is None
+        return self._no_stray_quote.fullmatch(data, start, len(data) if end is None else end) is None
 
     def _mask(self, data: bytes) -> bytes:
         """Blank out escaped characters, keeping every offset. Escapes and quotes are ASCII, so no character is torn."""

@@ -66,14 +66,15 @@ def test_a_block_ends_with_a_record() -> None:
 
 def test_a_quote_that_is_never_closed_costs_its_line() -> None:
     """At the end of the input, the lines behind it are records again."""
-    assert [Block(b"1,a\n", 1, 1, 1), Block(b'2,"b\n', 1, 1, 2, (0,)), Block(b"3,c\n4,d\n", 2, 2, 3)] == _blocks(b'1,a\n2,"b\n3,c\n4,d\n')
+    assert [Block(b"1,a\n", 1, 1, 1), Block(b'2,"b\n3,c\n4,d\n', 3, 3, 2, (0,))] == _blocks(b'1,a\n2,"b\n3,c\n4,d\n')
 
 
 def test_a_quote_that_is_not_closed_in_time_costs_its_line() -> None:
     """Behind the longest record that is allowed, also in the middle of the input."""
     blocks = _blocks(b'1,"a\n' + b"2,b\n" * 50, chunk=20, max_record_bytes=100)
 
-    assert Block(b'1,"a\n', 1, 1, 1, (0,)) == blocks[0]
+    assert (1, (0,)) == (blocks[0].first_line, blocks[0].broken)
+    assert [()] == list({block.broken for block in blocks[1:]})
     assert 51 == sum(block.records for block in blocks)
 
 
@@ -96,6 +97,19 @@ def test_many_stray_quotes_are_found_in_time() -> None:
     blocks = _blocks(data, chunk=len(data))
 
     assert (100_000, 10_000) == (sum(block.records for block in blocks), sum(len(block.broken) for block in blocks))
+
+
+@pytest.mark.parametrize("end", [b"", b'x"\n'], ids=["open", "closed"])
+@pytest.mark.parametrize("max_record_bytes", [100_000, 100_000_000])
+def test_escaped_quotes_at_line_ends_are_found_in_time(end: bytes, max_record_bytes: int) -> None:
+    """Where the escape character was not meant as one, as in paths of Windows, each line opens quotes that no other closes."""
+    line = b'1,"C:\\dir\\"\n'
+
+    blocks = _blocks(line * 100_000 + end, dialect=Dialect(escape="\\"), chunk=1_000_000, max_record_bytes=max_record_bytes)
+
+    # The last two lines are one record where a quote closes it.
+    assert 100_000 == sum(block.records for block in blocks)
+    assert sum(len(block.broken) for block in blocks) >= 99_999
 
 
 def test_a_field_of_many_lines_within_the_limit_is_one_record() -> None:
