@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ DBT_ACTOR = "dbt"
 # How servers and libpq say that a password is missing or wrong.
 REFUSALS = ("authentication failed", "no password supplied", "pg_hba.conf", "requires a password")
 CONNECT_SECONDS = 10
+# What it warns of, a COPY that a failure cut short, is told by the failure.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 STARTING_SECONDS = 60
 
 

@@ -71,7 +71,9 @@ def status_of(one: ExtractResult) -> str:
     """Return how an extract ended, in a word or two."""
     if one.error:
         return "refused"
-    return "loaded" if one.loads else "nothing new"
+    if one.loads:
+        return "loaded"
+    return "rows removed" if one.extract_id else "nothing new"
 
 
 def loaded_table(summary: ExtractSummary) -> Table:

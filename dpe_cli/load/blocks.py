@@ -27,6 +27,19 @@ class Block:
     first_line: int
     broken: tuple[int, ...] = ()
 
+    def parts(self, size: int) -> Iterator[Block]:
+        """Yield the block in parts of about `size` bytes; as it is where a record has several lines."""
+        if self.records != self.lines or self.broken:
+            yield self
+            return
+        start, line = 0, self.first_line
+        while start < len(self.data):
+            end = self.data.find(b"\n", start + size) + 1 or len(self.data)
+            data = self.data[start:end]
+            lines = data.count(b"\n")
+            yield Block(data, lines, lines, line)
+            start, line = end, line + lines
+
 
 def cut(
     chunks: Iterable[bytes],
@@ -60,10 +73,10 @@ def cut(
             yield block
             continue
         pending += chunk
-        while block_or_none := _whole_records(pending, grammar, line) or _around_too_long(pending, grammar, line, location, max_record_bytes):
-            pending = pending[len(block_or_none.data) :]
-            line += block_or_none.lines
-            yield block_or_none
+        while found := _whole_records(pending, grammar, line) or _around_too_long(pending, grammar, line, location, max_record_bytes):
+            pending = pending[len(found.data) :]
+            line += found.lines
+            yield found
     if pending and not pending.endswith(b"\n"):
         pending += b"\n"
     while pending:

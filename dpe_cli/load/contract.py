@@ -22,6 +22,8 @@ _OURS = ("_load_id", "_slice_id")
 _LONGEST_IDENTIFIER = 63
 _MOST_FAULTS = 5
 _LONGEST_NAME = 63
+# Of a table (PostgreSQL documentation, "PostgreSQL Limits"), less dpe's own two.
+_MOST_COLUMNS = 1600 - len(_OURS)
 
 
 def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = False) -> bool:
@@ -100,6 +102,8 @@ def shape(
         extra += 1
         if not ignore_extra_columns:
             faults.append(f"column {_shortened(name)!r}, field {position}, is not in the contract{_hint(name, list(types))}")
+    if extra and not faults and len(columns) > _MOST_COLUMNS:
+        faults.append(f"{len(columns):,} fields are more columns than a table can have ({_MOST_COLUMNS:,} beside dpe's own)")
     if faults:
         shown = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else "")
         raise ContractError(
@@ -116,7 +120,12 @@ def definitions(table: StagingTable) -> sql.Composed:
 
 
 def _check_declaration(table: StagingTable) -> None:
-    """Refuse names that staging needs itself, and those that PostgreSQL would shorten."""
+    """Refuse names that staging needs itself and those that PostgreSQL would shorten, and more columns than it takes."""
+    if len(table.columns) > _MOST_COLUMNS:
+        raise ContractError(
+            f"{table.source} ({table.declared_at}): {len(table.columns):,} columns are more than a table can have "
+            f"({_MOST_COLUMNS:,} beside dpe's own); declare those that are needed, and set extra_columns: ignore"
+        )
     for name in (column.name for column in table.columns):
         if name in _OURS or name.startswith("_ignored_"):
             raise ContractError(f"{table.source} ({table.declared_at}): column {name}: is dpe's own name; name it otherwise")

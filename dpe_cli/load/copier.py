@@ -22,10 +22,16 @@ FIRST_VERSION_WITH_ON_ERROR = 170000
 # Before 18, CSV input ends at a line that is only \. (release notes of 18, E.1.3.4).
 FIRST_VERSION_WITHOUT_END_MARKER = 180000
 
-# Data exceptions, constraint violations, program limits (appendix A, "PostgreSQL Error Codes").
-_DATA_ERROR_CLASSES = ("22", "23", "54")
+# Classes of SQLSTATE (appendix A, "PostgreSQL Error Codes"): data exceptions, constraint violations, program limits, and what
+# functions raise, of which only a domain's check calls any.
+_DATA_ERROR_CLASSES = ("22", "23", "38", "39", "54", "P0")
+# What is no record's fault: connection, transaction, resources, locks, an operator, the system, the server's configuration.
+_OTHER_ERROR_CLASSES = ("08", "25", "28", "40", "53", "55", "57", "58", "72", "F0")
+_OTHER_ERRORS = ("42501", "XX001", "XX002")
 
 PIECE = 256 * 1024
+# A function that a domain's check calls has lines of its own.
+CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?))?(?:: |$)", re.MULTILINE)
 _SKIPPED = re.compile(
     r'^skipping row due to data type incompatibility at line (\d+) for column "(.*?)"(?:: (?:"(.*)"|null input))?$', re.DOTALL
 )
@@ -75,8 +81,19 @@ class MiscountError(psycopg.DataError):
 
 
 def is_data_error(error: psycopg.Error) -> bool:
-    """Tell whether the data is to blame, rather than the connection, the server or the statement."""
-    return isinstance(error, MiscountError) or (error.sqlstate or "")[:2] in _DATA_ERROR_CLASSES
+    """
+    Tell whether the data is to blame, rather than the connection, the server or the statement.
+
+    A type's input function may fail with any SQLSTATE (XX000, 0A000): then it tells that the server names a line of the data.
+    """
+    code = error.sqlstate or ""
+    if isinstance(error, MiscountError) or code[:2] in _DATA_ERROR_CLASSES:
+        return True
+    return not _is_no_records_fault(code) and CONTEXT.search(error.diag.context or "") is not None
+
+
+def _is_no_records_fault(code: str) -> bool:
+    return not code or code[:2] in _OTHER_ERROR_CLASSES or code in _OTHER_ERRORS
 
 
 class Copier:
@@ -158,7 +175,7 @@ class Copier:
                 with self._connection.transaction():
                     known.update(zip(new, self._soft_errors(new), strict=True))
             except psycopg.Error as error:
-                if not is_data_error(error):
+                if _is_no_records_fault(error.sqlstate or ""):
                     raise
                 return [None] * len(asked)
             if len(self._reasons) < _REMEMBERED_VALUES:

@@ -74,7 +74,7 @@ def readable(data: bytes, encoding: str) -> tuple[str, bytes | None]:
     shown = _KEPT.sub(lambda run: "".join(f"\\x{byte:02x}" for byte in _bytes_of(run[0])), kept)
     parts = _KEPT.split(kept)
     runs = [*map(_bytes_of, _KEPT.findall(kept)), b""]
-    delivered = b"".join(part.encode(encoding) + run for part, run in zip(parts, runs, strict=True))
+    delivered = b"".join(part.encode(encoding, errors="dpe_give_back") + run for part, run in zip(parts, runs, strict=True))
     return shown.replace("\0", r"\x00"), delivered
 
 
@@ -88,6 +88,13 @@ def _keep_bytes(error: UnicodeError) -> tuple[str, int]:
     return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
 
 
+def _give_back(error: UnicodeError) -> tuple[bytes, int]:
+    """Return as bytes what a decoder let pass as the characters of the same numbers (ISO 2022 does so with 0x80 to 0x9F)."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return error.object[error.start : error.end].encode("latin-1"), error.end
+
+
 def _note_offsets(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
@@ -96,4 +103,5 @@ def _note_offsets(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("dpe_keep_bytes", _keep_bytes)
+codecs.register_error("dpe_give_back", _give_back)
 codecs.register_error("dpe_note_offsets", _note_offsets)

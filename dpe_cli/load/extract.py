@@ -18,7 +18,7 @@ from dpe_cli import rls
 from dpe_cli.errors import DpeError, ExtractError
 from dpe_cli.load import compaction, contract, ledger, locks, policies, staging
 from dpe_cli.load.blocks import BLOCK_BYTES
-from dpe_cli.load.inputs import Input, Order, RejectLimits, distinct, new_inputs
+from dpe_cli.load.inputs import Input, Order, Plan, RejectLimits, planned
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import Rejects
@@ -34,12 +34,17 @@ _GUESSED_COMPRESSION = 4
 
 @dataclass
 class ExtractResult:
-    """What an extract did. `extract_id` is None where nothing was new; `error` says why it was refused."""
+    """
+    What an extract did. `extract_id` is None where nothing was new; `error` says why it was refused.
+
+    `rows_removed` were those of files that changed; `dropped` went with a staging table that was rebuilt.
+    """
 
     source: str
     extract_id: int | None = None
     loads: list[Load] = field(default_factory=list)
     skipped: int = 0
+    rows_removed: int = 0
     bytes_read: int = 0
     seconds: float = 0.0
     dropped: list[str] = field(default_factory=list)
@@ -108,17 +113,20 @@ class Extraction:
                 ledger.close_interrupted(connection, self._table.source)
                 rebuild = contract.prepare(connection, self._table, may_rebuild=self._full_refresh)
                 self._remove_orphans(connection)
-                known = ledger.loaded_hashes(connection, self._table.source)
+                known = ledger.known_inputs(connection, self._table.source)
             # Hashing takes its time, and holds no lock on the table.
-            new = distinct(inputs, {}) if self._full_refresh else new_inputs(inputs, self._order.disposition, known)
-            result.skipped = len(inputs) - len(new)
-            if new:
-                self._extract(connection, new, result, rebuild=rebuild)
+            plan = planned(inputs, known, self._order, full_refresh=self._full_refresh)
+            result.skipped = len(inputs) - len(plan.new)
+            if plan.new or plan.changed:
+                self._extract(connection, plan, result, rebuild=rebuild)
+            elif plan.moved:
+                with self._context(connection):
+                    ledger.move_loads(connection, plan.moved)
         result.bytes_read = self._bytes_read
         result.seconds = time.monotonic() - started
         return result
 
-    def _extract(self, connection: Connection, inputs: Sequence[Input], result: ExtractResult, *, rebuild: bool) -> None:
+    def _extract(self, connection: Connection, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
         with self._context(connection):
             extract_id = ledger.start_extract(
                 connection,
@@ -127,7 +135,7 @@ class Extraction:
                 disposition=self._order.disposition,
                 tenant_id=self._tenant_id,
             )
-            loads = dict(zip(ledger.next_load_ids(connection, len(inputs)), inputs, strict=True))
+            loads = dict(zip(ledger.next_load_ids(connection, len(plan.new)), plan.new, strict=True))
             # A table that is built anew will have the policies that are declared now.
             expected = policies.declared(connection, self._table) if rebuild else policies.present(connection, self._table)
         rejects = Rejects(self._table.source, self._order.limits, {load_id: one.location for load_id, one in loads.items()})
@@ -139,6 +147,9 @@ class Extraction:
             with self._context(connection):
                 if not rebuild and policies.present(connection, self._table) != expected:
                     raise ExtractError(f"{self._table.source}: the policies of the staging table were changed meanwhile; run again")
+                if plan.changed:
+                    result.rows_removed = self._retire_changed(connection, plan.changed)
+                ledger.move_loads(connection, plan.moved)
                 result.dropped = self._publish(connection, extract_id, written, done, rejects, rebuild=rebuild)
         except BaseException as error:
             self._clean_up(connection, extract_id, error)
@@ -212,8 +223,6 @@ class Extraction:
             contract.create(connection, self._table)
         elif self._replaces:
             self._retire_slices(connection, extract_id)
-        elif self._order.replaces_changed:
-            self._retire_changed(connection, loads)
         for one in written:
             if not one.is_empty:
                 staging.attach(connection, one.piece)
@@ -232,11 +241,10 @@ class Extraction:
             else:
                 staging.detach(connection, piece, replaced_by=extract_id)
 
-    def _retire_changed(self, connection: Connection, loads: Sequence[Load]) -> None:
-        """Take away the rows of files that were loaded with another content, and of their corrected rejects."""
-        earlier = ledger.loads_at(connection, self._table.source, [load.location for load in loads])
-        if not earlier:
-            return
+    def _retire_changed(self, connection: Connection, changed: Sequence[int]) -> int:
+        """Take away the rows of files that were loaded with another content, and of their corrected rejects; return how many."""
+        locks.limit_waiting(connection)
+        earlier = ledger.with_corrections(connection, changed)
         removed = staging.delete_loads(connection, self._table, list(earlier))
         if removed != sum(earlier.values()):
             raise ExtractError(
@@ -244,6 +252,7 @@ class Extraction:
                 "nothing is loaded, run `dpe validate`"
             )
         ledger.remove_loads_of(connection, list(earlier))
+        return removed
 
     def _check_visible(self, written: Sequence[Written], loads: Sequence[Load]) -> None:
         """Check that the loader, in its context and under the parent's policies, sees exactly the rows it loaded."""

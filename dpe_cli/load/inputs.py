@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -65,29 +65,78 @@ class Order:
     replaces_changed: bool = False
 
 
-def new_inputs(inputs: Sequence[Input], disposition: Literal["append", "replace"], known: Mapping[int, set[str]]) -> list[Input]:
+@dataclass(frozen=True)
+class Known:
+    """An input whose rows are in staging: its load, where it was, and its content."""
+
+    load_id: int
+    location: str
+    size: int
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Plan:
     """
-    Return the inputs to load. `known` are the hashes of what is in staging, by size.
+    What an extract has to do: load the `new` inputs, take away the rows of loads whose files `changed`, note those that `moved`.
 
-    An input is known by its content; one of a size never seen is new without being hashed. A `replace` source is loaded
-    whole as soon as anything about it changed.
+    `moved` maps loads to where their files are now.
     """
-    if disposition == "append":
-        return distinct(inputs, known)
-    different = distinct(inputs, {})
-    loaded = {content_hash for hashes in known.values() for content_hash in hashes}
-    unchanged = all(one.size in known for one in different) and {one.content_hash() for one in different} == loaded
-    return [] if unchanged else different
+
+    new: list[Input]
+    changed: list[int]
+    moved: dict[int, str]
 
 
-def distinct(inputs: Sequence[Input], known: Mapping[int, set[str]]) -> list[Input]:
+def planned(inputs: Sequence[Input], known: Sequence[Known], order: Order, *, full_refresh: bool = False) -> Plan:
+    """
+    Compare the inputs with what is in staging.
+
+    An input is known by its content, whatever its name; one of a size never seen is new without being hashed. A `replace`
+    source is loaded whole as soon as anything about it changed. Where changed files replace what they were, a file with
+    another content than its last one has changed, unless it only took the name of a file that is there under another one.
+    """
+    if full_refresh:
+        return Plan(distinct(inputs, []), [], {})
+    if order.disposition == "replace":
+        different = distinct(inputs, [])
+        sizes = {one.size for one in known}
+        unchanged = all(one.size in sizes for one in different) and {one.content_hash() for one in different} == {
+            one.content_hash for one in known
+        }
+        return Plan([] if unchanged else different, [], {})
+    new = distinct(inputs, known)
+    if not order.replaces_changed:
+        return Plan(new, [], {})
+    present = {one.location: one for one in inputs}
+    changed: list[int] = []
+    moved: dict[int, str] = {}
+    for load in known:
+        if load.location in present and _is(present[load.location], load):
+            continue
+        elsewhere = [one.location for one in inputs if _is(one, load)]
+        if elsewhere:
+            moved[load.load_id] = elsewhere[0]
+        elif load.location in present:
+            changed.append(load.load_id)
+    return Plan(new, changed, moved)
+
+
+def distinct(inputs: Sequence[Input], known: Sequence[Known]) -> list[Input]:
     """Leave out inputs whose content is known, or that an earlier one has; only those of a size seen before are hashed."""
+    hashes_of_size: dict[int, set[str]] = {}
+    for load in known:
+        hashes_of_size.setdefault(load.size, set()).add(load.content_hash)
     new: list[Input] = []
     of_size: dict[int, list[Input]] = {}
     for one in inputs:
         others = of_size.setdefault(one.size, [])
-        hashes = known.get(one.size, set()) | {other.content_hash() for other in others}
+        hashes = hashes_of_size.get(one.size, set()) | {other.content_hash() for other in others}
         if not hashes or one.content_hash() not in hashes:
             new.append(one)
             others.append(one)
     return new
+
+
+def _is(one: Input, load: Known) -> bool:
+    return one.size == load.size and one.content_hash() == load.content_hash

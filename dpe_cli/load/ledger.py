@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
 
+from dpe_cli.load.inputs import Known
 from dpe_cli.load.repair import Reject
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -183,22 +184,33 @@ def _batches(rejects: Iterable[Reject]) -> Iterator[list[Reject]]:
         yield batch
 
 
-def loaded_hashes(connection: Connection, source: str) -> dict[int, set[str]]:
-    """Return the content hashes of the inputs whose rows are in staging, by their size in bytes; corrected rejects were no input."""
+def known_inputs(connection: Connection, source: str) -> list[Known]:
+    """Return the inputs whose rows are in staging, oldest first; corrected rejects were no input."""
     rows = connection.execute(
         """
-        select size_bytes, content_hash
+        select load_id, location, size_bytes, content_hash
         from dpe.loads
         where source = %s
             and removed_at is null
             and not exists (select from dpe.rejects where replayed_load_id = loads.load_id)
+        order by load_id
         """,
         [source],
     ).fetchall()
-    hashes: dict[int, set[str]] = {}
-    for size, content_hash in rows:
-        hashes.setdefault(int(str(size)), set()).add(str(content_hash))
-    return hashes
+    return [Known(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def move_loads(connection: Connection, locations: Mapping[int, str]) -> None:
+    """Record where the files of loads are now."""
+    connection.execute(
+        """
+        update dpe.loads
+        set location = moved.location
+        from unnest(%s::bigint[], %s::text[]) as moved (load_id, location)
+        where loads.load_id = moved.load_id
+        """,
+        [list(locations), list(locations.values())],
+    )
 
 
 def remove_loads(connection: Connection, source: str, *, but: int | None = None) -> None:
@@ -213,31 +225,21 @@ def remove_loads(connection: Connection, source: str, *, but: int | None = None)
     )
 
 
-def loads_at(connection: Connection, source: str, locations: Sequence[str]) -> dict[int, int]:
-    """Return the loads of these files that are in staging, and those of their corrected rejects, with their rows."""
+def with_corrections(connection: Connection, load_ids: Sequence[int]) -> dict[int, int]:
+    """Return these loads and those of their corrected rejects, as far as they are in staging, with their rows."""
     rows = connection.execute(
         """
-        with at_locations as (
-            select
-                load_id,
-                rows_loaded
-            from dpe.loads
-            where source = %s and removed_at is null and location = any(%s)
-        )
         select
             load_id,
             rows_loaded
-        from at_locations
-        union
-        select
-            replay.load_id,
-            replay.rows_loaded
-        from at_locations
-        inner join dpe.rejects on at_locations.load_id = rejects.load_id
-        inner join dpe.loads as replay on rejects.replayed_load_id = replay.load_id
-        where replay.removed_at is null
+        from dpe.loads
+        where removed_at is null
+            and (
+                load_id = any(%(load_ids)s)
+                or load_id in (select replayed_load_id from dpe.rejects where load_id = any(%(load_ids)s))
+            )
         """,
-        [source, list(locations)],
+        {"load_ids": list(load_ids)},
     ).fetchall()
     return {int(str(load_id)): int(str(count)) for load_id, count in rows}
 

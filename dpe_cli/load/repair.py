@@ -8,8 +8,7 @@ such records is not sent hundreds of times. Whatever is done for every record of
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -17,7 +16,7 @@ import psycopg
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import encodings
 from dpe_cli.load.blocks import Block
-from dpe_cli.load.copier import Copier, Skipped, is_data_error
+from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
 from dpe_cli.load.layout import Layout
 from dpe_cli.load.records import Records
 
@@ -25,14 +24,15 @@ Copy = Callable[[bytes, int], list[Skipped]]
 
 # Records sent at once where the server has to find the bad one by failing: a failure costs at most this many again.
 PIECE_RECORDS = 1000
+# A reject takes far more memory than its record: where more than one record in so many is bad, a block is repaired in parts.
+_MANY_REJECTS = 8
+_PART_BYTES = 256 * 1024
 
 BAD_COPY_FILE_FORMAT = "22P04"
 CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
 _LONGEST_REASON = 500
 _END_MARKER = b"\\.\n"
-# A function that a domain's check calls has lines of its own.
-_CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?))?(?:: |$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ NOT_ONE_RECORD = Fault(None, BAD_COPY_FILE_FORMAT, "the server does not read thi
 
 @dataclass
 class Loaded:
-    """What became of a block."""
+    """What became of a block, or of a part of it."""
 
     rows: int = 0
     rejects: list[Reject] = field(default_factory=list)
@@ -84,10 +84,11 @@ class Repair:
         self._names = dict(zip(self.shape.columns, self.shape.names, strict=True))
         self._outline = copier.shape.outline
         self._expects_rejects = False
+        self._expects_many_rejects = True
         # Once an input had records that are bad for certain, sending a block as it is mostly means to have it refused.
         self.expects_misfits = False
 
-    def load(self, block: Block, layout: Layout | None = None) -> Loaded:
+    def load(self, block: Block, layout: Layout | None = None) -> Iterator[Loaded]:
         """
         Load what can be loaded of `block`, and say what cannot. `layout` is the block's, where it is known already.
 
@@ -95,6 +96,16 @@ class Repair:
             psycopg.Error: the data is not to blame.
             ExtractError: the records do not add up.
         """
+        # Strict COPY is the faster one; after the first reject of an input, more are likely.
+        if not self._expects_rejects and not block.broken and self._attempt(self._copier.strict, block) is not None:
+            yield Loaded(block.records)
+        elif self._expects_many_rejects:
+            for part in block.parts(_PART_BYTES):
+                yield self._load_part(part)
+        else:
+            yield self._load_part(block, layout)
+
+    def _load_part(self, block: Block, layout: Layout | None = None) -> Loaded:
         loaded = Loaded()
         if not self._load_as_it_is(block, loaded) and not self._load_around_misfits(block, layout, loaded):
             records, broken = Records.of(block, self._grammar)
@@ -111,6 +122,7 @@ class Repair:
                 f"{len(loaded.rejects):,} rejected; nothing is loaded, please report this"
             )
         self._expects_rejects = self._expects_rejects or bool(loaded.rejects)
+        self._expects_many_rejects = len(loaded.rejects) * _MANY_REJECTS > block.records
         loaded.rejects.sort(key=lambda reject: reject.position)
         return loaded
 
@@ -118,8 +130,7 @@ class Repair:
         """Load a block in which nothing is wrong, or nothing but types on a server that steps over those; say whether it was."""
         if self.expects_misfits or block.broken:
             return False
-        # Strict COPY is the faster one; after the first reject of an input, more are likely.
-        if not (self._expects_rejects and self._copier.can_be_lenient) and self._attempt(self._copier.strict, block) is not None:
+        if not self._copier.can_be_lenient and self._attempt(self._copier.strict, block) is not None:
             loaded.rows += block.records
             return True
         skipped = self._attempt(self._copier.lenient, block) if self._copier.can_be_lenient else None
@@ -192,7 +203,7 @@ class Repair:
         if len(piece) == 1:
             self._reject(piece.raws[0], piece.lines[0], self._fault(error), loaded)
             return piece[:0]
-        found = _CONTEXT.search(error.diag.context or "")
+        found = CONTEXT.search(error.diag.context or "")
         # Without a line, the first half is as good a guess.
         bad = piece.at_server_lines([int(found[1])])[0] if found else len(piece) // 2
         rejected_before = len(loaded.rejects)
@@ -266,7 +277,7 @@ class Repair:
         loaded.rejects.append(Reject(self.shape.load_id, line, fault.column, fault.sqlstate, reason, text, delivered))
 
     def _fault(self, error: psycopg.Error) -> Fault:
-        found = _CONTEXT.search(error.diag.context or "")
+        found = CONTEXT.search(error.diag.context or "")
         column = self._names.get(found[2]) if found else None
         return Fault(column, error.sqlstate or BAD_COPY_FILE_FORMAT, error.diag.message_primary or str(error))
 

@@ -146,11 +146,11 @@ class Writers:
                 repair = Repair(Copier(connection, piece.identifier, shape))
                 if self._single_load is None:
                     staging.set_load_id(connection, piece, shape.load_id)
-            loaded = repair.load(block, layout)
+            for loaded in repair.load(block, layout):
+                written.rows[shape.load_id] += loaded.rows
+                written.rejected[shape.load_id] += len(loaded.rejects)
+                self._rejects.add(loaded.rejects)
             self._expects_misfits = repair.expects_misfits
-            written.rows[shape.load_id] += loaded.rows
-            written.rejected[shape.load_id] += len(loaded.rejects)
-            self._rejects.add(loaded.rejects)
         if ignored >= 0 and written.is_empty:
             staging.drop_slice(connection, piece)
         elif ignored >= 0:

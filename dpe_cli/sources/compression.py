@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -36,9 +37,11 @@ class HashingReader(io.RawIOBase):
         InputError: it cannot be read.
     """
 
-    def __init__(self, raw: IO[bytes], *, location: str) -> None:
+    def __init__(self, raw: IO[bytes], *, descriptor: int, location: str) -> None:
         self._raw = raw
         self._location = location
+        self._descriptor = descriptor
+        self._version = self._present_version()
         self._digest = hashlib.sha256()
         self.size = 0
 
@@ -55,11 +58,25 @@ class HashingReader(io.RawIOBase):
         return count
 
     def hexdigest(self) -> str:
-        """Read what is left, and return the hash of the whole."""
+        """
+        Read what is left, and return the hash of the whole.
+
+        Raises:
+            InputError: the file was written to since it was opened, so that what was read may be half of it.
+        """
         buffer = memoryview(bytearray(1024 * 1024))
         while self.readinto(buffer):
             pass
+        if self._present_version() != self._version:
+            raise InputError(
+                f"{self._location}: the file changed while it was read; nothing is loaded, extract again when it is complete "
+                "(deliver it under another name, and rename it then)"
+            )
         return self._digest.hexdigest()
+
+    def _present_version(self) -> tuple[int, int]:
+        status = os.fstat(self._descriptor)
+        return status.st_size, status.st_mtime_ns
 
 
 def kind_of(name: str) -> str:
@@ -88,11 +105,11 @@ def opened(path: Path, member: zipfile.ZipInfo | None, *, location: str) -> Iter
     """
     with ExitStack() as stack:
         with _told(location):
-            if member is None:
-                raw: IO[bytes] = stack.enter_context(path.open("rb", buffering=0))
-            else:
-                raw = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))
-        yield HashingReader(raw, location=location)
+            raw: IO[bytes] = stack.enter_context(path.open("rb", buffering=0 if member is None else -1))
+            descriptor = raw.fileno()
+            if member is not None:
+                raw = stack.enter_context(stack.enter_context(zipfile.ZipFile(raw)).open(member))
+        yield HashingReader(raw, descriptor=descriptor, location=location)
 
 
 def chunks(reader: HashingReader, kind: str, *, location: str) -> Iterator[bytes]:

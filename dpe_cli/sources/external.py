@@ -102,9 +102,15 @@ def _faults(external: External) -> Iterator[str]:
         yield "null_string may not hold the delimiter, the quote or a line end"
 
 
+# Codecs of Python that no file is written in: for names of hosts, for its own source, for mail of the eighties.
+_NO_ENCODINGS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "unicode_escape", "raw_unicode_escape", "utf-7"}
+
+
 def _is_encoding(name: str) -> bool:
     try:
         # Python has codecs for other things than text (base64, …), and some that cannot read a stream.
+        if codecs.lookup(name).name in _NO_ENCODINGS:
+            return False
         "".encode(codecs.lookup(name).name)
         codecs.getincrementaldecoder(name)
     except (LookupError, UnicodeError):

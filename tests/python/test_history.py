@@ -193,3 +193,35 @@ def test_a_corrected_file_takes_the_place_of_what_it_was(stage_anywhere: Stage) 
     assert [(3, "c")] == source.rows()
     _undo(source, first.extract_id)
     assert [] == source.rows()
+
+
+def test_files_that_are_corrected_to_the_same_content_lose_their_rows(stage_anywhere: Stage) -> None:
+    """Two that are empty now, say: the second one is known by its content, and what it held is gone all the same."""
+    source = stage_anywhere(COLUMNS, changed_files="replace")
+    source.deliver("id,note\n1,a\n", "a.csv").deliver("id,note\n2,b\n", "b.csv").deliver("id,note\n3,c\n", "c.csv").extract()
+
+    emptied = source.deliver("id,note\n", "a.csv").deliver("id,note\n", "b.csv").extract()
+
+    assert [(3, "c")] == source.rows()
+    assert (1, 2) == (len(emptied.loads), emptied.rows_removed)
+
+    copied = source.deliver("id,note\n", "c.csv").extract()
+    assert [] == source.rows()
+    assert (0, 1) == (len(copied.loads), copied.rows_removed)
+    assert source.extract().extract_id is None
+
+
+def test_a_file_that_took_the_name_of_another_one_did_not_change(stage_anywhere: Stage) -> None:
+    """Where deliveries are renamed in turn, each is loaded once and stays; corrected under its new name, it is replaced."""
+    source = stage_anywhere(COLUMNS, changed_files="replace")
+    source.deliver("id,note\n1,monday\n", "today.csv").extract()
+
+    (source.directory / "today.csv").rename(source.directory / "yesterday.csv")
+    source.deliver("id,note\n2,tuesday\n", "today.csv").extract()
+    assert [(1, "monday"), (2, "tuesday")] == source.rows()
+
+    (source.directory / "today.csv").rename(source.directory / "tuesday.csv")
+    assert source.extract().extract_id is None
+    source.deliver("id,note\n2,corrected\n", "tuesday.csv").extract()
+    source.deliver("id,note\n1,corrected\n", "yesterday.csv").extract()
+    assert [(1, "corrected"), (2, "corrected")] == source.rows()

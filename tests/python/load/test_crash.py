@@ -135,7 +135,9 @@ def _end(source: StagedSource, key: int) -> None:
 
 
 @pytest.mark.parametrize("who", ["writer", "coordinator"])
-def test_a_session_that_is_ended_ends_the_extract(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+def test_a_session_that_is_ended_ends_the_extract(
+    stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, who: str
+) -> None:
     """In words, and without a trace; the next one does it."""
     source = stage_anywhere(COLUMNS).deliver(_csv(10, "a"), "a.csv")
     source.extract()
@@ -147,6 +149,7 @@ def test_a_session_that_is_ended_ends_the_extract(stage_anywhere: Stage, monkeyp
     [error] = raised
     assert isinstance(error, ServerError)
     assert f"{source.table.source}: the server gave up (terminating connection due to administrator command); run again" in str(error)
+    assert [] == caplog.messages
     assert 10 == source.count()
 
     source.extract()

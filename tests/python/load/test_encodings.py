@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import random
+from encodings.aliases import aliases
 
 import pytest
 
+from dpe_cli.errors import ProjectError
 from dpe_cli.load.encodings import invalid_bytes, readable, to_utf8, with_byte_order
+from dpe_cli.sources.external import parse
 
 
 def _transcoded(data: bytes, encoding: str, *, chunk: int = 3) -> bytes:
@@ -64,6 +68,22 @@ def test_what_is_no_text_is_given_back_as_it_was_delivered(encoding: str, delive
         data.decode()
     assert invalid == invalid_bytes(data, encoding)
     assert (shown, delivered) == readable(data, encoding)
+
+
+@pytest.mark.parametrize("encoding", sorted(set(aliases.values())))
+def test_any_bytes_in_any_encoding_can_be_shown(encoding: str) -> None:
+    """In each that a source may declare: a broken file is never more than rejects."""
+    try:
+        external = {"location": "a.csv", "file_format": "csv", "disposition": "append", "encoding": encoding}
+        name = parse(external, source="shop.orders", declared_at="shop.yml:5").encoding
+    except ProjectError:
+        return
+    chance = random.Random(f"bytes in {encoding}")
+    for _ in range(100):
+        delivered = "1,é".encode(name, errors="ignore") + chance.randbytes(30) + b"\n"
+        for record in _transcoded(delivered, with_byte_order(name, delivered)).split(b"\n"):
+            shown, _ = readable(record, name)
+            assert shown.isprintable() or shown.encode()
 
 
 def test_text_needs_no_bytes() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dpe_cli.errors import ContractError, ExtractError
+from dpe_cli.errors import ContractError, ExtractError, InputError
 from dpe_cli.load import extract, ledger, staging
 from dpe_cli.sources import compression, files
 
@@ -120,6 +120,22 @@ def test_a_file_that_grew_while_it_was_read_is_known_by_what_was_read(stage: Sta
     source.extract()
 
     assert (0, [(1, "a"), (2, "b")]) == (len(source.extract().loads), source.rows())
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(stage: Stage) -> None:
+    """What was read may be half of it; the next extract finds all of it, once."""
+    source = stage(COLUMNS).deliver("id,note\n1,a\n")
+
+    def write_more(_bytes: int) -> None:
+        with (source.directory / "a.csv").open("r+") as file:
+            file.write("id,note\n1,a\n2,b\n")
+
+    with pytest.raises(InputError, match=r"a.csv: the file changed while it was read; nothing is loaded, extract again when it is compl"):
+        source.run(source.extraction(progress=write_more))
+    assert 0 == source.count()
+
+    source.extract()
+    assert [(1, "a"), (2, "b")] == source.rows()
 
 
 # replace: the newest delivery only
@@ -251,6 +267,7 @@ def test_a_tenant_column_may_be_renamed(stage: Stage) -> None:
         ("id int; drop table x", "column id: 'int; drop table x' is not the name of a type; correct its data_type"),
         ("_load_id bigint", "column _load_id: is dpe's own name; name it otherwise"),
         ("x" * 64 + " text", "x" * 63 + "…: is longer than 63 bytes; shorten the name"),
+        (", ".join(f"c{n} text" for n in range(1599)), "1,599 columns are more than a table can have (1,598 beside dpe's own)"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused(stage: Stage, columns: str, message: str) -> None:
@@ -324,6 +341,15 @@ def test_one_file_that_is_refused_refuses_the_others(stage: Stage) -> None:
         source.extract()
 
     assert (0, [], []) == (source.count(), source.slices(attached=False), _loads(source))
+
+
+def test_more_fields_than_a_table_has_columns_are_refused(stage: Stage) -> None:
+    """Also where those that the contract does not name are left out."""
+    source = stage("c0 text", extra_columns="ignore")
+    source.deliver(",".join(f"c{n}" for n in range(1700)) + "\n" + "," * 1699 + "\n")
+
+    with pytest.raises(ContractError, match=r"a.csv, line 1: 1,700 fields are more columns than a table can have \(1,598 beside dpe's own"):
+        source.extract()
 
 
 def test_files_may_differ_in_the_columns_that_nobody_needs(stage: Stage) -> None:

@@ -50,3 +50,16 @@ def test_memory_does_not_grow_with_the_file(stage: Stage) -> None:
 
     assert (47_500, 950_000) == (small.count(), large.count())
     assert of_large < of_small + 40, (of_small, of_large)
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="the peak of a process is read from /proc")
+def test_memory_does_not_grow_with_the_rejects(stage: Stage) -> None:
+    """Where every record is one: a block of them would take far more memory than their file."""
+    small, large = stage("id integer, note text"), stage("id integer, note text")
+    small.deliver(b"id,note\n" + b"x,some note of it\n" * 10_000, "small.csv").declare(location="small.csv")
+    large.deliver(b"id,note\n" + b"x,some note of it\n" * 200_000, "large.csv").declare(location="large.csv")
+
+    of_small, of_large = _peak(small), _peak(large)
+
+    assert (10_000, 200_000) == (len(small.rejects("1")), len(large.rejects("1")))
+    assert of_large < of_small + 70, (of_small, of_large)

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from dpe_cli.errors import ServerError
 from dpe_cli.load import copier, repair
 from dpe_cli.sources import compression
 
@@ -245,7 +246,8 @@ def test_columns_are_called_what_the_file_calls_them(stage_anywhere: Stage) -> N
 def test_a_server_that_does_not_speak_english_is_understood(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it stepped over cannot be read then, nor the line of an error: it is asked about ever smaller parts."""
     monkeypatch.setattr(copier, "_SKIPPED", copier.re.compile("^cette ligne est ignorée"))
-    monkeypatch.setattr(repair, "_CONTEXT", repair.re.compile("^à la ligne (\\d+)"))
+    for module in (copier, repair):
+        monkeypatch.setattr(module, "CONTEXT", copier.re.compile("^à la ligne (\\d+)"))
     source = stage("id integer, note text")
 
     source.deliver("id,note\n" + "".join(f"{number if number % 50 else 'x'},a\n" for number in range(1, 1001))).extract()
@@ -277,6 +279,37 @@ def test_a_domain_says_what_it_refuses(stage_anywhere: Stage) -> None:
 
     assert [1, 5] == [row[0] for row in source.rows()]
     assert [(3, "22012"), (4, "23514"), (5, "23502"), (7, "22P02")] == source.rejects("position, sqlstate")
+
+
+def test_whatever_a_check_raises_is_the_records_fault(stage_anywhere: Stage) -> None:
+    """`raise exception` has an SQLSTATE of no class of data errors. But what the server is out of is no reject."""
+    source = stage_anywhere("id integer, word dpe_test_word")
+    with source.server.connect("admin") as connection:
+        connection.execute(
+            """
+            create or replace function public.is_a_word(word text) returns boolean language plpgsql immutable as $$
+            begin
+                if word = 'raise' then
+                    raise exception 'no such word';
+                elsif word = 'full' then
+                    raise exception using errcode = 'disk_full', message = 'no space left';
+                end if;
+                return true;
+            end
+            $$
+            """
+        )
+        connection.execute("grant usage on schema public to dpe_loader")
+        connection.execute("drop domain if exists dpe_test_word; create domain dpe_test_word as text check (is_a_word(value))")
+
+    source.deliver("id,word\n1,a\n2,raise\n3,b\nx,c\n").extract()
+
+    assert [(1, "a"), (3, "b")] == source.rows()
+    assert [(3, "word", "P0001", "no such word", "2,raise"), (5, "id", "22P02", 'invalid input syntax for type integer: "x"', "x,c")] == (
+        source.rejects()
+    )
+    with pytest.raises(ServerError, match="no space left"):
+        source.deliver("id,word\n4,full\n", "b.csv").extract()
 
 
 def test_a_long_reason_is_shortened(stage_anywhere: Stage) -> None:

@@ -56,6 +56,7 @@ def test_every_option_is_read() -> None:
         ({"null_string": "a,b"}, "null_string may not hold the delimiter, the quote or a line end"),
         ({"encoding": "utf-9"}, "encoding: is not an encoding of text that Python knows, such as utf-8, utf-16 or latin-1"),
         ({"encoding": "base64"}, "encoding: is not an encoding of text that Python knows"),
+        ({"encoding": "idna"}, "encoding: is not an encoding of text that Python knows"),
         ({"compression": "rar"}, "compression: Input should be 'auto', 'none', 'gz', 'bz2', 'xz', 'zst' or 'zip'"),
         ({"max_record_bytes": 0}, "max_record_bytes: Input should be greater than 0"),
     ],
