@@ -59,6 +59,8 @@ def invalid_bytes(data: bytes, encoding: str) -> bytes:
 def invalid_offsets(data: bytes) -> list[int]:
     """Return where `data` holds bytes that are no UTF-8, as those that were no text in their encoding are not."""
     offsets: list[int] = []
+    if data.isascii():
+        return offsets
     _noted.offsets = offsets
     data.decode(errors="dpe_note_offsets")
     return offsets

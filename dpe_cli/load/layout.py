@@ -11,11 +11,13 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, pairwise
 
 from dpe_cli.load import encodings
 from dpe_cli.load.grammar import Grammar
 
+_NULS = re.compile(rb"\0+")
+_ALL_BUT_LINE_ENDS = bytes(set(range(256)) - set(b"\0\n"))
 # Outlines in which each right one has become a NUL: a wrong one ends with a line feed, or with the right one that it ends like.
 _WRONG_OUTLINE = re.compile(rb"[^\0\n]*\n|[^\0\n]+\0")
 
@@ -31,15 +33,16 @@ class LongRecords:
     @classmethod
     def of(cls, outside: Sequence[bytes], inside: Sequence[bytes]) -> LongRecords:
         """Find them in what stands outside and inside of quotes, in turns."""
-        # The n-th line feed within quotes stands in which quotes, and these in which record?
-        in_quotes = accumulate(part.count(b"\0") for part in b"\0".join(inside).split(b"\n")[:-1])
-        ends = [0, *(number + 1 for number in in_quotes)]
-        records = accumulate(b"".join(outside[start:end]).count(b"\n") for start, end in pairwise(ends))
-        found = [(index, 1 + len(list(line_feeds))) for index, line_feeds in groupby(records)]
-        indexes = [index for index, _ in found]
-        counts = [count for _, count in found]
+        parts = list(outside) + list(inside)
+        parts[::2] = outside
+        # A NUL for each line feed within quotes, so that those of one record stand side by side before its end.
+        parts[1::2] = [b"\0" * part.count(b"\n") for part in inside]
+        line_ends = b"".join(parts).translate(None, _ALL_BUT_LINE_ENDS)
+        runs = [run.span() for run in _NULS.finditer(line_ends)]
+        counts = [1 + end - start for start, end in runs]
         extra_lines = accumulate((count - 1 for count in counts), initial=0)
-        return cls(indexes, [index + extra for index, extra in zip(indexes, extra_lines, strict=False)], counts)
+        first_lines = [start for start, _ in runs]
+        return cls([line - extra for line, extra in zip(first_lines, extra_lines, strict=False)], first_lines, counts)
 
     def first_line(self, index: int) -> int:
         """Return the first line of the n-th record."""
