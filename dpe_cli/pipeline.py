@@ -122,7 +122,7 @@ def build_and_publish(
 ) -> None:
     """Build beside what is published, and publish it where nothing failed."""
     schemas = project.published_schemas
-    with publication.building(server, schemas) as connection:
+    with publication.building(server, schemas, say=progress.say) as connection:
         build = ["build", *_dbt_selection(selected, exclude), *(["--full-refresh"] if options.full_refresh else [])]
         build += ["--threads", str(options.threads)] if options.threads else []
         # What dbt has parsed for one suffix is of no use for another: each has a target directory of its own.
@@ -134,7 +134,6 @@ def build_and_publish(
             for result in summary.results
             if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
         ]
-        built += [(schema, name + quarantine.SUFFIX) for schema, name in built]
         made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
         refusals = [
             *_refusals(summary.results),

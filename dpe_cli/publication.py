@@ -53,34 +53,63 @@ def connected(server: Server) -> Connection:
 
 
 @contextmanager
-def building(server: Server, schemas: Sequence[str]) -> Iterator[Connection]:
+def building(
+    server: Server,
+    schemas: Sequence[str],
+    *,
+    say: Callable[[str], None] = lambda _text: None,
+    patience: float = PATIENCE_SECONDS,
+) -> Iterator[Connection]:
     """
     Keep other builds away for as long as the block takes, and make place beside the published schemas.
 
     Gives the connection that holds the lock.
 
     Raises:
-        PublishError: another build is running, or something depends on what an earlier one left.
+        PublishError: another build is running, something depends on what an earlier one left, or a session never let go of it.
     """
+    beside = [schema + NEXT for schema in schemas]
     with connected(server) as connection:
         with connection.transaction():
-            row = connection.execute("select pg_try_advisory_lock(%s)", [_LOCK]).fetchone()
-        if row != (True,):
-            raise PublishError("another `dpe run` is building; wait for it to end, then run again")
-        with rls.system_context(connection, actor=ACTOR):
+            _keep_others_away(connection, "pg_try_advisory_lock", "run again")
+            left = swap.names(connection, beside)
+        try:
             # What an earlier build left is not published by this one.
-            swap.clear(connection, [schema + NEXT for schema in schemas])
-        yield connection
+            _patiently(
+                connection,
+                left,
+                lambda _first: swap.clear(connection, beside),
+                say=say,
+                patience=patience,
+                purpose="build",
+                advice="nothing is built. End that session, then run again",
+            )
+            yield connection
+        finally:
+            # The server notices the end of a session some time later, when the next command may be here already.
+            if not connection.closed:
+                connection.rollback()
+                connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
 
 
 def record(
     connection: Connection, selection: Sequence[str], built: Sequence[tuple[str, str]], refused_because: Sequence[str]
 ) -> Publication:
-    """Write down what was built, as published schemas and names, and why it may not be published, if so."""
+    """
+    Write down what was built, as published schemas and names, with its quarantines, and why it may not be published, if so.
+
+    Raises:
+        PublishError: one of them is not there.
+    """
     with rls.system_context(connection, actor=ACTOR):
-        relations = [
-            Relation(schema, name, found.oid) for schema, name in built if (found := swap.find(connection, schema + NEXT, name)) is not None
-        ]
+        relations: list[Relation] = []
+        for schema, name in built:
+            found = swap.find(connection, schema + NEXT, name)
+            if found is None:
+                raise PublishError(f"{schema}{NEXT}.{name}: was built and is not there any more; nothing is published, run again")
+            relations.append(Relation(schema, name, found.oid))
+            if kept_out := swap.find(connection, schema + NEXT, name + quarantine.SUFFIX):
+                relations.append(Relation(schema, kept_out.name, kept_out.oid))
         [(publication_id,)] = connection.execute(
             """
             insert into dpe.publications (status, selection, relations, refused_because)
@@ -118,7 +147,7 @@ def publish(
         raise PublishError(f"publication {publication.publication_id}: is {publication.status}{because}; run `dpe run` to build anew")
 
     def exchange(first: Sequence[int]) -> None:
-        _keep_builds_away(connection)
+        _keep_others_away(connection, "pg_try_advisory_xact_lock", "publish or undo")
         without = quarantine.left_over(connection, publication.relations, schema_suffix="")
         swap.publish(connection, publication.relations, schemas, without=without, first=first)
         connection.execute(
@@ -126,7 +155,7 @@ def publish(
             [publication.publication_id],
         )
 
-    _patiently(connection, publication.relations, exchange, say=say, patience=patience)
+    _patiently(connection, _versions(publication.relations), exchange, say=say, patience=patience)
     return read(connection, publication.publication_id)
 
 
@@ -146,7 +175,7 @@ def undo(
     restored: list[Relation] = []
 
     def exchange(first: Sequence[int]) -> None:
-        _keep_builds_away(connection)
+        _keep_others_away(connection, "pg_try_advisory_xact_lock", "publish or undo")
         without = quarantine.left_over(connection, last.relations, schema_suffix=PREVIOUS)
         restored[:] = swap.take_back(connection, last.relations, schemas, without=without, first=first)
         connection.execute(
@@ -154,7 +183,7 @@ def undo(
             [last.publication_id],
         )
 
-    _patiently(connection, last.relations, exchange, say=say, patience=patience)
+    _patiently(connection, _versions(last.relations), exchange, say=say, patience=patience)
     return read(connection, last.publication_id), restored
 
 
@@ -171,11 +200,11 @@ def read(connection: Connection, publication_id: int) -> Publication:
         return _known(connection, publication_id)
 
 
-def _keep_builds_away(connection: Connection) -> None:
-    """Refuse to exchange while another session builds: it would lose what it has built so far. A session's own build is none."""
-    row = connection.execute("select pg_try_advisory_xact_lock(%s)", [_LOCK]).fetchone()
+def _keep_others_away(connection: Connection, take_lock: str, what_to_do: str) -> None:
+    """Refuse while another session builds: what it has built so far would be lost. A session's own build is none."""
+    row = connection.execute(sql.SQL("select {}(%s)").format(sql.Identifier(take_lock)), [_LOCK]).fetchone()
     if row != (True,):
-        raise PublishError("another `dpe run` is building; wait for it to end, then publish or undo")
+        raise PublishError(f"another `dpe run` is building; wait for it to end, then {what_to_do}")
 
 
 def _known(connection: Connection, publication_id: int) -> Publication:
@@ -211,15 +240,21 @@ class _Row:
     undone_at: datetime | None
 
 
+def _versions(relations: Sequence[Relation]) -> list[tuple[str, str]]:
+    return [(one.schema + suffix, one.name) for one in relations for suffix in ("", NEXT, PREVIOUS)]
+
+
 def _patiently(
     connection: Connection,
-    relations: Sequence[Relation],
+    names: Sequence[tuple[str, str]],
     exchange: Callable[[Sequence[int]], None],
     *,
     say: Callable[[str], None],
     patience: float,
+    purpose: str = "publish",
+    advice: str = "nothing is published. End that session, then run `dpe publish`",
 ) -> None:
-    """Exchange in one transaction, again and again while readers hold what has to be exchanged."""
+    """Exchange in one transaction, again and again while sessions hold relations of these schemas and names."""
     started = time.monotonic()
     pause = _FIRST_PAUSE
     has_said = False
@@ -233,13 +268,11 @@ def _patiently(
             if isinstance(error, swap.HeldError):
                 held = [error.oid, *(oid for oid in held if oid != error.oid)]
             waited = time.monotonic() - started
-            holders = _holders(connection, relations)
+            holders = _holders(connection, names)
             if waited > patience:
-                raise PublishError(
-                    f"after {waited:.0f} s {holders} still; nothing is published. End that session, then run `dpe publish`"
-                ) from error
+                raise PublishError(f"after {waited:.0f} s {holders} still; {advice}") from error
             if waited > _SAY_AFTER_SECONDS and not has_said:
-                say(f"Waiting to publish: {holders}.")
+                say(f"Waiting to {purpose}: {holders}.")
                 has_said = True
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -247,8 +280,7 @@ def _patiently(
             return
 
 
-def _holders(connection: Connection, relations: Sequence[Relation]) -> str:
-    names = [(one.schema + suffix, one.name) for one in relations for suffix in ("", NEXT, PREVIOUS)]
+def _holders(connection: Connection, names: Sequence[tuple[str, str]]) -> str:
     with connection.transaction():
         rows = connection.execute(
             sql.SQL(
@@ -267,9 +299,7 @@ def _holders(connection: Connection, relations: Sequence[Relation]) -> str:
             ),
             [[schema for schema, _ in names], [name for _, name in names]],
         ).fetchall()
-    return (
-        "; ".join(f"{user} (process {pid}) holds {relation}" for user, pid, relation in rows) or "a session holds what is to be published"
-    )
+    return "; ".join(f"{user} (process {pid}) holds {relation}" for user, pid, relation in rows) or "a session holds what is in the way"
 
 
 __all__ = ["Publication", "building", "newest", "publish", "read", "record", "undo"]

@@ -3,7 +3,7 @@ Exchange versions of relations for readers: what was built beside the published 
 
 All of it happens in the caller's transaction, as dpe_transformer. Indexes, policies, grants and comments go with a relation
 to its new schema, and views follow what they read by its identity (PostgreSQL documentation, "ALTER TABLE", SET SCHEMA). So
-a view that stays where it is has to be told of the new version.
+what stays where it is has to be told of the new version (dpe_cli/dependents.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from dpe_cli import dependents
 from dpe_cli.errors import PublishError
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -45,24 +46,6 @@ class HeldError(Exception):
     def __init__(self, oid: int) -> None:
         super().__init__(oid)
         self.oid = oid
-
-
-@dataclass(frozen=True)
-class _Dependent:
-    """A view that reads a relation and is not exchanged with it."""
-
-    oid: int
-    schema: str
-    name: str
-    kind: str
-    owner: str
-    is_ours: bool
-    definition: str
-    options: tuple[str, ...]
-    reads: str
-
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
 
 
 def clear(connection: Connection, schemas: Iterable[str]) -> None:
@@ -163,14 +146,15 @@ def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Se
     # One that nothing was published in before.
     for schema in sorted({one.schema for one in coming}):
         _create_schema(connection, schema)
-    dependents = _dependents(connection, leaving)
-    _lock(connection, [*(one.oid for one in leaving), *(one.oid for one in dependents)], first)
+    followers = dependents.find(connection, [one.oid for one in leaving])
+    _lock(connection, [*(one.oid for one in leaving), *(one.oid for one in followers if one.is_view)], first)
     for one in leaving:
         _move(connection, one, "", PREVIOUS)
     for one in coming:
+        _make_room_for_indexes(connection, one)
         _move(connection, one, NEXT, "")
-    for dependent in dependents:
-        _rebind(connection, dependent)
+    for follower in followers:
+        dependents.rebind(connection, follower)
     return list(leaving)
 
 
@@ -222,10 +206,60 @@ def _move(connection: Connection, relation: Relation, source: str, target: str) 
     )
 
 
+def _make_room_for_indexes(connection: Connection, relation: Relation) -> None:
+    """
+    Rename the indexes and sequences of a relation whose names another one has where it goes.
+
+    PostgreSQL makes their names of the table's, of which it takes the start.
+    """
+    rows = connection.execute(
+        """
+        with
+
+        parts as (
+
+            select indexrelid as part_id
+            from pg_index
+            where indrelid = %(oid)s
+            union
+            select objid
+            from pg_depend
+            where classid = 'pg_class'::regclass
+                and refclassid = 'pg_class'::regclass
+                and refobjid = %(oid)s
+                and deptype in ('a', 'i')
+                and refobjsubid > 0
+
+        )
+
+        select part.relkind::text, nspname, part.relname, left(part.relname, 52) || '_' || part.oid
+        from parts
+        inner join pg_class as part on parts.part_id = part.oid
+        inner join pg_namespace on part.relnamespace = pg_namespace.oid
+        where part.relkind in ('i', 'S')
+            and exists (
+                select from pg_class as other where other.relname = part.relname and other.relnamespace = to_regnamespace(%(schema)s)
+            )
+        """,
+        {"oid": relation.oid, "schema": sql.Identifier(relation.schema).as_string(connection)},
+    ).fetchall()
+    for kind, schema, name, free_name in rows:
+        connection.execute(
+            sql.SQL("alter {} {} rename to {}").format(
+                sql.SQL("index" if kind == "i" else "sequence"), sql.Identifier(str(schema), str(name)), sql.Identifier(str(free_name))
+            )
+        )
+
+
 def _create_schema(connection: Connection, schema: str) -> None:
     row = connection.execute("select to_regnamespace(%s)", [sql.Identifier(schema).as_string(connection)]).fetchone()
     if row == (None,):
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+
+
+def names(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:
+    """Return schema and name of the relations in schemas."""
+    return [(schema, name) for schema, name, _ in _relations(connection, schemas)]
 
 
 def _relations(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str, str]]:
@@ -259,89 +293,3 @@ def _stored_failures(connection: Connection, schemas: Sequence[str]) -> list[str
         [schemas, FAILURES],
     ).fetchall()
     return [str(name) for (name,) in rows]
-
-
-def _dependents(connection: Connection, relations: Sequence[Relation]) -> list[_Dependent]:
-    """
-    Return the views that read relations directly and stay where they are.
-
-    Raises:
-        PublishError: something depends on a relation and cannot be made to read another.
-    """
-    oids = [one.oid for one in relations]
-    # Names without their schema would be looked for in another session's search path.
-    connection.execute("select set_config('search_path', '', true)")
-    rows = connection.execute(
-        """
-        select distinct
-            reader.oid,
-            nspname,
-            reader.relname,
-            reader.relkind::text,
-            pg_get_userbyid(reader.relowner)::text,
-            pg_has_role(reader.relowner, 'usage'),
-            pg_get_viewdef(reader.oid),
-            coalesce(reader.reloptions, '{}')::text[],
-            pg_depend.refobjid::regclass::text
-        from pg_depend
-        inner join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
-        inner join pg_class as reader on pg_rewrite.ev_class = reader.oid
-        inner join pg_namespace on reader.relnamespace = pg_namespace.oid
-        where pg_depend.refclassid = 'pg_class'::regclass
-            and pg_depend.refobjid = any(%s)
-            and reader.oid <> all(%s)
-        order by nspname, reader.relname
-        """,
-        [oids, oids],
-    ).fetchall()
-    found = [
-        _Dependent(int(str(oid)), str(schema), str(name), str(kind), str(owner), bool(ours), str(definition), tuple(options), str(reads))  # type: ignore[arg-type]
-        for oid, schema, name, kind, owner, ours, definition, options, reads in rows
-    ]
-    for one in found:
-        if one.kind != "v":
-            raise PublishError(f"{one}: reads {one.reads} and is no view, so it cannot be made to read the new version; drop it")
-        if not one.is_ours:
-            raise PublishError(
-                f"{one}: reads {one.reads} and belongs to {one.owner}, so it cannot be made to read the new version; "
-                f"run `alter view {one} owner to dpe_transformer`, or drop it"
-            )
-    _refuse_foreign_keys(connection, oids)
-    return list({str(one): one for one in found}.values())
-
-
-def _refuse_foreign_keys(connection: Connection, oids: Sequence[int]) -> None:
-    row = connection.execute(
-        """
-        select conname, conrelid::regclass::text, confrelid::regclass::text
-        from pg_constraint
-        where contype = 'f' and confrelid = any(%s) and conrelid <> all(%s)
-        order by 2, 1
-        """,
-        [list(oids), list(oids)],
-    ).fetchone()
-    if row is not None:
-        name, referencing, referenced = row
-        raise PublishError(f"{referencing}: its foreign key {name} refers to {referenced}; publish both together, or drop the foreign key")
-
-
-def _rebind(connection: Connection, view: _Dependent) -> None:
-    """Make a view read what has the names of its definition now; its grants and comments stay."""
-    options = [
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value))
-        for name, _, value in (one.partition("=") for one in view.options)
-    ]
-    with_options = sql.SQL("with ({})").format(sql.SQL(", ").join(options)) if options else sql.SQL("")
-    statement = sql.SQL("create or replace view {} {} as {}").format(
-        sql.Identifier(view.schema, view.name),
-        with_options,
-        sql.SQL(view.definition),
-    )
-    try:
-        with connection.transaction():
-            connection.execute(statement)
-    except psycopg.ProgrammingError as error:
-        raise PublishError(
-            f"{view}: reads {view.reads} and does not fit its new version ({error.diag.message_primary}); "
-            "select it too, change it or drop it"
-        ) from error

@@ -17,7 +17,11 @@
             {# A view that becomes incremental is built anew, as dbt does. #}
             {% if present is not none and present.type == 'table' %}
                 {% do adapter.create_schema(copy) %}
-                {% do run_query(clone_table(published, copy, (node.config.meta or {}).get('rls') or {'private': true})) %}
+                {% set declaration = (node.config.meta or {}).get('rls') or {'private': true} %}
+                {# Where a policy's column is still to be added, nobody sees the copy until it is: apply_policies opens it. #}
+                {% set names = adapter.get_columns_in_relation(present) | map(attribute='name') | list %}
+                {% set is_complete = policy_columns(declaration) | reject('in', names) | list | length == 0 %}
+                {% do run_query(clone_table(published, copy, declaration if is_complete else {'private': true})) %}
                 {% do adapter.cache_added(copy) %}
             {% endif %}
         {% endif %}

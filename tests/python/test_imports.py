@@ -21,6 +21,7 @@ LAYERS = (
     ("publication", "rls_matrix"),
     ("quarantine",),
     ("swap",),
+    ("dependents",),
     ("site",),
     ("rule_memory",),
     ("rules",),

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -16,7 +12,6 @@ from dpe_cli import diff, history, pipeline, publication, swap
 from dpe_cli.dbt_runner import run_dbt
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.pipeline import RunOptions, RunSummary
-from dpe_cli.publication import Publication
 from dpe_cli.rls import system_context
 from dpe_cli.swap import Relation
 
@@ -193,78 +188,6 @@ def _change_columns(shop: Shop, before: str, after: str) -> None:
     models.write_text(text.replace(before, after))
 
 
-def _view(shop: Shop, owner: str) -> None:
-    with shop.server.connect("admin") as connection:
-        connection.execute("create schema reporting")
-        connection.execute("grant usage, create on schema reporting to dpe_transformer")
-        connection.execute(
-            "create view reporting.orders with (security_invoker = true, security_barrier = true) as "
-            "select order_id as number, shop, amount from marts.fct_orders"
-        )
-        connection.execute("comment on view reporting.orders is 'For the report.'")
-        connection.execute("grant select on reporting.orders to dpe_auditor")
-        connection.execute(f"alter view reporting.orders owner to {owner}".encode())
-
-
-def test_a_view_elsewhere_reads_the_new_version(shop: Shop) -> None:
-    """With the options, grants and comment that it had."""
-    _view(shop, "dpe_transformer")
-    shop.write(WEDNESDAY)
-
-    _run(shop)
-
-    assert [1, 2, 3, 4] == _rows(shop.server, "select number from reporting.orders order by 1")
-    assert [("{security_invoker=true,security_barrier=true}", "For the report.", True)] == _rows(
-        shop.server,
-        """
-        select reloptions::text, obj_description(oid), has_table_privilege('dpe_auditor', oid, 'select')
-        from pg_class where oid = 'reporting.orders'::regclass
-        """,
-    )
-
-
-def test_a_view_that_cannot_follow_is_named(shop: Shop) -> None:
-    """Nothing is published: it would go on to show the previous version, or break."""
-    _view(shop, "postgres")
-    shop.write(WEDNESDAY)
-
-    summary = _run(shop)
-
-    assert summary.not_published == (
-        "reporting.orders: reads marts.fct_orders and belongs to postgres, so it cannot be made to read the new version; "
-        "run `alter view reporting.orders owner to dpe_transformer`, or drop it"
-    )
-    assert not summary.holds
-    assert [1, 2, 3] == _orders(shop)
-
-    with shop.server.connect("admin") as connection:
-        connection.execute("drop view reporting.orders")
-    with publication.connected(shop.server) as connection:
-        assert summary.publication is not None
-        publication.publish(connection, summary.publication, shop.project.published_schemas)
-    assert [1, 2, 3, 4] == _orders(shop)
-
-
-def test_a_view_whose_column_is_gone_is_named(shop: Shop) -> None:
-    """In the server's words."""
-    _view(shop, "dpe_transformer")
-    _change_columns(shop, "- {name: amount, data_type: integer}", "")
-    shop.write(
-        {
-            "models/marts/fct_orders.sql": "select order_id, shop from {{ ref('stg_shop__orders') }}",
-            "tests/singular/orders_are_not_cheap.sql": "select * from {{ ref('fct_orders') }} where order_id < 0",
-        }
-    )
-
-    summary = _run(shop)
-
-    assert summary.not_published == (
-        'reporting.orders: reads marts.fct_orders and does not fit its new version (column "amount" does not exist); '
-        "select it too, change it or drop it"
-    )
-    assert [1, 2, 3] == _orders(shop)
-
-
 KEPT = {
     "models/marts/fct_added.sql": """
         {{ config(
@@ -276,6 +199,18 @@ KEPT = {
         ) }}
         select order_id, shop, amount, 'run {{ var("number", 1) }}' as added_by from {{ ref('stg_shop__orders') }}
         {% if is_incremental() %} where order_id > (select max(order_id) from {{ this }}) {% endif %}
+        """,
+    # Whose its rows are is told by a column that the second run adds.
+    "models/marts/fct_widened.sql": """
+        {{ config(
+            materialized='incremental',
+            on_schema_change='append_new_columns',
+            meta={'rls': {'tenant_column': 'owned_by' if var('number', 1) == 2 else 'shop'}},
+            contract={'enforced': false}
+        ) }}
+        select order_id, shop {{ ', shop as owned_by' if var('number', 1) == 2 }}
+        from {{ ref('stg_shop__orders') }}
+        where {{ var('number', 1) == 2 }}
         """,
     "seeds/colours.csv": "colour\nred\n",
     "snapshots/shops_over_time.yml": """
@@ -307,6 +242,40 @@ def test_what_grows_from_run_to_run_goes_on_growing(shop: Shop) -> None:
     assert [2] == _rows(shop.server, "select count(*) from pg_index where indrelid = 'marts.fct_added'::regclass")
     assert [3] == _rows(shop.server, "select count(*) from pg_policy where polrelid = 'marts.fct_added'::regclass")
     assert [3] == _rows(shop.server, "select count(*) from marts__previous.fct_added")
+    assert ["UA"] == _rows(shop.server, "select distinct owned_by from marts.fct_widened where owned_by = 'UA'")
+
+
+REFERRING = {
+    "models/marts/fct_referring.sql": """
+        {{ config(materialized='incremental', on_schema_change='append_new_columns') }}
+        select order_id, shop from {{ ref('stg_shop__orders') }}
+        {% if is_incremental() %} where order_id > (select max(order_id) from {{ this }}) {% endif %}
+        """,
+    "models/marts/_referring.yml": """
+        models:
+          - name: fct_referring
+            config:
+              meta: {rls: {tenant_column: shop}}
+            constraints: [{type: foreign_key, columns: [shop], to: ref('dim_of_shops'), to_columns: [shop]}]
+            columns: [{name: order_id, data_type: integer}, {name: shop, data_type: text}]
+          - name: dim_of_shops
+            config: {meta: {rls: {shared: true}}}
+            constraints: [{type: primary_key, columns: [shop]}]
+            columns: [{name: shop, data_type: text}]
+        """,
+    "models/marts/dim_of_shops.sql": "select shop from {{ source('shop', 'shops') }}",
+}
+FOREIGN_KEYS = "select confrelid::regclass::text from pg_constraint where contype = 'f' and conrelid = 'marts.fct_referring'::regclass"
+
+
+def test_foreign_keys_refer_to_what_is_published(shop: Shop) -> None:
+    """From the copy of an incremental model, too; and from a part, to the rest as it is published."""
+    shop.write(REFERRING)
+    for select, exclude in (((), ()), ((), ()), (("fct_referring",), ("dim_of_shops",))):
+        summary = pipeline.run(shop.project, shop.server, select, exclude, Silence())
+
+        assert summary.not_published is None
+        assert ["marts.dim_of_shops"] == _rows(shop.server, FOREIGN_KEYS)
 
 
 def test_a_full_refresh_starts_anew(shop: Shop) -> None:
@@ -385,13 +354,6 @@ def test_nothing_to_compare_is_said(shop: Shop) -> None:
         diff.compare(shop.server, shop.project, [])
 
 
-def test_one_build_runs_at_once(shop: Shop) -> None:
-    """A second one would build over the first."""
-    with publication.building(shop.server, []), pytest.raises(PublishError, match="another `dpe run` is building; wait for it to end"):
-        _run(shop)
-    assert _run(shop).holds
-
-
 def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was exchanged before it goes back."""
     shop.write(WEDNESDAY)
@@ -417,136 +379,3 @@ def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest
     with publication.connected(shop.server) as connection:
         publication.publish(connection, summary.publication, shop.project.published_schemas)
     assert [1, 2, 3, 4] == _orders(shop)
-
-
-def _build(server: Server, number: int) -> Publication:
-    """Build two tables and a view on both beside the published ones, without dbt: that would take seconds each time."""
-    with publication.building(server, ["marts"]) as connection:
-        with system_context(connection, actor="test"):
-            connection.execute("create schema if not exists marts__next")
-            for name in ("left_half", "right_half"):
-                connection.execute(f"create table marts__next.{name} as select {number} as number from generate_series(1, 50)".encode())
-                connection.execute(f"alter table marts__next.{name} enable row level security, force row level security".encode())
-                connection.execute(
-                    f"create policy everybody on marts__next.{name} for select to dpe_reader, dpe_transformer using (true)".encode()
-                )
-                connection.execute(f"grant select on marts__next.{name} to dpe_reader".encode())
-            connection.execute(
-                b"create view marts__next.both_halves with (security_invoker = true) as "
-                b"select number from marts__next.left_half union all select number from marts__next.right_half"
-            )
-            connection.execute(b"grant select on marts__next.both_halves to dpe_reader")
-        return publication.record(connection, [], [("marts", name) for name in ("left_half", "right_half", "both_halves")], [])
-
-
-def _publish(server: Server, made: Publication, **options: Any) -> None:
-    with publication.connected(server) as connection:
-        publication.publish(connection, made, ["marts"], **options)
-
-
-# In the order in which the tables were made, and through the view.
-READINGS = (
-    b"select number from marts.left_half union all select number from marts.right_half",
-    b"select number from marts.both_halves union all select number from marts.left_half",
-)
-
-
-def test_a_reader_sees_no_mixed_versions_and_no_error(server: Server) -> None:
-    """However hard it polls, through a hundred publications."""
-    _publish(server, _build(server, 0))
-    over = threading.Event()
-    seen: list[set[int]] = []
-    errors: list[psycopg.Error] = []
-
-    def poll(query: bytes) -> None:
-        with server.connect("admin", autocommit=True) as connection:
-            connection.execute("set role dpe_reader")
-            while not over.is_set():
-                try:
-                    seen.append({int(number) for (number,) in connection.execute(query).fetchall()})
-                except psycopg.Error as error:
-                    errors.append(error)
-
-    readers = [threading.Thread(target=poll, args=[query]) for query in READINGS]
-    for reader in readers:
-        reader.start()
-    try:
-        for number in range(1, 101):
-            _publish(server, _build(server, number))
-    finally:
-        over.set()
-        for reader in readers:
-            reader.join()
-
-    assert [] == errors
-    assert {1} == {len(versions) for versions in seen}
-    assert len({number for versions in seen for number in versions}) > 20
-
-
-def test_readers_in_any_order_are_got_along_with(server: Server) -> None:
-    """One that takes the tables the other way round than the publisher would otherwise be in its way each time."""
-    _publish(server, _build(server, 0))
-    over = threading.Event()
-    seen: list[set[int]] = []
-
-    def poll() -> None:
-        with server.connect("admin", autocommit=True) as connection:
-            connection.execute("set role dpe_reader")
-            while not over.is_set():
-                rows = connection.execute("select number from marts.right_half union all select number from marts.left_half").fetchall()
-                seen.append({int(number) for (number,) in rows})
-
-    readers = [threading.Thread(target=poll) for _ in range(4)]
-    for reader in readers:
-        reader.start()
-    try:
-        for number in range(1, 4):
-            _publish(server, _build(server, number), patience=20)
-    finally:
-        over.set()
-        for reader in readers:
-            reader.join()
-
-    assert {1} == {len(versions) for versions in seen}
-    assert [3] == _rows(server, "select distinct number from marts.left_half")
-
-
-@contextmanager
-def _reading(server: Server) -> Iterator[psycopg.Connection]:
-    """Hold what is published, as a long query does."""
-    with server.connect("admin") as connection:
-        connection.execute("select count(*) from marts.left_half")
-        yield connection
-
-
-def test_a_long_reader_delays_and_does_not_break(server: Server) -> None:
-    """Other readers are let in meanwhile; when it has ended, the new version is there."""
-    _publish(server, _build(server, 1))
-    made = _build(server, 2)
-    said: list[str] = []
-    with _reading(server) as reader:
-        publisher = threading.Thread(target=_publish, args=[server, made], kwargs={"say": said.append})
-        publisher.start()
-        time.sleep(1)
-        for _ in range(5):
-            assert [1] == _rows(server, "select distinct number from marts.left_half")
-        assert publisher.is_alive()
-        reader.rollback()
-        publisher.join(30)
-
-    assert [2] == _rows(server, "select distinct number from marts.left_half")
-
-
-def test_a_reader_that_never_lets_go_is_named(server: Server) -> None:
-    """What was built stays, to be published later."""
-    _publish(server, _build(server, 1))
-    made = _build(server, 2)
-
-    with _reading(server) as reader:
-        message = rf"postgres \(process {reader.info.backend_pid}\) holds marts.left_half still; nothing is published. End that session"
-        with pytest.raises(PublishError, match=message):
-            _publish(server, made, patience=0.5)
-
-    assert [1] == _rows(server, "select distinct number from marts.left_half")
-    _publish(server, made)
-    assert [2] == _rows(server, "select distinct number from marts.left_half")

@@ -1,0 +1,41 @@
+{#
+    Give the copy of a table (clone_published) the foreign keys that the published one has, which a copy loses. A post-hook:
+    what they refer to is built by then, and where it is, they refer to that.
+#}
+{% macro restore_foreign_keys() %}
+
+{% set suffix = schema_suffix() %}
+{% if execute and suffix and config.get('materialized') in ['incremental', 'snapshot'] %}
+{% set published = this.replace_path(schema=this.schema[:-(suffix | length)]) %}
+
+do $dpe$
+declare
+    lost record;
+begin
+    for lost in
+        select
+            conname,
+            replace(
+                pg_get_constraintdef(pg_constraint.oid),
+                format('REFERENCES %s(', confrelid::regclass),
+                format(
+                    'REFERENCES %s(',
+                    coalesce(to_regclass(format('%I.%I', nspname || '{{ suffix }}', relname)), confrelid::regclass)
+                )
+            ) as definition
+        from pg_constraint
+        inner join pg_class on confrelid = pg_class.oid
+        inner join pg_namespace on relnamespace = pg_namespace.oid
+        where
+            contype = 'f'
+            and conrelid = to_regclass('{{ published }}')
+            and conname not in (select conname from pg_constraint where conrelid = '{{ this }}'::regclass)
+    loop
+        execute format('alter table {{ this }} add constraint %I %s', lost.conname, lost.definition);
+    end loop;
+end
+$dpe$;
+
+{% endif %}
+
+{% endmacro %}
