@@ -9,7 +9,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpe_cli import freshness, hops, publication, quarantine, reconciliation, rls_check, rls_matrix, rule_memory, site, validation
+import psycopg
+
+from dpe_cli import freshness, hops, publication, quarantine, reconciliation, rls_check, rls_matrix, rule_memory, site, swap, validation
 from dpe_cli.dbt_runner import NodeResult, run_dbt
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
@@ -26,6 +28,8 @@ from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
 from dpe_cli.swap import NEXT, PREVIOUS
 from dpe_cli.validation import Check, Sight
+
+Connection = psycopg.Connection[tuple[object, ...]]
 
 _RELATIONS = {"model", "seed", "snapshot"}
 _MANAGED_SCHEMAS = {"dpe", "quality"}
@@ -123,7 +127,10 @@ def build_and_publish(
     """Build beside what is published, and publish it where nothing failed."""
     schemas = project.published_schemas
     with publication.building(server, schemas, say=progress.say) as connection:
-        build = ["build", *_dbt_selection(selected, exclude), *(["--full-refresh"] if options.full_refresh else [])]
+        left_out = untestable(connection, project, selected, exclude)
+        if left_out:
+            progress.say(f"Left out, for they look at what is not published yet: {', '.join(left_out)}")
+        build = ["build", *_dbt_selection(selected, [*exclude, *left_out]), *(["--full-refresh"] if options.full_refresh else [])]
         build += ["--threads", str(options.threads)] if options.threads else []
         # What dbt has parsed for one suffix is of no use for another: each has a target directory of its own.
         build += ["--target-path", str(project.directory / ".dpe" / "next")]
@@ -151,6 +158,12 @@ def build_and_publish(
             summary.publication = publication.publish(connection, summary.publication, schemas, say=progress.say)
         except PublishError as error:
             summary.not_published = str(error)
+
+
+def untestable(connection: Connection, project: Project, selected: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the tests of a part of the project that look at the rest, as far as that was never published."""
+    with connection.transaction():
+        return project.untestable(selected, exclude, swap.names(connection, project.published_schemas))
 
 
 def _refusals(results: Sequence[NodeResult]) -> list[str]:

@@ -7,7 +7,7 @@ import fnmatch
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,6 +86,7 @@ class Project:
         self._profiles_dir = profiles_dir
         self._target = target
         self._variables = variables
+        self._chosen: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = {}
 
     @property
     def dbt_options(self) -> list[str]:
@@ -261,13 +262,35 @@ class Project:
         Raises:
             UsageError: nothing at all is selected.
         """
-        selectors = _split(select)
-        if not selectors and not exclude:
+        if not _split(select) and not exclude:
             return list(self.sources.values())
-        chosen = self._ask_dbt(selectors, exclude)
+        chosen = self._selected(select, exclude)
         if not chosen:
-            raise UsageError(self._nothing_selected([*selectors, *exclude], "selects nothing", [*self.sources, *self.models]))
+            raise UsageError(self._nothing_selected([*_split(select), *exclude], "selects nothing", [*self.sources, *self.models]))
         return [source for source in self.sources.values() if source.unique_id in chosen]
+
+    def untestable(self, select: Sequence[str], exclude: Sequence[str], published: Collection[tuple[str, str]]) -> list[str]:
+        """
+        Return the tests among what dbt's selection syntax names that look at what is neither among it nor published.
+
+        `published` are schemas and names of relations.
+        """
+        if not _split(select) and not exclude:
+            return []
+        chosen = self._selected(select, exclude)
+        missing = {
+            model.unique_id
+            for model in self.models.values()
+            if model.unique_id not in chosen and (model.schema, model.alias) not in published
+        }
+        tests = [node for node in self.manifest["nodes"].values() if node["resource_type"] == "test" and node["unique_id"] in chosen]
+        return sorted(test["name"] for test in tests if missing.intersection(test["depends_on"]["nodes"]))
+
+    def _selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str]:
+        key = (tuple(_split(select)), tuple(exclude))
+        if key not in self._chosen:
+            self._chosen[key] = self._ask_dbt(*key)
+        return self._chosen[key]
 
     def _match(self, selectors: Sequence[str]) -> set[str]:
         names: set[str] = set()

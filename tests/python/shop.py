@@ -133,3 +133,9 @@ def shop(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path: Path
     shutil.copytree(original.directory, directory)
     with replace(cluster_18, template=original.server).new_database() as server:
         yield Shop(directory, server)
+
+
+@pytest.fixture
+def new_shop(server: Server, tmp_path: Path) -> Shop:
+    """Give a copy of the project that was never run, and a database of its own."""
+    return Shop(dbt_projects.make(tmp_path / "shop", SHOP), server)

@@ -26,6 +26,9 @@ pytest_plugins = ["shop"]
 WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
 # Order 3 was delivered on Tuesday already.
 DOUBLED = {"data/orders/wednesday.csv": "order_id,shop,amount\n3,HA,31\n4,HA,40\n"}
+SHOPS_ARE_KNOWN = {
+    "tests/singular/shops_are_known.sql": "select * from {{ ref('fct_orders') }} where shop not in (select shop from {{ ref('dim_shops') }})"
+}
 PUBLISHED = {"staging.stg_shop__orders", "marts.fct_orders", "marts.dim_shops"}
 
 
@@ -137,20 +140,25 @@ def test_no_reader_reaches_what_is_not_published(shop: Shop, suffix: str) -> Non
 
 def test_a_part_is_tested_against_the_rest_as_it_is_published(shop: Shop) -> None:
     """What is not selected is not built, and not looked for beside what is published."""
-    shop.write(
-        {
-            **WEDNESDAY,
-            "tests/singular/shops_are_known.sql": (
-                "select * from {{ ref('fct_orders') }} where shop not in (select shop from {{ ref('dim_shops') }})"
-            ),
-        }
-    )
+    shop.write({**WEDNESDAY, **SHOPS_ARE_KNOWN})
 
     summary = _run(shop, "fct_orders")
 
     assert {"fct_orders", "stg_shop__orders"} == {result.name for result in summary.results if result.resource_type == "model"}
     assert "pass" == next(result.status for result in summary.results if result.name == "shops_are_known")
     assert [1, 2, 3, 4] == _orders(shop)
+
+
+def test_a_part_can_be_the_first_to_be_published(new_shop: Shop) -> None:
+    """A test that looks at what is neither built nor published cannot run yet; that is said."""
+    new_shop.write(SHOPS_ARE_KNOWN)
+    progress = Silence()
+
+    summary = pipeline.run(new_shop.project, new_shop.server, ("fct_orders",), (), progress)
+
+    assert summary.not_published is None
+    assert ["Left out, for they look at what is not published yet: shops_are_known"] == progress.said
+    assert [1, 2, 3] == _orders(new_shop)
 
 
 def test_the_previous_version_comes_back(shop: Shop) -> None:
