@@ -49,10 +49,10 @@ def extract(server: Server, extract_id: int) -> tuple[Extract, list[Load]]:
         return _known(connection, extract_id), ledger.loads(connection, extract_id)
 
 
-def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int) -> list[RejectEntry]:
-    """Return rejects, newest load first."""
+def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> list[RejectEntry]:
+    """Return rejects, newest load first; with those of loads that were replaced or taken back, where they are wanted."""
     with server.connect("loader") as connection, rls.system_context(connection, actor=ACTOR):
-        return ledger.rejects(connection, source=source, load_id=load_id, limit=limit)
+        return ledger.rejects(connection, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete)
 
 
 def reject(server: Server, reject_id: int) -> RejectEntry:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from dpe_cli import rls
+from dpe_cli import rls, swap
+from dpe_cli.postgres import Server
+from dpe_cli.project import Project
+from dpe_cli.rules import Rule
 from dpe_cli.swap import Relation
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -41,6 +44,21 @@ def counts(connection: Connection, relations: Sequence[Relation], *, schema_suff
             ).fetchall()
             found += [Quarantined(f"{one.schema}.{one.name.removesuffix(SUFFIX)}", str(rule), int(str(count))) for rule, count in rows]
     return found
+
+
+def kept_out(server: Server, project: Project, rule: Rule) -> int | None:
+    """Count the rows that a rule keeps out of what is published; None where it keeps none out, or nothing was published yet."""
+    relations: list[Relation] = []
+    with server.connect("transformer", application_name=ACTOR) as connection:
+        for test in rule.tests:
+            node = project.manifest["nodes"][test.test_id]
+            if (node["config"].get("meta") or {}).get("on_failure") != "quarantine" or not node.get("attached_node"):
+                continue
+            model = project.manifest["nodes"][node["attached_node"]]
+            with connection.transaction():
+                relations += filter(None, [swap.find(connection, model["schema"], model["alias"] + SUFFIX)])
+        found = counts(connection, relations, schema_suffix="") if relations else None
+    return None if found is None else sum(one.rows for one in found if one.rule == rule.rule_id)
 
 
 def left_over(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[tuple[str, str]]:

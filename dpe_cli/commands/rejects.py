@@ -10,6 +10,7 @@ import click
 from dpe_cli import history
 from dpe_cli import replay as replaying
 from dpe_cli.app import App
+from dpe_cli.load.ledger import RejectEntry
 from dpe_cli.report import Facts, Lines, Progress, Report, Table, plural
 
 _SHOWN_CHARACTERS = 60
@@ -24,16 +25,17 @@ def rejects() -> None:
 @click.option("--source", metavar="SOURCE", help="Only rejects of this source, such as nyc.flights.")
 @click.option("--load", "load_id", type=int, help="Only rejects of this load.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many, newest load first.")
+@click.option("--all", "with_obsolete", is_flag=True, help="Also rejects of loads that were replaced or taken back.")
 @click.pass_obj
-def list_(app: App, source: str | None, load_id: int | None, limit: int) -> Report:
+def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with_obsolete: bool) -> Report:
     """List rejects: where the record stands, which column, and why."""
-    found = history.rejects(app.server, source=source, load_id=load_id, limit=limit)
+    found = history.rejects(app.server, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete or load_id is not None)
     return Report(
         data=[asdict(one) for one in found],
         headline=plural(len(found), "reject"),
         sections=[
             Table(
-                ["reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "replayed by load"],
+                ["reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "since then"],
                 [
                     [
                         str(one.reject_id),
@@ -44,7 +46,7 @@ def list_(app: App, source: str | None, load_id: int | None, limit: int) -> Repo
                         one.sqlstate,
                         one.reason,
                         _shortened(one.raw),
-                        None if one.replayed_by is None else str(one.replayed_by),
+                        _became_of(one),
                     ]
                     for one in found
                 ],
@@ -70,7 +72,7 @@ def show(app: App, reject_id: int) -> Report:
                     "SQLSTATE": one.sqlstate,
                     "reason": one.reason,
                     "load": str(one.load_id),
-                    "replayed by load": None if one.replayed_by is None else str(one.replayed_by),
+                    "since then": _became_of(one),
                 }
             ),
             Lines(["", *one.raw.splitlines()]),
@@ -123,6 +125,12 @@ def replay(app: App, wanted: str, path: Path) -> Report:
         headline=f"{plural(result.rows_loaded, 'reject')} of {result.source} replayed as extract {result.extract_id}; "
         "`dpe run` builds the models with them",
     )
+
+
+def _became_of(one: RejectEntry) -> str | None:
+    if one.is_obsolete:
+        return "load replaced or undone"
+    return None if one.replayed_by is None else f"replayed by load {one.replayed_by}"
 
 
 def _shortened(raw: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from dpe_cli import rule_memory
+from dpe_cli import quarantine, rule_memory
 from dpe_cli import rules as known
 from dpe_cli.app import App
 from dpe_cli.report import Facts, Lines, Report, Table, plural
@@ -48,8 +48,15 @@ def show(app: App, rule_id: str, limit: int) -> Report:
     state = rule_memory.states(app.server, [rule])[rule.rule_id]
     runs = rule_memory.histories(app.server, [rule], runs=rule_memory.SHOWN_RUNS).get(rule.rule_id, [])
     rows = rule_memory.failing_rows(app.server, rule, limit=limit)
+    kept_out = quarantine.kept_out(app.server, app.project, rule)
     return Report(
-        data={**asdict(rule), **asdict(state), "runs": [asdict(one) for one in runs], "rows": [asdict(one) for one in rows]},
+        data={
+            **asdict(rule),
+            **asdict(state),
+            "rows_in_quarantine": kept_out,
+            "runs": [asdict(one) for one in runs],
+            "rows": [asdict(one) for one in rows],
+        },
         headline=f"{rule.rule_id}: {rule.definition}",
         sections=[
             Facts(
@@ -61,6 +68,7 @@ def show(app: App, rule_id: str, limit: int) -> Report:
                     "spec": rule.spec,
                     "status": state.status,
                     "failing rows": state.failures,
+                    **({} if kept_out is None else {"rows in quarantine": kept_out}),
                     "does not hold since": state.since,
                     "last run": state.last_run_at,
                 }

@@ -50,7 +50,11 @@ class Extract:
 
 @dataclass(frozen=True)
 class RejectEntry:
-    r"""A reject, as the ledger has it; `raw` shows bytes that are no text as \xNN, `replayed_by` is the load of its correction."""
+    r"""
+    A reject, as the ledger has it; `raw` shows bytes that are no text as \xNN.
+
+    `replayed_by` is the load of its correction; `is_obsolete`: its load was replaced or taken back since.
+    """
 
     reject_id: int
     source: str
@@ -62,6 +66,7 @@ class RejectEntry:
     reason: str
     raw: str
     replayed_by: int | None = None
+    is_obsolete: bool = False
 
 
 def close_interrupted(connection: Connection, source: str) -> None:
@@ -322,16 +327,20 @@ def visible_load_ids(connection: Connection, extract_id: int) -> list[int]:
     return [_integer(row) for row in rows]
 
 
-def rejects(connection: Connection, *, source: str | None = None, load_id: int | None = None, limit: int = 100) -> list[RejectEntry]:
+def rejects(
+    connection: Connection, *, source: str | None = None, load_id: int | None = None, limit: int = 100, with_obsolete: bool = True
+) -> list[RejectEntry]:
     """Return rejects, newest load first, each load in the order of its lines."""
     rows = connection.execute(
         f"""
         {_SELECT_REJECTS}
-        where (%s::text is null or source = %s) and (%s::bigint is null or load_id = %s)
+        where (%s::text is null or source = %s)
+            and (%s::bigint is null or load_id = %s)
+            and (%s or removed_at is null)
         order by load_id desc, position, reject_id
         limit %s
         """,
-        [source, source, load_id, load_id, limit],
+        [source, source, load_id, load_id, with_obsolete, limit],
     ).fetchall()
     return [RejectEntry(*row) for row in rows]  # type: ignore[arg-type]
 
@@ -357,7 +366,8 @@ _SELECT_REJECTS = """
             select replay.load_id
             from dpe.loads as replay
             where replay.load_id = replayed_load_id and replay.removed_at is null
-        ) as replayed_by
+        ) as replayed_by,
+        removed_at is not null as is_obsolete
     from dpe.rejects
     join dpe.loads using (load_id, source)
 """

@@ -115,7 +115,7 @@ declare
     wanted constant integer := (result ->> 'keep_rows')::integer;
     key_columns constant text[] := (select array_agg(value) from jsonb_array_elements_text(result -> 'key_columns'));
     query constant text := 'with dpe_failing as materialized (' || (result ->> 'query') || E'\n)'
-        ' select coalesce(array_agg(to_jsonb(dpe_row)), array[]::jsonb[]) from ';
+        ' select coalesce(array_agg(to_jsonb(dpe_row.*)), array[]::jsonb[]) from ';
     found jsonb[];
 begin
     begin
@@ -123,7 +123,7 @@ begin
         -- finds less than that may take for ever.
         begin
             -- The same rows each time: of others, each would be new, and those of before resolved.
-            execute query || '(select * from dpe_failing order by dpe_failing limit $1) as dpe_row' into found using wanted + 1;
+            execute query || '(select * from dpe_failing order by dpe_failing.* limit $1) as dpe_row' into found using wanted + 1;
         exception
             -- A column of json or a point has no order.
             when undefined_function then
@@ -278,6 +278,23 @@ $$;
 comment on function dpe.remember_rules(text, jsonb) is
 'Writes what a run of dbt''s tests found to the memory of rules; returns the tests whose rows could not be kept, and why.';
 
+create or replace function dpe.resolve_failures_of_other_tests(project text, test_ids text[])
+returns void
+language sql
+volatile
+security invoker
+set search_path = pg_catalog
+as $$
+    update dpe.rule_failures
+    set resolved_at = clock_timestamp()
+    where resolved_at is null
+        and split_part(test_id, '.', 2) = project
+        and test_id <> all(test_ids)
+$$;
+
+comment on function dpe.resolve_failures_of_other_tests(text, text[]) is
+'Resolves the rows of tests that a dbt project does not have any more: nobody would ever find them again, or not.';
+
 do $$
 declare
     function_name regprocedure;
@@ -287,7 +304,8 @@ begin
         'dpe.count_failures(text, text)',
         'dpe.keep_newest_failures(text, integer)',
         'dpe.remember_failures(jsonb, text, timestamptz)',
-        'dpe.remember_rules(text, jsonb)'
+        'dpe.remember_rules(text, jsonb)',
+        'dpe.resolve_failures_of_other_tests(text, text[])'
     ]::regprocedure[] loop
         execute format('alter function %s owner to dpe_owner', function_name);
         execute format('revoke all on function %s from public', function_name);

@@ -20,6 +20,10 @@
                 "select test, problem from dpe.remember_rules('" ~ invocation_id ~ "', "
                 ~ dbt.string_literal(dbt.escape_single_quotes(tojson(found))) ~ ")"
             ) %}
+            {% set known = graph.nodes.values() | selectattr('resource_type', 'equalto', 'test') | map(attribute='unique_id') | list %}
+            {% do run_query(
+                "select dpe.resolve_failures_of_other_tests('" ~ project_name ~ "', '{" ~ known | join(',') ~ "}')"
+            ) %}
             {% for row in said.rows %}
                 {% do log(row['test'] ~ ": its failing rows are not kept, its query cannot run any more (" ~ row['problem'] ~ ")", info=true) %}
             {% endfor %}

@@ -9,10 +9,12 @@
 {% set own = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}
 {% set own_columns = [] %}
 {% set their_columns = [] %}
-{% for column in get_columns_in_query(failing_rows) %}
-    {# What dbt's own tests call the tested column, and what they count besides. #}
+{% set returned = get_columns_in_query(failing_rows) %}
+{# dbt's own tests give the tested column a name of theirs, and count besides: what they count is no column of the model. #}
+{% set has_names_of_dbt = returned | select('in', named) | list | length > 0 %}
+{% for column in returned %}
     {% set name = named.get(column, column) %}
-    {% if name in own %}
+    {% if name in own and (column in named or not has_names_of_dbt) %}
         {% do own_columns.append(alias ~ '.' ~ adapter.quote(name)) %}
         {% do their_columns.append('failing_rows.' ~ adapter.quote(column)) %}
     {% endif %}

@@ -1,5 +1,5 @@
 {#
-    Fails each day between the first and the last date of the column that no row has.
+    Fails each day between the first and the last date of the column that no row has. A time is of its day.
 #}
 {% test dates_have_no_gaps(model, column_name) %}
 
@@ -7,7 +7,7 @@ with
 
 present as (
 
-    select distinct {{ quoted(column_name) }} as present_date from {{ model }}
+    select distinct {{ quoted(column_name) }}::date as present_date from {{ model }}
 
 ),
 

@@ -13,7 +13,7 @@ where
     case
         when {{ year }} between 1 and 9999 and {{ month }} between 1 and 12
             then {{ day }} between 1 and extract(
-                day from make_date({{ year }}, {{ month }}, 1) + interval '1 month - 1 day'
+                day from make_date({{ year }}::integer, {{ month }}::integer, 1) + interval '1 month - 1 day'
             )
         else false
     end is not true

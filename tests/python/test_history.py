@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -193,6 +193,17 @@ def test_a_corrected_file_takes_the_place_of_what_it_was(stage_anywhere: Stage) 
     assert [(3, "c")] == source.rows()
     _undo(source, first.extract_id)
     assert [] == source.rows()
+
+
+def test_rejects_of_what_is_gone_are_obsolete(stage: Stage) -> None:
+    """They are listed where they are wanted, and say so."""
+    source = stage(COLUMNS, disposition="replace").deliver("id,note\nx,a\n")
+    source.extract()
+    source.deliver("id,note\ny,b\n").extract()
+    wanted: dict[str, Any] = {"source": source.table.source, "load_id": None, "limit": 9}
+
+    assert [("y,b", False)] == [(one.raw, one.is_obsolete) for one in history.rejects(source.server, **wanted, with_obsolete=False)]
+    assert [("y,b", False), ("x,a", True)] == [(one.raw, one.is_obsolete) for one in history.rejects(source.server, **wanted)]
 
 
 def test_files_that_are_corrected_to_the_same_content_lose_their_rows(stage_anywhere: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ PROJECT = {
         {{ config(severity='warn', warn_if='> 1', meta={
             'rule': 'SHOP-1-02', 'dimension': 'validity', 'owner': "the owner's", 'because': 'postage', 'keep_rows': 3
         }) }}
-        select order_id, customer, amount from {{ ref('fct_orders') }} where amount < 15 -- no semicolon
+        select order_id, customer, amount, amount as dpe_row, amount as dpe_failing from {{ ref('fct_orders') }} where amount < 15 -- no semicolon
         """,
 }
 RESULTS = "select test, status, failures from dpe.rule_results order by ran_at, test"
@@ -174,6 +175,19 @@ def test_a_row_that_fails_again_is_opened_again(orders: Orders) -> None:
     for customer in (None, "A", None):
         orders.are((1, customer, 20)).run()
 
+    assert [("1", False, True)] == orders.failures()
+
+
+def test_the_rows_of_a_test_that_is_gone_are_resolved(orders: Orders, tmp_path: Path) -> None:
+    """Nobody would ever find them again, or not."""
+    orders.are((1, None, 20), (2, "b", 10), (3, "c", 10)).run()
+    assert [("2", True, True), ("3", True, True)] == orders.failures("orders_are_not_cheap")
+    shutil.copytree(orders.directory, tmp_path / "without")
+    (tmp_path / "without" / "tests" / "singular" / "orders_are_not_cheap.sql").unlink()
+
+    run_dbt(Project(tmp_path / "without"), orders.server, ["build"])
+
+    assert [("2", True, False), ("3", True, False)] == orders.failures("orders_are_not_cheap")
     assert [("1", False, True)] == orders.failures()
 
 

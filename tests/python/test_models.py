@@ -189,6 +189,22 @@ LIMITS = {
         "recency",
         Kind("{datepart: quarter, field: a, interval: 1}", "(values (now() - interval '2 months')) as t (a)", 0),
     ),
+    "quarters follow each other": (
+        "sequential_values",
+        Kind("{column_name: a, datepart: quarter}", "(values (date '2024-01-01'), ('2024-04-01'), ('2024-10-01')) as t (a)", 1),
+    ),
+    "a day of big numbers": (
+        "is_calendar_date",
+        Kind(
+            "{year_column: a, month_column: b, day_column: c}",
+            "(values (2024::bigint, 2::bigint, 29::bigint), (2023, 2, 29)) as t (a, b, c)",
+            1,
+        ),
+    ),
+    "a time is of its day": (
+        "dates_have_no_gaps",
+        Kind("{column_name: a}", "(values (timestamp '2024-01-01 10:00'), ('2024-01-02 09:00'), ('2024-01-04 11:00')) as t (a)", 1),
+    ),
     "more than a quarter ago": (
         "recency",
         Kind("{datepart: quarter, field: a, interval: 1}", "(values (now() - interval '4 months')) as t (a)", 1),

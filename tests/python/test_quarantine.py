@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from dbt_projects import REPOSITORY, Silence
 
-from dpe_cli import pipeline, publication
+from dpe_cli import pipeline, publication, quarantine
 from dpe_cli.dbt_runner import run_dbt
 from dpe_cli.rls import system_context, tenant_context
+from dpe_cli.rules import find_all as rules_of
 
 # Its fixtures; imported here as well, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ MODELS = """
                   name: shops_are_known
                   arguments: {to: ref('dim_shops'), field: shop}
                   config: {meta: {rule: SHOP-1-03, dimension: consistency, owner: sales, because: somebody has to be paid, %(shops)s}}
+          # A word of dbt's test `unique`, which counts.
+          - {name: n_records, data_type: integer}
           - name: amount
             data_type: integer
             data_tests:
@@ -58,7 +61,7 @@ def _models(**limits: str) -> dict[str, str]:
         "models/marts/_marts__models.yml": MODELS % ({"unique": QUARANTINE, "shops": QUARANTINE, "amounts": QUARANTINE} | limits),
         "models/marts/fct_orders.sql": """
             -- depends_on: {{ ref('dim_shops') }}
-            select order_id, shop, amount from {{ ref('stg_shop__orders') }}
+            select order_id, shop, 1 as n_records, amount from {{ ref('stg_shop__orders') }}
             """,
         "specs/SHOP-1-orders-spec.md": SPEC,
         "tests/generic/accepted_range.sql": (REPOSITORY / "tests" / "generic" / "accepted_range.sql").read_text(),
@@ -107,6 +110,8 @@ def test_rows_that_break_rules_are_kept_out(shop: Shop) -> None:
     assert [(2, "UA", ["SHOP-1-01"]), (2, "UA", ["SHOP-1-01"]), (5, "XX", ["SHOP-1-03"]), (6, "XX", ["SHOP-1-03", "SHOP-1-04"])] == _rows(
         shop, "select order_id, shop, _rules from marts.fct_orders__quarantine order by 1"
     )
+    rules = rules_of(shop.project, [])
+    assert [2, None, 2, 1] == [quarantine.kept_out(shop.server, shop.project, rule) for rule in rules]
 
 
 def test_a_corrected_row_comes_back_by_itself(shop: Shop) -> None:
@@ -208,7 +213,9 @@ def test_what_is_no_table_has_no_quarantine(shop: Shop) -> None:
 
 def test_a_rule_that_looks_at_another_model_needs_it_first(shop: Shop) -> None:
     """A test's ref makes dbt build it before the test, not before the model."""
-    shop.write(_models() | {"models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }}"})
+    shop.write(
+        _models() | {"models/marts/fct_orders.sql": "select order_id, shop, 1 as n_records, amount from {{ ref('stg_shop__orders') }}"}
+    )
 
     [failed] = [result for result in _run(shop).results if result.has_failed]
 
