@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # A table that goes to a file or a pipe is as wide as its rows.
 UNLIMITED_WIDTH = 10_000
 QUIET_SECONDS = 10.0
+_SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,12 @@ def words(value: object) -> str:
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """Return a count with its noun: `1 file`, `2,000 files`."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def shortened(text: str) -> str:
+    """Return the start of a text on one line, for a table."""
+    line = text.replace("\n", "⏎")
+    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}…"
 
 
 def duration(seconds: float) -> str:
@@ -255,4 +262,4 @@ class Progress:
         yield advance
         if self._bars is not None and bar is not None:
             self._bars.remove_task(bar)
-        self.say(f"{name}: {described()} in {duration(time.monotonic() - started)}")
+        self.say(f"{name}: {described() if done else 'done'} in {duration(time.monotonic() - started)}")

@@ -12,6 +12,7 @@ from dpe_cli import rls, rls_check
 from dpe_cli.freshness import Freshness
 from dpe_cli.project import Project, Rule, Source
 from dpe_cli.reconciliation import Reconciliation
+from dpe_cli.report import plural
 from dpe_cli.spec import Spec
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -90,7 +91,8 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
                         f"{source.name}: load {load_id} ({location}): rows in the ledger: {loaded:,}, in staging: {present:,}; "
                         f"find out who changed them, then run `dpe extract --full-refresh source:{source.name}`"
                     )
-    return Check("counts", f"{total:,} rows in {len(sources)} staging tables are those of the ledger", tuple(faults))
+    tables = plural(len(sources), "staging table")
+    return Check("counts", f"{plural(total, 'row')} in {tables} are those of the ledger", tuple(faults))
 
 
 def check_reconciliation(found: Reconciliation) -> Check:
@@ -104,7 +106,7 @@ def check_freshness(found: Sequence[Freshness]) -> Check:
     """Check that every source with a declared freshness was loaded lately enough."""
     return Check(
         "freshness",
-        f"{len(found):,} sources with a declared freshness are recent enough" if found else "no source declares its freshness",
+        f"recent enough: {plural(len(found), 'source')} with a declared freshness" if found else "no source declares its freshness",
         tuple(one.said for one in found if one.status == "error"),
         tuple(one.said for one in found if one.status == "warn"),
     )

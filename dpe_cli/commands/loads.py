@@ -8,7 +8,7 @@ import click
 
 from dpe_cli import history
 from dpe_cli.app import App
-from dpe_cli.report import Facts, Report, Table, plural, size
+from dpe_cli.report import Facts, Report, Table, plural, shortened, size
 
 
 @click.group()
@@ -38,7 +38,7 @@ def list_(app: App, source: str | None, limit: int) -> Report:
                         one.rows_loaded,
                         one.rows_rejected,
                         one.started_at,
-                        (one.error or "").splitlines()[0] if one.error else None,
+                        shortened(one.error.splitlines()[0]) if one.error else None,
                     ]
                     for one in extracts
                 ],

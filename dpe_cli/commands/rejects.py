@@ -11,9 +11,7 @@ from dpe_cli import history
 from dpe_cli import replay as replaying
 from dpe_cli.app import App
 from dpe_cli.load.ledger import RejectEntry
-from dpe_cli.report import Facts, Lines, Progress, Report, Table, plural
-
-_SHOWN_CHARACTERS = 60
+from dpe_cli.report import Facts, Lines, Progress, Report, Table, plural, shortened
 
 
 @click.group()
@@ -45,7 +43,7 @@ def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with
                         one.column_name,
                         one.sqlstate,
                         one.reason,
-                        _shortened(one.raw),
+                        shortened(one.raw),
                         _became_of(one),
                     ]
                     for one in found
@@ -131,8 +129,3 @@ def _became_of(one: RejectEntry) -> str | None:
     if one.is_obsolete:
         return "load replaced or undone"
     return None if one.replayed_by is None else f"replayed by load {one.replayed_by}"
-
-
-def _shortened(raw: str) -> str:
-    line = raw.replace("\n", "⏎")
-    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}…"

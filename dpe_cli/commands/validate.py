@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,8 @@ from dpe_cli.report import Progress, Report, Table
 SUCCESS = "DPE SUCCESS"
 FAILED = "DPE FAILED"
 _HELD = ("success", "pass")
+# What PostgreSQL advises stands behind what is wrong, on the same line.
+_HINT = re.compile(r"\s*HINT:\s*")
 _TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called by")
 
 
@@ -155,4 +158,5 @@ def _found(result: NodeResult) -> str:
     # The first line says which node it is, as we do; others show the statement.
     lines = [line.strip() for line in result.message.splitlines()]
     said = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
-    return f"{result.name} ({result.path}): {' '.join(said)}"
+    where = f"{result.name} ({result.path}): "
+    return f"{where}{_HINT.sub('; ', ' '.join(said).removeprefix(where))}"

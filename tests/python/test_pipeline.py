@@ -197,7 +197,7 @@ def test_one_spec_is_validated(shop: Shop) -> None:
     found = _validate(shop, "SHOP-2")
 
     assert ["orders_are_not_cheap"] == [result.name for result in found.results]
-    assert "2 rows in 1 staging tables are those of the ledger" == found.checks[0].detail
+    assert "2 rows in 1 staging table are those of the ledger" == found.checks[0].detail
     assert "every rule of SHOP-2 has a test (1)" == found.checks[5].detail
     assert found.holds
 
