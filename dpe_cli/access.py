@@ -16,6 +16,7 @@ from dpe_cli.postgres import Server
 
 EVERY_TENANT = "*"
 READER = "dpe_reader"
+MASKED_READER = "dpe_masked_reader"
 
 
 class AccessError(DpeError):
@@ -73,15 +74,18 @@ _CHANGES = """
 """
 
 
-def grant(server: Server, role: str, tenants: Sequence[str], *, until: datetime | None, actor: str) -> tuple[list[Entry], bool]:
+def grant(
+    server: Server, role: str, tenants: Sequence[str], *, until: datetime | None, actor: str, masked: bool = False
+) -> tuple[list[Entry], bool]:
     """
-    Let a role see tenants, and make it a reader; return its entries, and whether it was no reader before.
+    Let a role see tenants, and make it a reader, or a masked one; return its entries, and whether it was none before.
 
     Raises:
-        AccessError: there is no such role, it sees more than the list says, or the login may not grant it to read.
+        AccessError: there is no such role, it sees more than the list says, it is a reader of the other kind, or the login may
+            not grant it to read.
     """
     with server.connect("admin") as connection:
-        becomes_reader = _make_reader(connection, role)
+        becomes_reader = _make_reader(connection, role, masked=masked)
         with rls.admin_context(connection, actor):
             with connection.cursor() as cursor:
                 cursor.executemany(
@@ -133,13 +137,15 @@ def _entries(connection: psycopg.Connection, role: str | None) -> list[Entry]:
         return cursor.execute(_ENTRIES, {"role": role}).fetchall()
 
 
-def _make_reader(connection: psycopg.Connection, role: str) -> bool:
+def _make_reader(connection: psycopg.Connection, role: str, *, masked: bool) -> bool:
     """Let a role read what is published; policies still decide which rows. Returns whether it could not before."""
+    wanted, other = (MASKED_READER, READER) if masked else (READER, MASKED_READER)
     with connection.transaction():
         row = connection.execute(
             """
             select
-                pg_has_role(roles.oid, %(reader)s, 'usage'),
+                pg_has_role(roles.oid, %(wanted)s, 'usage'),
+                pg_has_role(roles.oid, %(other)s, 'usage'),
                 (
                     select min(privileged.rolname)
                     from pg_roles as privileged
@@ -148,20 +154,23 @@ def _make_reader(connection: psycopg.Connection, role: str) -> bool:
             from pg_roles as roles
             where roles.rolname = %(role)s
             """,
-            {"reader": READER, "role": role},
+            {"wanted": wanted, "other": other, "role": role},
         ).fetchone()
         if row is None:
             raise AccessError(f"{role}: there is no such role; create it first, as by `create role {role} login`")
-        is_reader, bypass = row
+        is_reader, is_other, bypass = row
         if bypass is not None:
             raise AccessError(
                 f"{role}: sees every row whatever the list says, for it is or may become {bypass}, which no policy binds; "
                 "give the access to a role that is neither superuser nor BYPASSRLS"
             )
+        if is_other:
+            what = "reads everything, also what is masked" if masked else "is a masked reader, and would see what is masked"
+            raise AccessError(f"{role}: {what}; run `revoke {other} from {role}` first, or give the access to another role")
         if is_reader:
             return False
         try:
-            connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(READER), sql.Identifier(role)))
+            connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(wanted), sql.Identifier(role)))
         except psycopg.errors.InsufficientPrivilege as error:
-            raise AccessError(f"{role}: is no reader, and {connection.info.user} may not make it one; grant it {READER}") from error
+            raise AccessError(f"{role}: is no reader, and {connection.info.user} may not make it one; grant it {wanted}") from error
         return True

@@ -36,7 +36,7 @@ _FUNCTION = re.compile(r"create or replace function dpe\.(?P<name>\w+)\(.*?\nas 
 INVENTORY = """
 select 'role ' || rolname
 from pg_roles
-where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_auditor', 'dpe_tenant')
+where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_auditor', 'dpe_tenant')
 union all
 select 'schema ' || nspname from pg_namespace where nspname in ('dpe', 'staging', 'intermediate', 'marts', 'quality')
 union all

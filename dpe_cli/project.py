@@ -48,7 +48,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Model:
-    """A relation that dbt builds. `declared` is the kind of its `meta.rls`, `tenant_columns` are those that say whose tenant's a row is."""
+    """
+    A relation that dbt builds. `declared` is the kind of its `meta.rls`.
+
+    `tenant_columns` say whose tenant's a row is, `masked` columns are hidden from masked readers.
+    """
 
     unique_id: str
     name: str
@@ -56,6 +60,7 @@ class Model:
     alias: str
     tenant_columns: tuple[str, ...]
     declared: str
+    masked: tuple[str, ...] = ()
 
     @property
     def is_published(self) -> bool:
@@ -169,6 +174,7 @@ class Project:
                 alias=node["alias"],
                 tenant_columns=_as_tuple(declared.get("tenant_column")),
                 declared=next(iter(declared), "private"),
+                masked=_as_tuple(_mapping(node["config"].get("meta")).get("masked")),
             )
         return found
 

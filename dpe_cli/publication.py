@@ -96,7 +96,7 @@ def record(
     connection: Connection, selection: Sequence[str], built: Sequence[tuple[str, str]], refused_because: Sequence[str]
 ) -> Publication:
     """
-    Write down what was built, as published schemas and names, with its quarantines, and why it may not be published, if so.
+    Write down what was built, as published schemas and names, with what belongs to it, and why it may not be published, if so.
 
     Raises:
         PublishError: one of them is not there.
@@ -108,8 +108,8 @@ def record(
             if found is None:
                 raise PublishError(f"{schema}{NEXT}.{name}: was built and is not there any more; nothing is published, run again")
             relations.append(Relation(schema, name, found.oid))
-            if kept_out := swap.find(connection, schema + NEXT, name + quarantine.SUFFIX):
-                relations.append(Relation(schema, kept_out.name, kept_out.oid))
+            beside = [swap.find(connection, schema + NEXT, name + suffix) for suffix in (quarantine.SUFFIX, quarantine.MASKED)]
+            relations += [Relation(schema, one.name, one.oid) for one in beside if one is not None]
         [(publication_id,)] = connection.execute(
             """
             insert into dpe.publications (status, selection, relations, refused_because)

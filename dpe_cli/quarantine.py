@@ -17,8 +17,9 @@ from dpe_cli.swap import Relation
 Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe run"
-# macros/quality/move_into_quarantine.sql names it so.
+# macros/quality/quarantine_of_this.sql names it so, and macros/rls/masked_view.sql what masked readers see.
 SUFFIX = "__quarantine"
+MASKED = "__masked"
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,20 @@ def kept_out(server: Server, project: Project, rule: Rule) -> int | None:
 
 def left_over(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[tuple[str, str]]:
     """
-    Return the quarantines, in schemas with this suffix, that belong to relations and are not among them.
+    Return the quarantines and masked views, in schemas with this suffix, that belong to relations and are not among them.
 
-    By the schemas and names that readers know them by: no rule of the model keeps rows out of it in the other version.
+    By the schemas and names that readers know them by: in the other version no rule keeps rows out, or nothing is masked.
     """
     names = {(one.schema, one.name) for one in relations}
-    wanted = sorted({(schema, name + SUFFIX) for schema, name in names} - names)
+    wanted = sorted({(schema, name + suffix) for schema, name in names for suffix in (SUFFIX, MASKED)} - names)
     rows = connection.execute(
         """
         select wanted.schema_name, wanted.table_name
         from unnest(%s::text[], %s::text[]) as wanted (schema_name, table_name)
         inner join pg_namespace on pg_namespace.nspname = wanted.schema_name || %s
         inner join pg_class on relnamespace = pg_namespace.oid and relname = wanted.table_name
-        inner join pg_attribute on attrelid = pg_class.oid and attname = '_quarantined_at'
+        where exists (select from pg_attribute where attrelid = pg_class.oid and attname = '_quarantined_at')
+            or obj_description(pg_class.oid, 'pg_class') like 'What masked readers see of %%'
         order by 1, 2
         """,
         [[schema for schema, _ in wanted], [name for _, name in wanted], schema_suffix],

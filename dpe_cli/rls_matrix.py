@@ -18,6 +18,7 @@ from psycopg import sql
 
 from dpe_cli.errors import ContextError
 from dpe_cli.project import Project
+from dpe_cli.quarantine import MASKED
 from dpe_cli.quarantine import SUFFIX as QUARANTINE
 from dpe_cli.swap import NEXT, PREVIOUS
 from dpe_cli.validation import count_by_tenant
@@ -30,8 +31,9 @@ WRITES = ("insert", "update", "delete", "truncate")
 DENIED, REFUSED, ALLOWED = "denied", "refused", "allowed"
 NOBODY = "dpe_matrix_nobody"
 AUDITOR = "dpe_auditor"
+MASKED_READER = "dpe_masked_reader"
 LEDGER = "dpe"
-ALL_ROLES = (NOBODY, "dpe_reader", "dpe_tenant", AUDITOR, "dpe_loader", "dpe_transformer", "dpe_owner")
+ALL_ROLES = (NOBODY, "dpe_reader", MASKED_READER, "dpe_tenant", AUDITOR, "dpe_loader", "dpe_transformer", "dpe_owner")
 TRANSFORMERS_ROLES = ("dpe_reader", "dpe_tenant", "dpe_transformer")
 _NO_TENANT = "nobody's tenant"
 _NO_CONTEXT, _ONE_TENANT = ", no context", ", one tenant"
@@ -64,7 +66,7 @@ _GRANTED_ROWS = """
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation: its kind as in pg_class, and how its model declares who may see it."""
+    """A relation: its kind as in pg_class, and how its model declares who may see it, and which columns are `masked`."""
 
     oid: int
     schema: str
@@ -72,6 +74,7 @@ class Relation:
     kind: str
     declared: str
     tenant_columns: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Name it."""
@@ -126,16 +129,16 @@ _EVERYTHING = (Actor("the transformer", "dpe_transformer", ACTOR), Actor("an adm
 
 def find_relations(connection: Connection, project: Project, schemas: Sequence[str]) -> list[Relation]:
     """Return the relations in schemas, but slices, which are read through their parents."""
-    declared = {(model.schema, model.alias): (model.declared, model.tenant_columns) for model in project.models.values()}
+    declared = {(model.schema, model.alias): (model.declared, model.tenant_columns, model.masked) for model in project.models.values()}
     for source in project.sources.values():
         column = source.table.tenant_column
-        declared[source.table.schema, source.table.name] = ("private", (column,) if column else ())
+        declared[source.table.schema, source.table.name] = ("private", (column,) if column else (), ())
     with connection.transaction():
         rows = connection.execute(_RELATIONS, [list(schemas)]).fetchall()
     found = []
     for oid, schema, name, kind in rows:
-        model = (str(schema).removesuffix(NEXT).removesuffix(PREVIOUS), str(name).removesuffix(QUARANTINE))
-        found.append(Relation(int(str(oid)), str(schema), str(name), str(kind), *declared.get(model, ("private", ()))))
+        model = (str(schema).removesuffix(NEXT).removesuffix(PREVIOUS), str(name).removesuffix(QUARANTINE).removesuffix(MASKED))
+        found.append(Relation(int(str(oid)), str(schema), str(name), str(kind), *declared.get(model, ("private", (), ()))))
     return found
 
 
@@ -174,6 +177,7 @@ def _actors(sample: _Sample, logins: Sequence[str]) -> Iterator[Actor]:
     tenants = list(dict.fromkeys([*tenants[:1], *tenants[-1:]])) or [_NO_TENANT]
     yield Actor("everybody", NOBODY)
     yield Actor("a stranger", "dpe_reader")
+    yield Actor("a masked stranger", MASKED_READER)
     yield from (Actor("a tenant", "dpe_tenant", tenant=tenant) for tenant in tenants)
     yield from (Actor(login, login) for login in logins)
     yield Actor("an auditor", AUDITOR)
@@ -221,10 +225,25 @@ def _measure(connection: Connection, sample: _Sample, actor: Actor) -> Cell:
     with _acting_as(connection, actor):
         seen = _try(connection, sql.SQL("select count(*) from {}").format(sample.relation.identifier))
         writes = {write: _write(connection, sample, write) for write in WRITES}
+        unmasked = _unmasked(connection, sample.relation) if actor.role == MASKED_READER else []
     rows = seen if isinstance(seen, int) else None
     expected = _expected_rows(connection, sample, actor)
-    faults = (*_reading_faults(sample, actor, rows, expected), *_writing_faults(sample, actor, writes))
+    faults = (
+        *_reading_faults(sample, actor, rows, expected),
+        *_writing_faults(sample, actor, writes),
+        *(f"{sample.relation}: {_named(actor)} may read the masked column {column}" for column in unmasked),
+    )
     return Cell(str(sample.relation), actor.name, actor.tenant, rows, writes, faults)
+
+
+def _unmasked(connection: Connection, relation: Relation) -> list[str]:
+    """Return the masked columns that can be read all the same. In a view, they hold nothing."""
+    if relation.kind == "v":
+        return []
+    query = sql.SQL("select count({}) from {}")
+    return [
+        column for column in relation.masked if isinstance(_try(connection, query.format(sql.Identifier(column), relation.identifier)), int)
+    ]
 
 
 def _write(connection: Connection, sample: _Sample, write: str) -> str:
@@ -317,7 +336,7 @@ def _expected_of_reader(connection: Connection, sample: _Sample, actor: Actor) -
         return sample.rows
     if relation.declared != "tenant_column":
         return None
-    if actor.role in {"dpe_reader", "dpe_tenant"}:
+    if actor.role in {"dpe_reader", MASKED_READER, "dpe_tenant"}:
         return dict(sample.tenants).get(actor.tenant, 0)
     columns = sql.SQL(", ").join(map(sql.Identifier, relation.tenant_columns))
     granted = sql.SQL(_GRANTED_ROWS).format(relation=relation.identifier, columns=columns, role=sql.Literal(actor.role))
@@ -326,6 +345,9 @@ def _expected_of_reader(connection: Connection, sample: _Sample, actor: Actor) -
 
 
 def _reading_faults(sample: _Sample, actor: Actor, rows: int | None, expected: int | None) -> Iterator[str]:
+    if actor.role == MASKED_READER and sample.relation.kind == "v" and rows is None:
+        # It reads what is masked, and so is not for those who may not.
+        return
     if expected is not None and (rows or 0) != expected:
         yield f"{sample.relation}: {_named(actor)} sees {rows or 0:,} rows instead of {expected:,}"
 

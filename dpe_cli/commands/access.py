@@ -25,17 +25,19 @@ def access() -> None:
 @click.argument("tenants", metavar="[TENANT]...", nargs=-1)
 @click.option("--all-tenants", is_flag=True, help="Every tenant, one at a time: for an application that sets dpe.tenant_id.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Until when, in UTC; by default until it is revoked.")
+@click.option("--masked", is_flag=True, help="Without the columns that models mask (meta.masked).")
 @click.pass_obj
-def grant(app: App, role: str, tenants: Sequence[str], *, all_tenants: bool, until: datetime | None) -> Report:
+def grant(app: App, role: str, tenants: Sequence[str], *, all_tenants: bool, until: datetime | None, masked: bool) -> Report:
     """Let a role see the rows of tenants, and make it a reader."""
     wanted = _wanted(tenants, all_tenants=all_tenants)
     if until is not None:
         until = until.replace(tzinfo=UTC)
         if until <= datetime.now(UTC):
             raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M:%S}: is over; name a time to come, or revoke the access")
-    entries, becomes_reader = access_list.grant(app.server, role, wanted, until=until, actor=_actor())
+    entries, becomes_reader = access_list.grant(app.server, role, wanted, until=until, actor=_actor(), masked=masked)
     headline = f"{role} may see {_named(wanted)}" + (f" until {until:%Y-%m-%d %H:%M} UTC" if until else "")
-    reader = [f"It is a reader now (member of {access_list.READER}), and sees shared tables too."] if becomes_reader else []
+    kind, group = ("masked reader", access_list.MASKED_READER) if masked else ("reader", access_list.READER)
+    reader = [f"It is a {kind} now (member of {group}), and sees shared tables too."] if becomes_reader else []
     return Report(
         data={"role": role, "became_reader": becomes_reader, "entries": [asdict(one) for one in entries]},
         headline=headline,

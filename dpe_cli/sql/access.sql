@@ -74,7 +74,7 @@ revoke all on function dpe.refuse_truncate() from public;
 alter table dpe.access_changes owner to dpe_owner;
 alter table dpe.access_changes enable row level security;
 alter table dpe.access_changes force row level security;
-revoke all on dpe.access_changes from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant;
+revoke all on dpe.access_changes from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
 
 drop policy if exists admin_reads_in_context on dpe.access_changes;
 create policy admin_reads_in_context on dpe.access_changes for select to dpe_owner

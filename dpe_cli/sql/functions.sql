@@ -128,7 +128,7 @@ begin
         execute format('alter function %s owner to dpe_owner', signature);
         execute format('revoke all on function %s from public', signature);
         execute format(
-            'grant execute on function %s to dpe_owner, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant', signature
+            'grant execute on function %s to dpe_owner, dpe_loader, dpe_transformer, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant', signature
         );
     end loop;
 end

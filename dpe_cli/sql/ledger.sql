@@ -86,7 +86,7 @@ begin
         execute format('alter table dpe.%I owner to dpe_owner', ledger_table);
         execute format('alter table dpe.%I enable row level security', ledger_table);
         execute format('alter table dpe.%I force row level security', ledger_table);
-        execute format('revoke all on dpe.%I from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant', ledger_table);
+        execute format('revoke all on dpe.%I from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader', ledger_table);
 
         execute format('drop policy if exists admin_in_context on dpe.%I', ledger_table);
         execute format(
@@ -121,9 +121,9 @@ $$;
 -- visible_tenants() reads the access list with the caller's rights: each role finds its own entries, no other.
 drop policy if exists own_entries on dpe.tenant_access;
 create policy own_entries on dpe.tenant_access for select
-to dpe_reader, dpe_tenant, dpe_loader, dpe_transformer
+to dpe_reader, dpe_masked_reader, dpe_tenant, dpe_loader, dpe_transformer
 using (role_name = current_user);
-grant select on dpe.tenant_access to dpe_reader, dpe_tenant, dpe_loader, dpe_transformer;
+grant select on dpe.tenant_access to dpe_reader, dpe_masked_reader, dpe_tenant, dpe_loader, dpe_transformer;
 
 alter sequence dpe.extract_id owner to dpe_owner;
 alter sequence dpe.load_id owner to dpe_owner;

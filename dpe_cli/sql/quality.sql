@@ -316,7 +316,7 @@ begin
         execute format('alter table dpe.%I owner to dpe_owner', memory_table);
         execute format('alter table dpe.%I enable row level security', memory_table);
         execute format('alter table dpe.%I force row level security', memory_table);
-        execute format('revoke all on dpe.%I from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant', memory_table);
+        execute format('revoke all on dpe.%I from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader', memory_table);
 
         execute format('drop policy if exists admin_in_context on dpe.%I', memory_table);
         execute format(

@@ -87,7 +87,7 @@ policies as (
 
 ),
 
--- dpe_reader, and all who are granted it, also through other roles. Who administrates dpe may become dpe_tenant, which is no
+-- dpe_reader and dpe_masked_reader, and all who are granted them, also through other roles. Who administrates dpe may become dpe_tenant, which is no
 -- reason to be one; the pipeline is not.
 reading as (
 
@@ -97,7 +97,7 @@ reading as (
             oid,
             true
         from pg_roles
-        where rolname = 'dpe_reader'
+        where rolname in ('dpe_reader', 'dpe_masked_reader')
         union
         select
             pg_auth_members.member,

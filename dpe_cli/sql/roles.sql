@@ -14,6 +14,8 @@ begin
                 ('dpe_transformer', 'login', 'noinherit'),
                 ('dpe_owner', 'nologin', 'inherit'),
                 ('dpe_reader', 'nologin', 'inherit'),
+                -- Reads what a reader does, but for the columns that a model masks.
+                ('dpe_masked_reader', 'nologin', 'inherit'),
                 ('dpe_auditor', 'nologin', 'inherit'),
                 ('dpe_tenant', 'nologin', 'inherit')
         ) as roles (role_name, login, inheritance)

@@ -12,10 +12,10 @@ alter schema marts owner to dpe_owner;
 alter schema quality owner to dpe_owner;
 
 revoke all on schema dpe, staging, intermediate, marts, quality from public;
-grant usage on schema dpe to dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant;
+grant usage on schema dpe to dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
 grant usage, create on schema staging to dpe_loader, dpe_transformer;
 grant usage, create on schema intermediate, marts, quality to dpe_transformer;
-grant usage on schema marts to dpe_reader, dpe_tenant;
+grant usage on schema marts to dpe_reader, dpe_tenant, dpe_masked_reader;
 
 -- dbt creates the schemas it is asked for (a test's, a shadow schema).
 do $$

@@ -21,7 +21,8 @@
                 {# Where a policy's column is still to be added, nobody sees the copy until it is: apply_policies opens it. #}
                 {% set names = adapter.get_columns_in_relation(present) | map(attribute='name') | list %}
                 {% set is_complete = policy_columns(declaration) | reject('in', names) | list | length == 0 %}
-                {% do run_query(clone_table(published, copy, declaration if is_complete else {'private': true})) %}
+                {% set masked = masked_columns(node) | select('in', names) | list %}
+                {% do run_query(clone_table(published, copy, declaration if is_complete else {'private': true}, masked)) %}
                 {% do adapter.cache_added(copy) %}
             {% endif %}
         {% endif %}

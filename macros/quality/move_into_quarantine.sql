@@ -12,7 +12,7 @@ create table {{ quarantine }} (
     _rules text[] not null,
     _quarantined_at timestamptz not null default now()
 );
-{{ protect_table(quarantine, rls_declaration(), keeps_rows_of_nobody=true) }}
+{{ protect_table(quarantine, rls_declaration(), keeps_rows_of_nobody=true, masked=masked_columns(model)) }}
 comment on table {{ quarantine }} is 'Rows that are kept out of {{ this.identifier }} because they break rules (_rules). They come back when they are corrected.';
 
 {% for test in tests %}

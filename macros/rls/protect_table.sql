@@ -1,9 +1,9 @@
 {#
     Put a table under forced row-level security with the policies of its declaration, and grant it to who may see it.
     Says the same again where it is said already. Rows without a tenant are refused, unless they are kept for a reason
-    (`keeps_rows_of_nobody`): a quarantine.
+    (`keeps_rows_of_nobody`): a quarantine. Of the columns in `masked`, masked readers see nothing.
 #}
-{% macro protect_table(relation, declaration, keeps_rows_of_nobody=false) %}
+{% macro protect_table(relation, declaration, keeps_rows_of_nobody=false, masked=[]) %}
 
 {% set system = rls_predicate(declaration, 'system') %}
 
@@ -21,15 +21,13 @@ using ({{ system }});
 grant select on {{ relation }} to dpe_owner;
 
 drop policy if exists dpe_reader on {{ relation }};
-{% if declaration.private %}
-revoke all on {{ relation }} from dpe_reader;
-{% else %}
-create policy dpe_reader on {{ relation }} for select to dpe_reader
+{% if not declaration.private %}
+create policy dpe_reader on {{ relation }} for select to dpe_reader, dpe_masked_reader
 using ({{ rls_predicate(declaration, 'reader') }});
-grant select on {{ relation }} to dpe_reader;
 {% endif %}
+{{ grant_to_readers(relation, declaration, masked) }}
 
-comment on policy dpe_system on {{ relation }} is '{{ describe_policies(declaration) }}';
+comment on policy dpe_system on {{ relation }} is '{{ describe_policies(declaration, masked) }}';
 
 {% for column in policy_columns(declaration) %}
 {{ index_policy_column(relation, column) }}

@@ -6,10 +6,6 @@
 
 alter view {{ relation }} set (security_invoker = true);
 grant select on {{ relation }} to dpe_owner;
-{% if declaration.private %}
-revoke all on {{ relation }} from dpe_reader;
-{% else %}
-grant select on {{ relation }} to dpe_reader;
-{% endif %}
+{{ grant_to_readers(relation, declaration) }}
 
 {% endmacro %}

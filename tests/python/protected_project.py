@@ -46,7 +46,7 @@ PROJECT = {
           - {name: shop, data_type: text}
           - {name: amount, data_type: integer}
         models:
-          - {name: fct_orders, config: {meta: {rls: {tenant_column: shop}}}, columns: *columns}
+          - {name: fct_orders, config: {meta: {rls: {tenant_column: shop}, masked: [amount]}}, columns: *columns}
           - {name: fct_added_orders, config: {meta: {rls: {tenant_column: shop}}}, columns: *columns}
           - {name: orders_seen, config: {meta: {rls: {tenant_column: shop}}}, columns: *columns}
           - {name: dim_shops, config: {meta: {rls: {shared: true}}}, columns: [{name: shop, data_type: text}]}
@@ -66,4 +66,4 @@ PROJECT = {
 TENANT_TABLES = ("marts.fct_orders", "marts.fct_added_orders", "marts.orders", "marts.orders_history")
 SHARED_TABLES = ("marts.dim_shops",)
 PRIVATE_TABLES = ("marts.fct_margins", "intermediate.int_orders", "quality.large_orders")
-VIEWS = ("marts.orders_seen", "staging.stg_orders", "quality.small_orders")
+VIEWS = ("marts.orders_seen", "marts.fct_orders__masked", "staging.stg_orders", "quality.small_orders")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import dbt_projects
 import psycopg
@@ -42,7 +42,7 @@ Policy = tuple[str, str, str, str, str | None]
 def _policies(rows: str, *, readers: str | None) -> set[Policy]:
     system = ("dpe_system", "dpe_transformer", "ALL", rows, rows)
     admin = ("dpe_admin", "dpe_owner", "SELECT", rows, None)
-    return {system, admin} | ({("dpe_reader", "dpe_reader", "SELECT", readers, None)} if readers else set())
+    return {system, admin} | ({("dpe_reader", "dpe_reader,dpe_masked_reader", "SELECT", readers, None)} if readers else set())
 
 
 POLICIES = {
@@ -60,30 +60,32 @@ class State:
     policies: Mapping[str, set[Policy]]
     grants: set[tuple[str, str]]
     seen: Mapping[str, Mapping[str, int | None]]
+    masked: tuple[list[tuple[Any, ...]], list[str]]
 
 
 @dataclass(frozen=True)
 class Logins:
-    """Readers: the desk of the shop UA, and one who was granted no shop."""
+    """Readers: the desk of the shop UA, an intern there, who reads masked, and one who was granted no shop."""
 
     ua_desk: str
+    ua_intern: str
     stranger: str
 
 
 @contextmanager
 def _logins(server: Server) -> Iterator[Logins]:
-    logins = Logins(f"ua_desk_{next(numbers)}", f"stranger_{next(numbers)}")
+    logins = Logins(f"ua_desk_{next(numbers)}", f"ua_intern_{next(numbers)}", f"stranger_{next(numbers)}")
     with server.connect("admin") as connection:
-        for name in (logins.ua_desk, logins.stranger):
-            connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(name)))
+        for name, group in ((logins.ua_desk, "dpe_reader"), (logins.ua_intern, "dpe_masked_reader"), (logins.stranger, "dpe_reader")):
+            connection.execute(sql.SQL("create role {} login in role {}").format(sql.Identifier(name), sql.Identifier(group)))
         connection.commit()
-        with admin_context(connection, "test"):
-            connection.execute("insert into dpe.tenant_access values (%s, 'UA')", (logins.ua_desk,))
+        with admin_context(connection, "test"), connection.cursor() as cursor:
+            cursor.executemany("insert into dpe.tenant_access values (%s, 'UA')", [(logins.ua_desk,), (logins.ua_intern,)])
     try:
         yield logins
     finally:
         with server.connect("admin") as connection:
-            for name in (logins.ua_desk, logins.stranger):
+            for name in (logins.ua_desk, logins.ua_intern, logins.stranger):
                 connection.execute(sql.SQL("drop owned by {name}; drop role {name}").format(name=sql.Identifier(name)))
 
 
@@ -148,12 +150,30 @@ def _look(server: Server, logins: Logins) -> State:
                 [list(SCHEMAS)],
             )
         )
-    return State(protection, policies, grants, _seen(server, logins))
+    return State(protection, policies, grants, _seen(server, logins), _masked(server, logins.ua_intern))
+
+
+def _masked(server: Server, login: str) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """Return what a masked reader sees through the view, and what is denied to it of the table."""
+    denied = []
+    with server.connect(login, autocommit=True) as connection:
+        shown = connection.execute("select order_id, shop, amount from marts.fct_orders__masked order by 1").fetchall()
+        for asked in ("amount", "*", "fct_orders::text", "order_id"):
+            try:
+                connection.execute(f"select {asked} from marts.fct_orders".encode())
+            except psycopg.errors.InsufficientPrivilege:
+                denied.append(asked)
+    return shown, denied
 
 
 def _seen(server: Server, logins: Logins) -> dict[str, dict[str, int | None]]:
     seen: dict[str, dict[str, int | None]] = {}
-    for who, login in {"UA": logins.ua_desk, "stranger": logins.stranger, "owner, no context": "transformer"}.items():
+    for who, login in {
+        "UA": logins.ua_desk,
+        "UA, masked": logins.ua_intern,
+        "stranger": logins.stranger,
+        "owner, no context": "transformer",
+    }.items():
         with server.connect(login, autocommit=True) as connection:
             seen[who] = _count_each(connection)
             if who == "stranger":
@@ -185,7 +205,8 @@ def test_every_relation_is_protected(state: State) -> None:
     """Tables under forced row-level security, views with their reader's rights; and there is no other relation."""
     tables = dict.fromkeys((*TENANT_TABLES, *SHARED_TABLES, *PRIVATE_TABLES), "enabled,forced")
 
-    assert tables | dict.fromkeys(VIEWS, "security_invoker=true") == state.protection
+    views = dict.fromkeys(VIEWS, "security_invoker=true") | {"marts.fct_orders__masked": "security_invoker=true,security_barrier=true"}
+    assert tables | views == state.protection
 
 
 def test_policies_are_those_of_the_declaration(state: State) -> None:
@@ -195,21 +216,34 @@ def test_policies_are_those_of_the_declaration(state: State) -> None:
 
 def test_what_is_published_may_be_read(state: State) -> None:
     """By readers, and only read; what is private is granted to administrators alone."""
-    published = {(relation, "dpe_reader SELECT") for relation in (*TENANT_TABLES, *SHARED_TABLES, "marts.orders_seen")}
+    relations = {*TENANT_TABLES, *SHARED_TABLES, "marts.orders_seen", "marts.fct_orders__masked"}
+    published = {(relation, "dpe_reader SELECT") for relation in relations}
+    # Of what is masked, but for the columns.
+    published |= {(relation, "dpe_masked_reader SELECT") for relation in relations - {"marts.fct_orders"}}
 
     assert published | {(relation, "dpe_owner SELECT") for relation in ROWS} == state.grants
 
 
 def test_a_tenant_sees_its_own_rows(state: State) -> None:
     """Its rows of what has tenants, all of what is shared, and nothing else."""
-    own = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen"), 2)
+    own = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "marts.fct_orders__masked"), 2) | {"marts.dim_shops": 2}
 
-    assert dict.fromkeys(ROWS) | own | {"marts.dim_shops": 2} == state.seen["UA"]
+    assert dict.fromkeys(ROWS) | own == state.seen["UA"]
+    # A view that reads a masked column is not for those who may not.
+    assert dict.fromkeys(ROWS) | own | {"marts.orders_seen": None} == state.seen["UA, masked"]
+
+
+def test_a_masked_reader_sees_no_masked_column(state: State) -> None:
+    """Null in its place through the view; of the table, nothing that reads it."""
+    shown, denied = state.masked
+
+    assert [(1, "UA", None), (2, "UA", None)] == shown
+    assert ["amount", "*", "fct_orders::text"] == denied
 
 
 def test_a_stranger_sees_what_is_shared(state: State) -> None:
     """One who may read, and was granted no tenant."""
-    nothing = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen"), 0)
+    nothing = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "marts.fct_orders__masked"), 0)
 
     assert dict.fromkeys(ROWS) | nothing | {"marts.dim_shops": 2} == state.seen["stranger"]
     assert state.seen["stranger"] == state.seen["stranger who claims a context"]
@@ -222,7 +256,7 @@ def test_the_owner_sees_nothing_without_a_context(state: State) -> None:
 
 def test_the_transformer_sees_all_in_its_context(state: State) -> None:
     """Or one tenant, where it opened one."""
-    of_ha = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "staging.stg_orders"), 1)
+    of_ha = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "marts.fct_orders__masked", "staging.stg_orders"), 1)
 
     assert ROWS == state.seen["transformer"]
     assert ROWS | of_ha | {"quality.small_orders": 0} == state.seen["transformer for HA"]

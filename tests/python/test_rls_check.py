@@ -132,6 +132,10 @@ MUTATIONS = {
     "alter function dpe.visible_tenants() volatile": "RLS037",
     "alter function dpe.visible_tenants() parallel unsafe": "RLS037",
     f"alter function dpe.every_tenant_is_open() owner to {READER}": "RLS037",
+    "grant select on marts.fct_orders to dpe_masked_reader": "RLS038",
+    "grant select (amount) on marts.fct_orders to dpe_masked_reader": "RLS038",
+    f"grant dpe_masked_reader to {READER}": "RLS039",
+    "alter policy dpe_reader on marts.fct_orders to dpe_masked_reader": "RLS010",
 }
 
 

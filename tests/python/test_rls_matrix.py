@@ -108,6 +108,8 @@ def test_a_tenant_sees_its_own_after(states: dict[str, tuple[list[str], list[Cel
     assert {
         "everybody": None,
         "a stranger": 0,
+        # Views of a masked column are not for those who may not read it.
+        "a masked stranger": None if relation == "marts.orders_seen" else 0,
         "a tenant UA": 2,
         "a tenant HA": 1,
         LOGIN: 1,
@@ -163,6 +165,8 @@ MUTATIONS = {
     "alter table marts.fct_orders disable row level security": "a tenant (UA) sees 3 rows instead of 2",
     "alter policy dpe_reader on marts.fct_orders using (true)": "a stranger sees 3 rows instead of 0",
     "alter policy dpe_reader on marts.fct_orders using (shop = 'UA')": "a tenant (HA) sees 2 rows instead of 1",
+    "grant select (amount) on marts.fct_orders to dpe_masked_reader": "a masked stranger may read the masked column amount",
+    "alter policy dpe_reader on marts.fct_added_orders using (true)": "a masked stranger sees 3 rows instead of 0",
     "drop policy dpe_reader on marts.fct_orders": "a tenant (UA) sees 0 rows instead of 2",
     "drop policy dpe_system on marts.fct_orders; create policy x on marts.fct_orders for select to dpe_transformer using (true)": "the transformer, no context sees 3 rows instead of 0",
     "alter policy dpe_system on marts.fct_orders with check (true)": "the transformer, no context may insert rows",
@@ -236,8 +240,8 @@ def test_the_command_shows_who_sees_how_much(app: App, login: str, capsys: pytes
     status = show(_dpe(app, "marts.fct_orders", "marts.dim_*", "--login", login), "text")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
-    assert (0, "2 relations, 29 measurements: everybody sees and writes what is declared") == (status, lines[0])
-    assert ["marts.dim_shops - 2 2 2 - 0 - 2 2", "marts.fct_orders - 0 UA 2; HA 1 1 - 0 - 3 3"] == lines[-2:]
+    assert (0, "2 relations, 31 measurements: everybody sees and writes what is declared") == (status, lines[0])
+    assert ["marts.dim_shops - 2 2 2 2 - 0 - 2 2", "marts.fct_orders - 0 0 UA 2; HA 1 1 - 0 - 3 3"] == lines[-2:]
 
 
 def test_the_command_fails_where_somebody_sees_too_much(app: App, capsys: pytest.CaptureFixture[str]) -> None:

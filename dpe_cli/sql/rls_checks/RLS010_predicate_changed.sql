@@ -53,7 +53,7 @@ wanted as (
                 then case written.schema_name when 'staging' then array['dpe_loader', 'dpe_transformer'] else array['dpe_transformer'] end
             when 'dpe_transformer' then array['dpe_transformer']
             when 'dpe_admin' then array['dpe_owner']
-            else array['dpe_reader']
+            else array['dpe_reader', 'dpe_masked_reader']
         end as wanted_roles
     from written
     left join tenants on written.relation_id = tenants.relation_id and written.policy = tenants.policy
@@ -79,4 +79,4 @@ select
     format('has the policy %s for %s', policy, array_to_string(roles, ', ')) as detail,
     format('alter policy %I on %s to %s', policy, relation, array_to_string(wanted_roles, ', ')) as fix
 from wanted
-where not roles <@ wanted_roles
+where not roles <@ wanted_roles or not wanted_roles <@ roles

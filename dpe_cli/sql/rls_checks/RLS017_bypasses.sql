@@ -9,6 +9,6 @@ from pg_roles as roles
 where
     (roles.rolsuper or roles.rolbypassrls)
     and (
-        roles.rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_tenant', 'dpe_auditor')
+        roles.rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor')
         or roles.oid in (select readers.role_id from readers)
     )

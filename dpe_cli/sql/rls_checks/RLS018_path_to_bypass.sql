@@ -7,7 +7,7 @@ bound as (
 
     select oid
     from pg_roles
-    where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_tenant', 'dpe_auditor')
+    where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor')
     union
     select role_id from readers
 

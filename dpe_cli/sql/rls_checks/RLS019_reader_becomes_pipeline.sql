@@ -12,4 +12,4 @@ where
     pg_get_userbyid(pg_auth_members.roleid) in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_tenant')
     and pg_get_userbyid(pg_auth_members.member) <> 'dpe_transformer'
     and readers.is_granted_directly
-    and readers.role_name not in ('dpe_reader', 'dpe_tenant')
+    and readers.role_name not in ('dpe_reader', 'dpe_masked_reader', 'dpe_tenant')

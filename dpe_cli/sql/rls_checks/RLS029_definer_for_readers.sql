@@ -7,4 +7,4 @@ select distinct
     format('revoke execute on function %I.%I from public, %I', functions.schema_name, functions.function_name, readers.role_name) as fix
 from functions
 inner join readers on has_function_privilege(readers.role_id, functions.function_id, 'execute')
-where functions.is_definer and readers.role_name = 'dpe_reader'
+where functions.is_definer and readers.role_name in ('dpe_reader', 'dpe_masked_reader')

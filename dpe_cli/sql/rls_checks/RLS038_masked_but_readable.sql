@@ -1,0 +1,77 @@
+-- severity: error
+-- title: A masked column that may be read
+-- why: who reads masked would see its values
+with
+
+masking as (
+
+    select
+        protected.relation_id,
+        protected.name,
+        shown.relation_id as view_id
+    from managed as protected
+    inner join managed as shown
+        on protected.schema_name = shown.schema_name and shown.relation_name = protected.relation_name || '__masked' and shown.kind = 'v'
+    where protected.is_table
+
+),
+
+-- What the view does not read, it masks.
+masked as (
+
+    select
+        masking.relation_id,
+        masking.name,
+        pg_attribute.attname as column_name
+    from masking
+    inner join pg_attribute on masking.relation_id = pg_attribute.attrelid
+    where
+        pg_attribute.attnum > 0
+        and not pg_attribute.attisdropped
+        and not exists (
+            select
+            from pg_rewrite
+            inner join pg_depend on pg_depend.classid = 'pg_rewrite'::regclass and pg_rewrite.oid = pg_depend.objid
+            where
+                pg_rewrite.ev_class = masking.view_id
+                and pg_depend.refclassid = 'pg_class'::regclass
+                and masking.relation_id = pg_depend.refobjid
+                and pg_attribute.attnum = pg_depend.refobjsubid
+        )
+
+)
+
+select
+    masked.name as subject,
+    format('has the masked column %s, which %s may read', masked.column_name, pg_get_userbyid(granted.grantee)) as detail,
+    case
+        when granted.is_of_column
+            then format('revoke select (%I) on %s from %I', masked.column_name, masked.name, pg_get_userbyid(granted.grantee))
+        else format('revoke select on %s from %I; building the model grants the other columns', masked.name, pg_get_userbyid(granted.grantee))
+    end as fix
+from masked
+inner join managed on masked.relation_id = managed.relation_id
+inner join pg_attribute on masked.relation_id = pg_attribute.attrelid and masked.column_name = pg_attribute.attname
+cross join lateral (
+    select
+        of_table.grantee,
+        false as is_of_column
+    from aclexplode(managed.acl) as of_table
+    where of_table.privilege_type = 'SELECT'
+    union
+    select
+        of_column.grantee,
+        true
+    from aclexplode(pg_attribute.attacl) as of_column
+    where of_column.privilege_type = 'SELECT'
+) as granted
+where
+    granted.grantee not in (0, managed.owner_id)
+    and exists (
+        select
+        from readers
+        where
+            pg_has_role(readers.role_id, 'dpe_masked_reader', 'member')
+            and not pg_has_role(readers.role_id, 'dpe_reader', 'member')
+            and pg_has_role(readers.role_id, granted.grantee, 'usage')
+    )

@@ -1,0 +1,46 @@
+{#
+    Make the view of a table that shows null in its masked columns, so that masked readers can select all of it. It has its
+    reader's rights, so it shows nobody more than the table does. Where nothing is masked any more, it goes.
+#}
+{% macro mask_table(masked) %}
+
+{% set view = masked_view() %}
+{% if masked %}
+
+drop view if exists {{ view }};
+do $dpe$
+begin
+    execute (
+        select format(
+            'create view {{ view }} with (security_invoker = true, security_barrier = true) as select %s from {{ this }}',
+            string_agg(
+                case
+                    when attname = any ({{ array_of_names(masked) }})
+                        then format('null::%s as %I', format_type(atttypid, atttypmod), attname)
+                    else quote_ident(attname)
+                end,
+                ', '
+                order by attnum
+            )
+        )
+        from pg_attribute
+        where attrelid = '{{ this }}'::regclass and attnum > 0 and not attisdropped
+    );
+end
+$dpe$;
+comment on view {{ view }} is 'What masked readers see of {{ this.identifier }}: nothing in {{ masked | join(", ") | replace("'", "''") }}.';
+{{ protect_view(view, {'shared': true}) }}
+
+{% elif config.get('materialized') in ['incremental', 'snapshot'] and this.identifier | length <= 55 %}
+
+do $dpe$
+begin
+    if obj_description(to_regclass('{{ view }}'), 'pg_class') like 'What masked readers see of %' then
+        drop view {{ view }};
+    end if;
+end
+$dpe$;
+
+{% endif %}
+
+{% endmacro %}
