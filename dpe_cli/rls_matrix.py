@@ -88,12 +88,17 @@ class Relation:
 
 @dataclass(frozen=True)
 class _Sample:
-    """A relation with its rows, its tenants with theirs, most first, and a row of the first tenant: values, table and place."""
+    """
+    A relation with its rows, its tenants with theirs, most first, and a row of the first tenant: values, table and place.
+
+    `is_of_declaration` is false for a version that was built before the model got the columns of its present declaration.
+    """
 
     relation: Relation
     rows: int
     tenants: tuple[tuple[str, int], ...]
     row: Any
+    is_of_declaration: bool = True
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ def _look_at(connection: Connection, relation: Relation) -> _Sample:
     """Return what there is, as the one sees it in a context who sees all of the relation."""
     with _acting_as(connection, _EVERYTHING[relation.schema == LEDGER]):
         rows = _number(connection, sql.SQL("select count(*) from {}").format(relation.identifier))
-        tenants: list[tuple[str, int]] = []
+        tenants: list[tuple[str, int]] | None = []
         where = sql.Composed([])
         if relation.tenant_columns:
             tenants = count_by_tenant(connection, relation.identifier, relation.tenant_columns)
@@ -218,7 +223,7 @@ def _look_at(connection: Connection, relation: Relation) -> _Sample:
                 place=place, relation=relation.identifier, where=where
             )
         ).fetchone()
-    return _Sample(relation, rows, tuple(tenants), row)
+    return _Sample(relation, rows, tuple(tenants or ()), row, is_of_declaration=tenants is not None)
 
 
 def _measure(connection: Connection, sample: _Sample, actor: Actor) -> Cell:
@@ -308,6 +313,8 @@ def _expected_rows(connection: Connection, sample: _Sample, actor: Actor) -> int
     relation = sample.relation
     if actor.role == NOBODY or (actor.is_system and not actor.actor):
         return 0
+    if not sample.is_of_declaration:
+        return None
     if relation.schema == LEDGER:
         # What the pipeline and auditors see there depends on the table, and on who they are what readers see of their access.
         return None if actor.is_system or actor.role == AUDITOR or relation.name == "tenant_access" else 0

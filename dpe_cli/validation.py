@@ -181,13 +181,9 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
         relation = sql.Identifier(model.schema, model.alias)
         name = f"{model.schema}.{model.alias}"
         with rls.system_context(connection, actor=ACTOR):
-            columns = _columns(connection, relation)
-            if not columns:
+            if not _columns(connection, relation):
                 continue
-            tenants: list[tuple[str, int]] = []
-            # A version that was published before the model got the column has no tenants.
-            if columns.issuperset(model.tenant_columns):
-                tenants = count_by_tenant(connection, relation, model.tenant_columns)
+            tenants = count_by_tenant(connection, relation, model.tenant_columns) or []
         count = sql.SQL("select count(*) from {}").format(relation)
         for index in sorted({0, len(tenants) // 2, len(tenants) - 1}) if tenants else []:
             tenant, expected = tenants[index]
@@ -200,8 +196,14 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
     return sights
 
 
-def count_by_tenant(connection: Connection, relation: sql.Identifier, columns: Sequence[str]) -> list[tuple[str, int]]:
-    """Return the tenants that any of `columns` names with their numbers of rows, as the session sees them; most rows first."""
+def count_by_tenant(connection: Connection, relation: sql.Identifier, columns: Sequence[str]) -> list[tuple[str, int]] | None:
+    """
+    Return the tenants that any of `columns` names with their numbers of rows, as the session sees them; most rows first.
+
+    None for a version of the relation that does not have the columns yet: the model got them since it was built.
+    """
+    if not _columns(connection, relation).issuperset(columns):
+        return None
     statement = sql.SQL(_TENANTS).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), relation=relation)
     return [(str(tenant), int(str(count))) for tenant, count in connection.execute(statement)]
 

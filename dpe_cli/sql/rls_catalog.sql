@@ -87,8 +87,8 @@ policies as (
 
 ),
 
--- dpe_reader and dpe_masked_reader, and all who are granted them, also through other roles. Who administrates dpe may become dpe_tenant, which is no
--- reason to be one; the pipeline is not.
+-- dpe_reader and dpe_masked_reader, and all who are granted them, also through other roles. Who administrates dpe may become
+-- dpe_tenant, which is no reason to be one; the pipeline is not.
 reading as (
 
     with recursive members (role_id, is_granted_directly) as (

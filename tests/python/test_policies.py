@@ -42,7 +42,7 @@ Policy = tuple[str, str, str, str, str | None]
 def _policies(rows: str, *, readers: str | None) -> set[Policy]:
     system = ("dpe_system", "dpe_transformer", "ALL", rows, rows)
     admin = ("dpe_admin", "dpe_owner", "SELECT", rows, None)
-    return {system, admin} | ({("dpe_reader", "dpe_reader,dpe_masked_reader", "SELECT", readers, None)} if readers else set())
+    return {system, admin} | ({("dpe_reader", "dpe_masked_reader,dpe_reader", "SELECT", readers, None)} if readers else set())
 
 
 POLICIES = {
@@ -133,7 +133,7 @@ def _look(server: Server, logins: Logins) -> State:
         policies: dict[str, set[Policy]] = defaultdict(set)
         for relation, *policy in connection.execute(
             """
-            select format('%%I.%%I', schemaname, tablename), policyname, array_to_string(roles, ','), cmd, qual, with_check
+            select format('%%I.%%I', schemaname, tablename), policyname, (select string_agg(role, ',' order by role) from unnest(roles) as role), cmd, qual, with_check
             from pg_policies
             where schemaname = any(%s)
             """,
@@ -205,7 +205,7 @@ def test_every_relation_is_protected(state: State) -> None:
     """Tables under forced row-level security, views with their reader's rights; and there is no other relation."""
     tables = dict.fromkeys((*TENANT_TABLES, *SHARED_TABLES, *PRIVATE_TABLES), "enabled,forced")
 
-    views = dict.fromkeys(VIEWS, "security_invoker=true") | {"marts.fct_orders__masked": "security_invoker=true,security_barrier=true"}
+    views = dict.fromkeys(VIEWS, "security_invoker=true") | {"marts.fct_orders__masked": "security_barrier=true,security_invoker=true"}
     assert tables | views == state.protection
 
 

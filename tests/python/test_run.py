@@ -85,7 +85,7 @@ def test_progress_goes_to_standard_error(shop: Shop, dpe: Dpe) -> None:
     """A line for each piece of work, where nobody watches."""
     done = dpe("extract")
 
-    assert ["shop.orders: 0 bytes", "shop.shops: 0 bytes"] == [line.partition(" in ")[0] for line in done.err.splitlines()]
+    assert ["shop.orders: done", "shop.shops: done"] == [line.partition(" in ")[0] for line in done.err.splitlines()]
     assert "0 rows loaded from 2 sources in" in done.out
     del shop
 

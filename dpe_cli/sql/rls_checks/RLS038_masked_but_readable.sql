@@ -39,35 +39,43 @@ masked as (
                 and pg_attribute.attnum = pg_depend.refobjsubid
         )
 
+),
+
+granted as (
+
+    select
+        masked.name,
+        masked.column_name,
+        of_table.grantee,
+        false as is_of_column
+    from masked
+    inner join managed on masked.relation_id = managed.relation_id
+    cross join lateral aclexplode(managed.acl) as of_table
+    where of_table.privilege_type = 'SELECT' and of_table.grantee not in (0, managed.owner_id)
+    union
+    select
+        masked.name,
+        masked.column_name,
+        of_column.grantee,
+        true as is_of_column
+    from masked
+    inner join pg_attribute on masked.relation_id = pg_attribute.attrelid and masked.column_name = pg_attribute.attname
+    cross join lateral aclexplode(pg_attribute.attacl) as of_column
+    where of_column.privilege_type = 'SELECT' and of_column.grantee <> 0
+
 )
 
 select
-    masked.name as subject,
-    format('has the masked column %s, which %s may read', masked.column_name, pg_get_userbyid(granted.grantee)) as detail,
+    granted.name as subject,
+    format('has the masked column %s, which %s may read', granted.column_name, pg_get_userbyid(granted.grantee)) as detail,
     case
         when granted.is_of_column
-            then format('revoke select (%I) on %s from %I', masked.column_name, masked.name, pg_get_userbyid(granted.grantee))
-        else format('revoke select on %s from %I; building the model grants the other columns', masked.name, pg_get_userbyid(granted.grantee))
+            then format('revoke select (%I) on %s from %I', granted.column_name, granted.name, pg_get_userbyid(granted.grantee))
+        else format('revoke select on %s from %I; building it grants the others', granted.name, pg_get_userbyid(granted.grantee))
     end as fix
-from masked
-inner join managed on masked.relation_id = managed.relation_id
-inner join pg_attribute on masked.relation_id = pg_attribute.attrelid and masked.column_name = pg_attribute.attname
-cross join lateral (
-    select
-        of_table.grantee,
-        false as is_of_column
-    from aclexplode(managed.acl) as of_table
-    where of_table.privilege_type = 'SELECT'
-    union
-    select
-        of_column.grantee,
-        true
-    from aclexplode(pg_attribute.attacl) as of_column
-    where of_column.privilege_type = 'SELECT'
-) as granted
+from granted
 where
-    granted.grantee not in (0, managed.owner_id)
-    and exists (
+    exists (
         select
         from readers
         where
