@@ -54,12 +54,13 @@ class Validation:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run. Where `publishes` is false, what is built stays beside what is published."""
+    """How to run. Where `publishes` is false, what is built stays beside what is published; `documents`: build the docs site."""
 
     full_refresh: bool = False
     threads: int | None = None
     jobs: int | None = None
     publishes: bool = True
+    documents: bool = True
 
 
 @dataclass
@@ -110,7 +111,7 @@ def run(
         analyze(server, sources, summary.extracted)
         build_and_publish(project, server, selected, exclude, progress, options, summary)
         summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
-        summary.site = build_docs(project, server, progress)
+        summary.site = build_docs(project, server, progress) if options.documents else None
     summary.seconds = time.monotonic() - started
     return summary
 

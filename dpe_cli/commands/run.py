@@ -30,6 +30,7 @@ from dpe_cli.report import Facts, Progress, Report, Table, duration, plural
 @click.option(
     "--no-publish", is_flag=True, help="Leave what is built beside what is published; `dpe diff` compares, `dpe publish` publishes."
 )
+@click.option("--no-docs", is_flag=True, help="Leave the docs site as it is; `dpe docs build` builds it.")
 @click.option("--notify", metavar="URL", help="A webhook that is told when a run has failed, and when it works again (DPE_RUN_NOTIFY).")
 @click.pass_obj
 def run(
@@ -42,6 +43,7 @@ def run(
     threads: int | None,
     jobs: int | None,
     no_publish: bool,
+    no_docs: bool,
     notify: str | None,
 ) -> Report:
     """
@@ -62,7 +64,7 @@ def run(
                 selected,
                 exclude,
                 progress,
-                RunOptions(full_refresh=full_refresh, threads=threads, jobs=jobs, publishes=not no_publish),
+                RunOptions(full_refresh=full_refresh, threads=threads, jobs=jobs, publishes=not no_publish, documents=not no_docs),
             )
         )
     return _report(summary)

@@ -17,7 +17,7 @@ import pytest
 from conftest import Cluster
 
 from dpe_cli import pipeline
-from dpe_cli.pipeline import RunSummary
+from dpe_cli.pipeline import RunOptions, RunSummary
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
 
@@ -111,9 +111,9 @@ class Shop:
         """Change files of the project."""
         dbt_projects.write(self.directory, files)
 
-    def run(self, *select: str) -> RunSummary:
-        """Run the pipeline."""
-        return pipeline.run(self.project, self.server, select, (), dbt_projects.Silence())
+    def run(self, *select: str, documents: bool = False) -> RunSummary:
+        """Run the pipeline; without the docs site, unless it is looked at, for that takes as long as a build."""
+        return pipeline.run(self.project, self.server, select, (), dbt_projects.Silence(), RunOptions(documents=documents))
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +122,7 @@ def first_run(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
     directory = dbt_projects.make(tmp_path_factory.mktemp("shop"), SHOP)
     with cluster_18.new_database() as server:
         shop = Shop(directory, server)
-        yield shop, shop.run()
+        yield shop, shop.run(documents=True)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from dpe_cli import access, main, pipeline, publication, rls_check
 from dpe_cli.access import AccessError
 from dpe_cli.app import App
 from dpe_cli.dbt_runner import run_dbt
+from dpe_cli.pipeline import RunOptions
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
 from dpe_cli.report import Report
@@ -70,7 +71,7 @@ def _read(server: Server, login: str, query: str) -> list[tuple[Any, ...]] | Non
 
 
 def _publish(directory: Path, server: Server, variables: str = "{}") -> None:
-    summary = pipeline.run(Project(directory, variables=variables), server, (), (), dbt_projects.Silence())
+    summary = pipeline.run(Project(directory, variables=variables), server, (), (), dbt_projects.Silence(), RunOptions(documents=False))
     assert summary.not_published is None, summary.not_published
 
 

@@ -112,7 +112,7 @@ def test_a_rule_that_fails_fails_the_run(shop: Shop) -> None:
     """All else is done and told nevertheless."""
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n3,HA,31\n"})
 
-    summary = shop.run()
+    summary = shop.run(documents=True)
 
     assert [("orders_are_unique", "SHOP-1-01", "fail", 1)] == [
         (result.name, result.rule, result.status, result.failures) for result in summary.results if result.has_failed

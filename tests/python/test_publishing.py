@@ -54,7 +54,7 @@ def _relations(server: Server, schema: str) -> set[str]:
 
 
 def _run(shop: Shop, *select: str, **options: Any) -> RunSummary:
-    return pipeline.run(shop.project, shop.server, select, (), Silence(), RunOptions(**options))
+    return pipeline.run(shop.project, shop.server, select, (), Silence(), RunOptions(documents=False, **options))
 
 
 def _undo(shop: Shop) -> list[str]:
@@ -154,7 +154,7 @@ def test_a_part_can_be_the_first_to_be_published(new_shop: Shop) -> None:
     new_shop.write(SHOPS_ARE_KNOWN)
     progress = Silence()
 
-    summary = pipeline.run(new_shop.project, new_shop.server, ("fct_orders",), (), progress)
+    summary = pipeline.run(new_shop.project, new_shop.server, ("fct_orders",), (), progress, RunOptions(documents=False))
 
     assert summary.not_published is None
     assert ["Left out, for they look at what is not published yet: shops_are_known"] == progress.said
@@ -236,7 +236,9 @@ def test_what_grows_from_run_to_run_goes_on_growing(shop: Shop) -> None:
     assert _run(shop).holds
     shop.write({**WEDNESDAY, "data/shops.csv": "shop,name\nHA,Hats and caps\nUA,Umbrellas\n", "seeds/colours.csv": "colour\nred\nblue\n"})
 
-    summary = pipeline.run(type(shop.project)(shop.directory, variables="{number: 2}"), shop.server, (), (), Silence())
+    summary = pipeline.run(
+        type(shop.project)(shop.directory, variables="{number: 2}"), shop.server, (), (), Silence(), RunOptions(documents=False)
+    )
 
     assert summary.holds
     assert [(1, "run 1"), (2, "run 1"), (3, "run 1"), (4, "run 2")] == _rows(
@@ -280,7 +282,7 @@ def test_foreign_keys_refer_to_what_is_published(shop: Shop) -> None:
     """From the copy of an incremental model, too; and from a part, to the rest as it is published."""
     shop.write(REFERRING)
     for select, exclude in (((), ()), ((), ()), (("fct_referring",), ("dim_of_shops",))):
-        summary = pipeline.run(shop.project, shop.server, select, exclude, Silence())
+        summary = pipeline.run(shop.project, shop.server, select, exclude, Silence(), RunOptions(documents=False))
 
         assert summary.not_published is None
         assert ["marts.dim_of_shops"] == _rows(shop.server, FOREIGN_KEYS)
@@ -297,7 +299,7 @@ def test_a_full_refresh_starts_anew(shop: Shop) -> None:
         ("fct_added",),
         (),
         Silence(),
-        RunOptions(full_refresh=True),
+        RunOptions(full_refresh=True, documents=False),
     )
 
     assert ["run 2"] == _rows(shop.server, "select distinct added_by from marts.fct_added")

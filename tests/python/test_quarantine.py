@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from dbt_projects import REPOSITORY, Silence
+from dbt_projects import REPOSITORY
 
-from dpe_cli import pipeline, publication, quarantine
+from dpe_cli import publication, quarantine
 from dpe_cli.dbt_runner import run_dbt
 from dpe_cli.rls import system_context, tenant_context
 from dpe_cli.rules import find_all as rules_of
@@ -90,7 +90,7 @@ BAD_DAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n2,UA,20\n4,HA,40\
 
 
 def _run(shop: Shop) -> RunSummary:
-    return pipeline.run(shop.project, shop.server, (), (), Silence())
+    return shop.run()
 
 
 def _rows(shop: Shop, query: str) -> list[Any]:

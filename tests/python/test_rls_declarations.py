@@ -15,6 +15,7 @@ from psycopg import sql
 
 from dpe_cli import pipeline, validation
 from dpe_cli.dbt_runner import NodeResult, run_dbt
+from dpe_cli.pipeline import RunOptions
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
 from dpe_cli.rls import admin_context, system_context, tenant_context
@@ -56,7 +57,7 @@ def manager(module_server: Server) -> Iterator[str]:
 def published(scratch: Path, module_server: Server, manager: str) -> tuple[Project, Server]:
     """Write the project, and publish it for the first time."""
     project = Project(dbt_projects.make(scratch / "declarations", PROJECT), variables=f"{{manager: {manager}}}")
-    summary = pipeline.run(project, module_server, (), (), dbt_projects.Silence())
+    summary = pipeline.run(project, module_server, (), (), dbt_projects.Silence(), RunOptions(documents=False))
     assert summary.not_published is None
     return project, module_server
 
@@ -105,7 +106,14 @@ def test_a_new_version_of_the_grants_counts_at_once(project: Project, server: Se
     directory = shutil.copytree(project.directory, tmp_path / "moved")
     dbt_projects.write(directory, {"models/marts/account_managers.sql": moved})
 
-    pipeline.run(Project(directory, variables=f"{{manager: {manager}}}"), server, ("account_managers",), (), dbt_projects.Silence())
+    pipeline.run(
+        Project(directory, variables=f"{{manager: {manager}}}"),
+        server,
+        ("account_managers",),
+        (),
+        dbt_projects.Silence(),
+        RunOptions(documents=False),
+    )
 
     assert [3] == _column(server, manager, "select amount from marts.fct_accounts")
 

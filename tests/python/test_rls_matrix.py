@@ -63,7 +63,7 @@ def _measure(project: Project, server: Server, login: str) -> list[Cell]:
 
 def _do(project: Project, server: Server, command: list[str]) -> None:
     if command[0] in {"publish", "build beside"}:
-        options = pipeline.RunOptions(publishes=command[0] == "publish")
+        options = pipeline.RunOptions(publishes=command[0] == "publish", documents=False)
         summary = pipeline.run(project, server, command[1:], (), dbt_projects.Silence(), options)
         assert summary.not_published is None
     elif command[0] == "undo":
