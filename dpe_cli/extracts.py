@@ -16,6 +16,7 @@ from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Source
 from dpe_cli.sources import files
+from dpe_cli.sources.formats import Files
 
 
 class Progress(Protocol):
@@ -75,15 +76,16 @@ def extract(
 def _extract_one(
     project: Project, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
 ) -> ExtractResult:
-    columns = [column.name for column in source.table.columns]
-    inputs = files.find(source.external, columns, project_dir=project.directory)
+    options = source.external
+    assert isinstance(options, Files)  # noqa: S101
+    inputs = files.find(options, source.table.columns, declared_at=source.table.declared_at, project_dir=project.directory)
     order = Order(
         source.table,
         source.external.disposition,
         RejectLimits(source.external.rejects.max_rows, source.external.rejects.max_ratio),
         spec=source.spec,
         ignore_extra_columns=source.external.extra_columns == "ignore",
-        replaces_changed=source.external.changed_files == "replace",
+        replaces_changed=options.changed_files == "replace",
     )
     with progress.task(source.name, unit="bytes") as advance:
         return Extraction(

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.load.staging import Column, StagingTable
 from dpe_cli.manifest import Parser
 from dpe_cli.sources import external
-from dpe_cli.sources.external import External
+from dpe_cli.sources.external import Place
+from dpe_cli.sources.formats import External
 
 # Only needed where the project has changed.
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Source:
         """Return the source that `dataclasses.asdict` made these values of."""
         columns = tuple(Column(**column) for column in values["table"]["columns"])
         table = StagingTable(**{**values["table"], "columns": columns})
-        return cls(**{**values, "table": table, "external": External.from_dict(values["external"])})
+        return cls(**{**values, "table": table, "external": external.from_dict(values["external"])})
 
 
 @dataclass(frozen=True)
@@ -326,10 +327,7 @@ class Project:
         name = f"{node['source_name']}.{node['name']}"
         declared_at = self._declared_at(node)
         meta = {**(node.get("source_meta") or {}), **(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
-        columns = tuple(
-            Column(column["name"], str(column.get("data_type") or ""), column.get("description") or "")
-            for column in node["columns"].values()
-        )
+        columns = tuple(_column(column, where=f"{name} ({declared_at})") for column in node["columns"].values())
         untyped = [column.name for column in columns if not column.data_type]
         if not columns or untyped:
             what = f"column {', '.join(untyped)} has no data_type" if untyped else "it declares no columns"
@@ -347,25 +345,45 @@ class Project:
                 description=node.get("description") or "",
                 declared_at=declared_at,
             ),
-            external=external.parse(node["external"], source=name, declared_at=declared_at),
+            external=external.parse(node["external"], columns, place=Place(name, declared_at, partial(self._line_of_option, node))),
             spec=meta.get("spec"),
         )
 
     def _declared_at(self, node: Mapping[str, Any]) -> str:
         """Return file and line of a source table's declaration."""
+        table = self._declaration(node)
+        return f"{node['original_file_path']}:{table.start_mark.line + 1}" if table else str(node["original_file_path"])
+
+    def _line_of_option(self, node: Mapping[str, Any], path: Sequence[int | str]) -> int | None:
+        """Return the line of an option of a source table's external block, or of what holds it."""
+        import yaml
+
+        found = None
+        within = self._declaration(node)
+        for name in ("external", *path):
+            if not isinstance(within, yaml.MappingNode):
+                break
+            member = next(((key, value) for key, value in within.value if key.value == name), None)
+            if member is None:
+                break
+            found, within = member
+        return found.start_mark.line + 1 if found else None
+
+    def _declaration(self, node: Mapping[str, Any]) -> yaml.Node | None:
+        """Return a source table's declaration; None where it cannot be found in its file as it is now."""
         import yaml
 
         path = self.directory / node["original_file_path"]
         try:
             document = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         except (OSError, yaml.YAMLError):
-            return str(node["original_file_path"])
+            return None
         for source in _entries(document, "sources"):
             if _scalar(source, "name") == node["source_name"]:
                 for table in _entries(source, "tables"):
                     if _scalar(table, "name") == node["name"]:
-                        return f"{node['original_file_path']}:{table.start_mark.line + 1}"
-        return str(node["original_file_path"])
+                        return table
+        return None
 
 
 def _split(select: Sequence[str]) -> list[str]:
@@ -382,6 +400,24 @@ def _as_tuple(value: object) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)):
         return tuple(str(one) for one in value)
     return () if value is None else (str(value),)
+
+
+def _column(column: Mapping[str, Any], *, where: str) -> Column:
+    """Return a column of the contract, with where its meta says that its values stand."""
+    meta = {**(column.get("meta") or {}), **((column.get("config") or {}).get("meta") or {})}
+    for name, kind in (("path", str), ("start", int), ("width", int)):
+        if not isinstance(meta.get(name), (kind, type(None))):
+            raise ProjectError(
+                f"{where}: column {column['name']}: meta.{name} is {meta[name]!r}; write {'a path' if kind is str else 'a number'}"
+            )
+    return Column(
+        column["name"],
+        str(column.get("data_type") or ""),
+        column.get("description") or "",
+        path=meta.get("path"),
+        start=meta.get("start"),
+        width=meta.get("width"),
+    )
 
 
 def _tenant_column(declared: object, columns: Sequence[str], *, where: str) -> str | None:

@@ -6,7 +6,8 @@ The file is CSV in the source's own dialect, in UTF-8 and with a header: which r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,11 @@ from dpe_cli.load.extract import ExtractResult
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Order, RejectLimits
 from dpe_cli.load.replay import RECORD, Corrections, Outstanding, Replay
+from dpe_cli.load.staging import Column
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Source
-from dpe_cli.sources import files
+from dpe_cli.sources import files, fixed_width, json_path
+from dpe_cli.sources.formats import CsvFiles, FixedWidthFiles
 
 ACTOR = "dpe rejects"
 
@@ -57,23 +60,17 @@ def export(project: Project, server: Server, wanted: str) -> Export:
     source, load_id = _find(project, server, wanted)
     with server.connect("loader") as connection, rls.system_context(connection, actor=ACTOR):
         rejects = loading.outstanding(connection, source.name, load_id)
-    dialect = source.external.dialect("utf-8")
+    dialect = source.external.dialect("utf-8") if isinstance(source.external, CsvFiles) else Dialect()
     wanted_columns = tuple(column.name for column in source.table.columns)
     columns = (loading.REJECT_ID, loading.REASON, RECORD, *wanted_columns)
-    delivered = _delivered_columns(project, source, rejects)
+    fields_of = _fields_of(project, source, rejects, dialect)
     lines = [dialect.delimiter.join(_quoted(name, dialect) for name in columns)]
     unsplit = 0
     for one in rejects:
-        names = delivered.get(one.load_id, ())
-        fields = split(one.raw, dialect) if one.is_text else None
-        values = ["" for _ in wanted_columns]
-        record = ""
-        if fields is not None and len(fields) == len(names):
-            given = dict(zip(names, fields, strict=True))
-            values = [given[name] for name in wanted_columns]
-        else:
-            record = _quoted(one.raw, dialect)
-            unsplit += 1
+        given = fields_of(one) if one.is_text else None
+        values = ["" for _ in wanted_columns] if given is None else [given[name] for name in wanted_columns]
+        record = _quoted(one.raw, dialect) if given is None else ""
+        unsplit += given is None
         lines.append(dialect.delimiter.join([str(one.reject_id), _quoted(one.reason, dialect), record, *values]))
     return Export(source.name, columns, lines, unsplit)
 
@@ -87,9 +84,10 @@ def replay(project: Project, server: Server, wanted: str, path: Path) -> Extract
         ExtractError: the file or a reject is refused; nothing is replayed.
     """
     source, load_id = _find(project, server, wanted)
-    columns = [column.name for column in source.table.columns]
-    external = replace(source.external, location=str(path.resolve()), header=True, encoding="utf-8", compression="auto")
-    found = files.find(external, columns, project_dir=project.directory)
+    external = CsvFiles(location=str(path.resolve()), file_format="csv", disposition="append")
+    if isinstance(source.external, CsvFiles):
+        external = replace(source.external, location=str(path.resolve()), header=True, encoding="utf-8", compression="auto")
+    found = files.find(external, source.table.columns, declared_at=source.table.declared_at, project_dir=project.directory)
     if len(found) != 1:
         raise InputError(f"{path}: holds {len(found)} files; give one file of corrected rejects")
     order = Order(source.table, "append", RejectLimits(), spec=source.spec)
@@ -123,15 +121,57 @@ def _quoted(text: str, dialect: Dialect) -> str:
     return f"{dialect.quote}{escaped.replace(dialect.quote, dialect.escape + dialect.quote)}{dialect.quote}"
 
 
-def _delivered_columns(project: Project, source: Source, rejects: Sequence[Outstanding]) -> dict[int, tuple[str, ...]]:
+def _fields_of(
+    project: Project, source: Source, rejects: Sequence[Outstanding], dialect: Dialect
+) -> Callable[[Outstanding], Mapping[str, str] | None]:
+    """Return what divides a reject into the source's columns, as fields of CSV; it gives None for one that cannot be divided."""
+    options = source.external
+    if isinstance(options, CsvFiles):
+        delivered = _delivered_columns(project, source, options, rejects)
+
+        def of_csv(one: Outstanding) -> Mapping[str, str] | None:
+            names, fields = delivered.get(one.load_id, ()), split(one.raw, dialect)
+            return dict(zip(names, fields, strict=True)) if fields is not None and len(fields) == len(names) else None
+
+        return of_csv
+    columns = source.table.columns
+    if isinstance(options, FixedWidthFiles):
+        places = fixed_width.places(columns)
+        width = max(start + width - 1 for start, width in places)
+
+        def of_fixed_width(one: Outstanding) -> Mapping[str, str] | None:
+            values = [one.raw[start - 1 : start - 1 + width].strip(" ") for start, width in places]
+            fields = ["" if value in {"", options.null_string} else _quoted(value, dialect) for value in values]
+            return dict(zip([column.name for column in columns], fields, strict=True)) if len(one.raw) == width else None
+
+        return of_fixed_width
+
+    def of_json(one: Outstanding) -> Mapping[str, str] | None:
+        try:
+            record = json.loads(one.raw, parse_float=str, parse_int=str)
+        except ValueError:
+            return None
+        return {column.name: _json_field(record, column, dialect) for column in columns} if isinstance(record, dict) else None
+
+    return of_json
+
+
+def _json_field(record: Mapping[str, object], column: Column, dialect: Dialect) -> str:
+    value = json_path.value(record, json_path.parse(column.path) if column.path else (column.name,))
+    if value is None:
+        return ""
+    return _quoted(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), dialect)
+
+
+def _delivered_columns(project: Project, source: Source, options: CsvFiles, rejects: Sequence[Outstanding]) -> dict[int, tuple[str, ...]]:
     """Return the columns of each load's file, in their order. Of files that changed or went, nobody knows them."""
     contract = tuple(column.name for column in source.table.columns)
     loads = {one.load_id: (one.location, one.content_hash) for one in rejects}
-    if not source.external.header:
+    if not options.header:
         return dict.fromkeys(loads, contract)
     hashes = dict(loads.values())
     try:
-        found = files.find(source.external, contract, project_dir=project.directory) if loads else []
+        found = files.find(options, source.table.columns, project_dir=project.directory) if loads else []
     except InputError:
         found = []
     columns: dict[str, tuple[str, ...]] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from dpe_cli.errors import InputError
@@ -14,11 +14,40 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
+class Delivered:
+    r"""
+    A record as it was delivered, and where: `position` is the line of the input on which it starts, or its number.
+
+    `raw_bytes` is what was delivered where that is no text; `raw` then shows it with \xNN.
+    """
+
+    position: int
+    raw: str
+    raw_bytes: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a record is rejected: the column, where there is one, the SQLSTATE, and the reason."""
+
+    column: str | None
+    sqlstate: str
+    reason: str
+
+
+# Returns a record of a block as it was delivered: asked for by its place in the block, from 0, and what it became in CSV.
+Origin = Callable[[int, bytes], Delivered]
+
+
+@dataclass(frozen=True)
 class Block:
     """
     Whole records of one input, each ended by a line feed. `first_line` is a line of the input, counted from 1.
 
     `broken` are the offsets of lines with a stray quote. Each counts as a record, and none can be loaded.
+
+    Where the input is not CSV, `origin` knows its records as they were delivered, and `refused` are those that could not
+    even be read; they count as records too, and are not in `data`.
     """
 
     data: bytes
@@ -26,6 +55,12 @@ class Block:
     lines: int
     first_line: int
     broken: tuple[int, ...] = ()
+    origin: Origin | None = None
+    refused: tuple[tuple[Delivered, Fault], ...] = ()
+
+    def without_refused(self) -> Block:
+        """Return what of it is CSV."""
+        return replace(self, records=self.records - len(self.refused), refused=())
 
     def parts(self, size: int) -> Iterator[Block]:
         """Yield the block in parts of about `size` bytes; as it is where a record has several lines."""

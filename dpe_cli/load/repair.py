@@ -8,15 +8,18 @@ such records is not sent hundreds of times. Whatever is done for every record of
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import psycopg
 
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import encodings
-from dpe_cli.load.blocks import Block
+from dpe_cli.load.blocks import Block, Delivered, Fault
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
+from dpe_cli.load.grammar import Grammar
 from dpe_cli.load.layout import Layout
 from dpe_cli.load.records import Records
 
@@ -38,7 +41,7 @@ _END_MARKER = b"\\.\n"
 @dataclass(frozen=True)
 class Reject:
     r"""
-    A record that could not be loaded. `position` is the line of the input on which it starts.
+    A record that could not be loaded. `position` is the line of the input on which it starts, or its number.
 
     `raw_bytes` is what was delivered where that is no text; `raw` then shows it with \xNN.
     """
@@ -52,15 +55,6 @@ class Reject:
     raw_bytes: bytes | None
 
 
-@dataclass(frozen=True)
-class Fault:
-    """Why a record is rejected: the column, where there is one, the SQLSTATE, and the reason."""
-
-    column: str | None
-    sqlstate: str
-    reason: str
-
-
 NOT_ONE_RECORD = Fault(None, BAD_COPY_FILE_FORMAT, "the server does not read this as one record")
 
 
@@ -70,6 +64,24 @@ class Loaded:
 
     rows: int = 0
     rejects: list[Reject] = field(default_factory=list)
+
+
+class _Origin:
+    """Knows for the lines of a block what was delivered."""
+
+    def __init__(self, block: Block, grammar: Grammar) -> None:
+        self._block = block
+        self._grammar = grammar
+
+    @cached_property
+    def _lines(self) -> Sequence[int]:
+        """The line on which each record starts."""
+        return Records.of(self._block, self._grammar)[0].lines
+
+    def of(self, line: int, raw: bytes) -> Delivered:
+        """Return the record that starts on a line, and is `raw` in CSV, as it was delivered."""
+        assert self._block.origin is not None  # noqa: S101 made for such blocks only
+        return self._block.origin(bisect_left(self._lines, line), raw)
 
 
 class Repair:
@@ -87,6 +99,7 @@ class Repair:
         self._expects_many_rejects = True
         # Once an input had records that are bad for certain, sending a block as it is mostly means to have it refused.
         self.expects_misfits = False
+        self._record: _Origin | None = None
 
     def load(self, block: Block, layout: Layout | None = None) -> Iterator[Loaded]:
         """
@@ -96,6 +109,12 @@ class Repair:
             psycopg.Error: the data is not to blame.
             ExtractError: the records do not add up.
         """
+        if block.refused:
+            yield Loaded(rejects=[self._reject_of(delivered, fault) for delivered, fault in block.refused])
+            block = block.without_refused()
+            if not block.data:
+                return
+        self._record = None if block.origin is None else _Origin(block, self._grammar)
         # Strict COPY is the faster one; after the first reject of an input, more are likely.
         if not self._expects_rejects and not block.broken and self._attempt(self._copier.strict, block) is not None:
             yield Loaded(block.records)
@@ -272,9 +291,16 @@ class Repair:
     def _reject(self, raw: bytes, line: int, fault: Fault, loaded: Loaded, *, is_fitting: bool = False) -> None:
         # A field too many or too few says more than the value that the server stumbled over first.
         fault = fault if is_fitting else self._misfit(raw) or fault
-        text, delivered = encodings.readable(raw.removesuffix(b"\n").removesuffix(b"\r"), self.shape.dialect.encoding)
+        if self._record:
+            delivered = self._record.of(line, raw)
+        else:
+            delivered = Delivered(line, *encodings.readable(raw.removesuffix(b"\n").removesuffix(b"\r"), self.shape.dialect.encoding))
+        loaded.rejects.append(self._reject_of(delivered, fault))
+
+    def _reject_of(self, delivered: Delivered, fault: Fault) -> Reject:
         reason = fault.reason if len(fault.reason) <= _LONGEST_REASON else f"{fault.reason[:_LONGEST_REASON]}…"
-        loaded.rejects.append(Reject(self.shape.load_id, line, fault.column, fault.sqlstate, reason, text, delivered))
+        load_id, (position, raw, raw_bytes) = self.shape.load_id, (delivered.position, delivered.raw, delivered.raw_bytes)
+        return Reject(load_id, position, fault.column, fault.sqlstate, reason, raw, raw_bytes)
 
     def _fault(self, error: psycopg.Error) -> Fault:
         found = CONTEXT.search(error.diag.context or "")

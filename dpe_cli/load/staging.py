@@ -26,11 +26,19 @@ _LONGEST_PREFIX = 40
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the load contract. `data_type` is a PostgreSQL type."""
+    """
+    A column of the load contract. `data_type` is a PostgreSQL type.
+
+    `path` is where in a JSON record its value stands, where that is not the member of its name; `start` (from 1) and
+    `width` are where it stands in a line of fixed width, in characters.
+    """
 
     name: str
     data_type: str
     description: str = ""
+    path: str | None = None
+    start: int | None = None
+    width: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,131 +1,94 @@
-"""The `external:` block of a dbt source table: where its records come from and how they are read."""
+"""The `external:` block of a dbt source table: checked with every mistake named, and read back from what was checked."""
 
 from __future__ import annotations
 
 import codecs
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, ClassVar, Literal
-
-from annotated_types import Ge, Gt, Le, MinLen
+from typing import Any
 
 from dpe_cli.errors import ProjectError
-from dpe_cli.load.blocks import MAX_RECORD_BYTES
-from dpe_cli.load.grammar import Dialect
-
-# What a block may hold is checked by pydantic, when it has changed: it takes longer to import than a small extract takes.
-_STRICT: dict[str, object] = {"extra": "forbid"}
+from dpe_cli.load.staging import Column
+from dpe_cli.sources.formats import FORMATS, CsvFiles, External
 
 
 @dataclass(frozen=True)
-class Rejects:
-    """How many rejects an extract survives; above either limit it fails and nothing is visible."""
+class Place:
+    """Where a block is declared: `declared_at` is its file, and `line_of` tells the line of an option by its path, if known."""
 
-    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
-
-    max_rows: Annotated[int, Ge(0)] | None = None
-    max_ratio: Annotated[float, Ge(0), Le(1)] | None = None
-
-
-@dataclass(frozen=True)
-class External:
-    """One source table's `external:` block. Without `rejects` not a single reject is accepted."""
-
-    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
-
-    location: Annotated[str, MinLen(1)]
-    file_format: Literal["csv"]
-    disposition: Literal["append", "replace"]
-    delimiter: str = ","
-    quote: str = '"'
-    escape: str | None = None
-    null_string: str = ""
-    header: bool = True
-    encoding: str = "utf-8"
-    compression: Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"] = "auto"
-    changed_files: Literal["add", "replace"] = "add"
-    extra_columns: Literal["refuse", "ignore"] = "refuse"
-    max_record_bytes: Annotated[int, Gt(0)] = MAX_RECORD_BYTES
-    rejects: Rejects = Rejects()
-
-    def dialect(self, encoding: str) -> Dialect:
-        """Return the CSV dialect of the files, with their encoding as it turned out."""
-        return Dialect(self.delimiter, self.quote, self.escape or self.quote, self.null_string, encoding)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> External:
-        """Return the block that `dataclasses.asdict` made these values of."""
-        return cls(**{**values, "rejects": Rejects(**values["rejects"])})
+    source: str
+    declared_at: str
+    line_of: Callable[[Sequence[int | str]], int | None] = lambda _path: None
 
 
-def option_names(block: type[External | Rejects] = External) -> list[str]:
-    """Return the options that a block, or its `rejects`, may have."""
+def option_names(block: type[Any] = CsvFiles) -> list[str]:
+    """Return the options that a block, or a mapping within it, may have."""
     return [field.name for field in fields(block)]
 
 
-def parse(block: Mapping[str, object], *, source: str, declared_at: str) -> External:
+def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place: Place) -> External:
     """
-    Check an `external:` block; options that dbt fills in with null are left out.
+    Check an `external:` block, and what the columns say for it; options that dbt fills in with null are left out.
 
     Raises:
-        ProjectError: names each option that is wrong, and the nearest one that exists.
+        ProjectError: names each option that is wrong, its line, and the nearest one that exists.
     """
     from pydantic import TypeAdapter, ValidationError
 
     options = {name: value for name, value in block.items() if value is not None}
+    file_format = options.get("file_format", "csv")
+    if file_format not in FORMATS:
+        near = difflib.get_close_matches(str(file_format), FORMATS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FORMATS)}"
+        raise _refused([_with_line(f"file_format: there is no {file_format} ({hint})", ["file_format"], place)], External, place)
+    kind = FORMATS[str(file_format)]
     try:
-        external = TypeAdapter(External).validate_python(options)
+        external: External = TypeAdapter(kind).validate_python(options)
     except ValidationError as error:
-        faults = [_describe(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()]
-        raise _refused(faults, source, declared_at) from error
-    if faults := list(_faults(external)):
-        raise _refused(faults, source, declared_at)
-    return replace(external, encoding=codecs.lookup(external.encoding).name)
+        faults = [_with_line(_describe(kind, fault["loc"], fault["type"], fault["msg"]), fault["loc"], place) for fault in error.errors()]
+        raise _refused(faults, kind, place) from error
+    if faults := [_with_line(fault, [fault.partition(":")[0].partition(" ")[0]], place) for fault in external.faults()]:
+        raise _refused(faults, kind, place)
+    if faults := list(external.faults_of_columns(columns)):
+        raise ProjectError(f"{place.source} ({place.declared_at}): {'; '.join(faults)}; see {kind.documentation}")
+    if (encoding := getattr(external, "encoding", None)) is not None:
+        external = replace(external, encoding=codecs.lookup(encoding).name)  # type: ignore[call-arg]
+    return external
 
 
-def _refused(faults: Sequence[str], source: str, declared_at: str) -> ProjectError:
-    return ProjectError(f"{source} ({declared_at}): external: {'; '.join(faults)}; see docs/sources/csv.md for the options")
+def from_dict(values: Mapping[str, Any]) -> External:
+    """Return the block that `dataclasses.asdict` made these values of."""
+    return _instance(FORMATS[values["file_format"]], values)  # type: ignore[no-any-return]
 
 
-def _faults(external: External) -> Iterator[str]:
-    """Yield what types do not tell."""
-    for name in ("delimiter", "quote", "escape"):
-        value = getattr(external, name)
-        if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
-            yield f"{name}: has to be a single ASCII character"
-    if not _is_encoding(external.encoding):
-        yield "encoding: is not an encoding of text that Python knows, such as utf-8, utf-16 or latin-1"
-    if external.delimiter in {external.quote, external.escape}:
-        yield "delimiter has to differ from quote and escape"
-    if any(character in external.null_string for character in (external.delimiter, external.quote, "\r", "\n", "\0")):
-        yield "null_string may not hold the delimiter, the quote or a line end"
+def _instance(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    nested: Mapping[str, type] = getattr(kind, "nested", {})
+    given = {
+        name: _instance(nested[name], value) if name in nested and isinstance(value, dict) else value for name, value in values.items()
+    }
+    return kind(**given)
 
 
-# Codecs of Python that no file is written in: for names of hosts, for its own source, for mail of the eighties.
-_NO_ENCODINGS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "unicode_escape", "raw_unicode_escape", "utf-7"}
+def _refused(faults: Sequence[str], kind: type[External], place: Place) -> ProjectError:
+    return ProjectError(f"{place.source} ({place.declared_at}): external: {'; '.join(faults)}; see {kind.documentation} for the options")
 
 
-def _is_encoding(name: str) -> bool:
-    try:
-        # Python has codecs for other things than text (base64, …), and some that cannot read a stream.
-        if codecs.lookup(name).name in _NO_ENCODINGS:
-            return False
-        "".encode(codecs.lookup(name).name)
-        codecs.getincrementaldecoder(name)
-    except (LookupError, UnicodeError):
-        return False
-    return True
+def _with_line(fault: str, path: Sequence[int | str], place: Place) -> str:
+    line = place.line_of(path)
+    return fault if line is None else f"line {line}: {fault}"
 
 
-def _describe(where: tuple[int | str, ...], kind: str, message: str) -> str:
+def _describe(kind: type[Any], where: tuple[int | str, ...], what: str, message: str) -> str:
     option = ".".join(map(str, where)) or "the block"
-    if kind == "missing":
+    if what == "missing":
         return f"{option} is missing"
-    if kind == "dataclass_type":
+    if what == "dataclass_type":
         return f"{option}: has to be a mapping of options"
-    if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
-        known = option_names(Rejects if len(where) > 1 else External)
+    if what in {"unexpected_keyword_argument", "extra_forbidden"}:
+        for name in where[:-1]:
+            kind = getattr(kind, "nested", {}).get(name, kind)
+        known = option_names(kind)
         nearest = difflib.get_close_matches(str(where[-1]), known, n=1)
         return f"{option} is not an option" + (f" (did you mean {nearest[0]}?)" if nearest else f" (there are {', '.join(known)})")
     return f"{option}: {message}"

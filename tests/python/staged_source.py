@@ -22,7 +22,7 @@ from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
 from dpe_cli.load.staging import Column, StagingTable
 from dpe_cli.postgres import Server
 from dpe_cli.sources import files
-from dpe_cli.sources.external import parse
+from dpe_cli.sources.external import Place, parse
 
 numbers = itertools.count(1)
 
@@ -41,9 +41,9 @@ class StagedSource:
         self.server = server
         self.directory = directory
         defaults = {"location": "*", "file_format": "csv", "disposition": "append", "rejects": {"max_ratio": 1}}
-        self.external = parse(defaults | external, source="shop", declared_at="shop.yml:5")
         name = f"orders_{next(numbers)}"
         self.table = StagingTable(f"shop.{name}", "staging", name, _columns(columns), tenant_column=tenant_column, declared_at="shop.yml:5")
+        self.external = self._parsed(defaults | external)
 
     def declare(self, columns: str | None = None, *, tenant_column: str | None = None, **external: Any) -> None:
         """Change the declaration: the columns, the tenant's column, options of the external block."""
@@ -51,7 +51,10 @@ class StagedSource:
             self.table = replace(self.table, columns=_columns(columns))
         if tenant_column is not None:
             self.table = replace(self.table, tenant_column=tenant_column)
-        self.external = parse(asdict(self.external) | external, source="shop", declared_at="shop.yml:5")
+        self.external = self._parsed(asdict(self.external) | external)
+
+    def _parsed(self, external: dict[str, Any]) -> Any:
+        return parse(external, self.table.columns, place=Place("shop", "shop.yml:5"))
 
     def deliver(self, content: str | bytes, name: str = "a.csv") -> Self:
         """Write a file."""
@@ -66,8 +69,7 @@ class StagedSource:
 
     def run(self, extraction: Extraction) -> ExtractResult:
         """Run an extraction of what was delivered."""
-        names = [column.name for column in self.table.columns]
-        return extraction.run(files.find(self.external, names, project_dir=self.directory))
+        return extraction.run(files.find(self.external, self.table.columns, declared_at="shop.yml:5", project_dir=self.directory))
 
     def extraction(self, *, jobs: int = 2, **options: Any) -> Extraction:
         """Return an extraction that is still to be run."""
@@ -138,4 +140,14 @@ def stage_anywhere(module_server_anywhere: Server, tmp_path: Path) -> Stage:
 
 
 def _columns(definition: str) -> tuple[Column, ...]:
-    return tuple(Column(*part.split(" ", 1)) for part in definition.split(", "))
+    return tuple(_column(part) for part in definition.split(", "))
+
+
+def _column(definition: str) -> Column:
+    """Return a column: `name text`, `name text at $.customer.name`, or `name text at 5+10` for ten characters from the fifth on."""
+    definition, _, place = definition.partition(" at ")
+    name, data_type = definition.split(" ", 1)
+    if not place or place.startswith("$"):
+        return Column(name, data_type, path=place or None)
+    start, _, width = place.partition("+")
+    return Column(name, data_type, start=int(start), width=int(width))

@@ -14,7 +14,7 @@ from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.load.staging import Column
 from dpe_cli.manifest import Parser
 from dpe_cli.project import Project
-from dpe_cli.sources.external import External, Rejects
+from dpe_cli.sources.formats import CsvFiles, Rejects
 
 PROJECT = {
     "models/staging/_shop__sources.yml": """
@@ -103,7 +103,7 @@ def test_a_source_is_what_the_yaml_says(project: Project) -> None:
     assert (Column("order_id", "bigint", "The shop's number."), Column("shop", "text")) == orders.table.columns
     assert "models/staging/_shop__sources.yml:9" == orders.table.declared_at
     assert (
-        External(
+        CsvFiles(
             location="data/*.csv",
             file_format="csv",
             disposition="append",
@@ -126,7 +126,7 @@ def test_what_is_not_said_has_a_default(project: Project) -> None:
     """A source without tenants, and without a single reject."""
     hours = project.sources["weather.hours"]
 
-    assert External(location="weather.csv", file_format="csv", disposition="append") == hours.external
+    assert CsvFiles(location="weather.csv", file_format="csv", disposition="append") == hours.external
     assert (None, None) == (hours.table.tenant_column, hours.spec)
     assert Rejects() == hours.external.rejects
 
@@ -233,15 +233,15 @@ BROKEN = {
         "{location: x.csv, file_format: csv, disposition: append, delimeter: ';'}",
         COLUMNS,
         "~",
-        "external: delimeter is not an option (did you mean delimiter?); see docs/sources/csv.md",
+        "delimeter is not an option (did you mean delimiter?); see docs/sources/csv.md",
     ),
     "unknown_limit": (
         "{location: x.csv, file_format: csv, disposition: append, rejects: {max_row: 3}}",
         COLUMNS,
         "~",
-        "external: rejects.max_row is not an option (did you mean max_rows?)",
+        "rejects.max_row is not an option (did you mean max_rows?)",
     ),
-    "missing_options": ("{file_format: csv}", COLUMNS, "~", "external: location is missing; disposition is missing"),
+    "missing_options": ("{file_format: csv}", COLUMNS, "~", "location is missing; "),
     "wrong_disposition": (
         "{location: x.csv, file_format: csv, disposition: upsert}",
         COLUMNS,

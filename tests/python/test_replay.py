@@ -351,7 +351,7 @@ def test_rejects_are_replayed_on_every_version(stage_anywhere: Stage) -> None:
     path = source.directory / "corrections" / "corrected.csv"
     path.parent.mkdir()
     path.write_text(f"_reject_id,id,note\n{reject_id},2,b\n", encoding="utf-8")
-    (file,) = files.find(dataclasses.replace(source.external, location=str(path)), ["id", "note"], project_dir=source.directory)
+    (file,) = files.find(dataclasses.replace(source.external, location=str(path)), source.table.columns, project_dir=source.directory)
     order = Order(source.table, "append", RejectLimits())
     loading.Replay(partial(source.server.connect, "loader"), order).replay(loading.Corrections(file))
 

@@ -6,14 +6,15 @@ import pytest
 
 from dpe_cli.errors import ProjectError
 from dpe_cli.load.grammar import Dialect
-from dpe_cli.sources.external import parse
+from dpe_cli.sources.external import Place, parse
 
 REQUIRED = {"location": "data/*.csv", "file_format": "csv", "disposition": "append"}
+PLACE = Place("shop.orders", "shop.yml:5")
 
 
 def test_what_is_required_is_enough() -> None:
     """The rest has defaults: plain CSV, and not a single reject. Options that dbt fills in with null are not given."""
-    external = parse(REQUIRED | {"quote": None, "partitions": None}, source="shop.orders", declared_at="shop.yml:5")
+    external = parse(REQUIRED | {"quote": None, "partitions": None}, place=PLACE)
 
     assert Dialect() == external.dialect("utf-8")
     assert (True, "utf-8", "auto", "refuse") == (external.header, external.encoding, external.compression, external.extra_columns)
@@ -24,7 +25,7 @@ def test_every_option_is_read() -> None:
     """Names of encodings as Python knows them, in any spelling."""
     options = {"delimiter": ";", "quote": "'", "escape": "\\", "null_string": "NA", "encoding": "ISO 8859-1", "max_record_bytes": 10}
 
-    external = parse(REQUIRED | options | {"rejects": {"max_rows": 1, "max_ratio": 0.5}}, source="shop.orders", declared_at="shop.yml:5")
+    external = parse(REQUIRED | options | {"rejects": {"max_rows": 1, "max_ratio": 0.5}}, place=PLACE)
 
     assert Dialect(";", "'", "\\", "NA", "latin-1") == external.dialect("latin-1")
     assert ("iso8859-1", 10, 1, 0.5) == (
@@ -47,7 +48,7 @@ def test_every_option_is_read() -> None:
         ({"disposition": "apend"}, "disposition: Input should be 'append' or 'replace'"),
         ({"disposition": None}, "disposition is missing"),
         ({"location": ""}, "location: String should have at least 1 character"),
-        ({"file_format": "xlsx"}, "file_format: Input should be 'csv'"),
+        ({"file_format": "xlsx"}, "file_format: there is no xlsx (there are csv, jsonl, json, parquet, excel, fixed_width)"),
         ({"delimiter": ";;"}, "delimiter: has to be a single ASCII character"),
         ({"delimiter": "é"}, "delimiter: has to be a single ASCII character"),
         ({"quote": "\n"}, "quote: has to be a single ASCII character"),
@@ -64,7 +65,7 @@ def test_every_option_is_read() -> None:
 def test_a_wrong_option_is_named(options: dict[str, object], fault: str) -> None:
     """With what is wrong with it, where it stands, and the nearest option that there is."""
     with pytest.raises(ProjectError) as caught:
-        parse(REQUIRED | options, source="shop.orders", declared_at="shop.yml:5")
+        parse(REQUIRED | options, place=PLACE)
 
     assert str(caught.value).startswith(f"shop.orders (shop.yml:5): external: {fault}")
     assert str(caught.value).endswith("; see docs/sources/csv.md for the options")
@@ -73,4 +74,4 @@ def test_a_wrong_option_is_named(options: dict[str, object], fault: str) -> None
 def test_all_wrong_options_are_named_at_once() -> None:
     """Not one after the other."""
     with pytest.raises(ProjectError, match=r"file_format is missing; disposition is missing; delimeter is not an option"):
-        parse({"location": "a.csv", "delimeter": ";"}, source="shop.orders", declared_at="shop.yml:5")
+        parse({"location": "a.csv", "delimeter": ";"}, place=PLACE)

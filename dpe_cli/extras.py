@@ -1,0 +1,37 @@
+"""Packages that only some sources need: imported where they are used, and named where they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from dpe_cli.errors import UsageError
+
+# The extra of pyproject.toml that brings each module.
+EXTRAS = {
+    "adlfs": "az",
+    "duckdb": "duckdb",
+    "fsspec": "s3",
+    "gcsfs": "gs",
+    "httpx": "http",
+    "openpyxl": "excel",
+    "paramiko": "sftp",
+    "s3fs": "s3",
+    "sqlalchemy": "sql",
+}
+
+
+def needed(module: str, *, by: str) -> ModuleType:
+    """
+    Import a package that an extra brings; `by` says what needs it.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        extra = EXTRAS[module]
+        raise UsageError(f"{by}: needs the package {module}; install it with: pip install 'dpe[{extra}]'") from error

@@ -1,0 +1,51 @@
+"""Paths into JSON, `$.customer.id` or `$.lines[0]['unit price']`: the part of JSONPath (RFC 9535) that names one value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+Step = str | int
+
+_STEP = re.compile(r"""\.(?P<name>[\w-]+)|\[(?P<index>\d+)\]|\['(?P<single>[^'\\]+)'\]|\["(?P<double>[^"\\]+)"\]""")
+
+
+def parse(path: str) -> tuple[Step, ...]:
+    """
+    Return the steps of a path: names of members and indexes of arrays; none for `$`, the whole.
+
+    Raises:
+        ValueError: it is no such path.
+    """
+    if not path.startswith("$"):
+        raise ValueError(f"{path}: is no path; write it like $.customer.id, $.lines[0].sku or $['unit price']")
+    steps: list[Step] = []
+    position = 1
+    while position < len(path):
+        step = _STEP.match(path, position)
+        if step is None:
+            raise ValueError(
+                f"{path}: cannot be read from character {position + 1} on; write it like $.customer.id, $.lines[0].sku or $['unit price']"
+            )
+        index = step["index"]
+        steps.append(int(index) if index is not None else step["name"] or step["single"] or step["double"])
+        position = step.end()
+    return tuple(steps)
+
+
+def pointer(steps: Sequence[Step]) -> str:
+    """Return steps as a JSON Pointer (RFC 6901), in which every name can be written."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+
+
+def value(document: Any, steps: Sequence[Step]) -> Any:
+    """Return the value at a path; None where there is none, as for a null."""
+    for step in steps:
+        if isinstance(step, int) and isinstance(document, list) and step < len(document):
+            document = document[step]
+        elif isinstance(step, str) and isinstance(document, dict):
+            document = document.get(step)
+        else:
+            return None
+    return document

@@ -1,0 +1,196 @@
+"""JSON Lines and JSON documents: as CSV, with paths, nothing lost, and the record as it was delivered where it is rejected."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from backports import zstd
+
+from dpe_cli.errors import ContractError, InputError, ProjectError
+from dpe_cli.sources import compression, json_path
+
+if TYPE_CHECKING:
+    from staged_source import Stage
+
+pytest_plugins = ["staged_source"]
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"a.jsonl": bytes, "a.jsonl.gz": gzip.compress, "a.jsonl.zst": zstd.compress}
+COLUMNS = "id bigint, name text at $.customer.name, first_sku text at $.lines[0]['s k/u'], lines jsonb, paid boolean"
+
+
+def _records(count: int) -> list[dict[str, object]]:
+    return [
+        {"id": number, "customer": {"name": f'Zoë "{number}", a\nb\\.'}, "lines": [{"s k/u": f"A{number}"}], "paid": number % 2 == 0}
+        for number in range(count)
+    ]
+
+
+def _rows(count: int) -> list[tuple[object, ...]]:
+    rows = [(n, f'Zoë "{n}", a\nb\\.', f"A{n}", [{"s k/u": f"A{n}"}], n % 2 == 0) for n in range(count)]
+    return sorted(rows, key=repr)
+
+
+@pytest.mark.parametrize("name", COMPRESSORS)
+def test_lines_of_json_are_rows(stage_anywhere: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks of many or few records, compressed or not; values come from where their paths lead."""
+    monkeypatch.setattr(compression, "CHUNK_BYTES", 10_000)
+    source = stage_anywhere(COLUMNS, file_format="jsonl", extra_columns="ignore")
+    text = "".join(json.dumps(record) + "\n" for record in _records(3000))
+    source.deliver(COMPRESSORS[name](text.encode()), name)
+
+    result = source.extract()
+
+    assert (3000, 3000, 0) == (result.records_read, result.rows_loaded, result.rows_rejected)
+    assert _rows(3000) == source.rows()
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_records_of_a_document_are_rows(stage: Stage, indent: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever in it they stand, however it is written, and whatever its size: it is read in parts."""
+    monkeypatch.setattr(compression, "CHUNK_BYTES", 10_000)
+    source = stage(COLUMNS, file_format="json", records="$.data.items", extra_columns="ignore")
+    document = {"meta": {"data": ["]}", {}]}, "data": {"total": 3000, "items": _records(3000), "more": [1]}, "next": None}
+    source.deliver(json.dumps(document, indent=indent), "a.json")
+
+    result = source.extract()
+
+    assert (3000, 3000, 0) == (result.records_read, result.rows_loaded, result.rows_rejected)
+    assert _rows(3000) == source.rows()
+
+
+def test_values_are_those_of_the_json(stage_anywhere: Stage) -> None:
+    """A null is null and so is what is missing; an empty text is none; numbers keep every digit, also within documents."""
+    source = stage_anywhere("a text, n numeric, b bigint, d jsonb, f double precision", file_format="jsonl")
+    source.deliver(
+        r"""
+        {"a": "", "n": 12345678901234567890.123456789, "b": 9223372036854775807, "d": {"x": 0.12345678901234567891, "y": "1234567890123456789.5"}}
+        {"a": null, "n": 1e3, "d": null, "f": 0.30000000000000004}
+
+        {"a": "\u00e9\ud83d\ude00\n\"", "d": "text", "f": 1e400}
+        {"a": {"b": [1, 2]}, "n": "12", "d": [1, "x", null]}
+        """,
+        "a.jsonl",
+    )
+
+    assert 1 == source.extract().rows_rejected
+    assert [
+        ("", "12345678901234567890.123456789", 9223372036854775807, '{"x": 0.12345678901234567891, "y": "1234567890123456789.5"}', None),
+        (None, "1000.0", None, None, 0.30000000000000004),
+        ('{"b":[1,2]}', "12", None, '[1, "x", null]', None),
+    ] == source.query(f"select a, n::text, b, d::text, f from {source.relation} order by b nulls last, f nulls last")
+    assert [(5, "f", "22003")] == source.rejects("position, column_name, sqlstate")
+
+
+BROKEN_LINES = (
+    rb"""{"id": 1, "note": "good"}
+{"id": 2, "note": "cut
+{"id": "two", "note": "a\nb"}
+[1, 2]
+{"id": 3, "note": "\ud800"}
+
+{"id": 4, "note": "NUL \u0000"}
+{"id": 5, "note": "bytes """
+    b"\xff"
+    rb""""}
+{"id": 99999999999, "note": null}
+{"id": 6, "note": "good"}
+"""
+)
+
+
+def test_what_is_wrong_with_a_record_is_its_reject(stage_anywhere: Stage) -> None:
+    """With its line, its column, why, and the record as it was delivered; all others are loaded."""
+    source = stage_anywhere("id integer, note text", file_format="jsonl").deliver(BROKEN_LINES, "a.jsonl")
+
+    result = source.extract()
+
+    assert (9, 2, 7) == (result.records_read, result.rows_loaded, result.rows_rejected)
+    assert [(1, "good"), (6, "good")] == source.rows()
+    assert [
+        (2, None, "22032", '{"id": 2, "note": "cut'),
+        (3, "id", "22P02", r'{"id": "two", "note": "a\nb"}'),
+        (4, None, "2203C", "[1, 2]"),
+        (5, None, "22032", r'{"id": 3, "note": "\ud800"}'),
+        (7, None, "22021", r'{"id": 4, "note": "NUL \u0000"}'),
+        (8, None, "22021", r'{"id": 5, "note": "bytes \xff"}'),
+        (9, "id", "22003", '{"id": 99999999999, "note": null}'),
+    ] == source.rejects("position, column_name, sqlstate, raw")
+    assert [(b'{"id": 5, "note": "bytes \xff"}',)] == source.ledger(
+        "select raw_bytes from dpe.rejects where source = %s and raw_bytes is not null"
+    )
+
+
+def test_a_record_of_a_document_is_rejected_alone(stage: Stage) -> None:
+    """With the line on which it starts."""
+    source = stage("id integer", file_format="json").deliver(
+        '[\n {"id": 1},\n {"id":\n   "x"},\n 5, {"id": 1 2},\n {"id": 2}\n]\n', "a.json"
+    )
+
+    assert (5, 2, 3) == (source.extract().records_read, source.count(), len(source.rejects()))
+    assert [(3, "id", '{"id":\n   "x"}'), (5, None, "5"), (5, None, '{"id": 1 2}')] == source.rejects("position, column_name, raw")
+
+
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        ('{"items": [{"id": 1}, {"id": 2}', "line 1: the document is not valid JSON: the array of records does not end"),
+        ('{"items": [{"id": 1}], "x": }', "around its records it is not valid JSON"),
+        ('{"items": [{"id": 1}]', "around its records it is not valid JSON"),
+        ('{"items": [{"id": 1}], "items": []}', "$.items is there twice"),
+        ('{"other": [], "x": {"items": []}}', "line 1: it holds nothing at $.items; correct `records`"),
+        ('\n{"items": {"id": 1}}', "line 2: what stands at $.items is no array of records"),
+        ('[{"id": 1}]', "$.items leads nowhere"),
+        ("", "$.items leads nowhere"),
+        ('{"items": [' + "[" * 100 + "]" * 100 + "]}", "nested deeper than 64 levels"),
+    ],
+)
+def test_a_broken_document_is_refused(stage: Stage, document: str, fault: str) -> None:
+    """Whole: what of it is good cannot be told from what is not."""
+    source = stage("id integer", file_format="json", records="$.items", max_record_bytes=150).deliver(document, "a.json")
+
+    with pytest.raises(InputError) as caught:
+        source.extract()
+
+    assert fault in str(caught.value)
+    assert 0 == source.count()
+
+
+def test_a_member_without_a_column_is_refused(stage: Stage) -> None:
+    """Or it would be lost; unless the source says that nobody needs it."""
+    source = stage("id integer, name text at $.customer.name", file_format="jsonl")
+    source.deliver('{"id": 1, "customer": {"name": "a", "age": 3}}\n{"id": 2, "costumer": {}}\n', "a.jsonl")
+
+    with pytest.raises(ContractError, match=r"^a.jsonl, line 2: the record has 'costumer', which the contract does not name "):
+        source.extract()
+    source.declare(extra_columns="ignore")
+    source.extract()
+
+    assert [(1, "a"), (2, None)] == source.rows()
+
+
+def test_a_whole_record_may_be_kept(stage: Stage) -> None:
+    """By the path of everything; then anything is a record."""
+    source = stage("everything jsonb at $, id integer", file_format="jsonl").deliver('{"id": 1, "x": [2]}\n[3]\n', "a.jsonl")
+
+    source.extract()
+
+    assert [({"id": 1, "x": [2]}, 1), ([3], None)] == sorted(source.rows(), key=lambda row: str(row[1]))
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [("$", ()), ("$.a.b-c", ("a", "b-c")), ("$['x y'][3]", ("x y", 3)), ('$["a.b"].c', ("a.b", "c"))],
+)
+def test_paths_are_those_of_rfc_9535(path: str, steps: tuple[object, ...]) -> None:
+    """As far as they name one value."""
+    assert steps == json_path.parse(path)
+
+
+def test_a_wrong_path_is_named(stage: Stage) -> None:
+    """With the character from which on it cannot be read."""
+    with pytest.raises(ProjectError, match=r"column name: meta.path: \$.a\[\*\]: cannot be read from character 4 on"):
+        stage("name text at $.a[*]", file_format="jsonl")

@@ -1,0 +1,151 @@
+"""Parquet: every type as PostgreSQL reads it, nothing lost, and a broken file refused whole."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+
+from dpe_cli.errors import ContractError, InputError
+
+if TYPE_CHECKING:
+    from staged_source import Stage
+
+pytest_plugins = ["staged_source"]
+
+TYPES = """
+    select
+        9007199254740993::bigint as whole,
+        12345678901234567890.12345678::decimal(38, 8) as exact,
+        0.30000000000000004::double as inexact,
+        '' as empty,
+        null::varchar as missing,
+        'Zoë "a", b' || chr(10) || '\\.' as text,
+        timestamptz '2024-03-31 01:30:00.123456+00' as moment,
+        date '0099-12-31' as day,
+        'a\\x00\\xFF'::blob as bytes,
+        [1, 2] as list,
+        {'a': 1, 'b': [null, 'x']} as document,
+        true as yes,
+        uuid '5f0c8f4e-0000-4000-8000-000000000001' as id
+"""
+
+
+def _write(query: str, path: Path, options: str = "") -> bytes:
+    duckdb.connect().execute("set timezone = 'UTC'").execute(f"copy ({query}) to '{path}' (format parquet{options})")
+    return path.read_bytes()
+
+
+def test_values_are_those_of_the_file(stage_anywhere: Stage, tmp_path: Path) -> None:
+    """Of every type, to the last digit; a null is null and an empty text is none."""
+    source = stage_anywhere(
+        "whole bigint, exact numeric, inexact double precision, empty text, missing text, text text, moment timestamptz, day date, "
+        "bytes bytea, list jsonb, document jsonb, yes boolean, id uuid",
+        file_format="parquet",
+        location="*.parquet",
+    )
+    _write(TYPES, tmp_path / "a.parquet")
+
+    source.extract()
+
+    assert [
+        (
+            "9007199254740993",
+            "12345678901234567890.12345678",
+            "0.30000000000000004",
+            "",
+            None,
+            'Zoë "a", b\n\\.',
+            "2024-03-31 01:30:00.123456+00",
+            "0099-12-31",
+            "\\x6100ff",
+            "[1, 2]",
+            '{"a": 1, "b": [null, "x"]}',
+            "true",
+            "5f0c8f4e-0000-4000-8000-000000000001",
+        )
+    ] == source.query(
+        f"""
+        select whole::text, exact::text, inexact::text, empty, missing, text, (moment at time zone 'UTC')::text || '+00', day::text,
+            bytes::text, list::text, document::text, yes::text, id::text
+        from {source.relation}
+        """
+    )
+
+
+def test_many_row_groups_are_read_to_the_last(stage: Stage, tmp_path: Path) -> None:
+    """By several writers, and each file once, by its content."""
+    source = stage("id integer, note text", file_format="parquet", location="*.parquet")
+    _write("select i::integer as id, 'note ' || i as note from range(50000) as r (i)", tmp_path / "a.parquet", ", row_group_size 5000")
+
+    assert (50_000, 50_000) == (source.extract().records_read, source.count())
+    assert (0, 50_000) == (source.extract().records_read, source.count())
+
+
+def test_a_value_that_does_not_fit_is_a_reject(stage_anywhere: Stage, tmp_path: Path) -> None:
+    """With the number of its record, and the record as JSON."""
+    source = stage_anywhere("id integer, note text", file_format="parquet", location="*.parquet")
+    _write(
+        "select * from (values (1, 'a'), (3000000000, 'b\"' || chr(10)), (2, ''), (4000000000, null)) as v (id, note)",
+        tmp_path / "a.parquet",
+    )
+
+    assert 2 == source.extract().rows_rejected
+    assert [(1, "a"), (2, "")] == source.rows()
+    assert [
+        (2, "id", "22003", r'{"id": "3000000000", "note": "b\"\n"}'),
+        (4, "id", "22003", '{"id": "4000000000", "note": null}'),
+    ] == source.rejects("position, column_name, sqlstate, raw")
+
+
+def test_a_broken_row_group_refuses_the_file(stage: Stage, tmp_path: Path) -> None:
+    """And nothing of it is visible, nor of the others of the extract; what tells of it has the file's name."""
+    source = stage("id integer, note text", file_format="parquet", location="*.parquet")
+    path = tmp_path / "b.parquet"
+    content = bytearray(
+        _write("select i::integer as id, 'note ' || i as note from range(50000) as r (i)", path, ", row_group_size 5000, compression zstd")
+    )
+    content[len(content) // 2 : len(content) // 2 + 2000] = b"\xff" * 2000
+    path.write_bytes(content)
+    _write("select 1 as id, 'a' as note", tmp_path / "a.parquet")
+
+    with pytest.raises(InputError, match=r"^b.parquet: cannot be read as Parquet \(.*\); have the file delivered again$"):
+        source.extract()
+
+    assert 0 == source.count()
+    assert ["failed"] == source.statuses()
+
+
+@pytest.mark.parametrize("cut", [0, 3, -10])
+def test_what_is_no_parquet_is_refused(stage: Stage, tmp_path: Path, cut: int) -> None:
+    """As a file is that ends early."""
+    source = stage("id integer", file_format="parquet", location="*.parquet")
+    path = tmp_path / "a.parquet"
+    path.write_bytes(_write("select 1 as id", path)[:cut])
+
+    with pytest.raises(InputError, match=r"^a.parquet: cannot be read as Parquet"):
+        source.extract()
+
+
+def test_columns_are_matched_by_name(stage: Stage, tmp_path: Path) -> None:
+    """As everywhere: in another order, and one too many is refused."""
+    source = stage("id integer, note text", file_format="parquet", location="*.parquet")
+    _write("select 'x' as note, 1 as id, 2 as more", tmp_path / "a.parquet")
+
+    with pytest.raises(ContractError, match="column 'more', field 3, is not in the contract"):
+        source.extract()
+    source.declare(extra_columns="ignore")
+    source.extract()
+
+    assert [(1, "x")] == source.rows()
+
+
+def test_a_compressed_file_is_read(stage: Stage, tmp_path: Path) -> None:
+    """Though Parquet has compression of its own."""
+    source = stage("id integer", file_format="parquet", location="*.gz")
+    source.deliver(gzip.compress(_write("select 1 as id", tmp_path / "a.parquet")), "a.parquet.gz").extract()
+
+    assert [(1,)] == source.rows()
