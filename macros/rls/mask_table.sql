@@ -33,13 +33,7 @@ comment on view {{ view }} is 'What masked readers see of {{ this.identifier }}:
 
 {% elif config.get('materialized') in ['incremental', 'snapshot'] and this.identifier | length <= 55 %}
 
-do $dpe$
-begin
-    if obj_description(to_regclass('{{ view }}'), 'pg_class') like 'What masked readers see of %' then
-        drop view {{ view }};
-    end if;
-end
-$dpe$;
+{{ drop_masked_view() }}
 
 {% endif %}
 

@@ -24,7 +24,7 @@ from dpe_cli.report import Report
 GUESTS = """
     {{ config(
         materialized=var('kind', 'table'),
-        on_schema_change='append_new_columns',
+        on_schema_change='sync_all_columns',
         contract={'enforced': false},
         meta={'rls': {'tenant_column': 'hotel'}, 'masked': var('masked', ['name', 'Born on'])}
     ) }}
@@ -35,6 +35,8 @@ GUESTS = """
         date '1815-12-10' as "Born on"
         {{ ", 7 as room" if var('with_room', false) }}
 """
+# 56 characters: one more than leave room for `__masked`.
+LONG = "fct_" + "guest" * 10 + "_1"
 WRONG = {
     "masked: [nmae]": "meta.masked names the column nmae; name one of its columns (hotel, name)",
     "masked: [name, hotel]": "meta.masked hides the column hotel, by which a reader knows whose a row is; mask others",
@@ -113,16 +115,24 @@ def test_plain_dbt_masks_as_well(guests: Path, server: Server, intern: str) -> N
     assert _read(server, intern, 'select "Born on" from marts.fct_guests') is None
     assert [(1,), (1,)] == _read(server, intern, "select id from marts.fct_guests")
 
+    # Without the column again, of which the catalog keeps a trace.
+    run_dbt(Project(guests, variables="{kind: incremental, masked: [name]}"), server, ["build"])
+    assert [("Ada", None)] * 3 == [("Ada", name) for (name,) in _read(server, intern, "select name from marts.fct_guests__masked") or []]
+    assert _read(server, intern, "select name from marts.fct_guests") is None
+    assert _read(server, intern, "select xmin from marts.fct_guests") is None
+
     run_dbt(Project(guests, variables="{kind: incremental, masked: [], with_room: true}"), server, ["build"])
     assert _read(server, intern, "select from marts.fct_guests__masked") is None
-    assert [("Ada",)] * 3 == _read(server, intern, "select name from marts.fct_guests")
+    assert [("Ada",)] * 4 == _read(server, intern, "select name from marts.fct_guests")
 
 
 def test_types_are_those_of_the_table(guests: Path, server: Server) -> None:
     """So that a query of one works with the other."""
     run_dbt(Project(guests), server, ["build"])
 
-    query = "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = '{}'::regclass and attnum > 0"
+    query = (
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = '{}'::regclass and attnum > 0 order by attnum"
+    )
     of_table = _read(server, "transformer", query.format("marts.fct_guests"))
     assert of_table
     assert of_table == _read(server, "transformer", query.format("marts.fct_guests__masked"))
@@ -135,10 +145,12 @@ def test_a_mask_that_hides_nothing_is_refused(tmp_path: Path, server: Server) ->
         for number in range(len(WRONG))
     }
     models["models/marts/fct_private.sql"] = models["models/marts/fct_0.sql"]
+    models[f"models/marts/{LONG}.sql"] = models["models/marts/fct_0.sql"]
     models["models/marts/fct_view.sql"] = "{{ config(materialized='view') }} select 'UA'::text as hotel"
     declared = "".join(
         f"\n  - {{name: fct_{n}, config: {{meta: {{rls: {{tenant_column: hotel}}, {mask}}}}}}}" for n, mask in enumerate(WRONG)
     )
+    declared += f"\n  - {{name: {LONG}, config: {{meta: {{rls: {{shared: true}}, masked: [name]}}}}}}"
     declared += "\n  - {name: fct_private, config: {meta: {rls: {private: true}, masked: [name]}}}"
     declared += "\n  - {name: fct_view, config: {contract: {enforced: false}, meta: {rls: {shared: true}, masked: [hotel]}}}"
     directory = dbt_projects.make(tmp_path / "wrong", {**models, "models/marts/_models.yml": f"models:{declared}\n"})
@@ -146,8 +158,9 @@ def test_a_mask_that_hides_nothing_is_refused(tmp_path: Path, server: Server) ->
     said = {result.name: result.message for result in run_dbt(Project(directory), server, ["build"]) if result.has_failed}
 
     for number, fault in enumerate(WRONG.values()):
-        assert fault in said[f"fct_{number}"]
+        assert f"fct_{number} (models/marts/fct_{number}.sql): {fault}" in said[f"fct_{number}"]
     assert "meta.masked hides columns from readers, and no reader sees a private relation" in said["fct_private"]
+    assert f"its name leaves no room for that of the masked view, {LONG}__masked; shorten it" in said[LONG]
     assert "meta.masked is for tables; a view shows what the tables below it do" in said["fct_view"]
 
 

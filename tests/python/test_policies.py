@@ -327,6 +327,37 @@ def test_nothing_is_built_of_what_cannot_be_seen(
         ).fetchall()
 
 
+def test_what_is_protected_already_is_left_alone(project: Project, module_server: Server, states: dict[str, State]) -> None:
+    """An incremental model's policies stay from run to run: saying them again would lock its readers out meanwhile."""
+    del states
+    policies = "select oid from pg_policy where polrelid = 'marts.fct_added_orders'::regclass order by oid"
+    with module_server.connect("admin", autocommit=True) as connection:
+        before = connection.execute(policies).fetchall()
+        run_dbt(project, module_server, ["run", "--select", "fct_added_orders"])
+
+        assert len(before) == 3
+        assert before == connection.execute(policies).fetchall()
+
+
+def test_dbt_shows_how_many_rows_a_table_has(project: Project, module_server: Server, states: dict[str, State]) -> None:
+    """Of the statements that build and protect it, the one that says so is the last that dbt hears of."""
+    del states
+    results = run_dbt(project, module_server, ["run", "--select", "dim_shops"])
+
+    assert [("dim_shops", "INSERT 0 2")] == [(result.name, result.message) for result in results]
+
+
+def test_a_wrong_declaration_is_refused_before_the_work(scratch: Path, module_server: Server, states: dict[str, State]) -> None:
+    """Which would take its time, and here fail for a reason of its own."""
+    del states
+    model = "{{ config(contract={'enforced': false}, meta={'rls': {}}) }} select 1 / 0 as order_id"
+    project = Project(dbt_projects.make(scratch / "hopeless", {"models/marts/fct_hopeless.sql": model}))
+
+    (result,) = run_dbt(project, module_server, ["run"])
+
+    assert "write one of {tenant_column: …}" in result.message
+
+
 BROKEN = {
     "undeclared": ("none", "a model in marts has to say who may see it; declare meta.rls as"),
     "two_answers": ("{'tenant_column': 'shop', 'shared': true}", "write one of {tenant_column: …}, {shared: true} and {private: true}"),
@@ -341,6 +372,7 @@ BROKEN = {
     "nameless_role": ("{'role_column': ''}", "meta.rls is {'role_column': ''}; write one of"),
     "half_an_access": ("{'access': {'model': 'x', 'column': 'shop'}}", "{access: {model: …, column: …, role_column: …}}"),
     "misspelt_access": ("{'access': {'model': 'x', 'column': 'shop', 'role_column': 'r', 'keys': 'k'}}", "write one of"),
+    "numbered_access": ("{'access': {'model': 'x', 'column': 1, 'role_column': 'r'}}", "write one of"),
     "unknown_access": (
         "{'access': {'model': 'nothing', 'column': 'shop', 'role_column': 'r'}}",
         "meta.rls looks access up in nothing, which is no model; name one",
@@ -491,7 +523,7 @@ def test_no_moment_is_unprotected(
         )
         with Watch(reader, shops) as tenant, Watch(owner, shops) as nobody, Watch(admin, {"faults": _faults}) as catalog:
             for command in commands:
-                assert not any(result.has_failed for result in run_dbt(project, watched, command))
+                assert [] == [result.message for result in run_dbt(project, watched, command) if result.has_failed]
 
     assert {relation: [*before, ["UA"]] for relation in relations} == tenant.answers
     assert {relation: [*before, None] for relation in relations} == nobody.answers
