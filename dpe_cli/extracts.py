@@ -8,15 +8,17 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal, Protocol
 
 from dpe_cli.errors import DpeError
 from dpe_cli.load import staging
 from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
+from dpe_cli.load.inputs import Input
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Source
 from dpe_cli.sources import files
-from dpe_cli.sources.formats import Files
+from dpe_cli.sources.formats import Files, Sql
 
 
 class Progress(Protocol):
@@ -76,17 +78,8 @@ def extract(
 def _extract_one(
     project: Project, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
 ) -> ExtractResult:
-    options = source.external
-    assert isinstance(options, Files)  # noqa: S101
-    inputs = files.find(options, source.table.columns, declared_at=source.table.declared_at, project_dir=project.directory)
-    order = Order(
-        source.table,
-        source.external.disposition,
-        RejectLimits(source.external.rejects.max_rows, source.external.rejects.max_ratio),
-        spec=source.spec,
-        ignore_extra_columns=source.external.extra_columns == "ignore",
-        replaces_changed=options.changed_files == "replace",
-    )
+    order = order_of(source)
+    inputs = inputs_of(source, project_dir=project.directory)
     with progress.task(source.name, unit="bytes") as advance:
         return Extraction(
             partial(server.connect, "loader", application_name=f"dpe extract {source.name}"),
@@ -96,6 +89,43 @@ def _extract_one(
             full_refresh=full_refresh,
             progress=advance,
         ).run(inputs)
+
+
+def order_of(source: Source) -> Order:
+    """Return what is asked of the loader for a source."""
+    options = source.external
+    incremental = getattr(options, "incremental", None)
+    return Order(
+        source.table,
+        options.disposition,
+        RejectLimits(options.rejects.max_rows, options.rejects.max_ratio),
+        spec=source.spec,
+        ignore_extra_columns=options.extra_columns == "ignore",
+        replaces_changed=isinstance(options, Files) and options.changed_files == "replace",
+        key=tuple(incremental.key) if incremental else (),
+        increment=incremental.increment(source.table.columns) if incremental else None,
+    )
+
+
+def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
+    """
+    Return what a source is to be read from: its files, or one window.
+
+    Raises:
+        InputError: no file matches, or one cannot be read.
+        UsageError: a package that the source needs is not installed.
+    """
+    options, columns = source.external, source.table.columns
+    if isinstance(options, Files):
+        return [*files.find(options, columns, declared_at=source.table.declared_at, project_dir=project_dir)]
+    assert isinstance(options, Sql)  # noqa: S101
+    if options.is_postgres:
+        from dpe_cli.sources.postgres_tables import PostgresTable
+
+        return [PostgresTable(options, columns)]
+    from dpe_cli.sources.sql_tables import SqlTable
+
+    return [SqlTable(options, columns)]
 
 
 def analyze(server: Server, sources: Sequence[Source], summary: ExtractSummary) -> None:

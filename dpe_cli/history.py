@@ -103,6 +103,9 @@ def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undo
         raise HistoryError(
             f"extract {extract.extract_id}: its rows are not in staging any more, a later extract replaced them; undo that one"
         )
+    if later := ledger.extracts_that_went_on(connection, extract.extract_id):
+        # What it brought would never be asked for again.
+        raise HistoryError(f"extract {extract.extract_id}: extract {', '.join(map(str, later))} went on where it ended; undo that first")
     if replayed := replay.replays_of(connection, extract.extract_id):
         # Extracted again, its records would be rejects once more, and replayed twice.
         raise HistoryError(

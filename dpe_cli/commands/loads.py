@@ -79,7 +79,7 @@ def show(app: App, extract_id: int) -> Report:
                         one.records_read,
                         one.rows_loaded,
                         one.rows_rejected,
-                        one.content_hash[:12],
+                        (one.content_hash or "-")[:12],
                     ]
                     for one in of_extract
                 ],

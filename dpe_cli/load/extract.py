@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from dpe_cli import rls
 from dpe_cli.errors import DpeError, ExtractError
 from dpe_cli.load import compaction, contract, ledger, locks, policies, staging
 from dpe_cli.load.blocks import BLOCK_BYTES
-from dpe_cli.load.inputs import Input, Order, Plan, RejectLimits, planned
+from dpe_cli.load.inputs import Input, Order, Plan, RejectLimits, Window, planned
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import Rejects
@@ -92,6 +92,7 @@ class Extraction:
         self._progress = progress
         self._read: Counter[int] = Counter()
         self._bytes_read = 0
+        self._cursor: str | None = None
 
     def run(self, inputs: Sequence[Input]) -> ExtractResult:
         """
@@ -114,6 +115,7 @@ class Extraction:
                 rebuild = contract.prepare(connection, self._table, may_rebuild=self._full_refresh)
                 self._remove_orphans(connection)
                 known = ledger.known_inputs(connection, self._table.source)
+                self._begin([one for one in inputs if isinstance(one, Window)], connection)
             # Hashing takes its time, and holds no lock on the table.
             plan = planned(inputs, known, self._order, full_refresh=self._full_refresh)
             result.skipped = len(inputs) - len(plan.new)
@@ -125,6 +127,18 @@ class Extraction:
         result.bytes_read = self._bytes_read
         result.seconds = time.monotonic() - started
         return result
+
+    def _begin(self, windows: Sequence[Window], connection: Connection) -> None:
+        """Say to windows where they go on; where everything is replaced, at the start."""
+        if windows and not self._replaces:
+            self._cursor = ledger.cursor(connection, self._table.source)
+        after = self._cursor
+        increment = self._order.increment
+        if after is not None and increment and increment.overlap:
+            connection.execute("select set_config('timezone', 'UTC', true)")
+            after = staging.earlier(connection, after, increment.data_type, increment.overlap)
+        for window in windows:
+            window.begin(after)
 
     def _extract(self, connection: Connection, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
         with self._context(connection):
@@ -150,7 +164,7 @@ class Extraction:
                 if plan.changed:
                     result.rows_removed = self._retire_changed(connection, plan.changed)
                 ledger.move_loads(connection, plan.moved)
-                result.dropped = self._publish(connection, extract_id, written, done, rejects, rebuild=rebuild)
+                done, result.dropped = self._publish(connection, extract_id, written, loads, done, rejects, rebuild=rebuild)
         except BaseException as error:
             self._clean_up(connection, extract_id, error)
             raise
@@ -208,14 +222,35 @@ class Extraction:
                     f"{rejected[load_id]:,} rejected; nothing is loaded, please report this"
                 )
         return [
-            Load(load_id, one.location, one.content_hash(), one.size, self._read[load_id], rows[load_id], rejected[load_id])
+            Load(
+                load_id,
+                one.location,
+                one.content_hash(),
+                one.size,
+                self._read[load_id],
+                rows[load_id],
+                rejected[load_id],
+                version=one.version,
+            )
             for load_id, one in loads.items()
         ]
 
     def _publish(
-        self, connection: Connection, extract_id: int, written: Sequence[Written], loads: Sequence[Load], rejects: Rejects, *, rebuild: bool
-    ) -> list[str]:
-        """Make the extract visible, with its rejects and its place in the ledger, in the caller's transaction."""
+        self,
+        connection: Connection,
+        extract_id: int,
+        written: Sequence[Written],
+        inputs: Mapping[int, Input],
+        loads: Sequence[Load],
+        rejects: Rejects,
+        *,
+        rebuild: bool,
+    ) -> tuple[list[Load], list[str]]:
+        """
+        Make the extract visible, with its rejects, its cursor and its place in the ledger, in the caller's transaction.
+
+        Returns its loads, without what is in staging already, and what went with a table that was rebuilt.
+        """
         dropped: list[str] = []
         locks.limit_waiting(connection)
         if rebuild:
@@ -223,15 +258,36 @@ class Extraction:
             contract.create(connection, self._table)
         elif self._replaces:
             self._retire_slices(connection, extract_id)
-        for one in written:
-            if not one.is_empty:
-                staging.attach(connection, one.piece)
+        filled = [one.piece for one in written if not one.is_empty]
+        for piece in filled:
+            staging.attach(connection, piece)
         if self._replaces:
             ledger.remove_loads(connection, self._table.source)
-        ledger.finish_extract(connection, extract_id, loads, bytes_read=self._bytes_read)
+        cursor = self._end(connection, inputs, filled)
+        done = self._without_repeated(connection, filled, loads)
+        ledger.finish_extract(connection, extract_id, done, bytes_read=self._bytes_read, cursor=cursor)
         ledger.add_rejects(connection, self._table.source, rejects)
         self._remove_orphans(connection)
-        return dropped
+        return done, dropped
+
+    def _end(self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice]) -> str | None:
+        """Return up to where windows were read: what they say themselves, or what the rows tell."""
+        ends = [one.end() for one in inputs.values() if isinstance(one, Window)]
+        if not ends:
+            return None
+        increment = self._order.increment
+        if ends[-1] is not None or increment is None:
+            return ends[-1]
+        connection.execute("select set_config('timezone', 'UTC', true)")
+        slice_ids = [piece.slice_id for piece in filled]
+        return staging.furthest(connection, self._table, slice_ids, increment.column, increment.data_type, self._cursor)
+
+    def _without_repeated(self, connection: Connection, filled: Sequence[Slice], loads: Sequence[Load]) -> list[Load]:
+        """Leave out records that were delivered again, within the overlap or by a page that was sent twice."""
+        if not self._order.key:
+            return list(loads)
+        repeated = staging.remove_repeated(connection, self._table, [piece.slice_id for piece in filled], self._order.key)
+        return [load.without(repeated.get(load.load_id, 0)) for load in loads]
 
     def _retire_slices(self, connection: Connection, extract_id: int) -> None:
         """Take the present rows out of sight. A replaced extract is kept, detached, so that its successor can be undone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
@@ -23,11 +23,15 @@ class Opened(Protocol):
 
 
 class Input(Protocol):
-    """One load's worth of records: a file, or a member of a zip file."""
+    """One load's worth of records: a file, a member of a zip file, or a window."""
 
     @property
     def location(self) -> str:
         """Where it is, as the ledger shall say it."""
+
+    @property
+    def version(self) -> str | None:
+        """What its place calls this version of it, if it does: the same at the same location means the same content."""
 
     @property
     def size(self) -> int:
@@ -37,11 +41,42 @@ class Input(Protocol):
     def is_compressed(self) -> bool:
         """Whether it holds more bytes of records than its size says."""
 
-    def content_hash(self) -> str:
-        """Hash its content as delivered; free once it has been read."""
+    def content_hash(self) -> str | None:
+        """Hash its content as delivered; free once it has been read. A window has none."""
+
+    def is_known_as(self, content_hash: str) -> None:
+        """Take note of the hash of its content, which need not be read for it."""
 
     def open(self) -> AbstractContextManager[Opened]:
         """Open it to be read once."""
+
+
+@runtime_checkable
+class Window(Input, Protocol):
+    """
+    What an API, a database or a tap is asked for: no content tells whether it is new, so that it is read each time.
+
+    Where it goes on from is a cursor, or a state, that is committed with what was read.
+    """
+
+    def begin(self, after: str | None) -> None:
+        """Say where the last extract ended; None where there was none, or all is to be read."""
+
+    def end(self) -> str | None:
+        """Return where the next extract goes on, once all was read; None where the rows themselves tell."""
+
+
+@dataclass(frozen=True)
+class Increment:
+    """
+    How a source goes on where it ended: by the greatest value of a column.
+
+    `overlap` is how far before it the next extract starts (an interval, or a number), so that late records are not missed.
+    """
+
+    column: str
+    data_type: str
+    overlap: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +90,11 @@ class RejectLimits:
 
 @dataclass(frozen=True)
 class Order:
-    """What to extract: where to, how, and within which limits. `replaces_changed`: a file that changed replaces what it was."""
+    """
+    What to extract: where to, how, and within which limits. `replaces_changed`: a file that changed replaces what it was.
+
+    A record that is delivered again, which the columns of `key` tell, is not loaded twice.
+    """
 
     table: StagingTable
     disposition: Literal["append", "replace"]
@@ -63,6 +102,8 @@ class Order:
     spec: str | None = None
     ignore_extra_columns: bool = False
     replaces_changed: bool = False
+    key: tuple[str, ...] = ()
+    increment: Increment | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +114,7 @@ class Known:
     location: str
     size: int
     content_hash: str
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +138,9 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], order: Order, *, fu
     source is loaded whole as soon as anything about it changed. Where changed files replace what they were, a file with
     another content than its last one has changed, unless it only took the name of a file that is there under another one.
     """
+    if any(isinstance(one, Window) for one in inputs):
+        return Plan(list(inputs), [], {})
+    _recognise(inputs, known)
     if full_refresh:
         return Plan(distinct(inputs, []), [], {})
     if order.disposition == "replace":
@@ -120,6 +165,14 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], order: Order, *, fu
         elif load.location in present:
             changed.append(load.load_id)
     return Plan(new, changed, moved)
+
+
+def _recognise(inputs: Sequence[Input], known: Sequence[Known]) -> None:
+    """Tell inputs what they are by their versions: a file that is far away need not be read to be known."""
+    versions = {(load.location, load.size, load.version): load.content_hash for load in known if load.version}
+    for one in inputs:
+        if one.version and (content_hash := versions.get((one.location, one.size, one.version))):
+            one.is_known_as(content_hash)
 
 
 def distinct(inputs: Sequence[Input], known: Sequence[Known]) -> list[Input]:

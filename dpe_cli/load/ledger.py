@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
@@ -19,15 +19,30 @@ _CHARACTERS_AT_ONCE = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Load:
-    """The records of one input within an extract, with their counts."""
+    """
+    The records of one input within an extract, with their counts.
+
+    `records_repeated` were delivered again, and are in staging already; they are no part of the others.
+    """
 
     load_id: int
     location: str
-    content_hash: str
+    content_hash: str | None
     size_bytes: int
     records_read: int
     rows_loaded: int
     rows_rejected: int
+    records_repeated: int = 0
+    version: str | None = None
+
+    def without(self, repeated: int) -> Load:
+        """Return it without records that are in staging already."""
+        return replace(
+            self,
+            records_read=self.records_read - repeated,
+            rows_loaded=self.rows_loaded - repeated,
+            records_repeated=self.records_repeated + repeated,
+        )
 
 
 @dataclass(frozen=True)
@@ -96,15 +111,25 @@ def next_load_ids(connection: Connection, count: int) -> list[int]:
     return [_integer(row) for row in rows]
 
 
-def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load], *, bytes_read: int) -> None:
-    """Record the loads of an extract and that it succeeded."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
+def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load], *, bytes_read: int, cursor: str | None = None) -> None:
+    """Record the loads of an extract, that it succeeded, and up to where it read."""
+    with connection.cursor() as loading:
+        loading.executemany(
             """
             insert into dpe.loads (
-                load_id, extract_id, source, location, content_hash, size_bytes, records_read, rows_loaded, rows_rejected
+                load_id,
+                extract_id,
+                source,
+                location,
+                content_hash,
+                size_bytes,
+                records_read,
+                rows_loaded,
+                rows_rejected,
+                records_repeated,
+                version
             )
-            select %s, extract_id, source, %s, %s, %s, %s, %s, %s
+            select %s, extract_id, source, %s, %s, %s, %s, %s, %s, %s, %s
             from dpe.extracts
             where extract_id = %s
             """,
@@ -117,6 +142,8 @@ def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load
                     load.records_read,
                     load.rows_loaded,
                     load.rows_rejected,
+                    load.records_repeated,
+                    load.version,
                     extract_id,
                 )
                 for load in loads
@@ -130,7 +157,8 @@ def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load
             records_read = %s,
             rows_loaded = %s,
             rows_rejected = %s,
-            bytes_read = %s
+            bytes_read = %s,
+            cursor_value = %s
         where extract_id = %s
         """,
         [
@@ -138,9 +166,44 @@ def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load
             sum(load.rows_loaded for load in loads),
             sum(load.rows_rejected for load in loads),
             bytes_read,
+            cursor,
             extract_id,
         ],
     )
+
+
+def cursor(connection: Connection, source: str) -> str | None:
+    """Return up to where a source was read, as its newest extract that says so does; None before the first."""
+    row = connection.execute(
+        """
+        select cursor_value
+        from dpe.extracts
+        where source = %s and status = 'succeeded' and cursor_value is not null
+        order by extract_id desc
+        limit 1
+        """,
+        [source],
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def extracts_that_went_on(connection: Connection, extract_id: int) -> list[int]:
+    """Return the extracts of a source that started where this one ended, or behind it."""
+    rows = connection.execute(
+        """
+        select later.extract_id
+        from dpe.extracts as this
+        inner join dpe.extracts as later using (source)
+        where this.extract_id = %s
+            and this.cursor_value is not null
+            and later.extract_id > this.extract_id
+            and later.status = 'succeeded'
+            and later.cursor_value is not null
+        order by later.extract_id
+        """,
+        [extract_id],
+    ).fetchall()
+    return [_integer(row) for row in rows]
 
 
 def fail_extract(connection: Connection, extract_id: int, error: str) -> None:
@@ -193,10 +256,11 @@ def known_inputs(connection: Connection, source: str) -> list[Known]:
     """Return the inputs whose rows are in staging, oldest first; corrected rejects were no input."""
     rows = connection.execute(
         """
-        select load_id, location, size_bytes, content_hash
+        select load_id, location, size_bytes, content_hash, version
         from dpe.loads
         where source = %s
             and removed_at is null
+            and content_hash is not null
             and not exists (select from dpe.rejects where replayed_load_id = loads.load_id)
         order by load_id
         """,
@@ -311,7 +375,7 @@ def loads(connection: Connection, extract_id: int) -> list[Load]:
     """Return the loads of an extract."""
     rows = connection.execute(
         """
-        select load_id, location, content_hash, size_bytes, records_read, rows_loaded, rows_rejected
+        select load_id, location, content_hash, size_bytes, records_read, rows_loaded, rows_rejected, records_repeated, version
         from dpe.loads
         where extract_id = %s
         order by load_id

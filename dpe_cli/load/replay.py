@@ -7,7 +7,7 @@ A record is replayed while the load that brought it is in staging: taking that e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -78,9 +78,18 @@ class Corrections:
         """Whether it holds more than that."""
         return self.file.is_compressed
 
-    def content_hash(self) -> str:
+    def content_hash(self) -> str | None:
         """Hash the file as it is."""
         return self.file.content_hash()
+
+    @property
+    def version(self) -> None:
+        """It is a file of this machine."""
+        return None
+
+    def is_known_as(self, content_hash: str) -> None:
+        """Take note of its hash."""
+        self.file.is_known_as(content_hash)
 
     @contextmanager
     def open(self) -> Iterator[Opened]:
@@ -178,12 +187,20 @@ class Replay(Extraction):
         return result
 
     def _publish(
-        self, connection: Connection, extract_id: int, written: Sequence[Written], loads: Sequence[Load], rejects: Rejects, *, rebuild: bool
-    ) -> list[str]:
-        dropped = super()._publish(connection, extract_id, written, loads, rejects, rebuild=rebuild)
+        self,
+        connection: Connection,
+        extract_id: int,
+        written: Sequence[Written],
+        inputs: Mapping[int, Input],
+        loads: Sequence[Load],
+        rejects: Rejects,
+        *,
+        rebuild: bool,
+    ) -> tuple[list[Load], list[str]]:
+        done = super()._publish(connection, extract_id, written, inputs, loads, rejects, rebuild=rebuild)
         for load in loads:
             self._mark(connection, load)
-        return dropped
+        return done
 
     def _mark(self, connection: Connection, load: Load) -> None:
         """Mark the rejects; who calls this holds the source's lock, so nobody else marks or takes back."""

@@ -238,6 +238,71 @@ def delete_loads(connection: Connection, table: StagingTable, load_ids: Sequence
     return connection.execute(sql.SQL("delete from {} where _load_id = any(%s)").format(table.identifier), [list(load_ids)]).rowcount
 
 
+def remove_repeated(connection: Connection, table: StagingTable, slice_ids: Sequence[int], key: Sequence[str]) -> dict[int, int]:
+    """
+    Delete from attached slices the rows that are in staging already, column for column; return how many of each load.
+
+    Two rows with the same key and other values are two versions of a record, and both stay.
+    """
+    same = [sql.SQL("old.{0} = new.{0}").format(sql.Identifier(name)) for name in key]
+    # As text: not every type can be compared (json, xml, point).
+    same += [
+        sql.SQL("old.{0}::text is not distinct from new.{0}::text").format(sql.Identifier(column.name))
+        for column in table.columns
+        if column.name not in key
+    ]
+    rows = connection.execute(
+        sql.SQL(
+            """
+            with repeated as (
+                delete from {table} as new
+                where new._slice_id = any(%(slice_ids)s)
+                    and exists (
+                        select
+                        from {table} as old
+                        where {same}
+                            and (old._slice_id <> all(%(slice_ids)s) or (old._slice_id, old.ctid) < (new._slice_id, new.ctid))
+                    )
+                returning new._load_id
+            )
+            select _load_id, count(*) from repeated group by _load_id
+            """
+        ).format(table=table.identifier, same=sql.SQL(" and ").join(same)),
+        {"slice_ids": list(slice_ids)},
+    ).fetchall()
+    return {int(str(load_id)): int(str(count)) for load_id, count in rows}
+
+
+def furthest(
+    connection: Connection, table: StagingTable, slice_ids: Sequence[int], column: str, data_type: str, after: str | None
+) -> str | None:
+    """Return the greatest value of a column in slices, as JSON writes it, or `after` where that is greater."""
+    row = connection.execute(
+        sql.SQL("select to_jsonb(greatest(max({column}), %s::{type})) #>> '{{}}' from {table} where _slice_id = any(%s)").format(
+            column=sql.Identifier(column), type=sql.SQL(_typed(data_type)), table=table.identifier
+        ),
+        [after, list(slice_ids)],
+    ).fetchone()
+    return None if row is None or row[0] is None else str(row[0])
+
+
+def earlier(connection: Connection, value: str, data_type: str, overlap: str) -> str:
+    """Return a value less an overlap, which is an interval for points in time and a number for numbers, as JSON writes it."""
+    kind = "interval" if data_type.lower().startswith(("timestamp", "date")) else data_type
+    row = connection.execute(
+        sql.SQL("select to_jsonb((%s::{type} - %s::{kind})::{type}) #>> '{{}}'").format(
+            type=sql.SQL(_typed(data_type)), kind=sql.SQL(_typed(kind))
+        ),
+        [value, overlap],
+    ).fetchone()
+    return str(row[0]) if row else value
+
+
+def _typed(data_type: str) -> LiteralString:
+    """Return a type as SQL: it is from the project's own YAML, and the contract has refused what is none."""
+    return data_type
+
+
 def analyze(connection: Connection, table: StagingTable) -> None:
     """
     Take the statistics of the parent, which autovacuum never does (PostgreSQL documentation, "Updating Planner Statistics").

@@ -62,6 +62,7 @@ class File:
     location: str
     compression: str
     reading: Reading
+    version: str | None = None
     _hash: str | None = field(default=None, init=False)
 
     @property
@@ -75,6 +76,10 @@ class File:
             with compression.opened(self.path, self.member, location=self.location) as reader:
                 self._hash = reader.hexdigest()
         return self._hash
+
+    def is_known_as(self, content_hash: str) -> None:
+        """Take note of the hash of its content, which need not be read for it."""
+        self._hash = content_hash
 
     @contextmanager
     def open(self) -> Iterator[Opened]:

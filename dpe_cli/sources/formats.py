@@ -7,17 +7,20 @@ Docstrings and `Doc` are what `dpe schema` tells editors. What types do not tell
 from __future__ import annotations
 
 import codecs
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import Doc
 
 from dpe_cli.load.blocks import MAX_RECORD_BYTES
 from dpe_cli.load.grammar import Dialect
+from dpe_cli.load.inputs import Increment
 from dpe_cli.load.staging import Column
-from dpe_cli.sources import json_path
+from dpe_cli.sources import json_path, secrets
 
 # What a block may hold is checked by pydantic, when it has changed: it takes longer to import than a small extract takes.
 STRICT: dict[str, object] = {"extra": "forbid"}
@@ -31,6 +34,49 @@ class Rejects:
 
     max_rows: Annotated[int, Ge(0), Doc("rejects that one extract may have")] | None = None
     max_ratio: Annotated[float, Ge(0), Le(1), Doc("rejects that one extract may have, as a share of its records")] | None = None
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """How a source goes on where the last extract ended: by the greatest value of a column."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = STRICT
+
+    cursor_path: Annotated[str, MinLen(1), Doc("the column, or its path, whose greatest value says where the next extract goes on")]
+    key: Annotated[list[str], MinLen(1), Doc("the columns that tell records apart: one that is delivered again is not loaded twice")]
+    initial_value: Annotated[str | int | float | None, Doc("where the first extract starts; without it, at the start")] = None
+    overlap: Annotated[str | int | float | None, Doc("how far before its end the next extract starts: 1 hour, or a number")] = None
+
+    def column(self, columns: Sequence[Column]) -> Column | None:
+        """Return the column that cursor_path means."""
+        return next((column for column in columns if self.cursor_path in {column.name, column.path}), None)
+
+    def increment(self, columns: Sequence[Column]) -> Increment:
+        """Return what the loader has to know of it."""
+        column = self.column(columns)
+        assert column is not None  # noqa: S101 refused with the block
+        return Increment(column.name, column.data_type, None if self.overlap is None else str(self.overlap))
+
+    def faults(self, columns: Sequence[Column]) -> Iterator[str]:
+        """Yield what is wrong with it that types do not tell."""
+        names = [column.name for column in columns]
+        cursor = self.column(columns)
+        if cursor is None:
+            yield f"incremental.cursor_path: {self.cursor_path} is no column{_nearest(self.cursor_path, names)}"
+        elif self.overlap is not None and not cursor.data_type.lower().startswith(_WITH_OVERLAP):
+            yield f"incremental.overlap: {cursor.name} is {cursor.data_type}, from which nothing can be subtracted; leave it out"
+        for name in self.key:
+            if name not in names:
+                yield f"incremental.key: {name} is no column{_nearest(name, names)}"
+
+
+# Types whose values can be made less by an interval, or a number.
+_WITH_OVERLAP = ("timestamp", "date", "smallint", "int", "bigint", "numeric", "decimal", "real", "double")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {near[0]}?)" if near else f" (there are {', '.join(names)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +254,53 @@ class FixedWidthFiles(Files):
             end = start + column.width - 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sql(External):
+    """A table or a query of a database."""
+
+    documentation: ClassVar[str] = "docs/sources/databases.md"
+    nested: ClassVar[dict[str, type]] = {"rejects": Rejects, "incremental": Incremental}
+
+    file_format: Annotated[Literal["sql"], Doc("a table or a query of a database; location is its URL")]
+    table: Annotated[str, MinLen(1), Doc("the table, with its schema where it needs one")] | None = None
+    query: Annotated[str, MinLen(1), Doc("the query, in place of a table")] | None = None
+    incremental: Annotated[Incremental, Doc("read only what is new")] | None = None
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether the database is PostgreSQL, which is read by COPY."""
+        return self.location.startswith(("postgresql://", "postgres://"))
+
+    def faults(self) -> Iterator[str]:
+        """Yield what types do not tell."""
+        yield from faults_of_url(self.location)
+        if "://" not in self.location:
+            yield "location: is no URL of a database; write it like postgresql://reader:${CRM_PASSWORD}@crm.example/crm"
+        if (self.table is None) == (self.query is None):
+            yield "table: give either a table or a query"
+        if self.incremental and self.disposition == "replace":
+            yield "incremental: what is replaced is read whole; leave it out, or write disposition: append"
+        if not self.incremental and self.disposition == "append":
+            yield "disposition: append needs incremental, or every row would be added with every extract; or write replace"
+
+    def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
+        """Yield what is wrong with the columns it goes on by."""
+        yield from super().faults_of_columns(columns)
+        if self.incremental:
+            yield from self.incremental.faults(columns)
+
+
+def faults_of_url(location: str) -> Iterator[str]:
+    """Yield that a password stands in an address."""
+    try:
+        password = urlsplit(location).password
+    except ValueError:
+        yield "location: cannot be read as an address"
+        return
+    if password and not secrets.is_reference(password):
+        yield "location: holds a password, which would be in dbt's manifest; write ${NAME} and set the variable NAME in the environment"
+
+
 def faults_of_records(path: str) -> Iterator[str]:
     """Yield what is wrong with the path of an array of records."""
     try:
@@ -240,4 +333,5 @@ FORMATS: dict[str, type[External]] = {
     "parquet": ParquetFiles,
     "excel": ExcelFiles,
     "fixed_width": FixedWidthFiles,
+    "sql": Sql,
 }

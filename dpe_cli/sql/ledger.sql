@@ -56,7 +56,13 @@ create table if not exists dpe.rejects (
 
 create index if not exists rejects_load_index on dpe.rejects (load_id, position);
 
--- Added to ledgers that were there before: a reject that was corrected names the load that brought it.
+-- Added to ledgers that were there before: where the next extract of an API, a database or a tap goes on.
+alter table dpe.extracts add column if not exists cursor_value text;
+alter table dpe.loads add column if not exists records_repeated bigint not null default 0;
+-- And the version that an object store gave a file, by which it is known without being read.
+alter table dpe.loads add column if not exists version text;
+
+-- A reject that was corrected names the load that brought it.
 alter table dpe.rejects add column if not exists replayed_load_id bigint references dpe.loads (load_id);
 create index if not exists rejects_replayed_index on dpe.rejects (replayed_load_id) where replayed_load_id is not null;
 
@@ -65,7 +71,12 @@ comment on column dpe.extracts.source is 'dbt''s source_name.table_name.';
 comment on column dpe.extracts.spec is 'The ticket of the spec that asks for the source.';
 comment on column dpe.extracts.status is 'running, succeeded, failed (nothing of it is visible) or undone.';
 comment on column dpe.extracts.tenant_id is 'The only tenant the extract was opened for; null for all.';
-comment on table dpe.loads is 'One row a file that a succeeded extract loaded. Staging rows carry its load_id in _load_id.';
+comment on column dpe.extracts.cursor_value is
+'Up to where an incremental source was read, or the state of a tap; committed with the rows. The newest succeeded extract''s counts.';
+comment on column dpe.loads.records_repeated is
+'Records that were delivered again within the overlap and are in staging already; they are no part of records_read.';
+comment on column dpe.loads.version is 'What the place of the file calls this version of it (an ETag); null where it says none.';
+comment on table dpe.loads is 'One row a file, or a window of an API''s, a database''s or a tap''s records, that a succeeded extract loaded. Staging rows carry its load_id in _load_id.';
 comment on column dpe.loads.location is 'The file, relative to the project where it lies within; member of a zip file after "!".';
 comment on column dpe.loads.content_hash is 'SHA-256 (hexadecimal) of the file as delivered, before decompression.';
 comment on column dpe.loads.size_bytes is 'Size of the file as delivered, in bytes.';

@@ -16,12 +16,12 @@ from typing import Any, Self
 import pytest
 from conftest import Cluster
 
-from dpe_cli import rls
+from dpe_cli import extracts, rls
 from dpe_cli.load import staging
-from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
+from dpe_cli.load.extract import Extraction, ExtractResult
 from dpe_cli.load.staging import Column, StagingTable
 from dpe_cli.postgres import Server
-from dpe_cli.sources import files
+from dpe_cli.project import Source
 from dpe_cli.sources.external import Place, parse
 
 numbers = itertools.count(1)
@@ -69,17 +69,16 @@ class StagedSource:
 
     def run(self, extraction: Extraction) -> ExtractResult:
         """Run an extraction of what was delivered."""
-        return extraction.run(files.find(self.external, self.table.columns, declared_at="shop.yml:5", project_dir=self.directory))
+        return extraction.run(extracts.inputs_of(self.source, project_dir=self.directory))
+
+    @property
+    def source(self) -> Source:
+        """The source as the project has it."""
+        return Source("", self.table.source, self.table, self.external, None)
 
     def extraction(self, *, jobs: int = 2, **options: Any) -> Extraction:
         """Return an extraction that is still to be run."""
-        order = Order(
-            self.table,
-            self.external.disposition,
-            RejectLimits(self.external.rejects.max_rows, self.external.rejects.max_ratio),
-            ignore_extra_columns=self.external.extra_columns == "ignore",
-            replaces_changed=self.external.changed_files == "replace",
-        )
+        order = extracts.order_of(self.source)
         return Extraction(partial(self.server.connect, "loader"), order, jobs=jobs, **options)
 
     def rows(self) -> list[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ import pytest
 
 from dpe_cli.errors import BusyError, DpeError, ServerError
 from dpe_cli.load import locks
-from dpe_cli.sources.files import OpenFile
+from dpe_cli.sources.delimited import OpenedCsv
 
 if TYPE_CHECKING:
     from staged_source import Stage, StagedSource
@@ -86,9 +86,9 @@ def _paused(source: StagedSource, monkeypatch: pytest.MonkeyPatch) -> Iterator[l
     """Run an extract up to the moment when its first block is written, and to its end afterwards; gives what it raised."""
     written, go_on = threading.Event(), threading.Event()
     raised: list[BaseException] = []
-    read = OpenFile.blocks
+    read = OpenedCsv.blocks
 
-    def blocks(self: OpenFile) -> Any:
+    def blocks(self: OpenedCsv) -> Any:
         yield from read(self)
         written.set()
         assert go_on.wait(30)
@@ -100,7 +100,7 @@ def _paused(source: StagedSource, monkeypatch: pytest.MonkeyPatch) -> Iterator[l
             raised.append(error)
 
     with monkeypatch.context() as patch:
-        patch.setattr(OpenFile, "blocks", blocks)
+        patch.setattr(OpenedCsv, "blocks", blocks)
         extraction = threading.Thread(target=run)
         extraction.start()
         assert written.wait(30)

@@ -10,7 +10,8 @@ import pytest
 
 from dpe_cli.errors import ProjectError
 from dpe_cli.load.encodings import invalid_bytes, readable, to_utf8, with_byte_order
-from dpe_cli.sources.external import parse
+from dpe_cli.sources.external import Place, parse
+from dpe_cli.sources.formats import CsvFiles
 
 
 def _transcoded(data: bytes, encoding: str, *, chunk: int = 3) -> bytes:
@@ -75,9 +76,11 @@ def test_any_bytes_in_any_encoding_can_be_shown(encoding: str) -> None:
     """In each that a source may declare: a broken file is never more than rejects."""
     try:
         external = {"location": "a.csv", "file_format": "csv", "disposition": "append", "encoding": encoding}
-        name = parse(external, source="shop.orders", declared_at="shop.yml:5").encoding
+        options = parse(external, place=Place("shop.orders", "shop.yml:5"))
     except ProjectError:
         return
+    assert isinstance(options, CsvFiles)
+    name = options.encoding
     chance = random.Random(f"bytes in {encoding}")
     for _ in range(100):
         delivered = "1,é".encode(name, errors="ignore") + chance.randbytes(30) + b"\n"

@@ -13,7 +13,7 @@ from dpe_cli import rls
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import policies
 from dpe_cli.load.blocks import Block
-from dpe_cli.sources.files import OpenFile
+from dpe_cli.sources.delimited import OpenedCsv
 
 if TYPE_CHECKING:
     from staged_source import Stage, StagedSource
@@ -42,16 +42,16 @@ def _count(connection: psycopg.Connection[Any], relation: sql.Identifier) -> int
 def _pause_reading(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
     """Stop each file after its first block was handed over; return what is set then, and what lets it go on."""
     handed_over, go_on = threading.Event(), threading.Event()
-    read = OpenFile.blocks
+    read = OpenedCsv.blocks
 
-    def blocks(self: OpenFile) -> Any:
+    def blocks(self: OpenedCsv) -> Any:
         one: Block
         for one in read(self):
             yield one
             handed_over.set()
             assert go_on.wait(30)
 
-    monkeypatch.setattr(OpenFile, "blocks", blocks)
+    monkeypatch.setattr(OpenedCsv, "blocks", blocks)
     return handed_over, go_on
 
 

@@ -48,7 +48,7 @@ def test_every_option_is_read() -> None:
         ({"disposition": "apend"}, "disposition: Input should be 'append' or 'replace'"),
         ({"disposition": None}, "disposition is missing"),
         ({"location": ""}, "location: String should have at least 1 character"),
-        ({"file_format": "xlsx"}, "file_format: there is no xlsx (there are csv, jsonl, json, parquet, excel, fixed_width)"),
+        ({"file_format": "xlsx"}, "file_format: there is no xlsx (there are csv, jsonl, json, parquet, excel, fixed_width, "),
         ({"delimiter": ";;"}, "delimiter: has to be a single ASCII character"),
         ({"delimiter": "é"}, "delimiter: has to be a single ASCII character"),
         ({"quote": "\n"}, "quote: has to be a single ASCII character"),

@@ -1,0 +1,203 @@
+"""
+PostgreSQL as a source: COPY to COPY, through psql, so that no row is ever in Python.
+
+One snapshot serves for the greatest cursor and for the rows. `row_security` is off: where a policy would leave rows out,
+PostgreSQL refuses (documentation, "row_security"), and the data is not shorter without anybody's noticing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+import psycopg
+from psycopg import pq, sql
+
+from dpe_cli.embedded import wheel_programs
+from dpe_cli.errors import InputError
+from dpe_cli.load.blocks import Block, cut
+from dpe_cli.load.grammar import Dialect
+from dpe_cli.load.inputs import Opened
+from dpe_cli.load.staging import Column
+from dpe_cli.sources import rows, secrets
+from dpe_cli.sources.formats import Sql
+from dpe_cli.sources.windows import WindowInput
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_CHUNK_BYTES = 1024 * 1024
+_MAX_RECORD_BYTES = 1024 * 1024 * 1024
+_CONNECT_SECONDS = 10
+# What is read does not depend on the server's settings.
+_SETTINGS = """
+    set local row_security = off;
+    set local datestyle = 'ISO, YMD';
+    set local intervalstyle = 'postgres';
+    set local timezone = 'UTC';
+    set local bytea_output = 'hex';
+    set local extra_float_digits = 1;
+    set local client_encoding = 'UTF8';
+"""
+
+
+class PostgresTable(WindowInput):
+    """A table or a query of a PostgreSQL database."""
+
+    def __init__(self, options: Sql, columns: Sequence[Column]) -> None:
+        super().__init__(f"{options.location} {options.table or 'query'}")
+        self._options = options
+        self._columns = columns
+        self._end: str | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Opened]:
+        """
+        Connect, and take the snapshot.
+
+        Raises:
+            InputError: the server is not reachable, or refuses to be read.
+        """
+        url = secrets.filled(self._options.location, where=self.location, in_url=True)
+        try:
+            with (
+                psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection,
+                # psycopg's own transactions cannot be told to be repeatable read once more.
+                _snapshot(connection) as name,
+            ):
+                yield self._opened(connection, url, name)
+        except psycopg.Error as error:
+            raise self._refused(str(error)) from error
+
+    def end(self) -> str | None:
+        """Return the greatest cursor of the snapshot; None where there was no row."""
+        return self._end
+
+    def _opened(self, connection: Connection, url: str, snapshot: str) -> _OpenedTable:
+        relation = self._relation(connection)
+        names = [column.name for column in connection.execute(sql.SQL("select * from {} limit 0").format(relation)).description or ()]
+        wanted = {column.name for column in self._columns}
+        if self._options.extra_columns == "ignore":
+            names = [name for name in names if name in wanted]
+        condition = self._condition(connection, relation)
+        selected = sql.SQL(", ").join(map(sql.Identifier, names))
+        query = sql.SQL("copy (select {} from {}{}) to stdout with (format csv)").format(selected, relation, condition)
+        return _OpenedTable(self, tuple(names), query.as_string(connection), url, snapshot)
+
+    def _relation(self, connection: Connection) -> sql.Composable:
+        if self._options.query is not None:
+            # A semicolon at its end, and a comment in its last line.
+            return sql.SQL("({}\n) as dpe_query").format(sql.SQL(self._options.query.strip().removesuffix(";")))
+        # Quoted as the server knows it, whether or not it stands in quotes in the YAML.
+        found = connection.execute("select to_regclass(%s)", [self._options.table]).fetchone()
+        if found is None or found[0] is None:
+            raise InputError(f"{self.location}: there is no table {self._options.table}, or it cannot be seen; correct `table`")
+        names = connection.execute(
+            "select relnamespace::regnamespace::text, relname from pg_class where oid = to_regclass(%s)",
+            [self._options.table],
+        ).fetchone()
+        return sql.Identifier(*map(str, names or ()))
+
+    def _condition(self, connection: Connection, relation: sql.Composable) -> sql.Composable:
+        """Return what limits the rows to those that are new, and take note of where they end."""
+        incremental = self._options.incremental
+        if incremental is None:
+            return sql.SQL("")
+        column = incremental.column(self._columns)
+        assert column is not None  # noqa: S101 refused with the block
+        cursor = sql.Identifier(column.name)
+        start = self.after if self.after is not None else incremental.initial_value
+        conditions = [] if start is None else [sql.SQL("{} >= {}").format(cursor, sql.Literal(str(start)))]
+        where = sql.SQL(" where {}").format(sql.SQL(" and ").join(conditions)) if conditions else sql.SQL("")
+        row = connection.execute(sql.SQL("select to_jsonb(max({})) #>> '{{}}' from {}{}").format(cursor, relation, where)).fetchone()
+        self._end = str(row[0]) if row and row[0] is not None else None
+        return where
+
+    def _refused(self, said: str) -> InputError:
+        message = " ".join(secrets.hidden(said, [self._options.location]).split())
+        hint = (
+            "; have the role of this connection exempted (BYPASSRLS), or read what it may see through a view of its owner"
+            if "row-level security" in message
+            else "; correct location, table or query, or have the role allowed to read it"
+        )
+        return InputError(f"{self.location}: cannot be read ({message}){hint}")
+
+
+class _OpenedTable:
+    """A table whose snapshot was taken."""
+
+    dialect: Dialect = rows.DIALECT
+
+    def __init__(self, table: PostgresTable, columns: tuple[str, ...], query: str, url: str, snapshot: str) -> None:
+        self.columns = columns
+        self._table = table
+        self._query = query
+        self._url = url
+        self._snapshot = snapshot
+
+    def blocks(self) -> Iterator[Block]:
+        """
+        Yield the rows.
+
+        Raises:
+            InputError: the server refuses, or goes away.
+        """
+        read = 0
+        with tempfile.TemporaryFile() as said, self._psql(said) as process:
+            assert process.stdout is not None  # noqa: S101
+            chunks = iter(lambda: os.read(process.stdout.fileno(), _CHUNK_BYTES), b"")  # type: ignore[union-attr]
+            for block in rows.numbered(
+                cut(chunks, self.dialect, location=self._table.location, max_record_bytes=_MAX_RECORD_BYTES), self.columns
+            ):
+                read += len(block.data)
+                yield block
+            if process.wait():
+                said.seek(0)
+                raise self._table._refused(said.read().decode(errors="replace"))  # noqa: SLF001
+        self._table.size = read
+
+    @contextmanager
+    def _psql(self, said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+        script = (
+            "begin transaction isolation level repeatable read, read only;"
+            f"set transaction snapshot '{self._snapshot}';{_SETTINGS}{self._query};commit;"
+        )
+        program = [str(wheel_programs() / "psql"), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
+        with tempfile.TemporaryFile() as commands:
+            commands.write(script.encode())
+            commands.seek(0)
+            process = subprocess.Popen(program, stdin=commands, stdout=subprocess.PIPE, stderr=said, env=_environment(self._url), bufsize=0)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+
+@contextmanager
+def _snapshot(connection: Connection) -> Iterator[str]:
+    """Open a transaction, and give the name by which others see what it sees."""
+    connection.execute("begin transaction isolation level repeatable read, read only")
+    try:
+        connection.execute(_SETTINGS.encode())
+        row = connection.execute("select pg_export_snapshot()").fetchone()
+        yield str(row[0]) if row else ""
+    finally:
+        if not connection.closed:
+            connection.execute("rollback")
+
+
+def _environment(url: str) -> dict[str, str]:
+    """Return the environment in which psql connects as the URL says: nothing of it is in the list of processes."""
+    given = {option.keyword: option.val for option in pq.Conninfo.parse(url.encode())}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    for option in pq.Conninfo.get_defaults():
+        value = given.get(option.keyword)
+        if option.envvar and value is not None:
+            environment[option.envvar.decode()] = value.decode()
+    return environment

@@ -1,0 +1,126 @@
+"""Any other database as a source: by its SQLAlchemy URL, with a cursor on the server, in one transaction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from types import ModuleType
+from typing import Any
+
+from dpe_cli import extras
+from dpe_cli.errors import InputError
+from dpe_cli.load.blocks import Block
+from dpe_cli.load.grammar import Dialect
+from dpe_cli.load.inputs import Opened
+from dpe_cli.load.staging import Column
+from dpe_cli.sources import rows, secrets
+from dpe_cli.sources.formats import Sql
+from dpe_cli.sources.windows import WindowInput
+
+_ROWS_AT_ONCE = 5000
+
+
+class SqlTable(WindowInput):
+    """A table or a query of a database that SQLAlchemy knows."""
+
+    def __init__(self, options: Sql, columns: Sequence[Column]) -> None:
+        super().__init__(f"{options.location} {options.table or 'query'}")
+        self._options = options
+        self._columns = columns
+        self._end: str | None = None
+        self._sqlalchemy: ModuleType = extras.needed("sqlalchemy", by=self.location)
+
+    @contextmanager
+    def open(self) -> Iterator[Opened]:
+        """
+        Connect, and begin a transaction.
+
+        Raises:
+            InputError: the database is not reachable, or refuses to be read.
+        """
+        url = secrets.filled(self._options.location, where=self.location, in_url=True)
+        try:
+            engine = self._sqlalchemy.create_engine(url, poolclass=self._sqlalchemy.pool.NullPool)
+            with engine.connect() as connection, connection.begin():
+                yield _OpenedQuery(self, connection.execution_options(stream_results=True), self._query(connection))
+        except self._sqlalchemy.exc.NoSuchModuleError as error:
+            raise InputError(f"{self.location}: SQLAlchemy knows no such database ({error}); install the package of its dialect") from error
+        except ModuleNotFoundError as error:
+            raise InputError(f"{self.location}: needs the driver {error.name}; install it with pip, or name another in the URL") from error
+        except self._sqlalchemy.exc.SQLAlchemyError as error:
+            said = getattr(error, "orig", None) or error
+            message = " ".join(secrets.hidden(str(said), [self._options.location]).split())
+            raise InputError(f"{self.location}: cannot be read ({message}); correct location, table or query") from error
+
+    def end(self) -> str | None:
+        """Return the greatest cursor; None where there was no row."""
+        return self._end
+
+    def _query(self, connection: Any) -> Any:
+        """Return the query, limited to what is new."""
+        alchemy = self._sqlalchemy
+        options = self._options
+        if options.query is not None:
+            text = alchemy.text(options.query.strip().removesuffix(";").replace(":", "\\:"))
+            names = list(connection.execute(text).keys())
+            relation = text.columns(*map(alchemy.column, names)).subquery("dpe_query")
+        else:
+            schema, _, name = (options.table or "").rpartition(".")
+            known = alchemy.inspect(connection)
+            if not (known.has_table(name, schema=schema or None) or name in known.get_view_names(schema=schema or None)):
+                raise InputError(f"{self.location}: there is no table {options.table}; correct `table`")
+            names = [column["name"] for column in known.get_columns(name, schema=schema or None)]
+            relation = alchemy.table(name, *map(alchemy.column, names), schema=schema or None)
+        wanted = {column.name for column in self._columns}
+        if options.extra_columns == "ignore":
+            names = [name for name in names if name in wanted]
+        query = alchemy.select(*(relation.c[name] for name in names))
+        incremental = options.incremental
+        column = incremental.column(self._columns) if incremental else None
+        if incremental is None or column is None:
+            return query
+        start = incremental.initial_value if self.after is None else self.after
+        cursor = relation.c[column.name]
+        condition = alchemy.true() if start is None else cursor >= _comparable(start, column.data_type)
+        end = connection.execute(alchemy.select(alchemy.func.max(cursor)).where(condition)).scalar()
+        # As the database writes it: where it keeps times as text, it compares them as text.
+        self._end = None if end is None else str(end)
+        return query.where(condition)
+
+
+def _comparable(start: str | float, data_type: str) -> str | int | float | Decimal:
+    """
+    Return where to start as the database compares it.
+
+    A time is written without T and zone: as text, that is less than with them, so that rather more is read than less.
+    """
+    if not isinstance(start, str):
+        return start
+    if data_type.lower().startswith(("timestamp", "date")):
+        return re.sub(r"(?<=\d)T(?=\d)", " ", start).removesuffix("+00:00")
+    if data_type.lower().startswith(("smallint", "int", "bigint")):
+        return int(start)
+    return Decimal(start) if data_type.lower().startswith(("numeric", "decimal", "real", "double")) else start
+
+
+class _OpenedQuery:
+    """A query whose columns are known."""
+
+    dialect: Dialect = rows.DIALECT
+
+    def __init__(self, table: SqlTable, connection: Any, query: Any) -> None:
+        self._table = table
+        self._connection = connection
+        self._query = query
+        self.columns = tuple(column.name for column in query.selected_columns)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows."""
+        read = 0
+        with self._connection.execute(self._query).yield_per(_ROWS_AT_ONCE) as result:
+            for block in rows.numbered(rows.blocks(result), self.columns):
+                read += len(block.data)
+                yield block
+        self._table.size = read

@@ -1,0 +1,285 @@
+"""Databases: a table or a query to the last row, what is new and nothing twice, and refusals instead of less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dpe_cli import history
+from dpe_cli.errors import ContractError, InputError, ProjectError
+from dpe_cli.history import HistoryError
+
+if TYPE_CHECKING:
+    from databases import Crm
+    from staged_source import Stage, StagedSource
+
+pytest_plugins = ["staged_source", "databases"]
+
+COLUMNS = "id bigint, customer text, amount numeric, changed_at timestamptz"
+INCREMENTAL = {"cursor_path": "changed_at", "initial_value": "2024-01-01", "key": ["id", "changed_at"]}
+
+
+def _source(stage: Stage, crm: Crm, **options: Any) -> StagedSource:
+    defaults = {"location": crm.url, "file_format": "sql", "table": "orders", "disposition": "replace"}
+    return stage(COLUMNS, **(defaults | options))
+
+
+def _day(number: int) -> str:
+    return f"2024-01-{number:02} 10:00:00"
+
+
+def _ids(source: StagedSource) -> list[int]:
+    return [number for (number,) in source.query(f"select id from {source.relation} order by id, changed_at")]
+
+
+def _loads(source: StagedSource) -> list[tuple[Any, ...]]:
+    return source.ledger(
+        "select records_read, rows_loaded, rows_rejected, records_repeated from dpe.loads where source = %s order by load_id"
+    )
+
+
+def test_a_table_is_read_to_the_last_row(stage: Stage, crm: Crm) -> None:
+    """With nulls, empty texts and whatever stands in a text; and anew each time, in place of what was there."""
+    source = _source(stage, crm)
+    texts = ["plain", "", None, 'Zoë "a", b\nc\\.', "NULL", "\\N"]
+    crm.add(*((number, text, f"{number}.50", _day(number + 1)) for number, text in enumerate(texts)))
+
+    source.extract()
+    assert texts == [text for (text,) in source.query(f"select customer from {source.relation} order by id")]
+    assert [("0.50", "2024-01-01 10:00:00+00")] == source.query(
+        f"select amount::text, (changed_at at time zone 'UTC')::text || '+00' from {source.relation} where id = 0"
+    )
+
+    crm.write("delete from orders where id > 0")
+    source.extract()
+    assert [0] == _ids(source)
+
+
+def test_many_rows_are_read(stage: Stage, crm: Crm) -> None:
+    """More than fit into a block, or into what is fetched at once."""
+    crm.write(
+        "insert into orders values (:id, :customer, '1', '2024-01-01 10:00:00')",
+        *({"id": number, "customer": "x" * 90} for number in range(30_000)),
+    )
+    source = _source(stage, crm)
+
+    assert (30_000, 30_000) == (source.extract().records_read, source.count())
+
+
+def test_only_what_is_new_is_read(stage: Stage, crm: Crm) -> None:
+    """By the cursor: rows with the last one's value that came later as well, and none of them twice."""
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    crm.add((1, "old", "1", "2023-12-31 10:00:00"), (2, "a", "1", _day(2)), (3, "b", "1", _day(3)))
+    source.extract()
+    assert [2, 3] == _ids(source)
+
+    # One with the same value of the cursor, one with a later one, and one that was changed.
+    crm.add((4, "c", "1", _day(3)), (5, "d", "1", _day(5)), (2, "a", "2", _day(4)))
+    source.extract()
+    assert [2, 2, 3, 4, 5] == _ids(source)
+    source.extract()
+    assert [2, 2, 3, 4, 5] == _ids(source)
+
+    assert [(2, 2, 0, 0), (3, 3, 0, 1), (0, 0, 0, 1)] == _loads(source)
+
+
+def test_late_rows_are_read_within_the_overlap(stage: Stage, crm: Crm) -> None:
+    """And those that are there already are left out, by their key and all their values."""
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL | {"overlap": "2 days"})
+    crm.add((1, "a", "1", _day(1)), (5, "b", "1", _day(5)))
+    source.extract()
+    crm.add((3, "late", "1", _day(3)), (2, "too late", "1", _day(2)), (6, "new", "1", _day(6)))
+    source.extract()
+
+    assert [1, 3, 5, 6] == _ids(source)
+    assert [(2, 2, 0, 0), (2, 2, 0, 1)] == _loads(source)
+
+
+def test_a_row_that_does_not_fit_is_a_reject(stage: Stage, crm: Crm) -> None:
+    """With its number, and its values as JSON; the others are loaded."""
+    source = _source(stage, crm, query="select * from orders order by id", table=None)
+    crm.add((1, "a", "1.5", _day(1)), (2, 'b"', "n/a", _day(2)), (3, None, "3", _day(3)))
+
+    assert (3, 2, 1) == (source.extract().records_read, source.count(), len(source.rejects()))
+    [(position, column, sqlstate, raw)] = source.rejects("position, column_name, sqlstate, raw")
+    assert (2, "amount", "22P02") == (position, column, sqlstate)
+    assert raw.startswith('{"id": "2", "customer": "b\\"", "amount": "n/a", "changed_at": "2024-01-02 10:00:00')
+
+
+def test_an_extract_that_others_went_on_from_is_not_undone(stage: Stage, crm: Crm) -> None:
+    """What it brought would never be read again; the newest one is, and is read again."""
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    crm.add((1, "a", "1", _day(1)))
+    first = source.extract().extract_id
+    crm.add((2, "b", "1", _day(2)))
+    second = source.extract().extract_id
+    assert first
+    assert second
+
+    project: Any = type("Project", (), {"sources": {source.table.source: source.source}})
+    with pytest.raises(HistoryError, match=rf"^extract {first}: extract {second} went on where it ended; undo that first"):
+        history.undo(source.server, project, first)
+    history.undo(source.server, project, second)
+    assert [1] == _ids(source)
+    source.extract()
+
+    assert [1, 2] == _ids(source)
+
+
+def test_a_full_refresh_starts_anew(stage: Stage, crm: Crm) -> None:
+    """From the initial value on, in place of all that was there."""
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    crm.add((1, "a", "1", _day(1)), (2, "b", "1", _day(2)))
+    source.extract()
+    crm.write("delete from orders where id = 2")
+    source.extract(full_refresh=True)
+
+    assert [1] == _ids(source)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"table": "oders"}, "there is no table oders"),
+        ({"table": None, "query": "select * from orders where nothing"}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(stage: Stage, crm: Crm, options: dict[str, Any], fault: str) -> None:
+    """With what the database says."""
+    source = _source(stage, crm, **options)
+
+    with pytest.raises(InputError, match=fault):
+        source.extract()
+    assert ["failed"] == source.statuses()
+
+
+def test_a_column_without_a_place_is_refused(stage: Stage, crm: Crm) -> None:
+    """As in a file."""
+    crm.write("alter table orders add column note varchar(10)")
+    source = _source(stage, crm)
+
+    with pytest.raises(ContractError, match="column 'note', field 5, is not in the contract"):
+        source.extract()
+    source.declare(extra_columns="ignore")
+
+    assert 0 == source.extract().records_read
+
+
+@pytest.mark.parametrize(
+    ("location", "fault"),
+    [
+        ("postgresql://reader:${CRM_PASSWORD}@127.0.0.1:1/crm", "cannot be read"),
+        ("mysql+pymysql://reader:${CRM_PASSWORD}@127.0.0.1:1/crm", "cannot be read"),
+        (
+            "postgresql://reader:${NO_PASSWORD}@127.0.0.1:1/crm",
+            r"refers to \$\{NO_PASSWORD\}, and the environment has no variable NO_PASSWORD",
+        ),
+        ("nosuch://reader@host/crm", "SQLAlchemy knows no such database"),
+        ("oracle+oracledb://reader@host/crm", "needs the driver oracledb"),
+    ],
+)
+def test_a_password_is_in_no_message(stage: Stage, monkeypatch: pytest.MonkeyPatch, location: str, fault: str) -> None:
+    """Nor in the ledger: where it is used, the environment says it."""
+    monkeypatch.setenv("CRM_PASSWORD", "s3cr3t/&")
+    source = stage(COLUMNS, location=location, file_format="sql", table="orders", disposition="replace")
+
+    with pytest.raises(InputError, match=fault) as caught:
+        source.extract()
+
+    assert "s3cr3t" not in str(caught.value)
+    assert not any("s3cr3t" in str(row) for row in source.ledger("select error from dpe.extracts where source = %s"))
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"location": "postgresql://reader:secret@host/crm"}, "location: holds a password"),
+        ({"location": "crm.sqlite"}, "location: is no URL of a database"),
+        ({"table": None}, "table: give either a table or a query"),
+        ({"query": "select 1"}, "table: give either a table or a query"),
+        ({"disposition": "append"}, "disposition: append needs incremental"),
+        ({"incremental": INCREMENTAL}, "incremental: what is replaced is read whole"),
+        (
+            {"disposition": "append", "incremental": INCREMENTAL | {"cursor_path": "changed"}},
+            r"changed is no column \(did you mean changed_at",
+        ),
+        ({"disposition": "append", "incremental": INCREMENTAL | {"key": ["ids"]}}, r"incremental.key: ids is no column \(did you mean id"),
+        ({"disposition": "append", "incremental": INCREMENTAL | {"keys": ["id"]}}, r"incremental.keys is not an option \(did you mean key"),
+        (
+            {"disposition": "append", "incremental": INCREMENTAL | {"cursor_path": "customer", "overlap": "1 day"}},
+            "incremental.overlap: customer is text, from which nothing can be subtracted",
+        ),
+    ],
+)
+def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: str) -> None:
+    """When the project is read."""
+    block = {"location": "sqlite:///crm.sqlite", "file_format": "sql", "table": "orders", "disposition": "replace"}
+
+    with pytest.raises(ProjectError, match=fault):
+        stage(COLUMNS, **(block | options))
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_a_policy_at_the_source_fails_loudly(stage: Stage, crm: Crm) -> None:
+    """Instead of leaving rows out that the role may not see."""
+    crm.add((1, "a", "1", _day(1)))
+    crm.write("alter table orders enable row level security")
+    crm.write("drop role if exists crm_reader")
+    crm.write("create role crm_reader login")
+    crm.write("grant select on orders to crm_reader")
+    source = _source(stage, crm, location=crm.url.replace("postgres@", "crm_reader@"))
+    try:
+        with pytest.raises(InputError, match=r"row-level security.*; have the role of this connection exempted \(BYPASSRLS\)"):
+            source.extract()
+    finally:
+        crm.write("drop owned by crm_reader")
+        crm.write("drop role crm_reader")
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_the_cursor_is_that_of_the_snapshot(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that comes between the look at the cursor and the read of the rows is not lost, and not there twice."""
+    from dpe_cli.sources import postgres_tables
+
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    crm.add((1, "a", "1", _day(1)))
+    before = postgres_tables._OpenedTable.blocks
+
+    def meanwhile(opened: postgres_tables._OpenedTable) -> Any:
+        crm.add((2, "b", "1", _day(2)), (3, "c", "1", _day(1)))
+        return before(opened)
+
+    monkeypatch.setattr(postgres_tables._OpenedTable, "blocks", meanwhile)
+    source.extract()
+    assert [1] == _ids(source)
+    monkeypatch.undo()
+    source.extract()
+
+    assert [1, 2, 3] == _ids(source)
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_a_server_that_goes_away_leaves_nothing(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a table is none; the cursor stays where it was, and the next extract is whole."""
+    from dpe_cli.sources import postgres_tables
+
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    crm.write(
+        "insert into orders select i, repeat('x', 100), '1', '2024-01-01'::timestamptz + i * interval '1 s' from generate_series(1, 200000) i"
+    )
+    before = postgres_tables._OpenedTable.blocks
+
+    def cut_off(opened: postgres_tables._OpenedTable) -> Any:
+        for number, block in enumerate(before(opened)):
+            if number == 1:
+                crm.write("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'psql'")
+            yield block
+
+    monkeypatch.setattr(postgres_tables._OpenedTable, "blocks", cut_off)
+    with pytest.raises(InputError, match="cannot be read"):
+        source.extract()
+    assert 0 == source.count()
+    monkeypatch.undo()
+
+    assert (200_000, 200_000) == (source.extract().rows_loaded, source.count())
