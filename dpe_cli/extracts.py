@@ -18,7 +18,7 @@ from dpe_cli.load.inputs import Input
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Source
 from dpe_cli.sources import files
-from dpe_cli.sources.formats import Files, Sql
+from dpe_cli.sources.formats import Files, Rest, Sql
 
 
 class Progress(Protocol):
@@ -118,7 +118,11 @@ def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
     options, columns = source.external, source.table.columns
     if isinstance(options, Files):
         return [*files.find(options, columns, declared_at=source.table.declared_at, project_dir=project_dir)]
-    assert isinstance(options, Sql)  # noqa: S101
+    if isinstance(options, Rest):
+        from dpe_cli.sources.api import Api
+
+        return [Api(options, columns, declared_at=source.table.declared_at)]
+    assert isinstance(options, Sql)  # noqa: S101 there is no other format
     if options.is_postgres:
         from dpe_cli.sources.postgres_tables import PostgresTable
 

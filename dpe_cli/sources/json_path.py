@@ -18,8 +18,11 @@ def parse(path: str) -> tuple[Step, ...]:
     Raises:
         ValueError: it is no such path.
     """
-    if not path.startswith("$"):
-        raise ValueError(f"{path}: is no path; write it like $.customer.id, $.lines[0].sku or $['unit price']")
+    if path and not path.startswith("$"):
+        # As dlt writes it.
+        path = f"$.{path}" if not path.startswith("[") else f"${path}"
+    if not path:
+        raise ValueError("is empty; write a path like $.customer.id, $.lines[0].sku or $['unit price']")
     steps: list[Step] = []
     position = 1
     while position < len(path):

@@ -65,14 +65,16 @@ class JsonRecords:
         self._texts = [json_path.pointer((*within, *self._steps[name])) for name in texts]
         self._documents = [json_path.pointer((*within, *self._steps[name])) for name in documents]
 
-    def block(self, data: bytes, separator: bytes, *, location: str, first_line: int) -> Block:
+    def block(self, data: bytes, separator: bytes, *, location: str, first_line: int, by_number: bool = False) -> Block:
         """
         Return records, which a separator ends or keeps apart, as a block of CSV.
+
+        Their positions are the lines on which they start, from `first_line` on; or `by_number` their numbers, from there on.
 
         Raises:
             ContractError: a record has a member that the contract does not name.
         """
-        parts = Parts(data, separator, first_line)
+        parts = Parts(data, separator, first_line, by_number=by_number)
         text, refused = _text(data, separator)
         mark = _unused_character(text) if _has_long_number(data) else None
         given = [_in_quotes(text, mark) if mark else text, separator.decode()]
@@ -150,7 +152,7 @@ class JsonRecords:
         hint = f" (did you mean {near[0]}?)" if near else ""
         listed = ", ".join(map(repr, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
         return ContractError(
-            f"{location}, line {line}: the record has {listed}, which the contract does not name{hint}; "
+            f"{location}, {parts.kind} {line}: the record has {listed}, which the contract does not name{hint}; "
             f"add columns in {self._told}, or set extra_columns: ignore there for what nobody needs"
         )
 
@@ -158,7 +160,8 @@ class JsonRecords:
 class Parts:
     """The records that a separator keeps apart, blank ones too, and the lines of the input on which they start."""
 
-    def __init__(self, data: bytes, separator: bytes, first_line: int) -> None:
+    def __init__(self, data: bytes, separator: bytes, first_line: int, *, by_number: bool = False) -> None:
+        self.kind = "record" if by_number else "line"
         self._data = data
         self._separator = separator
         self._first_line = first_line
@@ -169,8 +172,10 @@ class Parts:
         return self._data.split(self._separator)
 
     @cached_property
-    def lines(self) -> list[int]:
-        """The line on which each starts."""
+    def lines(self) -> Sequence[int]:
+        """The line on which each starts, or its number."""
+        if self.kind == "record":
+            return range(self._first_line, self._first_line + len(self.raws))
         height = 1 if self._separator == LINE_FEED else 0
         return list(accumulate((raw.count(b"\n") + height for raw in self.raws[:-1]), initial=self._first_line))
 
@@ -192,7 +197,7 @@ class Parts:
         """Return a record as it was delivered."""
         raw = self.raws[index]
         record = raw.lstrip(_BLANKS)
-        line = self.lines[index] + raw.count(b"\n", 0, len(raw) - len(record))
+        line = self.lines[index] + (raw.count(b"\n", 0, len(raw) - len(record)) if self.kind == "line" else 0)
         return Delivered(line, *encodings.readable(record.rstrip(_BLANKS), "utf-8"))
 
     def origin(self, refused: dict[int, Fault]) -> _Kept:

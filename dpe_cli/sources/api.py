@@ -1,0 +1,208 @@
+"""APIs as sources: page by page, each whole or asked for again, and none of them twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from dpe_cli.errors import InputError
+from dpe_cli.load.blocks import Block
+from dpe_cli.load.grammar import Dialect
+from dpe_cli.load.inputs import Opened
+from dpe_cli.load.staging import Column
+from dpe_cli.sources import json_path
+from dpe_cli.sources.formats import Paginator, Rest
+from dpe_cli.sources.http import AgainError, Client, Page
+from dpe_cli.sources.json_documents import Document
+from dpe_cli.sources.json_records import DIALECT, RECORD_SEPARATOR, JsonRecords
+from dpe_cli.sources.windows import WindowInput
+
+_START_VALUE = "{incremental.start_value}"
+
+
+class Api(WindowInput):
+    """What an endpoint gives, or what of it is new."""
+
+    def __init__(self, options: Rest, columns: Sequence[Column], *, declared_at: str) -> None:
+        path = options.path.lstrip("/")
+        super().__init__(f"{options.location.rstrip('/')}/{path}" if path else options.location)
+        self.options = options
+        self._columns = columns
+        self._declared_at = declared_at
+
+    @contextmanager
+    def open(self) -> Iterator[Opened]:
+        """
+        Get ready to ask.
+
+        Raises:
+            InputError: the API cannot be read.
+            ContractError: a record has a member that the contract does not name.
+        """
+        records = JsonRecords(self._columns, ignores_extra=self.options.extra_columns == "ignore", told=self._declared_at)
+        client = Client(self.options, where=self.location)
+        try:
+            yield _OpenedApi(self, client, records)
+        finally:
+            client.close()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of the first request."""
+        incremental = self.options.incremental
+        start = (self.after if self.after is not None else incremental.initial_value) if incremental else None
+        params = {
+            name: value.replace(_START_VALUE, "" if start is None else str(start)) if isinstance(value, str) else value
+            for name, value in self.options.params.items()
+        }
+        if incremental and incremental.start_param and start is not None:
+            params[incremental.start_param] = start
+        return params
+
+
+@dataclass
+class _Read:
+    """A page that was read: its records, each with a separator behind it, and what of the document is left without them."""
+
+    parts: list[bytes] = field(default_factory=list)
+    envelope: Any = None
+    next_link: str | None = None
+    url: str = ""
+    bytes_read: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many records it has."""
+        return sum(part.count(RECORD_SEPARATOR) for part in self.parts)
+
+
+class _OpenedApi:
+    """An API that is asked for its pages."""
+
+    dialect: Dialect = DIALECT
+
+    def __init__(self, api: Api, client: Client, records: JsonRecords) -> None:
+        self.columns = records.columns
+        self._api = api
+        self._options = api.options
+        self._client = client
+        self._records = records
+        self._seen: dict[bytes, int] = {}
+        self._steps = json_path.parse(self._options.data_selector)
+
+    def blocks(self) -> Iterator[Block]:
+        """
+        Yield the records of all pages.
+
+        Raises:
+            InputError: a page cannot be had, comes twice, or there are not as many records as the API says.
+        """
+        number = 1
+        read = 0
+        for page in self._pages():
+            for data in page.parts:
+                block = self._records.block(data, RECORD_SEPARATOR, location=self._api.location, first_line=number, by_number=True)
+                number += block.records
+                yield block
+            read += page.bytes_read
+        self._api.size = read
+
+    def _pages(self) -> Iterator[_Read]:
+        url = self._client.base
+        params = self._api.params | _first(self._options.paginator)
+        delivered = 0
+        total = None
+        while True:
+            page = self._page(url, params)
+            delivered += page.count
+            total = self._total(page, total)
+            yield page
+            following = self._following(page, url, params, delivered, total)
+            if following is None:
+                break
+            url, params = following
+        if total is not None and total != delivered:
+            raise self._client.refused(f"it says that there are {total:,} records, and delivered {delivered:,}")
+
+    def _page(self, url: str, params: dict[str, Any]) -> _Read:
+        """Return a page, which is none that came before."""
+        found = _Read()
+
+        def read(page: Page) -> None:
+            nonlocal found
+            found = self._document(page)
+            digest = hashlib.sha256(b"".join(found.parts)).digest()
+            if found.count and digest in self._seen:
+                raise AgainError(f"page {len(self._seen) + 1} has the same records as page {self._seen[digest]}")
+            self._seen[digest] = len(self._seen) + 1
+
+        self._client.page(url, params, read)
+        return found
+
+    def _document(self, page: Page) -> _Read:
+        limit = self._options.max_page_bytes
+        document = Document(iter([page.body]), self._steps, location=self._api.location, max_record_bytes=limit)
+        try:
+            parts = [data if data.endswith(RECORD_SEPARATOR) else data + RECORD_SEPARATOR for data, _ in document.parts()]
+        except InputError as error:
+            # Half a page, or a proxy's apology.
+            raise AgainError(f"a page cannot be read ({str(error).partition(': ')[2]})") from error
+        return _Read(parts, document.envelope, page.next_link, page.url, len(page.body))
+
+    def _total(self, page: _Read, before: int | None) -> int | None:
+        if self._options.total_path is None:
+            return None
+        total = json_path.value(page.envelope, json_path.parse(self._options.total_path))
+        if isinstance(total, str) and total.isdigit():
+            total = int(total)
+        if isinstance(total, bool) or not isinstance(total, int):
+            if before is not None:
+                return before
+            raise self._client.refused(f"there is no number at total_path {self._options.total_path}")
+        # That of the newest page: records that came meanwhile are on the pages still to come.
+        return int(total)
+
+    def _following(
+        self, page: _Read, url: str, params: dict[str, Any], delivered: int, total: int | None
+    ) -> tuple[str, dict[str, Any]] | None:
+        """Return the address and the parameters of the next page; None behind the last one."""
+        paginator = self._options.paginator
+        following: tuple[str, dict[str, Any]] | None = None
+        is_over = page.count == 0 or (total is not None and delivered >= total)
+        match paginator.type:
+            case "header_link":
+                if page.next_link:
+                    following = self._client.joined(page.url, page.next_link), {}
+            case "json_link":
+                link = json_path.value(page.envelope, json_path.parse(paginator.next_url_path or ""))
+                if link:
+                    following = self._client.joined(page.url, str(link)), {}
+            case "cursor":
+                cursor = json_path.value(page.envelope, json_path.parse(paginator.cursor_path or ""))
+                if cursor not in (None, "", False):
+                    following = url, params | {paginator.cursor_param: cursor}
+                if following and params.get(paginator.cursor_param) == cursor:
+                    raise self._client.refused(f"it gives the same cursor again at {paginator.cursor_path}, and would do so for ever")
+            case "page_number":
+                number = int(params[paginator.page_param]) + 1
+                is_last = paginator.maximum_page is not None and number > paginator.maximum_page
+                if not is_over and not is_last:
+                    following = url, params | {paginator.page_param: number}
+            case "offset":
+                if not is_over:
+                    following = url, params | {paginator.offset_param: delivered}
+        return following
+
+
+def _first(paginator: Paginator) -> dict[str, Any]:
+    """Return the parameters that ask for the first page."""
+    match paginator.type:
+        case "page_number":
+            return {paginator.page_param: paginator.base_page}
+        case "offset":
+            return {paginator.offset_param: 0, paginator.limit_param: paginator.limit}
+        case _:
+            return {}

@@ -1,0 +1,248 @@
+"""
+Asking an API: again where that may help, never too often, and with its credentials for nobody else.
+
+What is answered is whole or counts for nothing: a page that is cut off, late or too long raises.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import ipaddress
+import json
+import random
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import ModuleType
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from dpe_cli import extras
+from dpe_cli.errors import InputError
+from dpe_cli.sources import secrets
+from dpe_cli.sources.formats import Rest
+
+_WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
+_REDIRECTS = {301, 302, 303, 307, 308}
+_MOST_REDIRECTS = 5
+# Seconds before the second attempt; each next pause is twice as long, up to the longest.
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 60.0
+# An API may ask for more patience than that, but not for ever.
+_LONGEST_RETRY_AFTER = 600.0
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole answer: its body, its address, and the address that its Link header calls next."""
+
+    body: bytes
+    url: str
+    next_link: str | None
+
+
+class AgainError(Exception):
+    """An answer that another attempt may make better; `after` are the seconds that the API asks to wait."""
+
+    def __init__(self, why: str, *, after: float | None = None) -> None:
+        super().__init__(why)
+        self.after = after
+
+
+class Client:
+    """Asks one API. `where` is what messages call it."""
+
+    def __init__(self, options: Rest, *, where: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._httpx: ModuleType = extras.needed("httpx", by=where)
+        self._options = options
+        self._where = where
+        self._sleep = sleep
+        self._client = self._httpx.Client(timeout=options.timeout, follow_redirects=False)
+        self._origin = _origin(self.base)
+        self._headers = {name: self._filled(value) for name, value in options.headers.items()}
+        self._token: str | None = None
+        self._last = 0.0
+
+    @property
+    def base(self) -> str:
+        """The address of the endpoint."""
+        base = secrets.filled(self._options.location, where=self._where, in_url=True)
+        return f"{base.rstrip('/')}/{self._options.path.lstrip('/')}" if self._options.path else base
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def page(self, url: str, params: Mapping[str, Any], read: Callable[[Page], None]) -> None:
+        """
+        Get a page and have it read: from the start, each time that either fails in a way that another attempt may mend.
+
+        Raises:
+            InputError: it could not be had, or read.
+        """
+        pause = _FIRST_PAUSE
+        for attempt in range(1, self._options.attempts + 1):
+            try:
+                return read(self._get(url, params))
+            except AgainError as error:
+                if attempt == self._options.attempts:
+                    raise self.refused(f"{error} ({attempt} {'attempt' if attempt == 1 else 'attempts'})") from error
+                # Many clients that failed together are not to come back together.
+                self._sleep(error.after if error.after is not None else pause * random.uniform(0.5, 1))  # noqa: S311 no secret
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        return None
+
+    def refused(self, why: str) -> InputError:
+        """Return the error that says why the API cannot be read; secrets are not in it."""
+        auth = self._options.auth
+        held = [getattr(auth, name) or "" for name in auth.secrets] if auth else []
+        held += [*self._options.headers.values(), *map(str, self._options.params.values()), self._options.location]
+        message = secrets.hidden(why, held)
+        if self._token:
+            message = message.replace(self._token, "***")
+        return InputError(f"{self._where}: {message}; nothing is loaded, extract again later, or correct the external block")
+
+    def _get(self, url: str, params: Mapping[str, Any]) -> Page:
+        refreshed = False
+        redirects = 0
+        while True:
+            status, headers, body, next_link = self._ask(url, params)
+            if status in _REDIRECTS and "location" in headers:
+                redirects += 1
+                if redirects > _MOST_REDIRECTS:
+                    raise self.refused(f"it redirects more than {_MOST_REDIRECTS} times")
+                url, params = self.joined(url, headers["location"]), {}
+            elif status == HTTPStatus.UNAUTHORIZED and self._token and not refreshed:
+                # It has expired before its time.
+                self._token, refreshed = None, True
+            elif status in _WORTH_ANOTHER_TRY:
+                raise AgainError(f"it answered {status}", after=_retry_after(headers.get("retry-after")))
+            elif status != HTTPStatus.OK:
+                raise self.refused(f"it answered {status} to {urlsplit(url).path}")
+            else:
+                return Page(body, url, next_link)
+
+    def joined(self, url: str, link: str) -> str:
+        """
+        Return the address that a link on a page means.
+
+        Raises:
+            InputError: it leads from https to http, or is no address.
+        """
+        target = urljoin(url, link)
+        if not target.startswith(("http://", "https://")):
+            raise self.refused("it links to what is no http:// or https:// address")
+        if url.startswith("https://") and target.startswith("http://"):
+            raise self.refused("it leads from https to http")
+        return target
+
+    def _ask(self, url: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes, str | None]:
+        """Ask once; only what is of the API's own origin gets to know its credentials, headers included."""
+        self._check_address(url)
+        headers: dict[str, str] = {"Accept": "application/json", "User-Agent": "dpe"}
+        query = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in params.items()}
+        auth = None
+        if _origin(url) == self._origin:
+            headers |= self._headers
+            auth = self._authorise(headers, query)
+        self._wait()
+        # Parameters that the address has already stay.
+        return self._send("GET", str(self._httpx.URL(url).copy_merge_params(query)), headers=headers, auth=auth)
+
+    def _send(self, method: str, url: str, **request: Any) -> tuple[int, Mapping[str, str], bytes, str | None]:
+        deadline = time.monotonic() + self._options.timeout
+        body = bytearray()
+        try:
+            with self._client.stream(method, url, **request) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > self._options.max_page_bytes:
+                        raise self.refused(f"a page is longer than {self._options.max_page_bytes:,} bytes; ask for smaller ones")
+                    if time.monotonic() > deadline:
+                        raise AgainError(f"a page took longer than {self._options.timeout:g} s")
+                link = response.links.get("next", {}).get("url")
+                return response.status_code, response.headers, bytes(body), link
+        except (self._httpx.TransportError, self._httpx.DecodingError) as error:
+            raise AgainError(f"the connection failed ({type(error).__name__}: {error})") from error
+
+    def _authorise(self, headers: dict[str, str], query: dict[str, str]) -> Any:
+        auth = self._options.auth
+        if auth is None:
+            return None
+        match auth.type:
+            case "bearer":
+                headers["Authorization"] = f"Bearer {self._filled(auth.token)}"
+            case "http_basic":
+                return self._httpx.BasicAuth(self._filled(auth.username), self._filled(auth.password))
+            case "api_key":
+                place = headers if auth.location == "header" else query
+                place[self._filled(auth.name)] = self._filled(auth.api_key)
+            case _:
+                self._token = self._token or self._new_token()
+                headers["Authorization"] = f"Bearer {self._token}"
+        return None
+
+    def _new_token(self) -> str:
+        """Ask for a token as RFC 6749, section 4.4, says."""
+        auth = self._options.auth
+        assert auth is not None  # noqa: S101
+        url = self._filled(auth.access_token_url)
+        self._check_address(url)
+        data = {"grant_type": "client_credentials", **{name: self._filled(value) for name, value in auth.access_token_request_data.items()}}
+        credentials = {"client_id": self._filled(auth.client_id), "client_secret": self._filled(auth.client_secret)}
+        status, _, body, _ = self._send("POST", url, data=data | credentials, headers={"Accept": "application/json"})
+        if status in _WORTH_ANOTHER_TRY:
+            raise AgainError(f"its token endpoint answered {status}")
+        try:
+            token = json.loads(body).get("access_token")
+        except (ValueError, AttributeError):
+            token = None
+        if status != HTTPStatus.OK or not isinstance(token, str) or not token:
+            raise self.refused(f"its token endpoint answered {status} and gave no access_token")
+        return token
+
+    def _filled(self, text: str | None) -> str:
+        return secrets.filled(text or "", where=self._where)
+
+    def _wait(self) -> None:
+        if self._options.requests_per_second:
+            pause = self._last + 1 / self._options.requests_per_second - time.monotonic()
+            if pause > 0:
+                self._sleep(pause)
+            self._last = time.monotonic()
+
+    def _check_address(self, url: str) -> None:
+        """Refuse addresses within, which whoever can have an API redirect could else have asked for."""
+        if self._options.allow_private_addresses:
+            return
+        parts = urlsplit(url)
+        try:
+            found = socket.getaddrinfo(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            raise AgainError(f"the name {parts.hostname} cannot be resolved") from error
+        for *_, address in found:
+            if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
+                raise self.refused(
+                    f"{parts.hostname} is in a private network, or this machine; set allow_private_addresses: true if that is meant"
+                )
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    """Return what an address has to have in common with another to be of its origin (RFC 6454, section 4)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for, in either of its forms (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return min(float(value), _LONGEST_RETRY_AFTER)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return min(max(moment.timestamp() - time.time(), 0.0), _LONGEST_RETRY_AFTER)

@@ -1,0 +1,320 @@
+"""APIs: every record once, whatever the API does meanwhile; or nothing, and a clear word."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dpe_cli.errors import ContractError, InputError, ProjectError
+from dpe_cli.sources import http
+
+if TYPE_CHECKING:
+    from misbehaving_api import Answer, Api
+    from staged_source import Stage, StagedSource
+
+pytest_plugins = ["staged_source", "misbehaving_api"]
+
+COLUMNS = "id bigint, changed_at timestamptz"
+PAGINATORS: dict[str, dict[str, Any]] = {
+    "all": {"data_selector": "$"},
+    "header": {"paginator": {"type": "header_link"}},
+    "link": {"paginator": {"type": "json_link", "next_url_path": "next"}},
+    "cursor": {"paginator": {"type": "cursor", "cursor_path": "$.cursor", "cursor_param": "at"}, "total_path": "total"},
+    "page": {"paginator": {"type": "page_number"}},
+    "offset": {"paginator": {"type": "offset", "limit": 10}, "total_path": "$.total"},
+}
+INCREMENTAL = {"cursor_path": "changed_at", "key": ["id"], "start_param": "since"}
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note how long is waited between attempts, without waiting."""
+    waited: list[float] = []
+    monkeypatch.setattr(http.Client.__init__, "__kwdefaults__", {"sleep": waited.append})
+    return waited
+
+
+def _source(stage: Stage, api: Api, style: str = "link", **options: Any) -> StagedSource:
+    defaults = {
+        "location": api.url,
+        "path": f"records/{style}",
+        "file_format": "rest",
+        "disposition": "replace",
+        "data_selector": "data.items",
+        "allow_private_addresses": True,
+    }
+    return stage(COLUMNS, **(defaults | PAGINATORS.get(style, {}) | options))
+
+
+def _ids(source: StagedSource) -> list[int]:
+    return [number for (number,) in source.query(f"select id from {source.relation} order by id")]
+
+
+@pytest.mark.parametrize("style", PAGINATORS)
+def test_every_page_is_read(stage: Stage, api: Api, style: str) -> None:
+    """In each way in which one page leads to the next."""
+    source = _source(stage, api, style)
+
+    assert (35, 35) == (source.extract().records_read, source.count())
+    assert list(range(35)) == _ids(source)
+    assert [(f"{api.url}/records/{style}", 35)] == source.ledger("select location, rows_loaded from dpe.loads where source = %s")
+
+
+def _answers(**changed: Any) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, **changed)
+
+
+MENDED: dict[str, list[Callable[[Answer], Answer] | None]] = {
+    "too many requests": [None, _answers(status=429, headers={"Retry-After": "7"})],
+    "an error": [_answers(status=500), _answers(status=503), None, _answers(status=502)],
+    "half a page": [None, _answers(cut=40)],
+    "a page that is cut off and says so": [None, lambda answer: replace(answer, body=answer.body[:-40])],
+    "an apology": [None, _answers(body=b"<html>try again</html>")],
+}
+
+
+@pytest.mark.parametrize("style", ["link", "page", "offset", "cursor"])
+@pytest.mark.parametrize("fault", MENDED)
+def test_what_another_attempt_mends_is_mended(stage: Stage, api: Api, style: str, fault: str) -> None:
+    """To the last record, and none twice."""
+    api.faults = list(MENDED[fault])
+    source = _source(stage, api, style)
+
+    source.extract()
+
+    assert list(range(35)) == _ids(source)
+
+
+@pytest.mark.parametrize("style", ["page", "offset", "cursor"])
+def test_a_page_that_comes_twice_is_asked_for_again(stage: Stage, api: Api, style: str) -> None:
+    """And what should have come is loaded."""
+    pages: list[Answer] = []
+    api.faults = [lambda answer: pages.append(answer) or answer, lambda _answer: pages[0]]  # type: ignore[func-returns-value]
+    source = _source(stage, api, style)
+
+    source.extract()
+
+    assert list(range(35)) == _ids(source)
+
+
+def test_a_page_that_comes_again_and_again_is_refused(stage: Stage, api: Api) -> None:
+    """Or it would be read for ever."""
+    pages: list[Answer] = []
+    api.faults = [lambda answer: pages.append(answer) or answer, *[lambda _answer: pages[0]] * 5]  # type: ignore[func-returns-value]
+    source = _source(stage, api, "page")
+
+    with pytest.raises(InputError, match=r"page 2 has the same records as page 1 \(5 attempts\); nothing is loaded"):
+        source.extract()
+    assert 0 == source.count()
+    source.extract()
+
+    assert list(range(35)) == _ids(source)
+
+
+def test_the_api_says_how_long_to_wait(stage: Stage, api: Api, pauses: list[float]) -> None:
+    """In seconds or as a date; else each pause is longer than the one before, and no two clients' are the same."""
+    date = email.utils.formatdate(time.time() + 30, usegmt=True)
+    api.faults = [
+        _answers(status=429, headers={"Retry-After": "7"}),
+        _answers(status=503, headers={"Retry-After": date}),
+        _answers(status=500),
+        _answers(status=500),
+    ]
+    _source(stage, api, "all").extract()
+
+    assert 7 == pauses[0]
+    assert 25 < pauses[1] <= 30
+    assert 1 <= pauses[2] <= 2 <= pauses[3] <= 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (_answers(status=500), r"it answered 500 \(5 attempts\)"),
+        (_answers(status=404), "it answered 404 to /records/link"),
+        (_answers(cut=10), r"the connection failed .* \(5 attempts\)"),
+        (_answers(body=b'{"data": {"items": 5}}'), "what stands at .*data.items is no array"),
+        (_answers(slow=0.4), r"the connection failed \(ReadTimeout"),
+    ],
+)
+def test_what_dies_halfway_leaves_nothing(stage: Stage, api: Api, fault: Callable[[Answer], Answer], said: str) -> None:
+    """And the next extract has every record once; the cursor stays where it was."""
+    api.faults = [None, None, *[fault] * 5]
+    source = _source(stage, api, disposition="append", incremental=INCREMENTAL, timeout=0.3)
+
+    with pytest.raises(InputError, match=said):
+        source.extract()
+    assert 0 == source.count()
+    assert [("failed", None)] == source.ledger("select status, cursor_value from dpe.extracts where source = %s")
+    api.faults = []
+    source.extract()
+
+    assert list(range(35)) == _ids(source)
+
+
+def test_only_what_is_new_is_asked_for(stage: Stage, api: Api) -> None:
+    """From the greatest value on that is in staging; what is delivered again is not loaded twice."""
+    source = _source(stage, api, disposition="append", incremental=INCREMENTAL | {"initial_value": "2024-01-01T00:30:00Z"})
+    source.extract()
+    assert list(range(30, 35)) == _ids(source)
+
+    # One with the same time, which came late, and a new one.
+    api.records += [{"id": 100, "changed_at": "2024-01-01T00:34:00Z"}, {"id": 101, "changed_at": "2024-01-01T00:36:00Z"}]
+    source.extract()
+    source.extract()
+
+    assert [*range(30, 35), 100, 101] == _ids(source)
+    assert ["2024-01-01T00:30:00Z", "2024-01-01T00:34:00+00:00", "2024-01-01T00:36:00+00:00"] == [
+        request.query["since"] for request in api.requests
+    ]
+    assert [(5, 0), (2, 1), (0, 1)] == source.ledger(
+        "select records_read, records_repeated from dpe.loads where source = %s order by load_id"
+    )
+
+
+def test_late_records_come_within_the_overlap(stage: Stage, api: Api) -> None:
+    """Of which the start of the next request is that much earlier."""
+    incremental = {key: value for key, value in INCREMENTAL.items() if key != "start_param"} | {"overlap": "10 minutes"}
+    source = _source(stage, api, "page", disposition="append", incremental=incremental, params={"since": "{incremental.start_value}"})
+    source.extract()
+    api.records.append({"id": 200, "changed_at": "2024-01-01T00:25:00Z"})
+    source.extract()
+
+    assert [*range(35), 200] == _ids(source)
+    assert "2024-01-01T00:24:00+00:00" == api.requests[-1].query["since"]
+
+
+def test_a_total_that_is_not_reached_is_refused(stage: Stage, api: Api) -> None:
+    """As records are missing, whoever lost them."""
+    api.faults = [lambda answer: replace(answer, body=answer.body.replace(b'"total": 35', b'"total": 36'))] * 4
+
+    with pytest.raises(InputError, match="it says that there are 36 records, and delivered 35; nothing is loaded"):
+        _source(stage, api, "cursor").extract()
+
+
+def test_records_that_do_not_fit_are_rejects(stage: Stage, api: Api) -> None:
+    """With their number among all records, and as they were delivered."""
+    api.records[12]["id"] = "twelve"
+    source = _source(stage, api)
+
+    assert 1 == source.extract().rows_rejected
+    assert [(13, "id", "22P02", '{"id": "twelve", "changed_at": "2024-01-01T00:12:00Z"}')] == source.rejects(
+        "position, column_name, sqlstate, raw"
+    )
+
+
+def test_a_member_without_a_column_is_refused(stage: Stage, api: Api) -> None:
+    """As in a file."""
+    api.records[12]["more"] = 1
+
+    with pytest.raises(ContractError, match=r"/records/link, record 13: the record has 'more', which the contract does not name"):
+        _source(stage, api).extract()
+
+
+@pytest.mark.parametrize(
+    ("auth", "header", "value"),
+    [
+        ({"type": "bearer", "token": "${SHOP_TOKEN}"}, "authorization", "Bearer s3cr3t"),
+        ({"type": "http_basic", "username": "dpe", "password": "${SHOP_TOKEN}"}, "authorization", "Basic ZHBlOnMzY3IzdA=="),
+        ({"type": "api_key", "name": "X-Key", "api_key": "${SHOP_TOKEN}"}, "x-key", "s3cr3t"),
+    ],
+)
+def test_credentials_are_for_the_api_alone(
+    stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, auth: dict[str, str], header: str, value: str
+) -> None:
+    """Wherever a redirect or a next link leads; and so are headers of the source's own."""
+    monkeypatch.setenv("SHOP_TOKEN", "s3cr3t")
+    options = {"auth": auth, "headers": {"X-Own": "mine"}, "data_selector": "$"}
+    source = _source(stage, api, "moved", **options)
+
+    source.extract()
+
+    first, redirected = api.requests
+    assert (value, "mine") == (first.headers[header], first.headers["x-own"])
+    assert header not in redirected.headers
+    assert "x-own" not in redirected.headers
+    assert 35 == source.count()
+
+    api.requests.clear()
+    own, api.url = api.url, api.elsewhere
+    source = _source(stage, api, "link", **(options | {"data_selector": "data.items", "location": own}))
+    source.extract()
+    assert [value, None, None, None] == [request.headers.get(header) for request in api.requests]
+
+
+def test_a_key_in_the_query_stays_with_the_api(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is in no error, nor in the ledger."""
+    monkeypatch.setenv("SHOP_KEY", "s3cr3t")
+    auth = {"type": "api_key", "name": "key", "api_key": "${SHOP_KEY}", "location": "query"}
+    api.faults = [None, _answers(status=403)]
+    source = _source(stage, api, "moved", auth=auth, data_selector="$")
+
+    with pytest.raises(InputError) as caught:
+        source.extract()
+
+    assert ["s3cr3t", None] == [request.query.get("key") for request in api.requests]
+    assert "s3cr3t" not in str(caught.value)
+    assert "s3cr3t" not in str(source.ledger("select error from dpe.extracts where source = %s"))
+
+
+def test_an_expired_token_is_renewed(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of an extract too."""
+    monkeypatch.setenv("SHOP_SECRET", "s3cr3t")
+    auth = {
+        "type": "oauth2_client_credentials",
+        "access_token_url": f"{api.url}/token",
+        "client_id": "dpe",
+        "client_secret": "${SHOP_SECRET}",
+        "access_token_request_data": {"scope": "read"},
+    }
+    api.faults = [None, lambda answer: api.tokens.append("revoked") or answer]  # type: ignore[func-returns-value]
+    source = _source(stage, api, "page", auth=auth, location=f"{api.url}/secured")
+
+    source.extract()
+
+    assert list(range(35)) == _ids(source)
+    asked = [request.body for request in api.requests if request.path == "/token"]
+    assert ["grant_type=client_credentials&scope=read&client_id=dpe&client_secret=s3cr3t"] * 2 == asked
+
+
+def test_addresses_within_are_refused(stage: Stage, api: Api) -> None:
+    """Unless they are meant: an API that is redirected could else be made to read what only this machine may."""
+    source = _source(stage, api, allow_private_addresses=False)
+
+    with pytest.raises(InputError, match=r"127.0.0.1 is in a private network, or this machine; set allow_private_addresses: true"):
+        source.extract()
+    assert [] == api.requests
+
+
+def test_the_rate_is_kept(stage: Stage, api: Api, pauses: list[float]) -> None:
+    """With a pause before each request but the first."""
+    _source(stage, api, requests_per_second=0.1).extract()
+
+    assert 3 == len(pauses)
+    assert all(8 < pause <= 10 for pause in pauses)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"auth": {"type": "bearer", "token": "abc"}}, "auth: token would be in dbt's manifest; write \\${NAME}"),
+        ({"auth": {"type": "bearer"}}, "auth: type bearer needs token"),
+        ({"auth": {"type": "bearer", "tokn": "x"}}, r"auth.tokn is not an option \(did you mean token"),
+        ({"headers": {"Authorization": "Bearer abc"}}, "headers: Authorization would be in dbt's manifest"),
+        ({"paginator": {"type": "cursor"}}, "paginator: type cursor needs cursor_path"),
+        ({"paginator": {"type": "pages"}}, "paginator.type: Input should be 'single_page', 'header_link'"),
+        ({"location": "ftp://x"}, "location: is no http:// or https:// address"),
+        ({"location": "https://me:secret@x"}, "location: holds a password"),
+        ({"data_selector": "$.a[*]"}, r"data_selector: \$.a\[\*\]: cannot be read from character 4 on"),
+        ({"disposition": "append"}, "disposition: append needs incremental"),
+    ],
+)
+def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: str) -> None:
+    """When the project is read."""
+    with pytest.raises(ProjectError, match=fault):
+        stage(COLUMNS, **({"location": "https://api.example", "file_format": "rest", "disposition": "replace"} | options))
