@@ -169,32 +169,36 @@ class _OpenedApi:
         self, page: _Read, url: str, params: dict[str, Any], delivered: int, total: int | None
     ) -> tuple[str, dict[str, Any]] | None:
         """Return the address and the parameters of the next page; None behind the last one."""
+        if link := self._link(page):
+            return self._client.joined(page.url, link), {}
+        changed = self._changed(page, params, delivered, total)
+        return (url, params | changed) if changed else None
+
+    def _link(self, page: _Read) -> str | None:
         paginator = self._options.paginator
-        following: tuple[str, dict[str, Any]] | None = None
+        if paginator.type == "header_link":
+            return page.next_link
+        if paginator.type == "json_link":
+            link = json_path.value(page.envelope, json_path.parse(paginator.next_url_path or ""))
+            return str(link) if link else None
+        return None
+
+    def _changed(self, page: _Read, params: dict[str, Any], delivered: int, total: int | None) -> dict[str, Any]:
+        """Return what changes in the parameters; nothing behind the last page."""
+        paginator = self._options.paginator
         is_over = page.count == 0 or (total is not None and delivered >= total)
-        match paginator.type:
-            case "header_link":
-                if page.next_link:
-                    following = self._client.joined(page.url, page.next_link), {}
-            case "json_link":
-                link = json_path.value(page.envelope, json_path.parse(paginator.next_url_path or ""))
-                if link:
-                    following = self._client.joined(page.url, str(link)), {}
-            case "cursor":
-                cursor = json_path.value(page.envelope, json_path.parse(paginator.cursor_path or ""))
-                if cursor not in (None, "", False):
-                    following = url, params | {paginator.cursor_param: cursor}
-                if following and params.get(paginator.cursor_param) == cursor:
-                    raise self._client.refused(f"it gives the same cursor again at {paginator.cursor_path}, and would do so for ever")
-            case "page_number":
-                number = int(params[paginator.page_param]) + 1
-                is_last = paginator.maximum_page is not None and number > paginator.maximum_page
-                if not is_over and not is_last:
-                    following = url, params | {paginator.page_param: number}
-            case "offset":
-                if not is_over:
-                    following = url, params | {paginator.offset_param: delivered}
-        return following
+        if paginator.type == "cursor":
+            cursor = json_path.value(page.envelope, json_path.parse(paginator.cursor_path or ""))
+            if cursor in (None, "", False):
+                return {}
+            if params.get(paginator.cursor_param) == cursor:
+                raise self._client.refused(f"it gives the same cursor again at {paginator.cursor_path}, and would do so for ever")
+            return {paginator.cursor_param: cursor}
+        if paginator.type == "page_number":
+            number = int(params[paginator.page_param]) + 1
+            is_over = is_over or (paginator.maximum_page is not None and number > paginator.maximum_page)
+            return {} if is_over else {paginator.page_param: number}
+        return {paginator.offset_param: delivered} if paginator.type == "offset" and not is_over else {}
 
 
 def _first(paginator: Paginator) -> dict[str, Any]:

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from dpe_cli.errors import InputError
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import Column
-from dpe_cli.sources import compression
+from dpe_cli.sources import compression, places
 from dpe_cli.sources.content import Content, Reading
 from dpe_cli.sources.formats import Files
+from dpe_cli.sources.found import Found
 
 # Opens the content of a file; gives its columns and blocks.
 Opener = Callable[[Content, Reading], AbstractContextManager[Opened]]
@@ -32,31 +34,64 @@ def find(options: Files, columns: Sequence[Column], *, declared_at: str = "", pr
         InputError: no file matches, or one cannot be read.
     """
     location = options.location
+    reading = Reading(options, tuple(columns), declared_at)
+    if places.is_far(location):
+        return [file for found in places.find(options) for file in _far_files(found, reading)]
     # A path that exists is meant as it is, whatever brackets it has.
     names = [location] if (project_dir / location).is_file() else glob.glob(location, root_dir=project_dir, recursive=True)
     paths = [path for path in sorted(project_dir / name for name in names) if not path.is_dir()]
     if not paths:
         raise InputError(f"{location}: no file matches; correct the location (it is relative to {project_dir})")
-    reading = Reading(options, tuple(columns), declared_at)
     return [file for path in paths for file in _files(path, reading, project_dir)]
 
 
 def _files(path: Path, reading: Reading, project_dir: Path) -> list[File]:
     location = str(path.relative_to(project_dir)) if path.is_relative_to(project_dir) else str(path)
-    kind = compression.kind_of(path.name) if reading.options.compression == "auto" else reading.options.compression
+    kind = _kind(path.name, reading)
     if kind != "zip":
-        return [File(path, None, compression.size_of(path, location=location), location, kind, reading)]
+        return [File(Near(path), None, compression.size_of(path, location=location), location, kind, reading)]
+    return _members(Near(path), location, reading)
+
+
+def _far_files(found: Found, reading: Reading) -> list[File]:
+    kind = _kind(found.location.partition("?")[0], reading)
+    place = places.Fetched(found)
+    if kind != "zip":
+        return [File(place, None, found.size, found.location, kind, reading, found.version)]
+    return _members(place, found.location, reading)
+
+
+def _members(place: Place, location: str, reading: Reading) -> list[File]:
     return [
-        File(path, member, member.file_size, f"{location}!{member.filename}", compression.kind_of(member.filename), reading)
-        for member in compression.zip_members(path, location=location)
+        File(place, member, member.file_size, f"{location}!{member.filename}", compression.kind_of(member.filename), reading)
+        for member in compression.zip_members(place.path, location=location)
     ]
+
+
+def _kind(name: str, reading: Reading) -> str:
+    return compression.kind_of(name) if reading.options.compression == "auto" else reading.options.compression
+
+
+class Place(Protocol):
+    """Where a file is."""
+
+    @property
+    def path(self) -> Path:
+        """Its path on this machine, or that of a copy."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """A file of this machine."""
+
+    path: Path
 
 
 @dataclass
 class File:
     """A file, or a member of a zip file: one load's worth of records. `size` is in bytes, as delivered."""
 
-    path: Path
+    place: Place
     member: zipfile.ZipInfo | None
     size: int
     location: str
@@ -73,7 +108,7 @@ class File:
     def content_hash(self) -> str:
         """Hash the file as delivered (a member as it is within its zip file); once it has been read, what was read."""
         if self._hash is None:
-            with compression.opened(self.path, self.member, location=self.location) as reader:
+            with compression.opened(self.place.path, self.member, location=self.location) as reader:
                 self._hash = reader.hexdigest()
         return self._hash
 
@@ -89,9 +124,9 @@ class File:
         Raises:
             InputError: it cannot be read, is empty, or its header is no record.
         """
-        with compression.opened(self.path, self.member, location=self.location) as reader:
+        with compression.opened(self.place.path, self.member, location=self.location) as reader:
             is_plain = self.member is None and self.compression == "none"
-            content = Content(reader, self.compression, location=self.location, path=self.path if is_plain else None)
+            content = Content(reader, self.compression, location=self.location, path=self.place.path if is_plain else None)
             with _opener(self.reading.options)(content, self.reading) as opened:
                 yield _Noting(opened, content, self)
 

@@ -100,6 +100,10 @@ class External:
         """Yield what is wrong with it that types do not tell."""
         yield from ()
 
+    def faults_of_place(self) -> Iterator[str]:
+        """Yield what is wrong with where the records are, in whatever format."""
+        yield from ()
+
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
         """Yield what is wrong with the columns of a source of this format."""
         for column in columns:
@@ -118,6 +122,28 @@ class Files(External):
     changed_files: Annotated[
         Literal["add", "replace"], Doc("what a file whose content changed is: more records, or a correction of those it had")
     ] = "add"
+    storage_options: Annotated[
+        dict[str, str | int | float | bool], Doc("what fsspec needs to know of an object store: endpoint_url, anon, …; secrets as ${NAME}")
+    ] = field(default_factory=dict)
+    allow_private_addresses: Annotated[bool, Doc("whether a file at http(s):// may be in a private network, or on this machine")] = False
+
+    def faults_of_place(self) -> Iterator[str]:
+        """Yield what is wrong with where the files are."""
+        scheme, separator, _ = self.location.partition("://")
+        if not separator:
+            return
+        if scheme not in PLACES:
+            yield f"location: there is no place {scheme}:// for files{_nearest(scheme, PLACES)}"
+            return
+        yield from faults_of_url(self.location)
+        for name, value in self.storage_options.items():
+            if any(part in name.lower() for part in _SECRET_OPTIONS) and isinstance(value, str) and not secrets.is_reference(value):
+                yield f"storage_options: {name} would be in dbt's manifest; write ${{NAME}} and set the variable NAME in the environment"
+
+
+# Where files may be besides this machine; fsspec's names.
+PLACES = ("s3", "gs", "az", "abfs", "sftp", "http", "https")
+_SECRET_OPTIONS = ("secret", "password", "token", "key")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,18 +11,21 @@ import ipaddress
 import json
 import random
 import socket
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
 from dpe_cli import extras
 from dpe_cli.errors import InputError
 from dpe_cli.sources import secrets
-from dpe_cli.sources.formats import Rest
+from dpe_cli.sources.formats import Files, Rest
+from dpe_cli.sources.found import Found
 
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -49,6 +52,58 @@ class AgainError(Exception):
     def __init__(self, why: str, *, after: float | None = None) -> None:
         super().__init__(why)
         self.after = after
+
+
+class Download:
+    """Fetches one file of the web."""
+
+    def __init__(self, options: Files) -> None:
+        self._options = options
+        location = options.location
+        asking = Rest(location=location, file_format="rest", disposition="replace", allow_private_addresses=options.allow_private_addresses)
+        self._client = Client(asking, where=location)
+
+    def found(self) -> Found:
+        """
+        Return the file, which is asked for once to know its size and version.
+
+        Raises:
+            InputError: it cannot be fetched.
+        """
+        told: dict[str, str] = {}
+        # A server need not answer HEAD; what else is wrong, GET will say.
+        with suppress(InputError):
+            self._client.stream(lambda headers, _chunks: told.update(headers), method="HEAD")
+        size = int(told.get("content-length") or -1)
+        if size < 0:
+            # Compressed on its way, or made while it is sent: only what came says how long it is.
+            with tempfile.TemporaryFile() as copy:
+                self.fetch(copy)
+                size = copy.tell()
+        return Found(self._options.location, size, _version(told), self.fetch)
+
+    def fetch(self, copy: IO[bytes]) -> None:
+        """
+        Write the file, from its start each time that another attempt is needed.
+
+        Raises:
+            InputError: it cannot be fetched.
+        """
+
+        def write(_headers: Mapping[str, str], chunks: Iterator[bytes]) -> None:
+            copy.seek(0)
+            copy.truncate()
+            for chunk in chunks:
+                copy.write(chunk)
+            copy.flush()
+
+        self._client.stream(write, method="GET")
+
+
+def _version(headers: Mapping[str, str]) -> str | None:
+    """Return what tells one version of a file from another: a weak ETag does not tell every byte (RFC 9110, section 8.8.1)."""
+    etag = headers.get("etag")
+    return etag.strip('"') if etag and not etag.startswith("W/") else None
 
 
 class Client:
@@ -82,17 +137,47 @@ class Client:
         Raises:
             InputError: it could not be had, or read.
         """
+        self._attempt(lambda: read(self._get(url, params)))
+
+    def _attempt(self, once: Callable[[], None]) -> None:
+        """Do something, again where that may help."""
         pause = _FIRST_PAUSE
         for attempt in range(1, self._options.attempts + 1):
             try:
-                return read(self._get(url, params))
+                once()
             except AgainError as error:
                 if attempt == self._options.attempts:
                     raise self.refused(f"{error} ({attempt} {'attempt' if attempt == 1 else 'attempts'})") from error
                 # Many clients that failed together are not to come back together.
                 self._sleep(error.after if error.after is not None else pause * random.uniform(0.5, 1))  # noqa: S311 no secret
                 pause = min(2 * pause, _LONGEST_PAUSE)
-        return None
+            else:
+                return
+
+    def stream(self, take: Callable[[Mapping[str, str], Iterator[bytes]], None], *, method: str) -> None:
+        """
+        Have an answer taken as it comes: its headers, and its body as it was sent; from the start with each attempt.
+
+        Raises:
+            InputError: it could not be had.
+        """
+
+        def once() -> None:
+            url = self.base
+            for _ in range(_MOST_REDIRECTS + 1):
+                self._check_address(url)
+                try:
+                    with self._client.stream(method, url, headers={"Accept-Encoding": "identity", "User-Agent": "dpe"}) as response:
+                        if response.status_code not in _REDIRECTS:
+                            self._check_status(response.status_code, response.headers, url)
+                            take(response.headers, response.iter_raw())
+                            return
+                        url = self.joined(url, response.headers.get("location", ""))
+                except self._httpx.TransportError as error:
+                    raise AgainError(f"the connection failed ({type(error).__name__}: {error})") from error
+            raise self.refused(f"it redirects more than {_MOST_REDIRECTS} times")
+
+        self._attempt(once)
 
     def refused(self, why: str) -> InputError:
         """Return the error that says why the API cannot be read; secrets are not in it."""
@@ -117,12 +202,15 @@ class Client:
             elif status == HTTPStatus.UNAUTHORIZED and self._token and not refreshed:
                 # It has expired before its time.
                 self._token, refreshed = None, True
-            elif status in _WORTH_ANOTHER_TRY:
-                raise AgainError(f"it answered {status}", after=_retry_after(headers.get("retry-after")))
-            elif status != HTTPStatus.OK:
-                raise self.refused(f"it answered {status} to {urlsplit(url).path}")
             else:
+                self._check_status(status, headers, url)
                 return Page(body, url, next_link)
+
+    def _check_status(self, status: int, headers: Mapping[str, str], url: str) -> None:
+        if status in _WORTH_ANOTHER_TRY:
+            raise AgainError(f"it answered {status}", after=_retry_after(headers.get("retry-after")))
+        if status != HTTPStatus.OK:
+            raise self.refused(f"it answered {status} to {urlsplit(url).path}")
 
     def joined(self, url: str, link: str) -> str:
         """

@@ -102,11 +102,12 @@ def _served(api: Api) -> Iterator[str]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
-            self.wfile.write(answer.body[: len(answer.body) - answer.cut])
+            if self.command != "HEAD":
+                self.wfile.write(answer.body[: len(answer.body) - answer.cut])
             if answer.cut:
                 self.close_connection = True
 
-        do_POST = do_GET  # noqa: N815 the name that http.server looks for
+        do_POST = do_HEAD = do_GET  # noqa: N815 the names that http.server looks for
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

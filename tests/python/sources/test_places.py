@@ -1,0 +1,187 @@
+"""Files that are far away: in S3 and on the web, known by their versions, fetched whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import duckdb
+import pytest
+from moto.server import ThreadedMotoServer
+
+from dpe_cli.errors import InputError, ProjectError
+from dpe_cli.sources import http
+
+if TYPE_CHECKING:
+    from misbehaving_api import Api
+    from staged_source import Stage, StagedSource
+
+pytest_plugins = ["staged_source", "misbehaving_api"]
+
+CSV = b"id,note\n1,a\n2,b\n"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """Run S3 on loopback."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Give an empty bucket, and the environment that opens it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
+    bucket = boto3.resource("s3", endpoint_url=endpoint, region_name="us-east-1").Bucket("orders")
+    bucket.create()
+    yield bucket
+    bucket.objects.delete()
+    bucket.delete()
+
+
+def _source(stage: Stage, endpoint: str, location: str = "s3://orders/2024/*.csv*", **options: Any) -> StagedSource:
+    defaults: dict[str, Any] = {"location": location, "file_format": "csv", "storage_options": {"endpoint_url": endpoint}}
+    return stage("id integer, note text", **(defaults | options))
+
+
+def test_files_of_a_bucket_are_loaded_once(stage: Stage, endpoint: str, bucket: Any) -> None:
+    """Compressed or not; and which are known already, their versions tell, without a byte of theirs being fetched."""
+    bucket.put_object(Key="2024/a.csv", Body=CSV)
+    bucket.put_object(Key="2024/b.csv.gz", Body=gzip.compress(b"id,note\n3,c\n"))
+    bucket.put_object(Key="2023/old.csv", Body=b"id,note\n4,d\n")
+    source = _source(stage, endpoint)
+
+    source.extract()
+    assert [(1, "a"), (2, "b"), (3, "c")] == source.rows()
+    assert [("s3://orders/2024/a.csv",), ("s3://orders/2024/b.csv.gz",)] == source.ledger(
+        "select location from dpe.loads where source = %s"
+    )
+
+    bucket.put_object(Key="2024/c.csv", Body=b"id,note\n5,e\n")
+    again = source.extract()
+    assert (1, 2) == (len(again.loads), again.skipped)
+
+
+def test_what_is_known_is_not_fetched(stage: Stage, endpoint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its version; another version is fetched, though it has the same size."""
+    bucket.put_object(Key="2024/a.csv", Body=CSV)
+    source = _source(stage, endpoint)
+    source.extract()
+    from dpe_cli.sources import places
+
+    fetched: list[str] = []
+    path = places.Fetched.path
+    monkeypatch.setattr(
+        places.Fetched,
+        "path",
+        property(lambda self: fetched.append(self._found.location) or path.fget(self)),  # type: ignore[attr-defined,func-returns-value]
+    )
+    assert 1 == source.extract().skipped
+    assert [] == fetched
+
+    bucket.put_object(Key="2024/a.csv", Body=CSV.replace(b"a", b"x"))
+    assert 0 == source.extract().skipped
+    assert ["s3://orders/2024/a.csv"] == sorted(set(fetched))
+
+
+def test_parquet_and_zip_are_read_from_a_bucket(stage: Stage, endpoint: str, bucket: Any, tmp_path: Path) -> None:
+    """Though they have to be jumped about in."""
+    duckdb.connect().execute(f"copy (select 1 as id, 'a' as note) to '{tmp_path}/a.parquet' (format parquet)")
+    bucket.put_object(Key="a.parquet", Body=(tmp_path / "a.parquet").read_bytes())
+    archive = BytesIO()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("one.csv", CSV)
+        members.writestr("two.csv", "id,note\n3,c\n")
+    bucket.put_object(Key="b.zip", Body=archive.getvalue())
+
+    parquet = _source(stage, endpoint, "s3://orders/a.parquet", file_format="parquet")
+    parquet.extract()
+    assert [(1, "a")] == parquet.rows()
+    zipped = _source(stage, endpoint, "s3://orders/b.zip")
+    zipped.extract()
+    assert [(1, "a"), (2, "b"), (3, "c")] == zipped.rows()
+    assert [] == list(Path(tempfile.gettempdir()).glob("dpe-*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "fault"),
+    [
+        ("s3://orders/none.csv", {}, "^s3://orders/none.csv: is not there"),
+        ("s3://orders/*.none", {}, r"^s3://orders/\*.none: no file matches"),
+        ("s3://nobody/a.csv", {}, "^s3://nobody/a.csv: is not there"),
+        (
+            "s3://orders/a.csv",
+            {"storage_options": {"endpoint_url": "http://127.0.0.1:1", "secret": "${AWS_SECRET_ACCESS_KEY}"}},
+            "cannot be reached",
+        ),
+    ],
+)
+def test_what_is_not_there_is_told(stage: Stage, endpoint: str, bucket: Any, location: str, options: dict[str, Any], fault: str) -> None:
+    """With the location, and without secrets."""
+    del bucket
+    with pytest.raises(InputError, match=fault) as caught:
+        _source(stage, endpoint, location, **options).extract()
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"location": "s4://orders/a.csv"}, r"location: there is no place s4:// for files \(there are s3, gs, az, "),
+        ({"storage_options": {"secret": "abc"}}, "storage_options: secret would be in dbt's manifest"),
+        ({"location": "https://me:abc@host/a.csv"}, "location: holds a password"),
+    ],
+)
+def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: str) -> None:
+    """When the project is read."""
+    with pytest.raises(ProjectError, match=fault):
+        stage("id integer, note text", **({"location": "s3://orders/a.csv"} | options))
+
+
+@pytest.fixture
+def web(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """Serve one file, which the API calls its records, without waiting between attempts."""
+    monkeypatch.setattr(http.Client.__init__, "__kwdefaults__", {"sleep": lambda _seconds: None})
+    api.records = [{"id": number, "changed_at": "x"} for number in range(300)]
+    return api
+
+
+def _file(stage: Stage, web: Api, style: str = "all") -> StagedSource:
+    options = {"file_format": "json", "allow_private_addresses": True}
+    return stage("id integer, changed_at text", location=f"{web.url}/records/{style}", **options)
+
+
+def test_a_file_of_the_web_is_loaded_once(stage: Stage, web: Api) -> None:
+    """By its content, wherever a redirect leads."""
+    source = _file(stage, web, "moved")
+
+    assert 300 == source.extract().rows_loaded
+    assert 0 == source.extract().rows_loaded
+    assert 300 == source.count()
+
+
+def test_a_file_that_breaks_off_is_fetched_again(stage: Stage, web: Api) -> None:
+    """From its start; and where it always does, nothing is loaded."""
+    web.faults = [None, lambda answer: replace(answer, cut=1000)]
+    assert 300 == _file(stage, web).extract().rows_loaded
+
+    web.faults = [None, *[lambda answer: replace(answer, cut=1000)] * 5]
+    with pytest.raises(InputError, match=r"/records/all: the connection failed .*\(5 attempts\)"):
+        _file(stage, web).extract()
+
+
+def test_a_file_within_is_refused(stage: Stage, web: Api) -> None:
+    """As an API is."""
+    with pytest.raises(InputError, match="is in a private network, or this machine"):
+        stage("id integer", location=f"{web.url}/records/all", file_format="json").extract()
