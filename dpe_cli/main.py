@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "access": ("dpe_cli.commands.access", "Manage who may see which tenants."),
     "rls": ("dpe_cli.commands.rls", "Prove that every relation is protected, and show who can see what."),
     "docs": ("dpe_cli.commands.docs", "Build the documentation site."),
+    "schema": ("dpe_cli.commands.schema", "Print the JSON Schema of the external block, for editors."),
     "dbt": ("dpe_cli.commands.dbt", "Run dbt with the connection set."),
     "env": ("dpe_cli.commands.env", "Print the shell exports with which plain dbt works."),
     "db": ("dpe_cli.commands.db", "Start, stop and look at the embedded PostgreSQL."),

@@ -14,10 +14,9 @@ from dpe_cli import extras
 from dpe_cli.errors import InputError
 from dpe_cli.load.blocks import Block, cut
 from dpe_cli.load.grammar import Dialect
-from dpe_cli.sources import rows
+from dpe_cli.sources import pipes, rows
 from dpe_cli.sources.content import Content, Reading
 
-_CHUNK_BYTES = 1024 * 1024
 # A block's value may be as long as PostgreSQL takes it.
 _MAX_RECORD_BYTES = 1024 * 1024 * 1024
 # Types of DuckDB whose text PostgreSQL reads as JSON only.
@@ -98,8 +97,7 @@ class OpenedParquet:
     def _read(self, descriptor: int, keeps_open: int, writer: threading.Thread) -> Iterator[bytes]:
         closer = threading.Thread(target=_close_after, args=[writer, keeps_open], name="dpe parquet end", daemon=True)
         closer.start()
-        while chunk := os.read(descriptor, _CHUNK_BYTES):
-            yield chunk
+        yield from pipes.chunks(descriptor)
         closer.join()
 
     def _write(self, failures: list[Exception]) -> None:

@@ -23,13 +23,12 @@ from dpe_cli.load.blocks import Block, cut
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import Column
-from dpe_cli.sources import rows, secrets
+from dpe_cli.sources import pipes, rows, secrets
 from dpe_cli.sources.formats import Sql
 from dpe_cli.sources.windows import WindowInput
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-_CHUNK_BYTES = 1024 * 1024
 _MAX_RECORD_BYTES = 1024 * 1024 * 1024
 _CONNECT_SECONDS = 10
 # What is read does not depend on the server's settings.
@@ -148,7 +147,7 @@ class _OpenedTable:
         read = 0
         with tempfile.TemporaryFile() as said, self._psql(said) as process:
             assert process.stdout is not None  # noqa: S101
-            chunks = iter(lambda: os.read(process.stdout.fileno(), _CHUNK_BYTES), b"")  # type: ignore[union-attr]
+            chunks = pipes.chunks(process.stdout.fileno())
             for block in rows.numbered(
                 cut(chunks, self.dialect, location=self._table.location, max_record_bytes=_MAX_RECORD_BYTES), self.columns
             ):

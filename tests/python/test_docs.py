@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import click
+import jsonschema
 import pytest
+import yaml
 
 from dpe_cli import rls_check
+from dpe_cli.load.staging import Column
 from dpe_cli.main import COMMANDS, cli
-from dpe_cli.sources.external import option_names
+from dpe_cli.sources import schema
+from dpe_cli.sources.external import Place, from_dict, option_names, parse
+from dpe_cli.sources.formats import FORMATS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "commands.md"
@@ -24,6 +31,14 @@ Written by `python tests/python/test_docs.py` from `dpe_cli/sql/rls_checks`. Wha
 
 | check | severity | what it finds | why that matters |
 |---|---|---|---|"""
+OPTIONS_PAGE = REPOSITORY / "docs" / "sources" / "options.md"
+OPTIONS_HEAD = """# Options of the external block
+
+Written by `python tests/python/test_docs.py` from `dpe_cli/sources/formats.py`. Editors know them too: `dpe schema >
+.dpe/external.schema.json`, and a first line `# yaml-language-server: $schema=../../.dpe/external.schema.json` in the file.
+
+Beside these, a column may have `meta.path` (JSON, APIs), `meta.start` and `meta.width` (lines of fixed width).
+"""
 HEAD = """# Commands
 
 Written by `python tests/python/test_docs.py` from the help texts; `dpe COMMAND --help` shows the same.
@@ -71,10 +86,68 @@ def test_every_check_is_documented() -> None:
     assert render_checks() == CHECKS_PAGE.read_text(encoding="utf-8")
 
 
+def render_options() -> str:
+    """Return the text of docs/sources/options.md."""
+    parts = [OPTIONS_HEAD]
+    nested: dict[str, type] = {}
+    for name, kind in FORMATS.items():
+        page = kind.documentation.removeprefix("docs/sources/")
+        parts += [f"## `file_format: {name}`\n\n[More]({page})\n", *_table(kind)]
+        nested |= kind.nested
+    for name, kind in nested.items():
+        parts += [f"## `{name}`\n", *_table(kind)]
+    return "\n".join(parts)
+
+
+def _table(kind: type) -> list[str]:
+    rows = [
+        f"| `{option.name}` | {'required' if option.default is None else f'`{option.default}`' if option.default else ''} | {option.meaning} |"
+        for option in schema.options(kind)
+    ]
+    return ["| option | default | meaning |", "|---|---|---|", *rows, ""]
+
+
+def test_every_option_is_documented() -> None:
+    """docs/sources/options.md is what the formats say of themselves."""
+    assert render_options() == OPTIONS_PAGE.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("option", option_names())
-def test_every_option_of_a_csv_source_is_documented(option: str) -> None:
-    """docs/sources/csv.md has a row for each option of the external block."""
-    assert f"| `{option}` |" in (REPOSITORY / "docs" / "sources" / "csv.md").read_text(encoding="utf-8")
+def test_every_option_of_a_csv_source_is_explained(option: str) -> None:
+    """docs/sources/csv.md has a row for each option of the external block; that of a place has a page of its own."""
+    pages = ("csv.md", "places.md")
+    assert any(f"`{option}" in (REPOSITORY / "docs" / "sources" / page).read_text(encoding="utf-8") for page in pages)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_a_complete_example(name: str) -> None:
+    """Its page shows a source that dpe reads as it stands."""
+    kind = FORMATS[name]
+    text = (REPOSITORY / kind.documentation).read_text(encoding="utf-8")
+    assert "file_format: " + name in text
+    for example in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        for table in yaml.safe_load(example)["sources"][0]["tables"]:
+            metas = {column["name"]: column.get("config", {}).get("meta", {}) for column in table["columns"]}
+            columns = [Column(column["name"], column["data_type"], **metas[column["name"]]) for column in table["columns"]]
+            parsed = parse(table["external"], columns, place=Place(table["name"], kind.documentation))
+            # As it is kept beside the manifest.
+            assert parsed == from_dict(json.loads(json.dumps(asdict(parsed))))
+            assert all(column["description"] for column in [table, *table["columns"]])
+
+
+def test_the_schema_takes_what_dpe_takes() -> None:
+    """Editors complete and check the block by it: the examples pass, and a misspelt option is marked."""
+    validator = jsonschema.Draft7Validator(schema.editors_schema())
+    for page in sorted((REPOSITORY / "docs" / "sources").glob("*.md")):
+        for example in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            assert [] == [error.message for error in validator.iter_errors(yaml.safe_load(example))]
+    for path in (REPOSITORY / "models").rglob("*sources.yml"):
+        assert [] == [error.message for error in validator.iter_errors(yaml.safe_load(path.read_text(encoding="utf-8")))]
+
+    wrong = {"location": "a.csv", "file_format": "csv", "disposition": "append", "delimeter": ";"}
+    faults = list(validator.iter_errors({"sources": [{"tables": [{"external": wrong}]}]}))
+    assert ["sources.0.tables.0.external"] == [".".join(map(str, fault.path)) for fault in faults]
+    assert "delimeter" in faults[0].message
 
 
 @pytest.mark.parametrize("page", sorted(REPOSITORY.glob("*.md")) + sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.name)
@@ -89,3 +162,4 @@ def test_links_lead_somewhere(page: Path) -> None:
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
     CHECKS_PAGE.write_text(render_checks(), encoding="utf-8")
+    OPTIONS_PAGE.write_text(render_options(), encoding="utf-8")

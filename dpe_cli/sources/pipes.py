@@ -1,0 +1,30 @@
+"""What a pipe brings, in chunks as large as a block: each becomes a COPY of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+from dpe_cli.load.blocks import BLOCK_BYTES
+
+# What Linux allows anybody (pipe(7)); a writer that is ahead waits less often.
+_PIPE_BYTES = 1024 * 1024
+
+
+def chunks(descriptor: int) -> Iterator[bytes]:
+    """Yield what comes through a pipe, until its writers have closed it."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        # The machine may allow less, or have no more for this user.
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    filled = 0
+    while count := os.readv(descriptor, [buffer[filled:]]):
+        filled += count
+        if filled == BLOCK_BYTES:
+            yield bytes(buffer)
+            filled = 0
+    if filled:
+        yield bytes(buffer[:filled])
