@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -148,7 +149,8 @@ def _fields_of(
 
     def of_json(one: Outstanding) -> Mapping[str, str] | None:
         try:
-            record = json.loads(one.raw, parse_float=str, parse_int=str)
+            # Numbers as they are written, to the last digit.
+            record = json.loads(one.raw, parse_float=Decimal, parse_int=Decimal)
         except ValueError:
             return None
         return {column.name: _json_field(record, column, dialect) for column in columns} if isinstance(record, dict) else None
@@ -160,7 +162,20 @@ def _json_field(record: Mapping[str, object], column: Column, dialect: Dialect) 
     value = json_path.value(record, json_path.parse(column.path) if column.path else (column.name,))
     if value is None:
         return ""
-    return _quoted(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), dialect)
+    is_text = isinstance(value, str) and column.data_type.strip().lower() not in {"json", "jsonb"}
+    return _quoted(str(value) if is_text else _as_json(value), dialect)
+
+
+def _as_json(value: object) -> str:
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {_as_json(one)}" for name, one in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_as_json, value)) + "]"
+        case Decimal():
+            return str(value)
+        case _:
+            return json.dumps(value, ensure_ascii=False)
 
 
 def _delivered_columns(project: Project, source: Source, options: CsvFiles, rejects: Sequence[Outstanding]) -> dict[int, tuple[str, ...]]:

@@ -71,6 +71,8 @@ def status_of(one: ExtractResult) -> str:
     """Return how an extract ended, in a word or two."""
     if one.error:
         return "refused"
+    if one.loads and all(load.content_hash is None and not load.records_read for load in one.loads):
+        return "nothing new"
     if one.loads:
         return "loaded"
     return "rows removed" if one.extract_id else "nothing new"

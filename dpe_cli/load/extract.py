@@ -267,6 +267,9 @@ class Extraction:
         done = self._without_repeated(connection, filled, loads)
         ledger.finish_extract(connection, extract_id, done, bytes_read=self._bytes_read, cursor=cursor)
         ledger.add_rejects(connection, self._table.source, rejects)
+        if self._order.key:
+            again = ledger.remove_repeated_rejects(connection, extract_id)
+            done = [load.without(rejects=again.get(load.load_id, 0)) for load in done]
         self._remove_orphans(connection)
         return done, dropped
 
@@ -287,7 +290,7 @@ class Extraction:
         if not self._order.key:
             return list(loads)
         repeated = staging.remove_repeated(connection, self._table, [piece.slice_id for piece in filled], self._order.key)
-        return [load.without(repeated.get(load.load_id, 0)) for load in loads]
+        return [load.without(rows=repeated.get(load.load_id, 0)) for load in loads]
 
     def _retire_slices(self, connection: Connection, extract_id: int) -> None:
         """Take the present rows out of sight. A replaced extract is kept, detached, so that its successor can be undone."""

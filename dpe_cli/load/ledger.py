@@ -35,13 +35,14 @@ class Load:
     records_repeated: int = 0
     version: str | None = None
 
-    def without(self, repeated: int) -> Load:
-        """Return it without records that are in staging already."""
+    def without(self, *, rows: int = 0, rejects: int = 0) -> Load:
+        """Return it without rows, or rejects, that an earlier load brought already."""
         return replace(
             self,
-            records_read=self.records_read - repeated,
-            rows_loaded=self.rows_loaded - repeated,
-            records_repeated=self.records_repeated + repeated,
+            records_read=self.records_read - rows - rejects,
+            rows_loaded=self.rows_loaded - rows,
+            rows_rejected=self.rows_rejected - rejects,
+            records_repeated=self.records_repeated + rows + rejects,
         )
 
 
@@ -236,6 +237,55 @@ def add_rejects(connection: Connection, source: str, rejects: Iterable[Reject]) 
                 [reject.raw_bytes for reject in batch],
             ],
         )
+
+
+def remove_repeated_rejects(connection: Connection, extract_id: int) -> dict[int, int]:
+    """
+    Forget rejects of an extract that an earlier load of its source has already, record for record; return how many of each load.
+
+    They were delivered again, and count as such.
+    """
+    rows = connection.execute(
+        """
+        with repeated as (
+            delete from dpe.rejects as new
+            using dpe.loads
+            where loads.load_id = new.load_id
+                and loads.extract_id = %(extract_id)s
+                and exists (
+                    select
+                    from dpe.rejects as old
+                    inner join dpe.loads as earlier on earlier.load_id = old.load_id
+                    where old.source = new.source
+                        and earlier.removed_at is null
+                        and old.raw = new.raw
+                        and old.raw_bytes is not distinct from new.raw_bytes
+                        and old.reject_id < new.reject_id
+                )
+            returning new.load_id
+        ),
+        counted as (
+            select load_id, count(*) as rejects_repeated from repeated group by load_id
+        ),
+        of_loads as (
+            update dpe.loads
+            set records_read = records_read - rejects_repeated,
+                rows_rejected = rows_rejected - rejects_repeated,
+                records_repeated = records_repeated + rejects_repeated
+            from counted
+            where loads.load_id = counted.load_id
+        ),
+        of_extract as (
+            update dpe.extracts
+            set records_read = records_read - (select coalesce(sum(rejects_repeated), 0) from counted),
+                rows_rejected = rows_rejected - (select coalesce(sum(rejects_repeated), 0) from counted)
+            where extract_id = %(extract_id)s
+        )
+        select load_id, rejects_repeated from counted
+        """,
+        {"extract_id": extract_id},
+    ).fetchall()
+    return {int(str(load_id)): int(str(count)) for load_id, count in rows}
 
 
 def _batches(rejects: Iterable[Reject]) -> Iterator[list[Reject]]:

@@ -115,6 +115,10 @@ begin
                 ledger_table
             );
             execute format('grant select, insert, update on dpe.%I to dpe_loader', ledger_table);
+            -- A reject that was delivered again is forgotten.
+            if ledger_table = 'rejects' then
+                execute format('grant delete on dpe.%I to dpe_loader', ledger_table);
+            end if;
         end if;
 
         if ledger_table in ('extracts', 'loads') then

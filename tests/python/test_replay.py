@@ -148,6 +148,31 @@ def test_some_may_stay_rejects(rejected: Shop) -> None:
     assert (1, 5, True) == ((one := _balance(rejected)).rejected, one.found, one.holds)
 
 
+def test_rejects_of_json_are_corrected_in_columns(shop: Shop) -> None:
+    """As those of CSV are; values stand under the columns to which their paths lead, numbers as they were delivered."""
+    text = (shop.directory / SOURCES).read_text(encoding="utf-8")
+    text = text.replace("data/orders/*.csv, file_format: csv", "data/orders/*.jsonl, file_format: jsonl, rejects: {max_rows: 9}")
+    text = text.replace("{name: shop, data_type: text}", "{name: shop, data_type: text, config: {meta: {path: $.of.shop}}}", 1)
+    text = text.replace("{name: amount, data_type: integer}", "{name: amount, data_type: integer}, {name: more, data_type: jsonb}")
+    records = (
+        '{"order_id": 7, "of": {"shop": "U\\"A"}, "amount": "ten", "more": {"k": [1.50, "x"]}}',
+        '{"order_id": 8, "amount": 8.5}',
+        '{"order_id":',
+    )
+    shop.write({SOURCES: text, "data/orders/a.jsonl": "\n".join(records)})
+    _extract(shop)
+
+    export = _export(shop)
+    seven, eight, broken = (record.partition('",')[2].partition(",")[2] for record in export.records[1:])
+
+    assert 1 == export.unsplit
+    assert ('"7","U""A","ten","{""k"": [1.50, ""x""]}"', '"8",,"8.5",') == (seven, eight)
+    assert ",,," in broken
+    export.records.pop()
+    path = _correct(shop, ('"ten"', '"10"'), ('"8.5"', '"8"'), export=export)
+    assert 2 == replay.replay(shop.project, shop.server, "shop.orders", path).rows_loaded
+
+
 def test_what_was_replayed_is_exported_no_more(rejected: Shop) -> None:
     """Nothing is left to be corrected."""
     _replay(rejected, _corrected(rejected))

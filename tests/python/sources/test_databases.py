@@ -107,6 +107,20 @@ def test_a_row_that_does_not_fit_is_a_reject(stage: Stage, crm: Crm) -> None:
     assert raw.startswith('{"id": "2", "customer": "b\\"", "amount": "n/a", "changed_at": "2024-01-02 10:00:00')
 
 
+def test_a_reject_is_counted_once(stage: Stage, crm: Crm) -> None:
+    """Though the row is read again with every extract, as the last one that the cursor knows."""
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    crm.add((1, "a", "1", _day(1)), (2, "b", "n/a", _day(2)))
+    for _ in range(3):
+        source.extract()
+
+    assert [1] == _ids(source)
+    assert 1 == len(source.rejects())
+    assert [(2, 1, 1, 0), (0, 0, 0, 1), (0, 0, 0, 1)] == _loads(source)
+    crm.add((2, "b", "2", _day(2)))
+    assert 1 == source.extract().rows_loaded
+
+
 def test_an_extract_that_others_went_on_from_is_not_undone(stage: Stage, crm: Crm) -> None:
     """What it brought would never be read again; the newest one is, and is read again."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
