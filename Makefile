@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 # An empty file beside the packages says that they are in place, and since when.
 INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format bench bench-build bench-rls docs clean
+.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format bench bench-build bench-rls bench-sources docs clean
 
 help:  ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-rls: $(VENV)/installed  ## measure what row-level security costs readers
 
 bench-build: $(VENV)/installed  ## measure what protection, memory of rules and publishing cost of a build
 	@$(BIN)/python bench/build.py $(ARGS)
+
+bench-sources: $(VENV)/installed-bench  ## measure JSON Lines, Parquet and PostgreSQL as sources
+	@$(BIN)/python bench/sources.py $(ARGS)
 
 docs: $(VENV)/installed  ## build the documentation site
 	@$(BIN)/dpe docs build

@@ -264,7 +264,7 @@ class Extraction:
         if self._replaces:
             ledger.remove_loads(connection, self._table.source)
         cursor = self._end(connection, inputs, filled)
-        done = self._without_repeated(connection, filled, loads)
+        done = self._without_repeated(connection, inputs, filled, loads)
         ledger.finish_extract(connection, extract_id, done, bytes_read=self._bytes_read, cursor=cursor)
         ledger.add_rejects(connection, self._table.source, rejects)
         if self._order.key:
@@ -285,11 +285,20 @@ class Extraction:
         slice_ids = [piece.slice_id for piece in filled]
         return staging.furthest(connection, self._table, slice_ids, increment.column, increment.data_type, self._cursor)
 
-    def _without_repeated(self, connection: Connection, filled: Sequence[Slice], loads: Sequence[Load]) -> list[Load]:
+    def _without_repeated(
+        self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice], loads: Sequence[Load]
+    ) -> list[Load]:
         """Leave out records that were delivered again, within the overlap or by a page that was sent twice."""
         if not self._order.key:
             return list(loads)
-        repeated = staging.remove_repeated(connection, self._table, [piece.slice_id for piece in filled], self._order.key)
+        slice_ids = [piece.slice_id for piece in filled]
+        repeated = staging.remove_repeated(
+            connection,
+            self._table,
+            slice_ids,
+            self._order.key,
+            among_themselves=any(isinstance(one, Window) and one.may_repeat for one in inputs.values()),
+        )
         return [load.without(rows=repeated.get(load.load_id, 0)) for load in loads]
 
     def _retire_slices(self, connection: Connection, extract_id: int) -> None:

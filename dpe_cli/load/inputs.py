@@ -59,6 +59,10 @@ class Window(Input, Protocol):
     Where it goes on from is a cursor, or a state, that is committed with what was read.
     """
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a record may come twice within it, as from an API whose records move from page to page meanwhile."""
+
     def begin(self, after: str | None) -> None:
         """Say where the last extract ended; None where there was none, or all is to be read."""
 

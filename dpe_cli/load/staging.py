@@ -238,12 +238,21 @@ def delete_loads(connection: Connection, table: StagingTable, load_ids: Sequence
     return connection.execute(sql.SQL("delete from {} where _load_id = any(%s)").format(table.identifier), [list(load_ids)]).rowcount
 
 
-def remove_repeated(connection: Connection, table: StagingTable, slice_ids: Sequence[int], key: Sequence[str]) -> dict[int, int]:
+def remove_repeated(
+    connection: Connection, table: StagingTable, slice_ids: Sequence[int], key: Sequence[str], *, among_themselves: bool
+) -> dict[int, int]:
     """
     Delete from attached slices the rows that are in staging already, column for column; return how many of each load.
 
-    Two rows with the same key and other values are two versions of a record, and both stay.
+    With `among_themselves`, those that one of these slices has before as well. Two rows with the same key and other
+    values are two versions of a record, and both stay.
     """
+    others = {piece.slice_id for piece in slices(connection, table, attached=True)} - set(slice_ids)
+    if not slice_ids or not (others or among_themselves):
+        return {}
+    elsewhere = sql.SQL("old._slice_id <> all(%(slice_ids)s)")
+    if among_themselves:
+        elsewhere = sql.SQL("({} or (old._slice_id, old.ctid) < (new._slice_id, new.ctid))").format(elsewhere)  # type: ignore[assignment]
     same = [sql.SQL("old.{0} = new.{0}").format(sql.Identifier(name)) for name in key]
     # As text: not every type can be compared (json, xml, point).
     same += [
@@ -260,14 +269,13 @@ def remove_repeated(connection: Connection, table: StagingTable, slice_ids: Sequ
                     and exists (
                         select
                         from {table} as old
-                        where {same}
-                            and (old._slice_id <> all(%(slice_ids)s) or (old._slice_id, old.ctid) < (new._slice_id, new.ctid))
+                        where {same} and {elsewhere}
                     )
                 returning new._load_id
             )
             select _load_id, count(*) from repeated group by _load_id
             """
-        ).format(table=table.identifier, same=sql.SQL(" and ").join(same)),
+        ).format(table=table.identifier, same=sql.SQL(" and ").join(same), elsewhere=elsewhere),
         {"slice_ids": list(slice_ids)},
     ).fetchall()
     return {int(str(load_id)): int(str(count)) for load_id, count in rows}

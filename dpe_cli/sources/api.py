@@ -26,6 +26,8 @@ _START_VALUE = "{incremental.start_value}"
 class Api(WindowInput):
     """What an endpoint gives, or what of it is new."""
 
+    may_repeat = True
+
     def __init__(self, options: Rest, columns: Sequence[Column], *, declared_at: str) -> None:
         path = options.path.lstrip("/")
         super().__init__(f"{options.location.rstrip('/')}/{path}" if path else options.location)

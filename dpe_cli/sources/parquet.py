@@ -44,6 +44,8 @@ class OpenedParquet:
         self._duckdb = extras.needed("duckdb", by="reading Parquet")
         self._connection = self._duckdb.connect()
         self._connection.execute("set timezone = 'UTC'")
+        # More would be ahead of the writers, and hold what these cannot take yet.
+        self._connection.execute("set threads = 1")
         self._connection.execute("set enable_progress_bar = false")
         self._path = path
         self._pipe = pipe

@@ -177,6 +177,21 @@ def test_only_what_is_new_is_asked_for(stage: Stage, api: Api) -> None:
     )
 
 
+def test_a_record_that_moves_to_the_next_page_is_loaded_once(stage: Stage, api: Api) -> None:
+    """As when another one comes in before it, between two requests."""
+
+    def grow(answer: Answer) -> Answer:
+        api.records.insert(0, {"id": 900, "changed_at": "2024-01-01T00:00:00Z"})
+        return answer
+
+    api.faults = [grow]
+    source = _source(stage, api, "page", disposition="append", incremental=INCREMENTAL)
+    source.extract()
+
+    assert list(range(35)) == _ids(source)
+    assert [(35, 1)] == source.ledger("select records_read, records_repeated from dpe.loads where source = %s")
+
+
 def test_late_records_come_within_the_overlap(stage: Stage, api: Api) -> None:
     """Of which the start of the next request is that much earlier."""
     incremental = {key: value for key, value in INCREMENTAL.items() if key != "start_param"} | {"overlap": "10 minutes"}
