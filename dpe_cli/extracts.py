@@ -18,7 +18,8 @@ from dpe_cli.load.inputs import Input
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Source
 from dpe_cli.sources import files
-from dpe_cli.sources.formats import Files, Rest, Sql
+from dpe_cli.sources.file_options import Files
+from dpe_cli.sources.window_options import Rest, Sql
 
 
 class Progress(Protocol):

@@ -18,7 +18,7 @@ from dpe_cli.load.staging import Column, StagingTable
 from dpe_cli.manifest import Parser
 from dpe_cli.sources import external
 from dpe_cli.sources.external import Place
-from dpe_cli.sources.formats import External
+from dpe_cli.sources.options import External
 
 # Only needed where the project has changed.
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from dpe_cli.load.staging import Column
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Source
 from dpe_cli.sources import files, fixed_width, json_path
-from dpe_cli.sources.formats import CsvFiles, FixedWidthFiles
+from dpe_cli.sources.file_options import CsvFiles, FixedWidthFiles
 
 ACTOR = "dpe rejects"
 

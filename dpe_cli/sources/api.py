@@ -14,10 +14,10 @@ from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import json_path
-from dpe_cli.sources.formats import Paginator, Rest
 from dpe_cli.sources.http import AgainError, Client, Page
 from dpe_cli.sources.json_documents import Document
 from dpe_cli.sources.json_records import DIALECT, RECORD_SEPARATOR, JsonRecords
+from dpe_cli.sources.window_options import Paginator, Rest
 from dpe_cli.sources.windows import WindowInput
 
 _START_VALUE = "{incremental.start_value}"

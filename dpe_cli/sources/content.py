@@ -11,7 +11,7 @@ from pathlib import Path
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import compression
 from dpe_cli.sources.compression import HashingReader
-from dpe_cli.sources.formats import Files
+from dpe_cli.sources.file_options import Files
 
 
 @dataclass(frozen=True)

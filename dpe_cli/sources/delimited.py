@@ -12,7 +12,7 @@ from dpe_cli.load.blocks import Block, cut
 from dpe_cli.load.grammar import Dialect, Grammar
 from dpe_cli.load.staging import Column
 from dpe_cli.sources.content import Content, Reading
-from dpe_cli.sources.formats import CsvFiles
+from dpe_cli.sources.file_options import CsvFiles
 
 
 @contextmanager

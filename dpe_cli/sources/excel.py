@@ -13,7 +13,7 @@ from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.sources import rows
 from dpe_cli.sources.content import Content, Reading
-from dpe_cli.sources.formats import ExcelFiles
+from dpe_cli.sources.file_options import ExcelFiles
 
 
 @contextmanager
@@ -28,9 +28,9 @@ def opened(content: Content, reading: Reading) -> Iterator[OpenedSheet]:
     assert isinstance(options, ExcelFiles)  # noqa: S101 what its file_format says
     openpyxl = extras.needed("openpyxl", by="reading Excel")
     location = content.location
-    with content.on_disk() as path:
+    with content.on_disk() as path, path.open("rb") as file:
         try:
-            workbook = openpyxl.load_workbook(path.open("rb"), read_only=True, data_only=True)
+            workbook = openpyxl.load_workbook(file, read_only=True, data_only=True)
         except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
             raise InputError(f"{location}: is no workbook of Excel ({error}); deliver it as .xlsx") from error
         try:

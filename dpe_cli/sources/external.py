@@ -10,7 +10,9 @@ from typing import Any
 
 from dpe_cli.errors import ProjectError
 from dpe_cli.load.staging import Column
-from dpe_cli.sources.formats import FORMATS, CsvFiles, External
+from dpe_cli.sources.file_options import CsvFiles
+from dpe_cli.sources.formats import FORMATS
+from dpe_cli.sources.options import External
 
 
 @dataclass(frozen=True)

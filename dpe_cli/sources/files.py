@@ -17,7 +17,7 @@ from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import compression, places
 from dpe_cli.sources.content import Content, Reading
-from dpe_cli.sources.formats import Files
+from dpe_cli.sources.file_options import Files
 from dpe_cli.sources.found import Found
 
 # Opens the content of a file; gives its columns and blocks.

@@ -13,7 +13,7 @@ from dpe_cli.load.blocks import Block, Delivered, Fault
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.staging import Column
 from dpe_cli.sources.content import Content, Reading
-from dpe_cli.sources.formats import FixedWidthFiles
+from dpe_cli.sources.file_options import FixedWidthFiles
 from dpe_cli.sources.lines import whole_lines
 
 BAD_FORMAT = "22P04"

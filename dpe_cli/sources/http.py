@@ -24,8 +24,9 @@ from urllib.parse import urljoin, urlsplit
 from dpe_cli import extras
 from dpe_cli.errors import InputError
 from dpe_cli.sources import secrets
-from dpe_cli.sources.formats import Files, Rest
+from dpe_cli.sources.file_options import Files
 from dpe_cli.sources.found import Found
+from dpe_cli.sources.window_options import Rest
 
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = {301, 302, 303, 307, 308}

@@ -12,7 +12,7 @@ from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.sources import json_path
 from dpe_cli.sources.content import Content, Reading
-from dpe_cli.sources.formats import JsonFiles, JsonLines
+from dpe_cli.sources.file_options import JsonFiles, JsonLines
 from dpe_cli.sources.json_documents import Document
 from dpe_cli.sources.json_records import DIALECT, LINE_FEED, RECORD_SEPARATOR, JsonRecords
 from dpe_cli.sources.lines import whole_lines

@@ -32,13 +32,16 @@ INVALID_JSON_TEXT = "22032"
 NO_JSON_OBJECT = "2203C"
 CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
-# So many digits a double does not tell apart; DuckDB makes one of a number with a fraction or an exponent.
-_LONG = 18
+# DuckDB makes a double of a number with a fraction or an exponent. It keeps any fifteen digits, and no less than 1e-307.
+_LONG = 16
 _LONG_RUN = b"0" * (_LONG + 1)
 _DIGITS_AS_ZEROS = bytes(0x30 if byte in b"0123456789." else 0x20 for byte in range(256))
-_STRING_OR_LONG_NUMBER = re.compile(
-    rb'"(?:[^"\\]++|\\.)*+"|-?(?=[\d.]*[.eE])(?=0?\.?0*[1-9](?:\.?\d){17})\d[\d.]*(?:[eE][+-]?\d+)?', re.DOTALL
-)
+_TINY = tuple(f"{letter}-{digit}".encode() for letter in "eE" for digit in range(3, 10))
+_LONG_NUMBER = rb"-?(?=\d++[.eE])(?:(?=0?\.?0*+[1-9](?:\.?\d){%d})|(?=[\d.]*+[eE]-\d{3}))\d[\d.]*+(?:[eE][+-]?\d++)?+" % (_LONG - 1)
+# A string ends with its record at the latest: one that is never closed is to spoil no other.
+_STRING = rb'"(?:[^"\\\n\x1e]++|\\[^\n\x1e])*+"'
+# All up to the next long number: strings, other numbers, and what stands between them.
+_UP_TO_LONG_NUMBER = re.compile(rb'((?:[^"\d\-]++|%b|(?!%b)-?\d[\d.eE+\-]*+|-(?!\d)|")*+)(%b|\Z)' % (_STRING, _LONG_NUMBER, _LONG_NUMBER))
 _PRIVATE_USE = range(0xE000, 0xF8FF)
 
 
@@ -265,9 +268,9 @@ def _has_long_number(data: bytes) -> bool:
         end = runs.find(b" ", start)
         end = len(data) if end < 0 else end
         number = data[start:end]
-        if (b"." in number or data[end : end + 1] in b"eE") and len(number.replace(b".", b"").lstrip(b"0")) >= _LONG:
+        if (b"." in number or data[end : end + 1] in (b"e", b"E")) and len(number.replace(b".", b"").lstrip(b"0")) >= _LONG:
             return True
-    return False
+    return any(tiny in data for tiny in _TINY)
 
 
 def _unused_character(text: str) -> str:
@@ -279,12 +282,12 @@ def _unused_character(text: str) -> str:
 def _in_quotes(text: str, mark: str) -> str:
     """Make strings of the numbers that would be rounded, between marks."""
     character = mark.encode()
-
-    def quoted(found: re.Match[bytes]) -> bytes:
-        token = found[0]
-        return token if token.startswith(b'"') else b'"' + character + token + character + b'"'
-
-    return _STRING_OR_LONG_NUMBER.sub(quoted, text.encode()).decode()
+    nothing = b'"' + character * 2 + b'"'
+    marked = _UP_TO_LONG_NUMBER.sub(rb'\1"' + character + rb"\2" + character + b'"', text.encode())
+    # What the end of the text matched.
+    while marked.endswith(nothing):
+        marked = marked.removesuffix(nothing)
+    return marked.decode()
 
 
 def _why_refused(raw: bytes) -> Fault:

@@ -18,7 +18,7 @@ from typing import IO, Any
 from dpe_cli import extras
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.sources import secrets
-from dpe_cli.sources.formats import Files
+from dpe_cli.sources.file_options import Files
 from dpe_cli.sources.found import Found
 
 # fsspec's package for each place.

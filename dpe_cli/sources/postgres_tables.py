@@ -24,7 +24,7 @@ from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import pipes, rows, secrets
-from dpe_cli.sources.formats import Sql
+from dpe_cli.sources.window_options import Sql
 from dpe_cli.sources.windows import WindowInput
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -194,7 +194,7 @@ def _snapshot(connection: Connection) -> Iterator[str]:
 def _environment(url: str) -> dict[str, str]:
     """Return the environment in which psql connects as the URL says: nothing of it is in the list of processes."""
     given = {option.keyword: option.val for option in pq.Conninfo.parse(url.encode())}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment = dict(os.environ)
     for option in pq.Conninfo.get_defaults():
         value = given.get(option.keyword)
         if option.envvar and value is not None:

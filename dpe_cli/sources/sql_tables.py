@@ -16,7 +16,7 @@ from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import rows, secrets
-from dpe_cli.sources.formats import Sql
+from dpe_cli.sources.window_options import Sql
 from dpe_cli.sources.windows import WindowInput
 
 _ROWS_AT_ONCE = 5000
@@ -63,8 +63,10 @@ class SqlTable(WindowInput):
         alchemy = self._sqlalchemy
         options = self._options
         if options.query is not None:
-            text = alchemy.text(options.query.strip().removesuffix(";").replace(":", "\\:"))
-            names = list(connection.execute(text).keys())
+            given = options.query.strip().removesuffix(";").replace(":", "\\:")
+            text = alchemy.text(given)
+            # Its columns without its rows, which a driver may fetch all at once.
+            names = list(connection.execute(alchemy.text(f"select * from ({given}\n) dpe_query where 1 = 0")).keys())
             relation = text.columns(*map(alchemy.column, names)).subquery("dpe_query")
         else:
             schema, _, name = (options.table or "").rpartition(".")

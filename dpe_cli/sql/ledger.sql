@@ -72,11 +72,13 @@ comment on column dpe.extracts.spec is 'The ticket of the spec that asks for the
 comment on column dpe.extracts.status is 'running, succeeded, failed (nothing of it is visible) or undone.';
 comment on column dpe.extracts.tenant_id is 'The only tenant the extract was opened for; null for all.';
 comment on column dpe.extracts.cursor_value is
-'Up to where an incremental source was read, or the state of a tap; committed with the rows. The newest succeeded extract''s counts.';
+'Up to where an incremental source was read, committed with the rows. The newest succeeded extract''s counts.';
 comment on column dpe.loads.records_repeated is
 'Records that were delivered again within the overlap and are in staging already; they are no part of records_read.';
 comment on column dpe.loads.version is 'What the place of the file calls this version of it (an ETag); null where it says none.';
-comment on table dpe.loads is 'One row a file, or a window of an API''s, a database''s or a tap''s records, that a succeeded extract loaded. Staging rows carry its load_id in _load_id.';
+comment on table dpe.loads is
+'One row a file, or a window of what an API or a database gave, that a succeeded extract loaded. '
+'Staging rows carry its load_id in _load_id.';
 comment on column dpe.loads.location is 'The file, relative to the project where it lies within; member of a zip file after "!".';
 comment on column dpe.loads.content_hash is 'SHA-256 (hexadecimal) of the file as delivered, before decompression.';
 comment on column dpe.loads.size_bytes is 'Size of the file as delivered, in bytes.';

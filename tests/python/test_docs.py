@@ -34,7 +34,7 @@ Written by `python tests/python/test_docs.py` from `dpe_cli/sql/rls_checks`. Wha
 OPTIONS_PAGE = REPOSITORY / "docs" / "sources" / "options.md"
 OPTIONS_HEAD = """# Options of the external block
 
-Written by `python tests/python/test_docs.py` from `dpe_cli/sources/formats.py`. Editors know them too: `dpe schema >
+Written by `python tests/python/test_docs.py` from the classes in `dpe_cli/sources/formats.py`. Editors know them too: `dpe schema >
 .dpe/external.schema.json`, and a first line `# yaml-language-server: $schema=../../.dpe/external.schema.json` in the file.
 
 Beside these, a column may have `meta.path` (JSON, APIs), `meta.start` and `meta.width` (lines of fixed width).

@@ -14,7 +14,8 @@ from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.load.staging import Column
 from dpe_cli.manifest import Parser
 from dpe_cli.project import Project
-from dpe_cli.sources.formats import CsvFiles, Rejects
+from dpe_cli.sources.file_options import CsvFiles
+from dpe_cli.sources.options import Rejects
 
 PROJECT = {
     "models/staging/_shop__sources.yml": """

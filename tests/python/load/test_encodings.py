@@ -11,7 +11,7 @@ import pytest
 from dpe_cli.errors import ProjectError
 from dpe_cli.load.encodings import invalid_bytes, readable, to_utf8, with_byte_order
 from dpe_cli.sources.external import Place, parse
-from dpe_cli.sources.formats import CsvFiles
+from dpe_cli.sources.file_options import CsvFiles
 
 
 def _transcoded(data: bytes, encoding: str, *, chunk: int = 3) -> bytes:

@@ -72,6 +72,7 @@ def test_values_are_those_of_the_json(stage_anywhere: Stage) -> None:
 
         {"a": "\u00e9\ud83d\ude00\n\"", "d": "text", "f": 1e400}
         {"a": {"b": [1, 2]}, "n": "12", "d": [1, "x", null]}
+        {"a": "1.2345678901234567890", "n": 8484231034.0000769, "d": {"z": 1e-400, "12.34567890123456789": "0.12345678901234567"}}
         """,
         "a.jsonl",
     )
@@ -81,7 +82,14 @@ def test_values_are_those_of_the_json(stage_anywhere: Stage) -> None:
         ("", "12345678901234567890.123456789", 9223372036854775807, '{"x": 0.12345678901234567891, "y": "1234567890123456789.5"}', None),
         (None, "1000.0", None, None, 0.30000000000000004),
         ('{"b":[1,2]}', "12", None, '[1, "x", null]', None),
-    ] == source.query(f"select a, n::text, b, d::text, f from {source.relation} order by b nulls last, f nulls last")
+        (
+            "1.2345678901234567890",
+            "8484231034.0000769",
+            None,
+            f'{{"z": 0.{"0" * 399}1, "12.34567890123456789": "0.12345678901234567"}}',
+            None,
+        ),
+    ] == source.query(f"select a, n::text, b, d::text, f from {source.relation} order by b nulls last, f nulls last, a desc")
     assert [(5, "f", "22003")] == source.rejects("position, column_name, sqlstate")
 
 
