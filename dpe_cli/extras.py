@@ -34,4 +34,6 @@ def needed(module: str, *, by: str) -> ModuleType:
         if error.name != module:
             raise
         extra = EXTRAS[module]
-        raise UsageError(f"{by}: needs the package {module}; install it with: pip install 'dpe[{extra}]'") from error
+        raise UsageError(
+            f"{by}: needs the package {module}; install it with dpe's extra, in dpe's directory: .venv/bin/pip install '.[{extra}]'"
+        ) from error
