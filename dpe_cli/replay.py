@@ -17,7 +17,7 @@ from dpe_cli import rls
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.load import replay as loading
 from dpe_cli.load.extract import ExtractResult
-from dpe_cli.load.grammar import Dialect
+from dpe_cli.load.grammar import Dialect, split
 from dpe_cli.load.inputs import Order, RejectLimits
 from dpe_cli.load.replay import RECORD, Corrections, Outstanding, Replay
 from dpe_cli.load.staging import Column
@@ -96,27 +96,6 @@ def replay(project: Project, server: Server, wanted: str, path: Path) -> Extract
     return Replay(connect, order, load_id=load_id).replay(Corrections(found[0]))
 
 
-def split(record: str, dialect: Dialect) -> list[str] | None:
-    """Return the fields of a record as they are written, quotes and all; None where its quotes are not closed."""
-    fields: list[str] = []
-    start = position = 0
-    is_open = False
-    text = record.removesuffix("\n").removesuffix("\r")
-    while position < len(text):
-        character = text[position]
-        if is_open and character == dialect.escape != dialect.quote:
-            # Whatever it escapes, that closes nothing.
-            position += 1
-        elif character == dialect.quote:
-            # A doubled quote closes and opens again.
-            is_open = not is_open
-        elif character == dialect.delimiter and not is_open:
-            fields.append(text[start:position])
-            start = position + 1
-        position += 1
-    return None if is_open else [*fields, text[start:]]
-
-
 def _quoted(text: str, dialect: Dialect) -> str:
     escaped = text if dialect.escape == dialect.quote else text.replace(dialect.escape, dialect.escape * 2)
     return f"{dialect.quote}{escaped.replace(dialect.quote, dialect.escape + dialect.quote)}{dialect.quote}"
@@ -159,10 +138,10 @@ def _fields_of(
 
 
 def _json_field(record: Mapping[str, object], column: Column, dialect: Dialect) -> str:
-    value = json_path.value(record, json_path.parse(column.path) if column.path else (column.name,))
+    value = json_path.value(record, json_path.of(column))
     if value is None:
         return ""
-    is_text = isinstance(value, str) and column.data_type.strip().lower() not in {"json", "jsonb"}
+    is_text = isinstance(value, str) and not column.is_json
     return _quoted(str(value) if is_text else _as_json(value), dialect)
 
 

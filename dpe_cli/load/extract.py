@@ -271,7 +271,11 @@ class Extraction:
             again = ledger.remove_repeated_rejects(connection, extract_id)
             done = [load.without(rejects=again.get(load.load_id, 0)) for load in done]
         self._remove_orphans(connection)
+        self._published(connection, done)
         return done, dropped
+
+    def _published(self, connection: Connection, loads: Sequence[Load]) -> None:
+        """Do what else belongs into the transaction that makes loads visible: for an extract of a source, nothing."""
 
     def _end(self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice]) -> str | None:
         """Return up to where windows were read: what they say themselves, or what the rows tell."""

@@ -200,3 +200,24 @@ def split_lines(data: bytes) -> list[bytes]:
     lines = data.split(b"\n")
     last = lines.pop()
     return [line + b"\n" for line in lines] + ([last] if last else [])
+
+
+def split(record: str, dialect: Dialect) -> list[str] | None:
+    """Return the fields of a record as they are written, quotes and all; None where its quotes are not closed."""
+    fields: list[str] = []
+    start = position = 0
+    is_open = False
+    text = record.removesuffix("\n").removesuffix("\r")
+    while position < len(text):
+        character = text[position]
+        if is_open and character == dialect.escape != dialect.quote:
+            # Whatever it escapes, that closes nothing.
+            position += 1
+        elif character == dialect.quote:
+            # A doubled quote closes and opens again.
+            is_open = not is_open
+        elif character == dialect.delimiter and not is_open:
+            fields.append(text[start:position])
+            start = position + 1
+        position += 1
+    return None if is_open else [*fields, text[start:]]

@@ -7,7 +7,7 @@ A record is replayed while the load that brought it is in staging: taking that e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -20,8 +20,6 @@ from dpe_cli.load.grammar import Dialect, Grammar
 from dpe_cli.load.inputs import Input, Opened, Order, RejectLimits
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.records import Records
-from dpe_cli.load.rejects import Rejects
-from dpe_cli.load.writers import Written
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -186,21 +184,10 @@ class Replay(Extraction):
             raise InputError(f"{corrections.location}: its content is loaded already, as a file of the source; nothing is replayed")
         return result
 
-    def _publish(
-        self,
-        connection: Connection,
-        extract_id: int,
-        written: Sequence[Written],
-        inputs: Mapping[int, Input],
-        loads: Sequence[Load],
-        rejects: Rejects,
-        *,
-        rebuild: bool,
-    ) -> tuple[list[Load], list[str]]:
-        done = super()._publish(connection, extract_id, written, inputs, loads, rejects, rebuild=rebuild)
+    def _published(self, connection: Connection, loads: Sequence[Load]) -> None:
+        """Mark the rejects that the loads correct."""
         for load in loads:
             self._mark(connection, load)
-        return done
 
     def _mark(self, connection: Connection, load: Load) -> None:
         """Mark the rejects; who calls this holds the source's lock, so nobody else marks or takes back."""

@@ -40,6 +40,11 @@ class Column:
     start: int | None = None
     width: int | None = None
 
+    @property
+    def is_json(self) -> bool:
+        """Whether it takes JSON as it is."""
+        return self.data_type.strip().lower() in {"json", "jsonb"}
+
 
 @dataclass(frozen=True)
 class StagingTable:

@@ -16,7 +16,8 @@ from dpe_cli.load.staging import Column
 from dpe_cli.sources import json_path
 from dpe_cli.sources.http import AgainError, Client, Page
 from dpe_cli.sources.json_documents import Document
-from dpe_cli.sources.json_records import DIALECT, RECORD_SEPARATOR, JsonRecords
+from dpe_cli.sources.json_records import RECORD_SEPARATOR, JsonRecords
+from dpe_cli.sources.rows import DIALECT
 from dpe_cli.sources.window_options import Paginator, Rest
 from dpe_cli.sources.windows import WindowInput
 

@@ -15,6 +15,7 @@ from dpe_cli.load.staging import Column
 from dpe_cli.sources.content import Content, Reading
 from dpe_cli.sources.file_options import FixedWidthFiles
 from dpe_cli.sources.lines import whole_lines
+from dpe_cli.sources.rows import DIALECT
 
 BAD_FORMAT = "22P04"
 CHARACTER_NOT_IN_REPERTOIRE = "22021"
@@ -36,7 +37,7 @@ def opened(content: Content, reading: Reading) -> Iterator[OpenedFixedWidth]:
 class OpenedFixedWidth:
     """A file whose columns are the contract's."""
 
-    dialect: Dialect = Dialect()
+    dialect: Dialect = DIALECT
 
     def __init__(self, content: Content, options: FixedWidthFiles, columns: Sequence[Column]) -> None:
         self.columns = tuple(column.name for column in columns)

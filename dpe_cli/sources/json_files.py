@@ -14,8 +14,9 @@ from dpe_cli.sources import json_path
 from dpe_cli.sources.content import Content, Reading
 from dpe_cli.sources.file_options import JsonFiles, JsonLines
 from dpe_cli.sources.json_documents import Document
-from dpe_cli.sources.json_records import DIALECT, LINE_FEED, RECORD_SEPARATOR, JsonRecords
+from dpe_cli.sources.json_records import LINE_FEED, RECORD_SEPARATOR, JsonRecords
 from dpe_cli.sources.lines import whole_lines
+from dpe_cli.sources.rows import DIALECT
 
 
 @contextmanager
@@ -28,42 +29,32 @@ def opened(content: Content, reading: Reading) -> Iterator[Opened]:
         ContractError: a record has a member that the contract does not name.
     """
     options = reading.options
+    assert isinstance(options, (JsonLines, JsonFiles))  # noqa: S101 what its file_format says
     records = JsonRecords(reading.columns, ignores_extra=options.extra_columns == "ignore", told=reading.declared_at)
-    yield _JsonLines(content, options, records) if isinstance(options, JsonLines) else _JsonDocument(content, options, records)  # type: ignore[arg-type]
+    location, most = content.location, options.max_record_bytes
+    if isinstance(options, JsonLines):
+        yield _OpenedJson(whole_lines(_utf8(content), location=location, max_record_bytes=most), LINE_FEED, records, location)
+    else:
+        document = Document(_utf8(content), json_path.parse(options.records), location=location, max_record_bytes=most)
+        yield _OpenedJson(document.parts(), RECORD_SEPARATOR, records, location)
 
 
-class _JsonLines:
+class _OpenedJson:
+    """Parts of a file, each with the line on which it starts."""
+
     dialect: Dialect = DIALECT
 
-    def __init__(self, content: Content, options: JsonLines, records: JsonRecords) -> None:
+    def __init__(self, parts: Iterator[tuple[bytes, int]], separator: bytes, records: JsonRecords, location: str) -> None:
         self.columns = records.columns
-        self._content = content
-        self._options = options
+        self._parts = parts
+        self._separator = separator
         self._records = records
+        self._location = location
 
     def blocks(self) -> Iterator[Block]:
         """Yield the records."""
-        location = self._content.location
-        for data, line in whole_lines(_utf8(self._content), location=location, max_record_bytes=self._options.max_record_bytes):
-            yield self._records.block(data, LINE_FEED, location=location, first_line=line)
-
-
-class _JsonDocument:
-    dialect: Dialect = DIALECT
-
-    def __init__(self, content: Content, options: JsonFiles, records: JsonRecords) -> None:
-        self.columns = records.columns
-        self._content = content
-        self._options = options
-        self._records = records
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield the records."""
-        location = self._content.location
-        steps = json_path.parse(self._options.records)
-        document = Document(_utf8(self._content), steps, location=location, max_record_bytes=self._options.max_record_bytes)
-        for data, line in document.parts():
-            yield self._records.block(data, RECORD_SEPARATOR, location=location, first_line=line)
+        for data, line in self._parts:
+            yield self._records.block(data, self._separator, location=self._location, first_line=line)
 
 
 def _utf8(content: Content) -> Iterator[bytes]:

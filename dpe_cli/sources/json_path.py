@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from dpe_cli.load.staging import Column
+
 Step = str | int
 
 _STEP = re.compile(r"""\.(?P<name>[\w-]+)|\[(?P<index>\d+)\]|\['(?P<single>[^'\\]+)'\]|\["(?P<double>[^"\\]+)"\]""")
@@ -35,6 +37,11 @@ def parse(path: str) -> tuple[Step, ...]:
         steps.append(int(index) if index is not None else step["name"] or step["single"] or step["double"])
         position = step.end()
     return tuple(steps)
+
+
+def of(column: Column) -> tuple[Step, ...]:
+    """Return the steps to a column's value: its path, or the member of its name."""
+    return parse(column.path) if column.path else (column.name,)
 
 
 def pointer(steps: Sequence[Step]) -> str:

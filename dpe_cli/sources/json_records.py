@@ -18,12 +18,9 @@ from dpe_cli import extras
 from dpe_cli.errors import ContractError, ExtractError
 from dpe_cli.load import encodings
 from dpe_cli.load.blocks import Block, Delivered, Fault
-from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import json_path
 
-# What the blocks are written in: a null is nothing, a text stands in quotes.
-DIALECT = Dialect()
 LINE_FEED = b"\n"
 # Stands for itself nowhere in JSON (RFC 8259, section 7): a record may have line feeds, and no such character.
 RECORD_SEPARATOR = b"\x1e"
@@ -52,21 +49,20 @@ class JsonRecords:
     `columns` of the result name the fields of the CSV, in order.
     """
 
-    def __init__(self, columns: Sequence[Column], *, within: Sequence[json_path.Step] = (), ignores_extra: bool, told: str) -> None:
-        self._steps = {column.name: json_path.parse(column.path) if column.path else (column.name,) for column in columns}
-        texts = [column.name for column in columns if not _is_json(column)]
-        documents = [column.name for column in columns if _is_json(column)]
+    def __init__(self, columns: Sequence[Column], *, ignores_extra: bool, told: str) -> None:
+        self._steps = {column.name: json_path.of(column) for column in columns}
+        texts = [column.name for column in columns if not column.is_json]
+        documents = [column.name for column in columns if column.is_json]
         self.columns = (*texts, *documents)
         self._takes_anything = () in self._steps.values()
         self._known = {steps[0] for steps in self._steps.values() if steps}
         self._ignores_extra = ignores_extra or self._takes_anything
-        self._within = tuple(within)
         self._told = told
         self._connection = extras.needed("duckdb", by="reading JSON").connect()
         # One thread keeps the order of the records.
         self._connection.execute("set threads = 1")
-        self._texts = [json_path.pointer((*within, *self._steps[name])) for name in texts]
-        self._documents = [json_path.pointer((*within, *self._steps[name])) for name in documents]
+        self._texts = [json_path.pointer(self._steps[name]) for name in texts]
+        self._documents = [json_path.pointer(self._steps[name]) for name in documents]
 
     def block(self, data: bytes, separator: bytes, *, location: str, first_line: int, by_number: bool = False) -> Block:
         """
@@ -103,14 +99,9 @@ class JsonRecords:
         return Block(csv, kept + len(told), csv.count(b"\n"), 1, origin=origin, refused=told)
 
     @cached_property
-    def _at(self) -> str:
-        """What of a record the paths lead into."""
-        return f"json_extract(record, {_literal(json_path.pointer(self._within))})" if self._within else "record"
-
-    @cached_property
     def _readable(self) -> str:
         """The condition that a record can be read; of what is no JSON, nothing else may be asked."""
-        is_object = "true" if self._takes_anything else f"coalesce(json_type({self._at}) = 'OBJECT', false)"
+        is_object = "true" if self._takes_anything else "coalesce(json_type(record) = 'OBJECT', false)"
         return f"case when json_valid(record) then {is_object} else false end"
 
     @cached_property
@@ -121,7 +112,7 @@ class JsonRecords:
         if self._documents:
             values = f"json_extract(record, {_literals(self._documents)})"
             fields.append(_csv(f"list_transform({values}, lambda one: nullif(one::varchar, 'null'))"))
-        members = f"list_distinct(flatten(list(case when is_readable then json_keys({self._at}) end)))"
+        members = "list_distinct(flatten(list(case when is_readable then json_keys(record) end)))"
         return f"""
             with records as (
                 select unnest(string_split($1, $2)) as record
@@ -150,7 +141,7 @@ class JsonRecords:
 
     def _extra_members(self, extra: Sequence[str], parts: Parts, location: str) -> ContractError:
         """Return the error that names members without a column, and the first record that has one."""
-        line = next((line for raw, line in zip(parts.raws, parts.lines, strict=True) if _members(raw, self._within) & set(extra)), 0)
+        line = next((line for raw, line in zip(parts.raws, parts.lines, strict=True) if _members(raw) & set(extra)), 0)
         near = difflib.get_close_matches(extra[0], [str(name) for name in self._known], n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         listed = ", ".join(map(repr, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
@@ -228,10 +219,6 @@ class _Kept:
 _BLANKS = b" \t\r\n"
 
 
-def _is_json(column: Column) -> bool:
-    return column.data_type.strip().lower() in {"json", "jsonb"}
-
-
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
@@ -302,9 +289,9 @@ def _why_refused(raw: bytes) -> Fault:
     return Fault(None, NO_JSON_OBJECT, "the record is no JSON object")
 
 
-def _members(raw: bytes, within: Sequence[json_path.Step]) -> set[str]:
+def _members(raw: bytes) -> set[str]:
     try:
-        document = json_path.value(json.loads(raw), within)
+        document = json.loads(raw)
     except ValueError:
         return set()
     return set(document) if isinstance(document, dict) else set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ def opened(content: Content, reading: Reading) -> Iterator[OpenedParquet]:
     Raises:
         InputError: it is no Parquet, or its footer is broken.
     """
+    del reading
     with content.on_disk() as path, tempfile.TemporaryDirectory(prefix="dpe-") as directory:
-        yield OpenedParquet(path, Path(directory) / "csv", [column.name for column in reading.columns], location=content.location)
+        yield OpenedParquet(path, Path(directory) / "csv", location=content.location)
 
 
 class OpenedParquet:
@@ -40,7 +41,7 @@ class OpenedParquet:
 
     dialect: Dialect = rows.DIALECT
 
-    def __init__(self, path: Path, pipe: Path, contract: Sequence[str], *, location: str) -> None:
+    def __init__(self, path: Path, pipe: Path, *, location: str) -> None:
         self._duckdb = extras.needed("duckdb", by="reading Parquet")
         self._connection = self._duckdb.connect()
         self._connection.execute("set timezone = 'UTC'")
@@ -55,7 +56,6 @@ class OpenedParquet:
         except self._duckdb.Error as error:
             raise self._unreadable(error) from error
         self._types = {str(name): str(data_type) for name, data_type, *_ in described}
-        self._wanted = [name for name in self._types if name in contract]
         self.columns = tuple(self._types)
 
     def blocks(self) -> Iterator[Block]:

@@ -9,15 +9,16 @@ from datetime import timedelta
 from typing import Any
 
 from dpe_cli.load.blocks import BLOCK_BYTES, Block, Delivered
-from dpe_cli.load.grammar import Dialect, Grammar
+from dpe_cli.load.grammar import Dialect, Grammar, split
 
 # A null is nothing, and an empty text stands in quotes.
 DIALECT = Dialect()
 _TO_QUOTE = set('",\r\n\\')
 
 
-def numbered(blocks: Iterable[Block], columns: Sequence[str], *, first: int = 1) -> Iterator[Block]:
-    """Yield blocks whose records are known by their numbers, the first one's given, and are shown as JSON objects of texts."""
+def numbered(blocks: Iterable[Block], columns: Sequence[str]) -> Iterator[Block]:
+    """Yield blocks whose records are known by their numbers, from 1 on, and are shown as JSON objects of texts."""
+    first = 1
     for block in blocks:
         yield replace(block, origin=_Numbered(range(first, first + block.records), columns))
         first += block.records
@@ -38,46 +39,32 @@ class _Numbered:
     def __call__(self, number: int, csv: bytes) -> Delivered:
         """Return the record as a JSON object; what is no value in quotes and empty is null."""
         values = Grammar(DIALECT).fields(csv)
-        quoted = {index for index, raw in enumerate(_split(csv)) if raw.startswith(b'"')}
+        written = split(csv.decode(errors="replace"), DIALECT) or []
         record = {
-            name: value.decode(errors="replace") if value or index in quoted else None
-            for index, (name, value) in enumerate(zip(self._columns, values, strict=True))
+            name: value.decode(errors="replace") if as_written else None
+            for name, value, as_written in zip(self._columns, values, written, strict=True)
         }
         return Delivered(self._numbers[number], json.dumps(record, ensure_ascii=False))
-
-
-def _split(csv: bytes) -> list[bytes]:
-    """Return the fields of a record as they are written."""
-    fields = [b""]
-    is_open = False
-    for part in csv.removesuffix(b"\n").split(b","):
-        fields[-1] += part
-        is_open = is_open != (part.count(b'"') % 2 == 1)
-        if is_open:
-            fields[-1] += b","
-        else:
-            fields.append(b"")
-    return fields[:-1]
 
 
 def blocks(rows: Iterable[Sequence[Any]]) -> Iterator[Block]:
     """Yield rows of Python values as blocks."""
     lines: list[str] = []
-    size = first_line = 0
+    size = 0
     for row in rows:
         line = ",".join([_field(value) for value in row]) + "\n"
         lines.append(line)
         size += len(line)
         if size >= BLOCK_BYTES:
-            yield _block(lines, first_line)
+            yield _block(lines)
             lines, size = [], 0
     if lines:
-        yield _block(lines, first_line)
+        yield _block(lines)
 
 
-def _block(lines: Sequence[str], first_line: int) -> Block:
+def _block(lines: Sequence[str]) -> Block:
     data = "".join(lines).encode(errors="surrogatepass")
-    return Block(data, len(lines), data.count(b"\n"), first_line)
+    return Block(data, len(lines), data.count(b"\n"), 1)
 
 
 def _field(value: Any) -> str:

@@ -38,10 +38,7 @@ class Sql(External):
             yield "location: is no URL of a database; write it like postgresql://reader:${CRM_PASSWORD}@crm.example/crm"
         if (self.table is None) == (self.query is None):
             yield "table: give either a table or a query"
-        if self.incremental and self.disposition == "replace":
-            yield "incremental: what is replaced is read whole; leave it out, or write disposition: append"
-        if not self.incremental and self.disposition == "append":
-            yield "disposition: append needs incremental, or every row would be added with every extract; or write replace"
+        yield from _faults_of_disposition(self, "row")
 
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
         """Yield what is wrong with the columns it goes on by."""
@@ -136,10 +133,7 @@ class Rest(External):
         yield from faults_of_path("paginator", self.paginator.next_url_path)
         yield from faults_of_path("paginator", self.paginator.cursor_path)
         yield from self._faults_of_parts()
-        if self.incremental and self.disposition == "replace":
-            yield "incremental: what is replaced is read whole; leave it out, or write disposition: append"
-        if not self.incremental and self.disposition == "append":
-            yield "disposition: append needs incremental, or every record would be added with every extract; or write replace"
+        yield from _faults_of_disposition(self, "record")
 
     def _faults_of_parts(self) -> Iterator[str]:
         """Yield what auth, paginator and headers lack, and secrets that stand in them."""
@@ -162,3 +156,11 @@ class Rest(External):
 
 
 _SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
+
+
+def _faults_of_disposition(options: Sql | Rest, what: str) -> Iterator[str]:
+    """Yield that what is replaced would be read in part, or what is added again and again."""
+    if options.incremental and options.disposition == "replace":
+        yield "incremental: what is replaced is read whole; leave it out, or write disposition: append"
+    if not options.incremental and options.disposition == "append":
+        yield f"disposition: append needs incremental, or every {what} would be added with every extract; or write replace"
