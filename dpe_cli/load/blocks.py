@@ -35,6 +35,16 @@ class Fault:
     reason: str
 
 
+CHARACTER_NOT_IN_REPERTOIRE = "22021"
+
+
+def not_text(invalid: bytes, encoding: str) -> Fault:
+    """Return, in the server's words, that bytes are no text in the encoding of their input."""
+    sequence = " ".join(f"0x{byte:02x}" for byte in invalid)
+    name = "UTF8" if encoding == "utf-8" else encoding
+    return Fault(None, CHARACTER_NOT_IN_REPERTOIRE, f'invalid byte sequence for encoding "{name}": {sequence}')
+
+
 # Returns a record of a block as it was delivered: asked for by its place in the block, from 0, and what it became in CSV.
 Origin = Callable[[int, bytes], Delivered]
 

@@ -17,7 +17,7 @@ import psycopg
 
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import encodings
-from dpe_cli.load.blocks import Block, Delivered, Fault
+from dpe_cli.load.blocks import Block, Delivered, Fault, not_text
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
 from dpe_cli.load.grammar import Grammar
 from dpe_cli.load.layout import Layout
@@ -32,7 +32,6 @@ _MANY_REJECTS = 8
 _PART_BYTES = 256 * 1024
 
 BAD_COPY_FILE_FORMAT = "22P04"
-CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
 _LONGEST_REASON = 500
 _END_MARKER = b"\\.\n"
@@ -248,9 +247,7 @@ class Repair:
         encoding = self.shape.dialect.encoding
         invalid = encodings.invalid_bytes(raw, encoding)
         if invalid or b"\0" in raw:
-            name = encoding if invalid and encoding != "utf-8" else "UTF8"
-            sequence = " ".join(f"0x{byte:02x}" for byte in invalid or b"\0")
-            return Fault(None, CHARACTER_NOT_IN_REPERTOIRE, f'invalid byte sequence for encoding "{name}": {sequence}')
+            return not_text(invalid, encoding) if invalid else not_text(b"\0", "utf-8")
         outline = self._grammar.outlines(raw)[0]
         if outline == self._outline:
             return None

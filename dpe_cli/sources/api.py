@@ -56,7 +56,7 @@ class Api(WindowInput):
     def params(self) -> dict[str, Any]:
         """The parameters of the first request."""
         incremental = self.options.incremental
-        start = (self.after if self.after is not None else incremental.initial_value) if incremental else None
+        start = incremental.start(self.after) if incremental else None
         params = {
             name: value.replace(_START_VALUE, "" if start is None else str(start)) if isinstance(value, str) else value
             for name, value in self.options.params.items()

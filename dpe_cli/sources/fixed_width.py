@@ -9,7 +9,7 @@ from itertools import chain
 from dpe_cli import extras
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import encodings
-from dpe_cli.load.blocks import Block, Delivered, Fault
+from dpe_cli.load.blocks import Block, Delivered, Fault, not_text
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.staging import Column
 from dpe_cli.sources.content import Content, Reading
@@ -18,7 +18,6 @@ from dpe_cli.sources.lines import whole_lines
 from dpe_cli.sources.rows import DIALECT
 
 BAD_FORMAT = "22P04"
-CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
 
 @contextmanager
@@ -158,9 +157,7 @@ class _Lines:
         lines = list(self.raws)
         for index, raw in enumerate(self.raws):
             if invalid := encodings.invalid_bytes(raw, self._encoding):
-                sequence = " ".join(f"0x{byte:02x}" for byte in invalid)
-                name = self._encoding if self._encoding != "utf-8" else "UTF8"
-                refused[index] = Fault(None, CHARACTER_NOT_IN_REPERTOIRE, f'invalid byte sequence for encoding "{name}": {sequence}')
+                refused[index] = not_text(invalid, self._encoding)
                 # No layout takes an empty line.
                 lines[index] = b""
         return b"\n".join(lines).decode(), refused

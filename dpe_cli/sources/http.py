@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from types import ModuleType
 from typing import IO, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from dpe_cli import extras
 from dpe_cli.errors import InputError
+from dpe_cli.report import plural
 from dpe_cli.sources import secrets
 from dpe_cli.sources.file_options import Files
 from dpe_cli.sources.found import Found
@@ -148,7 +149,7 @@ class Client:
                 once()
             except AgainError as error:
                 if attempt == self._options.attempts:
-                    raise self.refused(f"{error} ({attempt} {'attempt' if attempt == 1 else 'attempts'})") from error
+                    raise self.refused(f"{error} ({plural(attempt, 'attempt')})") from error
                 # Many clients that failed together are not to come back together.
                 self._sleep(error.after if error.after is not None else pause * random.uniform(0.5, 1))  # noqa: S311 no secret
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -308,7 +309,7 @@ class Client:
             return
         parts = urlsplit(url)
         try:
-            found = socket.getaddrinfo(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError) as error:
             raise AgainError(f"the name {parts.hostname} cannot be resolved") from error
         for *_, address in found:
@@ -321,7 +322,11 @@ class Client:
 def _origin(url: str) -> tuple[str, str | None, int]:
     """Return what an address has to have in common with another to be of its origin (RFC 6454, section 4)."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme, parts.hostname, _port(parts)
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _retry_after(value: str | None) -> float | None:

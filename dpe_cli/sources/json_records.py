@@ -17,7 +17,7 @@ from itertools import accumulate
 from dpe_cli import extras
 from dpe_cli.errors import ContractError, ExtractError
 from dpe_cli.load import encodings
-from dpe_cli.load.blocks import Block, Delivered, Fault
+from dpe_cli.load.blocks import Block, Delivered, Fault, not_text
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import json_path
 
@@ -27,7 +27,6 @@ RECORD_SEPARATOR = b"\x1e"
 
 INVALID_JSON_TEXT = "22032"
 NO_JSON_OBJECT = "2203C"
-CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
 # DuckDB makes a double of a number with a fraction or an exponent. It keeps any fifteen digits, and no less than 1e-307.
 _LONG = 16
@@ -241,8 +240,7 @@ def _text(data: bytes, separator: bytes) -> tuple[str, dict[int, Fault]]:
     unreadable: dict[int, Fault] = {}
     for index, raw in enumerate(raws):
         if invalid := encodings.invalid_bytes(raw, "utf-8"):
-            sequence = " ".join(f"0x{byte:02x}" for byte in invalid)
-            unreadable[index] = Fault(None, CHARACTER_NOT_IN_REPERTOIRE, f'invalid byte sequence for encoding "UTF8": {sequence}')
+            unreadable[index] = not_text(invalid, "utf-8")
             raws[index] = b""
     return separator.join(raws).decode(), unreadable
 

@@ -45,6 +45,10 @@ class Incremental:
     initial_value: Annotated[str | int | float | None, Doc("where the first extract starts; without it, at the start")] = None
     overlap: Annotated[str | int | float | None, Doc("how far before its end the next extract starts: 1 hour, or a number")] = None
 
+    def start(self, after: str | None) -> str | int | float | None:
+        """Return where the next extract starts: where the last one ended, else at the initial value; None for the very start."""
+        return self.initial_value if after is None else after
+
     def column(self, columns: Sequence[Column]) -> Column | None:
         """Return the column that cursor_path means."""
         return next((column for column in columns if self.cursor_path in {column.name, column.path}), None)

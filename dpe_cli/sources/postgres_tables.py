@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -22,10 +22,8 @@ from dpe_cli.errors import InputError
 from dpe_cli.load.blocks import Block, cut
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
-from dpe_cli.load.staging import Column
 from dpe_cli.sources import pipes, rows, secrets
-from dpe_cli.sources.window_options import Sql
-from dpe_cli.sources.windows import WindowInput
+from dpe_cli.sources.windows import TableInput
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -43,14 +41,8 @@ _SETTINGS = """
 """
 
 
-class PostgresTable(WindowInput):
+class PostgresTable(TableInput):
     """A table or a query of a PostgreSQL database."""
-
-    def __init__(self, options: Sql, columns: Sequence[Column]) -> None:
-        super().__init__(f"{options.location} {options.table or 'query'}")
-        self._options = options
-        self._columns = columns
-        self._end: str | None = None
 
     @contextmanager
     def open(self) -> Iterator[Opened]:
@@ -71,16 +63,10 @@ class PostgresTable(WindowInput):
         except psycopg.Error as error:
             raise self._refused(str(error)) from error
 
-    def end(self) -> str | None:
-        """Return the greatest cursor of the snapshot; None where there was no row."""
-        return self._end
-
     def _opened(self, connection: Connection, url: str, snapshot: str) -> _OpenedTable:
         relation = self._relation(connection)
         names = [column.name for column in connection.execute(sql.SQL("select * from {} limit 0").format(relation)).description or ()]
-        wanted = {column.name for column in self._columns}
-        if self._options.extra_columns == "ignore":
-            names = [name for name in names if name in wanted]
+        names = self._taken(names)
         condition = self._condition(connection, relation)
         selected = sql.SQL(", ").join(map(sql.Identifier, names))
         query = sql.SQL("copy (select {} from {}{}) to stdout with (format csv)").format(selected, relation, condition)
@@ -108,7 +94,7 @@ class PostgresTable(WindowInput):
         column = incremental.column(self._columns)
         assert column is not None  # noqa: S101 refused with the block
         cursor = sql.Identifier(column.name)
-        start = self.after if self.after is not None else incremental.initial_value
+        start = incremental.start(self.after)
         conditions = [] if start is None else [sql.SQL("{} >= {}").format(cursor, sql.Literal(str(start)))]
         where = sql.SQL(" where {}").format(sql.SQL(" and ").join(conditions)) if conditions else sql.SQL("")
         row = connection.execute(sql.SQL("select to_jsonb(max({})) #>> '{{}}' from {}{}").format(cursor, relation, where)).fetchone()

@@ -17,19 +17,16 @@ from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import rows, secrets
 from dpe_cli.sources.window_options import Sql
-from dpe_cli.sources.windows import WindowInput
+from dpe_cli.sources.windows import TableInput
 
 _ROWS_AT_ONCE = 5000
 
 
-class SqlTable(WindowInput):
+class SqlTable(TableInput):
     """A table or a query of a database that SQLAlchemy knows."""
 
     def __init__(self, options: Sql, columns: Sequence[Column]) -> None:
-        super().__init__(f"{options.location} {options.table or 'query'}")
-        self._options = options
-        self._columns = columns
-        self._end: str | None = None
+        super().__init__(options, columns)
         self._sqlalchemy: ModuleType = extras.needed("sqlalchemy", by=self.location)
 
     @contextmanager
@@ -54,10 +51,6 @@ class SqlTable(WindowInput):
             message = " ".join(secrets.hidden(str(said), [self._options.location]).split())
             raise InputError(f"{self.location}: cannot be read ({message}); correct location, table or query") from error
 
-    def end(self) -> str | None:
-        """Return the greatest cursor; None where there was no row."""
-        return self._end
-
     def _query(self, connection: Any) -> Any:
         """Return the query, limited to what is new."""
         alchemy = self._sqlalchemy
@@ -75,15 +68,12 @@ class SqlTable(WindowInput):
                 raise InputError(f"{self.location}: there is no table {options.table}; correct `table`")
             names = [column["name"] for column in known.get_columns(name, schema=schema or None)]
             relation = alchemy.table(name, *map(alchemy.column, names), schema=schema or None)
-        wanted = {column.name for column in self._columns}
-        if options.extra_columns == "ignore":
-            names = [name for name in names if name in wanted]
-        query = alchemy.select(*(relation.c[name] for name in names))
+        query = alchemy.select(*(relation.c[name] for name in self._taken(names)))
         incremental = options.incremental
         column = incremental.column(self._columns) if incremental else None
         if incremental is None or column is None:
             return query
-        start = incremental.initial_value if self.after is None else self.after
+        start = incremental.start(self.after)
         cursor = relation.c[column.name]
         condition = alchemy.true() if start is None else cursor >= _comparable(start, column.data_type)
         end = connection.execute(alchemy.select(alchemy.func.max(cursor)).where(condition)).scalar()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from dpe_cli.load.inputs import Opened
+from dpe_cli.load.staging import Column
+from dpe_cli.sources.window_options import Sql
 
 # How much is to come, nobody knows; enough for every writer.
 _UNKNOWN_SIZE = 1 << 40
@@ -43,3 +46,22 @@ class WindowInput:
     def open(self) -> AbstractContextManager[Opened]:
         """Open it, to be read once."""
         raise NotImplementedError
+
+
+class TableInput(WindowInput):
+    """A table or a query of a database, to be made special."""
+
+    def __init__(self, options: Sql, columns: Sequence[Column]) -> None:
+        super().__init__(f"{options.location} {options.table or 'query'}")
+        self._options = options
+        self._columns = columns
+        self._end: str | None = None
+
+    def end(self) -> str | None:
+        """Return the greatest cursor that was there; None where there was no row."""
+        return self._end
+
+    def _taken(self, names: Sequence[str]) -> list[str]:
+        """Return the columns to read: all of them, for one too many is refused, unless nobody needs those."""
+        wanted = {column.name for column in self._columns}
+        return [name for name in names if name in wanted or self._options.extra_columns == "refuse"]
