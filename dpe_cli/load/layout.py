@@ -1,75 +1,84 @@
 """
 The layout of a block: its lines, which of them make one record, and which records cannot be loaded for certain.
 
-Found for a whole block at once, without an object a field, and where it can be, without one a record: a file with a bad
-record in every block is not to take much longer than a good one.
+Found for a whole block at once, without an object a field or a line: a file with a bad record in every block is not to
+take much longer than a good one.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 from dpe_cli.load import encodings
 from dpe_cli.load.grammar import Grammar
 
-_NULS = re.compile(rb"\0+")
+_PIECE = 4096
+_FEW = 4
 _ALL_BUT_LINE_ENDS = bytes(set(range(256)) - set(b"\0\n"))
 # Outlines in which each right one has become a NUL: a wrong one ends with a line feed, or with the right one that it ends like.
-_WRONG_OUTLINE = re.compile(rb"[^\0\n]*\n|[^\0\n]+\0")
+# It starts with a set of bytes, which the engine looks for faster than for two ways to go on.
+_WRONG_OUTLINE = re.compile(rb"[^\0](?:(?<=\n)|[^\0\n]*[\0\n])")
 
 
 @dataclass(frozen=True)
-class LongRecords:
-    """The records of a block that have several lines, in order: their indexes, their first lines, and how many lines they have."""
+class Found:
+    """A record of a block: the line on which it starts, counted from 0, and how it was delivered."""
 
-    indexes: Sequence[int]
-    first_lines: Sequence[int]
-    counts: Sequence[int]
+    line: int
+    raw: bytes
 
-    @classmethod
-    def of(cls, outside: Sequence[bytes], inside: Sequence[bytes]) -> LongRecords:
-        """Find them in what stands outside and inside of quotes, in turns."""
-        parts = list(outside) + list(inside)
-        parts[::2] = outside
-        # A NUL for each line feed within quotes, so that those of one record stand side by side before its end.
-        parts[1::2] = [b"\0" * part.count(b"\n") for part in inside]
-        line_ends = b"".join(parts).translate(None, _ALL_BUT_LINE_ENDS)
-        runs = [run.span() for run in _NULS.finditer(line_ends)]
-        counts = [1 + end - start for start, end in runs]
-        extra_lines = accumulate((count - 1 for count in counts), initial=0)
-        first_lines = [start for start, _ in runs]
-        return cls([line - extra for line, extra in zip(first_lines, extra_lines, strict=False)], first_lines, counts)
 
-    def first_line(self, index: int) -> int:
-        """Return the first line of the n-th record."""
-        before = bisect_left(self.indexes, index) - 1
-        return index if before < 0 else index - self.indexes[before] + self.first_lines[before] + self.counts[before] - 1
+class _Lines:
+    """Where the lines of data start: their ends are counted once, in pieces, so that any of them is found by a look at one piece."""
 
-    def lines_of_record_at(self, line: int) -> slice:
-        """Return the lines of the record to which a line belongs."""
-        last = bisect_right(self.first_lines, line) - 1
-        if last >= 0 and line < self.first_lines[last] + self.counts[last]:
-            return slice(self.first_lines[last], self.first_lines[last] + self.counts[last])
-        return slice(line, line + 1)
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        counts = (data.count(b"\n", start, start + _PIECE) for start in range(0, len(data), _PIECE))
+        self._before = list(accumulate(counts, initial=0))
+
+    def start(self, line: int) -> int:
+        """Return the offset of a line, or behind the last one."""
+        if not line:
+            return 0
+        piece = bisect_left(self._before, line) - 1
+        start, count, size = piece * _PIECE, line - self._before[piece], _PIECE
+        while count > _FEW:
+            size //= 2
+            seen = self._data.count(b"\n", start, start + size)
+            if seen < count:
+                start, count = start + size, count - seen
+        return self.behind(start, count)
+
+    def behind(self, start: int, count: int) -> int:
+        """Return the offset behind as many lines."""
+        for _ in range(count):
+            start = self._data.index(b"\n", start) + 1
+        return start
+
+    def at(self, offset: int) -> int:
+        """Return the line that has the byte at this offset."""
+        piece = offset // _PIECE
+        return self._before[piece] + self._data.count(b"\n", piece * _PIECE, offset)
 
 
 @dataclass(frozen=True)
 class Layout:
     """
-    A block's lines and records. `misfits` are the lines of each record that is bad for certain, `kept` is the block without them.
+    The records of a block. `misfits` are those that are bad for certain, `kept` is the block without them.
 
     A misfit has another number of fields than the others, or bytes that are no text.
     """
 
-    lines: list[bytes]
-    misfits: Sequence[slice]
+    misfits: Sequence[Found]
     kept: bytes
-    _long_records: LongRecords
-    _removed_before: Sequence[int]
+    _data: bytes
+    # A byte for each line: a line feed where it ends a record, NUL where that goes on; nothing where each line is a record.
+    _ends: bytes
+    _lines: _Lines
 
     @classmethod
     def of(cls, data: bytes, grammar: Grammar, outline: bytes) -> Layout | None:
@@ -77,48 +86,86 @@ class Layout:
         structure = grammar.structure(data)
         if structure is None:
             return None
-        outside = structure[::2]
-        long_records = LongRecords.of(outside, structure[1::2])
-        lines = {long_records.first_line(index) for index in _misfits(b"".join(outside), outline)}
-        lines.update(_lines_at(data, encodings.invalid_offsets(data)))
-        misfits: list[slice] = []
-        for line in sorted(lines):
-            record = long_records.lines_of_record_at(line)
-            if not misfits or record.start != misfits[-1].start:
-                misfits.append(record)
-        return cls._without(misfits, data, long_records)
+        ends = _ends_of_lines(structure)
+        bad = _lines_of_records(_misfits(b"".join(structure[::2]), outline), ends)
+        lines = _Lines(data)
+        bad.update(_first_line(lines.at(offset), ends) for offset in encodings.invalid_offsets(data))
+        misfits: list[Found] = []
+        kept: list[memoryview] = []
+        kept_to = 0
+        for line in sorted(bad):
+            start, end = _span(lines, line, ends)
+            misfits.append(Found(line, data[start:end]))
+            kept.append(memoryview(data)[kept_to:start])
+            kept_to = end
+        return cls(misfits, b"".join([*kept, memoryview(data)[kept_to:]]), data, ends, lines)
 
-    @classmethod
-    def _without(cls, misfits: Sequence[slice], data: bytes, long_records: LongRecords) -> Layout:
-        lines = data.splitlines(keepends=True)
-        view = memoryview(data)
-        parts: list[memoryview] = []
-        removed: list[int] = []
-        line = kept_to = 0
-        for record in misfits:
-            start = kept_to + sum(map(len, lines[line : record.start]))
-            parts.append(view[kept_to:start])
-            kept_to = start + sum(map(len, lines[record]))
-            line = record.stop
-            removed += range(record.start, record.stop)
-        parts.append(view[kept_to:])
-        return cls(lines, misfits, b"".join(parts), long_records, [number - before for before, number in enumerate(removed)])
-
-    def raw(self, record: slice) -> bytes:
-        """Return a record as it was delivered."""
-        return b"".join(self.lines[record])
+    def has_line(self, line: bytes) -> bool:
+        """Tell whether one of the lines is this one, which ends with a line feed."""
+        return self._data.startswith(line) or b"\n" + line in self._data
 
     @property
     def counts_otherwise(self) -> bool:
         """Whether COPY counts the lines of `kept` otherwise: within the first record it counts no line feed, only carriage returns."""
         if not self.kept:
             return False
-        first = self.record_at_kept(0)
-        return first.stop - first.start > 1 or b"\r" in self.raw(first).removesuffix(b"\n").removesuffix(b"\r")
+        [first] = self.at_kept([0])
+        return first.raw.count(b"\n") > 1 or b"\r" in first.raw.removesuffix(b"\n").removesuffix(b"\r")
 
-    def record_at_kept(self, number: int) -> slice:
-        """Return the lines of the record to which the n-th line of `kept`, counted from 0, belongs."""
-        return self._long_records.lines_of_record_at(number + bisect_right(self._removed_before, number))
+    def at_kept(self, numbers: Sequence[int]) -> list[Found]:
+        """Return the records to which these lines of `kept`, counted from 0, belong."""
+        found: list[Found] = []
+        removed = removed_lines = 0
+        previous = 0
+        for number in numbers:
+            if number < previous:
+                removed = removed_lines = 0
+            while removed < len(self.misfits) and self.misfits[removed].line - removed_lines <= number:
+                removed_lines += self.misfits[removed].raw.count(b"\n")
+                removed += 1
+            previous = number
+            first = _first_line(number + removed_lines, self._ends)
+            start, end = _span(self._lines, first, self._ends)
+            found.append(Found(first, self._data[start:end]))
+        return found
+
+
+def _span(lines: _Lines, first: int, ends: bytes) -> tuple[int, int]:
+    """Return from where to where the record reaches that starts on a line."""
+    start = lines.start(first)
+    return start, lines.behind(start, (ends.index(b"\n", first) if ends else first) - first + 1)
+
+
+def _ends_of_lines(structure: Sequence[bytes]) -> bytes:
+    """Find which lines end a record in what stands outside and inside of quotes, in turns; nothing where all do."""
+    inside = b"\0".join(structure[1::2])
+    if b"\n" not in inside:
+        return b""
+    parts = list(structure)
+    # Of what stands inside, only its line feeds count: the delimiters make room, for a moment, for what tells the parts apart.
+    parts[1::2] = _line_feeds_only(inside).split(b",")
+    return b"".join(parts).translate(None, _ALL_BUT_LINE_ENDS)
+
+
+def _line_feeds_only(inside: bytes) -> bytes:
+    return inside.translate(_TO_COMMAS, _ALL_BUT_LINE_ENDS)
+
+
+# NUL, which parts the insides, to a comma; a line feed to NUL.
+_TO_COMMAS = bytes.maketrans(b"\0\n", b",\0")
+
+
+def _first_line(line: int, ends: bytes) -> int:
+    """Return the first line of the record to which a line belongs."""
+    return ends.rfind(b"\n", 0, line) + 1 if ends else line
+
+
+def _lines_of_records(indexes: Sequence[int], ends: bytes) -> set[int]:
+    """Return the first line of each of these records."""
+    if not ends:
+        return set(indexes)
+    records = _Lines(ends)
+    return {records.start(index) for index in indexes}
 
 
 def _misfits(outlines: bytes, outline: bytes) -> list[int]:
@@ -132,8 +179,3 @@ def _misfits(outlines: bytes, outline: bytes) -> list[int]:
         index += 1
         end = wrong.end()
     return found
-
-
-def _lines_at(data: bytes, offsets: Sequence[int]) -> list[int]:
-    """Return the lines that have bytes at these offsets, which are in order."""
-    return list(accumulate(data.count(b"\n", start, end) for start, end in pairwise([0, *offsets])))

@@ -169,7 +169,7 @@ class Repair:
         if block.broken or not self._copier.can_be_lenient:
             return False
         layout = layout or Layout.of(block.data, self._grammar, self._outline)
-        if layout is None or layout.counts_otherwise or (self._copier.stops_at_end_marker and _END_MARKER in layout.lines):
+        if layout is None or layout.counts_otherwise or (self._copier.stops_at_end_marker and layout.has_line(_END_MARKER)):
             return False
         records = block.records - len(layout.misfits)
         try:
@@ -180,9 +180,9 @@ class Repair:
             return False
         loaded.rows += records - len(skipped)
         for misfit in layout.misfits:
-            self._reject(layout.raw(misfit), block.first_line + misfit.start, NOT_ONE_RECORD, loaded)
-        bad = [layout.record_at_kept(one.line - 1) for one in skipped]
-        self._explain_each(skipped, [(layout.raw(record), block.first_line + record.start) for record in bad], loaded, are_fitting=True)
+            self._reject(misfit.raw, block.first_line + misfit.line, NOT_ONE_RECORD, loaded)
+        bad = layout.at_kept([one.line - 1 for one in skipped])
+        self._explain_each(skipped, [(record.raw, block.first_line + record.line) for record in bad], loaded, are_fitting=True)
         self.expects_misfits = bool(layout.misfits)
         return True
 
