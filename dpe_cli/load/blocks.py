@@ -58,6 +58,8 @@ class Block:
 
     Where the input is not CSV, `origin` knows its records as they were delivered, and `refused` are those that could not
     even be read; they count as records too, and are not in `data`.
+
+    `is_text_format`: PostgreSQL wrote it, in the format that COPY reads fastest (text_format.py); it is CSV once repaired.
     """
 
     data: bytes
@@ -67,6 +69,7 @@ class Block:
     broken: tuple[int, ...] = ()
     origin: Origin | None = None
     refused: tuple[tuple[Delivered, Fault], ...] = ()
+    is_text_format: bool = False
 
     def without_refused(self) -> Block:
         """Return what of it is CSV."""

@@ -9,21 +9,28 @@ such records is not sent hundreds of times. Whatever is done for every record of
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import psycopg
 
 from dpe_cli.errors import ExtractError
-from dpe_cli.load import encodings
-from dpe_cli.load.blocks import Block, Delivered, Fault, not_text
+from dpe_cli.load import encodings, text_format
+from dpe_cli.load.blocks import Block, Delivered, Fault, Origin, not_text
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
-from dpe_cli.load.grammar import Grammar
+from dpe_cli.load.grammar import Grammar, split_lines
 from dpe_cli.load.layout import Layout
 from dpe_cli.load.records import Records
 
-Copy = Callable[[bytes, int], list[Skipped]]
+
+class Copy(Protocol):
+    """COPYs data with so many records; returns those that it skipped."""
+
+    def __call__(self, data: bytes, records: int, /, *, is_text_format: bool = False) -> list[Skipped]:
+        """Raise what the server refuses."""
+
 
 # Records sent at once where the server has to find the bad one by failing: a failure costs at most this many again.
 PIECE_RECORDS = 1000
@@ -83,6 +90,17 @@ class _Origin:
         return self._block.origin(bisect_left(self._lines, line), raw)
 
 
+class _Lines:
+    """Knows what was delivered for the lines of a block in which each record is one."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    def of(self, line: int, raw: bytes) -> Delivered:
+        """Return the record on a line, which is `raw` in CSV, as it was delivered."""
+        return self._origin(line - 1, raw)
+
+
 class Repair:
     """Loads blocks of one input: as they are where the server takes them so, else record by record where needed."""
 
@@ -98,7 +116,7 @@ class Repair:
         self._expects_many_rejects = True
         # Once an input had records that are bad for certain, sending a block as it is mostly means to have it refused.
         self.expects_misfits = False
-        self._record: _Origin | None = None
+        self._record: _Origin | _Lines | None = None
 
     def load(self, block: Block, layout: Layout | None = None) -> Iterator[Loaded]:
         """
@@ -113,6 +131,11 @@ class Repair:
             block = block.without_refused()
             if not block.data:
                 return
+        if block.is_text_format:
+            if loaded := self._load_text_format(block):
+                yield loaded
+                return
+            block = text_format.as_csv(block)
         self._record = None if block.origin is None else _Origin(block, self._grammar)
         # Strict COPY is the faster one; after the first reject of an input, more are likely.
         if not self._expects_rejects and not block.broken and self._attempt(self._copier.strict, block) is not None:
@@ -122,6 +145,23 @@ class Repair:
                 yield self._load_part(part)
         else:
             yield self._load_part(block, layout)
+
+    def _load_text_format(self, block: Block) -> Loaded | None:
+        """Load a block in COPY's text format, but for values of a wrong type; nothing where more than these is wrong with it."""
+        skipped = None if self._expects_rejects else self._attempt(self._copier.strict, block)
+        if skipped is None and self._copier.can_be_lenient:
+            skipped = self._attempt(self._copier.lenient, block)
+        if skipped is None:
+            return None
+        loaded = Loaded(block.records - len(skipped))
+        if skipped:
+            self._expects_rejects = True
+            self._record = block.origin and _Lines(block.origin)
+            lines = split_lines(block.data)
+            # Each record is a line.
+            bad = [min(one.line, len(lines)) for one in skipped]
+            self._explain_each(skipped, [(text_format.csv_record(lines[line - 1]), line) for line in bad], loaded, are_fitting=True)
+        return loaded
 
     def _load_part(self, block: Block, layout: Layout | None = None) -> Loaded:
         loaded = Loaded()
@@ -188,7 +228,7 @@ class Repair:
 
     def _attempt(self, copy: Copy, block: Block) -> list[Skipped] | None:
         try:
-            return copy(block.data, block.records)
+            return copy(block.data, block.records, is_text_format=block.is_text_format)
         except psycopg.Error as error:
             if not is_data_error(error):
                 raise

@@ -19,7 +19,8 @@ from psycopg import pq, sql
 
 from dpe_cli.embedded import wheel_programs
 from dpe_cli.errors import InputError
-from dpe_cli.load.blocks import Block, cut
+from dpe_cli.load import text_format
+from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.sources import pipes, rows, secrets
@@ -27,7 +28,6 @@ from dpe_cli.sources.windows import TableInput
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-_MAX_RECORD_BYTES = 1024 * 1024 * 1024
 _CONNECT_SECONDS = 10
 # What is read does not depend on the server's settings.
 _SETTINGS = """
@@ -69,7 +69,7 @@ class PostgresTable(TableInput):
         names = self._taken(names)
         condition = self._condition(connection, relation)
         selected = sql.SQL(", ").join(map(sql.Identifier, names))
-        query = sql.SQL("copy (select {} from {}{}) to stdout with (format csv)").format(selected, relation, condition)
+        query = sql.SQL("copy (select {} from {}{}) to stdout with (format text)").format(selected, relation, condition)
         return _OpenedTable(self, tuple(names), query.as_string(connection), url, snapshot)
 
     def _relation(self, connection: Connection) -> sql.Composable:
@@ -134,9 +134,7 @@ class _OpenedTable:
         with tempfile.TemporaryFile() as said, self._psql(said) as process:
             assert process.stdout is not None  # noqa: S101
             chunks = pipes.chunks(process.stdout.fileno())
-            for block in rows.numbered(
-                cut(chunks, self.dialect, location=self._table.location, max_record_bytes=_MAX_RECORD_BYTES), self.columns
-            ):
+            for block in rows.numbered(text_format.cut(chunks), self.columns):
                 read += len(block.data)
                 yield block
             if process.wait():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -297,3 +298,38 @@ def test_a_server_that_goes_away_leaves_nothing(stage: Stage, crm: Crm, monkeypa
     monkeypatch.undo()
 
     assert (200_000, 200_000) == (source.extract().rows_loaded, source.count())
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_rejects_of_postgresql_are_what_its_rows_hold(stage_anywhere: Stage, crm: Crm) -> None:
+    """In whichever block they are, and whatever PostgreSQL writes instead of a tab, a line feed, a backslash or a null."""
+    source = _source(stage_anywhere, crm, query="select * from orders order by id", table=None)
+    texts = ["tab\t, line\nand \\N", None, 'quote " and \\.', ""]
+    crm.write(
+        "insert into orders select i, repeat('x', 90), '1', '2024-01-01 10:00:00' from generate_series(1, 60000) as i",
+    )
+    bad = dict(zip([2, 3, 30_000, 59_999], texts, strict=True))
+    for number, text in bad.items():
+        crm.write("update orders set customer = :text, amount = 'n/a' where id = :id", {"id": number, "text": text})
+
+    result = source.extract()
+
+    assert (60_000, 59_996, 59_996) == (result.records_read, result.rows_loaded, source.count())
+    rejects = source.rejects("position, column_name, sqlstate, raw")
+    assert bad == {position: json.loads(raw)["customer"] for position, _, _, raw in rejects}
+    assert {("amount", "22P02")} == {(column, sqlstate) for _, column, sqlstate, _ in rejects}
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_a_row_that_a_domain_refuses_takes_no_other_with_it(stage_anywhere: Stage, crm: Crm) -> None:
+    """Which ends the COPY of a whole block, on servers that step over values of a wrong type as well."""
+    with stage_anywhere("id bigint").server.connect("admin", autocommit=True) as connection:
+        connection.execute("create domain public.positive as numeric not null check (value > 0)")
+    source = _source(stage_anywhere, crm, query="select id, amount from orders order by id", table=None)
+    source.declare("id bigint, amount public.positive")
+    crm.add((1, "a", "1", _day(1)), (2, "b", "-2", _day(1)), (3, "c", None, _day(1)), (4, "d", "x", _day(1)), (5, "e", "5", _day(1)))
+
+    source.extract()
+
+    assert [1, 5] == [number for (number,) in source.query(f"select id from {source.relation} order by id")]
+    assert [(2, "23514"), (3, "23502"), (4, "22P02")] == source.rejects("position, sqlstate")
