@@ -19,7 +19,7 @@ from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Source
 from dpe_cli.sources import files
 from dpe_cli.sources.file_options import Files
-from dpe_cli.sources.window_options import Rest, Sql
+from dpe_cli.sources.window_options import Rest, Singer, Sql
 
 
 class Progress(Protocol):
@@ -103,7 +103,7 @@ def order_of(source: Source) -> Order:
         spec=source.spec,
         ignore_extra_columns=options.extra_columns == "ignore",
         replaces_changed=isinstance(options, Files) and options.changed_files == "replace",
-        key=tuple(incremental.key) if incremental else (),
+        key=tuple((options.key if isinstance(options, Singer) else incremental and incremental.key) or ()),
         increment=incremental.increment(source.table.columns) if incremental else None,
     )
 
@@ -123,6 +123,10 @@ def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
         from dpe_cli.sources.api import Api
 
         return [Api(options, columns, declared_at=source.table.declared_at)]
+    if isinstance(options, Singer):
+        from dpe_cli.sources.singer import Tap
+
+        return [Tap(options, source.table, name=source.name, project_dir=project_dir)]
     assert isinstance(options, Sql)  # noqa: S101 there is no other format
     if options.is_postgres:
         from dpe_cli.sources.postgres_tables import PostgresTable

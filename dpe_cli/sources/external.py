@@ -51,7 +51,8 @@ def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place:
         faults = [_with_line(_describe(kind, fault["loc"], fault["type"], fault["msg"]), fault["loc"], place) for fault in error.errors()]
         raise _refused(faults, kind, place) from error
     if faults := [
-        _with_line(fault, [fault.partition(":")[0].partition(" ")[0]], place) for fault in [*external.faults(), *external.faults_of_place()]
+        _with_line(fault, fault.partition(":")[0].partition(" ")[0].split("."), place)
+        for fault in [*external.faults(), *external.faults_of_place()]
     ]:
         raise _refused(faults, kind, place)
     if faults := list(external.faults_of_columns(columns)):

@@ -33,6 +33,7 @@ class Files(External):
 
     def faults_of_place(self) -> Iterator[str]:
         """Yield what is wrong with where the files are."""
+        yield from super().faults_of_place()
         scheme, separator, _ = self.location.partition("://")
         if not separator:
             return

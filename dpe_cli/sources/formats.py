@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dpe_cli.sources.file_options import CsvFiles, ExcelFiles, FixedWidthFiles, JsonFiles, JsonLines, ParquetFiles
 from dpe_cli.sources.options import External
-from dpe_cli.sources.window_options import Rest, Sql
+from dpe_cli.sources.window_options import Rest, Singer, Sql
 
 FORMATS: dict[str, type[External]] = {
     "csv": CsvFiles,
@@ -15,4 +15,5 @@ FORMATS: dict[str, type[External]] = {
     "fixed_width": FixedWidthFiles,
     "sql": Sql,
     "rest": Rest,
+    "singer": Singer,
 }

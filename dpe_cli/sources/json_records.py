@@ -45,23 +45,24 @@ class JsonRecords:
     """
     Makes blocks of the JSON of one input; `columns` are the contract's, each with the path of its value, or the member of its name.
 
-    `columns` of the result name the fields of the CSV, in order.
+    `columns` of the result name the fields of the CSV, in order. A record may be the member `within` another JSON object.
     """
 
-    def __init__(self, columns: Sequence[Column], *, ignores_extra: bool, told: str) -> None:
+    def __init__(self, columns: Sequence[Column], *, ignores_extra: bool, told: str, within: str | None = None) -> None:
         self._steps = {column.name: json_path.of(column) for column in columns}
         texts = [column.name for column in columns if not column.is_json]
         documents = [column.name for column in columns if column.is_json]
         self.columns = (*texts, *documents)
-        self._takes_anything = () in self._steps.values()
+        self._at: tuple[json_path.Step, ...] = () if within is None else (within,)
+        self._takes_anything = () in self._steps.values() and within is None
         self._known = {steps[0] for steps in self._steps.values() if steps}
-        self._ignores_extra = ignores_extra or self._takes_anything
+        self._ignores_extra = ignores_extra or () in self._steps.values()
         self._told = told
         self._connection = extras.needed("duckdb", by="reading JSON").connect()
         # One thread keeps the order of the records.
         self._connection.execute("set threads = 1")
-        self._texts = [json_path.pointer(self._steps[name]) for name in texts]
-        self._documents = [json_path.pointer(self._steps[name]) for name in documents]
+        self._texts = [json_path.pointer((*self._at, *self._steps[name])) for name in texts]
+        self._documents = [json_path.pointer((*self._at, *self._steps[name])) for name in documents]
 
     def block(self, data: bytes, separator: bytes, *, location: str, first_line: int, by_number: bool = False) -> Block:
         """
@@ -83,7 +84,7 @@ class JsonRecords:
             unreadable = self._connection.execute(self._query_of_unreadable, given).fetchone()[0]
             for index in unreadable or ():
                 if index not in refused and parts.is_filled(index):
-                    refused[index] = _why_refused(parts.raws[index])
+                    refused[index] = _why_refused(parts.raws[index], self._at)
             if kept + len(refused) != parts.count:
                 raise ExtractError(
                     f"{location}, line {first_line}: {parts.count:,} records were read, but {kept:,} of them as JSON and {len(refused):,} "
@@ -97,10 +98,15 @@ class JsonRecords:
         told = tuple((parts.delivered(index), fault) for index, fault in sorted(refused.items()))
         return Block(csv, kept + len(told), csv.count(b"\n"), 1, origin=origin, refused=told)
 
+    @property
+    def _record(self) -> str:
+        """The arguments that name the record to a function."""
+        return f"record, {_literal(json_path.pointer(self._at))}" if self._at else "record"
+
     @cached_property
     def _readable(self) -> str:
         """The condition that a record can be read; of what is no JSON, nothing else may be asked."""
-        is_object = "true" if self._takes_anything else "coalesce(json_type(record) = 'OBJECT', false)"
+        is_object = "true" if self._takes_anything else f"coalesce(json_type({self._record}) = 'OBJECT', false)"
         return f"case when json_valid(record) then {is_object} else false end"
 
     @cached_property
@@ -111,7 +117,7 @@ class JsonRecords:
         if self._documents:
             values = f"json_extract(record, {_literals(self._documents)})"
             fields.append(_csv(f"list_transform({values}, lambda one: nullif(one::varchar, 'null'))"))
-        members = "list_distinct(flatten(list(case when is_readable then json_keys(record) end)))"
+        members = f"list_distinct(flatten(list(case when is_readable then json_keys({self._record}) end)))"
         return f"""
             with records as (
                 select unnest(string_split($1, $2)) as record
@@ -140,7 +146,7 @@ class JsonRecords:
 
     def _extra_members(self, extra: Sequence[str], parts: Parts, location: str) -> ContractError:
         """Return the error that names members without a column, and the first record that has one."""
-        line = next((line for raw, line in zip(parts.raws, parts.lines, strict=True) if _members(raw) & set(extra)), 0)
+        line = next((line for raw, line in zip(parts.raws, parts.lines, strict=True) if _members(raw, self._at) & set(extra)), 0)
         near = difflib.get_close_matches(extra[0], [str(name) for name in self._known], n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         listed = ", ".join(map(repr, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
@@ -275,21 +281,24 @@ def _in_quotes(text: str, mark: str) -> str:
     return marked.decode()
 
 
-def _why_refused(raw: bytes) -> Fault:
+def _why_refused(raw: bytes, at: Sequence[json_path.Step]) -> Fault:
+    constants: list[str] = []
     try:
-        document = json.loads(raw)
+        document = json_path.value(json.loads(raw, parse_constant=constants.append), at)
     except json.JSONDecodeError as error:
         return Fault(None, INVALID_JSON_TEXT, f"the record is not valid JSON: {error.msg}, at character {error.pos + 1}")
     except RecursionError:
         return Fault(None, INVALID_JSON_TEXT, "the record is nested too deep")
+    if constants:
+        return Fault(None, INVALID_JSON_TEXT, f"the record is not valid JSON: it has {constants[0]}, which is no number of JSON")
     if isinstance(document, dict):
         return Fault(None, INVALID_JSON_TEXT, "the record is not valid JSON: it has half of a surrogate pair")
     return Fault(None, NO_JSON_OBJECT, "the record is no JSON object")
 
 
-def _members(raw: bytes) -> set[str]:
+def _members(raw: bytes, at: Sequence[json_path.Step]) -> set[str]:
     try:
-        document = json.loads(raw)
+        document = json_path.value(json.loads(raw), at)
     except ValueError:
         return set()
     return set(document) if isinstance(document, dict) else set()

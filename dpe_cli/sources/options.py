@@ -22,6 +22,8 @@ from dpe_cli.sources import json_path, secrets
 
 # What a block may hold is checked by pydantic, when it has changed: it takes longer to import than a small extract takes.
 STRICT: dict[str, object] = {"extra": "forbid"}
+# What a location starts with that is a Singer tap.
+TAP = "singer:"
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,15 @@ class Incremental:
 _WITH_OVERLAP = ("timestamp", "date", "smallint", "int", "bigint", "numeric", "decimal", "real", "double")
 
 
+_MOST_NAMES = 20
+
+
 def nearest(name: str, names: Sequence[str]) -> str:
     """Return the words that point from a name that is none to the nearest one that is, in brackets."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {near[0]}?)" if near else f" (there are {', '.join(names)})"
+    if near := difflib.get_close_matches(name, names, n=1):
+        return f" (did you mean {near[0]}?)"
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return f" (there are {', '.join(names[:_MOST_NAMES])}{more})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +112,8 @@ class External:
 
     def faults_of_place(self) -> Iterator[str]:
         """Yield what is wrong with where the records are, in whatever format."""
-        yield from ()
+        if self.location.startswith(TAP) and self.file_format != "singer":
+            yield f"file_format: {self.location} is a tap, which is not read as {self.file_format}; write file_format: singer"
 
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
         """Yield what is wrong with the columns of a source of this format."""

@@ -1,17 +1,29 @@
-"""The options of sources that are asked: APIs and databases."""
+"""The options of sources that are asked: APIs, databases and taps."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, MinLen
 from typing_extensions import Doc
 
+from dpe_cli.load.blocks import MAX_RECORD_BYTES
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import secrets
-from dpe_cli.sources.options import STRICT, External, Incremental, Rejects, faults_of_path, faults_of_paths, faults_of_url
+from dpe_cli.sources.options import (
+    STRICT,
+    TAP,
+    External,
+    Incremental,
+    Rejects,
+    faults_of_path,
+    faults_of_paths,
+    faults_of_url,
+    nearest,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +166,64 @@ class Rest(External):
         if self.incremental:
             yield from self.incremental.faults(columns)
 
+
+@dataclass(frozen=True, kw_only=True)
+class Singer(External):
+    """A stream of a Singer tap, which dpe runs. The words are Singer's."""
+
+    documentation: ClassVar[str] = "docs/sources/singer.md"
+
+    file_format: Annotated[Literal["singer"], Doc("a Singer tap, which is run; location is singer:tap-name")]
+    stream: Annotated[str, MinLen(1), Doc("the stream, as the tap's messages call it; without it, the table's name")] | None = None
+    tap_stream_id: Annotated[str, MinLen(1), Doc("what the tap's catalog calls the stream, where that is another name")] | None = None
+    config: Annotated[dict[str, Any], Doc("the tap's configuration; secrets as ${NAME}")] = field(default_factory=dict)
+    config_file: Annotated[str, MinLen(1), Doc("a file of JSON with the tap's configuration, in place of config")] | None = None
+    executable: Annotated[str, MinLen(1), Doc("the tap's program, where it is neither in .dpe/taps nor on PATH")] | None = None
+    catalog_file: Annotated[str, MinLen(1), Doc("a catalog of the tap's streams, in place of what the tap discovers")] | None = None
+    catalog_option: Annotated[Literal["--catalog", "--properties"], Doc("how the tap is given its catalog; old ones know --properties")] = (
+        "--catalog"
+    )
+    replication_method: (
+        Annotated[Literal["FULL_TABLE", "INCREMENTAL", "LOG_BASED"], Doc("how the tap is to go on; without it, as its catalog says")] | None
+    ) = None
+    replication_key: Annotated[str, MinLen(1), Doc("the property by which the tap is to go on; without it, as its catalog says")] | None = (
+        None
+    )
+    key: (
+        Annotated[list[str], MinLen(1), Doc("the columns that tell records apart: one that is delivered again is not loaded twice")] | None
+    ) = None
+    max_record_bytes: Annotated[int, Gt(0), Doc("a longer message is refused")] = MAX_RECORD_BYTES
+
+    @property
+    def tap(self) -> str:
+        """The name of the tap."""
+        return self.location.removeprefix(TAP)
+
+    def faults(self) -> Iterator[str]:
+        """Yield what types do not tell."""
+        if not self.location.startswith(TAP) or not _TAP_NAME.fullmatch(self.tap):
+            name = re.split(r"[:/\\]", self.location)[-1]
+            hint = f" (did you mean {TAP}{name}?)" if _TAP_NAME.fullmatch(name) else ""
+            yield f"location: {self.location} names no tap{hint}; write it like singer:tap-github"
+        if self.config and self.config_file:
+            yield "config_file: give either config or config_file"
+        for path, _ in secrets.bare(self.config, ("config",)):
+            yield f"{path}: would be in dbt's manifest; write ${{NAME}} and set the variable NAME in the environment"
+        if self.replication_key and self.replication_method == "FULL_TABLE":
+            yield "replication_key: FULL_TABLE goes on by nothing; leave it out, or write replication_method: INCREMENTAL"
+        if self.disposition == "append" and self.key is None:
+            yield "key: append needs it, for taps deliver records again; name the columns that tell records apart, or write replace"
+
+    def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
+        """Yield which paths cannot be read, and what of the key is no column."""
+        yield from faults_of_paths(columns)
+        names = [column.name for column in columns]
+        for name in self.key or ():
+            if name not in names:
+                yield f"key: {name} is no column{nearest(name, names)}"
+
+
+_TAP_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 _SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
 

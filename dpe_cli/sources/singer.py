@@ -1,0 +1,210 @@
+"""Singer taps as sources: any tap's stream, with the state that it goes on from in the ledger, beside the rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dpe_cli.errors import InputError
+from dpe_cli.load.blocks import Block
+from dpe_cli.load.grammar import Dialect
+from dpe_cli.load.inputs import Opened
+from dpe_cli.load.staging import StagingTable
+from dpe_cli.sources import json_path, pipes, secrets, singer_catalog, singer_messages, taps
+from dpe_cli.sources.json_records import LINE_FEED, JsonRecords
+from dpe_cli.sources.lines import whole_lines
+from dpe_cli.sources.rows import DIALECT
+from dpe_cli.sources.singer_messages import Messages
+from dpe_cli.sources.taps import Program
+from dpe_cli.sources.window_options import Singer
+from dpe_cli.sources.windows import WindowInput
+
+
+class Tap(WindowInput):
+    """What a tap delivers of one stream, from the state on that the last extract left."""
+
+    # At least once is all that a tap promises.
+    may_repeat = True
+
+    def __init__(self, options: Singer, table: StagingTable, *, name: str, project_dir: Path) -> None:
+        self.stream = options.stream or options.tap_stream_id or name.rpartition(".")[2]
+        super().__init__(f"{options.location} {self.stream}")
+        self.options = options
+        self.table = table
+        self.project_dir = project_dir
+        self.state: str | None = None
+
+    def begin(self, after: str | None) -> None:
+        """
+        Take note of the state that the last extract left.
+
+        Raises:
+            InputError: what it left is no state.
+        """
+        super().begin(after)
+        if after is not None and not after.startswith("{"):
+            raise InputError(
+                f"{self.location}: the last extract left {after}, which is no state of a tap; "
+                f"start anew with: dpe extract --full-refresh source:{self.table.source}"
+            )
+
+    def end(self) -> str | None:
+        """Return the last state that the tap wrote; None where it wrote none, and the one before stays."""
+        return self.state
+
+    @contextmanager
+    def open(self) -> Iterator[Opened]:
+        """
+        Find the tap, and have it tell its streams.
+
+        Raises:
+            InputError: it is not installed, fails, or has no such stream.
+        """
+        options = self.options
+        path = taps.find(options.tap, options.executable, project_dir=self.project_dir, where=self.location)
+        with taps.cleared_up(), tempfile.TemporaryDirectory(prefix="dpe-tap-") as directory:
+            given = _Given(Path(directory))
+            program = Program(path, where=self.location, hidden=self.hidden)
+            config = given.file("config.json", json.dumps(self._config))
+            arguments = ["--config", config]
+            catalog = self._catalog(program, arguments)
+            singer_catalog.select(catalog, options, self.stream, self._fields, where=self.location)
+            arguments += [options.catalog_option, given.file("catalog.json", json.dumps(catalog))]
+            if self.after is not None:
+                arguments += ["--state", given.file("state.json", self.after)]
+            yield _OpenedTap(self, program, arguments)
+
+    def hidden(self, text: str) -> str:
+        """Return a text without the secrets that the tap was given."""
+        return secrets.hidden(text, (), more=self._secrets)
+
+    @cached_property
+    def _given_config(self) -> Any:
+        name = self.options.config_file
+        return self.options.config if name is None else _document(self.project_dir / name, "config_file", self.location)
+
+    @cached_property
+    def _config(self) -> Any:
+        return secrets.filled_document(self._given_config, where=self.location)
+
+    @cached_property
+    def _secrets(self) -> list[str]:
+        """What the tap may say of its configuration's secrets: also as JSON writes it, and line by line."""
+        held = {value for name in secrets.names(secrets.texts(self._given_config)) if (value := os.environ.get(name))}
+        held |= {value for _, value in secrets.bare(self._given_config)}
+        forms = {form for value in held for form in (value, json.dumps(value)[1:-1], *_long_lines(value))}
+        return sorted(forms)
+
+    @property
+    def _fields(self) -> set[str] | None:
+        """What the tap is asked for: what the contract names; or all, where one property too many is refused."""
+        steps = [json_path.of(column) for column in self.table.columns]
+        if self.options.extra_columns == "refuse" or () in steps:
+            return None
+        return {str(one[0]) for one in steps}
+
+    def _catalog(self, program: Program, arguments: list[str]) -> Any:
+        """Return the catalog of the file that the block names, or what the tap discovers."""
+        if self.options.catalog_file is not None:
+            return _document(self.project_dir / self.options.catalog_file, "catalog_file", self.location)
+        with program.run([*arguments, "--discover"]) as running:
+            written = b"".join(pipes.chunks(running.output.fileno()))
+            running.check_end()
+        try:
+            return json.loads(written)
+        except ValueError as error:
+            raise InputError(
+                f"{self.location}: what the tap discovers is no catalog ({error}); give it one with `catalog_file`, or have the tap mended"
+            ) from error
+
+
+class _OpenedTap:
+    """A tap that is ready to be run."""
+
+    dialect: Dialect = DIALECT
+
+    def __init__(self, tap: Tap, program: Program, arguments: list[str]) -> None:
+        options, table = tap.options, tap.table
+        self._tap = tap
+        self._program = program
+        self._arguments = arguments
+        self._records = JsonRecords(
+            table.columns, ignores_extra=options.extra_columns == "ignore", told=table.declared_at, within=singer_messages.RECORD
+        )
+        self._messages = Messages(tap.stream, table.columns, where=tap.location, told=table.declared_at, hidden=tap.hidden)
+        self.columns = self._records.columns
+
+    def blocks(self) -> Iterator[Block]:
+        """
+        Yield the records of the stream; the tap is not read faster than they are loaded.
+
+        Raises:
+            InputError: the tap fails, or writes what is no message.
+            ContractError: a record has a member that the contract does not name.
+        """
+        number = 1
+        read = 0
+        where = self._tap.location
+        with self._program.run(self._arguments) as running:
+            chunks = pipes.chunks(running.output.fileno())
+            for data, line in whole_lines(chunks, location=where, max_record_bytes=self._tap.options.max_record_bytes):
+                if not data.endswith(LINE_FEED):
+                    # Half a line is what a tap leaves that dies.
+                    running.check_end()
+                read += len(data)
+                if records := self._messages.records(data, line):
+                    block = self._records.block(records, LINE_FEED, location=where, first_line=number, by_number=True)
+                    number += block.records
+                    yield singer_messages.as_delivered(block)
+            running.check_end()
+        self._check_schema()
+        self._tap.size = read
+        self._tap.state = self._messages.state
+
+    def _check_schema(self) -> None:
+        """Refuse a tap that has not even described the stream: nothing would take the place of what is there."""
+        messages = self._messages
+        if not messages.has_schema:
+            others = f", but of {', '.join(sorted(messages.others))}" if messages.others else ""
+            raise InputError(
+                f"{self._tap.location}: the tap wrote no SCHEMA of the stream {self._tap.stream}{others}; "
+                "name it in `stream` as the tap's messages do, and in `tap_stream_id` as its catalog does"
+            )
+
+
+class _Given:
+    """Files that a tap is given: nobody else may read them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def file(self, name: str, content: str) -> str:
+        """Write a file, and return its path."""
+        path = self._directory / name
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(content)
+        return str(path)
+
+
+def _document(path: Path, option: str, where: str) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{where}: {path} cannot be read ({error.strerror}); correct `{option}`") from error
+    except ValueError as error:
+        raise InputError(f"{where}: {path} is no JSON ({error}); correct it") from error
+
+
+_LONG_LINE = 16
+
+
+def _long_lines(text: str) -> list[str]:
+    """Return the lines of a secret that has several, as a private key has."""
+    lines = text.splitlines()
+    return [line for line in lines if len(line) >= _LONG_LINE] if len(lines) > 1 else []

@@ -1,0 +1,162 @@
+"""Programs that are Singer taps: found, run, listened to, and ended when nobody reads them any more."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from dpe_cli.errors import InputError
+
+TAPS = Path(".dpe") / "taps"
+
+_LAST_LINES = 8
+_LINE_BYTES = 64 * 1024
+_SHOWN_CHARACTERS = 300
+_SECONDS_TO_END = 60
+# What dpe and dbt connect with: a tap has no business with the server that its records are loaded into.
+_NOT_FOR_TAPS = ("PG", "DPE_", "DBT_")
+
+_log = logging.getLogger(__name__)
+
+
+def find(tap: str, executable: str | None, *, project_dir: Path, where: str) -> Path:
+    """
+    Return a tap's program: the one that is named, the one of a virtual environment in .dpe/taps, or the one on PATH.
+
+    Raises:
+        InputError: there is none.
+    """
+    own = project_dir / TAPS / tap
+    if executable is not None:
+        named = project_dir / executable if os.sep in executable else Path(shutil.which(executable) or executable)
+        if not os.access(named, os.X_OK) or named.is_dir():
+            raise InputError(f"{where}: there is no program {executable}; correct `executable`")
+        return named
+    if os.access(own / "bin" / tap, os.X_OK):
+        return own / "bin" / tap
+    if found := shutil.which(tap):
+        return Path(found)
+    place = TAPS / tap
+    raise InputError(
+        f"{where}: {tap} is not installed; in the project's directory, run: python3 -m venv {place} && {place}/bin/pip install {tap}"
+    )
+
+
+class Program:
+    """A tap's program; `hidden` takes the secrets that it was given out of what it says."""
+
+    def __init__(self, path: Path, *, where: str, hidden: Callable[[str], str]) -> None:
+        self._path = path
+        self._where = where
+        self._hidden = hidden
+
+    @contextmanager
+    def run(self, arguments: Sequence[str]) -> Iterator[Running]:
+        """
+        Run it. However the block is left, the tap and what it started do not outlive it.
+
+        Raises:
+            InputError: it cannot be run.
+        """
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_TAPS)}
+        try:
+            process = subprocess.Popen(
+                [self._path, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise InputError(f"{self._where}: {self._path} cannot be run ({error.strerror}); install the tap anew") from error
+        running = Running(process, where=self._where, hidden=self._hidden)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+@contextmanager
+def cleared_up() -> Iterator[None]:
+    """Let SIGTERM, by which schedulers end dpe, end the block as an exception does: no tap is left behind, and no file of secrets."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
+class Running:
+    """A tap that runs. What it logs is kept as far as an error may need it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], *, where: str, hidden: Callable[[str], str]) -> None:
+        assert process.stdout is not None  # noqa: S101
+        assert process.stderr is not None  # noqa: S101
+        self.output: IO[bytes] = process.stdout
+        self._process = process
+        self._where = where
+        self._hidden = hidden
+        self._last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._listener = threading.Thread(target=self._listen, args=[process.stderr], daemon=True)
+        self._listener.start()
+
+    def check_end(self) -> None:
+        """
+        Wait for its end, once it has written everything.
+
+        Raises:
+            InputError: it failed, was killed, or does not end.
+        """
+        try:
+            status = self._process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired as error:
+            raise self._failed(f"has written everything and does not end within {_SECONDS_TO_END} seconds") from error
+        if status < 0:
+            raise self._failed(f"was killed by {signal.Signals(-status).name}")
+        if status:
+            raise self._failed(f"failed with exit status {status}")
+
+    def stop(self) -> None:
+        """Kill it, where it still runs, with whatever it started."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self.output.close()
+        self._listener.join(timeout=1)
+
+    def _failed(self, how: str) -> InputError:
+        # What it said last may still be on its way.
+        self._listener.join(timeout=1)
+        said = [line[:_SHOWN_CHARACTERS] for line in self._hidden("\n".join(self._last)).splitlines()]
+        words = "".join(f"\n    {line}" for line in said)
+        advice = "its last words tell why:" if said else "it does not say why; try it by hand"
+        return InputError(f"{self._where}: the tap {how}, and nothing is loaded; {advice}{words}")
+
+    def _listen(self, errors: IO[bytes]) -> None:
+        with errors:
+            for line in iter(lambda: errors.readline(_LINE_BYTES), b""):
+                text = line.decode(errors="replace").rstrip()
+                if text:
+                    self._last.append(text)
+                if _log.isEnabledFor(logging.DEBUG):
+                    _log.debug("%s: %s", self._where, self._hidden(text))
