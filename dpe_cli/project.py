@@ -345,7 +345,7 @@ class Project:
                 description=node.get("description") or "",
                 declared_at=declared_at,
             ),
-            external=external.parse(node["external"], columns, place=Place(name, declared_at, partial(self._line_of_option, node))),
+            external=external.parse(self._external(node), columns, place=Place(name, declared_at, partial(self._line_of_option, node))),
             spec=meta.get("spec"),
         )
 
@@ -353,6 +353,13 @@ class Project:
         """Return file and line of a source table's declaration."""
         table = self._declaration(node)
         return f"{node['original_file_path']}:{table.start_mark.line + 1}" if table else str(node["original_file_path"])
+
+    def _external(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a source table's external block, with the names of its options as they are written."""
+        declaration = self._declaration(node)
+        written = _member(declaration, "external") if declaration else None
+        block: dict[str, Any] = _as_written(node["external"], written)
+        return block
 
     def _line_of_option(self, node: Mapping[str, Any], path: Sequence[int | str]) -> int | None:
         """Return the line of an option of a source table's external block, or of what holds it."""
@@ -443,6 +450,30 @@ def _entries(node: yaml.Node | None, key: str) -> list[yaml.Node]:
             if name.value == key and isinstance(value, yaml.SequenceNode):
                 return list(value.value)
     return []
+
+
+# What dbt-postgres calls otherwise wherever it stands in a source, a tap's configuration included.
+_RENAMED_BY_DBT = {"dbname": "database", "pass": "password"}
+
+
+def _as_written(value: Any, node: yaml.Node | None) -> Any:
+    """Return a value of dbt's with the names that its YAML has."""
+    import yaml
+
+    if isinstance(value, dict) and isinstance(node, yaml.MappingNode):
+        names = {_RENAMED_BY_DBT[key.value]: key.value for key, _ in node.value if key.value in _RENAMED_BY_DBT}
+        value = {names.get(name, name): one for name, one in value.items()}
+        return {name: _as_written(one, _member(node, name)) for name, one in value.items()}
+    if isinstance(value, list) and isinstance(node, yaml.SequenceNode) and len(value) == len(node.value):
+        return [_as_written(one, part) for one, part in zip(value, node.value, strict=True)]
+    return value
+
+
+def _member(node: yaml.Node, key: str) -> yaml.Node | None:
+    import yaml
+
+    members = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((value for name, value in members if name.value == key), None)
 
 
 def _scalar(node: yaml.Node, key: str) -> str | None:

@@ -70,15 +70,16 @@ class Tap(WindowInput):
         path = taps.find(options.tap, options.executable, project_dir=self.project_dir, where=self.location)
         with taps.cleared_up(), tempfile.TemporaryDirectory(prefix="dpe-tap-") as directory:
             given = _Given(Path(directory))
-            program = Program(path, where=self.location, hidden=self.hidden)
+            program = Program(path, project_dir=self.project_dir, where=self.location, hidden=self.hidden)
             config = given.file("config.json", json.dumps(self._config))
             arguments = ["--config", config]
             catalog = self._catalog(program, arguments)
-            singer_catalog.select(catalog, options, self.stream, self._fields, where=self.location)
+            entry = singer_catalog.select(catalog, options, self.stream, self._fields, where=self.location)
             arguments += [options.catalog_option, given.file("catalog.json", json.dumps(catalog))]
             if self.after is not None:
                 arguments += ["--state", given.file("state.json", self.after)]
-            yield _OpenedTap(self, program, arguments)
+            names = {self.stream, *(str(entry[name]) for name in ("stream", "tap_stream_id") if name in entry)}
+            yield _OpenedTap(self, program, arguments, names)
 
     def hidden(self, text: str) -> str:
         """Return a text without the secrets that the tap was given."""
@@ -129,7 +130,7 @@ class _OpenedTap:
 
     dialect: Dialect = DIALECT
 
-    def __init__(self, tap: Tap, program: Program, arguments: list[str]) -> None:
+    def __init__(self, tap: Tap, program: Program, arguments: list[str], names: set[str]) -> None:
         options, table = tap.options, tap.table
         self._tap = tap
         self._program = program
@@ -137,7 +138,7 @@ class _OpenedTap:
         self._records = JsonRecords(
             table.columns, ignores_extra=options.extra_columns == "ignore", told=table.declared_at, within=singer_messages.RECORD
         )
-        self._messages = Messages(tap.stream, table.columns, where=tap.location, told=table.declared_at, hidden=tap.hidden)
+        self._messages = Messages(names, table.columns, where=tap.location, told=table.declared_at, hidden=tap.hidden)
         self.columns = self._records.columns
 
     def blocks(self) -> Iterator[Block]:
@@ -174,7 +175,7 @@ class _OpenedTap:
             others = f", but of {', '.join(sorted(messages.others))}" if messages.others else ""
             raise InputError(
                 f"{self._tap.location}: the tap wrote no SCHEMA of the stream {self._tap.stream}{others}; "
-                "name it in `stream` as the tap's messages do, and in `tap_stream_id` as its catalog does"
+                "give the stream's name in its messages as `stream`, and that in its catalog as `tap_stream_id`"
             )
 
 

@@ -7,7 +7,7 @@ DuckDB tells them apart. No Python runs for a record; what is no record is read 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -38,23 +38,23 @@ _QUERY = """
     )
     select
         list(index order by index) filter (kind_and_stream[1] is distinct from 'RECORD' or kind_and_stream[2] is null),
-        list(index) filter (kind_and_stream[1] = 'RECORD' and kind_and_stream[2] <> $2)
+        list(index) filter (kind_and_stream[1] = 'RECORD' and not list_contains($2, kind_and_stream[2]))
     from told
 """
 
 
 class Messages:
     """
-    The messages of a tap, of which the records of one stream are wanted.
+    The messages of a tap, of which the records of one stream are wanted: `names` are what catalog and messages may call it.
 
     `state` is the last one that came, as JSON; `has_schema` tells whether the stream was described, `others` what else came.
     """
 
-    def __init__(self, stream: str, columns: Sequence[Column], *, where: str, told: str, hidden: Callable[[str], str]) -> None:
+    def __init__(self, names: Collection[str], columns: Sequence[Column], *, where: str, told: str, hidden: Callable[[str], str]) -> None:
         self.state: str | None = None
         self.has_schema = False
         self.others: set[str] = set()
-        self._stream = stream
+        self._names = sorted(names)
         self._columns = columns
         self._where = where
         self._told = told
@@ -75,7 +75,7 @@ class Messages:
         except UnicodeDecodeError as error:
             line = first_line + data.count(b"\n", 0, error.start)
             raise InputError(f"{self._where}, line {line} of the tap's output: is not UTF-8; have the tap mended") from error
-        others, foreign = self._connection.execute(_QUERY, [text, self._stream]).fetchone()
+        others, foreign = self._connection.execute(_QUERY, [text, self._names]).fetchone()
         lines = data.split(b"\n")
         left_out = set(foreign or ())
         for index in others or ():
@@ -93,7 +93,7 @@ class Messages:
             raise self._no_message(raw, line, "is no JSON") from error
         kind = message.get("type") if isinstance(message, dict) else None
         if kind == "RECORD" and isinstance(message.get("stream"), str):
-            return bool(message["stream"] == self._stream)
+            return message["stream"] in self._names
         if kind == "STATE" and isinstance(message.get("value"), dict):
             # To the last digit.
             self.state = _member(raw.decode(), "value")
@@ -111,7 +111,7 @@ class Messages:
 
     def _take_schema(self, message: dict[str, Any], line: int) -> None:
         stream = str(message.get("stream"))
-        if stream != self._stream:
+        if stream not in self._names:
             self.others.add(stream)
             return
         self.has_schema = True

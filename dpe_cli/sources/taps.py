@@ -53,10 +53,11 @@ def find(tap: str, executable: str | None, *, project_dir: Path, where: str) -> 
 
 
 class Program:
-    """A tap's program; `hidden` takes the secrets that it was given out of what it says."""
+    """A tap's program, run in the project's directory; `hidden` takes the secrets that it was given out of what it says."""
 
-    def __init__(self, path: Path, *, where: str, hidden: Callable[[str], str]) -> None:
+    def __init__(self, path: Path, *, project_dir: Path, where: str, hidden: Callable[[str], str]) -> None:
         self._path = path
+        self._project_dir = project_dir
         self._where = where
         self._hidden = hidden
 
@@ -75,6 +76,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                cwd=self._project_dir,
                 env=environment,
                 bufsize=0,
                 start_new_session=True,
