@@ -14,6 +14,9 @@ BIN := $(VENV)/bin
 # An empty file beside the packages says that they are in place, and since when.
 INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Singer taps that the tests extract from, where dpe looks for taps.
+TAPS := $(patsubst tests/python/taps/%.txt,.dpe/taps/%/installed,$(wildcard tests/python/taps/*.txt))
+
 .PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format bench bench-build bench-rls bench-sources docs clean
 
 help:  ## list what one can do
@@ -22,7 +25,7 @@ help:  ## list what one can do
 demo: $(VENV)/installed  ## load a year of flights, build and check the tables, and show what each tenant sees
 	@$(BIN)/dpe run
 
-test: $(VENV)/installed-dev  ## run the tests, on a PostgreSQL of their own; ARGS="-k rejects" for some of them
+test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on a PostgreSQL of their own; ARGS="-k rejects" for some of them
 	@$(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 lint: lint-ruff lint-mypy lint-sqlfluff lint-rules  ## check style, types, SQL and rules
@@ -70,6 +73,12 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "dpe: $(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	@$(PYTHON) -m venv --clear $(VENV)
+
+# Each in an environment of its own: what taps need collides. Without one, the tests that need it are skipped.
+.dpe/taps/%/installed: tests/python/taps/%.txt | $(BIN)/python
+	@echo "dpe: installing $* into $(@D)" >&2
+	@{ $(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@; } \
+		|| echo "dpe: $* cannot be installed; the tests that need it are skipped" >&2
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@$(call INSTALL,dpe) --editable .

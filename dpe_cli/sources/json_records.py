@@ -282,15 +282,12 @@ def _in_quotes(text: str, mark: str) -> str:
 
 
 def _why_refused(raw: bytes, at: Sequence[json_path.Step]) -> Fault:
-    constants: list[str] = []
     try:
-        document = json_path.value(json.loads(raw, parse_constant=constants.append), at)
+        document = json_path.value(json.loads(raw), at)
     except json.JSONDecodeError as error:
         return Fault(None, INVALID_JSON_TEXT, f"the record is not valid JSON: {error.msg}, at character {error.pos + 1}")
     except RecursionError:
         return Fault(None, INVALID_JSON_TEXT, "the record is nested too deep")
-    if constants:
-        return Fault(None, INVALID_JSON_TEXT, f"the record is not valid JSON: it has {constants[0]}, which is no number of JSON")
     if isinstance(document, dict):
         return Fault(None, INVALID_JSON_TEXT, "the record is not valid JSON: it has half of a surrogate pair")
     return Fault(None, NO_JSON_OBJECT, "the record is no JSON object")

@@ -1,0 +1,447 @@
+"""Singer taps: what they deliver, once; the state that they go on from, with the rows; and nothing of a tap that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tap_messages import CATALOG, line, numbered_record, record, schema, state
+
+from dpe_cli.errors import ContractError, InputError, ProjectError, RejectLimitError
+
+if TYPE_CHECKING:
+    from misbehaving_api import Api
+    from misbehaving_tap import Tap
+    from staged_source import Stage, StagedSource
+
+pytest_plugins = ["staged_source", "misbehaving_api", "misbehaving_tap"]
+
+COLUMNS = "id bigint, note text"
+
+
+def _source(stage: Stage, tap: Tap, columns: str = COLUMNS, **options: Any) -> StagedSource:
+    defaults = {
+        "location": "singer:tap-shop",
+        "file_format": "singer",
+        "stream": "orders",
+        "config": tap.config,
+        "disposition": "append",
+        "key": ["id"],
+    }
+    return stage(columns, **(defaults | options))
+
+
+def _loads(source: StagedSource) -> list[tuple[Any, ...]]:
+    return source.ledger(
+        "select records_read, rows_loaded, rows_rejected, records_repeated from dpe.loads where source = %s order by load_id"
+    )
+
+
+def _cursors(source: StagedSource) -> list[str | None]:
+    return [cursor for (cursor,) in source.ledger("select cursor_value from dpe.extracts where source = %s order by extract_id")]
+
+
+def test_a_stream_is_read_as_json_is(stage: Stage, tap: Tap) -> None:
+    """To the last digit, and where the contract says that a value stands; of other streams, nothing."""
+    columns = "id bigint, note text, town text at $.shop.address.town, shop jsonb, price numeric, raw json at $"
+    tap.says(
+        schema("shops", "id"),
+        record("shops", id=7),
+        schema("orders", "id", "note", "shop", "price"),
+        record(id=1, note='Zoë "a",\nb', shop={"address": {"town": "Rome"}}, price=1),
+        line(stream="orders", record={"price": 2, "id": 2}, type="RECORD", time_extracted="2024-01-01T00:00:00Z", version=5),
+        ("write", '{"type":"RECORD","stream":"orders","record":{"id":3,"price":12345678901234.123456789}}\r\n\n'),
+        line(type="ACTIVATE_VERSION", stream="orders", version=5),
+    )
+    source = _source(stage, tap, columns)
+
+    assert (3, 0) == (source.extract().rows_loaded, len(source.rejects()))
+    query = f"select id, note, town, shop::text, price::text, raw->>'price' from {source.relation} order by id"
+    assert [
+        (1, 'Zoë "a",\nb', "Rome", '{"address": {"town": "Rome"}}', "1", "1"),
+        (2, None, None, None, "2", "2"),
+        (3, None, None, None, "12345678901234.123456789", "12345678901234.123456789"),
+    ] == source.query(query)
+    assert [("singer:tap-shop orders",)] == source.ledger("select location from dpe.loads where source = %s")
+
+
+def test_the_last_state_is_given_back(stage: Stage, tap: Tap) -> None:
+    """As it was written, to the last digit; a run that writes none leaves the one before."""
+    source = _source(stage, tap)
+    tap.says(schema(), state({"at": 0}), record(id=1), ("write", '{"type": "STATE", "value": {"at": 1.00000000000000000001}}\n'))
+    source.extract()
+    tap.says(schema(), record(id=2))
+    source.extract()
+    tap.says(schema(), record(id=3), state({"at": 3}), record(id=4))
+    source.extract()
+
+    assert [None, '{"at": 1.00000000000000000001}', None, '{"at": 3}'] == [None, *_cursors(source)]
+    source.extract()
+    assert [None, {"at": 1.0}, {"at": 1.0}, {"at": 3}] == [run.get("--state") for run in tap.runs]
+    assert 4 == source.count()
+
+
+def test_what_is_delivered_again_counts_once(stage: Stage, tap: Tap) -> None:
+    """Rows and rejects alike, within a run too; another version of a record is another row."""
+    source = _source(stage, tap)
+    bad = line(type="RECORD", stream="orders", record={"id": "x"}, time_extracted="2024-01-01T00:00:00Z")
+    tap.says(schema(), record(id=1, note="a"), record(id=1, note="a"), record(id=2, note="b"), bad)
+    source.extract()
+    bad = line(type="RECORD", stream="orders", record={"id": "x"}, time_extracted="2024-01-02T00:00:00Z")
+    tap.says(schema(), record(id=2, note="b"), record(id=1, note="changed"), bad)
+    source.extract()
+
+    assert [(1, "a"), (1, "changed"), (2, "b")] == source.rows()
+    assert [(3, 2, 1, 1), (1, 1, 0, 2)] == _loads(source)
+
+
+@pytest.mark.parametrize("fresh", ["replace", "full refresh"])
+def test_what_is_replaced_is_read_from_the_start(stage: Stage, tap: Tap, fresh: str) -> None:
+    """Without a state, in place of what was there."""
+    source = _source(stage, tap, disposition="replace" if fresh == "replace" else "append")
+    tap.says(schema(), record(id=1), state({"at": 1}))
+    source.extract()
+    tap.says(schema(), record(id=2), state({"at": 2}))
+    source.extract(full_refresh=fresh == "full refresh")
+
+    assert [(2, None)] == source.rows()
+    assert [None, None] == [run.get("--state") for run in tap.runs]
+
+
+def test_the_stream_is_selected(stage: Stage, tap: Tap) -> None:
+    """And no other; of its properties, those that the contract needs where others may be left out."""
+    source = _source(stage, tap, "id bigint, note text", extra_columns="ignore", replication_key="changed_at")
+    source.extract()
+    source.declare(extra_columns="refuse")
+    source.extract()
+
+    [some, every] = [run["--catalog"]["streams"] for run in tap.runs]
+    said = {".".join(part["breadcrumb"]): part["metadata"] for part in some[0]["metadata"]}
+    assert {"selected": True, "replication-method": "INCREMENTAL", "replication-key": "changed_at"} == said[""]
+    assert {"inclusion": "automatic"} == said["properties.id"]
+    assert (True, False) == (said["properties.note"]["selected"], said["properties.shop"]["selected"])
+    assert [{"breadcrumb": [], "metadata": {"selected": False}}] == some[1]["metadata"]
+    assert {"selected": True} == {".".join(part["breadcrumb"]): part["metadata"] for part in every[0]["metadata"]}["properties.shop"]
+
+
+def test_an_old_tap_has_its_own_option(stage: Stage, tap: Tap) -> None:
+    """And looks for what is selected in the schema; a catalog may come from a file."""
+    tap.discovers(("exit", 2))
+    (tap.world / "catalog.json").write_text(str(CATALOG).replace("'", '"'), encoding="utf-8")
+    source = _source(stage, tap, catalog_option="--properties", catalog_file="world/catalog.json")
+    source.extract()
+
+    [run] = tap.all_runs
+    assert [True, False] == [entry["schema"]["selected"] for entry in run["--properties"]["streams"]]
+
+
+@pytest.mark.parametrize(
+    ("stream", "fault"),
+    [("ordrs", "the tap has no stream ordrs (did you mean orders?); correct `stream`"), ("twice", "the tap has 2 streams twice (a, b)")],
+)
+def test_a_stream_that_is_not_there_is_refused(stage: Stage, tap: Tap, stream: str, fault: str) -> None:
+    """With the nearest one that is."""
+    twins = [{"tap_stream_id": name, "stream": "twice", "schema": {}} for name in ("a", "b")]
+    tap.discovers(("write", json.dumps({"streams": [*CATALOG["streams"], *twins]})))
+
+    with pytest.raises(InputError) as caught:
+        _source(stage, tap, stream=stream).extract()
+    assert fault in str(caught.value)
+
+
+def test_a_stream_that_messages_call_otherwise_is_told(stage: Stage, tap: Tap) -> None:
+    """Not taken for one without records, which would replace what is there."""
+    source = _source(stage, tap, disposition="replace")
+    tap.says(schema(), record(id=1))
+    source.extract()
+    tap.says(schema("public-orders"), record("public-orders", id=2))
+
+    with pytest.raises(InputError, match=r"wrote no SCHEMA of the stream orders, but of public-orders; give the stream's name"):
+        source.extract()
+    assert [(1, None)] == source.rows()
+    source.declare(stream="public-orders", tap_stream_id="orders")
+    source.extract()
+    assert [(2, None)] == source.rows()
+
+
+FAILURES = {
+    "exits with an error": ([("log", "no more"), ("exit", 3)], r"the tap failed with exit status 3, and nothing is loaded.*\n    no more$"),
+    "is killed": ([("kill", None)], r"the tap was killed by SIGKILL, and nothing is loaded; it does not say why"),
+    "is killed within a line": ([("write", '{"type": "REC'), ("kill", None)], r"the tap was killed by SIGKILL"),
+    "writes no JSON": ([("write", "Fetching page 2\n")], r"line 4 of the tap's output: is no JSON \(Fetching page 2\)"),
+    "ends within a line": ([("write", '{"type": "REC')], r"line 4 of the tap's output: is no JSON"),
+    "writes no text": ([("write", "\udcff\n")], r"line 4 of the tap's output: is not UTF-8"),
+    "writes other JSON": ([("write", "[1]\n")], r"line 4 of the tap's output: is no message of Singer \(\[1\]\)"),
+    "writes an unknown message": ([line(type="LOG")], r"line 4 of the tap's output: is no message of Singer"),
+    "writes a record of no stream": ([line(type="RECORD", record={"id": 2})], r"line 4 of the tap's output: is no message of Singer"),
+    "writes a state that is none": ([line(type="STATE", value=5)], r"line 4 of the tap's output: is no message of Singer"),
+    "writes a batch": (
+        [line(type="BATCH", stream="orders", manifest=[])],
+        r"line 4 of the tap's output: is a BATCH, whose records are in files",
+    ),
+    "writes a line that is too long": ([("write", "x" * 3000)], r"line 4: the line is longer than 2,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_nothing_is_loaded_of_a_tap_that_fails(stage: Stage, tap: Tap, failure: str) -> None:
+    """Its state is as it was; it leaves no file, and the next run has every record once."""
+    actions, fault = FAILURES[failure]
+    source = _source(stage, tap, max_record_bytes=2000)
+    tap.says(schema(), record(id=1), state({"at": 1}))
+    source.extract()
+    tap.says(schema(), record(id=2), state({"at": 2}), *actions)
+
+    with pytest.raises(InputError, match=fault) as caught:
+        source.extract()
+    assert str(caught.value).startswith("singer:tap-shop orders")
+    assert [(1, None)] == source.rows()
+    assert [] == source.slices(attached=False)
+    assert not any(Path(run["directory"]).exists() for run in tap.all_runs)
+    tap.says(schema(), record(id=2), state({"at": 2}))
+    source.extract()
+
+    assert [(1, None), (2, None)] == source.rows()
+    assert [None, {"at": 1}, {"at": 1}] == [run.get("--state") for run in tap.runs]
+
+
+def test_a_tap_that_fails_to_discover_is_told(stage: Stage, tap: Tap) -> None:
+    """With what it said last, or what it wrote in place of a catalog."""
+    tap.discovers(("log", "which shop?"), ("exit", 1))
+    with pytest.raises(InputError, match=r"the tap failed with exit status 1.*\n    which shop\?$"):
+        _source(stage, tap).extract()
+
+    tap.discovers(("write", "[]"))
+    with pytest.raises(InputError, match=r"the tap's catalog has no list of streams"):
+        _source(stage, tap).extract()
+
+    tap.discovers(("write", "usage: tap-shop"))
+    with pytest.raises(InputError, match=r"what the tap discovers is no catalog .*give it one with `catalog_file`"):
+        _source(stage, tap).extract()
+
+
+def test_a_column_that_the_schema_lacks_is_refused(stage: Stage, tap: Tap) -> None:
+    """A misspelt one would be null in every row; where the schema leaves properties open, it may be there."""
+    source = _source(stage, tap, "id bigint, notes text")
+    tap.says(schema(), record(id=1, note="a"))
+
+    with pytest.raises(ContractError, match=r"line 1 of the tap's output: the stream's schema has no notes \(did you mean note\?\)"):
+        source.extract()
+    properties = {"properties": {"id": {}}, "additionalProperties": True}
+    tap.says(line(type="SCHEMA", stream="orders", schema=properties), record(id=1, notes="a"))
+    source.extract()
+
+    assert [(1, "a")] == source.rows()
+
+
+def test_a_property_without_a_column_is_refused(stage: Stage, tap: Tap) -> None:
+    """As a member of any JSON is, with the record that has it; or left out, where the block says so."""
+    source = _source(stage, tap)
+    tap.says(schema(), record(id=1), record("shops", id=3), record(id=2, nota="a"))
+
+    with pytest.raises(
+        ContractError, match=r"orders, record 2: the record has 'nota', which the contract does not name \(did you mean note\?\)"
+    ):
+        source.extract()
+    source.declare(extra_columns="ignore")
+    source.extract()
+
+    assert [(1, None), (2, None)] == source.rows()
+
+
+def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
+    """As it was delivered, without the message around it, and with its number in the stream."""
+    source = _source(stage, tap)
+    tap.says(
+        schema(),
+        record(id=1),
+        record("shops", id=9),
+        ("write", '{"record": {"id":  "two"}, "type": "RECORD", "stream": "orders"}\n'),
+        line(type="RECORD", stream="orders", record=[3]),
+        line(type="RECORD", stream="orders"),
+        ("write", '{"type": "RECORD", "stream": "orders", "record": {"id": NaN}}\n'),
+        ("write", '{"type": "RECORD", "stream": "orders", "record": {"id": 6, "note": "\\ud800"}}\n'),
+        record(id=7),
+    )
+    result = source.extract()
+
+    assert (7, 2, 5) == (result.records_read, result.rows_loaded, result.rows_rejected)
+    assert [
+        (2, "id", '{"id":  "two"}'),
+        (3, "the record is no JSON object", "[3]"),
+        (4, "the record is no JSON object", '{"type": "RECORD", "stream": "orders"}'),
+        (5, "id", '{"id": NaN}'),
+        (6, "the record is not valid JSON: it has half of a surrogate pair", '{"id": 6, "note": "\\ud800"}'),
+    ] == [(position, column or reason, raw) for position, column, _, reason, raw in source.rejects()]
+
+
+def test_the_tap_is_given_secrets_and_nobody_else(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a file that only dpe's user may read; without the variables that dpe's own server is reached by."""
+    monkeypatch.setenv("SHOP_KEY", "s3cr3t/&")
+    monkeypatch.setenv("PGPASSWORD", "dpe's own")
+    tap.config["auth"] = {"api_key": "${SHOP_KEY}", "kinds": ["Bearer ${SHOP_KEY}", 5]}
+    _source(stage, tap).extract()
+
+    for run in tap.all_runs:
+        assert {"api_key": "s3cr3t/&", "kinds": ["Bearer s3cr3t/&", 5]} == run["config"]["auth"]
+        assert "0o600" == run["mode"]
+        assert "SHOP_KEY" in run["environment"]
+        assert "PGPASSWORD" not in run["environment"]
+        assert not Path(run["directory"]).exists()
+
+
+@pytest.mark.parametrize("place", ["config", "config_file"])
+def test_a_secret_is_in_no_message(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Nor in the ledger: neither what the tap logs, nor a line that is none."""
+    secret = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7\n-----END KEY-----"
+    monkeypatch.setenv("SHOP_KEY", secret)
+    if place == "config":
+        tap.config["private_key"] = "${SHOP_KEY}"
+        source = _source(stage, tap)
+    else:
+        (tap.world / "config.json").write_text(json.dumps(tap.config | {"private_key": secret}), encoding="utf-8")
+        source = _source(stage, tap, config={}, config_file="world/config.json")
+    said = ["one line is MIIEpAIBAAKCAQEA7", repr(secret), secret]
+    for actions in [[*(("log", text) for text in said), ("exit", 1)], [("write", f"{said[0]}\n")]]:
+        tap.says(schema(), *actions)
+        with pytest.raises(InputError) as caught:
+            source.extract()
+        [(error,)] = source.ledger("select error from dpe.extracts where source = %s order by extract_id desc limit 1")
+        assert "***" in error
+        assert "MIIE" not in error + str(caught.value)
+
+
+def test_a_variable_that_is_missing_is_named(stage: Stage, tap: Tap) -> None:
+    """Before the tap is run."""
+    tap.config["token"] = "${NO_TOKEN}"
+
+    with pytest.raises(InputError, match=r"orders: refers to \$\{NO_TOKEN\}, and the environment has no variable NO_TOKEN; set it"):
+        _source(stage, tap).extract()
+    assert [] == tap.all_runs
+
+
+def test_a_tap_is_found(stage: Stage, tap: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the project's .dpe/taps, on PATH, or where the block says; else the error says how it is installed."""
+    source = _source(stage, tap)
+    source.extract()
+    program = tmp_path / ".dpe/taps/tap-shop/bin/tap-shop"
+    elsewhere = program.rename(tmp_path / "tap-shop")
+
+    with pytest.raises(
+        InputError,
+        match=r"tap-shop is not installed; in the project's directory, run: python3 -m venv \.dpe/taps/tap-shop && "
+        r"\.dpe/taps/tap-shop/bin/pip install tap-shop$",
+    ):
+        source.extract()
+    with pytest.raises(InputError, match=r"there is no program \./tap-shops; correct `executable`"):
+        _source(stage, tap, executable="./tap-shops").extract()
+    _source(stage, tap, executable="./tap-shop").extract()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    source.extract()
+    elsewhere.write_text("#!/nowhere/python\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"tap-shop cannot be run \(No such file or directory\); install the tap anew"):
+        source.extract()
+
+    assert 3 == len(tap.runs)
+
+
+def test_the_tap_does_not_outlive_an_extract_that_is_refused(stage: Stage, tap: Tap) -> None:
+    """Though it would go on writing for hours."""
+    source = _source(stage, tap, rejects={"max_rows": 0})
+    tap.says(schema(), record(id="x"), ("repeat", [numbered_record("y" * 1000), 1_000_000_000]))
+
+    with pytest.raises(RejectLimitError):
+        source.extract()
+    assert not _lives(tap.runs[0]["pid"])
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def test_a_terminated_extract_leaves_neither_tap_nor_secrets(tap: Tap, tmp_path: Path) -> None:
+    """Schedulers end dpe with SIGTERM."""
+    tap.says(schema(), ("sleep", 60))
+    script = (
+        "import sys; from pathlib import Path; from dpe_cli.load.staging import Column, StagingTable;"
+        "from dpe_cli.sources.singer import Tap; from dpe_cli.sources.window_options import Singer;"
+        f"options = Singer(location='singer:tap-shop', file_format='singer', disposition='replace', stream='orders', config={tap.config!r});"
+        "table = StagingTable('shop.orders', 'staging', 'orders', (Column('id', 'bigint'),));"
+        f"tap = Tap(options, table, name='shop.orders', project_dir=Path({str(tmp_path)!r}));"
+        "\n"
+        "with tap.open() as opened: list(opened.blocks())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    while not tap.runs:
+        time.sleep(0.05)
+    process.terminate()
+
+    assert 128 + signal.SIGTERM == process.wait(20)
+    assert not _lives(tap.runs[0]["pid"])
+    assert not Path(tap.runs[0]["directory"]).exists()
+
+
+def test_what_another_kind_of_source_left_is_no_state(stage: Stage, tap: Tap, api: Api) -> None:
+    """A cursor is not given to a tap, which would not know what to do with it."""
+    columns = "id bigint, changed_at timestamptz"
+    rest = {"location": api.url, "path": "all", "file_format": "rest", "allow_private_addresses": True}
+    source = stage(columns, **rest, disposition="append", incremental={"cursor_path": "changed_at", "key": ["id"]})
+    source.extract()
+    source.external = _source(stage, tap, columns).external
+
+    with pytest.raises(InputError, match=r"the last extract left 2024-01-01T00:34:00\+00:00, which is no state of a tap; start anew with"):
+        source.extract()
+    tap.says(schema("orders", "id", "changed_at"), record(id=1), state({}))
+    source.extract(full_refresh=True)
+    assert [(1, None)] == source.rows()
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"location": "tap-shop"}, "location: tap-shop names no tap (did you mean singer:tap-shop?)"),
+        ({"location": "singr:tap-shop"}, "location: singr:tap-shop names no tap (did you mean singer:tap-shop?)"),
+        ({"location": "singer:../tap shop"}, "location: singer:../tap shop names no tap; write it like singer:tap-github"),
+        (
+            {"file_format": "json", "stream": None, "config": None, "key": None},
+            "file_format: singer:tap-shop is a tap, which is not read as json",
+        ),
+        ({"config": {"api_key": "abc"}}, "config.api_key: would be in dbt's manifest; write ${NAME}"),
+        (
+            {"config": {"streams": [{"headers": {"Authorization": "Bearer abc"}}]}},
+            "config.streams.headers.Authorization: would be in dbt's",
+        ),
+        ({"config": {"dsn": "mysql://a:b@host/crm"}}, "config.dsn: would be in dbt's manifest"),
+        ({"config": {"password": 1234}}, "config.password: would be in dbt's manifest"),
+        ({"config": {"a": 1}, "config_file": "a.json"}, "config_file: give either config or config_file"),
+        ({"key": None}, "key: append needs it, for taps deliver records again"),
+        ({"key": ["ids"]}, "key: ids is no column (did you mean id?)"),
+        ({"replication_method": "FULL_TABLE", "replication_key": "a"}, "replication_key: FULL_TABLE goes on by nothing"),
+        ({"strem": "a"}, "strem is not an option (did you mean stream?)"),
+    ],
+)
+def test_a_wrong_option_is_named(stage: Stage, tap: Tap, options: dict[str, Any], fault: str) -> None:
+    """With what to write instead."""
+    with pytest.raises(ProjectError) as caught:
+        _source(stage, tap, **options)
+
+    assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config", [{"primary_key": "id"}, {"token_url": "https://a"}, {"next_page_token_path": "$.a"}, {"key": "${A}"}, {"use_token": True}]
+)
+def test_what_only_sounds_like_a_secret_is_none(stage: Stage, tap: Tap, config: dict[str, Any]) -> None:
+    """Names of columns, addresses and paths may stand in the project."""
+    assert config == _source(stage, tap, config=config).external.config
