@@ -128,3 +128,15 @@ def global_options(command: click.Command, *, from_environment: bool = False) ->
 def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
     if option.name and context.get_parameter_source(option.name) not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP}:
         setattr(context.find_object(App), option.name, value)
+        if option.name == "debug" and value:
+            _show_log()
+
+
+def _show_log() -> None:
+    """Show what dpe logs, such as what taps say, on standard error."""
+    import logging
+
+    log = logging.getLogger("dpe_cli")
+    log.setLevel(logging.DEBUG)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())

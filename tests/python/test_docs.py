@@ -37,7 +37,7 @@ OPTIONS_HEAD = """# Options of the external block
 Written by `python tests/python/test_docs.py` from the classes in `dpe_cli/sources/formats.py`. Editors know them too: `dpe schema >
 .dpe/external.schema.json`, and a first line `# yaml-language-server: $schema=../../.dpe/external.schema.json` in the file.
 
-Beside these, a column may have `meta.path` (JSON, APIs), `meta.start` and `meta.width` (lines of fixed width).
+Beside these, a column may have `meta.path` (JSON, APIs, taps), `meta.start` and `meta.width` (lines of fixed width).
 """
 HEAD = """# Commands
 
