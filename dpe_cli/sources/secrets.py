@@ -19,20 +19,7 @@ from dpe_cli.redaction import redact
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 # The words of a name, as in apiKey, api_key and X-API-KEY.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_LAST_WORDS = {
-    "authorization",
-    "apikey",
-    "bearer",
-    "cookie",
-    "credential",
-    "jwt",
-    "passphrase",
-    "passwd",
-    "password",
-    "pwd",
-    "secret",
-    "token",
-}
+_SECRET = re.compile(r"(apikey|authorization|bearer|cookie|credential|jwt|pass(phrase|wd|word)?|pwd|secret|token)s?")
 # What a key may be besides a secret: columns, and names of objects.
 _NO_SECRET_KEYS = {"bookmark", "cursor", "foreign", "object", "partition", "primary", "public", "replication", "sort", "table", "unique"}
 
@@ -72,11 +59,12 @@ def hidden(message: str, texts: Iterable[str], *, more: Iterable[str] = ()) -> s
 
 def names_one(option: str) -> bool:
     """Tell whether the name of an option says that it holds a secret: its last word does, as in client_secret, not in token_url."""
-    words = [word.lower().removesuffix("s") for word in _WORD.findall(option)]
-    if not words:
-        return False
-    is_key = words[-1] == "key" and not _NO_SECRET_KEYS.intersection(words) and not option.lower().endswith("keys")
-    return is_key or words[-1] in _LAST_WORDS
+    words = [word.lower() for word in _WORD.findall(option)]
+    if words[-1:] == ["json"]:
+        del words[-1]
+    if words[-1:] == ["key"]:
+        return not _NO_SECRET_KEYS.intersection(words)
+    return bool(words) and _SECRET.fullmatch(words[-1]) is not None
 
 
 def bare(document: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -12,10 +12,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dbt_projects
 import pytest
 from tap_messages import CATALOG, line, numbered_record, record, schema, state
 
 from dpe_cli.errors import ContractError, InputError, ProjectError, RejectLimitError
+from dpe_cli.postgres import Server
+from dpe_cli.project import Project
 
 if TYPE_CHECKING:
     from misbehaving_api import Api
@@ -407,6 +410,44 @@ def test_what_another_kind_of_source_left_is_no_state(stage: Stage, tap: Tap, ap
     assert [(1, None)] == source.rows()
 
 
+SOURCES = """
+    sources:
+      - name: shop
+        schema: staging
+        tables:
+          - name: orders
+            external:
+              location: singer:tap-shop
+              file_format: singer
+              config:
+                world: {world}
+                auth: {{token: "${{SHOP_TOKEN}}", pass: "${{SHOP_TOKEN}}"}}
+              disposition: append
+              key: [id]
+            columns:
+              - {{name: id, data_type: bigint}}
+"""
+
+
+def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tmp_path: Path) -> None:
+    """With the stream that has the table's name, and names as the YAML has them; what it logs is shown to those who ask."""
+    sources = SOURCES.format(world=tap.world)
+    dbt_projects.make(tmp_path, {"models/_shop__sources.yml": sources})
+    tap.says(("log", "the token is s3cr3t!"), schema(), record(id=1))
+    server = {"PGHOST": module_server.host, "PGDATABASE": module_server.database, "PGUSER": "postgres", "PGPORT": str(module_server.port)}
+    program = [sys.executable, "-m", "dpe_cli", "--debug", "--output", "json", "extract"]
+    variables = os.environ | server | {"SHOP_TOKEN": "s3cr3t!", "PYTHONPATH": str(dbt_projects.REPOSITORY)}
+    done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, env=variables, check=False)
+
+    assert (0, 1) == (done.returncode, json.loads(done.stdout)["extracts"][0]["rows_loaded"]), done.stderr
+    assert "singer:tap-shop orders: the token is ***\n" in done.stderr
+    assert {"token": "s3cr3t!", "pass": "s3cr3t!"} == tap.runs[0]["config"]["auth"]
+
+    dbt_projects.write(tmp_path, {"models/_shop__sources.yml": sources.replace('pass: "${SHOP_TOKEN}"', "\n" + " " * 24 + "pass: abc")})
+    with pytest.raises(ProjectError, match=r"external: line 12: config\.auth\.pass: would be in dbt's manifest; write \$\{NAME\}"):
+        _ = Project(tmp_path).sources
+
+
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
@@ -423,6 +464,8 @@ def test_what_another_kind_of_source_left_is_no_state(stage: Stage, tap: Tap, ap
             "config.streams.headers.Authorization: would be in dbt's",
         ),
         ({"config": {"dsn": "mysql://a:b@host/crm"}}, "config.dsn: would be in dbt's manifest"),
+        ({"config": {"credentials_json": "{}"}}, "config.credentials_json: would be in dbt's manifest"),
+        ({"config": {"clientSecret": "abc"}}, "config.clientSecret: would be in dbt's manifest"),
         ({"config": {"password": 1234}}, "config.password: would be in dbt's manifest"),
         ({"config": {"a": 1}, "config_file": "a.json"}, "config_file: give either config or config_file"),
         ({"key": None}, "key: append needs it, for taps deliver records again"),
