@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from dpe_cli.sources.json_records import LINE_FEED, JsonRecords
 from dpe_cli.sources.lines import whole_lines
 from dpe_cli.sources.rows import DIALECT
 from dpe_cli.sources.singer_messages import Messages
-from dpe_cli.sources.taps import Program
+from dpe_cli.sources.taps import Program, Running
 from dpe_cli.sources.window_options import Singer
 from dpe_cli.sources.windows import WindowInput
 
@@ -68,7 +68,7 @@ class Tap(WindowInput):
         """
         options = self.options
         path = taps.find(options.tap, options.executable, project_dir=self.project_dir, where=self.location)
-        with taps.cleared_up(), tempfile.TemporaryDirectory(prefix="dpe-tap-") as directory:
+        with taps.cleared_up(), tempfile.TemporaryDirectory(prefix="dpe-tap-") as directory, ExitStack() as running:
             given = _Given(Path(directory))
             program = Program(path, project_dir=self.project_dir, where=self.location, hidden=self.hidden)
             config = given.file("config.json", json.dumps(self._config))
@@ -79,7 +79,7 @@ class Tap(WindowInput):
             if self.after is not None:
                 arguments += ["--state", given.file("state.json", self.after)]
             names = {self.stream, *(str(entry[name]) for name in ("stream", "tap_stream_id") if name in entry)}
-            yield _OpenedTap(self, program, arguments, names)
+            yield _OpenedTap(self, names, lambda: running.enter_context(program.run(arguments)))
 
     def hidden(self, text: str) -> str:
         """Return a text without the secrets that the tap was given."""
@@ -130,11 +130,11 @@ class _OpenedTap:
 
     dialect: Dialect = DIALECT
 
-    def __init__(self, tap: Tap, program: Program, arguments: list[str], names: set[str]) -> None:
+    def __init__(self, tap: Tap, names: set[str], run: Callable[[], Running]) -> None:
         options, table = tap.options, tap.table
         self._tap = tap
-        self._program = program
-        self._arguments = arguments
+        # Whoever opened the tap ends it, however far it was read.
+        self._run = run
         self._records = JsonRecords(
             table.columns, ignores_extra=options.extra_columns == "ignore", told=table.declared_at, within=singer_messages.RECORD
         )
@@ -152,18 +152,18 @@ class _OpenedTap:
         number = 1
         read = 0
         where = self._tap.location
-        with self._program.run(self._arguments) as running:
-            chunks = pipes.chunks(running.output.fileno())
-            for data, line in whole_lines(chunks, location=where, max_record_bytes=self._tap.options.max_record_bytes):
-                if not data.endswith(LINE_FEED):
-                    # Half a line is what a tap leaves that dies.
-                    running.check_end()
-                read += len(data)
-                if records := self._messages.records(data, line):
-                    block = self._records.block(records, LINE_FEED, location=where, first_line=number, by_number=True)
-                    number += block.records
-                    yield singer_messages.as_delivered(block)
-            running.check_end()
+        running = self._run()
+        chunks = pipes.chunks(running.output.fileno())
+        for data, line in whole_lines(chunks, location=where, max_record_bytes=self._tap.options.max_record_bytes):
+            if not data.endswith(LINE_FEED):
+                # Half a line is what a tap leaves that dies.
+                running.check_end()
+            read += len(data)
+            if records := self._messages.records(data, line):
+                block = self._records.block(records, LINE_FEED, location=where, first_line=number, by_number=True)
+                number += block.records
+                yield singer_messages.as_delivered(block)
+        running.check_end()
         self._check_schema()
         self._tap.size = read
         self._tap.state = self._messages.state

@@ -56,7 +56,8 @@ class Program:
     """A tap's program, run in the project's directory; `hidden` takes the secrets that it was given out of what it says."""
 
     def __init__(self, path: Path, *, project_dir: Path, where: str, hidden: Callable[[str], str]) -> None:
-        self._path = path
+        # It is run from another directory than dpe is.
+        self._path = path.absolute()
         self._project_dir = project_dir
         self._where = where
         self._hidden = hidden
@@ -92,15 +93,20 @@ class Program:
 
 @contextmanager
 def cleared_up() -> Iterator[None]:
-    """Let SIGTERM, by which schedulers end dpe, end the block as an exception does: no tap is left behind, and no file of secrets."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _exit)
+    """
+    Let SIGTERM and SIGHUP, by which schedulers and terminals end dpe, end the block as an exception does.
+
+    No tap is left behind, and no file of secrets.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, _exit)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _exit(number: int, _frame: object) -> None:

@@ -16,6 +16,7 @@ import dbt_projects
 import pytest
 from tap_messages import CATALOG, line, numbered_record, record, schema, state
 
+from dpe_cli import replay
 from dpe_cli.errors import ContractError, InputError, ProjectError, RejectLimitError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
@@ -284,6 +285,10 @@ def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
         (5, "id", '{"id": NaN}'),
         (6, "the record is not valid JSON: it has half of a surrogate pair", '{"id": 6, "note": "\\ud800"}'),
     ] == [(position, column or reason, raw) for position, column, _, reason, raw in source.rejects()]
+    project: Any = type("Project", (), {"sources": {source.table.source: source.source}, "directory": source.directory})
+    exported = replay.export(project, source.server, source.table.source)
+    assert (["_reject_id", "_reject_reason", "_reject_record", "id", "note"], 1) == ([*exported.columns], exported.unsplit)
+    assert exported.records[1].endswith(',,"two",')
 
 
 def test_the_tap_is_given_secrets_and_nobody_else(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,8 +366,9 @@ def test_the_tap_does_not_outlive_an_extract_that_is_refused(stage: Stage, tap: 
     source = _source(stage, tap, rejects={"max_rows": 0})
     tap.says(schema(), record(id="x"), ("repeat", [numbered_record("y" * 1000), 1_000_000_000]))
 
-    with pytest.raises(RejectLimitError):
+    with pytest.raises(RejectLimitError) as caught:
         source.extract()
+    assert "id" in str(caught.value)
     assert not _lives(tap.runs[0]["pid"])
 
 
