@@ -64,6 +64,9 @@ def names_one(option: str) -> bool:
         del words[-1]
     if words[-1:] == ["key"]:
         return not _NO_SECRET_KEYS.intersection(words)
+    if words[-1:] == ["keys"]:
+        # primary_keys are none; api_keys are.
+        return not {"access", "api", "private", "secret"}.isdisjoint(words)
     return bool(words) and _SECRET.fullmatch(words[-1]) is not None
 
 

@@ -55,8 +55,8 @@ class Tap(WindowInput):
             )
 
     def end(self) -> str | None:
-        """Return the last state that the tap wrote; None where it wrote none, and the one before stays."""
-        return self.state
+        """Return the last state that the tap wrote; None where it wrote none, and the one before stays, or where none is needed."""
+        return None if self.options.disposition == "replace" else self.state
 
     @contextmanager
     def open(self) -> Iterator[Opened]:
@@ -80,6 +80,20 @@ class Tap(WindowInput):
                 arguments += ["--state", given.file("state.json", self.after)]
             names = {self.stream, *(str(entry[name]) for name in ("stream", "tap_stream_id") if name in entry)}
             yield _OpenedTap(self, names, lambda: running.enter_context(program.run(arguments)))
+
+    def keep(self, state: str | None) -> None:
+        """
+        Keep a state, for the ledger.
+
+        Raises:
+            InputError: it holds a secret, which the ledger may not.
+        """
+        self.state = state
+        if (kept := self.end()) and any(len(secret) >= _LONG_SECRET and secret in kept for secret in self._secrets):
+            raise InputError(
+                f"{self.location}: the tap's state holds a secret of its configuration, which would be in the ledger; "
+                "nothing is loaded, write disposition: replace, which keeps no state"
+            )
 
     def hidden(self, text: str) -> str:
         """Return a text without the secrets that the tap was given."""
@@ -166,7 +180,7 @@ class _OpenedTap:
         running.check_end()
         self._check_schema()
         self._tap.size = read
-        self._tap.state = self._messages.state
+        self._tap.keep(self._messages.state)
 
     def _check_schema(self) -> None:
         """Refuse a tap that has not even described the stream: nothing would take the place of what is there."""
@@ -203,6 +217,8 @@ def _document(path: Path, option: str, where: str) -> Any:
 
 
 _LONG_LINE = 16
+# What is shorter may stand in a state by chance.
+_LONG_SECRET = 8
 
 
 def _long_lines(text: str) -> list[str]:

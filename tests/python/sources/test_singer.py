@@ -16,7 +16,7 @@ import dbt_projects
 import pytest
 from tap_messages import CATALOG, line, numbered_record, record, schema, state
 
-from dpe_cli import replay
+from dpe_cli import extracts, replay
 from dpe_cli.errors import ContractError, InputError, ProjectError, RejectLimitError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
@@ -327,6 +327,21 @@ def test_a_secret_is_in_no_message(stage: Stage, tap: Tap, monkeypatch: pytest.M
         assert "MIIE" not in error + str(caught.value)
 
 
+def test_a_state_with_a_secret_is_not_kept(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger would hold it; where all is replaced, no state is needed."""
+    monkeypatch.setenv("SHOP_TOKEN", "s3cr3t-s3cr3t")
+    tap.config["token"] = "${SHOP_TOKEN}"
+    source = _source(stage, tap)
+    tap.says(schema(), record(id=1), state({"token": "s3cr3t-s3cr3t"}))
+
+    with pytest.raises(InputError, match=r"the tap's state holds a secret of its configuration, which would be in the ledger; nothing"):
+        source.extract()
+    source.declare(disposition="replace")
+    source.extract()
+
+    assert ([(1, None)], [None, None]) == (source.rows(), _cursors(source))
+
+
 def test_a_variable_that_is_missing_is_named(stage: Stage, tap: Tap) -> None:
     """Before the tap is run."""
     tap.config["token"] = "${NO_TOKEN}"
@@ -370,6 +385,31 @@ def test_the_tap_does_not_outlive_an_extract_that_is_refused(stage: Stage, tap: 
         source.extract()
     assert "id" in str(caught.value)
     assert not _lives(tap.runs[0]["pid"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what a process has written is read from /proc")
+def test_a_tap_waits_for_the_loader(stage: Stage, tap: Tap) -> None:
+    """It is not read faster than its records are loaded, so that memory does not grow with what it delivers."""
+    source = _source(stage, tap)
+    tap.says(schema(), ("repeat", [numbered_record("y" * 1000), 1_000_000_000]))
+    [window] = extracts.inputs_of(source.source, project_dir=source.directory)
+
+    with window.open() as opened:
+        blocks = opened.blocks()
+        first = next(blocks)
+        before, written = 0, _written(tap.runs[0]["pid"])
+        while before != written:
+            time.sleep(0.2)
+            before, written = written, _written(tap.runs[0]["pid"])
+        assert len(first.data) < written < 10_000_000
+        assert next(blocks).records
+    assert not _lives(tap.runs[0]["pid"])
+
+
+def _written(pid: int) -> int:
+    """Return how many bytes a process has written."""
+    [written] = [one.split()[1] for one in Path(f"/proc/{pid}/io").read_text().splitlines() if one.startswith("wchar:")]
+    return int(written)
 
 
 def _lives(pid: int) -> bool:
@@ -472,6 +512,7 @@ def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tm
         ({"config": {"dsn": "mysql://a:b@host/crm"}}, "config.dsn: would be in dbt's manifest"),
         ({"config": {"credentials_json": "{}"}}, "config.credentials_json: would be in dbt's manifest"),
         ({"config": {"clientSecret": "abc"}}, "config.clientSecret: would be in dbt's manifest"),
+        ({"config": {"api_keys": ["abc"]}}, "config.api_keys: would be in dbt's manifest"),
         ({"config": {"password": 1234}}, "config.password: would be in dbt's manifest"),
         ({"config": {"a": 1}, "config_file": "a.json"}, "config_file: give either config or config_file"),
         ({"key": None}, "key: append needs it, for taps deliver records again"),
@@ -489,7 +530,14 @@ def test_a_wrong_option_is_named(stage: Stage, tap: Tap, options: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "config", [{"primary_key": "id"}, {"token_url": "https://a"}, {"next_page_token_path": "$.a"}, {"key": "${A}"}, {"use_token": True}]
+    "config",
+    [
+        {"primary_key": "id", "primary_keys": ["id"]},
+        {"token_url": "https://a"},
+        {"next_page_token_path": "$.a"},
+        {"key": "${A}"},
+        {"use_token": True},
+    ],
 )
 def test_what_only_sounds_like_a_secret_is_none(stage: Stage, tap: Tap, config: dict[str, Any]) -> None:
     """Names of columns, addresses and paths may stand in the project."""
