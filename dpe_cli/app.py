@@ -35,11 +35,18 @@ class App:
     @cached_property
     def project_dir(self) -> Path:
         """
-        The project's directory: the one that was given, or the nearest one from here upwards.
+        The project's directory: the one that was given, or the nearest one from here upwards. Its `.env` counts from now on.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or its `.env` cannot be read.
         """
+        from dpe_cli import environment
+
+        directory = self._find_project_dir()
+        environment.load(directory)
+        return directory
+
+    def _find_project_dir(self) -> Path:
         if self.given_project_dir is not None:
             if not (self.given_project_dir / PROJECT_FILE).is_file():
                 raise UsageError(f"{self.given_project_dir}: has no {PROJECT_FILE}; give a dbt project's directory with --project-dir")
@@ -76,12 +83,14 @@ class App:
         from dpe_cli.postgres import resolve
 
         try:
-            directory = self.project_dir
+            self._find_project_dir()
         except UsageError:
             # The embedded server belongs to a project; one that PGHOST names does not.
             if not os.environ.get("PGHOST"):
                 raise
             directory = Path.cwd()
+        else:
+            directory = self.project_dir
         return resolve(directory, start=start)
 
 

@@ -41,6 +41,7 @@ LAYERS = (
     ("embedded",),
     ("embedded_settings", "system_user"),
     ("redaction", "webhook"),
+    ("environment",),
     ("extras",),
     ("errors",),
     # Shows what commands return, and knows none of them.
