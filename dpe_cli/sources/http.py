@@ -32,6 +32,7 @@ from dpe_cli.sources.window_options import Rest
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 5
+_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 # Seconds before the second attempt; each next pause is twice as long, up to the longest.
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
@@ -116,16 +117,24 @@ class Client:
         self._options = options
         self._where = where
         self._sleep = sleep
-        self._client = self._httpx.Client(timeout=options.timeout, follow_redirects=False)
-        self._origin = _origin(self.base)
-        self._headers = {name: self._filled(value) for name, value in options.headers.items()}
+        # No proxy leads back to this machine.
+        self._client = self._httpx.Client(timeout=options.timeout, follow_redirects=False, mounts=dict.fromkeys(_THIS_MACHINE))
         self._token: str | None = None
         self._last = 0.0
+        self._origin = _origin(self.base)
+        self._headers = {name: self._filled(value) for name, value in options.headers.items()}
 
     @property
     def base(self) -> str:
-        """The address of the endpoint."""
+        """
+        The address of the endpoint.
+
+        Raises:
+            InputError: the environment does not have it, or has something else.
+        """
         base = secrets.filled(self._options.location, where=self._where, in_url=True)
+        if not _is_address(base):
+            raise self.refused("what the environment holds makes no http:// or https:// address of it")
         return f"{base.rstrip('/')}/{self._options.path.lstrip('/')}" if self._options.path else base
 
     def close(self) -> None:
@@ -323,6 +332,13 @@ def _origin(url: str) -> tuple[str, str | None, int]:
     """Return what an address has to have in common with another to be of its origin (RFC 6454, section 4)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, _port(parts)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return url.startswith(("http://", "https://")) and bool(urlsplit(url).hostname) and _port(urlsplit(url)) > 0
+    except ValueError:
+        return False
 
 
 def _port(parts: SplitResult) -> int:

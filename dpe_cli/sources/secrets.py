@@ -38,6 +38,8 @@ def filled(text: str, *, where: str, in_url: bool = False) -> str:
     """
     Return a text with the values of the variables it refers to; as URLs write them, where it is one.
 
+    A variable at the start of a URL holds an address, or its beginning, and is taken as it is.
+
     Raises:
         InputError: the environment has no such variable.
     """
@@ -46,7 +48,7 @@ def filled(text: str, *, where: str, in_url: bool = False) -> str:
         held = os.environ.get(found[1])
         if held is None:
             raise InputError(f"{where}: refers to ${{{found[1]}}}, and the environment has no variable {found[1]}; set it")
-        return quote(held, safe="") if in_url else held
+        return quote(held, safe="") if in_url and found.start() > 0 else held
 
     return _REFERENCE.sub(value, text)
 

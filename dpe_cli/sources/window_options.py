@@ -138,7 +138,7 @@ class Rest(External):
     def faults(self) -> Iterator[str]:
         """Yield what types do not tell."""
         yield from faults_of_url(self.location)
-        if not self.location.startswith(("http://", "https://")):
+        if not self.location.startswith(("http://", "https://", "${")):
             yield "location: is no http:// or https:// address of an API"
         for option, path in (("data_selector", self.data_selector), ("total_path", self.total_path)):
             yield from faults_of_path(option, path)

@@ -333,3 +333,33 @@ def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: s
     """When the project is read."""
     with pytest.raises(ProjectError, match=fault):
         stage(COLUMNS, **({"location": "https://api.example", "file_format": "rest", "disposition": "replace"} | options))
+
+
+def test_the_address_may_be_a_variable(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken as it is, and the ledger says its name."""
+    monkeypatch.setenv("SHOP_URL", api.url)
+    source = _source(stage, api, location="${SHOP_URL}")
+    source.extract()
+
+    assert list(range(35)) == _ids(source)
+    assert [("${SHOP_URL}/records/link", 35)] == source.ledger("select location, rows_loaded from dpe.loads where source = %s")
+
+
+@pytest.mark.parametrize("value", ["shop.example", "http://shop.example:x/", "ftp://shop.example"])
+def test_a_variable_that_is_no_address_is_refused(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """By its name: what it holds may be a secret."""
+    monkeypatch.setenv("SHOP_URL", value)
+    source = _source(stage, api, location="${SHOP_URL}")
+
+    with pytest.raises(
+        InputError, match=r"^\$\{SHOP_URL\}/records/link: what the environment holds makes no http:// or https:// address of it"
+    ):
+        source.extract()
+
+
+def test_no_proxy_is_asked_for_this_machine(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would look for the API on its own."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    source = _source(stage, api)
+
+    assert 35 == source.extract().rows_loaded
