@@ -134,7 +134,7 @@ def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
         return [PostgresTable(options, columns)]
     from dpe_cli.sources.sql_tables import SqlTable
 
-    return [SqlTable(options, columns)]
+    return [SqlTable(options, columns, project_dir=project_dir)]
 
 
 def analyze(server: Server, sources: Sequence[Source], summary: ExtractSummary) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,8 +26,9 @@ _ROWS_AT_ONCE = 5000
 class SqlTable(TableInput):
     """A table or a query of a database that SQLAlchemy knows."""
 
-    def __init__(self, options: Sql, columns: Sequence[Column]) -> None:
+    def __init__(self, options: Sql, columns: Sequence[Column], *, project_dir: Path) -> None:
         super().__init__(options, columns)
+        self._project_dir = project_dir
         self._sqlalchemy: ModuleType = extras.needed("sqlalchemy", by=self.location)
 
     @contextmanager
@@ -37,9 +39,8 @@ class SqlTable(TableInput):
         Raises:
             InputError: the database is not reachable, or refuses to be read.
         """
-        url = secrets.filled(self._options.location, where=self.location, in_url=True)
         try:
-            engine = self._sqlalchemy.create_engine(url, poolclass=self._sqlalchemy.pool.NullPool)
+            engine = self._sqlalchemy.create_engine(self._url(), poolclass=self._sqlalchemy.pool.NullPool)
             with engine.connect() as connection, connection.begin():
                 yield _OpenedQuery(self, connection.execution_options(stream_results=True), self._query(connection))
         except self._sqlalchemy.exc.NoSuchModuleError as error:
@@ -50,6 +51,16 @@ class SqlTable(TableInput):
             said = getattr(error, "orig", None) or error
             message = " ".join(secrets.hidden(str(said), [self._options.location]).split())
             raise InputError(f"{self.location}: cannot be read ({message}); correct location, table or query") from error
+
+    def _url(self) -> Any:
+        """Return the database's URL; that of a file is beside the project, and it has to be there: SQLite would make an empty one."""
+        url = self._sqlalchemy.make_url(secrets.filled(self._options.location, where=self.location, in_url=True))
+        if url.get_backend_name() != "sqlite" or not url.database or url.query.get("uri"):
+            return url
+        path = self._project_dir / url.database
+        if not path.is_file():
+            raise InputError(f"{self.location}: there is no such file; correct the location, which is relative to the project")
+        return url.set(database=str(path))
 
     def _query(self, connection: Any) -> Any:
         """Return the query, limited to what is new."""

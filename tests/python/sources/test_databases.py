@@ -333,3 +333,20 @@ def test_a_row_that_a_domain_refuses_takes_no_other_with_it(stage_anywhere: Stag
 
     assert [1, 5] == [number for (number,) in source.query(f"select id from {source.relation} order by id")]
     assert [(2, "23514"), (3, "23502"), (4, "22P02")] == source.rejects("position, sqlstate")
+
+
+@pytest.mark.parametrize("crm", ["sqlite"], indirect=True)
+def test_a_file_of_sqlite_is_relative_to_the_project(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever dpe is started, as the files of other sources are; one that is not there is not made."""
+    crm.add((1, "a", "1", _day(1)))
+    source = _source(stage, crm, location="sqlite:///crm.sqlite")
+    elsewhere = source.directory / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    source.extract()
+    assert [1] == _ids(source)
+
+    (source.directory / "crm.sqlite").unlink()
+    with pytest.raises(InputError, match="sqlite:///crm.sqlite orders: there is no such file; correct the location"):
+        source.extract()
+    assert [] == [*source.directory.rglob("crm.sqlite")]
