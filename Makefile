@@ -17,13 +17,23 @@ INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip i
 # Singer taps that the tests extract from, where dpe looks for taps.
 TAPS := $(patsubst tests/python/taps/%.txt,.dpe/taps/%/installed,$(wildcard tests/python/taps/*.txt))
 
-.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format bench bench-build bench-rls bench-sources docs clean
+.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources docs clean
 
 help:  ## list what one can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/installed  ## load a year of flights, build and check the tables, and show what each tenant sees
+demo: weather-api  ## load a year of flights and weather, build and check the tables, and show what each tenant sees
 	@$(BIN)/dpe run
+
+weather-api: $(VENV)/installed .env  ## start the API that the demo takes the weather from; it stays
+	@$(BIN)/python demo/weather_api.py start >&2
+
+weather-api-stop:  ## stop it
+	@if [ -x $(BIN)/python ] && [ -d .dpe ]; then $(BIN)/python demo/weather_api.py stop || true; fi
+
+# Yours to change; what is there stays.
+.env:
+	@install -m 600 .env.example $@
 
 test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on a PostgreSQL of their own; ARGS="-k rejects" for some of them
 	@$(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
@@ -62,7 +72,7 @@ bench-sources: $(VENV)/installed-bench  ## measure JSON Lines, Parquet and Postg
 docs: $(VENV)/installed  ## build the documentation site
 	@$(BIN)/dpe docs build
 
-clean:  ## stop the embedded PostgreSQL and remove everything that was made, its data included
+clean: weather-api-stop  ## stop the embedded PostgreSQL and the weather API, and remove everything that was made, its data included
 	@if [ -x $(BIN)/dpe ] && [ -d .dpe ]; then $(BIN)/dpe db stop || true; fi
 	rm -rf .dpe .bench target logs dist build $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -81,7 +91,7 @@ $(BIN)/python:
 		|| echo "dpe: $* cannot be installed; the tests that need it are skipped" >&2
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
-	@$(call INSTALL,dpe) --editable .
+	@$(call INSTALL,dpe) --editable '.[sources]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -1,26 +1,24 @@
-"""The project itself, end to end, as `make demo` runs it: a year of flights, from files to tables that each carrier sees its part of."""
+"""The project itself, end to end, as `make demo` runs it: a year of flights and weather, to tables that each tenant sees its part of."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import demo_project
 import pytest
+from demo_project import WeatherApi, dpe, variables_of
 from psycopg import sql
 
 from dpe_cli.postgres import Server
 from dpe_cli.rls import admin_context
 
-REPOSITORY = Path(__file__).parents[2]
-PROJECT_FILES = ["dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "specs", "data", "tests/generic", "tests/singular"]
 FLIGHTS_OF_CARRIERS = {
     "UA": 58_665,
     "B6": 54_635,
@@ -39,16 +37,23 @@ FLIGHTS_OF_CARRIERS = {
     "HA": 342,
     "OO": 32,
 }
+HOURS_OF_AIRPORTS = {"EWR": 6_266, "JFK": 6_935, "LGA": 6_285}
 ROWS = {
     "staging.flights": 336_776,
     "staging.weather": 26_115,
     "staging.planes": 3_322,
     "staging.airports": 1_458,
     "staging.airlines": 16,
+    "staging.observations": 26_115,
+    "staging.hourly_departures": 19_486,
+    "staging.stations": 3,
     "marts.fct_flights": 336_776,
     "marts.dim_carriers": 16,
     "marts.dim_airports": 1_462,
     "marts.dim_planes": 3_322,
+    "marts.fct_departure_weather": 19_486,
+    "marts.fct_weather_impact": 15,
+    "marts.dim_weather_stations": 3,
 }
 # Policies with their expressions, and what the owner of a view reads with: what protects each relation.
 PROTECTION = """
@@ -69,11 +74,12 @@ class Demo:
 
     directory: Path
     server: Server
+    api: WeatherApi
     first_run: subprocess.CompletedProcess[str]
 
     def dpe(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run dpe in the project, on the test's server."""
-        return dpe(self.directory, self.server, *arguments, **variables)
+        return dpe(self.directory, self.server, *arguments, **self.api.variables, **variables)
 
     def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run plain dbt with the variables that `dpe env` prints."""
@@ -88,34 +94,12 @@ class Demo:
         )
 
 
-def variables_of(server: Server, **variables: str) -> dict[str, str]:
-    """Return the environment of a shell that works in the test's server as its administrator."""
-    connection = {"PGHOST": server.host, "PGPORT": str(server.port), "PGDATABASE": server.database, "PGUSER": server.admin_user}
-    return {**os.environ, **connection, **variables}
-
-
-def dpe(directory: Path, server: Server, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run dpe as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "dpe_cli", *arguments],
-        cwd=directory,
-        env=variables_of(server, **variables),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
-def demo(module_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def demo(module_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """Give the project after its first run; tests only look at it, or change nothing that another one looks at."""
-    directory = tmp_path_factory.mktemp("demo")
-    for name in PROJECT_FILES:
-        if (REPOSITORY / name).is_dir():
-            shutil.copytree(REPOSITORY / name, directory / name)
-        else:
-            shutil.copy(REPOSITORY / name, directory / name)
-    return Demo(directory, module_server, dpe(directory, module_server, "run"))
+    directory = demo_project.copy(tmp_path_factory.mktemp("demo"), "data")
+    with demo_project.weather_api(directory.with_name("weather_api.log")) as api:
+        yield Demo(directory, module_server, api, dpe(directory, module_server, "run", **api.variables))
 
 
 @pytest.fixture
@@ -147,6 +131,11 @@ def test_the_first_run_succeeds(demo: Demo) -> None:
         ("DPE-101-07", "1"),
         ("DPE-101-08", "50,094"),
         ("DPE-101-09", "7,602"),
+        ("DPE-102-02", "108"),
+        ("DPE-102-03", "1"),
+        ("DPE-102-06", "3"),
+        ("DPE-102-10", "1"),
+        ("DPE-102-18", "65"),
     ],
 )
 def test_real_faults_are_reported_with_their_counts(demo: Demo, rule: str, failures: str) -> None:
@@ -169,6 +158,14 @@ def test_each_carrier_sees_its_own_flights(demo: Demo, login: Callable[..., str]
     """A login with one tenant sees that tenant's rows; together the tenants see all of them, once."""
     seen = {carrier: count(demo.server, login(carrier), "marts.fct_flights") for carrier in FLIGHTS_OF_CARRIERS}
     assert FLIGHTS_OF_CARRIERS == seen
+
+
+def test_each_airport_sees_its_own_hours(demo: Demo, login: Callable[..., str]) -> None:
+    """A desk of an airport sees its departures and their weather, and no carrier's flight; a carrier sees none of them."""
+    seen = {airport: count(demo.server, login(airport), "marts.fct_departure_weather") for airport in HOURS_OF_AIRPORTS}
+    assert HOURS_OF_AIRPORTS == seen
+    assert (5, 0) == (count(demo.server, login("EWR"), "marts.fct_weather_impact"), count(demo.server, login("EWR"), "marts.fct_flights"))
+    assert 0 == count(demo.server, login("UA"), "marts.fct_departure_weather")
 
 
 def test_a_stranger_sees_no_flight(demo: Demo, login: Callable[..., str]) -> None:
@@ -205,9 +202,9 @@ def test_an_owner_without_a_context_sees_nothing(demo: Demo, role: str, relation
 
 
 def test_a_second_run_loads_nothing_new(demo: Demo) -> None:
-    """Every file is known by its content."""
+    """Every file is known by its content, and what API and database give again by its key."""
     again = demo.dpe("extract")
-    assert (0, "0 rows loaded from 5 sources") == (again.returncode, again.stdout.splitlines()[0].partition(" in ")[0])
+    assert (0, "0 rows loaded from 8 sources") == (again.returncode, again.stdout.splitlines()[0].partition(" in ")[0])
 
 
 def test_nothing_is_wrong_with_its_protection(demo: Demo) -> None:

@@ -1,0 +1,170 @@
+"""
+The weather service of the demo: an API that gives the hourly observations page by page to who has a token.
+
+    python demo/weather_api.py start     in the background, unless it runs; its log and its pid are in .dpe/
+    python demo/weather_api.py stop
+    python demo/weather_api.py serve     in the foreground
+
+WEATHER_API_URL says where it listens and WEATHER_API_CLIENT_SECRET who may ask: in the environment, or in the project's .env.
+
+For tests, `serve --fault 3:half` misbehaves at the third page that it is asked for: 429, 500, half, again (the page before),
+expired (the token), dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+from weather_service import FAULTS, Handler, Service, observations
+
+from dpe_cli import environment
+from dpe_cli.embedded import state_directory
+from dpe_cli.errors import DpeError, UsageError
+
+PROJECT = Path(__file__).parents[1]
+STATE = PROJECT / ".dpe"
+PID_FILE = STATE / "weather_api.pid"
+LOG = STATE / "weather_api.log"
+
+START_SECONDS = 10
+LAST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the service listens, and the secret that it gives tokens for."""
+
+    url: str
+    host: str
+    port: int
+    secret: str
+
+    @classmethod
+    def read(cls) -> Settings:
+        """
+        Return what the environment says, or the project's .env.
+
+        Raises:
+            UsageError: a variable is missing, or names no port of this machine.
+        """
+        environment.load(PROJECT)
+        try:
+            url, secret = os.environ["WEATHER_API_URL"], os.environ["WEATHER_API_CLIENT_SECRET"]
+        except KeyError as error:
+            raise UsageError(f"weather API: there is no variable {error.args[0]}; copy .env.example to .env, or set it") from None
+        found = re.fullmatch(r"http://([\w.-]+):(\d{1,5})/?", url)
+        if found is None or int(found[2]) > LAST_PORT:
+            raise UsageError(f"weather API: WEATHER_API_URL is {url}; write it like http://127.0.0.1:8102")
+        return cls(url, found[1], int(found[2]), secret)
+
+
+def serve(settings: Settings, faults: dict[int, str]) -> None:
+    """
+    Serve until somebody stops it. Port 0 is any that is free.
+
+    Raises:
+        DpeError: the port is taken.
+    """
+    host, port = settings.host, settings.port
+    Handler.service = Service(settings.secret, observations(), faults)
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        raise DpeError(
+            f"weather API: cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, "
+            "or write another port into WEATHER_API_URL in .env"
+        ) from error
+    print(f"The weather API is at http://{host}:{server.server_port}", flush=True)
+    server.serve_forever()
+
+
+def running() -> tuple[int, str] | None:
+    """Return the pid and the URL of the service that was started, if it runs: a pid alone may be another process's by now."""
+    try:
+        pid, url = PID_FILE.read_text(encoding="utf-8").split()
+        # No proxy leads back to this machine.
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/health", timeout=1) as answer:
+            return (int(pid), url) if json.load(answer).get("pid") == int(pid) else None
+    except (OSError, ValueError):
+        return None
+
+
+def start(settings: Settings) -> None:
+    """
+    Start the service in the background, unless it runs there already.
+
+    Raises:
+        DpeError: it does not start; what it said is in the message.
+    """
+    found = running()
+    if found and found[1] == settings.url:
+        print(f"The weather API is at {settings.url}")
+        return
+    stop()
+    state_directory(PROJECT)
+    with LOG.open("w", encoding="utf-8") as log:
+        command = [sys.executable, __file__, "serve"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    PID_FILE.write_text(f"{process.pid} {settings.url}\n", encoding="utf-8")
+    give_up = time.monotonic() + START_SECONDS
+    while running() is None:
+        if process.poll() is not None or time.monotonic() > give_up:
+            process.kill()
+            PID_FILE.unlink()
+            said = LOG.read_text(encoding="utf-8").splitlines() or [f"weather API: does not answer; see {LOG}"]
+            raise DpeError(said[-1].removeprefix("Error: "))
+        time.sleep(0.05)
+    print(f"The weather API is at {settings.url}; `make weather-api-stop` stops it")
+
+
+def stop() -> None:
+    """Stop the service that was started, if it runs."""
+    found = running()
+    if found:
+        os.kill(found[0], signal.SIGTERM)
+        while running():
+            time.sleep(0.05)
+    PID_FILE.unlink(missing_ok=True)
+
+
+def fault(text: str) -> tuple[int, str]:
+    """Read NUMBER:FAULT."""
+    number, _, kind = text.partition(":")
+    if kind not in FAULTS:
+        raise argparse.ArgumentTypeError(f"{text} is no fault; there are {', '.join(FAULTS)}")
+    return int(number), kind
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do as the command line says, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["start", "stop", "serve"])
+    parser.add_argument("--fault", action="append", default=[], type=fault, metavar="NUMBER:FAULT", help="misbehave, for tests")
+    given = parser.parse_args(arguments)
+    try:
+        if given.command == "stop":
+            stop()
+        elif given.command == "start":
+            start(Settings.read())
+        else:
+            serve(Settings.read(), dict(given.fault))
+    except DpeError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

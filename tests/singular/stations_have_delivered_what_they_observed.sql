@@ -1,0 +1,41 @@
+{{ config(
+    severity='error',
+    meta={
+        'rule': 'DPE-102-01',
+        'dimension': 'completeness',
+        'owner': 'weather-desk',
+        'because': "a page that is lost on its way would be missing without a word"
+    }
+) }}
+-- Fails each station of which there are more, or fewer, observations up to its last hour than its register says.
+with
+
+stations as (
+
+    select * from {{ ref('int_stations_deduplicated') }}
+
+),
+
+observations as (
+
+    select * from {{ ref('int_observations_deduplicated') }}
+
+),
+
+counted as (
+
+    select
+        stations.origin,
+        stations.observation_count as registered_count,
+        count(observations.observed_at) as delivered_count
+    from stations
+    left join observations
+        on
+            stations.origin = observations.origin
+            and observations.observed_at between stations.first_observed_at and stations.last_observed_at
+    group by stations.origin, stations.observation_count
+
+)
+
+select * from counted
+where delivered_count is distinct from registered_count
