@@ -28,7 +28,7 @@ demo: weather-api  ## load a year of flights and weather, build and check the ta
 weather-api: $(VENV)/installed .env  ## start the API that the demo takes the weather from; it stays
 	@$(BIN)/python demo/weather_api.py start >&2
 
-weather-api-stop:  ## stop it
+weather-api-stop:  ## stop that API
 	@if [ -x $(BIN)/python ] && [ -d .dpe ]; then $(BIN)/python demo/weather_api.py stop || true; fi
 
 # Yours to change; what is there stays.

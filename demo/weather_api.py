@@ -23,7 +23,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -87,7 +89,8 @@ def serve(settings: Settings, faults: dict[int, str]) -> None:
             "or write another port into WEATHER_API_URL in .env"
         ) from error
     print(f"The weather API is at http://{host}:{server.server_port}", flush=True)
-    server.serve_forever()
+    with suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 def running() -> tuple[int, str] | None:
@@ -96,8 +99,8 @@ def running() -> tuple[int, str] | None:
         pid, url = PID_FILE.read_text(encoding="utf-8").split()
         # No proxy leads back to this machine.
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/health", timeout=1) as answer:
-            return (int(pid), url) if json.load(answer).get("pid") == int(pid) else None
-    except (OSError, ValueError):
+            return (int(pid), url) if json.load(answer) == {"service": "weather", "pid": int(pid)} else None
+    except (OSError, ValueError, HTTPException):
         return None
 
 

@@ -57,7 +57,7 @@ class Cluster:
 def _own_environment() -> None:
     """Keep the developer's own server out of the tests."""
     for name in list(os.environ):
-        if name.startswith(("PG", "DPE_", "DBT_")):
+        if name.startswith(("PG", "DPE_", "DBT_", "WEATHER_API_")):
             del os.environ[name]
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from dpe_cli.postgres import Server
 
 REPOSITORY = Path(__file__).parents[2]
-PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "specs", "tests/generic", "tests/singular")
+PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "specs", "data", "tests/generic", "tests/singular")
 SECRET = "s3cr3t-of-the-test"
 
 
-def copy(directory: Path, *more: str) -> Path:
-    """Copy the project, and more of the repository, into a directory."""
-    for name in (*PROJECT_FILES, *more):
+def copy(directory: Path, names: Sequence[str] = PROJECT_FILES) -> Path:
+    """Copy parts of the repository into a directory: by default the project."""
+    for name in names:
         if (REPOSITORY / name).is_dir():
             shutil.copytree(REPOSITORY / name, directory / name)
         else:
@@ -63,6 +63,11 @@ class WeatherApi:
     def pages_asked_for(self) -> int:
         """How often a page was asked for."""
         return self.log.read_text(encoding="utf-8").count('"GET /observations')
+
+    @property
+    def tokens_asked_for(self) -> int:
+        """How often a token was asked for."""
+        return self.log.read_text(encoding="utf-8").count('"POST /token')
 
 
 @contextmanager

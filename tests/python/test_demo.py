@@ -97,7 +97,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(module_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """Give the project after its first run; tests only look at it, or change nothing that another one looks at."""
-    directory = demo_project.copy(tmp_path_factory.mktemp("demo"), "data")
+    directory = demo_project.copy(tmp_path_factory.mktemp("demo"))
     with demo_project.weather_api(directory.with_name("weather_api.log")) as api:
         yield Demo(directory, module_server, api, dpe(directory, module_server, "run", **api.variables))
 

@@ -27,9 +27,10 @@ EXTRACT = ("extract", "source:met.observations")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the project without its data, which the API alone needs, and with less patience for an API that is gone."""
-    directory = demo_project.copy(tmp_path_factory.mktemp("departure_weather"))
-    sources = directory / "models" / "staging" / "met" / "_met__sources.yml"
+    """Give the project with its sources of the weather alone, and with less patience for an API that is gone."""
+    declared = "models/staging/met/_met__sources.yml"
+    directory = demo_project.copy(tmp_path_factory.mktemp("project"), ["dbt_project.yml", "profiles.yml", "macros", declared])
+    sources = directory / declared
     patient = sources.read_text(encoding="utf-8")
     sources.write_text(patient.replace("path: observations\n", "path: observations\n          attempts: 3\n"), encoding="utf-8")
     return directory
@@ -54,6 +55,7 @@ def test_what_the_api_does_wrong_once_is_mended(project: Path, server: Server, t
         extracted = demo_project.dpe(project, server, *EXTRACT, **api.variables)
 
     assert (0, PAGES + 1) == (extracted.returncode, api.pages_asked_for), extracted.stderr
+    assert (2 if fault == "expired" else 1) == api.tokens_asked_for
     assert (OBSERVATIONS, OBSERVATIONS, OBSERVATIONS) == _observations(server)
 
 
@@ -61,7 +63,7 @@ def test_an_api_that_dies_halfway_leaves_nothing(project: Path, server: Server, 
     """One clear message, and not a row; once it is back, every record is loaded once, and then none again."""
     with demo_project.weather_api(tmp_path / "log", ["6:dies"]) as api:
         died = demo_project.dpe(project, server, *EXTRACT, **api.variables)
-    assert (1, "Traceback" in died.stderr) == (died.returncode, False)
+    assert (1, 6, False) == (died.returncode, api.pages_asked_for, "Traceback" in died.stderr)
     assert re.search(r"\$\{WEATHER_API_URL\}/observations: the connection failed .* \(3 attempts\); nothing is loaded", died.stderr)
     assert (0, 0, 0) == _observations(server)
 
@@ -98,7 +100,7 @@ def test_the_secret_is_where_it_is_written_and_nowhere_else(project: Path, serve
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Path]:
     """Give what the API needs of a clone, with a port that is free in its .env; stop it at the end."""
-    directory = demo_project.copy(tmp_path / "clone", "demo", "data/nyc_flights/weather.csv.gz")
+    directory = demo_project.copy(tmp_path / "clone", ["demo", "data/nyc_flights/weather.csv.gz"])
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (directory / ".env").write_text(f"WEATHER_API_URL=http://127.0.0.1:{port}\nWEATHER_API_CLIENT_SECRET=any\n", encoding="utf-8")
