@@ -301,11 +301,11 @@ def faulty_month(demo: Demo) -> FaultyMonth:
     june = demo.directory / "data" / "nyc_flights" / "flights" / "2013-06.csv.gz"
     original = june.read_bytes()
     june.write_bytes(faulty(original))
-    faulty_run = demo.dpe("run")
+    faulty_run = demo.dpe("run", "--no-docs")
     seen = {relation: visible(demo.server, relation) for relation in ("marts.fct_flights", "staging.flights")}
     rejects = demo.dpe("rejects", "list", "--output", "json")
     june.write_bytes(original)
-    return FaultyMonth(faulty_run, seen, rejects, demo.dpe("run"))
+    return FaultyMonth(faulty_run, seen, rejects, demo.dpe("run", "--no-docs"))
 
 
 def visible(server: Server, relation: str) -> int:
