@@ -117,7 +117,7 @@ def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconc
     result = Reconciliation()
     with rls.system_context(connection, actor=ACTOR):
         for source in sources:
-            name = f"files → {source.name}"
+            name = f"{source.external.delivered_by} → {source.name}"
             if _exists(connection, source.table.identifier):
                 result.balances.append(_count_files(connection, source, name))
             else:

@@ -97,6 +97,8 @@ class External:
     # Where the options are explained, and options that are mappings of their own.
     documentation: ClassVar[str] = "docs/sources/csv.md"
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects}
+    # What delivers the records, in a word.
+    delivered_by: ClassVar[str] = "files"
 
     location: Annotated[str, MinLen(1), Doc("where the records are; ${NAME} stands for a variable of the environment")]
     file_format: str

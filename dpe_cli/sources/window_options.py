@@ -31,6 +31,7 @@ class Sql(External):
     """A table or a query of a database."""
 
     documentation: ClassVar[str] = "docs/sources/databases.md"
+    delivered_by: ClassVar[str] = "database"
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects, "incremental": Incremental}
 
     file_format: Annotated[Literal["sql"], Doc("a table or a query of a database; location is its URL")]
@@ -116,6 +117,7 @@ class Rest(External):
     """An API that gives its records as JSON, page by page. The words are those of dlt's REST source."""
 
     documentation: ClassVar[str] = "docs/sources/apis.md"
+    delivered_by: ClassVar[str] = "API"
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects, "incremental": RestIncremental, "auth": Auth, "paginator": Paginator}
 
     file_format: Annotated[Literal["rest"], Doc("an API; location is its base URL")]
@@ -172,6 +174,7 @@ class Singer(External):
     """A stream of a Singer tap, which dpe runs. The words are Singer's."""
 
     documentation: ClassVar[str] = "docs/sources/singer.md"
+    delivered_by: ClassVar[str] = "tap"
 
     file_format: Annotated[Literal["singer"], Doc("a Singer tap, which is run; location is singer:tap-name")]
     stream: Annotated[str, MinLen(1), Doc("the stream, as the tap's messages call it; without it, the table's name")] | None = None

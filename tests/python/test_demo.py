@@ -144,6 +144,14 @@ def test_real_faults_are_reported_with_their_counts(demo: Demo, rule: str, failu
     assert [rule, "warn", failures] == line.split()[:3]
 
 
+def test_every_record_is_traced_to_what_delivered_it(demo: Demo) -> None:
+    """Files, an API, a database: none of them lost a record on its way."""
+    hops = {line.split("  ")[0]: line.split()[-1] for line in demo.first_run.stdout.splitlines() if " → " in line}
+
+    assert {"API → met.observations", "database → met.stations", "files → met.hourly_departures", "files → nyc.flights"} <= hops.keys()
+    assert {"0"} == set(hops.values())
+
+
 def test_staging_and_marts_hold_the_known_counts(demo: Demo) -> None:
     """As administrator: what was delivered, in staging and published."""
     with demo.server.connect("admin") as connection, admin_context(connection, "auditor"):
