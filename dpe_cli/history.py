@@ -9,8 +9,9 @@ from psycopg import sql
 
 from dpe_cli import rls
 from dpe_cli.errors import DpeError
-from dpe_cli.load import ledger, locks, replay, staging
-from dpe_cli.load.ledger import Extract, Load, RejectEntry
+from dpe_cli.load import ledger, locks, reject_ledger, replay, staging
+from dpe_cli.load.ledger import Extract, Load
+from dpe_cli.load.reject_ledger import RejectEntry
 from dpe_cli.load.staging import Connection, StagingTable
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
@@ -52,7 +53,7 @@ def extract(server: Server, extract_id: int) -> tuple[Extract, list[Load]]:
 def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> list[RejectEntry]:
     """Return rejects, newest load first; with those of loads that were replaced or taken back, where they are wanted."""
     with server.connect("loader") as connection, rls.system_context(connection, actor=ACTOR):
-        return ledger.rejects(connection, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete)
+        return reject_ledger.entries(connection, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete)
 
 
 def reject(server: Server, reject_id: int) -> RejectEntry:
@@ -63,7 +64,7 @@ def reject(server: Server, reject_id: int) -> RejectEntry:
         HistoryError: there is none of this id.
     """
     with server.connect("loader") as connection, rls.system_context(connection, actor=ACTOR):
-        found = ledger.reject(connection, reject_id)
+        found = reject_ledger.entry(connection, reject_id)
     if found is None:
         raise HistoryError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` shows which there are")
     return found

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ from dpe_cli.sources import external
 from dpe_cli.sources.external import Place
 from dpe_cli.sources.options import External
 
-# Only needed where the project has changed.
+# Only needed where the project has changed, as YAML is.
 if TYPE_CHECKING:
-    import yaml
+    from dpe_cli.declarations import Declaration
 
 _PLAIN_SELECTOR = re.compile(r"source:[\w*?]+(\.[\w*?]+)?")
 # What stands around a name in a selector: `2+fct_flights+`, `@fct_flights`, `source:nyc.flights`.
@@ -157,7 +157,10 @@ class Project:
         return {source.name: source for source in sorted(found, key=lambda source: source.name)}
 
     def _declared_sources(self, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [asdict(self._source(node)) for node in manifest["sources"].values() if node.get("external")]
+        from dpe_cli.declarations import Declarations
+
+        declarations = Declarations(self.directory)
+        return [asdict(_source(node, declarations.of(node))) for node in manifest["sources"].values() if node.get("external")]
 
     @cached_property
     def models(self) -> dict[str, Model]:
@@ -323,75 +326,6 @@ class Project:
         command += ["--exclude", *exclude] if exclude else []
         return {json.loads(line)["unique_id"] for line in self._parser.dbt(command).splitlines() if line.startswith("{")}
 
-    def _source(self, node: Mapping[str, Any]) -> Source:
-        name = f"{node['source_name']}.{node['name']}"
-        declared_at = self._declared_at(node)
-        meta = {**(node.get("source_meta") or {}), **(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
-        columns = tuple(_column(column, where=f"{name} ({declared_at})") for column in node["columns"].values())
-        untyped = [column.name for column in columns if not column.data_type]
-        if not columns or untyped:
-            what = f"column {', '.join(untyped)} has no data_type" if untyped else "it declares no columns"
-            raise ProjectError(f"{name} ({declared_at}): {what}; the columns with their data_type are the load contract")
-        tenant_column = _tenant_column(meta.get("rls"), [column.name for column in columns], where=f"{name} ({declared_at})")
-        return Source(
-            unique_id=node["unique_id"],
-            name=name,
-            table=StagingTable(
-                source=name,
-                schema=node["schema"],
-                name=node["identifier"],
-                columns=columns,
-                tenant_column=tenant_column,
-                description=node.get("description") or "",
-                declared_at=declared_at,
-            ),
-            external=external.parse(self._external(node), columns, place=Place(name, declared_at, partial(self._line_of_option, node))),
-            spec=meta.get("spec"),
-        )
-
-    def _declared_at(self, node: Mapping[str, Any]) -> str:
-        """Return file and line of a source table's declaration."""
-        table = self._declaration(node)
-        return f"{node['original_file_path']}:{table.start_mark.line + 1}" if table else str(node["original_file_path"])
-
-    def _external(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a source table's external block, with the names of its options as they are written."""
-        declaration = self._declaration(node)
-        written = _member(declaration, "external") if declaration else None
-        block: dict[str, Any] = _as_written(node["external"], written)
-        return block
-
-    def _line_of_option(self, node: Mapping[str, Any], path: Sequence[int | str]) -> int | None:
-        """Return the line of an option of a source table's external block, or of what holds it."""
-        import yaml
-
-        found = None
-        within = self._declaration(node)
-        for name in ("external", *path):
-            if not isinstance(within, yaml.MappingNode):
-                break
-            member = next(((key, value) for key, value in within.value if key.value == name), None)
-            if member is None:
-                break
-            found, within = member
-        return found.start_mark.line + 1 if found else None
-
-    def _declaration(self, node: Mapping[str, Any]) -> yaml.Node | None:
-        """Return a source table's declaration; None where it cannot be found in its file as it is now."""
-        import yaml
-
-        path = self.directory / node["original_file_path"]
-        try:
-            document = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        except (OSError, yaml.YAMLError):
-            return None
-        for source in _entries(document, "sources"):
-            if _scalar(source, "name") == node["source_name"]:
-                for table in _entries(source, "tables"):
-                    if _scalar(table, "name") == node["name"]:
-                        return table
-        return None
-
 
 def _split(select: Sequence[str]) -> list[str]:
     """Return the selectors; dbt takes several in one argument too."""
@@ -407,6 +341,36 @@ def _as_tuple(value: object) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)):
         return tuple(str(one) for one in value)
     return () if value is None else (str(value),)
+
+
+def _source(node: Mapping[str, Any], declaration: Declaration) -> Source:
+    """Return a source table of the manifest."""
+    name = f"{node['source_name']}.{node['name']}"
+    declared_at = declaration.place
+    meta = {**(node.get("source_meta") or {}), **(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+    columns = tuple(_column(column, where=f"{name} ({declared_at})") for column in node["columns"].values())
+    untyped = [column.name for column in columns if not column.data_type]
+    if not columns or untyped:
+        what = f"column {', '.join(untyped)} has no data_type" if untyped else "it declares no columns"
+        raise ProjectError(f"{name} ({declared_at}): {what}; the columns with their data_type are the load contract")
+    tenant_column = _tenant_column(meta.get("rls"), [column.name for column in columns], where=f"{name} ({declared_at})")
+    return Source(
+        unique_id=node["unique_id"],
+        name=name,
+        table=StagingTable(
+            source=name,
+            schema=node["schema"],
+            name=node["identifier"],
+            columns=columns,
+            tenant_column=tenant_column,
+            description=node.get("description") or "",
+            declared_at=declared_at,
+        ),
+        external=external.parse(
+            declaration.as_written(node["external"]), columns, place=Place(name, declared_at, declaration.line_of_option)
+        ),
+        spec=meta.get("spec"),
+    )
 
 
 def _column(column: Mapping[str, Any], *, where: str) -> Column:
@@ -439,48 +403,3 @@ def _tenant_column(declared: object, columns: Sequence[str], *, where: str) -> s
         hint = f"did you mean {nearest[0]}?" if nearest else f"name one of its columns ({', '.join(columns)})"
         raise ProjectError(f"{where}: meta.rls: tenant_column {tenant_column} is not a column; {hint}")
     return str(tenant_column)
-
-
-def _entries(node: yaml.Node | None, key: str) -> list[yaml.Node]:
-    """Return the items of the list under a key of a YAML mapping."""
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            if name.value == key and isinstance(value, yaml.SequenceNode):
-                return list(value.value)
-    return []
-
-
-# What dbt-postgres calls otherwise wherever it stands in a source, a tap's configuration included.
-_RENAMED_BY_DBT = {"dbname": "database", "pass": "password"}
-
-
-def _as_written(value: Any, node: yaml.Node | None) -> Any:
-    """Return a value of dbt's with the names that its YAML has."""
-    import yaml
-
-    if isinstance(value, dict) and isinstance(node, yaml.MappingNode):
-        names = {_RENAMED_BY_DBT[key.value]: key.value for key, _ in node.value if key.value in _RENAMED_BY_DBT}
-        value = {names.get(name, name): one for name, one in value.items()}
-        return {name: _as_written(one, _member(node, name)) for name, one in value.items()}
-    if isinstance(value, list) and isinstance(node, yaml.SequenceNode) and len(value) == len(node.value):
-        return [_as_written(one, part) for one, part in zip(value, node.value, strict=True)]
-    return value
-
-
-def _member(node: yaml.Node, key: str) -> yaml.Node | None:
-    import yaml
-
-    members = node.value if isinstance(node, yaml.MappingNode) else []
-    return next((value for name, value in members if name.value == key), None)
-
-
-def _scalar(node: yaml.Node, key: str) -> str | None:
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            if name.value == key and isinstance(value, yaml.ScalarNode):
-                return str(value.value)
-    return None

@@ -10,7 +10,7 @@ import click
 from dpe_cli import history
 from dpe_cli import replay as replaying
 from dpe_cli.app import App
-from dpe_cli.load.ledger import RejectEntry
+from dpe_cli.load.reject_ledger import RejectEntry
 from dpe_cli.report import Facts, Lines, Progress, Report, Table, plural, shortened
 
 

@@ -16,7 +16,7 @@ import psycopg
 
 from dpe_cli import rls
 from dpe_cli.errors import DpeError, ExtractError
-from dpe_cli.load import compaction, contract, ledger, locks, policies, staging
+from dpe_cli.load import compaction, contract, ledger, locks, policies, reject_ledger, staging
 from dpe_cli.load.blocks import BLOCK_BYTES
 from dpe_cli.load.inputs import Input, Order, Plan, RejectLimits, Window, planned
 from dpe_cli.load.ledger import Load
@@ -266,9 +266,9 @@ class Extraction:
         cursor = self._end(connection, inputs, filled)
         done = self._without_repeated(connection, inputs, filled, loads)
         ledger.finish_extract(connection, extract_id, done, bytes_read=self._bytes_read, cursor=cursor)
-        ledger.add_rejects(connection, self._table.source, rejects)
+        reject_ledger.add(connection, self._table.source, rejects)
         if self._order.key:
-            again = ledger.remove_repeated_rejects(connection, extract_id)
+            again = reject_ledger.remove_repeated(connection, extract_id)
             done = [load.without(rejects=again.get(load.load_id, 0)) for load in done]
         self._remove_orphans(connection)
         self._published(connection, done)

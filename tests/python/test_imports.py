@@ -31,7 +31,7 @@ LAYERS = (
     ("dbt_runner",),
     ("spec",),
     ("project",),
-    ("manifest",),
+    ("declarations", "manifest"),
     ("sources",),
     ("load",),
     ("rls",),

@@ -10,10 +10,11 @@ from typing import Any
 import dbt_projects
 import pytest
 
+from dpe_cli.declarations import Declarations
 from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.load.staging import Column
 from dpe_cli.manifest import Parser
-from dpe_cli.project import Project
+from dpe_cli.project import Project, _source
 from dpe_cli.sources.file_options import CsvFiles
 from dpe_cli.sources.options import Rejects
 
@@ -270,9 +271,10 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_what_is_wrong_with_a_source_is_said_with_its_place(broken: Project, name: str) -> None:
     """File and line, what is wrong, and what to do."""
     line = 5 + 4 * list(BROKEN).index(name)
+    table = broken.manifest["sources"][f"source.dpe.shop.{name}"]
 
     with pytest.raises(ProjectError) as error:
-        broken._source(broken.manifest["sources"][f"source.dpe.shop.{name}"])
+        _source(table, Declarations(broken.directory).of(table))
 
     assert str(error.value).startswith(f"shop.{name} (models/_sources.yml:{line}): ")
     assert BROKEN[name][3] in str(error.value)

@@ -1,0 +1,172 @@
+"""The rejects in the ledger. All of it runs in the caller's transaction, in its context."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+from dpe_cli.load.repair import Reject
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_REJECTS_AT_ONCE = 1000
+_CHARACTERS_AT_ONCE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class RejectEntry:
+    r"""
+    A reject, as the ledger has it; `raw` shows bytes that are no text as \xNN.
+
+    `replayed_by` is the load of its correction; `is_obsolete`: its load was replaced or taken back since.
+    """
+
+    reject_id: int
+    source: str
+    location: str
+    load_id: int
+    position: int
+    column_name: str | None
+    sqlstate: str
+    reason: str
+    raw: str
+    replayed_by: int | None = None
+    is_obsolete: bool = False
+
+
+def add(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
+    """Record rejects; their loads have to be recorded before."""
+    for batch in _batches(rejects):
+        # One value for all of them: an array a column takes the client seven times as long to write, while the server waits.
+        rows = [
+            (one.load_id, one.position, one.column_name, one.sqlstate, one.reason, one.raw, one.raw_bytes and one.raw_bytes.hex())
+            for one in batch
+        ]
+        connection.execute(
+            """
+            insert into dpe.rejects (source, load_id, position, column_name, sqlstate, reason, raw, raw_bytes)
+            select
+                %s,
+                (reject ->> 0)::bigint,
+                (reject ->> 1)::bigint,
+                reject ->> 2,
+                reject ->> 3,
+                reject ->> 4,
+                reject ->> 5,
+                decode(reject ->> 6, 'hex')
+            from json_array_elements(%s) as reject
+            """,
+            [source, json.dumps(rows, ensure_ascii=False)],
+        )
+
+
+def remove_repeated(connection: Connection, extract_id: int) -> dict[int, int]:
+    """
+    Forget rejects of an extract that an earlier load of its source has already, record for record; return how many of each load.
+
+    They were delivered again, and count as such.
+    """
+    rows = connection.execute(
+        """
+        with repeated as (
+            delete from dpe.rejects as new
+            using dpe.loads
+            where loads.load_id = new.load_id
+                and loads.extract_id = %(extract_id)s
+                and exists (
+                    select
+                    from dpe.rejects as old
+                    inner join dpe.loads as earlier on earlier.load_id = old.load_id
+                    where old.source = new.source
+                        and earlier.removed_at is null
+                        and old.raw = new.raw
+                        and old.raw_bytes is not distinct from new.raw_bytes
+                        and old.reject_id < new.reject_id
+                )
+            returning new.load_id
+        ),
+        counted as (
+            select load_id, count(*) as rejects_repeated from repeated group by load_id
+        ),
+        of_loads as (
+            update dpe.loads
+            set records_read = records_read - rejects_repeated,
+                rows_rejected = rows_rejected - rejects_repeated,
+                records_repeated = records_repeated + rejects_repeated
+            from counted
+            where loads.load_id = counted.load_id
+        ),
+        of_extract as (
+            update dpe.extracts
+            set records_read = records_read - (select coalesce(sum(rejects_repeated), 0) from counted),
+                rows_rejected = rows_rejected - (select coalesce(sum(rejects_repeated), 0) from counted)
+            where extract_id = %(extract_id)s
+        )
+        select load_id, rejects_repeated from counted
+        """,
+        {"extract_id": extract_id},
+    ).fetchall()
+    return {int(str(load_id)): int(str(count)) for load_id, count in rows}
+
+
+def _batches(rejects: Iterable[Reject]) -> Iterator[list[Reject]]:
+    """Yield rejects in lists of no more than so many, nor of much more than so many characters."""
+    batch: list[Reject] = []
+    characters = 0
+    for reject in rejects:
+        batch.append(reject)
+        characters += len(reject.raw)
+        if len(batch) >= _REJECTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def entries(
+    connection: Connection, *, source: str | None = None, load_id: int | None = None, limit: int = 100, with_obsolete: bool = True
+) -> list[RejectEntry]:
+    """Return rejects, newest load first, each load in the order of its lines."""
+    rows = connection.execute(
+        f"""
+        {_SELECT_REJECTS}
+        where (%s::text is null or source = %s)
+            and (%s::bigint is null or load_id = %s)
+            and (%s or removed_at is null)
+        order by load_id desc, position, reject_id
+        limit %s
+        """,
+        [source, source, load_id, load_id, with_obsolete, limit],
+    ).fetchall()
+    return [RejectEntry(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def entry(connection: Connection, reject_id: int) -> RejectEntry | None:
+    """Return one reject; None where there is none of this id."""
+    row = connection.execute(f"{_SELECT_REJECTS} where reject_id = %s", [reject_id]).fetchone()
+    return None if row is None else RejectEntry(*row)  # type: ignore[arg-type]
+
+
+_SELECT_REJECTS = """
+    select
+        reject_id,
+        source,
+        location,
+        load_id,
+        position,
+        column_name,
+        sqlstate,
+        reason,
+        raw,
+        (
+            select replay.load_id
+            from dpe.loads as replay
+            where replay.load_id = replayed_load_id and replay.removed_at is null
+        ) as replayed_by,
+        removed_at is not null as is_obsolete
+    from dpe.rejects
+    join dpe.loads using (load_id, source)
+"""
