@@ -19,6 +19,7 @@ from dpe_cli.errors import DpeError
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("dpe_cli.commands.run", "Run the whole pipeline: extract, build, publish, check and document."),
     "extract": ("dpe_cli.commands.extract", "Load sources into staging."),
+    "source": ("dpe_cli.commands.source", "Look at new sources, and write their YAML."),
     "validate": ("dpe_cli.commands.validate", "Check counts, rules, row-level security and freshness of what is there."),
     "rules": ("dpe_cli.commands.rules", "Show the rules, whether they hold, and since when they do not."),
     "loads": ("dpe_cli.commands.loads", "List, show and undo what was loaded."),

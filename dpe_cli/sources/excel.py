@@ -26,22 +26,45 @@ def opened(content: Content, reading: Reading) -> Iterator[OpenedSheet]:
     """
     options = reading.options
     assert isinstance(options, ExcelFiles)  # noqa: S101 what its file_format says
+    with workbook(content) as opened_workbook:
+        sheet = sheet_of(opened_workbook, options.sheet, location=content.location)
+        yield OpenedSheet(sheet, options, location=content.location)
+
+
+@contextmanager
+def workbook(content: Content) -> Iterator[Any]:
+    """
+    Open a workbook as openpyxl has it.
+
+    Raises:
+        InputError: it is none.
+    """
     openpyxl = extras.needed("openpyxl", by="reading Excel")
-    location = content.location
     with content.on_disk() as path, path.open("rb") as file:
         try:
-            workbook = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            found = openpyxl.load_workbook(file, read_only=True, data_only=True)
         except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-            raise InputError(f"{location}: is no workbook of Excel ({error}); deliver it as .xlsx") from error
+            raise InputError(f"{content.location}: is no workbook of Excel ({error}); deliver it as .xlsx") from error
         try:
-            if options.sheet is not None and options.sheet not in workbook.sheetnames:
-                listed = ", ".join(workbook.sheetnames)
-                raise InputError(f"{location}: has no sheet {options.sheet!r}; correct `sheet` in the external block (there are {listed})")
-            sheet = workbook[options.sheet or workbook.sheetnames[0]]
-            sheet.reset_dimensions()
-            yield OpenedSheet(sheet, options, location=location)
+            yield found
         finally:
-            workbook.close()
+            found.close()
+
+
+def sheet_of(found: Any, name: str | None, *, location: str) -> Any:
+    """
+    Return a sheet of a workbook: the one of a name, or the first.
+
+    Raises:
+        InputError: it has no such sheet.
+    """
+    if name is not None and name not in found.sheetnames:
+        listed = ", ".join(found.sheetnames)
+        raise InputError(f"{location}: has no sheet {name!r}; correct `sheet` in the external block (there are {listed})")
+    sheet = found[name or found.sheetnames[0]]
+    # What a workbook says of its own size need not be so.
+    sheet.reset_dimensions()
+    return sheet
 
 
 class OpenedSheet:

@@ -117,6 +117,18 @@ class File:
         self._hash = content_hash
 
     @contextmanager
+    def content(self) -> Iterator[Content]:
+        """
+        Open what the file holds, in whatever format.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        with compression.opened(self.place.path, self.member, location=self.location) as reader:
+            is_plain = self.member is None and self.compression == "none"
+            yield Content(reader, self.compression, location=self.location, path=self.place.path if is_plain else None)
+
+    @contextmanager
     def open(self) -> Iterator[Opened]:
         """
         Open the file and read its header.
@@ -124,11 +136,8 @@ class File:
         Raises:
             InputError: it cannot be read, is empty, or its header is no record.
         """
-        with compression.opened(self.place.path, self.member, location=self.location) as reader:
-            is_plain = self.member is None and self.compression == "none"
-            content = Content(reader, self.compression, location=self.location, path=self.place.path if is_plain else None)
-            with _opener(self.reading.options)(content, self.reading) as opened:
-                yield _Noting(opened, content, self)
+        with self.content() as content, _opener(self.reading.options)(content, self.reading) as opened:
+            yield _Noting(opened, content, self)
 
     def read_to_the_end(self, content_hash: str, size: int) -> None:
         """Take note of what was read, should the file have changed since it was planned."""

@@ -12,6 +12,10 @@ Step = str | int
 
 _STEP = re.compile(r"""\.(?P<name>[\w-]+)|\[(?P<index>\d+)\]|\['(?P<single>[^'\\]+)'\]|\["(?P<double>[^"\\]+)"\]""")
 
+_NAME = re.compile(r"[\w-]+")
+# In one kind of quotes or in the other.
+_IN_QUOTES = re.compile(r"[^'\\]+|[^\"\\]+")
+
 
 def parse(path: str) -> tuple[Step, ...]:
     """
@@ -59,3 +63,21 @@ def value(document: Any, steps: Sequence[Step]) -> Any:
         else:
             return None
     return document
+
+
+def can_be_written(name: str) -> bool:
+    """Tell whether a path can name a member."""
+    return bool(_NAME.fullmatch(name) or _IN_QUOTES.fullmatch(name))
+
+
+def written(steps: Sequence[Step]) -> str:
+    """Return the path that means the steps, whose names can be written."""
+    return "$" + "".join(_written(step) for step in steps)
+
+
+def _written(step: Step) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    if _NAME.fullmatch(step):
+        return f".{step}"
+    return f'["{step}"]' if "'" in step else f"['{step}']"

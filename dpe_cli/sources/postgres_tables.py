@@ -53,13 +53,22 @@ class PostgresTable(TableInput):
             InputError: the server is not reachable, or refuses to be read.
         """
         url = secrets.filled(self._options.location, where=self.location, in_url=True)
+        # psycopg's own transactions cannot be told to be repeatable read once more.
+        with self.connected() as connection, _snapshot(connection) as name:
+            yield self._opened(connection, url, name)
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """
+        Connect.
+
+        Raises:
+            InputError: the server is not reachable, or refuses to be read.
+        """
+        url = secrets.filled(self._options.location, where=self.location, in_url=True)
         try:
-            with (
-                psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection,
-                # psycopg's own transactions cannot be told to be repeatable read once more.
-                _snapshot(connection) as name,
-            ):
-                yield self._opened(connection, url, name)
+            with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection:
+                yield connection
         except psycopg.Error as error:
             raise self._refused(str(error)) from error
 

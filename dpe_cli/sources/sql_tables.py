@@ -23,6 +23,40 @@ from dpe_cli.sources.windows import TableInput
 _ROWS_AT_ONCE = 5000
 
 
+@contextmanager
+def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
+    """
+    Connect, and begin a transaction; `where` is what messages call the database.
+
+    Raises:
+        InputError: it is not reachable, or refuses to be read.
+    """
+    alchemy: Any = extras.needed("sqlalchemy", by=where)
+    try:
+        url = _url(alchemy.make_url(secrets.filled(options.location, where=where, in_url=True)), where, project_dir)
+        engine = alchemy.create_engine(url, poolclass=alchemy.pool.NullPool)
+        with engine.connect() as connection, connection.begin():
+            yield connection
+    except alchemy.exc.NoSuchModuleError as error:
+        raise InputError(f"{where}: SQLAlchemy knows no such database ({error}); install the package of its dialect") from error
+    except ModuleNotFoundError as error:
+        raise InputError(f"{where}: needs the driver {error.name}; install it with pip, or name another in the URL") from error
+    except alchemy.exc.SQLAlchemyError as error:
+        said = getattr(error, "orig", None) or error
+        message = " ".join(secrets.hidden(str(said), [options.location]).split())
+        raise InputError(f"{where}: cannot be read ({message}); correct location, table or query") from error
+
+
+def _url(url: Any, where: str, project_dir: Path) -> Any:
+    """Return a database's URL; that of a file is beside the project, and it has to be there: SQLite would make an empty one."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.query.get("uri"):
+        return url
+    path = project_dir / url.database
+    if not path.is_file():
+        raise InputError(f"{where}: there is no such file; correct the location, which is relative to the project")
+    return url.set(database=str(path))
+
+
 class SqlTable(TableInput):
     """A table or a query of a database that SQLAlchemy knows."""
 
@@ -39,28 +73,8 @@ class SqlTable(TableInput):
         Raises:
             InputError: the database is not reachable, or refuses to be read.
         """
-        try:
-            engine = self._sqlalchemy.create_engine(self._url(), poolclass=self._sqlalchemy.pool.NullPool)
-            with engine.connect() as connection, connection.begin():
-                yield _OpenedQuery(self, connection.execution_options(stream_results=True), self._query(connection))
-        except self._sqlalchemy.exc.NoSuchModuleError as error:
-            raise InputError(f"{self.location}: SQLAlchemy knows no such database ({error}); install the package of its dialect") from error
-        except ModuleNotFoundError as error:
-            raise InputError(f"{self.location}: needs the driver {error.name}; install it with pip, or name another in the URL") from error
-        except self._sqlalchemy.exc.SQLAlchemyError as error:
-            said = getattr(error, "orig", None) or error
-            message = " ".join(secrets.hidden(str(said), [self._options.location]).split())
-            raise InputError(f"{self.location}: cannot be read ({message}); correct location, table or query") from error
-
-    def _url(self) -> Any:
-        """Return the database's URL; that of a file is beside the project, and it has to be there: SQLite would make an empty one."""
-        url = self._sqlalchemy.make_url(secrets.filled(self._options.location, where=self.location, in_url=True))
-        if url.get_backend_name() != "sqlite" or not url.database or url.query.get("uri"):
-            return url
-        path = self._project_dir / url.database
-        if not path.is_file():
-            raise InputError(f"{self.location}: there is no such file; correct the location, which is relative to the project")
-        return url.set(database=str(path))
+        with connected(self._options, where=self.location, project_dir=self._project_dir) as connection:
+            yield _OpenedQuery(self, connection.execution_options(stream_results=True), self._query(connection))
 
     def _query(self, connection: Any) -> Any:
         """Return the query, limited to what is new."""

@@ -1,0 +1,64 @@
+"""A request for a source's YAML, as a command line makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpe_cli.errors import UsageError
+from dpe_cli.sources.infer import inference, names
+from dpe_cli.sources.infer.file_looks import project_location
+from dpe_cli.sources.infer.inference import Found
+from dpe_cli.sources.infer.looks import Asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for. `name` is source.table; `headers` are lines of NAME:VALUE."""
+
+    location: str
+    sample: int
+    file_format: str | None = None
+    name: str | None = None
+    table: str | None = None
+    records: str | None = None
+    sheet: str | None = None
+    header: bool | None = None
+    headers: tuple[str, ...] = ()
+    allow_private_addresses: bool = False
+
+
+def inferred(request: Request, project_dir: Path) -> Found:
+    """
+    Return what a source is. A secret in its location is used, and is in nothing that is returned or raised.
+
+    Raises:
+        InputError: there are no records, or they cannot be read.
+        UsageError: the request is wrong.
+    """
+    is_window = names.is_database(request.location) or "://" in request.location
+    location = request.location if is_window else project_location(request.location, project_dir)
+    source, table = names.names_of(location, request.table, request.name)
+    with names.without_secrets(location, source) as hidden:
+        asked = Asked(
+            location=hidden,
+            source=source,
+            table=table,
+            sample=request.sample,
+            project_dir=project_dir,
+            file_format=request.file_format,
+            relation=request.table,
+            records=request.records,
+            header=request.header,
+            sheet=request.sheet,
+            headers=dict(map(_header, request.headers)),
+            allow_private_addresses=request.allow_private_addresses,
+        )
+        return inference.infer(asked)
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon or not name.strip():
+        raise UsageError("--header-line: is no NAME:VALUE; write it like 'Authorization: Bearer ${SHOP_TOKEN}'")
+    return name.strip(), value.strip()

@@ -1,0 +1,228 @@
+"""The records that were looked at, as text in a table of DuckDB's on disk: memory does not grow with them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from dpe_cli import extras
+from dpe_cli.errors import InputError
+from dpe_cli.load.grammar import Dialect, Grammar, split
+from dpe_cli.load.inputs import Input
+from dpe_cli.sources.infer.looks import Part, Parts
+
+# DuckDB's own limit would be more than half of the machine's memory.
+_MEMORY = "512MB"
+_LONGEST_LINE = 64 * 1024 * 1024
+
+
+@dataclass
+class Spooled:
+    """What one input gave: its records as a file of CSV, and how many others would be rejects whatever the types are."""
+
+    location: str
+    columns: tuple[str, ...]
+    dialect: Dialect
+    path: Path
+    records: int = 0
+    refused: int = 0
+    first_refused: int | None = None
+    is_cut: bool = False
+
+
+@dataclass
+class Looked:
+    """The records that were looked at."""
+
+    connection: Any
+    directory: Path
+    inputs: list[Spooled] = field(default_factory=list)
+
+    @property
+    def records(self) -> int:
+        """How many there are, without those refused."""
+        return sum(one.records for one in self.inputs)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns, in the order of the first input that has records."""
+        return self.inputs[0].columns if self.inputs else ()
+
+    def load(self, null_string: str, *, blanks_are_null: bool = False) -> None:
+        """
+        Fill the table `looked`: its columns are c0, c1, … and `location`; what is written as the null string is null.
+
+        In quotes it is text, unless `blanks_are_null` as well: then all values stand in quotes, which their format does not have.
+        """
+        nulls = ["", null_string] if blanks_are_null else [null_string]
+        columns = self.columns
+        names = [f"c{number}" for number in range(len(columns))]
+        defined = ", ".join(f"{name} varchar" for name in names)
+        self.connection.execute(f"create or replace table looked ({defined}, location varchar)")
+        for one in self.inputs:
+            here = [f"c{columns.index(name)}" for name in one.columns]
+            try:
+                loaded = self._insert(here, one, nulls)
+            except _duckdb().Error:
+                loaded = -1
+            if loaded != one.records:
+                self.connection.execute("delete from looked where location = $1", [one.location])
+                _rewrite(one, null_string)
+                self._insert(here, one, nulls)
+
+    def _insert(self, columns: Sequence[str], one: Spooled, nulls: Sequence[str]) -> int:
+        given = ", ".join(f"'{name}': 'varchar'" for name in columns)
+        dialect = one.dialect
+        (count,) = self.connection.execute(
+            f"""
+            insert into looked ({", ".join(columns)}, location)
+            select *, {_literal(one.location)} from read_csv(
+                {_literal(str(one.path))}, columns = {{{given}}}, auto_detect = false, header = false, parallel = false,
+                delim = {_literal(dialect.delimiter)}, quote = {_literal(dialect.quote)}, escape = {_literal(dialect.escape)},
+                nullstr = [{", ".join(map(_literal, nulls))}], allow_quoted_nulls = {len(nulls) > 1},
+                strict_mode = false, new_line = '\\n',
+                max_line_size = {_LONGEST_LINE}, encoding = 'utf-8'
+            )
+            """
+        ).fetchone()
+        return int(count)
+
+
+@contextmanager
+def looked(parts: Parts) -> Iterator[Looked]:
+    """
+    Take the records, without what dpe would reject whatever the types are.
+
+    Raises:
+        InputError: an input cannot be read, or has other columns than the others.
+    """
+    with tempfile.TemporaryDirectory(prefix="dpe-") as name:
+        directory = Path(name)
+        connection = _duckdb().connect(str(directory / "looked.duckdb"))
+        try:
+            connection.execute(f"set memory_limit = '{_MEMORY}'; set temp_directory = '{directory}'; set timezone = 'UTC'")
+            connection.execute("set enable_progress_bar = false")
+            found = Looked(connection, directory)
+            _take(found, parts)
+            yield found
+        finally:
+            connection.close()
+
+
+def _take(found: Looked, parts: Parts) -> None:
+    file: IO[bytes] | None = None
+    try:
+        for part in parts():
+            if not found.inputs or found.inputs[-1].location != part.location:
+                _check_columns(found, part)
+                if file:
+                    file.close()
+                path = found.directory / f"{len(found.inputs)}.csv"
+                found.inputs.append(Spooled(part.location, tuple(part.columns), part.dialect, path))
+                file = path.open("wb")
+            assert file is not None  # noqa: S101
+            data = part.block.data.replace(b"\r\n", b"\n")
+            file.write(data if data.endswith(b"\n") or not data else data + b"\n")
+            found.inputs[-1].records += part.block.records
+            found.inputs[-1].is_cut |= part.is_cut
+            if part.refused:
+                found.inputs[-1].refused += part.refused
+                found.inputs[-1].first_refused = found.inputs[-1].first_refused or part.first_refused
+    finally:
+        if file:
+            file.close()
+
+
+def _check_columns(found: Looked, part: Part) -> None:
+    if not found.inputs:
+        return
+    first = found.inputs[0]
+    missing = [name for name in first.columns if name not in part.columns]
+    more = [name for name in part.columns if name not in first.columns]
+    if missing or more:
+        said = [f"has no column {missing[0]!r}, which {first.location} has"] if missing else []
+        said += [f"has the column {more[0]!r}, which {first.location} has not"] if more else []
+        raise InputError(
+            f"{part.location}: {' and '.join(said)}; name files with the same columns, as a source table has only one set of them"
+        )
+
+
+def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
+    """Yield the records of inputs, about as many of each; what one has not, the next may have more."""
+    left = sample
+    for number, one in enumerate(inputs):
+        quota = max(1, left // (len(inputs) - number))
+        taken = 0
+        with one.open() as opened:
+            grammar = Grammar(opened.dialect)
+            for block in opened.blocks():
+                part = _sound(Part(one.location, opened.columns, opened.dialect, block), grammar, quota - taken)
+                taken += part.block.records
+                yield replace(part, is_cut=taken >= quota)
+                if taken >= quota:
+                    break
+        left -= taken
+
+
+def _sound(part: Part, grammar: Grammar, most: int) -> Part:
+    """Return a part without the records that are none: of another number of fields, no text, or with a quote that is never closed."""
+    block = part.block.without_refused()
+    sound = part.dialect.delimiter.encode() * (len(part.columns) - 1)
+    outlines = grammar.outlines(block.data)
+    refused = len(part.block.refused)
+    first = part.block.refused[0][0].position if refused else None
+    is_text = _is_text(block.data)
+    if is_text and block.records <= most and not block.broken and set(outlines) <= {sound}:
+        return replace(part, block=block, refused=refused, first_refused=first)
+    kept: list[bytes] = []
+    line = block.first_line
+    for record, outline in zip(grammar.split(block.data), outlines, strict=False):
+        if len(kept) == most:
+            break
+        if outline == sound and (is_text or _is_text(record)):
+            kept.append(record)
+        else:
+            refused += 1
+            first = first or line
+        line += record.count(b"\n")
+    data = b"".join(kept)
+    return replace(part, block=replace(block, data=data, records=len(kept), lines=data.count(b"\n")), refused=refused, first_refused=first)
+
+
+def _is_text(data: bytes) -> bool:
+    if b"\0" in data:
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _rewrite(one: Spooled, null_string: str) -> None:
+    """Write the records in a dialect that everybody reads alike: COPY takes quotes in the middle of a field, others do not."""
+    grammar = Grammar(one.dialect)
+    anew = one.path.with_suffix(".anew")
+    with anew.open("wb") as file:
+        for record in grammar.split(one.path.read_bytes()):
+            written = split(record.decode(), one.dialect) or []
+            values = grammar.fields(record)
+            fields = [
+                null_string.encode() if text == null_string else b'"' + value.replace(b'"', b'""') + b'"'
+                for value, text in zip(values, written, strict=True)
+            ]
+            file.write(b",".join(fields) + b"\n")
+    anew.replace(one.path)
+    one.dialect = Dialect(null_string=null_string)
+
+
+def _duckdb() -> Any:
+    return extras.needed("duckdb", by="dpe source infer")
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
