@@ -11,7 +11,6 @@ from dpe_cli.app import App
 from dpe_cli.report import Lines, Report, plural
 from dpe_cli.sources.formats import FORMATS
 
-_SAMPLE = 1_000_000
 _BESIDE = ""
 
 
@@ -30,7 +29,9 @@ def source() -> None:
 @click.option("--header/--no-header", default=None, help="Whether CSV has a first record that names the columns; by default as it looks.")
 @click.option("--header-line", "headers", multiple=True, metavar="NAME:VALUE", help="A header for an API; secrets as ${NAME}.")
 @click.option("--allow-private-addresses", is_flag=True, help="Whether an address may be in a private network, or on this machine.")
-@click.option("--sample", type=click.IntRange(1), default=_SAMPLE, show_default=True, metavar="N", help="How many records to look at.")
+@click.option(
+    "--sample", type=click.IntRange(1), metavar="N", help="How many records to look at; by default a million, of an API ten thousand."
+)
 @click.option(
     "--write",
     is_flag=False,

@@ -11,13 +11,17 @@ from dpe_cli.sources.infer.file_looks import project_location
 from dpe_cli.sources.infer.inference import Found
 from dpe_cli.sources.infer.looks import Asked
 
+# Records to look at, where nobody says how many. An API is not asked for hundreds of pages to be got to know.
+_ENOUGH = 1_000_000
+_OF_AN_API = 10_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What was asked for. `name` is source.table; `headers` are lines of NAME:VALUE."""
 
     location: str
-    sample: int
+    sample: int | None = None
     file_format: str | None = None
     name: str | None = None
     table: str | None = None
@@ -36,15 +40,15 @@ def inferred(request: Request, project_dir: Path) -> Found:
         InputError: there are no records, or they cannot be read.
         UsageError: the request is wrong.
     """
-    is_window = names.is_database(request.location) or "://" in request.location
-    location = request.location if is_window else project_location(request.location, project_dir)
+    location = names.with_whole_path(project_location(request.location, project_dir))
+    is_api = request.file_format == "rest" or (request.file_format is None and names.is_api(location))
     source, table = names.names_of(location, request.table, request.name)
     with names.without_secrets(location, source) as hidden:
         asked = Asked(
             location=hidden,
             source=source,
             table=table,
-            sample=request.sample,
+            sample=request.sample or (_OF_AN_API if is_api else _ENOUGH),
             project_dir=project_dir,
             file_format=request.file_format,
             relation=request.table,

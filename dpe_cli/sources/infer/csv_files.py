@@ -104,6 +104,12 @@ def form_of(chunks: Iterable[bytes], encoding: str, *, location: str, header: bo
     return Form(encoding, dialect, _has_header(records) if header is None else header, len(records[0]))
 
 
+def looks_like_csv(text: bytes) -> bool:
+    """Tell whether most lines of a text's start have as many fields as the others, and more than one."""
+    text = text[:_ENOUGH].replace(b"\r\n", b"\n")
+    return _regularity(text, _dialect(text, is_whole=True), is_whole=True)[1] > 0.5
+
+
 def _dialect(text: bytes, *, is_whole: bool) -> Dialect:
     quote = _quote(text)
     escapes = ["\\", quote] if _has_escapes(text, quote) else [quote]

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from dpe_cli.errors import InputError
 from dpe_cli.load import encodings
 from dpe_cli.sources.files import File
-from dpe_cli.sources.infer.csv_files import encoding_of
+from dpe_cli.sources.infer.csv_files import encoding_of, looks_like_csv
 
 _ENDINGS = {
     ".csv": "csv",
@@ -75,7 +75,10 @@ def of(file: File) -> str:
         if told is None and (found := next((name for magic, name in _BYTES.items() if start.startswith(magic)), None)):
             return found
         text = next(encodings.to_utf8(iter([start]), encodings.with_byte_order(encoding_of([start], location=file.location), start)), b"")
-    return _of_text(text.lstrip()) or told or "csv"
+    found = _of_text(text.lstrip()) or told
+    if found is None and not looks_like_csv(text):
+        raise InputError(f"{file.location}: neither its name nor its content tells what format it has; name it with --format")
+    return found or "csv"
 
 
 def _of_text(text: bytes) -> str | None:

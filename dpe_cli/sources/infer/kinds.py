@@ -35,10 +35,11 @@ _KIND = rf"""
         else 'text'
     end
 """
-# Fifteen digits, a double always keeps; more of them, where it is written with just those.
+# Fifteen digits, a double always keeps; more of them, where it is written with just those, or with the seventeen that tell it apart.
 _SURVIVES = r"""
     length(ltrim(regexp_replace(regexp_replace(t, '[eE].*', ''), '[-.]', '', 'g'), '0')) <= 15
     or t = try_cast(t as double)::varchar
+    or t = printf('%.17g', try_cast(t as double))
     or lower(t) similar to '-?(nan|inf|infinity)'
 """
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dpe_cli.errors import UsageError
@@ -34,6 +34,13 @@ def is_api(location: str) -> bool:
     return location.startswith(("http://", "https://")) and by_ending(location) is None
 
 
+def with_whole_path(location: str) -> str:
+    """Return the URL of a file of SQLite with its whole path: what it is relative to, an extract would not know."""
+    scheme, separator, path = location.partition(":///")
+    is_relative = scheme.partition("+")[0] == "sqlite" and separator and path and not path.startswith(("/", ":memory:", "file:"))
+    return f"{scheme}:///{Path.cwd() / path}" if is_relative else location
+
+
 def names_of(location: str, table: str | None, given: str | None) -> tuple[str, str]:
     """
     Return the source's name and its table's, as they were given, or else made of the location.
@@ -48,7 +55,7 @@ def names_of(location: str, table: str | None, given: str | None) -> tuple[str, 
         return found[1], found[2]
     if is_database(location):
         parts = urlsplit(location)
-        name = _name(without_ending(PurePosixPath(unquote(parts.path)).name)) or _name(parts.hostname or "") or "database"
+        name = _name(PurePosixPath(unquote(parts.path)).stem) or _name(parts.hostname or "") or "database"
         return name, _name((table or "records").rpartition(".")[2]) or "records"
     if location.startswith(("http://", "https://")):
         parts = urlsplit(location)
@@ -67,7 +74,7 @@ def _of_path(location: str) -> tuple[str, str]:
 def _without_pattern(name: str) -> str:
     """Return what is left of a name without wildcards, and without the date or number of a delivery."""
     plain = re.sub(r"[*?]+|\[[^\]]*\]", " ", name)
-    return re.sub(r"[\s\d_.-]+$", "", plain).strip()
+    return re.sub(r"(^|[\s_.-]+)\d[\d\s_.-]*$|\d{6,}$|[\s_.-]+$", "", plain).strip()
 
 
 def _host(host: str) -> str:

@@ -86,7 +86,9 @@ def _json(document: Any, headers: Mapping[str, str] = {}) -> Answer:
 
 
 @contextmanager
-def _served(api: Api) -> Iterator[str]:
+def served(api: Api) -> Iterator[str]:
+    """Serve an API, and give its address."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -126,6 +128,6 @@ def _served(api: Api) -> Iterator[str]:
 def api() -> Iterator[Api]:
     """Run an API, at two addresses: of two origins."""
     api = Api()
-    with _served(api) as url, _served(api) as elsewhere:
+    with served(api) as url, served(api) as elsewhere:
         api.url, api.elsewhere = url, elsewhere
         yield api
