@@ -49,7 +49,7 @@ def look(asked: Asked, stack: ExitStack) -> Look:
         notes = _first_page_only(document, selector)
     api = Api(Rest(**_options(written)), [json_looks.WHOLE], declared_at="")
     seen = json_looks.look(partial(parts_of, [api], asked.sample), stack)
-    return replace(seen, options={**written, "file_format": "rest", "disposition": "replace"}, notes=[*notes, *seen.notes])
+    return replace(seen, options={**written, **seen.options, "file_format": "rest", "disposition": "replace"}, notes=[*notes, *seen.notes])
 
 
 def _written(asked: Asked) -> dict[str, object]:

@@ -183,7 +183,8 @@ def _json(asked: Asked, chosen: Sequence[File], file_format: str, stack: ExitSta
             written["records"] = records
     options = _options(file_format, asked, **written)
     inputs = _read(chosen, options, [json_looks.WHOLE])
-    return replace(json_looks.look(partial(parts_of, inputs, asked.sample), stack), options=written)
+    seen = json_looks.look(partial(parts_of, inputs, asked.sample), stack)
+    return replace(seen, options={**written, **seen.options})
 
 
 def _parquet(asked: Asked, chosen: Sequence[File]) -> Look:

@@ -117,7 +117,7 @@ def look(parts: Parts, stack: ExitStack) -> Look:
     # jsonb has no character U+0000.
     (has_nul,) = connection.execute(r"select coalesce(bool_or(contains(record, '\u0000')), false) from objects").fetchone()
     drafts, notes = _drafts(list(_members(connection, ())), nested="json" if has_nul else "jsonb")
-    return Look(options={}, drafts=drafts, parts=partial(_parts, found, drafts), notes=notes)
+    return Look(options={"extra_columns": "ignore"} if notes else {}, drafts=drafts, parts=partial(_parts, found, drafts), notes=notes)
 
 
 def _members(connection: Any, steps: tuple[str, ...]) -> Iterator[_Member]:
@@ -136,7 +136,7 @@ def _members(connection: Any, steps: tuple[str, ...]) -> Iterator[_Member]:
     for number, path in enumerate(paths):
         member = _Member(path, {kind: count for place, kind, count in counted if place == number})
         inner = list(_members(connection, path)) if member.names == {"OBJECT"} and len(path) < _DEEPEST else []
-        if inner and len(inner) <= _MOST_MEMBERS and all(json_path.can_be_written(one.steps[-1]) for one in inner):
+        if inner and len(inner) <= _MOST_MEMBERS and all(json_path.can_be_written(step) for one in inner for step in one.steps):
             yield from inner
         else:
             yield member

@@ -29,7 +29,7 @@ _KIND = rf"""
         when regexp_full_match(t, '{_TIMESTAMP}') and {_IS_DAY} then 'timestamp'
         when regexp_full_match(t, '{_TIMESTAMP}{_ZONE}') and {_IS_DAY} then 'timestamptz'
         when regexp_full_match(v, '{_UUID}') then 'uuid'
-        when regexp_full_match(t, '{_FLOAT}') and (try_cast(t as double) = 0 or abs(try_cast(t as double)) between 1e-300 and 1e300)
+        when regexp_full_match(t, '{_FLOAT}') and (regexp_matches(t, '^[-0.]+[eE]') or abs(try_cast(t as double)) between 1e-300 and 1e300)
             and regexp_matches(t, '^-?[.]?\d') then 'float'
         when lower(t) in ('nan', 'infinity', '-infinity', 'inf', '-inf') then 'float'
         else 'text'

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import compress, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +14,7 @@ from dpe_cli import extras
 from dpe_cli.errors import InputError
 from dpe_cli.load.grammar import Dialect, Grammar, split
 from dpe_cli.load.inputs import Input
+from dpe_cli.load.records import Records
 from dpe_cli.sources.infer.looks import Part, Parts
 
 # DuckDB's own limit would be more than half of the machine's memory.
@@ -178,19 +180,15 @@ def _sound(part: Part, grammar: Grammar, most: int) -> Part:
     is_text = _is_text(block.data)
     if is_text and block.records <= most and not block.broken and set(outlines) <= {sound}:
         return replace(part, block=block, refused=refused, first_refused=first)
-    kept: list[bytes] = []
-    line = block.first_line
-    for record, outline in zip(grammar.split(block.data), outlines, strict=False):
-        if len(kept) == most:
-            break
-        if outline == sound and (is_text or _is_text(record)):
-            kept.append(record)
-        else:
-            refused += 1
-            first = first or line
-        line += record.count(b"\n")
+    records, broken = Records.of(block, grammar)
+    outlines = grammar.outlines(b"".join(records.raws))
+    fits = [outline == sound and (is_text or _is_text(raw)) for raw, outline in zip(records.raws, outlines, strict=False)]
+    misfits = [*broken.lines, *[line for line, is_fit in zip(records.lines, fits, strict=False) if not is_fit]]
+    first = min([*misfits, first] if first else misfits, default=None)
+    kept = list(islice(compress(records.raws, fits), most))
     data = b"".join(kept)
-    return replace(part, block=replace(block, data=data, records=len(kept), lines=data.count(b"\n")), refused=refused, first_refused=first)
+    sound_block = replace(block, data=data, records=len(kept), lines=data.count(b"\n"), broken=())
+    return replace(part, block=sound_block, refused=refused + len(misfits), first_refused=first)
 
 
 def _is_text(data: bytes) -> bool:

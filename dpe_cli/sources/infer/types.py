@@ -71,6 +71,9 @@ def _number(name: str, kinds: Mapping[str, Kind]) -> str:
 
 
 def _whole(kind: Kind, at_least: str) -> str:
+    """Return the smallest type of whole numbers, from one on, that holds the least and the greatest."""
+    if kind.least is None or kind.greatest is None:
+        return "numeric"
     for data_type in list(_RANGES)[list(_RANGES).index(at_least) :]:
         if kind.least in _RANGES[data_type] and kind.greatest in _RANGES[data_type]:
             return data_type

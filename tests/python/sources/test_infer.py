@@ -127,15 +127,16 @@ FILES: dict[str, str | bytes] = {
     "missing.csv": _lines("id,n,t\n", lambda n: f"{n},{'n/a' if n == 3 else n},"),
     "quoted.csv": _lines("id,n,m\n", lambda n: f"{n},{chr(34) + 'NA' + chr(34) if n == 3 else n},{'NA' if n == 4 else n}"),
     "hard.csv": _lines(
-        "zip,phone,huge,larger,mixed,n,zoned,partly,bit,key,order,fraction,exponent,february,stamp\n",
+        "zip,phone,huge,vast,larger,mixed,n,zoned,partly,bit,key,order,fraction,exponent,february,stamp\n",
         lambda n: (
-            f"0{n},+49{n},{10**25 + n},{2**40 + n},{'01/02/2024' if n == 5 else '2024-01-01'},{n},2024-01-01T10:00:00.5Z,"
+            f"0{n},+49{n},{10**25 + n},{10**200 + n},{2**40 + n},{'01/02/2024' if n == 5 else '2024-01-01'},{n},2024-01-01T10:00:00.5Z,"
             f"2024-01-01 10:00{'Z' if n % 2 else ''},{n % 2},6f9619ff-8b86-d011-b42d-00cf4fc964{n:02x},x,0.{n}1234567890123456789,"
             f"{n}e-7,2024-02-{n + 1:02},2024-01-01 10:00:00.1234567"
         ),
     ),
     "unpacked.csv.bz2": bz2.compress(b"id,n\n1,2\n2,3\n"),
     "lines.jsonl": "".join(json.dumps({"id": n} | EVENT) + "\n" for n in NUMBERS),
+    "unnamed.jsonl": _lines("", lambda n: json.dumps({"id": n, "": 1})),
     "document.json": json.dumps({"meta": {"total": 30}, "data": {"items": [{"id": n} | EVENT for n in NUMBERS]}}, indent=1),
     "packed.json.gz": gzip.compress(json.dumps([{"id": n} for n in NUMBERS]).encode()),
     "fixed.dat": _lines("ID   NAME      AMOUNT\n", lambda n: f"{n:<4} {f'n{n}':<9} {f'{n * 1.5:.2f}' if n else 'NA':>6}"),
@@ -272,6 +273,7 @@ def test_no_type_loses_what_was_seen(place: Workplace) -> None:
         "zip": "text",
         "phone": "text",
         "huge": "numeric",
+        "vast": "numeric",
         "larger": "bigint",
         "mixed": "text",
         "n": "integer",
@@ -458,7 +460,7 @@ def test_a_sample_is_called_one(place: Workplace) -> None:
 
 def test_records_unlike_the_others_are_told_of(place: Workplace) -> None:
     """They would be rejects: with their number, and where the first of them is."""
-    place.deliver("data/broken.csv", 'a,b\n1,2\n1,2,3\n3,4\n\n"x,5\n')
+    place.deliver("data/broken.csv", 'a,b\n1,2\n5",2\n1,2,3\n3,4\n\n')
 
     done = place.infer("data/broken.csv")
 
