@@ -149,7 +149,7 @@ def _basis(found: Looked) -> str:
     inputs = len(found.inputs)
     among = f" in {inputs:,} files" if inputs > 1 else ""
     if any(one.is_cut for one in found.inputs):
-        return f"inferred from {plural(found.records, 'record')}{among}, not from all of them: see more with --sample"
+        return f"inferred from {plural(found.records, 'record')}{among}, and there may be more: --sample looks at others"
     return f"inferred from {plural(found.records, 'record')}{among}, all that there are now"
 
 

@@ -101,8 +101,11 @@ def _with_table(before: str, found: Found, path: Path) -> str:
     is_windows = "\r\n" in before
     text = before.replace("\r\n", "\n")
     ended = text if text.endswith("\n") or not text else f"{text}\n"
-    document = yaml.compose(text, Loader=yaml.CSafeLoader)
-    old = yaml.load(text, Loader=yaml.CSafeLoader)
+    try:
+        document = yaml.compose(text, Loader=yaml.CSafeLoader)
+        old = yaml.load(text, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        raise ProjectError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); correct it, or name another file") from error
     wanted = deepcopy(old) if old is not None else {}
     if document is None or not isinstance(wanted, dict) or "sources" not in wanted:
         if not isinstance(wanted, dict) or (isinstance(document, yaml.MappingNode) and document.flow_style):
@@ -113,7 +116,7 @@ def _with_table(before: str, found: Found, path: Path) -> str:
         sources = _member(document, "sources")
         place = next((number for number, one in enumerate(_sources(old)) if one.get("name") == found.source), None)
         if place is None:
-            merged = _behind(ended, sources, lambda indent: written.source_lines(found, indent), path)
+            merged = _behind(ended, sources, lambda indent: ["", *written.source_lines(found, indent)], path)
             wanted["sources"].append(written.source_as_data(found))
         else:
             tables = _member(sources.value[place], "tables") if isinstance(sources, yaml.SequenceNode) else None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import boto3
 import dbt_projects
 import duckdb
 import openpyxl
@@ -25,6 +26,7 @@ import pytest
 import yaml
 from conftest import Cluster
 from misbehaving_api import Answer, Api, served
+from moto.server import ThreadedMotoServer
 
 from dpe_cli import main
 from dpe_cli.postgres import Server
@@ -402,6 +404,38 @@ def test_an_api_is_paged_through(place: Workplace) -> None:
     } == external
 
 
+def test_a_file_of_the_web_is_fetched(place: Workplace) -> None:
+    """What its address ends in is its format, and whatever else it is asked with no part of its name."""
+    place.api.faults = [lambda answer: replace(answer, body=b"id;n\n1;2\n")] * 2
+
+    table = place.table(f"{place.api.url}/exports/orders.csv?day=1", "--allow-private-addresses")
+
+    assert "orders" == table["name"]
+    assert {"location": f"{place.api.url}/exports/orders.csv?day=1", "allow_private_addresses": True, "delimiter": ";"}.items() <= (
+        table["external"].items()
+    )
+
+
+def test_files_of_a_bucket_are_fetched(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the credentials that the environment has."""
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    environment = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": PASSWORD}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = boto3.resource("s3", region_name="us-east-1").Bucket("lake")
+    bucket.create()
+    bucket.put_object(Key="orders/2024-01.csv.gz", Body=gzip.compress(b"id,n\n1,2\n"))
+    bucket.put_object(Key="orders/2024-02.csv", Body=b"id,n\n3,NA\n")
+
+    table = place.table("s3://lake/orders/*.csv*")
+    moto.stop()
+
+    assert "orders" == table["name"]
+    assert {"location": "s3://lake/orders/*.csv*", "disposition": "append", "null_string": "NA"}.items() <= table["external"].items()
+
+
 def _without_link(answer: Answer) -> Answer:
     document = json.loads(answer.body)
     del document["next"], document["cursor"]
@@ -454,7 +488,8 @@ def test_not_null_and_unique_stand_where_they_hold(place: Workplace) -> None:
 def test_a_sample_is_called_one(place: Workplace) -> None:
     """Whoever reads the YAML knows on how many records it rests."""
     assert (
-        "# inferred from 10 records, not from all of them: see more with --sample\n" in place.infer("data/comma.csv", "--sample", "10").out
+        "# inferred from 10 records, and there may be more: --sample looks at others\n"
+        in place.infer("data/comma.csv", "--sample", "10").out
     )
 
 
