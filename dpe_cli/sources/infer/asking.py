@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dpe_cli.errors import UsageError
 from dpe_cli.sources.infer import inference, names
 from dpe_cli.sources.infer.file_looks import project_location
 from dpe_cli.sources.infer.inference import Found
 from dpe_cli.sources.infer.looks import Asked
+from dpe_cli.sources.options import faults_of_path
 
 # Records to look at, where nobody says how many. An API is not asked for hundreds of pages to be got to know.
 _ENOUGH = 1_000_000
@@ -40,6 +43,8 @@ def inferred(request: Request, project_dir: Path) -> Found:
         InputError: there are no records, or they cannot be read.
         UsageError: the request is wrong.
     """
+    if faults := list(_faults(request)):
+        raise UsageError(f"{faults[0]}; see dpe source infer --help")
     location = names.with_whole_path(project_location(request.location, project_dir))
     is_api = request.file_format == "rest" or (request.file_format is None and names.is_api(location))
     source, table = names.names_of(location, request.table, request.name)
@@ -59,6 +64,24 @@ def inferred(request: Request, project_dir: Path) -> Found:
             allow_private_addresses=request.allow_private_addresses,
         )
         return inference.infer(asked)
+
+
+def _faults(request: Request) -> Iterator[str]:
+    """Yield what is wrong with a request; the location, which may hold a secret, is in none of it."""
+    is_address = "://" in request.location
+    try:
+        parts = urlsplit(request.location if is_address else "")
+    except ValueError:
+        yield "LOCATION: cannot be read as an address"
+        return
+    if request.file_format == "rest" and not (parts.scheme in {"http", "https"} and parts.hostname):
+        yield "--format rest: needs the address of an API, as in https://api.shop.example/v1/orders"
+    if request.file_format == "sql" and not is_address:
+        yield "--format sql: needs the URL of a database, as in postgresql://reader@crm.example/crm"
+    if parts.scheme in {"http", "https"} and not parts.hostname:
+        yield "LOCATION: is an address without a host"
+    if request.records is not None:
+        yield from faults_of_path("--records", request.records)
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -72,12 +72,15 @@ def encoding_of(chunks: Iterable[bytes], *, location: str) -> str:
 
 
 def _utf16_without_mark(chunk: bytes) -> str | None:
-    """Return UTF-16 with its byte order where every other byte of the start is a zero, as in what is mostly ASCII."""
+    """Return UTF-16 with its byte order where every other byte of the start, and no more, is a zero, as in what is mostly ASCII."""
     start = chunk[:4096]
-    zeros = start.count(b"\0")
-    if len(start) < 4 or zeros * 3 < len(start):
+    first, second = start[::2], start[1::2]
+    few = len(start) // 20
+    if len(start) < 4:
         return None
-    return "utf-16-le" if start[1::2].count(b"\0") > start[::2].count(b"\0") else "utf-16-be"
+    if second.count(b"\0") * 10 > len(second) * 7 and first.count(b"\0") <= few:
+        return "utf-16-le"
+    return "utf-16-be" if first.count(b"\0") * 10 > len(first) * 7 and second.count(b"\0") <= few else None
 
 
 def form_of(chunks: Iterable[bytes], encoding: str, *, location: str, header: bool | None = None) -> Form:

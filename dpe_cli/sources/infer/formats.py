@@ -39,6 +39,7 @@ _FOREIGN = {
     ".pdf": "a document; have its tables delivered as CSV",
     ".sas7bdat": "a data set of SAS; have it delivered as CSV or Parquet",
 }
+_SQLITE = b"SQLite format 3\0"
 _BYTES = {b"PAR1": "parquet", b"PK\x03\x04": "excel"}
 
 
@@ -72,6 +73,10 @@ def of(file: File) -> str:
         start = b"".join(islice(content.chunks(), 1))
         if not start.strip():
             raise InputError(f"{file.location}: the file is empty; name one with records")
+        if start.startswith(_SQLITE):
+            raise InputError(
+                f"{file.location}: is a database of SQLite; write it as sqlite:///{file.location}, and name a table with --table"
+            )
         if told is None and (found := next((name for magic, name in _BYTES.items() if start.startswith(magic)), None)):
             return found
         text = next(encodings.to_utf8(iter([start]), encodings.with_byte_order(encoding_of([start], location=file.location), start)), b"")

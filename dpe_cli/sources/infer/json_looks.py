@@ -117,6 +117,10 @@ def look(parts: Parts, stack: ExitStack) -> Look:
     # jsonb has no character U+0000.
     (has_nul,) = connection.execute(r"select coalesce(bool_or(contains(record, '\u0000')), false) from objects").fetchone()
     drafts, notes = _drafts(list(_members(connection, ())), nested="json" if has_nul else "jsonb")
+    if found.inputs and not drafts:
+        raise InputError(
+            f"{found.inputs[0].location}: none of its records is a JSON object that has members; correct --format or --records"
+        )
     return Look(options={"extra_columns": "ignore"} if notes else {}, drafts=drafts, parts=partial(_parts, found, drafts), notes=notes)
 
 
@@ -192,8 +196,6 @@ def _name(steps: Sequence[str]) -> str:
 
 def _parts(found: Looked, drafts: Sequence[Draft]) -> Iterator[Part]:
     """Yield the records as dpe makes CSV of them: numbers to the last digit."""
-    if not drafts:
-        return
     columns = [Column(draft.name, draft.declared or "text", path=draft.path) for draft in drafts]
     records = JsonRecords(columns, ignores_extra=True, told="")
     for one in found.inputs:

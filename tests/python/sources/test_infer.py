@@ -519,6 +519,12 @@ REFUSED: dict[str, tuple[str | bytes | None, list[str], str]] = {
     "scalars.json": ('{"a":\n [1]}', [], "data/scalars.json: holds no array of records; name its path with --records"),
     "broken.parquet": ("PAR1", [], "data/broken.parquet: cannot be read as Parquet"),
     "broken.xlsx": ("x", [], "data/broken.xlsx: is no workbook of Excel"),
+    "orders.sqlite": (
+        b"SQLite format 3\0" + bytes(80),
+        [],
+        "data/orders.sqlite: is a database of SQLite; write it as sqlite:///data/orders.sqlite",
+    ),
+    "words.jsonl": ("a,b\n1,2\n", [], "data/words.jsonl: none of its records is a JSON object that has members"),
     "narrow.dat": ("abc\ndef\n", ["--format", "fixed_width"], "data/narrow.dat: no characters are blank in all of its first 2 lines"),
 }
 
@@ -533,6 +539,25 @@ def test_what_cannot_be_looked_at_is_refused(place: Workplace, name: str) -> Non
     done = place.infer(f"data/{name}", *arguments)
 
     assert (1, "") == (done.status, done.out)
+    assert done.err.startswith(f"Error: {said}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["data/document.json", "--records", "a["], "--records: $.a[: cannot be read from character 4 on"),
+        (["http://[::1/x"], "LOCATION: cannot be read as an address"),
+        (["data/comma.csv", "--format", "rest"], "--format rest: needs the address of an API"),
+        (["data/comma.csv", "--format", "sql"], "--format sql: needs the URL of a database"),
+        (["data/comma.csv", "--name", "Orders"], "--name: Orders is no name of a source table"),
+        (["https://api.example/x", "--header-line", "x"], "--header-line: is no NAME:VALUE"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(place: Workplace, arguments: list[str], said: str) -> None:
+    """As a mistake of usage, before anything is looked at."""
+    done = place.infer(*arguments)
+
+    assert (2, "") == (done.status, done.out)
     assert done.err.startswith(f"Error: {said}")
 
 
