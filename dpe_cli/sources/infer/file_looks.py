@@ -161,7 +161,7 @@ def _encoding(asked: Asked, chosen: Sequence[File]) -> tuple[str, list[str]]:
     if len(others) > 1 and set(others) <= {"cp1252", "latin-1"}:
         others = ["latin-1"]
     if len(others) > 1 or (others and "ascii" in found and others[0] not in _LIKE_ASCII):
-        first, second, *_ = sorted(found)
+        first, second, *_ = others if len(others) > 1 else ["ascii", *others]
         raise InputError(
             f"{found[second]}: is written in {second}, and {found[first]} in {first}; a source has one encoding: name them apart"
         )

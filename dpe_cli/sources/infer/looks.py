@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
@@ -78,11 +77,8 @@ class Part:
     is_cut: bool = False
 
 
-class Parts(Protocol):
-    """Gives the records to look at."""
-
-    def __call__(self) -> Iterator[Part]:
-        """Yield them, once."""
+# Gives the records to look at, once.
+Parts = Callable[[], Iterator[Part]]
 
 
 @dataclass(frozen=True, kw_only=True)

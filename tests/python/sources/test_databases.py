@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from dpe_cli import history
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.history import HistoryError
+from dpe_cli.sources.infer.asking import Request, inferred
 
 if TYPE_CHECKING:
     from databases import Crm
@@ -55,6 +57,18 @@ def test_a_table_is_read_to_the_last_row(stage: Stage, crm: Crm) -> None:
     crm.write("delete from orders where id > 0")
     source.extract()
     assert [0] == _ids(source)
+
+
+def test_what_is_inferred_of_a_table_loads_it(stage: Stage, crm: Crm, tmp_path: Path) -> None:
+    """Its key is unique, and what may be null is not required; nothing is rejected."""
+    crm.add(*((number, "Zoë" if number else None, f"{number}.50", _day(number + 1)) for number in range(25)))
+
+    found = inferred(Request(location=crm.url, table="orders", name="crm.orders"), tmp_path)
+    source = stage(", ".join(f"{column.name} {column.data_type}" for column in found.columns), **found.external)
+    source.extract()
+
+    assert {"id": ("not_null", "unique"), "customer": ()}.items() <= {column.name: column.tests for column in found.columns}.items()
+    assert (25, list(range(25))) == (found.records, _ids(source))
 
 
 def test_many_rows_are_read(stage: Stage, crm: Crm) -> None:

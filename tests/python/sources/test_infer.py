@@ -581,6 +581,18 @@ def test_files_with_different_columns_are_refused(place: Workplace) -> None:
     assert said in place.infer("data/unlike/*.csv").err
 
 
+def test_files_with_different_encodings_are_refused(place: Workplace) -> None:
+    """What is all ASCII goes with either."""
+    place.deliver("data/letters/1.csv", "id,t\n1,a\n")
+    place.deliver("data/letters/2.csv", "id,t\n1,ü\n".encode("cp1252"))
+    assert "cp1252" == place.table("data/letters/*.csv")["external"]["encoding"]
+
+    place.deliver("data/letters/3.csv", "id,t\n1,ü\n")
+
+    said = "data/letters/3.csv: is written in utf-8, and data/letters/2.csv in cp1252; a source has one encoding: name them apart"
+    assert said in place.infer("data/letters/*.csv").err
+
+
 def test_an_address_within_needs_a_word(place: Workplace) -> None:
     """As it does in a source."""
     assert "is in a private network, or this machine" in place.infer(f"{place.api.url}/records/all").err
