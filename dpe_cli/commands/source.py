@@ -12,6 +12,8 @@ from dpe_cli.report import Lines, Report, plural
 from dpe_cli.sources.formats import FORMATS
 
 _BESIDE = ""
+# A tap says itself which streams it has, and what they hold.
+_FORMATS = [name for name in FORMATS if name != "singer"]
 
 
 @click.group()
@@ -21,7 +23,7 @@ def source() -> None:
 
 @source.command()
 @click.argument("location", metavar="LOCATION")
-@click.option("--format", "file_format", type=click.Choice(list(FORMATS)), help="What it is, where its name and content do not tell.")
+@click.option("--format", "file_format", type=click.Choice(_FORMATS), help="What it is, where its name and content do not tell.")
 @click.option("--name", metavar="SOURCE.TABLE", help="What to call it; by default as the location says.")
 @click.option("--table", metavar="TABLE", help="The table of a database, with its schema where it needs one.")
 @click.option("--records", "--data-selector", metavar="PATH", help="The array of records in JSON, as in $.data.items.")

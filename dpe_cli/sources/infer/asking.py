@@ -12,7 +12,7 @@ from dpe_cli.sources.infer import inference, names
 from dpe_cli.sources.infer.file_looks import project_location
 from dpe_cli.sources.infer.inference import Found
 from dpe_cli.sources.infer.looks import Asked
-from dpe_cli.sources.options import faults_of_path
+from dpe_cli.sources.options import TAP, faults_of_path
 
 # Records to look at, where nobody says how many. An API is not asked for hundreds of pages to be got to know.
 _ENOUGH = 1_000_000
@@ -68,6 +68,8 @@ def inferred(request: Request, project_dir: Path) -> Found:
 
 def _faults(request: Request) -> Iterator[str]:
     """Yield what is wrong with a request; the location, which may hold a secret, is in none of it."""
+    if request.location.startswith(TAP):
+        yield "LOCATION: is a tap, which describes its streams itself; run it by hand with --discover"
     is_address = "://" in request.location
     try:
         parts = urlsplit(request.location if is_address else "")

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from dpe_cli import extras
 from dpe_cli.errors import InputError
+from dpe_cli.load import text_format
 from dpe_cli.load.grammar import Dialect, Grammar, split
 from dpe_cli.load.inputs import Input
 from dpe_cli.load.records import Records
@@ -162,7 +163,8 @@ def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
         with one.open() as opened:
             grammar = Grammar(opened.dialect)
             for block in opened.blocks():
-                part = _sound(Part(one.location, opened.columns, opened.dialect, block), grammar, quota - taken)
+                csv = text_format.as_csv(block) if block.is_text_format else block
+                part = _sound(Part(one.location, opened.columns, opened.dialect, csv), grammar, quota - taken)
                 taken += part.block.records
                 yield replace(part, is_cut=taken >= quota)
                 if taken >= quota:

@@ -548,6 +548,7 @@ def test_what_cannot_be_looked_at_is_refused(place: Workplace, name: str) -> Non
         (["data/document.json", "--records", "a["], "--records: $.a[: cannot be read from character 4 on"),
         (["http://[::1/x"], "LOCATION: cannot be read as an address"),
         (["data/comma.csv", "--format", "rest"], "--format rest: needs the address of an API"),
+        (["singer:tap-github"], "LOCATION: is a tap, which describes its streams itself"),
         (["data/comma.csv", "--format", "sql"], "--format sql: needs the URL of a database"),
         (["data/comma.csv", "--name", "Orders"], "--name: Orders is no name of a source table"),
         (["https://api.example/x", "--header-line", "x"], "--header-line: is no NAME:VALUE"),
