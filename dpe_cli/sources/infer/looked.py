@@ -13,10 +13,12 @@ from typing import IO, Any
 from dpe_cli import extras
 from dpe_cli.errors import InputError
 from dpe_cli.load import text_format
-from dpe_cli.load.grammar import Dialect, Grammar, split
+from dpe_cli.load.blocks import Block
+from dpe_cli.load.grammar import Dialect, Grammar
 from dpe_cli.load.inputs import Input
 from dpe_cli.load.records import Records
 from dpe_cli.sources.infer.looks import Part, Parts
+from dpe_cli.sources.infer.plain import Plain
 
 # DuckDB's own limit would be more than half of the machine's memory.
 _MEMORY = "512MB"
@@ -52,7 +54,7 @@ class Looked:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns, in the order of the first input that has records."""
+        """The columns, in the order of the first input."""
         return self.inputs[0].columns if self.inputs else ()
 
     def load(self, null_string: str, *, blanks_are_null: bool = False) -> None:
@@ -68,14 +70,12 @@ class Looked:
         self.connection.execute(f"create or replace table looked ({defined}, location varchar)")
         for one in self.inputs:
             here = [f"c{columns.index(name)}" for name in one.columns]
-            try:
-                loaded = self._insert(here, one, nulls)
-            except _duckdb().Error:
-                loaded = -1
+            loaded = self._insert(here, one, nulls)
             if loaded != one.records:
-                self.connection.execute("delete from looked where location = $1", [one.location])
-                _rewrite(one, null_string)
-                self._insert(here, one, nulls)
+                raise InputError(
+                    f"{one.location}: {one.records:,} records were taken, and {loaded:,} of them understood; please report this, and write "
+                    "the YAML of this source by hand"
+                )
 
     def _insert(self, columns: Sequence[str], one: Spooled, nulls: Sequence[str]) -> int:
         given = ", ".join(f"'{name}': 'varchar'" for name in columns)
@@ -118,6 +118,7 @@ def looked(parts: Parts) -> Iterator[Looked]:
 
 def _take(found: Looked, parts: Parts) -> None:
     file: IO[bytes] | None = None
+    plain = Plain(Dialect())
     try:
         for part in parts():
             if not found.inputs or found.inputs[-1].location != part.location:
@@ -125,11 +126,11 @@ def _take(found: Looked, parts: Parts) -> None:
                 if file:
                     file.close()
                 path = found.directory / f"{len(found.inputs)}.csv"
-                found.inputs.append(Spooled(part.location, tuple(part.columns), part.dialect, path))
+                plain = Plain(part.dialect)
+                found.inputs.append(Spooled(part.location, tuple(part.columns), plain.dialect, path))
                 file = path.open("wb")
             assert file is not None  # noqa: S101
-            data = part.block.data.replace(b"\r\n", b"\n")
-            file.write(data if data.endswith(b"\n") or not data else data + b"\n")
+            file.write(plain.of(part.block.data))
             found.inputs[-1].records += part.block.records
             found.inputs[-1].is_cut |= part.is_cut
             if part.refused:
@@ -161,6 +162,8 @@ def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
         quota = max(1, left // (len(inputs) - number))
         taken = 0
         with one.open() as opened:
+            # Its columns count, where it has no records as well.
+            yield Part(one.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
             grammar = Grammar(opened.dialect)
             for block in opened.blocks():
                 csv = text_format.as_csv(block) if block.is_text_format else block
@@ -201,23 +204,6 @@ def _is_text(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _rewrite(one: Spooled, null_string: str) -> None:
-    """Write the records in a dialect that everybody reads alike: COPY takes quotes in the middle of a field, others do not."""
-    grammar = Grammar(one.dialect)
-    anew = one.path.with_suffix(".anew")
-    with anew.open("wb") as file:
-        for record in grammar.split(one.path.read_bytes()):
-            written = split(record.decode(), one.dialect) or []
-            values = grammar.fields(record)
-            fields = [
-                null_string.encode() if text == null_string else b'"' + value.replace(b'"', b'""') + b'"'
-                for value, text in zip(values, written, strict=True)
-            ]
-            file.write(b",".join(fields) + b"\n")
-    anew.replace(one.path)
-    one.dialect = Dialect(null_string=null_string)
 
 
 def _duckdb() -> Any:
