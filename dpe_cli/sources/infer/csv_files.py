@@ -155,9 +155,18 @@ def _records(text: bytes, grammar: Grammar, *, is_whole: bool) -> list[list[byte
 
 
 def _has_header(records: Sequence[Sequence[bytes]]) -> bool:
-    """Tell whether the first record names the columns: it holds no value, no name twice, and nothing that its column holds again."""
+    """
+    Tell whether the first record names the columns.
+
+    It holds no value; and either there are values below one of its fields, or none is there twice, or comes again below.
+    """
     first, *others = records
-    if any(_VALUE.fullmatch(name) for name in first) or len(set(first)) < len(first) or sum(not name.strip() for name in first) > 1:
+    if any(_VALUE.fullmatch(name) for name in first):
         return False
-    again = sum(any(len(record) > place and record[place] == name for record in others) for place, name in enumerate(first) if name.strip())
+    below = [[record[place] for record in others if len(record) > place] for place in range(len(first))]
+    if any(column and all(map(_VALUE.fullmatch, column)) for column in below):
+        return True
+    if len(set(first)) < len(first) or sum(not name.strip() for name in first) > 1:
+        return False
+    again = sum(name in column for name, column in zip(first, below, strict=True) if name.strip())
     return again * 2 < len(first) or not others

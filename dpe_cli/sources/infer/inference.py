@@ -116,6 +116,8 @@ def _found(asked: Asked, look: Look, found: Looked, null_string: str, seen: Mapp
         left_out = ", ".join(repr(draft.name) for draft in look.drafts if not _is_usable(draft.name))
         notes.append(f"left out, for PostgreSQL or dpe cannot have a column of that name: {left_out}")
         written["extra_columns"] = "ignore"
+    if not kept:
+        raise InputError(f"{asked.location}: PostgreSQL can have none of its columns ({notes[-1]}); have them named otherwise")
     written["rejects"] = {"max_rows": 0}
     columns = [_column(draft, seen[draft.field], look) for draft in kept]
     done = Found(asked.source, asked.table, look.description, written, columns, notes, found.records)

@@ -510,6 +510,8 @@ REFUSED: dict[str, tuple[str | bytes | None, list[str], str]] = {
     "header.csv": ("a,b\n", [], "data/header.csv: there is no record to look at; name a source that has some"),
     "nowhere.csv": (None, [], "data/nowhere.csv: there is no such file; correct the path"),
     "none*.csv": (None, [], "data/none*.csv: no file matches"),
+    "twice.csv": ("a,a\n1,2\n", [], "data/twice.csv, line 1: the header names 'a' more than once"),
+    "ours.csv": ("_load_id\n1\n", [], "data/ours.csv: PostgreSQL can have none of its columns (left out"),
     "old.xls": ("x", [], "data/old.xls: is a workbook of an Excel before 2007; save it as .xlsx"),
     "picture.bin": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", [], "data/picture.bin: is no text (it holds a NUL byte)"),
     "letter.txt": (
