@@ -62,6 +62,18 @@ managed as (
 
 ),
 
+-- Written out once: the server reads a policy as it is at that moment, which may be another one an instant later.
+expressions as materialized (
+
+    select
+        pg_policy.oid as policy_id,
+        pg_get_expr(pg_policy.polqual, pg_policy.polrelid) as using_expression,
+        pg_get_expr(pg_policy.polwithcheck, pg_policy.polrelid) as check_expression
+    from pg_policy
+    where pg_policy.polrelid in (select managed.relation_id from managed)
+
+),
+
 policies as (
 
     select
@@ -78,12 +90,13 @@ policies as (
             from unnest(pg_policy.polroles) as roles (role_id)
         ) as roles,
         -- What is dropped meanwhile has no text any more, though this query still sees it.
-        pg_policy.polqual is not null and pg_get_expr(pg_policy.polqual, pg_policy.polrelid) is null as is_gone,
+        pg_policy.polqual is not null and expressions.using_expression is null as is_gone,
         pg_policy.polwithcheck is not null as has_check,
-        pg_get_expr(pg_policy.polqual, pg_policy.polrelid) as using_expression,
-        pg_get_expr(pg_policy.polwithcheck, pg_policy.polrelid) as check_expression
+        expressions.using_expression,
+        expressions.check_expression
     from managed
     inner join pg_policy on managed.relation_id = pg_policy.polrelid
+    inner join expressions on pg_policy.oid = expressions.policy_id
 
 ),
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dpe_cli.errors import ContractError, ExtractError, InputError
-from dpe_cli.load import extract, ledger, staging
+from dpe_cli.load import extract, ledger, reject_ledger, staging
 from dpe_cli.sources import compression, files
 
 if TYPE_CHECKING:
@@ -311,8 +311,8 @@ def test_tables_with_long_names_keep_apart(stage: Stage) -> None:
 # all or nothing
 
 
-@pytest.mark.parametrize("step", ["finish_extract", "add_rejects"])
-def test_a_failure_while_publishing_leaves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+@pytest.mark.parametrize("step", [(ledger, "finish_extract"), (reject_ledger, "add")], ids=["load", "rejects"])
+def test_a_failure_while_publishing_leaves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str]) -> None:
     """Neither rows nor rejects nor loads; what was there before is untouched, and the next extract does it."""
     source = stage(COLUMNS, disposition="replace").deliver("id,note\n1,a\n")
     source.extract()
@@ -322,7 +322,7 @@ def test_a_failure_while_publishing_leaves_nothing(stage: Stage, monkeypatch: py
         raise ExtractError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, step, fail)
+        patch.setattr(*step, fail)
         with pytest.raises(ExtractError, match="the disk is full"):
             source.extract()
     assert ([(1, "a")], [], 1) == (source.rows(), source.rejects(), len(_loads(source)))
