@@ -107,6 +107,9 @@ def _prepare(server: Server, directory: Path, rows: int) -> list[Way]:
     """Make the orders, and return the ways to load them."""
     url = f"postgresql://{server.admin_user}@/{server.database}?host={quote(server.host, safe='')}&port={server.port}"
     with server.connect("admin", autocommit=True) as connection:
+        # It would work on one loader's table during the next one's load.
+        connection.execute("alter system set autovacuum = off")
+        connection.execute("select pg_reload_conf()")
         connection.execute("drop schema if exists origin cascade")
         connection.execute("create schema origin")
         series = f"generate_series(1, {rows}) as series (i)"

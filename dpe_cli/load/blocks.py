@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Literal
 
 from dpe_cli.errors import InputError
 from dpe_cli.load.grammar import Dialect, Grammar, split_lines
@@ -35,6 +36,8 @@ class Fault:
     reason: str
 
 
+CopyFormat = Literal["csv", "text", "binary"]
+
 CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
 
@@ -59,7 +62,8 @@ class Block:
     Where the input is not CSV, `origin` knows its records as they were delivered, and `refused` are those that could not
     even be read; they count as records too, and are not in `data`.
 
-    `is_text_format`: PostgreSQL wrote it, in the format that COPY reads fastest (text_format.py); it is CSV once repaired.
+    `copy_format`: what PostgreSQL wrote is passed on in its own formats, which it reads faster. Text is CSV once it is
+    repaired (text_format.py); nothing of a binary block can be told apart, and it is read again as text.
     """
 
     data: bytes
@@ -69,7 +73,7 @@ class Block:
     broken: tuple[int, ...] = ()
     origin: Origin | None = None
     refused: tuple[tuple[Delivered, Fault], ...] = ()
-    is_text_format: bool = False
+    copy_format: CopyFormat = "csv"
 
     def without_refused(self) -> Block:
         """Return what of it is CSV."""

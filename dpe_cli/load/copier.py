@@ -14,6 +14,7 @@ from psycopg.copy import LibpqWriter
 from psycopg.errors import Diagnostic
 
 from dpe_cli.load import text_format
+from dpe_cli.load.blocks import CopyFormat
 from dpe_cli.load.grammar import Dialect, Grammar
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -108,15 +109,18 @@ class Copier:
         self.stops_at_end_marker = version < FIRST_VERSION_WITHOUT_END_MARKER
         target = sql.SQL("copy {} ({}) from stdin").format(table, sql.SQL(", ").join(map(sql.Identifier, shape.columns)))
         self._reasons: dict[tuple[str, str], tuple[str, str] | None] = {}
-        formats = {False: shape.dialect.copy_options(), True: text_format.COPY_OPTIONS}
-        # By whether the data is in COPY's text format.
+        formats: dict[CopyFormat, sql.Composable] = {
+            "csv": shape.dialect.copy_options(),
+            "text": text_format.COPY_OPTIONS,
+            "binary": text_format.BINARY_COPY_OPTIONS,
+        }
         self._strict = {key: sql.SQL("{} with ({})").format(target, options).as_bytes(connection) for key, options in formats.items()}
         self._lenient = {
             key: sql.SQL("{} with ({}, on_error ignore, log_verbosity verbose)").format(target, options).as_bytes(connection)
             for key, options in formats.items()
         }
 
-    def strict(self, data: bytes, records: int, *, is_text_format: bool = False) -> list[Skipped]:
+    def strict(self, data: bytes, records: int, *, copy_format: CopyFormat = "csv") -> list[Skipped]:
         """
         COPY all of `data`; nothing is skipped.
 
@@ -125,10 +129,10 @@ class Copier:
             MiscountError: it holds another number of records for the server.
         """
         with self._connection.transaction():
-            self._check(self._copy(self._strict[is_text_format], data), records)
+            self._check(self._copy(self._strict[copy_format], data), records)
         return []
 
-    def lenient(self, data: bytes, records: int, *, is_text_format: bool = False) -> list[Skipped]:
+    def lenient(self, data: bytes, records: int, *, copy_format: CopyFormat = "csv") -> list[Skipped]:
         """
         COPY `data` but for the records with a value of a wrong type, which are returned.
 
@@ -147,7 +151,7 @@ class Copier:
         self._connection.add_notice_handler(note)
         try:
             with self._connection.transaction():
-                rows = self._copy(self._lenient[is_text_format], data, listens=True)
+                rows = self._copy(self._lenient[copy_format], data, listens=True)
                 # Its words cannot be read where it does not speak English: then it is asked record by record.
                 self.can_be_lenient = bool(skipped) or rows == records
                 self._check(rows + len(skipped), records)
@@ -159,7 +163,7 @@ class Copier:
         """Return what the server says against a single record, which is not kept; nothing where it takes it."""
         try:
             with self._connection.transaction(force_rollback=True):
-                self._check(self._copy(self._strict[False], data), 1)
+                self._check(self._copy(self._strict["csv"], data), 1)
         except psycopg.Error as error:
             if not is_data_error(error):
                 raise

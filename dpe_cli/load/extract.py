@@ -22,6 +22,7 @@ from dpe_cli.load.inputs import Input, Order, Plan, RejectLimits, Window, planne
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import Rejects
+from dpe_cli.load.repair import NotAsItIsError
 from dpe_cli.load.staging import Slice
 from dpe_cli.load.writers import Writers, Written
 
@@ -120,7 +121,14 @@ class Extraction:
             plan = planned(inputs, known, self._order, full_refresh=self._full_refresh)
             result.skipped = len(inputs) - len(plan.new)
             if plan.new or plan.changed:
-                self._extract(connection, plan, result, rebuild=rebuild)
+                try:
+                    self._extract(connection, plan, result, rebuild=rebuild)
+                except NotAsItIsError:
+                    for one in plan.new:
+                        if isinstance(one, Window):
+                            one.plainly = True
+                    self._bytes_read = 0
+                    self._extract(connection, plan, result, rebuild=rebuild)
             elif plan.moved:
                 with self._context(connection):
                     ledger.move_loads(connection, plan.moved)

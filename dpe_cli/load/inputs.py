@@ -59,6 +59,9 @@ class Window(Input, Protocol):
     Where it goes on from is a cursor, or a state, that is committed with what was read.
     """
 
+    plainly: bool
+    """Whether to read it so that each record can be told apart, which may take longer."""
+
     @property
     def may_repeat(self) -> bool:
         """Whether a record may come twice within it, as from an API whose records move from page to page meanwhile."""

@@ -18,7 +18,7 @@ import psycopg
 
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import encodings, text_format
-from dpe_cli.load.blocks import Block, Delivered, Fault, Origin, not_text
+from dpe_cli.load.blocks import Block, CopyFormat, Delivered, Fault, Origin, not_text
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
 from dpe_cli.load.grammar import Grammar, split_lines
 from dpe_cli.load.layout import Layout
@@ -28,7 +28,7 @@ from dpe_cli.load.records import Records
 class Copy(Protocol):
     """COPYs data with so many records; returns those that it skipped."""
 
-    def __call__(self, data: bytes, records: int, /, *, is_text_format: bool = False) -> list[Skipped]:
+    def __call__(self, data: bytes, records: int, /, *, copy_format: CopyFormat = "csv") -> list[Skipped]:
         """Raise what the server refuses."""
 
 
@@ -90,6 +90,10 @@ class _Origin:
         return self._block.origin(bisect_left(self._lines, line), raw)
 
 
+class NotAsItIsError(ExtractError):
+    """A block cannot be passed on as another server wrote it, and its records cannot be told apart."""
+
+
 class _Lines:
     """Knows what was delivered for the lines of a block in which each record is one."""
 
@@ -131,7 +135,12 @@ class Repair:
             block = block.without_refused()
             if not block.data:
                 return
-        if block.is_text_format:
+        if block.copy_format == "binary":
+            if self._attempt(self._copier.strict, block) is None:
+                raise NotAsItIsError("the server does not take rows in the binary format of another; they are read again, as text")
+            yield Loaded(block.records)
+            return
+        if block.copy_format == "text":
             if loaded := self._load_text_format(block):
                 yield loaded
                 return
@@ -228,7 +237,7 @@ class Repair:
 
     def _attempt(self, copy: Copy, block: Block) -> list[Skipped] | None:
         try:
-            return copy(block.data, block.records, is_text_format=block.is_text_format)
+            return copy(block.data, block.records, copy_format=block.copy_format)
         except psycopg.Error as error:
             if not is_data_error(error):
                 raise

@@ -18,6 +18,7 @@ from dpe_cli.load.grammar import Dialect, split_lines
 # What stands for it in CSV: a null is nothing, and an empty text stands in quotes.
 CSV = Dialect()
 COPY_OPTIONS = sql.SQL("format text, encoding 'UTF8'")
+BINARY_COPY_OPTIONS = sql.SQL("format binary, encoding 'UTF8'")
 
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _MEANINGS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
@@ -33,11 +34,11 @@ def cut(chunks: Iterable[bytes]) -> Iterator[Block]:
         pending = chunk[end:] if end else pending + chunk
         if data:
             records = data.count(b"\n")
-            yield Block(data, records, records, line, is_text_format=True)
+            yield Block(data, records, records, line, copy_format="text")
             line += records
     if pending:
         # Whoever wrote it did not come to its end: a record that the server will not take.
-        yield Block(pending + b"\n", 1, 1, line, is_text_format=True)
+        yield Block(pending + b"\n", 1, 1, line, copy_format="text")
 
 
 def as_csv(block: Block) -> Block:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 
 from dpe_cli.load import encodings
@@ -18,6 +22,9 @@ from dpe_cli.sources.json_records import LINE_FEED, RECORD_SEPARATOR, JsonRecord
 from dpe_cli.sources.lines import whole_lines
 from dpe_cli.sources.rows import DIALECT
 
+# More would find the server at work on what the others have converted.
+_CONVERTERS = min(4, os.cpu_count() or 1)
+
 
 @contextmanager
 def opened(content: Content, reading: Reading) -> Iterator[Opened]:
@@ -30,13 +37,13 @@ def opened(content: Content, reading: Reading) -> Iterator[Opened]:
     """
     options = reading.options
     assert isinstance(options, (JsonLines, JsonFiles))  # noqa: S101 what its file_format says
-    records = JsonRecords(reading.columns, ignores_extra=options.extra_columns == "ignore", told=reading.declared_at)
+    converter = partial(JsonRecords, reading.columns, ignores_extra=options.extra_columns == "ignore", told=reading.declared_at)
     location, most = content.location, options.max_record_bytes
     if isinstance(options, JsonLines):
-        yield _OpenedJson(whole_lines(_utf8(content), location=location, max_record_bytes=most), LINE_FEED, records, location)
+        yield _OpenedJson(whole_lines(_utf8(content), location=location, max_record_bytes=most), LINE_FEED, converter, location)
     else:
         document = Document(_utf8(content), json_path.parse(options.records), location=location, max_record_bytes=most)
-        yield _OpenedJson(document.parts(), RECORD_SEPARATOR, records, location)
+        yield _OpenedJson(document.parts(), RECORD_SEPARATOR, converter, location)
 
 
 class _OpenedJson:
@@ -44,17 +51,39 @@ class _OpenedJson:
 
     dialect: Dialect = DIALECT
 
-    def __init__(self, parts: Iterator[tuple[bytes, int]], separator: bytes, records: JsonRecords, location: str) -> None:
-        self.columns = records.columns
+    def __init__(self, parts: Iterator[tuple[bytes, int]], separator: bytes, converter: Callable[[], JsonRecords], location: str) -> None:
+        # One converts one part at a time; none is at work here twice.
+        self._idle = [converter()]
+        self.columns = self._idle[0].columns
         self._parts = parts
         self._separator = separator
-        self._records = records
+        self._converter = converter
         self._location = location
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the records."""
-        for data, line in self._parts:
-            yield self._records.block(data, self._separator, location=self._location, first_line=line)
+        """Yield the records, in their order; parts are converted side by side, which is most of the work."""
+        waiting: deque[Future[Block]] = deque()
+        with ThreadPoolExecutor(_CONVERTERS, thread_name_prefix="json") as pool:
+            try:
+                for data, line in self._parts:
+                    waiting.append(pool.submit(self._block, data, line))
+                    if len(waiting) > _CONVERTERS:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for one in waiting:
+                    one.cancel()
+
+    def _block(self, data: bytes, line: int) -> Block:
+        try:
+            records = self._idle.pop()
+        except IndexError:
+            records = self._converter()
+        try:
+            return records.block(data, self._separator, location=self._location, first_line=line)
+        finally:
+            self._idle.append(records)
 
 
 def _utf8(content: Content) -> Iterator[bytes]:

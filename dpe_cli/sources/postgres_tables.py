@@ -24,6 +24,7 @@ from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.sources import pipes, rows, secrets
+from dpe_cli.sources.postgres_pages import Pages
 from dpe_cli.sources.windows import TableInput
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -67,7 +68,7 @@ class PostgresTable(TableInput):
         """
         url = secrets.filled(self._options.location, where=self.location, in_url=True)
         try:
-            with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection:
+            with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
                 yield connection
         except psycopg.Error as error:
             raise self._refused(str(error)) from error
@@ -77,9 +78,12 @@ class PostgresTable(TableInput):
         names = [column.name for column in connection.execute(sql.SQL("select * from {} limit 0").format(relation)).description or ()]
         names = self._taken(names)
         condition = self._condition(connection, relation)
+        pages = None
+        if self._options.table is not None and self._options.incremental is None and not self.plainly:
+            pages = Pages.of(connection, self._options.table, relation, names, self._columns)
         selected = sql.SQL(", ").join(map(sql.Identifier, names))
-        query = sql.SQL("copy (select {} from {}{}) to stdout with (format text)").format(selected, relation, condition)
-        return _OpenedTable(self, tuple(names), query.as_string(connection), url, snapshot)
+        query = sql.SQL("copy (select {} from {}{}) to stdout with (format text);").format(selected, relation, condition)
+        return _OpenedTable(self, tuple(names), query.as_string(connection), pages, url=url, snapshot=snapshot)
 
     def _relation(self, connection: Connection) -> sql.Composable:
         if self._options.query is not None:
@@ -125,10 +129,11 @@ class _OpenedTable:
 
     dialect: Dialect = rows.DIALECT
 
-    def __init__(self, table: PostgresTable, columns: tuple[str, ...], query: str, url: str, snapshot: str) -> None:
+    def __init__(self, table: PostgresTable, columns: tuple[str, ...], query: str, pages: Pages | None, *, url: str, snapshot: str) -> None:
         self.columns = columns
         self._table = table
         self._query = query
+        self._pages = pages
         self._url = url
         self._snapshot = snapshot
 
@@ -140,28 +145,50 @@ class _OpenedTable:
             InputError: the server refuses, or goes away.
         """
         read = 0
-        with tempfile.TemporaryFile() as said, self._psql(said) as process:
-            assert process.stdout is not None  # noqa: S101
-            chunks = pipes.chunks(process.stdout.fileno())
-            for block in rows.numbered(text_format.cut(chunks), self.columns):
-                read += len(block.data)
-                yield block
-            if process.wait():
-                said.seek(0)
-                raise self._table._refused(said.read().decode(errors="replace"))  # noqa: SLF001
+        for block in rows.numbered(self._as_text(self._query) if self._pages is None else self._by_pages(self._pages), self.columns):
+            read += len(block.data)
+            yield block
         self._table.size = read
 
+    def _by_pages(self, pages: Pages) -> Iterator[Block]:
+        """Yield the rows in binary format, but for those from a page on whose rows take too much memory at once."""
+        counted = 0
+        with self._written(pages.script()) as chunks:
+            for block in pages.blocks(chunks):
+                counted += 1
+                if block is not None:
+                    yield block
+        if counted < len(pages.starts):
+            yield from self._as_text(pages.rest(pages.starts[counted]))
+
+    def _as_text(self, query: str) -> Iterator[Block]:
+        with self._written(query) as chunks:
+            yield from text_format.cut(chunks)
+
     @contextmanager
-    def _psql(self, said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    def _written(self, commands: str) -> Iterator[Iterator[bytes]]:
+        """Give what psql writes; what is not read of it is not waited for."""
+        with tempfile.TemporaryFile() as said, self._psql(said, commands) as process:
+            assert process.stdout is not None  # noqa: S101
+            chunks = pipes.chunks(process.stdout.fileno())
+            yield chunks
+            # Where all was read, psql comes to its end.
+            is_read = next(chunks, None) is None
+            if is_read and process.wait():
+                said.seek(0)
+                raise self._table._refused(said.read().decode(errors="replace"))  # noqa: SLF001
+
+    @contextmanager
+    def _psql(self, said: IO[bytes], commands: str) -> Iterator[subprocess.Popen[bytes]]:
         script = (
             "begin transaction isolation level repeatable read, read only;"
-            f"set transaction snapshot '{self._snapshot}';{_SETTINGS}{self._query};commit;"
+            f"set transaction snapshot '{self._snapshot}';{_SETTINGS}{commands}commit;"
         )
         program = [str(wheel_programs() / "psql"), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
-        with tempfile.TemporaryFile() as commands:
-            commands.write(script.encode())
-            commands.seek(0)
-            process = subprocess.Popen(program, stdin=commands, stdout=subprocess.PIPE, stderr=said, env=_environment(self._url), bufsize=0)
+        with tempfile.TemporaryFile() as file:
+            file.write(script.encode())
+            file.seek(0)
+            process = subprocess.Popen(program, stdin=file, stdout=subprocess.PIPE, stderr=said, env=_environment(self._url), bufsize=0)
         try:
             yield process
         finally:

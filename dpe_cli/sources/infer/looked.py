@@ -166,7 +166,7 @@ def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
             yield Part(one.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
             grammar = Grammar(opened.dialect)
             for block in opened.blocks():
-                csv = text_format.as_csv(block) if block.is_text_format else block
+                csv = text_format.as_csv(block) if block.copy_format == "text" else block
                 part = _sound(Part(one.location, opened.columns, opened.dialect, csv), grammar, quota - taken)
                 taken += part.block.records
                 yield replace(part, is_cut=taken >= quota)

@@ -202,3 +202,23 @@ def test_a_wrong_path_is_named(stage: Stage) -> None:
     """With the character from which on it cannot be read."""
     with pytest.raises(ProjectError, match=r"column name: meta.path: \$.a\[\*\]: cannot be read from character 4 on"):
         stage("name text at $.a[*]", file_format="jsonl")
+
+
+def test_parts_that_are_converted_side_by_side_keep_their_lines(stage: Stage) -> None:
+    """A reject is on its own line, whichever part of a large file it is in; the first of two faults is the one that is told."""
+    lines = [f'{{"id": {number}, "name": "{"x" * 200}"}}' for number in range(1, 40_001)]
+    bad = [2, 15_000, 29_999, 40_000]
+    for line in bad:
+        lines[line - 1] = f'{{"id": "bad {line}", "name": null}}'
+    source = stage("id integer, name text", file_format="jsonl").deliver("\n".join(lines), "a.jsonl")
+
+    result = source.extract()
+
+    assert (40_000, 39_996, 39_996) == (result.records_read, result.rows_loaded, source.count())
+    assert [(line, f'{{"id": "bad {line}", "name": null}}') for line in bad] == source.rejects("position, raw")
+
+    lines[9_000] = lines[9_000].replace("name", "nam")
+    lines[35_000] = lines[35_000].replace("name", "title")
+    source.deliver("\n".join(lines), "b.jsonl")
+    with pytest.raises(ContractError, match="line 9001: .*'nam'"):
+        source.extract()
