@@ -72,7 +72,7 @@ bench-sources: $(VENV)/installed-bench  ## measure JSON Lines, Parquet and Postg
 docs: $(VENV)/installed  ## build the documentation site
 	@$(BIN)/dpe docs build
 
-clean: weather-api-stop  ## stop the embedded PostgreSQL and the weather API, and remove everything that was made, its data included
+clean: weather-api-stop  ## stop the embedded PostgreSQL and the weather API, and remove what was made, its data and taps included; .env stays
 	@if [ -x $(BIN)/dpe ] && [ -d .dpe ]; then $(BIN)/dpe db stop || true; fi
 	rm -rf .dpe .bench target logs dist build $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -132,14 +132,15 @@ def start(settings: Settings) -> None:
     print(f"The weather API is at {settings.url}; `make weather-api-stop` stops it")
 
 
-def stop() -> None:
-    """Stop the service that was started, if it runs."""
+def stop() -> bool:
+    """Stop the service that was started; tell whether it ran."""
     found = running()
     if found:
         os.kill(found[0], signal.SIGTERM)
         while running():
             time.sleep(0.05)
     PID_FILE.unlink(missing_ok=True)
+    return found is not None
 
 
 def fault(text: str) -> tuple[int, str]:
@@ -158,7 +159,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.command == "stop":
-            stop()
+            print("The weather API is stopped" if stop() else "The weather API was not running")
         elif given.command == "start":
             start(Settings.read())
         else:

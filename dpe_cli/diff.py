@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -54,9 +54,13 @@ class Difference:
         )
 
 
-def compare(server: Server, project: Project, wanted: Sequence[str]) -> tuple[publication.Publication, list[Difference]]:
+def compare(
+    server: Server, project: Project, wanted: Sequence[str], *, on_relation: Callable[[str], None] | None = None
+) -> tuple[publication.Publication, list[Difference]]:
     """
     Compare the newest build with what is published; `wanted` are names of models, all of them where it is empty.
+
+    `on_relation` is called with each relation that was compared.
 
     Raises:
         PublishError: nothing is built that is not published.
@@ -66,14 +70,19 @@ def compare(server: Server, project: Project, wanted: Sequence[str]) -> tuple[pu
     with server.connect("transformer", application_name="dpe diff") as connection:
         built = publication.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status not in {"built", "refused"}:
-            raise PublishError("nothing is built that is not published; run `dpe run --no-publish` to build without publishing")
+            raise PublishError(
+                "there is no build that waits to be published (one that was taken back is gone); "
+                "run `dpe run --no-publish` to build without publishing"
+            )
         relations = _wanted(built.relations, wanted)
         with rls.system_context(connection, actor=ACTOR):
-            return built, [
-                _difference(connection, one, keys.get((one.schema, one.name), ()))
-                for one in relations
-                if swap.find(connection, one.schema + NEXT, one.name)
-            ]
+            found: list[Difference] = []
+            for one in relations:
+                if swap.find(connection, one.schema + NEXT, one.name):
+                    found.append(_difference(connection, one, keys.get((one.schema, one.name), ())))
+                    if on_relation:
+                        on_relation(str(one))
+            return built, found
 
 
 def _wanted(relations: Sequence[Relation], wanted: Sequence[str]) -> list[Relation]:

@@ -190,7 +190,9 @@ def _rendered(section: Lines | Facts | Table) -> RenderableType:
         case Table():
             table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
             for position, name in enumerate(section.columns):
-                table.add_column(name, justify="right" if _is_numeric([row[position] for row in section.rows]) else "left")
+                is_numeric = _is_numeric([row[position] for row in section.rows])
+                # Where the terminal is narrow, names go on in the next line; a number that is cut would be another one.
+                table.add_column(name, justify="right" if is_numeric else "left", no_wrap=is_numeric, overflow="fold")
             for row in section.rows:
                 table.add_row(*(Text(words(value)) for value in row))
             return table

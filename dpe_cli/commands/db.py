@@ -21,7 +21,11 @@ def db() -> None:
 @db.command()
 @click.pass_obj
 def start(app: App) -> Report:
-    """Start the embedded PostgreSQL, and bootstrap its database where it is not."""
+    """
+    Start the embedded PostgreSQL.
+
+    Its database is bootstrapped where it is not.
+    """
     was_running = embedded_server(app.project_dir).is_running()
     server = app.server
     headline = "The embedded PostgreSQL was running already." if was_running else "The embedded PostgreSQL was started."
@@ -42,7 +46,11 @@ def stop(app: App) -> Report:
 @db.command()
 @click.pass_obj
 def status(app: App) -> Report:
-    """Tell which server dpe works in, and whether it runs; exit status 1 when it does not."""
+    """
+    Tell which server dpe works in.
+
+    Exit status 1 when it does not run.
+    """
     server = app.resolve_server(start=False)
     if server.is_embedded and not embedded_server(app.project_dir).is_running():
         return Report(
@@ -71,8 +79,9 @@ def url(app: App) -> Report:
 @click.pass_obj
 def psql(app: App, arguments: tuple[str, ...]) -> NoReturn:
     """
-    Open psql as the administrator; use it as: dpe db psql -c 'select 1'.
+    Open psql as the administrator.
 
+    Use it as: dpe db psql -c 'select 1'.
     It is the one of the embedded PostgreSQL. Everything behind `dpe db psql` is psql's, its --help as well.
     """
     program = str(wheel_programs() / "psql")

@@ -9,7 +9,7 @@ import click
 from dpe_cli import diff as differences
 from dpe_cli.app import App
 from dpe_cli.diff import Difference
-from dpe_cli.report import Lines, Report, Table, plural
+from dpe_cli.report import Lines, Progress, Report, Table, plural
 
 
 @click.command()
@@ -22,7 +22,8 @@ def diff(app: App, models: tuple[str, ...]) -> Report:
     MODEL names some of its models; without it, all are compared. Rows are compared by their key: the model's unique_key,
     or the columns that a test says are unique. Without one, a row that changed counts as one removed and one added.
     """
-    built, found = differences.compare(app.server, app.project, models)
+    with Progress() as progress, progress.task("dpe diff") as advance:
+        built, found = differences.compare(app.server, app.project, models, on_relation=lambda _name: advance(1))
     columns = [line for one in found for line in _columns(one)]
     changed = sum(not one.is_none for one in found)
     because = [f"It will not be published: {built.refused_because}"] if built.refused_because else []

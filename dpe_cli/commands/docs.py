@@ -17,7 +17,11 @@ def docs() -> None:
 @docs.command()
 @click.pass_obj
 def build(app: App) -> Report:
-    """Build dbt's documentation, with the rules and their history, as one page that needs no server; print its path."""
+    """
+    Build the documentation site, and print its path.
+
+    It is dbt's, with the rules and their history, as one page that needs no server.
+    """
     with Progress() as progress:
         site = pipeline.build_docs(app.project, app.server, progress)
     return Report(data={"site": site}, sections=[Lines([str(site)])])

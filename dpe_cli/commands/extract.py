@@ -34,7 +34,7 @@ def extract(
     """
     Load sources into staging.
 
-    SELECT is dbt's selection syntax: source:nyc, source:nyc.flights, tag:daily, +fct_flights. Nothing selects every
+    SELECT is dbt's selection syntax: source:nyc, source:nyc.flights, tag:daily, +fct_flights. Without it, every
     source with an external block. Each source is loaded whole or not at all; files that are loaded already are left out.
     """
     sources = app.project.select_sources([*select, *more_select], exclude)

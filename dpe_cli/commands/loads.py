@@ -94,9 +94,9 @@ def show(app: App, extract_id: int) -> Report:
 @click.pass_obj
 def undo(app: App, extract_id: int) -> Report:
     """
-    Take an extract back: its rows leave staging, and its files count as never loaded.
+    Take an extract back.
 
-    Of a source that is replaced by each delivery, the previous one comes back.
+    Its rows leave staging, and its files count as never loaded. Of a source that is replaced by each delivery, the previous one comes back.
     """
     done = history.undo(app.server, app.project, extract_id)
     restored = f"; extract {done.restored_extract_id} is visible again" if done.restored_extract_id else ""

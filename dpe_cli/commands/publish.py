@@ -34,7 +34,7 @@ def publish(app: App, undo: bool) -> Report:  # noqa: FBT001 a command line's fl
             )
         built = publication.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status in {"published", "undone"}:
-            raise PublishError("nothing is built that is not published; run `dpe run`")
+            raise PublishError("there is no build that waits to be published (one that was taken back is gone); run `dpe run`")
         made = publication.publish(connection, built, schemas, say=progress.say)
         return Report(
             data={"publication": asdict(made)},

@@ -17,7 +17,7 @@ from dpe_cli.commands.validate import as_data as validation_data
 from dpe_cli.notify import on_outcome
 from dpe_cli.pipeline import RunOptions, RunSummary
 from dpe_cli.publication import Publication
-from dpe_cli.report import Facts, Progress, Report, Table, duration, plural
+from dpe_cli.report import Facts, Lines, Progress, Report, Table, duration, plural
 
 
 @click.command()
@@ -49,7 +49,7 @@ def run(
     """
     Run the whole pipeline: extract, build, publish, check and document.
 
-    SELECT is dbt's selection syntax; what is selected is built with all that it is made from. Nothing selects everything.
+    SELECT is dbt's selection syntax; what is selected is built with all that it is made from. Without it, everything.
     Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
     """
     selected = [*select, *more_select]
@@ -101,10 +101,18 @@ def _report(summary: RunSummary) -> Report:
             "docs": summary.site,
         },
         headline=f"{plural(rows, 'row')} loaded, {_done(summary)} in {duration(summary.seconds)}",
-        sections=[*sections, *dropped_lines(summary.extracted)],
+        sections=[*sections, *_stopped(summary), *dropped_lines(summary.extracted)],
         verdict=SUCCESS if summary.holds else FAILED,
         exit_status=0 if summary.holds else 1,
     )
+
+
+def _stopped(summary: RunSummary) -> list[Lines]:
+    """Say why nothing was built."""
+    refused = [one.source for one in summary.extracted.refused]
+    if not refused:
+        return []
+    return [Lines(["", f"Not built, because {', '.join(refused)} could not be extracted (above); readers see what they saw before."])]
 
 
 def _published(summary: RunSummary, made: Publication) -> dict[str, object]:

@@ -47,7 +47,10 @@ def filled(text: str, *, where: str, in_url: bool = False) -> str:
     def value(found: re.Match[str]) -> str:
         held = os.environ.get(found[1])
         if held is None:
-            raise InputError(f"{where}: refers to ${{{found[1]}}}, and the environment has no variable {found[1]}; set it")
+            raise InputError(
+                f"{where}: refers to ${{{found[1]}}}, and the environment has no variable {found[1]}; "
+                "set it, or write it into the project's .env"
+            )
         return quote(held, safe="") if in_url and found.start() > 0 else held
 
     return _REFERENCE.sub(value, text)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import threading
 from dataclasses import dataclass
@@ -145,3 +146,18 @@ def test_threads_share_a_bar_where_a_person_watches(monkeypatch: pytest.MonkeyPa
 
     assert "[a line] above" in screen.getvalue()
     assert "nyc.flights: 4 rows in" in screen.getvalue()
+
+
+def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names go on in the next line, and numbers stay whole."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    name = "marts.fct_carrier_daily_performance_by_month"
+    table = Table(["relation", "who sees it", "rows", "expected"], [[name, "its owner, without a context", 350_217_607, 4_152_200]])
+
+    shown = re.sub(r"\x1b\[[\d;]*m", "", module._text(Report(data={}, sections=[table])))
+
+    assert "…" not in shown
+    assert {"350,217,607", "4,152,200"} <= set(shown.split())
+    first_column = "".join(line[:60].split("  ")[0].strip() for line in shown.splitlines()[2:])
+    assert name in first_column

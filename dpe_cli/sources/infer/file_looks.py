@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dpe_cli.errors import InputError
+from dpe_cli.errors import InputError, UsageError
 from dpe_cli.load.staging import Column
 from dpe_cli.report import plural
 from dpe_cli.sources import excel, files, places
@@ -41,7 +41,10 @@ def look(asked: Asked, stack: ExitStack) -> Look:
         InputError: there is none, they cannot be read, or differ from each other.
     """
     found = _found(asked)
+    # Whoever names the records means those of a document; of a file of one line, that cannot be told.
     file_format = asked.file_format or formats.of(found[0])
+    file_format = "json" if file_format == "jsonl" and asked.records and asked.file_format is None else file_format
+    _check_options(asked, file_format)
     chosen = _chosen(found)
     match file_format:
         case "csv":
@@ -77,8 +80,18 @@ def project_location(location: str, project_dir: Path) -> str:
         if path.is_file() or next(iter(_matches(path)), None) is not None:
             return str(path.relative_to(project_dir)) if path.is_relative_to(project_dir) else str(path)
     if not _WILDCARDS & set(location):
-        raise InputError(f"{location}: there is no such file; correct the path (it is relative to {Path.cwd()}, or to {project_dir})")
+        bases = " or to ".join(dict.fromkeys([str(Path.cwd()), str(project_dir)]))
+        raise InputError(f"{location}: there is no such file; correct the path, which is relative to {bases}")
     return location
+
+
+def _check_options(asked: Asked, file_format: str) -> None:
+    """Refuse what says something of another format."""
+    given = {"--records": asked.records, "--sheet": asked.sheet, "--table": asked.relation, "--header": asked.header}
+    of = {"--records": {"json"}, "--sheet": {"excel"}, "--header": {"csv"}}
+    for option, value in given.items():
+        if value is not None and file_format not in of.get(option, ()):
+            raise UsageError(f"{asked.location}: {option} says nothing of {file_format}; leave it out, or name the format with --format")
 
 
 def _matches(path: Path) -> Iterator[str]:

@@ -696,3 +696,25 @@ def test_dbt_finds_that_the_tests_hold(loaded: Mapping[str, Mapping[str, Any]], 
     done = subprocess.run(program, capture_output=True, text=True, cwd=place.directory, env=variables, check=False)
 
     assert 0 == done.returncode, done.stdout
+
+
+def test_whoever_names_the_records_means_a_document(place: Workplace) -> None:
+    """A file of one line may be either."""
+    place.deliver("data/one_line.json", '{"data": {"items": [{"id": 1}, {"id": 2}]}}\n')
+
+    external = place.table("data/one_line.json", "--records", "$.data.items")["external"]
+
+    assert ("json", "$.data.items") == (external["file_format"], external["records"])
+
+
+@pytest.mark.parametrize("option", [["--records", "$.x"], ["--sheet", "x"], ["--table", "x"]])
+def test_an_option_of_another_format_is_refused(place: Workplace, option: list[str]) -> None:
+    """Instead of doing nothing."""
+    place.deliver("data/plain.csv", "id,note\n1,a\n")
+
+    done = place.infer("data/plain.csv", *option)
+
+    assert (2, f"Error: data/plain.csv: {option[0]} says nothing of csv; leave it out, or name the format with --format\n") == (
+        done.status,
+        done.err,
+    )
