@@ -32,7 +32,7 @@ def load(directory: Path) -> None:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
         raise UsageError(f"{path}: cannot be read ({reason}); correct it, or set the variables in the environment") from None
     for binding in bindings:
-        if binding.error or "\0" in (binding.value or ""):
+        if binding.error or "\0" in (binding.value or "") or {"=", "\0"} & set(binding.key or ""):
             line = binding.original.line
             raise UsageError(f"{path}, line {line}: is no NAME=value; correct it, or put a # before it")
     for binding in bindings:

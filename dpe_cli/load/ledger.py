@@ -186,7 +186,8 @@ def fail_extract(connection: Connection, extract_id: int, error: str) -> None:
     """Record why an extract failed."""
     connection.execute(
         "update dpe.extracts set status = 'failed', finished_at = clock_timestamp(), error = %s where extract_id = %s",
-        [error, extract_id],
+        # Other programs' words may hold what no text of PostgreSQL can.
+        [error.replace("\0", r"\x00").encode(errors="backslashreplace").decode(), extract_id],
     )
 
 

@@ -47,6 +47,10 @@ def find(options: Files, columns: Sequence[Column], *, declared_at: str = "", pr
 
 def _files(path: Path, reading: Reading, project_dir: Path) -> list[File]:
     location = str(path.relative_to(project_dir)) if path.is_relative_to(project_dir) else str(path)
+    try:
+        location.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{location.encode(errors='backslashreplace').decode()}: the file's name is no UTF-8; rename it") from None
     kind = _kind(path.name, reading)
     if kind != "zip":
         return [File(Near(path), None, compression.size_of(path, location=location), location, kind, reading)]

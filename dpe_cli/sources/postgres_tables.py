@@ -94,7 +94,8 @@ class PostgresTable(TableInput):
         if found is None or found[0] is None:
             raise InputError(f"{self.location}: there is no table {self._options.table}, or it cannot be seen; correct `table`")
         names = connection.execute(
-            "select relnamespace::regnamespace::text, relname from pg_class where oid = to_regclass(%s)",
+            "select nspname, relname from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid "
+            "where pg_class.oid = to_regclass(%s)",
             [self._options.table],
         ).fetchone()
         return sql.Identifier(*map(str, names or ()))
@@ -176,7 +177,8 @@ class _OpenedTable:
             is_read = next(chunks, None) is None
             if is_read and process.wait():
                 said.seek(0)
-                raise self._table._refused(said.read().decode(errors="replace"))  # noqa: SLF001
+                words = said.read().decode(errors="replace") or f"psql ended with status {process.returncode}"
+                raise self._table._refused(words)  # noqa: SLF001
 
     @contextmanager
     def _psql(self, said: IO[bytes], commands: str) -> Iterator[subprocess.Popen[bytes]]:

@@ -42,7 +42,8 @@ class _Numbered:
         written = split(csv.decode(errors="replace"), DIALECT) or []
         record = {
             name: value.decode(errors="replace") if as_written else None
-            for name, value, as_written in zip(self._columns, values, written, strict=True)
+            # One that was cut off has fewer.
+            for name, value, as_written in zip(self._columns, values, written, strict=False)
         }
         return Delivered(self._numbers[number], json.dumps(record, ensure_ascii=False))
 

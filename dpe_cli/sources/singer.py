@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -68,8 +67,8 @@ class Tap(WindowInput):
         """
         options = self.options
         path = taps.find(options.tap, options.executable, project_dir=self.project_dir, where=self.location)
-        with taps.cleared_up(), tempfile.TemporaryDirectory(prefix="dpe-tap-") as directory, ExitStack() as running:
-            given = _Given(Path(directory))
+        with taps.cleared_up(), taps.private_directory() as directory, ExitStack() as running:
+            given = _Given(directory)
             program = Program(path, project_dir=self.project_dir, where=self.location, hidden=self.hidden)
             config = given.file("config.json", json.dumps(self._config))
             arguments = ["--config", config]
@@ -89,7 +88,10 @@ class Tap(WindowInput):
             InputError: it holds a secret, which the ledger may not.
         """
         self.state = state
-        if (kept := self.end()) and any(len(secret) >= _LONG_SECRET and secret in kept for secret in self._secrets):
+        kept = self.end()
+        # As it is written, and as it is read.
+        written = "" if kept is None else "\n".join([kept, *secrets.texts(json.loads(kept))])
+        if any(len(secret) >= _LONG_SECRET and secret in written for secret in self._secrets):
             raise InputError(
                 f"{self.location}: the tap's state holds a secret of its configuration, which would be in the ledger; "
                 "nothing is loaded, write disposition: replace, which keeps no state"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from dpe_cli.errors import InputError
 
 TAPS = Path(".dpe") / "taps"
 
+_DIRECTORY = "dpe-tap-"
+_SECONDS_TO_LOCK = 10
 _LAST_LINES = 8
 _LINE_BYTES = 64 * 1024
 _SHOWN_CHARACTERS = 300
@@ -92,6 +98,38 @@ class Program:
 
 
 @contextmanager
+def private_directory() -> Iterator[Path]:
+    """Make a directory for a tap's secrets that goes with the block; what a killed dpe left of that kind goes first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY}*"):
+        _remove_left_behind(left)
+    with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as name:
+        # Held as long as this process lives, and by no tap.
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_left_behind(directory: Path) -> None:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        # Another user's, or gone.
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Between its making and its locking, another run's may look as if it were nobody's.
+        if time.time() - os.fstat(descriptor).st_mtime > _SECONDS_TO_LOCK:
+            shutil.rmtree(directory, ignore_errors=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def cleared_up() -> Iterator[None]:
     """
     Let SIGTERM and SIGHUP, by which schedulers and terminals end dpe, end the block as an exception does.
@@ -107,6 +145,14 @@ def cleared_up() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+def signal_name(number: int) -> str:
+    """Return what a signal is called."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _exit(number: int, _frame: object) -> None:
@@ -139,16 +185,16 @@ class Running:
         except subprocess.TimeoutExpired as error:
             raise self._failed(f"has written everything and does not end within {_SECONDS_TO_END} seconds") from error
         if status < 0:
-            raise self._failed(f"was killed by {signal.Signals(-status).name}")
+            raise self._failed(f"was killed by {signal_name(-status)}")
         if status:
             raise self._failed(f"failed with exit status {status}")
 
     def stop(self) -> None:
-        """Kill it, where it still runs, with whatever it started."""
-        if self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        """Kill it and whatever it started, where they still run."""
+        # The group outlives the tap that began it, where that left others behind.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         self.output.close()
         self._listener.join(timeout=1)
 
@@ -161,8 +207,9 @@ class Running:
         return InputError(f"{self._where}: the tap {how}, and nothing is loaded; {advice}{words}")
 
     def _listen(self, errors: IO[bytes]) -> None:
-        with errors:
-            for line in iter(lambda: errors.readline(_LINE_BYTES), b""):
+        # Unbuffered, a line is read byte by byte.
+        with io.BufferedReader(cast("io.RawIOBase", errors), _LINE_BYTES) as lines:
+            for line in iter(lambda: lines.readline(_LINE_BYTES), b""):
                 text = line.decode(errors="replace").rstrip()
                 if text:
                     self._last.append(text)

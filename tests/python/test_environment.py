@@ -51,6 +51,7 @@ def test_the_environment_has_the_last_word(tmp_path: Path, monkeypatch: pytest.M
         ("DOTENV_URL=a\nthis: is s3cr3t\n", "line 2: is no NAME=value"),
         ("DOTENV_URL=a\nDOTENV_SECRET='s3cr3t\n", "line 2: is no NAME=value"),
         ("DOTENV_URL=a\nDOTENV_SECRET=s3cr3t\0\n", "line 2: is no NAME=value"),
+        ("DOTENV_URL=a\n'DOTENV=SECRET'=s3cr3t\n", "line 2: is no NAME=value"),
         (b"DOTENV_SECRET=s3cr3t\xff\n", "cannot be read (it is no UTF-8)"),
     ],
 )

@@ -21,6 +21,8 @@ _ENOUGH_FOR_UNIQUE = 20
 # Keys are of these types; that no two measurements are alike says nothing.
 _KEYS = ("text", "integer", "bigint", "smallint", "uuid", "numeric", "character")
 _LONGEST_NAME = 63
+# dbt would run it, and with it fail, or read it as something else.
+_JINJA = re.compile(r"\{[{%#]")
 _DPES_OWN = re.compile(r"_load_id|_slice_id|_ignored_.*")
 
 
@@ -111,10 +113,10 @@ def _found(asked: Asked, look: Look, found: Looked, null_string: str, seen: Mapp
     notes = [_basis(found), *look.notes]
     if bad := _refused(found):
         notes.append(f"{bad}; have them corrected, or allow for them in rejects")
-    kept = [draft for draft in look.drafts if _is_usable(draft.name)]
+    kept = [draft for draft in look.drafts if _is_usable(draft)]
     if len(kept) < len(look.drafts):
-        left_out = ", ".join(repr(draft.name) for draft in look.drafts if not _is_usable(draft.name))
-        notes.append(f"left out, for PostgreSQL or dpe cannot have a column of that name: {left_out}")
+        left_out = ", ".join(repr(draft.name) for draft in look.drafts if not _is_usable(draft))
+        notes.append(f"left out, for PostgreSQL, dpe or dbt cannot have a column of that name: {left_out}")
         written["extra_columns"] = "ignore"
     if not kept:
         raise InputError(f"{asked.location}: PostgreSQL can have none of its columns ({notes[-1]}); have them named otherwise")
@@ -142,8 +144,9 @@ def _column(draft: Draft, values: Values, look: Look) -> FoundColumn:
     return FoundColumn(draft.name, data_type, draft.description, draft.path, draft.start, draft.width, tests, note)
 
 
-def _is_usable(name: str) -> bool:
-    return 0 < len(name.encode()) <= _LONGEST_NAME and not _DPES_OWN.fullmatch(name)
+def _is_usable(draft: Draft) -> bool:
+    name = draft.name
+    return 0 < len(name.encode()) <= _LONGEST_NAME and not _DPES_OWN.fullmatch(name) and not _JINJA.search(f"{name} {draft.path}")
 
 
 def _basis(found: Looked) -> str:
@@ -166,5 +169,8 @@ def _refused(found: Looked) -> str:
 
 def _check(done: Found) -> None:
     """Have it checked as it will be when it is extracted."""
+    for name, value in done.external.items():
+        if _JINJA.search(str(value)):
+            raise InputError(f"{done.name}: {name} is {value}, in which dbt would see Jinja; have it named otherwise")
     columns = [Column(one.name, one.data_type, path=one.path, start=one.start, width=one.width) for one in done.columns]
     external.parse(done.external, columns, place=external.Place(done.name, "inferred"))

@@ -43,6 +43,9 @@ _SURVIVES = r"""
     or lower(t) similar to '-?(nan|inf|infinity)'
 """
 
+# What PostgreSQL passes over around a value; other blanks of Unicode it does not.
+_BLANKS = "' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)"
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -83,7 +86,7 @@ class Values:
 def of_column(connection: Any, column: str) -> Values:
     """Return what a column of DuckDB's table `looked` holds."""
     records, nulls, distinct = connection.execute(
-        f"""select count(*), count(*) - count("{column}"), count(distinct lower(trim("{column}"))) from looked"""
+        f"""select count(*), count(*) - count("{column}"), count(distinct lower(trim("{column}", {_BLANKS}))) from looked"""
     ).fetchone()
     rows = connection.execute(_query(column), {"words": list(NULL_WORDS)}).fetchall()
     return Values(records, nulls, distinct, {name: Kind(*found) for name, *found in rows})
@@ -95,7 +98,7 @@ def _query(column: str) -> str:
         with different as (
             select "{column}" as v, count(*) as n, min(location) as location from looked where "{column}" is not null group by all
         ),
-        trimmed as (select *, trim(v) as t from different),
+        trimmed as (select *, trim(v, {_BLANKS}) as t from different),
         judged as (
             select *, {_KIND} as kind, {whole} as whole, length(regexp_extract(t, '\\.(\\d+)$', 1)) as decimals from trimmed
         )

@@ -84,7 +84,7 @@ def write(path: Path, found: Found) -> None:
             Path(file.name).chmod(path.stat().st_mode)
         else:
             Path(file.name).chmod(0o666 & ~_umask())
-        Path(file.name).replace(path)
+        Path(file.name).replace(path.resolve())
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); name a file that can") from error
 
@@ -99,6 +99,8 @@ def _with_table(before: str, found: Found, path: Path) -> str:
     import yaml
 
     is_windows = "\r\n" in before
+    if is_windows and before.count("\r\n") != before.count("\n"):
+        raise ProjectError(f"{path}: has line ends of two kinds; {_BY_HAND}")
     text = before.replace("\r\n", "\n")
     ended = text if text.endswith("\n") or not text else f"{text}\n"
     try:

@@ -15,7 +15,7 @@ from tap_messages import CATALOG, Action, schema
 # Runs in a process of its own, as any tap does. Its configuration names the directory that says what is to happen.
 PROGRAM = """
     #!{python}
-    import json, os, pathlib, signal, sys, time
+    import json, os, pathlib, signal, subprocess, sys, time
 
     arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
     config = json.loads(pathlib.Path(arguments["--config"]).read_text())
@@ -45,7 +45,10 @@ PROGRAM = """
         elif what == "log":
             print(value, file=sys.stderr, flush=True)
         elif what == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), value or signal.SIGKILL)
+        elif what == "start":
+            child = subprocess.Popen(value, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            (world / "child").write_text(str(child.pid))
         elif what == "sleep":
             time.sleep(value)
         elif what == "exit":

@@ -364,3 +364,15 @@ def test_a_file_of_sqlite_is_relative_to_the_project(stage: Stage, crm: Crm, mon
     with pytest.raises(InputError, match="sqlite:///crm.sqlite orders: there is no such file; correct the location"):
         source.extract()
     assert [] == [*source.directory.rglob("crm.sqlite")]
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_a_schema_that_needs_quotes_is_read(stage: Stage, crm: Crm) -> None:
+    """By its name in quotes, as PostgreSQL takes it."""
+    crm.write('create schema "My Crm"')
+    crm.write('create table "My Crm"."Orders" as select 1::bigint as id')
+    source = stage("id bigint", location=crm.url, file_format="sql", table='"My Crm"."Orders"', disposition="replace")
+
+    source.extract()
+
+    assert 1 == source.count()

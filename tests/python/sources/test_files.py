@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import random
 import struct
 import zipfile
@@ -350,3 +351,12 @@ def test_a_broken_stream_behind_a_good_one_is_refused(stage: Stage, kind: str) -
         source.extract()
 
     assert [] == source.rows()
+
+
+def test_a_name_that_is_no_utf_8_is_told(stage: Stage) -> None:
+    """The ledger could not say which file it is."""
+    source = stage("id integer", location="*.csv")
+    (source.directory / os.fsdecode(b"a\xff.csv")).write_text("id\n1\n")
+
+    with pytest.raises(InputError, match=r"^a\\udcff.csv: the file's name is no UTF-8; rename it$"):
+        source.extract()

@@ -718,3 +718,42 @@ def test_an_option_of_another_format_is_refused(place: Workplace, option: list[s
         done.status,
         done.err,
     )
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000"])
+def test_blanks_that_postgresql_does_not_pass_over_make_text(place: Workplace, blank: str) -> None:
+    """Or each row that has one would be a reject."""
+    place.deliver("data/blank.csv", f"id,n,day\n1, 12 ,2024-01-01\n2,13{blank},{blank}2024-01-01\n")
+
+    assert {"id": "integer", "n": "text", "day": "text"} == place.types("data/blank.csv")
+
+
+def test_what_dbt_would_run_is_left_out(place: Workplace) -> None:
+    """A name with Jinja would break the project; a location with it is refused."""
+    place.deliver("data/jinja.csv", "id,{{ 1/0 }},{% raw %},{# x #}\n1,2,3,4\n")
+    found = place.table("data/jinja.csv")
+    assert (["id"], "ignore") == ([column["name"] for column in found["columns"]], found["external"]["extra_columns"])
+
+    place.deliver("data/{{ x }}.csv", "id\n1\n")
+    done = place.infer("data/{{ x }}.csv", "--name", "shop.x")
+    assert (1, "Error: shop.x: location is data/{{ x }}.csv, in which dbt would see Jinja; have it named otherwise\n") == (
+        done.status,
+        done.err,
+    )
+
+
+def test_a_link_stays_a_link(place: Workplace) -> None:
+    """What it leads to is written; a file with line ends of two kinds is left alone."""
+    place.deliver("data/link.csv", "id\n1\n")
+    real = place.directory / "real.yml"
+    real.write_bytes(b"version: 2\n")
+    link = place.directory / "models" / "link.yml"
+    link.symlink_to(real)
+    assert 0 == place.infer("data/link.csv", "--name", "linked.one", "--write", str(link)).status
+    assert (True, True) == (link.is_symlink(), "linked" in real.read_text(encoding="utf-8"))
+
+    real.write_bytes(b"version: 2\r\n# two\n")
+    done = place.infer("data/link.csv", "--name", "linked.two", "--write", str(link))
+    assert (1, b"version: 2\r\n# two\n") == (done.status, real.read_bytes())
+    assert "has line ends of two kinds" in done.err
+    link.unlink()

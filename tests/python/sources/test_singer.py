@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from dpe_cli import extracts, replay
 from dpe_cli.errors import ContractError, InputError, ProjectError, RejectLimitError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
+from dpe_cli.sources import taps
 
 if TYPE_CHECKING:
     from misbehaving_api import Api
@@ -179,6 +181,8 @@ def test_a_stream_that_messages_call_otherwise_is_told(stage: Stage, tap: Tap) -
 FAILURES = {
     "exits with an error": ([("log", "no more"), ("exit", 3)], r"the tap failed with exit status 3, and nothing is loaded.*\n    no more$"),
     "is killed": ([("kill", None)], r"the tap was killed by SIGKILL, and nothing is loaded; it does not say why"),
+    "is killed by a signal without a name": ([("kill", signal.SIGRTMIN + 1)], r"the tap was killed by signal \d+, and nothing is loaded"),
+    "logs what is no text": ([("log", "no \0 more \ud800"), ("exit", 1)], r"the tap failed with exit status 1.*\n    no . more"),
     "is killed within a line": ([("write", '{"type": "REC'), ("kill", None)], r"the tap was killed by SIGKILL"),
     "writes no JSON": ([("write", "Fetching page 2\n")], r"line 4 of the tap's output: is no JSON \(Fetching page 2\)"),
     "ends within a line": ([("write", '{"type": "REC')], r"line 4 of the tap's output: is no JSON"),
@@ -207,7 +211,7 @@ def test_nothing_is_loaded_of_a_tap_that_fails(stage: Stage, tap: Tap, failure: 
     with pytest.raises(InputError, match=fault) as caught:
         source.extract()
     assert str(caught.value).startswith("singer:tap-shop orders")
-    assert [(1, None)] == source.rows()
+    assert ([(1, None)], "failed") == (source.rows(), source.statuses()[-1])
     assert [] == source.slices(attached=False)
     assert not any(Path(run["directory"]).exists() for run in tap.all_runs)
     tap.says(schema(), record(id=2), state({"at": 2}))
@@ -327,12 +331,13 @@ def test_a_secret_is_in_no_message(stage: Stage, tap: Tap, monkeypatch: pytest.M
         assert "MIIE" not in error + str(caught.value)
 
 
-def test_a_state_with_a_secret_is_not_kept(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("written", ["s3cr3t/s3cr3t", r"s3cr3t\/s3cr3t", r"\u00733cr3t/s3cr3t"])
+def test_a_state_with_a_secret_is_not_kept(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     """The ledger would hold it; where all is replaced, no state is needed."""
-    monkeypatch.setenv("SHOP_TOKEN", "s3cr3t-s3cr3t")
+    monkeypatch.setenv("SHOP_TOKEN", "s3cr3t/s3cr3t")
     tap.config["token"] = "${SHOP_TOKEN}"
     source = _source(stage, tap)
-    tap.says(schema(), record(id=1), state({"token": "s3cr3t-s3cr3t"}))
+    tap.says(schema(), record(id=1), ("write", f'{{"type": "STATE", "value": {{"token": "{written}"}}}}\n'))
 
     with pytest.raises(InputError, match=r"the tap's state holds a secret of its configuration, which would be in the ledger; nothing"):
         source.extract()
@@ -439,6 +444,35 @@ def test_a_terminated_extract_leaves_neither_tap_nor_secrets(tap: Tap, tmp_path:
     assert 128 + signal.SIGTERM == process.wait(20)
     assert not _lives(tap.runs[0]["pid"])
     assert not Path(tap.runs[0]["directory"]).exists()
+
+
+def test_what_a_killed_extract_left_goes_with_the_next(stage: Stage, tap: Tap) -> None:
+    """Nothing clears up after SIGKILL; what another extract has in use stays."""
+    with taps.private_directory() as in_use:
+        left = Path(tempfile.mkdtemp(prefix="dpe-tap-"))
+        (left / "config.json").write_text("s3cr3t", encoding="utf-8")
+        for directory in (in_use, left):
+            os.utime(directory, (0, 0))
+        tap.says(schema(), record(id=1))
+        _source(stage, tap).extract()
+
+        assert (True, False) == (in_use.exists(), left.exists())
+    assert not in_use.exists()
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_what_a_tap_starts_does_not_outlive_it(stage: Stage, tap: Tap, end: int) -> None:
+    """Also where the tap itself has ended, well or not."""
+    tap.says(schema(), record(id=1), ("start", ["sleep", "60"]), ("exit", end))
+    with contextlib.suppress(InputError):
+        _source(stage, tap).extract()
+
+    child = int((tap.world / "child").read_text())
+    for _ in range(100):
+        if not _lives(child) or "Z" == Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{child} still runs")
 
 
 def test_what_another_kind_of_source_left_is_no_state(stage: Stage, tap: Tap, api: Api) -> None:
