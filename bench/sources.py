@@ -137,14 +137,16 @@ def _prepare(server: Server, directory: Path, rows: int) -> list[Way]:
 
     pipe = f"{psql} -c 'copy origin.orders to stdout' | {psql} -c 'copy bench.orders from stdin'"
     renamed = f"{dump} | sed 's/^COPY origin.orders/COPY bench.orders/' | {psql}"
+    # All load into an empty table.
+    emptied = "do $$ begin if to_regclass('staging.{0}') is not null then truncate staging.{0};end if;end $$"
     return [
         Way("PostgreSQL", "psql, copy to copy", ["bash", "-c", pipe], "bench.orders", rows, copied),
         Way("PostgreSQL", "pg_dump into psql", ["bash", "-c", renamed], "bench.orders", rows, copied),
-        Way("PostgreSQL", "dpe extract", dpe("orders"), "staging.orders", rows),
+        Way("PostgreSQL", "dpe extract", dpe("orders"), "staging.orders", rows, emptied.format("orders")),
         Way("JSON Lines", "dlt", others("jsonl"), "bench.orders", slow, elsewhere),
-        Way("JSON Lines", "dpe extract", dpe("orders_jsonl"), "staging.orders_jsonl", rows),
+        Way("JSON Lines", "dpe extract", dpe("orders_jsonl"), "staging.orders_jsonl", rows, emptied.format("orders_jsonl")),
         Way("Parquet", "dlt, Arrow as CSV", others("parquet"), "bench.orders", slow, elsewhere),
-        Way("Parquet", "dpe extract", dpe("orders_parquet"), "staging.orders_parquet", rows),
+        Way("Parquet", "dpe extract", dpe("orders_parquet"), "staging.orders_parquet", rows, emptied.format("orders_parquet")),
     ]
 
 
