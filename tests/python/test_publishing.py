@@ -360,7 +360,7 @@ def test_a_diff_says_what_would_change(shop: Shop) -> None:
 
 def test_nothing_to_compare_is_said(shop: Shop) -> None:
     """With the command that makes something."""
-    with pytest.raises(PublishError, match="nothing is built that is not published; run `dpe run --no-publish`"):
+    with pytest.raises(PublishError, match="there is no build that waits to be published .*; run `dpe run --no-publish`"):
         diff.compare(shop.server, shop.project, [])
 
 
