@@ -110,17 +110,20 @@ class EmbeddedServer:
             self._check_version()
             user.take_over(self.data_directory)
             self._discard_stale_locks()
+            self._stop_unreachable(user)
             self._configure(user)
             self._run_pg_ctl(user, "start", "-l", self.log, "-t", str(START_SECONDS))
             return True
 
     def stop(self) -> bool:
         """Stop the server, ending its sessions; what they committed is kept. Returns whether it was running."""
-        if not self.is_running():
+        if not self.is_running() and not self._is_unreachable():
             return False
         with self._locked() as user:
             if self.is_running():
                 self._run_pg_ctl(user, "stop", "-m", "fast", "-t", str(STOP_SECONDS))
+            else:
+                self._stop_unreachable(user)
         return True
 
     @contextmanager
@@ -226,6 +229,18 @@ class EmbeddedServer:
             pid = lock.read_text().partition("\n")[0] if lock.exists() else ""
             if pid.isdigit() and not _is_postgres(int(pid)):
                 lock.unlink()
+
+    def _is_unreachable(self) -> bool:
+        """Tell whether the server runs and has lost its socket, as where one that ran in this place before took it away at its end."""
+        pid = next(iter(self._pid_file()), "")
+        try:
+            return not self.is_running() and Path(f"/proc/{int(pid)}/cwd").readlink() == self.data_directory
+        except (OSError, ValueError):
+            return False
+
+    def _stop_unreachable(self, user: SystemUser) -> None:
+        if self._is_unreachable():
+            self._run_pg_ctl(user, "stop", "-m", "fast", "-t", str(STOP_SECONDS))
 
     def _run_pg_ctl(self, user: SystemUser, action: str, *arguments: str | Path) -> None:
         said = ""

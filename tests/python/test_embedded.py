@@ -89,6 +89,24 @@ def test_a_killed_server_recovers(running: EmbeddedServer) -> None:
         connection.execute("drop table survivor")
 
 
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="where a process works is read from /proc")
+def test_a_server_that_has_lost_its_socket_is_started_anew(running: EmbeddedServer) -> None:
+    """One that ran in the same place before takes the socket away when it ends; what was committed is there."""
+    with _connect(running) as connection:
+        connection.execute("create table unreached as select 1")
+    lost = _postmaster(running)
+    (running.socket_dir / f".s.PGSQL.{running.port}").unlink()
+
+    assert running.start() is True
+    assert lost != _postmaster(running)
+    with _connect(running) as connection:
+        assert (1,) == connection.execute("select count(*) from unreached").fetchone()
+        connection.execute("drop table unreached")
+
+    (running.socket_dir / f".s.PGSQL.{running.port}").unlink()
+    assert (True, False) == (running.stop(), running.stop())
+
+
 def test_a_pid_file_that_names_a_stranger_does_not_hinder(running: EmbeddedServer) -> None:
     """After a restart of the machine the pid of a crashed server may be another program's, which is left alone."""
     os.kill(_postmaster(running), signal.SIGKILL)
