@@ -32,8 +32,8 @@ weather-api-stop:  ## stop that API
 	@if [ -x $(BIN)/python ] && [ -d .dpe ]; then $(BIN)/python demo/weather_api.py stop || true; fi
 
 # Yours to change; what is there stays.
-.env:
-	@install -m 600 .env.example $@
+.env: | $(VENV)/installed
+	@$(BIN)/python demo/weather_api.py configure >&2
 
 test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on a PostgreSQL of their own; ARGS="-k rejects" for some of them
 	@$(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)

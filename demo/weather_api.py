@@ -1,6 +1,7 @@
 """
 The weather service of the demo: an API that gives the hourly observations page by page to who has a token.
 
+    python demo/weather_api.py configure  writes .env as .env.example has it, with the next port that is free
     python demo/weather_api.py start     in the background, unless it runs; its log and its pid are in .dpe/
     python demo/weather_api.py stop
     python demo/weather_api.py serve     in the foreground
@@ -18,6 +19,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,6 +43,7 @@ PID_FILE = STATE / "weather_api.pid"
 LOG = STATE / "weather_api.log"
 
 START_SECONDS = 10
+PORTS = 100
 LAST_PORT = 65535
 
 
@@ -70,6 +73,35 @@ class Settings:
         if found is None or int(found[2]) > LAST_PORT:
             raise UsageError(f"weather API: WEATHER_API_URL is {url}; write it like http://127.0.0.1:8102")
         return cls(url, found[1], int(found[2]), secret)
+
+
+def configure() -> None:
+    """
+    Write the project's .env, unless it has one; where the example's port is taken, as by another clone's, with the next free one.
+
+    Raises:
+        DpeError: no port near it is free.
+    """
+    target = PROJECT / ".env"
+    if target.exists():
+        return
+    text = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    [(host, wanted)] = re.findall(r"^WEATHER_API_URL=http://([\w.-]+):(\d+)$", text, re.MULTILINE)
+    port = next((one for one in range(int(wanted), int(wanted) + PORTS) if _is_free(host, one)), None)
+    if port is None:
+        raise DpeError(
+            f"weather API: ports {wanted} to {int(wanted) + PORTS - 1} of {host} are taken; copy .env.example to .env, with another"
+        )
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text.replace(f"{host}:{wanted}", f"{host}:{port}"))
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        with socket.create_server((host, port)):
+            return True
+    except OSError:
+        return False
 
 
 def serve(settings: Settings, faults: dict[int, str]) -> None:
@@ -154,12 +186,14 @@ def fault(text: str) -> tuple[int, str]:
 def main(arguments: Sequence[str]) -> int:
     """Do as the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["start", "stop", "serve"])
+    parser.add_argument("command", choices=["configure", "start", "stop", "serve"])
     parser.add_argument("--fault", action="append", default=[], type=fault, metavar="NUMBER:FAULT", help="misbehave, for tests")
     given = parser.parse_args(arguments)
     try:
         if given.command == "stop":
             print("The weather API is stopped" if stop() else "The weather API was not running")
+        elif given.command == "configure":
+            configure()
         elif given.command == "start":
             start(Settings.read())
         else:

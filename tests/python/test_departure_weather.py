@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -127,6 +129,24 @@ def test_the_api_is_started_once(clone: Path) -> None:
     assert (0, 0) == (_api(clone, "stop").returncode, _api(clone, "stop").returncode)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/health")
+
+
+def test_a_new_clone_takes_a_port_that_is_free(clone: Path) -> None:
+    """Another clone may have the usual one; what .env has already, stays."""
+    shutil.copy(REPOSITORY / ".env.example", clone)
+    example = (clone / ".env.example").read_text(encoding="utf-8")
+    (clone / ".env").unlink()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        (clone / ".env.example").write_text(example.replace(":8102", f":{port}"), encoding="utf-8")
+        assert 0 == _api(clone, "configure").returncode
+
+        [chosen] = re.findall(r"^WEATHER_API_URL=http://127.0.0.1:(\d+)$", (clone / ".env").read_text(encoding="utf-8"), re.MULTILINE)
+        assert port < int(chosen) < port + 100
+    assert 0o600 == stat.S_IMODE((clone / ".env").stat().st_mode)
+    written = (clone / ".env").read_text(encoding="utf-8")
+    _api(clone, "configure")
+    assert written == (clone / ".env").read_text(encoding="utf-8")
 
 
 def test_a_port_that_is_taken_is_named(clone: Path) -> None:
