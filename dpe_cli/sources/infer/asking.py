@@ -45,7 +45,7 @@ def inferred(request: Request, project_dir: Path) -> Found:
     """
     if faults := list(_faults(request)):
         raise UsageError(f"{faults[0]}; see dpe source infer --help")
-    location = names.with_whole_path(project_location(request.location, project_dir))
+    location = project_location(request.location, project_dir)
     is_api = request.file_format == "rest" or (request.file_format is None and names.is_api(location))
     source, table = names.names_of(location, request.table, request.name)
     with names.without_secrets(location, source) as hidden:

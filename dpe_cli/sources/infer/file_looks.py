@@ -68,9 +68,15 @@ def project_location(location: str, project_dir: Path) -> str:
     """
     Return a location of files relative to the project, as sources have it; what it names may be relative to where one is.
 
+    The file of a SQLite database is one, too.
+
     Raises:
         InputError: it is a directory.
     """
+    scheme, is_database, path_and_query = location.partition(":///")
+    if is_database and scheme.partition("+")[0] == "sqlite" and not path_and_query.startswith(("/", ":memory:", "file:", "?")):
+        name, mark, query = path_and_query.partition("?")
+        return f"{scheme}:///{project_location(name, project_dir)}{mark}{query}" if name else location
     if places.is_far(location):
         return location
     for base in (Path.cwd(), project_dir):

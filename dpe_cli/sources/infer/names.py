@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dpe_cli.errors import UsageError
@@ -32,13 +32,6 @@ def is_database(location: str) -> bool:
 def is_api(location: str) -> bool:
     """Tell whether an address is one that is asked for pages: its path ends as no file's name does."""
     return location.startswith(("http://", "https://")) and by_ending(location) is None
-
-
-def with_whole_path(location: str) -> str:
-    """Return the URL of a file of SQLite with its whole path: what it is relative to, an extract would not know."""
-    scheme, separator, path = location.partition(":///")
-    is_relative = scheme.partition("+")[0] == "sqlite" and separator and path and not path.startswith(("/", ":memory:", "file:"))
-    return f"{scheme}:///{Path.cwd() / path}" if is_relative else location
 
 
 def names_of(location: str, table: str | None, given: str | None) -> tuple[str, str]:

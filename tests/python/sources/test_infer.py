@@ -376,6 +376,11 @@ def test_a_database_says_what_it_knows(place: Workplace) -> None:
     } == {name: column["data_type"] for name, column in columns.items()}
 
 
+def test_a_file_of_sqlite_is_written_as_the_project_has_it(place: Workplace) -> None:
+    """From there it is read, wherever the project is."""
+    assert "sqlite:///data/shop.db" == place.table("sqlite:///data/shop.db", "--table", "orders")["external"]["location"]
+
+
 def test_sqlite_is_not_taken_at_its_word(place: Workplace) -> None:
     """It keeps anything in any column: what is there decides."""
     assert {
