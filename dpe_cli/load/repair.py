@@ -18,9 +18,9 @@ import psycopg
 
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import encodings, text_format
-from dpe_cli.load.blocks import Block, CopyFormat, Delivered, Fault, Origin, not_text
+from dpe_cli.load.blocks import Block, CopyFormat, Delivered, Fault, not_text
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
-from dpe_cli.load.grammar import Grammar, split_lines
+from dpe_cli.load.grammar import Grammar
 from dpe_cli.load.layout import Layout
 from dpe_cli.load.records import Records
 
@@ -94,17 +94,6 @@ class NotAsItIsError(ExtractError):
     """A block cannot be passed on as another server wrote it, and its records cannot be told apart."""
 
 
-class _Lines:
-    """Knows what was delivered for the lines of a block in which each record is one."""
-
-    def __init__(self, origin: Origin) -> None:
-        self._origin = origin
-
-    def of(self, line: int, raw: bytes) -> Delivered:
-        """Return the record on a line, which is `raw` in CSV, as it was delivered."""
-        return self._origin(line - 1, raw)
-
-
 class Repair:
     """Loads blocks of one input: as they are where the server takes them so, else record by record where needed."""
 
@@ -120,7 +109,7 @@ class Repair:
         self._expects_many_rejects = True
         # Once an input had records that are bad for certain, sending a block as it is mostly means to have it refused.
         self.expects_misfits = False
-        self._record: _Origin | _Lines | None = None
+        self._record: _Origin | None = None
 
     def load(self, block: Block, layout: Layout | None = None) -> Iterator[Loaded]:
         """
@@ -145,7 +134,7 @@ class Repair:
                 yield loaded
                 return
             block = text_format.as_csv(block)
-        self._record = None if block.origin is None else _Origin(block, self._grammar)
+        self._record = self._origin_of(block)
         # Strict COPY is the faster one; after the first reject of an input, more are likely.
         if not self._expects_rejects and not block.broken and self._attempt(self._copier.strict, block) is not None:
             yield Loaded(block.records)
@@ -154,6 +143,9 @@ class Repair:
                 yield self._load_part(part)
         else:
             yield self._load_part(block, layout)
+
+    def _origin_of(self, block: Block) -> _Origin | None:
+        return None if block.origin is None else _Origin(block, self._grammar)
 
     def _load_text_format(self, block: Block) -> Loaded | None:
         """Load a block in COPY's text format, but for values of a wrong type; nothing where more than these is wrong with it."""
@@ -165,11 +157,12 @@ class Repair:
         loaded = Loaded(block.records - len(skipped))
         if skipped:
             self._expects_rejects = True
-            self._record = block.origin and _Lines(block.origin)
-            lines = split_lines(block.data)
+            self._record = self._origin_of(block)
             # Each record is a line.
-            bad = [min(one.line, len(lines)) for one in skipped]
-            self._explain_each(skipped, [(text_format.csv_record(lines[line - 1]), line) for line in bad], loaded, are_fitting=True)
+            records, _ = Records.of(block, self._grammar)
+            bad = records.at_server_lines([one.line for one in skipped])
+            raws_and_lines = [(text_format.csv_record(records.raws[index]), records.lines[index]) for index in bad]
+            self._explain_each(skipped, raws_and_lines, loaded, are_fitting=True)
         return loaded
 
     def _load_part(self, block: Block, layout: Layout | None = None) -> Loaded:

@@ -15,7 +15,7 @@ from dpe_cli.load.staging import Column
 from dpe_cli.sources.content import Content, Reading
 from dpe_cli.sources.file_options import FixedWidthFiles
 from dpe_cli.sources.lines import whole_lines
-from dpe_cli.sources.rows import DIALECT
+from dpe_cli.sources.rows import DIALECT, literal
 
 BAD_FORMAT = "22P04"
 
@@ -113,9 +113,9 @@ class OpenedFixedWidth:
 
     @property
     def _query(self) -> str:
-        null = self._options.null_string.replace("'", "''")
+        null = literal(self._options.null_string)
         fields = " || ',' || ".join(
-            f"""coalesce('"' || replace(nullif(nullif(trim(substring(line, {start}, {width})), ''), '{null}'), '"', '""') || '"', '')"""
+            f"""coalesce('"' || replace(nullif(nullif(trim(substring(line, {start}, {width})), ''), {null}), '"', '""') || '"', '')"""
             for start, width in self._places
         )
         return f"""

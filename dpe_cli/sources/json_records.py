@@ -20,6 +20,7 @@ from dpe_cli.load import encodings
 from dpe_cli.load.blocks import Block, Delivered, Fault, not_text
 from dpe_cli.load.staging import Column
 from dpe_cli.sources import json_path
+from dpe_cli.sources.rows import literal
 
 LINE_FEED = b"\n"
 # Stands for itself nowhere in JSON (RFC 8259, section 7): a record may have line feeds, and no such character.
@@ -101,7 +102,7 @@ class JsonRecords:
     @property
     def _record(self) -> str:
         """The arguments that name the record to a function."""
-        return f"record, {_literal(json_path.pointer(self._at))}" if self._at else "record"
+        return f"record, {literal(json_path.pointer(self._at))}" if self._at else "record"
 
     @cached_property
     def _readable(self) -> str:
@@ -224,12 +225,8 @@ class _Kept:
 _BLANKS = b" \t\r\n"
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _literals(texts: Sequence[str]) -> str:
-    return f"[{', '.join(map(_literal, texts))}]"
+    return f"[{', '.join(map(literal, texts))}]"
 
 
 def _csv(values: str) -> str:

@@ -53,10 +53,9 @@ class PostgresTable(TableInput):
         Raises:
             InputError: the server is not reachable, or refuses to be read.
         """
-        url = secrets.filled(self._options.location, where=self.location, in_url=True)
         # psycopg's own transactions cannot be told to be repeatable read once more.
         with self.connected() as connection, _snapshot(connection) as name:
-            yield self._opened(connection, url, name)
+            yield self._opened(connection, name)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -66,14 +65,13 @@ class PostgresTable(TableInput):
         Raises:
             InputError: the server is not reachable, or refuses to be read.
         """
-        url = secrets.filled(self._options.location, where=self.location, in_url=True)
         try:
-            with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
+            with psycopg.connect(self._url, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
                 yield connection
         except psycopg.Error as error:
             raise self._refused(str(error)) from error
 
-    def _opened(self, connection: Connection, url: str, snapshot: str) -> _OpenedTable:
+    def _opened(self, connection: Connection, snapshot: str) -> _OpenedTable:
         relation = self._relation(connection)
         names = [column.name for column in connection.execute(sql.SQL("select * from {} limit 0").format(relation)).description or ()]
         names = self._taken(names)
@@ -83,7 +81,11 @@ class PostgresTable(TableInput):
             pages = Pages.of(connection, self._options.table, relation, names, self._columns)
         selected = sql.SQL(", ").join(map(sql.Identifier, names))
         query = sql.SQL("copy (select {} from {}{}) to stdout with (format text);").format(selected, relation, condition)
-        return _OpenedTable(self, tuple(names), query.as_string(connection), pages, url=url, snapshot=snapshot)
+        return _OpenedTable(self, tuple(names), query.as_string(connection), pages, url=self._url, snapshot=snapshot)
+
+    @property
+    def _url(self) -> str:
+        return secrets.filled(self._options.location, where=self.location, in_url=True)
 
     def _relation(self, connection: Connection) -> sql.Composable:
         if self._options.query is not None:

@@ -16,6 +16,11 @@ DIALECT = Dialect()
 _TO_QUOTE = set('",\r\n\\')
 
 
+def literal(text: str) -> str:
+    """Return a text as a literal of DuckDB's SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def numbered(blocks: Iterable[Block], columns: Sequence[str]) -> Iterator[Block]:
     """Yield blocks whose records are known by their numbers, from 1 on, and are shown as JSON objects of texts."""
     first = 1

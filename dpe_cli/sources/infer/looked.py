@@ -12,13 +12,14 @@ from typing import IO, Any
 
 from dpe_cli import extras
 from dpe_cli.errors import InputError
-from dpe_cli.load import text_format
+from dpe_cli.load import encodings, text_format
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect, Grammar
 from dpe_cli.load.inputs import Input
 from dpe_cli.load.records import Records
 from dpe_cli.sources.infer.looks import Part, Parts
 from dpe_cli.sources.infer.plain import Plain
+from dpe_cli.sources.rows import literal
 
 # DuckDB's own limit would be more than half of the machine's memory.
 _MEMORY = "512MB"
@@ -83,10 +84,10 @@ class Looked:
         (count,) = self.connection.execute(
             f"""
             insert into looked ({", ".join(columns)}, location)
-            select *, {_literal(one.location)} from read_csv(
-                {_literal(str(one.path))}, columns = {{{given}}}, auto_detect = false, header = false, parallel = false,
-                delim = {_literal(dialect.delimiter)}, quote = {_literal(dialect.quote)}, escape = {_literal(dialect.escape)},
-                nullstr = [{", ".join(map(_literal, nulls))}], allow_quoted_nulls = {len(nulls) > 1},
+            select *, {literal(one.location)} from read_csv(
+                {literal(str(one.path))}, columns = {{{given}}}, auto_detect = false, header = false, parallel = false,
+                delim = {literal(dialect.delimiter)}, quote = {literal(dialect.quote)}, escape = {literal(dialect.escape)},
+                nullstr = [{", ".join(map(literal, nulls))}], allow_quoted_nulls = {len(nulls) > 1},
                 strict_mode = false, new_line = '\\n',
                 max_line_size = {_LONGEST_LINE}, encoding = 'utf-8'
             )
@@ -182,12 +183,12 @@ def _sound(part: Part, grammar: Grammar, most: int) -> Part:
     outlines = grammar.outlines(block.data)
     refused = len(part.block.refused)
     first = part.block.refused[0][0].position if refused else None
-    is_text = _is_text(block.data)
+    is_text = _is_text(block.data, part.dialect)
     if is_text and block.records <= most and not block.broken and set(outlines) <= {sound}:
         return replace(part, block=block, refused=refused, first_refused=first)
     records, broken = Records.of(block, grammar)
     outlines = grammar.outlines(b"".join(records.raws))
-    fits = [outline == sound and (is_text or _is_text(raw)) for raw, outline in zip(records.raws, outlines, strict=False)]
+    fits = [outline == sound and (is_text or _is_text(raw, part.dialect)) for raw, outline in zip(records.raws, outlines, strict=False)]
     misfits = [*broken.lines, *[line for line, is_fit in zip(records.lines, fits, strict=False) if not is_fit]]
     first = min([*misfits, first] if first else misfits, default=None)
     kept = list(islice(compress(records.raws, fits), most))
@@ -196,19 +197,9 @@ def _sound(part: Part, grammar: Grammar, most: int) -> Part:
     return replace(part, block=sound_block, refused=refused + len(misfits), first_refused=first)
 
 
-def _is_text(data: bytes) -> bool:
-    if b"\0" in data:
-        return False
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def _is_text(data: bytes, dialect: Dialect) -> bool:
+    return b"\0" not in data and not encodings.invalid_bytes(data, dialect.encoding)
 
 
 def _duckdb() -> Any:
     return extras.needed("duckdb", by="dpe source infer")
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
