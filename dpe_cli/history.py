@@ -90,6 +90,7 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
             )
         with (
             locks.told(found.source),
+            locks.last_words(connection),
             locks.source_lock(connection, found.source),
             rls.system_context(connection, actor=ACTOR),
         ):

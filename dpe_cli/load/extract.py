@@ -109,7 +109,12 @@ class Extraction:
         self._check_tenant()
         started = time.monotonic()
         result = ExtractResult(self._table.source)
-        with locks.told(self._table.source), self._connect() as connection, locks.source_lock(connection, self._table.source):
+        with (
+            locks.told(self._table.source),
+            self._connect() as connection,
+            locks.last_words(connection),
+            locks.source_lock(connection, self._table.source),
+        ):
             with self._context(connection):
                 locks.limit_waiting(connection)
                 ledger.close_interrupted(connection, self._table.source)

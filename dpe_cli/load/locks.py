@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg.errors import Diagnostic
 
 from dpe_cli.errors import BusyError, ServerError
 
@@ -73,6 +74,38 @@ def told(source: str) -> Iterator[None]:
     except (psycopg.OperationalError, psycopg.InternalError) as error:
         said = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
         raise ServerError(f"{source}: the server gave up ({said}); run again, and what was left unfinished is removed") from error
+
+
+@contextmanager
+def last_words(connection: Connection) -> Iterator[None]:
+    """
+    Have the error for a lost connection say why the server ended the session.
+
+    What it says between two statements comes as a notice, or stays in the connection; the next statement fails without a word of
+    it (libpq, "Notice Processing" and PQerrorMessage).
+
+    Raises:
+        psycopg.OperationalError: the connection is lost.
+    """
+    said: list[str] = []
+
+    def note(notice: Diagnostic) -> None:
+        if notice.severity_nonlocalized == "FATAL" and notice.message_primary:
+            said.append(notice.message_primary)
+
+    connection.add_notice_handler(note)
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if error.sqlstate or not connection.broken:
+            raise
+        # What was received before the end may not have been looked at yet.
+        connection.pgconn.is_busy()
+        if connection.pgconn.error_message:
+            said += connection.pgconn.get_error_message().splitlines()[:1]
+        raise psycopg.OperationalError(said[0] if said else str(error)) from error
+    finally:
+        connection.remove_notice_handler(note)
 
 
 def limit_waiting(connection: Connection) -> None:

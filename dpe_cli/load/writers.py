@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dpe_cli import rls
-from dpe_cli.load import contract, policies, staging
+from dpe_cli.load import contract, locks, policies, staging
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.copier import Connection, Copier, Shape
 from dpe_cli.load.layout import Layout
@@ -114,7 +114,11 @@ class Writers:
 
     def _run(self, piece: Slice) -> None:
         try:
-            with self._connect() as connection, rls.system_context(connection, actor=self._actor, tenant_id=self._tenant_id):
+            with (
+                self._connect() as connection,
+                locks.last_words(connection),
+                rls.system_context(connection, actor=self._actor, tenant_id=self._tenant_id),
+            ):
                 written = self._fill(connection, piece)
             with self._lock:
                 self._written.append(written)

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from dpe_cli.errors import BusyError, DpeError, ServerError
 from dpe_cli.load import locks
+from dpe_cli.load.locks import Connection
 from dpe_cli.sources.delimited import OpenedCsv
 
 if TYPE_CHECKING:
@@ -155,6 +157,26 @@ def test_a_session_that_is_ended_ends_the_extract(
     source.extract()
     assert (30, ["succeeded", "failed", "succeeded"], []) == (source.count(), source.statuses(), source.slices(attached=False))
     _assert_that_the_ledger_agrees(source)
+
+
+@pytest.mark.parametrize("noticed", ["as a notice", "not at all"])
+def test_a_session_that_is_ended_between_two_statements_says_why(stage_anywhere: Stage, noticed: str) -> None:
+    """The client takes the server's last words for a notice then, or has not looked at them when the next statement fails."""
+    source = stage_anywhere(COLUMNS)
+
+    def go_on(connection: Connection) -> None:
+        with locks.told(source.table.source), locks.last_words(connection):
+            connection.pgconn.consume_input()
+            if noticed == "as a notice":
+                assert 0 == connection.pgconn.is_busy()
+            with pytest.raises(psycopg.OperationalError, match="closed the connection"):
+                connection.pgconn.consume_input()
+            connection.execute("select 1")
+
+    with source.server.connect("loader") as connection, source.server.connect("admin") as administrator:
+        administrator.execute("select pg_terminate_backend(%s, 5000)", [connection.info.backend_pid])
+        with pytest.raises(ServerError, match=r"the server gave up \(terminating connection due to administrator command\)"):
+            go_on(connection)
 
 
 def test_one_extract_of_a_source_runs_at_once(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
