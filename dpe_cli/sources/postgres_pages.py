@@ -100,11 +100,9 @@ class Pages:
     def _copy(self, start: int) -> str:
         # What the snapshot sees is on the pages that there are; were it behind them, the last block would have it.
         end = f" and ctid < '({start + self.pages_of_a_block},0)'" if start != self.starts[-1] else ""
-        rows = f"from {self.relation} where ctid >= '({start},0)'{end}"
-        return (
-            f"select count(*) as records {rows} \\gset\n"
-            f"copy (select {self.columns} {rows}) to stdout with (format binary);\n\\echo {self.marker} :records\n"
-        )
+        rows = f"select {self.columns} from {self.relation} where ctid >= '({start},0)'{end}"
+        # Where it goes is named, because psql remembers no count of a COPY to where it writes itself.
+        return f"copy ({rows}) to stdout with (format binary) \\g /dev/stdout\n\\echo {self.marker} :ROW_COUNT\n"
 
     def blocks(self, chunks: Iterable[bytes]) -> Iterator[Block | None]:
         """Yield what psql writes as blocks, None for pages without a row; ends early where one would take too much memory."""
