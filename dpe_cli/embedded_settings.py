@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from dpe_cli import machine
+
 MEGABYTE = 1024 * 1024
 GIGABYTE = 1024 * MEGABYTE
 
@@ -34,6 +36,7 @@ shared_buffers = {shared_buffers}MB
 effective_cache_size = {effective_cache_size}MB
 maintenance_work_mem = {maintenance_work_mem}MB
 work_mem = {work_mem}MB
+max_parallel_workers_per_gather = {parallel_workers}
 {dynamic_shared_memory}
 # The same on every machine.
 timezone = 'UTC'
@@ -50,7 +53,7 @@ cluster_name = 'dpe'
 
 def settings(*, socket_directory: Path, port: int, data_directory: Path) -> str:
     """Return the text of the server's configuration file."""
-    memory = machine_memory()
+    memory = machine.memory()
     free_disk = shutil.disk_usage(data_directory).free
     return TEMPLATE.format(
         socket_directory=str(socket_directory).replace("'", "''"),
@@ -62,18 +65,10 @@ def settings(*, socket_directory: Path, port: int, data_directory: Path) -> str:
         effective_cache_size=_between(128 * MEGABYTE, memory // 2, 64 * GIGABYTE),
         maintenance_work_mem=_between(64 * MEGABYTE, memory // 16, 1 * GIGABYTE),
         work_mem=_between(4 * MEGABYTE, memory // 256, 64 * MEGABYTE),
+        # PostgreSQL's own 2, where there are processors for them beside the session's own.
+        parallel_workers=max(1, min(2, machine.cores() - 1)),
         dynamic_shared_memory=_dynamic_shared_memory(),
     )
-
-
-def machine_memory() -> int:
-    """Return the bytes of memory that the machine, or the container, has."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return memory
-    return min(memory, int(limit)) if limit.isdigit() else memory
 
 
 def _between(least: int, wanted: int, most: int) -> int:

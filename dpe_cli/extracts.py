@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
+from dpe_cli import machine
 from dpe_cli.errors import DpeError
 from dpe_cli.load import staging
 from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
@@ -49,7 +49,7 @@ class ExtractSummary:
 
 def default_jobs() -> int:
     """Return two more than the cores this process may use: while a writer waits, for the disk or a repair, its core has another."""
-    return 2 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return 2 + machine.cores()
 
 
 def extract(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 
+from dpe_cli import machine
 from dpe_cli.load import encodings
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
@@ -23,7 +23,7 @@ from dpe_cli.sources.lines import whole_lines
 from dpe_cli.sources.rows import DIALECT
 
 # More would find the server at work on what the others have converted.
-_CONVERTERS = min(4, os.cpu_count() or 1)
+_CONVERTERS = min(4, machine.cores())
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from conftest import Cluster
 
-from dpe_cli import system_user
+from dpe_cli import machine, system_user
 from dpe_cli.embedded import EmbeddedServer, state_directory
 from dpe_cli.errors import ServerError
 
@@ -213,6 +213,14 @@ def test_memory_is_sized_within_bounds(any_cluster: Cluster) -> None:
     assert shared_buffers[0] <= 2**30
     assert max_wal_size is not None
     assert max_wal_size[0] >= 2**30
+
+
+def test_parallel_queries_leave_the_session_a_core(any_cluster: Cluster) -> None:
+    """On two cores, two workers and the session that waits for them would be one too many."""
+    with any_cluster.template.connect("admin") as connection:
+        workers = connection.execute("select current_setting('max_parallel_workers_per_gather')::integer").fetchone()
+
+    assert (max(1, min(2, machine.cores() - 1)),) == workers
 
 
 def test_a_long_path_gets_a_socket_elsewhere(scratch: Path) -> None:

@@ -40,6 +40,7 @@ LAYERS = (
     ("postgres",),
     ("embedded",),
     ("embedded_settings", "system_user"),
+    ("machine",),
     ("redaction", "webhook"),
     ("environment",),
     ("extras",),
