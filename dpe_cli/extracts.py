@@ -47,9 +47,13 @@ class ExtractSummary:
         return [one for one in self.extracts if one.error]
 
 
-def default_jobs() -> int:
-    """Return two more than the cores this process may use: while a writer waits, for the disk or a repair, its core has another."""
-    return 2 + machine.cores()
+def default_jobs(source: Source | None = None) -> int:
+    """
+    Return two more than the cores this process may use: while a writer waits, for the disk or a repair, its core has another.
+
+    As many as cores where the source is no file: what it is read from, or through, is at work as well.
+    """
+    return machine.cores() + (2 if source is None or isinstance(source.external, Files) else 0)
 
 
 def extract(
@@ -67,9 +71,8 @@ def extract(
     done: list[ExtractResult] = []
     for source in sources:
         try:
-            done.append(
-                _extract_one(project, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=jobs or default_jobs())
-            )
+            streams = jobs or default_jobs(source)
+            done.append(_extract_one(project, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams))
         except DpeError as error:
             done.append(ExtractResult(source.name, error=str(error)))
             progress.say(f"Error: {error}")

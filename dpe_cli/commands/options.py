@@ -17,5 +17,5 @@ exclude_option: Decorator = click.option(
     "--exclude", multiple=True, metavar="SELECTOR", help="What to leave out, in dbt's selection syntax."
 )
 jobs_option: Decorator = click.option(
-    "--jobs", "-j", type=click.IntRange(1, 999), help="COPY streams at once; by default two more than cores."
+    "--jobs", "-j", type=click.IntRange(1, 999), help="COPY streams at once; by default as many as cores, and two more for files."
 )
