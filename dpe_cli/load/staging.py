@@ -16,6 +16,8 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from dpe_cli.load import cursors
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 SLICES_PER_EXTRACT = 1000
@@ -289,10 +291,11 @@ def remove_repeated(
 def furthest(
     connection: Connection, table: StagingTable, slice_ids: Sequence[int], column: str, data_type: str, after: str | None
 ) -> str | None:
-    """Return the greatest value of a column in slices, as JSON writes it, or `after` where that is greater."""
+    """Return the greatest value of a column in slices that is an end, as JSON writes it, or `after` where that is greater."""
+    values = sql.SQL("max({0}) filter (where {0} < 'infinity')" if cursors.has_infinity(data_type) else "max({0})")
     row = connection.execute(
-        sql.SQL("select to_jsonb(greatest(max({column}), %s::{type})) #>> '{{}}' from {table} where _slice_id = any(%s)").format(
-            column=sql.Identifier(column), type=sql.SQL(_typed(data_type)), table=table.identifier
+        sql.SQL("select to_jsonb(greatest({greatest}, %s::{type})) #>> '{{}}' from {table} where _slice_id = any(%s)").format(
+            greatest=values.format(sql.Identifier(column)), type=sql.SQL(_typed(data_type)), table=table.identifier
         ),
         [after, list(slice_ids)],
     ).fetchone()
@@ -301,7 +304,7 @@ def furthest(
 
 def earlier(connection: Connection, value: str, data_type: str, overlap: str) -> str:
     """Return a value less an overlap, which is an interval for points in time and a number for numbers, as JSON writes it."""
-    kind = "interval" if data_type.lower().startswith(("timestamp", "date")) else data_type
+    kind = "interval" if cursors.kind(data_type) == "time" else data_type
     row = connection.execute(
         sql.SQL("select to_jsonb((%s::{type} - %s::{kind})::{type}) #>> '{{}}'").format(
             type=sql.SQL(_typed(data_type)), kind=sql.SQL(_typed(kind))

@@ -111,11 +111,12 @@ class PostgresTable(TableInput):
         assert column is not None  # noqa: S101 refused with the block
         cursor = sql.Identifier(column.name)
         start = incremental.start(self.after)
-        conditions = [] if start is None else [sql.SQL("{} >= {}").format(cursor, sql.Literal(str(start)))]
-        where = sql.SQL(" where {}").format(sql.SQL(" and ").join(conditions)) if conditions else sql.SQL("")
+        where = sql.SQL(" where {} >= {}").format(cursor, sql.Literal(str(start))) if start is not None else sql.SQL("")
         row = connection.execute(sql.SQL("select to_jsonb(max({})) #>> '{{}}' from {}{}").format(cursor, relation, where)).fetchone()
-        self._end = str(row[0]) if row and row[0] is not None else None
-        return where
+        self._ends_at(row and row[0], column)
+        if start is None or not incremental.takes_what_has_none(self._columns):
+            return where
+        return sql.SQL("{} or {} is null").format(where, cursor)
 
     def _refused(self, said: str) -> InputError:
         message = " ".join(secrets.hidden(said, [self._options.location]).split())

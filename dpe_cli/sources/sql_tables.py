@@ -12,6 +12,7 @@ from typing import Any
 
 from dpe_cli import extras
 from dpe_cli.errors import InputError
+from dpe_cli.load import cursors
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
@@ -103,8 +104,8 @@ class SqlTable(TableInput):
         condition = alchemy.true() if start is None else cursor >= _comparable(start, column.data_type)
         end = connection.execute(alchemy.select(alchemy.func.max(cursor)).where(condition)).scalar()
         # As the database writes it: where it keeps times as text, it compares them as text.
-        self._end = None if end is None else str(end)
-        return query.where(condition)
+        self._ends_at(end, column)
+        return query.where(alchemy.or_(condition, cursor.is_(None)) if incremental.takes_what_has_none(self._columns) else condition)
 
 
 def _comparable(start: str | float, data_type: str) -> str | int | float | Decimal:
@@ -115,11 +116,14 @@ def _comparable(start: str | float, data_type: str) -> str | int | float | Decim
     """
     if not isinstance(start, str):
         return start
-    if data_type.lower().startswith(("timestamp", "date")):
-        return re.sub(r"(?<=\d)T(?=\d)", " ", start).removesuffix("+00:00")
-    if data_type.lower().startswith(("smallint", "int", "bigint")):
-        return int(start)
-    return Decimal(start) if data_type.lower().startswith(("numeric", "decimal", "real", "double")) else start
+    match cursors.kind(data_type):
+        case "time":
+            return re.sub(r"(?<=\d)T(?=\d)", " ", start).removesuffix("+00:00")
+        case "whole number":
+            return int(start)
+        case "number":
+            return Decimal(start)
+    return start
 
 
 class _OpenedQuery:

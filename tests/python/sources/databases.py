@@ -32,7 +32,7 @@ class Crm:
         with self.engine.begin() as connection:
             connection.execute(sqlalchemy.text(statement), list(rows) or None)
 
-    def add(self, *orders: tuple[int, str | None, str | None, str]) -> None:
+    def add(self, *orders: tuple[int, str | None, str | None, str | None]) -> None:
         """Add orders, or change those that are there."""
         for order in orders:
             row = dict(zip(("id", "customer", "amount", "changed_at"), order, strict=True))

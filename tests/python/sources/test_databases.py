@@ -99,6 +99,32 @@ def test_only_what_is_new_is_read(stage: Stage, crm: Crm) -> None:
     assert [(2, 2, 0, 0), (3, 3, 0, 1), (0, 0, 0, 1)] == _loads(source)
 
 
+@pytest.mark.parametrize(("crm", "endless"), [("postgresql", "infinity"), ("sqlite", "soon")], indirect=["crm"])
+def test_a_source_goes_on_behind_what_is_no_end(stage: Stage, crm: Crm, endless: str) -> None:
+    """Nothing is greater than infinity, or than a word where times are kept as text; it is read again, and counted once."""
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    crm.add((1, "a", "1", _day(2)), (2, "b", "1", endless))
+    source.extract()
+    crm.add((3, "c", "1", _day(3)))
+    source.extract()
+    source.extract()
+
+    loaded = {"postgresql": [1, 2, 3], "sqlite": [1, 3]}[crm.kind]
+    assert (loaded, 3) == (_ids(source), source.count() + len(source.rejects()))
+
+
+def test_rows_without_a_cursor_are_read(stage: Stage, crm: Crm) -> None:
+    """Nothing tells when they came: they are read each time, and counted once."""
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    crm.add((1, "a", "1", _day(2)), (2, "b", "1", None))
+    source.extract()
+    crm.add((3, "c", "1", None), (4, "d", "1", _day(3)))
+    source.extract()
+    source.extract()
+
+    assert [1, 2, 3, 4] == _ids(source)
+
+
 def test_late_rows_are_read_within_the_overlap(stage: Stage, crm: Crm) -> None:
     """And those that are there already are left out, by their key and all their values."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL | {"overlap": "2 days"})
