@@ -29,6 +29,7 @@ _LAST_LINES = 8
 _LINE_BYTES = 64 * 1024
 _SHOWN_CHARACTERS = 300
 _SECONDS_TO_END = 60
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 # What dpe and dbt connect with: a tap has no business with the server that its records are loaded into.
 _NOT_FOR_TAPS = ("PG", "DPE_", "DBT_")
 
@@ -76,6 +77,15 @@ class Program:
         Raises:
             InputError: it cannot be run.
         """
+        with _ending.postponed():
+            running = self._started(arguments)
+            try:
+                _ending.go_on()
+                yield running
+            finally:
+                running.stop()
+
+    def _started(self, arguments: Sequence[str]) -> Running:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_TAPS)}
         try:
             process = subprocess.Popen(
@@ -90,11 +100,7 @@ class Program:
             )
         except OSError as error:
             raise InputError(f"{self._where}: {self._path} cannot be run ({error.strerror}); install the tap anew") from error
-        running = Running(process, where=self._where, hidden=self._hidden)
-        try:
-            yield running
-        finally:
-            running.stop()
+        return Running(process, where=self._where, hidden=self._hidden)
 
 
 @contextmanager
@@ -132,19 +138,55 @@ def _remove_left_behind(directory: Path) -> None:
 @contextmanager
 def cleared_up() -> Iterator[None]:
     """
-    Let SIGTERM and SIGHUP, by which schedulers and terminals end dpe, end the block as an exception does.
+    Let SIGTERM and SIGHUP, by which schedulers and terminals end dpe, end the block as an exception does, and as SIGINT does.
 
     No tap is left behind, and no file of secrets.
     """
     is_main = threading.current_thread() is threading.main_thread()
-    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    taken = {number: signal.getsignal(number) for number in _ENDING_SIGNALS} if is_main else {}
+    taken = {number: handler for number, handler in taken.items() if handler in {signal.SIG_DFL, signal.default_int_handler}}
     for number in taken:
-        signal.signal(number, _exit)
+        signal.signal(number, _ending.take)
     try:
         yield
     finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in taken.items():
+            signal.signal(number, handler)
+
+
+class _Ending:
+    """What a signal that ends dpe does: it raises, but not while a tap is being started that nobody could stop yet."""
+
+    def __init__(self) -> None:
+        self._is_postponed = False
+        self._came: int | None = None
+
+    def take(self, number: int, _frame: object) -> None:
+        """Take a signal."""
+        self._came = number
+        if not self._is_postponed:
+            self.go_on()
+
+    @contextmanager
+    def postponed(self) -> Iterator[None]:
+        """Let no signal end the block before it says so."""
+        self._is_postponed = True
+        try:
+            yield
+        finally:
+            self._is_postponed = False
+
+    def go_on(self) -> None:
+        """Let signals end dpe: one that came meanwhile at once."""
+        self._is_postponed = False
+        number, self._came = self._came, None
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if number is not None:
+            sys.exit(128 + number)
+
+
+_ending = _Ending()
 
 
 def signal_name(number: int) -> str:
@@ -153,10 +195,6 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _exit(number: int, _frame: object) -> None:
-    sys.exit(128 + number)
 
 
 class Running:

@@ -424,26 +424,58 @@ def _lives(pid: int) -> bool:
     return False
 
 
+_EXTRACT = """
+import os, signal, subprocess
+from pathlib import Path
+from dpe_cli.load.staging import Column, StagingTable
+from dpe_cli.sources.singer import Tap
+from dpe_cli.sources.window_options import Singer
+
+{first}
+options = Singer(location="singer:tap-shop", file_format="singer", disposition="replace", stream="orders", config={config!r})
+table = StagingTable("shop.orders", "staging", "orders", (Column("id", "bigint"),))
+with Tap(options, table, name="shop.orders", project_dir=Path({directory!r})).open() as opened:
+    list(opened.blocks())
+"""
+_END_WHILE_IT_STARTS = """
+class Started(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        if "--discover" not in arguments[0]:
+            while Path({runs!r}).read_text().count("pid") < 2:
+                pass
+            os.kill(os.getpid(), signal.{signal})
+
+subprocess.Popen = Started
+"""
+
+
+def _assert_that_nothing_is_left(tap: Tap) -> None:
+    assert not _lives(tap.runs[0]["pid"])
+    assert not Path(tap.runs[0]["directory"]).exists()
+
+
 def test_a_terminated_extract_leaves_neither_tap_nor_secrets(tap: Tap, tmp_path: Path) -> None:
     """Schedulers end dpe with SIGTERM."""
     tap.says(schema(), ("sleep", 60))
-    script = (
-        "import sys; from pathlib import Path; from dpe_cli.load.staging import Column, StagingTable;"
-        "from dpe_cli.sources.singer import Tap; from dpe_cli.sources.window_options import Singer;"
-        f"options = Singer(location='singer:tap-shop', file_format='singer', disposition='replace', stream='orders', config={tap.config!r});"
-        "table = StagingTable('shop.orders', 'staging', 'orders', (Column('id', 'bigint'),));"
-        f"tap = Tap(options, table, name='shop.orders', project_dir=Path({str(tmp_path)!r}));"
-        "\n"
-        "with tap.open() as opened: list(opened.blocks())"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script])
+    process = subprocess.Popen([sys.executable, "-c", _EXTRACT.format(first="", config=tap.config, directory=str(tmp_path))])
     while not tap.runs:
         time.sleep(0.05)
     process.terminate()
 
     assert 128 + signal.SIGTERM == process.wait(20)
-    assert not _lives(tap.runs[0]["pid"])
-    assert not Path(tap.runs[0]["directory"]).exists()
+    _assert_that_nothing_is_left(tap)
+
+
+@pytest.mark.parametrize(("sent", "status"), [("SIGTERM", 128 + signal.SIGTERM), ("SIGINT", -signal.SIGINT)])
+def test_an_extract_that_is_ended_while_a_tap_starts_leaves_nothing(tap: Tap, tmp_path: Path, sent: str, status: int) -> None:
+    """When it runs already, and dpe does not know it yet."""
+    tap.says(schema(), ("sleep", 60))
+    first = _END_WHILE_IT_STARTS.format(runs=str(tap.world / "runs.jsonl"), signal=sent)
+    script = _EXTRACT.format(first=first, config=tap.config, directory=str(tmp_path))
+
+    assert status == subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60).returncode  # noqa: PLW1510 asked for
+    _assert_that_nothing_is_left(tap)
 
 
 def test_what_a_killed_extract_left_goes_with_the_next(stage: Stage, tap: Tap) -> None:
