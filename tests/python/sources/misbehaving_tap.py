@@ -7,10 +7,15 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tap_messages import CATALOG, Action, schema
+
+if TYPE_CHECKING:
+    from staged_source import Stage, StagedSource
+
+COLUMNS = "id bigint, note text"
 
 # Runs in a process of its own, as any tap does. Its configuration names the directory that says what is to happen.
 PROGRAM = """
@@ -75,6 +80,18 @@ class Tap:
     def discovers(self, *actions: Action) -> None:
         """Do this in the next discoveries."""
         (self.world / "discovery").write_text(json.dumps(actions), encoding="utf-8")
+
+    def source(self, stage: Stage, columns: str = COLUMNS, **options: Any) -> StagedSource:
+        """Stage a source that is one of its streams."""
+        defaults = {
+            "location": "singer:tap-shop",
+            "file_format": "singer",
+            "stream": "orders",
+            "config": self.config,
+            "disposition": "append",
+            "key": ["id"],
+        }
+        return stage(columns, **(defaults | options))
 
     @property
     def runs(self) -> list[dict[str, Any]]:

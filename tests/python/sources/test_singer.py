@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dbt_projects
 import pytest
-from tap_messages import CATALOG, line, numbered_record, record, schema, state
+from tap_messages import CATALOG, line, record, schema, state
 
-from dpe_cli import extracts, replay
-from dpe_cli.errors import ContractError, InputError, ProjectError, RejectLimitError
+from dpe_cli import replay
+from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
-from dpe_cli.sources import taps
 
 if TYPE_CHECKING:
     from misbehaving_api import Api
@@ -29,20 +25,6 @@ if TYPE_CHECKING:
     from staged_source import Stage, StagedSource
 
 pytest_plugins = ["staged_source", "misbehaving_api", "misbehaving_tap"]
-
-COLUMNS = "id bigint, note text"
-
-
-def _source(stage: Stage, tap: Tap, columns: str = COLUMNS, **options: Any) -> StagedSource:
-    defaults = {
-        "location": "singer:tap-shop",
-        "file_format": "singer",
-        "stream": "orders",
-        "config": tap.config,
-        "disposition": "append",
-        "key": ["id"],
-    }
-    return stage(columns, **(defaults | options))
 
 
 def _loads(source: StagedSource) -> list[tuple[Any, ...]]:
@@ -67,7 +49,7 @@ def test_a_stream_is_read_as_json_is(stage: Stage, tap: Tap) -> None:
         ("write", '{"type":"RECORD","stream":"orders","record":{"id":3,"price":12345678901234.123456789}}\r\n\n'),
         line(type="ACTIVATE_VERSION", stream="orders", version=5),
     )
-    source = _source(stage, tap, columns)
+    source = tap.source(stage, columns)
 
     assert (3, 0) == (source.extract().rows_loaded, len(source.rejects()))
     query = f"select id, note, town, shop::text, price::text, raw->>'price' from {source.relation} order by id"
@@ -81,7 +63,7 @@ def test_a_stream_is_read_as_json_is(stage: Stage, tap: Tap) -> None:
 
 def test_the_last_state_is_given_back(stage: Stage, tap: Tap) -> None:
     """As it was written, to the last digit; a run that writes none leaves the one before."""
-    source = _source(stage, tap)
+    source = tap.source(stage)
     tap.says(schema(), state({"at": 0}), record(id=1), ("write", '{"type": "STATE", "value": {"at": 1.00000000000000000001}}\n'))
     source.extract()
     tap.says(schema(), record(id=2))
@@ -97,7 +79,7 @@ def test_the_last_state_is_given_back(stage: Stage, tap: Tap) -> None:
 
 def test_what_is_delivered_again_counts_once(stage: Stage, tap: Tap) -> None:
     """Rows and rejects alike, within a run too; another version of a record is another row."""
-    source = _source(stage, tap)
+    source = tap.source(stage)
     bad = line(type="RECORD", stream="orders", record={"id": "x"}, time_extracted="2024-01-01T00:00:00Z")
     tap.says(schema(), record(id=1, note="a"), record(id=1, note="a"), record(id=2, note="b"), bad)
     source.extract()
@@ -112,7 +94,7 @@ def test_what_is_delivered_again_counts_once(stage: Stage, tap: Tap) -> None:
 @pytest.mark.parametrize("fresh", ["replace", "full refresh"])
 def test_what_is_replaced_is_read_from_the_start(stage: Stage, tap: Tap, fresh: str) -> None:
     """Without a state, in place of what was there."""
-    source = _source(stage, tap, disposition="replace" if fresh == "replace" else "append")
+    source = tap.source(stage, disposition="replace" if fresh == "replace" else "append")
     tap.says(schema(), record(id=1), state({"at": 1}))
     source.extract()
     tap.says(schema(), record(id=2), state({"at": 2}))
@@ -124,7 +106,7 @@ def test_what_is_replaced_is_read_from_the_start(stage: Stage, tap: Tap, fresh: 
 
 def test_the_stream_is_selected(stage: Stage, tap: Tap) -> None:
     """And no other; of its properties, those that the contract needs where others may be left out."""
-    source = _source(stage, tap, "id bigint, note text", extra_columns="ignore", replication_key="changed_at")
+    source = tap.source(stage, "id bigint, note text", extra_columns="ignore", replication_key="changed_at")
     source.extract()
     source.declare(extra_columns="refuse")
     source.extract()
@@ -142,7 +124,7 @@ def test_an_old_tap_has_its_own_option(stage: Stage, tap: Tap) -> None:
     """And looks for what is selected in the schema; a catalog may come from a file."""
     tap.discovers(("exit", 2))
     (tap.world / "catalog.json").write_text(str(CATALOG).replace("'", '"'), encoding="utf-8")
-    source = _source(stage, tap, catalog_option="--properties", catalog_file="world/catalog.json")
+    source = tap.source(stage, catalog_option="--properties", catalog_file="world/catalog.json")
     source.extract()
 
     [run] = tap.all_runs
@@ -159,13 +141,13 @@ def test_a_stream_that_is_not_there_is_refused(stage: Stage, tap: Tap, stream: s
     tap.discovers(("write", json.dumps({"streams": [*CATALOG["streams"], *twins]})))
 
     with pytest.raises(InputError) as caught:
-        _source(stage, tap, stream=stream).extract()
+        tap.source(stage, stream=stream).extract()
     assert fault in str(caught.value)
 
 
 def test_a_stream_that_messages_call_otherwise_is_told(stage: Stage, tap: Tap) -> None:
     """Not taken for one without records, which would replace what is there."""
-    source = _source(stage, tap, disposition="replace")
+    source = tap.source(stage, disposition="replace")
     tap.says(schema(), record(id=1))
     source.extract()
     tap.says(schema("public-orders"), record("public-orders", id=2))
@@ -203,7 +185,7 @@ FAILURES = {
 def test_nothing_is_loaded_of_a_tap_that_fails(stage: Stage, tap: Tap, failure: str) -> None:
     """Its state is as it was; it leaves no file, and the next run has every record once."""
     actions, fault = FAILURES[failure]
-    source = _source(stage, tap, max_record_bytes=2000)
+    source = tap.source(stage, max_record_bytes=2000)
     tap.says(schema(), record(id=1), state({"at": 1}))
     source.extract()
     tap.says(schema(), record(id=2), state({"at": 2}), *actions)
@@ -225,20 +207,20 @@ def test_a_tap_that_fails_to_discover_is_told(stage: Stage, tap: Tap) -> None:
     """With what it said last, or what it wrote in place of a catalog."""
     tap.discovers(("log", "which shop?"), ("exit", 1))
     with pytest.raises(InputError, match=r"the tap failed with exit status 1.*\n    which shop\?$"):
-        _source(stage, tap).extract()
+        tap.source(stage).extract()
 
     tap.discovers(("write", "[]"))
     with pytest.raises(InputError, match=r"the tap's catalog has no list of streams"):
-        _source(stage, tap).extract()
+        tap.source(stage).extract()
 
     tap.discovers(("write", "usage: tap-shop"))
     with pytest.raises(InputError, match=r"what the tap discovers is no catalog .*give it one with `catalog_file`"):
-        _source(stage, tap).extract()
+        tap.source(stage).extract()
 
 
 def test_a_column_that_the_schema_lacks_is_refused(stage: Stage, tap: Tap) -> None:
     """A misspelt one would be null in every row; where the schema leaves properties open, it may be there."""
-    source = _source(stage, tap, "id bigint, notes text")
+    source = tap.source(stage, "id bigint, notes text")
     tap.says(schema(), record(id=1, note="a"))
 
     with pytest.raises(ContractError, match=r"line 1 of the tap's output: the stream's schema has no notes \(did you mean note\?\)"):
@@ -252,7 +234,7 @@ def test_a_column_that_the_schema_lacks_is_refused(stage: Stage, tap: Tap) -> No
 
 def test_a_property_without_a_column_is_refused(stage: Stage, tap: Tap) -> None:
     """As a member of any JSON is, with the record that has it; or left out, where the block says so."""
-    source = _source(stage, tap)
+    source = tap.source(stage)
     tap.says(schema(), record(id=1), record("shops", id=3), record(id=2, nota="a"))
 
     with pytest.raises(
@@ -267,7 +249,7 @@ def test_a_property_without_a_column_is_refused(stage: Stage, tap: Tap) -> None:
 
 def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
     """As it was delivered, without the message around it, and with its number in the stream."""
-    source = _source(stage, tap)
+    source = tap.source(stage)
     tap.says(
         schema(),
         record(id=1),
@@ -300,7 +282,7 @@ def test_the_tap_is_given_secrets_and_nobody_else(stage: Stage, tap: Tap, monkey
     monkeypatch.setenv("SHOP_KEY", "s3cr3t/&")
     monkeypatch.setenv("PGPASSWORD", "dpe's own")
     tap.config["auth"] = {"api_key": "${SHOP_KEY}", "kinds": ["Bearer ${SHOP_KEY}", 5]}
-    _source(stage, tap).extract()
+    tap.source(stage).extract()
 
     for run in tap.all_runs:
         assert {"api_key": "s3cr3t/&", "kinds": ["Bearer s3cr3t/&", 5]} == run["config"]["auth"]
@@ -317,10 +299,10 @@ def test_a_secret_is_in_no_message(stage: Stage, tap: Tap, monkeypatch: pytest.M
     monkeypatch.setenv("SHOP_KEY", secret)
     if place == "config":
         tap.config["private_key"] = "${SHOP_KEY}"
-        source = _source(stage, tap)
+        source = tap.source(stage)
     else:
         (tap.world / "config.json").write_text(json.dumps(tap.config | {"private_key": secret}), encoding="utf-8")
-        source = _source(stage, tap, config={}, config_file="world/config.json")
+        source = tap.source(stage, config={}, config_file="world/config.json")
     said = ["one line is MIIEpAIBAAKCAQEA7", repr(secret), secret]
     for actions in [[*(("log", text) for text in said), ("exit", 1)], [("write", f"{said[0]}\n")]]:
         tap.says(schema(), *actions)
@@ -336,7 +318,7 @@ def test_a_state_with_a_secret_is_not_kept(stage: Stage, tap: Tap, monkeypatch: 
     """The ledger would hold it; where all is replaced, no state is needed."""
     monkeypatch.setenv("SHOP_TOKEN", "s3cr3t/s3cr3t")
     tap.config["token"] = "${SHOP_TOKEN}"
-    source = _source(stage, tap)
+    source = tap.source(stage)
     tap.says(schema(), record(id=1), ("write", f'{{"type": "STATE", "value": {{"token": "{written}"}}}}\n'))
 
     with pytest.raises(InputError, match=r"the tap's state holds a secret of its configuration, which would be in the ledger; nothing"):
@@ -352,159 +334,8 @@ def test_a_variable_that_is_missing_is_named(stage: Stage, tap: Tap) -> None:
     tap.config["token"] = "${NO_TOKEN}"
 
     with pytest.raises(InputError, match=r"orders: refers to \$\{NO_TOKEN\}, and the environment has no variable NO_TOKEN; set it"):
-        _source(stage, tap).extract()
+        tap.source(stage).extract()
     assert [] == tap.all_runs
-
-
-def test_a_tap_is_found(stage: Stage, tap: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the project's .dpe/taps, on PATH, or where the block says; else the error says how it is installed."""
-    source = _source(stage, tap)
-    source.extract()
-    program = tmp_path / ".dpe/taps/tap-shop/bin/tap-shop"
-    elsewhere = program.rename(tmp_path / "tap-shop")
-
-    with pytest.raises(
-        InputError,
-        match=r"tap-shop is not installed; in the project's directory, run: python3 -m venv \.dpe/taps/tap-shop && "
-        r"\.dpe/taps/tap-shop/bin/pip install tap-shop$",
-    ):
-        source.extract()
-    with pytest.raises(InputError, match=r"there is no program \./tap-shops; correct `executable`"):
-        _source(stage, tap, executable="./tap-shops").extract()
-    _source(stage, tap, executable="./tap-shop").extract()
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    source.extract()
-    elsewhere.write_text("#!/nowhere/python\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"tap-shop cannot be run \(No such file or directory\); install the tap anew"):
-        source.extract()
-
-    assert 3 == len(tap.runs)
-
-
-def test_the_tap_does_not_outlive_an_extract_that_is_refused(stage: Stage, tap: Tap) -> None:
-    """Though it would go on writing for hours."""
-    source = _source(stage, tap, rejects={"max_rows": 0})
-    tap.says(schema(), record(id="x"), ("repeat", [numbered_record("y" * 1000), 1_000_000_000]))
-
-    with pytest.raises(RejectLimitError) as caught:
-        source.extract()
-    assert "id" in str(caught.value)
-    assert not _lives(tap.runs[0]["pid"])
-
-
-@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what a process has written is read from /proc")
-def test_a_tap_waits_for_the_loader(stage: Stage, tap: Tap) -> None:
-    """It is not read faster than its records are loaded, so that memory does not grow with what it delivers."""
-    source = _source(stage, tap)
-    tap.says(schema(), ("repeat", [numbered_record("y" * 1000), 1_000_000_000]))
-    [window] = extracts.inputs_of(source.source, project_dir=source.directory)
-
-    with window.open() as opened:
-        blocks = opened.blocks()
-        first = next(blocks)
-        before, written = 0, _written(tap.runs[0]["pid"])
-        while before != written:
-            time.sleep(0.2)
-            before, written = written, _written(tap.runs[0]["pid"])
-        assert len(first.data) < written < 10_000_000
-        assert next(blocks).records
-    assert not _lives(tap.runs[0]["pid"])
-
-
-def _written(pid: int) -> int:
-    """Return how many bytes a process has written."""
-    [written] = [one.split()[1] for one in Path(f"/proc/{pid}/io").read_text().splitlines() if one.startswith("wchar:")]
-    return int(written)
-
-
-def _lives(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
-
-
-_EXTRACT = """
-import os, signal, subprocess
-from pathlib import Path
-from dpe_cli.load.staging import Column, StagingTable
-from dpe_cli.sources.singer import Tap
-from dpe_cli.sources.window_options import Singer
-
-{first}
-options = Singer(location="singer:tap-shop", file_format="singer", disposition="replace", stream="orders", config={config!r})
-table = StagingTable("shop.orders", "staging", "orders", (Column("id", "bigint"),))
-with Tap(options, table, name="shop.orders", project_dir=Path({directory!r})).open() as opened:
-    list(opened.blocks())
-"""
-_END_WHILE_IT_STARTS = """
-class Started(subprocess.Popen):
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        if "--discover" not in arguments[0]:
-            while Path({runs!r}).read_text().count("pid") < 2:
-                pass
-            os.kill(os.getpid(), signal.{signal})
-
-subprocess.Popen = Started
-"""
-
-
-def _assert_that_nothing_is_left(tap: Tap) -> None:
-    assert not _lives(tap.runs[0]["pid"])
-    assert not Path(tap.runs[0]["directory"]).exists()
-
-
-def test_a_terminated_extract_leaves_neither_tap_nor_secrets(tap: Tap, tmp_path: Path) -> None:
-    """Schedulers end dpe with SIGTERM."""
-    tap.says(schema(), ("sleep", 60))
-    process = subprocess.Popen([sys.executable, "-c", _EXTRACT.format(first="", config=tap.config, directory=str(tmp_path))])
-    while not tap.runs:
-        time.sleep(0.05)
-    process.terminate()
-
-    assert 128 + signal.SIGTERM == process.wait(20)
-    _assert_that_nothing_is_left(tap)
-
-
-@pytest.mark.parametrize(("sent", "status"), [("SIGTERM", 128 + signal.SIGTERM), ("SIGINT", -signal.SIGINT)])
-def test_an_extract_that_is_ended_while_a_tap_starts_leaves_nothing(tap: Tap, tmp_path: Path, sent: str, status: int) -> None:
-    """When it runs already, and dpe does not know it yet."""
-    tap.says(schema(), ("sleep", 60))
-    first = _END_WHILE_IT_STARTS.format(runs=str(tap.world / "runs.jsonl"), signal=sent)
-    script = _EXTRACT.format(first=first, config=tap.config, directory=str(tmp_path))
-
-    assert status == subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60).returncode  # noqa: PLW1510 asked for
-    _assert_that_nothing_is_left(tap)
-
-
-def test_what_a_killed_extract_left_goes_with_the_next(stage: Stage, tap: Tap) -> None:
-    """Nothing clears up after SIGKILL; what another extract has in use stays."""
-    with taps.private_directory() as in_use:
-        left = Path(tempfile.mkdtemp(prefix="dpe-tap-"))
-        (left / "config.json").write_text("s3cr3t", encoding="utf-8")
-        for directory in (in_use, left):
-            os.utime(directory, (0, 0))
-        tap.says(schema(), record(id=1))
-        _source(stage, tap).extract()
-
-        assert (True, False) == (in_use.exists(), left.exists())
-    assert not in_use.exists()
-
-
-@pytest.mark.parametrize("end", [0, 1])
-def test_what_a_tap_starts_does_not_outlive_it(stage: Stage, tap: Tap, end: int) -> None:
-    """Also where the tap itself has ended, well or not."""
-    tap.says(schema(), record(id=1), ("start", ["sleep", "60"]), ("exit", end))
-    with contextlib.suppress(InputError):
-        _source(stage, tap).extract()
-
-    child = int((tap.world / "child").read_text())
-    for _ in range(100):
-        if not _lives(child) or "Z" == Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{child} still runs")
 
 
 def test_what_another_kind_of_source_left_is_no_state(stage: Stage, tap: Tap, api: Api) -> None:
@@ -513,7 +344,7 @@ def test_what_another_kind_of_source_left_is_no_state(stage: Stage, tap: Tap, ap
     rest = {"location": api.url, "path": "all", "file_format": "rest", "allow_private_addresses": True}
     source = stage(columns, **rest, disposition="append", incremental={"cursor_path": "changed_at", "key": ["id"]})
     source.extract()
-    source.external = _source(stage, tap, columns).external
+    source.external = tap.source(stage, columns).external
 
     with pytest.raises(InputError, match=r"the last extract left 2024-01-01T00:34:00\+00:00, which is no state of a tap; start anew with"):
         source.extract()
@@ -590,7 +421,7 @@ def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tm
 def test_a_wrong_option_is_named(stage: Stage, tap: Tap, options: dict[str, Any], fault: str) -> None:
     """With what to write instead."""
     with pytest.raises(ProjectError) as caught:
-        _source(stage, tap, **options)
+        tap.source(stage, **options)
 
     assert fault in str(caught.value)
 
@@ -607,4 +438,4 @@ def test_a_wrong_option_is_named(stage: Stage, tap: Tap, options: dict[str, Any]
 )
 def test_what_only_sounds_like_a_secret_is_none(stage: Stage, tap: Tap, config: dict[str, Any]) -> None:
     """Names of columns, addresses and paths may stand in the project."""
-    assert config == _source(stage, tap, config=config).external.config
+    assert config == tap.source(stage, config=config).external.config
