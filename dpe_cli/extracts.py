@@ -106,7 +106,7 @@ def order_of(source: Source) -> Order:
         spec=source.spec,
         ignore_extra_columns=options.extra_columns == "ignore",
         replaces_changed=isinstance(options, Files) and options.changed_files == "replace",
-        key=tuple(options.key or ()) if isinstance(options, Singer) else incremental.found_by(source.table.columns) if incremental else (),
+        key=tuple((options.key if isinstance(options, Singer) else incremental and incremental.key) or ()),
         increment=incremental.increment(source.table.columns) if incremental else None,
     )
 

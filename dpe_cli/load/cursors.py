@@ -18,6 +18,8 @@ _KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = (
 def kind(data_type: str) -> Kind:
     """Return what a PostgreSQL type's values are: of all but the others, something can be subtracted."""
     name = data_type.strip().lower()
+    if name.endswith("]"):
+        return "other"
     return next((known for pattern, known in _KINDS if pattern.match(name)), "other")
 
 
@@ -35,8 +37,10 @@ def is_end(value: str, data_type: str) -> bool:
     """
     match kind(data_type):
         case "time":
-            return value[:1].isdigit()
-        case "number" | "whole number":
+            return value.lstrip()[:1].isdigit()
+        case "whole number":
+            return re.fullmatch(r"[+-]?[0-9]+", value) is not None
+        case "number":
             try:
                 return Decimal(value).is_finite()
             except InvalidOperation:

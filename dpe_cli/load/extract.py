@@ -16,7 +16,7 @@ import psycopg
 
 from dpe_cli import rls
 from dpe_cli.errors import DpeError, ExtractError
-from dpe_cli.load import compaction, contract, ledger, locks, policies, reject_ledger, staging
+from dpe_cli.load import compaction, contract, cursors, ledger, locks, policies, reject_ledger, staging
 from dpe_cli.load.blocks import BLOCK_BYTES
 from dpe_cli.load.inputs import Input, Order, Plan, RejectLimits, Window, planned
 from dpe_cli.load.ledger import Load
@@ -143,10 +143,12 @@ class Extraction:
 
     def _begin(self, windows: Sequence[Window], connection: Connection) -> None:
         """Say to windows where they go on; where everything is replaced, at the start."""
+        increment = self._order.increment
         if windows and not self._replaces:
             self._cursor = ledger.cursor(connection, self._table.source)
+            if self._cursor and increment and not cursors.is_end(self._cursor, increment.data_type):
+                self._cursor = None
         after = self._cursor
-        increment = self._order.increment
         if after is not None and increment and increment.overlap:
             connection.execute("select set_config('timezone', 'UTC', true)")
             after = staging.earlier(connection, after, increment.data_type, increment.overlap)
@@ -296,7 +298,9 @@ class Extraction:
         if not ends:
             return None
         increment = self._order.increment
-        if ends[-1] is not None or increment is None:
+        if increment is None:
+            return ends[-1]
+        if ends[-1] is not None and staging.is_value(connection, ends[-1], increment.data_type):
             return ends[-1]
         connection.execute("select set_config('timezone', 'UTC', true)")
         slice_ids = [piece.slice_id for piece in filled]

@@ -260,7 +260,8 @@ def remove_repeated(
     elsewhere = sql.SQL("old._slice_id <> all(%(slice_ids)s)")
     if among_themselves:
         elsewhere = sql.SQL("({} or (old._slice_id, old.ctid) < (new._slice_id, new.ctid))").format(elsewhere)  # type: ignore[assignment]
-    same = [sql.SQL("old.{0} = new.{0}").format(sql.Identifier(name)) for name in key]
+    # Arrays of two nulls are equal, and can be hashed: `is not distinct from` would compare each row with each.
+    same = [sql.SQL("array[old.{0}] = array[new.{0}]").format(sql.Identifier(name)) for name in key]
     # As text: not every type can be compared (json, xml, point).
     same += [
         sql.SQL("old.{0}::text is not distinct from new.{0}::text").format(sql.Identifier(column.name))
@@ -300,6 +301,16 @@ def furthest(
         [after, list(slice_ids)],
     ).fetchone()
     return None if row is None or row[0] is None else str(row[0])
+
+
+def is_value(connection: Connection, value: str, data_type: str) -> bool:
+    """Tell whether a text is a value of a type."""
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("select %s::{}").format(sql.SQL(_typed(data_type))), [value])
+    except (psycopg.DataError, psycopg.IntegrityError):
+        return False
+    return True
 
 
 def earlier(connection: Connection, value: str, data_type: str, overlap: str) -> str:

@@ -62,22 +62,14 @@ class Incremental:
         assert column is not None  # noqa: S101 refused with the block
         return Increment(column.name, column.data_type, None if self.overlap is None else str(self.overlap))
 
-    def found_by(self, columns: Sequence[Column]) -> tuple[str, ...]:
-        """Return the columns of the key by which a record is found again: not the cursor, which may have no value, if there are others."""
-        cursor = self.column(columns)
-        return tuple(name for name in self.key if cursor is None or name != cursor.name) or tuple(self.key)
-
-    def takes_what_has_none(self, columns: Sequence[Column]) -> bool:
-        """Tell whether rows without a value of the cursor are read as well, each time: only where they can be found again."""
-        cursor = self.column(columns)
-        return cursor is not None and cursor.name not in self.found_by(columns)
-
     def faults(self, columns: Sequence[Column]) -> Iterator[str]:
         """Yield what is wrong with it that types do not tell."""
         names = [column.name for column in columns]
         cursor = self.column(columns)
         if cursor is None:
             yield f"incremental.cursor_path: {self.cursor_path} is no column{nearest(self.cursor_path, names)}"
+        elif cursor.data_type.rstrip().endswith("]"):
+            yield f"incremental.cursor_path: {cursor.name} is {cursor.data_type}, a list; name a column of single values"
         elif self.overlap is not None and cursors.kind(cursor.data_type) == "other":
             yield f"incremental.overlap: {cursor.name} is {cursor.data_type}, from which nothing can be subtracted; leave it out"
         for name in self.key:

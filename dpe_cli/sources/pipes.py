@@ -21,18 +21,26 @@ _PAUSE_SECONDS = 0.001
 
 def chunks(descriptor: int) -> Iterator[bytes]:
     """Yield what comes through a pipe, until its writers have closed it."""
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        # The machine may allow less, or have no more for this user.
-        with suppress(OSError):
-            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    # A small pipe would be full long before the pause is over.
+    pause = _PAUSE_SECONDS if _made_larger(descriptor) else 0.0
     buffer = memoryview(bytearray(BLOCK_BYTES))
     filled = 0
     while count := os.readv(descriptor, [buffer[filled:]]):
         filled += count
-        if count < _WORTHWHILE_BYTES:
-            time.sleep(_PAUSE_SECONDS)
+        if pause and count < _WORTHWHILE_BYTES:
+            time.sleep(pause)
         if filled == BLOCK_BYTES:
             yield bytes(buffer)
             filled = 0
     if filled:
         yield bytes(buffer[:filled])
+
+
+def _made_larger(descriptor: int) -> bool:
+    """Make a pipe larger; the machine may not know how, allow less, or have no more for this user."""
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        return False
+    with suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        return True
+    return False

@@ -114,9 +114,8 @@ class PostgresTable(TableInput):
         where = sql.SQL(" where {} >= {}").format(cursor, sql.Literal(str(start))) if start is not None else sql.SQL("")
         row = connection.execute(sql.SQL("select to_jsonb(max({})) #>> '{{}}' from {}{}").format(cursor, relation, where)).fetchone()
         self._ends_at(row and row[0], column)
-        if start is None or not incremental.takes_what_has_none(self._columns):
-            return where
-        return sql.SQL("{} or {} is null").format(where, cursor)
+        # Nothing tells when a row without a cursor came.
+        return sql.SQL("{} or {} is null").format(where, cursor) if start is not None else where
 
     def _refused(self, said: str) -> InputError:
         message = " ".join(secrets.hidden(said, [self._options.location]).split())

@@ -105,7 +105,8 @@ class SqlTable(TableInput):
         end = connection.execute(alchemy.select(alchemy.func.max(cursor)).where(condition)).scalar()
         # As the database writes it: where it keeps times as text, it compares them as text.
         self._ends_at(end, column)
-        return query.where(alchemy.or_(condition, cursor.is_(None)) if incremental.takes_what_has_none(self._columns) else condition)
+        # Nothing tells when a row without a cursor came.
+        return query.where(alchemy.or_(condition, cursor.is_(None)))
 
 
 def _comparable(start: str | float, data_type: str) -> str | int | float | Decimal:

@@ -169,12 +169,12 @@ class _Ending:
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
-        """Let no signal end the block before it says so."""
+        """Let no signal end the block before it says so, or fails."""
         self._is_postponed = True
         try:
             yield
         finally:
-            self._is_postponed = False
+            self.go_on()
 
     def go_on(self) -> None:
         """Let signals end dpe: one that came meanwhile at once."""

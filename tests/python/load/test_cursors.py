@@ -21,6 +21,7 @@ from dpe_cli.load import cursors
         # Neither is what its name begins with.
         ("interval", "other"),
         ("daterange", "other"),
+        ("timestamptz[]", "other"),
         ("text", "other"),
     ],
 )
@@ -36,11 +37,13 @@ def test_types_have_kinds(data_type: str, kind: str) -> None:
         ("infinity", "timestamptz", False),
         ("infinity", "date", False),
         ("soon", "timestamp", False),
+        (" 2024-01-02", "timestamp", True),
         ("12.5", "numeric", True),
         ("-3", "integer", True),
         ("Infinity", "double precision", False),
         ("NaN", "numeric", False),
         ("n/a", "integer", False),
+        ("3.5", "bigint", False),
         ("", "integer", False),
         ("infinity", "text", True),
     ],

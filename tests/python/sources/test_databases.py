@@ -99,10 +99,12 @@ def test_only_what_is_new_is_read(stage: Stage, crm: Crm) -> None:
     assert [(2, 2, 0, 0), (3, 3, 0, 1), (0, 0, 0, 1)] == _loads(source)
 
 
-@pytest.mark.parametrize(("crm", "endless"), [("postgresql", "infinity"), ("sqlite", "soon")], indirect=["crm"])
+@pytest.mark.parametrize(
+    ("crm", "endless"), [("postgresql", "infinity"), ("sqlite", "soon"), ("sqlite", "2024-99-99 10:00:00")], indirect=["crm"]
+)
 def test_a_source_goes_on_behind_what_is_no_end(stage: Stage, crm: Crm, endless: str) -> None:
     """Nothing is greater than infinity, or than a word where times are kept as text; it is read again, and counted once."""
-    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL | {"overlap": "1 hour"})
     crm.add((1, "a", "1", _day(2)), (2, "b", "1", endless))
     source.extract()
     crm.add((3, "c", "1", _day(3)))
@@ -113,10 +115,26 @@ def test_a_source_goes_on_behind_what_is_no_end(stage: Stage, crm: Crm, endless:
     assert (loaded, 3) == (_ids(source), source.count() + len(source.rejects()))
 
 
-def test_rows_without_a_cursor_are_read(stage: Stage, crm: Crm) -> None:
-    """Nothing tells when they came: they are read each time, and counted once."""
-    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
-    crm.add((1, "a", "1", _day(2)), (2, "b", "1", None))
+@pytest.mark.parametrize("crm", ["sqlite"], indirect=True)
+def test_a_number_that_is_not_whole_ends_no_source_of_whole_ones(stage: Stage, crm: Crm) -> None:
+    """It is a reject, and what comes later is read."""
+    source = _source(stage, crm, disposition="append", incremental={"cursor_path": "id", "key": ["id"]})
+    crm.add((1, "a", "1", _day(2)))
+    crm.write("create table copied as select * from orders")
+    crm.write("drop table orders")
+    crm.write("create table orders as select * from copied union all select 3.5, customer, amount, changed_at from copied")
+    source.extract()
+    crm.write("insert into orders select 5, customer, amount, changed_at from copied")
+    source.extract()
+
+    assert ([1, 5], 1) == (_ids(source), len(source.rejects()))
+
+
+@pytest.mark.parametrize("key", [["id", "changed_at"], ["id", "customer", "changed_at"]])
+def test_rows_without_a_cursor_are_read(stage: Stage, crm: Crm, key: list[str]) -> None:
+    """Nothing tells when they came: they are read each time, and counted once, whatever of their key is missing."""
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL | {"key": key})
+    crm.add((1, "a", "1", _day(2)), (2, None, "1", None))
     source.extract()
     crm.add((3, "c", "1", None), (4, "d", "1", _day(3)))
     source.extract()
@@ -273,6 +291,19 @@ def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: s
 
     with pytest.raises(ProjectError, match=fault):
         stage(COLUMNS, **(block | options))
+
+
+def test_a_list_is_no_cursor(stage: Stage) -> None:
+    """Nothing tells which of its values should be the greatest."""
+    with pytest.raises(ProjectError, match=r"incremental.cursor_path: days is date\[\], a list; name a column of single values"):
+        stage(
+            "id integer, days date[]",
+            location="sqlite:///crm.sqlite",
+            file_format="sql",
+            table="orders",
+            disposition="append",
+            incremental={"cursor_path": "days", "key": ["id"]},
+        )
 
 
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)

@@ -148,6 +148,14 @@ def test_an_extract_that_is_ended_while_a_tap_starts_leaves_nothing(tap: Tap, tm
     _assert_that_nothing_is_left(tap)
 
 
+def test_an_extract_that_is_ended_while_no_tap_starts_ends(tap: Tap, tmp_path: Path) -> None:
+    """The signal is not forgotten, nor kept for the next tap."""
+    first = 'subprocess.Popen = lambda *_, **__: (os.kill(os.getpid(), signal.SIGTERM), open("/nowhere"))'
+    script = _EXTRACT.format(first=first, config=tap.config, directory=str(tmp_path))
+
+    assert 128 + signal.SIGTERM == subprocess.run([sys.executable, "-c", script], timeout=60).returncode  # noqa: PLW1510 asked for
+
+
 def test_what_a_killed_extract_left_goes_with_the_next(stage: Stage, tap: Tap) -> None:
     """Nothing clears up after SIGKILL; what another extract has in use stays."""
     with taps.private_directory() as in_use:
