@@ -107,7 +107,10 @@ table = StagingTable("shop.orders", "staging", "orders", (Column("id", "bigint")
 with Tap(options, table, name="shop.orders", project_dir=Path({directory!r})).open() as opened:
     list(opened.blocks())
 """
+# A shell lets what it runs in the background ignore SIGINT.
 _END_WHILE_IT_STARTS = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Started(subprocess.Popen):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
