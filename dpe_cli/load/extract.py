@@ -16,7 +16,7 @@ import psycopg
 
 from dpe_cli import rls
 from dpe_cli.errors import DpeError, ExtractError
-from dpe_cli.load import compaction, contract, cursors, ledger, locks, policies, reject_ledger, staging
+from dpe_cli.load import compaction, contract, ledger, locks, policies, reject_ledger, staging
 from dpe_cli.load.blocks import BLOCK_BYTES
 from dpe_cli.load.inputs import Input, Order, Plan, RejectLimits, Window, planned
 from dpe_cli.load.ledger import Load
@@ -146,7 +146,7 @@ class Extraction:
         increment = self._order.increment
         if windows and not self._replaces:
             self._cursor = ledger.cursor(connection, self._table.source)
-            if self._cursor and increment and not cursors.is_end(self._cursor, increment.data_type):
+            if self._cursor and increment and not staging.is_end(connection, self._cursor, increment.data_type):
                 self._cursor = None
         after = self._cursor
         if after is not None and increment and increment.overlap:
@@ -293,14 +293,14 @@ class Extraction:
         """Do what else belongs into the transaction that makes loads visible: for an extract of a source, nothing."""
 
     def _end(self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice]) -> str | None:
-        """Return up to where windows were read: what they say themselves, or what the rows tell."""
+        """Return up to where windows were read: what they say themselves, if that is an end, or what the rows tell."""
         ends = [one.end() for one in inputs.values() if isinstance(one, Window)]
         if not ends:
             return None
         increment = self._order.increment
         if increment is None:
             return ends[-1]
-        if ends[-1] is not None and staging.is_value(connection, ends[-1], increment.data_type):
+        if ends[-1] is not None and staging.is_end(connection, ends[-1], increment.data_type):
             return ends[-1]
         connection.execute("select set_config('timezone', 'UTC', true)")
         slice_ids = [piece.slice_id for piece in filled]

@@ -303,8 +303,10 @@ def furthest(
     return None if row is None or row[0] is None else str(row[0])
 
 
-def is_value(connection: Connection, value: str, data_type: str) -> bool:
-    """Tell whether a text is a value of a type."""
+def is_end(connection: Connection, value: str, data_type: str) -> bool:
+    """Tell whether a cursor is a value of its type that greater ones may follow; a database may keep others among them."""
+    if not cursors.is_end(value, data_type):
+        return False
     try:
         with connection.transaction():
             connection.execute(sql.SQL("select %s::{}").format(sql.SQL(_typed(data_type))), [value])

@@ -113,7 +113,7 @@ class PostgresTable(TableInput):
         start = incremental.start(self.after)
         where = sql.SQL(" where {} >= {}").format(cursor, sql.Literal(str(start))) if start is not None else sql.SQL("")
         row = connection.execute(sql.SQL("select to_jsonb(max({})) #>> '{{}}' from {}{}").format(cursor, relation, where)).fetchone()
-        self._ends_at(row and row[0], column)
+        self._end = str(row[0]) if row and row[0] is not None else None
         # Nothing tells when a row without a cursor came.
         return sql.SQL("{} or {} is null").format(where, cursor) if start is not None else where
 

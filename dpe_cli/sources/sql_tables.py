@@ -104,7 +104,7 @@ class SqlTable(TableInput):
         condition = alchemy.true() if start is None else cursor >= _comparable(start, column.data_type)
         end = connection.execute(alchemy.select(alchemy.func.max(cursor)).where(condition)).scalar()
         # As the database writes it: where it keeps times as text, it compares them as text.
-        self._ends_at(end, column)
+        self._end = None if end is None else str(end)
         # Nothing tells when a row without a cursor came.
         return query.where(alchemy.or_(condition, cursor.is_(None)))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from dpe_cli.load import cursors
 from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import Column
 from dpe_cli.sources.window_options import Sql
@@ -60,12 +59,8 @@ class TableInput(WindowInput):
         self._end: str | None = None
 
     def end(self) -> str | None:
-        """Return the greatest cursor that was there; None where there was none, and where the rows have to tell."""
+        """Return the greatest cursor that was there; None where there was none."""
         return self._end
-
-    def _ends_at(self, greatest: object, column: Column) -> None:
-        """Take note of the greatest value of the cursor's column, where it is an end."""
-        self._end = str(greatest) if greatest is not None and cursors.is_end(str(greatest), column.data_type) else None
 
     def _taken(self, names: Sequence[str]) -> list[str]:
         """Return the columns to read: all of them, for one too many is refused, unless nobody needs those."""

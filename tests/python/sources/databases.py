@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -38,6 +39,18 @@ class Crm:
             row = dict(zip(("id", "customer", "amount", "changed_at"), order, strict=True))
             self.write("delete from orders where id = :id", {"id": order[0]})
             self.write("insert into orders values (:id, :customer, :amount, :changed_at)", row)
+
+    def goes_away(self, monkeypatch: pytest.MonkeyPatch, reader: type) -> None:
+        """End the session that is read from, once the `blocks` of a reader have given one."""
+        read = reader.blocks  # type: ignore[attr-defined]
+
+        def cut_off(*arguments: Any) -> Iterator[Any]:
+            for number, block in enumerate(read(*arguments)):
+                if number == 1:
+                    self.write("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'psql'")
+                yield block
+
+        monkeypatch.setattr(reader, "blocks", cut_off)
 
 
 @contextmanager

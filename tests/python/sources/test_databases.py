@@ -354,15 +354,7 @@ def test_a_server_that_goes_away_leaves_nothing(stage: Stage, crm: Crm, monkeypa
     crm.write(
         "insert into orders select i, repeat('x', 100), '1', '2024-01-01'::timestamptz + i * interval '1 s' from generate_series(1, 200000) i"
     )
-    before = postgres_tables._OpenedTable.blocks
-
-    def cut_off(opened: postgres_tables._OpenedTable) -> Any:
-        for number, block in enumerate(before(opened)):
-            if number == 1:
-                crm.write("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'psql'")
-            yield block
-
-    monkeypatch.setattr(postgres_tables._OpenedTable, "blocks", cut_off)
+    crm.goes_away(monkeypatch, postgres_tables._OpenedTable)
     with pytest.raises(InputError, match="cannot be read"):
         source.extract()
     assert 0 == source.count()

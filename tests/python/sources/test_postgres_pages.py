@@ -123,15 +123,7 @@ def test_what_the_server_does_not_take_as_it_is_is_read_again(source: StagedSour
 
 def test_a_server_that_goes_away_leaves_nothing(source: StagedSource, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of a table is none."""
-    blocks = postgres_pages.Pages.blocks
-
-    def cut_off(pages: postgres_pages.Pages, chunks: Any) -> Any:
-        for number, block in enumerate(blocks(pages, chunks)):
-            if number == 1:
-                crm.write("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'psql'")
-            yield block
-
-    monkeypatch.setattr(postgres_pages.Pages, "blocks", cut_off)
+    crm.goes_away(monkeypatch, postgres_pages.Pages)
     with pytest.raises(InputError, match="cannot be read"):
         source.extract()
 
