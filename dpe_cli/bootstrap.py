@@ -31,6 +31,16 @@ WHO_MAY = (
     "and, where others made dpe's roles, membership in dpe_owner, dpe_loader, dpe_transformer and dpe_tenant"
 )
 
+CLOSE_PUBLIC = "revoke create on schema public from public"
+IS_PUBLIC_OPEN = """
+select exists (
+    select
+    from pg_namespace
+    cross join lateral aclexplode(nspacl) as granted
+    where nspname = 'public' and privilege_type = 'CREATE' and grantee = 0
+)
+"""
+
 _FUNCTION = re.compile(r"create or replace function dpe\.(?P<name>\w+)\(.*?\nas \$\$(?P<body>.*?)\$\$;", re.DOTALL)
 
 INVENTORY = """
@@ -61,14 +71,17 @@ class BootstrapReport:
     passwords: list[str]
 
 
-def bootstrap(connection: psycopg.Connection, *, passwords: Mapping[str, str] | None = None) -> BootstrapReport:
+def bootstrap(
+    connection: psycopg.Connection, *, passwords: Mapping[str, str] | None = None, closes_public: bool = False
+) -> BootstrapReport:
     """
     Create roles, schemas, functions and ledger where they are missing, and set the passwords of logins, in one transaction.
 
-    Passwords are hashed here, so that the server, its log and its statistics see none.
+    Passwords are hashed here, so that the server, its log and its statistics see none. Where every role may create in the schema
+    `public`, that privilege is revoked if `closes_public`, and else the database is refused: other applications may rely on it.
 
     Raises:
-        ServerError: the server is too old, or the login may not do this.
+        ServerError: the server is too old, every role may create in `public`, or the login may not do this.
     """
     if connection.info.server_version < OLDEST * 10_000:
         raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
@@ -78,6 +91,7 @@ def bootstrap(connection: psycopg.Connection, *, passwords: Mapping[str, str] | 
             # The access list is protected from its owner too: it is filled in a context. One of an outer session must not narrow it.
             connection.execute("select set_config('dpe.actor', 'bootstrap', true), set_config('dpe.tenant_id', '', true)")
             before = _inventory(connection)
+            _close_public(connection, revoke=closes_public)
             for name in FILES:
                 connection.execute(_text(name).encode())
             connection.execute(sql.SQL("comment on schema dpe is {}").format(sql.Literal(_seal())))
@@ -102,8 +116,9 @@ def is_bootstrapped(connection: psycopg.Connection) -> bool:
 
 def bootstrap_server(server: Server) -> BootstrapReport:
     """Bootstrap a server as its administrator, with the passwords that the environment gives."""
+    passwords = {login: os.environ[name] for login, name in PASSWORDS.items() if os.environ.get(name)}
     with server.connect("admin") as connection:
-        return bootstrap(connection, passwords={login: os.environ[name] for login, name in PASSWORDS.items() if os.environ.get(name)})
+        return bootstrap(connection, passwords=passwords, closes_public=server.is_embedded)
 
 
 def ensure_bootstrapped(server: Server) -> None:
@@ -130,6 +145,18 @@ def function_bodies() -> dict[str, str]:
 
 def _inventory(connection: psycopg.Connection) -> list[str]:
     return [thing for (thing,) in connection.execute(INVENTORY)]
+
+
+def _close_public(connection: psycopg.Connection, *, revoke: bool) -> None:
+    """See to it that not every role may create functions in `public`, as before PostgreSQL 15 (CVE-2018-1058)."""
+    [(is_open,)] = connection.execute(IS_PUBLIC_OPEN).fetchall()
+    if is_open and not revoke:
+        raise ServerError(
+            f"database {connection.info.dbname}: every role may create functions in the schema public, where the pipeline would look "
+            f"them up (CVE-2018-1058); run `{CLOSE_PUBLIC}`, then `dpe bootstrap`"
+        )
+    if is_open:
+        connection.execute(CLOSE_PUBLIC.encode())
 
 
 def _set_password(connection: psycopg.Connection, login: str, password: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,23 @@ DBT_ACTOR = "dbt"
 # How servers and libpq say that a password is missing or wrong.
 REFUSALS = ("authentication failed", "no password supplied", "pg_hba.conf", "requires a password")
 CONNECT_SECONDS = 10
+_SEARCH_PATH_OPTION = re.compile(r"(?:^|\s+)-c\s*search_path=(?:\\.|\S)*")
+_TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 # What it warns of, a COPY that a failure cut short, is told by the failure.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 STARTING_SECONDS = 60
+# A reader's function in a schema that the session looks in may be called in place of PostgreSQL's own (CVE-2018-1058). Before the
+# database is bootstrapped, only PostgreSQL's own are looked up.
+NARROW_SEARCH_PATH = """
+do $$
+begin
+    perform pg_catalog.set_config('search_path', dpe.safe_search_path(pg_catalog.current_schemas(false)), false);
+exception
+    when undefined_function or invalid_schema_name or insufficient_privilege then
+        perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+end
+$$
+"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,8 @@ class Server:
         """
         Connect as the administrator, the loader, the transformer or any other login, outside of any context.
 
-        An embedded server that still recovers is waited for. Passwords come from the environment or ~/.pgpass.
+        The session looks names up in no schema in which others may create. An embedded server that still recovers is waited
+        for. Passwords come from the environment or ~/.pgpass.
 
         Raises:
             ServerError: the server is not reachable, or does not let the role in.
@@ -78,10 +94,14 @@ class Server:
         pause = 0.05
         while True:
             try:
-                return psycopg.connect(autocommit=autocommit, **parameters)  # type: ignore[arg-type]
+                connection = psycopg.connect(autocommit=True, **parameters)  # type: ignore[arg-type]
             except psycopg.OperationalError as error:
                 if not (self.is_embedded and _is_starting(str(error)) and time.monotonic() < deadline):
                     raise ServerError(self._explain(user, str(error))) from error
+            else:
+                connection.execute(NARROW_SEARCH_PATH)
+                connection.autocommit = autocommit
+                return connection
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
 
@@ -94,10 +114,22 @@ class Server:
         return f"postgresql://{user}@{host}:{self.port}/{database}"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables with which plain dbt reaches this database as the transformer, in a context of its own."""
+        """
+        Return the variables with which plain dbt reaches this database as the transformer, in a context of its own.
+
+        Its sessions look names up in no schema in which others may create. Asks the server which these are.
+
+        Raises:
+            ServerError: the server is not reachable, or does not let the transformer in.
+        """
         options = os.environ.get("PGOPTIONS", "")
         if "dpe.actor=" not in options:
             options = f"{options} -c dpe.actor={DBT_ACTOR}".strip()
+        with self.connect("transformer", autocommit=True) as connection:
+            [(path,)] = connection.execute("select current_setting('search_path')").fetchall()
+        # That of the shell has been asked already. In options, a backslash keeps a space (PostgreSQL documentation, "Connection Strings").
+        options = _SEARCH_PATH_OPTION.sub("", options).strip()
+        options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, str(path))}"
         return {
             "PGHOST": self.host,
             "PGPORT": str(self.port),

@@ -19,7 +19,7 @@ create or replace function dpe.record_access_change()
 returns trigger
 language plpgsql
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     who text := coalesce(dpe.actor(), '');
@@ -50,7 +50,7 @@ create or replace function dpe.refuse_truncate()
 returns trigger
 language plpgsql
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     raise exception '%.%: is not truncated, so that each change is recorded', tg_table_schema, tg_table_name

@@ -1,5 +1,9 @@
--- What policies ask. Each is STABLE, PARALLEL SAFE and SECURITY INVOKER with a fixed search_path; policies call them
--- in a sub-select, so that PostgreSQL evaluates them once a query (docs: "CREATE POLICY", "Function Volatility").
+-- What policies ask. Each is STABLE, PARALLEL SAFE and SECURITY INVOKER; policies call them in a sub-select, so that
+-- PostgreSQL evaluates them once a query (docs: "CREATE POLICY", "Function Volatility").
+--
+-- Every function of dpe has a fixed search_path that ends in pg_temp: where pg_temp is not named, PostgreSQL searches it first
+-- for types, so that whoever calls the function decides what `text` is (docs: "search_path", and "Writing SECURITY DEFINER
+-- Functions Safely").
 
 -- Who the session acts for in a system or admin context; null outside of one.
 create or replace function dpe.actor()
@@ -8,7 +12,7 @@ language sql
 stable
 parallel safe
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$ select nullif(current_setting('dpe.actor', true), '') $$;
 
 -- The tenant that the session narrows itself to; null when it does not.
@@ -18,7 +22,7 @@ language sql
 stable
 parallel safe
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$ select nullif(current_setting('dpe.tenant_id', true), '') $$;
 
 -- Whether a system or admin context is open. Only policies TO a pipeline role or TO dpe_owner ask this:
@@ -29,7 +33,7 @@ language sql
 stable
 parallel safe
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$ select dpe.actor() is not null $$;
 
 -- Whether the open context is for every tenant. Asked only where context_is_open() is.
@@ -39,7 +43,7 @@ language sql
 stable
 parallel safe
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$ select dpe.actor() is not null and dpe.chosen_tenant() is null $$;
 
 -- The access list: which tenants a login may see. '*' is every tenant, for an application that narrows itself to one
@@ -69,7 +73,7 @@ language plpgsql
 stable
 parallel safe
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
@@ -109,7 +113,7 @@ language plpgsql
 stable
 parallel safe
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     keys text[];
@@ -123,6 +127,70 @@ begin
     return keys;
 end
 $$;
+
+-- The schemas among `schemas` in which other roles than dpe's, superusers and administrators may create: functions and operators
+-- there may be a reader's, made to be called in place of PostgreSQL's own (CVE-2018-1058). An administrator owns the database,
+-- or may become dpe_owner.
+create or replace function dpe.open_schemas(schemas name[])
+returns name[]
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    with
+
+    creators as (
+
+        select
+            pg_namespace.nspname as schema_name,
+            pg_namespace.nspowner as role_id
+        from pg_namespace
+        union all
+        select
+            pg_namespace.nspname,
+            granted.grantee
+        from pg_namespace
+        cross join lateral aclexplode(pg_namespace.nspacl) as granted
+        where granted.privilege_type = 'CREATE'
+
+    )
+
+    select coalesce(array_agg(distinct creators.schema_name), '{}')
+    from creators
+    -- PUBLIC is no role.
+    left join pg_roles on creators.role_id = pg_roles.oid
+    where creators.schema_name = any(schemas)
+        and creators.schema_name !~ '^pg_'
+        and (
+            pg_roles.rolsuper
+            or pg_roles.rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'pg_database_owner')
+            or pg_roles.oid = (select pg_database.datdba from pg_database where pg_database.datname = current_database())
+            or pg_has_role(pg_roles.oid, 'dpe_owner', 'member')
+        ) is not true
+$$;
+
+comment on function dpe.open_schemas(name[]) is
+'The schemas among these in which others than dpe''s roles, superusers and administrators may create.';
+
+-- A search_path for the pipeline's sessions: the schemas that the session would look in, without those in which others may create,
+-- and pg_temp last. Called with current_schemas(false), which only the caller can know.
+create or replace function dpe.safe_search_path(schemas name[])
+returns text
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(string_agg(quote_ident(looked_in.name), ', ' order by looked_in.position), 'pg_catalog') || ', pg_temp'
+    from unnest(schemas) with ordinality as looked_in (name, position)
+    where looked_in.name !~ '^pg_' and looked_in.name <> all(dpe.open_schemas(schemas))
+$$;
+
+comment on function dpe.safe_search_path(name[]) is
+'The search_path of these schemas without those in which others may create: a function there may be made to be called in place of another.';
 
 do $$
 declare

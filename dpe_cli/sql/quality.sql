@@ -56,17 +56,25 @@ comment on column dpe.rule_failures.row_key is
 comment on column dpe.rule_failures.first_seen_at is 'When it failed for the first time; stays when it fails again.';
 comment on column dpe.rule_failures.resolved_at is 'When the test first ran without finding it again; null while it fails.';
 
--- What the hook remember_rules (macros/ledger) calls, once a run. It acts with the rights of dbt's session, and the
--- queries in it are those that this session has just run.
-create or replace function dpe.count_failures(query text, fail_calc text)
+-- The signatures that earlier versions had.
+drop function if exists dpe.count_failures(text, text);
+drop function if exists dpe.remember_failures(jsonb, text, timestamptz);
+drop function if exists dpe.remember_rules(text, jsonb);
+
+-- What the hook remember_rules (macros/ledger) calls, once a run. It acts with the rights of dbt's session, and the queries in
+-- it are those that this session has just run; `path` is the search_path in which they look names up.
+create or replace function dpe.count_failures(query text, fail_calc text, path text)
 returns bigint
 language plpgsql
 volatile
 security invoker
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     counted bigint;
 begin
+    -- Until the function ends: its own search_path is fixed (docs: "CREATE FUNCTION", SET).
+    perform set_config('search_path', path, true);
     execute 'select ' || fail_calc || ' from (' || query || E'\n) as dpe_failing' into counted;
     return counted;
 exception
@@ -75,7 +83,7 @@ exception
 end
 $$;
 
-comment on function dpe.count_failures(text, text) is 'What a test counts; null where its query cannot run any more.';
+comment on function dpe.count_failures(text, text, text) is 'What a test counts; null where its query cannot run any more.';
 
 -- Not more than `wanted` of the rows of a test that still fail, nor of those that do not any more: the newest.
 create or replace function dpe.keep_newest_failures(of_test_id text, wanted integer)
@@ -83,7 +91,7 @@ returns void
 language sql
 volatile
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
     delete from dpe.rule_failures
     where test_id = of_test_id and row_hash in (
@@ -105,11 +113,12 @@ $$;
 comment on function dpe.keep_newest_failures(text, integer) is
 'Forgets rows of a test but the newest of those that fail, and of those that do not any more.';
 
-create or replace function dpe.remember_failures(result jsonb, invocation text, seen_at timestamptz)
+create or replace function dpe.remember_failures(result jsonb, invocation text, seen_at timestamptz, path text)
 returns text
 language plpgsql
 volatile
 security invoker
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     wanted constant integer := (result ->> 'keep_rows')::integer;
@@ -118,6 +127,7 @@ declare
         ' select coalesce(array_agg(to_jsonb(dpe_row.*)), array[]::jsonb[]) from ';
     found jsonb[];
 begin
+    perform set_config('search_path', path, true);
     begin
         -- A materialized CTE is planned for all of its rows, and read until the limit: planned for the limit, a query that
         -- finds less than that may take for ever.
@@ -133,6 +143,7 @@ begin
         when others then
             return sqlerrm;
     end;
+    perform set_config('search_path', 'pg_catalog, pg_temp', true);
 
     insert into dpe.rule_failures as kept (
         test_id, row_hash, rule, test, row_key, failing_row, first_invocation_id, first_seen_at, last_seen_at
@@ -177,17 +188,20 @@ begin
 end
 $$;
 
-comment on function dpe.remember_failures(jsonb, text, timestamptz) is
+comment on function dpe.remember_failures(jsonb, text, timestamptz, text) is
 'Runs a test''s query again and keeps its rows. Returns why it could not run, or null.';
 
-create or replace function dpe.remember_rules(invocation text, results jsonb)
+-- `schemas` are those that dbt's session looks names up in: current_schemas(false).
+create or replace function dpe.remember_rules(invocation text, results jsonb, schemas name[])
 returns table (test text, problem text)
 language plpgsql
 volatile
 security invoker
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
+    path constant text := dpe.safe_search_path(schemas);
     seen_at timestamptz;
     result jsonb;
 begin
@@ -243,7 +257,7 @@ begin
     cross join lateral (
         -- dbt says nothing of the failures of a test that passes by its thresholds.
         select case
-            when given.status = 'pass' and given.query is not null then dpe.count_failures(given.query, given.fail_calc)
+            when given.status = 'pass' and given.query is not null then dpe.count_failures(given.query, given.fail_calc, path)
             else given.failures
         end as failures
     ) as counted
@@ -258,7 +272,7 @@ begin
         from jsonb_array_elements(results)
         where value ->> 'query' is not null
     loop
-        problem := dpe.remember_failures(result, invocation, seen_at);
+        problem := dpe.remember_failures(result, invocation, seen_at, path);
         if problem is not null then
             test := result ->> 'test';
             return next;
@@ -275,7 +289,7 @@ begin
 end
 $$;
 
-comment on function dpe.remember_rules(text, jsonb) is
+comment on function dpe.remember_rules(text, jsonb, name[]) is
 'Writes what a run of dbt''s tests found to the memory of rules; returns the tests whose rows could not be kept, and why.';
 
 create or replace function dpe.resolve_failures_of_other_tests(project text, test_ids text[])
@@ -283,7 +297,7 @@ returns void
 language sql
 volatile
 security invoker
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
     update dpe.rule_failures
     set resolved_at = clock_timestamp()
@@ -301,10 +315,10 @@ declare
     memory_table text;
 begin
     foreach function_name in array array[
-        'dpe.count_failures(text, text)',
+        'dpe.count_failures(text, text, text)',
         'dpe.keep_newest_failures(text, integer)',
-        'dpe.remember_failures(jsonb, text, timestamptz)',
-        'dpe.remember_rules(text, jsonb)',
+        'dpe.remember_failures(jsonb, text, timestamptz, text)',
+        'dpe.remember_rules(text, jsonb, name[])',
         'dpe.resolve_failures_of_other_tests(text, text[])'
     ]::regprocedure[] loop
         execute format('alter function %s owner to dpe_owner', function_name);

@@ -17,10 +17,19 @@ grant usage, create on schema staging to dpe_loader, dpe_transformer;
 grant usage, create on schema intermediate, marts, quality to dpe_transformer;
 grant usage on schema marts to dpe_reader, dpe_tenant, dpe_masked_reader;
 
--- dbt creates the schemas it is asked for (a test's, a shadow schema).
+-- dbt creates the schemas it is asked for (a test's, a shadow schema), and temporary tables for incremental models, snapshots and
+-- unit tests. Where the database is dpe's own, others make no temporary objects in it.
 do $$
 begin
-    execute format('grant create on database %I to dpe_transformer', current_database());
+    execute format('grant create, temporary on database %I to dpe_transformer', current_database());
+    execute format('grant temporary on database %I to dpe_loader', current_database());
+    if exists (
+        select
+        from pg_database
+        where datname = current_database() and datdba = 'dpe_owner'::regrole
+    ) then
+        execute format('revoke temporary on database %I from public', current_database());
+    end if;
 end
 $$;
 

@@ -18,7 +18,7 @@
         {% if has_memory_of_rules() %}
             {% set said = run_query(
                 "select test, problem from dpe.remember_rules('" ~ invocation_id ~ "', "
-                ~ dbt.string_literal(dbt.escape_single_quotes(tojson(found))) ~ ")"
+                ~ dbt.string_literal(dbt.escape_single_quotes(tojson(found))) ~ ", current_schemas(false))"
             ) %}
             {% set known = graph.nodes.values() | selectattr('resource_type', 'equalto', 'test') | map(attribute='unique_id') | list %}
             {% do run_query(

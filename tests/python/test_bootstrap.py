@@ -129,6 +129,48 @@ def test_a_login_without_the_rights_is_told_who_may(empty: Server) -> None:
         assert (None,) == connection.execute("select to_regnamespace('dpe')").fetchone()
 
 
+@pytest.fixture
+def open_to_all(empty: Server) -> Server:
+    """Give a database in which every role may create in the schema public, as before PostgreSQL 15."""
+    with empty.connect("admin", autocommit=True) as connection:
+        connection.execute("grant create on schema public to public")
+    return empty
+
+
+def test_a_schema_in_which_everybody_may_create_is_closed(open_to_all: Server) -> None:
+    """In the embedded server, which is dpe's own."""
+    bootstrap_server(open_to_all)
+
+    with open_to_all.connect("admin") as connection:
+        assert (False,) == connection.execute("select has_schema_privilege('dpe_reader', 'public', 'create')").fetchone()
+
+
+def test_elsewhere_it_has_to_be_closed_first(open_to_all: Server) -> None:
+    """Others may rely on it, so nothing is changed; the message has the statement to run."""
+    server = replace(open_to_all, is_embedded=False)
+    with pytest.raises(ServerError, match=r"run `revoke create on schema public from public`, then `dpe bootstrap`"):
+        bootstrap_server(server)
+
+    with server.connect("admin", autocommit=True) as connection:
+        assert (None,) == connection.execute("select to_regnamespace('dpe')").fetchone()
+        connection.execute("revoke create on schema public from public")
+    bootstrap_server(server)
+
+
+def test_others_make_no_temporary_objects_in_a_database_of_dpe(empty: Server) -> None:
+    """Where dpe_owner owns it; the pipeline does, for incremental models, snapshots and unit tests."""
+    rights = "select array(select rolname::text from pg_roles where rolname ~ '^dpe_' and has_database_privilege(oid, current_database(), 'temporary'))"
+    with empty.connect("admin", autocommit=True) as connection:
+        bootstrap(connection)
+        [(before,)] = connection.execute(rights).fetchall()
+        connection.execute(sql.SQL("alter database {} owner to dpe_owner").format(sql.Identifier(empty.database)))
+        bootstrap(connection)
+        [(after,)] = connection.execute(rights).fetchall()
+
+    assert "dpe_reader" in before
+    assert ["dpe_loader", "dpe_owner", "dpe_transformer"] == sorted(after)
+
+
 @pytest.mark.parametrize("loosened", ["alter role dpe_reader bypassrls", "alter role dpe_loader superuser", "grant boss to dpe_loader"])
 def test_a_role_that_may_bypass_row_level_security_is_refused(fresh_server: Server, loosened: str) -> None:
     """Itself or through a membership: policies would not bind it."""

@@ -275,7 +275,7 @@ def test_where_nothing_is_tested_nothing_is_remembered(orders: Orders) -> None:
 def test_a_build_needs_no_ledger(orders: Orders) -> None:
     """On a server that this version has not bootstrapped, dbt does what it does."""
     with orders.server.connect("admin") as connection:
-        connection.execute("drop function dpe.remember_rules(text, jsonb)")
+        connection.execute("drop function dpe.remember_rules")
 
     assert "warn" == orders.are((1, None, 20)).run()["orders_have_a_customer"]
     assert [] == orders.statuses()
@@ -290,7 +290,7 @@ def test_rows_that_cannot_be_selected_any_more_stop_nothing(orders: Orders) -> N
     other = {**result, "test_id": "test.dpe.here", "test": "here", "query": "select 1 as a -- one"}
     with orders.server.connect("transformer") as connection, system_context(connection, actor="test"):
         said = connection.execute(
-            "select * from dpe.remember_rules('1', %s)", [psycopg.types.json.Jsonb([result, other])]
+            "select * from dpe.remember_rules('1', %s, current_schemas(false))", [psycopg.types.json.Jsonb([result, other])]
         ).fetchall()  # fmt: skip
 
     assert [("gone", 'relation "marts.gone" does not exist')] == said
@@ -380,7 +380,7 @@ def test_an_oldest_server_remembers_as_well(directory: Path, fresh_server: Serve
 
 def test_runs_that_end_at_once_take_turns(remembered: Orders) -> None:
     """Else they could wait for each other's rows in a circle, in whichever order each of them writes its own."""
-    remember = "select * from dpe.remember_rules(%s, '[]')"
+    remember = "select * from dpe.remember_rules(%s, '[]', current_schemas(false))"
     with remembered.server.connect("transformer") as first, remembered.server.connect("transformer") as second:
         for connection in (first, second):
             connection.execute("select set_config('dpe.actor', 'test', false), set_config('lock_timeout', '200ms', false)")

@@ -72,10 +72,12 @@ def test_dpe_admin_user_names_the_administrator(tmp_path: Path, monkeypatch: pyt
     assert "boss" == resolve(tmp_path).admin_user
 
 
-def test_a_shell_that_was_set_up_for_dbt_leads_to_the_same_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shell_that_was_set_up_for_dbt_leads_to_the_same_server(
+    module_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After `eval "$(dpe env)"`, PGHOST names the embedded server, which dpe still starts and stops."""
     server = resolve(tmp_path, start=False)
-    for name, value in server.environment().items():
+    for name, value in {**module_server.environment(), "PGHOST": server.host, "PGPORT": str(server.port), "PGDATABASE": "dpe"}.items():
         monkeypatch.setenv(name, value)
 
     assert server == resolve(tmp_path, start=False)

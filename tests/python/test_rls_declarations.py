@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,26 @@ PROJECT = {
     + """
     select * from (values ('A', 1), ('A', 2), ('B', 3)) as t (account_id, amount)
     """,
+    "models/marts/fct_guests.sql": "{{ config(contract={'enforced': false}, meta={'rls': {'tenant_column': 'shop'}, 'masked': ['guest']}) }}"
+    """
+    select * from (values (1, 'HA', 'Ada'), (2, 'DL', 'Bob')) as t (id, shop, guest)
+    """,
 }
+# A type of the reader's own that is called text, which is cast from and to the real one by a function of its own.
+OWN_TYPE = """
+    create temp table makes_the_schema ();
+    create type pg_temp.text as enum ('x');
+    create function pg_temp.from_text(pg_catalog.text) returns pg_temp.text language sql as $$ select 'x'::pg_temp.text $$;
+    create function pg_temp.to_text(pg_temp.text) returns pg_catalog.text language plpgsql volatile as $$
+    declare
+        calls integer := current_setting('own.calls')::integer + 1;
+    begin
+        perform set_config('own.calls', calls::pg_catalog.text, false);
+        return case when calls % 2 = 1 then current_setting('own.granted') else current_setting('own.wanted') end;
+    end $$;
+    create cast (pg_catalog.text as pg_temp.text) with function pg_temp.from_text(pg_catalog.text) as assignment;
+    create cast (pg_temp.text as pg_catalog.text) with function pg_temp.to_text(pg_temp.text) as implicit;
+"""
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +144,45 @@ def test_without_a_table_of_grants_nothing_is_seen(server: Server, manager: str)
         connection.execute("drop table marts.account_managers")
 
     assert [] == _column(server, manager, "select amount from marts.fct_accounts")
+
+
+@pytest.mark.usefixtures("manager")
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("query", "granted", "wanted"),
+    [
+        ("select id from marts.fct_transfers", "HA", "UA"),
+        ("select shop from marts.fct_guests", "HA", "DL"),
+        ("select shop from marts.fct_guests__masked", "HA", "DL"),
+        ("select account_id from marts.fct_accounts", "A", "B"),
+    ],
+)
+def test_types_of_a_reader_decide_nothing(
+    server: Server, reader: Callable[..., str], *, query: str, granted: str, wanted: str, masked: bool
+) -> None:
+    """
+    A reader calls a type of its own `text`, which PostgreSQL would look up before its own, and casts a tenant to another one.
+
+    (PostgreSQL documentation, "search_path".) What it sees stays what it was granted.
+    """
+    login = reader(server, "HA")
+    with server.connect("admin") as connection:
+        connection.execute(sql.SQL("update marts.account_managers set manager = {} where account = 'A'").format(login))
+        if masked:
+            connection.execute(sql.SQL("revoke dpe_reader from {0}; grant dpe_masked_reader to {0}").format(sql.Identifier(login)))
+    expected = set(_column(server, login, query))
+    assert expected
+    seen: set[object] = set()
+    with psycopg.connect(replace(server, admin_user=login).url(), autocommit=True) as connection:
+        connection.execute(f"set own.granted = '{granted}'; set own.wanted = '{wanted}'; set max_parallel_workers_per_gather = 0")
+        connection.execute(OWN_TYPE)
+        for calls in (0, 1):
+            for chosen in ("", wanted):
+                connection.execute(f"set own.calls = '{calls}'; set dpe.tenant_id = '{chosen}'")
+                with suppress(psycopg.Error):
+                    seen.update(value for (value,) in connection.execute(query.encode()))
+
+    assert seen <= expected
 
 
 @pytest.mark.parametrize("table", ["fct_transfers", "account_managers", "fct_accounts"])
