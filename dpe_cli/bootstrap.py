@@ -21,7 +21,17 @@ from psycopg import sql
 from dpe_cli.errors import ServerError
 from dpe_cli.postgres import PASSWORDS, Server
 
-FILES = ("roles.sql", "schemas.sql", "functions.sql", "ledger.sql", "access.sql", "publications.sql", "notifications.sql", "quality.sql")
+FILES = (
+    "roles.sql",
+    "schemas.sql",
+    "functions.sql",
+    "ledger.sql",
+    "access.sql",
+    "protection.sql",
+    "publications.sql",
+    "notifications.sql",
+    "quality.sql",
+)
 OLDEST = 15
 # Two that bootstrap one database at once take turns. An arbitrary number, dpe's own.
 LOCK = 0x647065
