@@ -17,8 +17,7 @@ from conftest import Cluster, numbers
 from psycopg import sql
 
 from dpe_cli import pipeline, rls_check
-from dpe_cli.dbt_runner import NodeResult, run_dbt
-from dpe_cli.errors import ProjectError
+from dpe_cli.dbt_runner import BuildError, NodeResult, run_dbt
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
 
@@ -76,6 +75,17 @@ def _files(name: str, kind: str, hook: str) -> dict[str, str]:
 
 
 CASES = {f"harmed_{number}_{kind}": (kind, hook, said) for number, (hook, (kinds, said)) in enumerate(HARMFUL.items(), 1) for kind in kinds}
+# No relation, so that nothing has to protect it.
+FUNCTION = {
+    "functions/is_positive.sql": "select amount > 0",
+    "functions/_functions.yml": """
+        functions:
+          - name: is_positive
+            config: {schema: intermediate}
+            arguments: [{name: amount, data_type: integer}]
+            returns: {data_type: boolean}
+        """,
+}
 ROWS_OF_SHOPS = {"models/intermediate/rows_of_shops.sql": ROWS}
 
 
@@ -135,6 +145,7 @@ def careful(scratch: Path, cluster_18: Cluster) -> Iterator[tuple[Project, Serve
     for kind in ("table", "incremental", "snapshot", "seed"):
         files |= _files(f"careful_{kind}", kind, HARMLESS)
     files |= _files("plain_table", "table", "")
+    files |= FUNCTION
     files |= _files("careful_view", "view", "comment on view {{ this }} is 'of the hook'")
     project = Project(dbt_projects.make(scratch / "careful", files))
     with cluster_18.new_database() as server:
@@ -153,6 +164,14 @@ def test_a_hook_that_leaves_protection_alone_is_welcome(careful: tuple[Project, 
     with server.connect("admin") as connection:
         found = connection.execute("select count(*) from pg_description where description = 'of the hook' and objsubid = 0").fetchone()
     assert (5,) == found
+
+
+def test_a_function_of_dbt_is_built(careful: tuple[Project, Server]) -> None:
+    """It holds no rows, so nothing has to protect it; readers do not call it."""
+    _, server = careful
+    with server.connect("admin") as connection:
+        [(acl,)] = connection.execute("select proacl::text from pg_proc where proname = 'is_positive'").fetchall()
+    assert "{dpe_transformer=X/dpe_transformer}" == acl
 
 
 @pytest.fixture
@@ -191,7 +210,7 @@ def test_what_a_hook_harms_past_the_commit_is_closed(copied: tuple[Path, Server]
         {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook}, {META}) }}}}\n{ROWS}\n'},
     )
 
-    with pytest.raises(ProjectError, match="careful_incremental: its protection was changed after it was built") as caught:
+    with pytest.raises(BuildError, match="careful_incremental: its protection was changed after it was built") as caught:
         run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])
 
     assert "row-level security: off, forced (declared: enabled, forced)" in str(caught.value)
@@ -307,7 +326,7 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
         dbt_projects.make(tmp_path / name, {**macros, f"models/marts/{name}.sql": f"{{{{ config({config}, {META}) }}}} {ROWS}"})
     )
 
-    with pytest.raises(ProjectError) as caught:
+    with pytest.raises(BuildError) as caught:
         run_dbt(project, server, ["build"])
 
     assert f"{name} (models/marts/{name}.sql): {said}" in str(caught.value)
