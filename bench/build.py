@@ -32,10 +32,9 @@ OPEN_DIRECTORY = REPOSITORY / ".bench" / "build-open"
 PROJECT = ("dbt_project.yml", "profiles.yml", "macros", "models", "seeds", "specs", "tests", "data")
 
 # What dpe adds to dbt at the end of a build.
-HOOK = 'on-run-end: "{{ remember_rules() }}"'
+MEMORY = '"{{ remember_rules() }}", '
 # What dpe adds to dbt where a relation is made.
-POLICIES = "{{ apply_policies() }}"
-POLICY_MACROS = ("postgres__create_table_as.sql", "postgres__create_view_as.sql")
+POLICY_MACROS = ("postgres__apply_grants.sql", "postgres__create_table_as.sql", "postgres__create_view_as.sql")
 OPEN = "dbt build, no rule remembered, nothing protected"
 PLAIN, REMEMBERED, PUBLISHED = "dbt build, no rule remembered", "dbt build", "build, test and publish, as dpe run does"
 STEP = """
@@ -66,9 +65,8 @@ def main() -> None:
         del os.environ[name]
     for directory in (DIRECTORY, PLAIN_DIRECTORY, OPEN_DIRECTORY):
         _make_project(directory)
-    _leave_out(PLAIN_DIRECTORY, HOOK)
-    _leave_out(OPEN_DIRECTORY, HOOK)
-    _leave_out(OPEN_DIRECTORY, POLICIES)
+    _leave_out(PLAIN_DIRECTORY, MEMORY)
+    _leave_out(OPEN_DIRECTORY, MEMORY)
     for name in POLICY_MACROS:
         (OPEN_DIRECTORY / "macros" / "rls" / name).unlink()
     server = postgres.resolve(DIRECTORY)

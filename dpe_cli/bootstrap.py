@@ -31,6 +31,7 @@ FILES = (
     "locks.sql",
     "ledger.sql",
     "access.sql",
+    "protection.sql",
     "publications.sql",
     "notifications.sql",
     "quality.sql",

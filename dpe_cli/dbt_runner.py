@@ -86,6 +86,8 @@ def _explained(command: Sequence[str], error: BaseException) -> BaseException:
     if not isinstance(error, Exception):
         return error
     said = str(error).strip()
+    if " in operation " in said.partition("\n")[0]:
+        return BuildError(f"dbt {command[0]}: stopped by a check before or after the build; correct what dbt says:\n{said}")
     if isinstance(error, (CompilationError, DbtConfigError, DbtValidationError, ParsingError)):
         return ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
     return BuildError(f"dbt {command[0]}: {said}; correct it, or run `dpe dbt {' '.join(command)}` to see all that dbt says")

@@ -62,22 +62,20 @@ class Pages:
     marker: str
 
     @classmethod
-    def of(
-        cls, connection: Connection, table: str, relation: sql.Composable, names: Sequence[str], contract: Sequence[Column]
-    ) -> Pages | None:
+    def of(cls, connection: Connection, relation: str, names: Sequence[str], contract: Sequence[Column]) -> Pages | None:
         """Return how to read a table so; None where it has to be read as text."""
         types = {column.name: column.data_type for column in contract}
         if not names or not set(names) <= types.keys():
             return None
-        found = connection.execute(_TABLE, [table]).fetchone()
+        found = connection.execute(_TABLE, [relation]).fetchone()
         known = [name for one in _TYPES for name in (one, f"{one}[]")]
-        fitting = connection.execute(_COLUMNS_OF_KNOWN_TYPES, [list(names), [types[name] for name in names], table, known]).fetchone()
+        fitting = connection.execute(_COLUMNS_OF_KNOWN_TYPES, [list(names), [types[name] for name in names], relation, known]).fetchone()
         if found is None or fitting != (len(names),):
             return None
         pages, bytes_of_a_page = (int(str(value)) for value in found)
         columns = sql.SQL(", ").join(map(sql.Identifier, names))
         return cls(
-            relation.as_string(connection),
+            relation,
             columns.as_string(connection),
             pages,
             max(1, BLOCK_BYTES // bytes_of_a_page),

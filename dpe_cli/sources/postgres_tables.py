@@ -40,6 +40,9 @@ _SETTINGS = """
     set local extra_float_digits = 1;
     set local client_encoding = 'UTF8';
 """
+# Where a table is read, names are PostgreSQL's own: an operator that others made there for a type could be called to compare a cursor
+# (CVE-2018-1058). What a query of the user's means by a name is up to its login's search_path.
+_OWN_NAMES = "set local search_path = pg_catalog, pg_temp;"
 
 
 class PostgresTable(TableInput):
@@ -73,15 +76,21 @@ class PostgresTable(TableInput):
 
     def _opened(self, connection: Connection, snapshot: str) -> _OpenedTable:
         relation = self._relation(connection)
+        connection.execute(self.settings.encode())
         names = [column.name for column in connection.execute(sql.SQL("select * from {} limit 0").format(relation)).description or ()]
         names = self._taken(names)
         condition = self._condition(connection, relation)
         pages = None
         if self._options.table is not None and self._options.incremental is None and not self.plainly:
-            pages = Pages.of(connection, self._options.table, relation, names, self._columns)
+            pages = Pages.of(connection, relation.as_string(connection), names, self._columns)
         selected = sql.SQL(", ").join(map(sql.Identifier, names))
         query = sql.SQL("copy (select {} from {}{}) to stdout with (format text);").format(selected, relation, condition)
         return _OpenedTable(self, tuple(names), query.as_string(connection), pages, url=self._url, snapshot=snapshot)
+
+    @property
+    def settings(self) -> str:
+        """Return the statements with which a transaction that reads it begins."""
+        return _SETTINGS + (_OWN_NAMES if self._options.table is not None else "")
 
     @property
     def _url(self) -> str:
@@ -186,7 +195,7 @@ class _OpenedTable:
     def _psql(self, said: IO[bytes], commands: str) -> Iterator[subprocess.Popen[bytes]]:
         script = (
             "begin transaction isolation level repeatable read, read only;"
-            f"set transaction snapshot '{self._snapshot}';{_SETTINGS}{commands}commit;"
+            f"set transaction snapshot '{self._snapshot}';{self._table.settings}{commands}commit;"
         )
         program = [str(wheel_programs() / "psql"), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
         with tempfile.TemporaryFile() as file:

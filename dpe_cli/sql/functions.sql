@@ -197,9 +197,16 @@ declare
     signature regprocedure;
 begin
     alter table dpe.tenant_access owner to dpe_owner;
-    for signature in
-        select oid::regprocedure from pg_proc where pronamespace = 'dpe'::regnamespace
-    loop
+    foreach signature in array array[
+        'dpe.actor()',
+        'dpe.chosen_tenant()',
+        'dpe.context_is_open()',
+        'dpe.every_tenant_is_open()',
+        'dpe.visible_tenants()',
+        'dpe.granted_keys(text, text, text)',
+        'dpe.open_schemas(name[])',
+        'dpe.safe_search_path(name[])'
+    ]::regprocedure[] loop
         execute format('alter function %s owner to dpe_owner', signature);
         execute format('revoke all on function %s from public', signature);
         execute format(

@@ -322,7 +322,7 @@ begin
         'dpe.resolve_failures_of_other_tests(text, text[])'
     ]::regprocedure[] loop
         execute format('alter function %s owner to dpe_owner', function_name);
-        execute format('revoke all on function %s from public', function_name);
+        execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader', function_name);
         execute format('grant execute on function %s to dpe_transformer', function_name);
     end loop;
 

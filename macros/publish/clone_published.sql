@@ -22,7 +22,7 @@
                 {% set names = adapter.get_columns_in_relation(present) | map(attribute='name') | list %}
                 {% set is_complete = policy_columns(declaration) | reject('in', names) | list | length == 0 %}
                 {% set masked = masked_columns(node) | select('in', names) | list %}
-                {% do run_query(clone_table(published, copy, declaration if is_complete else {'private': true}, masked)) %}
+                {% do run_query(clone_table(published, copy, declaration if is_complete else {'private': true}, masked, unique_id)) %}
                 {% do adapter.cache_added(copy) %}
             {% endif %}
         {% endif %}

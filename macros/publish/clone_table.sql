@@ -2,11 +2,11 @@
     The statements that copy a table with its rows, columns, constraints, indexes and comments, under the same policies,
     in a transaction of their own: dbt commits nothing after an on-run-start hook.
 #}
-{% macro clone_table(source, target, declaration, masked) %}
+{% macro clone_table(source, target, declaration, masked, node) %}
 
 begin;
 create table {{ target }} (like {{ source }} including all);
-{{ protect_table(target, declaration, masked=masked) }}
+{{ protect_table(target, declaration, node, masked=masked) }}
 insert into {{ target }} select * from {{ source }};
 commit;
 

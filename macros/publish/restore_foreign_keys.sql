@@ -1,12 +1,12 @@
 {#
-    Give the copy of a table (clone_published) the foreign keys that the published one has, which a copy loses. A post-hook:
-    what they refer to is built by then, and where it is, they refer to that.
+    Give the copy of a table (clone_published) the foreign keys that the published one has, which a copy loses. What
+    they refer to is built by then, and where it is, they refer to that.
 #}
-{% macro restore_foreign_keys() %}
+{% macro restore_foreign_keys(relation) %}
 
 {% set suffix = schema_suffix() %}
-{% if execute and suffix and config.get('materialized') in ['incremental', 'snapshot'] %}
-{% set published = this.replace_path(schema=this.schema[:-(suffix | length)]) %}
+{% if suffix and config.get('materialized') in ['incremental', 'snapshot'] %}
+{% set published = relation.replace_path(schema=relation.schema[:-(suffix | length)]) %}
 
 do $dpe$
 declare
@@ -29,9 +29,9 @@ begin
         where
             contype = 'f'
             and conrelid = to_regclass('{{ published }}')
-            and conname not in (select conname from pg_constraint where conrelid = '{{ this }}'::regclass)
+            and conname not in (select conname from pg_constraint where conrelid = {{ regclass_of(relation) }})
     loop
-        execute format('alter table {{ this }} add constraint %I %s', lost.conname, lost.definition);
+        execute format('alter table {{ relation }} add constraint %I %s', lost.conname, lost.definition);
     end loop;
 end
 $dpe$;

@@ -2,11 +2,11 @@
     The condition under which a row of the table that is being built, under this alias, breaks a test's rule: it has the
     values of a row that the test returns. So a test has to return columns of the model that tell what is wrong with a row.
 #}
-{% macro breaks(test, alias) %}
+{% macro breaks(relation, test, alias) %}
 
 {% set named = {'unique_field': test.column_name, 'value_field': test.column_name, 'from_field': test.column_name} %}
-{% set failing_rows = failing_rows_of(test) %}
-{% set own = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}
+{% set failing_rows = failing_rows_of(relation, test) %}
+{% set own = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
 {% set own_columns = [] %}
 {% set their_columns = [] %}
 {% set returned = get_columns_in_query(failing_rows) %}

@@ -1,7 +1,7 @@
 {#
     Refuse to put more rows into quarantine than a rule allows.
 #}
-{% macro check_quarantine_limit(test) %}
+{% macro check_quarantine_limit(relation, test) %}
 
 {% set limits = test.config.meta.get('quarantine') or {'max_ratio': 0.05} %}
 
@@ -10,9 +10,9 @@ declare
     broken bigint;
     total bigint;
 begin
-    select count(*) filter (where {{ breaks(test, 'candidate') }}), count(*)
+    select count(*) filter (where {{ breaks(relation, test, 'candidate') }}), count(*)
     into broken, total
-    from {{ this }} as candidate;
+    from {{ relation }} as candidate;
     if {% if limits.max_rows is defined %}broken > {{ limits.max_rows }} or {% endif %}broken > total * {{ limits.get('max_ratio', 1) }} then
         raise exception 'rule {{ test.config.meta.rule }}: % of % rows break it, more than its quarantine takes',
             to_char(broken, 'FM999,999,999,999,990'), to_char(total, 'FM999,999,999,999,990')

@@ -1,7 +1,7 @@
 {#
     The query of a generic test on the table that is being built, which is not yet where `ref` finds it.
 #}
-{% macro failing_rows_of(test) %}
+{% macro failing_rows_of(relation, test) %}
 
 {% set metadata = test.test_metadata %}
 {% set macros = context[metadata.namespace] if metadata.namespace else context %}
@@ -12,7 +12,7 @@
 {% if test.column_name %}
     {% do arguments.update({'column_name': test.column_name}) %}
 {% endif %}
-{% set tested = '(select * from ' ~ this ~ ' where ' ~ test.config.where ~ ') as tested' if test.config.where else this %}
+{% set tested = '(select * from ' ~ relation ~ ' where ' ~ test.config.where ~ ') as tested' if test.config.where else relation %}
 {{ return(macros['test_' ~ metadata.name](model=tested, **arguments)) }}
 
 {% endmacro %}

@@ -2,21 +2,21 @@
     The statements that move the rows that break rules from the table that is being built into its quarantine. A row that
     breaks several has the ids of all of them.
 #}
-{% macro move_into_quarantine(tests) %}
+{% macro move_into_quarantine(relation, tests) %}
 
 {% set quarantine = quarantine_of_this() %}
 
 drop table if exists {{ quarantine }};
 create table {{ quarantine }} (
-    like {{ this }},
+    like {{ relation }},
     _rules text[] not null,
     _quarantined_at timestamptz not null default now()
 );
-{{ protect_table(quarantine, rls_declaration(), keeps_rows_of_nobody=true, masked=masked_columns(model)) }}
+{{ protect_table(quarantine, rls_declaration(), model.unique_id, keeps_rows_of_nobody=true, masked=masked_columns(model)) }}
 comment on table {{ quarantine }} is 'Rows that are kept out of {{ this.identifier }} because they break rules (_rules). They come back when they are corrected.';
 
 {% for test in tests %}
-{{ check_quarantine_limit(test) }}
+{{ check_quarantine_limit(relation, test) }}
 {% endfor %}
 
 with
@@ -27,8 +27,8 @@ failing as (
     select
         candidate.ctid as row_id,
         '{{ test.config.meta.rule }}'::text as rule_id
-    from {{ this }} as candidate
-    where {{ breaks(test, 'candidate') }}
+    from {{ relation }} as candidate
+    where {{ breaks(relation, test, 'candidate') }}
     {%- if not loop.last %}
 
     union all
@@ -49,7 +49,7 @@ broken as (
 
 taken_out as (
 
-    delete from {{ this }} as candidate
+    delete from {{ relation }} as candidate
     using broken
     where candidate.ctid = broken.row_id
     returning

@@ -1,37 +1,33 @@
 {#
-    Protect the relation that is being built, as its `meta.rls` declares. A post-hook of every model, seed and snapshot:
-    dbt runs it before it commits what it built, so that no session ever sees the relation without its policies. What
-    dbt commits before its post-hooks is protected where it is created: postgres__create_table_as.
-
-    What it masks is masked (mask_table). A model in marts that declares nothing, and a materialized view, are refused.
+    The statements that protect the relation that is being built, as its `meta.rls` declares, and grant it to the roles that its
+    `grants` name. What it masks is masked (mask_table). A model in marts that declares nothing is refused.
 #}
-{% macro apply_policies() %}
+{% macro apply_policies(relation, grants) %}
 
-{% if execute %}
-    {% set declaration = rls_declaration() %}
-    {% for column in policy_columns(declaration) %}
-        {% do check_policy_column(column) %}
-    {% endfor %}
-    {% set masked = masked_columns(model) %}
+{% set declaration = rls_declaration() %}
+{% for column in policy_columns(declaration) %}
+    {% do check_policy_column(column) %}
+{% endfor %}
+{% do check_grants(grants) %}
+{% set masked = masked_columns(model) %}
+{% if relation.is_view %}
+    {% if masked and config.get('materialized') == 'view' %}
+        {% do check_masked_columns(masked, declaration) %}
+    {% endif %}
+    {{ protect_view(relation, declaration, model.unique_id, grants=grants) }}
+{% else %}
     {% if masked %}
         {% do check_masked_columns(masked, declaration) %}
     {% endif %}
-    {% if config.get('materialized') == 'view' %}
-        {{ protect_view(this, declaration) }}
-    {% elif config.get('materialized') == 'materialized_view' %}
-        {{ exceptions.raise_compiler_error(
-            model.name ~ ": a materialized view cannot be protected by policies; make it a table or an incremental model"
-        ) }}
+    {% if is_protected(relation, declaration, masked, grants) %}
+        {{ require_context() }}
+        {# A column that was added since. #}
+        {{ grant_to_readers(relation, declaration, masked) if masked }}
+        {{ remember_protection(relation, model.unique_id, describe_protection(declaration, masked, grants)) }}
     {% else %}
-        {% if is_protected(this, declaration, masked) %}
-            {{ require_context() }}
-            {# A column that was added since. #}
-            {{ grant_to_readers(this, declaration, masked) if masked }}
-        {% else %}
-            {{ protect_table(this, declaration, masked=masked) }}
-        {% endif %}
-        {{ mask_table(masked) }}
+        {{ protect_table(relation, declaration, model.unique_id, masked=masked, grants=grants) }}
     {% endif %}
+    {{ mask_table(relation, masked) }}
 {% endif %}
 
 {% endmacro %}

@@ -2,7 +2,7 @@
     Make the view of a table that shows null in its masked columns, so that masked readers can select all of it. It has its
     reader's rights, so it shows nobody more than the table does. Where nothing is masked any more, it goes.
 #}
-{% macro mask_table(masked) %}
+{% macro mask_table(relation, masked) %}
 
 {% set view = masked_view() %}
 {% if masked %}
@@ -12,7 +12,7 @@ do $dpe$
 begin
     execute (
         select format(
-            'create view {{ view }} with (security_invoker = true, security_barrier = true) as select %s from {{ this }}',
+            'create view {{ view }} with (security_invoker = true, security_barrier = true) as select %s from {{ relation }}',
             string_agg(
                 case
                     when attname = any ({{ array_of_names(masked) }})
@@ -24,12 +24,12 @@ begin
             )
         )
         from pg_attribute
-        where attrelid = '{{ this }}'::regclass and attnum > 0 and not attisdropped
+        where attrelid = {{ regclass_of(relation) }} and attnum > 0 and not attisdropped
     );
 end
 $dpe$;
 comment on view {{ view }} is 'What masked readers see of {{ this.identifier }}: nothing in {{ masked | join(", ") | replace("'", "''") }}.';
-{{ protect_view(view, {'shared': true}) }}
+{{ protect_view(view, {'shared': true}, model.unique_id) }}
 
 {% elif config.get('materialized') in ['incremental', 'snapshot'] and this.identifier | length <= 55 %}
 

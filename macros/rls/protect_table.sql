@@ -1,31 +1,30 @@
 {#
-    Put a table under forced row-level security with the policies of its declaration, and grant it to who may see it.
-    Says the same again where it is said already. Rows without a tenant are refused, unless they are kept for a reason
-    (`keeps_rows_of_nobody`): a quarantine. Of the columns in `masked`, masked readers see nothing.
+    Put a table under forced row-level security with the policies of its declaration, and grant it to who may see it. Other
+    policies and privileges go. Rows without a tenant are refused, unless they are kept for a reason (`keeps_rows_of_nobody`):
+    a quarantine. Of the columns in `masked`, masked readers see nothing. `node` is dbt's unique id of what the table belongs to.
 #}
-{% macro protect_table(relation, declaration, keeps_rows_of_nobody=false, masked=[]) %}
+{% macro protect_table(relation, declaration, node, keeps_rows_of_nobody=false, masked=[], grants={}) %}
 
 {% set system = rls_predicate(declaration, 'system') %}
 
 {{ require_context() }}
 
 alter table {{ relation }} enable row level security, force row level security;
+select dpe.reset_protection({{ regclass_of(relation) }});
 
-drop policy if exists dpe_system on {{ relation }};
 create policy dpe_system on {{ relation }} for all to dpe_transformer
 using ({{ system }}) with check ({{ system }});
 
-drop policy if exists dpe_admin on {{ relation }};
 create policy dpe_admin on {{ relation }} for select to dpe_owner
 using ({{ system }});
 grant select on {{ relation }} to dpe_owner;
 
-drop policy if exists dpe_reader on {{ relation }};
 {% if not declaration.private %}
 create policy dpe_reader on {{ relation }} for select to dpe_reader, dpe_masked_reader
 using ({{ rls_predicate(declaration, 'reader') }});
 {% endif %}
 {{ grant_to_readers(relation, declaration, masked) }}
+{{ grant_to_others(relation, grants) }}
 
 comment on policy dpe_system on {{ relation }} is '{{ describe_policies(declaration, masked) }}';
 
@@ -38,5 +37,7 @@ comment on policy dpe_system on {{ relation }} is '{{ describe_policies(declarat
 {{ require_tenant(relation, column) }}
 {% endfor %}
 {% endif %}
+
+{{ remember_protection(relation, node, describe_protection(declaration, masked, grants)) }}
 
 {% endmacro %}

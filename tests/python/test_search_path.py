@@ -12,8 +12,7 @@ import dbt_projects
 import psycopg
 import pytest
 
-from dpe_cli.dbt_runner import run_dbt
-from dpe_cli.errors import ProjectError
+from dpe_cli.dbt_runner import BuildError, run_dbt
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
 from dpe_cli.rls import system_context
@@ -105,5 +104,5 @@ def test_a_database_that_is_not_bootstrapped_is_said_to_be(server: Server, tmp_p
     with server.connect("admin", autocommit=True) as connection:
         connection.execute("drop function dpe.safe_search_path; drop function dpe.open_schemas")
 
-    with pytest.raises(ProjectError, match="the database is not bootstrapped for this version of dpe; run `dpe bootstrap`"):
+    with pytest.raises(BuildError, match="the database is not bootstrapped for this version of dpe; run `dpe bootstrap`"):
         run_dbt(Project(dbt_projects.make(tmp_path / "hours", PROJECT)), server, ["build"])

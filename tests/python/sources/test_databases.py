@@ -425,3 +425,22 @@ def test_a_schema_that_needs_quotes_is_read(stage: Stage, crm: Crm) -> None:
     source.extract()
 
     assert 1 == source.count()
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_an_operator_of_others_compares_no_cursor(stage: Stage, crm: Crm) -> None:
+    """Where others may create in a schema that the source's login looks in, a comparison of theirs may fit better than PostgreSQL's."""
+    crm.add(*((number, f"C{number}", "1", _day(number)) for number in (1, 2)))
+    crm.write("""
+        create function public.trapped(varchar, varchar) returns boolean language plpgsql as $$
+        begin
+            raise exception 'trapped as %', current_user;
+        end $$
+    """)
+    crm.write("create operator public.>= (leftarg = varchar, rightarg = varchar, function = public.trapped)")
+    incremental = {"cursor_path": "customer", "initial_value": "C2", "key": ["id"]}
+    source = _source(stage, crm, disposition="append", incremental=incremental)
+
+    source.extract()
+
+    assert 1 == source.count()

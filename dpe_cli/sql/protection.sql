@@ -1,0 +1,400 @@
+-- How dbt's relations are protected, as they were declared, and the trigger that holds it against what is there when dbt commits.
+-- What the hooks of a model changed since fails the build of that model (docs/row-level-security.md).
+create table if not exists dpe.protected_relations (
+    relation_id oid primary key,
+    node text not null,
+    declaration text not null,
+    protection jsonb not null,
+    invocation_id text not null,
+    protected_at timestamptz not null default clock_timestamp()
+);
+
+comment on table dpe.protected_relations is 'One row per relation that dbt built under row-level security.';
+comment on column dpe.protected_relations.relation_id is 'The relation, by its oid: it moves when it is published.';
+comment on column dpe.protected_relations.node is 'dbt''s unique id of the model, seed, snapshot or test that it belongs to.';
+comment on column dpe.protected_relations.declaration is 'meta.rls, with a digest of the policies, masked columns and grants.';
+comment on column dpe.protected_relations.protection is
+'Owner, policies and privileges, as dpe.protection_of() found them after they were set.';
+comment on column dpe.protected_relations.invocation_id is 'The run of dbt that protected it last.';
+
+alter table dpe.protected_relations owner to dpe_owner;
+alter table dpe.protected_relations enable row level security;
+alter table dpe.protected_relations force row level security;
+revoke all on dpe.protected_relations
+from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+
+drop policy if exists admin_in_context on dpe.protected_relations;
+create policy admin_in_context on dpe.protected_relations for all to dpe_owner
+using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
+drop policy if exists transformer_in_context on dpe.protected_relations;
+create policy transformer_in_context on dpe.protected_relations for all to dpe_transformer
+using ((select dpe.every_tenant_is_open())) with check ((select dpe.every_tenant_is_open()));
+drop policy if exists auditor_reads on dpe.protected_relations;
+create policy auditor_reads on dpe.protected_relations for select to dpe_auditor using (true);
+grant select, insert, update, delete on dpe.protected_relations to dpe_transformer;
+grant select on dpe.protected_relations to dpe_auditor;
+
+-- What decides who sees the rows of a relation, each fact under a name that an error can show.
+create or replace function dpe.protection_of(relation_id oid)
+returns jsonb
+language sql
+stable
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    with
+
+    relation as (
+
+        select *
+        from pg_class
+        where pg_class.oid = protection_of.relation_id
+
+    ),
+
+    privileges as (
+
+        select
+            granted.grantee,
+            '' as where_granted,
+            granted.privilege_type,
+            granted.is_grantable
+        from relation
+        cross join lateral aclexplode(relation.relacl) as granted
+        where granted.grantee <> relation.relowner
+        union all
+        select
+            granted.grantee,
+            format(' on column %s', pg_attribute.attname),
+            granted.privilege_type,
+            granted.is_grantable
+        from relation
+        inner join pg_attribute on relation.oid = pg_attribute.attrelid
+        cross join lateral aclexplode(pg_attribute.attacl) as granted
+        where granted.grantee <> relation.relowner
+
+    ),
+
+    facts as (
+
+        select
+            'owner' as fact,
+            pg_get_userbyid(relation.relowner)::text as value
+        from relation
+        union all
+        select
+            'row-level security',
+            concat_ws(
+                ', ',
+                case when relation.relrowsecurity then 'enabled' else 'off' end,
+                case when relation.relforcerowsecurity then 'forced' end
+            )
+        from relation
+        where relation.relkind in ('r', 'p')
+        union all
+        select
+            format('option %s', options.option_name),
+            options.option_value
+        from relation
+        cross join lateral pg_options_to_table(relation.reloptions) as options
+        where options.option_name in ('security_invoker', 'security_barrier')
+        union all
+        select
+            format('policy %s', pg_policy.polname),
+            concat_ws(
+                ' ',
+                case when not pg_policy.polpermissive then 'restrictive' end,
+                'for',
+                case pg_policy.polcmd when '*' then 'all' when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' else 'delete' end,
+                'to',
+                (
+                    select string_agg(
+                        case roles.role_id when 0 then 'public' else pg_get_userbyid(roles.role_id)::text end,
+                        ', '
+                        order by pg_get_userbyid(roles.role_id)
+                    )
+                    from unnest(pg_policy.polroles) as roles (role_id)
+                ),
+                'using (' || pg_get_expr(pg_policy.polqual, pg_policy.polrelid) || ')',
+                'with check (' || pg_get_expr(pg_policy.polwithcheck, pg_policy.polrelid) || ')'
+            )
+        from relation
+        inner join pg_policy on relation.oid = pg_policy.polrelid
+        union all
+        select
+            format(
+                'privileges of %s%s',
+                case privileges.grantee when 0 then 'everybody (PUBLIC)' else pg_get_userbyid(privileges.grantee)::text end,
+                privileges.where_granted
+            ),
+            string_agg(
+                lower(privileges.privilege_type) || case when privileges.is_grantable then ' with grant option' else '' end,
+                ', '
+                order by privileges.privilege_type
+            )
+        from privileges
+        group by privileges.grantee, privileges.where_granted
+        union all
+        select
+            format('a part of %s', pg_inherits.inhparent::regclass),
+            'whose policies decide who sees its rows'
+        from relation
+        inner join pg_inherits on relation.oid = pg_inherits.inhrelid
+
+    )
+
+    select coalesce(jsonb_object_agg(facts.fact, facts.value), '{}')
+    from facts
+$$;
+
+comment on function dpe.protection_of(oid) is
+'Owner, row-level security, policies, parents and privileges (but the owner''s) of a relation: fact by fact, as text.';
+
+-- Null where nothing differs.
+create or replace function dpe.protection_differences(declared jsonb, found jsonb)
+returns text
+language sql
+immutable
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(
+        case
+            when is_now.value is null then format('%s is gone (%s)', fact, was.value)
+            when was.value is null then format('%s: %s', fact, is_now.value)
+            else format('%s: %s (declared: %s)', fact, is_now.value, was.value)
+        end,
+        '; '
+        order by fact
+    )
+    from jsonb_each_text(declared) as was (fact, value)
+    full join jsonb_each_text(found) as is_now (fact, value) using (fact)
+    where was.value is distinct from is_now.value
+$$;
+
+comment on function dpe.protection_differences(jsonb, jsonb) is
+'What differs between two answers of dpe.protection_of(), in words; null for nothing.';
+
+-- Refuses what hooks did to a table that is about to be protected, which protection would undo without a word: dbt runs the hooks of
+-- a table before it grants. What default privileges grant is no hook's.
+create or replace function dpe.refuse_changes_of_hooks(relation regclass, node text)
+returns void
+language plpgsql
+stable
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    unexpected text;
+begin
+    select dpe.protection_differences('{}', jsonb_object_agg(facts.fact, facts.value))
+    into unexpected
+    from jsonb_each(dpe.protection_of(relation)) as facts (fact, value)
+    where facts.fact ~ '^(policy|privileges of|a part of) '
+        and facts.fact not in (
+            select
+                format('privileges of %s', case granted.grantee when 0 then 'everybody (PUBLIC)' else pg_get_userbyid(granted.grantee)::text end)
+            from pg_class
+            inner join pg_default_acl
+                on pg_class.relowner = pg_default_acl.defaclrole and pg_default_acl.defaclnamespace in (0, pg_class.relnamespace)
+            cross join lateral aclexplode(pg_default_acl.defaclacl) as granted
+            where pg_class.oid = relation and pg_default_acl.defaclobjtype = 'r'
+        );
+    if unexpected is not null then
+        raise exception '%: a hook changed who may see it: %', split_part(node, '.', 3), unexpected
+            using errcode = 'insufficient_privilege',
+            hint = 'Take that out of the hook: readers are declared in meta.rls, other roles in grants.';
+    end if;
+end
+$$;
+
+comment on function dpe.refuse_changes_of_hooks(regclass, text) is
+'Fails where policies, privileges or a parent of a new table are there before dpe has set any.';
+
+-- Takes away all policies and privileges, so that what is declared next is all that there is.
+create or replace function dpe.reset_protection(relation regclass)
+returns void
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    policy_name name;
+    grantee text;
+begin
+    for policy_name in
+        select polname
+        from pg_policy
+        where polrelid = relation
+    loop
+        execute format('drop policy %I on %s', policy_name, relation);
+    end loop;
+    for grantee in
+        select distinct case granted.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(granted.grantee)) end
+        from pg_class
+        cross join lateral (
+            select relacl as acl
+            union all
+            select attacl
+            from pg_attribute
+            where attrelid = pg_class.oid
+        ) as acls
+        cross join lateral aclexplode(acls.acl) as granted
+        where pg_class.oid = relation and granted.grantee <> pg_class.relowner
+    loop
+        -- On the table, which takes those on its columns along (docs: "REVOKE").
+        execute format('revoke all on %s from %s cascade', relation, grantee);
+    end loop;
+end
+$$;
+
+comment on function dpe.reset_protection(regclass) is 'Drops all policies of a relation, and revokes all privileges but its owner''s.';
+
+-- Whether a relation still is as it was when this declaration was followed.
+create or replace function dpe.is_protected(relation regclass, declaration text)
+returns boolean
+language sql
+stable
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    select exists(
+        select
+        from dpe.protected_relations as known
+        where known.relation_id = is_protected.relation
+            and known.declaration = is_protected.declaration
+            and known.protection = dpe.protection_of(is_protected.relation)
+    )
+$$;
+
+comment on function dpe.is_protected(regclass, text) is 'Whether a relation has the policies and privileges that this declaration gave it.';
+
+create or replace function dpe.remember_protection(relation regclass, node text, declaration text, invocation_id text)
+returns void
+language sql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    insert into dpe.protected_relations (relation_id, node, declaration, protection, invocation_id)
+    values (relation, node, declaration, dpe.protection_of(relation), invocation_id)
+    on conflict (relation_id) do update
+    set
+        node = excluded.node,
+        declaration = excluded.declaration,
+        protection = excluded.protection,
+        invocation_id = excluded.invocation_id,
+        protected_at = excluded.protected_at
+$$;
+
+comment on function dpe.remember_protection(regclass, text, text, text) is
+'Remembers how a relation is protected now; the transaction commits only if it still is so then.';
+
+create or replace function dpe.check_protection_at_commit()
+returns trigger
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    declared jsonb := new.protection;
+    differences text;
+begin
+    -- What the transaction declared last counts.
+    select coalesce(max(known.protection::text)::jsonb, declared)
+    into declared
+    from dpe.protected_relations as known
+    where known.relation_id = new.relation_id;
+
+    if exists(select from pg_class where oid = new.relation_id) then
+        differences := dpe.protection_differences(declared, dpe.protection_of(new.relation_id));
+    end if;
+    if differences is not null then
+        raise exception '%: a hook changed how it is protected: %', split_part(new.node, '.', 3), differences
+            using errcode = 'insufficient_privilege',
+            hint = 'Take that out of the hook: readers are declared in meta.rls, other roles in grants.';
+    end if;
+    return null;
+end
+$$;
+
+comment on function dpe.check_protection_at_commit() is 'Fails the commit where a relation is not protected as it was declared.';
+
+-- Undoes what was done to relations after the transaction that protected them: rows are shown to nobody, and the caller is told.
+create or replace function dpe.close_changed_relations(of_invocation_id text)
+returns table (node text, differences text)
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    known record;
+begin
+    for known in
+        select
+            protected_relations.node,
+            protected_relations.relation_id::regclass as relation,
+            pg_class.relkind,
+            dpe.protection_differences(protected_relations.protection, dpe.protection_of(protected_relations.relation_id)) as differences
+        from dpe.protected_relations
+        inner join pg_class on protected_relations.relation_id = pg_class.oid
+        where protected_relations.invocation_id = of_invocation_id
+    loop
+        if known.differences is not null then
+            perform dpe.reset_protection(known.relation);
+            if known.relkind = 'r' then
+                execute format('alter table %s enable row level security, force row level security', known.relation);
+            end if;
+            node := known.node;
+            differences := known.differences;
+            return next;
+        end if;
+    end loop;
+
+    delete from dpe.protected_relations
+    where not exists (
+        select
+        from pg_class
+        where pg_class.oid = protected_relations.relation_id
+    );
+end
+$$;
+
+comment on function dpe.close_changed_relations(text) is
+'Takes all policies and privileges from relations of a run of dbt that are no longer protected as declared; returns how they differ.';
+
+do $$
+declare
+    signature regprocedure;
+begin
+    foreach signature in array array[
+        'dpe.protection_of(oid)',
+        'dpe.protection_differences(jsonb, jsonb)',
+        'dpe.refuse_changes_of_hooks(regclass, text)',
+        'dpe.reset_protection(regclass)',
+        'dpe.is_protected(regclass, text)',
+        'dpe.remember_protection(regclass, text, text, text)',
+        'dpe.check_protection_at_commit()',
+        'dpe.close_changed_relations(text)'
+    ]::regprocedure[] loop
+        execute format('alter function %s owner to dpe_owner', signature);
+        execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader', signature);
+        execute format('grant execute on function %s to dpe_transformer', signature);
+    end loop;
+
+    if not exists (
+        select
+        from pg_trigger
+        where tgrelid = 'dpe.protected_relations'::regclass and tgname = 'check_protection_at_commit'
+    ) then
+        create constraint trigger check_protection_at_commit
+        after insert or update on dpe.protected_relations
+        deferrable initially deferred
+        for each row execute function dpe.check_protection_at_commit();
+    end if;
+end
+$$;

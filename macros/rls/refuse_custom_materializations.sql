@@ -1,0 +1,22 @@
+{#
+    Refuse materializations that are not dbt's: nothing makes them grant (postgres__apply_grants) before they commit, so that what
+    they build may be seen without its policies. An on-run-start hook: nothing is built yet.
+#}
+{% macro refuse_custom_materializations() %}
+
+{% set known = {'model': ['table', 'view', 'incremental', 'ephemeral', 'materialized_view'], 'seed': ['seed'], 'snapshot': ['snapshot']} %}
+{% if execute %}
+    {% for node in graph.nodes.values() if node.unique_id in selected_resources and node.resource_type in known %}
+        {% set materialized = node.config.materialized %}
+        {% set default = context.get('materialization_' ~ materialized ~ '_default') %}
+        {% if materialized not in known[node.resource_type] or 'materialization_' ~ materialized ~ '_postgres' in context
+                or (default and default.macro.package_name != 'dbt') %}
+            {{ exceptions.raise_compiler_error(
+                node.name ~ " (" ~ node.original_file_path ~ "): the materialization " ~ materialized ~ " is not dbt's own, so that nothing "
+                ~ "protects what it builds before it is committed; use " ~ known[node.resource_type] | join(', ')
+            ) }}
+        {% endif %}
+    {% endfor %}
+{% endif %}
+
+{% endmacro %}
