@@ -86,6 +86,9 @@ def building(server: Server, schemas: Sequence[str]) -> Iterator[Building]:
         except TakenError as error:
             raise _busy("run again") from error
         with connected(server) as connection:
+            # It is idle for as long as dbt works. The server takes back a setting of a transaction that it rolls back.
+            connection.execute("set idle_session_timeout = 0")
+            connection.commit()
             # What an earlier build left is not published by this one.
             with _alone(connection, lock):
                 old_versions.clear(connection, [schema + NEXT for schema in schemas])
@@ -230,6 +233,8 @@ def _alone(connection: Connection, lock: Lock | None) -> Iterator[None]:
         with rls.system_context(connection, actor=ACTOR):
             if lock is None:
                 lock_rows.take(connection, BUILD)
+            else:
+                lock.check()
             connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
             yield
             if lock is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import VERSIONS
-from halves import build, execute, publish, rows
+from halves import build, execute, make, publish, rows
 
 from dpe_cli import old_versions, publication, rls_check, waiting
 from dpe_cli.bootstrap import bootstrap_server
@@ -23,6 +24,7 @@ from dpe_cli.postgres import Server
 from dpe_cli.publication import Exchanged
 from dpe_cli.rls import system_context
 from dpe_cli.sessions import Ender
+from dpe_cli.swap import HeldError
 
 Reader = Callable[..., str]
 
@@ -138,6 +140,16 @@ def test_a_view_that_is_handed_over_follows(server: Server, reader: Reader) -> N
     execute(server, "postgres", "drop schema desk cascade")
 
 
+def test_temporary_objects_of_the_pipeline_stop_no_publication(server: Server) -> None:
+    """No other session could make them again."""
+    _publish(server, 1)
+    with server.connect("transformer", autocommit=True) as connection:
+        connection.execute(TEMPORARY["view pg_temp.mine"].encode())
+        for number in (2, 3):
+            assert ["dpe_transformer"] == [one.role for one in _publish(server, number, ender=Ender(server)).uses]
+        connection.execute("select 1")
+
+
 def test_a_foreign_key_of_another_role_stops_no_publication(server: Server, reader: Reader) -> None:
     """Where it was granted REFERENCES."""
     ua_desk = reader(server)
@@ -217,6 +229,23 @@ def test_an_earlier_version_that_is_kept_has_no_say(server: Server, reader: Read
         assert {"marts.both_halves"} == {one.relation for one in made.uses}
     assert [] == _publish(server, 3).uses
     assert [] == _old_schemas(server)
+
+
+def test_what_no_one_needs_of_an_earlier_version_goes(server: Server, reader: Reader) -> None:
+    """What a kept view reads stays with it, and the rest is dropped."""
+    with _reading(server, reader(server)) as connection:
+        for number in (1, 2, 3):
+            with publication.building(server, ["marts"]) as building:
+                make(server, number)
+                execute(server, "dpe_transformer", "create table marts__next.apart (number integer)")
+                names = [("marts", name) for name in ("left_half", "right_half", "both_halves", "apart")]
+                made = publication.record(building.connection, [], names, [], lock=building.lock)
+            publish(server, made)
+            if number == 1:
+                connection.execute("create temp view mine as select number from marts.both_halves")
+
+        kept = rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace order by 1")
+    assert ["both_halves", "left_half", "right_half"] == kept
 
 
 def test_a_schema_of_somebody_else_is_not_taken_for_an_earlier_version(server: Server, reader: Reader) -> None:
@@ -355,31 +384,32 @@ def test_dpes_own_sessions_are_not_ended(server: Server) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_readers_that_come_and_go_are_not_ended(server: Server, reader: Reader) -> None:
-    """However hard they poll: each of their transactions is short."""
-    _publish(server, 0)
-    login = reader(server)
+    """However often one is in the way: each time it is another transaction, a short one."""
+    _publish(server, 1)
+    [oid] = rows(server, "select 'marts.left_half'::regclass::oid::bigint")
     over = threading.Event()
-    errors: list[psycopg.Error] = []
+    ender = Ender(server)
+    attempts = itertools.count(1)
 
-    def poll(statement: bytes) -> None:
-        with _reading(server, login) as connection:
+    def exchange(_first: Sequence[int]) -> None:
+        if next(attempts) < 6:
+            raise HeldError(oid)
+
+    with _reading(server, reader(server)) as connection, publication.connected(server) as publisher:
+
+        def poll() -> None:
             while not over.is_set():
-                try:
-                    connection.execute(statement)
-                except psycopg.Error as error:
-                    errors.append(error)
-                    return
+                connection.execute("select pg_sleep(0.1) from (select from marts.left_half limit 1) as half")
 
-    polling = [threading.Thread(target=poll, args=[b"select from marts.both_halves, pg_sleep(0.1)"]) for _ in range(3)]
-    for one in polling:
-        one.start()
-    try:
-        ended = [one for number in (1, 2, 3) for one in _publish(server, number, ender=Ender(server), patience=20).ended]
-    finally:
-        over.set()
-        for one in polling:
-            one.join()
-    assert ([], []) == (ended, errors)
+        polling = threading.Thread(target=poll)
+        polling.start()
+        try:
+            waiting.for_readers(publisher, [("marts", "left_half")], exchange, ender=ender, say=print, patience=20)
+        finally:
+            over.set()
+            polling.join()
+        connection.execute("select 1")
+    assert ([], []) == (ender.ended, ender.refusals)
 
 
 @pytest.mark.parametrize("version", list(VERSIONS))

@@ -200,6 +200,27 @@ def test_an_extract_that_lost_its_lock_does_nothing_more(stage_anywhere: Stage, 
     _assert_that_the_ledger_agrees(source)
 
 
+def test_the_next_extract_waits_for_what_is_being_published(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the lock is lost at the last moment: it finds the file loaded, and no orphans."""
+    source = stage_anywhere(COLUMNS).deliver(_csv(10, "a"))
+    extraction = source.extraction()
+    skipped: list[int] = []
+    next_one = threading.Thread(target=lambda: skipped.append(source.extract().skipped))
+
+    def lose_the_lock(*_arguments: Any) -> None:
+        _end(source, "lock")
+        next_one.start()
+        time.sleep(0.5)
+
+    # The slices are attached by then, and the ledger does not say so yet.
+    monkeypatch.setattr(extraction, "_end", lose_the_lock)
+    source.run(extraction)
+    next_one.join()
+
+    assert ([1], 10, ["succeeded"], []) == (skipped, source.count(), source.statuses(), source.slices(attached=False))
+    _assert_that_the_ledger_agrees(source)
+
+
 @pytest.mark.parametrize("noticed", ["as a notice", "not at all"])
 def test_a_session_that_is_ended_between_two_statements_says_why(stage_anywhere: Stage, noticed: str) -> None:
     """The client takes the server's last words for a notice then, or has not looked at them when the next statement fails."""
