@@ -27,11 +27,13 @@ FAILURES = "quality"
 # Since then, the name of a temporary schema tells whose it is.
 _NUMBERED_SINCE = 160_000
 _KINDS = {"v": "view", "m": "materialized view", "rp": "table"}
+# Something depends on it, holds it, owns it, or has moved it meanwhile.
 _IN_USE = (
     psycopg.errors.DependentObjectsStillExist,
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.UndefinedTable,
 )
 
 
