@@ -181,11 +181,11 @@ def of(connection: Connection, relations: Collection[int]) -> list[Dependent]:
     return [Dependent(*row) for row in connection.execute(_DEPENDENTS, {"relations": list(relations)})]  # type: ignore[arg-type]
 
 
-def find(connection: Connection, leaving: Sequence[int], coming: Sequence[int] = ()) -> list[Follower]:
+def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:
     """
     Return what reads relations that leave and can be made to read what comes instead; names are resolved in no schema from here on.
 
-    What belongs to others is left out, and so are temporary objects and versions that are not published.
+    What belongs to others is left out, and so are temporary objects, and earlier versions that nothing brings back.
 
     Raises:
         PublishError: something of the pipeline's own depends on a relation and cannot follow.
@@ -194,8 +194,7 @@ def find(connection: Connection, leaving: Sequence[int], coming: Sequence[int] =
     connection.execute("select set_config('search_path', '', true)")
     followers: dict[int, Follower] = {}
     for one in of(connection, leaving):
-        is_elsewhere = one.session_number is not None or (versions.is_shadow(one.schema) and one.holder_id not in coming)
-        if one.holder_id in leaving or not one.is_ours or is_elsewhere:
+        if one.holder_id in leaving or not one.is_ours or one.session_number is not None or versions.is_old(one.schema):
             continue
         if one.how == "refers to":
             raise PublishError(f"{one.what}: refers to {one.relation}; publish both tables together, or drop the foreign key")

@@ -7,6 +7,7 @@ publication does not wait for either: the schema gets another name, for which no
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from dpe_cli import dependents, sessions
 from dpe_cli.dependents import Dependent
 from dpe_cli.errors import PublishError
 from dpe_cli.sessions import Holder
-from dpe_cli.versions import OLD, PREVIOUS, is_shadow, published_schema
+from dpe_cli.versions import NEXT, OLD, PREVIOUS, published_schema
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -129,10 +130,11 @@ def uses(connection: Connection, schemas: Sequence[str]) -> list[Use]:
     connection.execute("select set_config('search_path', '', true)")
     old = old_schemas(connection, schemas)
     kept = {one.oid: one for one in relations(connection, [*(schema + PREVIOUS for schema in schemas), *old])}
+    built = {schema + NEXT for schema in schemas}
     found = [
         _use(connection, kept[one.relation_id], one)
         for one in dependents.of(connection, list(kept))
-        if one.holder_id not in kept and not is_shadow(one.schema)
+        if one.holder_id not in kept and one.schema not in built
     ]
     # The previous version stays anyway.
     found += [
@@ -170,8 +172,8 @@ def _in_use(connection: Connection, found: Collection[int]) -> set[int]:
 def _set_aside(connection: Connection, schema: str) -> None:
     base = published_schema(schema) + OLD
     rows = connection.execute("select nspname from pg_namespace where starts_with(nspname::text, %s)", [base]).fetchall()
-    numbers = [int(number) for (name,) in rows if (number := str(name).removeprefix(base)).isdecimal()]
-    aside = f"{base}{max(numbers, default=0) + 1}"
+    taken = {str(name) for (name,) in rows}
+    aside = next(name for number in itertools.count(1) if (name := f"{base}{number}") not in taken)
     try:
         with connection.transaction():
             connection.execute(sql.SQL("alter schema {} rename to {}").format(sql.Identifier(schema), sql.Identifier(aside)))

@@ -86,7 +86,7 @@ def building(server: Server, schemas: Sequence[str]) -> Iterator[Building]:
         except TakenError as error:
             raise _busy("run again") from error
         with connected(server) as connection:
-            # It is idle for as long as dbt works. The server takes back a setting of a transaction that it rolls back.
+            # It is idle for as long as dbt works; a rollback would undo the setting.
             connection.execute("set idle_session_timeout = 0")
             connection.commit()
             # What an earlier build left is not published by this one.
@@ -224,10 +224,10 @@ def read(connection: Connection, publication_id: int) -> Publication:
 @contextmanager
 def _alone(connection: Connection, lock: Lock | None) -> Iterator[None]:
     """
-    Open a transaction beside which no build runs: that of the `lock`, which has to be held to its end, or none.
+    Open a transaction that no build runs beside, or none but that of the `lock`, which has to be held until the transaction ends.
 
     Raises:
-        PublishError: another build is running, or may be.
+        PublishError: another build is running, or the lock is lost, so that one may be.
     """
     try:
         with rls.system_context(connection, actor=ACTOR):

@@ -112,7 +112,7 @@ def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Se
     # One that nothing was published in before.
     for schema in sorted({one.schema for one in coming}):
         _create_schema(connection, schema)
-    followers = dependents.find(connection, [one.oid for one in leaving], [one.oid for one in coming])
+    followers = dependents.find(connection, [one.oid for one in leaving])
     _lock(connection, [*(one.oid for one in leaving), *(one.oid for one in followers if one.is_view)], first)
     for one in leaving:
         _move(connection, one, "", PREVIOUS)

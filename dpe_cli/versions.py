@@ -14,14 +14,19 @@ NEXT = "__next"
 PREVIOUS = "__previous"
 OLD = "__old_"
 
-# As in sql/rls_checks; a regular expression of PostgreSQL's as well.
-SHADOW = "__(next|previous|old_[0-9]+)$"
-_SHADOW = re.compile(SHADOW)
+# As in sql/rls_checks.
+_SHADOW = re.compile("__(next|previous|old_[0-9]+)$")
+_OLD = re.compile("__old_[0-9]+$")
 
 
 def is_shadow(schema: str) -> bool:
     """Return whether a schema is one in which readers have no rights: it holds another version than the published one."""
     return _SHADOW.search(schema) is not None
+
+
+def is_old(schema: str) -> bool:
+    """Return whether a schema is one of versions that nothing brings back."""
+    return _OLD.search(schema) is not None
 
 
 def published_schema(schema: str) -> str:

@@ -251,16 +251,16 @@ def test_what_no_one_needs_of_an_earlier_version_goes(server: Server, reader: Re
 def test_a_schema_of_somebody_else_is_not_taken_for_an_earlier_version(server: Server, reader: Reader) -> None:
     """Whatever its name: nothing in it is dropped, and it takes no part in checks."""
     _publish(server, 1)
-    execute(server, "postgres", "create schema marts__old_7", "create table marts__old_7.left_half (number integer)")
+    execute(server, "postgres", "create schema marts__old_1", "create table marts__old_1.left_half (number integer)")
     with _reading(server, reader(server)) as connection:
         connection.execute(TEMPORARY["view pg_temp.mine"].encode())
         for number in (2, 3):
             _publish(server, number)
         with server.connect("transformer") as asking:
-            assert ["marts__old_8"] == old_versions.old_schemas(asking, ["marts"])
+            assert ["marts__old_2"] == old_versions.old_schemas(asking, ["marts"])
     _publish(server, 4)
 
-    assert ["marts__old_7"] == _old_schemas(server)
+    assert ["marts__old_1"] == _old_schemas(server)
 
 
 def test_an_earlier_version_stays_closed_to_readers(server: Server, reader: Reader) -> None:
