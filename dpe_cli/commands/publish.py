@@ -64,6 +64,7 @@ def as_data(exchanged: Exchanged | None) -> dict[str, object]:
     return {
         "in_use": [asdict(one) for one in exchanged.uses] if exchanged else [],
         "ended_sessions": [asdict(one) for one in exchanged.ended] if exchanged else [],
+        "not_ended": exchanged.not_ended if exchanged else [],
     }
 
 
