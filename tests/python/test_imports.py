@@ -47,6 +47,8 @@ LAYERS = (
     ("errors",),
     # Shows what commands return, and knows none of them.
     ("report",),
+    # What is shown is safe to look at, from the ground up.
+    ("visible_text",),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
