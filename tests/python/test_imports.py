@@ -23,6 +23,7 @@ LAYERS = (
     ("swap",),
     ("dependents",),
     ("site",),
+    ("docs_page",),
     ("rule_memory",),
     ("rules",),
     ("validation",),
