@@ -14,6 +14,7 @@ import click
 from dpe_cli import __version__
 from dpe_cli.app import App, global_options
 from dpe_cli.errors import DpeError
+from dpe_cli.visible_text import message, visible_standard_error
 
 # Each command's module and short help, so that `dpe --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -86,6 +87,11 @@ global_options(cli, from_environment=True)
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command, show its result, and return the exit status. Whatever goes wrong is put into words here, and only here."""
+    with visible_standard_error():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     app = App()
     try:
         result = cli.main(args=list(arguments), prog_name="dpe", standalone_mode=False, obj=app)
@@ -96,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
 
         return show(result, app.output)
     except click.ClickException as error:
-        error.show()
+        error.show(sys.stderr)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         sys.stderr.write("Interrupted.\n")
@@ -108,8 +114,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 the outermost place
         if app.debug:
             traceback.print_exc()
-        exit_status, message = _explain(error)
-        sys.stderr.write(f"Error: {message}\n")
+        exit_status, said = _explain(error)
+        sys.stderr.write(f"Error: {message(said)}\n")
         return exit_status
 
 

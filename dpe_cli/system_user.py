@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpe_cli.errors import ServerError
+from dpe_cli.visible_text import message
 
 NAME = "dpe-postgres"
 
@@ -87,7 +88,9 @@ class SystemUser:
             found = ancestor.stat()
             if found.st_uid != self.uid and not found.st_mode & stat.S_IXOTH:
                 ancestor.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
-                sys.stderr.write(f"{ancestor}: search permission (o+x) given, for the PostgreSQL server that runs as {self.name}\n")
+                sys.stderr.write(
+                    message(f"{ancestor}: search permission (o+x) given, for the PostgreSQL server that runs as {self.name}") + "\n"
+                )
 
     def let_read(self, directory: Path) -> None:
         """Let this user read a directory and all within: programs that root installed under a strict umask. Says so where it has to."""
@@ -98,7 +101,7 @@ class SystemUser:
                 mode = stat.S_IMODE(path.stat().st_mode)
                 # Others get the owner's rights to read and to execute.
                 path.chmod(mode | (mode & (stat.S_IRUSR | stat.S_IXUSR)) >> 6)
-        sys.stderr.write(f"{directory}: made readable, for the PostgreSQL server that runs as {self.name}\n")
+        sys.stderr.write(message(f"{directory}: made readable, for the PostgreSQL server that runs as {self.name}") + "\n")
 
 
 def server_user(directory: Path) -> SystemUser:

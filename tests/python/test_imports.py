@@ -23,6 +23,7 @@ LAYERS = (
     ("swap",),
     ("dependents",),
     ("site",),
+    ("docs_page",),
     ("rule_memory",),
     ("rules",),
     ("validation",),
@@ -47,6 +48,8 @@ LAYERS = (
     ("errors",),
     # Shows what commands return, and knows none of them.
     ("report",),
+    # What is shown is safe to look at, from the ground up.
+    ("visible_text",),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 

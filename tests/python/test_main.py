@@ -18,6 +18,7 @@ from dpe_cli.app import App
 from dpe_cli.errors import DpeError, UsageError
 from dpe_cli.main import COMMANDS
 from dpe_cli.report import Report
+from dpe_cli.visible_text import has_hidden
 
 ROOT = Path(__file__).parents[2]
 DPE = [sys.executable, "-c", "from dpe_cli.main import main; main()"]
@@ -247,3 +248,36 @@ def test_no_project_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     assert 2 == main.run(["db", "start", "--project-dir", str(tmp_path)])
     assert f"Error: {tmp_path}: has no dbt_project.yml" in capsys.readouterr().err
+
+
+def test_nothing_on_standard_error_is_obeyed_by_a_terminal() -> None:
+    """Neither what dpe says or logs, nor a library's warning, a thread's traceback, or click's words about an argument."""
+    program = """
+import logging, sys, threading, warnings, click, dpe_cli.main as main, dpe_cli.commands.env as module
+from dpe_cli.errors import DpeError
+hostile = "\x1b]0;owned\x07\u202e"
+def fail():
+    raise RuntimeError(hostile)
+@click.command("env")
+def env():
+    warnings.warn(hostile)
+    logging.getLogger("a library").warning(hostile)
+    logging.getLogger("dpe_cli.sources.taps").debug("a tap: %s", hostile)
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    raise DpeError(f"{hostile}: is late\\nDPE SUCCESS")
+module.env = env
+main.run(["env", "--debug"])
+main.run(["env", hostile])
+main.run(["rejects", "replay", "shop.orders", "--file", hostile])
+"""
+    # Where it takes the encoding for a mistake, click writes past Python's standard error.
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
+
+    assert not has_hidden(done.stderr)
+    shown = r"\x1b]0;owned\x07\u202e"
+    for said in ("UserWarning: {}", "\n{}\n", "a tap: {}\n", "RuntimeError: {}", "DpeError: {}", "extra argument ({})", "File '{}'"):
+        assert said.format(shown) in done.stderr
+    assert f"\nError: {shown}: is late\n    DPE SUCCESS\n" in done.stderr

@@ -13,7 +13,7 @@ import pytest
 from conftest import numbers
 from protected_project import PROJECT
 
-from dpe_cli import main, rls_check
+from dpe_cli import main, rls_check, sarif
 from dpe_cli.app import App
 from dpe_cli.bootstrap import bootstrap
 from dpe_cli.dbt_runner import run_dbt
@@ -311,6 +311,20 @@ def test_sarif_names_the_file_of_a_model(app: App, tmp_path: Path) -> None:
         ("marts.fct_orders", "models/marts/fct_orders.sql", "error", "RLS002"),
         ("marts.fct_orders", "models/marts/fct_orders.sql", "warning", "RLS022"),
     } == found
+
+
+def test_sarif_names_a_file_by_a_uri() -> None:
+    """Whatever the file is called: a URI has neither spaces nor control characters."""
+    finding = rls_check.Finding("RLS002", "error", "marts.a\x1b[2J\n", "does not force row-level security", "alter it\u202e")
+    files = {finding.subject: "models/marts/a b\x1b\u202e.sql"}
+
+    [run] = sarif.document(rls_check.checks(), [finding], files, otherwise="dbt_project.yml")["runs"]  # type: ignore[misc]
+
+    [result] = run["results"]
+    [location] = result["locations"]
+    assert "models/marts/a%20b%1B%E2%80%AE.sql" == location["physicalLocation"]["artifactLocation"]["uri"]
+    assert r"marts.a\x1b[2J⏎" == location["logicalLocations"][0]["fullyQualifiedName"]
+    assert r"marts.a\x1b[2J⏎: does not force row-level security; alter it\u202e" == result["message"]["text"]
 
 
 def test_sarif_that_cannot_be_written_is_said(app: App, tmp_path: Path) -> None:
