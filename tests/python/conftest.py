@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from dpe_cli import redaction
 from dpe_cli.bootstrap import bootstrap_server
 from dpe_cli.embedded import EmbeddedServer
 from dpe_cli.postgres import Server
@@ -59,6 +60,12 @@ def _own_environment() -> None:
     for name in list(os.environ):
         if name.startswith(("PG", "DPE_", "DBT_", "WEATHER_API_")):
             del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what another test had as a secret: a process of dpe's own would not know it."""
+    monkeypatch.setattr(redaction, "_known", frozenset())
 
 
 @pytest.fixture(scope="session")
