@@ -14,6 +14,7 @@ import click
 from dpe_cli import __version__
 from dpe_cli.app import App, global_options
 from dpe_cli.errors import DpeError
+from dpe_cli.redaction import hide
 
 # Each command's module and short help, so that `dpe --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -107,9 +108,9 @@ def run(arguments: Sequence[str]) -> int:
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 the outermost place
         if app.debug:
-            traceback.print_exc()
+            sys.stderr.write(hide(traceback.format_exc()))
         exit_status, message = _explain(error)
-        sys.stderr.write(f"Error: {message}\n")
+        sys.stderr.write(f"Error: {hide(message)}\n")
         return exit_status
 
 
