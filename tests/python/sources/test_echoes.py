@@ -336,6 +336,18 @@ def test_infer_writes_no_secret_that_a_server_echoes(place: Workplace, monkeypat
     assert [] == [piece for piece in ("horse", "battery") if piece in done.out + done.err]
 
 
+def test_infer_shows_no_secret_in_what_it_says_of_values(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a long value only the start is shown, which may be that of a secret."""
+    echo = Echo()
+    echo.answers = [Answer("".join(["id\n", *("1\n" * 30), f"{'x' * 15}{SECRET}\n"]).encode())]
+    monkeypatch.setenv("SHOP_KEY", SECRET)
+    with served(echo) as url:  # type: ignore[arg-type]
+        done = place.infer(f"{url}/orders.csv?key=${{SHOP_KEY}}", "--allow-private-addresses")
+
+    assert f"1 of 31 values are no whole number, as '{'x' * 15}{HIDDEN}' in" in done.out, done
+    assert "corr" not in done.out
+
+
 def test_infer_shows_no_secret_in_a_traceback(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a library said first is in it as well."""
     monkeypatch.setenv("ORDERS_PASSWORD", SECRET)

@@ -127,6 +127,17 @@ def test_a_secret_across_what_is_read_at_once_is_hidden(
         )
 
 
+def test_a_line_that_is_not_written_at_once_is_waited_for(stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture) -> None:
+    """A tap may pause within a secret."""
+    caplog.set_level(logging.DEBUG, "dpe_cli")
+    tap.says(schema(), ("mutter", f"denied: {SECRET[:16]}"), ("sleep", 0.5), ("log", SECRET[16:]), ("exit", 1))
+
+    said = _said(tap.source(stage))
+
+    assert (2, []) == (said.count("denied: ***"), _shown(said))
+    assert (1, []) == (caplog.text.count("denied: ***"), _shown(caplog.text))
+
+
 def test_what_is_kept_of_a_long_log_begins_within_no_secret(stage: Stage, tap: Tap) -> None:
     """More is kept than is shown, so that what was cut off is known."""
     tap.says(schema(), ("log", SECRET * 50_000), ("log", "CRITICAL out of memory"), ("exit", 1))
