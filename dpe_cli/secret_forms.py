@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from html import escape, unescape
 from urllib.parse import quote, quote_plus
 
@@ -72,29 +72,30 @@ class _Encoding:
     decode: Callable[[bytes], bytes]
     token: re.Pattern[bytes]
 
-    def said(self, digits: bytes) -> bytes:
-        """Return what digits say; of a last group that is cut, what is there of it."""
-        return self.decode(digits).translate(_PLAIN)
+    @cached_property
+    def others(self) -> bytes:
+        """What is no digit."""
+        return bytes(set(range(256)) - set(self.digits))
 
 
 @dataclass(frozen=True)
 class _Forms:
     """
-    A secret as it is looked for, in small letters: where blanks are spaces, where there are none, and in what was encoded.
+    Secrets as they are looked for, in small letters: where blanks are spaces, where there are none, and in what was encoded.
 
-    `word` is the pattern of one that is too short for that.
+    `words` are the patterns of those that are too short for that.
     """
 
     plain: frozenset[bytes]
     unbroken: frozenset[bytes]
     encoded: frozenset[bytes]
-    word: re.Pattern[bytes] | None
+    words: frozenset[re.Pattern[bytes]]
 
 
 def spans(text: str, secrets: Iterable[str]) -> list[Span]:
     """Return where a text holds secrets, in order; what was encoded with one counts as a whole."""
-    forms = [_forms(secret.strip()) for secret in set(secrets) if secret.strip()]
-    if not forms or not text:
+    forms = _forms_of_all(frozenset(secrets))
+    if not (forms.plain or forms.words) or not text:
         return []
     written = _as_bytes(text)
     found: list[Span] = []
@@ -102,13 +103,9 @@ def spans(text: str, secrets: Iterable[str]) -> list[Span]:
         places = [*_as_they_are(reading, forms)]
         for encoding in _ENCODINGS:
             places += _encoded(reading, forms, encoding)
-            places += _encoded_words(reading, [form.word for form in forms if form.word], encoding)
+            places += _encoded_words(reading, forms, encoding) if forms.words else ()
         found += (reading.span(start, end) for start, end in places)
-    # An escape may be broken over two lines as well.
-    for reading in _readings(_without_blanks(written)):
-        unbroken = _without_blanks(reading)
-        plain = unbroken.data.lower()
-        found += (unbroken.span(*place) for form in forms for one in form.unbroken for place in _occurrences(one, plain))
+    found += _unbroken(written, forms)
     return merged(found)
 
 
@@ -189,10 +186,22 @@ def _character(code: int) -> bytes:
     return chr(code).encode(errors="surrogatepass") if code <= 0x10FFFF else b""
 
 
+@lru_cache(maxsize=16)
+def _forms_of_all(secrets: frozenset[str]) -> _Forms:
+    forms = [_forms(secret.strip()) for secret in secrets if secret.strip()]
+    nothing: frozenset[bytes] = frozenset()
+    return _Forms(
+        nothing.union(*(one.plain for one in forms)),
+        nothing.union(*(one.unbroken for one in forms)),
+        nothing.union(*(one.encoded for one in forms)),
+        frozenset[re.Pattern[bytes]]().union(*(one.words for one in forms)),
+    )
+
+
 @lru_cache(maxsize=4096)
 def _forms(secret: str) -> _Forms:
     if len(secret) <= LONGEST_SHORT:
-        return _Forms(frozenset(), frozenset(), frozenset(), _word(secret))
+        return _Forms(frozenset(), frozenset(), frozenset(), frozenset([_word(secret)]))
     read = [reading.data for variant in _variants(secret) for reading in _readings(_as_bytes(variant))]
     # Resolved, an escape in a secret may leave too little to be looked for.
     plain = {one.translate(_PLAIN) for one in read if len(one) > LONGEST_SHORT}
@@ -200,7 +209,8 @@ def _forms(secret: str) -> _Forms:
     written = {quote(secret), quote(secret, safe=""), quote_plus(secret), escape(secret)}
     written |= {json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
     encoded = plain | {one.encode(errors="surrogatepass").translate(_PLAIN) for one in written}
-    return _Forms(frozenset(plain), frozenset(one for one in unbroken if len(one) >= _SHORTEST_BROKEN), frozenset(encoded), None)
+    unbroken = {one for one in unbroken if len(one) >= _SHORTEST_BROKEN}
+    return _Forms(frozenset(plain), frozenset(unbroken), frozenset(encoded), frozenset())
 
 
 def _variants(secret: str) -> Iterator[str | bytes]:
@@ -226,24 +236,37 @@ def _word(secret: str) -> re.Pattern[bytes]:
     return re.compile(before + re.escape(word) + after)
 
 
-def _as_they_are(reading: _Reading, forms: Sequence[_Forms]) -> Iterator[Span]:
+def _as_they_are(reading: _Reading, forms: _Forms) -> Iterator[Span]:
     """Yield where secrets stand in a reading, in any case."""
     plain = reading.data.translate(_PLAIN)
-    for form in forms:
-        for one in form.plain:
+    for one in forms.plain:
+        if one in plain:
             yield from _occurrences(one, plain)
-        if form.word:
-            yield from (found.span() for found in form.word.finditer(plain))
+    for word in forms.words:
+        yield from (found.span() for found in word.finditer(plain))
 
 
-def _encoded(reading: _Reading, forms: Sequence[_Forms], encoding: _Encoding) -> Iterator[Span]:
+def _unbroken(written: _Reading, forms: _Forms) -> Iterator[Span]:
+    """Yield where secrets stand in a text that are broken over lines, and with them escapes may be."""
+    bare = written.data.translate(None, _BLANKS_AND_PLUS)
+    if not _ESCAPE.search(bare) and not any(one in bare.lower() for one in forms.unbroken):
+        return
+    for reading in _readings(_without_blanks(written)):
+        unbroken = _without_blanks(reading)
+        plain = unbroken.data.lower()
+        yield from (unbroken.span(*place) for one in forms.unbroken for place in _occurrences(one, plain))
+
+
+def _encoded(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[Span]:
     """Yield the runs of digits that say a secret, at whatever place in a group it begins; nothing else counts in between."""
-    data, others = reading.data, bytes(set(range(256)) - set(encoding.digits))
-    digits = data.translate(None, others)
+    data = reading.data
+    digits = data.translate(None, encoding.others)
     places: list[int] = []
     for offset in range(encoding.group if len(digits) > LONGEST_SHORT else 0):
-        said = encoding.said(digits[offset:])
-        for one in {needle for form in forms for needle in form.encoded}:
+        said = encoding.decode(digits[offset:]).translate(_PLAIN)
+        for one in forms.encoded:
+            if one not in said:
+                continue
             covered = -1
             for start, end in _occurrences(one, said):
                 places = places or [place for place, byte in enumerate(data) if byte in encoding.digits]
@@ -254,11 +277,11 @@ def _encoded(reading: _Reading, forms: Sequence[_Forms], encoding: _Encoding) ->
                     yield run
 
 
-def _encoded_words(reading: _Reading, words: Sequence[re.Pattern[bytes]], encoding: _Encoding) -> Iterator[Span]:
+def _encoded_words(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[Span]:
     """Yield the words that say a short secret in digits, and nothing but what can be read besides: most words say something."""
-    for found in encoding.token.finditer(reading.data) if words else ():
+    for found in encoding.token.finditer(reading.data):
         said = encoding.decode(found[0])
-        if _is_readable(said) and any(word.search(said.translate(_PLAIN)) for word in words):
+        if _is_readable(said) and any(word.search(said.translate(_PLAIN)) for word in forms.words):
             yield _whole_run(reading.data, found.start(), found.end() - 1, encoding.digits)
 
 
