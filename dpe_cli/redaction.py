@@ -61,9 +61,9 @@ def redact(text: str, *, more: Sequence[str] = ()) -> str:
 
 def redact_start(text: str, rest: int) -> tuple[str, str]:
     """
-    Return the start of a text of others without secrets, and as it is the rest, of this length at least: what comes next may go on in it.
+    Return the start of a text of others without secrets, and the rest as it is, at least this long: a secret in it may not be complete yet.
 
-    The rest begins with a secret that would be cut by it.
+    The rest begins earlier where it would cut a secret in two.
     """
     end = max(0, len(text) - rest)
     found = _spans(text, ())
@@ -72,7 +72,7 @@ def redact_start(text: str, rest: int) -> tuple[str, str]:
 
 
 def redact_end(text: str, first: int) -> str:
-    """Return the end of a text of others without secrets; its first characters are left out, for they may be the end of one."""
+    """Return the end of a text of others without secrets; its first characters are left out, because they may be the end of one."""
     found = _spans(text, ())
     cut = next((stop for start, stop in found if start < first < stop), first)
     return _without(text[cut:], [(start - cut, stop - cut) for start, stop in found if start >= cut])

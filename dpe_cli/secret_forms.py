@@ -74,7 +74,7 @@ class _Encoding:
 
     @cached_property
     def others(self) -> bytes:
-        """What is no digit."""
+        """The bytes that are not digits."""
         return bytes(set(range(256)) - set(self.digits))
 
 
@@ -167,7 +167,7 @@ def _unescaped(reading: _Reading) -> _Reading | None:
 
 
 def _meaning(found: re.Match[bytes]) -> bytes:
-    """Return what an escape stands for; a backslash that is part of none, for nothing."""
+    """Return what an escape stands for; a backslash that begins none stands for nothing."""
     kind, value = found.lastgroup, found[found.lastgroup or 0]
     match kind:
         case "percent" | "byte" | "octal":

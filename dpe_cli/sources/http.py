@@ -107,7 +107,7 @@ class Download:
 def _version(headers: Mapping[str, str]) -> str | None:
     """Return what tells one version of a file from another: a weak ETag does not tell every byte (RFC 9110, section 8.8.1)."""
     etag = headers.get("etag")
-    # One that echoes a secret would be in the ledger; without a version, the content tells.
+    # One that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
     return etag.strip('"') if etag and not etag.startswith("W/") and hide(etag) == etag else None
 
 
@@ -230,7 +230,7 @@ class Client:
             target = urljoin(url, link)
             self._httpx.URL(target)
         except (ValueError, self._httpx.InvalidURL) as error:
-            raise self.refused("it links to what is no address") from error
+            raise self.refused("its link is not a valid address") from error
         if not target.startswith(("http://", "https://")):
             raise self.refused("it links to what is no http:// or https:// address")
         if url.startswith("https://") and target.startswith("http://"):
@@ -269,9 +269,9 @@ class Client:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> Exception:
-        # httpx looks at each redirect, and names the part of an address that is none: which may be a part of a secret.
+        # httpx parses each redirect, and quotes the part of the address that is not valid, which may be a part of a secret.
         if "location header" in str(error):
-            return self.refused("it links to what is no address")
+            return self.refused("its link is not a valid address")
         return AgainError(f"the connection failed ({type(error).__name__}: {error})")
 
     def _authorise(self, headers: dict[str, str], query: dict[str, str]) -> Any:

@@ -2,7 +2,7 @@
 Secrets of sources: an option says ${NAME}, and the environment holds it.
 
 dbt's own env_var() would write the value into its manifest. What stands in the project, the ledger and every message is
-the reference; the value is known where it is used, and from then on hidden wherever somebody else echoes it.
+the reference; the value is known where it is used, and from then on hidden wherever others echo it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def with_references(location: str, texts: Iterable[str]) -> str:
     """
     Return where a file is, as the ledger shall say it: with references in place of the values that texts refer to.
 
-    It depends on nothing but these, for by it a file is known again.
+    It depends on nothing but these, because dpe recognises a file by it.
     """
     held = {os.environ.get(name, ""): name for name in names(texts)}
     for value, name in sorted(held.items(), key=lambda one: len(one[0]), reverse=True):

@@ -7,6 +7,7 @@ import logging
 import os
 import selectors
 import threading
+import time
 from collections import deque
 from typing import IO
 
@@ -21,6 +22,7 @@ _LONGEST_SECRET = 32 * 1024
 # What follows sooner may be the rest of a message, and of a secret that is broken over two lines.
 _PAUSE_SECONDS = 0.1
 _SECONDS_TO_END = 1
+_MOST_SECONDS_TO_END = 30
 
 _log = logging.getLogger(__name__)
 
@@ -32,12 +34,16 @@ class TapLog:
         self._where = where
         self._kept: deque[bytes] = deque()
         self._is_cut = False
+        self._read = 0
         self._listener = threading.Thread(target=self._listen, args=[errors], daemon=True)
         self._listener.start()
 
     def wait(self) -> None:
-        """Wait for its end: what the tap said last may still be on its way. What it started may keep it open."""
-        self._listener.join(timeout=_SECONDS_TO_END)
+        """Wait for its end, as long as there is something to read: what the tap said last. A process that it started may keep it open."""
+        read, until = -1, time.monotonic() + _MOST_SECONDS_TO_END
+        while self._listener.is_alive() and read != self._read and time.monotonic() < until:
+            read = self._read
+            self._listener.join(timeout=_SECONDS_TO_END)
 
     def last_lines(self) -> list[str]:
         """Return the last lines, or what is to be shown of them."""
@@ -53,6 +59,7 @@ class TapLog:
             selector.register(errors, selectors.EVENT_READ)
             while chunk := os.read(errors.fileno(), _CHUNK_BYTES):
                 self._kept.append(chunk)
+                self._read += len(chunk)
                 size += len(chunk)
                 while size - len(self._kept[0]) > _KEPT_BYTES:
                     size -= len(self._kept.popleft())

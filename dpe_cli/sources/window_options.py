@@ -215,7 +215,7 @@ class Singer(External):
             yield f"{path}: would be in dbt's manifest; write ${{NAME}} and set the variable NAME in the environment"
         for name in self.environment or ():
             if not _VARIABLE.fullmatch(name):
-                yield f"environment: {name} is no name of a variable; write its name alone, as in AWS_PROFILE"
+                yield f"environment: {name} is not the name of a variable; write the name alone, as in AWS_PROFILE"
         if self.replication_key and self.replication_method == "FULL_TABLE":
             yield "replication_key: FULL_TABLE goes on by nothing; leave it out, or write replication_method: INCREMENTAL"
         if self.disposition == "append" and self.key is None:

@@ -8,6 +8,7 @@ Roles belong to the whole server: a test that needs a login takes the fixture `r
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -63,9 +64,14 @@ def _own_environment() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget what another test had as a secret: a process of dpe's own would not know it."""
+def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what another test had as a secret, and that it asked for the log."""
     monkeypatch.setattr(redaction, "_known", frozenset())
+    log = logging.getLogger("dpe_cli")
+    level, handlers = log.level, [*log.handlers]
+    yield
+    log.setLevel(level)
+    log.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ _KEYS = ("text", "integer", "bigint", "smallint", "uuid", "numeric", "character"
 _LONGEST_NAME = 63
 # dbt would run it, and with it fail, or read it as something else.
 _JINJA = re.compile(r"\{[{%#]")
-# Options that are what was asked for, and not what the source holds.
-_GIVEN = {"location", "table", "headers", "params", "auth"}
+# Options that are words of the source, in which a server may echo a secret.
+_OF_THE_SOURCE = {"data_selector", "records", "null_string", "sheet"}
 _DPES_OWN = re.compile(r"_load_id|_slice_id|_ignored_.*")
 
 
@@ -181,7 +181,7 @@ def _check(done: Found) -> None:
     for name, value in done.external.items():
         if _JINJA.search(str(value)):
             raise InputError(f"{done.name}: {name} is {value}, in which dbt would see Jinja; have it named otherwise")
-        if name not in _GIVEN and hide(str(value)) != str(value):
-            raise InputError(f"{done.name}: {name} is {value}, which holds a secret of the location; have it named otherwise")
+        if name in _OF_THE_SOURCE and hide(str(value)) != str(value):
+            raise InputError(f"{done.name}: {name} is {value}, which holds a secret of the location; rename it at the source")
     columns = [Column(one.name, one.data_type, path=one.path, start=one.start, width=one.width) for one in done.columns]
     external.parse(done.external, columns, place=external.Place(done.name, "inferred"))

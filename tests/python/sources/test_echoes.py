@@ -116,8 +116,8 @@ def test_a_secret_as_a_member_of_a_record_is_hidden(stage: Stage, echo: Echo, fo
     [
         (Answer(b"", 302, {"Location": f"/denied/{quote(SECRET)}"}), f"it answered 403 to /denied/{HIDDEN};"),
         (Answer(b"", 302, {"Location": f"/{FORMS['in base64 with a user']}"}), f"it answered 403 to {HIDDEN};"),
-        (Answer(b"", 302, {"Location": f"http://[{quote(SECRET)}/"}), "it links to what is no address"),
-        (Answer(b"", 302, {"Location": f"http://host:{quote(SECRET)}/"}), "it links to what is no address"),
+        (Answer(b"", 302, {"Location": f"http://[{quote(SECRET)}/"}), "its link is not a valid address"),
+        (Answer(b"", 302, {"Location": f"http://host:{quote(SECRET)}/"}), "its link is not a valid address"),
         (Answer(b"", 302, {"Location": f"ftp://host/{quote(SECRET)}"}), "it links to what is no http:// or https:// address"),
         (Answer(f'{{"error": "{SECRET}"}}'.encode()), "a page cannot be read"),
         (Answer(f"<p>{SECRET}</p>".encode()), "a page cannot be read"),

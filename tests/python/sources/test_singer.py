@@ -418,7 +418,10 @@ def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tm
         ({"key": None}, "key: append needs it, for taps deliver records again"),
         ({"key": ["ids"]}, "key: ids is no column (did you mean id?)"),
         ({"replication_method": "FULL_TABLE", "replication_key": "a"}, "replication_key: FULL_TABLE goes on by nothing"),
-        ({"environment": ["${SHOP_KEY}"]}, "environment: ${SHOP_KEY} is no name of a variable; write its name alone, as in AWS_PROFILE"),
+        (
+            {"environment": ["${SHOP_KEY}"]},
+            "environment: ${SHOP_KEY} is not the name of a variable; write the name alone, as in AWS_PROFILE",
+        ),
         ({"strem": "a"}, "strem is not an option (did you mean stream?)"),
     ],
 )

@@ -138,8 +138,10 @@ def test_a_line_that_is_not_written_at_once_is_waited_for(stage: Stage, tap: Tap
     assert (1, []) == (caplog.text.count("denied: ***"), _shown(caplog.text))
 
 
-def test_what_is_kept_of_a_long_log_begins_within_no_secret(stage: Stage, tap: Tap) -> None:
-    """More is kept than is shown, so that what was cut off is known."""
+@pytest.mark.parametrize("level", ["DEBUG", "WARNING"])
+def test_what_is_kept_of_a_long_log_begins_within_no_secret(stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture, level: str) -> None:
+    """More is kept than is shown, so that what was cut off is known; its end is waited for, also where all of it is shown."""
+    caplog.set_level(level, "dpe_cli")
     tap.says(schema(), ("log", SECRET * 50_000), ("log", "CRITICAL out of memory"), ("exit", 1))
 
     said = _said(tap.source(stage))
