@@ -66,21 +66,23 @@ def redact_start(text: str, rest: int) -> tuple[str, str]:
     The rest begins earlier where it would cut a secret in two.
     """
     end = max(0, len(text) - rest)
-    found = _spans(text, ())
-    end = next((start for start, stop in found if start < end < stop), end)
+    found = sorted(_spans(text, ()), reverse=True)
+    for start, stop in found:
+        if start < end < stop:
+            end = start
     return _without(text[:end], [span for span in found if span[1] <= end]), text[end:]
 
 
 def redact_end(text: str, first: int) -> str:
     """Return the end of a text of others without secrets; its first characters are left out, because they may be the end of one."""
-    found = _spans(text, ())
+    found = secret_forms.merged(_spans(text, ()))
     cut = next((stop for start, stop in found if start < first < stop), first)
     return _without(text[cut:], [(start - cut, stop - cut) for start, stop in found if start >= cut])
 
 
 def _spans(text: str, more: Sequence[str]) -> list[Span]:
     held = [value for name, value in os.environ.items() if any(part in name.upper() for part in _SECRET_NAMES)]
-    return secret_forms.merged([*secret_forms.spans(text, (*_known, *held, *more)), *_by_their_looks(text)])
+    return [*secret_forms.spans(text, (*_known, *held, *more)), *_by_their_looks(text)]
 
 
 def _by_their_looks(text: str) -> Iterator[Span]:
@@ -91,7 +93,7 @@ def _by_their_looks(text: str) -> Iterator[Span]:
 def _without(text: str, spans: Sequence[Span]) -> str:
     parts: list[str] = []
     position = 0
-    for start, end in spans:
+    for start, end in secret_forms.merged(spans):
         parts += text[position:start], HIDDEN
         position = end
     return "".join([*parts, text[position:]])

@@ -11,12 +11,13 @@ import time
 from collections import deque
 from typing import IO
 
-from dpe_cli.redaction import redact, redact_end, redact_start
+from dpe_cli.redaction import HIDDEN, redact, redact_end, redact_start
 
 _LAST_LINES = 8
 _SHOWN_CHARACTERS = 300
 _CHUNK_BYTES = 64 * 1024
 _KEPT_BYTES = 1024 * 1024
+_MOST_WAITING = 512 * 1024
 # No secret is longer, however it is written: where a text is cut, this much of it may be a part of one.
 _LONGEST_SECRET = 32 * 1024
 # What follows sooner may be the rest of a message, and of a secret that is broken over two lines.
@@ -78,15 +79,23 @@ class _Shown:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._waiting = ""
         self._line = ""
+        self._skips = False
 
     def take(self, chunk: bytes, *, is_pause: bool) -> None:
         """Take a chunk; after it, the tap may pause."""
-        self._waiting += self._decoder.decode(chunk)
+        text = self._decoder.decode(chunk)
+        if self._skips:
+            _, end, text = text.partition("\n")
+            self._skips = not end
+        self._waiting += text
         if is_pause and self._waiting.endswith("\n"):
             self._show(redact(self._waiting))
             self._waiting = ""
         elif len(self._waiting) > 2 * _LONGEST_SECRET:
             start, self._waiting = redact_start(self._waiting, _LONGEST_SECRET)
+            if len(self._waiting) > _MOST_WAITING:
+                # A run of base64 without an end that holds one: no more of the line is shown.
+                start, self._waiting, self._skips = f"{start}{HIDDEN}\n", "", True
             self._show(start)
 
     def end(self) -> None:

@@ -138,6 +138,17 @@ def test_a_line_that_is_not_written_at_once_is_waited_for(stage: Stage, tap: Tap
     assert (1, []) == (caplog.text.count("denied: ***"), _shown(caplog.text))
 
 
+def test_a_run_of_base64_without_an_end_is_not_waited_for(stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture) -> None:
+    """Memory does not grow with it, and the lines after it are shown."""
+    caplog.set_level(logging.DEBUG, "dpe_cli")
+    tap.says(schema(), ("log", f"{BASIC.rstrip('=')}{'A' * 1_500_000}{BASIC}"), ("log", "CRITICAL 401 Unauthorized"), ("exit", 1))
+
+    said = _said(tap.source(stage))
+
+    assert ("***" in caplog.text, caplog.text.count("A" * 100), "CRITICAL 401 Unauthorized" in caplog.text) == (True, 0, True)
+    assert [] == _shown(caplog.text + said)
+
+
 @pytest.mark.parametrize("level", ["DEBUG", "WARNING"])
 def test_what_is_kept_of_a_long_log_begins_within_no_secret(stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture, level: str) -> None:
     """More is kept than is shown, so that what was cut off is known; its end is waited for, also where all of it is shown."""
