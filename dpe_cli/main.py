@@ -14,6 +14,7 @@ import click
 from dpe_cli import __version__
 from dpe_cli.app import App, global_options
 from dpe_cli.errors import DpeError
+from dpe_cli.redaction import hide
 from dpe_cli.visible_text import message, visible_standard_error
 
 # Each command's module and short help, so that `dpe --help` imports none of them.
@@ -113,9 +114,9 @@ def _run(arguments: Sequence[str]) -> int:
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 the outermost place
         if app.debug:
-            traceback.print_exc()
+            sys.stderr.write(hide(traceback.format_exc()))
         exit_status, said = _explain(error)
-        sys.stderr.write(f"Error: {message(said)}\n")
+        sys.stderr.write(f"Error: {message(hide(said))}\n")
         return exit_status
 
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpe_cli.environment import for_program
 from dpe_cli.errors import ServerError
 from dpe_cli.visible_text import message
 
@@ -137,6 +138,7 @@ def _create() -> pwd.struct_passwd:
         raise ServerError(f"user {NAME}: PostgreSQL cannot run as root, and useradd is not there; create that user, or run dpe as another")
     created = subprocess.run(
         ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", NAME],
+        env=for_program(),
         check=False,
         capture_output=True,
         text=True,

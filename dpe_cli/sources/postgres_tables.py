@@ -7,7 +7,6 @@ PostgreSQL refuses (documentation, "row_security"), and the data is not shorter 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,11 +17,13 @@ import psycopg
 from psycopg import pq, sql
 
 from dpe_cli.embedded import wheel_programs
+from dpe_cli.environment import for_program
 from dpe_cli.errors import InputError
 from dpe_cli.load import text_format
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
+from dpe_cli.redaction import redact
 from dpe_cli.sources import pipes, rows, secrets
 from dpe_cli.sources.postgres_pages import Pages
 from dpe_cli.sources.windows import TableInput
@@ -127,7 +128,7 @@ class PostgresTable(TableInput):
         return sql.SQL("{} or {} is null").format(where, cursor) if start is not None else where
 
     def _refused(self, said: str) -> InputError:
-        message = " ".join(secrets.hidden(said, [self._options.location]).split())
+        message = " ".join(redact(said).split())
         hint = (
             "; have the role of this connection exempted (BYPASSRLS), or read what it may see through a view of its owner"
             if "row-level security" in message
@@ -225,9 +226,13 @@ def _snapshot(connection: Connection) -> Iterator[str]:
 
 
 def _environment(url: str) -> dict[str, str]:
-    """Return the environment in which psql connects as the URL says: nothing of it is in the list of processes."""
+    """
+    Return the environment in which psql connects as the URL says: nothing of it is in the list of processes.
+
+    Of dpe's own it has what psycopg heeds as well.
+    """
     given = {option.keyword: option.val for option in pq.Conninfo.parse(url.encode())}
-    environment = dict(os.environ)
+    environment = for_program(prefixes=("PG", "KRB5"))
     for option in pq.Conninfo.get_defaults():
         value = given.get(option.keyword)
         if option.envvar and value is not None:

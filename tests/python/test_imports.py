@@ -42,10 +42,13 @@ LAYERS = (
     ("embedded",),
     ("embedded_settings", "system_user"),
     ("machine",),
-    ("redaction", "webhook"),
+    ("webhook",),
     ("environment",),
     ("extras",),
     ("errors",),
+    ("log",),
+    ("redaction",),
+    ("secret_forms",),
     # Shows what commands return, and knows none of them.
     ("report",),
     # What is shown is safe to look at, from the ground up.

@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 
 import click
 import psycopg
 import pytest
 
-from dpe_cli import __version__, main
+from dpe_cli import __version__, main, redaction
 from dpe_cli.app import App
 from dpe_cli.errors import DpeError, UsageError
 from dpe_cli.main import COMMANDS
@@ -151,6 +152,37 @@ def test_debug_shows_the_traceback(fake: Fake, capsys: pytest.CaptureFixture[str
         fake(_raising(error))
         main.run(["env", "--debug"])
         assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyError("Basic c2hvcDpjb3JyZWN0IGhvcnNl"), psycopg.OperationalError("no user correct+horse")])
+def test_no_secret_is_in_what_goes_wrong(fake: Fake, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    """Neither in a message, nor in a traceback, whatever a library said first."""
+    redaction.remember("correct horse")
+    error.__cause__ = ValueError("as CORRECT HORSE, or c2hvcDpjb3JyZWN0IGhvcnNl")
+    fake(_raising(error))
+    main.run(["env", "--debug"])
+
+    said = capsys.readouterr().err
+    assert (True, 4) == ("Traceback" in said, said.count("***"))
+    assert [] == [piece for piece in ("horse", "HORSE", "jb3JyZWN0") if piece in said]
+
+
+def test_no_secret_is_in_what_libraries_log_and_warn_of(tmp_path: Path) -> None:
+    """Which Python writes to standard error where nobody listens."""
+    (tmp_path / "dbt_project.yml").touch()
+    program = """
+        import logging, warnings
+        from dpe_cli import redaction
+        from dpe_cli.app import App
+        App().project_dir
+        redaction.remember("correct horse")
+        logging.getLogger("urllib3").warning("retrying %s", "/?key=correct%20horse")
+        warnings.warn("/?key=correct+horse is slow")
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(program)], capture_output=True, text=True, cwd=tmp_path, check=True)
+
+    assert "retrying /?key=***\n" in done.stderr
+    assert "UserWarning: /?key=*** is slow" in done.stderr
 
 
 def test_a_server_that_goes_away_is_no_bug(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
