@@ -15,6 +15,7 @@ from typing import IO
 
 import psycopg
 from psycopg import pq, sql
+from psycopg.conninfo import make_conninfo
 
 from dpe_cli.embedded import wheel_programs
 from dpe_cli.environment import for_program
@@ -70,7 +71,9 @@ class PostgresTable(TableInput):
             InputError: the server is not reachable, or refuses to be read.
         """
         try:
-            with psycopg.connect(self._url, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
+            # libpq would offer dpe's own password, PGPASSWORD, to a server whose URL has none. With an empty one, it still reads ~/.pgpass.
+            target = self._url if _given(self._url).get(b"password") else make_conninfo(self._url, password="")
+            with psycopg.connect(target, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
                 yield connection
         except psycopg.Error as error:
             raise self._refused(str(error)) from error
@@ -229,12 +232,18 @@ def _environment(url: str) -> dict[str, str]:
     """
     Return the environment in which psql connects as the URL says: nothing of it is in the list of processes.
 
-    Of dpe's own it has what psycopg heeds as well.
+    Of dpe's own it has what psycopg heeds as well, and no password.
     """
-    given = {option.keyword: option.val for option in pq.Conninfo.parse(url.encode())}
+    given = _given(url)
     environment = for_program(prefixes=("PG", "KRB5"))
+    environment.pop("PGPASSWORD", None)
     for option in pq.Conninfo.get_defaults():
         value = given.get(option.keyword)
         if option.envvar and value is not None:
             environment[option.envvar.decode()] = value.decode()
     return environment
+
+
+def _given(url: str) -> dict[bytes, bytes | None]:
+    """Return what a URL says, by libpq's keywords."""
+    return {option.keyword: option.val for option in pq.Conninfo.parse(url.encode())}
