@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,13 +19,16 @@ from importlib import resources
 import psycopg
 from psycopg import sql
 
+from dpe_cli import sessions
 from dpe_cli.errors import ServerError
 from dpe_cli.postgres import PASSWORDS, Server
 
 FILES = (
     "roles.sql",
+    "turns.sql",
     "schemas.sql",
     "functions.sql",
+    "locks.sql",
     "ledger.sql",
     "access.sql",
     "protection.sql",
@@ -33,8 +37,21 @@ FILES = (
     "quality.sql",
 )
 OLDEST = 15
-# Two that bootstrap one database at once take turns. An arbitrary number, dpe's own.
-LOCK = 0x647065
+# A bootstrap changes tables that readers' queries look at. It waits for each for less than deadlock_timeout, so that it is the
+# one to give way, and lets others read before it tries again.
+_LOCK_TIMEOUT = "400ms"
+PATIENCE_SECONDS = 10.0
+_PAUSE = 0.2
+# Another bootstrap is at work: on this database, or on another one of the server, which has the same roles.
+_CONCURRENT = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateTable,
+)
+_ALSO_CONCURRENT = "tuple concurrently updated"
 
 WHO_MAY = (
     "be a superuser (DPE_ADMIN_USER names the administrator), or own the database, with CREATEROLE "
@@ -91,31 +108,58 @@ def bootstrap(
     `public`, that privilege is revoked if `closes_public`, and else the database is refused: other applications may rely on it.
 
     Raises:
-        ServerError: the server is too old, every role may create in `public`, or the login may not do this.
+        ServerError: the server is too old, every role may create in `public`, the login may not do this, or a session holds the ledger.
     """
     if connection.info.server_version < OLDEST * 10_000:
         raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
-    try:
-        with connection.transaction():
-            connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
-            # The access list is protected from its owner too: it is filled in a context. One of an outer session must not narrow it.
-            connection.execute("select set_config('dpe.actor', 'bootstrap', true), set_config('dpe.tenant_id', '', true)")
-            before = _inventory(connection)
-            _close_public(connection, revoke=closes_public)
-            for name in FILES:
-                connection.execute(_text(name).encode())
-            connection.execute(sql.SQL("comment on schema dpe is {}").format(sql.Literal(_seal())))
-            for login, password in (passwords or {}).items():
-                _set_password(connection, login, password)
-            after = _inventory(connection)
-    except psycopg.errors.InsufficientPrivilege as error:
-        who = f"{connection.info.user}: may not bootstrap {connection.info.dbname} ({error.diag.message_primary})"
-        raise ServerError(f"{who}; {error.diag.message_hint or WHO_MAY}") from error
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return _bootstrap(connection, passwords or {}, closes_public=closes_public)
+        except psycopg.errors.InsufficientPrivilege as error:
+            who = f"{connection.info.user}: may not bootstrap {connection.info.dbname} ({error.diag.message_primary})"
+            raise ServerError(f"{who}; {error.diag.message_hint or WHO_MAY}") from error
+        except (*_CONCURRENT, psycopg.InternalError) as error:
+            if not isinstance(error, _CONCURRENT) and error.diag.message_primary != _ALSO_CONCURRENT:
+                raise
+            if time.monotonic() > deadline:
+                raise _held(connection, error) from error
+        time.sleep(_PAUSE)
+
+
+def _bootstrap(connection: psycopg.Connection, passwords: Mapping[str, str], *, closes_public: bool) -> BootstrapReport:
+    """Run the statements in one transaction."""
+    with connection.transaction():
+        # The access list is protected from its owner too: it is filled in a context. One of an outer session must not narrow it.
+        connection.execute("select set_config('dpe.actor', 'bootstrap', true), set_config('dpe.tenant_id', '', true)")
+        connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
+        before = _inventory(connection)
+        # Two that bootstrap a new database at once wait for each other here, and later ones at the row that turns.sql locks.
+        connection.execute("create schema if not exists dpe")
+        _close_public(connection, revoke=closes_public)
+        for name in FILES:
+            connection.execute(_text(name).encode())
+        connection.execute(sql.SQL("comment on schema dpe is {}").format(sql.Literal(_seal())))
+        for login, password in passwords.items():
+            _set_password(connection, login, password)
+        after = _inventory(connection)
     return BootstrapReport(
         created=[thing for thing in after if thing not in before],
         present=[thing for thing in after if thing in before],
-        passwords=sorted(passwords or {}),
+        passwords=sorted(passwords),
     )
+
+
+def _held(connection: psycopg.Connection, error: psycopg.Error) -> ServerError:
+    """Say which sessions hold tables of the ledger, all of whose policies are made again."""
+    with connection.transaction():
+        rows = connection.execute(
+            "select oid::bigint from pg_class where relnamespace = to_regnamespace('dpe') and relkind = 'r'"
+        ).fetchall()
+        found = sessions.holders(connection, [oid for (oid,) in rows])
+    who = sessions.named(found) if found else f"another session is in the way ({error.diag.message_primary})"
+    remedies = "; ".join(dict.fromkeys(one.remedy for one in found)) or "Wait for it to end"
+    return ServerError(f"database {connection.info.dbname}: {who}; nothing is changed. {remedies}, then run `dpe bootstrap`")
 
 
 def is_bootstrapped(connection: psycopg.Connection) -> bool:

@@ -1,170 +1,228 @@
 """
-What reads relations that are exchanged, and stays where it is: views, and functions with a body of SQL.
+What depends on relations that are exchanged, and stays where it is: views, functions, row types, foreign keys and the like.
 
-They hold on to what they read by its identity, and would go on showing the previous version. So they are made anew, with
-their own definition, which names the new one. What cannot be made to follow is refused.
+They hold on to what they read by its identity, and go on showing the previous version. The pipeline's own are made again with their
+own definition, which names the new version, or are refused. What belongs to others is left as it is: a reader stops no publication.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import psycopg
 
+from dpe_cli import versions
 from dpe_cli.errors import PublishError
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-_VIEWS = """
-    select distinct
-        reader.oid::bigint,
-        reader.relkind::text,
-        format('%%I.%%I', nspname, reader.relname),
-        pg_get_userbyid(reader.relowner)::text,
-        pg_has_role(reader.relowner, 'usage'),
-        format(
-            'create or replace view %%I.%%I %%s as %%s',
-            nspname,
-            reader.relname,
-            (
-                select 'with (' || string_agg(format('%%I = %%L', option_name, option_value), ', ') || ')'
-                from pg_options_to_table(reader.reloptions)
-            ),
-            pg_get_viewdef(reader.oid)
-        ),
-        pg_depend.refobjid::regclass::text
-    from pg_depend
-    inner join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
-    inner join pg_class as reader on pg_rewrite.ev_class = reader.oid
-    inner join pg_namespace on reader.relnamespace = pg_namespace.oid
-    where pg_depend.refclassid = 'pg_class'::regclass
-        and pg_depend.refobjid = any(%(oids)s)
-        and reader.oid <> all(%(oids)s)
-    order by 3
-"""
-_FUNCTIONS = """
-    select distinct
-        pg_proc.oid::bigint,
-        'function',
-        pg_proc.oid::regprocedure::text,
-        pg_get_userbyid(proowner)::text,
-        pg_has_role(proowner, 'usage'),
-        pg_get_functiondef(pg_proc.oid),
-        pg_depend.refobjid::regclass::text
-    from pg_depend
-    inner join pg_proc on pg_depend.classid = 'pg_proc'::regclass and pg_depend.objid = pg_proc.oid
-    where pg_depend.refclassid = 'pg_class'::regclass and pg_depend.refobjid = any(%(oids)s)
-    order by 3
-"""
-# Policies of other relations, and whatever takes or returns rows of one: its type is that of the version it was made with.
-_BOUND = """
-    with
+# A relation has parts (columns' sequences, its row type, its rules), on which others may depend as on itself. What depends on a part
+# of a table (a rule, a default, a policy) belongs to that table, and with it to its owner.
+_DEPENDENTS = """
+    with recursive
 
-    types as (
+    parts (class_id, object_id, relation_id) as (
+
+        select 'pg_class'::regclass::oid, oid, oid
+        from pg_class
+        where oid = any(%(relations)s)
+        union
+        select pg_depend.classid, pg_depend.objid, parts.relation_id
+        from parts
+        inner join pg_depend on pg_depend.refclassid = parts.class_id and pg_depend.refobjid = parts.object_id
+        where pg_depend.deptype in ('a', 'i', 'P', 'S')
+
+    ),
+
+    links as (
+
+        select distinct
+            parts.relation_id,
+            parts.class_id = 'pg_type'::regclass as is_by_type,
+            pg_depend.classid as class_id,
+            pg_depend.objid as object_id,
+            pg_depend.objsubid as part
+        from parts
+        inner join pg_depend on pg_depend.refclassid = parts.class_id and pg_depend.refobjid = parts.object_id
+        where pg_depend.deptype = 'n'
+            and not exists (
+                select
+                from parts as own
+                where own.class_id = pg_depend.classid
+                    and own.object_id = pg_depend.objid
+                    and own.relation_id = parts.relation_id
+            )
+
+    ),
+
+    held as (
 
         select
-            row_type.oid as type_id,
-            row_type.typarray as array_id,
-            row_type.typrelid as relation_id
-        from pg_type as row_type
-        where row_type.typrelid = any(%(oids)s)
+            links.*,
+            pg_rewrite.rulename = '_RETURN' as is_of_view,
+            pg_constraint.contype = 'f' as is_foreign_key,
+            coalesce(
+                case when links.class_id = 'pg_class'::regclass then links.object_id end,
+                pg_rewrite.ev_class,
+                nullif(pg_constraint.conrelid, 0),
+                pg_attrdef.adrelid,
+                polrelid,
+                tgrelid
+            ) as holder_id,
+            coalesce(
+                case when links.class_id = 'pg_type'::regclass then links.object_id end,
+                nullif(pg_constraint.contypid, 0),
+                (
+                    select pg_type.oid
+                    from pg_type
+                    where pg_type.oid in (castsource, casttarget) and pg_type.typrelid <> links.relation_id
+                    limit 1
+                )
+            ) as type_id
+        from links
+        left join pg_rewrite on links.class_id = 'pg_rewrite'::regclass and links.object_id = pg_rewrite.oid
+        left join pg_constraint on links.class_id = 'pg_constraint'::regclass and links.object_id = pg_constraint.oid
+        left join pg_attrdef on links.class_id = 'pg_attrdef'::regclass and links.object_id = pg_attrdef.oid
+        left join pg_policy on links.class_id = 'pg_policy'::regclass and links.object_id = pg_policy.oid
+        left join pg_trigger on links.class_id = 'pg_trigger'::regclass and links.object_id = pg_trigger.oid
+        left join pg_cast on links.class_id = 'pg_cast'::regclass and links.object_id = pg_cast.oid
 
     )
 
     select
-        pg_describe_object(pg_depend.classid, pg_depend.objid, pg_depend.objsubid),
-        types.relation_id::regclass::text,
-        'is bound to the rows of'
-    from types
-    inner join pg_depend on pg_depend.refclassid = 'pg_type'::regclass and pg_depend.refobjid in (types.type_id, types.array_id)
-    left join pg_class as holder on pg_depend.classid = 'pg_class'::regclass and pg_depend.objid = holder.oid
-    where pg_depend.deptype = 'n'
-        and pg_depend.objid <> all(%(oids)s)
-        and pg_depend.classid <> 'pg_rewrite'::regclass
-        and holder.relkind is distinct from 'v'
-    union all
-    select
-        pg_describe_object(pg_depend.classid, pg_depend.objid, pg_depend.objsubid),
-        pg_depend.refobjid::regclass::text,
-        'reads'
-    from pg_depend
-    inner join pg_policy on pg_depend.classid = 'pg_policy'::regclass and pg_depend.objid = pg_policy.oid
-    where pg_depend.refclassid = 'pg_class'::regclass
-        and pg_depend.refobjid = any(%(oids)s)
-        and polrelid <> all(%(oids)s)
-    order by 1
-    limit 1
+        held.relation_id::bigint,
+        format('%%I.%%I', read_schema.nspname, read.relname),
+        coalesce(holder.oid, pg_proc.oid, held.object_id)::bigint,
+        case
+            when holder.relkind = 'v' and (held.is_of_view or held.class_id = 'pg_class'::regclass) then 'view'
+            when pg_proc.oid is not null and not held.is_by_type then 'function'
+            else 'other'
+        end,
+        coalesce(
+            case
+                when held.is_of_view then pg_describe_object('pg_class'::regclass, holder.oid, 0)
+                else pg_describe_object(held.class_id, held.object_id, held.part)
+            end,
+            'something'
+        ),
+        coalesce(pg_roles.rolname, '')::text,
+        coalesce(pg_has_role(pg_roles.oid, 'usage'), false),
+        coalesce(pg_namespace.nspname, '')::text,
+        case
+            when held.is_foreign_key then 'refers to'
+            when held.is_by_type then 'is bound to the rows of'
+            else 'reads'
+        end
+    from held
+    inner join pg_class as read on held.relation_id = read.oid
+    inner join pg_namespace as read_schema on read.relnamespace = read_schema.oid
+    left join pg_class as holder on held.holder_id = holder.oid
+    left join pg_proc on held.class_id = 'pg_proc'::regclass and held.object_id = pg_proc.oid
+    left join pg_type on held.type_id = pg_type.oid
+    left join pg_namespace on pg_namespace.oid = coalesce(holder.relnamespace, pronamespace, typnamespace)
+    left join pg_roles on pg_roles.oid = coalesce(holder.relowner, proowner, typowner)
+    order by 5, 2
 """
-_FOREIGN_KEYS = """
-    select conname, conrelid::regclass::text, confrelid::regclass::text
-    from pg_constraint
-    where contype = 'f' and confrelid = any(%(oids)s) and conrelid <> all(%(oids)s)
-    order by 2, 1
-    limit 1
+# Of a view, what stands after its name: it may be moved before it is made again.
+_VIEW = """
+    select format(
+        '%%s as %%s',
+        (
+            select 'with (' || string_agg(format('%%I = %%L', option_name, option_value), ', ') || ')'
+            from pg_options_to_table(reloptions)
+        ),
+        pg_get_viewdef(oid)
+    )
+    from pg_class
+    where oid = %s
 """
+_FUNCTION = "select pg_get_functiondef(%s)"
+_TEMPORARY = "pg_temp_"
 
 
 @dataclass(frozen=True)
 class Dependent:
-    """A view or a function that reads a relation and is not exchanged with it. `definition` is the statement that makes it."""
+    """
+    Something that depends on a relation: a view, a function with a body of SQL, or something other that holds on to it.
 
-    oid: int
+    `holder_id` is the oid of the view or function, or of the table that it is a part of; `what` and `how` say what it is, and does.
+    """
+
+    relation_id: int
+    relation: str
+    holder_id: int
     kind: str
-    name: str
+    what: str
     owner: str
     is_ours: bool
-    definition: str
-    reads: str
+    schema: str
+    how: str
 
     @property
-    def is_view(self) -> bool:
-        """Whether it is a view, which readers lock."""
-        return self.kind == "v"
+    def session_number(self) -> int | None:
+        """The number of the session whose temporary object it is; None where it is not temporary."""
+        return int(self.schema.removeprefix(_TEMPORARY)) if self.schema.startswith(_TEMPORARY) else None
 
 
-def find(connection: Connection, oids: Sequence[int]) -> list[Dependent]:
+@dataclass(frozen=True)
+class Follower:
+    """A view or function of the pipeline that is to read another version. `definition` is the statement that makes it, or its end."""
+
+    oid: int
+    is_view: bool
+    what: str
+    reads: str
+    definition: str
+
+
+def of(connection: Connection, relations: Collection[int]) -> list[Dependent]:
+    """Return what depends on each of the relations, by oid; also others of them."""
+    return [Dependent(*row) for row in connection.execute(_DEPENDENTS, {"relations": list(relations)})]  # type: ignore[arg-type]
+
+
+def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:
     """
-    Return what reads relations directly and can be made to read others.
+    Return what reads relations that leave and can be made to read what comes instead; names are resolved in no schema from here on.
+
+    What belongs to others is left out, and so are temporary objects, and earlier versions that nothing brings back.
 
     Raises:
-        PublishError: something depends on a relation and cannot follow.
+        PublishError: something of the pipeline's own depends on a relation and cannot follow.
     """
     # Names without their schema would be looked for in another session's search path.
     connection.execute("select set_config('search_path', '', true)")
-    relations = {"oids": list(oids)}
-    if bound := connection.execute(_BOUND, relations).fetchone():
-        what, relation, how = bound
-        raise PublishError(f"{what}: {how} {relation} and cannot be made to follow to its new version; drop it")
-    if key := connection.execute(_FOREIGN_KEYS, relations).fetchone():
-        name, referencing, referenced = key
-        raise PublishError(f"{referencing}: its foreign key {name} refers to {referenced}; publish both together, or drop the foreign key")
-    rows = [*connection.execute(_VIEWS, relations).fetchall(), *connection.execute(_FUNCTIONS, relations).fetchall()]
-    found = [Dependent(*row) for row in rows]  # type: ignore[arg-type]
-    for one in found:
-        if one.kind not in {"v", "function"}:
-            raise PublishError(f"{one.name}: reads {one.reads} and is no view, so it cannot be made to read the new version; drop it")
-        if not one.is_ours:
-            what = "view" if one.is_view else "function"
-            raise PublishError(
-                f"{one.name}: reads {one.reads} and belongs to {one.owner}, so it cannot be made to read the new version; "
-                f"run `alter {what} {one.name} owner to dpe_transformer`, or drop it"
-            )
-    return list({one.oid: one for one in found}.values())
+    followers: dict[int, Follower] = {}
+    for one in of(connection, leaving):
+        if one.holder_id in leaving or not one.is_ours or one.session_number is not None or versions.is_old(one.schema):
+            continue
+        if one.how == "refers to":
+            raise PublishError(f"{one.what}: refers to {one.relation}; publish both tables together, or drop the foreign key")
+        if one.kind == "other":
+            raise PublishError(f"{one.what}: {one.how} {one.relation} and cannot be made to follow to its new version; drop it")
+        [(definition,)] = connection.execute(_VIEW if one.kind == "view" else _FUNCTION, [one.holder_id]).fetchall()
+        followers[one.holder_id] = Follower(one.holder_id, one.kind == "view", one.what, one.relation, str(definition))
+    return list(followers.values())
 
 
-def rebind(connection: Connection, dependent: Dependent) -> None:
+def rebind(connection: Connection, follower: Follower) -> None:
     """
     Make something read what has the names of its definition now; its grants and comments stay.
 
     Raises:
         PublishError: the new version does not fit.
     """
+    statement = follower.definition
+    if follower.is_view:
+        [(made,)] = connection.execute(
+            "select format('create or replace view %%s %%s', %s::regclass, %s::text)", [follower.oid, statement]
+        ).fetchall()
+        statement = str(made)
     try:
         with connection.transaction():
-            connection.execute(dependent.definition.encode())
+            connection.execute(statement.encode())
     except psycopg.ProgrammingError as error:
         raise PublishError(
-            f"{dependent.name}: reads {dependent.reads} and does not fit its new version ({error.diag.message_primary}); "
+            f"{follower.what}: reads {follower.reads} and does not fit its new version ({error.diag.message_primary}); "
             "select it too, change it or drop it"
         ) from error

@@ -13,7 +13,8 @@ from dpe_cli import publication, rls, swap
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
-from dpe_cli.swap import NEXT, Relation
+from dpe_cli.swap import Relation
+from dpe_cli.versions import NEXT
 
 Connection = psycopg.Connection[tuple[object, ...]]
 

@@ -4,6 +4,7 @@ What can go wrong, as people see it.
     DpeError                    exit status 1: something was refused, rejected over its limit, or failed a rule
     ├── UsageError              exit status 2: the command line or the configuration is wrong
     ├── ServerError             the PostgreSQL server is not reachable, not bootstrapped, or does not allow it
+    │   └── LockLostError       the session that kept other runs away has ended while the work went on
     ├── ContextError            a row-level security context was opened where it cannot be
     ├── ProjectError            the dbt project cannot be read, or says something dpe cannot do
     ├── SpecError               a spec is broken or unclear
@@ -38,6 +39,10 @@ class UsageError(DpeError):
 
 class ServerError(DpeError):
     """The PostgreSQL server is not reachable, not bootstrapped, or does not allow it."""
+
+
+class LockLostError(ServerError):
+    """The session that kept other runs away has ended while the work went on."""
 
 
 class ContextError(DpeError):

@@ -88,12 +88,9 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
             raise HistoryError(
                 f"extract {extract_id}: its source {found.source} is not in the project any more; declare it again to undo it"
             )
-        with (
-            locks.told(found.source),
-            locks.last_words(connection),
-            locks.source_lock(connection, found.source),
-            rls.system_context(connection, actor=ACTOR),
-        ):
+        locks.ensure(connection, found.source, actor=ACTOR)
+        with locks.told(found.source), locks.last_words(connection), rls.system_context(connection, actor=ACTOR):
+            locks.take_source(connection, found.source)
             return _undo(connection, source.table, _known(connection, extract_id))
 
 

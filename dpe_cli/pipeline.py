@@ -11,23 +11,37 @@ from pathlib import Path
 
 import psycopg
 
-from dpe_cli import freshness, hops, publication, quarantine, reconciliation, rls_check, rls_matrix, rule_memory, site, swap, validation
+from dpe_cli import (
+    freshness,
+    hops,
+    old_versions,
+    publication,
+    quarantine,
+    reconciliation,
+    rls_check,
+    rls_matrix,
+    rule_memory,
+    site,
+    swap,
+    validation,
+)
 from dpe_cli.dbt_runner import NodeResult, run_dbt
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
 from dpe_cli.freshness import Freshness
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Rule, Source
-from dpe_cli.publication import Publication
+from dpe_cli.publication import Exchanged, Publication
 from dpe_cli.quarantine import Quarantined
 from dpe_cli.reconciliation import Reconciliation
 from dpe_cli.rls_check import Finding
 from dpe_cli.rls_matrix import Cell
 from dpe_cli.rules import find_all
+from dpe_cli.sessions import Ender
 from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
-from dpe_cli.swap import NEXT, PREVIOUS
 from dpe_cli.validation import Check, Sight
+from dpe_cli.versions import NEXT, PREVIOUS
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -54,13 +68,18 @@ class Validation:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run. Where `publishes` is false, what is built stays beside what is published; `documents`: build the docs site."""
+    """
+    How to run. Where `publishes` is false, what is built stays beside what is published; `documents`: build the docs site.
+
+    `ends_sessions`: end the sessions that are in the way of a publication.
+    """
 
     full_refresh: bool = False
     threads: int | None = None
     jobs: int | None = None
     publishes: bool = True
     documents: bool = True
+    ends_sessions: bool = False
 
 
 @dataclass
@@ -70,6 +89,7 @@ class RunSummary:
     extracted: ExtractSummary
     validation: Validation | None = None
     publication: Publication | None = None
+    exchanged: Exchanged | None = None
     not_published: str | None = None
     quarantined: list[Quarantined] = field(default_factory=list)
     site: Path | None = None
@@ -127,7 +147,8 @@ def build_and_publish(
 ) -> None:
     """Build beside what is published, and publish it where nothing failed."""
     schemas = project.published_schemas
-    with publication.building(server, schemas, say=progress.say) as connection:
+    with publication.building(server, schemas) as building:
+        connection = building.connection
         left_out = untestable(connection, project, selected, exclude)
         if left_out:
             progress.say(f"Left out, for they look at what is not published yet: {', '.join(left_out)}")
@@ -151,12 +172,16 @@ def build_and_publish(
         summary.not_published = "; ".join(refusals) or None
         if not built and not refusals:
             return
-        summary.publication = publication.record(connection, selected, built, refusals)
+        summary.publication = publication.record(connection, selected, built, refusals, lock=building.lock)
         summary.quarantined = quarantine.counts(connection, summary.publication.relations, schema_suffix=NEXT)
         if refusals or not options.publishes:
             return
+        ender = Ender(server) if options.ends_sessions else None
         try:
-            summary.publication = publication.publish(connection, summary.publication, schemas, say=progress.say)
+            summary.exchanged = publication.publish(
+                connection, summary.publication, schemas, lock=building.lock, ender=ender, say=progress.say
+            )
+            summary.publication = summary.exchanged.publication
         except PublishError as error:
             summary.not_published = str(error)
 
@@ -229,7 +254,7 @@ def _validate(
             validation.check_counts(connection, sources),
             validation.check_reconciliation(reconciled),
             validation.check_freshness(fresh),
-            validation.check_protection(connection, protected_schemas(project)),
+            validation.check_protection(connection, protected_schemas(connection, project)),
             validation.check_sights(sights),
             validation.check_coverage(project, specs),
             validation.check_rules(rules, specs),
@@ -237,17 +262,19 @@ def _validate(
     return Validation(checks, results, sights, reconciled, fresh)
 
 
-def protected_schemas(project: Project) -> list[str]:
-    """Return the schemas in which everything is protected: the ledger's, the sources', and the models' with what is beside them."""
+def protected_schemas(connection: Connection, project: Project) -> list[str]:
+    """Return the schemas in which everything is protected: the ledger's, the sources', and the models' with their other versions."""
     published = project.published_schemas
     beside = [schema + suffix for schema in published for suffix in (NEXT, PREVIOUS)]
-    return sorted({*_MANAGED_SCHEMAS, *published, *beside, *(source.table.schema for source in project.sources.values())})
+    with connection.transaction():
+        old = old_versions.old_schemas(connection, published)
+    return sorted({*_MANAGED_SCHEMAS, *published, *beside, *old, *(source.table.schema for source in project.sources.values())})
 
 
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the protection of the project's relations, and with the roles; errors first."""
     with server.connect("transformer") as connection:
-        return rls_check.check(connection, protected_schemas(project))
+        return rls_check.check(connection, protected_schemas(connection, project))
 
 
 def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:
@@ -259,7 +286,7 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         UsageError: nothing matches.
     """
     with server.connect("admin") as connection:
-        found = rls_matrix.find_relations(connection, project, protected_schemas(project))
+        found = rls_matrix.find_relations(connection, project, protected_schemas(connection, project))
         chosen = [one for one in found if not wanted or any(fnmatch.fnmatchcase(str(one), pattern) for pattern in wanted)]
         if not chosen:
             raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all that there are")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import class_row
 
-from dpe_cli import quarantine, rls, swap
-from dpe_cli.errors import PublishError
+from dpe_cli import lock_rows, old_versions, quarantine, rls, swap, waiting
+from dpe_cli.errors import LockLostError, PublishError
+from dpe_cli.lock_rows import BUILD, Lock, TakenError
+from dpe_cli.old_versions import Use
 from dpe_cli.postgres import Server
-from dpe_cli.swap import NEXT, PREVIOUS, Relation
+from dpe_cli.sessions import Ender, Session
+from dpe_cli.swap import Relation
+from dpe_cli.versions import NEXT, PREVIOUS
+from dpe_cli.waiting import PATIENCE_SECONDS
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Status = Literal["built", "refused", "published", "undone"]
@@ -25,12 +28,6 @@ Status = Literal["built", "refused", "published", "undone"]
 ACTOR = "dpe publish"
 # Shorter than deadlock_timeout (1 s by default): it is the publisher that gives way, never a reader.
 _LOCK_TIMEOUT = "400ms"
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 2.0
-PATIENCE_SECONDS = 600.0
-_SAY_AFTER_SECONDS = 5.0
-# One build beside the published version at a time. An arbitrary number, dpe's own.
-_LOCK = 0x6470655F6E657874
 
 
 @dataclass(frozen=True)
@@ -47,61 +44,75 @@ class Publication:
     undone_at: datetime | None
 
 
+@dataclass(frozen=True)
+class Exchanged:
+    """
+    What readers see since a publication, or since it was undone.
+
+    `uses` are what earlier versions are still used by; `ended` are the sessions that were ended, `not_ended` says why others were not.
+    """
+
+    publication: Publication
+    restored: list[Relation]
+    uses: list[Use]
+    ended: list[Session]
+    not_ended: list[str]
+
+
 def connected(server: Server) -> Connection:
     """Connect as the role that publishes."""
     return server.connect("transformer", application_name=ACTOR)
 
 
-@contextmanager
-def building(
-    server: Server,
-    schemas: Sequence[str],
-    *,
-    say: Callable[[str], None] = lambda _text: None,
-    patience: float = PATIENCE_SECONDS,
-) -> Iterator[Connection]:
-    """
-    Keep other builds away for as long as the block takes, and make place beside the published schemas.
+@dataclass(frozen=True)
+class Building:
+    """A build that is going on: the connection to work with, and the lock that another session holds for it."""
 
-    Gives the connection that holds the lock.
+    connection: Connection
+    lock: Lock
+
+
+@contextmanager
+def building(server: Server, schemas: Sequence[str]) -> Iterator[Building]:
+    """
+    Keep other builds away for as long as the block takes, and make room in the shadow schemas of the published ones.
 
     Raises:
-        PublishError: another build is running, something depends on what an earlier one left, or a session never let go of it.
+        PublishError: another build is running.
     """
-    beside = [schema + NEXT for schema in schemas]
-    with connected(server) as connection:
-        with connection.transaction():
-            _keep_others_away(connection, "pg_try_advisory_lock", "run again")
-            left = swap.names(connection, beside)
+    with connected(server) as aside, ExitStack() as stack:
         try:
+            lock = stack.enter_context(lock_rows.held(aside, BUILD, actor=ACTOR))
+        except TakenError as error:
+            raise _busy("run again") from error
+        with connected(server) as connection:
+            # It is idle for as long as dbt works; a rollback would undo the setting.
+            connection.execute("set idle_session_timeout = 0")
+            connection.commit()
             # What an earlier build left is not published by this one.
-            _patiently(
-                connection,
-                left,
-                lambda _first: swap.clear(connection, beside),
-                say=say,
-                patience=patience,
-                purpose="build",
-                advice="nothing is built. End that session, then run again",
-            )
-            yield connection
-        finally:
-            # The server notices the end of a session some time later, when the next command may be here already.
-            if not connection.closed:
-                connection.rollback()
-                connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
+            with _alone(connection, lock):
+                old_versions.clear(connection, [schema + NEXT for schema in schemas])
+                old_versions.sweep(connection, schemas)
+            yield Building(connection, lock)
 
 
 def record(
-    connection: Connection, selection: Sequence[str], built: Sequence[tuple[str, str]], refused_because: Sequence[str]
+    connection: Connection,
+    selection: Sequence[str],
+    built: Sequence[tuple[str, str]],
+    refused_because: Sequence[str],
+    *,
+    lock: Lock | None = None,
 ) -> Publication:
     """
     Write down what was built, as published schemas and names, with what belongs to it, and why it may not be published, if so.
 
+    `lock` is that of the build that goes on, if the caller holds it.
+
     Raises:
-        PublishError: one of them is not there.
+        PublishError: one of them is not there, or another build is running.
     """
-    with rls.system_context(connection, actor=ACTOR):
+    with _alone(connection, lock):
         relations: list[Relation] = []
         for schema, name in built:
             found = swap.find(connection, schema + NEXT, name)
@@ -131,42 +142,52 @@ def publish(
     publication: Publication,
     schemas: Sequence[str],
     *,
+    lock: Lock | None = None,
+    ender: Ender | None = None,
     say: Callable[[str], None] = lambda _text: None,
     patience: float = PATIENCE_SECONDS,
-) -> Publication:
+) -> Exchanged:
     """
     Make a build visible to readers, in one transaction; what it replaces is kept.
 
-    Readers are waited for without keeping other readers from coming.
+    Readers are waited for without keeping other readers from coming; with an `ender`, the sessions of those that stay are ended. `lock`
+    is that of the build that goes on, if the caller holds it.
 
     Raises:
-        PublishError: it may not be published, is not there any more, something cannot follow, or readers never let go.
+        PublishError: it may not be published, is not there any more, something of the pipeline's own cannot follow, another build is
+            running, or readers never let go.
     """
     if publication.status != "built":
         because = f" ({publication.refused_because})" if publication.refused_because else ""
         raise PublishError(f"publication {publication.publication_id}: is {publication.status}{because}; run `dpe run` to build anew")
 
     def exchange(first: Sequence[int]) -> None:
-        _keep_others_away(connection, "pg_try_advisory_xact_lock", "publish or undo")
-        without = quarantine.left_over(connection, publication.relations, schema_suffix="")
-        swap.publish(connection, publication.relations, schemas, without=without, first=first)
-        connection.execute(
-            "update dpe.publications set status = 'published', published_at = clock_timestamp() where publication_id = %s",
-            [publication.publication_id],
-        )
+        with _alone(connection, lock):
+            without = quarantine.left_over(connection, publication.relations, schema_suffix="")
+            swap.publish(connection, publication.relations, schemas, without=without, first=first)
+            connection.execute(
+                "update dpe.publications set status = 'published', published_at = clock_timestamp() where publication_id = %s",
+                [publication.publication_id],
+            )
 
-    _patiently(connection, _versions(publication.relations), exchange, say=say, patience=patience)
-    return read(connection, publication.publication_id)
+    waiting.for_readers(connection, _versions(publication.relations, NEXT), exchange, ender=ender, say=say, patience=patience)
+    return _exchanged(connection, publication.publication_id, schemas, lock=lock, ender=ender)
 
 
 def undo(
-    connection: Connection, schemas: Sequence[str], *, say: Callable[[str], None] = lambda _text: None, patience: float = PATIENCE_SECONDS
-) -> tuple[Publication, list[Relation]]:
+    connection: Connection,
+    schemas: Sequence[str],
+    *,
+    ender: Ender | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+    patience: float = PATIENCE_SECONDS,
+) -> Exchanged:
     """
-    Bring back what the last publication replaced; return the publication, and what came back.
+    Bring back what the last publication replaced.
 
     Raises:
-        PublishError: nothing was published, it was taken back already, or built over since; or readers never let go.
+        PublishError: nothing was published, it was undone already, or built over since; another build is running; or readers never
+            let go.
     """
     last = newest(connection, "published", "undone")
     if last is None or last.status == "undone":
@@ -175,16 +196,16 @@ def undo(
     restored: list[Relation] = []
 
     def exchange(first: Sequence[int]) -> None:
-        _keep_others_away(connection, "pg_try_advisory_xact_lock", "publish or undo")
-        without = quarantine.left_over(connection, last.relations, schema_suffix=PREVIOUS)
-        restored[:] = swap.take_back(connection, last.relations, schemas, without=without, first=first)
-        connection.execute(
-            "update dpe.publications set status = 'undone', undone_at = clock_timestamp() where publication_id = %s",
-            [last.publication_id],
-        )
+        with _alone(connection, None):
+            without = quarantine.left_over(connection, last.relations, schema_suffix=PREVIOUS)
+            restored[:] = swap.take_back(connection, last.relations, schemas, without=without, first=first)
+            connection.execute(
+                "update dpe.publications set status = 'undone', undone_at = clock_timestamp() where publication_id = %s",
+                [last.publication_id],
+            )
 
-    _patiently(connection, _versions(last.relations), exchange, say=say, patience=patience)
-    return read(connection, last.publication_id), restored
+    waiting.for_readers(connection, _versions(last.relations, PREVIOUS), exchange, ender=ender, say=say, patience=patience)
+    return replace(_exchanged(connection, last.publication_id, schemas, lock=None, ender=ender), restored=restored)
 
 
 def newest(connection: Connection, *statuses: Status) -> Publication | None:
@@ -200,11 +221,33 @@ def read(connection: Connection, publication_id: int) -> Publication:
         return _known(connection, publication_id)
 
 
-def _keep_others_away(connection: Connection, take_lock: str, what_to_do: str) -> None:
-    """Refuse while another session builds: what it has built so far would be lost. A session's own build is none."""
-    row = connection.execute(sql.SQL("select {}(%s)").format(sql.Identifier(take_lock)), [_LOCK]).fetchone()
-    if row != (True,):
-        raise PublishError(f"another `dpe run` is building; wait for it to end, then {what_to_do}")
+@contextmanager
+def _alone(connection: Connection, lock: Lock | None) -> Iterator[None]:
+    """
+    Open a transaction that no build runs beside, or none but that of the `lock`, which has to be held until the transaction ends.
+
+    Raises:
+        PublishError: another build is running, or the lock is lost, so that one may be.
+    """
+    try:
+        with rls.system_context(connection, actor=ACTOR):
+            if lock is None:
+                lock_rows.take(connection, BUILD)
+            else:
+                lock.check()
+            connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
+            yield
+            if lock is not None:
+                lock.check()
+    except TakenError as error:
+        raise _busy("publish or undo") from error
+    except LockLostError as error:
+        raise PublishError(str(error)) from error
+
+
+def _busy(what_to_do: str) -> PublishError:
+    """Refuse to disturb a build: what it has made so far would be lost."""
+    return PublishError(f"another `dpe run` is building; wait for it to end, then {what_to_do}")
 
 
 def _known(connection: Connection, publication_id: int) -> Publication:
@@ -240,66 +283,28 @@ class _Row:
     undone_at: datetime | None
 
 
-def _versions(relations: Sequence[Relation]) -> list[tuple[str, str]]:
-    return [(one.schema + suffix, one.name) for one in relations for suffix in ("", NEXT, PREVIOUS)]
+def _exchanged(connection: Connection, publication_id: int, schemas: Sequence[str], *, lock: Lock | None, ender: Ender | None) -> Exchanged:
+    """Drop earlier versions that nothing uses any more, and say what became of the exchange."""
+    uses = _sweep(connection, schemas, lock)
+    not_ended: list[str] = []
+    if ender is not None and uses:
+        ender.end({pid for one in uses if one.is_certain for pid in one.pids})
+        not_ended = list(ender.refusals)
+        uses = _sweep(connection, schemas, lock)
+    return Exchanged(read(connection, publication_id), [], uses, list(ender.ended) if ender else [], not_ended)
 
 
-def _patiently(
-    connection: Connection,
-    names: Sequence[tuple[str, str]],
-    exchange: Callable[[Sequence[int]], None],
-    *,
-    say: Callable[[str], None],
-    patience: float,
-    purpose: str = "publish",
-    advice: str = "nothing is published. End that session, then run `dpe publish`",
-) -> None:
-    """Exchange in one transaction, again and again while sessions hold relations of these schemas and names."""
-    started = time.monotonic()
-    pause = _FIRST_PAUSE
-    has_said = False
-    held: list[int] = []
-    while True:
-        try:
-            with rls.system_context(connection, actor=ACTOR):
-                connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
-                exchange(held)
-        except (swap.HeldError, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            if isinstance(error, swap.HeldError):
-                held = [error.oid, *(oid for oid in held if oid != error.oid)]
-            waited = time.monotonic() - started
-            holders = _holders(connection, names)
-            if waited > patience:
-                raise PublishError(f"after {waited:.0f} s {holders} still; {advice}") from error
-            if waited > _SAY_AFTER_SECONDS and not has_said:
-                say(f"Waiting to {purpose}: {holders}.")
-                has_said = True
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        else:
-            return
+def _sweep(connection: Connection, schemas: Sequence[str], lock: Lock | None) -> list[Use]:
+    """Return what still uses earlier versions. Where a build has begun meanwhile, it has dropped what is not used."""
+    with suppress(PublishError), _alone(connection, lock):
+        old_versions.sweep(connection, schemas)
+    with rls.system_context(connection, actor=ACTOR):
+        return old_versions.uses(connection, schemas)
 
 
-def _holders(connection: Connection, names: Sequence[tuple[str, str]]) -> str:
-    with connection.transaction():
-        rows = connection.execute(
-            sql.SQL(
-                """
-                select distinct coalesce(usename, 'a session'), pg_locks.pid, nspname || '.' || relname
-                from pg_locks
-                inner join pg_class on pg_locks.relation = pg_class.oid
-                inner join pg_namespace on relnamespace = pg_namespace.oid
-                left join pg_stat_activity on pg_locks.pid = pg_stat_activity.pid
-                where granted
-                    and pg_locks.pid <> pg_backend_pid()
-                    and (nspname, relname) in (select * from unnest(%s::text[], %s::text[]))
-                order by 2, 3
-                limit 1
-                """
-            ),
-            [[schema for schema, _ in names], [name for _, name in names]],
-        ).fetchall()
-    return "; ".join(f"{user} (process {pid}) holds {relation}" for user, pid, relation in rows) or "a session holds what is in the way"
+def _versions(relations: Sequence[Relation], suffix: str) -> list[tuple[str, str]]:
+    """Return the schemas and names of what is exchanged: the published versions, and those with this suffix."""
+    return [(one.schema + where, one.name) for one in relations for where in ("", suffix)]
 
 
-__all__ = ["Publication", "building", "newest", "publish", "read", "record", "undo"]
+__all__ = ["Building", "Exchanged", "Publication", "building", "newest", "publish", "read", "record", "undo"]

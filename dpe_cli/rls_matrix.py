@@ -20,8 +20,8 @@ from dpe_cli.errors import ContextError
 from dpe_cli.project import Project
 from dpe_cli.quarantine import MASKED
 from dpe_cli.quarantine import SUFFIX as QUARANTINE
-from dpe_cli.swap import NEXT, PREVIOUS
 from dpe_cli.validation import count_by_tenant
+from dpe_cli.versions import is_shadow, published_schema
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -142,7 +142,7 @@ def find_relations(connection: Connection, project: Project, schemas: Sequence[s
         rows = connection.execute(_RELATIONS, [list(schemas)]).fetchall()
     found = []
     for oid, schema, name, kind in rows:
-        model = (str(schema).removesuffix(NEXT).removesuffix(PREVIOUS), str(name).removesuffix(QUARANTINE).removesuffix(MASKED))
+        model = (published_schema(str(schema)), str(name).removesuffix(QUARANTINE).removesuffix(MASKED))
         found.append(Relation(int(str(oid)), str(schema), str(name), str(kind), *declared.get(model, ("private", (), ()))))
     return found
 
@@ -325,7 +325,7 @@ def _expected_of_system(sample: _Sample, actor: Actor) -> int | None:
     relation = sample.relation
     if actor.role == "dpe_loader" and relation.schema != "staging":
         return 0
-    if (actor.role == "dpe_loader" and relation.kind == "v") or (actor.role == "dpe_owner" and relation.schema.endswith((NEXT, PREVIOUS))):
+    if (actor.role == "dpe_loader" and relation.kind == "v") or (actor.role == "dpe_owner" and is_shadow(relation.schema)):
         return None
     if not actor.tenant:
         return sample.rows
@@ -337,7 +337,7 @@ def _expected_of_system(sample: _Sample, actor: Actor) -> int | None:
 
 def _expected_of_reader(connection: Connection, sample: _Sample, actor: Actor) -> int | None:
     relation = sample.relation
-    if actor.role == AUDITOR or relation.declared == "private" or relation.schema.endswith((NEXT, PREVIOUS)):
+    if actor.role == AUDITOR or relation.declared == "private" or is_shadow(relation.schema):
         return 0
     if relation.declared == "shared":
         return sample.rows

@@ -14,17 +14,11 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from dpe_cli import dependents
+from dpe_cli import dependents, old_versions
 from dpe_cli.errors import PublishError
+from dpe_cli.versions import NEXT, PREVIOUS
 
 Connection = psycopg.Connection[tuple[object, ...]]
-
-NEXT = "__next"
-PREVIOUS = "__previous"
-# Where dbt stores the failures of tests (dbt_project.yml).
-FAILURES = "quality"
-
-_KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view"}
 
 
 @dataclass(frozen=True)
@@ -48,32 +42,6 @@ class HeldError(Exception):
         self.oid = oid
 
 
-def clear(connection: Connection, schemas: Iterable[str]) -> None:
-    """
-    Drop the relations in schemas, and with them stored failures that are views of them: the next test makes them anew.
-
-    Raises:
-        PublishError: something elsewhere depends on one of them.
-    """
-    schemas = list(schemas)
-    for name in _stored_failures(connection, schemas):
-        connection.execute(sql.SQL("drop view if exists {}").format(sql.Identifier(FAILURES, name)))
-    for kinds in ("v", "m", "rp"):
-        found = [one for one in _relations(connection, schemas) if one[2] in kinds]
-        if not found:
-            continue
-        names = sql.SQL(", ").join(sql.Identifier(schema, name) for schema, name, _ in found)
-        try:
-            # A savepoint, so that the caller may go on in words.
-            with connection.transaction():
-                connection.execute(sql.SQL("drop {} {}").format(sql.SQL(_KINDS[kinds[0]]), names))
-        except psycopg.errors.DependentObjectsStillExist as error:
-            detail = (error.diag.message_detail or "").splitlines()
-            raise PublishError(
-                f"{found[0][0]}: cannot be emptied, {detail[0] if detail else error}; drop that, or let it read what is published"
-            ) from error
-
-
 def find(connection: Connection, schema: str, name: str) -> Relation | None:
     """Return the relation of this name in a schema, if it is there."""
     row = connection.execute(
@@ -94,16 +62,15 @@ def publish(
     """
     Put relations from beside the published schemas in the place of those there, which are kept; return what was replaced.
 
-    `schemas` are all that the project publishes in: what they kept of earlier versions goes. `without` are schemas and names
-    of those that belong to the present version only. `first` are the oids of those to lock first.
+    `schemas` are all that the project publishes in: what they kept of earlier versions goes, or is set aside. `without` are schemas
+    and names of those that belong to the present version only. `first` are the oids of those to lock first.
 
     Raises:
-        PublishError: a relation is not what was built, or something reads the present version and cannot follow.
+        PublishError: a relation is not what was built, or something of the pipeline's own reads the present version and cannot follow.
         HeldError: a session holds one of those to exchange for longer than lock_timeout.
-        psycopg.errors.LockNotAvailable: or one of an earlier version.
     """
     _check_identity(connection, relations, NEXT)
-    clear(connection, [schema + PREVIOUS for schema in schemas])
+    old_versions.clear(connection, [schema + PREVIOUS for schema in schemas])
     names = [*((one.schema, one.name) for one in relations), *without]
     present = [found for schema, name in names if (found := find(connection, schema, name))]
     return _exchange(connection, leaving=present, coming=relations, first=first)
@@ -123,15 +90,14 @@ def take_back(
     `without` and `first` are as in publish().
 
     Raises:
-        PublishError: a relation was built anew since, or something reads it and cannot go back.
+        PublishError: a relation was built anew since, or something of the pipeline's own reads it and cannot go back.
         HeldError: a session holds one of those to exchange for longer than lock_timeout.
-        psycopg.errors.LockNotAvailable: or one of an earlier version.
     """
     _check_identity(connection, relations, "")
     names = [*((one.schema, one.name) for one in relations), *without]
     replaced = [Relation(schema, name, found.oid) for schema, name in names if (found := find(connection, schema + PREVIOUS, name))]
     # Out of the way first: both cannot have one name in one schema.
-    clear(connection, [schema + NEXT for schema in schemas])
+    old_versions.clear(connection, [schema + NEXT for schema in schemas])
     for schema in sorted({one.schema for one in replaced}):
         _create_schema(connection, schema + NEXT)
     for one in replaced:
@@ -259,37 +225,4 @@ def _create_schema(connection: Connection, schema: str) -> None:
 
 def names(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:
     """Return schema and name of the relations in schemas."""
-    return [(schema, name) for schema, name, _ in _relations(connection, schemas)]
-
-
-def _relations(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str, str]]:
-    rows = connection.execute(
-        """
-        select nspname, relname, relkind::text
-        from pg_class
-        inner join pg_namespace on relnamespace = pg_namespace.oid
-        where nspname = any(%s) and relkind in ('r', 'p', 'v', 'm') and not relispartition
-        order by nspname, relname
-        """,
-        [list(schemas)],
-    ).fetchall()
-    return [(str(schema), str(name), str(kind)) for schema, name, kind in rows]
-
-
-def _stored_failures(connection: Connection, schemas: Sequence[str]) -> list[str]:
-    """Return the views of stored failures that read something in schemas."""
-    rows = connection.execute(
-        """
-        select distinct reader.relname
-        from pg_class as read
-        inner join pg_depend on pg_depend.refclassid = 'pg_class'::regclass and pg_depend.refobjid = read.oid
-        inner join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
-        inner join pg_class as reader on pg_rewrite.ev_class = reader.oid
-        where read.relnamespace::regnamespace::text = any(%s)
-            and reader.relnamespace = to_regnamespace(%s)
-            and reader.relkind = 'v'
-            and pg_has_role(reader.relowner, 'usage')
-        """,
-        [schemas, FAILURES],
-    ).fetchall()
-    return [str(name) for (name,) in rows]
+    return [(one.schema, one.name) for one in old_versions.relations(connection, schemas)]

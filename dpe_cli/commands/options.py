@@ -19,3 +19,8 @@ exclude_option: Decorator = click.option(
 jobs_option: Decorator = click.option(
     "--jobs", "-j", type=click.IntRange(1, 999), help="COPY streams at once; by default as many as cores, and two more for files."
 )
+end_sessions_option: Decorator = click.option(
+    "--end-sessions",
+    is_flag=True,
+    help="End sessions that hold what is published for more than 5 seconds, or keep an earlier version of it alive.",
+)

@@ -8,35 +8,76 @@ import click
 
 from dpe_cli import publication
 from dpe_cli.app import App
+from dpe_cli.commands.options import end_sessions_option
 from dpe_cli.errors import PublishError
-from dpe_cli.report import Lines, Progress, Report, plural
+from dpe_cli.publication import Exchanged
+from dpe_cli.report import Facts, Lines, Progress, Report, Table, plural
+from dpe_cli.sessions import Ender
 
 
 @click.command()
 @click.option("--undo", is_flag=True, help="Bring back what the last publication replaced.")
+@end_sessions_option
 @click.pass_obj
-def publish(app: App, undo: bool) -> Report:  # noqa: FBT001 a command line's flag
+def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
     """
     Publish the newest build, or take the last publication back.
 
     What `dpe run --no-publish` built becomes visible, all of it at once. Readers are waited for, up to ten minutes, without
-    keeping others from reading.
+    keeping others from reading; with --end-sessions, those that stay are ended. This needs pg_signal_backend, or a superuser as the
+    administrator.
     """
     schemas = app.project.published_schemas
+    ender = Ender(app.server) if end_sessions else None
     with Progress() as progress, publication.connected(app.server) as connection:
         if undo:
-            undone, restored = publication.undo(connection, schemas, say=progress.say)
-            gone = [str(one) for one in undone.relations if str(one) not in {str(back) for back in restored}]
+            undone = publication.undo(connection, schemas, ender=ender, say=progress.say)
+            back = {str(one) for one in undone.restored}
+            gone = [str(one) for one in undone.publication.relations if str(one) not in back]
+            was_new = [Lines([f"Was not there before it, and is gone: {name}" for name in gone])] if gone else []
             return Report(
-                data={"publication": asdict(undone), "restored": [str(one) for one in restored], "removed": gone},
-                headline=f"Publication {undone.publication_id} was taken back: {plural(len(restored), 'relation')} as before",
-                sections=[Lines([f"Was not there before it, and is gone: {name}" for name in gone])] if gone else [],
+                data={
+                    "publication": asdict(undone.publication),
+                    "restored": [str(one) for one in undone.restored],
+                    "removed": gone,
+                    **as_data(undone),
+                },
+                headline=(
+                    f"Publication {undone.publication.publication_id} was taken back: {plural(len(undone.restored), 'relation')} as before"
+                ),
+                sections=[*was_new, *sections(undone)],
             )
         built = publication.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status in {"published", "undone"}:
             raise PublishError("there is no build that waits to be published (one that was taken back is gone); run `dpe run`")
-        made = publication.publish(connection, built, schemas, say=progress.say)
+        made = publication.publish(connection, built, schemas, ender=ender, say=progress.say)
+        relations = plural(len(made.publication.relations), "relation")
         return Report(
-            data={"publication": asdict(made)},
-            headline=f"{plural(len(made.relations), 'relation')} published at once, as publication {made.publication_id}",
+            data={"publication": asdict(made.publication), **as_data(made)},
+            headline=f"{relations} published at once, as publication {made.publication.publication_id}",
+            sections=sections(made),
         )
+
+
+def as_data(exchanged: Exchanged | None) -> dict[str, object]:
+    """Return what machines get to know of earlier versions that are in use, and of sessions that were ended for them."""
+    return {
+        "in_use": [asdict(one) for one in exchanged.uses] if exchanged else [],
+        "ended_sessions": [asdict(one) for one in exchanged.ended] if exchanged else [],
+    }
+
+
+def sections(exchanged: Exchanged) -> list[Facts | Lines | Table]:
+    """Say which sessions were ended, which were not and why, and what still uses earlier versions."""
+    shown: list[Facts | Lines | Table] = []
+    if exchanged.ended:
+        shown.append(Facts({"ended": "; ".join(str(one) for one in exchanged.ended)}, title="Sessions"))
+    if exchanged.not_ended:
+        shown.append(Lines([f"Warning: {one}" for one in exchanged.not_ended]))
+    if exchanged.uses:
+        rows = [
+            [one.relation, one.version, one.what, one.role, ", ".join(map(str, one.pids)) or None, one.remedy] for one in exchanged.uses
+        ]
+        columns = ["relation", "earlier version", "used by", "of role", "session", "to let it go"]
+        shown.append(Table(columns, rows, title="Warning: earlier versions are in use, and do not follow"))
+    return shown

@@ -11,7 +11,9 @@ from dpe_cli import pipeline
 from dpe_cli.app import App
 from dpe_cli.commands.extract import as_data as extract_data
 from dpe_cli.commands.extract import dropped_lines, loaded_table
-from dpe_cli.commands.options import exclude_option, jobs_option, select_argument, select_option
+from dpe_cli.commands.options import end_sessions_option, exclude_option, jobs_option, select_argument, select_option
+from dpe_cli.commands.publish import as_data as exchange_data
+from dpe_cli.commands.publish import sections as exchange_sections
 from dpe_cli.commands.validate import FAILED, SUCCESS, checks_table, reconciliation_table, rules_table, sights_table
 from dpe_cli.commands.validate import as_data as validation_data
 from dpe_cli.notify import on_outcome
@@ -30,6 +32,7 @@ from dpe_cli.report import Facts, Lines, Progress, Report, Table, duration, plur
 @click.option(
     "--no-publish", is_flag=True, help="Leave what is built beside what is published; `dpe diff` compares, `dpe publish` publishes."
 )
+@end_sessions_option
 @click.option("--no-docs", is_flag=True, help="Leave the docs site as it is; `dpe docs build` builds it.")
 @click.option("--notify", metavar="URL", help="A webhook that is told when a run has failed, and when it works again (DPE_RUN_NOTIFY).")
 @click.pass_obj
@@ -43,6 +46,7 @@ def run(
     threads: int | None,
     jobs: int | None,
     no_publish: bool,
+    end_sessions: bool,
     no_docs: bool,
     notify: str | None,
 ) -> Report:
@@ -64,18 +68,27 @@ def run(
                 selected,
                 exclude,
                 progress,
-                RunOptions(full_refresh=full_refresh, threads=threads, jobs=jobs, publishes=not no_publish, documents=not no_docs),
+                RunOptions(
+                    full_refresh=full_refresh,
+                    threads=threads,
+                    jobs=jobs,
+                    publishes=not no_publish,
+                    documents=not no_docs,
+                    ends_sessions=end_sessions,
+                ),
             )
         )
     return _report(summary)
 
 
 def _report(summary: RunSummary) -> Report:
-    sections: list[Facts | Table] = [loaded_table(summary.extracted)]
+    sections: list[Facts | Lines | Table] = [loaded_table(summary.extracted)]
     if summary.results:
         sections.append(_built(summary))
     if summary.publication:
         sections.append(Facts(_published(summary, summary.publication), title="Published"))
+    if summary.exchanged:
+        sections += exchange_sections(summary.exchanged)
     if summary.quarantined:
         kept_out = [[one.rule, one.model, one.rows] for one in summary.quarantined]
         sections.append(Table(["rule", "kept out of", "rows"], kept_out, title="In quarantine"))
@@ -96,6 +109,7 @@ def _report(summary: RunSummary) -> Report:
             "extracted": extract_data(summary.extracted),
             "publication": asdict(summary.publication) if summary.publication else None,
             "not_published": summary.not_published,
+            **exchange_data(summary.exchanged),
             "quarantined": [asdict(one) for one in summary.quarantined],
             "validation": validation_data(summary.validation) if summary.validation else None,
             "docs": summary.site,

@@ -6,9 +6,10 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli import rls
-from dpe_cli.errors import ExtractError
+from dpe_cli.errors import BusyError, ExtractError, LockLostError
 from dpe_cli.load import contract, locks, policies, staging
 from dpe_cli.load.staging import Slice, StagingTable
+from dpe_cli.lock_rows import Lock
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -17,12 +18,12 @@ MOST_SLICES = 64
 LARGEST_KEPT = 16
 
 
-def compact(connection: Connection, table: StagingTable, extract_id: int, *, actor: str) -> int:
+def compact(connection: Connection, table: StagingTable, extract_id: int, lock: Lock, *, actor: str) -> int:
     """
     Merge the smaller slices of a table into one where there are too many; return how many were merged.
 
     Readers see the same rows before and after, and never others. The merged slice takes number 0 of `extract_id`; rows
-    keep their `_load_id`. Where others hold the table, it is left to the next extract.
+    keep their `_load_id`. Where others hold the table, or the source's lock is lost, it is left to the next extract.
 
     Raises:
         ExtractError: the merged slice does not hold exactly the rows of those it replaces.
@@ -30,8 +31,9 @@ def compact(connection: Connection, table: StagingTable, extract_id: int, *, act
     try:
         # For every tenant, whatever the extract was opened for: a narrower context would lose the others' rows.
         with rls.system_context(connection, actor=actor):
+            locks.join(connection, table.source, lock)
             return _compact(connection, table, extract_id)
-    except psycopg.errors.LockNotAvailable:
+    except (psycopg.errors.LockNotAvailable, LockLostError, BusyError):
         return 0
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from dpe_cli import rls
-from dpe_cli.errors import DpeError, ExtractError
+from dpe_cli.errors import BusyError, DpeError, ExtractError, LockLostError
 from dpe_cli.load import compaction, contract, ledger, locks, policies, reject_ledger, staging
 from dpe_cli.load.blocks import BLOCK_BYTES
 from dpe_cli.load.inputs import Input, Order, Plan, RejectLimits, Window, planned
@@ -25,6 +25,7 @@ from dpe_cli.load.rejects import Rejects
 from dpe_cli.load.repair import NotAsItIsError
 from dpe_cli.load.staging import Slice
 from dpe_cli.load.writers import Writers, Written
+from dpe_cli.lock_rows import Lock
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -111,12 +112,13 @@ class Extraction:
         result = ExtractResult(self._table.source)
         with (
             locks.told(self._table.source),
+            locks.source_lock(self._connect, self._table.source, actor=ACTOR) as lock,
             self._connect() as connection,
             locks.last_words(connection),
-            locks.source_lock(connection, self._table.source),
         ):
             with self._context(connection):
-                locks.limit_waiting(connection)
+                locks.wait_for_writers(connection, self._table.source)
+                lock.check()
                 ledger.close_interrupted(connection, self._table.source)
                 rebuild = contract.prepare(connection, self._table, may_rebuild=self._full_refresh)
                 self._remove_orphans(connection)
@@ -127,15 +129,15 @@ class Extraction:
             result.skipped = len(inputs) - len(plan.new)
             if plan.new or plan.changed:
                 try:
-                    self._extract(connection, plan, result, rebuild=rebuild)
+                    self._extract(connection, lock, plan, result, rebuild=rebuild)
                 except NotAsItIsError:
                     for one in plan.new:
                         if isinstance(one, Window):
                             one.plainly = True
                     self._bytes_read = 0
-                    self._extract(connection, plan, result, rebuild=rebuild)
+                    self._extract(connection, lock, plan, result, rebuild=rebuild)
             elif plan.moved:
-                with self._context(connection):
+                with self._alone(connection, lock):
                     ledger.move_loads(connection, plan.moved)
         result.bytes_read = self._bytes_read
         result.seconds = time.monotonic() - started
@@ -155,8 +157,8 @@ class Extraction:
         for window in windows:
             window.begin(after)
 
-    def _extract(self, connection: Connection, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
-        with self._context(connection):
+    def _extract(self, connection: Connection, lock: Lock, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
+        with self._alone(connection, lock):
             extract_id = ledger.start_extract(
                 connection,
                 source=self._table.source,
@@ -173,7 +175,7 @@ class Extraction:
             done = self._reconcile(loads, written)
             rejects.check_ratio(sum(load.records_read for load in done))
             self._check_visible(written, done)
-            with self._context(connection):
+            with self._alone(connection, lock):
                 if not rebuild and policies.present(connection, self._table) != expected:
                     raise ExtractError(f"{self._table.source}: the policies of the staging table were changed meanwhile; run again")
                 if plan.changed:
@@ -181,12 +183,12 @@ class Extraction:
                 ledger.move_loads(connection, plan.moved)
                 done, result.dropped = self._publish(connection, extract_id, written, loads, done, rejects, rebuild=rebuild)
         except BaseException as error:
-            self._clean_up(connection, extract_id, error)
+            self._clean_up(connection, lock, extract_id, error)
             raise
         result.extract_id = extract_id
         result.loads = done
         # For every tenant, whatever this extract was opened for: a narrower context would lose the others' rows.
-        compaction.compact(connection, self._table, extract_id, actor=ACTOR)
+        compaction.compact(connection, self._table, extract_id, lock, actor=ACTOR)
 
     def _write(self, extract_id: int, loads: dict[int, Input], rejects: Rejects, expected: Sequence[Policy]) -> list[Written]:
         """Read all inputs into the writers' slices; return what was written, committed but not attached."""
@@ -197,7 +199,7 @@ class Extraction:
             [Slice(self._table, extract_id, number) for number in range(1, count + 1)],
             actor=ACTOR,
             tenant_id=self._tenant_id,
-            writer_lock=locks.writer_key(self._table.source),
+            source=self._table.source,
             single_load=next(iter(loads)) if len(loads) == 1 else None,
             policies=expected,
             rejects=rejects,
@@ -386,17 +388,23 @@ class Extraction:
             if piece not in kept:
                 staging.drop_slice(connection, piece)
 
-    def _clean_up(self, connection: Connection, extract_id: int, error: BaseException) -> None:
-        """Record a failure and drop the slices written so far; where the server is gone, the next extract does it."""
+    def _clean_up(self, connection: Connection, lock: Lock, extract_id: int, error: BaseException) -> None:
+        """Record a failure and drop the slices written so far; where the server or the lock is gone, the next extract does it."""
         if connection.closed or connection.broken:
             return
         try:
-            with self._context(connection):
-                locks.limit_waiting(connection)
+            with self._alone(connection, lock):
                 ledger.fail_extract(connection, extract_id, str(error) if isinstance(error, DpeError) else type(error).__name__)
                 self._remove_orphans(connection)
-        except psycopg.OperationalError:
+        except (psycopg.OperationalError, LockLostError, BusyError):
             return
+
+    @contextmanager
+    def _alone(self, connection: Connection, lock: Lock) -> Iterator[None]:
+        """Open a transaction that may commit: other extracts of the source are kept away, or wait for its end."""
+        with self._context(connection):
+            locks.join(connection, self._table.source, lock)
+            yield
 
     @contextmanager
     def _context(self, connection: Connection) -> Iterator[None]:

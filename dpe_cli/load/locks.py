@@ -2,59 +2,104 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import psycopg
-from psycopg.errors import Diagnostic
 
+from dpe_cli import lock_rows
 from dpe_cli.errors import BusyError, ServerError
+from dpe_cli.lock_rows import Lock, TakenError
+from dpe_cli.sessions import last_words
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-# A killed extract's sessions take a moment to notice; a running one does not let go within that time.
-_PATIENCE_SECONDS = 2.0
 _LOCK_TIMEOUT = "60s"
 
 
-def source_key(source: str) -> int:
-    """Return the advisory lock key of a source: one extract at a time holds it."""
-    return _key("extract", source)
+def source_name(source: str) -> str:
+    """Return the name of a source's lock: one extract at a time holds it."""
+    return f"extract {source}"
 
 
-def writer_key(source: str) -> int:
-    """Return the advisory lock key that the writers of a source share until their transactions end."""
-    return _key("writers", source)
+def writer_name(source: str) -> str:
+    """Return the name of the lock that all share, each for its transaction, that write for an extract of a source."""
+    return f"writers {source}"
 
 
 @contextmanager
-def source_lock(connection: Connection, source: str) -> Iterator[None]:
+def source_lock(connect: Callable[[], Connection], source: str, *, actor: str) -> Iterator[Lock]:
     """
-    Hold the lock of a source, for the session: the block may commit.
+    Hold the lock of a source, in a session of its own; what the block commits, it commits after `join`.
 
     Raises:
         BusyError: another session holds it.
     """
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not _try_lock(connection, source):
-        if time.monotonic() > deadline:
-            raise BusyError(f"{source}: another extract of this source is running; wait for it to end, then run again")
-        time.sleep(0.05)
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect())
+        ensure(connection, source, actor=actor)
+        try:
+            lock = stack.enter_context(lock_rows.held(connection, source_name(source), actor=actor))
+        except TakenError as error:
+            raise _busy(source) from error
+        yield lock
+
+
+def ensure(connection: Connection, source: str, *, actor: str) -> None:
+    """Make the rows of a source's locks, where it was never extracted."""
+    lock_rows.ensure(connection, [source_name(source), writer_name(source)], actor=actor)
+
+
+def take_source(connection: Connection, source: str) -> None:
+    """
+    Take the lock of a source for the open transaction, and wait for writers of an extract that was killed.
+
+    Raises:
+        BusyError: another session holds it, or such writers are at work.
+    """
     try:
-        with connection.transaction():
-            # Writers whose client was killed: theirs to roll back or to commit, then their slices can be seen as orphans.
-            limit_waiting(connection)
-            try:
-                connection.execute("select pg_advisory_xact_lock(%s)", [writer_key(source)])
-            except psycopg.errors.LockNotAvailable as error:
-                raise BusyError(f"{source}: writers of an extract that was killed are still at work; run again later") from error
-        yield
-    finally:
-        if not (connection.closed or connection.broken):
-            with connection.transaction():
-                connection.execute("select pg_advisory_unlock(%s)", [source_key(source)])
+        lock_rows.take(connection, source_name(source))
+    except TakenError as error:
+        raise _busy(source) from error
+    wait_for_writers(connection, source)
+
+
+def wait_for_writers(connection: Connection, source: str) -> None:
+    """
+    Wait for writers whose client was killed: theirs to roll back or to commit, then their slices can be seen as orphans.
+
+    Raises:
+        BusyError: they are at work for too long.
+    """
+    try:
+        lock_rows.take(connection, writer_name(source), patience=_LOCK_TIMEOUT)
+    except TakenError as error:
+        raise BusyError(f"{source}: writers of an extract that was killed are still at work; run again later") from error
+
+
+def join_writers(connection: Connection, source: str) -> None:
+    """
+    Have the next extract of the source wait for the end of the open transaction.
+
+    Raises:
+        BusyError: the next one is at work already.
+    """
+    try:
+        lock_rows.share(connection, writer_name(source), patience=_LOCK_TIMEOUT)
+    except TakenError as error:
+        raise _busy(source) from error
+
+
+def join(connection: Connection, source: str, lock: Lock) -> None:
+    """
+    Have the next extract of the source wait for the end of the open transaction, which may commit: the lock is still held.
+
+    Raises:
+        BusyError: the next one is at work already.
+        LockLostError: the session that holds the lock has ended.
+    """
+    join_writers(connection, source)
+    lock.check()
 
 
 @contextmanager
@@ -76,49 +121,25 @@ def told(source: str) -> Iterator[None]:
         raise ServerError(f"{source}: the server gave up ({said}); run again, and what was left unfinished is removed") from error
 
 
-@contextmanager
-def last_words(connection: Connection) -> Iterator[None]:
-    """
-    Have the error for a lost connection say why the server ended the session.
-
-    What it says between two statements comes as a notice, or stays in the connection; the next statement fails without a word of
-    it (libpq, "Notice Processing" and PQerrorMessage).
-
-    Raises:
-        psycopg.OperationalError: the connection is lost.
-    """
-    said: list[str] = []
-
-    def note(notice: Diagnostic) -> None:
-        if notice.severity_nonlocalized == "FATAL" and notice.message_primary:
-            said.append(notice.message_primary)
-
-    connection.add_notice_handler(note)
-    try:
-        yield
-    except psycopg.OperationalError as error:
-        if error.sqlstate or not connection.broken:
-            raise
-        # What was received before the end may not have been looked at yet.
-        connection.pgconn.is_busy()
-        if connection.pgconn.error_message:
-            said += connection.pgconn.get_error_message().splitlines()[:1]
-        raise psycopg.OperationalError(said[0] if said else str(error)) from error
-    finally:
-        connection.remove_notice_handler(note)
-
-
 def limit_waiting(connection: Connection) -> None:
     """Bound how long the open transaction waits for other sessions' locks."""
     connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
 
 
-def _try_lock(connection: Connection, source: str) -> bool:
-    with connection.transaction():
-        row = connection.execute("select pg_try_advisory_lock(%s)", [source_key(source)]).fetchone()
-    return row == (True,)
+def _busy(source: str) -> BusyError:
+    return BusyError(f"{source}: another extract of this source is running; wait for it to end, then run again")
 
 
-def _key(kind: str, source: str) -> int:
-    digest = hashlib.blake2b(f"dpe {kind} {source}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, signed=True)
+__all__ = [
+    "ensure",
+    "join",
+    "join_writers",
+    "last_words",
+    "limit_waiting",
+    "source_lock",
+    "source_name",
+    "take_source",
+    "told",
+    "wait_for_writers",
+    "writer_name",
+]

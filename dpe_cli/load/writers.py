@@ -51,7 +51,7 @@ class Writers:
         *,
         actor: str,
         tenant_id: str | None,
-        writer_lock: int,
+        source: str,
         single_load: int | None,
         policies: Sequence[Policy],
         rejects: Rejects,
@@ -59,7 +59,7 @@ class Writers:
         self._connect = connect
         self._actor = actor
         self._tenant_id = tenant_id
-        self._writer_lock = writer_lock
+        self._source = source
         self._single_load = single_load
         self._policies = policies
         self._rejects = rejects
@@ -126,8 +126,8 @@ class Writers:
             self._failure = self._failure or error
 
     def _fill(self, connection: Connection, piece: Slice) -> Written:
-        # Held to the end of the transaction: the next extract waits on it for writers that outlived a killed one.
-        connection.execute("select pg_advisory_xact_lock_shared(%s)", [self._writer_lock])
+        # The next extract waits for writers that outlived a killed one.
+        locks.join_writers(connection, self._source)
         # How dates, intervals and times without a zone are read must not depend on the server's settings.
         connection.execute("select set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true)")
         connection.execute("select set_config('intervalstyle', 'postgres', true)")

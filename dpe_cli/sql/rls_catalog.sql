@@ -140,7 +140,7 @@ readers as (
 
 ),
 
--- Views elsewhere that read what dpe protects, with what they read.
+-- Views elsewhere that read what dpe protects, with what they read. A temporary one shows its own session what that may see anyway.
 outside_readers as (
 
     select distinct
@@ -153,7 +153,10 @@ outside_readers as (
     inner join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
     inner join pg_class on pg_rewrite.ev_class = pg_class.oid
     inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
-    where pg_class.relkind in ('v', 'm') and pg_namespace.nspname not in (select managed_schemas.schema_name from managed_schemas)
+    where
+        pg_class.relkind in ('v', 'm')
+        and pg_namespace.nspname !~ '^pg_temp_'
+        and pg_namespace.nspname not in (select managed_schemas.schema_name from managed_schemas)
 
 ),
 

@@ -75,7 +75,8 @@ $$;
 -- and without it the loader finds the rows another, slower way.
 do $$
 begin
-    if (select rolsuper from pg_roles where rolname = current_user) then
+    if (select rolsuper from pg_roles where rolname = current_user)
+        and not has_parameter_privilege('dpe_loader', 'lc_messages', 'set') then
         grant set on parameter lc_messages to dpe_loader;
     end if;
 end

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from conftest import VERSIONS, Cluster, numbers
 from psycopg import sql
 
 from dpe_cli import bootstrap as module
+from dpe_cli import publication
 from dpe_cli.bootstrap import bootstrap, bootstrap_server, ensure_bootstrapped, is_bootstrapped
 from dpe_cli.embedded import EmbeddedServer
 from dpe_cli.errors import ServerError
@@ -55,6 +57,53 @@ def test_everything_is_created_once(empty: Server) -> None:
     assert "role dpe_loader" in first.present
     assert [] == second.created
     assert sorted(first.created + first.present) == sorted(second.present)
+
+
+def test_bootstraps_at_the_same_time_take_turns(managed: Server) -> None:
+    """Of a new server's database, of another one that shares its roles, and of both once more."""
+    one = replace(managed, admin_user="postgres")
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(2):
+            reports = [pool.submit(bootstrap_server, server) for server in 3 * (one, replace(one, database="dpe"))]
+            for report in reports:
+                assert "table dpe.extracts" in {*report.result().created, *report.result().present}
+
+    for database in ("warehouse", "dpe"):
+        with replace(one, database=database).connect("admin") as connection:
+            assert is_bootstrapped(connection)
+
+
+def test_a_reader_in_the_way_of_a_bootstrap_is_named(
+    fresh_server: Server, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its open transaction holds the access list, which its policies read; other readers are let in while it is waited for."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 1)
+    login = reader(fresh_server, "UA")
+    with fresh_server.connect(login) as holding, fresh_server.connect(login, autocommit=True) as another:
+        holding.execute("select dpe.visible_tenants()")
+        message = (
+            rf"database {fresh_server.database}: {login} \(process {holding.info.backend_pid}, dpe, since .*\) holds dpe.tenant_access; "
+            "nothing is changed. End that session, then run `dpe bootstrap`"
+        )
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(bootstrap_server, fresh_server)
+            another.execute("set statement_timeout = '1s'")
+            while not waiting.done():
+                assert [(["UA"],)] == another.execute("select dpe.visible_tenants()").fetchall()
+        with pytest.raises(ServerError, match=message):
+            waiting.result()
+        holding.rollback()
+    bootstrap_server(fresh_server)
+
+
+def test_a_run_in_the_way_of_a_bootstrap_is_named(fresh_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it locks is not changed under its hands."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
+    with (
+        publication.building(fresh_server, []),
+        pytest.raises(ServerError, match=r"dpe_transformer \(process \d+, dpe lock: build, since .*\) holds dpe.locks; nothing is changed"),
+    ):
+        bootstrap_server(fresh_server)
 
 
 def test_a_database_knows_whether_it_is_bootstrapped(empty: Server) -> None:

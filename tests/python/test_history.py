@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -132,12 +133,11 @@ def test_nothing_is_taken_back_where_the_counts_differ(stage: Stage) -> None:
 
 def test_undo_and_extract_keep_apart(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that comes second is told so; a reader that holds the table is waited for, but not for ever."""
-    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     extract_id = source.extract().extract_id
     with source.server.connect("loader") as connection:
-        with locks.source_lock(connection, source.table.source), pytest.raises(BusyError):
+        with locks.source_lock(partial(source.server.connect, "loader"), source.table.source, actor="test"), pytest.raises(BusyError):
             _undo(source, extract_id)
         with connection.transaction():
             connection.execute(f"select from {source.relation}".encode())

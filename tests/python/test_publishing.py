@@ -59,8 +59,7 @@ def _run(shop: Shop, *select: str, **options: Any) -> RunSummary:
 
 def _undo(shop: Shop) -> list[str]:
     with publication.connected(shop.server) as connection:
-        _, restored = publication.undo(connection, shop.project.published_schemas)
-        return sorted(str(one) for one in restored)
+        return sorted(str(one) for one in publication.undo(connection, shop.project.published_schemas).restored)
 
 
 def test_a_run_publishes_what_it_built(first_run: tuple[Shop, RunSummary]) -> None:
@@ -314,7 +313,7 @@ def test_what_is_not_to_be_published_waits(shop: Shop) -> None:
     assert summary.publication is not None
     assert ("built", True, [1, 2, 3]) == (summary.publication.status, summary.holds, _orders(shop))
     with publication.connected(shop.server) as connection:
-        made = publication.publish(connection, summary.publication, shop.project.published_schemas)
+        made = publication.publish(connection, summary.publication, shop.project.published_schemas).publication
     assert ("published", [1, 2, 3, 4]) == (made.status, _orders(shop))
 
 

@@ -81,6 +81,31 @@ def test_a_run_ends_with_a_summary(shop: Shop, dpe: Dpe) -> None:
     assert "DPE SUCCESS" == done.out.splitlines()[-1]
 
 
+def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, reader: Callable[..., str]) -> None:
+    """The run succeeds; whose temporary view does not follow is said, and --end-sessions ends that session."""
+    login = reader(shop.server, "UA")
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,UA,40\n"})
+    with shop.server.connect(login, autocommit=True, application_name="desk") as connection:
+        connection.execute("create temp view before as select order_id from marts.fct_orders")
+        pid = connection.info.backend_pid
+
+        done = dpe("run", "--no-docs")
+
+        assert (0, "DPE SUCCESS") == (done.status, done.out.splitlines()[-1])
+        [row] = done.rows("Warning: earlier versions are in use, and do not follow")
+        assert ["marts.fct_orders", "marts__previous.fct_orders", "view"] == row[:3]
+        assert [login, str(pid), "end", "that", "session,"] == row[4:9]
+        assert [(1,), (2,)] == connection.execute("select order_id from before order by 1").fetchall()
+        connection.execute("create temp view after as select order_id from marts.fct_orders")
+
+        undone = dpe("publish", "--undo", "--end-sessions", "--output", "json").data
+
+    assert ([], [{"pid": pid, "role": login, "application": "desk"}]) == (
+        undone["in_use"],
+        undone["ended_sessions"],
+    )
+
+
 def test_progress_goes_to_standard_error(shop: Shop, dpe: Dpe) -> None:
     """A line for each piece of work, where nobody watches."""
     done = dpe("extract")

@@ -13,6 +13,6 @@ where
     and managed.name <> 'dpe.tenant_access'
     and (
         managed.schema_name in ('dpe', 'staging', 'quality')
-        or managed.schema_name ~ '__(next|previous)$' and has_schema_privilege(granted.grantee, managed.schema_name, 'usage')
+        or managed.schema_name ~ '__(next|previous|old_[0-9]+)$' and has_schema_privilege(granted.grantee, managed.schema_name, 'usage')
         or managed.declared_kind = 'private'
     )
