@@ -23,6 +23,8 @@ PROTECTED = """
     using ((select dpe.every_tenant_is_open()) or shop = any ((select dpe.visible_tenants())::text[]));
     create policy dpe_reader on marts.fct_orders for select to dpe_reader, dpe_masked_reader
     using (shop = any ((select dpe.visible_tenants())::text[]));
+    create policy dpe_mask on marts.fct_orders as restrictive for select to dpe_reader
+    using (not (select pg_has_role('dpe_masked_reader', 'usage')));
     comment on policy dpe_system on marts.fct_orders is 'tenant_column shop';
     grant select on marts.fct_orders to dpe_owner, dpe_reader;
     grant select (order_id, shop) on marts.fct_orders to dpe_masked_reader;
@@ -34,6 +36,7 @@ PROTECTED = """
     reset role
 """
 
+UNMASKED = "drop policy dpe_mask on marts.fct_orders"
 COUNT = "select count(*) from marts.fct_orders"
 DEFINER = f"security definer begin atomic {COUNT}; end"
 AS_STRING = f"security definer as $$ {COUNT} $$"
@@ -223,16 +226,16 @@ LEAKS = {
         "set local dpe.actor = 'me'; select marts.leak_of(1)",
         "RLS029",
     ),
-    "a view of a reader with more columns": Leak(
-        "set local role {ha}; create view sandbox.leak as select min(amount) from marts.fct_orders;"
+    "a view of a reader with more columns, without the policy of the mask": Leak(
+        f"{UNMASKED}; set local role {{ha}}; create view sandbox.leak as select min(amount) from marts.fct_orders;"
         " grant select on sandbox.leak to {intern}; reset role",
         "select * from sandbox.leak",
         "RLS056",
         seen=(10,),
         reader="intern",
     ),
-    "a rule of a reader with more columns": Leak(
-        "set local role {ha}; create table sandbox.box (id integer); grant insert on sandbox.box to {intern};"
+    "a rule of a reader with more columns, without the policy of the mask": Leak(
+        f"{UNMASKED}; set local role {{ha}}; create table sandbox.box (id integer); grant insert on sandbox.box to {{intern}};"
         " create rule leak as on insert to sandbox.box do instead select min(amount) from marts.fct_orders; reset role",
         "insert into sandbox.box values (1)",
         "RLS056",

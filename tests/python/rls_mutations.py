@@ -186,11 +186,9 @@ MUTATIONS = {
     f"alter role {READER} set row_security = off": "RLS054",
     f"alter role {READER} in database {{database}} set row_security = 'no'": "RLS054",
     f"grant create on database {{database}} to {READER}": "RLS055",
-    "create role of_masked in role dpe_masked_reader; create view public.seen as select amount from marts.fct_orders;"
-    f" alter view public.seen owner to {READER}; grant select on public.seen to of_masked": "RLS056",
-    f"create role of_masked in role dpe_masked_reader; create view public.inner_view as select one from marts.fct_orders as one;"
-    f" create view public.seen as select * from public.inner_view; grant select on public.seen to public;"
-    f" alter view public.inner_view owner to {READER}; alter view public.seen owner to {READER}": "RLS056",
+    "drop policy dpe_mask on marts.fct_orders": "RLS056",
+    "alter policy dpe_mask on marts.fct_orders using (true)": "RLS056",
+    "alter policy dpe_mask on marts.fct_orders to dpe_masked_reader": "RLS056",
     f"alter role {READER} replication": "RLS057",
     "grant pg_read_server_files to dpe_transformer": "RLS057",
     "create role of_masked in role dpe_masked_reader, pg_read_all_data": "RLS057",
