@@ -35,7 +35,7 @@ LAYERS = (
     ("sources",),
     ("load",),
     ("rls",),
-    ("rls_check",),
+    ("rls_check", "tenants"),
     ("bootstrap",),
     ("postgres",),
     ("embedded",),
