@@ -125,7 +125,7 @@ _CHANGES = """
 """
 _ROLE = """
     select
-        dpe.access_obstacle(oid),
+        dpe.access_obstacle(oid::regrole),
         pg_has_role(oid, %(wanted)s, 'usage'),
         pg_has_role(oid, %(other)s, 'usage')
     from pg_roles

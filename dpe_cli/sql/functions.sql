@@ -49,6 +49,8 @@ as $$ select dpe.actor() is not null and dpe.chosen_tenant() is null $$;
 -- The access list was kept by the roles' names once. Such a list makes room, and access.sql takes its entries over: its column cannot
 -- change its type while a reader's view reads it, which no reader can be kept from making.
 do $$
+declare
+    kept name;
 begin
     if exists (
         select
@@ -57,7 +59,12 @@ begin
     ) then
         alter table dpe.tenant_access add column if not exists valid_until timestamptz;
         alter table dpe.tenant_access rename to tenant_access_by_name;
-        alter index if exists dpe.tenant_access_pkey rename to tenant_access_by_name_pkey;
+        -- Or those of the new one would be called otherwise.
+        for kept in
+            select conname from pg_constraint where conrelid = 'dpe.tenant_access_by_name'::regclass
+        loop
+            execute format('alter table dpe.tenant_access_by_name rename constraint %I to %I', kept, 'by_name_' || kept);
+        end loop;
     end if;
 end
 $$;
@@ -84,7 +91,7 @@ on conflict do nothing;
 
 -- Why the access list cannot hold for a role, as the rest of a sentence; null where it can. Asked with 'member': who may grant itself a
 -- role, or become it, counts like who has it.
-create or replace function dpe.access_obstacle(role_id oid)
+create or replace function dpe.access_obstacle(role_id regrole)
 returns text
 language sql
 stable
@@ -111,7 +118,7 @@ as $$
                 when pg_roles.rolname = 'pg_write_server_files' then 'writes the files of the server'
                 when pg_roles.rolname = 'pg_execute_server_program' then 'runs programs on the server'
                 -- Before PostgreSQL 16, such a role grants itself any other that is not a superuser.
-                when pg_roles.rolcreaterole and current_setting('server_version_num')::integer < 160000
+                when pg_roles.rolcreaterole and current_setting('server_version_num', true)::integer < 160000
                     then 'may become any role that is not a superuser (CREATEROLE)'
             end as privilege
         from pg_roles
@@ -141,14 +148,14 @@ as $$
     left join pg_roles as wanted on wanted.oid = role_id
 $$;
 
-comment on function dpe.access_obstacle(oid) is
+comment on function dpe.access_obstacle(regrole) is
 'Why the access list cannot hold for a role, as the rest of a sentence that begins with its name; null where it can.';
 
 -- The tenants that the session may see: granted to the role that acts, narrowed by the setting dpe.tenant_id. Each query of a
 -- reader asks this once, so it has to be quick: in PL/pgSQL, which keeps the plan of its query for the session, and by the
--- primary key, where a table of one page would be read by other plans, which take longer to start. The policy own_entries looks
--- the role up in the key; that it is the role's own entry is asked of each entry again, because who reads the list by another
--- policy as well, an auditor, is not bound by that one.
+-- primary key, where a table of one page would be read by other plans, which take longer to start. It names the role in the very
+-- words of the policy own_entries, so that PostgreSQL finds the role's number once, for both. It names it at all because who reads
+-- the list by another policy as well, an auditor, is not bound by that one.
 create or replace function dpe.visible_tenants()
 returns text[]
 language plpgsql
@@ -167,7 +174,7 @@ begin
         return array(
             select granted.tenant_id
             from dpe.tenant_access as granted
-            where pg_get_userbyid(granted.role_name) = current_user
+            where granted.role_name = to_regrole(quote_ident(current_user))
                 and (granted.valid_until is null or granted.valid_until > statement_timestamp())
                 and granted.tenant_id <> '*'
         );
@@ -180,7 +187,7 @@ begin
     return array(
         select chosen
         from dpe.tenant_access as granted
-        where pg_get_userbyid(granted.role_name) = current_user
+        where granted.role_name = to_regrole(quote_ident(current_user))
             and (granted.valid_until is null or granted.valid_until > statement_timestamp())
             and granted.tenant_id in (chosen, '*')
     );

@@ -7,7 +7,7 @@ listed as (
 
     select
         pg_roles.rolname,
-        dpe.access_obstacle(pg_roles.oid) as obstacle
+        dpe.access_obstacle(tenant_access.role_name) as obstacle
     from dpe.tenant_access
     inner join pg_roles on tenant_access.role_name = pg_roles.oid
     -- dpe_tenant's own entry is how a run shows what a tenant sees.
