@@ -51,10 +51,11 @@ _PUBLISHED = """
     group by pg_namespace.nspname, pg_class.relname, pg_class.reltuples
     order by pg_class.reltuples, pg_namespace.nspname, pg_class.relname
 """
+# Arguments are $1, because the name of a column may hold a %.
 # LIMIT keeps it from becoming a join that reads the whole relation.
 _FOUND = """
     select wanted.tenant
-    from unnest(%s::text[]) as wanted (tenant)
+    from unnest($1::text[]) as wanted (tenant)
     cross join lateral (select from {relation} as published where {is_tenants} limit 1) as found
 """
 # From each tenant to the next by the index, past the rows that they have.
@@ -67,7 +68,7 @@ _TENANTS = """
         where tenants.tenant is not null
     )
 
-    select tenant::text from tenants where tenant is not null limit %s
+    select tenant::text from tenants where tenant is not null limit $1
 """
 
 
@@ -102,8 +103,9 @@ def unknown(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
         is_tenants = sql.SQL(" or ").join(
             sql.SQL("{} = any (array[wanted.tenant])").format(sql.Identifier("published", column)) for column in relation.columns
         )
-        rows = connection.execute(sql.SQL(_FOUND).format(relation=relation.identifier, is_tenants=is_tenants), [left]).fetchall()
-        left = [tenant for tenant in left if (tenant,) not in rows]
+        query = sql.SQL(_FOUND).format(relation=relation.identifier, is_tenants=is_tenants)
+        found = {tenant for (tenant,) in psycopg.RawCursor(connection).execute(query, [left])}
+        left = [tenant for tenant in left if tenant not in found]
     return left
 
 
@@ -120,7 +122,7 @@ def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
                     "select set_config('enable_seqscan', 'off', true), set_config('statement_timeout', %s, true)", [str(milliseconds)]
                 )
                 query = sql.SQL(_TENANTS).format(relation=relation.identifier, column=sql.Identifier(column))
-                names |= {name.casefold(): name for (name,) in connection.execute(query, [_MAX_COMPARED - len(names)])}
+                names |= {name.casefold(): name for (name,) in psycopg.RawCursor(connection).execute(query, [_MAX_COMPARED - len(names)])}
     except psycopg.errors.QueryCanceled:
         # What was found in time is a hint, too.
         pass

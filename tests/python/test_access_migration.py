@@ -113,7 +113,13 @@ def by_name(fresh_server: Server, logins: tuple[str, str]) -> Server:
     """Give a database with a list by name: each reader has tenants, and so have roles that were dropped."""
     with fresh_server.connect("admin", autocommit=True) as connection:
         connection.execute(BY_NAME)
-        rows = [(logins[0], "UA", None), (logins[0], "HA", "2099-01-01"), (logins[1], "DL", None), ("gone", "UA", None), ("gone", "HA", None)]
+        rows = [
+            (logins[0], "UA", None),
+            (logins[0], "HA", "2099-01-01"),
+            (logins[1], "DL", None),
+            ("gone", "UA", None),
+            ("gone", "HA", None),
+        ]
         with connection.cursor() as cursor:
             cursor.executemany("insert into dpe.tenant_access values (%s, %s, %s)", rows)
     return fresh_server
@@ -159,7 +165,10 @@ def test_a_list_by_name_is_taken_over(any_cluster: Cluster, by_name: Server, log
     assert ["DL"] == _visible(by_name, logins[1])
     assert [("2099",)] == _rows(by_name, "select to_char(valid_until, 'YYYY') from dpe.tenant_access where valid_until is not null")
     assert [(None,)] == _rows(by_name, "select to_regclass('dpe.tenant_access_by_name')")
-    added = _rows(by_name, f"select change, role_name::text, tenant_id, actor from dpe.access_changes order by change_id offset {before[0] if before else 0}")
+    added = _rows(
+        by_name,
+        f"select change, role_name::text, tenant_id, actor from dpe.access_changes order by change_id offset {before[0] if before else 0}",
+    )
     assert {("revoked", "gone", "UA", "bootstrap"), ("revoked", "gone", "HA", "bootstrap")} == set(added)
     assert _described(any_cluster.template) == _described(by_name)
     with by_name.connect("admin") as connection, admin_context(connection, "test"):
@@ -173,7 +182,9 @@ def test_a_view_of_a_reader_does_not_stop_it(by_name: Server, logins: tuple[str,
     with by_name.connect("admin", autocommit=True) as connection:
         connection.execute("create schema of_readers; grant all on schema of_readers to public")
     with by_name.connect(logins[0], autocommit=True) as connection, by_name.connect(logins[1], autocommit=True) as other:
-        connection.execute("create view of_readers.mine as select role_name, tenant_id from dpe.tenant_access; grant select on of_readers.mine to public")
+        connection.execute(
+            "create view of_readers.mine as select role_name, tenant_id from dpe.tenant_access; grant select on of_readers.mine to public"
+        )
         other.execute("create temporary view mine as select * from dpe.tenant_access")
         assert [("DL",)] == other.execute("select tenant_id from mine").fetchall()
 

@@ -131,7 +131,9 @@ def test_a_role_that_sees_more_than_the_list_says_is_refused(either_server: Serv
             pytest.skip("memberships have no options before PostgreSQL 16")
         connection.execute(statement.format(role=role, other=other).encode())
     try:
-        with pytest.raises(AccessError, match=f"^{role}: sees more than the access list says, {obstacle}.*; give the access to another role"):
+        with pytest.raises(
+            AccessError, match=f"^{role}: sees more than the access list says, {obstacle}.*; give the access to another role"
+        ):
             _dpe(either_server, "grant", role, "UA")
         assert ([], False) == _rights(either_server, role)
         assert set() == _found(either_server)
@@ -186,7 +188,9 @@ def test_a_login_that_may_not_make_readers_grants_nothing(either_server: Server,
     role, manager = create(), create()
     _execute(either_server, "grant dpe_owner, dpe_loader, dpe_transformer, dpe_tenant to {}", manager)
 
-    with pytest.raises(AccessError, match=f"^{role}: is not a reader, and {manager} is not allowed to make it one; run `grant dpe_reader to {role}`"):
+    with pytest.raises(
+        AccessError, match=f"^{role}: is not a reader, and {manager} is not allowed to make it one; run `grant dpe_reader to {role}`"
+    ):
         _dpe(replace(either_server, admin_user=manager), "grant", role, "UA")
 
     assert ([], False) == _rights(either_server, role)
@@ -199,7 +203,9 @@ def test_a_tenant_that_is_too_long_is_said_to_be(either_server: Server, create: 
         # Text that does not compress.
         [(tenant,)] = connection.execute("select string_agg(md5(number::text), '') from generate_series(1, 160) as number").fetchall()
 
-    with pytest.raises(AccessError, match=f"^{tenant[:60]}…: is longer than PostgreSQL can index \\(5,120 bytes, about 2,700 at most\\); give"):
+    with pytest.raises(
+        AccessError, match=f"^{tenant[:60]}…: is longer than PostgreSQL can index \\(5,120 bytes, about 2,700 at most\\); give"
+    ):
         _dpe(either_server, "grant", role, "UA", tenant)
 
     assert ([], False) == _rights(either_server, role)
@@ -256,7 +262,12 @@ def test_entries_of_dropped_roles_are_found_and_removed(either_server: Server, c
     _execute(either_server, "drop role {}", gone)
     assert {("RLS060", "dpe.tenant_access")} == _found(either_server)
 
-    arguments = {"list": ["list"], "grant": ["grant", other, "UA"], "revoke": ["revoke", other, "DL"], "revoke it": ["revoke", gone, "--all"]}
+    arguments = {
+        "list": ["list"],
+        "grant": ["grant", other, "UA"],
+        "revoke": ["revoke", other, "DL"],
+        "revoke it": ["revoke", gone, "--all"],
+    }
     report = _dpe(either_server, *arguments[command])
 
     assert set() == _found(either_server)

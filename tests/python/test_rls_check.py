@@ -136,6 +136,9 @@ MUTATIONS = {
     "grant select (amount) on marts.fct_orders to dpe_masked_reader": "RLS038",
     f"grant dpe_masked_reader to {READER}": "RLS039",
     "alter policy dpe_reader on marts.fct_orders to dpe_masked_reader": "RLS010",
+    "create role gone; insert into dpe.tenant_access values ('gone', 'UA'); drop role gone": "RLS060",
+    "insert into dpe.tenant_access values ('dpe_reader', 'UA')": "RLS061",
+    f"grant pg_read_all_data to {READER}; insert into dpe.tenant_access values ('{READER}', 'UA')": "RLS061",
 }
 
 
