@@ -192,4 +192,7 @@ MUTATIONS = {
     f"alter role {READER} replication": "RLS057",
     "grant pg_read_server_files to dpe_transformer": "RLS057",
     "create role of_masked in role dpe_masked_reader, pg_read_all_data": "RLS057",
+    "create role gone; insert into dpe.tenant_access values ('gone', 'UA'); drop role gone": "RLS060",
+    "insert into dpe.tenant_access values ('dpe_reader', 'UA')": "RLS061",
+    f"grant pg_read_all_data to {READER}; insert into dpe.tenant_access values ('{READER}', 'UA')": "RLS061",
 }

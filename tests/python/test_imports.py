@@ -38,7 +38,7 @@ LAYERS = (
     ("load",),
     ("lock_rows",),
     ("rls",),
-    ("rls_check",),
+    ("rls_check", "tenants"),
     ("bootstrap",),
     ("sessions",),
     ("postgres",),
