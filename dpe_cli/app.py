@@ -40,8 +40,9 @@ class App:
         Raises:
             UsageError: there is none, or its `.env` cannot be read.
         """
-        from dpe_cli import environment
+        from dpe_cli import environment, log
 
+        log.guard()
         directory = self._find_project_dir()
         environment.load(directory)
         return directory
@@ -138,14 +139,6 @@ def _remember(context: click.Context, option: click.Parameter, value: Any) -> No
     if option.name and context.get_parameter_source(option.name) not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP}:
         setattr(context.find_object(App), option.name, value)
         if option.name == "debug" and value:
-            _show_log()
+            from dpe_cli import log
 
-
-def _show_log() -> None:
-    """Show what dpe logs, such as what taps say, on standard error."""
-    import logging
-
-    log = logging.getLogger("dpe_cli")
-    log.setLevel(logging.DEBUG)
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler())
+            log.show()

@@ -11,6 +11,7 @@ from typing import Any
 from dpe_cli.errors import DpeError, ProjectError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
+from dpe_cli.redaction import hide
 
 FAILED = ("error", "fail", "runtime error")
 
@@ -103,7 +104,7 @@ def _node_result(result: Any) -> NodeResult:
         resource_type=str(node.resource_type.value if hasattr(node.resource_type, "value") else node.resource_type),
         status=str(result.status.value if hasattr(result.status, "value") else result.status),
         failures=result.failures,
-        message=(result.message or "").strip(),
+        message=hide((result.message or "").strip()),
         seconds=result.execution_time,
         rule=meta.get("rule"),
         dimension=meta.get("dimension"),

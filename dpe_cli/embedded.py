@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dpe_cli import embedded_settings
+from dpe_cli.environment import for_program
 from dpe_cli.errors import ServerError
 from dpe_cli.system_user import SystemUser, server_user
 
@@ -196,7 +197,8 @@ class EmbeddedServer:
             )
 
     def _program_version(self) -> int:
-        answer = subprocess.run([self.bin_dir / "pg_ctl", "--version"], capture_output=True, text=True, check=True).stdout
+        program = str(self.bin_dir / "pg_ctl")
+        answer = subprocess.run([program, "--version"], env=for_program(), capture_output=True, text=True, check=True).stdout
         return int(answer.split()[2].split(".")[0])
 
     def _pid_file(self) -> list[str]:
@@ -277,6 +279,7 @@ def _is_postgres(pid: int) -> bool:
             return False
         state = rest.strip()
     else:
-        found = subprocess.run(["ps", "-o", "state=,comm=", "-p", str(pid)], check=False, capture_output=True, text=True).stdout
+        command = ["ps", "-o", "state=,comm=", "-p", str(pid)]
+        found = subprocess.run(command, env=for_program(), check=False, capture_output=True, text=True).stdout
         state, _, program = found.strip().partition(" ")
     return not state.startswith("Z") and Path(program.strip()).name.startswith("postgres")

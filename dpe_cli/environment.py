@@ -1,13 +1,26 @@
-"""The project's `.env`: variables that the environment does not have, so that a project works in any shell."""
+"""
+The environment: what the project's `.env` adds to it, so that a project works in any shell, and what other programs get of it.
+
+dpe's own holds the secrets of every source, and of its own server.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from dpe_cli.errors import UsageError
 
 FILE = ".env"
+
+# What any program may need to find others, its home, its language and the time, room for its files, and certificates.
+_FOR_ALL = frozenset(
+    {
+        *("PATH", "LD_LIBRARY_PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+    }
+)
 
 
 def load(directory: Path) -> None:
@@ -38,3 +51,9 @@ def load(directory: Path) -> None:
     for binding in bindings:
         if binding.key and binding.value is not None:
             os.environ.setdefault(binding.key, binding.value)
+
+
+def for_program(names: Iterable[str] = (), *, prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the environment for a program of others: what any needs and holds no secret, and what is named, by a prefix too."""
+    given = _FOR_ALL.union(names)
+    return {name: value for name, value in os.environ.items() if name in given or name.startswith(("LC_", *prefixes))}

@@ -19,11 +19,16 @@ A message reads `<thing>: <what is wrong>; <what to do>`. What is not a DpeError
 
 from __future__ import annotations
 
+from dpe_cli.redaction import hide
+
 
 class DpeError(Exception):
-    """Something dpe refuses or found broken, in words for the person at the terminal."""
+    """Something dpe refuses or found broken, in words for the person at the terminal; secrets that a server echoed are not in them."""
 
     exit_status = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(hide(message))
 
 
 class UsageError(DpeError):

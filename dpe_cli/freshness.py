@@ -18,6 +18,7 @@ from psycopg import sql
 
 from dpe_cli import rls
 from dpe_cli.project import Project, Source
+from dpe_cli.redaction import hide
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -61,7 +62,7 @@ def _measured(connection: Connection, source: Source, node: Mapping[str, Any], l
         with rls.system_context(connection, actor=ACTOR):
             row = connection.execute(_query(source, node)).fetchone()
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
-        said = error.diag.message_primary or type(error).__name__
+        said = hide(error.diag.message_primary or type(error).__name__)
         return Freshness(
             source.name, "error", None, None, f"{source.name}: when it was loaded cannot be asked ({said}); correct its freshness in dbt"
         )

@@ -19,10 +19,9 @@ from dpe_cli.pipeline import Validation
 from dpe_cli.reconciliation import Reconciliation
 from dpe_cli.redaction import redact
 from dpe_cli.validation import DIMENSIONS, Check
+from dpe_cli.visible_text import on_one_line, visible
 
 _RAN = ("success", "pass", "warn", "fail", "skipped")
-# What XML 1.0 cannot hold, not even escaped.
-_NO_CHARACTER = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Suites, and the checks whose faults are in them.
 _COUNTS, _RECONCILIATION, _SECURITY, _FRESHNESS, _COVERAGE = "counts", "reconciliation", "row-level security", "freshness", "coverage"
 _CHECKS = {
@@ -158,7 +157,7 @@ def _append(root: ET.Element, suite: Suite, number: int, moment: datetime) -> No
         root,
         "testsuite",
         {
-            "name": _text(suite.name),
+            "name": _line(suite.name),
             "package": "dpe",
             "id": str(number),
             "timestamp": moment.strftime("%Y-%m-%dT%H:%M:%S"),
@@ -173,15 +172,15 @@ def _append(root: ET.Element, suite: Suite, number: int, moment: datetime) -> No
     )
     ET.SubElement(element, "properties")
     for case in suite.cases:
-        attributes = {"name": _text(case.name), "classname": _text(case.classname), "time": f"{case.seconds:.3f}"}
+        attributes = {"name": _line(case.name), "classname": _line(case.classname), "time": f"{case.seconds:.3f}"}
         one = ET.SubElement(element, "testcase", attributes)
         if case.is_skipped:
             ET.SubElement(one, "skipped")
         elif case.failure is not None:
             text = _text(case.failure)
             kind = "error" if case.is_error else "failure"
-            ET.SubElement(one, kind, {"message": text.splitlines()[0], "type": _text(suite.name)}).text = text
-    ET.SubElement(element, "system-out").text = "".join(f"{_text(line)}\n" for line in suite.said)
+            ET.SubElement(one, kind, {"message": text.splitlines()[0], "type": _line(suite.name)}).text = text
+    ET.SubElement(element, "system-out").text = "".join(f"{_line(line)}\n" for line in suite.said)
     ET.SubElement(element, "system-err")
 
 
@@ -190,4 +189,9 @@ def _classname(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    return _NO_CHARACTER.sub("\ufffd", redact(text))
+    """Return a text without secrets, in which XML 1.0 can hold each character."""
+    return visible(redact(text))
+
+
+def _line(text: str) -> str:
+    return on_one_line(_text(text))

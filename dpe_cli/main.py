@@ -14,6 +14,8 @@ import click
 from dpe_cli import __version__
 from dpe_cli.app import App, global_options
 from dpe_cli.errors import DpeError
+from dpe_cli.redaction import hide
+from dpe_cli.visible_text import message, visible_standard_error
 
 # Each command's module and short help, so that `dpe --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -86,6 +88,11 @@ global_options(cli, from_environment=True)
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command, show its result, and return the exit status. Whatever goes wrong is put into words here, and only here."""
+    with visible_standard_error():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     app = App()
     try:
         result = cli.main(args=list(arguments), prog_name="dpe", standalone_mode=False, obj=app)
@@ -96,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
 
         return show(result, app.output)
     except click.ClickException as error:
-        error.show()
+        error.show(sys.stderr)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         sys.stderr.write("Interrupted.\n")
@@ -107,9 +114,9 @@ def run(arguments: Sequence[str]) -> int:
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 the outermost place
         if app.debug:
-            traceback.print_exc()
-        exit_status, message = _explain(error)
-        sys.stderr.write(f"Error: {message}\n")
+            sys.stderr.write(hide(traceback.format_exc()))
+        exit_status, said = _explain(error)
+        sys.stderr.write(f"Error: {message(hide(said))}\n")
         return exit_status
 
 

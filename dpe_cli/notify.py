@@ -21,6 +21,7 @@ from dpe_cli.errors import DpeError
 from dpe_cli.pipeline import RunSummary
 from dpe_cli.postgres import Server
 from dpe_cli.redaction import redact
+from dpe_cli.visible_text import on_one_line
 from dpe_cli.webhook import Patience, UndeliveredError, check_url, post
 
 ACTOR = "dpe notify"
@@ -142,13 +143,13 @@ def tell(
 def payload(pipeline: str, event: Event, outcome: Outcome) -> dict[str, Any]:
     """Return what is posted, before secrets are taken out."""
     # Before anything is cut or escaped, or a part of a secret would no longer be known as one.
-    faults = [redact(line) for line in outcome.faults[:_MOST_LINES]]
+    faults = [on_one_line(redact(line)) for line in outcome.faults[:_MOST_LINES]]
     lines = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in faults]
     if len(outcome.faults) > _MOST_LINES:
         lines.append(f"and {len(outcome.faults) - _MOST_LINES:,} more")
     return {
         # Slack takes what stands between < and > for a link, or for everybody in the channel.
-        "text": escape("\n".join([f"dpe run ({pipeline}) {_WORDS[event]}", *(f"• {line}" for line in lines)]), quote=False),
+        "text": escape("\n".join([f"dpe run ({on_one_line(pipeline)}) {_WORDS[event]}", *(f"• {line}" for line in lines)]), quote=False),
         "event": event,
         "verdict": "DPE FAILED" if outcome.has_failed else "DPE SUCCESS",
         "pipeline": pipeline,

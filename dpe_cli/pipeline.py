@@ -166,7 +166,10 @@ def build_and_publish(
         made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
         refusals = [
             *_refusals(summary.results),
-            *validation.check_protection(connection, [schema + NEXT for schema in schemas]).faults,
+            # What is published already is judged after the run; a hook may have left something elsewhere.
+            *validation.check_protection(
+                connection, protected_schemas(connection, project), judged=[schema + NEXT for schema in schemas]
+            ).faults,
             *reconciliation.reconcile_models(connection, hops.declared(project, made, made)).faults,
         ]
         summary.not_published = "; ".join(refusals) or None

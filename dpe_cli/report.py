@@ -2,7 +2,8 @@
 How results are shown: the only place that prints them.
 
 A command returns a `Report`, or a result that makes one (`as_report`). Results go to standard output, as text or as
-JSON; everything else goes to standard error.
+JSON; everything else goes to standard error. Others wrote the values and names in them: hidden characters are shown as
+codes (visible_text.py). Values in JSON are exact, and so is a report of `Lines` only, unless it goes to a terminal.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
+from dpe_cli.visible_text import message, on_one_line, terminal, visible, visible_json
+
 # Rich takes a moment to import: `dpe env` and `dpe db url` do without.
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,7 +35,7 @@ _SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines shown as they are, never wrapped: what a shell or another program reads."""
+    """Lines that are never wrapped. A report of nothing else is data, which a shell or another program reads, and is exact."""
 
     lines: Sequence[str]
 
@@ -83,7 +86,7 @@ def show(result: Report | Result | None, output: str) -> int:
         return 0
     report = result if isinstance(result, Report) else result.as_report()
     if output == "json":
-        sys.stdout.write(json.dumps(report.data, indent=2, ensure_ascii=False, default=_for_json) + "\n")
+        sys.stdout.write(visible_json(json.dumps(report.data, indent=2, ensure_ascii=False, default=_for_json)) + "\n")
     else:
         sys.stdout.write(_text(report))
     # A closed pipe is noticed here, not when Python exits.
@@ -115,7 +118,7 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
 
 def shortened(text: str) -> str:
     """Return the start of a text on one line, for a table."""
-    line = text.replace("\n", "⏎")
+    line = on_one_line(text)
     return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}…"
 
 
@@ -152,7 +155,8 @@ def _for_json(value: object) -> object:
 
 def _text(report: Report) -> str:
     if not report.headline and not report.verdict and all(isinstance(section, Lines) for section in report.sections):
-        return "".join(f"{line}\n" for section in report.sections if isinstance(section, Lines) for line in section.lines)
+        data = "".join(f"{line}\n" for section in report.sections if isinstance(section, Lines) for line in section.lines)
+        return visible(data) if sys.stdout.isatty() else data
     from rich.console import Console
     from rich.text import Text
 
@@ -161,16 +165,16 @@ def _text(report: Report) -> str:
         console.width = UNLIMITED_WIDTH
     with console.capture() as capture:
         if report.headline:
-            console.print(Text(report.headline, style="bold"))
+            console.print(Text(on_one_line(report.headline), style="bold"))
         for section in report.sections:
             title = getattr(section, "title", "")
             if title:
                 console.print()
-                console.print(Text(title, style="bold"))
+                console.print(Text(on_one_line(title), style="bold"))
             console.print(_rendered(section), soft_wrap=isinstance(section, Lines))
         if report.verdict:
             console.print()
-            console.print(Text(report.verdict, style="bold red" if report.exit_status else "bold green"))
+            console.print(Text(on_one_line(report.verdict), style="bold red" if report.exit_status else "bold green"))
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
@@ -181,20 +185,21 @@ def _rendered(section: Lines | Facts | Table) -> RenderableType:
 
     match section:
         case Lines():
-            return Text("\n".join(section.lines))
+            return Text("\n".join(map(on_one_line, section.lines)))
         case Facts():
             grid = RichTable.grid(padding=(0, 2, 0, 0))
             for name, value in section.facts.items():
-                grid.add_row(Text(name, style="dim"), Text(words(value)))
+                grid.add_row(Text(on_one_line(name), style="dim"), Text(visible(words(value))))
             return grid
         case Table():
             table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
             for position, name in enumerate(section.columns):
                 is_numeric = _is_numeric([row[position] for row in section.rows])
                 # Where the terminal is narrow, names go on in the next line; a number that is cut would be another one.
-                table.add_column(name, justify="right" if is_numeric else "left", no_wrap=is_numeric, overflow="fold")
+                heading = Text(on_one_line(name))
+                table.add_column(heading, justify="right" if is_numeric else "left", no_wrap=is_numeric, overflow="fold")
             for row in section.rows:
-                table.add_row(*(Text(words(value)) for value in row))
+                table.add_row(*(Text(on_one_line(words(value))) for value in row))
             return table
 
 
@@ -221,7 +226,15 @@ class Progress:
             from rich.progress import Progress as Bars
 
             columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[done]}"))
-            self._bars = Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+            # Left to itself, rich also prints what libraries write to standard error, and obeys the escape sequences in it.
+            self._bars = Bars(
+                *columns,
+                TimeElapsedColumn(),
+                console=Console(file=terminal()),
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._bars.start()
         return self
 
@@ -232,10 +245,11 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Write a line, above the bars where there are some."""
+        shown = message(text)
         if self._bars is not None:
-            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bars.console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
         else:
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{shown}\n")
             sys.stderr.flush()
 
     @contextmanager
@@ -249,7 +263,7 @@ class Progress:
         def described() -> str:
             return size(done) if unit == "bytes" else f"{done:,} {unit}"
 
-        bar = self._bars.add_task(name, total=total, done="") if self._bars is not None else None
+        bar = self._bars.add_task(on_one_line(name), total=total, done="") if self._bars is not None else None
 
         def advance(amount: int) -> None:
             nonlocal done, said

@@ -2,8 +2,11 @@
 What is wrong with the protection of a database, from its catalog.
 
 Each file in `sql/rls_checks` is a check: its id and name, its severity, what it finds and why that matters in comments, and
-a query over the common table expressions of `sql/rls_catalog.sql` that returns what is wrong (subject, detail, fix). All of
-them are one query, and so look at one moment.
+a query over the common table expressions of `sql/rls_catalog.sql` and its continuations that returns what is wrong (subject,
+detail, fix). All of them are one query, and so look at one moment.
+
+What a reader can do with its own rights is a warning at most, unless it weakens the protection of others: an error keeps a run
+from publishing, and so would keep all others from new data.
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.bootstrap import function_bodies
+from dpe_cli.errors import ServerError
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Severity = Literal["error", "warning"]
 
+# Common table expressions, each file's on those of the files before it.
+CATALOG = ("rls_catalog.sql", "rls_outside.sql", "rls_reaching.sql")
 _HEAD = re.compile(r"-- severity: (?P<severity>error|warning)\n-- title: (?P<title>.+)\n-- why: (?P<why>.+)\n")
 
 
@@ -68,14 +74,26 @@ def checks() -> tuple[RlsCheck, ...]:
     return tuple(sorted(found, key=lambda one: one.check_id))
 
 
-def check(connection: Connection, schemas: Sequence[str]) -> list[Finding]:
-    """Return what is wrong with the protection of what is in schemas, and with the roles; errors first."""
+def check(connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None) -> list[Finding]:
+    """
+    Return what is wrong with the protection of what dpe manages, and with the roles; errors first.
+
+    `schemas` are all that dpe manages. Relations are judged in those of them that are `judged`, or all; what lets others past
+    the policies from elsewhere is found for all of them.
+
+    Raises:
+        ServerError: the database is not bootstrapped for this version of dpe.
+    """
     severities = {one.check_id: one.severity for one in checks()}
     names, bodies = zip(*function_bodies().items(), strict=True)
+    arguments = [list(schemas if judged is None else judged), list(names), list(bodies), list(schemas)]
     with connection.transaction(), psycopg.RawCursor(connection) as cursor:
-        # pg_get_expr and regclass leave out the schemas that are looked in.
-        cursor.execute("select set_config('search_path', '', true)")
-        rows = cursor.execute(_query(), [list(schemas), list(names), list(bodies)]).fetchall()
+        # pg_get_expr and regclass leave out the schemas that are looked in. In a context, because the access list is looked at, too.
+        cursor.execute("select set_config('search_path', '', true), set_config('dpe.actor', 'dpe rls check', true)")
+        try:
+            rows = cursor.execute(_query(), arguments).fetchall()
+        except psycopg.errors.UndefinedFunction as error:
+            raise ServerError(f"database {connection.info.dbname}: {error.diag.message_primary}; run `dpe bootstrap`") from error
     found = [
         Finding(str(check_id), severities[str(check_id)], str(subject), str(detail), str(fix)) for check_id, subject, detail, fix in rows
     ]
@@ -84,8 +102,7 @@ def check(connection: Connection, schemas: Sequence[str]) -> list[Finding]:
 
 @cache
 def _query() -> sql.Composed:
-    text = resources.files("dpe_cli").joinpath("sql", "rls_catalog.sql").read_text(encoding="utf-8")
-    catalog = text.partition("-- The checks take the place of what follows.")[0]
+    catalog = ",".join(_expressions(name) for name in CATALOG)
     queries = [
         sql.SQL("select {}, found.subject::text, found.detail::text, found.fix::text from (\n{}\n) as found").format(
             sql.Literal(one.check_id),
@@ -93,4 +110,10 @@ def _query() -> sql.Composed:
         )
         for one in checks()
     ]
-    return sql.SQL(catalog) + sql.SQL("\nunion all\n").join(queries)
+    return sql.SQL("with") + sql.SQL(catalog) + sql.SQL("\nunion all\n").join(queries)
+
+
+def _expressions(name: str) -> str:
+    """Return the common table expressions of a file, which is a query by itself so that it can be checked for style."""
+    text = resources.files("dpe_cli").joinpath("sql", name).read_text(encoding="utf-8")
+    return text.partition("\nwith\n")[2].partition("-- The checks take the place of what follows.")[0]

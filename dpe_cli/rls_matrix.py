@@ -59,7 +59,7 @@ _GRANTED_ROWS = """
     where array[{columns}]::text[] && array(
         select tenant_id
         from dpe.tenant_access
-        where role_name = {role} and (valid_until is null or valid_until > statement_timestamp())
+        where role_name = to_regrole(quote_ident({role})) and (valid_until is null or valid_until > statement_timestamp())
     )
 """
 

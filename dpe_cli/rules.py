@@ -17,6 +17,7 @@ from dpe_cli.errors import DpeError
 from dpe_cli.project import Project
 from dpe_cli.spec import Spec
 from dpe_cli.validation import DIMENSIONS
+from dpe_cli.visible_text import visible
 
 NO_SPEC = "no spec"
 
@@ -256,7 +257,7 @@ def document(rules: Sequence[Rule], specs: Sequence[Spec]) -> str:
             if listed:
                 parts.append(f"### {dimension.capitalize()}\n")
                 parts += [_entry(rule) for rule in listed]
-    return "\n".join(parts)
+    return visible("\n".join(parts))
 
 
 def _entry(rule: Rule) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from dpe_cli import __version__
 from dpe_cli.errors import UsageError
 from dpe_cli.rls_check import Finding, RlsCheck
+from dpe_cli.visible_text import on_one_line
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -63,11 +65,11 @@ def _result(finding: Finding, number: int, file: str) -> dict[str, object]:
         "ruleId": finding.check_id,
         "ruleIndex": number,
         "level": finding.severity,
-        "message": {"text": str(finding)},
+        "message": {"text": on_one_line(str(finding))},
         "locations": [
             {
-                "physicalLocation": {"artifactLocation": {"uri": file}, "region": {"startLine": 1}},
-                "logicalLocations": [{"fullyQualifiedName": finding.subject}],
+                "physicalLocation": {"artifactLocation": {"uri": quote(file, errors="surrogateescape")}, "region": {"startLine": 1}},
+                "logicalLocations": [{"fullyQualifiedName": on_one_line(finding.subject)}],
             }
         ],
     }

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpe_cli import docs_page
 from dpe_cli.rule_memory import Run, State
 from dpe_cli.rules import Rule
 
 NAME = "static_index.html"
-# dbt's page has these where a page that needs no server has the data (dbt/task/docs/generate.py).
-_MANIFEST, _CATALOG = '"MANIFEST.JSON INLINE DATA"', '"CATALOG.JSON INLINE DATA"'
 _OVERVIEW = "__overview__"
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _HEADINGS = ("rule", "asks", "dimension", "severity", "owner", "status", "failing rows", "does not hold since", "last runs")
@@ -54,20 +53,14 @@ def write(
         if node is not None:
             node["description"] = f"{node['description']}\n\n## Rules\n\n{_table(lines[rule.rule_id] for rule in asked)}"
     _add_overview(manifest, rules, lines, seen)
-    page = (target / "index.html").read_text(encoding="utf-8")
-    page = page.replace(_MANIFEST, _inline(json.dumps(manifest)))
-    page = page.replace(_CATALOG, _inline((target / "catalog.json").read_text(encoding="utf-8")))
+    catalog = json.loads((target / "catalog.json").read_text(encoding="utf-8"))
+    page = docs_page.filled((target / "index.html").read_text(encoding="utf-8"), manifest, catalog)
     path = target / NAME
     # A reader of the page keeps the whole of the last one until this one is whole.
     written = path.with_name(f"{NAME}.{os.getpid()}")
     written.write_text(page, encoding="utf-8")
     written.replace(path)
     return path
-
-
-def _inline(data: str) -> str:
-    """Keep a text in JSON from ending the script that it is put into."""
-    return data.replace("</", "<\\/")
 
 
 def _by_relation(manifest: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, list[Rule]]:

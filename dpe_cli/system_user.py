@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpe_cli.environment import for_program
 from dpe_cli.errors import ServerError
+from dpe_cli.visible_text import message
 
 NAME = "dpe-postgres"
 
@@ -87,7 +89,9 @@ class SystemUser:
             found = ancestor.stat()
             if found.st_uid != self.uid and not found.st_mode & stat.S_IXOTH:
                 ancestor.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
-                sys.stderr.write(f"{ancestor}: search permission (o+x) given, for the PostgreSQL server that runs as {self.name}\n")
+                sys.stderr.write(
+                    message(f"{ancestor}: search permission (o+x) given, for the PostgreSQL server that runs as {self.name}") + "\n"
+                )
 
     def let_read(self, directory: Path) -> None:
         """Let this user read a directory and all within: programs that root installed under a strict umask. Says so where it has to."""
@@ -98,7 +102,7 @@ class SystemUser:
                 mode = stat.S_IMODE(path.stat().st_mode)
                 # Others get the owner's rights to read and to execute.
                 path.chmod(mode | (mode & (stat.S_IRUSR | stat.S_IXUSR)) >> 6)
-        sys.stderr.write(f"{directory}: made readable, for the PostgreSQL server that runs as {self.name}\n")
+        sys.stderr.write(message(f"{directory}: made readable, for the PostgreSQL server that runs as {self.name}") + "\n")
 
 
 def server_user(directory: Path) -> SystemUser:
@@ -134,6 +138,7 @@ def _create() -> pwd.struct_passwd:
         raise ServerError(f"user {NAME}: PostgreSQL cannot run as root, and useradd is not there; create that user, or run dpe as another")
     created = subprocess.run(
         ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", NAME],
+        env=for_program(),
         check=False,
         capture_output=True,
         text=True,

@@ -20,7 +20,8 @@ def build(app: App) -> Report:
     """
     Build the documentation site, and print its path.
 
-    It is dbt's, with the rules and their history, as one page that needs no server.
+    It is dbt's, with the rules and their history, as one page that needs no server. The page does not
+    execute what descriptions, code or names contain.
     """
     with Progress() as progress:
         site = pipeline.build_docs(app.project, app.server, progress)

@@ -73,7 +73,7 @@ def show(app: App, reject_id: int) -> Report:
                     "since then": _became_of(one),
                 }
             ),
-            Lines(["", *one.raw.splitlines()]),
+            Lines(["", *one.raw.split("\n")]),
         ],
     )
 
@@ -86,7 +86,7 @@ def export(app: App, wanted: str) -> Report:
     Write the rejects of a source or a load as CSV, to be corrected.
 
     What was replayed is left out. Correct the columns, keep the first one, leave out what is to stay a reject, and load
-    it with `dpe rejects replay`.
+    it with `dpe rejects replay`. Files and pipes get every character as delivered; a terminal shows hidden ones as codes.
     """
     exported = replaying.export(app.project, app.server, wanted)
     if exported.unsplit:

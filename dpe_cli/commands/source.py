@@ -56,7 +56,9 @@ def infer(app: App, /, location: str, write: str | None, **options: Any) -> Repo
     found = inferred(Request(location=location, **options), app.project_dir)
     text = written.document(found)
     if write is None:
-        return Report(data={"name": found.name, "records": found.records, "yaml": text}, sections=[Lines(text.splitlines())])
+        return Report(
+            data={"name": found.name, "records": found.records, "yaml": text}, sections=[Lines(text.removesuffix("\n").split("\n"))]
+        )
     path = merged.target(found, app.project_dir, Path(write) if write else None)
     merged.write(path, found)
     shown = path.relative_to(app.project_dir) if path.is_relative_to(app.project_dir) else path

@@ -15,6 +15,7 @@ from dpe_cli.load import policies, staging
 from dpe_cli.load.copier import Shape
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.staging import Column, StagingTable, execute
+from dpe_cli.redaction import hide
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -220,6 +221,8 @@ def _type(column: Column) -> sql.SQL:
 
 
 def _shortened(name: str) -> str:
+    # Cut, a secret that it has would not be known as one.
+    name = hide(name)
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 

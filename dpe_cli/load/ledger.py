@@ -9,6 +9,7 @@ from datetime import datetime
 import psycopg
 
 from dpe_cli.load.inputs import Known
+from dpe_cli.redaction import hide
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -183,11 +184,11 @@ def extracts_that_went_on(connection: Connection, extract_id: int) -> list[int]:
 
 
 def fail_extract(connection: Connection, extract_id: int, error: str) -> None:
-    """Record why an extract failed."""
+    """Record why an extract failed, without the secrets that others echoed."""
     connection.execute(
         "update dpe.extracts set status = 'failed', finished_at = clock_timestamp(), error = %s where extract_id = %s",
         # Other programs' words may hold what no text of PostgreSQL can.
-        [error.replace("\0", r"\x00").encode(errors="backslashreplace").decode(), extract_id],
+        [hide(error).replace("\0", r"\x00").encode(errors="backslashreplace").decode(), extract_id],
     )
 
 

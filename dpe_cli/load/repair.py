@@ -23,6 +23,7 @@ from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
 from dpe_cli.load.grammar import Grammar
 from dpe_cli.load.layout import Layout
 from dpe_cli.load.records import Records
+from dpe_cli.redaction import hide
 
 
 class Copy(Protocol):
@@ -337,9 +338,11 @@ class Repair:
         loaded.rejects.append(self._reject_of(delivered, fault))
 
     def _reject_of(self, delivered: Delivered, fault: Fault) -> Reject:
-        reason = fault.reason if len(fault.reason) <= _LONGEST_REASON else f"{fault.reason[:_LONGEST_REASON]}…"
+        # A record is kept as it was delivered, whatever it holds; what is said of it shows no secret. Hidden first, and then cut.
+        reason, column = hide(fault.reason), fault.column and hide(fault.column)
+        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
         load_id, (position, raw, raw_bytes) = self.shape.load_id, (delivered.position, delivered.raw, delivered.raw_bytes)
-        return Reject(load_id, position, fault.column, fault.sqlstate, reason, raw, raw_bytes)
+        return Reject(load_id, position, column, fault.sqlstate, reason, raw, raw_bytes)
 
     def _fault(self, error: psycopg.Error) -> Fault:
         found = CONTEXT.search(error.diag.context or "")

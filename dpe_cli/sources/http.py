@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from dpe_cli import extras
 from dpe_cli.errors import InputError
+from dpe_cli.redaction import hide, redact, remember
 from dpe_cli.report import plural
 from dpe_cli.sources import secrets
 from dpe_cli.sources.file_options import Files
@@ -106,7 +107,8 @@ class Download:
 def _version(headers: Mapping[str, str]) -> str | None:
     """Return what tells one version of a file from another: a weak ETag does not tell every byte (RFC 9110, section 8.8.1)."""
     etag = headers.get("etag")
-    return etag.strip('"') if etag and not etag.startswith("W/") else None
+    # One that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
+    return etag.strip('"') if etag and not etag.startswith("W/") and hide(etag) == etag else None
 
 
 class Client:
@@ -122,7 +124,7 @@ class Client:
         self._token: str | None = None
         self._last = 0.0
         self._origin = _origin(self.base)
-        self._headers = {name: self._filled(value) for name, value in options.headers.items()}
+        self._headers = {name: self._filled(value, name) for name, value in options.headers.items()}
 
     @property
     def base(self) -> str:
@@ -185,20 +187,14 @@ class Client:
                             return
                         url = self.joined(url, response.headers.get("location", ""))
                 except self._httpx.TransportError as error:
-                    raise AgainError(f"the connection failed ({type(error).__name__}: {error})") from error
+                    raise self._failed(error) from error
             raise self.refused(f"it redirects more than {_MOST_REDIRECTS} times")
 
         self._attempt(once)
 
     def refused(self, why: str) -> InputError:
         """Return the error that says why the API cannot be read; secrets are not in it."""
-        auth = self._options.auth
-        held = [getattr(auth, name) or "" for name in auth.secrets] if auth else []
-        held += [*self._options.headers.values(), *map(str, self._options.params.values()), self._options.location]
-        message = secrets.hidden(why, held)
-        if self._token:
-            message = message.replace(self._token, "***")
-        return InputError(f"{self._where}: {message}; nothing is loaded, extract again later, or correct the external block")
+        return InputError(f"{self._where}: {redact(why)}; nothing is loaded, extract again later, or correct the external block")
 
     def _get(self, url: str, params: Mapping[str, Any]) -> Page:
         refreshed = False
@@ -230,7 +226,11 @@ class Client:
         Raises:
             InputError: it leads from https to http, or is no address.
         """
-        target = urljoin(url, link)
+        try:
+            target = urljoin(url, link)
+            self._httpx.URL(target)
+        except (ValueError, self._httpx.InvalidURL) as error:
+            raise self.refused("its link is not a valid address") from error
         if not target.startswith(("http://", "https://")):
             raise self.refused("it links to what is no http:// or https:// address")
         if url.startswith("https://") and target.startswith("http://"):
@@ -248,7 +248,9 @@ class Client:
             auth = self._authorise(headers, query)
         self._wait()
         # Parameters that the address has already stay.
-        return self._send("GET", str(self._httpx.URL(url).copy_merge_params(query)), headers=headers, auth=auth)
+        # As bytes: a header's text may be of ASCII only, for httpx.
+        as_bytes = {name: value.encode() for name, value in headers.items()}
+        return self._send("GET", str(self._httpx.URL(url).copy_merge_params(query)), headers=as_bytes, auth=auth)
 
     def _send(self, method: str, url: str, **request: Any) -> tuple[int, Mapping[str, str], bytes, str | None]:
         deadline = time.monotonic() + self._options.timeout
@@ -264,7 +266,13 @@ class Client:
                 link = response.links.get("next", {}).get("url")
                 return response.status_code, response.headers, bytes(body), link
         except (self._httpx.TransportError, self._httpx.DecodingError) as error:
-            raise AgainError(f"the connection failed ({type(error).__name__}: {error})") from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> Exception:
+        # httpx parses each redirect, and quotes the part of the address that is not valid, which may be a part of a secret.
+        if "location header" in str(error):
+            return self.refused("its link is not a valid address")
+        return AgainError(f"the connection failed ({type(error).__name__}: {error})")
 
     def _authorise(self, headers: dict[str, str], query: dict[str, str]) -> Any:
         auth = self._options.auth
@@ -272,12 +280,12 @@ class Client:
             return None
         match auth.type:
             case "bearer":
-                headers["Authorization"] = f"Bearer {self._filled(auth.token)}"
+                headers["Authorization"] = f"Bearer {self._filled(auth.token, 'token')}"
             case "http_basic":
-                return self._httpx.BasicAuth(self._filled(auth.username), self._filled(auth.password))
+                return self._httpx.BasicAuth(self._filled(auth.username), self._filled(auth.password, "password"))
             case "api_key":
                 place = headers if auth.location == "header" else query
-                place[self._filled(auth.name)] = self._filled(auth.api_key)
+                place[self._filled(auth.name)] = self._filled(auth.api_key, "api_key")
             case _:
                 self._token = self._token or self._new_token()
                 headers["Authorization"] = f"Bearer {self._token}"
@@ -289,8 +297,11 @@ class Client:
         assert auth is not None  # noqa: S101
         url = self._filled(auth.access_token_url)
         self._check_address(url)
-        data = {"grant_type": "client_credentials", **{name: self._filled(value) for name, value in auth.access_token_request_data.items()}}
-        credentials = {"client_id": self._filled(auth.client_id), "client_secret": self._filled(auth.client_secret)}
+        data = {
+            "grant_type": "client_credentials",
+            **{name: self._filled(value, name) for name, value in auth.access_token_request_data.items()},
+        }
+        credentials = {"client_id": self._filled(auth.client_id), "client_secret": self._filled(auth.client_secret, "client_secret")}
         status, _, body, _ = self._send("POST", url, data=data | credentials, headers={"Accept": "application/json"})
         if status in _WORTH_ANOTHER_TRY:
             raise AgainError(f"its token endpoint answered {status}")
@@ -300,10 +311,11 @@ class Client:
             token = None
         if status != HTTPStatus.OK or not isinstance(token, str) or not token:
             raise self.refused(f"its token endpoint answered {status} and gave no access_token")
+        remember(token)
         return token
 
-    def _filled(self, text: str | None) -> str:
-        return secrets.filled(text or "", where=self._where)
+    def _filled(self, text: str | None, option: str = "") -> str:
+        return secrets.filled(text or "", where=self._where, option=option)
 
     def _wait(self) -> None:
         if self._options.requests_per_second:

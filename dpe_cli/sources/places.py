@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from dpe_cli import extras
 from dpe_cli.errors import DpeError, InputError
+from dpe_cli.redaction import redact
 from dpe_cli.sources import secrets
 from dpe_cli.sources.file_options import Files
 from dpe_cli.sources.found import Found
@@ -78,7 +79,7 @@ def _in_a_store(options: Files, scheme: str) -> list[Found]:
     location = options.location
     extras.needed(_PACKAGES[scheme], by=location)
     fsspec = extras.needed("fsspec", by=location)
-    given = {name: _filled(value, location) for name, value in options.storage_options.items()}
+    given = {name: _filled(value, location, name) for name, value in options.storage_options.items()}
     with _told(options):
         store, path = fsspec.core.url_to_fs(secrets.filled(location, where=location, in_url=True), use_listings_cache=False, **given)
         paths = [path] if not any(character in path for character in "*?[") else sorted(store.glob(path))
@@ -93,7 +94,8 @@ def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) ->
 
     version = info.get("VersionId") or info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("mtime")
     name = str(info["name"]).removeprefix(f"{scheme}://")
-    return Found(f"{scheme}://{name.lstrip('/')}", int(info["size"]), str(version).strip('"') if version else None, fetch)
+    location = secrets.with_references(f"{scheme}://{name.lstrip('/')}", [options.location, *map(str, options.storage_options.values())])
+    return Found(location, int(info["size"]), str(version).strip('"') if version else None, fetch)
 
 
 def _on_the_web(options: Files) -> list[Found]:
@@ -102,8 +104,8 @@ def _on_the_web(options: Files) -> list[Found]:
     return [Download(options).found()]
 
 
-def _filled(value: str | float, where: str) -> str | float:
-    return secrets.filled(value, where=where) if isinstance(value, str) else value
+def _filled(value: str | float, where: str, option: str) -> str | float:
+    return secrets.filled(value, where=where, option=option) if isinstance(value, str) else value
 
 
 @contextmanager
@@ -114,12 +116,11 @@ def _told(options: Files) -> Iterator[None]:
     except DpeError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{options.location}: is not there ({_said(error, options)}); correct the location") from error
+        raise InputError(f"{options.location}: is not there ({_said(error)}); correct the location") from error
     # What fsspec's packages raise has nothing in common: botocore's, google's and paramiko's own errors, OSError, ValueError.
     except Exception as error:
-        raise InputError(f"{options.location}: cannot be reached ({_said(error, options)}); correct location or storage_options") from error
+        raise InputError(f"{options.location}: cannot be reached ({_said(error)}); correct location or storage_options") from error
 
 
-def _said(error: Exception, options: Files) -> str:
-    held = [str(value) for value in options.storage_options.values()]
-    return " ".join(secrets.hidden(str(error) or type(error).__name__, [options.location, *held]).split())
+def _said(error: Exception) -> str:
+    return " ".join(redact(str(error) or type(error).__name__).split())

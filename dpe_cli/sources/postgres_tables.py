@@ -7,7 +7,6 @@ PostgreSQL refuses (documentation, "row_security"), and the data is not shorter 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,13 +15,16 @@ from typing import IO
 
 import psycopg
 from psycopg import pq, sql
+from psycopg.conninfo import make_conninfo
 
 from dpe_cli.embedded import wheel_programs
+from dpe_cli.environment import for_program
 from dpe_cli.errors import InputError
 from dpe_cli.load import text_format
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
+from dpe_cli.redaction import redact
 from dpe_cli.sources import pipes, rows, secrets
 from dpe_cli.sources.postgres_pages import Pages
 from dpe_cli.sources.windows import TableInput
@@ -69,7 +71,9 @@ class PostgresTable(TableInput):
             InputError: the server is not reachable, or refuses to be read.
         """
         try:
-            with psycopg.connect(self._url, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
+            # libpq would offer dpe's own password, PGPASSWORD, to a server whose URL has none. With an empty one, it still reads ~/.pgpass.
+            target = self._url if _given(self._url).get(b"password") else make_conninfo(self._url, password="")
+            with psycopg.connect(target, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
                 yield connection
         except psycopg.Error as error:
             raise self._refused(str(error)) from error
@@ -127,7 +131,7 @@ class PostgresTable(TableInput):
         return sql.SQL("{} or {} is null").format(where, cursor) if start is not None else where
 
     def _refused(self, said: str) -> InputError:
-        message = " ".join(secrets.hidden(said, [self._options.location]).split())
+        message = " ".join(redact(said).split())
         hint = (
             "; have the role of this connection exempted (BYPASSRLS), or read what it may see through a view of its owner"
             if "row-level security" in message
@@ -225,11 +229,21 @@ def _snapshot(connection: Connection) -> Iterator[str]:
 
 
 def _environment(url: str) -> dict[str, str]:
-    """Return the environment in which psql connects as the URL says: nothing of it is in the list of processes."""
-    given = {option.keyword: option.val for option in pq.Conninfo.parse(url.encode())}
-    environment = dict(os.environ)
+    """
+    Return the environment in which psql connects as the URL says: nothing of it is in the list of processes.
+
+    Of dpe's own it has what psycopg heeds as well, and no password.
+    """
+    given = _given(url)
+    environment = for_program(prefixes=("PG", "KRB5"))
+    environment.pop("PGPASSWORD", None)
     for option in pq.Conninfo.get_defaults():
         value = given.get(option.keyword)
         if option.envvar and value is not None:
             environment[option.envvar.decode()] = value.decode()
     return environment
+
+
+def _given(url: str) -> dict[bytes, bytes | None]:
+    """Return what a URL says, by libpq's keywords."""
+    return {option.keyword: option.val for option in pq.Conninfo.parse(url.encode())}

@@ -2,24 +2,32 @@
 Secrets of sources: an option says ${NAME}, and the environment holds it.
 
 dbt's own env_var() would write the value into its manifest. What stands in the project, the ledger and every message is
-the reference; the value is known where it is used, and nowhere else.
+the reference; the value is known where it is used, and from then on hidden wherever others echo it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from dpe_cli import redaction
 from dpe_cli.errors import InputError
-from dpe_cli.redaction import redact
+from dpe_cli.secret_forms import LONGEST_SHORT
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 # The words of a name, as in apiKey, api_key and X-API-KEY.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SECRET = re.compile(r"(apikey|authorization|bearer|cookie|credential|jwt|pass(phrase|wd|word)?|pwd|secret|token)s?")
+# What stands in a URL around a password, and before a parameter's value.
+_BEFORE_PASSWORD = re.compile(r"://[^/?#@]*:[^/?#@]*\Z")
+_BEHIND_PASSWORD = re.compile(r"[^/?#@]*@")
+_BEFORE_VALUE = re.compile(r"[?&]([^?&=#]*)=[^?&=#]*\Z")
+_LONG = 16
+_LONG_PATH = 8
 # What a key may be besides a secret: columns, and names of objects.
 _NO_SECRET_KEYS = {"bookmark", "cursor", "foreign", "object", "partition", "primary", "public", "replication", "sort", "table", "unique"}
 
@@ -34,11 +42,11 @@ def names(texts: Iterable[str]) -> list[str]:
     return [name for text in texts for name in _REFERENCE.findall(text)]
 
 
-def filled(text: str, *, where: str, in_url: bool = False) -> str:
+def filled(text: str, *, where: str, in_url: bool = False, option: str = "") -> str:
     """
-    Return a text with the values of the variables it refers to; as URLs write them, where it is one.
+    Return a text with the values of the variables it refers to, which are hidden from now on; as URLs write them, where it is one.
 
-    A variable at the start of a URL holds an address, or its beginning, and is taken as it is.
+    A variable at the start of a URL holds an address, or its beginning, and is taken as it is. `option` is what the text is for.
 
     Raises:
         InputError: the environment has no such variable.
@@ -51,15 +59,66 @@ def filled(text: str, *, where: str, in_url: bool = False) -> str:
                 f"{where}: refers to ${{{found[1]}}}, and the environment has no variable {found[1]}; "
                 "set it, or write it into the project's .env"
             )
+        remember(held, is_called_one=_is_called_secret(found, option))
         return quote(held, safe="") if in_url and found.start() > 0 else held
 
     return _REFERENCE.sub(value, text)
 
 
-def hidden(message: str, texts: Iterable[str], *, more: Iterable[str] = ()) -> str:
-    """Return a message without the values that texts refer to, nor any other secret; `more` are some that are known besides."""
-    held = [*more, *(value for name in names(texts) if (value := os.environ.get(name)))]
-    return redact(message, more=[form for value in held for form in (value, quote(value, safe=""), quote_plus(value))])
+def remember(secret: str, *, is_called_one: bool = True) -> None:
+    """Hide a secret from now on, and what is within it; a short one only where it is called one."""
+    redaction.remember(secret, is_called_one=is_called_one)
+    redaction.remember(*parts(secret))
+
+
+def _is_called_secret(reference: re.Match[str], option: str) -> bool:
+    """Tell whether a variable, the option it is for, or its place in a URL says that it is a secret."""
+    text, start, end = reference.string, reference.start(), reference.end()
+    if _BEFORE_PASSWORD.search(text, 0, start) and _BEHIND_PASSWORD.match(text, end):
+        return True
+    in_query = _BEFORE_VALUE.search(text, 0, start)
+    return any(map(names_one, (reference[1], option, in_query[1] if in_query else "")))
+
+
+def with_references(location: str, texts: Iterable[str]) -> str:
+    """
+    Return where a file is, as the ledger shall say it: with references in place of the values that texts refer to.
+
+    It depends on nothing but these, because dpe recognises a file by it.
+    """
+    held = {os.environ.get(name, ""): name for name in names(texts)}
+    for value, name in sorted(held.items(), key=lambda one: len(one[0]), reverse=True):
+        if len(value) > LONGEST_SHORT:
+            location = location.replace(value, f"${{{name}}}")
+    return location
+
+
+def parts(secret: str) -> Iterator[str]:
+    """Yield the secrets within a value: lines of a key, and what a URL, a connection string or JSON holds."""
+    lines = secret.splitlines()
+    yield from (line for line in lines if len(lines) > 1 and len(line) >= _LONG)
+    if "://" in secret:
+        yield from _parts_of_url(secret)
+    yield from redaction.in_connection_string(secret)
+    if secret.lstrip().startswith("{"):
+        try:
+            document = json.loads(secret)
+        except (ValueError, RecursionError):
+            return
+        for _, text in bare(document):
+            yield from (text, *parts(text))
+
+
+def _parts_of_url(url: str) -> Iterator[str]:
+    try:
+        found = urlsplit(url)
+    except ValueError:
+        return
+    yield from (found.password, unquote(found.password)) if found.password else ()
+    yield from (value for name, value in parse_qsl(found.query) if names_one(name) or len(value) >= _LONG)
+    # A short one says nothing, and stands in other places too.
+    if len(found.path) >= _LONG_PATH:
+        yield found.path
 
 
 def names_one(option: str) -> bool:
@@ -108,7 +167,7 @@ def texts(document: Any) -> Iterator[str]:
             yield from texts(value)
 
 
-def filled_document(document: Any, *, where: str) -> Any:
+def filled_document(document: Any, *, where: str, option: str = "") -> Any:
     """
     Return a document with the values of the variables that its texts refer to.
 
@@ -116,7 +175,7 @@ def filled_document(document: Any, *, where: str) -> Any:
         InputError: the environment has no such variable.
     """
     if isinstance(document, str):
-        return filled(document, where=where)
+        return filled(document, where=where, option=option)
     if isinstance(document, dict):
-        return {name: filled_document(value, where=where) for name, value in document.items()}
-    return [filled_document(value, where=where) for value in document] if isinstance(document, list) else document
+        return {name: filled_document(value, where=where, option=str(name)) for name, value in document.items()}
+    return [filled_document(value, where=where, option=option) for value in document] if isinstance(document, list) else document

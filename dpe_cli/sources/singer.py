@@ -10,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dpe_cli.environment import for_program
 from dpe_cli.errors import InputError
 from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import StagingTable
+from dpe_cli.secret_forms import spans
 from dpe_cli.sources import json_path, pipes, secrets, singer_catalog, singer_messages, taps
 from dpe_cli.sources.json_records import LINE_FEED, JsonRecords
 from dpe_cli.sources.lines import whole_lines
@@ -66,10 +68,11 @@ class Tap(WindowInput):
             InputError: it is not installed, fails, or has no such stream.
         """
         options = self.options
+        environment = self._environment()
         path = taps.find(options.tap, options.executable, project_dir=self.project_dir, where=self.location)
         with taps.cleared_up(), taps.private_directory() as directory, ExitStack() as running:
             given = _Given(directory)
-            program = Program(path, project_dir=self.project_dir, where=self.location, hidden=self.hidden)
+            program = Program(path, project_dir=self.project_dir, where=self.location, environment=environment)
             config = given.file("config.json", json.dumps(self._config))
             arguments = ["--config", config]
             catalog = self._catalog(program, arguments)
@@ -89,17 +92,13 @@ class Tap(WindowInput):
         """
         self.state = state
         kept = self.end()
-        # As it is written, and as it is read.
-        written = "" if kept is None else "\n".join([kept, *secrets.texts(json.loads(kept))])
-        if any(len(secret) >= _LONG_SECRET and secret in written for secret in self._secrets):
+        values = [value for _, value in secrets.bare(self._given_config)] + [os.environ.get(name, "") for name in self._variables]
+        held = [secret for value in values for secret in (value, *secrets.parts(value)) if len(secret) >= _LONG_SECRET]
+        if spans(kept or "", held):
             raise InputError(
                 f"{self.location}: the tap's state holds a secret of its configuration, which would be in the ledger; "
                 "nothing is loaded, write disposition: replace, which keeps no state"
             )
-
-    def hidden(self, text: str) -> str:
-        """Return a text without the secrets that the tap was given."""
-        return secrets.hidden(text, (), more=self._secrets)
 
     @cached_property
     def _given_config(self) -> Any:
@@ -108,15 +107,32 @@ class Tap(WindowInput):
 
     @cached_property
     def _config(self) -> Any:
-        return secrets.filled_document(self._given_config, where=self.location)
+        """What the tap is given; a file may have secrets as they are."""
+        for _, value in secrets.bare(self._given_config):
+            secrets.remember(value)
+        return secrets.filled_document(self._given_config, where=self._told)
 
-    @cached_property
-    def _secrets(self) -> list[str]:
-        """What the tap may say of its configuration's secrets: also as JSON writes it, and line by line."""
-        held = {value for name in secrets.names(secrets.texts(self._given_config)) if (value := os.environ.get(name))}
-        held |= {value for _, value in secrets.bare(self._given_config)}
-        forms = {form for value in held for form in (value, json.dumps(value)[1:-1], *_long_lines(value))}
-        return sorted(forms)
+    @property
+    def _variables(self) -> list[str]:
+        """The variables that its configuration refers to."""
+        return secrets.names(secrets.texts(self._given_config))
+
+    @property
+    def _told(self) -> str:
+        """What a message calls the tap that is about its declaration."""
+        return f"{self.location} ({self.table.declared_at})" if self.table.declared_at else self.location
+
+    def _environment(self) -> dict[str, str]:
+        """Return the environment that the tap gets: what any program needs, and what the source names."""
+        named = self.options.environment or []
+        for name in named:
+            if name not in os.environ:
+                raise InputError(
+                    f"{self._told}: environment names {name}, and the environment has no variable {name}; "
+                    "set it, or write it into the project's .env"
+                )
+            secrets.remember(os.environ[name], is_called_one=secrets.names_one(name))
+        return for_program([*self._variables, *named])
 
     @property
     def _fields(self) -> set[str] | None:
@@ -154,7 +170,7 @@ class _OpenedTap:
         self._records = JsonRecords(
             table.columns, ignores_extra=options.extra_columns == "ignore", told=table.declared_at, within=singer_messages.RECORD
         )
-        self._messages = Messages(names, table.columns, where=tap.location, told=table.declared_at, hidden=tap.hidden)
+        self._messages = Messages(names, table.columns, where=tap.location, told=table.declared_at)
         self.columns = self._records.columns
 
     def blocks(self) -> Iterator[Block]:
@@ -218,12 +234,5 @@ def _document(path: Path, option: str, where: str) -> Any:
         raise InputError(f"{where}: {path} is no JSON ({error}); correct it") from error
 
 
-_LONG_LINE = 16
 # What is shorter may stand in a state by chance.
 _LONG_SECRET = 8
-
-
-def _long_lines(text: str) -> list[str]:
-    """Return the lines of a secret that has several, as a private key has."""
-    lines = text.splitlines()
-    return [line for line in lines if len(line) >= _LONG_LINE] if len(lines) > 1 else []

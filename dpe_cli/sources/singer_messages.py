@@ -7,7 +7,7 @@ DuckDB tells them apart. No Python runs for a record; what is no record is read 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from dpe_cli import extras
 from dpe_cli.errors import ContractError, InputError
 from dpe_cli.load.blocks import Block, Delivered, Origin
 from dpe_cli.load.staging import Column
+from dpe_cli.redaction import redact
 from dpe_cli.sources import json_path
 from dpe_cli.sources.options import nearest
 
@@ -50,7 +51,7 @@ class Messages:
     `state` is the last one that came, as JSON; `has_schema` tells whether the stream was described, `others` what else came.
     """
 
-    def __init__(self, names: Collection[str], columns: Sequence[Column], *, where: str, told: str, hidden: Callable[[str], str]) -> None:
+    def __init__(self, names: Collection[str], columns: Sequence[Column], *, where: str, told: str) -> None:
         self.state: str | None = None
         self.has_schema = False
         self.others: set[str] = set()
@@ -58,7 +59,6 @@ class Messages:
         self._columns = columns
         self._where = where
         self._told = told
-        self._hidden = hidden
         self._connection = extras.needed("duckdb", by=where).connect()
         self._connection.execute("set threads = 1")
 
@@ -129,7 +129,8 @@ class Messages:
                 )
 
     def _no_message(self, raw: bytes, line: int, what: str) -> InputError:
-        text = self._hidden(raw.decode(errors="replace")).strip()
+        # Hidden first: cut, a secret would not be known as one.
+        text = redact(raw.decode(errors="replace")).strip()
         shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
         return InputError(
             f"{self._where}, line {line} of the tap's output: {what} ({shown}); nothing is loaded, have the tap mended: "

@@ -17,6 +17,7 @@ from dpe_cli.load.blocks import Block
 from dpe_cli.load.grammar import Dialect
 from dpe_cli.load.inputs import Opened
 from dpe_cli.load.staging import Column
+from dpe_cli.redaction import redact
 from dpe_cli.sources import rows, secrets
 from dpe_cli.sources.window_options import Sql
 from dpe_cli.sources.windows import TableInput
@@ -44,7 +45,7 @@ def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
         raise InputError(f"{where}: needs the driver {error.name}; install it with pip, or name another in the URL") from error
     except alchemy.exc.SQLAlchemyError as error:
         said = getattr(error, "orig", None) or error
-        message = " ".join(secrets.hidden(str(said), [options.location]).split())
+        message = " ".join(redact(str(said)).split())
         raise InputError(f"{where}: cannot be read ({message}); correct location, table or query") from error
 
 

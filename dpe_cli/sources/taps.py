@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import io
-import logging
 import os
 import shutil
 import signal
@@ -13,27 +11,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from dpe_cli.errors import InputError
+from dpe_cli.sources.tap_log import TapLog
 
 TAPS = Path(".dpe") / "taps"
 
 _DIRECTORY = "dpe-tap-"
 _SECONDS_TO_LOCK = 10
-_LAST_LINES = 8
-_LINE_BYTES = 64 * 1024
-_SHOWN_CHARACTERS = 300
 _SECONDS_TO_END = 60
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-# What dpe and dbt connect with: a tap has no business with the server that its records are loaded into.
-_NOT_FOR_TAPS = ("PG", "DPE_", "DBT_")
-
-_log = logging.getLogger(__name__)
 
 
 def find(tap: str, executable: str | None, *, project_dir: Path, where: str) -> Path:
@@ -60,14 +51,14 @@ def find(tap: str, executable: str | None, *, project_dir: Path, where: str) -> 
 
 
 class Program:
-    """A tap's program, run in the project's directory; `hidden` takes the secrets that it was given out of what it says."""
+    """A tap's program, run in the project's directory, with this environment and no other."""
 
-    def __init__(self, path: Path, *, project_dir: Path, where: str, hidden: Callable[[str], str]) -> None:
+    def __init__(self, path: Path, *, project_dir: Path, where: str, environment: Mapping[str, str]) -> None:
         # It is run from another directory than dpe is.
         self._path = path.absolute()
         self._project_dir = project_dir
         self._where = where
-        self._hidden = hidden
+        self._environment = environment
 
     @contextmanager
     def run(self, arguments: Sequence[str]) -> Iterator[Running]:
@@ -86,7 +77,6 @@ class Program:
                 running.stop()
 
     def _started(self, arguments: Sequence[str]) -> Running:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_TAPS)}
         try:
             process = subprocess.Popen(
                 [self._path, *arguments],
@@ -94,13 +84,13 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self._project_dir,
-                env=environment,
+                env=self._environment,
                 bufsize=0,
                 start_new_session=True,
             )
         except OSError as error:
             raise InputError(f"{self._where}: {self._path} cannot be run ({error.strerror}); install the tap anew") from error
-        return Running(process, where=self._where, hidden=self._hidden)
+        return Running(process, where=self._where)
 
 
 @contextmanager
@@ -200,16 +190,13 @@ def signal_name(number: int) -> str:
 class Running:
     """A tap that runs. What it logs is kept as far as an error may need it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], *, where: str, hidden: Callable[[str], str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, where: str) -> None:
         assert process.stdout is not None  # noqa: S101
         assert process.stderr is not None  # noqa: S101
         self.output: IO[bytes] = process.stdout
         self._process = process
         self._where = where
-        self._hidden = hidden
-        self._last: deque[str] = deque(maxlen=_LAST_LINES)
-        self._listener = threading.Thread(target=self._listen, args=[process.stderr], daemon=True)
-        self._listener.start()
+        self._log = TapLog(process.stderr, where=where)
 
     def check_end(self) -> None:
         """
@@ -234,22 +221,11 @@ class Running:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self.output.close()
-        self._listener.join(timeout=1)
+        self._log.wait()
 
     def _failed(self, how: str) -> InputError:
-        # What it said last may still be on its way.
-        self._listener.join(timeout=1)
-        said = [line[:_SHOWN_CHARACTERS] for line in self._hidden("\n".join(self._last)).splitlines()]
+        self._log.wait()
+        said = self._log.last_lines()
         words = "".join(f"\n    {line}" for line in said)
         advice = "its last words tell why:" if said else "it does not say why; try it by hand"
         return InputError(f"{self._where}: the tap {how}, and nothing is loaded; {advice}{words}")
-
-    def _listen(self, errors: IO[bytes]) -> None:
-        # Unbuffered, a line is read byte by byte.
-        with io.BufferedReader(cast("io.RawIOBase", errors), _LINE_BYTES) as lines:
-            for line in iter(lambda: lines.readline(_LINE_BYTES), b""):
-                text = line.decode(errors="replace").rstrip()
-                if text:
-                    self._last.append(text)
-                if _log.isEnabledFor(logging.DEBUG):
-                    _log.debug("%s: %s", self._where, self._hidden(text))

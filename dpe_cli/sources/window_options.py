@@ -181,6 +181,7 @@ class Singer(External):
     tap_stream_id: Annotated[str, MinLen(1), Doc("what the tap's catalog calls the stream, where that is another name")] | None = None
     config: Annotated[dict[str, Any], Doc("the tap's configuration; secrets as ${NAME}")] = field(default_factory=dict)
     config_file: Annotated[str, MinLen(1), Doc("a file of JSON with the tap's configuration, in place of config")] | None = None
+    environment: Annotated[list[str], Doc("variables that the tap gets besides those that config names, such as AWS_PROFILE")] | None = None
     executable: Annotated[str, MinLen(1), Doc("the tap's program, where it is neither in .dpe/taps nor on PATH")] | None = None
     catalog_file: Annotated[str, MinLen(1), Doc("a catalog of the tap's streams, in place of what the tap discovers")] | None = None
     catalog_option: Annotated[Literal["--catalog", "--properties"], Doc("how the tap is given its catalog; old ones know --properties")] = (
@@ -212,6 +213,9 @@ class Singer(External):
             yield "config_file: give either config or config_file"
         for path, _ in secrets.bare(self.config, ("config",)):
             yield f"{path}: would be in dbt's manifest; write ${{NAME}} and set the variable NAME in the environment"
+        for name in self.environment or ():
+            if not _VARIABLE.fullmatch(name):
+                yield f"environment: {name} is not the name of a variable; write the name alone, as in AWS_PROFILE"
         if self.replication_key and self.replication_method == "FULL_TABLE":
             yield "replication_key: FULL_TABLE goes on by nothing; leave it out, or write replication_method: INCREMENTAL"
         if self.disposition == "append" and self.key is None:
@@ -226,6 +230,7 @@ class Singer(External):
                 yield f"key: {name} is no column{nearest(name, names)}"
 
 
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _TAP_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 _SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}

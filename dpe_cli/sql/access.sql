@@ -10,10 +10,42 @@ create table if not exists dpe.access_changes (
     valid_until timestamptz
 );
 
+-- Added to records that were there before.
+alter table dpe.access_changes add column if not exists role_id oid;
+
 comment on table dpe.access_changes is 'One row a change of dpe.tenant_access.';
 comment on column dpe.access_changes.changed_by is 'The login that changed it.';
 comment on column dpe.access_changes.actor is 'Who acted, as the context says; empty outside of one.';
+comment on column dpe.access_changes.role_name is 'The name that the role had then.';
+comment on column dpe.access_changes.role_id is
+'The oid of the role on the server on which it was changed: of two roles that had the name one after the other, which one it was.';
 comment on column dpe.access_changes.valid_until is 'Until when the entry is valid after the change; before it, where it was revoked.';
+
+-- What a role is called; where it was dropped, what it was called when its access was last changed, else its number.
+create or replace function dpe.recorded_name(role_id oid)
+returns text
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(
+        (
+            select pg_roles.rolname::text
+            from pg_roles
+            where pg_roles.oid = recorded_name.role_id
+        ),
+        (
+            select access_changes.role_name::text
+            from dpe.access_changes
+            where access_changes.role_id = recorded_name.role_id
+            order by access_changes.change_id desc
+            limit 1
+        ),
+        recorded_name.role_id::text
+    )
+$$;
 
 create or replace function dpe.record_access_change()
 returns trigger
@@ -25,19 +57,53 @@ declare
     who text := coalesce(dpe.actor(), '');
 begin
     if tg_op = 'UPDATE' and (old.role_name, old.tenant_id) = (new.role_name, new.tenant_id) then
-        insert into dpe.access_changes (actor, change, role_name, tenant_id, valid_until)
-        values (who, 'changed', new.role_name, new.tenant_id, new.valid_until);
+        insert into dpe.access_changes (actor, change, role_name, role_id, tenant_id, valid_until)
+        values (who, 'changed', dpe.recorded_name(new.role_name), new.role_name, new.tenant_id, new.valid_until);
         return null;
     end if;
     if tg_op in ('UPDATE', 'DELETE') then
-        insert into dpe.access_changes (actor, change, role_name, tenant_id, valid_until)
-        values (who, 'revoked', old.role_name, old.tenant_id, old.valid_until);
+        insert into dpe.access_changes (actor, change, role_name, role_id, tenant_id, valid_until)
+        values (who, 'revoked', dpe.recorded_name(old.role_name), old.role_name, old.tenant_id, old.valid_until);
     end if;
     if tg_op in ('UPDATE', 'INSERT') then
-        insert into dpe.access_changes (actor, change, role_name, tenant_id, valid_until)
-        values (who, 'granted', new.role_name, new.tenant_id, new.valid_until);
+        insert into dpe.access_changes (actor, change, role_name, role_id, tenant_id, valid_until)
+        values (who, 'granted', dpe.recorded_name(new.role_name), new.role_name, new.tenant_id, new.valid_until);
     end if;
     return null;
+end
+$$;
+
+-- Take over a list that was kept by name: the entries of the roles that have these names now, before the trigger is there that
+-- would record them as granted again. Entries of roles that were dropped are recorded as revoked.
+do $$
+begin
+    if to_regclass('dpe.tenant_access_by_name') is null then
+        return;
+    end if;
+    insert into dpe.tenant_access (role_name, tenant_id, valid_until)
+    select to_regrole(quote_ident(role_name)), tenant_id, valid_until
+    from dpe.tenant_access_by_name
+    where to_regrole(quote_ident(role_name)) is not null
+    on conflict (role_name, tenant_id) do update set valid_until = excluded.valid_until;
+    insert into dpe.access_changes (actor, change, role_name, tenant_id, valid_until)
+    select coalesce(dpe.actor(), ''), 'revoked', role_name, tenant_id, valid_until
+    from dpe.tenant_access_by_name
+    where to_regrole(quote_ident(role_name)) is null;
+    begin
+        drop table dpe.tenant_access_by_name;
+    exception
+        when dependent_objects_still_exist then
+            -- A view of a reader keeps it alive, which sees nothing from now on. The next bootstrap tries again.
+            drop trigger if exists record_access_change on dpe.tenant_access_by_name;
+            drop trigger if exists refuse_truncate on dpe.tenant_access_by_name;
+            drop policy if exists own_entries on dpe.tenant_access_by_name;
+            drop policy if exists auditor_reads on dpe.tenant_access_by_name;
+            truncate dpe.tenant_access_by_name;
+            revoke all on dpe.tenant_access_by_name
+            from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+            comment on table dpe.tenant_access_by_name is
+            'Where the access list was kept until dpe.tenant_access took it over. Empty; dropped when no view reads it any more.';
+    end;
 end
 $$;
 
@@ -67,8 +133,10 @@ before truncate on dpe.access_changes
 for each statement execute function dpe.refuse_truncate();
 
 -- Added to and read, never changed: no policy lets anybody.
+alter function dpe.recorded_name(oid) owner to dpe_owner;
 alter function dpe.record_access_change() owner to dpe_owner;
 alter function dpe.refuse_truncate() owner to dpe_owner;
+revoke all on function dpe.recorded_name(oid) from public;
 revoke all on function dpe.record_access_change() from public;
 revoke all on function dpe.refuse_truncate() from public;
 alter table dpe.access_changes owner to dpe_owner;

@@ -46,27 +46,116 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select dpe.actor() is not null and dpe.chosen_tenant() is null $$;
 
--- The access list: which tenants a login may see. '*' is every tenant, for an application that narrows itself to one
--- per transaction with set_config('dpe.tenant_id', …, true).
+-- The access list was kept by the roles' names once. Such a list makes room, and access.sql takes its entries over: its column cannot
+-- change its type while a reader's view reads it, which no reader can be kept from making.
+do $$
+declare
+    kept name;
+begin
+    if exists (
+        select
+        from pg_attribute
+        where attrelid = to_regclass('dpe.tenant_access') and attname = 'role_name' and atttypid = 'name'::regtype
+    ) then
+        alter table dpe.tenant_access add column if not exists valid_until timestamptz;
+        alter table dpe.tenant_access rename to tenant_access_by_name;
+        -- Or those of the new one would be called otherwise.
+        for kept in
+            select conname from pg_constraint where conrelid = 'dpe.tenant_access_by_name'::regclass
+        loop
+            execute format('alter table dpe.tenant_access_by_name rename constraint %I to %I', kept, 'by_name_' || kept);
+        end loop;
+    end if;
+end
+$$;
+
+-- The access list: which tenants a role may see. '*' is every tenant, for an application that narrows itself to one
+-- per transaction with set_config('dpe.tenant_id', …, true). A regrole is the role itself, and not its name: one that is dropped and
+-- created again is another role, which sees nothing until it is granted again. pg_dump writes the name.
 create table if not exists dpe.tenant_access (
-    role_name name not null,
+    role_name regrole not null,
     tenant_id text not null check (tenant_id <> ''),
+    valid_until timestamptz,
     primary key (role_name, tenant_id)
 );
 
-alter table dpe.tenant_access add column if not exists valid_until timestamptz;
-
 comment on table dpe.tenant_access is
-'Which tenants a login may see. tenant_id ''*'' is every tenant, one at a time: the session chooses with the setting dpe.tenant_id.';
+'Which tenants a role may see. tenant_id ''*'' is every tenant, one at a time: the session chooses with the setting dpe.tenant_id.';
+comment on column dpe.tenant_access.role_name is
+'The role itself, written as its name; compare it with ''name''::regrole. A role that is dropped and created again is another one.';
 comment on column dpe.tenant_access.valid_until is 'Until when; null is until it is revoked.';
 
 insert into dpe.tenant_access (role_name, tenant_id)
 values ('dpe_tenant', '*')
 on conflict do nothing;
 
+-- Why the access list cannot hold for a role, as the rest of a sentence; null where it can. Asked with 'member': who may grant itself a
+-- role, or become it, counts like who has it.
+create or replace function dpe.access_obstacle(role_id regrole)
+returns text
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    with
+
+    privileged as (
+
+        select
+            pg_roles.oid,
+            pg_roles.rolname,
+            case
+                when pg_roles.rolsuper then 'is a superuser'
+                when pg_roles.rolbypassrls then 'bypasses row-level security'
+                when pg_roles.rolreplication then 'may replicate all rows'
+                when pg_roles.rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer') then 'works for every tenant'
+                when pg_roles.rolname = 'dpe_tenant' then 'may choose any tenant'
+                when pg_roles.rolname = 'pg_read_all_data' then 'reads every table'
+                when pg_roles.rolname = 'pg_write_all_data' then 'writes every table'
+                when pg_roles.rolname = 'pg_read_server_files' then 'reads the files of the server'
+                when pg_roles.rolname = 'pg_write_server_files' then 'writes the files of the server'
+                when pg_roles.rolname = 'pg_execute_server_program' then 'runs programs on the server'
+                -- Before PostgreSQL 16, such a role grants itself any other that is not a superuser.
+                when pg_roles.rolcreaterole and current_setting('server_version_num', true)::integer < 160000
+                    then 'may become any role that is not a superuser (CREATEROLE)'
+            end as privilege
+        from pg_roles
+
+    )
+
+    select
+        case
+            when wanted.rolname is null then 'was dropped'
+            when wanted.rolname in (
+                'dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_auditor', 'dpe_tenant'
+            ) then 'is one of dpe''s own roles'
+            when wanted.rolname ~ '^pg_' then 'is one of PostgreSQL''s predefined roles'
+            else (
+                select
+                    'sees more than the access list says, because it '
+                    || case when privileged.oid = role_id then '' else format('may become %s, which ', privileged.rolname) end
+                    || privileged.privilege
+                from privileged
+                where privileged.privilege is not null and pg_has_role(role_id, privileged.oid, 'member')
+                -- Who may become dpe_transformer may become dpe_tenant by that.
+                order by privileged.oid <> role_id, privileged.rolname = 'dpe_tenant', privileged.rolname
+                limit 1
+            )
+        end
+    from (select) as asked
+    left join pg_roles as wanted on wanted.oid = role_id
+$$;
+
+comment on function dpe.access_obstacle(regrole) is
+'Why the access list cannot hold for a role, as the rest of a sentence that begins with its name; null where it can.';
+
 -- The tenants that the session may see: granted to the role that acts, narrowed by the setting dpe.tenant_id. Each query of a
 -- reader asks this once, so it has to be quick: in PL/pgSQL, which keeps the plan of its query for the session, and by the
--- primary key, where a table of one page would be read by other plans, which take longer to start.
+-- primary key, where a table of one page would be read by other plans, which take longer to start. It names the role in the very
+-- words of the policy own_entries, so that PostgreSQL finds the role's number once, for both. It names it at all because who reads
+-- the list by another policy as well, an auditor, is not bound by that one.
 create or replace function dpe.visible_tenants()
 returns text[]
 language plpgsql
@@ -85,7 +174,7 @@ begin
         return array(
             select granted.tenant_id
             from dpe.tenant_access as granted
-            where granted.role_name = current_user
+            where granted.role_name = to_regrole(quote_ident(current_user))
                 and (granted.valid_until is null or granted.valid_until > statement_timestamp())
                 and granted.tenant_id <> '*'
         );
@@ -98,7 +187,7 @@ begin
     return array(
         select chosen
         from dpe.tenant_access as granted
-        where granted.role_name = current_user
+        where granted.role_name = to_regrole(quote_ident(current_user))
             and (granted.valid_until is null or granted.valid_until > statement_timestamp())
             and granted.tenant_id in (chosen, '*')
     );

@@ -1,4 +1,5 @@
--- What the checks in rls_checks/ look at. $1 are the schemas of dpe and the project, $2 and $3 the functions that bootstrap makes.
+-- What the checks in rls_checks/ look at: what is in the schemas that are judged, $1, and the roles. $2 and $3 are the functions
+-- that bootstrap makes. rls_outside.sql continues it.
 -- noqa: disable=ST03, ST05
 with
 
@@ -30,6 +31,16 @@ declarations as (
 
 ),
 
+-- Views with their reader's rights (security_invoker).
+invokers_views as materialized (
+
+    select pg_class.oid as relation_id
+    from pg_class
+    cross join lateral unnest(pg_class.reloptions) as options (option)
+    where pg_class.relkind = 'v' and options.option ~* '^security_invoker=(t|true|y|yes|on|1)$'
+
+),
+
 managed as (
 
     select
@@ -46,7 +57,7 @@ managed as (
         coalesce(pg_class.relacl, acldefault('r', pg_class.relowner)) as acl,
         pg_class.relispartition
         or pg_namespace.nspname = 'staging' and pg_class.relname ~ '__[0-9]+_[0-9]+$' as is_slice,
-        coalesce(pg_class.reloptions && array['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false) as is_invokers,
+        pg_class.oid in (select invokers_views.relation_id from invokers_views) as is_invokers,
         exists(
             select from pg_policy
             where pg_policy.polrelid = pg_class.oid
@@ -100,8 +111,29 @@ policies as (
 
 ),
 
--- dpe_reader and dpe_masked_reader, and all who are granted them, also through other roles. Who administrates dpe may become
--- dpe_tenant, which is no reason to be one; the pipeline is not.
+-- Roles that see more than readers, or may become such a role: superusers, BYPASSRLS, the pipeline's roles, and their members.
+privileged as materialized (
+
+    with recursive members (role_id) as (
+
+        select oid
+        from pg_roles
+        where rolsuper or rolbypassrls or rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer')
+        union
+        select pg_auth_members.member
+        from members
+        inner join pg_auth_members on members.role_id = pg_auth_members.roleid
+
+    )
+
+    select role_id
+    from members
+
+),
+
+-- dpe_reader and dpe_masked_reader, and all roles that are granted them, also through other roles. The pipeline is never a reader,
+-- and an administrator is not one for being allowed to become dpe_tenant, to grant a role that it created (from PostgreSQL 16 on it
+-- is a member that neither inherits nor may become it), or for a membership that a reader granted it: it gains nothing by these.
 reading as (
 
     with recursive members (role_id, is_granted_directly) as (
@@ -117,6 +149,16 @@ reading as (
             members.is_granted_directly and pg_get_userbyid(members.role_id) <> 'dpe_tenant'
         from members
         inner join pg_auth_members on members.role_id = pg_auth_members.roleid
+        where
+            pg_get_userbyid(pg_auth_members.member) not in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_auditor')
+            and (
+                pg_auth_members.member not in (select privileged.role_id from privileged)
+                or pg_auth_members.grantor in (select privileged.role_id from privileged)
+            )
+            and (
+                coalesce((to_jsonb(pg_auth_members) ->> 'inherit_option')::boolean, true)
+                or coalesce((to_jsonb(pg_auth_members) ->> 'set_option')::boolean, true)
+            )
 
     )
 
@@ -140,23 +182,15 @@ readers as (
 
 ),
 
--- Views elsewhere that read what dpe protects, with what they read. A temporary one shows its own session what that may see anyway.
-outside_readers as (
+-- Roles that policies have to bind.
+bound as (
 
-    select distinct
-        format('%I.%I', pg_namespace.nspname, pg_class.relname) as relation,
-        pg_class.relkind as kind,
-        coalesce(pg_class.reloptions && array['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false) as is_invokers,
-        managed.name as reads
-    from managed
-    inner join pg_depend on pg_depend.refclassid = 'pg_class'::regclass and managed.relation_id = pg_depend.refobjid
-    inner join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
-    inner join pg_class on pg_rewrite.ev_class = pg_class.oid
-    inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
-    where
-        pg_class.relkind in ('v', 'm')
-        and pg_namespace.nspname !~ '^pg_temp_'
-        and pg_namespace.nspname not in (select managed_schemas.schema_name from managed_schemas)
+    select oid as role_id
+    from pg_roles
+    where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor')
+    union
+    select role_id
+    from readers
 
 ),
 
@@ -169,23 +203,117 @@ wanted_functions as (
 
 ),
 
+-- Schemas in which roles other than dpe's and administrators may create.
+open_schemas as materialized (
+
+    select opened.schema_name
+    from unnest(dpe.open_schemas(array(select pg_namespace.nspname from pg_namespace))) as opened (schema_name)
+
+),
+
+-- Settings of sessions in this database, each with the statement that resets it.
+session_settings as materialized (
+
+    select
+        pg_db_role_setting.setrole as role_id,
+        pg_roles.rolname::text as role_name,
+        settings.setting,
+        case
+            when pg_db_role_setting.setrole = 0 and pg_database.datname is not null then format('alter database %I', pg_database.datname)
+            else
+                'alter role ' || coalesce(quote_ident(pg_roles.rolname), 'all')
+                || coalesce(' in database ' || quote_ident(pg_database.datname), '')
+        end || ' reset ' || split_part(settings.setting, '=', 1) as reset
+    from pg_db_role_setting
+    left join pg_roles on pg_db_role_setting.setrole = pg_roles.oid
+    left join pg_database on pg_db_role_setting.setdatabase = pg_database.oid
+    cross join lateral unnest(pg_db_role_setting.setconfig) as settings (setting)
+    where pg_db_role_setting.setdatabase = 0 or pg_database.datname = current_database()
+
+),
+
+-- Each search_path: of functions, of all sessions, of the sessions of privileged roles, and the one that this session began with.
+set_paths as (
+
+    select
+        'function' as scope,
+        pg_proc.oid as function_id,
+        pg_get_userbyid(pg_proc.proowner)::text as role_name,
+        settings.setting
+    from pg_proc
+    cross join lateral unnest(pg_proc.proconfig) as settings (setting)
+    union all
+    select
+        'sessions' as scope,
+        null as function_id,
+        session_settings.role_name,
+        session_settings.setting
+    from session_settings
+    where session_settings.role_id = 0 or session_settings.role_id in (select privileged.role_id from privileged)
+    union all
+    select
+        'sessions' as scope,
+        null as function_id,
+        session_user::text as role_name,
+        'search_path=' || pg_settings.reset_val as setting
+    from pg_settings
+    where pg_settings.name = 'search_path'
+
+),
+
+-- Their schemas in order, as the server reads them: names without quotes are folded, "$user" is the role.
+path_schemas as materialized (
+
+    select
+        set_paths.scope,
+        set_paths.function_id,
+        parts.position,
+        case
+            when parts.words[1] = '$user' then set_paths.role_name
+            when parts.words[1] is not null then replace(parts.words[1], '""', '"')
+            else lower(parts.words[2])
+        end as schema_name
+    from set_paths
+    cross join
+        lateral regexp_matches(substr(set_paths.setting, length('search_path=') + 1), '"((?:[^"]|"")*)"|([^",[:space:]]+)', 'g')
+        with ordinality as parts (words, position)
+    where set_paths.setting like 'search\_path=%'
+
+),
+
+-- Functions that search pg_temp last, also for types, and before it no schema in which others may create.
+safe_paths as (
+
+    select function_id
+    from path_schemas
+    where scope = 'function'
+    group by function_id
+    having
+        bool_and(schema_name not in (select open_schemas.schema_name from open_schemas))
+        and min(position) filter (where schema_name = 'pg_temp') = max(position)
+
+),
+
 functions as (
 
     select
         pg_proc.oid as function_id,
         pg_namespace.nspname::text as schema_name,
         pg_proc.proname::text as function_name,
+        pg_proc.oid::regprocedure::text as signature,
         pg_get_userbyid(pg_proc.proowner)::text as owner,
         pg_proc.prosrc as body,
         pg_proc.prosecdef as is_definer,
         pg_proc.provolatile as volatility,
         pg_proc.proparallel as parallel_safety,
-        pg_proc.prorettype = 'trigger'::regtype as is_trigger,
-        coalesce(array_to_string(pg_proc.proconfig, ',') ~ 'search_path=', false) as has_search_path
+        -- An aggregate has no settings.
+        pg_proc.prokind = 'a' or 'search_path=pg_catalog, pg_temp' = any(pg_proc.proconfig) is true as has_exact_path,
+        pg_proc.oid in (select safe_paths.function_id from safe_paths) as has_safe_path
     from pg_proc
     inner join pg_namespace on pg_proc.pronamespace = pg_namespace.oid
     where
-        pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas)
+        pg_namespace.nspname = 'dpe'
+        or pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas)
         or pg_get_userbyid(pg_proc.proowner) in ('dpe_owner', 'dpe_loader', 'dpe_transformer')
 
 )

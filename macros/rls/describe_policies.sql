@@ -6,6 +6,6 @@
 
 {%- set kind, value = declaration.items() | first -%}
 {%- set said = value | join(', ') if value is sequence and value is not string and value is not mapping else value -%}
-{{ kind }} {{ said | string | replace("'", "") }}, {{ local_md5(rls_predicate(declaration, 'system') ~ rls_predicate(declaration, 'reader') ~ ' to masked readers ' ~ masked | join(', ')) }}
+{{ kind }} {{ said | string | replace("'", "") }}, {{ local_md5(rls_predicate(declaration, 'system') ~ rls_predicate(declaration, 'reader') ~ ' to masked readers ' ~ masked | join(', ') ~ (rls_predicate(declaration, 'mask') if masked else '')) }}
 
 {%- endmacro %}

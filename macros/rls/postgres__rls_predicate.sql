@@ -4,6 +4,9 @@
 #}
 {% macro postgres__rls_predicate(declaration, audience) %}
 
+{% if audience == 'mask' %}
+    {{ return("not (select pg_has_role('dpe_masked_reader', 'usage'))") }}
+{% endif %}
 {% set rows = [] %}
 {% for column in tenant_columns(declaration) %}
     {% do rows.append(adapter.quote(column) ~ ' = any ((select dpe.visible_tenants())::text[])') %}

@@ -23,6 +23,10 @@ grant select on {{ relation }} to dpe_owner;
 create policy dpe_reader on {{ relation }} for select to dpe_reader, dpe_masked_reader
 using ({{ rls_predicate(declaration, 'reader') }});
 {% endif %}
+{% if masked %}
+create policy dpe_mask on {{ relation }} as restrictive for select to dpe_reader
+using ({{ rls_predicate(declaration, 'mask') }});
+{% endif %}
 {{ grant_to_readers(relation, declaration, masked) }}
 {{ grant_to_others(relation, grants) }}
 

@@ -8,6 +8,7 @@ Roles belong to the whole server: a test that needs a login takes the fixture `r
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from dpe_cli import redaction
 from dpe_cli.bootstrap import bootstrap_server
 from dpe_cli.embedded import EmbeddedServer
 from dpe_cli.postgres import Server
@@ -59,6 +61,17 @@ def _own_environment() -> None:
     for name in list(os.environ):
         if name.startswith(("PG", "DPE_", "DBT_", "WEATHER_API_")):
             del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what another test had as a secret, and that it asked for the log."""
+    monkeypatch.setattr(redaction, "_known", frozenset())
+    log = logging.getLogger("dpe_cli")
+    level, handlers = log.level, [*log.handlers]
+    yield
+    log.setLevel(level)
+    log.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

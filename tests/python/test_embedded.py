@@ -162,6 +162,22 @@ def test_only_its_owner_reaches_the_socket(any_cluster: Cluster) -> None:
     assert stat.S_IMODE((server.socket_dir / f".s.PGSQL.{server.port}").stat().st_mode) == 0o700
 
 
+def test_the_server_has_no_secret_of_dpes(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may run a program on it, as superusers do, would read its environment."""
+    monkeypatch.setenv("SHOP_TOKEN", "another program's")
+    monkeypatch.setenv("DPE_LOADER_PASSWORD", "dpe's own")
+    server = EmbeddedServer(scratch / "without")
+    server.start()
+    with _connect(server) as connection:
+        connection.execute("create temporary table variables (line text)")
+        connection.execute("copy variables from program 'env'")
+        names = {str(line).partition("=")[0] for (line,) in connection.execute("select line from variables")}
+    server.stop()
+
+    assert "PGDATA" in names
+    assert set() == names & {"SHOP_TOKEN", "DPE_LOADER_PASSWORD", "HOME", "USER"}
+
+
 @as_root
 def test_another_user_is_kept_out(any_cluster: Cluster) -> None:
     """Trust authentication is safe because the operating system lets no other user pass."""

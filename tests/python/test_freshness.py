@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dpe_cli import freshness, validation
+from dpe_cli import freshness, redaction, validation
 from dpe_cli.freshness import Freshness
 
 # Its fixtures; imported here as well, pytest could not rewrite its asserts.
@@ -90,6 +90,14 @@ def test_a_query_may_say_how_fresh_a_source_is(shop: Shop) -> None:
     (orders,) = _measured(shop, f"{DAYS}, loaded_at_query: \"select now() - interval '3 days' from {{{{ this }}}} limit 1\"")
 
     assert "warn" == orders.status
+
+
+def test_what_cannot_be_asked_shows_no_secret(shop: Shop) -> None:
+    """A value that PostgreSQL quotes may be one that a source delivered."""
+    redaction.remember("correct horse")
+    (orders,) = _measured(shop, f"{DAYS}, loaded_at_query: \"select 'correct+horse'::date\"")
+
+    assert 'invalid input syntax for type date: "***"' in orders.said
 
 
 def test_what_cannot_be_asked_is_told(shop: Shop) -> None:

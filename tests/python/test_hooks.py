@@ -158,7 +158,7 @@ def test_a_hook_that_leaves_protection_alone_is_welcome(careful: tuple[Project, 
     """Indexes, comments, statistics, on each kind of relation, however often it is built."""
     project, server = careful
     with server.connect("transformer") as connection:
-        assert [] == rls_check.check(connection, pipeline.protected_schemas(project))
+        assert [] == rls_check.check(connection, pipeline.protected_schemas(connection, project))
         rows = connection.execute("select count(*), count(distinct declaration) from dpe.protected_relations").fetchall()
         assert [(0, 0)] == rows
     with server.connect("admin") as connection:
@@ -238,7 +238,7 @@ def test_what_is_there_before_the_build_is_put_right(copied: tuple[Path, Server]
 
     assert not _wide(server, "marts.careful_incremental", stranger)
     with server.connect("transformer") as connection:
-        assert [] == rls_check.check(connection, ["marts"])
+        assert [] == rls_check.check(connection, pipeline.protected_schemas(connection, Project(directory)))
 
 
 def test_an_index_of_a_hook_does_not_fail_on_rows_in_quarantine(copied: tuple[Path, Server]) -> None:

@@ -24,6 +24,7 @@ LAYERS = (
     ("old_versions",),
     ("dependents",),
     ("site",),
+    ("docs_page",),
     ("rule_memory",),
     ("rules",),
     ("validation",),
@@ -37,19 +38,24 @@ LAYERS = (
     ("load",),
     ("lock_rows",),
     ("rls",),
-    ("rls_check",),
+    ("rls_check", "tenants"),
     ("bootstrap",),
     ("sessions",),
     ("postgres",),
     ("embedded",),
     ("embedded_settings", "system_user"),
     ("machine",),
-    ("redaction", "webhook"),
+    ("webhook",),
     ("environment",),
     ("extras",),
     ("errors", "versions"),
+    ("log",),
+    ("redaction",),
+    ("secret_forms",),
     # Shows what commands return, and knows none of them.
     ("report",),
+    # What is shown is safe to look at, from the ground up.
+    ("visible_text",),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 

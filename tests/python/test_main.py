@@ -7,17 +7,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 
 import click
 import psycopg
 import pytest
 
-from dpe_cli import __version__, main
+from dpe_cli import __version__, main, redaction
 from dpe_cli.app import App
 from dpe_cli.errors import DpeError, UsageError
 from dpe_cli.main import COMMANDS
 from dpe_cli.report import Report
+from dpe_cli.visible_text import has_hidden
 
 ROOT = Path(__file__).parents[2]
 DPE = [sys.executable, "-c", "from dpe_cli.main import main; main()"]
@@ -152,6 +154,37 @@ def test_debug_shows_the_traceback(fake: Fake, capsys: pytest.CaptureFixture[str
         assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("error", [KeyError("Basic c2hvcDpjb3JyZWN0IGhvcnNl"), psycopg.OperationalError("no user correct+horse")])
+def test_no_secret_is_in_what_goes_wrong(fake: Fake, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    """Neither in a message, nor in a traceback, whatever a library said first."""
+    redaction.remember("correct horse")
+    error.__cause__ = ValueError("as CORRECT HORSE, or c2hvcDpjb3JyZWN0IGhvcnNl")
+    fake(_raising(error))
+    main.run(["env", "--debug"])
+
+    said = capsys.readouterr().err
+    assert (True, 4) == ("Traceback" in said, said.count("***"))
+    assert [] == [piece for piece in ("horse", "HORSE", "jb3JyZWN0") if piece in said]
+
+
+def test_no_secret_is_in_what_libraries_log_and_warn_of(tmp_path: Path) -> None:
+    """Which Python writes to standard error where nobody listens."""
+    (tmp_path / "dbt_project.yml").touch()
+    program = """
+        import logging, warnings
+        from dpe_cli import redaction
+        from dpe_cli.app import App
+        App().project_dir
+        redaction.remember("correct horse")
+        logging.getLogger("urllib3").warning("retrying %s", "/?key=correct%20horse")
+        warnings.warn("/?key=correct+horse is slow")
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(program)], capture_output=True, text=True, cwd=tmp_path, check=True)
+
+    assert "retrying /?key=***\n" in done.stderr
+    assert "UserWarning: /?key=*** is slow" in done.stderr
+
+
 def test_a_server_that_goes_away_is_no_bug(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     """It is stopped or runs out of space while we work."""
     fake(_raising(psycopg.OperationalError("server closed the connection\nunexpectedly")))
@@ -247,3 +280,36 @@ def test_no_project_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     assert 2 == main.run(["db", "start", "--project-dir", str(tmp_path)])
     assert f"Error: {tmp_path}: has no dbt_project.yml" in capsys.readouterr().err
+
+
+def test_nothing_on_standard_error_is_obeyed_by_a_terminal() -> None:
+    """Neither what dpe says or logs, nor a library's warning, a thread's traceback, or click's words about an argument."""
+    program = """
+import logging, sys, threading, warnings, click, dpe_cli.main as main, dpe_cli.commands.env as module
+from dpe_cli.errors import DpeError
+hostile = "\x1b]0;owned\x07\u202e"
+def fail():
+    raise RuntimeError(hostile)
+@click.command("env")
+def env():
+    warnings.warn(hostile)
+    logging.getLogger("a library").warning(hostile)
+    logging.getLogger("dpe_cli.sources.taps").debug("a tap: %s", hostile)
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    raise DpeError(f"{hostile}: is late\\nDPE SUCCESS")
+module.env = env
+main.run(["env", "--debug"])
+main.run(["env", hostile])
+main.run(["rejects", "replay", "shop.orders", "--file", hostile])
+"""
+    # Where it takes the encoding for a mistake, click writes past Python's standard error.
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
+
+    assert not has_hidden(done.stderr)
+    shown = r"\x1b]0;owned\x07\u202e"
+    for said in ("UserWarning: {}", "\n{}\n", "a tap: {}\n", "RuntimeError: {}", "DpeError: {}", "extra argument ({})", "File '{}'"):
+        assert said.format(shown) in done.stderr
+    assert f"\nError: {shown}: is late\n    DPE SUCCESS\n" in done.stderr

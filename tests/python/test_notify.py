@@ -400,6 +400,16 @@ def test_nobody_is_called_by_what_a_message_quotes() -> None:
     assert text.endswith("• &lt;!channel&gt; a.csv &amp; b.csv")
 
 
+def test_text_of_others_is_shown_by_its_codes() -> None:
+    """In the message for people, where it begins no line of its own; the fields that a program reads hold it as it is."""
+    outcome = replace(FAILED, faults=["a\x1b]0;owned\x07\u202e.csv: is late\nDPE SUCCESS"], fields={"error": "\u202e"})
+
+    told = notify.payload("\x9b", "failure", outcome)
+
+    assert "dpe run (\\x9b) failed\n• a\\x1b]0;owned\\x07\\u202e.csv: is late⏎DPE SUCCESS" == told["text"]
+    assert "\u202e" == told["error"]
+
+
 def test_a_build_that_could_not_be_published_is_told() -> None:
     """Though no rule failed."""
     summary = RunSummary(ExtractSummary([], 1.0), not_published="marts: readers hold its tables too long; run again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -26,6 +27,7 @@ pytest_plugins = ["shop"]
 WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
 # Order 3 was delivered on Tuesday already.
 DOUBLED = {"data/orders/wednesday.csv": "order_id,shop,amount\n3,HA,31\n4,HA,40\n"}
+FCT_ORDERS = "{{{{ config(post_hook={hooks}) }}}} select order_id, shop, amount from {{{{ ref('stg_shop__orders') }}}}"
 SHOPS_ARE_KNOWN = {
     "tests/singular/shops_are_known.sql": "select * from {{ ref('fct_orders') }} where shop not in (select shop from {{ ref('dim_shops') }})"
 }
@@ -85,6 +87,27 @@ def test_what_fails_a_rule_is_not_published(shop: Shop) -> None:
     assert [1, 2, 3, 3, 4] == _orders(shop, "marts__next.fct_orders")
     with publication.connected(shop.server) as connection, pytest.raises(PublishError, match="is refused .rule SHOP-1-01 failed"):
         publication.publish(connection, summary.publication, shop.project.published_schemas)
+
+
+def test_what_leaves_rows_elsewhere_is_not_published(shop: Shop, reader: Callable[..., str]) -> None:
+    """A hook that copies rows to another schema and grants them: the copy is named, with the statement that closes it."""
+    stranger = reader(shop.server)
+    hooks = (
+        "create schema if not exists copies",
+        "create table copies.orders as select * from {{ this }}",
+        f"grant usage on schema copies to {stranger}; grant select on copies.orders to {stranger}",
+    )
+    shop.write({**WEDNESDAY, "models/marts/fct_orders.sql": FCT_ORDERS.format(hooks=list(hooks))})
+
+    summary = _run(shop)
+
+    assert summary.publication is not None
+    assert "refused" == summary.publication.status
+    assert (
+        f"copies.orders: belongs to dpe_transformer, is readable by {stranger}, and has no policy of dpe; "
+        f"revoke all on copies.orders from {stranger}; publish rows for readers with a model" == summary.not_published
+    )
+    assert [1, 2, 3] == _orders(shop)
 
 
 def test_the_next_run_that_passes_is_published(shop: Shop) -> None:

@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from dpe_cli import report as module
-from dpe_cli.report import Facts, Lines, Progress, Report, Table, duration, plural, show, size, words
+from dpe_cli.report import Facts, Lines, Progress, Report, Table, duration, plural, shortened, show, size, words
+from dpe_cli.visible_text import has_hidden, visible_standard_error
+
+HOSTILE = "\x1b]8;;owned\x07\u202e[red]:x:"
+SHOWN = r"\x1b]8;;owned\x07\u202e[red]:x:"
 
 
 @dataclass(frozen=True)
@@ -126,13 +130,16 @@ def test_a_task_that_failed_is_not_reported_as_done(capsys: pytest.CaptureFixtur
     assert "" == capsys.readouterr().err
 
 
+class Terminal(io.StringIO):
+    """A terminal that remembers what it was sent."""
+
+    def isatty(self) -> bool:
+        """Tell that it is one."""
+        return True
+
+
 def test_threads_share_a_bar_where_a_person_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several writers advance one task."""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
@@ -161,3 +168,58 @@ def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert {"350,217,607", "4,152,200"} <= set(shown.split())
     first_column = "".join(line[:60].split("  ")[0].strip() for line in shown.splitlines()[2:])
     assert name in first_column
+
+
+def test_no_part_of_a_report_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names, headings and values were written by others: each is shown by its codes, on one line where one line is meant."""
+    sections = [
+        Facts({HOSTILE: f"{HOSTILE}\nnext"}, title=HOSTILE),
+        Table([HOSTILE], [[f"{HOSTILE}\nnext"]], title=HOSTILE),
+        Lines([HOSTILE]),
+    ]
+    show(Report(data={}, headline=f"{HOSTILE}\nnext", sections=sections, verdict=HOSTILE), "text")
+
+    text = capsys.readouterr().out
+    assert not has_hidden(text)
+    assert 9 == text.count(SHOWN)
+    assert 2 == text.count(f"{SHOWN}⏎next")
+    assert f"{SHOWN}⏎{'x' * (59 - len(SHOWN))}…" == shortened(f"{HOSTILE}\n{'x' * 99}")
+
+
+def test_data_is_exact_unless_a_terminal_shows_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program reads lines that stand alone; a terminal obeys none of them."""
+    data = Report(data={}, sections=[Lines([f"{HOSTILE}\r\n next"])])
+    show(data, "text")
+    assert f"{HOSTILE}\r\n next\n" == capsys.readouterr().out
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    show(data, "text")
+    assert f"{SHOWN}\\x0d\n next\n" == screen.getvalue()
+
+
+def test_json_keeps_its_values_and_is_obeyed_by_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hidden characters are codes of JSON, the others are readable."""
+    show(Report(data={HOSTILE: ["\x7f\udcff", "Zürich"]}), "json")
+
+    text = capsys.readouterr().out
+    assert {HOSTILE: ["\x7f\udcff", "Zürich"]} == json.loads(text)
+    assert not has_hidden(text)
+    assert "Zürich" in text
+
+
+@pytest.mark.parametrize("screen", [Terminal(), io.StringIO()], ids=["a terminal", "a log"])
+def test_progress_is_obeyed_by_no_terminal(monkeypatch: pytest.MonkeyPatch, screen: io.StringIO) -> None:
+    """Neither names of tasks, nor what is said, nor what a library writes to standard error meanwhile; no line in it begins another."""
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "300")
+    with visible_standard_error(), Progress() as progress, progress.task(HOSTILE, total=4, unit="rows") as advance:
+        advance(4)
+        progress.say(f"said {HOSTILE}\nDPE SUCCESS")
+        sys.stderr.write(f"written {HOSTILE}\n")
+
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "", screen.getvalue())
+    assert not has_hidden(text)
+    for shown in (f"said {SHOWN}\n    DPE SUCCESS\n", f"written {SHOWN}\n", f"{SHOWN}: 4 rows in"):
+        assert shown in text

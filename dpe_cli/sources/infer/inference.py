@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from dpe_cli.errors import InputError
 from dpe_cli.load.staging import Column
+from dpe_cli.redaction import HIDDEN, hide
 from dpe_cli.report import plural
 from dpe_cli.sources import external
 from dpe_cli.sources.infer import apis, file_looks, kinds, names, tables, types
@@ -23,6 +24,8 @@ _KEYS = ("text", "integer", "bigint", "smallint", "uuid", "numeric", "character"
 _LONGEST_NAME = 63
 # dbt would run it, and with it fail, or read it as something else.
 _JINJA = re.compile(r"\{[{%#]")
+# Options that are words of the source, in which a server may echo a secret.
+_OF_THE_SOURCE = {"data_selector", "records", "null_string", "sheet"}
 _DPES_OWN = re.compile(r"_load_id|_slice_id|_ignored_.*")
 
 
@@ -115,14 +118,14 @@ def _found(asked: Asked, look: Look, found: Looked, null_string: str, seen: Mapp
         notes.append(f"{bad}; have them corrected, or allow for them in rejects")
     kept = [draft for draft in look.drafts if _is_usable(draft)]
     if len(kept) < len(look.drafts):
-        left_out = ", ".join(repr(draft.name) for draft in look.drafts if not _is_usable(draft))
+        left_out = ", ".join(repr(HIDDEN if _is_secret(draft) else draft.name) for draft in look.drafts if not _is_usable(draft))
         notes.append(f"left out, for PostgreSQL, dpe or dbt cannot have a column of that name: {left_out}")
         written["extra_columns"] = "ignore"
     if not kept:
         raise InputError(f"{asked.location}: PostgreSQL can have none of its columns ({notes[-1]}); have them named otherwise")
     written["rejects"] = {"max_rows": 0}
     columns = [_column(draft, seen[draft.field], look) for draft in kept]
-    done = Found(asked.source, asked.table, look.description, written, columns, notes, found.records)
+    done = Found(asked.source, asked.table, hide(look.description), written, columns, list(map(hide, notes)), found.records)
     _check(done)
     return done
 
@@ -141,12 +144,18 @@ def _column(draft: Draft, values: Values, look: Look) -> FoundColumn:
     note = types.why_text(draft, values, may_have_null_string=look.may_have_null_string) if data_type == "text" else ""
     if values.nulls == values.records and draft.declared is None:
         note = "no value was seen: give it the type that it is to have"
-    return FoundColumn(draft.name, data_type, draft.description, draft.path, draft.start, draft.width, tests, note)
+    return FoundColumn(draft.name, data_type, hide(draft.description), draft.path, draft.start, draft.width, tests, note)
+
+
+def _is_secret(draft: Draft) -> bool:
+    """Tell whether a server echoed a secret as a column's name."""
+    return any(text is not None and hide(text) != text for text in (draft.name, draft.path))
 
 
 def _is_usable(draft: Draft) -> bool:
     name = draft.name
-    return 0 < len(name.encode()) <= _LONGEST_NAME and not _DPES_OWN.fullmatch(name) and not _JINJA.search(f"{name} {draft.path}")
+    is_possible = 0 < len(name.encode()) <= _LONGEST_NAME and not _DPES_OWN.fullmatch(name)
+    return is_possible and not _JINJA.search(f"{name} {draft.path}") and not _is_secret(draft)
 
 
 def _basis(found: Looked) -> str:
@@ -172,5 +181,7 @@ def _check(done: Found) -> None:
     for name, value in done.external.items():
         if _JINJA.search(str(value)):
             raise InputError(f"{done.name}: {name} is {value}, in which dbt would see Jinja; have it named otherwise")
+        if name in _OF_THE_SOURCE and hide(str(value)) != str(value):
+            raise InputError(f"{done.name}: {name} is {value}, which holds a secret of the location; rename it at the source")
     columns = [Column(one.name, one.data_type, path=one.path, start=one.start, width=one.width) for one in done.columns]
     external.parse(done.external, columns, place=external.Place(done.name, "inferred"))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dpe_cli.redaction import hide
+
 # What people and programs write for a value that is missing. NaN is none of them: it is a number of double precision.
 NULL_WORDS = ("NA", "N/A", "n/a", "na", "NULL", "null", "Null", r"\N", "None", "none", "-", "--", "#N/A", "nil", "(null)", "?", ".")
 
@@ -131,5 +133,5 @@ def null_word(kind: str) -> str:
 
 def shown(text: str) -> str:
     """Return a value on one line of a comment, shortened."""
-    line = re.sub(r"[^\x20-\x7e\xa0-\uffff]", "�", text)
+    line = re.sub(r"[^\x20-\x7e\xa0-\uffff]", "�", hide(text))
     return line if len(line) <= 30 else f"{line[:30]}…"

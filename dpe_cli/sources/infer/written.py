@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dpe_cli.sources.infer.inference import Found, FoundColumn
+from dpe_cli.visible_text import has_hidden, visible
 
 SCHEMA = "staging"
 _TO_DO = "TODO: what it is"
@@ -90,14 +91,15 @@ def _described(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))
 
 
 def _flow(value: Any) -> str:
     import yaml
 
     written: str = yaml.dump(value, Dumper=_dumper(), default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
-    return written.removesuffix("\n").removesuffix("\n...")
+    # Hidden characters stand in double quotes only, where YAML reads their codes as the characters.
+    return visible(written.removesuffix("\n").removesuffix("\n..."))
 
 
 def _dumper() -> Any:
@@ -111,4 +113,9 @@ def _dumper() -> Any:
             del data
             return True
 
+        def represent_text(self, text: str) -> yaml.Node:
+            """Write a text with hidden characters in double quotes."""
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if has_hidden(text) else None)
+
+    Dumper.add_representer(str, Dumper.represent_text)
     return Dumper

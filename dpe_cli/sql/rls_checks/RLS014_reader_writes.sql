@@ -13,3 +13,12 @@ cross join lateral aclexplode(managed.acl) as granted
 inner join readers on granted.grantee = readers.role_id
 where granted.privilege_type <> 'SELECT' and granted.grantee <> managed.owner_id
 group by managed.name, granted.grantee
+union all
+select
+    managed.name as subject,
+    format('lets %s grant other roles the right to read it', pg_get_userbyid(granted.grantee)) as detail,
+    format('revoke grant option for select on %s from %I cascade', managed.name, pg_get_userbyid(granted.grantee)) as fix
+from managed
+cross join lateral aclexplode(managed.acl) as granted
+inner join readers on granted.grantee = readers.role_id
+where granted.privilege_type = 'SELECT' and granted.is_grantable and granted.grantee <> managed.owner_id

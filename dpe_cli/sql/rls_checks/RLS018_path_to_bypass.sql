@@ -1,18 +1,6 @@
 -- severity: error
 -- title: A role that may become one that no policy binds
 -- why: SET ROLE takes it there
-with
-
-bound as (
-
-    select oid
-    from pg_roles
-    where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor')
-    union
-    select role_id from readers
-
-)
-
 select
     pg_get_userbyid(pg_auth_members.member)::text as subject,
     format('may become %s, which no policy binds', privileged.rolname) as detail,
@@ -21,11 +9,11 @@ from pg_auth_members
 inner join pg_roles as privileged
     on (privileged.rolsuper or privileged.rolbypassrls) and pg_has_role(pg_auth_members.roleid, privileged.oid, 'member')
 where
-    privileged.oid not in (select bound.oid from bound)
+    privileged.oid not in (select bound.role_id from bound)
     and exists (
         select
         from bound
-        where pg_has_role(bound.oid, pg_auth_members.member, 'member')
+        where pg_has_role(bound.role_id, pg_auth_members.member, 'member')
     )
     and pg_auth_members.member not in (
         select superusers.oid

@@ -9,8 +9,8 @@ from managed
 where kind = 'v' and not is_invokers
 union all
 select
-    readable.relation as subject,
-    format('is a view outside of dpe''s schemas that reads %s with its owner''s rights', readable.reads) as detail,
-    format('alter view %s set (security_invoker = true)', readable.relation) as fix
-from outside_readers as readable
-where readable.kind = 'v' and not readable.is_invokers
+    name as subject,
+    format('is a view outside of dpe''s schemas that reads %s with its owner''s rights', roots) as detail,
+    format('alter view %s set (security_invoker = true)', name) as fix
+from acting_as_owner
+where is_reading and is_of_privileged

@@ -9,8 +9,9 @@ from managed
 where kind = 'm'
 union all
 select
-    readable.relation as subject,
-    format('is a materialized view outside of dpe''s schemas that keeps rows of %s, which no policy protects', readable.reads) as detail,
+    outside.name as subject,
+    format('is a materialized view outside of dpe''s schemas that keeps rows of %s, which no policy protects', reads.roots) as detail,
     'make it a view with security_invoker' as fix
-from outside_readers as readable
-where readable.kind = 'm'
+from outside
+inner join reads on reads.class_id = 'pg_class'::regclass and outside.relation_id = reads.object_id and reads.is_of_protected
+where outside.kind = 'm' and outside.is_of_privileged

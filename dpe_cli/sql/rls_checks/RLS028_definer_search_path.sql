@@ -1,9 +1,10 @@
 -- severity: error
 -- title: A SECURITY DEFINER function with a mutable search_path
 -- why: who calls it may put objects of its own before those that it means
+-- A path is safe if it ends in pg_temp, which is searched first where it is not named, and has no schema in which others may create.
 select
-    format('%s.%s()', schema_name, function_name) as subject,
-    format('runs with the rights of %s and with the search_path of its caller', owner) as detail,
-    format('alter function %I.%I set search_path = pg_catalog, or make it SECURITY INVOKER', schema_name, function_name) as fix
+    signature as subject,
+    format('runs with the rights of %s, and its caller decides where it looks names up', owner) as detail,
+    format('alter routine %s set search_path = pg_catalog, pg_temp; or make it SECURITY INVOKER', signature) as fix
 from functions
-where is_definer and not has_search_path
+where is_definer and not has_safe_path

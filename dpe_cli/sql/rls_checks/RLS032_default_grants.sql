@@ -20,6 +20,8 @@ left join pg_namespace on pg_default_acl.defaclnamespace = pg_namespace.oid
 cross join lateral aclexplode(pg_default_acl.defaclacl) as granted
 where
     pg_default_acl.defaclobjtype = 'r'
+    -- Other roles create no relations here; what they grant on their own is their affair.
+    and pg_default_acl.defaclrole in (select privileged.role_id from privileged)
     and (pg_namespace.nspname is null or pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas))
     and granted.grantee <> pg_default_acl.defaclrole
     and (granted.grantee = 0 or granted.grantee in (select readers.role_id from readers))

@@ -1,11 +1,16 @@
 -- severity: error
 -- title: A context is open by default
 -- why: who logs in so acts for all tenants without having said so
+-- Policies ask no other role for a context, and what a reader sets for itself is its own affair (RLS054).
 select
-    coalesce(pg_roles.rolname, 'every role') as subject,
-    format('has %s set for each of its sessions', split_part(settings.setting, '=', 1)) as detail,
-    format('alter role %s reset %s', coalesce(quote_ident(pg_roles.rolname), 'all'), split_part(settings.setting, '=', 1)) as fix
-from pg_db_role_setting
-left join pg_roles on pg_db_role_setting.setrole = pg_roles.oid
-cross join lateral unnest(pg_db_role_setting.setconfig) as settings (setting)
-where settings.setting ~ '^(dpe\.|row_security=|session_replication_role=)'
+    coalesce(role_name, 'every role') as subject,
+    format('has %s set for each of its sessions', split_part(setting, '=', 1)) as detail,
+    reset as fix
+from session_settings
+where
+    setting ~ '^(dpe\.|row_security=|session_replication_role=)'
+    and (
+        role_id = 0
+        or role_name in ('dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor')
+        or role_id in (select privileged.role_id from privileged)
+    )

@@ -7,7 +7,8 @@ select
         when functions.function_id is null then 'is not there'
         when functions.is_definer then 'runs with its owner''s rights, and so sees all entries of the access list'
         when functions.body <> wanted.body then 'is not what dpe bootstrap makes'
-        else 'is volatile, not parallel safe, belongs to somebody else or looks names up in its caller''s search_path'
+        when not functions.has_exact_path then 'has a search_path other than pg_catalog, pg_temp'
+        else 'is volatile, not parallel safe or belongs to somebody else'
     end as detail,
     'run dpe bootstrap' as fix
 from wanted_functions as wanted
@@ -17,5 +18,16 @@ where
     or functions.is_definer
     or functions.body <> wanted.body
     or functions.owner <> 'dpe_owner'
+    or not functions.has_exact_path
     or wanted.function_name in ('actor', 'chosen_tenant', 'context_is_open', 'every_tenant_is_open', 'visible_tenants', 'granted_keys')
-    and (functions.volatility <> 's' or functions.parallel_safety <> 's' or not functions.has_search_path)
+    and (functions.volatility <> 's' or functions.parallel_safety <> 's')
+union all
+select
+    signature as subject,
+    'is in the schema of dpe, and has a search_path other than pg_catalog, pg_temp' as detail,
+    format('alter routine %s set search_path = pg_catalog, pg_temp; or drop it', signature) as fix
+from functions
+where
+    schema_name = 'dpe'
+    and not has_exact_path
+    and function_name not in (select wanted_functions.function_name from wanted_functions)

@@ -7,7 +7,6 @@ select
     format('revoke dpe_reader from %I', roles.rolname) as fix
 from pg_roles as roles
 where
-    not roles.rolsuper
-    and roles.rolname not in ('dpe_owner', 'dpe_loader', 'dpe_transformer')
+    roles.oid not in (select privileged.role_id from privileged)
     and pg_has_role(roles.oid, 'dpe_masked_reader', 'member')
     and pg_has_role(roles.oid, 'dpe_reader', 'member')

@@ -49,6 +49,9 @@ PROGRAM = """
                 sys.stdout.write(line.replace('"#"', str(number)))
         elif what == "log":
             print(value, file=sys.stderr, flush=True)
+        elif what == "mutter":
+            sys.stderr.write(value)
+            sys.stderr.flush()
         elif what == "kill":
             os.kill(os.getpid(), value or signal.SIGKILL)
         elif what == "start":

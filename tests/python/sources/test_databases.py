@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -444,3 +447,37 @@ def test_an_operator_of_others_compares_no_cursor(stage: Stage, crm: Crm) -> Non
     source.extract()
 
     assert 1 == source.count()
+
+
+@pytest.fixture
+def curious() -> Iterator[tuple[int, list[bytes]]]:
+    """Run a server that asks every login for its password, in plain text; give its port, and what it was told."""
+    told: list[bytes] = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while (start := self.request.recv(4096))[4:8] in {b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"}:
+                # Asked for encryption, which it does not have.
+                self.request.sendall(b"N")
+            if start:
+                self.request.sendall(b"R\x00\x00\x00\x08\x00\x00\x00\x03")
+                told.append(self.request.recv(4096))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1], told
+        server.shutdown()
+
+
+def test_a_source_is_not_offered_the_password_of_dpe(
+    stage: Stage, curious: tuple[int, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PGPASSWORD is for the server that dpe works in, and not for one whose URL has no password."""
+    port, told = curious
+    monkeypatch.setenv("PGPASSWORD", "hush-of-the-warehouse")
+    source = stage(COLUMNS, location=f"postgresql://reader@127.0.0.1:{port}/crm", file_format="sql", table="orders", disposition="replace")
+
+    with pytest.raises(InputError, match="no password supplied"):
+        source.extract()
+
+    assert b"hush" not in b"".join(told)

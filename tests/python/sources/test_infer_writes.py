@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from dpe_cli.visible_text import has_hidden
+
 if TYPE_CHECKING:
     from infer_place import Workplace
 
@@ -86,6 +88,20 @@ def test_what_cannot_be_added_is_refused(place: Workplace, declared: Path, name:
     assert (1, "") == (done.status, done.out)
     assert said in done.err
     assert SOURCES_FILE == declared.read_text()
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\x1bb", "a\u2028b", "a\U000e0041b"])
+def test_hidden_characters_of_a_header_are_written_as_codes(place: Workplace, name: str) -> None:
+    """Who reads the file sees them, and to YAML the name is the one that was delivered."""
+    place.deliver("data/hidden.csv", f"{name},n\n1,x{name}\n")
+    path = place.directory / "hidden.yml"
+    assert 0 == place.infer("data/hidden.csv", "--name", "hidden.one", "--write", str(path)).status
+
+    text = path.read_text(encoding="utf-8")
+    [source] = yaml.safe_load(text)["sources"]
+    assert name == source["tables"][0]["columns"][0]["name"]
+    assert not has_hidden(text)
+    path.unlink()
 
 
 def test_a_link_stays_a_link(place: Workplace) -> None:

@@ -73,6 +73,17 @@ def test_files_of_a_bucket_are_loaded_once(stage: Stage, endpoint: str, bucket: 
     assert (1, 2) == (len(again.loads), again.skipped)
 
 
+def test_the_ledger_has_references_and_no_values(stage: Stage, endpoint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a location that has some; by what it says there, a file is known again."""
+    monkeypatch.setenv("LAKE_PREFIX", "2024-of-our-customer")
+    bucket.put_object(Key="2024-of-our-customer/a.csv", Body=CSV)
+    source = _source(stage, endpoint, "s3://orders/${LAKE_PREFIX}/*.csv")
+    source.extract()
+
+    assert [("s3://orders/${LAKE_PREFIX}/a.csv",)] == source.ledger("select location from dpe.loads where source = %s")
+    assert 1 == source.extract().skipped
+
+
 def test_what_is_known_is_not_fetched(stage: Stage, endpoint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its version; another version is fetched, though it has the same size."""
     bucket.put_object(Key="2024/a.csv", Body=CSV)

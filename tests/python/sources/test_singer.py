@@ -333,7 +333,9 @@ def test_a_variable_that_is_missing_is_named(stage: Stage, tap: Tap) -> None:
     """Before the tap is run."""
     tap.config["token"] = "${NO_TOKEN}"
 
-    with pytest.raises(InputError, match=r"orders: refers to \$\{NO_TOKEN\}, and the environment has no variable NO_TOKEN; set it"):
+    with pytest.raises(
+        InputError, match=r"orders \(shop.yml:5\): refers to \$\{NO_TOKEN\}, and the environment has no variable NO_TOKEN; set it"
+    ):
         tap.source(stage).extract()
     assert [] == tap.all_runs
 
@@ -375,7 +377,7 @@ SOURCES = """
 def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tmp_path: Path) -> None:
     """With the stream that has the table's name, and names as the YAML has them; what it logs is shown to those who ask."""
     sources = SOURCES.format(world=tap.world)
-    dbt_projects.make(tmp_path, {"models/_shop__sources.yml": sources})
+    dbt_projects.make(tmp_path, {"models/_shop__sources.yml": sources, ".env": "OTHER_TOKEN=another source's\n"})
     tap.says(("log", "the token is s3cr3t!"), schema(), record(id=1))
     server = {"PGHOST": module_server.host, "PGDATABASE": module_server.database, "PGUSER": "postgres", "PGPORT": str(module_server.port)}
     program = [sys.executable, "-m", "dpe_cli", "--debug", "--output", "json", "extract"]
@@ -385,6 +387,7 @@ def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tm
     assert (0, 1) == (done.returncode, json.loads(done.stdout)["extracts"][0]["rows_loaded"]), done.stderr
     assert "singer:tap-shop orders: the token is ***\n" in done.stderr
     assert {"token": "s3cr3t!", "pass": "s3cr3t!"} == tap.runs[0]["config"]["auth"]
+    assert "OTHER_TOKEN" not in tap.runs[0]["environment"]
 
     dbt_projects.write(tmp_path, {"models/_shop__sources.yml": sources.replace('pass: "${SHOP_TOKEN}"', "\n" + " " * 24 + "pass: abc")})
     with pytest.raises(ProjectError, match=r"external: line 12: config\.auth\.pass: would be in dbt's manifest; write \$\{NAME\}"):
@@ -415,6 +418,10 @@ def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tm
         ({"key": None}, "key: append needs it, for taps deliver records again"),
         ({"key": ["ids"]}, "key: ids is no column (did you mean id?)"),
         ({"replication_method": "FULL_TABLE", "replication_key": "a"}, "replication_key: FULL_TABLE goes on by nothing"),
+        (
+            {"environment": ["${SHOP_KEY}"]},
+            "environment: ${SHOP_KEY} is not the name of a variable; write the name alone, as in AWS_PROFILE",
+        ),
         ({"strem": "a"}, "strem is not an option (did you mean stream?)"),
     ],
 )

@@ -1,0 +1,56 @@
+-- severity: warning
+-- title: A reader or auditor passes on what it sees
+-- why: other roles read its rows without being granted them
+-- One finding per role, however many objects it makes. A view of a reader shows other readers their own rows; one of an auditor shows
+-- what the auditor sees.
+with
+
+passed_on as (
+
+    select
+        outside.owner_id,
+        outside.name
+    from outside
+    inner join reads on reads.class_id = 'pg_class'::regclass and outside.relation_id = reads.object_id and reads.is_of_protected
+    where outside.kind = 'm' and outside.readers <> '{}'
+    union
+    select
+        acting_as_owner.owner_id,
+        acting_as_owner.name
+    from acting_as_owner
+    where acting_as_owner.is_reading and acting_as_owner.readers <> '{}' and pg_has_role(acting_as_owner.owner_id, 'dpe_auditor', 'usage')
+    union
+    select
+        definers.owner_id,
+        definers.signature
+    from definers
+    inner join callable_definers on definers.function_id = callable_definers.function_id
+    where
+        definers.function_id in (select unjudged.function_id from unjudged)
+        or exists (
+            select from reads
+            where reads.class_id = 'pg_proc'::regclass and reads.object_id = definers.function_id
+        )
+
+)
+
+select
+    pg_get_userbyid(passed_on.owner_id)::text as subject,
+    format(
+        'lets other roles read what it sees, or may do so, by %s%s',
+        array_to_string((array_agg(passed_on.name order by passed_on.name))[1:3], ', '),
+        case when count(*) > 3 then format(' and %s more', count(*) - 3) else '' end
+    ) as detail,
+    'ask this role; no policy keeps it from passing on its own rows' as fix
+from passed_on
+where
+    passed_on.owner_id not in (select privileged.role_id from privileged)
+    and (
+        passed_on.owner_id in (
+            select readers.role_id
+            from readers
+            where readers.is_granted_directly
+        )
+        or pg_has_role(passed_on.owner_id, 'dpe_auditor', 'usage')
+    )
+group by passed_on.owner_id

@@ -1,0 +1,23 @@
+-- severity: error
+-- title: A mask that a view can remove
+-- why: a view or rule of a reader combines its privileges with the tenants of the masked reader who uses it
+select
+    protected.name as subject,
+    'has masked columns, and no policy dpe_mask that hides rows from masked readers who look through a reader''s view or rule' as detail,
+    'build it with dbt --full-refresh' as fix
+from managed as protected
+inner join managed as shown
+    on protected.schema_name = shown.schema_name and shown.relation_name = protected.relation_name || '__masked' and shown.kind = 'v'
+where
+    protected.is_table
+    and not exists (
+        select
+        from policies
+        where
+            policies.relation_id = protected.relation_id
+            and policies.policy = 'dpe_mask'
+            and policies.command = 'r'
+            and not policies.is_permissive
+            and 'dpe_reader' = any(policies.roles)
+            and policies.using_expression ~ '^\(NOT \( SELECT pg_has_role\(''dpe_masked_reader''::name, ''usage''::text\)[^()]*\)\)$'
+    )

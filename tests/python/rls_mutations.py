@@ -1,0 +1,198 @@
+"""What may be done to a database of `protected_project` that weakens its protection, and the check that has to find it."""
+
+from __future__ import annotations
+
+from conftest import numbers
+
+READER = f"reader_of_checks_{next(numbers)}"
+OUTSIDE = f"outside_{next(numbers)}"
+
+# What an administrator may do in a few statements, by mistake or not. {index} is that of the tenant column of fct_orders; {database}
+# and {port} are those of the session.
+MUTATIONS = {
+    "alter table marts.fct_orders disable row level security": "RLS003",
+    "create table marts.copied as select * from marts.fct_orders": "RLS001",
+    "create table intermediate.copied as select * from marts.fct_orders": "RLS001",
+    "alter table marts.fct_orders no force row level security": "RLS002",
+    "alter table dpe.rejects no force row level security": "RLS002",
+    "alter table marts.orders_history no force row level security": "RLS002",
+    "alter table quality.large_orders no force row level security": "RLS002",
+    "alter table dpe.rejects disable row level security": "RLS003",
+    "alter table marts.orders disable row level security": "RLS003",
+    "alter table quality.large_orders disable row level security": "RLS003",
+    "drop policy dpe_system on quality.large_orders; drop policy dpe_admin on quality.large_orders": "RLS004",
+    "create policy everybody on marts.fct_orders for select using (false)": "RLS005",
+    "create policy everybody on dpe.rejects for select using (source = 'shop')": "RLS005",
+    "alter policy dpe_reader on marts.fct_orders to public": "RLS005",
+    "alter policy dpe_reader on marts.fct_orders using (true)": "RLS006",
+    "alter policy dpe_reader on marts.orders_history using (true)": "RLS006",
+    "create policy dpe_reader on marts.fct_margins for select to dpe_reader using (true)": "RLS006",
+    "create policy more on dpe.loads for select to dpe_reader using (true)": "RLS006",
+    "drop policy dpe_system on marts.fct_orders; create policy dpe_system on marts.fct_orders for all to dpe_transformer"
+    " using ((select dpe.every_tenant_is_open()) or shop = any ((select dpe.visible_tenants())::text[]))": "RLS007",
+    "alter policy dpe_system on marts.fct_orders with check (true)": "RLS008",
+    "alter policy dpe_system on marts.dim_shops with check (true)": "RLS008",
+    "create policy cheap on marts.fct_orders for select to dpe_reader using (amount < 15)": "RLS009",
+    f"create policy friends on marts.fct_orders for select to {READER} using (shop = 'HA')": "RLS009",
+    f"create policy friends on dpe.rule_failures for select to {READER} using (test_id <> '')": "RLS009",
+    "alter policy dpe_reader on marts.fct_orders using (shop = any ((select dpe.visible_tenants())::text[]) or amount < 15)": "RLS010",
+    "alter policy dpe_reader on marts.fct_orders using (shop is not null)": "RLS010",
+    "alter policy dpe_reader on marts.fct_orders using (shop <> all ((select dpe.visible_tenants())::text[]))": "RLS010",
+    "alter policy dpe_system on marts.fct_orders using ((select dpe.context_is_open()))": "RLS010",
+    "alter policy dpe_system on marts.fct_orders using (shop = 'UA')": "RLS010",
+    "alter policy dpe_admin on marts.fct_orders using (true)": "RLS010",
+    "alter policy dpe_system on marts.dim_shops using (true)": "RLS010",
+    "alter policy dpe_reader on marts.dim_shops using (false)": "RLS010",
+    "alter policy dpe_system on marts.fct_orders with check ((select dpe.context_is_open()))": "RLS010",
+    f"alter policy dpe_system on marts.fct_orders to dpe_transformer, {READER}": "RLS010",
+    f"alter policy dpe_reader on marts.fct_orders to dpe_reader, {OUTSIDE}": "RLS010",
+    "drop policy dpe_reader on marts.fct_orders": "RLS011",
+    "drop policy dpe_admin on marts.fct_orders": "RLS011",
+    "drop policy dpe_system on marts.fct_orders": "RLS011",
+    "comment on policy dpe_system on marts.fct_orders is null": "RLS011",
+    "create policy dpe_reader on marts.fct_margins for select to dpe_reader using (shop = 'UA')": "RLS012",
+    "grant select on marts.fct_orders to public": "RLS013",
+    "grant select (amount) on marts.fct_orders to public": "RLS013",
+    "grant select on dpe.rejects to public": "RLS013",
+    "grant usage on schema intermediate to public": "RLS013",
+    "grant insert on marts.fct_orders to dpe_reader": "RLS014",
+    f"grant update on marts.fct_orders to {READER}": "RLS014",
+    "grant truncate on marts.dim_shops to dpe_reader": "RLS014",
+    "grant references on marts.dim_shops to dpe_tenant": "RLS014",
+    "grant insert on dpe.tenant_access to dpe_reader": "RLS014",
+    f"grant select on marts.fct_orders to {READER} with grant option": "RLS014",
+    "grant create on schema marts to dpe_reader": "RLS015",
+    f"grant create on schema staging to {READER}": "RLS015",
+    "grant select on marts.fct_margins to dpe_reader": "RLS016",
+    "grant select on dpe.rule_failures to dpe_reader": "RLS016",
+    f"grant select on quality.large_orders to {READER}": "RLS016",
+    "grant select on staging.stg_orders to dpe_reader": "RLS016",
+    "alter role dpe_reader bypassrls": "RLS017",
+    "alter role dpe_transformer superuser": "RLS017",
+    f"alter role {READER} bypassrls": "RLS017",
+    "create role bypassing bypassrls; grant bypassing to dpe_reader": "RLS018",
+    f"create role bypassing superuser; grant bypassing to {READER}": "RLS018",
+    "create role bypassing bypassrls; create role between; grant bypassing to between; grant between to dpe_loader": "RLS018",
+    f"grant dpe_transformer to {READER}": "RLS019",
+    f"grant dpe_owner to {READER}": "RLS019",
+    f"grant dpe_tenant to {READER}": "RLS019",
+    "alter table marts.fct_orders alter column shop drop not null": "RLS020",
+    "drop index {index}": "RLS021",
+    "create unique index on marts.fct_orders (order_id)": "RLS022",
+    "create policy narrow on marts.fct_orders as restrictive for select to dpe_reader"
+    " using (shop <> (select current_setting('shop.hidden')))": "RLS023",
+    "create function marts.setting() returns text language sql stable as $$ select current_setting('shop.hidden') $$": "RLS023",
+    "alter policy dpe_reader on marts.fct_orders using (shop = any (dpe.visible_tenants()))": "RLS024",
+    "create policy narrow on marts.fct_orders as restrictive for select to dpe_reader using (dpe.chosen_tenant() is null)": "RLS024",
+    "alter view marts.orders_seen reset (security_invoker)": "RLS025",
+    "alter view staging.stg_orders set (security_invoker = false)": "RLS025",
+    "create view public.leak as select * from marts.fct_orders": "RLS025",
+    "create materialized view marts.leak as select * from marts.fct_orders": "RLS026",
+    "create view public.leak as select * from dpe.rejects": "RLS025",
+    "create materialized view public.leak as select * from marts.fct_orders": "RLS026",
+    "create materialized view public.leak as select * from marts.orders_seen": "RLS026",
+    "create foreign data wrapper nowhere; create server nowhere foreign data wrapper nowhere;"
+    " create foreign table marts.far (id integer) server nowhere": "RLS027",
+    "create function marts.leak() returns bigint language sql security definer as $$ select count(*) from marts.fct_orders $$": "RLS028",
+    "alter function dpe.visible_tenants() security definer reset search_path": "RLS028",
+    "create function marts.leak(integer) returns bigint language sql security definer set search_path = pg_catalog as"
+    " $$ select count(*) from marts.fct_orders $$": "RLS028",
+    "create function marts.leak() returns bigint language sql security definer set search_path = '' as"
+    " $$ select count(*) from marts.fct_orders $$": "RLS029",
+    "create procedure public.leak() language sql security definer as $$ select 1 $$; alter procedure public.leak() owner to dpe_transformer;"
+    f" grant execute on procedure public.leak() to {READER}": "RLS029",
+    "create table staging.parts (id integer) partition by list (id);"
+    " create table staging.part partition of staging.parts for values in (1); grant select on staging.part to dpe_transformer": "RLS030",
+    "alter default privileges for role dpe_transformer grant select on tables to dpe_reader": "RLS032",
+    "alter default privileges for role dpe_transformer in schema marts grant select on tables to public": "RLS032",
+    "alter role dpe_transformer set dpe.actor = 'always'": "RLS033",
+    "alter role dpe_reader set row_security = off": "RLS033",
+    "alter role all set dpe.actor = 'always'": "RLS033",
+    "alter database {database} set dpe.actor = 'always'": "RLS033",
+    "alter role dpe_loader in database {database} set row_security = off": "RLS033",
+    "create role manager_of_checks in role dpe_owner; alter role manager_of_checks set dpe.actor = 'always'": "RLS033",
+    "create publication everything for table marts.fct_orders": "RLS034",
+    "create publication everything for all tables": "RLS034",
+    "create publication everything for tables in schema marts": "RLS034",
+    "create schema marts__next; create publication everything for tables in schema marts__next": "RLS034",
+    f"alter table marts.fct_orders owner to {READER}": "RLS035",
+    f"alter schema marts owner to {READER}": "RLS035",
+    "create function public.copy() returns trigger language plpgsql as $$ begin return null; end $$;"
+    " create trigger copying after insert on marts.fct_orders for each row execute function public.copy()": "RLS036",
+    "create rule also as on insert to marts.fct_orders do also notify orders": "RLS036",
+    "create or replace function dpe.visible_tenants() returns text[] language sql stable parallel safe set search_path = pg_catalog"
+    " as $$ select array['UA', 'HA'] $$": "RLS037",
+    "create or replace function dpe.context_is_open() returns boolean language sql stable parallel safe set search_path = pg_catalog"
+    " as $$ select true $$": "RLS037",
+    "alter function dpe.visible_tenants() security definer": "RLS037",
+    "alter function dpe.visible_tenants() volatile": "RLS037",
+    "alter function dpe.visible_tenants() parallel unsafe": "RLS037",
+    "alter function dpe.visible_tenants() set search_path = pg_catalog": "RLS037",
+    "alter function dpe.visible_tenants() set search_path = ''": "RLS037",
+    "alter function dpe.visible_tenants() set search_path = public, pg_catalog, pg_temp": "RLS037",
+    "alter function dpe.remember_failures reset search_path": "RLS037",
+    "alter function dpe.count_failures set search_path = pg_catalog": "RLS037",
+    "alter function dpe.record_access_change() set search_path = pg_catalog": "RLS037",
+    "create procedure dpe.more() language sql as $$ select 1 $$": "RLS037",
+    f"alter function dpe.every_tenant_is_open() owner to {READER}": "RLS037",
+    "grant select on marts.fct_orders to dpe_masked_reader": "RLS038",
+    "grant select (amount) on marts.fct_orders to dpe_masked_reader": "RLS038",
+    f"grant dpe_masked_reader to {READER}": "RLS039",
+    "alter policy dpe_reader on marts.fct_orders to dpe_masked_reader": "RLS010",
+    "grant create on schema public to public": "RLS040",
+    "create schema looked_in; grant create on schema looked_in to public; alter role all set search_path = looked_in": "RLS040",
+    "create schema looked_in; grant create on schema looked_in to public;"
+    " alter database {database} set search_path = '$user', public, looked_in": "RLS040",
+    "create schema looked_in; grant create on schema looked_in to public; alter role dpe_loader set search_path = looked_in": "RLS040",
+    "create schema dpe_transformer; grant create on schema dpe_transformer to public": "RLS040",
+    f"grant create on schema public to {READER}": "RLS041",
+    f"grant create on schema public to {OUTSIDE}": "RLS041",
+    f"alter schema public owner to {READER}": "RLS041",
+    f"alter schema public owner to {OUTSIDE}; grant create on schema public to public": "RLS041",
+    f"create schema dpe_transformer authorization {OUTSIDE}": "RLS041",
+    "create function public.leak() returns bigint language sql security definer begin atomic select count(*) from marts.fct_orders; end": "RLS042",
+    "create function public.leak() returns bigint language sql security definer begin atomic select count(*) from dpe.loads; end": "RLS042",
+    "create role keeper bypassrls; create procedure public.leak() language sql security definer begin atomic"
+    " delete from dpe.rejects; end; alter procedure public.leak() owner to keeper": "RLS042",
+    "create function public.leak() returns bigint language sql security definer as $$ select count(*) from marts.fct_orders $$": "RLS043",
+    "create table public.box (id integer); grant insert on public.box to public;"
+    " create rule leak as on insert to public.box do also update marts.fct_orders set amount = 0": "RLS044",
+    "create table public.copied as select 1 as id; alter table public.copied owner to dpe_transformer;"
+    f" grant select (id) on public.copied to {OUTSIDE}": "RLS045",
+    "create table public.copied as select 1 as id; alter table public.copied owner to dpe_loader; grant select on public.copied to public;"
+    " alter table public.copied enable row level security": "RLS045",
+    "create table public.part () inherits (marts.fct_orders)": "RLS046",
+    "create table public.parent (order_id integer, shop text not null, amount integer); alter table marts.fct_orders inherit public.parent": "RLS046",
+    f"create table public.box (shop text primary key); grant delete on public.box to {READER};"
+    " alter table marts.fct_added_orders add constraint refers foreign key (shop) references public.box not valid": "RLS047",
+    "create extension postgres_fdw; create server loop foreign data wrapper postgres_fdw options (dbname '{database}', port '{port}');"
+    f" grant usage on foreign server loop to {READER}; create user mapping for public server loop": "RLS048",
+    "create extension postgres_fdw; create server loop foreign data wrapper postgres_fdw options (dbname '{database}', port '{port}');"
+    f" create foreign table public.far (id integer) server loop; grant select on public.far to {READER};"
+    f" create user mapping for {READER} server loop": "RLS048",
+    "create extension postgres_fdw; create server far foreign data wrapper postgres_fdw options (host 'far', dbname '{database}');"
+    " create foreign table public.far (id integer) server far; grant select on public.far to public; create user mapping for public server far": "RLS049",
+    "create function public.see() returns event_trigger language plpgsql as $$ begin end $$;"
+    " create event trigger see on ddl_command_end execute function public.see()": "RLS050",
+    "create function public.see() returns event_trigger language plpgsql as $$ begin end $$;"
+    f" create event trigger see on ddl_command_end execute function public.see(); alter function public.see() owner to {READER}": "RLS051",
+    "create function public.see() returns trigger language plpgsql as $$ begin return new; end $$;"
+    " create trigger see before insert on marts.fct_orders for each row execute function public.see();"
+    f" alter function public.see() owner to {OUTSIDE}": "RLS051",
+    f"create materialized view public.seen as select * from marts.fct_orders; alter materialized view public.seen owner to {READER};"
+    " grant select on public.seen to public": "RLS053",
+    f"create view public.seen as select * from dpe.rejects; alter view public.seen owner to {OUTSIDE}; grant dpe_auditor to {OUTSIDE};"
+    " grant select on public.seen to dpe_reader": "RLS053",
+    f"alter role {READER} set row_security = off": "RLS054",
+    f"alter role {READER} in database {{database}} set row_security = 'no'": "RLS054",
+    f"grant create on database {{database}} to {READER}": "RLS055",
+    "drop policy dpe_mask on marts.fct_orders": "RLS056",
+    "alter policy dpe_mask on marts.fct_orders using (true)": "RLS056",
+    "alter policy dpe_mask on marts.fct_orders to dpe_masked_reader": "RLS056",
+    f"alter role {READER} replication": "RLS057",
+    "grant pg_read_server_files to dpe_transformer": "RLS057",
+    "create role of_masked in role dpe_masked_reader, pg_read_all_data": "RLS057",
+    "create role gone; insert into dpe.tenant_access values ('gone', 'UA'); drop role gone": "RLS060",
+    "insert into dpe.tenant_access values ('dpe_reader', 'UA')": "RLS061",
+    f"grant pg_read_all_data to {READER}; insert into dpe.tenant_access values ('{READER}', 'UA')": "RLS061",
+}

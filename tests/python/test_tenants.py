@@ -1,0 +1,221 @@
+"""A tenant that nothing published has is most likely misspelt: it is granted only where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import dbt_projects
+import pytest
+from conftest import numbers
+from protected_project import PROJECT, TENANT_TABLES
+from psycopg import sql
+
+from dpe_cli import main, tenants
+from dpe_cli.access import AccessError
+from dpe_cli.app import App
+from dpe_cli.dbt_runner import run_dbt
+from dpe_cli.postgres import Server
+from dpe_cli.project import Project
+from dpe_cli.report import Lines, Report
+from dpe_cli.rls import admin_context
+
+# A relation as macros/rls/protect_table.sql protects it, with tenants in two columns whose names and types are unusual.
+RELATION = """
+    create table marts."fct, orders" (
+        order_id integer,
+        "the, 'sender'" varchar(8) not null,
+        "100%" char(4)
+    );
+    insert into marts."fct, orders" values (1, 'Ua', 'HA'), (2, 'DL', null);
+    create index on marts."fct, orders" ("the, 'sender'");
+    alter table marts."fct, orders" owner to dpe_transformer;
+    alter table marts."fct, orders" enable row level security, force row level security;
+    create policy dpe_system on marts."fct, orders" for all to dpe_transformer
+    using (
+        (select dpe.every_tenant_is_open())
+        or "the, 'sender'" = any ((select dpe.visible_tenants())::text[])
+        or "100%" = any ((select dpe.visible_tenants())::text[])
+    );
+    create policy dpe_admin on marts."fct, orders" for select to dpe_owner
+    using (
+        (select dpe.every_tenant_is_open())
+        or "the, 'sender'" = any ((select dpe.visible_tenants())::text[])
+        or "100%" = any ((select dpe.visible_tenants())::text[])
+    );
+    comment on policy dpe_system on marts."fct, orders" is 'tenant_column the, sender, 100%, 0123456789abcdef0123456789abcdef';
+    grant select on marts."fct, orders" to dpe_owner;
+    grant select (order_id) on marts."fct, orders" to dpe_masked_reader;
+"""
+
+
+@pytest.fixture
+def login(module_server: Server) -> Iterator[str]:
+    """Create a login that is not a reader yet."""
+    yield from _login(module_server)
+
+
+@pytest.fixture
+def stranger(fresh_server: Server) -> Iterator[str]:
+    """Create a login that is not a reader yet, on each version in turn."""
+    yield from _login(fresh_server)
+
+
+def _login(server: Server) -> Iterator[str]:
+    name = f"desk_{next(numbers)}"
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login").format(sql.Identifier(name)))
+        yield name
+        connection.execute(sql.SQL("drop owned by {name}; drop role {name}").format(name=sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def built(module_server: Server, scratch: Path) -> Server:
+    """Build a project of relations of every kind, with the tenants UA and HA."""
+    run_dbt(Project(dbt_projects.make(scratch / "tenants", PROJECT)), module_server, ["build"])
+    return module_server
+
+
+def _dpe(server: Server, *arguments: str) -> Report:
+    app = App()
+    app.server = server
+    return cast("Report", main.cli.main(args=["access", *arguments], standalone_mode=False, obj=app))
+
+
+def _granted(server: Server, login: str) -> list[str]:
+    with server.connect("admin") as connection:
+        rows = connection.execute("select tenant_id from dpe.tenant_access where role_name = %s::regrole order by 1", [login])
+        return [tenant for (tenant,) in rows]
+
+
+def _unknown(server: Server, *wanted: str) -> list[str]:
+    with server.connect("admin") as connection, admin_context(connection, "test"):
+        return tenants.unknown(connection, tenants.published(connection), wanted)
+
+
+def _similar(server: Server, tenant: str) -> list[str]:
+    with server.connect("admin") as connection, admin_context(connection, "test"):
+        return tenants.similar(connection, tenants.published(connection), tenant)
+
+
+def test_what_readers_read_by_tenant_is_looked_at(built: Server) -> None:
+    """Tables that declare tenants: not views, nor what is private, internal or shared, nor other versions of what is published."""
+    with built.connect("admin") as connection, admin_context(connection, "test"):
+        found = tenants.published(connection)
+
+    assert sorted(TENANT_TABLES) == sorted(f"{one.schema}.{one.name}" for one in found)
+    assert {("shop",)} == {one.columns for one in found}
+
+
+@pytest.mark.parametrize("schema", ["marts__next", "marts__previous", "marts__old_17"])
+def test_other_versions_are_not_looked_at(built: Server, schema: str) -> None:
+    """Also where a reader may enter their schemas."""
+    with built.connect("admin") as connection:
+        connection.execute(sql.SQL("create schema {0}; grant usage on schema {0} to dpe_reader").format(sql.Identifier(schema)))
+        connection.execute(sql.SQL("alter table marts.orders set schema {}").format(sql.Identifier(schema)))
+        assert "orders" not in {one.name for one in tenants.published(connection)}
+        connection.rollback()
+
+
+def test_a_tenant_that_has_no_rows_is_refused(built: Server, login: str) -> None:
+    """With those that it may have been meant to be; nothing is granted, and the role is not a reader."""
+    message = (
+        "^ua, XX: no published relation has a row of these tenants \\(similar: UA, HA\\); correct the name, or grant it with --future$"
+    )
+    with pytest.raises(AccessError, match=message):
+        _dpe(built, "grant", login, "UA", "ua", "XX")
+
+    assert [] == _granted(built, login)
+    with built.connect("admin") as connection:
+        assert (False,) == connection.execute("select pg_has_role(%s, 'dpe_reader', 'member')", [login]).fetchone()
+
+
+def test_one_that_has_rows_is_granted(built: Server, login: str) -> None:
+    """Without a word about it."""
+    report = _dpe(built, "grant", login, "UA", "HA")
+
+    assert ["HA", "UA"] == _granted(built, login)
+    assert cast("Any", report.data)["compared"] is True
+    assert [["It is a reader now (member of dpe_reader), and sees shared tables too."]] == [
+        one.lines for one in report.sections if isinstance(one, Lines)
+    ]
+
+
+def test_one_that_will_have_rows_is_granted_with_future(built: Server, login: str) -> None:
+    """As is every tenant, without."""
+    _dpe(built, "grant", login, "XX", "UA", "--future")
+    _dpe(built, "grant", login, "--all-tenants")
+
+    assert ["*", "UA", "XX"] == _granted(built, login)
+
+
+def test_a_long_name_is_answered_shortly(built: Server, login: str) -> None:
+    """And at once."""
+    with pytest.raises(AccessError, match=f"^{'x' * 60}…: no published relation has a row of this tenant; correct the name"):
+        _dpe(built, "grant", login, "x" * 5000)
+
+
+def test_before_anything_is_published_every_tenant_is_granted(fresh_server: Server, stranger: str) -> None:
+    """And said not to have been compared."""
+    report = _dpe(fresh_server, "grant", stranger, "UA")
+
+    assert ["UA"] == _granted(fresh_server, stranger)
+    assert cast("Any", report.data)["compared"] is False
+    said = [line for one in report.sections if isinstance(one, Lines) for line in one.lines]
+    assert "Nothing with tenants is published yet: check the spelling yourself, because it could not be compared." in said
+
+
+def test_every_tenant_column_is_looked_at(fresh_server: Server) -> None:
+    """Whatever its name and type, and where only masked readers read the rest; compared as policies compare it."""
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        connection.execute(RELATION)
+
+    assert ["UA", "Ha"] == _unknown(fresh_server, "Ua", "UA", "HA", "Ha", "DL")
+    assert {"Ua"} <= set(_similar(fresh_server, "UA"))
+    assert ["HA"] == _similar(fresh_server, "HAA")
+
+
+def test_tenants_are_looked_up_by_the_index(built: Server) -> None:
+    """However many rows there are, and whether there is one of the tenant or not."""
+    with built.connect("admin") as connection:
+        connection.execute(
+            """
+            set local role dpe_transformer;
+            set local dpe.actor = 'test';
+            insert into marts.fct_orders select number, 'UA', number from generate_series(1, 20000) as number;
+            insert into marts.fct_orders select number, 'T' || number % 100, number from generate_series(1, 20000) as number;
+            """
+        )
+        connection.execute("analyze marts.fct_orders")
+        connection.execute("select set_config('role', 'dpe_owner', true)")
+        [relation] = [one for one in tenants.published(connection) if one.name == "fct_orders"]
+        read = "select seq_scan, idx_tup_fetch from pg_stat_xact_all_tables where relid = 'marts.fct_orders'::regclass"
+        before = cast("tuple[int, int]", connection.execute(read).fetchone())
+
+        assert ["XX"] == tenants.unknown(connection, [relation], ["UA", "T7", "XX"])
+        assert "T7" in tenants.similar(connection, [relation], "t7")
+
+        after = cast("tuple[int, int]", connection.execute(read).fetchone())
+        assert before[0] == after[0]
+        assert after[1] - before[1] < 1000
+        connection.rollback()
+
+
+def test_a_hint_that_takes_long_is_left_out(built: Server, login: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal is what was asked for."""
+    monkeypatch.setattr(tenants, "_COMPARING_SECONDS", 0.0)
+    monkeypatch.setattr(tenants, "_TENANTS", "select pg_sleep(60)::text from {relation} order by {column} limit $1")
+
+    with pytest.raises(
+        AccessError, match="^XX: no published relation has a row of this tenant; correct the name, or grant it with --future"
+    ):
+        _dpe(built, "grant", login, "XX")
+
+
+def test_what_the_administrator_may_not_read_is_left_out(built: Server) -> None:
+    """Instead of failing for all."""
+    with built.connect("admin") as connection, connection.transaction(force_rollback=True):
+        connection.execute("revoke select on marts.orders from dpe_owner")
+        connection.execute("set local role dpe_owner")
+        assert "orders" not in {one.name for one in tenants.published(connection)}
