@@ -294,7 +294,8 @@ begin
         'dpe.visible_tenants()',
         'dpe.granted_keys(text, text, text)',
         'dpe.open_schemas(name[])',
-        'dpe.safe_search_path(name[])'
+        'dpe.safe_search_path(name[])',
+        'dpe.access_obstacle(regrole)'
     ]::regprocedure[] loop
         execute format('alter function %s owner to dpe_owner', signature);
         execute format('revoke all on function %s from public', signature);
