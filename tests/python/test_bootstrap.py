@@ -34,7 +34,7 @@ def managed(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Server]:
     bin_dir = VERSIONS[request.param]
     if bin_dir is not None and not bin_dir.is_dir():
         pytest.skip(f"PostgreSQL {request.param} is not installed in {bin_dir}")
-    embedded = EmbeddedServer(scratch / f"managed-{next(numbers)}", bin_dir)
+    embedded = EmbeddedServer(scratch / f"managed-{request.param}-{next(numbers)}", bin_dir)
     embedded.start()
     server = Server(str(embedded.socket_dir), embedded.port, "warehouse", "manager", is_embedded=False)
     try:

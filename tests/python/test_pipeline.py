@@ -10,7 +10,7 @@ from dbt_projects import Silence
 
 from dpe_cli import dbt_runner, history, pipeline
 from dpe_cli.dbt_runner import BuildError, run_dbt
-from dpe_cli.errors import ProjectError, SpecError, UsageError
+from dpe_cli.errors import ProjectError, ServerError, SpecError, UsageError
 from dpe_cli.pipeline import RunSummary, Validation
 from dpe_cli.rls import system_context
 
@@ -226,7 +226,10 @@ def test_an_unknown_ticket_is_refused(shop: Shop) -> None:
             "marts.fct_orders: has policies that do nothing, for row-level security is off",
         ),
         ("delete from staging.orders", "shop.orders: load 1"),
-        ("update dpe.tenant_access set tenant_id = 'UA' where role_name = 'dpe_tenant'::regrole", "marts.fct_orders: HA sees 0 rows instead of 1"),
+        (
+            "update dpe.tenant_access set tenant_id = 'UA' where role_name = 'dpe_tenant'::regrole",
+            "marts.fct_orders: HA sees 0 rows instead of 1",
+        ),
     ],
 )
 def test_a_fault_of_the_database_fails_the_validation(shop: Shop, statement: str, fault: str) -> None:
@@ -268,11 +271,11 @@ def test_a_project_that_cannot_be_read_is_said_in_dbts_words(shop: Shop) -> None
         run_dbt(shop.project, shop.server, ["run"])
 
 
-def test_a_server_that_is_gone_is_said_in_dbts_words(shop: Shop, tmp_path: Path) -> None:
-    """With the command that shows all of them."""
+def test_a_server_that_is_gone_is_said_before_dbt_starts(shop: Shop, tmp_path: Path) -> None:
+    """With what helps."""
     gone = replace(shop.server, host=str(tmp_path))
 
-    with pytest.raises(BuildError, match=r"(?s)^dbt run: Database Error.*No such file or directory.*run `dpe dbt run` to see all that dbt"):
+    with pytest.raises(ServerError, match=r"is not reachable \(No such file or directory\); run `dpe db start`"):
         run_dbt(shop.project, gone, ["run"])
 
 
