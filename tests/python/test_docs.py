@@ -31,6 +31,7 @@ Written by `python tests/python/test_docs.py` from `dpe_cli/sql/rls_checks`. Wha
 
 | check | severity | what it finds | why that matters |
 |---|---|---|---|"""
+TESTS = REPOSITORY / "tests" / "python"
 OPTIONS_PAGE = REPOSITORY / "docs" / "sources" / "options.md"
 OPTIONS_HEAD = """# Options of the external block
 
@@ -157,6 +158,17 @@ def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"`[^`\n]+`", "", page.read_text(encoding="utf-8"))
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     assert [] == [target for target in targets if not (page.parent / target).exists()]
+
+
+def test_each_promise_names_a_test() -> None:
+    """The security model says which test holds a promise: it is there."""
+    text = (REPOSITORY / "docs" / "security-model.md").read_text(encoding="utf-8")
+    promises = [line for line in text.splitlines() if line.startswith("| ") and line.endswith("` |")]
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", text)
+
+    assert len(promises) > 30
+    assert len(named) >= len(promises)
+    assert [] == [f"{file}::{name}" for file, name in named if f"\ndef {name}(" not in (TESTS / file).read_text(encoding="utf-8")]
 
 
 if __name__ == "__main__":
