@@ -226,7 +226,10 @@ def test_an_unknown_ticket_is_refused(shop: Shop) -> None:
             "marts.fct_orders: has policies that do nothing, for row-level security is off",
         ),
         ("delete from staging.orders", "shop.orders: load 1"),
-        ("update dpe.tenant_access set tenant_id = 'UA' where role_name = 'dpe_tenant'::regrole", "marts.fct_orders: HA sees 0 rows instead of 1"),
+        (
+            "update dpe.tenant_access set tenant_id = 'UA' where role_name = 'dpe_tenant'::regrole",
+            "marts.fct_orders: HA sees 0 rows instead of 1",
+        ),
     ],
 )
 def test_a_fault_of_the_database_fails_the_validation(shop: Shop, statement: str, fault: str) -> None:
