@@ -230,8 +230,8 @@ def _check_tenants(connection: psycopg.Connection, wanted: Sequence[str]) -> boo
     relations = tenants.published(connection)
     unknown = tenants.unknown(connection, relations, wanted) if relations else []
     if unknown:
-        similar = list(dict.fromkeys(name for tenant in unknown for name in tenants.similar(connection, relations, tenant)))
-        hint = f" (similar: {', '.join(map(_shown, similar[: tenants.MAX_SIMILAR]))})" if similar else ""
+        similar = tenants.similar(connection, relations, unknown)
+        hint = f" (similar: {', '.join(map(_shown, similar))})" if similar else ""
         named, whose = ", ".join(map(_shown, unknown)), "this tenant" if len(unknown) == 1 else "these tenants"
         raise AccessError(f"{named}: no published relation has a row of {whose}{hint}; correct the name, or grant it with --future")
     return bool(relations) or not wanted

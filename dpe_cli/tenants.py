@@ -11,6 +11,7 @@ import difflib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import psycopg
 from psycopg import sql
@@ -109,8 +110,8 @@ def unknown(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
     return left
 
 
-def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelation], tenant: str) -> list[str]:
-    """Return a few tenants that are called much like this one: those that were found in the time that there is."""
+def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
+    """Return a few tenants that are called much like one of these: of those that were found in the time that there is."""
     names: dict[str, str] = {}
     deadline = time.monotonic() + _COMPARING_SECONDS
     try:
@@ -126,4 +127,6 @@ def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
     except psycopg.errors.QueryCanceled:
         # What was found in time is a hint, too.
         pass
-    return [names[name] for name in difflib.get_close_matches(tenant.casefold(), names, n=MAX_SIMILAR, cutoff=_SIMILARITY)]
+    matches = [difflib.get_close_matches(tenant.casefold(), names, n=MAX_SIMILAR, cutoff=_SIMILARITY) for tenant in tenants[:MAX_SIMILAR]]
+    # The best match of each, then the second ones.
+    return list(dict.fromkeys(names[name] for place in zip_longest(*matches) for name in place if name is not None))[:MAX_SIMILAR]

@@ -66,9 +66,8 @@ def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool) -> 
     if everything == bool(tenants):
         raise click.UsageError("name the tenants to take back, or all of them with --all")
     done = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor())
-    nothing = [] if done.kept else ["It may see no tenant any more, and still reads shared tables as a reader."]
-    if role in {one.role_name for one in done.removed} and not done.kept:
-        nothing = []
+    is_left_without = not done.kept and role not in {one.role_name for one in done.removed}
+    nothing = ["It may see no tenant any more, and still reads shared tables as a reader."] if is_left_without else []
     return Report(
         data={
             "role": role,
@@ -101,7 +100,7 @@ def list_(app: App, role: str | None, *, changes: bool, limit: int) -> Report:
     entries = access_list.entries(app.server, role, actor=_actor())
     return Report(
         data=[asdict(one) for one in entries],
-        headline=plural(len(entries), "entry", "entries"),
+        headline=plural(sum(one.is_role for one in entries), "entry", "entries"),
         sections=[_entries_table(entries)] if entries else [],
     )
 

@@ -73,18 +73,29 @@ begin
 end
 $$;
 
--- Take over a list that was kept by name: the entries of the roles that have these names now, before the trigger is there that
--- would record them as granted again. Entries of roles that were dropped are recorded as revoked.
+-- Take over a list that was kept by name: the entries of the roles that have these names now, which is recorded as a change of each,
+-- with the role. Entries of roles that were dropped are recorded as revoked. This comes before the trigger, which would say 'granted'.
 do $$
 begin
     if to_regclass('dpe.tenant_access_by_name') is null then
         return;
     end if;
-    insert into dpe.tenant_access (role_name, tenant_id, valid_until)
-    select to_regrole(quote_ident(role_name)), tenant_id, valid_until
-    from dpe.tenant_access_by_name
-    where to_regrole(quote_ident(role_name)) is not null
-    on conflict (role_name, tenant_id) do update set valid_until = excluded.valid_until;
+    with
+
+    taken_over as (
+
+        insert into dpe.tenant_access (role_name, tenant_id, valid_until)
+        select to_regrole(quote_ident(role_name)), tenant_id, valid_until
+        from dpe.tenant_access_by_name
+        where to_regrole(quote_ident(role_name)) is not null
+        on conflict (role_name, tenant_id) do update set valid_until = excluded.valid_until
+        returning role_name, tenant_id, valid_until
+
+    )
+
+    insert into dpe.access_changes (actor, change, role_name, role_id, tenant_id, valid_until)
+    select coalesce(dpe.actor(), ''), 'changed', dpe.recorded_name(role_name), role_name, tenant_id, valid_until
+    from taken_over;
     insert into dpe.access_changes (actor, change, role_name, tenant_id, valid_until)
     select coalesce(dpe.actor(), ''), 'revoked', role_name, tenant_id, valid_until
     from dpe.tenant_access_by_name

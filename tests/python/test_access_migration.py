@@ -143,7 +143,7 @@ def _rows(server: Server, query: str) -> list[Any]:
 
 @pytest.mark.parametrize("administrator", ["a superuser", "a manager"])
 def test_a_list_by_name_is_taken_over(any_cluster: Cluster, by_name: Server, logins: tuple[str, str], administrator: str) -> None:
-    """Once, with a table that is like a new one. What dropped roles had is recorded as revoked, and nothing else is recorded."""
+    """Once, with a table that is like a new one. It is recorded, and that what dropped roles had is revoked."""
     server, manager = by_name, sql.Identifier(f"manager_{next(numbers)}")
     with by_name.connect("admin", autocommit=True) as connection:
         if administrator == "a manager":
@@ -169,7 +169,12 @@ def test_a_list_by_name_is_taken_over(any_cluster: Cluster, by_name: Server, log
         by_name,
         f"select change, role_name::text, tenant_id, actor from dpe.access_changes order by change_id offset {before[0] if before else 0}",
     )
-    assert {("revoked", "gone", "UA", "bootstrap"), ("revoked", "gone", "HA", "bootstrap")} == set(added)
+    changed = {
+        ("changed", name, tenant, "bootstrap") for name, tenants in zip(logins, (("UA", "HA"), ("DL",)), strict=True) for tenant in tenants
+    }
+    changed |= {("changed", "dpe_tenant", "*", "bootstrap")}
+    assert {("revoked", "gone", "UA", "bootstrap"), ("revoked", "gone", "HA", "bootstrap"), *changed} == set(added)
+    assert len(added) == len(set(added))
     assert _described(any_cluster.template) == _described(by_name)
     with by_name.connect("admin") as connection, admin_context(connection, "test"):
         connection.execute("delete from dpe.tenant_access where tenant_id = 'DL'")
