@@ -18,6 +18,8 @@ EVERY_TENANT = "*"
 READER = "dpe_reader"
 MASKED_READER = "dpe_masked_reader"
 _SHOWN_CHARACTERS = 60
+# Since then a membership says whether it is inherited, before that the role does.
+_INHERITS_BY_GRANT = 160_000
 
 
 class AccessError(DpeError):
@@ -255,16 +257,25 @@ def _add(connection: psycopg.Connection, role: str, tenant: str, until: datetime
 
 
 def _make_reader(connection: psycopg.Connection, role: str, *, masked: bool) -> None:
-    """Let a role read what is published; policies still decide which rows. The last thing in a context: the login does this."""
+    """
+    Let a role read what is published; policies still decide which rows. The last thing in a context: the login does this.
+
+    Policies hold for the roles whose privileges a role inherits, also where it was created with NOINHERIT.
+    """
     group = MASKED_READER if masked else READER
     connection.execute("set local role none")
+    inherits = sql.SQL(" with inherit true" if connection.info.server_version >= _INHERITS_BY_GRANT else "")
     try:
-        connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(group), sql.Identifier(role)))
+        connection.execute(sql.SQL("grant {} to {}{}").format(sql.Identifier(group), sql.Identifier(role), inherits))
     except psycopg.errors.InsufficientPrivilege as error:
         user = connection.info.user
         raise AccessError(
             f"{role}: is not a reader, and {user} is not allowed to make it one; run `grant {group} to {role}` as a superuser"
         ) from error
+    if connection.execute("select pg_has_role(%s, %s, 'usage')", [role, group]).fetchone() != (True,):
+        raise AccessError(
+            f"{role}: was created with NOINHERIT, so that no policy for readers holds for it; run `alter role {role} inherit`"
+        )
 
 
 def _shown(tenant: str) -> str:

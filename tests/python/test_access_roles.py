@@ -172,6 +172,23 @@ def test_a_role_with_other_privileges_is_not_refused(either_server: Server, crea
     assert ["UA"] == _visible(either_server, role)
 
 
+def test_a_role_that_inherits_nothing_reads_all_the_same(either_server: Server, create: Create) -> None:
+    """Or is refused, before PostgreSQL 16: policies for readers would not hold for it."""
+    role = create()
+    _execute(either_server, "alter role {} noinherit", role)
+    with either_server.connect("admin") as connection:
+        is_by_grant = connection.info.server_version >= 160_000
+
+    if is_by_grant:
+        _dpe(either_server, "grant", role, "UA")
+        with either_server.connect("admin") as connection:
+            assert (True,) == connection.execute("select pg_has_role(%s, 'dpe_reader', 'usage')", [role]).fetchone()
+    else:
+        with pytest.raises(AccessError, match=f"{role}: was created with NOINHERIT.*run `alter role {role} inherit`"):
+            _dpe(either_server, "grant", role, "UA")
+        assert ([], False) == _rights(either_server, role)
+
+
 @pytest.mark.parametrize("role", OWN)
 def test_a_role_of_dpe_that_was_listed_by_hand_is_found(either_server: Server, role: str) -> None:
     """But for dpe_tenant's own entry, by which a run shows what a tenant sees."""
