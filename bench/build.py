@@ -32,7 +32,7 @@ OPEN_DIRECTORY = REPOSITORY / ".bench" / "build-open"
 PROJECT = ("dbt_project.yml", "profiles.yml", "macros", "models", "seeds", "specs", "tests", "data")
 
 # What dpe adds to dbt at the end of a build.
-MEMORY = '"{{ remember_rules() }}", '
+MEMORY = ', "{{ remember_rules() }}"'
 # What dpe adds to dbt where a relation is made.
 POLICY_MACROS = ("postgres__apply_grants.sql", "postgres__create_table_as.sql", "postgres__create_view_as.sql")
 OPEN = "dbt build, no rule remembered, nothing protected"

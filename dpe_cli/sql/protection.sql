@@ -175,8 +175,8 @@ $$;
 comment on function dpe.protection_differences(jsonb, jsonb) is
 'What differs between two answers of dpe.protection_of(), in words; null for nothing.';
 
--- Refuses what hooks did to a table that is about to be protected, which protection would undo without a word: dbt runs the hooks of
--- a table before it grants. What default privileges grant is no hook's.
+-- Refuses what hooks did to a table since it was created, which protection would undo without a word: dbt runs the hooks of a table
+-- before it grants.
 create or replace function dpe.refuse_changes_of_hooks(relation regclass, node text)
 returns void
 language plpgsql
@@ -185,23 +185,15 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    unexpected text;
+    differences text;
 begin
-    select dpe.protection_differences('{}', jsonb_object_agg(facts.fact, facts.value))
-    into unexpected
-    from jsonb_each(dpe.protection_of(relation)) as facts (fact, value)
-    where facts.fact ~ '^(policy|privileges of|a part of) '
-        and facts.fact not in (
-            select
-                format('privileges of %s', case granted.grantee when 0 then 'everybody (PUBLIC)' else pg_get_userbyid(granted.grantee)::text end)
-            from pg_class
-            inner join pg_default_acl
-                on pg_class.relowner = pg_default_acl.defaclrole and pg_default_acl.defaclnamespace in (0, pg_class.relnamespace)
-            cross join lateral aclexplode(pg_default_acl.defaclacl) as granted
-            where pg_class.oid = relation and pg_default_acl.defaclobjtype = 'r'
-        );
-    if unexpected is not null then
-        raise exception '%: a hook changed who may see it: %', split_part(node, '.', 3), unexpected
+    select dpe.protection_differences(known.protection, dpe.protection_of(relation))
+    into differences
+    from dpe.protected_relations as known
+    where known.relation_id = relation;
+    if not found or differences is not null then
+        raise exception '%: a hook changed who may see it: %',
+            split_part(node, '.', 3), coalesce(differences, 'another relation is in its place')
             using errcode = 'insufficient_privilege',
             hint = 'Take that out of the hook: readers are declared in meta.rls, other roles in grants.';
     end if;
@@ -209,9 +201,9 @@ end
 $$;
 
 comment on function dpe.refuse_changes_of_hooks(regclass, text) is
-'Fails where policies, privileges or a parent of a new table are there before dpe has set any.';
+'Fails where a new table is not protected any more as it was when it was created.';
 
--- Takes away all policies and privileges, so that what is declared next is all that there is.
+-- Takes away all policies, privileges and parents, so that what is declared next is all that there is.
 create or replace function dpe.reset_protection(relation regclass)
 returns void
 language plpgsql
@@ -222,7 +214,21 @@ as $$
 declare
     policy_name name;
     grantee text;
+    parent regclass;
 begin
+    for parent in
+        select inhparent
+        from pg_inherits
+        where inhrelid = relation
+    loop
+        execute format(
+            case when (select relispartition from pg_class where oid = relation) then 'alter table %2$s detach partition %1$s'
+                else 'alter table %1$s no inherit %2$s'
+            end,
+            relation,
+            parent
+        );
+    end loop;
     for policy_name in
         select polname
         from pg_policy
@@ -249,7 +255,7 @@ begin
 end
 $$;
 
-comment on function dpe.reset_protection(regclass) is 'Drops all policies of a relation, and revokes all privileges but its owner''s.';
+comment on function dpe.reset_protection(regclass) is 'Drops all policies and parents of a relation, and revokes all privileges but its owner''s.';
 
 -- Whether a relation still is as it was when this declaration was followed.
 create or replace function dpe.is_protected(relation regclass, declaration text)
@@ -310,6 +316,8 @@ begin
 
     if exists(select from pg_class where oid = new.relation_id) then
         differences := dpe.protection_differences(declared, dpe.protection_of(new.relation_id));
+    else
+        differences := 'it was dropped';
     end if;
     if differences is not null then
         raise exception '%: a hook changed how it is protected: %', split_part(new.node, '.', 3), differences
@@ -322,8 +330,10 @@ $$;
 
 comment on function dpe.check_protection_at_commit() is 'Fails the commit where a relation is not protected as it was declared.';
 
--- Undoes what was done to relations after the transaction that protected them: rows are shown to nobody, and the caller is told.
-create or replace function dpe.close_changed_relations(of_invocation_id text)
+-- Undoes what was done to relations after the transaction that protected them: rows are shown to no reader, and the caller is told.
+-- `built` is what a run of dbt says it built: [{node, relation}], the relation as a quoted name. Where privileges were only taken away,
+-- nothing is shown to more than it was.
+create or replace function dpe.close_changed_relations(of_invocation_id text, built jsonb)
 returns table (node text, differences text)
 language plpgsql
 volatile
@@ -332,27 +342,61 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    known record;
+    changed record;
 begin
-    for known in
+    for changed in
+        with
+
+        looked_at as (
+
+            select
+                known.node,
+                known.relation_id,
+                known.protection
+            from dpe.protected_relations as known
+            where known.invocation_id = of_invocation_id
+            union
+            select
+                given.node,
+                to_regclass(given.relation)::oid,
+                known.protection
+            from jsonb_to_recordset(built) as given (node text, relation text)
+            left join dpe.protected_relations as known
+                on known.relation_id = to_regclass(given.relation) and known.invocation_id = of_invocation_id
+
+        )
+
         select
-            protected_relations.node,
-            protected_relations.relation_id::regclass as relation,
+            looked_at.node,
+            looked_at.relation_id::regclass as relation,
             pg_class.relkind,
-            dpe.protection_differences(protected_relations.protection, dpe.protection_of(protected_relations.relation_id)) as differences
-        from dpe.protected_relations
-        inner join pg_class on protected_relations.relation_id = pg_class.oid
-        where protected_relations.invocation_id = of_invocation_id
+            case
+                when looked_at.protection is null then 'another relation is in its place'
+                else dpe.protection_differences(looked_at.protection, dpe.protection_of(looked_at.relation_id))
+            end as differences
+        from looked_at
+        inner join pg_class on looked_at.relation_id = pg_class.oid
+        where looked_at.protection is null
+            or exists (
+                select
+                from jsonb_each_text(dpe.protection_of(looked_at.relation_id)) as is_now (fact, value)
+                where looked_at.protection ->> is_now.fact is distinct from is_now.value
+            )
+            or exists (
+                select
+                from jsonb_object_keys(looked_at.protection) as was (fact)
+                where was.fact !~ '^privileges of ' and not dpe.protection_of(looked_at.relation_id) ? was.fact
+            )
     loop
-        if known.differences is not null then
-            perform dpe.reset_protection(known.relation);
-            if known.relkind = 'r' then
-                execute format('alter table %s enable row level security, force row level security', known.relation);
-            end if;
-            node := known.node;
-            differences := known.differences;
-            return next;
+        perform dpe.reset_protection(changed.relation);
+        if changed.relkind in ('r', 'p') then
+            execute format('alter table %s enable row level security, force row level security', changed.relation);
+        elsif changed.relkind = 'v' then
+            execute format('alter view %s set (security_invoker = true)', changed.relation);
         end if;
+        node := changed.node;
+        differences := changed.differences;
+        return next;
     end loop;
 
     delete from dpe.protected_relations
@@ -364,7 +408,7 @@ begin
 end
 $$;
 
-comment on function dpe.close_changed_relations(text) is
+comment on function dpe.close_changed_relations(text, jsonb) is
 'Takes all policies and privileges from relations of a run of dbt that are no longer protected as declared; returns how they differ.';
 
 do $$
@@ -379,7 +423,7 @@ begin
         'dpe.is_protected(regclass, text)',
         'dpe.remember_protection(regclass, text, text, text)',
         'dpe.check_protection_at_commit()',
-        'dpe.close_changed_relations(text)'
+        'dpe.close_changed_relations(text, jsonb)'
     ]::regprocedure[] loop
         execute format('alter function %s owner to dpe_owner', signature);
         execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader', signature);

@@ -35,7 +35,7 @@
     'fail_calc': config.fail_calc,
     'query': none if is_clean or status == 'error' else node.compiled_code,
     'duration_seconds': result.execution_time,
-    'keep_rows': [meta.get('keep_rows', var('dpe_keep_rows', 100)) | int, 0] | max,
+    'keep_rows': [[meta.get('keep_rows', var('dpe_keep_rows', 100)) | int, 0] | max, 1000000] | min,
     'key_columns': keys.get(tested[0], []) if tested | length == 1 else [],
 }) }}
 

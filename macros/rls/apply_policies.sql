@@ -8,8 +8,8 @@
 {% for column in policy_columns(declaration) %}
     {% do check_policy_column(column) %}
 {% endfor %}
-{% do check_grants(grants) %}
 {% set masked = masked_columns(model) %}
+{% do check_grants(grants, masked) %}
 {% if relation.is_view %}
     {% if masked and config.get('materialized') == 'view' %}
         {% do check_masked_columns(masked, declaration) %}

@@ -1,16 +1,25 @@
 {#
-    Refuse grants to dpe's own roles: who reads is said by `meta.rls`, and to others rows are shown by no policy.
+    Refuse grants to dpe's own roles, of more than SELECT (TRUNCATE and REFERENCES heed no policy), and of masked columns to masked readers.
 #}
-{% macro check_grants(grants) %}
+{% macro check_grants(grants, masked) %}
 
+{% set where = model.name ~ " (" ~ model.original_file_path ~ "): grants " %}
 {% set own = ['dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_auditor', 'dpe_tenant', 'public'] %}
-{% for privilege, grantees in grants.items() %}
-    {% for grantee in ([grantees] if grantees is string else grantees) if grantee | lower in own %}
-        {{ exceptions.raise_compiler_error(
-            model.name ~ " (" ~ model.original_file_path ~ "): grants names " ~ grantee ~ " for " ~ privilege
-            ~ "; declare in meta.rls who may see it, and name other roles in grants"
-        ) }}
-    {% endfor %}
+{% for privilege in grants if privilege | lower | trim != 'select' %}
+    {{ exceptions.raise_compiler_error(where ~ "names the privilege " ~ privilege ~ "; it can be select") }}
 {% endfor %}
+{% for name in grantees_of(grants) if name in own %}
+    {{ exceptions.raise_compiler_error(where ~ "names " ~ name ~ "; declare in meta.rls who may see it, and name other roles in grants") }}
+{% endfor %}
+{% if masked %}
+    {% for name in grantees_of(grants) %}
+        {% set found = run_query(
+            "select 1 from pg_roles where rolname = '" ~ name | replace("'", "''") ~ "' and pg_has_role(oid, 'dpe_masked_reader', 'member')"
+        ) %}
+        {% if found | length %}
+            {{ exceptions.raise_compiler_error(where ~ "names " ~ name ~ ", a masked reader, who would see what is masked; leave it out") }}
+        {% endif %}
+    {% endfor %}
+{% endif %}
 
 {% endmacro %}

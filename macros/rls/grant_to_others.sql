@@ -3,8 +3,8 @@
 #}
 {% macro grant_to_others(relation, grants) %}
 
-{% for statement in get_dcl_statement_list(relation, grants, get_grant_sql) %}
-{{ statement }};
+{% for name in grantees_of(grants) %}
+grant select on {{ relation }} to "{{ name | replace('"', '""') }}";
 {% endfor %}
 
 {% endmacro %}

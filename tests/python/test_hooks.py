@@ -47,6 +47,15 @@ HARMFUL: dict[str, tuple[tuple[str, ...], str]] = {
     "alter view {{ this }} set (security_invoker = false)": (("view",), "option security_invoker: false (declared: true)"),
     "alter table {{ this }} owner to dpe_tenant": (("incremental",), "owner: dpe_tenant (declared: dpe_transformer)"),
 }
+REPLACE = (
+    "create table marts.other_rows as select * from {{ this }}; drop table {{ this }}; "
+    "alter table marts.other_rows rename to {{ this.identifier }}; grant select on {{ this }} to public"
+)
+HARMFUL |= {
+    "grant select on {{ this }} to public; commit; begin": (("table", "incremental"), "privileges of everybody (PUBLIC): select"),
+    REPLACE: (("table",), "another relation is in its place"),
+    f"{REPLACE}; select 1": (("incremental",), "it was dropped"),
+}
 # What a hook may do.
 HARMLESS = "create index on {{ this }} (amount); comment on table {{ this }} is 'of the hook'; analyze {{ this }}"
 META = "meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}"
@@ -193,33 +202,60 @@ def _wide(server: Server, relation: str, reader: str) -> bool:
 
 
 LATE = {
-    "after the commit": {"sql": "alter table {{ this }} disable row level security", "transaction": False},
-    "with constraints that do not wait": "set constraints all immediate; grant select on {{ this }} to public; "
-    "alter table {{ this }} disable row level security",
+    "after the commit": (
+        {"sql": "alter table {{ this }} disable row level security", "transaction": False},
+        "row-level security: off, forced (declared: enabled, forced)",
+    ),
+    "with constraints that do not wait": (
+        "set constraints all immediate; grant select on {{ this }} to public; alter table {{ this }} disable row level security",
+        "row-level security: off, forced (declared: enabled, forced)",
+    ),
+    "by another relation in its place": ({"sql": REPLACE, "transaction": False}, "another relation is in its place"),
+    "by a parent": (
+        {
+            "sql": "create table intermediate.parent (like {{ this }}); grant select on intermediate.parent to public; "
+            "alter table {{ this }} inherit intermediate.parent",
+            "transaction": False,
+        },
+        "a part of intermediate.parent",
+    ),
 }
 
 
 @pytest.mark.parametrize("when", LATE)
 def test_what_a_hook_harms_past_the_commit_is_closed(copied: tuple[Path, Server], reader: Callable[..., str], when: str) -> None:
-    """At the end of the run, which fails: after it nobody reads a row."""
+    """At the end of the run, which fails: after it no reader sees a row."""
     directory, server = copied
     stranger = reader(server)
-    hook = repr(LATE[when])
+    hook, said = LATE[when]
     dbt_projects.write(
         directory,
-        {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook}, {META}) }}}}\n{ROWS}\n'},
+        {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook!r}, {META}) }}}}\n{ROWS}\n'},
     )
 
     with pytest.raises(BuildError, match="careful_incremental: its protection was changed after it was built") as caught:
         run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])
 
-    assert "row-level security: off, forced (declared: enabled, forced)" in str(caught.value)
+    assert said in str(caught.value)
     assert not _wide(server, "marts.careful_incremental", stranger)
     with server.connect("admin") as connection:
         found = connection.execute(
-            "select relrowsecurity, relforcerowsecurity, relacl::text from pg_class where relname = 'careful_incremental'"
+            "select relrowsecurity, relforcerowsecurity, relacl::text, not exists (select from pg_inherits where inhrelid = pg_class.oid) "
+            "from pg_class where relname = 'careful_incremental'"
         )
-        assert [(True, True, "{dpe_transformer=arwdDxtm/dpe_transformer}")] == found.fetchall()
+        assert [(True, True, "{dpe_transformer=arwdDxtm/dpe_transformer}", True)] == found.fetchall()
+
+
+def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Server]) -> None:
+    """An administrator who drops a role during a run shows nothing to anybody."""
+    directory, server = copied
+    hook = {"sql": "revoke select on {{ this }} from dpe_masked_reader", "transaction": False}
+    dbt_projects.write(
+        directory,
+        {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook!r}, {META}) }}}}\n{ROWS}\n'},
+    )
+
+    assert ["success"] == [result.status for result in run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])]
 
 
 def test_what_is_there_before_the_build_is_put_right(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
@@ -332,14 +368,38 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
     assert f"{name} (models/marts/{name}.sql): {said}" in str(caught.value)
 
 
-def test_grants_to_the_roles_of_dpe_are_refused(server: Server, tmp_path: Path) -> None:
-    """A masked reader would see what is masked."""
-    files = {"models/marts/granted.sql": "{{ config(grants={'select': ['DPE_masked_reader']}, " + META + ") }} " + ROWS}
+WRONG_GRANTS = {
+    "{'select': ['DPE_masked_reader']}": "names dpe_masked_reader; declare in meta.rls who may see it",
+    """{'select': ['"dpe_reader"']}""": "names dpe_reader; declare in meta.rls who may see it",
+    "{'select': ['public']}": "names public; declare in meta.rls who may see it",
+    "{'select': ['bi_tool, public']}": "names bi_tool, public, which is not the name of a role",
+    "{'select': ['bi_tool with grant option']}": "names bi_tool with grant option, which is not the name of a role",
+    "{'select': ['bi_tool; create policy wide on marts.wrong_1 using (true); --']}": "which is not the name of a role",
+    "{'truncate': ['bi_tool']}": "names the privilege truncate; it can be select",
+    "{'select': ['{masked}']}": "a masked reader, who would see what is masked; leave it out",
+}
 
-    [result] = run_dbt(Project(dbt_projects.make(tmp_path / "granted", files)), server, ["build"])
 
-    assert result.has_failed
-    assert "granted (models/marts/granted.sql): grants names DPE_masked_reader for select; declare in meta.rls" in result.message
+def test_grants_that_would_show_more_are_refused(server: Server, tmp_path: Path) -> None:
+    """To dpe's own roles, of more than reading, in SQL of its own, and of masked columns to masked readers."""
+    masked = f"masked_{next(numbers)}"
+    meta = "meta={'rls': {'tenant_column': 'shop'}, 'masked': ['amount']}, contract={'enforced': false}"
+    files = {
+        f"models/marts/wrong_{number}.sql": f"{{{{ config(grants={grants.replace('{masked}', masked)}, {meta}) }}}} {ROWS}"
+        for number, grants in enumerate(WRONG_GRANTS)
+    }
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login in role dpe_masked_reader").format(sql.Identifier(masked)))
+    try:
+        results = {result.name: result for result in run_dbt(Project(dbt_projects.make(tmp_path / "granted", files)), server, ["build"])}
+    finally:
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(masked)))
+
+    for number, said in enumerate(WRONG_GRANTS.values()):
+        assert results[f"wrong_{number}"].has_failed
+        assert f"wrong_{number} (models/marts/wrong_{number}.sql): grants " in results[f"wrong_{number}"].message
+        assert said in results[f"wrong_{number}"].message
 
 
 def test_a_clone_is_protected_as_what_it_is(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
