@@ -63,7 +63,7 @@ class Sight:
 _TENANTS = """
     select
         tenant,
-        count(*)
+        count(*) as rows
     from {relation} as protected
     cross join lateral (select distinct unnest(array[{columns}]::text[]) as tenant) as tenants
     where tenant <> ''
@@ -79,7 +79,7 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
     with rls.system_context(connection, actor=ACTOR):
         for source in sources:
             relation = source.table.identifier
-            if not _columns(connection, relation):
+            if not columns_of(connection, relation):
                 faults.append(f"{source.name}: was never extracted; run `dpe extract source:{source.name}`")
                 continue
             for load_id, location, loaded, present in connection.execute(
@@ -187,7 +187,7 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
         relation = sql.Identifier(model.schema, model.alias)
         name = f"{model.schema}.{model.alias}"
         with rls.system_context(connection, actor=ACTOR):
-            if not _columns(connection, relation):
+            if not columns_of(connection, relation):
                 continue
             tenants = count_by_tenant(connection, relation, model.tenant_columns) or []
         count = sql.SQL("select count(*) from {}").format(relation)
@@ -208,13 +208,17 @@ def count_by_tenant(connection: Connection, relation: sql.Identifier, columns: S
 
     None for a version of the relation that does not have the columns yet: the model got them since it was built.
     """
-    if not _columns(connection, relation).issuperset(columns):
+    if not columns_of(connection, relation).issuperset(columns):
         return None
-    statement = sql.SQL(_TENANTS).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), relation=relation)
-    return [(str(tenant), int(str(count))) for tenant, count in connection.execute(statement)]
+    return [(str(tenant), int(str(count))) for tenant, count in connection.execute(tenants_query(relation, columns))]
 
 
-def _columns(connection: Connection, relation: sql.Identifier) -> set[str]:
+def tenants_query(relation: sql.Identifier, columns: Sequence[str]) -> sql.Composed:
+    """Return the query for the tenants that any of `columns` names and their numbers of rows (`tenant`, `rows`), most rows first."""
+    return sql.SQL(_TENANTS).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), relation=relation)
+
+
+def columns_of(connection: Connection, relation: sql.Identifier) -> set[str]:
     """Return the names of a relation's columns; none where there is no such relation."""
     rows = connection.execute(
         "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
