@@ -19,6 +19,7 @@ from dpe_cli import (
     quarantine,
     reconciliation,
     rls_check,
+    rls_declared,
     rls_matrix,
     rule_memory,
     site,
@@ -111,7 +112,7 @@ def run(
     options: RunOptions = RunOptions(),
 ) -> RunSummary:
     """
-    Run the pipeline: extract its sources, build its models and test its rules, publish, check all of it, build the docs site.
+    Run the pipeline: extract its sources, build its models and test its rules, publish, build the docs site, check all of it.
 
     Stops after the extract if a source is refused: models are not built on part of a delivery. Where a rule of error
     severity fails, nothing is published; nor where it is not to be (`publishes`).
@@ -130,8 +131,9 @@ def run(
     if not summary.extracted.refused:
         analyze(server, sources, summary.extracted)
         build_and_publish(project, server, selected, exclude, progress, options, summary)
-        summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
+        # dbt renders the models once more, for which their Jinja runs: what it may have changed is checked after it.
         summary.site = build_docs(project, server, progress) if options.documents else None
+        summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -170,6 +172,7 @@ def build_and_publish(
             *validation.check_protection(
                 connection, protected_schemas(connection, project), judged=[schema + NEXT for schema in schemas]
             ).faults,
+            *rls_declared.differences(connection, project, made),
             *reconciliation.reconcile_models(connection, hops.declared(project, made, made)).faults,
         ]
         summary.not_published = "; ".join(refusals) or None

@@ -411,3 +411,54 @@ def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest
     with publication.connected(shop.server) as connection:
         publication.publish(connection, summary.publication, shop.project.published_schemas)
     assert [1, 2, 3, 4] == _orders(shop)
+
+
+# What authors may write into a model to say something else than its YAML does, with dpe's own macros and functions.
+FORGED = {
+    "private_orders": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, materialized='incremental',
+            post_hook="{{ protect_table(this, {'shared': true}, model.unique_id) }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "masked_orders": """
+        {{ config(meta={'rls': {'tenant_column': 'shop'}, 'masked': ['amount']}, contract={'enforced': false}, materialized='incremental',
+            post_hook="grant select on {{ this }} to dpe_masked_reader;"
+            ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "granted_orders": """
+        {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, materialized='incremental',
+            post_hook="grant truncate on {{ this }} to dpe_auditor;"
+            ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "changing_orders": """
+        -- depends_on: {{ ref('stg_shop__orders') }}
+        {% if execute %}
+            {% do builtins.ref.manifest.nodes['model.dpe.changed_orders'].config.meta.update({'rls': {'shared': true}}) %}
+        {% endif %}
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        select 1 as one
+        """,
+    "changed_orders": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        -- depends_on: {{ ref('changing_orders') }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+}
+
+
+def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> None:
+    """Not even where a model's hooks or Jinja say to PostgreSQL, the ledger or dbt that it was declared otherwise."""
+    new_shop.write({f"models/marts/{name}.sql": text for name, text in FORGED.items()})
+
+    summary = new_shop.run()
+
+    assert summary.not_published is not None
+    for fault in (
+        "marts__next.private_orders: is declared by private and protected by shared",
+        "marts__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
+        "marts__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants says",
+        "marts__next.changed_orders: is declared by private and protected by shared",
+    ):
+        assert fault in summary.not_published
