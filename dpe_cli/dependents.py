@@ -76,7 +76,12 @@ _DEPENDENTS = """
                 (
                     select pg_type.oid
                     from pg_type
-                    where pg_type.oid in (castsource, casttarget) and pg_type.typrelid <> links.relation_id
+                    where pg_type.oid in (castsource, casttarget)
+                        and not exists (
+                            select
+                            from parts
+                            where parts.class_id = 'pg_type'::regclass and parts.object_id = pg_type.oid
+                        )
                     limit 1
                 )
             ) as type_id
@@ -107,7 +112,7 @@ _DEPENDENTS = """
             'something'
         ),
         coalesce(pg_roles.rolname, '')::text,
-        coalesce(pg_has_role(pg_roles.oid, 'usage'), false),
+        coalesce(pg_roles.rolname = current_user, false),
         coalesce(pg_namespace.nspname, '')::text,
         case
             when held.is_foreign_key then 'refers to'

@@ -206,7 +206,7 @@ def _use(connection: Connection, version: Stored, one: Dependent) -> Use:
     elif one.kind == "other":
         remedy = "drop it, or make it again"
     else:
-        remedy = f"make it again; from then on it follows by itself after `alter {one.what} owner to dpe_transformer`"
+        remedy = "make it again"
     return Use(
         version.published_name,
         f"{version.schema}.{version.name}",
@@ -237,7 +237,7 @@ def _stored_failures(connection: Connection, schemas: Sequence[str]) -> list[str
         where read.relnamespace::regnamespace::text = any(%s)
             and reader.relnamespace = to_regnamespace(%s)
             and reader.relkind = 'v'
-            and pg_has_role(reader.relowner, 'usage')
+            and reader.relowner = current_user::regrole
         """,
         [schemas, FAILURES],
     ).fetchall()

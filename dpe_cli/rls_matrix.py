@@ -59,12 +59,12 @@ _RELATIONS = """
 """
 _GUARDS = """
     create function pg_temp.{rows}(query text) returns setof jsonb
-    language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+    language plpgsql security {security} set search_path = pg_catalog, pg_temp as $$
     begin
         return query execute format('select to_jsonb(answered) from (%s) as answered', query);
     end $$;
     create function pg_temp.{affected}(statement text) returns bigint
-    language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+    language plpgsql security {security} set search_path = pg_catalog, pg_temp as $$
     declare
         affected bigint;
     begin
@@ -72,6 +72,9 @@ _GUARDS = """
         get diagnostics affected = row_count;
         return affected;
     end $$;
+    grant execute on function pg_temp.{rows}(text), pg_temp.{affected}(text) to public;
+"""
+_OWN_GUARDS = """
     alter function pg_temp.{rows}(text) owner to {role};
     alter function pg_temp.{affected}(text) owner to {role};
 """
@@ -192,13 +195,12 @@ def measure(
         if NOBODY in roles:
             # Somebody to whom nothing was ever granted; gone with the transaction.
             connection.execute(sql.SQL("create role {role}; grant {role} to current_user").format(role=sql.Identifier(NOBODY)))
-        session = _Session(connection, _is_superusers(connection))
-        if session.is_guarded:
-            for role in sorted({*roles, *logins, *(actor.role for actor in _EVERYTHING)}):
-                _guard(connection, role)
+        is_superusers = _is_superusers(connection)
+        for role in sorted({*roles, *logins, *(actor.role for actor in _EVERYTHING)}):
+            _guard(connection, role, owns=is_superusers)
         for relation in relations:
-            sample = _look_at(session, relation)
-            cells += [_measure(session, sample, actor) for actor in _actors(sample, logins) if actor.role in {*roles, *logins}]
+            sample = _look_at(connection, relation)
+            cells += [_measure(connection, sample, actor) for actor in _actors(sample, logins) if actor.role in {*roles, *logins}]
             on_relation(1)
     return cells
 
@@ -218,47 +220,37 @@ def _actors(sample: _Sample, logins: Sequence[str]) -> Iterator[Actor]:
         yield Actor(name, role, ACTOR)
 
 
-@dataclass(frozen=True)
-class _Session:
-    """Who measures: `is_guarded` where it is a superuser's session, which asks through the functions of each role."""
-
-    connection: Connection
-    is_guarded: bool
-
-
 def _is_superusers(connection: Connection) -> bool:
     return connection.execute("select rolsuper from pg_roles where rolname = session_user").fetchone() == (True,)
 
 
-def _guard(connection: Connection, role: str) -> None:
-    """Make the functions with a role's rights that a superuser's session asks through."""
+def _guard(connection: Connection, role: str, *, owns: bool) -> None:
+    """Make the functions that a role asks through; a superuser's session makes them the role's own."""
     names = {"rows": sql.Identifier(_named_for("rows of", role)), "affected": sql.Identifier(_named_for("affected by", role))}
     try:
-        connection.execute(sql.SQL(_GUARDS).format(**names, role=sql.Identifier(role)))
+        connection.execute(sql.SQL(_GUARDS).format(**names, security=sql.SQL("definer" if owns else "invoker")))
+        if owns:
+            connection.execute(sql.SQL(_OWN_GUARDS).format(**names, role=sql.Identifier(role)))
     except psycopg.errors.UndefinedObject as error:
         raise ContextError(f"{role}: there is no such role; correct --login") from error
 
 
-def _rows(session: _Session, role: str, query: sql.Composed) -> list[dict[str, Any]]:
-    """Return the rows of a query, run by a session that acts as a role; nothing that it calls leaves the role, or a setting behind."""
-    connection = session.connection
-    asked = sql.SQL("select to_jsonb(answered) from ({}) as answered").format(query)
-    if session.is_guarded:
-        function = sql.Identifier("pg_temp", _named_for("rows of", role))
-        asked = sql.SQL("select {}({})").format(function, sql.Literal(query.as_string(connection)))
+def _rows(connection: Connection, role: str, query: sql.Composed) -> list[dict[str, Any]]:
+    """
+    Return the rows of a query, run by a session that acts as a role; nothing that it calls leaves the role, or a setting behind.
+
+    The query is a parameter: who sees the texts of running queries sees none of its values.
+    """
+    asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("rows of", role)))
     with connection.transaction(force_rollback=True):
-        return [dict(row) for (row,) in connection.execute(asked)]  # type: ignore[call-overload]
+        return [dict(row) for (row,) in connection.execute(asked, [query.as_string(connection)])]  # type: ignore[call-overload]
 
 
-def _affected(session: _Session, role: str, statement: sql.Composed) -> int:
+def _affected(connection: Connection, role: str, statement: sql.Composed) -> int:
     """Return how many rows a statement writes. The rest is as with `_rows`."""
-    connection = session.connection
+    asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("affected by", role)))
     with connection.transaction(force_rollback=True):
-        if not session.is_guarded:
-            return connection.execute(statement).rowcount
-        function = sql.Identifier("pg_temp", _named_for("affected by", role))
-        asked = sql.SQL("select {}({})").format(function, sql.Literal(statement.as_string(connection)))
-        [(count,)] = connection.execute(asked).fetchall()
+        [(count,)] = connection.execute(asked, [statement.as_string(connection)]).fetchall()
         return int(str(count))
 
 
@@ -282,36 +274,35 @@ def _acting_as(connection: Connection, actor: Actor) -> Iterator[None]:
         yield
 
 
-def _look_at(session: _Session, relation: Relation) -> _Sample:
+def _look_at(connection: Connection, relation: Relation) -> _Sample:
     """Return what there is, as the one sees it in a context who sees all of the relation."""
-    connection = session.connection
     everything = _EVERYTHING[relation.schema == LEDGER]
     with _acting_as(connection, everything):
-        [counted] = _rows(session, everything.role, sql.SQL("select count(*) as rows from {}").format(relation.identifier))
+        [counted] = _rows(connection, everything.role, sql.SQL("select count(*) as rows from {}").format(relation.identifier))
         tenants: list[tuple[str, int]] | None = []
         where = sql.Composed([])
         if relation.tenant_columns:
             is_complete = columns_of(connection, relation.identifier).issuperset(relation.tenant_columns)
             query = tenants_query(relation.identifier, relation.tenant_columns)
-            tenants = [(str(one["tenant"]), int(one["rows"])) for one in _rows(session, everything.role, query)] if is_complete else None
+            tenants = [(str(one["tenant"]), int(one["rows"])) for one in _rows(connection, everything.role, query)] if is_complete else None
         if tenants:
             where = sql.SQL("where {} = {}").format(sql.Identifier(relation.tenant_columns[0]), sql.Literal(tenants[0][0]))
         place = sql.SQL("null::bigint, null::text") if relation.kind == "v" else sql.SQL("tableoid::bigint, ctid::text")
         query = sql.SQL("select to_jsonb(sampled), {place} from {relation} as sampled {where} limit 1").format(
             place=place, relation=relation.identifier, where=where
         )
-        found = _rows(session, everything.role, sql.SQL("select * from ({}) as found (row, table_id, place)").format(query))
+        found = _rows(connection, everything.role, sql.SQL("select * from ({}) as found (row, table_id, place)").format(query))
         row = (found[0]["row"], found[0]["table_id"], found[0]["place"]) if found else None
     return _Sample(relation, int(counted["rows"]), tuple(tenants or ()), row, is_of_declaration=tenants is not None)
 
 
-def _measure(session: _Session, sample: _Sample, actor: Actor) -> Cell:
-    with _acting_as(session.connection, actor):
-        seen = _count(session, actor.role, sql.SQL("select count(*) as rows from {}").format(sample.relation.identifier))
-        writes = {write: _write(session, sample, actor.role, write) for write in WRITES}
-        unmasked = _unmasked(session, sample.relation) if actor.role == MASKED_READER else []
+def _measure(connection: Connection, sample: _Sample, actor: Actor) -> Cell:
+    with _acting_as(connection, actor):
+        seen = _count(connection, actor.role, sql.SQL("select count(*) as rows from {}").format(sample.relation.identifier))
+        writes = {write: _write(connection, sample, actor.role, write) for write in WRITES}
+        unmasked = _unmasked(connection, sample.relation) if actor.role == MASKED_READER else []
     rows = seen if isinstance(seen, int) else None
-    expected = _expected_rows(session, sample, actor)
+    expected = _expected_rows(connection, sample, actor)
     faults = (
         *_reading_faults(sample, actor, rows, expected),
         *_writing_faults(sample, actor, writes),
@@ -320,7 +311,7 @@ def _measure(session: _Session, sample: _Sample, actor: Actor) -> Cell:
     return Cell(str(sample.relation), actor.name, actor.tenant, rows, writes, faults)
 
 
-def _unmasked(session: _Session, relation: Relation) -> list[str]:
+def _unmasked(connection: Connection, relation: Relation) -> list[str]:
     """Return the masked columns that can be read all the same. In a view, they hold nothing."""
     if relation.kind == "v":
         return []
@@ -328,20 +319,20 @@ def _unmasked(session: _Session, relation: Relation) -> list[str]:
     return [
         column
         for column in relation.masked
-        if isinstance(_count(session, MASKED_READER, query.format(sql.Identifier(column), relation.identifier)), int)
+        if isinstance(_count(connection, MASKED_READER, query.format(sql.Identifier(column), relation.identifier)), int)
     ]
 
 
-def _write(session: _Session, sample: _Sample, role: str, write: str) -> str:
-    row = session.connection.execute(
+def _write(connection: Connection, sample: _Sample, role: str, write: str) -> str:
+    row = connection.execute(
         "select has_table_privilege(%(oid)s::oid, %(write)s) and has_schema_privilege(%(schema)s, 'usage')",
         {"oid": sample.relation.oid, "write": write, "schema": sample.relation.schema},
     ).fetchone()
     may = row == (True,)
     if not may or write == "truncate" or sample.row is None or sample.relation.kind == "v":
         return ALLOWED if may else DENIED
-    statement = _statement(session.connection, sample, write)
-    outcome = _outcome(lambda: _affected(session, role, statement))
+    statement = _statement(connection, sample, write)
+    outcome = _outcome(lambda: _affected(connection, role, statement))
     if isinstance(outcome, int):
         return ALLOWED if outcome else REFUSED
     # Denied in spite of the privilege is who may write, but not look for the row.
@@ -371,9 +362,9 @@ def _statement(connection: Connection, sample: _Sample, write: str) -> sql.Compo
     return sql.SQL("update {relation} set {column} = {column} {where}").format(relation=relation, column=column, where=where)
 
 
-def _count(session: _Session, role: str, query: sql.Composed) -> int | str:
+def _count(connection: Connection, role: str, query: sql.Composed) -> int | str:
     """Return what a query of one number says, or what came of it."""
-    return _outcome(lambda: int(_rows(session, role, query)[0]["rows"]))
+    return _outcome(lambda: int(_rows(connection, role, query)[0]["rows"]))
 
 
 def _outcome(attempt: Callable[[], int]) -> int | str:
@@ -386,7 +377,7 @@ def _outcome(attempt: Callable[[], int]) -> int | str:
         return ALLOWED
 
 
-def _expected_rows(session: _Session, sample: _Sample, actor: Actor) -> int | None:
+def _expected_rows(connection: Connection, sample: _Sample, actor: Actor) -> int | None:
     """Return how many rows an actor should see; None where nobody has said so."""
     relation = sample.relation
     if actor.role == NOBODY or (actor.is_system and not actor.actor):
@@ -396,7 +387,7 @@ def _expected_rows(session: _Session, sample: _Sample, actor: Actor) -> int | No
     if relation.schema == LEDGER:
         # What the pipeline and auditors see there depends on the table, and on who they are what readers see of their access.
         return None if actor.is_system or actor.role == AUDITOR or relation.name == "tenant_access" else 0
-    return _expected_of_system(sample, actor) if actor.is_system else _expected_of_reader(session, sample, actor)
+    return _expected_of_system(sample, actor) if actor.is_system else _expected_of_reader(connection, sample, actor)
 
 
 def _expected_of_system(sample: _Sample, actor: Actor) -> int | None:
@@ -413,7 +404,7 @@ def _expected_of_system(sample: _Sample, actor: Actor) -> int | None:
     return None if relation.kind == "v" else sample.rows
 
 
-def _expected_of_reader(session: _Session, sample: _Sample, actor: Actor) -> int | None:
+def _expected_of_reader(connection: Connection, sample: _Sample, actor: Actor) -> int | None:
     relation = sample.relation
     if actor.role == AUDITOR or relation.declared == "private" or is_shadow(relation.schema):
         return 0
@@ -426,8 +417,8 @@ def _expected_of_reader(session: _Session, sample: _Sample, actor: Actor) -> int
     columns = sql.SQL(", ").join(map(sql.Identifier, relation.tenant_columns))
     granted = sql.SQL(_GRANTED_ROWS).format(relation=relation.identifier, columns=columns, role=sql.Literal(actor.role))
     everything = _EVERYTHING[True]
-    with _acting_as(session.connection, everything):
-        return int(_rows(session, everything.role, granted)[0]["rows"])
+    with _acting_as(connection, everything):
+        return int(_rows(connection, everything.role, granted)[0]["rows"])
 
 
 def _reading_faults(sample: _Sample, actor: Actor, rows: int | None, expected: int | None) -> Iterator[str]:

@@ -175,7 +175,7 @@ begin
             select granted.tenant_id
             from dpe.tenant_access as granted
             where granted.role_name = to_regrole(quote_ident(current_user))
-                and (granted.valid_until is null or granted.valid_until > statement_timestamp())
+                and (granted.valid_until is null or granted.valid_until > clock_timestamp())
                 and granted.tenant_id <> '*'
         );
     end if;
@@ -188,7 +188,7 @@ begin
         select chosen
         from dpe.tenant_access as granted
         where granted.role_name = to_regrole(quote_ident(current_user))
-            and (granted.valid_until is null or granted.valid_until > statement_timestamp())
+            and (granted.valid_until is null or granted.valid_until > clock_timestamp())
             and granted.tenant_id in (chosen, '*')
     );
 end

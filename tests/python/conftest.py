@@ -170,5 +170,7 @@ def reader() -> Iterator[Callable[..., str]]:
     yield create
     for server, name in reversed(made):
         with server.connect("admin") as connection:
+            with admin_context(connection, "test"):
+                connection.execute("delete from dpe.tenant_access where role_name = %s::regrole", [name])
             connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(name)))
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))

@@ -62,6 +62,8 @@ def make(directory: Path, server: Server) -> Path:
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(ROLE)))
         connection.execute(sql.SQL("create table marts.{} (n integer)").format(sql.Identifier(TABLE)))
+        # Readable without it, it would keep the project from being published.
+        connection.execute(sql.SQL("alter table marts.{} enable row level security").format(sql.Identifier(TABLE)))
         connection.execute(sql.SQL("alter table marts.{} owner to dpe_transformer").format(sql.Identifier(TABLE)))
         connection.execute(sql.SQL("grant select on marts.{} to {}").format(sql.Identifier(TABLE), sql.Identifier(ROLE)))
     return project
@@ -71,7 +73,7 @@ def clear(server: Server) -> None:
     """Drop what the server has besides the database."""
     with server.connect("admin") as connection:
         with admin_context(connection, "test"):
-            connection.execute("delete from dpe.tenant_access where role_name = %s", [ROLE])
+            connection.execute("delete from dpe.tenant_access where role_name = to_regrole(quote_ident(%s))", [ROLE])
         connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(ROLE)))
         connection.execute(sql.SQL("drop role {}").format(sql.Identifier(ROLE)))
 

@@ -94,6 +94,19 @@ def test_access_ends_by_itself(fresh_server: Server, login: str) -> None:
     assert [False] == [one.is_valid for one in access.entries(fresh_server, login, actor="test")]
 
 
+def test_access_ends_within_a_statement_that_goes_on(server: Server, reader: Callable[..., str]) -> None:
+    """A loop that began before does not go on seeing the tenant: time is asked for as it is then."""
+    login = reader(server)
+    access.grant(server, login, ["UA"], until=datetime.now(UTC) + timedelta(seconds=1), actor="test")
+
+    with server.connect(login, autocommit=True) as connection:
+        assert (["UA"],) == connection.execute("select dpe.visible_tenants()").fetchone()
+        connection.execute(
+            "do $$ begin perform pg_sleep(1.2); "
+            "if dpe.visible_tenants() <> '{}' then raise exception 'sees a tenant after the end'; end if; end $$"
+        )
+
+
 def test_every_tenant_ends_by_itself(fresh_server: Server, login: str) -> None:
     """So does what an application was granted."""
     _dpe(fresh_server, "grant", login, "--all-tenants")

@@ -228,7 +228,7 @@ WRONG = {
         ["extract"],
         {"models/staging/_shop__sources.yml": "sources: [\n"},
         1,
-        "Error: dbt parse: the project cannot be read; correct what dbt says:\nParsing Error\n  Error reading dpe: staging/_shop",
+        "Error: dbt parse: the project cannot be read; correct what dbt says:\n    Parsing Error\n  Error reading dpe: staging/_shop",
     ),
     "an unknown option": (["extract", "--tenants", "UA"], {}, 2, "Error: No such option"),
     "no number": (["run", "--threads", "many"], {}, 2, "'many' is not a valid integer range."),
