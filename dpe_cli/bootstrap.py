@@ -75,7 +75,7 @@ select 'role ' || rolname
 from pg_roles
 where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_auditor', 'dpe_tenant')
 union all
-select 'schema ' || nspname from pg_namespace where nspname in ('dpe', 'staging', 'intermediate', 'marts', 'quality')
+select 'schema ' || nspname from pg_namespace where nspname in ('dpe', 'dpe_locks', 'staging', 'intermediate', 'marts', 'quality')
 union all
 select 'table dpe.' || relname from pg_class where relnamespace = to_regnamespace('dpe') and relkind = 'r'
 union all
@@ -154,7 +154,7 @@ def _held(connection: psycopg.Connection, error: psycopg.Error) -> ServerError:
     """Say which sessions hold tables of the ledger, all of whose policies are made again."""
     with connection.transaction():
         rows = connection.execute(
-            "select oid::bigint from pg_class where relnamespace = to_regnamespace('dpe') and relkind = 'r'"
+            "select oid::bigint from pg_class where relkind = 'r' and relnamespace::regnamespace::text in ('dpe', 'dpe_locks')"
         ).fetchall()
         found = sessions.holders(connection, [oid for (oid,) in rows])
     who = sessions.named(found) if found else f"another session is in the way ({error.diag.message_primary})"

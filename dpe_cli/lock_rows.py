@@ -1,5 +1,5 @@
 """
-Locks: rows of `dpe.locks`, which no login but the pipeline's own can lock. The name of a row says what one session at a time does.
+Locks: rows of `dpe_locks.locks`, which no login but the pipeline's own can lock. The name of a row says what one session at a time does.
 
 A lock lasts as long as the transaction that took it. What commits more than once while it is locked keeps a session aside, whose
 only work is a transaction that stays open (`held`); where dpe is killed, the server ends that session, and the lock is free.
@@ -81,7 +81,7 @@ def held(connection: Connection, name: str, *, actor: str) -> Iterator[Lock]:
 def ensure(connection: Connection, names: Collection[str], *, actor: str) -> None:
     """Make rows that are missing, in a transaction of its own: of a row that is not committed, others would wait for the end."""
     with rls.system_context(connection, actor=actor):
-        connection.execute("insert into dpe.locks (name) select unnest(%s::text[]) on conflict do nothing", [list(names)])
+        connection.execute("insert into dpe_locks.locks (name) select unnest(%s::text[]) on conflict do nothing", [list(names)])
 
 
 def take(connection: Connection, name: str, *, patience: str = PATIENCE) -> None:
@@ -107,8 +107,10 @@ def share(connection: Connection, name: str, *, patience: str = PATIENCE) -> Non
 def _lock(connection: Connection, name: str, strength: Literal["for update", "for share"], patience: str) -> None:
     connection.execute("select set_config('lock_timeout', %s, true)", [patience])
     try:
-        found = connection.execute(sql.SQL("select name from dpe.locks where name = %s {}").format(sql.SQL(strength)), [name]).fetchall()
+        found = connection.execute(
+            sql.SQL("select name from dpe_locks.locks where name = %s {}").format(sql.SQL(strength)), [name]
+        ).fetchall()
     except psycopg.errors.LockNotAvailable as error:
         raise TakenError(name) from error
     if not found:
-        raise ServerError(f"dpe.locks: has no row {name!r}; run `dpe bootstrap`")
+        raise ServerError(f"dpe_locks.locks: has no row {name!r}; run `dpe bootstrap`")

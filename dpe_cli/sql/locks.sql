@@ -1,23 +1,26 @@
 -- What keeps two runs, two extracts of one source and two bootstraps apart: transactions lock rows of this table (turns.sql made
 -- it). Advisory locks would not do, because any login can take any number.
-insert into dpe.locks (name)
+insert into dpe_locks.locks (name)
 values ('build'), ('rule results')
 on conflict do nothing;
 
-comment on table dpe.locks is
+comment on table dpe_locks.locks is
 'One row per thing that one session at a time may do. A session that does it holds a lock on the row (for update, for share).';
-comment on column dpe.locks.name is
+comment on column dpe_locks.locks.name is
 'bootstrap, build, rule results, "extract" and a source, or "writers" and a source. A row without a lock on it means nothing.';
 
-alter table dpe.locks owner to dpe_owner;
-alter table dpe.locks enable row level security, force row level security;
-revoke all on dpe.locks from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+alter schema dpe_locks owner to dpe_owner;
+revoke all on schema dpe_locks from public, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+grant usage on schema dpe_locks to dpe_loader, dpe_transformer;
+alter table dpe_locks.locks owner to dpe_owner;
+alter table dpe_locks.locks enable row level security, force row level security;
+revoke all on dpe_locks.locks from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
 
-drop policy if exists admin_in_context on dpe.locks;
-create policy admin_in_context on dpe.locks for all to dpe_owner
+drop policy if exists admin_in_context on dpe_locks.locks;
+create policy admin_in_context on dpe_locks.locks for all to dpe_owner
 using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
-drop policy if exists pipeline_in_context on dpe.locks;
-create policy pipeline_in_context on dpe.locks for all to dpe_loader, dpe_transformer
+drop policy if exists pipeline_in_context on dpe_locks.locks;
+create policy pipeline_in_context on dpe_locks.locks for all to dpe_loader, dpe_transformer
 using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
 -- To lock a row takes the right to update it.
-grant select, insert, update on dpe.locks to dpe_loader, dpe_transformer;
+grant select, insert, update on dpe_locks.locks to dpe_loader, dpe_transformer;

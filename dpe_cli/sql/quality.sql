@@ -211,7 +211,7 @@ begin
     end if;
 
     -- Runs that end at the same time take turns, or they might wait for each other's rows in a circle.
-    perform from dpe.locks where name = 'rule results' for update;
+    perform from dpe_locks.locks where name = 'rule results' for update;
     seen_at := clock_timestamp();
 
     insert into dpe.rule_results (

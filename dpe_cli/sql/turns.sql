@@ -1,14 +1,19 @@
 -- Bootstraps of one database take turns: each locks a row that no other login can reach, to the end of its transaction. The first
 -- ones wait for each other's schema or table, and then fail because it is there already: `bootstrap` tries again.
-create table if not exists dpe.locks (
+--
+-- The table has a schema of its own, on which readers have no USAGE, so that they cannot name it. Who may name a table can wait for its
+-- exclusive lock (`create rule` looks at the owner only when it has it), and whoever comes later waits behind that.
+create schema if not exists dpe_locks;
+
+create table if not exists dpe_locks.locks (
     name text primary key
 );
 
-insert into dpe.locks (name)
+insert into dpe_locks.locks (name)
 values ('bootstrap')
 on conflict do nothing;
 
 select name
-from dpe.locks
+from dpe_locks.locks
 where name = 'bootstrap'
 for update;

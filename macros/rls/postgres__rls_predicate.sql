@@ -1,15 +1,17 @@
 {#
     PostgreSQL's form: what asks for the session is in sub-selects, so that it is asked once a query, not once a row
     (PostgreSQL documentation, "Row Security Policies"; EXPLAIN shows an InitPlan).
+
+    A mask asks whether the session reads masked, and for its rows, in one sub-select: between two, a session can change its role.
 #}
 {% macro postgres__rls_predicate(declaration, audience) %}
 
-{% if audience == 'mask' %}
-    {{ return("not (select pg_has_role('dpe_masked_reader', 'usage'))") }}
-{% endif %}
+{% set mask = "pg_has_role('dpe_masked_reader', 'usage')" %}
+{% set asked = '(select case when ' ~ mask ~ ' then null else % end)' if audience == 'mask' else '(select %)' %}
+{% set tenants = asked | replace('%', 'dpe.visible_tenants()') %}
 {% set rows = [] %}
 {% for column in tenant_columns(declaration) %}
-    {% do rows.append(adapter.quote(column) ~ ' = any ((select dpe.visible_tenants())::text[])') %}
+    {% do rows.append(adapter.quote(column) ~ ' = any (' ~ tenants ~ '::text[])') %}
 {% endfor %}
 {% if rows and audience == 'system' %}
     {{ return('(select dpe.every_tenant_is_open()) or ' ~ rows | join(' or ')) }}
@@ -18,13 +20,14 @@
 {% elif audience == 'system' %}
     {{ return('(select dpe.context_is_open())') }}
 {% elif declaration.role_column %}
-    {{ return(adapter.quote(declaration.role_column) ~ ' = (select current_user)') }}
+    {{ return(adapter.quote(declaration.role_column) ~ ' = ' ~ asked | replace('%', 'current_user')) }}
 {% elif declaration.access %}
     {% set access = declaration.access %}
     {% set arguments = [access_relation(access), access.key or access.column, access.role_column] %}
-    {{ return(
-        adapter.quote(access.column) ~ " = any ((select dpe.granted_keys('" ~ arguments | map('replace', "'", "''") | join("', '") ~ "'))::text[])"
-    ) }}
+    {% set keys = "dpe.granted_keys('" ~ arguments | map('replace', "'", "''") | join("', '") ~ "')" %}
+    {{ return(adapter.quote(access.column) ~ ' = any (' ~ asked | replace('%', keys) ~ '::text[])') }}
+{% elif audience == 'mask' %}
+    {{ return('not (select ' ~ mask ~ ')') }}
 {% endif %}
 {{ return('true' if declaration.shared else 'false') }}
 

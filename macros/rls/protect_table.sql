@@ -23,7 +23,7 @@ grant select on {{ relation }} to dpe_owner;
 create policy dpe_reader on {{ relation }} for select to dpe_reader, dpe_masked_reader
 using ({{ rls_predicate(declaration, 'reader') }});
 {% endif %}
-{% if masked %}
+{% if masked and not declaration.private %}
 create policy dpe_mask on {{ relation }} as restrictive for select to dpe_reader
 using ({{ rls_predicate(declaration, 'mask') }});
 {% endif %}

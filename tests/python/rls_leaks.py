@@ -24,7 +24,7 @@ PROTECTED = """
     create policy dpe_reader on marts.fct_orders for select to dpe_reader, dpe_masked_reader
     using (shop = any ((select dpe.visible_tenants())::text[]));
     create policy dpe_mask on marts.fct_orders as restrictive for select to dpe_reader
-    using (not (select pg_has_role('dpe_masked_reader', 'usage')));
+    using (shop = any ((select case when pg_has_role('dpe_masked_reader', 'usage') then null else dpe.visible_tenants() end)::text[]));
     comment on policy dpe_system on marts.fct_orders is 'tenant_column shop';
     grant select on marts.fct_orders to dpe_owner, dpe_reader;
     grant select (order_id, shop) on marts.fct_orders to dpe_masked_reader;

@@ -101,7 +101,9 @@ def test_a_run_in_the_way_of_a_bootstrap_is_named(fresh_server: Server, monkeypa
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
     with (
         publication.building(fresh_server, []),
-        pytest.raises(ServerError, match=r"dpe_transformer \(process \d+, dpe lock: build, since .*\) holds dpe.locks; nothing is changed"),
+        pytest.raises(
+            ServerError, match=r"dpe_transformer \(process \d+, dpe lock: build, since .*\) holds dpe_locks.locks; nothing is changed"
+        ),
     ):
         bootstrap_server(fresh_server)
 

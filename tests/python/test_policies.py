@@ -46,13 +46,11 @@ def _policies(rows: str, *, readers: str | None) -> set[Policy]:
 
 
 # Of a table that masks columns: a reader's view shows masked readers nothing.
-MASK: Policy = (
-    "dpe_mask",
-    "dpe_reader",
-    "SELECT",
-    "(NOT ( SELECT pg_has_role('dpe_masked_reader'::name, 'usage'::text) AS pg_has_role))",
-    None,
+OF_UNMASKED_TENANT = (
+    "(shop = ANY (( SELECT CASE WHEN pg_has_role('dpe_masked_reader'::name, 'usage'::text) THEN NULL::text[] "
+    "ELSE dpe.visible_tenants() END AS visible_tenants)::text[]))"
 )
+MASK: Policy = ("dpe_mask", "dpe_reader", "SELECT", OF_UNMASKED_TENANT, None)
 
 POLICIES = {
     **dict.fromkeys(TENANT_TABLES, _policies(OF_OPEN_TENANTS, readers=OF_TENANT)),
@@ -149,7 +147,7 @@ def _look(server: Server, logins: Logins) -> State:
             """,
             [list(SCHEMAS)],
         ):
-            policies[relation].add(tuple(policy))
+            policies[relation].add(tuple(" ".join(one.split()) if isinstance(one, str) else one for one in policy))
         grants = set(
             connection.execute(
                 """

@@ -9,7 +9,7 @@ select
 from policies
 where
     regexp_replace(
-        regexp_replace(concat_ws(' ', using_expression, check_expression), '\( SELECT [^()]*(\([^()]*\)[^()]*)*\)', '', 'g'),
+        regexp_replace(concat_ws(' ', using_expression, check_expression), '\( SELECT\s[^()]*(\([^()]*\)[^()]*)*\)', '', 'g'),
         '\m(ANY|AND|OR|NOT|IN|ARRAY)\s*\(', '(', 'g'
     ) ~ '[[:alnum:]_"]\('
     -- It compares the key, which is searched for what the function returns once.

@@ -19,5 +19,6 @@ where
             and policies.command = 'r'
             and not policies.is_permissive
             and 'dpe_reader' = any(policies.roles)
-            and policies.using_expression ~ '^\(NOT \( SELECT pg_has_role\(''dpe_masked_reader''::name, ''usage''::text\)[^()]*\)\)$'
+            and policies.using_expression ~ 'SELECT\s+(CASE\s+WHEN\s+)?pg_has_role\(''dpe_masked_reader''::name, ''usage''::text\)'
+            and policies.using_expression !~* ' or true'
     )

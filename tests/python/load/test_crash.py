@@ -112,10 +112,10 @@ def _paused(source: StagedSource, monkeypatch: pytest.MonkeyPatch) -> Iterator[l
     extraction.join()
 
 
-# Who of an extract works in which session; all of them look at dpe.locks, but the coordinator not at all times.
+# Who of an extract works in which session; all of them look at dpe_locks.locks, but the coordinator not at all times.
 SESSIONS = {
     "lock": "application_name = 'dpe lock: extract ' || %(source)s",
-    "writer": "application_name = 'dpe' and exists (select from pg_locks where pid = activity.pid and relation = 'dpe.locks'::regclass)",
+    "writer": "application_name = 'dpe' and exists (select from pg_locks where pid = activity.pid and relation = 'dpe_locks.locks'::regclass)",
     "coordinator": "application_name = 'dpe' and state = 'idle'",
 }
 
