@@ -255,7 +255,8 @@ begin
 end
 $$;
 
-comment on function dpe.reset_protection(regclass) is 'Drops all policies and parents of a relation, and revokes all privileges but its owner''s.';
+comment on function dpe.reset_protection(regclass) is
+'Drops all policies and parents of a relation, and revokes all privileges but its owner''s.';
 
 -- Whether a relation still is as it was when this declaration was followed.
 create or replace function dpe.is_protected(relation regclass, declaration text)

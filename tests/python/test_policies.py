@@ -537,4 +537,4 @@ def test_no_moment_is_unprotected(
     assert {relation: [*before, None] for relation in relations} == nobody.answers
     assert {"faults": [()]} == catalog.answers
     assert min(tenant.count, nobody.count) > 100
-    assert catalog.count > 20
+    assert catalog.count > 5

@@ -19,6 +19,10 @@ where
             and policies.command = 'r'
             and not policies.is_permissive
             and 'dpe_reader' = any(policies.roles)
-            and policies.using_expression ~ 'SELECT\s+(CASE\s+WHEN\s+)?pg_has_role\(''dpe_masked_reader''::name, ''usage''::text\)'
-            and policies.using_expression !~* ' or true'
+            and (
+                -- Dropped with its table meanwhile.
+                policies.is_gone
+                or policies.using_expression ~ 'SELECT\s+(CASE\s+WHEN\s+)?pg_has_role\(''dpe_masked_reader''::name, ''usage''::text\)'
+                and policies.using_expression !~* ' or true'
+            )
     )
