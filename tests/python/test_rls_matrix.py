@@ -202,10 +202,10 @@ def test_what_is_measured_runs_nothing_as_the_administrator(project: Project, mo
 MUTATIONS = {
     "alter table marts.fct_orders no force row level security": "the transformer, no context sees 3 rows instead of 0",
     "alter table marts.fct_orders disable row level security": "a tenant (UA) sees 3 rows instead of 2",
-    "alter policy dpe_reader on marts.fct_orders using (true)": "a stranger sees 3 rows instead of 0",
-    "alter policy dpe_reader on marts.fct_orders using (shop = 'UA')": "a tenant (HA) sees 2 rows instead of 1",
+    "alter policy dpe_reader on marts.fct_orders using (true)": "a masked stranger sees 3 rows instead of 0",
+    "alter policy dpe_reader on marts.fct_added_orders using (shop = 'UA')": "a tenant (HA) sees 2 rows instead of 1",
     "grant select (amount) on marts.fct_orders to dpe_masked_reader": "a masked stranger may read the masked column amount",
-    "alter policy dpe_reader on marts.fct_added_orders using (true)": "a masked stranger sees 3 rows instead of 0",
+    "alter policy dpe_reader on marts.fct_added_orders using (true)": "a stranger sees 3 rows instead of 0",
     "drop policy dpe_reader on marts.fct_orders": "a tenant (UA) sees 0 rows instead of 2",
     "drop policy dpe_system on marts.fct_orders; create policy x on marts.fct_orders for select to dpe_transformer using (true)": "the transformer, no context sees 3 rows instead of 0",
     "alter policy dpe_system on marts.fct_orders with check (true)": "the transformer, no context may insert rows",
