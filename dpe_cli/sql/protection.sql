@@ -373,20 +373,21 @@ begin
             pg_class.relkind,
             case
                 when looked_at.protection is null then 'another relation is in its place'
-                else dpe.protection_differences(looked_at.protection, dpe.protection_of(looked_at.relation_id))
+                else dpe.protection_differences(looked_at.protection, present.protection)
             end as differences
         from looked_at
         inner join pg_class on looked_at.relation_id = pg_class.oid
+        cross join lateral (select dpe.protection_of(looked_at.relation_id) as protection) as present
         where looked_at.protection is null
             or exists (
                 select
-                from jsonb_each_text(dpe.protection_of(looked_at.relation_id)) as is_now (fact, value)
+                from jsonb_each_text(present.protection) as is_now (fact, value)
                 where looked_at.protection ->> is_now.fact is distinct from is_now.value
             )
             or exists (
                 select
                 from jsonb_object_keys(looked_at.protection) as was (fact)
-                where was.fact !~ '^privileges of ' and not dpe.protection_of(looked_at.relation_id) ? was.fact
+                where was.fact !~ '^privileges of ' and not present.protection ? was.fact
             )
     loop
         perform dpe.reset_protection(changed.relation);
