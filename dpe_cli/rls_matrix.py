@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ ACTOR = "dpe rls matrix"
 WRITES = ("insert", "update", "delete", "truncate")
 # What an actor may not even try, what it may try and no row comes of, and what it can do.
 DENIED, REFUSED, ALLOWED = "denied", "refused", "allowed"
-NOBODY = "dpe_matrix_nobody"
+# The role is made for the measurement: a name that no role has, and that another measurement at the same time does not wait for.
+NOBODY = f"dpe_matrix_nobody_{secrets.token_hex(8)}"
 AUDITOR = "dpe_auditor"
 MASKED_READER = "dpe_masked_reader"
 LEDGER = "dpe"

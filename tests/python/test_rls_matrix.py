@@ -159,6 +159,14 @@ def test_measuring_changes_nothing(
         assert [] == connection.execute("select from pg_roles where rolname = %s", [rls_matrix.NOBODY]).fetchall()
 
 
+def test_measurements_do_not_meet(module_server: Server) -> None:
+    """Each makes a role of its own, which nobody has made before: not somebody with its plain name, and not a second measurement."""
+    with module_server.connect("admin") as connection, connection.transaction(force_rollback=True):
+        connection.execute("create role dpe_matrix_nobody")
+
+        assert [] == rls_matrix.measure(connection, [])
+
+
 # What a model's author may make, as the transformer: code that a view or a trigger runs as whoever looks, to be the session's login again.
 ESCAPE = """
     set role dpe_transformer;
