@@ -36,7 +36,7 @@ weather-api-stop:  ## stop that API
 	@$(BIN)/python demo/weather_api.py configure >&2
 
 test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on a PostgreSQL of their own; ARGS="-k rejects" for some of them
-	@$(BIN)/pytest --numprocesses=3 --dist=loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: lint-ruff lint-mypy lint-sqlfluff lint-rules  ## check style, types, SQL and rules
 

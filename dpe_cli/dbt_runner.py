@@ -8,16 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dpe_cli.errors import DpeError, ProjectError
+from dpe_cli import dbt
+from dpe_cli.errors import BuildError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
 from dpe_cli.redaction import hide
 
 FAILED = ("error", "fail", "runtime error")
-
-
-class BuildError(DpeError):
-    """dbt ended before it could report on its nodes."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +57,13 @@ def run_dbt(
         ProjectError: dbt cannot read the project.
         BuildError: dbt ended before it could report on its nodes.
     """
-    from dbt.cli.main import dbtRunner  # it takes over a second to import
 
     def on_event(event: Any) -> None:
         if event.info.name == "NodeFinished":
             on_node(event.data.node_info.node_name)
 
     with _environment(server.environment()):
-        outcome = dbtRunner(callbacks=[on_event]).invoke([*command, "--log-level", "none", *project.dbt_options_with(variables or {})])
-    if outcome.exception is not None:
-        raise _explained(command, outcome.exception) from outcome.exception
+        outcome = dbt.invoke(command, project.dbt_options_with(variables or {}), [on_event])
     results = getattr(outcome.result, "results", None)
     if results is None and not outcome.success:
         # `docs generate` has a catalog instead, and what it could not find out.
@@ -78,20 +72,6 @@ def run_dbt(
     nodes = [_node_result(result) for result in results or []]
     # Hooks are in the results as well; one that worked is no news.
     return [node for node in nodes if node.resource_type != "operation" or node.has_failed]
-
-
-def _explained(command: Sequence[str], error: BaseException) -> BaseException:
-    """Put what ended dbt into words. An interrupt stays one: dbt's runner returns it as it does errors."""
-    from dbt.exceptions import CompilationError, DbtConfigError, DbtValidationError, ParsingError
-
-    if not isinstance(error, Exception):
-        return error
-    said = str(error).strip()
-    if " in operation " in said.partition("\n")[0]:
-        return BuildError(f"dbt {command[0]}: stopped by a check before or after the build; correct what dbt says:\n{said}")
-    if isinstance(error, (CompilationError, DbtConfigError, DbtValidationError, ParsingError)):
-        return ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
-    return BuildError(f"dbt {command[0]}: {said}; correct it, or run `dpe dbt {' '.join(command)}` to see all that dbt says")
 
 
 def _node_result(result: Any) -> NodeResult:

@@ -7,6 +7,8 @@ What can go wrong, as people see it.
     │   └── LockLostError       the session that kept other runs away has ended while the work went on
     ├── ContextError            a row-level security context was opened where it cannot be
     ├── ProjectError            the dbt project cannot be read, or says something dpe cannot do
+    ├── BuildError              dbt ended before it could report on its nodes
+    ├── PublishError            what was built was not published; readers see what they saw before
     ├── SpecError               a spec is broken or unclear
     └── ExtractError            an extract was refused; nothing of it is visible
         ├── InputError          a file is missing or cannot be read as declared
@@ -51,6 +53,10 @@ class ContextError(DpeError):
 
 class ProjectError(DpeError):
     """The dbt project cannot be read, or says something dpe cannot do."""
+
+
+class BuildError(DpeError):
+    """dbt ended before it could report on its nodes."""
 
 
 class SpecError(DpeError):

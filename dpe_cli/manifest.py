@@ -1,4 +1,4 @@
-"""dbt's manifest of a project: read as it is where nothing has changed, else parsed anew by dbt in a process of its own."""
+"""dbt's manifest of a project: read as it is where nothing has changed, else parsed again by dbt."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dpe_cli import __version__
+from dpe_cli import __version__, dbt
 from dpe_cli.embedded import state_directory
 from dpe_cli.errors import ProjectError
 
@@ -22,7 +20,6 @@ _PATH_OPTIONS = ("model-paths", "seed-paths", "snapshot-paths", "macro-paths", "
 # dbt reads these without being told where they are.
 _MORE_FILES = ("packages.yml", "dependencies.yml", "package-lock.yml")
 _ENV_VAR = re.compile(r"env_var\(\s*['\"](\w+)")
-_NOISE = re.compile(r"\x1b\[[\d;]*m|^\d\d:\d\d:\d\d\s+|Encountered an error:\s*", re.MULTILINE)
 
 T = TypeVar("T")
 
@@ -72,19 +69,19 @@ class Parser:
     def _identity(self) -> list[object]:
         return [__version__, self._path.stat().st_mtime_ns, self._path.stat().st_size]
 
-    def dbt(self, command: Sequence[str]) -> str:
+    def selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str]:
         """
-        Run a dbt command that needs no server, and return its output.
+        Return the ids of what dbt's selection syntax names.
 
         Raises:
-            ProjectError: says what dbt said.
+            ProjectError: dbt cannot read the project, or a selector.
         """
-        program = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-use-colors"]
-        process = subprocess.run([*program, *command, *self._options], cwd=self._directory, capture_output=True, text=True, check=False)
-        if process.returncode:
-            said = _NOISE.sub("", process.stdout or process.stderr).strip()
-            raise ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
-        return process.stdout
+        command = ["ls", "--output", "json", "--output-keys", "unique_id"]
+        command += ["--select", *select] if select else []
+        command += ["--exclude", *exclude] if exclude else []
+        # Beside the manifest is what dbt parsed; the manifest itself stays as it is.
+        outcome = dbt.invoke(command, ["--no-write-json", "--target-path", str(self._path.parent), *self._options])
+        return {json.loads(line)["unique_id"] for line in outcome.result}
 
     def _parse(self) -> None:
         started = time.time()
@@ -92,7 +89,7 @@ class Parser:
         state_directory(self._directory)
         # Looked up before dbt does: what changes meanwhile counts as changed.
         state = {"variables": _digests(_variables_asked_for(self._watched(roots))), "roots": roots}
-        self.dbt(["parse", "--quiet", "--target-path", str(self._path.parent)])
+        dbt.invoke(["parse"], ["--target-path", str(self._path.parent), *self._options])
         self._state_path.write_text(json.dumps(state))
         # A file that was saved while dbt was reading counts as newer.
         os.utime(self._path, (started, started))

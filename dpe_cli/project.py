@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import json
+import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -113,10 +113,11 @@ class Project:
             options += ["--profiles-dir", str(self.directory)]
         if self._target:
             options += ["--target", self._target]
-        if variables:
-            options += ["--vars", json.dumps({**self._given_variables(), **variables})]
-        elif self._variables:
-            options += ["--vars", self._variables]
+        if variables or self._variables:
+            import yaml
+
+            # In YAML, as it is given: JSON has no dates.
+            options += ["--vars", yaml.safe_dump({**self._given_variables(), **variables}, default_flow_style=True, width=math.inf)]
         return options
 
     def _given_variables(self) -> Mapping[str, Any]:
@@ -127,7 +128,7 @@ class Project:
         except yaml.YAMLError:
             given = None
         if not isinstance(given, dict):
-            raise UsageError(f"--vars: {self._variables} is no mapping in YAML; write it as {{name: value}}")
+            raise UsageError(f"--vars: {self._variables} is not a mapping in YAML; write it as {{name: value}}")
         return given
 
     @cached_property
@@ -259,7 +260,7 @@ class Project:
         if not exclude and all(_PLAIN_SELECTOR.fullmatch(selector) for selector in selectors):
             names = self._match(selectors)
         else:
-            chosen = self._ask_dbt(selectors, exclude)
+            chosen = self._parser.selected(selectors, exclude)
             names = {source.name for source in self.sources.values() if source.unique_id in chosen}
         if not names:
             raise UsageError(self._nothing_selected([*selectors, *exclude], "selects no source with an external block", self.sources))
@@ -299,7 +300,7 @@ class Project:
     def _selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str]:
         key = (tuple(_split(select)), tuple(exclude))
         if key not in self._chosen:
-            self._chosen[key] = self._ask_dbt(*key)
+            self._chosen[key] = self._parser.selected(*key)
         return self._chosen[key]
 
     def _match(self, selectors: Sequence[str]) -> set[str]:
@@ -318,13 +319,6 @@ class Project:
         spelt = [f"source:{name}" if name in self.sources else name for name in nearest or self.sources]
         hint = f"did you mean {spelt[0]}?" if nearest else f"there are {', '.join(spelt) or 'no sources'}"
         return f"{' '.join(selectors)}: {what}; {hint}"
-
-    def _ask_dbt(self, selectors: Sequence[str], exclude: Sequence[str]) -> set[str]:
-        """Return the ids of what dbt selects."""
-        command = ["ls", "--quiet", "--output", "json", "--output-keys", "unique_id"]
-        command += ["--select", *selectors] if selectors else []
-        command += ["--exclude", *exclude] if exclude else []
-        return {json.loads(line)["unique_id"] for line in self._parser.dbt(command).splitlines() if line.startswith("{")}
 
 
 def _split(select: Sequence[str]) -> list[str]:

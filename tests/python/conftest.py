@@ -29,6 +29,18 @@ from dpe_cli.rls import admin_context
 # Where each version's programs are; none for the wheel's own.
 VERSIONS: dict[str, Path | None] = {"18": None, "15": Path("/usr/lib/postgresql/15/bin")}
 
+# The files that take longest, in minutes on a small machine. They are begun first, so that none is left to one process at the end.
+LONGEST = (
+    "test_demo.py",
+    "test_publishing.py",
+    "test_memory_of_rules.py",
+    "test_quarantine.py",
+    "test_rls_matrix.py",
+    "test_hooks.py",
+    "test_replay.py",
+    "test_run.py",
+)
+
 numbers = itertools.count(1)
 
 
@@ -53,6 +65,11 @@ class Cluster:
         finally:
             with replace(server, database="postgres").connect("admin", autocommit=True) as connection:
                 connection.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; the others keep their order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,7 +17,8 @@ from conftest import Cluster, numbers
 from psycopg import sql
 
 from dpe_cli import pipeline, rls_check
-from dpe_cli.dbt_runner import BuildError, NodeResult, run_dbt
+from dpe_cli.dbt_runner import NodeResult, run_dbt
+from dpe_cli.errors import BuildError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
 

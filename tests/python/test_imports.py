@@ -34,6 +34,7 @@ LAYERS = (
     ("spec",),
     ("project",),
     ("declarations", "manifest"),
+    ("dbt",),
     ("sources",),
     ("load",),
     ("lock_rows",),

@@ -15,8 +15,7 @@ import psycopg
 import pytest
 
 from dpe_cli import notify
-from dpe_cli.dbt_runner import BuildError
-from dpe_cli.errors import ServerError, UsageError
+from dpe_cli.errors import BuildError, ServerError, UsageError
 from dpe_cli.extracts import ExtractSummary
 from dpe_cli.load.extract import ExtractResult
 from dpe_cli.notify import Outcome, Patience

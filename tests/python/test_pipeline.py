@@ -9,8 +9,8 @@ import pytest
 from dbt_projects import Silence
 
 from dpe_cli import dbt_runner, history, pipeline
-from dpe_cli.dbt_runner import BuildError, run_dbt
-from dpe_cli.errors import ProjectError, ServerError, SpecError, UsageError
+from dpe_cli.dbt_runner import run_dbt
+from dpe_cli.errors import BuildError, ProjectError, ServerError, SpecError, UsageError
 from dpe_cli.pipeline import RunSummary, Validation
 from dpe_cli.rls import system_context
 

@@ -3,17 +3,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import dbt_projects
 import pytest
+import yaml
 
+from dpe_cli import dbt
 from dpe_cli.declarations import Declarations
 from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.load.staging import Column
-from dpe_cli.manifest import Parser
 from dpe_cli.project import Project, _source
 from dpe_cli.sources.file_options import CsvFiles
 from dpe_cli.sources.options import Rejects
@@ -173,7 +175,7 @@ def test_sources_are_selected_without_asking_dbt(
 ) -> None:
     """By name, with dbt's wildcards, in no time."""
     assert project.sources
-    monkeypatch.setattr(Parser, "dbt", None)
+    monkeypatch.setattr(dbt, "invoke", None)
 
     assert names == [source.name for source in project.select_sources(select)]
 
@@ -285,13 +287,12 @@ class FakeDbt:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.parses = 0
-        monkeypatch.setattr(Parser, "dbt", lambda _parser, command: self._parse(Path(command[-1])))
+        monkeypatch.setattr(dbt, "invoke", lambda _command, options: self._parse(Path(options[1])))
 
-    def _parse(self, target: Path) -> str:
+    def _parse(self, target: Path) -> None:
         self.parses += 1
         target.mkdir(parents=True, exist_ok=True)
         (target / "manifest.json").write_text(json.dumps({"parse": self.parses, "sources": {}}))
-        return ""
 
 
 @pytest.fixture
@@ -417,6 +418,14 @@ def test_a_directory_without_a_project_is_said(tmp_path: Path) -> None:
         ProjectError, match=r"dbt_project.yml: cannot be read .*No such file.*; run dpe within a dbt project, or give --project-dir"
     ):
         assert Project(tmp_path).manifest
+
+
+def test_variables_keep_their_types(tmp_path: Path) -> None:
+    """Those that are given, beside those that dpe adds: JSON would have no dates."""
+    options = Project(tmp_path, variables="{day: 2026-01-31, name: 'a: b'}").dbt_options_with({"added": "__next"})
+
+    given = yaml.safe_load(options[options.index("--vars") + 1])
+    assert {"day": date(2026, 1, 31), "name": "a: b", "added": "__next"} == given
 
 
 def test_what_dbt_refuses_is_said_in_its_words(tmp_path: Path) -> None:

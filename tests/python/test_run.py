@@ -243,8 +243,8 @@ WRONG = {
     "variables that are no YAML": (
         ["run", "--vars", "{a: "],
         {},
-        1,
-        "Error: dbt parse: the project cannot be read; correct what dbt says:\n",
+        2,
+        "Error: --vars: {a:  is not a mapping in YAML; write it as {name: value}\n",
     ),
 }
 

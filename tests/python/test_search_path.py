@@ -12,7 +12,8 @@ import dbt_projects
 import psycopg
 import pytest
 
-from dpe_cli.dbt_runner import BuildError, run_dbt
+from dpe_cli.dbt_runner import run_dbt
+from dpe_cli.errors import BuildError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
 from dpe_cli.rls import system_context

@@ -1,0 +1,38 @@
+"""Run a dbt command within this process, and put into words why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dpe_cli.errors import BuildError, ProjectError
+
+
+def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[Callable[[Any], None]] = ()) -> Any:
+    """
+    Run a dbt command, which shows nothing, and return dbt's own `dbtRunnerResult`; each of `callbacks` is called with dbt's events.
+
+    Raises:
+        ProjectError: dbt cannot read the project.
+        BuildError: dbt ended before it could report on its nodes.
+    """
+    from dbt.cli.main import dbtRunner  # it takes over a second to import
+
+    outcome = dbtRunner(callbacks=list(callbacks)).invoke([*command, "--log-level", "none", *options])
+    if outcome.exception is not None:
+        raise _explained(command, outcome.exception) from outcome.exception
+    return outcome
+
+
+def _explained(command: Sequence[str], error: BaseException) -> BaseException:
+    """Put what ended dbt into words. An interrupt stays one: dbt's runner returns it as it does errors."""
+    from dbt.exceptions import CompilationError, DbtConfigError, DbtValidationError, ParsingError
+
+    if not isinstance(error, Exception):
+        return error
+    said = str(error).strip()
+    if " in operation " in said.partition("\n")[0]:
+        return BuildError(f"dbt {command[0]}: stopped by a check before or after the build; correct what dbt says:\n{said}")
+    if isinstance(error, (CompilationError, DbtConfigError, DbtValidationError, ParsingError)):
+        return ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
+    return BuildError(f"dbt {command[0]}: {said}; correct it, or run `dpe dbt {' '.join(command)}` to see all that dbt says")
