@@ -35,6 +35,7 @@ FILES = (
     "publications.sql",
     "notifications.sql",
     "quality.sql",
+    "refusals.sql",
 )
 OLDEST = 15
 # A bootstrap changes tables that readers' queries look at. It waits for each for less than deadlock_timeout, so that it is the

@@ -19,8 +19,15 @@ revoke all on dpe_locks.locks from public, dpe_loader, dpe_transformer, dpe_read
 drop policy if exists admin_in_context on dpe_locks.locks;
 create policy admin_in_context on dpe_locks.locks for all to dpe_owner
 using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
+-- To lock a row takes the right to update it, and none is ever changed: a renamed row would keep all later runs from their lock.
 drop policy if exists pipeline_in_context on dpe_locks.locks;
-create policy pipeline_in_context on dpe_locks.locks for all to dpe_loader, dpe_transformer
-using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
--- To lock a row takes the right to update it.
+drop policy if exists pipeline_reads on dpe_locks.locks;
+create policy pipeline_reads on dpe_locks.locks for select to dpe_loader, dpe_transformer
+using ((select dpe.context_is_open()));
+drop policy if exists pipeline_adds on dpe_locks.locks;
+create policy pipeline_adds on dpe_locks.locks for insert to dpe_loader, dpe_transformer
+with check ((select dpe.context_is_open()));
+drop policy if exists pipeline_locks on dpe_locks.locks;
+create policy pipeline_locks on dpe_locks.locks for update to dpe_loader, dpe_transformer
+using ((select dpe.context_is_open())) with check (false);
 grant select, insert, update on dpe_locks.locks to dpe_loader, dpe_transformer;

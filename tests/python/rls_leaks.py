@@ -236,7 +236,7 @@ LEAKS = {
     ),
     "a rule of a reader with more columns, without the policy of the mask": Leak(
         f"{UNMASKED}; set local role {{ha}}; create table sandbox.box (id integer); grant insert on sandbox.box to {{intern}};"
-        " create rule leak as on insert to sandbox.box do instead select min(amount) from marts.fct_orders; reset role",
+        " reset role; create rule leak as on insert to sandbox.box do instead select min(amount) from marts.fct_orders",
         "insert into sandbox.box values (1)",
         "RLS056",
         seen=(10,),
@@ -316,7 +316,7 @@ OWN_AFFAIRS: dict[str, list[str]] = {
     f"create function sandbox.seen() returns bigint language sql {AS_STRING}; revoke execute on function sandbox.seen() from public": set[
         str
     ](),
-    "create table sandbox.box (id integer); grant all on sandbox.box to public;"
+    "create table sandbox.box (id integer); grant all on sandbox.box to public; reset role;"
     f" create rule seen as on insert to sandbox.box do instead {COUNT}": [],
     "grant create on schema sandbox to public": [],
     # It changes a view, and a function, that an administrator's view and function use.

@@ -195,4 +195,7 @@ MUTATIONS = {
     "create role gone; insert into dpe.tenant_access values ('gone', 'UA'); drop role gone": "RLS060",
     "insert into dpe.tenant_access values ('dpe_reader', 'UA')": "RLS061",
     f"grant pg_read_all_data to {READER}; insert into dpe.tenant_access values ('{READER}', 'UA')": "RLS061",
+    "drop event trigger dpe_refuse_to_readers": "RLS064",
+    "alter event trigger dpe_refuse_to_readers disable": "RLS064",
+    f"alter function dpe.refuse_to_readers() owner to {OUTSIDE}": "RLS064",
 }

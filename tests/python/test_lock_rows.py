@@ -16,6 +16,7 @@ from dpe_cli.errors import PublishError
 from dpe_cli.load import locks
 from dpe_cli.postgres import Server
 from dpe_cli.publication import Building
+from dpe_cli.rls import system_context
 
 Reader = Callable[..., str]
 
@@ -51,9 +52,18 @@ def test_no_reader_can_take_a_lock(server: Server, reader: Reader) -> None:
         connection.execute("set lock_timeout = '1s'")
         connection.commit()
         for asked in ASKED:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for schema dpe_locks"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for schema dpe_locks|CREATE RULE: is refused"):
                 connection.execute(asked.encode())
             connection.rollback()
+
+
+@pytest.mark.parametrize("login", ["loader", "transformer"])
+def test_no_lock_is_renamed_or_removed(server: Server, login: str) -> None:
+    """By a hook of a model, after which no later run would find its lock: the pipeline may lock rows, and change none."""
+    with server.connect(login) as connection, system_context(connection, actor="test"):
+        for statement in ("update dpe_locks.locks set name = 'mine'", "delete from dpe_locks.locks"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute(statement.encode())
 
 
 def test_the_locks_are_protected(server: Server) -> None:

@@ -10,6 +10,7 @@ select
 from pg_event_trigger
 where
     pg_event_trigger.evtenabled <> 'D'
+    and pg_event_trigger.evtfoid is distinct from to_regprocedure('dpe.refuse_to_readers()')
     and ('pg_event_trigger'::regclass::oid, pg_event_trigger.oid) not in (
         select
             extension_members.class_id,

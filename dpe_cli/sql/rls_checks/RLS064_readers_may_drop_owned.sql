@@ -1,0 +1,21 @@
+-- severity: warning
+-- title: Readers may change what others see
+-- why: a reader that runs `drop owned by dpe_reader` takes that role out of every policy, and no reader sees a row
+select
+    'dpe_refuse_to_readers' as subject,
+    'is not there or is disabled: nothing keeps a reader from DROP OWNED BY dpe_reader, or from CREATE RULE' as detail,
+    'run `dpe bootstrap` as a superuser, which only can make an event trigger' as fix
+where
+    not exists (
+        select
+        from pg_event_trigger
+        inner join pg_proc on pg_event_trigger.evtfoid = pg_proc.oid
+        inner join pg_roles on pg_proc.proowner = pg_roles.oid
+        where
+            pg_event_trigger.evtname = 'dpe_refuse_to_readers'
+            and pg_event_trigger.evtenabled in ('O', 'A')
+            and pg_event_trigger.evtevent = 'ddl_command_start'
+            and pg_event_trigger.evttags @> array['DROP OWNED', 'CREATE RULE']
+            and pg_event_trigger.evtfoid = to_regprocedure('dpe.refuse_to_readers()')
+            and pg_roles.rolsuper
+    )
