@@ -94,7 +94,8 @@ class Server:
         pause = 0.05
         while True:
             try:
-                connection = psycopg.connect(autocommit=True, **parameters)  # type: ignore[arg-type]
+                # A statement that is prepared has a name, by which code that a query calls could put another one in its place.
+                connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
             except psycopg.OperationalError as error:
                 if not (self.is_embedded and _is_starting(str(error)) and time.monotonic() < deadline):
                     raise ServerError(self._explain(user, str(error))) from error

@@ -41,7 +41,7 @@ LAYERS = (
     ("rls",),
     ("rls_check", "tenants"),
     ("bootstrap",),
-    ("sessions",),
+    ("guarded", "sessions"),
     ("postgres",),
     ("embedded",),
     ("embedded_settings", "system_user"),

@@ -107,3 +107,24 @@ def test_a_database_that_is_not_bootstrapped_is_said_to_be(server: Server, tmp_p
 
     with pytest.raises(BuildError, match="the database is not bootstrapped for this version of dpe; run `dpe bootstrap`"):
         run_dbt(Project(dbt_projects.make(tmp_path / "hours", PROJECT)), server, ["build"])
+
+
+@pytest.mark.parametrize("role", ["admin", "loader", "transformer"])
+def test_code_that_a_query_calls_replaces_no_statement(server: Server, role: str) -> None:
+    """However often dpe asks the same: what has a name in its session could be put in place of it, and run with its rights."""
+    with server.connect(role) as connection:
+        connection.execute(
+            """
+            create function pg_temp.meddle() returns void language plpgsql as $$
+            declare
+                prepared text;
+            begin
+                for prepared in select name from pg_prepared_statements loop
+                    execute format('deallocate %I', prepared);
+                    execute format('prepare %I (text) as select ''meddled with''', prepared);
+                end loop;
+            end $$
+            """
+        )
+        for _ in range(10):
+            assert [("asked",)] == connection.execute("select %s from pg_temp.meddle()", ["asked"]).fetchall()
