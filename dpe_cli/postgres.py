@@ -31,18 +31,13 @@ _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 # What it warns of, a COPY that a failure cut short, is told by the failure.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 STARTING_SECONDS = 60
-# A reader's function in a schema that the session looks in may be called in place of PostgreSQL's own (CVE-2018-1058). Before the
-# database is bootstrapped, only PostgreSQL's own are looked up.
-NARROW_SEARCH_PATH = """
-do $$
-begin
-    perform pg_catalog.set_config('search_path', dpe.safe_search_path(pg_catalog.current_schemas(false)), false);
-exception
-    when undefined_function or invalid_schema_name or insufficient_privilege then
-        perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
-end
-$$
-"""
+# A function of others in a schema that a session looks in may be called in place of PostgreSQL's own (CVE-2018-1058); "$user" is such
+# a schema for who may create one of that name. And pg_temp is looked in first, for relations and types, where it is not named.
+SEARCH_PATH = "pg_catalog, pg_temp"
+NARROW_SEARCH_PATH = f"select pg_catalog.set_config('search_path', '{SEARCH_PATH}', false)"
+# What dbt's own sessions look in: where the login does by default, as far as that is safe.
+_SEARCH_PATH_OF_DBT = "select dpe.safe_search_path(pg_catalog.current_schemas(false))"
+_NOT_BOOTSTRAPPED = (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege)
 
 
 @dataclass(frozen=True)
@@ -69,8 +64,8 @@ class Server:
         """
         Connect as the administrator, the loader, the transformer or any other login, outside of any context.
 
-        The session looks names up in no schema in which others may create. An embedded server that still recovers is waited
-        for. Passwords come from the environment or ~/.pgpass.
+        The session looks names up in PostgreSQL's own schema only. An embedded server that still recovers is waited for. Passwords come
+        from the environment or ~/.pgpass.
 
         Raises:
             ServerError: the server is not reachable, or does not let the role in.
@@ -100,7 +95,7 @@ class Server:
                 if not (self.is_embedded and _is_starting(str(error)) and time.monotonic() < deadline):
                     raise ServerError(self._explain(user, str(error))) from error
             else:
-                connection.execute(NARROW_SEARCH_PATH)
+                connection.execute(NARROW_SEARCH_PATH.encode())
                 connection.autocommit = autocommit
                 return connection
             time.sleep(pause)
@@ -127,10 +122,10 @@ class Server:
         if "dpe.actor=" not in options:
             options = f"{options} -c dpe.actor={DBT_ACTOR}".strip()
         with self.connect("transformer", autocommit=True) as connection:
-            [(path,)] = connection.execute("select current_setting('search_path')").fetchall()
+            path = _search_path_of_dbt(connection)
         # That of the shell has been asked already. In options, a backslash keeps a space (PostgreSQL documentation, "Connection Strings").
         options = _SEARCH_PATH_OPTION.sub("", options).strip()
-        options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, str(path))}"
+        options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, path)}"
         return {
             "PGHOST": self.host,
             "PGPORT": str(self.port),
@@ -221,6 +216,16 @@ def _port() -> int:
     if not port.isdigit():
         raise UsageError(f"PGPORT: {port!r} is not a port; give one number")
     return int(port)
+
+
+def _search_path_of_dbt(connection: psycopg.Connection) -> str:
+    """Return where dbt's sessions may look names up; before the database is bootstrapped, in PostgreSQL's own schema."""
+    connection.execute("reset search_path")
+    try:
+        [(path,)] = connection.execute(_SEARCH_PATH_OF_DBT.encode()).fetchall()
+    except _NOT_BOOTSTRAPPED:
+        return SEARCH_PATH
+    return str(path)
 
 
 def _is_starting(said: str) -> bool:

@@ -18,7 +18,8 @@ grant usage, create on schema intermediate, marts, quality to dpe_transformer;
 grant usage on schema marts to dpe_reader, dpe_tenant, dpe_masked_reader;
 
 -- dbt creates the schemas it is asked for (a test's, a shadow schema), and temporary tables for incremental models, snapshots and
--- unit tests. An administrator asks what is published through temporary functions of dpe_owner. Where the database is dpe's own, others make no temporary objects in it.
+-- unit tests. An administrator asks what is published through temporary functions of dpe_owner. Where the database is dpe's own,
+-- others make no temporary objects in it.
 do $$
 begin
     execute format('grant create, temporary on database %I to dpe_transformer', current_database());
