@@ -166,14 +166,15 @@ def build_and_publish(
             if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
         ]
         made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
+        # Counting runs code of models, and so is done first, and in a session that nothing else is asked in.
+        with server.connect("transformer") as counting:
+            reconciled = reconciliation.reconcile_models(counting, hops.declared(project, made, made))
         refusals = [
             *_refusals(summary.results),
             # What is published already is judged after the run; a hook may have left something elsewhere.
-            *validation.check_protection(
-                connection, protected_schemas(connection, project), judged=[schema + NEXT for schema in schemas]
-            ).faults,
+            *_check_protection(project, server, judged=[schema + NEXT for schema in schemas]).faults,
             *rls_declared.differences(connection, project, made),
-            *reconciliation.reconcile_models(connection, hops.declared(project, made, made)).faults,
+            *reconciled.faults,
         ]
         summary.not_published = "; ".join(refusals) or None
         if not built and not refusals:
@@ -260,12 +261,18 @@ def _validate(
             validation.check_counts(connection, sources),
             validation.check_reconciliation(reconciled),
             validation.check_freshness(fresh),
-            validation.check_protection(connection, protected_schemas(connection, project)),
+            _check_protection(project, server),
             validation.check_sights(sights),
             validation.check_coverage(project, specs),
             validation.check_rules(rules, specs),
         ]
     return Validation(checks, results, sights, reconciled, fresh)
+
+
+def _check_protection(project: Project, server: Server, *, judged: Sequence[str] | None = None) -> Check:
+    """Check protection in a session of its own: in others, code of models may have left temporary objects or settings."""
+    with server.connect("transformer") as connection:
+        return validation.check_protection(connection, protected_schemas(connection, project), judged=judged)
 
 
 def protected_schemas(connection: Connection, project: Project) -> list[str]:

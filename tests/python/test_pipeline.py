@@ -183,6 +183,32 @@ def test_what_is_there_is_validated(shop: Shop) -> None:
     assert [1, 2, 3] == _orders(shop)
 
 
+# A model whose function leaves settings in each session that counts its rows: names are written otherwise from then on.
+MEDDLING = """
+    {{ config(
+        materialized='view',
+        meta={'reconcile': {'from': 'stg_shop__orders'}},
+        pre_hook="create or replace function intermediate.meddle() returns boolean language plpgsql as $f$ begin
+            perform set_config('quote_all_identifiers', 'on', false);
+            perform set_config('search_path', 'intermediate', false);
+            return true;
+        end $f$; grant execute on function intermediate.meddle() to dpe_reader, dpe_tenant, dpe_owner"
+    ) }}
+    select order_id, shop, amount from {{ ref('stg_shop__orders') }} where intermediate.meddle()
+    """
+
+
+def test_code_of_a_model_has_no_effect_on_the_checks(shop: Shop) -> None:
+    """Neither before what was built is published, nor after the run: they are made in a session in which no such code has run."""
+    shop.write({"models/marts/fct_orders.sql": MEDDLING})
+
+    summary = shop.run()
+
+    assert (None, "published") == (summary.not_published, summary.publication and summary.publication.status)
+    assert summary.validation is not None
+    assert [()] == [check.faults for check in summary.validation.checks if check.name == "row-level security"]
+
+
 def test_one_spec_is_validated(shop: Shop) -> None:
     """Its rules and its sources; another spec's are left out."""
     spec = (shop.directory / "specs" / "SHOP-1-orders-spec.md").read_text()

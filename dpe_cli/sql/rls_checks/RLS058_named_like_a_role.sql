@@ -4,7 +4,11 @@
 select
     pg_namespace.nspname as subject,
     format('has the name of the role %s, and belongs to %s', pg_roles.rolname, pg_get_userbyid(pg_namespace.nspowner)) as detail,
-    format('alter schema %I rename to %I', pg_namespace.nspname, left(pg_namespace.nspname || '_of_' || pg_get_userbyid(pg_namespace.nspowner), 63)) as fix
+    format(
+        'alter schema %I rename to %I',
+        pg_namespace.nspname,
+        left(pg_namespace.nspname || '_of_' || pg_get_userbyid(pg_namespace.nspowner), 63)
+    ) as fix
 from pg_namespace
 inner join pg_roles on pg_namespace.nspname = pg_roles.rolname
 where
