@@ -31,12 +31,20 @@ _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 # What it warns of, a COPY that a failure cut short, is told by the failure.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 STARTING_SECONDS = 60
+# For how long sessions that hold what is exchanged are waited for, and by dbt for any lock.
+PATIENCE_SECONDS = 600.0
 # A function of others in a schema that a session looks in may be called in place of PostgreSQL's own (CVE-2018-1058); "$user" is such
 # a schema for who may create one of that name. And pg_temp is looked in first, for relations and types, where it is not named.
 SEARCH_PATH = "pg_catalog, pg_temp"
 NARROW_SEARCH_PATH = f"select pg_catalog.set_config('search_path', '{SEARCH_PATH}', false)"
 # What dbt's own sessions look in: where the login does by default, as far as that is safe.
 _SEARCH_PATH_OF_DBT = "select dpe.safe_search_path(pg_catalog.current_schemas(false))"
+# Not where somebody has said so, for the login, the database or in PGOPTIONS.
+_WAITS_FOR_EVER = """
+select setting = '0' and source in ('default', 'configuration file')
+from pg_catalog.pg_settings
+where name = 'lock_timeout'
+"""
 _NOT_BOOTSTRAPPED = (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege)
 
 
@@ -113,7 +121,8 @@ class Server:
         """
         Return the variables with which plain dbt reaches this database as the transformer, in a context of its own.
 
-        Its sessions look names up in no schema in which others may create. Asks the server which these are.
+        Its sessions look names up in no schema in which others may create, and wait ten minutes at most for a lock, unless a lock_timeout
+        was set for them. Asks the server what holds for them.
 
         Raises:
             ServerError: the server is not reachable, or does not let the transformer in.
@@ -123,9 +132,12 @@ class Server:
             options = f"{options} -c dpe.actor={DBT_ACTOR}".strip()
         with self.connect("transformer", autocommit=True) as connection:
             path = _search_path_of_dbt(connection)
+            waits_for_ever = connection.execute(_WAITS_FOR_EVER).fetchone() == (True,)
         # That of the shell has been asked already. In options, a backslash keeps a space (PostgreSQL documentation, "Connection Strings").
         options = _SEARCH_PATH_OPTION.sub("", options).strip()
         options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, path)}"
+        if waits_for_ever:
+            options = f"{options} -c lock_timeout={PATIENCE_SECONDS:.0f}s"
         return {
             "PGHOST": self.host,
             "PGPORT": str(self.port),

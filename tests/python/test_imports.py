@@ -19,6 +19,7 @@ LAYERS = (
     ("extracts",),
     ("diff",),
     ("publication", "rls_matrix", "rls_declared"),
+    ("watching",),
     ("waiting", "quarantine"),
     ("swap",),
     ("old_versions",),
