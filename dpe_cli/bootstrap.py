@@ -152,10 +152,10 @@ def _bootstrap(connection: psycopg.Connection, passwords: Mapping[str, str], *, 
 
 
 def _held(connection: psycopg.Connection, error: psycopg.Error) -> ServerError:
-    """Say which sessions hold tables of the ledger, all of whose policies are made again."""
+    """Say which sessions hold tables of the ledger, all of whose policies are made again, or their sequences."""
     with connection.transaction():
         rows = connection.execute(
-            "select oid::bigint from pg_class where relkind = 'r' and relnamespace::regnamespace::text in ('dpe', 'dpe_locks')"
+            "select oid::bigint from pg_class where relkind in ('r', 'S') and relnamespace::regnamespace::text in ('dpe', 'dpe_locks')"
         ).fetchall()
         found = sessions.holders(connection, [oid for (oid,) in rows])
     who = sessions.named(found) if found else f"another session is in the way ({error.diag.message_primary})"

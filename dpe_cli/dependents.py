@@ -196,7 +196,7 @@ def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:
         PublishError: something of the pipeline's own depends on a relation and cannot follow.
     """
     # Names without their schema would be looked for in another session's search path.
-    connection.execute("select set_config('search_path', '', true)")
+    connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
     followers: dict[int, Follower] = {}
     for one in of(connection, leaving):
         if one.holder_id in leaving or not one.is_ours or one.session_number is not None or versions.is_old(one.schema):

@@ -17,9 +17,11 @@ from dpe_cli.load.extract import Extraction, ExtractResult, Order, RejectLimits
 from dpe_cli.load.inputs import Input
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Source
+from dpe_cli.sessions import Ender
 from dpe_cli.sources import files
 from dpe_cli.sources.file_options import Files
 from dpe_cli.sources.window_options import Rest, Singer, Sql
+from dpe_cli.watching import EXTRACT, watching
 
 
 class Progress(Protocol):
@@ -65,14 +67,21 @@ def extract(
     tenant_id: str | None = None,
     full_refresh: bool = False,
     jobs: int | None = None,
+    ends_sessions: bool = False,
 ) -> ExtractSummary:
-    """Extract sources one after the other. One that is refused does not keep the others from being loaded."""
+    """
+    Extract sources one after the other. One that is refused does not keep the others from being loaded.
+
+    `ends_sessions`: end the sessions that keep one waiting.
+    """
     started = time.monotonic()
+    ender = Ender(server) if ends_sessions else None
     done: list[ExtractResult] = []
     for source in sources:
         try:
             streams = jobs or default_jobs(source)
-            done.append(_extract_one(project, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams))
+            with watching(server, "loader", EXTRACT, ender=ender, say=progress.say):
+                done.append(_extract_one(project, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams))
         except DpeError as error:
             done.append(ExtractResult(source.name, error=str(error)))
             progress.say(f"Error: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg import sql
 
@@ -89,7 +90,11 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
                 f"extract {extract_id}: its source {found.source} is not in the project any more; declare it again to undo it"
             )
         locks.ensure(connection, found.source, actor=ACTOR)
-        with locks.told(found.source), locks.last_words(connection), rls.system_context(connection, actor=ACTOR):
+        with (
+            locks.told(partial(server.connect, "loader"), source.table),
+            locks.last_words(connection),
+            rls.system_context(connection, actor=ACTOR),
+        ):
             locks.take_source(connection, found.source)
             return _undo(connection, source.table, _known(connection, extract_id))
 

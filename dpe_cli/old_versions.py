@@ -127,7 +127,7 @@ def sweep(connection: Connection, schemas: Iterable[str]) -> None:
 
 def uses(connection: Connection, schemas: Sequence[str]) -> list[Use]:
     """Return what uses versions that were replaced, of what is published in schemas: the previous ones, and those before them."""
-    connection.execute("select set_config('search_path', '', true)")
+    connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
     old = old_schemas(connection, schemas)
     kept = {one.oid: one for one in relations(connection, [*(schema + PREVIOUS for schema in schemas), *old])}
     built = {schema + NEXT for schema in schemas}

@@ -43,6 +43,7 @@ from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
 from dpe_cli.validation import Check, Sight
 from dpe_cli.versions import NEXT, PREVIOUS
+from dpe_cli.watching import DBT, watching
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -72,7 +73,7 @@ class RunOptions:
     """
     How to run. Where `publishes` is false, what is built stays beside what is published; `documents`: build the docs site.
 
-    `ends_sessions`: end the sessions that are in the way of a publication.
+    `ends_sessions`: end the sessions that are in the way of an extract, of dbt or of a publication.
     """
 
     full_refresh: bool = False
@@ -127,7 +128,17 @@ def run(
     specs = read_all(project.directory / "specs")
     selected = with_parents(select)
     sources = project.sources_among(selected, exclude)
-    summary = RunSummary(extract(project, server, sources, progress, full_refresh=options.full_refresh, jobs=options.jobs))
+    summary = RunSummary(
+        extract(
+            project,
+            server,
+            sources,
+            progress,
+            full_refresh=options.full_refresh,
+            jobs=options.jobs,
+            ends_sessions=options.ends_sessions,
+        )
+    )
     if not summary.extracted.refused:
         analyze(server, sources, summary.extracted)
         build_and_publish(project, server, selected, exclude, progress, options, summary)
@@ -158,7 +169,11 @@ def build_and_publish(
         build += ["--threads", str(options.threads)] if options.threads else []
         # What dbt has parsed for one suffix is of no use for another: each has a target directory of its own.
         build += ["--target-path", str(project.directory / ".dpe" / "next")]
-        with progress.task("dbt build", project.node_count) as advance:
+        ender = Ender(server) if options.ends_sessions else None
+        with (
+            progress.task("dbt build", project.node_count) as advance,
+            watching(server, "transformer", DBT, ender=ender, say=progress.say),
+        ):
             summary.results = run_dbt(project, server, build, variables={"dpe_schema_suffix": NEXT}, on_node=lambda _name: advance(1))
         built = [
             (result.schema.removesuffix(NEXT), result.alias)
@@ -166,14 +181,15 @@ def build_and_publish(
             if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
         ]
         made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
+        # Counting runs code of models, and so is done first, and in a session that nothing else is asked in.
+        with server.connect("transformer") as counting:
+            reconciled = reconciliation.reconcile_models(counting, hops.declared(project, made, made))
         refusals = [
             *_refusals(summary.results),
             # What is published already is judged after the run; a hook may have left something elsewhere.
-            *validation.check_protection(
-                connection, protected_schemas(connection, project), judged=[schema + NEXT for schema in schemas]
-            ).faults,
+            *_check_protection(project, server, judged=[schema + NEXT for schema in schemas]).faults,
             *rls_declared.differences(connection, project, made),
-            *reconciliation.reconcile_models(connection, hops.declared(project, made, made)).faults,
+            *reconciled.faults,
         ]
         summary.not_published = "; ".join(refusals) or None
         if not built and not refusals:
@@ -182,7 +198,6 @@ def build_and_publish(
         summary.quarantined = quarantine.counts(connection, summary.publication.relations, schema_suffix=NEXT)
         if refusals or not options.publishes:
             return
-        ender = Ender(server) if options.ends_sessions else None
         try:
             summary.exchanged = publication.publish(
                 connection, summary.publication, schemas, lock=building.lock, ender=ender, say=progress.say
@@ -260,12 +275,18 @@ def _validate(
             validation.check_counts(connection, sources),
             validation.check_reconciliation(reconciled),
             validation.check_freshness(fresh),
-            validation.check_protection(connection, protected_schemas(connection, project)),
+            _check_protection(project, server),
             validation.check_sights(sights),
             validation.check_coverage(project, specs),
             validation.check_rules(rules, specs),
         ]
     return Validation(checks, results, sights, reconciled, fresh)
+
+
+def _check_protection(project: Project, server: Server, *, judged: Sequence[str] | None = None) -> Check:
+    """Check protection in a session of its own: in others, code of models may have left temporary objects or settings."""
+    with server.connect("transformer") as connection:
+        return validation.check_protection(connection, protected_schemas(connection, project), judged=judged)
 
 
 def protected_schemas(connection: Connection, project: Project) -> list[str]:

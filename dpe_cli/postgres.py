@@ -31,18 +31,21 @@ _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 # What it warns of, a COPY that a failure cut short, is told by the failure.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 STARTING_SECONDS = 60
-# A reader's function in a schema that the session looks in may be called in place of PostgreSQL's own (CVE-2018-1058). Before the
-# database is bootstrapped, only PostgreSQL's own are looked up.
-NARROW_SEARCH_PATH = """
-do $$
-begin
-    perform pg_catalog.set_config('search_path', dpe.safe_search_path(pg_catalog.current_schemas(false)), false);
-exception
-    when undefined_function or invalid_schema_name or insufficient_privilege then
-        perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
-end
-$$
+# For how long sessions that hold what is exchanged are waited for, and by dbt for any lock.
+PATIENCE_SECONDS = 600.0
+# A function of others in a schema that a session looks in may be called in place of PostgreSQL's own (CVE-2018-1058); "$user" is such
+# a schema for who may create one of that name. And pg_temp is looked in first, for relations and types, where it is not named.
+SEARCH_PATH = "pg_catalog, pg_temp"
+NARROW_SEARCH_PATH = f"select pg_catalog.set_config('search_path', '{SEARCH_PATH}', false)"
+# What dbt's own sessions look in: where the login does by default, as far as that is safe.
+_SEARCH_PATH_OF_DBT = "select dpe.safe_search_path(pg_catalog.current_schemas(false))"
+# Not where somebody has said so, for the login, the database or in PGOPTIONS.
+_WAITS_FOR_EVER = """
+select setting = '0' and source in ('default', 'configuration file')
+from pg_catalog.pg_settings
+where name = 'lock_timeout'
 """
+_NOT_BOOTSTRAPPED = (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege)
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ class Server:
         """
         Connect as the administrator, the loader, the transformer or any other login, outside of any context.
 
-        The session looks names up in no schema in which others may create. An embedded server that still recovers is waited
-        for. Passwords come from the environment or ~/.pgpass.
+        The session looks names up in PostgreSQL's own schema only. An embedded server that still recovers is waited for. Passwords come
+        from the environment or ~/.pgpass.
 
         Raises:
             ServerError: the server is not reachable, or does not let the role in.
@@ -94,12 +97,13 @@ class Server:
         pause = 0.05
         while True:
             try:
-                connection = psycopg.connect(autocommit=True, **parameters)  # type: ignore[arg-type]
+                # A statement that is prepared has a name, by which code that a query calls could put another one in its place.
+                connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
             except psycopg.OperationalError as error:
                 if not (self.is_embedded and _is_starting(str(error)) and time.monotonic() < deadline):
                     raise ServerError(self._explain(user, str(error))) from error
             else:
-                connection.execute(NARROW_SEARCH_PATH)
+                connection.execute(NARROW_SEARCH_PATH.encode())
                 connection.autocommit = autocommit
                 return connection
             time.sleep(pause)
@@ -117,7 +121,8 @@ class Server:
         """
         Return the variables with which plain dbt reaches this database as the transformer, in a context of its own.
 
-        Its sessions look names up in no schema in which others may create. Asks the server which these are.
+        Its sessions look names up in no schema in which others may create, and wait ten minutes at most for a lock, unless a lock_timeout
+        was set for them. Asks the server what holds for them.
 
         Raises:
             ServerError: the server is not reachable, or does not let the transformer in.
@@ -126,10 +131,13 @@ class Server:
         if "dpe.actor=" not in options:
             options = f"{options} -c dpe.actor={DBT_ACTOR}".strip()
         with self.connect("transformer", autocommit=True) as connection:
-            [(path,)] = connection.execute("select current_setting('search_path')").fetchall()
+            path = _search_path_of_dbt(connection)
+            waits_for_ever = connection.execute(_WAITS_FOR_EVER).fetchone() == (True,)
         # That of the shell has been asked already. In options, a backslash keeps a space (PostgreSQL documentation, "Connection Strings").
         options = _SEARCH_PATH_OPTION.sub("", options).strip()
-        options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, str(path))}"
+        options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, path)}"
+        if waits_for_ever:
+            options = f"{options} -c lock_timeout={PATIENCE_SECONDS:.0f}s"
         return {
             "PGHOST": self.host,
             "PGPORT": str(self.port),
@@ -220,6 +228,16 @@ def _port() -> int:
     if not port.isdigit():
         raise UsageError(f"PGPORT: {port!r} is not a port; give one number")
     return int(port)
+
+
+def _search_path_of_dbt(connection: psycopg.Connection) -> str:
+    """Return where dbt's sessions may look names up; before the database is bootstrapped, in PostgreSQL's own schema."""
+    connection.execute("reset search_path")
+    try:
+        [(path,)] = connection.execute(_SEARCH_PATH_OF_DBT.encode()).fetchall()
+    except _NOT_BOOTSTRAPPED:
+        return SEARCH_PATH
+    return str(path)
 
 
 def _is_starting(said: str) -> bool:

@@ -16,11 +16,10 @@ from dpe_cli import lock_rows, old_versions, quarantine, rls, swap, waiting
 from dpe_cli.errors import LockLostError, PublishError
 from dpe_cli.lock_rows import BUILD, Lock, TakenError
 from dpe_cli.old_versions import Use
-from dpe_cli.postgres import Server
+from dpe_cli.postgres import PATIENCE_SECONDS, Server
 from dpe_cli.sessions import Ender, Session
 from dpe_cli.swap import Relation
 from dpe_cli.versions import NEXT, PREVIOUS
-from dpe_cli.waiting import PATIENCE_SECONDS
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Status = Literal["built", "refused", "published", "undone"]

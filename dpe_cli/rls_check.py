@@ -89,7 +89,7 @@ def check(connection: Connection, schemas: Sequence[str], *, judged: Sequence[st
     arguments = [list(schemas if judged is None else judged), list(names), list(bodies), list(schemas)]
     with connection.transaction(), psycopg.RawCursor(connection) as cursor:
         # pg_get_expr and regclass leave out the schemas that are looked in. In a context, because the access list is looked at, too.
-        cursor.execute("select set_config('search_path', '', true), set_config('dpe.actor', 'dpe rls check', true)")
+        cursor.execute("select set_config('search_path', 'pg_catalog, pg_temp', true), set_config('dpe.actor', 'dpe rls check', true)")
         try:
             rows = cursor.execute(_query(), arguments).fetchall()
         except psycopg.errors.UndefinedFunction as error:

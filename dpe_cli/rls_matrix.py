@@ -4,13 +4,11 @@ Who can do what with which relation, measured by acting as them: reading declara
 Each actor counts the rows that it sees of each relation, and tries to insert, update and delete a row that is not its own.
 Everything is rolled back. TRUNCATE would lock readers out, and heeds no policy, so the privilege is asked for instead.
 
-A view or a trigger may call a function of a model's author, and `reset role` in it would be back with a superuser's rights. So a
-superuser's session asks through functions that belong to each role (SECURITY DEFINER): in these, PostgreSQL refuses to change the role.
+A view or a trigger may call a function of a model's author: all is asked in a way that such code cannot leave (dpe_cli/guarded.py).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from dpe_cli import guarded
 from dpe_cli.errors import ContextError
 from dpe_cli.project import Project
 from dpe_cli.quarantine import MASKED
@@ -58,27 +57,6 @@ _RELATIONS = """
         and not relispartition
         and not (nspname = 'staging' and relname ~ '__[0-9]+_[0-9]+$')
     order by nspname, relname
-"""
-_GUARDS = """
-    create function pg_temp.{rows}(query text) returns setof jsonb
-    language plpgsql security {security} set search_path = pg_catalog, pg_temp as $$
-    begin
-        return query execute format('select to_jsonb(answered) from (%s) as answered', query);
-    end $$;
-    create function pg_temp.{affected}(statement text) returns bigint
-    language plpgsql security {security} set search_path = pg_catalog, pg_temp as $$
-    declare
-        affected bigint;
-    begin
-        execute statement;
-        get diagnostics affected = row_count;
-        return affected;
-    end $$;
-    grant execute on function pg_temp.{rows}(text), pg_temp.{affected}(text) to public;
-"""
-_OWN_GUARDS = """
-    alter function pg_temp.{rows}(text) owner to {role};
-    alter function pg_temp.{affected}(text) owner to {role};
 """
 _GRANTED_ROWS = """
     select count(*) as rows
@@ -197,13 +175,11 @@ def measure(
         if NOBODY in roles:
             # Somebody to whom nothing was ever granted; gone with the transaction.
             connection.execute(sql.SQL("create role {role}; grant {role} to current_user").format(role=sql.Identifier(NOBODY)))
-        is_superusers = _is_superusers(connection)
-        for role in sorted({*roles, *logins, *(actor.role for actor in _EVERYTHING)}):
-            _guard(connection, role, owns=is_superusers)
-        for relation in relations:
-            sample = _look_at(connection, relation)
-            cells += [_measure(connection, sample, actor) for actor in _actors(sample, logins) if actor.role in {*roles, *logins}]
-            on_relation(1)
+        with guarded.asking(connection, {*roles, *logins, *(actor.role for actor in _EVERYTHING)}, strictly=False):
+            for relation in relations:
+                sample = _look_at(connection, relation)
+                cells += [_measure(connection, sample, actor) for actor in _actors(sample, logins) if actor.role in {*roles, *logins}]
+                on_relation(1)
     return cells
 
 
@@ -220,45 +196,6 @@ def _actors(sample: _Sample, logins: Sequence[str]) -> Iterator[Actor]:
         yield Actor(f"{name}{_NO_CONTEXT}", role)
         yield Actor(f"{name}{_ONE_TENANT}", role, ACTOR, tenants[-1])
         yield Actor(name, role, ACTOR)
-
-
-def _is_superusers(connection: Connection) -> bool:
-    return connection.execute("select rolsuper from pg_roles where rolname = session_user").fetchone() == (True,)
-
-
-def _guard(connection: Connection, role: str, *, owns: bool) -> None:
-    """Make the functions that a role asks through; a superuser's session makes them the role's own."""
-    names = {"rows": sql.Identifier(_named_for("rows of", role)), "affected": sql.Identifier(_named_for("affected by", role))}
-    try:
-        connection.execute(sql.SQL(_GUARDS).format(**names, security=sql.SQL("definer" if owns else "invoker")))
-        if owns:
-            connection.execute(sql.SQL(_OWN_GUARDS).format(**names, role=sql.Identifier(role)))
-    except psycopg.errors.UndefinedObject as error:
-        raise ContextError(f"{role}: there is no such role; correct --login") from error
-
-
-def _rows(connection: Connection, role: str, query: sql.Composed) -> list[dict[str, Any]]:
-    """
-    Return the rows of a query, run by a session that acts as a role; nothing that it calls leaves the role, or a setting behind.
-
-    The query is a parameter: who sees the texts of running queries sees none of its values.
-    """
-    asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("rows of", role)))
-    with connection.transaction(force_rollback=True):
-        return [dict(row) for (row,) in connection.execute(asked, [query.as_string(connection)])]  # type: ignore[call-overload]
-
-
-def _affected(connection: Connection, role: str, statement: sql.Composed) -> int:
-    """Return how many rows a statement writes. The rest is as with `_rows`."""
-    asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("affected by", role)))
-    with connection.transaction(force_rollback=True):
-        [(count,)] = connection.execute(asked, [statement.as_string(connection)]).fetchall()
-        return int(str(count))
-
-
-def _named_for(what: str, role: str) -> str:
-    # PostgreSQL cuts longer names.
-    return f"{what} {hashlib.blake2b(role.encode(), digest_size=8).hexdigest()}"
 
 
 @contextmanager
@@ -280,20 +217,24 @@ def _look_at(connection: Connection, relation: Relation) -> _Sample:
     """Return what there is, as the one sees it in a context who sees all of the relation."""
     everything = _EVERYTHING[relation.schema == LEDGER]
     with _acting_as(connection, everything):
-        [counted] = _rows(connection, everything.role, sql.SQL("select count(*) as rows from {}").format(relation.identifier))
+        [counted] = guarded.rows(connection, everything.role, sql.SQL("select count(*) as rows from {}").format(relation.identifier))
         tenants: list[tuple[str, int]] | None = []
         where = sql.Composed([])
         if relation.tenant_columns:
             is_complete = columns_of(connection, relation.identifier).issuperset(relation.tenant_columns)
             query = tenants_query(relation.identifier, relation.tenant_columns)
-            tenants = [(str(one["tenant"]), int(one["rows"])) for one in _rows(connection, everything.role, query)] if is_complete else None
+            tenants = (
+                [(str(one["tenant"]), int(one["rows"])) for one in guarded.rows(connection, everything.role, query)]
+                if is_complete
+                else None
+            )
         if tenants:
             where = sql.SQL("where {} = {}").format(sql.Identifier(relation.tenant_columns[0]), sql.Literal(tenants[0][0]))
         place = sql.SQL("null::bigint, null::text") if relation.kind == "v" else sql.SQL("tableoid::bigint, ctid::text")
         query = sql.SQL("select to_jsonb(sampled), {place} from {relation} as sampled {where} limit 1").format(
             place=place, relation=relation.identifier, where=where
         )
-        found = _rows(connection, everything.role, sql.SQL("select * from ({}) as found (row, table_id, place)").format(query))
+        found = guarded.rows(connection, everything.role, sql.SQL("select * from ({}) as found (row, table_id, place)").format(query))
         row = (found[0]["row"], found[0]["table_id"], found[0]["place"]) if found else None
     return _Sample(relation, int(counted["rows"]), tuple(tenants or ()), row, is_of_declaration=tenants is not None)
 
@@ -334,7 +275,7 @@ def _write(connection: Connection, sample: _Sample, role: str, write: str) -> st
     if not may or write == "truncate" or sample.row is None or sample.relation.kind == "v":
         return ALLOWED if may else DENIED
     statement = _statement(connection, sample, write)
-    outcome = _outcome(lambda: _affected(connection, role, statement))
+    outcome = _outcome(lambda: guarded.affected(connection, role, statement))
     if isinstance(outcome, int):
         return ALLOWED if outcome else REFUSED
     # Denied in spite of the privilege is who may write, but not look for the row.
@@ -366,7 +307,7 @@ def _statement(connection: Connection, sample: _Sample, write: str) -> sql.Compo
 
 def _count(connection: Connection, role: str, query: sql.Composed) -> int | str:
     """Return what a query of one number says, or what came of it."""
-    return _outcome(lambda: int(_rows(connection, role, query)[0]["rows"]))
+    return _outcome(lambda: int(guarded.rows(connection, role, query)[0]["rows"]))
 
 
 def _outcome(attempt: Callable[[], int]) -> int | str:
@@ -420,7 +361,7 @@ def _expected_of_reader(connection: Connection, sample: _Sample, actor: Actor) -
     granted = sql.SQL(_GRANTED_ROWS).format(relation=relation.identifier, columns=columns, role=sql.Literal(actor.role))
     everything = _EVERYTHING[True]
     with _acting_as(connection, everything):
-        return int(_rows(connection, everything.role, granted)[0]["rows"])
+        return int(guarded.rows(connection, everything.role, granted)[0]["rows"])
 
 
 def _reading_faults(sample: _Sample, actor: Actor, rows: int | None, expected: int | None) -> Iterator[str]:

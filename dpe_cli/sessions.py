@@ -18,10 +18,33 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 _ENDING_MILLISECONDS = 5_000
 _MOST_NAMED = 5
-# A prepared transaction has no session; its own identifier is locked with the rest.
+# With a relation, its indexes and the sequences that its columns own go where it goes, and a reader can lock these alone: nextval()
+# locks a sequence before it asks for the privilege. A prepared transaction has no session; its own identifier is locked with the rest.
 _HOLDERS = """
+    with
+
+    parts (relation_id, part_id) as (
+
+        select wanted.relation_id, wanted.relation_id
+        from unnest(%(relations)s::bigint[]::oid[]) as wanted (relation_id)
+        union
+        select indrelid, indexrelid
+        from pg_index
+        where indrelid = any(%(relations)s::bigint[]::oid[])
+        union
+        select refobjid, objid
+        from pg_depend
+        inner join pg_class as owned on pg_depend.objid = owned.oid
+        where classid = 'pg_class'::regclass
+            and refclassid = 'pg_class'::regclass
+            and refobjid = any(%(relations)s::bigint[]::oid[])
+            and deptype in ('a', 'i')
+            and owned.relkind = 'S'
+
+    )
+
     select distinct
-        pg_locks.relation::bigint,
+        parts.relation_id::bigint,
         format('%%I.%%I', nspname, relname),
         coalesce(activity.usename, prepared.owner, '')::text,
         pg_locks.pid,
@@ -29,7 +52,8 @@ _HOLDERS = """
         coalesce(activity.xact_start, prepared.prepared),
         prepared.gid,
         concat_ws(' ', pg_locks.pid, pg_locks.virtualtransaction)
-    from pg_locks
+    from parts
+    inner join pg_locks on parts.part_id = pg_locks.relation
     inner join pg_class on pg_locks.relation = pg_class.oid
     inner join pg_namespace on relnamespace = pg_namespace.oid
     left join pg_stat_activity as activity on pg_locks.pid = activity.pid
@@ -40,10 +64,30 @@ _HOLDERS = """
         and of_transaction.virtualtransaction = pg_locks.virtualtransaction
     left join pg_prepared_xacts as prepared on of_transaction.transactionid = prepared.transaction
     where pg_locks.database = (select oid from pg_database where datname = current_database())
-        and pg_locks.granted
+        and (pg_locks.granted or pg_locks.pid = any(%(waiting)s::bigint[]))
         and pg_locks.pid is distinct from pg_backend_pid()
-        and pg_locks.relation = any(%s)
     order by 4, 2
+"""
+# For what sessions of this login wait, and which others are in their way: who holds it, or has asked for it before. A prepared
+# transaction has the number 0.
+_BLOCKING = """
+    with
+
+    waiting as (
+
+        select pid
+        from pg_stat_activity
+        where datname = current_database() and usename = session_user and application_name ~ %s
+
+    )
+
+    select
+        pg_locks.relation::bigint,
+        blocking.pid
+    from waiting
+    inner join pg_locks on waiting.pid = pg_locks.pid and not pg_locks.granted and pg_locks.relation is not null
+    cross join lateral unnest(pg_blocking_pids(waiting.pid)) as blocking (pid)
+    where blocking.pid not in (select pid from waiting)
 """
 _TO_END = """
     select
@@ -143,9 +187,21 @@ class Session:
         return f"{self.role or 'a session'} ({', '.join(filter(None, (f'process {self.pid}', self.application)))})"
 
 
-def holders(connection: Connection, relations: Collection[int]) -> list[Holder]:
-    """Return who else holds a lock on relations, which are given by their oids."""
-    return [Holder(*row) for row in connection.execute(_HOLDERS, [list(relations)])]  # type: ignore[arg-type]
+def holders(connection: Connection, relations: Collection[int], *, waiting: Collection[int] = ()) -> list[Holder]:
+    """
+    Return who else holds a lock on relations, which are given by their oids, on an index of theirs or a sequence that they own.
+
+    Processes among `waiting` count though they only wait for it themselves.
+    """
+    found = connection.execute(_HOLDERS, {"relations": list(relations), "waiting": list(waiting)})
+    return [Holder(*row) for row in found]  # type: ignore[arg-type]
+
+
+def blocking(connection: Connection, application: str) -> list[Holder]:
+    """Return who keeps sessions of the connection's own login waiting, of those whose application's name matches a pattern."""
+    found = [(int(str(relation)), int(str(pid))) for relation, pid in connection.execute(_BLOCKING, [application])]
+    pids = {pid for _, pid in found}
+    return [one for one in holders(connection, {relation for relation, _ in found}, waiting=pids) if (one.pid or 0) in pids]
 
 
 def named(found: Sequence[Holder]) -> str:

@@ -138,27 +138,38 @@ def _lock(connection: Connection, oids: Sequence[int], first: Sequence[int]) -> 
     Wait for the readers of relations, and keep new ones waiting.
 
     In the order in which readers lock them, or each new reader would hold one that we wait for and wait for one that we
-    hold: a view before what it reads, which is older. For the rest, what was held the last time comes first.
+    hold: a view before what it reads, which is older. For the rest, what was held the last time comes first. The sequences that columns
+    own move with their tables, and are locked as these are.
     """
     rows = connection.execute(
         """
         select pg_class.oid, relkind::text, nspname, relname, pg_get_userbyid(relowner)::text
         from pg_class
         inner join pg_namespace on relnamespace = pg_namespace.oid
-        where pg_class.oid = any(%s)
+        where pg_class.oid = any(%(oids)s)
+            or relkind = 'S' and exists (
+                select
+                from pg_depend
+                where classid = 'pg_class'::regclass
+                    and objid = pg_class.oid
+                    and refclassid = 'pg_class'::regclass
+                    and refobjid = any(%(oids)s)
+                    and deptype in ('a', 'i')
+            )
         order by
-            array_position(%s, pg_class.oid::bigint),
+            array_position(%(first)s, pg_class.oid::bigint),
             relkind <> 'v',
             pg_class.oid::bigint * (case relkind when 'v' then -1 else 1 end)
         """,
-        [list(oids), list(first)],
+        {"oids": list(oids), "first": list(first)},
     ).fetchall()
     for oid, kind, schema, name, owner in rows:
         relation = sql.Identifier(str(schema), str(name))
-        # LOCK of a view would lock what it reads as well; to change nothing of it takes the same lock.
-        lock = "alter view {} owner to {}" if kind == "v" else "lock table {} in access exclusive mode"
+        # LOCK of a view would lock what it reads as well, and of a sequence there is none; to change nothing of it takes the same lock.
+        to_itself = {"v": sql.SQL("alter view {} owner to {}"), "S": sql.SQL("alter sequence {} owner to {}")}
+        lock = to_itself.get(str(kind), sql.SQL("lock table {} in access exclusive mode"))
         try:
-            connection.execute(sql.SQL(lock).format(relation, sql.Identifier(str(owner))))
+            connection.execute(lock.format(relation, sql.Identifier(str(owner))))
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             raise HeldError(int(str(oid))) from error
 

@@ -1,8 +1,9 @@
 """
 Which tenants have rows in what is published, as the policies in the catalog say: no project has to be read for it.
 
-A published relation is here a table that readers may read and whose policies compare tenant columns, a quarantine included. Each
-function works in the transaction of its caller, an administrator's context.
+A published relation is here a table of the pipeline's own that readers may read and whose policies compare tenant columns, a quarantine
+included. Each function works in the transaction of its caller, an administrator's context. What a policy calls may be a function of a
+model's author: relations are asked in a way that it cannot leave (dpe_cli/guarded.py).
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ from itertools import zip_longest
 import psycopg
 from psycopg import sql
 
+from dpe_cli import guarded
+
 MAX_SIMILAR = 3
 # How many tenants are compared by their names, and for how long they are looked for: a hint should not take longer than the answer.
 _MAX_COMPARED = 10_000
 _COMPARING_SECONDS = 2.0
 # Two names of which half the characters match: one-letter mistakes in codes of two.
 _SIMILARITY = 0.5
+# What an administrator's context acts as.
+_ASKER = "dpe_owner"
 
-# The columns are those that the policy depends on: a name that is written in its comment may have been changed since.
+# The columns are those that the policy depends on: a name that is written in its comment may have been changed since. A table of
+# somebody else may have such a policy as well, and a type of somebody else casts and operators of theirs.
 _PUBLISHED = """
     select
         pg_namespace.nspname,
@@ -36,8 +42,12 @@ _PUBLISHED = """
         on pg_depend.classid = 'pg_policy'::regclass and pg_policy.oid = pg_depend.objid
         and pg_depend.refclassid = 'pg_class'::regclass and pg_class.oid = pg_depend.refobjid
     inner join pg_attribute on pg_class.oid = pg_attribute.attrelid and pg_depend.refobjsubid = pg_attribute.attnum
+    left join pg_collation on pg_attribute.attcollation = pg_collation.oid
     where
         pg_policy.polname = 'dpe_system'
+        and pg_class.relkind in ('r', 'p')
+        and pg_class.relowner = to_regrole('dpe_transformer')
+        and pg_namespace.nspowner in (to_regrole('dpe_owner'), to_regrole('dpe_transformer'))
         and obj_description(pg_policy.oid, 'pg_policy') like 'tenant\\_column %'
         and pg_attribute.attnum > 0
         and pg_namespace.nspname !~ '__(next|previous|old_[0-9]+)$'
@@ -50,13 +60,16 @@ _PUBLISHED = """
         and has_schema_privilege(pg_namespace.oid, 'usage')
         and has_table_privilege(pg_class.oid, 'select')
     group by pg_namespace.nspname, pg_class.relname, pg_class.reltuples
+    having bool_and(
+        pg_attribute.atttypid = any(array['text', 'varchar', 'bpchar', 'name']::regtype[])
+        and coalesce(pg_collation.collisdeterministic, true)
+    )
     order by pg_class.reltuples, pg_namespace.nspname, pg_class.relname
 """
-# Arguments are $1, because the name of a column may hold a %.
 # LIMIT keeps it from becoming a join that reads the whole relation.
 _FOUND = """
     select wanted.tenant
-    from unnest($1::text[]) as wanted (tenant)
+    from unnest({tenants}::text[]) as wanted (tenant)
     cross join lateral (select from {relation} as published where {is_tenants} limit 1) as found
 """
 # From each tenant to the next by the index, past the rows that they have.
@@ -69,7 +82,7 @@ _TENANTS = """
         where tenants.tenant is not null
     )
 
-    select tenant::text from tenants where tenant is not null limit $1
+    select tenant::text as tenant from tenants where tenant is not null limit {limit}
 """
 
 
@@ -96,17 +109,18 @@ def published(connection: psycopg.Connection) -> list[PublishedRelation]:
 def unknown(connection: psycopg.Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
     """Return the tenants that no relation has a row of; each is looked up by the index of its column."""
     left = list(dict.fromkeys(tenants))
-    connection.execute("select set_config('enable_seqscan', 'off', true)")
-    for relation in relations:
-        if not left:
-            break
-        # The form in which policies compare them.
-        is_tenants = sql.SQL(" or ").join(
-            sql.SQL("{} = any (array[wanted.tenant])").format(sql.Identifier("published", column)) for column in relation.columns
-        )
-        query = sql.SQL(_FOUND).format(relation=relation.identifier, is_tenants=is_tenants)
-        found = {tenant for (tenant,) in psycopg.RawCursor(connection).execute(query, [left])}
-        left = [tenant for tenant in left if tenant not in found]
+    with guarded.asking(connection, [_ASKER]):
+        connection.execute("select set_config('enable_seqscan', 'off', true)")
+        for relation in relations:
+            if not left:
+                break
+            # The form in which policies compare them.
+            is_tenants = sql.SQL(" or ").join(
+                sql.SQL("{} = any (array[wanted.tenant])").format(sql.Identifier("published", column)) for column in relation.columns
+            )
+            query = sql.SQL(_FOUND).format(relation=relation.identifier, is_tenants=is_tenants, tenants=sql.Literal(left))
+            found = {one["tenant"] for one in guarded.rows(connection, _ASKER, query)}
+            left = [tenant for tenant in left if tenant not in found]
     return left
 
 
@@ -115,15 +129,17 @@ def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
     names: dict[str, str] = {}
     deadline = time.monotonic() + _COMPARING_SECONDS
     try:
-        # A savepoint, after which the settings are as before.
-        with connection.transaction(force_rollback=True):
+        with guarded.asking(connection, [_ASKER]):
             for relation, column in [(one, column) for one in relations for column in one.columns]:
                 milliseconds = max(1, round((deadline - time.monotonic()) * 1000))
                 connection.execute(
                     "select set_config('enable_seqscan', 'off', true), set_config('statement_timeout', %s, true)", [str(milliseconds)]
                 )
-                query = sql.SQL(_TENANTS).format(relation=relation.identifier, column=sql.Identifier(column))
-                names |= {name.casefold(): name for (name,) in psycopg.RawCursor(connection).execute(query, [_MAX_COMPARED - len(names)])}
+                query = sql.SQL(_TENANTS).format(
+                    relation=relation.identifier, column=sql.Identifier(column), limit=sql.Literal(_MAX_COMPARED - len(names))
+                )
+                found = [str(one["tenant"]) for one in guarded.rows(connection, _ASKER, query)]
+                names |= {name.casefold(): name for name in found}
     except psycopg.errors.QueryCanceled:
         # What was found in time is a hint, too.
         pass

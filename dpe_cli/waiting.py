@@ -13,7 +13,6 @@ from dpe_cli.sessions import Ender, Holder
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-PATIENCE_SECONDS = 600.0
 # For how long a transaction has to be in the way before its session is ended, where that is wanted.
 END_AFTER_SECONDS = 5.0
 _SAY_AFTER_SECONDS = 5.0

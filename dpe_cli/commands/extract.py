@@ -21,6 +21,11 @@ from dpe_cli.report import Lines, Progress, Report, Table, duration, plural, siz
 @click.option("--tenant", metavar="TENANT", help="Open this tenant only; a delivery that holds another's rows is refused.")
 @click.option("--full-refresh", is_flag=True, help="Load every file anew, in place of what is there, under the present contract.")
 @jobs_option
+@click.option(
+    "--end-sessions",
+    is_flag=True,
+    help="End sessions that keep the extract waiting for more than 5 seconds, because they hold a staging table.",
+)
 @click.pass_obj
 def extract(
     app: App,
@@ -30,6 +35,7 @@ def extract(
     tenant: str | None,
     full_refresh: bool,  # noqa: FBT001 a command line's flag
     jobs: int | None,
+    end_sessions: bool,  # noqa: FBT001
 ) -> Report:
     """
     Load sources into staging.
@@ -39,7 +45,16 @@ def extract(
     """
     sources = app.project.select_sources([*select, *more_select], exclude)
     with Progress() as progress:
-        summary = extracts.extract(app.project, app.server, sources, progress, tenant_id=tenant, full_refresh=full_refresh, jobs=jobs)
+        summary = extracts.extract(
+            app.project,
+            app.server,
+            sources,
+            progress,
+            tenant_id=tenant,
+            full_refresh=full_refresh,
+            jobs=jobs,
+            ends_sessions=end_sessions,
+        )
     refused = f", {plural(len(summary.refused), 'source')} refused" if summary.refused else ""
     rows = sum(one.rows_loaded for one in summary.extracts)
     return Report(

@@ -22,5 +22,5 @@ jobs_option: Decorator = click.option(
 end_sessions_option: Decorator = click.option(
     "--end-sessions",
     is_flag=True,
-    help="End sessions that hold what is published for more than 5 seconds, or keep an earlier version of it alive.",
+    help="End sessions that hold for more than 5 seconds what is exchanged or changed, or that keep an earlier version of it alive.",
 )

@@ -111,7 +111,7 @@ class Extraction:
         started = time.monotonic()
         result = ExtractResult(self._table.source)
         with (
-            locks.told(self._table.source),
+            locks.told(self._connect, self._table),
             locks.source_lock(self._connect, self._table.source, actor=ACTOR) as lock,
             self._connect() as connection,
             locks.last_words(connection),

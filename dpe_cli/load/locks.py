@@ -7,8 +7,10 @@ from contextlib import ExitStack, contextmanager
 
 import psycopg
 
-from dpe_cli import lock_rows
+from dpe_cli import lock_rows, sessions
 from dpe_cli.errors import BusyError, ServerError
+from dpe_cli.load import staging
+from dpe_cli.load.staging import StagingTable
 from dpe_cli.lock_rows import Lock, TakenError
 from dpe_cli.sessions import last_words
 
@@ -103,7 +105,7 @@ def join(connection: Connection, source: str, lock: Lock) -> None:
 
 
 @contextmanager
-def told(source: str) -> Iterator[None]:
+def told(connect: Callable[[], Connection], table: StagingTable) -> Iterator[None]:
     """
     Say in words what the server does to an extract that is not the fault of its data.
 
@@ -113,12 +115,20 @@ def told(source: str) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
-        raise ServerError(
-            f"{source}: a session that reads or changes the staging table holds it too long; wait for it or end it, then run again"
-        ) from error
+        raise ServerError(f"{table.source}: {_held(connect, table)}") from error
     except (psycopg.OperationalError, psycopg.InternalError) as error:
         said = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
-        raise ServerError(f"{source}: the server gave up ({said}); run again, and what was left unfinished is removed") from error
+        raise ServerError(f"{table.source}: the server gave up ({said}); run again, and what was left unfinished is removed") from error
+
+
+def _held(connect: Callable[[], Connection], table: StagingTable) -> str:
+    """Say which sessions hold the staging table or its slices; asked in a new session, which holds nothing itself."""
+    with connect() as connection:
+        found = sessions.holders(connection, staging.relations(connection, table))
+    if not found:
+        return "a session held the staging table, or another one that the load changes, for too long; run again"
+    remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in found)).removesuffix(".")
+    return f"{sessions.named(found)} for too long; nothing is changed. {remedies} (`dpe extract --end-sessions` does so), then run again"
 
 
 def limit_waiting(connection: Connection) -> None:

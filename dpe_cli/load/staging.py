@@ -231,6 +231,21 @@ def slices(connection: Connection, table: StagingTable, *, attached: bool) -> li
     return [Slice.named(table, str(name)) for (name,) in rows]
 
 
+def relations(connection: Connection, table: StagingTable) -> list[int]:
+    """Return the oids of the parent and of its slices, attached or not."""
+    rows = connection.execute(
+        """
+        select oid::bigint
+        from pg_class
+        where relnamespace = (select oid from pg_namespace where nspname = %s)
+            and relkind in ('p', 'r')
+            and (relname = %s or relname ~ %s)
+        """,
+        [table.schema, table.name, f"^{re.escape(table.slice_prefix)}[0-9]+_[0-9]+$"],
+    ).fetchall()
+    return [int(str(oid)) for (oid,) in rows]
+
+
 def visible_rows(connection: Connection, table: StagingTable, slice_ids: Sequence[int]) -> dict[int, int]:
     """Count the rows per load that the session sees in slices, through the parent and its policies."""
     rows = connection.execute(

@@ -219,7 +219,8 @@ $$;
 
 -- The schemas among `schemas` in which other roles than dpe's, superusers and administrators may create: functions and operators
 -- there may be a reader's, made to be called in place of PostgreSQL's own (CVE-2018-1058). An administrator owns the database,
--- or may become dpe_owner.
+-- or may become dpe_owner. And those that have the name of a role ("$user" of its search_path) and belong to another one, dpe's own
+-- among them, that is not an administrator.
 create or replace function dpe.open_schemas(schemas name[])
 returns name[]
 language sql
@@ -229,6 +230,18 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
     with
+
+    administrators as (
+
+        select pg_roles.oid as role_id
+        from pg_roles
+        where
+            pg_roles.rolsuper
+            or pg_roles.rolname = 'pg_database_owner'
+            or pg_roles.oid = (select pg_database.datdba from pg_database where pg_database.datname = current_database())
+            or pg_has_role(pg_roles.oid, 'dpe_owner', 'member')
+
+    ),
 
     creators as (
 
@@ -244,24 +257,31 @@ as $$
         cross join lateral aclexplode(pg_namespace.nspacl) as granted
         where granted.privilege_type = 'CREATE'
 
+    ),
+
+    opened as (
+
+        -- PUBLIC is no role.
+        select creators.schema_name
+        from creators
+        where
+            creators.role_id not in (select administrators.role_id from administrators)
+            and creators.role_id not in (select pg_roles.oid from pg_roles where pg_roles.rolname in ('dpe_loader', 'dpe_transformer'))
+        union all
+        select pg_namespace.nspname
+        from pg_namespace
+        inner join pg_roles on pg_namespace.nspname = pg_roles.rolname
+        where pg_namespace.nspowner <> pg_roles.oid and pg_namespace.nspowner not in (select administrators.role_id from administrators)
+
     )
 
-    select coalesce(array_agg(distinct creators.schema_name), '{}')
-    from creators
-    -- PUBLIC is no role.
-    left join pg_roles on creators.role_id = pg_roles.oid
-    where creators.schema_name = any(schemas)
-        and creators.schema_name !~ '^pg_'
-        and (
-            pg_roles.rolsuper
-            or pg_roles.rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'pg_database_owner')
-            or pg_roles.oid = (select pg_database.datdba from pg_database where pg_database.datname = current_database())
-            or pg_has_role(pg_roles.oid, 'dpe_owner', 'member')
-        ) is not true
+    select coalesce(array_agg(distinct opened.schema_name), '{}')
+    from opened
+    where opened.schema_name = any(schemas) and opened.schema_name !~ '^pg_'
 $$;
 
 comment on function dpe.open_schemas(name[]) is
-'The schemas among these in which others than dpe''s roles, superusers and administrators may create.';
+'The schemas among these in which others than dpe''s roles and administrators may create, and those that are named like a role of others.';
 
 -- A search_path for the pipeline's sessions: the schemas that the session would look in, without those in which others may create,
 -- and pg_temp last. Called with current_schemas(false), which only the caller can know.

@@ -18,11 +18,12 @@ grant usage, create on schema intermediate, marts, quality to dpe_transformer;
 grant usage on schema marts to dpe_reader, dpe_tenant, dpe_masked_reader;
 
 -- dbt creates the schemas it is asked for (a test's, a shadow schema), and temporary tables for incremental models, snapshots and
--- unit tests. Where the database is dpe's own, others make no temporary objects in it.
+-- unit tests. An administrator asks what is published through temporary functions of dpe_owner. Where the database is dpe's own,
+-- others make no temporary objects in it.
 do $$
 begin
     execute format('grant create, temporary on database %I to dpe_transformer', current_database());
-    execute format('grant temporary on database %I to dpe_loader', current_database());
+    execute format('grant temporary on database %I to dpe_loader, dpe_owner', current_database());
     if exists (
         select
         from pg_database

@@ -145,7 +145,7 @@ LEAKS = {
         seen=(2,),
     ),
     "a function that connects back": Leak(
-        "create extension dblink; create function public.leak() returns bigint language sql security definer begin atomic"
+        "create extension dblink schema public; create function public.leak() returns bigint language sql security definer begin atomic"
         " select back.seen from public.dblink('host={host} port={port} dbname={database} user=postgres',"
         f" '{COUNT}') as back (seen bigint); end",
         "select public.leak()",
@@ -285,7 +285,7 @@ NO_LEAKS = {
     "a temporary view, which other sessions do not reach": (f"create temporary view seen as {COUNT}", "select 2"),
     "a function that calls an extension": (
         (
-            "create extension pg_trgm; create function public.leak() returns bigint language sql security definer begin atomic"
+            "create extension pg_trgm schema public; create function public.leak() returns bigint language sql security definer begin atomic"
             " select 2 where public.similarity('UA', 'HA') < 1; end"
         ),
         "select public.leak()",

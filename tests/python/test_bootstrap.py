@@ -73,16 +73,31 @@ def test_bootstraps_at_the_same_time_take_turns(managed: Server) -> None:
             assert is_bootstrapped(connection)
 
 
+# What a reader can hold: the access list, which its policies read, and a sequence, which PostgreSQL locks before it asks for privileges.
+HELD = {
+    "tenant_access": "select dpe.visible_tenants()",
+    "extract_id": """
+        do $$
+        begin
+            perform nextval(oid) from pg_class where relname = 'extract_id';
+        exception
+            when insufficient_privilege then null;
+        end $$
+    """,
+}
+
+
+@pytest.mark.parametrize("held", list(HELD))
 def test_a_reader_in_the_way_of_a_bootstrap_is_named(
-    fresh_server: Server, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    fresh_server: Server, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch, held: str
 ) -> None:
-    """Its open transaction holds the access list, which its policies read; other readers are let in while it is waited for."""
+    """Its open transaction holds something; other readers are let in while it is waited for."""
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 1)
     login = reader(fresh_server, "UA")
     with fresh_server.connect(login) as holding, fresh_server.connect(login, autocommit=True) as another:
-        holding.execute("select dpe.visible_tenants()")
+        holding.execute(HELD[held].encode())
         message = (
-            rf"database {fresh_server.database}: {login} \(process {holding.info.backend_pid}, dpe, since .*\) holds dpe.tenant_access; "
+            rf"database {fresh_server.database}: {login} \(process {holding.info.backend_pid}, dpe, since .*\) holds dpe.{held}; "
             "nothing is changed. End that session, then run `dpe bootstrap`"
         )
         with ThreadPoolExecutor(1) as pool:

@@ -106,7 +106,7 @@ def test_the_exports_are_for_a_shell(dpe: Dpe, project: Path) -> None:
     exports = dpe("env", DPE_TRANSFORMER_PASSWORD="hush").stdout
     script = f'{exports}\necho "$PGHOST|$PGUSER|$PGOPTIONS"'
 
-    options = "-c dpe.actor=dbt -c search_path=public,\\ pg_temp"
+    options = "-c dpe.actor=dbt -c search_path=public,\\ pg_temp -c lock_timeout=600s"
     assert f"{project}/.dpe/postgres/socket|dpe_transformer|{options}\n" == subprocess.check_output(["sh", "-c", script], text=True)
     assert "hush" not in exports
     assert "dpe_transformer" == json.loads(dpe("env", "--output", "json").stdout)["PGUSER"]

@@ -141,7 +141,10 @@ def test_undo_and_extract_keep_apart(stage: Stage, monkeypatch: pytest.MonkeyPat
             _undo(source, extract_id)
         with connection.transaction():
             connection.execute(f"select from {source.relation}".encode())
-            with pytest.raises(ServerError, match="holds it too long; wait for it or end it, then run again"):
+            with pytest.raises(
+                ServerError,
+                match=rf"dpe_loader \(process \d+, dpe, .*\) holds staging.{source.table.name} for too long; .*, then run again",
+            ):
                 _undo(source, extract_id)
 
     assert 1 == _undo(source, extract_id).rows_removed

@@ -365,6 +365,42 @@ def test_what_cannot_be_ended_is_named(server: Server, reader: Reader) -> None:
     assert [2] == rows(server, "select distinct number from marts.left_half")
 
 
+# A reader that may not use a sequence locks it all the same: PostgreSQL asks for the privilege after that.
+HOLD_SEQUENCE = """
+    do $$
+    begin
+        perform nextval('marts.left_half_id_seq');
+    exception
+        when insufficient_privilege then null;
+    end $$
+"""
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_session_that_holds_a_sequence_is_named_and_ended(fresh_server: Server, reader: Reader) -> None:
+    """It is that of a column of what is exchanged, and goes with it."""
+    server = fresh_server
+
+    def built(number: int) -> publication.Publication:
+        made = build(server, number)
+        execute(server, "dpe_transformer", "alter table marts__next.left_half add column id integer generated always as identity")
+        return made
+
+    publish(server, built(1))
+    login = reader(server)
+    with _reading(server, login) as connection:
+        connection.execute("begin")
+        connection.execute(HOLD_SEQUENCE)
+        made = built(2)
+        with pytest.raises(PublishError, match=rf"{login} \(process \d+, desk\) holds marts.left_half_id_seq still"):
+            publish(server, made, patience=0.5)
+        assert [1] == rows(server, "select distinct number from marts.left_half")
+
+        assert [login] == [one.role for one in publish(server, made, ender=Ender(server), patience=20).ended]
+        assert [2] == rows(server, "select distinct number from marts.left_half")
+        assert _is_ended(connection)
+
+
 @pytest.mark.usefixtures("quick", "signalling")
 def test_a_superusers_session_needs_a_superuser_to_end_it(server: Server) -> None:
     """The privilege to signal is not enough."""

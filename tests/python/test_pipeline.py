@@ -1,17 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from dbt_projects import Silence
 
-from dpe_cli import dbt_runner, history, pipeline
+from dpe_cli import dbt_runner, history, pipeline, waiting, watching
 from dpe_cli.dbt_runner import run_dbt
 from dpe_cli.errors import BuildError, ProjectError, ServerError, SpecError, UsageError
-from dpe_cli.pipeline import RunSummary, Validation
+from dpe_cli.pipeline import RunOptions, RunSummary, Validation
 from dpe_cli.rls import system_context
 
 # Its fixtures; imported here as well, pytest could not rewrite its asserts.
@@ -181,6 +184,68 @@ def test_what_is_there_is_validated(shop: Shop) -> None:
     assert found.holds
     assert {"orders_are_unique": "pass", "orders_are_not_cheap": "warn"} == {result.name: result.status for result in found.results}
     assert [1, 2, 3] == _orders(shop)
+
+
+HELD_BY_DBT = "{{ config(pre_hook='lock table marts.dim_shops in share row exclusive mode') }} "
+# Both with the rights of a reader: which slices there are, and a MERGE that writes nothing (PostgreSQL 15 and later).
+HOLD = {
+    "staging.shops__": "select pg_partition_tree(oid) from pg_class where relname = 'shops'",
+    "marts.dim_shops": "merge into marts.dim_shops using (select 1) as nothing on false when matched then do nothing",
+}
+
+
+def test_sessions_that_keep_a_run_waiting_are_named_and_ended(
+    shop: Shop, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those in the way of the extract, and those in the way of dbt."""
+    monkeypatch.setattr(waiting, "END_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(watching, "_FIRST_LOOK_SECONDS", 0.2)
+    orders = (shop.directory / "models/marts/fct_orders.sql").read_text()
+    shop.write({"data/shops.csv": "shop,name\nHA,Hats\n", "models/marts/fct_orders.sql": HELD_BY_DBT + orders})
+    progress = Silence()
+    with ExitStack() as stack:
+        holding = {}
+        for relation, statement in HOLD.items():
+            connection = psycopg.connect(shop.server.url().replace("postgres@", f"{reader(shop.server, 'UA')}@"))
+            stack.callback(connection.close)
+            connection.execute(statement.encode())
+            holding[relation] = connection
+
+        summary = pipeline.run(shop.project, shop.server, (), (), progress, RunOptions(documents=False, ends_sessions=True))
+
+        assert summary.holds
+        for relation, connection in holding.items():
+            login, pid = connection.info.user, connection.info.backend_pid
+            assert any(re.match(rf"Waiting: {login} \(process {pid}\) holds {relation}", one) for one in progress.said)
+            assert f"Ended {login} (process {pid})." in progress.said
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("select 1")
+
+
+# A model whose function leaves settings in each session that counts its rows: names are written otherwise from then on.
+MEDDLING = """
+    {{ config(
+        materialized='view',
+        meta={'reconcile': {'from': 'stg_shop__orders'}},
+        pre_hook="create or replace function intermediate.meddle() returns boolean language plpgsql as $f$ begin
+            perform set_config('quote_all_identifiers', 'on', false);
+            perform set_config('search_path', 'intermediate', false);
+            return true;
+        end $f$; grant execute on function intermediate.meddle() to dpe_reader, dpe_tenant, dpe_owner"
+    ) }}
+    select order_id, shop, amount from {{ ref('stg_shop__orders') }} where intermediate.meddle()
+    """
+
+
+def test_code_of_a_model_has_no_effect_on_the_checks(shop: Shop) -> None:
+    """Neither before what was built is published, nor after the run: they are made in a session in which no such code has run."""
+    shop.write({"models/marts/fct_orders.sql": MEDDLING})
+
+    summary = shop.run()
+
+    assert (None, "published") == (summary.not_published, summary.publication and summary.publication.status)
+    assert summary.validation is not None
+    assert [()] == [check.faults for check in summary.validation.checks if check.name == "row-level security"]
 
 
 def test_one_spec_is_validated(shop: Shop) -> None:

@@ -152,6 +152,29 @@ def test_the_url_connects(module_server: Server) -> None:
         assert ("postgres", module_server.database) == connection.execute("select session_user::text, current_database()::text").fetchone()
 
 
+@pytest.mark.parametrize(
+    ("statement", "options", "expected"),
+    [
+        ("select 1", "", "10min"),
+        ("select 1", "-c lock_timeout=5s", "5s"),
+        ("alter role dpe_transformer in database {database} set lock_timeout = '7s'", "", "7s"),
+        ("alter role dpe_transformer in database {database} set lock_timeout = 0", "", "0"),
+    ],
+    ids=["by default", "in PGOPTIONS", "for the login", "for the login, none"],
+)
+def test_dbt_waits_for_locks_no_longer_than_a_publication(
+    server: Server, monkeypatch: pytest.MonkeyPatch, statement: str, options: str, expected: str
+) -> None:
+    """Unless somebody has said so."""
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(statement.format(database=server.database).encode())
+    monkeypatch.setenv("PGOPTIONS", options)
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    with psycopg.connect() as connection:
+        assert (expected,) == connection.execute("show lock_timeout").fetchone()
+
+
 def test_the_url_is_quoted() -> None:
     """Names may hold what has a meaning in a URL."""
     assert "postgresql://ad%3Amin@db.example.org:5433/ware%20house" == NETWORK.url()

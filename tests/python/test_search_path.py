@@ -12,6 +12,7 @@ import dbt_projects
 import psycopg
 import pytest
 
+from dpe_cli import rls_check
 from dpe_cli.dbt_runner import run_dbt
 from dpe_cli.errors import BuildError
 from dpe_cli.postgres import Server
@@ -29,6 +30,11 @@ TRAP = """
         return pg_catalog.to_char($1::interval, $2);
     end $$
 """
+NAMED_LIKE_A_LOGIN = [
+    ("admin", "postgres", "dpe_transformer"),
+    ("loader", "dpe_loader", "dpe_transformer"),
+    ("transformer", "dpe_transformer", "dpe_loader"),
+]
 PROJECT = {
     "models/intermediate/int_hours.sql": CALL,
     "tests/singular/hours_are_early.sql": "{{ config(severity='warn') }} select hour from {{ ref('int_hours') }} where hour > "
@@ -53,6 +59,29 @@ def test_a_function_of_a_reader_is_not_called_by_dpe(trapped: Server, role: str)
     """Not by any of its sessions, the administrator's above all."""
     with trapped.connect(role) as connection:
         assert ("10",) == connection.execute(CALL).fetchone()
+
+
+@pytest.mark.parametrize(("role", "schema", "author"), NAMED_LIKE_A_LOGIN)
+def test_a_schema_named_like_a_login_is_not_looked_in(server: Server, role: str, schema: str, author: str) -> None:
+    """Though it is where "$user" looks: a hook may make one, with a function that fits better than PostgreSQL's own."""
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(f"create schema {schema}; {TRAP.replace('public.', f'{schema}.')}".encode())
+        connection.execute(f"grant usage on schema {schema} to public; alter schema {schema} owner to {author}".encode())
+    with server.connect(role) as connection:
+        assert ("10",) == connection.execute(CALL).fetchone()
+        assert ("pg_catalog, pg_temp",) == connection.execute("select current_setting('search_path')").fetchone()
+    with server.connect("admin") as connection:
+        assert ("public, pg_temp",) == connection.execute("select dpe.safe_search_path(array[%s, 'public'])", [schema]).fetchone()
+        found = [one for one in rls_check.check(connection, ["marts"]) if one.check_id == "RLS058"]
+        assert [(schema, "error")] == [(one.subject, one.severity) for one in found]
+
+
+def test_a_temporary_view_does_not_blind_the_checks(server: Server) -> None:
+    """What code of a model leaves in a session has PostgreSQL's names, and is not what is looked at."""
+    with server.connect("transformer", autocommit=True) as connection:
+        connection.execute("create table marts.open as select 1 as shop; grant select on marts.open to dpe_reader")
+        connection.execute("create temp view pg_class as select * from pg_catalog.pg_class where relname <> 'open'")
+        assert ["marts.open"] == [one.subject for one in rls_check.check(connection, ["marts"]) if one.check_id == "RLS001"]
 
 
 def test_a_function_of_a_reader_is_not_called_by_dbt(trapped: Server, tmp_path: Path) -> None:
@@ -80,7 +109,7 @@ def test_a_session_that_looks_there_is_refused_by_dbt(trapped: Server, tmp_path:
 
 
 def test_schemas_of_administrators_are_looked_in(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where extensions are, names are found as before, also where those need quotes; others' schemas are left out."""
+    """By dbt: where extensions are, names are found as before, also where those need quotes; others' schemas are left out."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute('create schema "of extensions"; create schema "of dpe" authorization dpe_owner')
         connection.execute("create role somebody; create schema of_somebody authorization somebody")
@@ -91,10 +120,13 @@ def test_schemas_of_administrators_are_looked_in(server: Server, monkeypatch: py
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         # As dbt connects, and as dpe does in such a shell.
-        for connected in (psycopg.connect(), server.connect("loader")):
+        for connected, path in (
+            (psycopg.connect(), '"of extensions", public, "of dpe", pg_temp'),
+            (server.connect("loader"), "pg_catalog, pg_temp"),
+        ):
             with connected as connection:
                 found = connection.execute("select current_setting('search_path'), current_setting('statement_timeout')").fetchone()
-                assert ('"of extensions", public, "of dpe", pg_temp', "7s") == found
+                assert (path, "7s") == found
     finally:
         with server.connect("admin", autocommit=True) as connection:
             connection.execute("drop owned by somebody; drop role somebody")
@@ -107,3 +139,24 @@ def test_a_database_that_is_not_bootstrapped_is_said_to_be(server: Server, tmp_p
 
     with pytest.raises(BuildError, match="the database is not bootstrapped for this version of dpe; run `dpe bootstrap`"):
         run_dbt(Project(dbt_projects.make(tmp_path / "hours", PROJECT)), server, ["build"])
+
+
+@pytest.mark.parametrize("role", ["admin", "loader", "transformer"])
+def test_code_that_a_query_calls_replaces_no_statement(server: Server, role: str) -> None:
+    """However often dpe asks the same: what has a name in its session could be put in place of it, and run with its rights."""
+    with server.connect(role) as connection:
+        connection.execute(
+            """
+            create function pg_temp.meddle() returns void language plpgsql as $$
+            declare
+                prepared text;
+            begin
+                for prepared in select name from pg_prepared_statements loop
+                    execute format('deallocate %I', prepared);
+                    execute format('prepare %I (text) as select ''meddled with''', prepared);
+                end loop;
+            end $$
+            """
+        )
+        for _ in range(10):
+            assert [("asked",)] == connection.execute("select %s from pg_temp.meddle()", ["asked"]).fetchall()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -136,7 +136,7 @@ def test_tenants_are_looked_up_by_the_index(built: Server) -> None:
 def test_a_hint_that_takes_long_is_left_out(built: Server, login: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal is what was asked for."""
     monkeypatch.setattr(tenants, "_COMPARING_SECONDS", 0.0)
-    monkeypatch.setattr(tenants, "_TENANTS", "select pg_sleep(60)::text from {relation} order by {column} limit $1")
+    monkeypatch.setattr(tenants, "_TENANTS", "select pg_sleep(60)::text as tenant from {relation} order by {column} limit {limit}")
 
     with pytest.raises(
         AccessError, match="^XX: no published relation has a row of this tenant; correct the name, or grant it with --future"
@@ -150,3 +150,90 @@ def test_what_the_administrator_may_not_read_is_left_out(built: Server) -> None:
         connection.execute("revoke select on marts.orders from dpe_owner")
         connection.execute("set local role dpe_owner")
         assert "orders" not in {one.name for one in tenants.published(connection)}
+
+
+# What has rights that `dpe access grant` has, and its author has not, leaves word of itself.
+SPY = """
+    create schema {schema} authorization {author};
+    set role {author};
+    create table {schema}.loot (what text);
+    grant usage on schema {schema} to public;
+    grant insert, select on {schema}.loot to public;
+    create function {schema}.spy(text) returns text language plpgsql as $$
+    begin
+        if current_user = '{author}' then
+            return $1;
+        end if;
+        begin
+            perform set_config('role', 'none', true);
+        exception
+            when others then null;
+        end;
+        if (select rolsuper from pg_roles where rolname = current_user) then
+            raise exception 'code of somebody else runs as a superuser';
+        end if;
+        insert into {schema}.loot values (current_user);
+        perform nextval('{schema}.called');
+        return $1;
+    end $$;
+    grant execute on function {schema}.spy(text) to public;
+    create sequence {schema}.called;
+    grant usage on sequence {schema}.called to public;
+    create type {schema}.code as (shop text);
+    create function {schema}.cast_of(text) returns {schema}.code language sql as $$ select row({schema}.spy($1))::{schema}.code $$;
+    create function {schema}.cast_to({schema}.code) returns text language sql as $$ select {schema}.spy($1.shop) $$;
+    grant execute on function {schema}.cast_of(text), {schema}.cast_to({schema}.code) to public;
+    create cast ({schema}.code as text) with function {schema}.cast_to as implicit;
+"""
+BAIT = """
+    create table {where}.bait (shop {type} not null);
+    insert into {where}.bait values ({value});
+    alter table {where}.bait enable row level security;
+    create policy dpe_system on {where}.bait using (shop is not null and {schema}.spy('UA') = 'UA');
+    comment on policy dpe_system on {where}.bait is 'tenant_column shop';
+    grant select on {where}.bait to public;
+"""
+
+
+@pytest.fixture
+def spying(built: Server, login: str) -> Iterator[Callable[..., tuple[int, int]]]:
+    """
+    Let somebody have a relation that looks published, with code of theirs, and somebody else grant access.
+
+    `spying(author, type, value, where)` returns how often the code was called, and how many words it left.
+    """
+    schema = f"desk_of_{login}"
+
+    def spy(author: str, where: str | None = None, type_: str = "text", value: str = "'HA'") -> tuple[int, int]:
+        with built.connect("admin", autocommit=True) as connection:
+            connection.execute(SPY.format(schema=schema, author=author).encode())
+            bait = BAIT.format(where=where or schema, type=type_.format(schema), value=value.format(schema), schema=schema)
+            connection.execute(bait.encode())
+        with pytest.raises(AccessError, match="^XX: no published relation has a row of this tenant"):
+            _dpe(built, "grant", login, "XX")
+        with built.connect("admin", autocommit=True) as connection:
+            connection.execute(f"set role {author}".encode())
+            [(words,)] = connection.execute(f"select count(*) from {schema}.loot".encode()).fetchall()
+            [(calls,)] = connection.execute(f"select last_value - (not is_called)::int from {schema}.called".encode()).fetchall()
+        return int(calls), int(words)
+
+    yield spy
+    with built.connect("admin", autocommit=True) as connection:
+        connection.execute(f"drop table if exists marts.bait; drop schema {schema} cascade".encode())
+
+
+def test_a_table_of_somebody_else_is_not_asked(spying: Callable[..., tuple[int, int]], login: str) -> None:
+    """Whatever its policy is called: nobody's code but the pipeline's own runs when access is granted."""
+    assert (0, 0) == spying(login)
+
+
+def test_a_type_of_somebody_else_is_not_asked(spying: Callable[..., tuple[int, int]]) -> None:
+    """A hook may leave a cast of the tenant column, which PostgreSQL would call to compare it."""
+    assert (0, 0) == spying("dpe_transformer", "marts", "{}.code", "row('HA')::{}.code")
+
+
+def test_code_of_a_model_does_not_leave_the_role_that_asks(spying: Callable[..., tuple[int, int]]) -> None:
+    """A hook may leave a policy that calls its function: it runs with the rights of dpe_owner and no others, and writes nothing."""
+    calls, words = spying("dpe_transformer", "marts")
+
+    assert (True, 0) == (calls > 0, words)

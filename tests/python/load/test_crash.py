@@ -6,7 +6,7 @@ import multiprocessing
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -227,7 +227,7 @@ def test_a_session_that_is_ended_between_two_statements_says_why(stage_anywhere:
     source = stage_anywhere(COLUMNS)
 
     def go_on(connection: Connection) -> None:
-        with locks.told(source.table.source), locks.last_words(connection):
+        with locks.told(source.extraction()._connect, source.table), locks.last_words(connection):
             connection.pgconn.consume_input()
             if noticed == "as a notice":
                 assert 0 == connection.pgconn.is_busy()
@@ -269,17 +269,32 @@ def test_writers_that_outlive_their_extract_are_waited_for(stage: Stage, monkeyp
 
 
 def test_a_reader_is_waited_for_but_not_for_ever(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that changes the table keeps slices from being attached; nothing of the extract is left."""
+    """One that changes the table keeps slices from being attached, and is named; nothing of the extract is left."""
     monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
     source = stage(COLUMNS).deliver(_csv(10, "a"))
     source.extract()
     source.deliver(_csv(20, "b"), "b.csv")
     with source.server.connect("admin") as connection:
         connection.execute(f"lock table {source.relation} in share update exclusive mode".encode())
-        with pytest.raises(ServerError, match="a session that reads or changes the staging table holds it too long; wait for it or end it"):
+        with pytest.raises(
+            ServerError, match=rf"postgres \(process \d+, dpe\) holds staging.{source.table.name} for too long; .* End that session"
+        ):
             source.extract()
 
     assert (10, ["succeeded", "failed"], []) == (source.count(), source.statuses(), source.slices(attached=False))
+
+
+def test_a_session_that_holds_a_slice_is_named(stage: Stage, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that may not read it holds it by asking which slices there are."""
+    monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
+    source = stage(COLUMNS, disposition="replace").deliver(_csv(10, "a"))
+    source.extract()
+    source.deliver(_csv(20, "b"))
+    login = reader(source.server)
+    with source.server.connect(login) as connection:
+        connection.execute("select pg_partition_tree(oid) from pg_class where relkind = 'p'")
+        with pytest.raises(ServerError, match=rf"{login} \(process \d+, dpe\) holds staging.{source.table.name}__\d+_\d+ for too long"):
+            source.extract()
 
 
 def test_a_writer_that_gets_no_connection_ends_the_extract(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

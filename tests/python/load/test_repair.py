@@ -260,7 +260,7 @@ def test_a_server_that_does_not_speak_english_is_understood(stage: Stage, monkey
 
 def test_a_domain_says_what_it_refuses(stage_anywhere: Stage) -> None:
     """Its checks may be functions, which have lines of their own; and it may refuse a null."""
-    source = stage_anywhere("id integer, size dpe_test_size, note text")
+    source = stage_anywhere("id integer, size public.dpe_test_size, note text")
     with source.server.connect("admin") as connection:
         connection.execute("create function pg_temp.x() returns int language sql as 'select 1'")
         connection.execute(
@@ -273,7 +273,9 @@ def test_a_domain_says_what_it_refuses(stage_anywhere: Stage) -> None:
             """
         )
         connection.execute("grant usage on schema public to dpe_loader")
-        connection.execute("drop domain if exists dpe_test_size; create domain dpe_test_size as integer not null check (is_a_size(value))")
+        connection.execute(
+            "drop domain if exists public.dpe_test_size; create domain public.dpe_test_size as integer not null check (public.is_a_size(value))"
+        )
 
     source.deliver(b"id,size,note\n1,1,a\n2,0,b\n3,11,c\n4,,d\n5,5,e\n6,x,f\n").extract()
 
@@ -283,7 +285,7 @@ def test_a_domain_says_what_it_refuses(stage_anywhere: Stage) -> None:
 
 def test_whatever_a_check_raises_is_the_records_fault(stage_anywhere: Stage) -> None:
     """`raise exception` has an SQLSTATE of no class of data errors. But what the server is out of is no reject."""
-    source = stage_anywhere("id integer, word dpe_test_word")
+    source = stage_anywhere("id integer, word public.dpe_test_word")
     with source.server.connect("admin") as connection:
         connection.execute(
             """
@@ -300,7 +302,9 @@ def test_whatever_a_check_raises_is_the_records_fault(stage_anywhere: Stage) -> 
             """
         )
         connection.execute("grant usage on schema public to dpe_loader")
-        connection.execute("drop domain if exists dpe_test_word; create domain dpe_test_word as text check (is_a_word(value))")
+        connection.execute(
+            "drop domain if exists public.dpe_test_word; create domain public.dpe_test_word as text check (public.is_a_word(value))"
+        )
 
     source.deliver("id,word\n1,a\n2,raise\n3,b\nx,c\n").extract()
 

@@ -1,0 +1,113 @@
+"""
+Ask as a role, in a way that the code which a query calls cannot leave.
+
+A policy, a view, a cast or a trigger may call a function of somebody else, and `reset role` in it would bring back the rights of the login,
+a superuser's perhaps. So a session asks through functions that belong to the role (SECURITY DEFINER): in these, PostgreSQL refuses to
+change the role. What such code wrote, created or set is rolled back with each question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import ContextError
+
+Connection = psycopg.Connection[Any]
+
+_GUARDS = """
+    create function pg_temp.{rows}(query text) returns setof jsonb
+    language plpgsql security {security} set search_path = pg_catalog, pg_temp as $$
+    begin
+        return query execute format('select to_jsonb(answered) from (%s) as answered', query);
+    end $$;
+    create function pg_temp.{affected}(statement text) returns bigint
+    language plpgsql security {security} set search_path = pg_catalog, pg_temp as $$
+    declare
+        affected bigint;
+    begin
+        execute statement;
+        get diagnostics affected = row_count;
+        return affected;
+    end $$;
+    grant execute on function pg_temp.{rows}(text), pg_temp.{affected}(text) to public;
+"""
+_OWN_GUARDS = """
+    alter function pg_temp.{rows}(text) owner to {role};
+    alter function pg_temp.{affected}(text) owner to {role};
+"""
+
+
+@contextmanager
+def asking(connection: Connection, roles: Collection[str], *, strictly: bool = True) -> Iterator[None]:
+    """
+    Make what these roles are asked through, for the block, in its transaction; all that the block does is rolled back.
+
+    A session that is not a superuser's needs roles that may create temporary objects. Where one may not: refuse if `strictly`, and else
+    ask with nothing that keeps code in the role.
+
+    Raises:
+        ContextError: there is no such role, or it may not create temporary objects.
+    """
+    with connection.transaction(force_rollback=True):
+        for role in sorted(roles):
+            _make(connection, role, strictly=strictly)
+        yield
+
+
+def rows(connection: Connection, role: str, query: sql.Composable) -> list[dict[str, Any]]:
+    """
+    Return the rows of a query, run by a session that acts as a role; nothing that it calls leaves the role, or a setting behind.
+
+    The query is a parameter: who sees the texts of running queries sees none of its values.
+    """
+    asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("rows of", role)))
+    with connection.transaction(force_rollback=True):
+        return [dict(row) for (row,) in connection.execute(asked, [query.as_string(connection)])]
+
+
+def affected(connection: Connection, role: str, statement: sql.Composable) -> int:
+    """Return how many rows a statement writes. The rest is as with `rows`."""
+    asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("affected by", role)))
+    with connection.transaction(force_rollback=True):
+        [(count,)] = connection.execute(asked, [statement.as_string(connection)]).fetchall()
+        return int(count)
+
+
+def _make(connection: Connection, role: str, *, strictly: bool) -> None:
+    names = {"rows": sql.Identifier(_named_for("rows of", role)), "affected": sql.Identifier(_named_for("affected by", role))}
+    definers = sql.SQL(_GUARDS).format(**names, security=sql.SQL("definer"))
+    [(acting, is_superusers)] = connection.execute(
+        "select current_setting('role'), rolsuper from pg_roles where rolname = session_user"
+    ).fetchall()
+    try:
+        with connection.transaction():
+            _act_as(connection, "none" if is_superusers else role)
+            connection.execute(definers)
+            if is_superusers:
+                connection.execute(sql.SQL(_OWN_GUARDS).format(**names, role=sql.Identifier(role)))
+            _act_as(connection, acting)
+    except psycopg.errors.UndefinedObject as error:
+        raise ContextError(f"{role}: there is no such role; correct --login") from error
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue) as error:
+        if strictly:
+            database = sql.Identifier(connection.info.dbname).as_string(connection)
+            raise ContextError(
+                f"{connection.info.user}: may not ask as {role} ({error.diag.message_primary}); connect as a superuser, "
+                f"or run `grant temporary on database {database} to {role}`"
+            ) from error
+        connection.execute(sql.SQL(_GUARDS).format(**names, security=sql.SQL("invoker")))
+
+
+def _act_as(connection: Connection, role: str) -> None:
+    connection.execute("select set_config('role', %s, true)", [role])
+
+
+def _named_for(what: str, role: str) -> str:
+    # PostgreSQL cuts longer names.
+    return f"{what} {hashlib.blake2b(role.encode(), digest_size=8).hexdigest()}"
