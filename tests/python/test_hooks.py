@@ -369,6 +369,44 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
     assert f"{name} (models/marts/{name}.sql): {said}" in str(caught.value)
 
 
+OVERRIDES = {
+    "apply_grants": "{% macro apply_grants(relation, grant_config, should_revoke=True) %}{% endmacro %}",
+    "run_query": "{% macro run_query(sql) %}{{ return(none) }}{% endmacro %}",
+    # dbt has default__ and postgres__ forms of others, and looks for these in the project first.
+    "postgres__get_create_table_as_sql": "{% macro postgres__get_create_table_as_sql(temporary, relation, sql) %}select 1{% endmacro %}",
+    "tojson": "{% macro tojson(value, default=none, sort_keys=false) %}[]{% endmacro %}",
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
+def test_a_macro_in_the_place_of_dbts_own_is_refused(server: Server, tmp_path: Path, name: str) -> None:
+    """Before anything is built: protection rests on these. How models are named is the project's to choose."""
+    files = {
+        "macros/helper.sql": OVERRIDES[name],
+        "macros/alias.sql": "{% macro generate_alias_name(custom_alias_name=none, node=none) %}{{ node.name }}{% endmacro %}",
+        "models/marts/orders_of_shops.sql": f"{{{{ config({META}) }}}} {ROWS}",
+    }
+
+    with pytest.raises(BuildError) as caught:
+        run_dbt(Project(dbt_projects.make(tmp_path / "helped", files)), server, ["build"])
+
+    assert f"{name} (macros/helper.sql): takes the place of a macro or a variable of dbt on which protection rests" in str(caught.value)
+
+
+@pytest.mark.parametrize("stored", ["store_failures_as='table'", "store_failures_as='view'", "store_failures=true", ""])
+def test_a_test_that_stores_its_failures_elsewhere_is_refused(copied: tuple[Path, Server], stored: str) -> None:
+    """It would replace what has that name, such as what masked readers see of a table; one that stores nothing is run."""
+    directory, server = copied
+    config = f"severity='warn', schema='marts', alias='careful_table__masked', {stored}"
+    dbt_projects.write(directory, {"tests/singular/large.sql": f"{{{{ config({config}) }}}} select * from {{{{ ref('plain_table') }}}}"})
+
+    if not stored:
+        assert ["warn"] == [result.status for result in run_dbt(Project(directory), server, ["test"])]
+        return
+    with pytest.raises(BuildError, match=r"large \(tests/singular/large.sql\): stores its failures as marts.careful_table__masked, and would replace"):
+        run_dbt(Project(directory), server, ["test"])
+
+
 WRONG_GRANTS = {
     "{'select': ['DPE_masked_reader']}": "names dpe_masked_reader; declare in meta.rls who may see it",
     """{'select': ['"dpe_reader"']}""": "names dpe_reader; declare in meta.rls who may see it",
