@@ -202,7 +202,14 @@ def _wide(server: Server, relation: str, reader: str) -> bool:
             return False
 
 
-LATE = {
+WIDE = {"sql": "create policy wide on {{ this }} for select to dpe_reader using (true)", "transaction": False}
+NOT_TO_BE_CLOSED = (
+    "create schema own; create table own.kept (one integer); grant create on schema own to dpe_tenant; "
+    "insert into dpe.protected_relations (relation_id, node, declaration, protection, invocation_id) "
+    "select oid, 'model.dpe.a', 'x', dpe.protection_of(oid), '{{ invocation_id }}' from pg_class where oid = 'own.kept'::regclass; commit; "
+    "begin; grant select on own.kept to public; alter table own.kept owner to dpe_tenant; commit"
+)
+LATE: dict[str, tuple[object, str]] = {
     "after the commit": (
         {"sql": "alter table {{ this }} disable row level security", "transaction": False},
         "row-level security: off, forced (declared: enabled, forced)",
@@ -219,6 +226,23 @@ LATE = {
             "transaction": False,
         },
         "a part of intermediate.parent",
+    ),
+    "before an error": ([WIDE, {"sql": "select 1 / 0", "transaction": False}], "policy wide: for select to dpe_reader using (true)"),
+    "by another relation in its place, before an error": (
+        [{"sql": REPLACE, "transaction": False}, {"sql": "select 1 / 0", "transaction": False}],
+        "nothing is known of how it was protected",
+    ),
+    "and has dpe forget": (
+        [WIDE, {"sql": "delete from dpe.protected_relations where relation_id = '{{ this }}'::regclass", "transaction": False}],
+        "policy wide: for select to dpe_reader using (true)",
+    ),
+    "where the role may only read from then on": (
+        [WIDE, {"sql": "alter role dpe_transformer in database {{ target.dbname }} set default_transaction_read_only = on", "transaction": False}],
+        "policy wide: for select to dpe_reader using (true)",
+    ),
+    "beside a relation that cannot be closed": (
+        [WIDE, {"sql": NOT_TO_BE_CLOSED, "transaction": False}],
+        "its policies could not be removed: must be owner of table kept",
     ),
 }
 
