@@ -5,8 +5,9 @@ from __future__ import annotations
 import fnmatch
 import re
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
@@ -21,13 +22,14 @@ from dpe_cli import (
     rls_check,
     rls_declared,
     rls_matrix,
+    rls_strays,
     rule_memory,
     site,
     swap,
     validation,
 )
 from dpe_cli.dbt_runner import NodeResult, run_dbt
-from dpe_cli.errors import PublishError, UsageError
+from dpe_cli.errors import DpeError, PublishError, ServerError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
 from dpe_cli.freshness import Freshness
 from dpe_cli.postgres import Server
@@ -35,12 +37,14 @@ from dpe_cli.project import Project, Rule, Source
 from dpe_cli.publication import Exchanged, Publication
 from dpe_cli.quarantine import Quarantined
 from dpe_cli.reconciliation import Reconciliation
+from dpe_cli.redaction import hide
 from dpe_cli.rls_check import Finding
 from dpe_cli.rls_matrix import Cell
 from dpe_cli.rules import find_all
 from dpe_cli.sessions import Ender
 from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
+from dpe_cli.swap import Relation
 from dpe_cli.validation import Check, Sight
 from dpe_cli.versions import NEXT, PREVIOUS
 
@@ -94,13 +98,23 @@ class RunSummary:
     not_published: str | None = None
     quarantined: list[Quarantined] = field(default_factory=list)
     site: Path | None = None
+    not_documented: str | None = None
     seconds: float = 0.0
     results: list[NodeResult] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
-        """Whether everything was loaded, built and holds."""
-        return not self.extracted.refused and self.not_published is None and self.validation is not None and self.validation.holds
+        """Whether everything was loaded, built and documented, and holds."""
+        is_done = not self.extracted.refused and self.not_published is None and self.not_documented is None
+        return is_done and self.validation is not None and self.validation.holds
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is wrong with the protection of relations, and what protects each of them, by its oid, as it was then."""
+
+    faults: list[str]
+    protection: Mapping[int, str]
 
 
 def run(
@@ -132,7 +146,8 @@ def run(
         analyze(server, sources, summary.extracted)
         build_and_publish(project, server, selected, exclude, progress, options, summary)
         # dbt renders the models once more, for which their Jinja runs: what it may have changed is checked after it.
-        summary.site = build_docs(project, server, progress) if options.documents else None
+        if options.documents:
+            _document(project, server, progress, summary)
         summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
     summary.seconds = time.monotonic() - started
     return summary
@@ -166,30 +181,134 @@ def build_and_publish(
             if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
         ]
         made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
-        refusals = [
-            *_refusals(summary.results),
-            # What is published already is judged after the run; a hook may have left something elsewhere.
-            *validation.check_protection(
-                connection, protected_schemas(connection, project), judged=[schema + NEXT for schema in schemas]
-            ).faults,
-            *rls_declared.differences(connection, project, made),
-            *reconciliation.reconcile_models(connection, hops.declared(project, made, made)).faults,
-        ]
-        summary.not_published = "; ".join(refusals) or None
+        refusals = _refusals(summary.results)
         if not built and not refusals:
             return
-        summary.publication = publication.record(connection, selected, built, refusals, lock=building.lock)
-        summary.quarantined = quarantine.counts(connection, summary.publication.relations, schema_suffix=NEXT)
+        # Code of the models runs where they are counted, in a session of its own. What it does is judged after it, in another.
+        with publication.connected(server) as counting:
+            refusals += reconciliation.reconcile_models(counting, hops.declared(project, made, made)).faults
+            relations = _built(counting, project, built, made)
+            summary.quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
+        judged = _judge(project, server, relations, suffix=NEXT)
+        refusals += judged.faults
+        summary.not_published = "; ".join(refusals) or None
+        names = [*built, *(name for one in relations if (name := (one.schema, one.name)) not in built)]
+        summary.publication = publication.record(connection, selected, names, refusals, lock=building.lock)
         if refusals or not options.publishes:
             return
         ender = Ender(server) if options.ends_sessions else None
         try:
             summary.exchanged = publication.publish(
-                connection, summary.publication, schemas, lock=building.lock, ender=ender, say=progress.say
+                connection,
+                summary.publication,
+                schemas,
+                judged=judged.protection,
+                lock=building.lock,
+                ender=ender,
+                say=progress.say,
             )
             summary.publication = summary.exchanged.publication
         except PublishError as error:
             summary.not_published = str(error)
+
+
+def _built(connection: Connection, project: Project, built: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
+    """Return what was built beside what is published, with what belongs to it."""
+    names = dict.fromkeys([*built, *rls_strays.of_models(connection, project, made, schema_suffix=NEXT)])
+    with connection.transaction():
+        found = [(schema, name, swap.find(connection, schema + NEXT, name)) for schema, name in names]
+    return [Relation(schema, name, one.oid) for schema, name, one in found if one is not None]
+
+
+@contextmanager
+def _apart(server: Server) -> Iterator[Connection]:
+    """Connect anew, to judge: what the code of models did to a session before has no effect, and names are PostgreSQL's own."""
+    with server.connect("transformer") as connection:
+        connection.execute("set search_path = pg_catalog, pg_temp")
+        connection.commit()
+        yield connection
+
+
+def _judge(project: Project, server: Server, relations: Sequence[Relation], *, suffix: str) -> Judged:
+    """Judge relations, which are in schemas with this suffix, before readers see them; and what was left elsewhere meanwhile."""
+    schemas = project.published_schemas
+    known = rls_strays.parts(project)
+    parts = [known.get((one.schema, one.name)) for one in relations]
+    made = {part.unique_id: one.schema + suffix for one, part in zip(relations, parts, strict=True) if part}
+    with _apart(server) as connection:
+        with connection.transaction():
+            # First, so that what changes while the rest is looked at is a change.
+            protection = publication.protection(connection, relations)
+            replaced = quarantine.left_over(connection, relations, schema_suffix="") if suffix == NEXT else []
+        found = [
+            # What is published already is judged after the run; a hook may have left something elsewhere.
+            *validation.check_protection(
+                connection, protected_schemas(connection, project), judged=[schema + suffix for schema in schemas]
+            ).faults,
+            *rls_declared.differences(connection, project, made),
+        ]
+        if suffix == NEXT:
+            found += map(str, rls_strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=replaced))
+        found += [
+            f"{one.schema}{suffix}.{one.name}: belongs to no model of the project; restore its model, or run `dpe run`"
+            for one, part in zip(relations, parts, strict=True)
+            if part is None and not _belongs(known, one)
+        ]
+    return Judged(found, protection)
+
+
+def _belongs(known: Mapping[tuple[str, str], rls_strays.Part], relation: Relation) -> bool:
+    """Tell whether a relation has the name of what belongs to a model: its files may declare no mask or quarantine any more."""
+    names = [relation.name.removesuffix(suffix) for suffix in (quarantine.SUFFIX, quarantine.MASKED) if relation.name.endswith(suffix)]
+    return any((relation.schema, name) in known for name in names)
+
+
+def publish(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
+    """
+    Publish the newest build, once it is judged again: since it was built, hooks and Jinja of models may have run.
+
+    Raises:
+        PublishError: no build waits, it is not protected as the project declares, or as in publication.publish().
+    """
+    with publication.connected(server) as connection:
+        built = publication.newest(connection, "built", "refused", "published", "undone")
+        if built is None or built.status in {"published", "undone"}:
+            raise PublishError("there is no build that waits to be published (one that was taken back is gone); run `dpe run`")
+        judged = _judge(project, server, built.relations, suffix=NEXT)
+        if built.status == "built" and judged.faults:
+            raise PublishError(f"publication {built.publication_id}: is not published ({'; '.join(judged.faults)}); run `dpe run`")
+        return publication.publish(
+            connection,
+            built,
+            project.published_schemas,
+            judged=judged.protection,
+            ender=Ender(server) if ends_sessions else None,
+            say=progress.say,
+        )
+
+
+def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
+    """
+    Bring back what the last publication replaced, if it is protected as the project declares now.
+
+    Raises:
+        PublishError: it is not, or as in publication.undo().
+    """
+    with publication.connected(server) as connection:
+        last = publication.to_undo(connection)
+        judged = _judge(project, server, last.replaced or [], suffix=PREVIOUS)
+        if judged.faults:
+            raise PublishError(
+                f"publication {last.publication_id}: is not taken back, what it replaced is not as the project declares "
+                f"({'; '.join(judged.faults)}); check out the files of that version, then run `dpe publish --undo`"
+            )
+        return publication.undo(
+            connection,
+            project.published_schemas,
+            judged=None if last.replaced is None else judged.protection,
+            ender=Ender(server) if ends_sessions else None,
+            say=progress.say,
+        )
 
 
 def untestable(connection: Connection, project: Project, selected: Sequence[str], exclude: Sequence[str]) -> list[str]:
@@ -256,16 +375,30 @@ def _validate(
         reconciled = reconciliation.reconcile(loader, connection, sources, wanted)
         fresh = freshness.measure(connection, project, sources)
         sights = validation.measure_sights(connection, project)
-        checks = [
-            validation.check_counts(connection, sources),
-            validation.check_reconciliation(reconciled),
-            validation.check_freshness(fresh),
-            validation.check_protection(connection, protected_schemas(connection, project)),
-            validation.check_sights(sights),
-            validation.check_coverage(project, specs),
-            validation.check_rules(rules, specs),
-        ]
+        counts = validation.check_counts(connection, sources)
+    checks = [
+        counts,
+        validation.check_reconciliation(reconciled),
+        validation.check_freshness(fresh),
+        # After all that runs code of the models.
+        _check_protection(project, server),
+        validation.check_sights(sights),
+        validation.check_coverage(project, specs),
+        validation.check_rules(rules, specs),
+    ]
     return Validation(checks, results, sights, reconciled, fresh)
+
+
+def _check_protection(project: Project, server: Server) -> Check:
+    with _apart(server) as connection:
+        check = validation.check_protection(connection, protected_schemas(connection, project))
+        strays = rls_strays.find(connection, project, _open_schemas(project))
+    return replace(check, faults=(*check.faults, *map(str, strays)))
+
+
+def _open_schemas(project: Project) -> list[str]:
+    """Return the schemas in which nothing but what the project makes may be read."""
+    return sorted({*project.published_schemas, old_versions.FAILURES})
 
 
 def protected_schemas(connection: Connection, project: Project) -> list[str]:
@@ -279,8 +412,10 @@ def protected_schemas(connection: Connection, project: Project) -> list[str]:
 
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the protection of the project's relations, and with the roles; errors first."""
-    with server.connect("transformer") as connection:
-        return rls_check.check(connection, protected_schemas(connection, project))
+    with _apart(server) as connection:
+        found = rls_check.check(connection, protected_schemas(connection, project))
+        found += rls_strays.find(connection, project, _open_schemas(project))
+    return sorted(found, key=lambda one: one.severity)
 
 
 def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:
@@ -296,8 +431,21 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         chosen = [one for one in found if not wanted or any(fnmatch.fnmatchcase(str(one), pattern) for pattern in wanted)]
         if not chosen:
             raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all that there are")
-        with progress.task("dpe rls matrix", len(chosen)) as advance:
-            return rls_matrix.measure(connection, chosen, logins=logins, on_relation=advance)
+        try:
+            with progress.task("dpe rls matrix", len(chosen)) as advance:
+                return rls_matrix.measure(connection, chosen, logins=logins, on_relation=advance)
+        except psycopg.OperationalError as error:
+            raise ServerError(f"{server}: the measurement ended ({error}); look for what ends sessions, then measure again") from error
+
+
+def _document(project: Project, server: Server, progress: Progress, summary: RunSummary) -> None:
+    """Build the docs site; where that fails, what is there is checked all the same, and the run fails."""
+    try:
+        summary.site = build_docs(project, server, progress)
+    except DpeError as error:
+        summary.not_documented = str(error)
+    except psycopg.Error as error:
+        summary.not_documented = hide(f"{server}: the docs cannot be built ({error}); correct it, then run `dpe docs`")
 
 
 def build_docs(project: Project, server: Server, progress: Progress) -> Path:

@@ -237,7 +237,13 @@ LATE: dict[str, tuple[object, str]] = {
         "policy wide: for select to dpe_reader using (true)",
     ),
     "where the role may only read from then on": (
-        [WIDE, {"sql": "alter role dpe_transformer in database {{ target.dbname }} set default_transaction_read_only = on", "transaction": False}],
+        [
+            WIDE,
+            {
+                "sql": "alter role dpe_transformer in database {{ target.dbname }} set default_transaction_read_only = on",
+                "transaction": False,
+            },
+        ],
         "policy wide: for select to dpe_reader using (true)",
     ),
     "beside a relation that cannot be closed": (
@@ -427,7 +433,9 @@ def test_a_test_that_stores_its_failures_elsewhere_is_refused(copied: tuple[Path
     if not stored:
         assert ["warn"] == [result.status for result in run_dbt(Project(directory), server, ["test"])]
         return
-    with pytest.raises(BuildError, match=r"large \(tests/singular/large.sql\): stores its failures as marts.careful_table__masked, and would replace"):
+    with pytest.raises(
+        BuildError, match=r"large \(tests/singular/large.sql\): stores its failures as marts.careful_table__masked, and would replace"
+    ):
         run_dbt(Project(directory), server, ["test"])
 
 

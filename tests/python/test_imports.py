@@ -18,7 +18,7 @@ LAYERS = (
     ("pipeline", "history", "replay", "access", "sarif"),
     ("extracts",),
     ("diff",),
-    ("publication", "rls_matrix", "rls_declared"),
+    ("publication", "rls_matrix", "rls_declared", "rls_strays"),
     ("waiting", "quarantine"),
     ("swap",),
     ("old_versions",),
