@@ -28,7 +28,7 @@ from dpe_cli import (
     swap,
     validation,
 )
-from dpe_cli.dbt_runner import NodeResult, run_dbt
+from dpe_cli.dbt_runner import NodeResult, read_project, run_dbt
 from dpe_cli.errors import DpeError, PublishError, ServerError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
 from dpe_cli.freshness import Freshness
@@ -172,16 +172,19 @@ def build_and_publish(
         build = ["build", *_dbt_selection(selected, [*exclude, *left_out]), *(["--full-refresh"] if options.full_refresh else [])]
         build += ["--threads", str(options.threads)] if options.threads else []
         # What dbt has parsed for one suffix is of no use for another: each has a target directory of its own.
-        build += ["--target-path", str(project.directory / ".dpe" / "next")]
+        variables, target_path = {"dpe_schema_suffix": NEXT}, project.directory / ".dpe" / "next"
         with progress.task("dbt build", project.node_count) as advance:
-            summary.results = run_dbt(project, server, build, variables={"dpe_schema_suffix": NEXT}, on_node=lambda _name: advance(1))
+            read = read_project(project, server, variables=variables, target_path=target_path)
+            summary.results = run_dbt(
+                project, server, build, variables=variables, target_path=target_path, read=read, on_node=lambda _name: advance(1)
+            )
         built = [
             (result.schema.removesuffix(NEXT), result.alias)
             for result in summary.results
             if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
         ]
         made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
-        refusals = _refusals(summary.results)
+        refusals = [*_refusals(summary.results), *(_tampered(one) for one in read.changed())]
         if not built and not refusals:
             return
         # Code of the models runs where they are counted, in a session of its own. What it does is judged after it, in another.
@@ -320,6 +323,10 @@ def untestable(connection: Connection, project: Project, selected: Sequence[str]
 def _refusals(results: Sequence[NodeResult]) -> list[str]:
     """Say what keeps a build from being published."""
     return [_refusal(result) for result in results if result.has_failed]
+
+
+def _tampered(unique_id: str) -> str:
+    return f"{unique_id}: was changed in dbt while the project was built; look for Jinja that changes the graph, nodes or macros"
 
 
 def _refusal(result: NodeResult) -> str:

@@ -34,7 +34,7 @@ LAYERS = (
     ("spec",),
     ("project",),
     ("declarations", "manifest"),
-    ("dbt",),
+    ("dbt", "read_manifest"),
     ("sources",),
     ("load",),
     ("lock_rows",),

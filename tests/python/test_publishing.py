@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -462,3 +463,50 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         "marts__next.changed_orders: is declared by private and protected by shared",
     ):
         assert fault in summary.not_published
+
+
+# A rule of fct_orders keeps cheap orders out; another model's Jinja takes that out of what dbt holds, for as long as fct_orders is built.
+TAMPERING = {
+    "models/marts/_rule.yml": """
+        models:
+          - name: fct_cheap
+            config: {meta: {rls: {tenant_column: shop}}, contract: {enforced: false}}
+            columns:
+              - name: amount
+                data_tests:
+                  - accepted_values:
+                      name: amounts_are_known
+                      arguments: {values: [10, 20], quote: false}
+                      config: {severity: warn, meta: {rule: SHOP-1-02, on_failure: quarantine, quarantine: {max_rows: 9}}}
+        """,
+    "models/marts/fct_cheap.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
+    "models/marts/dim_before.sql": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        {% if execute %}{% for node in graph.nodes.values() if node.name == 'amounts_are_known' %}
+            {% do node.config.meta.pop('on_failure') %}
+        {% endfor %}{% endif %}
+        select 1 as one
+        """,
+    "models/marts/dim_hiding.sql": """
+        -- depends_on: {{ ref('fct_cheap') }}
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        {% if execute %}{% for node in graph.nodes.values() if node.name == 'amounts_are_known' %}
+            {% do node.config.meta.update({'on_failure': 'quarantine'}) %}
+        {% endfor %}{% endif %}
+        select 1 as one
+        """,
+}
+
+
+def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) -> None:
+    """Jinja that switches another model's rule off is found, and named, also where it switches the rule on again afterwards."""
+    shop.write(TAMPERING)
+
+    summary = _run(shop, "dim_hiding")
+
+    assert summary.not_published is not None
+    assert re.fullmatch(
+        r"test\.dpe\.amounts_are_known\.\w+: was changed in dbt while the project was built; look for Jinja that changes the graph, "
+        "nodes or macros",
+        summary.not_published,
+    )
