@@ -32,6 +32,7 @@ FILES = (
     "ledger.sql",
     "access.sql",
     "protection.sql",
+    "closing.sql",
     "publications.sql",
     "notifications.sql",
     "quality.sql",

@@ -8,9 +8,11 @@ from typing import Any
 from dpe_cli.errors import BuildError, ProjectError
 
 
-def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[Callable[[Any], None]] = ()) -> Any:
+def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[Callable[[Any], None]] = (), *, manifest: Any = None) -> Any:
     """
     Run a dbt command, which shows nothing, and return dbt's own `dbtRunnerResult`; each of `callbacks` is called with dbt's events.
+
+    `manifest` is that of dbt's for the project, where it was read already.
 
     Raises:
         ProjectError: dbt cannot read the project.
@@ -18,7 +20,7 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
     """
     from dbt.cli.main import dbtRunner  # it takes over a second to import
 
-    outcome = dbtRunner(callbacks=list(callbacks)).invoke([*command, "--log-level", "none", *options])
+    outcome = dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke([*command, "--log-level", "none", *options])
     if outcome.exception is not None:
         raise _explained(command, outcome.exception) from outcome.exception
     return outcome

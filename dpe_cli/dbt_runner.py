@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dpe_cli import dbt
 from dpe_cli.errors import BuildError
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project
+from dpe_cli.read_manifest import ReadManifest
 from dpe_cli.redaction import hide
 
 FAILED = ("error", "fail", "runtime error")
@@ -48,10 +50,14 @@ def run_dbt(
     command: Sequence[str],
     *,
     variables: Mapping[str, object] | None = None,
+    target_path: Path | None = None,
+    read: ReadManifest | None = None,
     on_node: Callable[[str], None] = lambda _name: None,
 ) -> list[NodeResult]:
     """
     Run a dbt command, with variables of ours besides the user's; `on_node` is called with the name of each node that has finished.
+
+    `target_path` is where dbt keeps what it has parsed, if not where it does by itself; `read` is what was read of the project already.
 
     Raises:
         ProjectError: dbt cannot read the project.
@@ -60,10 +66,13 @@ def run_dbt(
 
     def on_event(event: Any) -> None:
         if event.info.name == "NodeFinished":
+            if read is not None:
+                read.look_at(event.data.node_info.unique_id)
             on_node(event.data.node_info.node_name)
 
+    options = [*_target(target_path), *project.dbt_options_with(variables or {})]
     with _environment(server.environment()):
-        outcome = dbt.invoke(command, project.dbt_options_with(variables or {}), [on_event])
+        outcome = dbt.invoke(command, options, [on_event], manifest=read.manifest if read else None)
     results = getattr(outcome.result, "results", None)
     if results is None and not outcome.success:
         # `docs generate` has a catalog instead, and what it could not find out.
@@ -72,6 +81,24 @@ def run_dbt(
     nodes = [_node_result(result) for result in results or []]
     # Hooks are in the results as well; one that worked is no news.
     return [node for node in nodes if node.resource_type != "operation" or node.has_failed]
+
+
+def read_project(
+    project: Project, server: Server, *, variables: Mapping[str, object] | None = None, target_path: Path | None = None
+) -> ReadManifest:
+    """
+    Read the project as run_dbt would, without running anything.
+
+    Raises:
+        ProjectError: dbt cannot read the project.
+    """
+    with _environment(server.environment()):
+        outcome = dbt.invoke(["parse"], [*_target(target_path), *project.dbt_options_with(variables or {})])
+    return ReadManifest(outcome.result)
+
+
+def _target(path: Path | None) -> list[str]:
+    return [] if path is None else ["--target-path", str(path)]
 
 
 def _node_result(result: Any) -> NodeResult:

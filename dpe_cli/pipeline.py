@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 import re
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
@@ -21,13 +21,14 @@ from dpe_cli import (
     rls_check,
     rls_declared,
     rls_matrix,
+    rls_strays,
     rule_memory,
     site,
     swap,
     validation,
 )
-from dpe_cli.dbt_runner import NodeResult, run_dbt
-from dpe_cli.errors import PublishError, UsageError
+from dpe_cli.dbt_runner import NodeResult, read_project, run_dbt
+from dpe_cli.errors import DpeError, PublishError, ServerError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
 from dpe_cli.freshness import Freshness
 from dpe_cli.postgres import Server
@@ -35,12 +36,14 @@ from dpe_cli.project import Project, Rule, Source
 from dpe_cli.publication import Exchanged, Publication
 from dpe_cli.quarantine import Quarantined
 from dpe_cli.reconciliation import Reconciliation
+from dpe_cli.redaction import hide
 from dpe_cli.rls_check import Finding
 from dpe_cli.rls_matrix import Cell
 from dpe_cli.rules import find_all
 from dpe_cli.sessions import Ender
 from dpe_cli.spec import Spec, read_all
 from dpe_cli.spec import find as find_spec
+from dpe_cli.swap import Relation
 from dpe_cli.validation import Check, Sight
 from dpe_cli.versions import NEXT, PREVIOUS
 from dpe_cli.watching import DBT, watching
@@ -95,13 +98,23 @@ class RunSummary:
     not_published: str | None = None
     quarantined: list[Quarantined] = field(default_factory=list)
     site: Path | None = None
+    not_documented: str | None = None
     seconds: float = 0.0
     results: list[NodeResult] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
-        """Whether everything was loaded, built and holds."""
-        return not self.extracted.refused and self.not_published is None and self.validation is not None and self.validation.holds
+        """Whether everything was loaded, built and documented, and holds."""
+        is_done = not self.extracted.refused and self.not_published is None and self.not_documented is None
+        return is_done and self.validation is not None and self.validation.holds
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is wrong with the protection of relations, and what protects each of them, by its oid, as it was then."""
+
+    faults: list[str]
+    protection: Mapping[int, str]
 
 
 def run(
@@ -143,7 +156,8 @@ def run(
         analyze(server, sources, summary.extracted)
         build_and_publish(project, server, selected, exclude, progress, options, summary)
         # dbt renders the models once more, for which their Jinja runs: what it may have changed is checked after it.
-        summary.site = build_docs(project, server, progress) if options.documents else None
+        if options.documents:
+            _document(project, server, progress, summary)
         summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
     summary.seconds = time.monotonic() - started
     return summary
@@ -168,43 +182,144 @@ def build_and_publish(
         build = ["build", *_dbt_selection(selected, [*exclude, *left_out]), *(["--full-refresh"] if options.full_refresh else [])]
         build += ["--threads", str(options.threads)] if options.threads else []
         # What dbt has parsed for one suffix is of no use for another: each has a target directory of its own.
-        build += ["--target-path", str(project.directory / ".dpe" / "next")]
+        variables, target_path = {"dpe_schema_suffix": NEXT}, project.directory / ".dpe" / "next"
         ender = Ender(server) if options.ends_sessions else None
         with (
             progress.task("dbt build", project.node_count) as advance,
             watching(server, "transformer", DBT, ender=ender, say=progress.say),
         ):
-            summary.results = run_dbt(project, server, build, variables={"dpe_schema_suffix": NEXT}, on_node=lambda _name: advance(1))
+            read = read_project(project, server, variables=variables, target_path=target_path)
+            summary.results = run_dbt(
+                project, server, build, variables=variables, target_path=target_path, read=read, on_node=lambda _name: advance(1)
+            )
         built = [
             (result.schema.removesuffix(NEXT), result.alias)
             for result in summary.results
             if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
         ]
         made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
-        # Counting runs code of models, and so is done first, and in a session that nothing else is asked in.
-        with server.connect("transformer") as counting:
-            reconciled = reconciliation.reconcile_models(counting, hops.declared(project, made, made))
-        refusals = [
-            *_refusals(summary.results),
-            # What is published already is judged after the run; a hook may have left something elsewhere.
-            *_check_protection(project, server, judged=[schema + NEXT for schema in schemas]).faults,
-            *rls_declared.differences(connection, project, made),
-            *reconciled.faults,
-        ]
-        summary.not_published = "; ".join(refusals) or None
+        refusals = [*_refusals(summary.results), *(_tampered(one) for one in read.changed())]
         if not built and not refusals:
             return
-        summary.publication = publication.record(connection, selected, built, refusals, lock=building.lock)
-        summary.quarantined = quarantine.counts(connection, summary.publication.relations, schema_suffix=NEXT)
+        # Code of the models runs where they are counted, in a session of its own. What it does is judged after it, in another.
+        with publication.connected(server) as counting:
+            refusals += reconciliation.reconcile_models(counting, hops.declared(project, made, made)).faults
+            relations = _built(counting, project, built, made)
+            summary.quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
+        judged = _judge(project, server, relations, suffix=NEXT)
+        refusals += judged.faults
+        summary.not_published = "; ".join(refusals) or None
+        names = [*built, *(name for one in relations if (name := (one.schema, one.name)) not in built)]
+        summary.publication = publication.record(connection, selected, names, refusals, lock=building.lock)
         if refusals or not options.publishes:
             return
         try:
             summary.exchanged = publication.publish(
-                connection, summary.publication, schemas, lock=building.lock, ender=ender, say=progress.say
+                connection,
+                summary.publication,
+                schemas,
+                judged=judged.protection,
+                lock=building.lock,
+                ender=ender,
+                say=progress.say,
             )
             summary.publication = summary.exchanged.publication
         except PublishError as error:
             summary.not_published = str(error)
+
+
+def _built(connection: Connection, project: Project, built: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
+    """Return what was built beside what is published, with what belongs to it."""
+    names = dict.fromkeys([*built, *rls_strays.of_models(connection, project, made, schema_suffix=NEXT)])
+    with connection.transaction():
+        found = [(schema, name, swap.find(connection, schema + NEXT, name)) for schema, name in names]
+    return [Relation(schema, name, one.oid) for schema, name, one in found if one is not None]
+
+
+def _judge(project: Project, server: Server, relations: Sequence[Relation], *, suffix: str) -> Judged:
+    """
+    Judge relations, which are in schemas with this suffix, before readers see them; and what was left elsewhere meanwhile.
+
+    In a session of its own: code of models has had no other to leave something in.
+    """
+    schemas = project.published_schemas
+    known = rls_strays.parts(project)
+    parts = [known.get((one.schema, one.name)) for one in relations]
+    made = {part.unique_id: one.schema + suffix for one, part in zip(relations, parts, strict=True) if part}
+    with server.connect("transformer") as connection:
+        with connection.transaction():
+            # First, so that what changes while the rest is looked at is a change.
+            protection = publication.protection(connection, relations)
+            replaced = quarantine.left_over(connection, relations, schema_suffix="") if suffix == NEXT else []
+        found = [
+            # What is published already is judged after the run; a hook may have left something elsewhere.
+            *validation.check_protection(
+                connection, protected_schemas(connection, project), judged=[schema + suffix for schema in schemas]
+            ).faults,
+            *rls_declared.differences(connection, project, made),
+        ]
+        if suffix == NEXT:
+            found += map(str, rls_strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=replaced))
+        found += [
+            f"{one.schema}{suffix}.{one.name}: belongs to no model of the project; restore its model, or run `dpe run`"
+            for one, part in zip(relations, parts, strict=True)
+            if part is None and not _belongs(known, one)
+        ]
+    return Judged(found, protection)
+
+
+def _belongs(known: Mapping[tuple[str, str], rls_strays.Part], relation: Relation) -> bool:
+    """Tell whether a relation has the name of what belongs to a model: its files may declare no mask or quarantine any more."""
+    names = [relation.name.removesuffix(suffix) for suffix in (quarantine.SUFFIX, quarantine.MASKED) if relation.name.endswith(suffix)]
+    return any((relation.schema, name) in known for name in names)
+
+
+def publish(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
+    """
+    Publish the newest build, once it is judged again: since it was built, hooks and Jinja of models may have run.
+
+    Raises:
+        PublishError: no build waits, it is not protected as the project declares, or as in publication.publish().
+    """
+    with publication.connected(server) as connection:
+        built = publication.newest(connection, "built", "refused", "published", "undone")
+        if built is None or built.status in {"published", "undone"}:
+            raise PublishError("there is no build that waits to be published (one that was taken back is gone); run `dpe run`")
+        judged = _judge(project, server, built.relations, suffix=NEXT)
+        if built.status == "built" and judged.faults:
+            raise PublishError(f"publication {built.publication_id}: is not published ({'; '.join(judged.faults)}); run `dpe run`")
+        return publication.publish(
+            connection,
+            built,
+            project.published_schemas,
+            judged=judged.protection,
+            ender=Ender(server) if ends_sessions else None,
+            say=progress.say,
+        )
+
+
+def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
+    """
+    Bring back what the last publication replaced, if it is protected as the project declares now.
+
+    Raises:
+        PublishError: it is not, or as in publication.undo().
+    """
+    with publication.connected(server) as connection:
+        last = publication.to_undo(connection)
+        judged = _judge(project, server, last.replaced or [], suffix=PREVIOUS)
+        if judged.faults:
+            raise PublishError(
+                f"publication {last.publication_id}: is not taken back, what it replaced is not as the project declares "
+                f"({'; '.join(judged.faults)}); check out the files of that version, then run `dpe publish --undo`"
+            )
+        return publication.undo(
+            connection,
+            project.published_schemas,
+            judged=None if last.replaced is None else judged.protection,
+            ender=Ender(server) if ends_sessions else None,
+            say=progress.say,
+        )
 
 
 def untestable(connection: Connection, project: Project, selected: Sequence[str], exclude: Sequence[str]) -> list[str]:
@@ -216,6 +331,10 @@ def untestable(connection: Connection, project: Project, selected: Sequence[str]
 def _refusals(results: Sequence[NodeResult]) -> list[str]:
     """Say what keeps a build from being published."""
     return [_refusal(result) for result in results if result.has_failed]
+
+
+def _tampered(unique_id: str) -> str:
+    return f"{unique_id}: was changed in dbt while the project was built; look for Jinja that changes the graph, nodes or macros"
 
 
 def _refusal(result: NodeResult) -> str:
@@ -271,22 +390,31 @@ def _validate(
         reconciled = reconciliation.reconcile(loader, connection, sources, wanted)
         fresh = freshness.measure(connection, project, sources)
         sights = validation.measure_sights(connection, project)
-        checks = [
-            validation.check_counts(connection, sources),
-            validation.check_reconciliation(reconciled),
-            validation.check_freshness(fresh),
-            _check_protection(project, server),
-            validation.check_sights(sights),
-            validation.check_coverage(project, specs),
-            validation.check_rules(rules, specs),
-        ]
+        counts = validation.check_counts(connection, sources)
+    checks = [
+        counts,
+        validation.check_reconciliation(reconciled),
+        validation.check_freshness(fresh),
+        # After all that runs code of the models.
+        _check_protection(project, server),
+        validation.check_sights(sights),
+        validation.check_coverage(project, specs),
+        validation.check_rules(rules, specs),
+    ]
     return Validation(checks, results, sights, reconciled, fresh)
 
 
-def _check_protection(project: Project, server: Server, *, judged: Sequence[str] | None = None) -> Check:
+def _check_protection(project: Project, server: Server) -> Check:
     """Check protection in a session of its own: in others, code of models may have left temporary objects or settings."""
     with server.connect("transformer") as connection:
-        return validation.check_protection(connection, protected_schemas(connection, project), judged=judged)
+        check = validation.check_protection(connection, protected_schemas(connection, project))
+        strays = rls_strays.find(connection, project, _open_schemas(project))
+    return replace(check, faults=(*check.faults, *map(str, strays)))
+
+
+def _open_schemas(project: Project) -> list[str]:
+    """Return the schemas in which nothing but what the project makes may be read."""
+    return sorted({*project.published_schemas, old_versions.FAILURES})
 
 
 def protected_schemas(connection: Connection, project: Project) -> list[str]:
@@ -301,7 +429,9 @@ def protected_schemas(connection: Connection, project: Project) -> list[str]:
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the protection of the project's relations, and with the roles; errors first."""
     with server.connect("transformer") as connection:
-        return rls_check.check(connection, protected_schemas(connection, project))
+        found = rls_check.check(connection, protected_schemas(connection, project))
+        found += rls_strays.find(connection, project, _open_schemas(project))
+    return sorted(found, key=lambda one: one.severity)
 
 
 def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:
@@ -317,8 +447,21 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         chosen = [one for one in found if not wanted or any(fnmatch.fnmatchcase(str(one), pattern) for pattern in wanted)]
         if not chosen:
             raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all that there are")
-        with progress.task("dpe rls matrix", len(chosen)) as advance:
-            return rls_matrix.measure(connection, chosen, logins=logins, on_relation=advance)
+        try:
+            with progress.task("dpe rls matrix", len(chosen)) as advance:
+                return rls_matrix.measure(connection, chosen, logins=logins, on_relation=advance)
+        except psycopg.OperationalError as error:
+            raise ServerError(f"{server}: the measurement ended ({error}); look for what ends sessions, then measure again") from error
+
+
+def _document(project: Project, server: Server, progress: Progress, summary: RunSummary) -> None:
+    """Build the docs site; where that fails, what is there is checked all the same, and the run fails."""
+    try:
+        summary.site = build_docs(project, server, progress)
+    except DpeError as error:
+        summary.not_documented = str(error)
+    except psycopg.Error as error:
+        summary.not_documented = hide(f"{server}: the docs cannot be built ({error}); correct it, then run `dpe docs`")
 
 
 def build_docs(project: Project, server: Server, progress: Progress) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -41,6 +41,8 @@ class Publication:
     built_at: datetime
     published_at: datetime | None
     undone_at: datetime | None
+    # None before it is published, and of those that an earlier version of dpe published.
+    replaced: list[Relation] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def record(
     lock: Lock | None = None,
 ) -> Publication:
     """
-    Write down what was built, as published schemas and names, with what belongs to it, and why it may not be published, if so.
+    Write down what was built, as published schemas and names, and why it may not be published, if so.
 
     `lock` is that of the build that goes on, if the caller holds it.
 
@@ -118,8 +120,6 @@ def record(
             if found is None:
                 raise PublishError(f"{schema}{NEXT}.{name}: was built and is not there any more; nothing is published, run again")
             relations.append(Relation(schema, name, found.oid))
-            beside = [swap.find(connection, schema + NEXT, name + suffix) for suffix in (quarantine.SUFFIX, quarantine.MASKED)]
-            relations += [Relation(schema, one.name, one.oid) for one in beside if one is not None]
         [(publication_id,)] = connection.execute(
             """
             insert into dpe.publications (status, selection, relations, refused_because)
@@ -129,7 +129,7 @@ def record(
             [
                 "refused" if refused_because else "built",
                 " ".join(selection),
-                json.dumps([{"schema": one.schema, "name": one.name, "oid": one.oid} for one in relations]),
+                _as_json(relations),
                 "; ".join(refused_because),
             ],
         ).fetchall()
@@ -141,6 +141,7 @@ def publish(
     publication: Publication,
     schemas: Sequence[str],
     *,
+    judged: Mapping[int, str] | None = None,
     lock: Lock | None = None,
     ender: Ender | None = None,
     say: Callable[[str], None] = lambda _text: None,
@@ -149,12 +150,13 @@ def publish(
     """
     Make a build visible to readers, in one transaction; what it replaces is kept.
 
-    Readers are waited for without keeping other readers from coming; with an `ender`, the sessions of those that stay are ended. `lock`
-    is that of the build that goes on, if the caller holds it.
+    Readers are waited for without keeping other readers from coming; with an `ender`, the sessions of those that stay are ended. `judged`
+    is what protects the relations, as it was when it was judged: it still has to be so. `lock` is that of the build that goes on, if the
+    caller holds it.
 
     Raises:
-        PublishError: it may not be published, is not there any more, something of the pipeline's own cannot follow, another build is
-            running, or readers never let go.
+        PublishError: it may not be published, is not there or not protected any more as it was, something of the pipeline's own cannot
+            follow, another build is running, or readers never let go.
     """
     if publication.status != "built":
         because = f" ({publication.refused_because})" if publication.refused_because else ""
@@ -163,10 +165,18 @@ def publish(
     def exchange(first: Sequence[int]) -> None:
         with _alone(connection, lock):
             without = quarantine.left_over(connection, publication.relations, schema_suffix="")
-            swap.publish(connection, publication.relations, schemas, without=without, first=first)
+            replaced = swap.publish(connection, publication.relations, schemas, without=without, first=first)
+            _check_unchanged(connection, publication.relations, judged)
             connection.execute(
-                "update dpe.publications set status = 'published', published_at = clock_timestamp() where publication_id = %s",
-                [publication.publication_id],
+                """
+                update dpe.publications
+                set
+                    status = 'published',
+                    published_at = clock_timestamp(),
+                    replaced = %s
+                where publication_id = %s
+                """,
+                [_as_json(replaced), publication.publication_id],
             )
 
     waiting.for_readers(connection, _versions(publication.relations, NEXT), exchange, ender=ender, say=say, patience=patience)
@@ -177,27 +187,26 @@ def undo(
     connection: Connection,
     schemas: Sequence[str],
     *,
+    judged: Mapping[int, str] | None = None,
     ender: Ender | None = None,
     say: Callable[[str], None] = lambda _text: None,
     patience: float = PATIENCE_SECONDS,
 ) -> Exchanged:
     """
-    Bring back what the last publication replaced.
+    Bring back what the last publication replaced; `judged` is as in publish().
 
     Raises:
-        PublishError: nothing was published, it was undone already, or built over since; another build is running; or readers never
-            let go.
+        PublishError: nothing was published, it was undone already, or built over since; what it replaced is not there or not protected
+            any more as it was; another build is running; or readers never let go.
     """
-    last = newest(connection, "published", "undone")
-    if last is None or last.status == "undone":
-        what = "nothing was published yet" if last is None else f"publication {last.publication_id} was taken back already"
-        raise PublishError(f"{what}; there is nothing to undo")
+    last = to_undo(connection)
     restored: list[Relation] = []
 
     def exchange(first: Sequence[int]) -> None:
         with _alone(connection, None):
             without = quarantine.left_over(connection, last.relations, schema_suffix=PREVIOUS)
-            restored[:] = swap.take_back(connection, last.relations, schemas, without=without, first=first)
+            restored[:] = swap.take_back(connection, last.relations, schemas, replaced=last.replaced, without=without, first=first)
+            _check_unchanged(connection, restored, judged)
             connection.execute(
                 "update dpe.publications set status = 'undone', undone_at = clock_timestamp() where publication_id = %s",
                 [last.publication_id],
@@ -205,6 +214,50 @@ def undo(
 
     waiting.for_readers(connection, _versions(last.relations, PREVIOUS), exchange, ender=ender, say=say, patience=patience)
     return replace(_exchanged(connection, last.publication_id, schemas, lock=None, ender=ender), restored=restored)
+
+
+def to_undo(connection: Connection) -> Publication:
+    """
+    Return the last publication.
+
+    Raises:
+        PublishError: there is none, or it was undone already.
+    """
+    last = newest(connection, "published", "undone")
+    if last is None or last.status == "undone":
+        what = "nothing was published yet" if last is None else f"publication {last.publication_id} was taken back already"
+        raise PublishError(f"{what}; there is nothing to undo")
+    return last
+
+
+def protection(connection: Connection, relations: Sequence[Relation]) -> dict[int, str]:
+    """Return what protects each of the relations, by its oid: owner, policies, privileges, and triggers, which run code of their own."""
+    rows = connection.execute(
+        """
+        select
+            pg_class.oid::bigint,
+            jsonb_build_object(
+                'kind', relkind,
+                'triggers', (select count(*) from pg_trigger where tgrelid = pg_class.oid and not tgisinternal),
+                'rules', (select count(*) from pg_rewrite where ev_class = pg_class.oid),
+                'protection', dpe.protection_of(pg_class.oid)
+            )::text
+        from pg_class
+        where pg_class.oid = any(%s)
+        """,
+        [[one.oid for one in relations]],
+    ).fetchall()
+    return {int(str(oid)): str(found) for oid, found in rows}
+
+
+def _check_unchanged(connection: Connection, relations: Sequence[Relation], judged: Mapping[int, str] | None) -> None:
+    """Compare what protects relations, which are locked by now, with what was judged."""
+    if judged is None:
+        return
+    found = protection(connection, relations)
+    for one in relations:
+        if found.get(one.oid) != judged.get(one.oid):
+            raise PublishError(f"{one}: how it is protected was changed after it was checked; run `dpe run` to build and publish it")
 
 
 def newest(connection: Connection, *statuses: Status) -> Publication | None:
@@ -261,13 +314,19 @@ def _known(connection: Connection, publication_id: int) -> Publication:
                 refused_because,
                 built_at,
                 published_at,
-                undone_at
+                undone_at,
+                replaced
             from dpe.publications
             where publication_id = %s
             """,
             [publication_id],
         ).fetchall()
-    return Publication(**{**vars(row), "relations": [Relation(**one) for one in row.relations]})
+    replaced = None if row.replaced is None else [Relation(**one) for one in row.replaced]
+    return Publication(**{**vars(row), "relations": [Relation(**one) for one in row.relations], "replaced": replaced})
+
+
+def _as_json(relations: Sequence[Relation]) -> str:
+    return json.dumps([{"schema": one.schema, "name": one.name, "oid": one.oid} for one in relations])
 
 
 @dataclass
@@ -280,6 +339,7 @@ class _Row:
     built_at: datetime
     published_at: datetime | None
     undone_at: datetime | None
+    replaced: list[dict[str, Any]] | None
 
 
 def _exchanged(connection: Connection, publication_id: int, schemas: Sequence[str], *, lock: Lock | None, ender: Ender | None) -> Exchanged:
@@ -306,4 +366,4 @@ def _versions(relations: Sequence[Relation], suffix: str) -> list[tuple[str, str
     return [(one.schema + where, one.name) for one in relations for where in ("", suffix)]
 
 
-__all__ = ["Building", "Exchanged", "Publication", "building", "newest", "publish", "read", "record", "undo"]
+__all__ = ["Building", "Exchanged", "Publication", "building", "newest", "protection", "publish", "read", "record", "to_undo", "undo"]

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli import rls
+from dpe_cli.errors import ServerError
 from dpe_cli.hops import KINDS, Hop
 from dpe_cli.project import Project, Source
 
@@ -135,7 +136,9 @@ def reconcile_models(connection: Connection, declared: Sequence[Hop]) -> Reconci
                 result.balances += _count_hop(connection, hop)
         except psycopg.errors.UndefinedTable as error:
             result.uncounted[hop.name] = f"{_said(error)}; run `dpe run {hop.model}`"
-        except (psycopg.ProgrammingError, psycopg.DataError) as error:
+        except psycopg.Error as error:
+            if connection.closed:
+                raise ServerError(f"{hop.name}: the session that counts has ended ({_said(error)}); look for what ends it") from error
             result.uncounted[hop.name] = f"cannot be counted ({_said(error)}); correct meta.reconcile of {hop.model}"
     return result
 

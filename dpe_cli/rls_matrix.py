@@ -96,7 +96,8 @@ class _Sample:
     """
     A relation with its rows, its tenants with theirs, most first, and a row of the first tenant: values, table and place.
 
-    `is_of_declaration` is false for a version that was built before the model got the columns of its present declaration.
+    `is_of_declaration` is false for a version that was built under another declaration of the model than the present one. `problem` is
+    what the server said where it cannot be looked at.
     """
 
     relation: Relation
@@ -104,6 +105,7 @@ class _Sample:
     tenants: tuple[tuple[str, int], ...]
     row: Any
     is_of_declaration: bool = True
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,25 @@ def _acting_as(connection: Connection, actor: Actor) -> Iterator[None]:
         yield
 
 
+def _everything(relation: Relation) -> Actor:
+    return _EVERYTHING[relation.schema == LEDGER]
+
+
 def _look_at(connection: Connection, relation: Relation) -> _Sample:
+    """Return what there is; a relation that raises, as a view with code of its author may, is measured without a row and tenants."""
+    looked: list[_Sample] = []
+
+    def look() -> int:
+        looked.append(_sampled(connection, relation))
+        return 1
+
+    outcome = _outcome(look)
+    return looked[0] if looked else _Sample(relation, 0, (), None, is_of_declaration=False, problem=str(outcome))
+
+
+def _sampled(connection: Connection, relation: Relation) -> _Sample:
     """Return what there is, as the one sees it in a context who sees all of the relation."""
-    everything = _EVERYTHING[relation.schema == LEDGER]
+    everything = _everything(relation)
     with _acting_as(connection, everything):
         [counted] = guarded.rows(connection, everything.role, sql.SQL("select count(*) as rows from {}").format(relation.identifier))
         tenants: list[tuple[str, int]] | None = []
@@ -236,7 +254,17 @@ def _look_at(connection: Connection, relation: Relation) -> _Sample:
         )
         found = guarded.rows(connection, everything.role, sql.SQL("select * from ({}) as found (row, table_id, place)").format(query))
         row = (found[0]["row"], found[0]["table_id"], found[0]["place"]) if found else None
-    return _Sample(relation, int(counted["rows"]), tuple(tenants or ()), row, is_of_declaration=tenants is not None)
+    is_of_declaration = tenants is not None and (not is_shadow(relation.schema) or _is_declared_as_now(connection, relation))
+    return _Sample(relation, int(counted["rows"]), tuple(tenants or ()) if is_of_declaration else (), row, is_of_declaration)
+
+
+def _is_declared_as_now(connection: Connection, relation: Relation) -> bool:
+    """Tell whether another version of a table than the published one has the policies of the model's present declaration."""
+    rows = connection.execute(
+        "select obj_description(oid, 'pg_policy') from pg_policy where polrelid = %s and polname = 'dpe_system'", [relation.oid]
+    ).fetchall()
+    declared = f"tenant_column {', '.join(relation.tenant_columns)}, " if relation.tenant_columns else f"{relation.declared} "
+    return not rows or str(rows[0][0]).startswith(declared)
 
 
 def _measure(connection: Connection, sample: _Sample, actor: Actor) -> Cell:
@@ -245,13 +273,20 @@ def _measure(connection: Connection, sample: _Sample, actor: Actor) -> Cell:
         writes = {write: _write(connection, sample, actor.role, write) for write in WRITES}
         unmasked = _unmasked(connection, sample.relation) if actor.role == MASKED_READER else []
     rows = seen if isinstance(seen, int) else None
-    expected = _expected_rows(connection, sample, actor)
+    problem = seen if _is_problem(seen) else sample.problem if actor == _everything(sample.relation) else None
+    expected = _expected_rows(connection, sample, actor) if sample.problem is None and problem is None else None
     faults = (
+        *([f"{sample.relation}: {_named(actor)} cannot read it ({problem})"] if problem is not None else []),
         *_reading_faults(sample, actor, rows, expected),
         *_writing_faults(sample, actor, writes),
         *(f"{sample.relation}: {_named(actor)} may read the masked column {column}" for column in unmasked),
     )
     return Cell(str(sample.relation), actor.name, actor.tenant, rows, writes, faults)
+
+
+def _is_problem(outcome: int | str) -> bool:
+    """Tell whether a query came to an end that no privilege and no policy explains."""
+    return isinstance(outcome, str) and outcome not in {DENIED, REFUSED, ALLOWED}
 
 
 def _unmasked(connection: Connection, relation: Relation) -> list[str]:
@@ -275,10 +310,10 @@ def _write(connection: Connection, sample: _Sample, role: str, write: str) -> st
     if not may or write == "truncate" or sample.row is None or sample.relation.kind == "v":
         return ALLOWED if may else DENIED
     statement = _statement(connection, sample, write)
-    outcome = _outcome(lambda: guarded.affected(connection, role, statement))
+    outcome = _outcome(lambda: guarded.affected(connection, role, statement), writes=True)
     if isinstance(outcome, int):
         return ALLOWED if outcome else REFUSED
-    # Denied in spite of the privilege is who may write, but not look for the row.
+    # Denied in spite of the privilege is who may write, but not look for the row; a trigger that raises may let the next row in.
     return REFUSED if outcome == REFUSED else ALLOWED
 
 
@@ -310,14 +345,24 @@ def _count(connection: Connection, role: str, query: sql.Composed) -> int | str:
     return _outcome(lambda: int(guarded.rows(connection, role, query)[0]["rows"]))
 
 
-def _outcome(attempt: Callable[[], int]) -> int | str:
+def _outcome(attempt: Callable[[], int], *, writes: bool = False) -> int | str:
+    """Return the number of rows, or what came of it: DENIED, REFUSED, ALLOWED, or else what the server said."""
     try:
         return attempt()
     except psycopg.errors.InsufficientPrivilege as error:
         return REFUSED if "row-level security" in str(error) else DENIED
-    except (psycopg.IntegrityError, psycopg.DataError):
+    except (psycopg.IntegrityError, psycopg.DataError) as error:
         # Policies are asked before constraints are (PostgreSQL documentation, "CREATE POLICY").
-        return ALLOWED
+        return ALLOWED if writes else _said(error)
+    except psycopg.Error as error:
+        # The connection itself is gone: nothing more can be measured.
+        if isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01"):
+            raise
+        return _said(error)
+
+
+def _said(error: psycopg.Error) -> str:
+    return error.diag.message_primary or type(error).__name__
 
 
 def _expected_rows(connection: Connection, sample: _Sample, actor: Actor) -> int | None:
@@ -326,7 +371,7 @@ def _expected_rows(connection: Connection, sample: _Sample, actor: Actor) -> int
     if actor.role == NOBODY or (actor.is_system and not actor.actor):
         return 0
     if not sample.is_of_declaration:
-        return None
+        return 0 if is_shadow(relation.schema) and not actor.is_system else None
     if relation.schema == LEDGER:
         # What the pipeline and auditors see there depends on the table, and on who they are what readers see of their access.
         return None if actor.is_system or actor.role == AUDITOR or relation.name == "tenant_access" else 0
@@ -361,7 +406,8 @@ def _expected_of_reader(connection: Connection, sample: _Sample, actor: Actor) -
     granted = sql.SQL(_GRANTED_ROWS).format(relation=relation.identifier, columns=columns, role=sql.Literal(actor.role))
     everything = _EVERYTHING[True]
     with _acting_as(connection, everything):
-        return int(guarded.rows(connection, everything.role, granted)[0]["rows"])
+        counted = _count(connection, everything.role, granted)
+    return counted if isinstance(counted, int) else None
 
 
 def _reading_faults(sample: _Sample, actor: Actor, rows: int | None, expected: int | None) -> Iterator[str]:

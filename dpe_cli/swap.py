@@ -81,21 +81,26 @@ def take_back(
     relations: Sequence[Relation],
     schemas: Sequence[str],
     *,
+    replaced: Sequence[Relation] | None = None,
     without: Sequence[tuple[str, str]] = (),
     first: Sequence[int] = (),
 ) -> list[Relation]:
     """
     Put what relations replaced back in their place, and keep them in its; return what came back.
 
-    `without` and `first` are as in publish().
+    `replaced` are those that come back, where they are known: not whatever else has their name by now. `without` and `first` are as in
+    publish().
 
     Raises:
-        PublishError: a relation was built anew since, or something of the pipeline's own reads it and cannot go back.
+        PublishError: a relation was built anew since, one that was replaced is not there any more, or something of the pipeline's own
+            reads it and cannot go back.
         HeldError: a session holds one of those to exchange for longer than lock_timeout.
     """
     _check_identity(connection, relations, "")
-    names = [*((one.schema, one.name) for one in relations), *without]
-    replaced = [Relation(schema, name, found.oid) for schema, name in names if (found := find(connection, schema + PREVIOUS, name))]
+    if replaced is None:
+        names = [*((one.schema, one.name) for one in relations), *without]
+        replaced = [Relation(schema, name, found.oid) for schema, name in names if (found := find(connection, schema + PREVIOUS, name))]
+    _check_identity(connection, replaced, PREVIOUS)
     # Out of the way first: both cannot have one name in one schema.
     old_versions.clear(connection, [schema + NEXT for schema in schemas])
     for schema in sorted({one.schema for one in replaced}):
@@ -103,7 +108,7 @@ def take_back(
     for one in replaced:
         _move(connection, one, PREVIOUS, NEXT)
     _exchange(connection, leaving=relations, coming=replaced, first=first)
-    return replaced
+    return list(replaced)
 
 
 def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Sequence[Relation], first: Sequence[int]) -> list[Relation]:

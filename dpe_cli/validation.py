@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
 from dpe_cli import rls, rls_check
+from dpe_cli.errors import ServerError
 from dpe_cli.freshness import Freshness
 from dpe_cli.project import Project, Rule, Source
 from dpe_cli.reconciliation import Reconciliation
@@ -51,12 +53,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Sight:
-    """How many rows of a published relation someone sees, measured by acting as them; `expected` is how many they should."""
+    """
+    How many rows of a published relation someone sees, measured by acting as them; `expected` is how many they should.
+
+    `problem` is what the server said where they cannot read it for another reason than a privilege.
+    """
 
     relation: str
     who: str
     rows: int
     expected: int
+    problem: str | None = None
 
 
 # The tenants of a relation with their numbers of rows, most first. A row may belong to several; those of nobody are left out.
@@ -167,9 +174,11 @@ def check_rules(rules: Sequence[Rule], specs: Sequence[Spec]) -> Check:
 def check_sights(sights: Sequence[Sight]) -> Check:
     """Check that nobody sees more or less than their own rows."""
     faults = [
-        f"{sight.relation}: {sight.who} sees {sight.rows:,} rows instead of {sight.expected:,}; look at its policies and grants"
+        f"{sight.relation}: {sight.who} cannot read it ({sight.problem}); correct the model"
+        if sight.problem is not None
+        else f"{sight.relation}: {sight.who} sees {sight.rows:,} rows instead of {sight.expected:,}; look at its policies and grants"
         for sight in sights
-        if sight.rows != sight.expected
+        if sight.problem is not None or sight.rows != sight.expected
     ]
     return Check("who sees what", f"{len(sights)} views of published tables, each measured by acting as its reader", tuple(faults))
 
@@ -186,19 +195,20 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
             continue
         relation = sql.Identifier(model.schema, model.alias)
         name = f"{model.schema}.{model.alias}"
-        with rls.system_context(connection, actor=ACTOR):
-            if not columns_of(connection, relation):
-                continue
-            tenants = count_by_tenant(connection, relation, model.tenant_columns) or []
+        try:
+            with rls.system_context(connection, actor=ACTOR):
+                if not columns_of(connection, relation):
+                    continue
+                tenants = count_by_tenant(connection, relation, model.tenant_columns) or []
+        except psycopg.Error as error:
+            sights.append(Sight(name, "the transformer", 0, 0, _said(connection, error)))
+            continue
         count = sql.SQL("select count(*) from {}").format(relation)
         for index in sorted({0, len(tenants) // 2, len(tenants) - 1}) if tenants else []:
             tenant, expected = tenants[index]
-            with rls.tenant_context(connection, tenant):
-                sights.append(Sight(name, tenant, _count_allowed(connection, count), expected))
-        with rls.stranger_context(connection):
-            sights.append(Sight(name, "a stranger", _count_allowed(connection, count), 0))
-        with connection.transaction():
-            sights.append(Sight(name, "its owner, no context", _count(connection, count), 0))
+            sights.append(_sight(connection, name, tenant, count, expected, rls.tenant_context(connection, tenant)))
+        sights.append(_sight(connection, name, "a stranger", count, 0, rls.stranger_context(connection)))
+        sights.append(_sight(connection, name, "its owner, no context", count, 0, connection.transaction()))
     return sights
 
 
@@ -227,15 +237,22 @@ def columns_of(connection: Connection, relation: sql.Identifier) -> set[str]:
     return {str(name) for (name,) in rows}
 
 
-def _count_allowed(connection: Connection, query: sql.Composed) -> int:
-    """Count what one sees; who may not read at all, as of a view on a table that is private, sees nothing."""
+def _sight(
+    connection: Connection, relation: str, who: str, query: sql.Composed, expected: int, context: AbstractContextManager[object]
+) -> Sight:
+    """Count what one sees in a context; who may not read at all, as of a view on a table that is private, sees nothing."""
     try:
-        with connection.transaction():
-            return _count(connection, query)
+        with context:
+            row = connection.execute(query).fetchone()
     except psycopg.errors.InsufficientPrivilege:
-        return 0
+        return Sight(relation, who, 0, expected)
+    except psycopg.Error as error:
+        return Sight(relation, who, 0, expected, _said(connection, error))
+    return Sight(relation, who, int(str(row[0])) if row else 0, expected)
 
 
-def _count(connection: Connection, query: sql.Composed) -> int:
-    row = connection.execute(query).fetchone()
-    return int(str(row[0])) if row else 0
+def _said(connection: Connection, error: psycopg.Error) -> str:
+    """Return what the server said of a query; where the connection is gone with it, nothing more can be measured."""
+    if connection.closed:
+        raise ServerError(f"database {connection.info.dbname}: ended the session that measures ({error}); look for what ends it") from error
+    return error.diag.message_primary or type(error).__name__

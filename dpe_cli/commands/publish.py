@@ -6,13 +6,11 @@ from dataclasses import asdict
 
 import click
 
-from dpe_cli import publication
+from dpe_cli import pipeline
 from dpe_cli.app import App
 from dpe_cli.commands.options import end_sessions_option
-from dpe_cli.errors import PublishError
 from dpe_cli.publication import Exchanged
 from dpe_cli.report import Facts, Lines, Progress, Report, Table, plural
-from dpe_cli.sessions import Ender
 
 
 @click.command()
@@ -23,15 +21,14 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
     """
     Publish the newest build, or take the last publication back.
 
-    What `dpe run --no-publish` built becomes visible, all of it at once. Readers are waited for, up to ten minutes, without
+    What `dpe run --no-publish` built becomes visible, all of it at once. Before that, and before a publication is taken back, the relations
+    are checked again: they have to be protected as the project declares. Readers are waited for, up to ten minutes, without
     keeping others from reading; with --end-sessions, those that stay are ended. This needs pg_signal_backend, or a superuser as the
     administrator.
     """
-    schemas = app.project.published_schemas
-    ender = Ender(app.server) if end_sessions else None
-    with Progress() as progress, publication.connected(app.server) as connection:
+    with Progress() as progress:
         if undo:
-            undone = publication.undo(connection, schemas, ender=ender, say=progress.say)
+            undone = pipeline.undo(app.project, app.server, ends_sessions=end_sessions, progress=progress)
             back = {str(one) for one in undone.restored}
             gone = [str(one) for one in undone.publication.relations if str(one) not in back]
             was_new = [Lines([f"Was not there before it, and is gone: {name}" for name in gone])] if gone else []
@@ -47,10 +44,7 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
                 ),
                 sections=[*was_new, *sections(undone)],
             )
-        built = publication.newest(connection, "built", "refused", "published", "undone")
-        if built is None or built.status in {"published", "undone"}:
-            raise PublishError("there is no build that waits to be published (one that was taken back is gone); run `dpe run`")
-        made = publication.publish(connection, built, schemas, ender=ender, say=progress.say)
+        made = pipeline.publish(app.project, app.server, ends_sessions=end_sessions, progress=progress)
         relations = plural(len(made.publication.relations), "relation")
         return Report(
             data={"publication": asdict(made.publication), **as_data(made)},

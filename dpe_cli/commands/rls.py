@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dpe_cli import pipeline, rls_check, rls_matrix, sarif
+from dpe_cli import pipeline, rls_check, rls_matrix, rls_strays, sarif
 from dpe_cli.app import App
 from dpe_cli.report import Lines, Progress, Report, Table, plural
 
@@ -29,7 +29,7 @@ def rls() -> None:
 def check(app: App, sarif_file: Path | None) -> Report:
     """Look for what makes protection weaker than what was declared; exit status 1 where there is an error."""
     found = pipeline.check_rls(app.project, app.server)
-    checks = rls_check.checks()
+    checks = [*rls_check.checks(), rls_strays.CHECK]
     if sarif_file is not None:
         sarif.write(sarif_file, checks, found, app.project.files, otherwise="dbt_project.yml")
     errors = sum(one.severity == "error" for one in found)

@@ -113,6 +113,7 @@ def _report(summary: RunSummary) -> Report:
             "quarantined": [asdict(one) for one in summary.quarantined],
             "validation": validation_data(summary.validation) if summary.validation else None,
             "docs": summary.site,
+            "not_documented": summary.not_documented,
         },
         headline=f"{plural(rows, 'row')} loaded, {_done(summary)} in {duration(summary.seconds)}",
         sections=[*sections, *_stopped(summary), *dropped_lines(summary.extracted)],
@@ -122,7 +123,9 @@ def _report(summary: RunSummary) -> Report:
 
 
 def _stopped(summary: RunSummary) -> list[Lines]:
-    """Say why nothing was built."""
+    """Say why nothing was built, or not documented."""
+    if summary.not_documented:
+        return [Lines(["", f"Not documented: {summary.not_documented}"])]
     refused = [one.source for one in summary.extracted.refused]
     if not refused:
         return []

@@ -203,6 +203,37 @@ $$;
 comment on function dpe.refuse_changes_of_hooks(regclass, text) is
 'Fails where a new table is not protected any more as it was when it was created.';
 
+create or replace function dpe.revoke_privileges(relation regclass)
+returns void
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    grantee text;
+begin
+    for grantee in
+        select distinct case granted.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(granted.grantee)) end
+        from pg_class
+        cross join lateral (
+            select relacl as acl
+            union all
+            select attacl
+            from pg_attribute
+            where attrelid = pg_class.oid
+        ) as acls
+        cross join lateral aclexplode(acls.acl) as granted
+        where pg_class.oid = relation and granted.grantee <> pg_class.relowner
+    loop
+        -- On the table, which takes those on its columns along (docs: "REVOKE").
+        execute format('revoke all on %s from %s cascade', relation, grantee);
+    end loop;
+end
+$$;
+
+comment on function dpe.revoke_privileges(regclass) is 'Revokes all privileges on a relation but its owner''s.';
+
 -- Takes away all policies, privileges and parents, so that what is declared next is all that there is.
 create or replace function dpe.reset_protection(relation regclass)
 returns void
@@ -213,7 +244,6 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     policy_name name;
-    grantee text;
     parent regclass;
 begin
     for parent in
@@ -236,22 +266,7 @@ begin
     loop
         execute format('drop policy %I on %s', policy_name, relation);
     end loop;
-    for grantee in
-        select distinct case granted.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(granted.grantee)) end
-        from pg_class
-        cross join lateral (
-            select relacl as acl
-            union all
-            select attacl
-            from pg_attribute
-            where attrelid = pg_class.oid
-        ) as acls
-        cross join lateral aclexplode(acls.acl) as granted
-        where pg_class.oid = relation and granted.grantee <> pg_class.relowner
-    loop
-        -- On the table, which takes those on its columns along (docs: "REVOKE").
-        execute format('revoke all on %s from %s cascade', relation, grantee);
-    end loop;
+    perform dpe.revoke_privileges(relation);
 end
 $$;
 
@@ -331,88 +346,6 @@ $$;
 
 comment on function dpe.check_protection_at_commit() is 'Fails the commit where a relation is not protected as it was declared.';
 
--- Undoes what was done to relations after the transaction that protected them: rows are shown to no reader, and the caller is told.
--- `built` is what a run of dbt says it built: [{node, relation}], the relation as a quoted name. Where privileges were only taken away,
--- nothing is shown to more than it was.
-create or replace function dpe.close_changed_relations(of_invocation_id text, built jsonb)
-returns table (node text, differences text)
-language plpgsql
-volatile
-security invoker
-set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-declare
-    changed record;
-begin
-    for changed in
-        with
-
-        looked_at as (
-
-            select
-                known.node,
-                known.relation_id,
-                known.protection
-            from dpe.protected_relations as known
-            where known.invocation_id = of_invocation_id
-            union
-            select
-                given.node,
-                to_regclass(given.relation)::oid,
-                known.protection
-            from jsonb_to_recordset(built) as given (node text, relation text)
-            left join dpe.protected_relations as known
-                on known.relation_id = to_regclass(given.relation) and known.invocation_id = of_invocation_id
-
-        )
-
-        select
-            looked_at.node,
-            looked_at.relation_id::regclass as relation,
-            pg_class.relkind,
-            case
-                when looked_at.protection is null then 'another relation is in its place'
-                else dpe.protection_differences(looked_at.protection, present.protection)
-            end as differences
-        from looked_at
-        inner join pg_class on looked_at.relation_id = pg_class.oid
-        cross join lateral (select dpe.protection_of(looked_at.relation_id) as protection) as present
-        where looked_at.protection is null
-            or exists (
-                select
-                from jsonb_each_text(present.protection) as is_now (fact, value)
-                where looked_at.protection ->> is_now.fact is distinct from is_now.value
-            )
-            or exists (
-                select
-                from jsonb_object_keys(looked_at.protection) as was (fact)
-                where was.fact !~ '^privileges of ' and not present.protection ? was.fact
-            )
-    loop
-        perform dpe.reset_protection(changed.relation);
-        if changed.relkind in ('r', 'p') then
-            execute format('alter table %s enable row level security, force row level security', changed.relation);
-        elsif changed.relkind = 'v' then
-            execute format('alter view %s set (security_invoker = true)', changed.relation);
-        end if;
-        node := changed.node;
-        differences := changed.differences;
-        return next;
-    end loop;
-
-    delete from dpe.protected_relations
-    where not exists (
-        select
-        from pg_class
-        where pg_class.oid = protected_relations.relation_id
-    );
-end
-$$;
-
-comment on function dpe.close_changed_relations(text, jsonb) is
-'Takes all policies and privileges from relations of a run of dbt that are no longer protected as declared; returns how they differ.';
-
 do $$
 declare
     signature regprocedure;
@@ -421,11 +354,11 @@ begin
         'dpe.protection_of(oid)',
         'dpe.protection_differences(jsonb, jsonb)',
         'dpe.refuse_changes_of_hooks(regclass, text)',
+        'dpe.revoke_privileges(regclass)',
         'dpe.reset_protection(regclass)',
         'dpe.is_protected(regclass, text)',
         'dpe.remember_protection(regclass, text, text, text)',
-        'dpe.check_protection_at_commit()',
-        'dpe.close_changed_relations(text, jsonb)'
+        'dpe.check_protection_at_commit()'
     ]::regprocedure[] loop
         execute format('alter function %s owner to dpe_owner', signature);
         execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader', signature);

@@ -6,7 +6,7 @@
 
 {% set quarantine = quarantine_of_this() %}
 
-drop table if exists {{ quarantine }};
+drop table if exists {{ quarantine }} cascade;
 create table {{ quarantine }} (
     like {{ relation }},
     _rules text[] not null,

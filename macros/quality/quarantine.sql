@@ -22,7 +22,7 @@
 {% elif this.identifier | length <= 51 %}
     {% set left_over = load_cached_relation(quarantine_of_this()) %}
     {% if left_over and '_quarantined_at' in adapter.get_columns_in_relation(left_over) | map(attribute='name') %}
-    drop table {{ left_over }};
+    drop table {{ left_over }} cascade;
     {% endif %}
 {% endif %}
 

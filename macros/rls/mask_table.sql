@@ -1,13 +1,14 @@
 {#
     Make the view of a table that shows null in its masked columns, so that masked readers can select all of it. It has its
-    reader's rights, so it shows nobody more than the table does. Where nothing is masked any more, it goes.
+    reader's rights, so it shows nobody more than the table does. Where nothing is masked any more, it goes. What readers made of it goes
+    with it, as dbt drops what they made of the table: it must not stop the build.
 #}
 {% macro mask_table(relation, masked) %}
 
 {% set view = masked_view() %}
 {% if masked %}
 
-drop view if exists {{ view }};
+drop view if exists {{ view }} cascade;
 do $dpe$
 begin
     execute (

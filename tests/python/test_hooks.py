@@ -202,7 +202,14 @@ def _wide(server: Server, relation: str, reader: str) -> bool:
             return False
 
 
-LATE = {
+WIDE = {"sql": "create policy wide on {{ this }} for select to dpe_reader using (true)", "transaction": False}
+NOT_TO_BE_CLOSED = (
+    "create schema own; create table own.kept (one integer); grant create on schema own to dpe_tenant; "
+    "insert into dpe.protected_relations (relation_id, node, declaration, protection, invocation_id) "
+    "select oid, 'model.dpe.a', 'x', dpe.protection_of(oid), '{{ invocation_id }}' from pg_class where oid = 'own.kept'::regclass; commit; "
+    "begin; grant select on own.kept to public; alter table own.kept owner to dpe_tenant; commit"
+)
+LATE: dict[str, tuple[object, str]] = {
     "after the commit": (
         {"sql": "alter table {{ this }} disable row level security", "transaction": False},
         "row-level security: off, forced (declared: enabled, forced)",
@@ -219,6 +226,29 @@ LATE = {
             "transaction": False,
         },
         "a part of intermediate.parent",
+    ),
+    "before an error": ([WIDE, {"sql": "select 1 / 0", "transaction": False}], "policy wide: for select to dpe_reader using (true)"),
+    "by another relation in its place, before an error": (
+        [{"sql": REPLACE, "transaction": False}, {"sql": "select 1 / 0", "transaction": False}],
+        "nothing is known of how it was protected",
+    ),
+    "and has dpe forget": (
+        [WIDE, {"sql": "delete from dpe.protected_relations where relation_id = '{{ this }}'::regclass", "transaction": False}],
+        "policy wide: for select to dpe_reader using (true)",
+    ),
+    "where the role may only read from then on": (
+        [
+            WIDE,
+            {
+                "sql": "alter role dpe_transformer in database {{ target.dbname }} set default_transaction_read_only = on",
+                "transaction": False,
+            },
+        ],
+        "policy wide: for select to dpe_reader using (true)",
+    ),
+    "beside a relation that cannot be closed": (
+        [WIDE, {"sql": NOT_TO_BE_CLOSED, "transaction": False}],
+        "its policies could not be removed: must be owner of table kept",
     ),
 }
 
@@ -367,6 +397,46 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
         run_dbt(project, server, ["build"])
 
     assert f"{name} (models/marts/{name}.sql): {said}" in str(caught.value)
+
+
+OVERRIDES = {
+    "apply_grants": "{% macro apply_grants(relation, grant_config, should_revoke=True) %}{% endmacro %}",
+    "run_query": "{% macro run_query(sql) %}{{ return(none) }}{% endmacro %}",
+    # dbt has default__ and postgres__ forms of others, and looks for these in the project first.
+    "postgres__get_create_table_as_sql": "{% macro postgres__get_create_table_as_sql(temporary, relation, sql) %}select 1{% endmacro %}",
+    "tojson": "{% macro tojson(value, default=none, sort_keys=false) %}[]{% endmacro %}",
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
+def test_a_macro_in_the_place_of_dbts_own_is_refused(server: Server, tmp_path: Path, name: str) -> None:
+    """Before anything is built: protection rests on these. How models are named is the project's to choose."""
+    files = {
+        "macros/helper.sql": OVERRIDES[name],
+        "macros/alias.sql": "{% macro generate_alias_name(custom_alias_name=none, node=none) %}{{ node.name }}{% endmacro %}",
+        "models/marts/orders_of_shops.sql": f"{{{{ config({META}) }}}} {ROWS}",
+    }
+
+    with pytest.raises(BuildError) as caught:
+        run_dbt(Project(dbt_projects.make(tmp_path / "helped", files)), server, ["build"])
+
+    assert f"{name} (macros/helper.sql): takes the place of a macro or a variable of dbt on which protection rests" in str(caught.value)
+
+
+@pytest.mark.parametrize("stored", ["store_failures_as='table'", "store_failures_as='view'", "store_failures=true", ""])
+def test_a_test_that_stores_its_failures_elsewhere_is_refused(copied: tuple[Path, Server], stored: str) -> None:
+    """It would replace what has that name, such as what masked readers see of a table; one that stores nothing is run."""
+    directory, server = copied
+    config = f"severity='warn', schema='marts', alias='careful_table__masked', {stored}"
+    dbt_projects.write(directory, {"tests/singular/large.sql": f"{{{{ config({config}) }}}} select * from {{{{ ref('plain_table') }}}}"})
+
+    if not stored:
+        assert ["warn"] == [result.status for result in run_dbt(Project(directory), server, ["test"])]
+        return
+    with pytest.raises(
+        BuildError, match=r"large \(tests/singular/large.sql\): stores its failures as marts.careful_table__masked, and would replace"
+    ):
+        run_dbt(Project(directory), server, ["test"])
 
 
 WRONG_GRANTS = {

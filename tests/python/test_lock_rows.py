@@ -52,7 +52,9 @@ def test_no_reader_can_take_a_lock(server: Server, reader: Reader) -> None:
         connection.execute("set lock_timeout = '1s'")
         connection.commit()
         for asked in ASKED:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for schema dpe_locks|CREATE RULE: is refused"):
+            with pytest.raises(
+                psycopg.errors.InsufficientPrivilege, match="permission denied for schema dpe_locks|CREATE RULE: is refused"
+            ):
                 connection.execute(asked.encode())
             connection.rollback()
 

@@ -182,3 +182,46 @@ def test_access_is_masked_or_not(server: Server, intern: str, tmp_path: Path) ->
     assert {"became_reader": True}.items() <= cast("dict[str, object]", grant(intern, "HA").data).items()
     with pytest.raises(AccessError, match=f"^{intern}: reads everything, also what is masked; run `revoke dpe_reader from {intern}` first"):
         grant(intern, "UA", "--masked")
+
+
+STAYS = {
+    "models/marts/fct_stays.sql": """
+        {{ config(materialized='table', contract={'enforced': false}, meta={'rls': {'tenant_column': 'hotel'}}) }}
+        select 1 as id, 'UA'::text as hotel union all select 2, 'UA' union all select null, 'UA'
+        """,
+    "models/marts/_stays.yml": """
+        models:
+          - name: fct_stays
+            columns:
+              - name: id
+                data_tests:
+                  - not_null: {config: {meta: {rule: STAY-1, on_failure: quarantine, quarantine: {max_rows: 9}}}}
+        """,
+}
+# What a reader makes of what is published, in a session that stays.
+OF_READERS = (
+    "create temporary view rooms as select room from marts.fct_guests",
+    "create temporary view guests as select * from marts.fct_guests__masked",
+    "create temporary view bad_stays as select * from marts.fct_stays__quarantine",
+)
+
+
+def test_what_a_reader_makes_of_masked_views_and_quarantines_stops_no_build(guests: Path, server: Server, intern: str) -> None:
+    """Plain dbt replaces the views and quarantines, and removes columns, as it replaces tables: what was made of them goes."""
+    dbt_projects.write(guests, STAYS)
+    builds = (
+        "{kind: incremental, with_room: true}",
+        "{kind: incremental, masked: [name]}",
+        "{kind: incremental, masked: []}",
+    )
+    with server.connect(intern, autocommit=True) as session:
+        for number, variables in enumerate(builds):
+            if number == len(builds) - 1:
+                dbt_projects.write(guests, {"models/marts/_stays.yml": "models: []\n"})
+            results = run_dbt(Project(guests, variables=variables), server, ["run"])
+            assert [] == [result.message for result in results if result.has_failed]
+            if number < len(builds) - 1:
+                session.execute("drop view if exists guests, bad_stays")
+                for statement in OF_READERS[number:]:
+                    session.execute(statement.encode())
+    assert _read(server, intern, "select from marts.fct_stays__quarantine") is None

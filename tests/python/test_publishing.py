@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -462,3 +463,258 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         "marts__next.changed_orders: is declared by private and protected by shared",
     ):
         assert fault in summary.not_published
+
+
+# A rule of fct_orders keeps cheap orders out; another model's Jinja takes that out of what dbt holds, for as long as fct_orders is built.
+TAMPERING = {
+    "models/marts/_rule.yml": """
+        models:
+          - name: fct_cheap
+            config: {meta: {rls: {tenant_column: shop}}, contract: {enforced: false}}
+            columns:
+              - name: amount
+                data_tests:
+                  - accepted_values:
+                      name: amounts_are_known
+                      arguments: {values: [10, 20], quote: false}
+                      config: {severity: warn, meta: {rule: SHOP-1-02, on_failure: quarantine, quarantine: {max_rows: 9}}}
+        """,
+    "models/marts/fct_cheap.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
+    "models/marts/dim_before.sql": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        {% if execute %}{% for node in graph.nodes.values() if node.name == 'amounts_are_known' %}
+            {% do node.config.meta.pop('on_failure') %}
+        {% endfor %}{% endif %}
+        select 1 as one
+        """,
+    "models/marts/dim_hiding.sql": """
+        -- depends_on: {{ ref('fct_cheap') }}
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        {% if execute %}{% for node in graph.nodes.values() if node.name == 'amounts_are_known' %}
+            {% do node.config.meta.update({'on_failure': 'quarantine'}) %}
+        {% endfor %}{% endif %}
+        select 1 as one
+        """,
+}
+
+
+def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) -> None:
+    """Jinja that switches another model's rule off is found, and named, also where it switches the rule on again afterwards."""
+    shop.write(TAMPERING)
+
+    summary = _run(shop, "dim_hiding")
+
+    assert summary.not_published is not None
+    assert re.fullmatch(
+        r"test\.dpe\.amounts_are_known\.\w+: was changed in dbt while the project was built; look for Jinja that changes the graph, "
+        "nodes or macros",
+        summary.not_published,
+    )
+
+
+# What a hook of fct_orders makes beside dim_shops, whose declaration it would borrow, with the policies and comments of dpe.
+STRAYS = {"marts": "dim_shops__masked", "marts__next": "dim_shops__quarantine"}
+MAKE_STRAY = (
+    "create table {schema}.{name} as select 1 as one; "
+    "{{{{ protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.dpe.fct_orders') }}}}"
+)
+
+
+def test_a_relation_of_no_model_is_not_published(shop: Shop) -> None:
+    """Whatever its policies and comments say: nothing in the project declares it. `dpe rls check` finds it as well."""
+    hooks = [MAKE_STRAY.format(schema=schema, name=name) for schema, name in STRAYS.items()]
+    shop.write({**WEDNESDAY, "models/marts/fct_orders.sql": FCT_ORDERS.format(hooks=hooks)})
+
+    summary = _run(shop)
+
+    assert summary.not_published is not None
+    assert summary.publication is not None
+    for schema, name in STRAYS.items():
+        assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, and dim_shops " in summary.not_published
+    assert PUBLISHED == {str(one) for one in summary.publication.relations}
+    assert [1, 2, 3] == _orders(shop)
+    assert [("RLS070", "marts.dim_shops__masked")] == [(one.check_id, one.subject) for one in pipeline.check_rls(shop.project, shop.server)]
+    assert summary.validation is not None
+    assert any("marts.dim_shops__masked" in fault for check in summary.validation.checks for fault in check.faults)
+
+
+OPEN = "create policy dpe_open on {} for select to dpe_reader using (true)"
+# A view that opens another relation of the same build when dpe's own session counts it.
+OPENING = {
+    "models/marts/private_orders.sql": (
+        "{{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }} select * from {{ ref('stg_shop__orders') }}"
+    ),
+    "models/marts/counted_orders.sql": """
+        -- depends_on: {{ ref('private_orders') }}
+        {{ config(
+            materialized='view',
+            contract={'enforced': false},
+            meta={'rls': {'private': true}, 'reconcile': {'from': 'stg_shop__orders'}},
+            pre_hook="
+                create schema if not exists code;
+                create or replace function code.open() returns boolean language plpgsql as $f$
+                begin
+                    if (select setting from pg_settings where name = 'application_name') like 'dpe%' then
+                        execute '__OPEN__';
+                    end if;
+                    return true;
+                exception when duplicate_object or undefined_table then
+                    return true;
+                end $f$;"
+        ) }}
+        select * from {{ ref('stg_shop__orders') }} where code.open()
+        """.replace("__OPEN__", OPEN.format("marts__next.private_orders")),
+}
+
+
+def test_what_counting_a_model_changes_is_judged(new_shop: Shop) -> None:
+    """Code of the models runs before the protection is checked, and none between the check and the publication."""
+    new_shop.write(OPENING)
+
+    summary = new_shop.run()
+
+    assert summary.not_published is not None
+    assert "marts__next.private_orders: shows all rows to dpe_reader by the policy dpe_open" in summary.not_published
+
+
+def _as_an_author(shop: Shop, *statements: str) -> None:
+    """Do what a model's hook or Jinja may do."""
+    with shop.server.connect("transformer") as connection, system_context(connection, actor="dbt"):
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_what_changes_after_the_check_is_not_published(shop: Shop) -> None:
+    """The transaction that exchanges relations compares how they are protected with what was judged."""
+    shop.write(WEDNESDAY)
+    summary = _run(shop, publishes=False)
+    assert summary.publication is not None
+    with publication.connected(shop.server) as connection:
+        judged = publication.protection(connection, summary.publication.relations)
+        connection.rollback()
+        _as_an_author(shop, "grant insert on marts__next.fct_orders to dpe_reader")
+
+        with pytest.raises(PublishError, match="marts.fct_orders: how it is protected was changed after it was checked; run `dpe run`"):
+            publication.publish(connection, summary.publication, shop.project.published_schemas, judged=judged)
+
+    assert [1, 2, 3] == _orders(shop)
+
+
+def test_what_waits_and_what_comes_back_is_judged_again(shop: Shop) -> None:
+    """Since it was built or replaced, hooks and Jinja of models may have opened it, or put something else in its place."""
+
+    def undo() -> None:
+        pipeline.undo(shop.project, shop.server, ends_sessions=False, progress=Silence())
+
+    shop.write(WEDNESDAY)
+    _run(shop, publishes=False)
+    _as_an_author(shop, OPEN.format("marts__next.fct_orders"))
+    with pytest.raises(
+        PublishError, match=r"publication 2: is not published \(marts__next.fct_orders: shows all rows to dpe_reader by the policy dpe_open"
+    ):
+        pipeline.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+    _as_an_author(shop, "drop policy dpe_open on marts__next.fct_orders")
+    pipeline.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+    assert [1, 2, 3, 4] == _orders(shop)
+
+    _as_an_author(shop, OPEN.format("marts__previous.fct_orders"))
+    with pytest.raises(
+        PublishError, match=r"is not taken back, .* \(marts__previous.fct_orders: shows all rows to dpe_reader by the policy dpe_open"
+    ):
+        undo()
+    _as_an_author(
+        shop,
+        "alter table marts__previous.fct_orders rename to replaced_orders",
+        "create table marts__previous.fct_orders (like marts.fct_orders including all)",
+    )
+    with publication.connected(shop.server) as connection, pytest.raises(PublishError, match="marts__previous.fct_orders: was built anew"):
+        publication.undo(connection, shop.project.published_schemas)
+    _as_an_author(
+        shop,
+        "drop table marts__previous.fct_orders",
+        "alter table marts__previous.replaced_orders rename to fct_orders",
+        "drop policy dpe_open on marts__previous.fct_orders",
+    )
+    _change_columns(shop, "{tenant_column: shop}", "{private: true}")
+    with pytest.raises(PublishError, match=r"marts__previous.fct_orders: is declared by private and protected by tenant_column shop"):
+        undo()
+    _change_columns(shop, "{private: true}", "{tenant_column: shop}")
+    undo()
+    assert [1, 2, 3] == _orders(shop)
+
+
+REWRITING = (
+    "update dpe.publications set status = 'built', refused_because = null",
+    "update dpe.publications set status = 'published', published_at = now(), replaced = '[]', refused_because = null",
+    "insert into dpe.publications (status, selection, relations) select 'built', '', relations from dpe.publications",
+    """
+    insert into dpe.publications (publication_id, status, selection, relations) overriding system value
+    select 1000, 'built', '', '[]' from dpe.publications
+    """,
+    "update dpe.publications set relations = '[]'",
+    "delete from dpe.publications",
+)
+
+
+def test_what_was_refused_stays_refused(shop: Shop) -> None:
+    """Hooks and Jinja act as the role that publishes, and may not say otherwise."""
+    shop.write(DOUBLED)
+    assert _run(shop).not_published is not None
+
+    for statement in REWRITING:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            _as_an_author(shop, f"{statement} where status = 'refused'")
+    with pytest.raises(PublishError, match="is refused .rule SHOP-1-01 failed"):
+        pipeline.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+
+
+TOUCHY = {
+    "models/marts/touchy_orders.sql": """
+        {{ config(
+            materialized='view',
+            contract={'enforced': false},
+            meta={'rls': {'tenant_column': 'shop'}},
+            pre_hook="
+                create schema if not exists code;
+                create or replace function code.no() returns boolean language plpgsql as $f$
+                begin
+                    if current_user in ('dpe_reader', 'dpe_tenant') then
+                        raise exception 'not for readers';
+                    end if;
+                    return true;
+                end $f$;
+                grant usage on schema code to dpe_reader; grant execute on function code.no() to dpe_reader"
+        ) }}
+        {% if flags.WHICH == 'generate' %}{{ exceptions.raise_compiler_error('not to be documented') }}{% endif %}
+        select * from {{ ref('fct_orders') }} where code.no()
+        """
+}
+
+
+def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
+    """So are docs that cannot be built: everything else is checked and measured, and the run fails."""
+    shop.write(TOUCHY)
+
+    summary = shop.run(documents=True)
+
+    assert summary.not_documented is not None
+    assert "not to be documented" in summary.not_documented
+    assert summary.validation is not None
+    sights = next(check for check in summary.validation.checks if check.name == "who sees what")
+    assert {f"marts.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("UA", "HA")} == set(sights.faults)
+    assert not summary.holds
+    cells = pipeline.measure_rls(shop.project, shop.server, ["marts.*"], (), Silence())
+    assert {"marts.touchy_orders: a tenant (UA) cannot read it (not for readers)"} < {fault for cell in cells for fault in cell.faults}
+    assert {"marts.touchy_orders"} == {cell.relation for cell in cells if cell.faults}
+
+
+@pytest.mark.parametrize("declared", [("{tenant_column: shop}", "{private: true}"), ("{shared: true}", "{tenant_column: shop}")])
+def test_an_earlier_version_is_measured_by_its_own_declaration(shop: Shop, declared: tuple[str, str]) -> None:
+    """What is right for the present one would be a fault of the one before."""
+    _change_columns(shop, *declared)
+    assert _run(shop).not_published is None
+
+    cells = pipeline.measure_rls(shop.project, shop.server, ["marts__previous.*"], (), Silence())
+
+    assert cells
+    assert [] == [fault for cell in cells for fault in cell.faults]

@@ -1,0 +1,85 @@
+"""
+Whether dbt ran the project as it was read.
+
+Jinja of a model can change what dbt holds of the others while it runs: their configuration, the rules of their tests, macros. So what
+dbt holds is compared with what it was when the project had been read: of each node when it has run, and of all at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# What decides how a node is built, protected and tested; dbt itself changes other members while it runs.
+_MEMBERS = (
+    "alias",
+    "attached_node",
+    "checksum",
+    "column_name",
+    "config",
+    "fqn",
+    "identifier",
+    "meta",
+    "name",
+    "package_name",
+    "raw_code",
+    "resource_type",
+    "schema",
+    "test_metadata",
+)
+
+
+class ReadManifest:
+    """dbt's manifest as it was read, and as it is while dbt runs it: as objects of dbt's, and as Jinja sees it (`graph`)."""
+
+    def __init__(self, manifest: Any) -> None:
+        self._manifest = manifest
+        self._read = self._present()
+        self._macros = self._present_macros()
+        self._tests: dict[str, list[str]] = {}
+        for unique_id, node in manifest.nodes.items():
+            if attached := getattr(node, "attached_node", None):
+                self._tests.setdefault(attached, []).append(unique_id)
+        self._changed: set[str] = set()
+
+    @property
+    def manifest(self) -> Any:
+        """dbt's own object."""
+        return self._manifest
+
+    def look_at(self, unique_id: str) -> None:
+        """Compare a node, and the tests of it, with what was read."""
+        for one in (unique_id, *self._tests.get(unique_id, ())):
+            if one in self._read and self._of(one) != self._read[one]:
+                self._changed.add(one)
+
+    def changed(self) -> list[str]:
+        """Return the names of the nodes and macros that are, or were when they had run, not as they were read."""
+        present, macros = self._present(), self._present_macros()
+        changed = {one for one in {*self._read, *present} if self._read.get(one) != present.get(one)} | self._changed
+        changed |= {one for one in {*self._macros, *macros} if self._macros.get(one) != macros.get(one)}
+        return sorted(changed)
+
+    def _present(self) -> dict[str, str]:
+        graph = self._manifest.flat_graph
+        known = {*self._manifest.nodes, *self._manifest.sources, *graph["nodes"], *graph["sources"]}
+        return {one: self._of(one) for one in known}
+
+    def _present_macros(self) -> dict[str, str]:
+        return {unique_id: f"{macro.package_name} {macro.name} {macro.macro_sql}" for unique_id, macro in self._manifest.macros.items()}
+
+    def _of(self, unique_id: str) -> str:
+        return json.dumps([_members(node) for node in self._nodes(unique_id)], default=str, sort_keys=True)
+
+    def _nodes(self, unique_id: str) -> Iterator[Mapping[str, Any]]:
+        kind = "sources" if unique_id.startswith("source.") else "nodes"
+        node = getattr(self._manifest, kind).get(unique_id)
+        yield {} if node is None else node.to_dict(omit_none=False)
+        yield self._manifest.flat_graph[kind].get(unique_id) or {}
+
+
+def _members(node: Mapping[str, Any]) -> dict[str, Any]:
+    # dbt adds the macros that a node turns out to call.
+    reads = (node.get("depends_on") or {}).get("nodes")
+    return {"reads": reads, **{name: node[name] for name in _MEMBERS if name in node}}
