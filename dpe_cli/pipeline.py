@@ -177,6 +177,8 @@ def build_and_publish(
     with publication.building(server, schemas) as building:
         connection = building.connection
         left_out = untestable(connection, project, selected, exclude)
+        with connection.transaction():
+            before = {one.oid for one in old_versions.relations(connection, schemas)}
         if left_out:
             progress.say(f"Left out, for they look at what is not published yet: {', '.join(left_out)}")
         build = ["build", *_dbt_selection(selected, [*exclude, *left_out]), *(["--full-refresh"] if options.full_refresh else [])]
@@ -206,7 +208,7 @@ def build_and_publish(
             refusals += reconciliation.reconcile_models(counting, hops.declared(project, made, made)).faults
             relations = _built(counting, project, built, made)
             summary.quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
-        judged = _judge(project, server, relations, suffix=NEXT)
+        judged = _judge(project, server, relations, suffix=NEXT, before=before)
         refusals += judged.faults
         summary.not_published = "; ".join(refusals) or None
         names = [*built, *(name for one in relations if (name := (one.schema, one.name)) not in built)]
@@ -236,9 +238,14 @@ def _built(connection: Connection, project: Project, built: Sequence[tuple[str, 
     return [Relation(schema, name, one.oid) for schema, name, one in found if one is not None]
 
 
-def _judge(project: Project, server: Server, relations: Sequence[Relation], *, suffix: str) -> Judged:
+def _judge(
+    project: Project, server: Server, relations: Sequence[Relation], *, suffix: str, before: Collection[int] | None = None
+) -> Judged:
     """
     Judge relations, which are in schemas with this suffix, before readers see them; and what was left elsewhere meanwhile.
+
+    What goes with the publication is not judged: quarantines and masked views that no file declares any more. It has to be among `before`,
+    the oids of what was published before the build, where these are known.
 
     In a session of its own: code of models has had no other to leave something in.
     """
@@ -250,7 +257,9 @@ def _judge(project: Project, server: Server, relations: Sequence[Relation], *, s
         with connection.transaction():
             # First, so that what changes while the rest is looked at is a change.
             protection = publication.protection(connection, relations)
-            replaced = quarantine.left_over(connection, relations, schema_suffix="") if suffix == NEXT else []
+            left_over = quarantine.left_over(connection, relations, schema_suffix="") if suffix == NEXT else []
+            found_now = [(schema, name, swap.find(connection, schema, name)) for schema, name in left_over]
+            going = [(schema, name) for schema, name, one in found_now if before is None or (one is not None and one.oid in before)]
         found = [
             # What is published already is judged after the run; a hook may have left something elsewhere.
             *validation.check_protection(
@@ -259,7 +268,7 @@ def _judge(project: Project, server: Server, relations: Sequence[Relation], *, s
             *rls_declared.differences(connection, project, made),
         ]
         if suffix == NEXT:
-            found += map(str, rls_strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=replaced))
+            found += map(str, rls_strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=going))
         found += [
             f"{one.schema}{suffix}.{one.name}: belongs to no model of the project; restore its model, or run `dpe run`"
             for one, part in zip(relations, parts, strict=True)

@@ -513,27 +513,29 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) ->
 
 
 # What a hook of fct_orders makes beside dim_shops, whose declaration it would borrow, with the policies and comments of dpe.
-STRAYS = {"marts": "dim_shops__masked", "marts__next": "dim_shops__quarantine"}
+STRAYS = [("marts", "dim_shops__masked"), ("marts", "dim_shops__quarantine"), ("marts__next", "dim_shops__quarantine")]
 MAKE_STRAY = (
-    "create table {schema}.{name} as select 1 as one; "
+    "create table {schema}.{name} as select 1 as one, now() as _quarantined_at; "
     "{{{{ protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.dpe.fct_orders') }}}}"
 )
 
 
 def test_a_relation_of_no_model_is_not_published(shop: Shop) -> None:
     """Whatever its policies and comments say: nothing in the project declares it. `dpe rls check` finds it as well."""
-    hooks = [MAKE_STRAY.format(schema=schema, name=name) for schema, name in STRAYS.items()]
+    hooks = [MAKE_STRAY.format(schema=schema, name=name) for schema, name in STRAYS]
     shop.write({**WEDNESDAY, "models/marts/fct_orders.sql": FCT_ORDERS.format(hooks=hooks)})
 
     summary = _run(shop)
 
     assert summary.not_published is not None
     assert summary.publication is not None
-    for schema, name in STRAYS.items():
+    for schema, name in STRAYS:
         assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, and dim_shops " in summary.not_published
     assert PUBLISHED == {str(one) for one in summary.publication.relations}
     assert [1, 2, 3] == _orders(shop)
-    assert [("RLS070", "marts.dim_shops__masked")] == [(one.check_id, one.subject) for one in pipeline.check_rls(shop.project, shop.server)]
+    assert [("RLS070", "marts.dim_shops__masked"), ("RLS070", "marts.dim_shops__quarantine")] == [
+        (one.check_id, one.subject) for one in pipeline.check_rls(shop.project, shop.server)
+    ]
     assert summary.validation is not None
     assert any("marts.dim_shops__masked" in fault for check in summary.validation.checks for fault in check.faults)
 
