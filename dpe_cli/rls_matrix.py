@@ -303,7 +303,9 @@ def _unmasked(connection: Connection, relation: Relation) -> list[str]:
 
 def _write(connection: Connection, sample: _Sample, role: str, write: str) -> str:
     row = connection.execute(
-        "select has_table_privilege(%(oid)s::oid, %(write)s) and has_schema_privilege(%(schema)s, 'usage')",
+        # A column is enough to write a row, or to fire a trigger.
+        "select case when %(write)s in ('insert', 'update') then has_any_column_privilege(%(oid)s::oid, %(write)s)"
+        " else has_table_privilege(%(oid)s::oid, %(write)s) end and has_schema_privilege(%(schema)s, 'usage')",
         {"oid": sample.relation.oid, "write": write, "schema": sample.relation.schema},
     ).fetchone()
     may = row == (True,)

@@ -3,7 +3,7 @@
 -- RULE locks any relation that it can name exclusively, the catalog's too, before it asks for the privilege.
 --
 -- Only a superuser can make an event trigger. It stays the superuser's own: its function runs with the rights of who runs the statement.
--- Where a bootstrap by another administrator cannot make it, `dpe rls check` warns (RLS064).
+-- Where a bootstrap by another administrator cannot make it, `dpe rls check` warns (RLS069).
 do $bootstrap$
 begin
     if not (select rolsuper from pg_roles where rolname = current_user) then

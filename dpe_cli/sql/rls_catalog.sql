@@ -21,7 +21,12 @@ declarations as (
             when 'tenant_column' then string_to_array(substr(said.words, strpos(said.words, ' ') + 1), ', ')
             when 'role_column' then array[substr(said.words, strpos(said.words, ' ') + 1)]
             when 'access' then array[substring(said.words from '[{ ]column: ([^,}]+)')]
-        end as declared_columns
+        end as declared_columns,
+        coalesce(
+            substring(said.words from '[{ ]key: ([^,}]+)'),
+            substring(said.words from '[{ ]column: ([^,}]+)')
+        ) as declared_key,
+        substring(said.words from '[{ ]role_column: ([^,}]+)') as declared_role_column
     from pg_policy
     cross join
         lateral (
@@ -63,13 +68,41 @@ managed as (
             where pg_policy.polrelid = pg_class.oid
         ) as has_policies,
         declarations.declared_kind,
-        declarations.declared_columns
+        declarations.declared_columns,
+        declarations.declared_key,
+        declarations.declared_role_column
     from pg_class
     inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
     left join declarations on pg_class.oid = declarations.relation_id
     where
         pg_class.relkind in ('r', 'p', 'v', 'm', 'f')
         and pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas)
+
+),
+
+-- Who was granted what on these relations; of a single column, where one is named. 0 is everybody (PUBLIC).
+privileges as materialized (
+
+    select
+        managed.relation_id,
+        null::text as column_name,
+        granted.grantee,
+        granted.privilege_type,
+        granted.is_grantable
+    from managed
+    cross join lateral aclexplode(managed.acl) as granted
+    where granted.grantee <> managed.owner_id
+    union all
+    select
+        managed.relation_id,
+        pg_attribute.attname::text as column_name,
+        granted.grantee,
+        granted.privilege_type,
+        granted.is_grantable
+    from managed
+    inner join pg_attribute on managed.relation_id = pg_attribute.attrelid
+    cross join lateral aclexplode(pg_attribute.attacl) as granted
+    where granted.grantee <> managed.owner_id
 
 ),
 
@@ -93,6 +126,8 @@ policies as (
         managed.name as relation,
         managed.declared_kind,
         managed.declared_columns,
+        managed.declared_key,
+        managed.declared_role_column,
         pg_policy.polname::text as policy,
         pg_policy.polcmd as command,
         pg_policy.polpermissive as is_permissive,
@@ -108,6 +143,19 @@ policies as (
     from managed
     inner join pg_policy on managed.relation_id = pg_policy.polrelid
     inner join expressions on pg_policy.oid = expressions.policy_id
+
+),
+
+-- The roles that bootstrap makes. A reader may act as dpe_reader whenever it likes, a masked reader and an auditor as theirs: what belongs
+-- to one of these may be the work of any of its members.
+dpe_roles as materialized (
+
+    select
+        oid as role_id,
+        rolname::text as role_name,
+        rolname in ('dpe_reader', 'dpe_masked_reader', 'dpe_auditor') as is_of_readers
+    from pg_roles
+    where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor')
 
 ),
 
@@ -185,9 +233,8 @@ readers as (
 -- Roles that policies have to bind.
 bound as (
 
-    select oid as role_id
-    from pg_roles
-    where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor')
+    select role_id
+    from dpe_roles
     union
     select role_id
     from readers
@@ -211,12 +258,24 @@ open_schemas as materialized (
 
 ),
 
+-- Those of them in which a reader may create by its own rights, as dpe_reader too: dpe's roles do not own these.
+schemas_of_others as materialized (
+
+    select pg_namespace.oid as schema_id
+    from pg_namespace
+    inner join open_schemas on pg_namespace.nspname = open_schemas.schema_name
+    where pg_namespace.nspowner not in (select dpe_roles.role_id from dpe_roles)
+
+),
+
 -- Settings of sessions in this database, each with the statement that resets it.
 session_settings as materialized (
 
     select
         pg_db_role_setting.setrole as role_id,
         pg_roles.rolname::text as role_name,
+        -- Only those of the role that logs in are applied, not those of one that it becomes later.
+        coalesce(pg_roles.rolcanlogin, true) as is_applied,
         settings.setting,
         case
             when pg_db_role_setting.setrole = 0 and pg_database.datname is not null then format('alter database %I', pg_database.datname)
@@ -314,7 +373,7 @@ functions as (
     where
         pg_namespace.nspname = 'dpe'
         or pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas)
-        or pg_get_userbyid(pg_proc.proowner) in ('dpe_owner', 'dpe_loader', 'dpe_transformer')
+        or pg_get_userbyid(pg_proc.proowner) in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_tenant')
 
 )
 

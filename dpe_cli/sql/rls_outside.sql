@@ -54,11 +54,12 @@ granted_to_others as (
 
 ),
 
--- Who else may read a relation, and write it.
+-- Who else may do anything with a relation, read it, and write it.
 others as (
 
     select
         granted_to_others.relation_id,
+        array_agg(distinct granted_to_others.grantee) as grantees,
         array_agg(distinct granted_to_others.grantee) filter (where granted_to_others.privilege_type = 'SELECT') as readers,
         array_agg(distinct granted_to_others.grantee)
         filter (where granted_to_others.privilege_type in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')) as writers

@@ -3,13 +3,34 @@
 -- noqa: disable=ST03, ST05
 with
 
-extension_members as (
+-- Superusers, who owns the database, and who may become dpe_owner; dpe's own roles are not among them, because authors of models act as them.
+administrators as materialized (
+
+    select pg_roles.oid as role_id
+    from pg_roles
+    where
+        (
+            pg_roles.rolsuper
+            or pg_has_role(pg_roles.oid, 'dpe_owner', 'member')
+            or pg_roles.oid = (select pg_database.datdba from pg_database where pg_database.datname = current_database())
+        )
+        and pg_roles.oid not in (select dpe_roles.role_id from dpe_roles)
+
+),
+
+-- What administrators installed. Who owns an extension that it may install itself can add functions of its own to it.
+extension_members as materialized (
 
     select
-        classid as class_id,
-        objid as object_id
+        pg_depend.classid as class_id,
+        pg_depend.objid as object_id
     from pg_depend
-    where deptype = 'e'
+    inner join pg_extension on pg_depend.refclassid = 'pg_extension'::regclass and pg_depend.refobjid = pg_extension.oid
+    left join pg_proc on pg_depend.classid = 'pg_proc'::regclass and pg_depend.objid = pg_proc.oid
+    where
+        pg_depend.deptype = 'e'
+        and pg_extension.extowner in (select administrators.role_id from administrators)
+        and (pg_proc.oid is null or pg_proc.proowner in (select administrators.role_id from administrators))
 
 ),
 
@@ -51,7 +72,7 @@ dependencies as materialized (
 -- PostgreSQL's own functions that run SQL from a string. Calls of them are not in pg_depend.
 running_strings as materialized (
 
-    select format('%%:funcid %s %%', oid) as call
+    select format(':funcid (%s) ', string_agg(oid::text, '|')) as calls
     from pg_proc
     where
         pronamespace = 'pg_catalog'::regnamespace
@@ -81,12 +102,8 @@ unjudged as materialized (
     union all
     select pg_proc.oid
     from pg_proc
-    where
-        pg_proc.prosqlbody is not null
-        and exists (
-            select from running_strings
-            where pg_proc.prosqlbody::text like running_strings.call
-        )
+    cross join running_strings
+    where pg_proc.prosqlbody is not null and pg_proc.prosqlbody::text ~ running_strings.calls
 
 ),
 
@@ -110,70 +127,206 @@ narrowing as materialized (
 
 ),
 
+-- Protected relations, and foreign tables that lead back to them.
+protected_roots as materialized (
+
+    select
+        protected.relation_id,
+        protected.name
+    from protected
+    union
+    select
+        foreign_tables.relation_id,
+        foreign_tables.name
+    from foreign_tables
+    inner join servers_that_lead_back on foreign_tables.server_id = servers_that_lead_back.server_id
+
+),
+
 -- What reads a protected relation, or calls a function that cannot be judged; itself, or through views and functions that it names.
+-- Each object is followed once, by the indexes of the catalog, so that a reader's functions, however many, take no longer than they are
+-- many. What is protected itself, and what narrows, is reached and not followed.
 reached as materialized (
 
-    with recursive objects (class_id, object_id, root_class_id, root_id) as (
+    with recursive objects (class_id, object_id, is_of_protected, is_root, is_followed) as (
 
         select
             'pg_class'::regclass::oid as class_id,
-            roots.relation_id as object_id,
-            'pg_class'::regclass::oid as root_class_id,
-            roots.relation_id as root_id
-        from (
-            select protected.relation_id
-            from protected
-            union all
-            select foreign_tables.relation_id
-            from foreign_tables
-            inner join servers_that_lead_back on foreign_tables.server_id = servers_that_lead_back.server_id
-        ) as roots
+            protected_roots.relation_id as object_id,
+            true as is_of_protected,
+            true as is_root,
+            true as is_followed
+        from protected_roots
         union all
         select
             'pg_proc'::regclass::oid as class_id,
             unjudged.function_id as object_id,
-            'pg_proc'::regclass::oid as root_class_id,
-            unjudged.function_id as root_id
+            false as is_of_protected,
+            true as is_root,
+            true as is_followed
         from unjudged
         union
         select
-            dependencies.class_id,
-            dependencies.object_id,
-            objects.root_class_id,
-            objects.root_id
+            naming.class_id,
+            naming.object_id,
+            objects.is_of_protected,
+            false as is_root,
+            (naming.class_id, naming.object_id) not in (
+                select
+                    narrowing.class_id,
+                    narrowing.object_id
+                from narrowing
+            )
+            and (naming.class_id <> 'pg_class'::regclass or naming.object_id not in (select protected.relation_id from protected))
+                as is_followed
         from objects
-        inner join dependencies
-            on objects.class_id = dependencies.named_class_id and objects.object_id = dependencies.named_id and dependencies.is_reading
-        left join protected on dependencies.class_id = 'pg_class'::regclass and dependencies.object_id = protected.relation_id
-        left join narrowing on dependencies.class_id = narrowing.class_id and dependencies.object_id = narrowing.object_id
-        where protected.relation_id is null and narrowing.object_id is null
+        cross join
+            lateral (
+                select
+                    case pg_depend.classid when 'pg_rewrite'::regclass then 'pg_class'::regclass::oid else pg_depend.classid end as class_id,
+                    case pg_depend.classid
+                        when 'pg_rewrite'::regclass
+                            then (
+                                select pg_rewrite.ev_class
+                                from pg_rewrite
+                                where pg_rewrite.oid = pg_depend.objid and pg_rewrite.ev_type = '1'
+                            )
+                        when 'pg_proc'::regclass
+                            then (
+                                select pg_proc.oid
+                                from pg_proc
+                                where pg_proc.oid = pg_depend.objid and (pg_proc.prosqlbody is not null or pg_proc.prokind = 'a')
+                            )
+                        when 'pg_operator'::regclass then pg_depend.objid
+                    end as object_id
+                from pg_depend
+                where pg_depend.refclassid = objects.class_id and pg_depend.refobjid = objects.object_id
+                -- Looked up for each object by itself.
+                offset 0
+            ) as naming
+        where
+            objects.is_followed
+            and naming.object_id is not null
+            and (naming.class_id, naming.object_id) <> (objects.class_id, objects.object_id)
 
     )
 
-    select
-        objects.class_id,
-        objects.object_id,
-        objects.root_class_id,
-        objects.root_id,
-        coalesce(protected.name, foreign_tables.name, objects.root_id::regprocedure::text) as root
+    select *
     from objects
-    left join protected on objects.root_class_id = 'pg_class'::regclass and objects.root_id = protected.relation_id
-    left join foreign_tables on objects.root_class_id = 'pg_class'::regclass and objects.root_id = foreign_tables.relation_id
 
 ),
 
 reads as materialized (
 
+    select distinct
+        class_id,
+        object_id,
+        is_of_protected
+    from reached
+    where not is_root
+
+),
+
+passing as materialized (
+
+    select distinct
+        class_id,
+        object_id,
+        is_of_protected
+    from reached
+    where is_followed
+
+),
+
+-- Of what acts as an owner who sees more: the roots that it reaches, found from there.
+walked as materialized (
+
+    with recursive walk (class_id, object_id, is_reading, named_class_id, named_id) as (
+
+        select
+            dependencies.class_id,
+            dependencies.object_id,
+            dependencies.is_reading,
+            dependencies.named_class_id,
+            dependencies.named_id
+        from dependencies
+        inner join passing on dependencies.named_class_id = passing.class_id and dependencies.named_id = passing.object_id
+        left join pg_proc on dependencies.class_id = 'pg_proc'::regclass and dependencies.object_id = pg_proc.oid
+        left join outside on dependencies.class_id = 'pg_class'::regclass and dependencies.object_id = outside.relation_id
+        where
+            outside.is_of_privileged
+            or pg_proc.prosecdef and pg_proc.proowner in (select privileged.role_id from privileged)
+        union
+        select
+            walk.class_id,
+            walk.object_id,
+            walk.is_reading,
+            named.class_id,
+            named.object_id
+        from walk
+        cross join
+            lateral (
+                select
+                    pg_depend.refclassid as class_id,
+                    pg_depend.refobjid as object_id
+                from pg_rewrite
+                cross join
+                    lateral (
+                        select
+                            pg_depend.refclassid,
+                            pg_depend.refobjid
+                        from pg_depend
+                        where pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
+                        offset 0
+                    ) as pg_depend
+                where
+                    walk.named_class_id = 'pg_class'::regclass
+                    and walk.named_id not in (select protected_roots.relation_id from protected_roots)
+                    and pg_rewrite.ev_class = walk.named_id
+                    and pg_rewrite.ev_type = '1'
+                union all
+                select
+                    pg_depend.refclassid as class_id,
+                    pg_depend.refobjid as object_id
+                from pg_depend
+                where
+                    walk.named_class_id <> 'pg_class'::regclass
+                    and pg_depend.classid = walk.named_class_id
+                    and pg_depend.objid = walk.named_id
+                offset 0
+            ) as named
+        where
+            -- "is true", so that they are hashed once and not joined at each step.
+            (
+                (named.class_id, named.object_id) in (
+                    select
+                        passing.class_id,
+                        passing.object_id
+                    from passing
+                )
+            ) is true
+
+    )
+
+    select *
+    from walk
+
+),
+
+roots as materialized (
+
     select
-        dependencies.class_id,
-        dependencies.object_id,
-        reached.root_class_id = 'pg_class'::regclass as is_of_protected,
-        array_to_string((array_agg(distinct reached.root order by reached.root))[1:3], ', ')
-        || case when count(distinct reached.root) > 3 then format(' and %s more', count(distinct reached.root) - 3) else '' end as roots
-    from dependencies
-    inner join reached on dependencies.named_class_id = reached.class_id and dependencies.named_id = reached.object_id
-    where dependencies.is_reading
-    group by dependencies.class_id, dependencies.object_id, reached.root_class_id
+        walked.class_id,
+        walked.object_id,
+        walked.is_reading,
+        reached.is_of_protected,
+        array_to_string((array_agg(distinct names.name order by names.name))[1:3], ', ')
+        || case when count(distinct names.name) > 3 then format(' and %s more', count(distinct names.name) - 3) else '' end as names
+    from walked
+    inner join reached on walked.named_class_id = reached.class_id and walked.named_id = reached.object_id and reached.is_root
+    left join protected_roots on reached.is_of_protected and reached.object_id = protected_roots.relation_id
+    cross join lateral (select coalesce(protected_roots.name, reached.object_id::regprocedure::text) as name) as names
+    group by walked.class_id, walked.object_id, walked.is_reading, reached.is_of_protected
 
 ),
 
@@ -181,7 +334,7 @@ reads as materialized (
 -- the owner's roles apply. A view with its reader's rights passes these on, also from within another view.
 acting_as_owner as materialized (
 
-    select
+    select distinct
         outside.relation_id,
         outside.name,
         outside.kind,
@@ -192,31 +345,25 @@ acting_as_owner as materialized (
         outside.writers,
         dependencies.is_reading,
         dependencies.rule_name,
-        array_to_string((array_agg(distinct reached.root order by reached.root))[1:3], ', ')
-        || case when count(distinct reached.root) > 3 then format(' and %s more', count(distinct reached.root) - 3) else '' end as roots
+        roots.names as roots
     from outside
     inner join dependencies on dependencies.class_id = 'pg_class'::regclass and outside.relation_id = dependencies.object_id
-    inner join reached
+    inner join passing
         on
-            reached.class_id = 'pg_class'::regclass
-            and dependencies.named_class_id = reached.class_id
-            and dependencies.named_id = reached.object_id
-            and reached.root_class_id = 'pg_class'::regclass
+            passing.class_id = 'pg_class'::regclass
+            and dependencies.named_class_id = passing.class_id
+            and dependencies.named_id = passing.object_id
+            and passing.is_of_protected
+    left join roots
+        on
+            dependencies.class_id = roots.class_id
+            and dependencies.object_id = roots.object_id
+            and dependencies.is_reading = roots.is_reading
+            and roots.is_of_protected
     where
         outside.kind <> 'm'
-        and reached.object_id not in (select invokers_views.relation_id from invokers_views)
+        and passing.object_id not in (select invokers_views.relation_id from invokers_views)
         and not (dependencies.is_reading and outside.relation_id in (select invokers_views.relation_id from invokers_views))
-    group by
-        outside.relation_id,
-        outside.name,
-        outside.kind,
-        outside.owner_id,
-        outside.owner,
-        outside.is_of_privileged,
-        outside.readers,
-        outside.writers,
-        dependencies.is_reading,
-        dependencies.rule_name
 
 ),
 
@@ -230,13 +377,13 @@ definers as materialized (
         pg_proc.proowner in (select privileged.role_id from privileged) as is_of_privileged,
         coalesce(pg_proc.proacl, acldefault('f', pg_proc.proowner)) as acl,
         pg_proc.oid in (select safe_paths.function_id from safe_paths) as has_safe_path,
-        pg_namespace.nspname = any($4::text[])
-        or pg_get_userbyid(pg_proc.proowner) in ('dpe_owner', 'dpe_loader', 'dpe_transformer') as is_of_dpe,
-        ('pg_proc'::regclass::oid, pg_proc.oid) in (select
-            extension_members.class_id,
-            extension_members.object_id
-        from extension_members)
-            as is_of_extension
+        pg_namespace.nspname = any($4::text[]) or pg_proc.proowner in (select dpe_roles.role_id from dpe_roles) as is_of_dpe,
+        ('pg_proc'::regclass::oid, pg_proc.oid) in (
+            select
+                extension_members.class_id,
+                extension_members.object_id
+            from extension_members
+        ) as is_of_extension
     from pg_proc
     inner join pg_namespace on pg_proc.pronamespace = pg_namespace.oid
     where pg_proc.prosecdef and pg_proc.oid >= 16384 and pg_namespace.nspname !~ '^pg_temp_'
@@ -255,8 +402,8 @@ executable as (
 
 ),
 
--- How others come to run them. Where an aggregate calls a function, EXECUTE is asked of the aggregate's owner; where a trigger
--- does, of nobody.
+-- How others come to run them. Where an aggregate calls a function, EXECUTE is asked of the aggregate's owner; where a trigger or
+-- a type does, of nobody.
 ways as (
 
     select
@@ -282,11 +429,14 @@ ways as (
         format('is called by the aggregate %s', pg_aggregate.aggfnoid::oid::regprocedure) as way
     from pg_aggregate
     inner join pg_proc on pg_aggregate.aggfnoid = pg_proc.oid
-    inner join definers
-        on definers.function_id in (
-            pg_aggregate.aggtransfn, pg_aggregate.aggfinalfn, pg_aggregate.aggcombinefn, pg_aggregate.aggserialfn,
-            pg_aggregate.aggdeserialfn, pg_aggregate.aggmtransfn, pg_aggregate.aggminvtransfn, pg_aggregate.aggmfinalfn
-        )
+    cross join
+        lateral unnest(
+            array[
+                pg_aggregate.aggtransfn, pg_aggregate.aggfinalfn, pg_aggregate.aggcombinefn, pg_aggregate.aggserialfn,
+                pg_aggregate.aggdeserialfn, pg_aggregate.aggmtransfn, pg_aggregate.aggminvtransfn, pg_aggregate.aggmfinalfn
+            ]::oid[]
+        ) as called (function_id)
+    inner join definers on called.function_id = definers.function_id
     where
         exists (
             select
@@ -301,6 +451,18 @@ ways as (
     inner join outside on pg_trigger.tgrelid = outside.relation_id
     inner join definers on pg_trigger.tgfoid = definers.function_id
     where outside.writers <> '{}'
+    union all
+    -- Ranges, operator classes and the like call it without asking for EXECUTE.
+    select
+        definers.function_id,
+        'is called by the ' || pg_describe_object(pg_depend.classid, pg_depend.objid, 0) as way
+    from definers
+    inner join pg_depend on pg_depend.refclassid = 'pg_proc'::regclass and definers.function_id = pg_depend.refobjid
+    where
+        pg_depend.classid in (
+            'pg_type'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass, 'pg_amproc'::regclass, 'pg_conversion'::regclass,
+            'pg_ts_parser'::regclass, 'pg_ts_template'::regclass, 'pg_transform'::regclass, 'pg_language'::regclass
+        )
     union all
     select
         definers.function_id,

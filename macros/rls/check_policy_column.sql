@@ -1,22 +1,29 @@
 {#
-    Refuse a column in a declaration that the relation, once it is there, does not have, or that holds no text: tenants, roles
-    and keys are compared as text.
+    Refuse a column in a declaration that the relation, once it is there, does not have, or that is not text of PostgreSQL's own: tenants,
+    roles and keys are compared as text, and a type, cast or collation of others would decide what equals what.
 #}
 {% macro check_policy_column(name) %}
 
 {% set where = model.name ~ " (" ~ model.original_file_path ~ ")" %}
-{% set columns = adapter.get_columns_in_relation(this) %}
-{% set found = columns | selectattr('name', 'equalto', name) | first %}
+{% set found = run_query(
+    "select format_type(atttypid, atttypmod) as type, atttypid in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'name'::regtype) as is_text, "
+    ~ "coalesce(collisdeterministic, true) as is_exact from pg_attribute left join pg_collation on pg_collation.oid = attcollation "
+    ~ "where attrelid = " ~ regclass_of(this) ~ " and attname = '" ~ name | replace("'", "''") ~ "' and attnum > 0 and not attisdropped"
+).rows | first %}
 
 {% if not found %}
+    {% set columns = adapter.get_columns_in_relation(this) %}
     {{ exceptions.raise_compiler_error(
         where ~ ": meta.rls names the column " ~ name ~ "; name one of its columns (" ~ columns | map(attribute='name') | join(', ') ~ ")"
     ) }}
-{% endif %}
-
-{% if not (found.is_string() or found.data_type == 'name') %}
+{% elif not found['is_text'] %}
     {{ exceptions.raise_compiler_error(
-        where ~ ": meta.rls compares the column " ~ name ~ ", which is " ~ found.data_type ~ "; cast it to text, as what it is compared with"
+        where ~ ": meta.rls compares the column " ~ name ~ ", which is " ~ found['type'] ~ "; cast it to text, as what it is compared with"
+    ) }}
+{% elif not found['is_exact'] %}
+    {{ exceptions.raise_compiler_error(
+        where ~ ": meta.rls compares the column " ~ name ~ ", whose collation takes different texts for equal; give it the collation "
+        ~ '"default"'
     ) }}
 {% endif %}
 

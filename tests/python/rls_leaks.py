@@ -40,6 +40,7 @@ UNMASKED = "drop policy dpe_mask on marts.fct_orders"
 COUNT = "select count(*) from marts.fct_orders"
 DEFINER = f"security definer begin atomic {COUNT}; end"
 AS_STRING = f"security definer as $$ {COUNT} $$"
+CLOSED_ELSEWHERE = "revoke all on function copies.leak(integer, integer) from public"
 CLOSED = "revoke all on function public.leak({}) from public"
 OPEN_TABLE = "create table public.box (id integer, seen bigint); grant all on public.box to public"
 LOOP = """
@@ -47,6 +48,13 @@ LOOP = """
     create server loop foreign data wrapper postgres_fdw options (dbname '{database}', host '{host}', port '{port}');
     create foreign table public.far (order_id integer) server loop options (schema_name 'marts', table_name 'fct_orders')
 """
+
+
+# A hook of a model copies what it built.
+COPY = (
+    "create schema copies authorization dpe_transformer; set local role dpe_transformer; set local dpe.actor = 'hook';"
+    f" create table copies.leak as {COUNT}; grant usage on schema copies to public"
+)
 
 
 @dataclass(frozen=True)
@@ -187,6 +195,42 @@ LEAKS = {
         "select * from copies.leak",
         "RLS045",
     ),
+    "a copy by the pipeline under a policy that is always true": Leak(
+        f"{COPY}; grant select on copies.leak to {{ua}};"
+        " alter table copies.leak enable row level security, force row level security;"
+        " create policy leak on copies.leak for select to {ua} using (1 = 1); reset role",
+        "select * from copies.leak",
+        "RLS045",
+    ),
+    "a copy by the pipeline that another of dpe's roles owns": Leak(
+        f"{COPY}; grant create on schema copies to dpe_tenant; grant select on copies.leak to {{ua}};"
+        " alter table copies.leak owner to dpe_tenant; reset role",
+        "select * from copies.leak",
+        "RLS045",
+    ),
+    "a copy by the pipeline that its readers own": Leak(
+        f"{COPY}; grant create on schema copies to dpe_reader; alter table copies.leak owner to dpe_reader; reset role",
+        "select * from copies.leak",
+        "RLS045",
+    ),
+    "a view of a copy by the pipeline": Leak(
+        f"{COPY}; create view copies.seen as select * from copies.leak; grant select on copies.seen to {{ua}}; reset role",
+        "select * from copies.seen",
+        "RLS045",
+    ),
+    "a rule over a copy by the pipeline": Leak(
+        f"{COPY}; create table copies.box (id integer); create rule leak as on insert to copies.box do instead select * from copies.leak;"
+        " grant insert on copies.box to {ua}; reset role",
+        "insert into copies.box values (1)",
+        "RLS045",
+    ),
+    "a copy in a large object of another of dpe's roles": Leak(
+        "set local role dpe_transformer; select lo_from_bytea(4712, 'UA, HA'); grant select on large object 4712 to {ua};"
+        " alter large object 4712 owner to dpe_tenant; reset role",
+        "select convert_from(lo_get(4712), 'utf8')",
+        "RLS045",
+        seen=("UA, HA",),
+    ),
     "a copy in a large object": Leak(
         "set local role dpe_transformer; select lo_from_bytea(4711, 'UA, HA'); grant select on large object 4711 to public; reset role",
         "select convert_from(lo_get(4711), 'utf8')",
@@ -226,6 +270,29 @@ LEAKS = {
         "set local dpe.actor = 'me'; select marts.leak_of(1)",
         "RLS029",
     ),
+    "a function of another of dpe's roles": Leak(
+        f"create schema copies authorization dpe_transformer; set local role dpe_transformer; grant usage on schema copies to public;"
+        " grant create on schema copies to dpe_tenant; create function copies.leak(tenant text) returns bigint language plpgsql"
+        f" security definer as $$ begin perform set_config('dpe.tenant_id', tenant, true); return ({COUNT}); end $$;"
+        " grant execute on function copies.leak(text) to {ua}; alter function copies.leak(text) owner to dpe_tenant; reset role",
+        "select copies.leak('UA') + copies.leak('HA')",
+        "RLS062",
+    ),
+    "a function of the pipeline that was added to an extension": Leak(
+        "create schema copies authorization dpe_transformer; set local role dpe_transformer; grant usage on schema copies to public;"
+        f" create extension hstore schema copies; create function copies.leak() returns bigint language sql {AS_STRING};"
+        " grant execute on function copies.leak() to {ua}; alter extension hstore add function copies.leak(); reset role",
+        "set local dpe.actor = 'me'; select copies.leak()",
+        "RLS062",
+    ),
+    "a trigger of a view, for who may write one of its columns": Leak(
+        "create function public.leak() returns trigger language plpgsql security definer as"
+        f" $$ begin new.order_id := ({COUNT}); return new; end $$; {CLOSED.format('')};"
+        " create trigger leak instead of insert on marts.orders_seen for each row execute function public.leak();"
+        " grant insert (shop) on marts.orders_seen to {ua}",
+        "insert into marts.orders_seen (shop) values ('UA') returning order_id",
+        "RLS063",
+    ),
     "a view of a reader with more columns, without the policy of the mask": Leak(
         f"{UNMASKED}; set local role {{ha}}; create view sandbox.leak as select min(amount) from marts.fct_orders;"
         " grant select on sandbox.leak to {intern}; reset role",
@@ -246,6 +313,20 @@ LEAKS = {
         "grant pg_read_all_data to {intern}", "select min(amount) from marts.fct_orders", "RLS057", seen=(10,), reader="intern"
     ),
 }
+
+# PostgreSQL asks nobody for EXECUTE here. A session that has called it goes on with what it was, whatever the function becomes.
+LEAK_OF_A_TYPE = Leak(
+    "create schema copies authorization dpe_transformer; set local role dpe_transformer; grant usage on schema copies to public;"
+    " create table copies.kept (seen bigint); grant select on copies.kept to {ua};"
+    " create function copies.keep() returns void language plpgsql as"
+    f" $$ begin perform set_config('dpe.actor', 'me', true); insert into copies.kept {COUNT}; end $$;"
+    " create function copies.leak(integer, integer) returns double precision language plpgsql immutable security definer as"
+    f" $$ begin perform copies.keep(); return 1; end $$; {CLOSED_ELSEWHERE};"
+    " create type copies.span as range (subtype = integer, subtype_diff = copies.leak); reset role",
+    "create temporary table spans as select copies.span(i, i + 1) as span from generate_series(1, 9) as i; analyze spans;"
+    " select seen from copies.kept limit 1",
+    "RLS062",
+)
 
 # What looks like one of these, and shows a reader nothing but its own rows; what is found of it is said.
 NO_LEAKS = {
@@ -290,16 +371,6 @@ NO_LEAKS = {
         ),
         "select public.leak()",
     ),
-    "a table of the pipeline under its reader's policies": (
-        (
-            "create schema copies authorization dpe_transformer; set local role dpe_transformer; set local dpe.actor = 'hook';"
-            " create table copies.leak as select * from marts.fct_orders;"
-            " alter table copies.leak enable row level security, force row level security;"
-            " create policy dpe_reader on copies.leak for select to dpe_reader using (shop = any ((select dpe.visible_tenants())::text[]));"
-            " grant usage on schema copies to public; grant select on copies.leak to dpe_reader; reset role"
-        ),
-        "select count(*) from copies.leak",
-    ),
 }
 
 # What a reader does with its own rights, as the owner of a schema: what is found, and that is never an error.
@@ -327,6 +398,17 @@ OWN_AFFAIRS: dict[str, list[str]] = {
     " create function public.over() returns bigint language sql security definer begin atomic select sandbox.seen(); end;"
     f" set local role {{ha}}; create or replace function sandbox.seen() returns bigint language sql {DEFINER}": ["RLS053"],
     "alter role {ha} set row_security = off": ["RLS054"],
+    # Any reader may act as the role by which it is one; it does not log in, so what it sets has no effect.
+    "set local role dpe_reader; alter role dpe_reader set row_security = off; alter role dpe_reader set search_path = sandbox": [],
+    "set local role dpe_masked_reader; alter role dpe_masked_reader set row_security = off": [],
+    "set local role dpe_auditor; alter role dpe_auditor set row_security = off": [],
+    "grant create on schema sandbox to dpe_reader; set local role dpe_reader; create table sandbox.seen as select 1 as id;"
+    " grant select on sandbox.seen to public": ["RLS053"],
+    f"grant create on schema sandbox to dpe_reader; set local role dpe_reader; create view sandbox.seen as {COUNT};"
+    " grant select on sandbox.seen to public": ["RLS053"],
+    f"grant create on schema sandbox to dpe_reader; set local role dpe_reader; create function sandbox.seen() returns bigint language sql"
+    f" {DEFINER}": ["RLS053"],
+    "set local role dpe_reader; select lo_create(4713); grant select on large object 4713 to public": ["RLS053"],
     "alter role {ha} set search_path = sandbox": [],
     "alter default privileges grant select on tables to public": [],
     "alter default privileges in schema sandbox grant all on tables to public, dpe_reader": [],

@@ -7,6 +7,27 @@ from conftest import numbers
 READER = f"reader_of_checks_{next(numbers)}"
 OUTSIDE = f"outside_{next(numbers)}"
 
+# A table whose rows are those of the keys that another one grants.
+ACCESS = (
+    "comment on policy dpe_system on marts.fct_margins is 'access {model: managers, column: shop, role_column: manager}';"
+    "create policy dpe_reader on marts.fct_margins for select to dpe_reader, dpe_masked_reader"
+    " using (shop = any ((select dpe.granted_keys('\"marts\".\"managers\"', 'shop', 'manager'))::text[]))"
+)
+# A type of texts whose cast its maker writes.
+TAG = (
+    "create type public.tag as enum ('UA', 'HA'); create function public.tag_text(public.tag) returns text language plpgsql stable as"
+    " $$ begin return 'UA'; end $$; create cast (public.tag as text) with function public.tag_text(public.tag)"
+)
+
+# Makes the tenant column another type, under the policies of its declaration.
+RETYPE = (
+    "drop view marts.fct_orders__masked, marts.orders_seen, quality.small_orders; drop policy dpe_system on marts.fct_orders;"
+    " drop policy dpe_admin on marts.fct_orders; drop policy dpe_reader on marts.fct_orders; drop policy dpe_mask on marts.fct_orders;"
+    " alter table marts.fct_orders alter column shop type {0} using shop::text::{0};"
+    " create policy dpe_system on marts.fct_orders to dpe_transformer using (shop::text = any ((select dpe.visible_tenants())::text[]));"
+    " comment on policy dpe_system on marts.fct_orders is 'tenant_column shop'"
+)
+
 # What an administrator may do in a few statements, by mistake or not. {index} is that of the tenant column of fct_orders; {database}
 # and {port} are those of the session.
 MUTATIONS = {
@@ -46,6 +67,17 @@ MUTATIONS = {
     "alter policy dpe_system on marts.fct_orders with check ((select dpe.context_is_open()))": "RLS010",
     f"alter policy dpe_system on marts.fct_orders to dpe_transformer, {READER}": "RLS010",
     f"alter policy dpe_reader on marts.fct_orders to dpe_reader, {OUTSIDE}": "RLS010",
+    "alter policy dpe_reader on marts.fct_orders using ((shop || '') = any ((select dpe.visible_tenants())::text[]))": "RLS010",
+    "drop policy dpe_reader on marts.fct_orders; create policy dpe_reader on marts.fct_orders to dpe_reader, dpe_masked_reader"
+    " using (shop = any ((select dpe.visible_tenants())::text[]))": "RLS010",
+    "alter policy dpe_mask on marts.fct_orders using (not (select pg_has_role('dpe_masked_reader', 'usage')) or amount > 0)": "RLS010",
+    # A question whose answer is the same for every reader; a table of PostgreSQL's own; another column than the declared one.
+    f"{ACCESS}; alter policy dpe_reader on marts.fct_margins"
+    " using ('true'::text = any ((select dpe.granted_keys('pg_catalog.pg_roles', 'rolinherit', 'rolname'))::text[]))": "RLS010",
+    f"{ACCESS}; alter policy dpe_reader on marts.fct_margins"
+    " using (shop = any ((select dpe.granted_keys('\"pg_catalog\".\"pg_roles\"', 'shop', 'manager'))::text[]))": "RLS010",
+    f"{ACCESS}; alter policy dpe_reader on marts.fct_margins"
+    " using (shop = any ((select dpe.granted_keys('\"marts\".\"managers\"', 'town', 'manager'))::text[]))": "RLS010",
     "drop policy dpe_reader on marts.fct_orders": "RLS011",
     "drop policy dpe_admin on marts.fct_orders": "RLS011",
     "drop policy dpe_system on marts.fct_orders": "RLS011",
@@ -61,12 +93,17 @@ MUTATIONS = {
     "grant references on marts.dim_shops to dpe_tenant": "RLS014",
     "grant insert on dpe.tenant_access to dpe_reader": "RLS014",
     f"grant select on marts.fct_orders to {READER} with grant option": "RLS014",
+    "grant insert (shop) on marts.orders_seen to dpe_reader": "RLS014",
+    "grant references (order_id) on marts.fct_orders to dpe_reader": "RLS014",
+    f"grant update (amount) on marts.fct_orders to {OUTSIDE}": "RLS014",
+    f"grant select (amount) on marts.fct_orders to {READER} with grant option": "RLS014",
     "grant create on schema marts to dpe_reader": "RLS015",
     f"grant create on schema staging to {READER}": "RLS015",
     "grant select on marts.fct_margins to dpe_reader": "RLS016",
     "grant select on dpe.rule_failures to dpe_reader": "RLS016",
     f"grant select on quality.large_orders to {READER}": "RLS016",
     "grant select on staging.stg_orders to dpe_reader": "RLS016",
+    "grant select (order_id, shop) on marts.fct_margins to dpe_reader": "RLS016",
     "alter role dpe_reader bypassrls": "RLS017",
     "alter role dpe_transformer superuser": "RLS017",
     f"alter role {READER} bypassrls": "RLS017",
@@ -103,14 +140,18 @@ MUTATIONS = {
     f" grant execute on procedure public.leak() to {READER}": "RLS029",
     "create table staging.parts (id integer) partition by list (id);"
     " create table staging.part partition of staging.parts for values in (1); grant select on staging.part to dpe_transformer": "RLS030",
+    "create table staging.parts (id integer) partition by list (id);"
+    " create table staging.part partition of staging.parts for values in (1); grant select (id) on staging.part to dpe_transformer": "RLS030",
     "alter default privileges for role dpe_transformer grant select on tables to dpe_reader": "RLS032",
     "alter default privileges for role dpe_transformer in schema marts grant select on tables to public": "RLS032",
+    f"alter default privileges for role dpe_transformer grant usage on schemas to {OUTSIDE}": "RLS032",
+    "alter default privileges for role dpe_transformer grant execute on functions to public": "RLS032",
+    f"alter default privileges for role dpe_transformer grant select on sequences to {READER}": "RLS032",
     "alter role dpe_transformer set dpe.actor = 'always'": "RLS033",
-    "alter role dpe_reader set row_security = off": "RLS033",
     "alter role all set dpe.actor = 'always'": "RLS033",
     "alter database {database} set dpe.actor = 'always'": "RLS033",
     "alter role dpe_loader in database {database} set row_security = off": "RLS033",
-    "create role manager_of_checks in role dpe_owner; alter role manager_of_checks set dpe.actor = 'always'": "RLS033",
+    "create role manager_of_checks login in role dpe_owner; alter role manager_of_checks set dpe.actor = 'always'": "RLS033",
     "create publication everything for table marts.fct_orders": "RLS034",
     "create publication everything for all tables": "RLS034",
     "create publication everything for tables in schema marts": "RLS034",
@@ -161,6 +202,10 @@ MUTATIONS = {
     f" grant select (id) on public.copied to {OUTSIDE}": "RLS045",
     "create table public.copied as select 1 as id; alter table public.copied owner to dpe_loader; grant select on public.copied to public;"
     " alter table public.copied enable row level security": "RLS045",
+    # Whatever policies it has, no declaration asks for them.
+    "create table public.copied as select 1 as id, 'UA'::text as shop; alter table public.copied owner to dpe_transformer;"
+    " alter table public.copied enable row level security, force row level security; create policy dpe_reader on public.copied"
+    " for select to dpe_reader using (shop = any ((select dpe.visible_tenants())::text[])); grant select on public.copied to dpe_reader": "RLS045",
     "create table public.part () inherits (marts.fct_orders)": "RLS046",
     "create table public.parent (order_id integer, shop text not null, amount integer); alter table marts.fct_orders inherit public.parent": "RLS046",
     f"create table public.box (shop text primary key); grant delete on public.box to {READER};"
@@ -196,10 +241,36 @@ MUTATIONS = {
     f"alter role {READER} replication": "RLS057",
     "grant pg_read_server_files to dpe_transformer": "RLS057",
     "create role of_masked in role dpe_masked_reader, pg_read_all_data": "RLS057",
+    "create function public.called(integer, integer) returns double precision language sql immutable security definer as"
+    " $$ select 1.0 $$; alter function public.called(integer, integer) owner to dpe_owner": "RLS062",
+    "create function marts.called() returns integer language sql security definer as $$ select 1 $$;"
+    " alter function marts.called() owner to dpe_tenant; revoke all on function marts.called() from public": "RLS062",
+    "create function marts.serve() returns trigger language plpgsql as $$ begin return new; end $$;"
+    " create trigger serve instead of insert on marts.orders_seen for each row execute function marts.serve();"
+    " grant insert (shop) on marts.orders_seen to dpe_reader": "RLS063",
+    "create function public.serve() returns trigger language plpgsql security definer as $$ begin return new; end $$;"
+    " create trigger serve before insert on marts.fct_orders for each row execute function public.serve()": "RLS063",
+    f"create rule serve as on insert to marts.orders_seen do instead select * from dpe.loads; grant insert (shop) on marts.orders_seen to {OUTSIDE}": "RLS063",
+    # As `drop owned by dpe_reader` does, which takes the role out of each policy and its privileges away.
+    "alter policy own_entries on dpe.tenant_access to dpe_masked_reader, dpe_tenant, dpe_loader, dpe_transformer": "RLS064",
+    "drop owned by dpe_reader": "RLS064",
+    "drop owned by dpe_auditor": "RLS064",
+    "alter policy own_entries on dpe.tenant_access using (true)": "RLS064",
+    "alter policy transformer_in_context on dpe.rule_failures using ((select dpe.context_is_open()))": "RLS064",
+    "alter policy loader_in_context on dpe.loads with check (source <> '')": "RLS064",
+    "create policy narrow on dpe.loads as restrictive using (source <> '')": "RLS064",
+    "revoke select on dpe.tenant_access from dpe_masked_reader": "RLS064",
+    f"{TAG}; {RETYPE.format('public.tag')}": "RLS065",
+    f"create domain public.word as text; {RETYPE.format('public.word')}": "RLS065",
+    f"create schema marts__next; grant usage on schema marts__next to {OUTSIDE}": "RLS066",
+    "create schema marts__previous; grant usage on schema marts__previous to dpe_reader": "RLS066",
+    "alter role dpe_transformer set role = 'dpe_tenant'": "RLS067",
+    "alter role dpe_loader in database {database} set default_transaction_read_only = on": "RLS067",
+    "alter role dpe_transformer set statement_timeout = '1ms'": "RLS068",
     "create role gone; insert into dpe.tenant_access values ('gone', 'UA'); drop role gone": "RLS060",
     "insert into dpe.tenant_access values ('dpe_reader', 'UA')": "RLS061",
     f"grant pg_read_all_data to {READER}; insert into dpe.tenant_access values ('{READER}', 'UA')": "RLS061",
-    "drop event trigger dpe_refuse_to_readers": "RLS064",
-    "alter event trigger dpe_refuse_to_readers disable": "RLS064",
-    f"alter function dpe.refuse_to_readers() owner to {OUTSIDE}": "RLS064",
+    "drop event trigger dpe_refuse_to_readers": "RLS069",
+    "alter event trigger dpe_refuse_to_readers disable": "RLS069",
+    f"alter function dpe.refuse_to_readers() owner to {OUTSIDE}": "RLS069",
 }

@@ -19,7 +19,7 @@ LAYERS = (
     ("extracts",),
     ("diff",),
     ("publication", "rls_matrix", "rls_declared", "rls_strays"),
-    ("watching",),
+    ("watching", "declared_policies"),
     ("waiting", "quarantine"),
     ("swap",),
     ("old_versions",),

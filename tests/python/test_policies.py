@@ -385,14 +385,19 @@ BROKEN = {
         "{'access': {'model': 'nothing', 'column': 'shop', 'role_column': 'r'}}",
         "meta.rls looks access up in nothing, which is no model; name one",
     ),
-    "no_such_column": ("{'tenant_column': 'shpo'}", "meta.rls names the column shpo; name one of its columns (order_id, shop)"),
+    "no_such_column": ("{'tenant_column': 'shpo'}", "meta.rls names the column shpo; name one of its columns (order_id, shop, word)"),
     "number_column": ("{'tenant_column': 'order_id'}", "compares the column order_id, which is integer; cast it to text"),
+    # A domain, whose maker may say more of it than that it is text.
+    "domain_column": (
+        "{'tenant_column': 'word'}",
+        "compares the column word, which is information_schema.character_data; cast it to text",
+    ),
 }
 # The materialization is the only thing wrong.
 UNPROTECTABLE = {"materialized_view": ("{'shared': true}", "a materialized view cannot be protected by policies; make it a table")}
 MODEL = """
 {{{{ config(materialized={kind!r}, contract={{'enforced': false}}, meta={{'rls': {rls}}} if {rls} is not none else {{}}) }}}}
-select 1 as order_id, 'UA'::text as shop
+select 1 as order_id, 'UA'::text as shop, 'UA'::information_schema.character_data as word
 """
 
 

@@ -429,14 +429,46 @@ FORGED = {
         """,
     "granted_orders": """
         {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, materialized='incremental',
-            post_hook="grant truncate on {{ this }} to dpe_auditor;"
+            post_hook="grant truncate on {{ this }} to dpe_auditor; grant insert (shop) on {{ this }} to dpe_reader;"
             ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    # Asks a table of PostgreSQL's own, which answers the same for every reader.
+    "answered_orders": """
+        {{ config(meta={'rls': {'access': {'model': 'managers', 'column': 'shop', 'role_column': 'manager'}}}, contract={'enforced': false},
+            materialized='incremental', post_hook="alter policy dpe_reader on {{ this }} using"
+            ~ " ('true'::text = any ((select dpe.granted_keys('pg_catalog.pg_roles', 'rolinherit', 'rolname'))::text[]));"
+            ~ "{{ remember_protection(this, model.unique_id, 'access') }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    # A type whose author writes what is equal to what.
+    "tagged_orders": """
+        {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, materialized='incremental',
+            post_hook="do $x$ begin create type intermediate.tag as enum ('UA', 'HA');"
+            ~ "create function intermediate.tag_text(intermediate.tag) returns text language sql as $$ select 'UA' $$;"
+            ~ "create cast (intermediate.tag as text) with function intermediate.tag_text(intermediate.tag); end $x$;"
+            ~ "drop policy dpe_system on {{ this }}; drop policy dpe_admin on {{ this }}; drop policy dpe_reader on {{ this }};"
+            ~ "alter table {{ this }} alter column shop type intermediate.tag using shop::intermediate.tag;"
+            ~ "create policy dpe_reader on {{ this }} for select to dpe_reader"
+            ~ " using (shop::text = any ((select dpe.visible_tenants())::text[]));"
+            ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "managers": """
+        {{ config(meta={'rls': {'role_column': 'manager'}}, contract={'enforced': false}) }}
+        select 'UA'::text as shop, 'nobody'::text as manager
+        """,
+    # Of another author, who finds another table in the place of the one that it names.
+    "looked_up_orders": """
+        {{ config(meta={'rls': {'access': {'model': 'managers', 'column': 'shop', 'role_column': 'manager'}}}, contract={'enforced': false}) }}
+        -- depends_on: {{ ref('changing_orders') }}
         select * from {{ ref('stg_shop__orders') }}
         """,
     "changing_orders": """
         -- depends_on: {{ ref('stg_shop__orders') }}
         {% if execute %}
             {% do builtins.ref.manifest.nodes['model.dpe.changed_orders'].config.meta.update({'rls': {'shared': true}}) %}
+            {% do graph.nodes['model.dpe.managers'].update({'alias': 'private_orders'}) %}
         {% endif %}
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
         select 1 as one
@@ -457,10 +489,14 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
 
     assert summary.not_published is not None
     for fault in (
-        "marts__next.private_orders: is declared by private and protected by shared",
+        "marts__next.private_orders: has the policy dpe_reader, which its declaration, private, does not ask for",
         "marts__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
         "marts__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants says",
-        "marts__next.changed_orders: is declared by private and protected by shared",
+        "marts__next.granted_orders: grants insert (shop) to dpe_reader, who may read and do no more",
+        "marts__next.changed_orders: has the policy dpe_reader, which its declaration, private, does not ask for",
+        "marts__next.answered_orders: has the policy dpe_reader, ('true'::text = ANY (",
+        "marts__next.looked_up_orders: has the policy dpe_reader, (shop = ANY (",
+        "marts__next.tagged_orders: compares the column shop, which is intermediate.tag; cast it to text",
     ):
         assert fault in summary.not_published
 

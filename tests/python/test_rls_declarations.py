@@ -14,7 +14,7 @@ import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
 
-from dpe_cli import pipeline, validation
+from dpe_cli import pipeline, rls_check, rls_declared, validation
 from dpe_cli.dbt_runner import NodeResult, run_dbt
 from dpe_cli.pipeline import RunOptions
 from dpe_cli.postgres import Server
@@ -22,6 +22,7 @@ from dpe_cli.project import Project
 from dpe_cli.rls import admin_context, system_context, tenant_context
 
 CONFIG = "{{{{ config(contract={{'enforced': false}}, meta={{'rls': {rls}}}) }}}}\n"
+MASKED = "{{{{ config(contract={{'enforced': false}}, meta={{'rls': {rls}, 'masked': ['hidden']}}) }}}}\n"
 ACCESS = "{'access': {'model': 'account_managers', 'column': 'account_id', 'role_column': 'manager', 'key': 'account'}}"
 PROJECT = {
     # A transfer is seen by the shop that sends and by the one that receives.
@@ -41,6 +42,15 @@ PROJECT = {
     """
     select * from (values (1, 'HA', 'Ada'), (2, 'DL', 'Bob')) as t (id, shop, guest)
     """,
+    # Every type that may be compared, and every declaration with a mask.
+    "models/marts/fct_codes.sql": MASKED.format(rls="{'tenant_column': ['varying', 'Padded one', 'called']}")
+    + """
+    select 'UA'::varchar(3) as varying, 'HA'::char(4) as "Padded one", 'DL'::name as called, 1 as hidden
+    """,
+    "models/marts/fct_codes_of_one.sql": MASKED.format(rls="{'tenant_column': 'padded'}") + "select 'HA'::char(4) as padded, 1 as hidden",
+    "models/marts/fct_masked_accounts.sql": MASKED.format(rls=ACCESS) + "select 'A'::varchar as account_id, 1 as hidden",
+    "models/marts/fct_masked_notes.sql": MASKED.format(rls="{'role_column': 'manager'}") + "select 'x'::varchar as manager, 1 as hidden",
+    "models/marts/dim_masked.sql": MASKED.format(rls="{'shared': true}") + "select 1 as id, 1 as hidden",
 }
 # A type of the reader's own that is called text, which is cast from and to the real one by a function of its own.
 OWN_TYPE = """
@@ -110,6 +120,14 @@ def test_a_row_may_belong_to_several_tenants(project: Project, server: Server, m
     with server.connect("transformer") as connection:
         sights = {sight.who: sight.rows for sight in validation.measure_sights(connection, project) if "transfers" in sight.relation}
     assert {"HA": 2, "DL": 1, "UA": 2, "a stranger": 0, "its owner, no context": 0} == sights
+
+
+def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -> None:
+    """Each policy is what its declaration stands for, of each kind and type of column: to the checks of the catalog and of a build."""
+    with server.connect("transformer") as connection:
+        assert [] == rls_check.check(connection, pipeline.protected_schemas(connection, project))
+        made = {model.unique_id: model.schema for model in project.models.values()}
+        assert [] == rls_declared.differences(connection, project, made)
 
 
 def test_a_table_of_grants_decides(server: Server, manager: str) -> None:

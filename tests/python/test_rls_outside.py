@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
-from rls_leaks import DEFINER, LEAKS, NO_LEAKS, OWN_AFFAIRS, PROTECTED, UNMASKED, Leak
+from rls_leaks import COUNT, DEFINER, LEAK_OF_A_TYPE, LEAKS, NO_LEAKS, OWN_AFFAIRS, PROTECTED, UNMASKED, Leak
 
 from dpe_cli import rls_check
 from dpe_cli.postgres import Server
@@ -111,6 +111,56 @@ def test_what_leads_past_the_policies_is_found(place: Place, connection: psycopg
         connection.execute(fix.partition(", or ")[0].partition("; ")[0].encode())
         assert leak.seen != _seen(connection, reader, read_by)
     assert not fixes or leak.check_id not in {finding.check_id for finding in _found(connection)}
+
+
+def test_a_function_that_only_a_type_may_call_is_found(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """A type calls it for whoever uses the type, though nobody has EXECUTE on it."""
+    connection.execute(place.fill(LEAK_OF_A_TYPE.made_by))
+
+    assert LEAK_OF_A_TYPE.seen == _seen(connection, place.roles["ua"], LEAK_OF_A_TYPE.read_by)
+    assert LEAK_OF_A_TYPE.check_id in {finding.check_id for finding in _found(connection)}
+
+
+def test_a_collation_by_which_different_texts_are_equal_is_found(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """Where the server has such: a reader of UA would see the rows of ua."""
+    try:
+        connection.execute("create collation public.any_case (provider = icu, locale = 'und-u-ks-level1', deterministic = false)")
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip("this build of PostgreSQL has no ICU")
+    connection.execute(
+        "drop view marts.fct_orders__masked, marts.orders_seen; drop policy dpe_system on marts.fct_orders;"
+        "drop policy dpe_admin on marts.fct_orders; drop policy dpe_reader on marts.fct_orders; drop policy dpe_mask on marts.fct_orders;"
+        "alter table marts.fct_orders alter column shop type text collate public.any_case;"
+        "create policy dpe_system on marts.fct_orders to dpe_transformer using (shop = any ((select dpe.visible_tenants())::text[]));"
+        "create policy dpe_reader on marts.fct_orders for select to dpe_reader using (shop = any ((select dpe.visible_tenants())::text[]));"
+        "comment on policy dpe_system on marts.fct_orders is 'tenant_column shop'; insert into marts.fct_orders values (4, 'ua', 40)"
+    )
+
+    assert (3,) == _seen(connection, place.roles["ua"], COUNT)
+    assert "RLS065" in {finding.check_id for finding in _found(connection)}
+
+
+def test_functions_of_a_reader_are_each_looked_at_once(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """However many call each other: what takes a second with some would take an hour with more, and stop each run."""
+    calls = "; ".join(
+        f"create function sandbox.f{number}() returns integer language sql as 'select 1';"
+        f" create function sandbox.g{number}() returns integer language sql begin atomic select {call}; end"
+        for number, call in ((number, f"sandbox.f{number}() + sandbox.g{number - 1}()" if number else "1") for number in range(200))
+    )
+    connection.execute(place.fill(f"set local role {{ha}}; {calls}; reset role"))
+    connection.execute(
+        "create function public.over() returns integer language sql security definer begin atomic select sandbox.g199(); end"
+    )
+    catalog = ",".join(rls_check._expressions(name) for name in rls_check.CATALOG)
+    arguments = [list(SCHEMAS), [], [], list(SCHEMAS)]
+
+    reached = psycopg.RawCursor(connection).execute(
+        f"with {catalog} select count(*), count(distinct (class_id, object_id, is_of_protected, is_root)) from reached".encode(), arguments
+    )
+
+    assert (rows := reached.fetchone()) is not None
+    assert rows[0] == rows[1] < 1000
+    assert ["RLS043"] == [finding.check_id for finding in _found(connection)]
 
 
 @pytest.mark.parametrize("leak", [leak for leak in LEAKS.values() if leak.check_id == "RLS056"], ids=["view", "rule"])

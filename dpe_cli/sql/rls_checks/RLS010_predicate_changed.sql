@@ -1,36 +1,93 @@
 -- severity: error
 -- title: A policy is not what its declaration says
--- why: somebody has changed the condition, or the roles that it is for
--- Compared without parentheses, spaces and casts, which the server adds as it likes.
+-- why: somebody has changed the condition, the command or the roles that it is for
+-- Compared as the server writes it, but for line breaks: text is compared as it is, the other types of text as text, a name by an
+-- operator of its own. Which relation `access` looks keys up in is compared with the project's files before it is published.
 with
 
 written as (
 
     select
         *,
-        regexp_replace(using_expression, '::text\[\]|::text|::name|::character varying|[() ]', '', 'g') as using_words,
-        regexp_replace(check_expression, '::text\[\]|::text|::name|::character varying|[() ]', '', 'g') as check_words
+        regexp_replace(using_expression, '\n\s*', ' ', 'g') as using_words,
+        regexp_replace(check_expression, '\n\s*', ' ', 'g') as check_words,
+        regexp_match(using_expression, 'dpe\.granted_keys\(''("(?:[^"'']|""|'''')+"\."(?:[^"'']|""|'''')+")''::text') as looked_up
     from policies
     where
         schema_name <> 'dpe'
-        and policy in ('dpe_system', 'dpe_admin', 'dpe_reader', 'dpe_transformer')
+        and policy in ('dpe_system', 'dpe_admin', 'dpe_reader', 'dpe_transformer', 'dpe_mask')
         and declared_kind is not null
         and not is_gone
 
 ),
 
-tenants as (
+-- Their columns as they are compared.
+compared as (
 
     select
         written.relation_id,
         written.policy,
-        string_agg(
-            format('%s=ANYSELECTdpe.visible_tenantsASvisible_tenants', replace(quote_ident(columns.name), ' ', '')), 'OR'
-            order by columns.place
-        ) as condition
+        columns.place,
+        case
+            when pg_attribute.atttypid in ('varchar'::regtype, 'bpchar'::regtype) then format('(%I)::text', columns.name)
+            else format('%I', columns.name)
+        end as name
     from written
     cross join lateral unnest(written.declared_columns) with ordinality as columns (name, place)
-    group by written.relation_id, written.policy
+    left join pg_attribute on written.relation_id = pg_attribute.attrelid and columns.name = pg_attribute.attname
+
+),
+
+-- What they are compared with: asked for in a sub-select, by a mask together with whether the session reads masked.
+asked as (
+
+    select
+        written.relation_id,
+        written.policy,
+        case
+            when written.policy = 'dpe_mask'
+                then
+                    format(
+                        '( SELECT CASE WHEN pg_has_role(''dpe_masked_reader''::name, ''usage''::text) THEN NULL::%s ELSE %s END AS %s)',
+                        words.type, words.call, words.label
+                    )
+            else format('( SELECT %s AS %s)', words.call, words.label)
+        end as question
+    from written
+    cross join
+        lateral (
+            select
+                case written.declared_kind when 'role_column' then 'name' else 'text[]' end as type,
+                case written.declared_kind
+                    when 'role_column' then '"current_user"'
+                    when 'access' then 'granted_keys'
+                    else 'visible_tenants'
+                end as label,
+                case written.declared_kind
+                    when 'role_column' then 'CURRENT_USER'
+                    when 'access'
+                        then
+                            format(
+                                'dpe.granted_keys(''%s''::text, ''%s''::text, ''%s''::text)',
+                                written.looked_up[1], written.declared_key, written.declared_role_column
+                            )
+                    else 'dpe.visible_tenants()'
+                end as call
+        ) as words
+
+),
+
+conditions as (
+
+    select
+        asked.relation_id,
+        asked.policy,
+        count(compared.name) as columns,
+        string_agg(format('(%s = ANY (%s::text[]))', compared.name, asked.question), ' OR ' order by compared.place) as in_array,
+        format('(%s = %s)', max(compared.name), max(asked.question)) as of_role
+    from asked
+    left join compared on asked.relation_id = compared.relation_id and asked.policy = compared.policy
+    group by asked.relation_id, asked.policy
 
 ),
 
@@ -39,39 +96,44 @@ wanted as (
     select
         written.*,
         case
-            when written.policy <> 'dpe_reader' and written.declared_kind = 'tenant_column'
-                then 'SELECTdpe.every_tenant_is_openASevery_tenant_is_openOR' || tenants.condition
-            when written.policy <> 'dpe_reader' then 'SELECTdpe.context_is_openAScontext_is_open'
-            when written.declared_kind = 'tenant_column' then tenants.condition
-            when written.declared_kind = 'role_column'
-                then replace(quote_ident(written.declared_columns[1]), ' ', '') || '=SELECTCURRENT_USERAS"current_user"'
+            when written.policy not in ('dpe_reader', 'dpe_mask') and written.declared_kind = 'tenant_column'
+                then format('(( SELECT dpe.every_tenant_is_open() AS every_tenant_is_open) OR %s)', conditions.in_array)
+            when written.policy not in ('dpe_reader', 'dpe_mask') then '( SELECT dpe.context_is_open() AS context_is_open)'
+            when written.declared_kind in ('tenant_column', 'access')
+                then format(case when conditions.columns > 1 then '(%s)' else '%s' end, conditions.in_array)
+            when written.declared_kind = 'role_column' then conditions.of_role
+            when written.policy = 'dpe_mask'
+                then '(NOT ( SELECT pg_has_role(''dpe_masked_reader''::name, ''usage''::text) AS pg_has_role))'
             when written.declared_kind = 'shared' then 'true'
         end as condition,
+        case when written.policy = 'dpe_system' then '*' else 'r' end as wanted_command,
         case written.policy
             when
                 'dpe_system'
                 then case written.schema_name when 'staging' then array['dpe_loader', 'dpe_transformer'] else array['dpe_transformer'] end
             when 'dpe_transformer' then array['dpe_transformer']
             when 'dpe_admin' then array['dpe_owner']
+            when 'dpe_mask' then array['dpe_reader']
             else array['dpe_reader', 'dpe_masked_reader']
         end as wanted_roles
     from written
-    left join tenants on written.relation_id = tenants.relation_id and written.policy = tenants.policy
+    left join conditions on written.relation_id = conditions.relation_id and written.policy = conditions.policy
 
 )
 
 select
     relation as subject,
-    format('has the policy %s with a condition that is not that of its declaration, %s', policy, declared_kind) as detail,
+    format('has the policy %s, which does not say what its declaration does, %s', policy, declared_kind) as detail,
     'build it with dbt --full-refresh' as fix
 from wanted
 where
     not coalesce(
-        case
-            when policy = 'dpe_reader' and declared_kind = 'access'
-                then using_words ~ '^[^=]+=ANYSELECTdpe[.]granted_keys[^=]*ASgranted_keys$' and using_expression !~ ' OR '
-            else using_words = condition and coalesce(check_words, condition) = condition
-        end, false
+        using_words = condition
+        and coalesce(check_words, condition) = condition
+        and command = wanted_command
+        and is_permissive = (policy <> 'dpe_mask')
+        and (declared_kind <> 'access' or policy not in ('dpe_reader', 'dpe_mask') or replace(split_part(looked_up[1], '"."', 1), '"', '') = any($4::text[])),
+        false
     )
 union all
 select
@@ -79,4 +141,4 @@ select
     format('has the policy %s for %s', policy, array_to_string(roles, ', ')) as detail,
     format('alter policy %I on %s to %s', policy, relation, array_to_string(wanted_roles, ', ')) as fix
 from wanted
-where not roles <@ wanted_roles or (policy = 'dpe_reader' and not wanted_roles <@ roles)
+where not roles <@ wanted_roles or (policy in ('dpe_reader', 'dpe_mask') and not wanted_roles <@ roles)

@@ -3,21 +3,22 @@
 -- why: roles that are yet to come may use it as well
 select
     managed.name as subject,
-    format('grants %s to everybody (PUBLIC)', string_agg(lower(granted.privilege_type), ', ' order by granted.privilege_type)) as detail,
+    format(
+        'grants %s to everybody (PUBLIC)', string_agg(distinct lower(privileges.privilege_type), ', ' order by lower(privileges.privilege_type))
+    ) as detail,
     format('revoke all on %s from public', managed.name) as fix
 from managed
-cross join lateral aclexplode(managed.acl) as granted
-where granted.grantee = 0
+inner join privileges on managed.relation_id = privileges.relation_id
+where privileges.grantee = 0 and privileges.column_name is null
 group by managed.name
 union all
-select
+select distinct
     managed.name as subject,
-    format('grants its column %s to everybody (PUBLIC)', pg_attribute.attname) as detail,
-    format('revoke all (%I) on %s from public', pg_attribute.attname, managed.name) as fix
+    format('grants its column %s to everybody (PUBLIC)', privileges.column_name) as detail,
+    format('revoke all (%I) on %s from public', privileges.column_name, managed.name) as fix
 from managed
-inner join pg_attribute on managed.relation_id = pg_attribute.attrelid
-cross join lateral aclexplode(pg_attribute.attacl) as granted
-where granted.grantee = 0
+inner join privileges on managed.relation_id = privileges.relation_id
+where privileges.grantee = 0 and privileges.column_name is not null
 union all
 select
     pg_namespace.nspname as subject,

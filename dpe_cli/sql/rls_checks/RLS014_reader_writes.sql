@@ -1,24 +1,41 @@
 -- severity: error
--- title: A reader may do more than read
--- why: TRUNCATE and REFERENCES heed no policy, and who writes can move rows to other tenants
+-- title: A reader, or another role, may do more than read
+-- why: TRUNCATE and REFERENCES heed no policy, who writes can move rows to other tenants, and a trigger runs for one column too
+with
+
+more as (
+
+    select
+        privileges.*,
+        managed.name,
+        pg_get_userbyid(privileges.grantee)::text as grantee_name,
+        case when privileges.column_name is null then '' else format(' (%s)', quote_ident(privileges.column_name)) end as place
+    from privileges
+    inner join managed on privileges.relation_id = managed.relation_id
+    where
+        privileges.grantee in (select readers.role_id from readers)
+        -- Others may be let vacuum and analyze.
+        or privileges.privilege_type <> 'MAINTAIN'
+        and privileges.grantee <> 0
+        and privileges.grantee not in (select privileged.role_id from privileged)
+
+)
+
 select
-    managed.name as subject,
+    name as subject,
     format(
-        'lets %s %s', pg_get_userbyid(granted.grantee), string_agg(lower(granted.privilege_type), ', ' order by granted.privilege_type)
+        'lets %s %s',
+        grantee_name,
+        string_agg(lower(privilege_type) || place, ', ' order by privilege_type, column_name)
     ) as detail,
-    format('revoke insert, update, delete, truncate, references, trigger on %s from %I', managed.name, pg_get_userbyid(granted.grantee))
-        as fix
-from managed
-cross join lateral aclexplode(managed.acl) as granted
-inner join readers on granted.grantee = readers.role_id
-where granted.privilege_type <> 'SELECT' and granted.grantee <> managed.owner_id
-group by managed.name, granted.grantee
+    format('revoke %s on %s from %I', string_agg(distinct lower(privilege_type), ', '), name, grantee_name) as fix
+from more
+where privilege_type <> 'SELECT'
+group by name, grantee_name
 union all
-select
-    managed.name as subject,
-    format('lets %s grant other roles the right to read it', pg_get_userbyid(granted.grantee)) as detail,
-    format('revoke grant option for select on %s from %I cascade', managed.name, pg_get_userbyid(granted.grantee)) as fix
-from managed
-cross join lateral aclexplode(managed.acl) as granted
-inner join readers on granted.grantee = readers.role_id
-where granted.privilege_type = 'SELECT' and granted.is_grantable and granted.grantee <> managed.owner_id
+select distinct
+    name as subject,
+    format('lets %s grant other roles the right to read it', grantee_name) as detail,
+    format('revoke grant option for select%s on %s from %I cascade', place, name, grantee_name) as fix
+from more
+where privilege_type = 'SELECT' and is_grantable and grantee in (select readers.role_id from readers)

@@ -10,8 +10,8 @@ where kind = 'm'
 union all
 select
     outside.name as subject,
-    format('is a materialized view outside of dpe''s schemas that keeps rows of %s, which no policy protects', reads.roots) as detail,
+    format('is a materialized view outside of dpe''s schemas that keeps rows of %s, which no policy protects', roots.names) as detail,
     'make it a view with security_invoker' as fix
 from outside
-inner join reads on reads.class_id = 'pg_class'::regclass and outside.relation_id = reads.object_id and reads.is_of_protected
+inner join roots on roots.class_id = 'pg_class'::regclass and outside.relation_id = roots.object_id and roots.is_of_protected
 where outside.kind = 'm' and outside.is_of_privileged

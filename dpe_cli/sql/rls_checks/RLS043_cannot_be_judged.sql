@@ -31,11 +31,11 @@ union all
 select
     outside.name as subject,
     format(
-        'keeps what %s sees by %s, which runs SQL from a string, so the catalog does not record what it reads', outside.owner, reads.roots
+        'keeps what %s sees by %s, which runs SQL from a string, so the catalog does not record what it reads', outside.owner, roots.names
     ) as detail,
     'review it, or make it a view with security_invoker' as fix
 from outside
-inner join reads on reads.class_id = 'pg_class'::regclass and outside.relation_id = reads.object_id and not reads.is_of_protected
+inner join roots on roots.class_id = 'pg_class'::regclass and outside.relation_id = roots.object_id and not roots.is_of_protected
 where
     outside.kind = 'm'
     and outside.is_of_privileged

@@ -20,6 +20,19 @@ passed_on as (
     from acting_as_owner
     where acting_as_owner.is_reading and acting_as_owner.readers <> '{}' and pg_has_role(acting_as_owner.owner_id, 'dpe_auditor', 'usage')
     union
+    -- A role that many may act as: what is here may be a copy that a hook of the pipeline made, too (RLS045).
+    select
+        outside.owner_id,
+        outside.name
+    from outside
+    inner join dpe_roles on outside.owner_id = dpe_roles.role_id and dpe_roles.is_of_readers
+    union
+    select
+        pg_largeobject_metadata.lomowner,
+        format('large object %s', pg_largeobject_metadata.oid)
+    from pg_largeobject_metadata
+    inner join dpe_roles on pg_largeobject_metadata.lomowner = dpe_roles.role_id and dpe_roles.is_of_readers
+    union
     select
         definers.owner_id,
         definers.signature
@@ -27,9 +40,10 @@ passed_on as (
     inner join callable_definers on definers.function_id = callable_definers.function_id
     where
         definers.function_id in (select unjudged.function_id from unjudged)
-        or exists (
-            select from reads
-            where reads.class_id = 'pg_proc'::regclass and reads.object_id = definers.function_id
+        or definers.function_id in (
+            select reads.object_id
+            from reads
+            where reads.class_id = 'pg_proc'::regclass
         )
 
 )

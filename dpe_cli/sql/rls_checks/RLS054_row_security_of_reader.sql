@@ -9,6 +9,6 @@ from session_settings
 where
     setting ~ '^row_security='
     and setting !~* '=(t|true|y|yes|on|1)$'
+    and is_applied
     and role_id in (select readers.role_id from readers)
     and role_id not in (select privileged.role_id from privileged)
-    and role_name not in ('dpe_reader', 'dpe_masked_reader', 'dpe_tenant')

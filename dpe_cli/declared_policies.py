@@ -1,0 +1,113 @@
+"""
+The policies that a model's declaration asks for, as PostgreSQL writes them in its catalog.
+
+`macros/rls/protect_table.sql` makes them; here they are said again from the project's files, so that what a table has can be compared
+with what its author declared, whatever the build of it did in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_CONTEXT_IS_OPEN = "( SELECT dpe.context_is_open() AS context_is_open)"
+_EVERY_TENANT_IS_OPEN = "( SELECT dpe.every_tenant_is_open() AS every_tenant_is_open)"
+_MASK = "pg_has_role('dpe_masked_reader'::name, 'usage'::text)"
+_READERS = ("dpe_masked_reader", "dpe_reader")
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column: its name as SQL writes it, its type, and whether texts in it are equal only if they are the same."""
+
+    quoted: str
+    type: str
+    is_exact: bool
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether it is text of PostgreSQL's own, so that neither casts nor operators nor collations of others decide what equals what."""
+        return self.is_exact and self.type in {"text", "name", "varchar", "bpchar"}
+
+    @property
+    def compared(self) -> str:
+        """The column as it stands in a comparison with text."""
+        return f"({self.quoted})::text" if self.type in {"varchar", "bpchar"} else self.quoted
+
+
+@dataclass(frozen=True)
+class TablePolicy:
+    """A policy, its `roles` sorted, and its `command` as in pg_policy. What it does not say is an empty text."""
+
+    command: str
+    is_permissive: bool
+    roles: tuple[str, ...]
+    using: str
+    with_check: str
+
+
+def compared_columns(declaration: Mapping[str, Any]) -> list[str]:
+    """Return the columns that the policies of a declaration compare (macros/rls/policy_columns.sql)."""
+    tenants = declaration.get("tenant_column")
+    if tenants is not None:
+        return [tenants] if isinstance(tenants, str) else [str(column) for column in tenants]
+    if "role_column" in declaration:
+        return [str(declaration["role_column"])]
+    return [str(declaration["access"]["column"])] if "access" in declaration else []
+
+
+def policies(declaration: Mapping[str, Any], columns: Sequence[TableColumn], *, looked_up: str, is_masked: bool) -> dict[str, TablePolicy]:
+    """
+    Return the policies of a table with this declaration, by name.
+
+    `columns` are those that it compares, in order; `looked_up` is the quoted name of the relation in which `access` looks keys up.
+    """
+    system = _of_system(declaration, columns)
+    found = {
+        "dpe_system": TablePolicy("*", True, ("dpe_transformer",), system, system),
+        "dpe_admin": TablePolicy("r", True, ("dpe_owner",), system, ""),
+    }
+    if "private" not in declaration:
+        found["dpe_reader"] = TablePolicy("r", True, _READERS, _of_readers(declaration, columns, looked_up), "")
+        if is_masked:
+            mask = _of_readers(declaration, columns, looked_up, masks=True)
+            found["dpe_mask"] = TablePolicy("r", False, ("dpe_reader",), mask, "")
+    return found
+
+
+def _of_system(declaration: Mapping[str, Any], columns: Sequence[TableColumn]) -> str:
+    if "tenant_column" not in declaration:
+        return _CONTEXT_IS_OPEN
+    return f"({' OR '.join([_EVERY_TENANT_IS_OPEN, *_in_array(columns, _asked('dpe.visible_tenants()', 'visible_tenants', 'text[]'))])})"
+
+
+def _of_readers(declaration: Mapping[str, Any], columns: Sequence[TableColumn], looked_up: str, *, masks: bool = False) -> str:
+    if "tenant_column" in declaration:
+        tenants = _in_array(columns, _asked("dpe.visible_tenants()", "visible_tenants", "text[]", masks=masks))
+        return tenants[0] if len(tenants) == 1 else f"({' OR '.join(tenants)})"
+    if "role_column" in declaration:
+        role = _asked("CURRENT_USER", '"current_user"', "name", masks=masks)
+        return f"({columns[0].compared} = {role})"
+    if "access" in declaration:
+        access = declaration["access"]
+        arguments = (looked_up, str(access.get("key") or access["column"]), str(access["role_column"]))
+        call = f"dpe.granted_keys({', '.join(map(_literal, arguments))})"
+        return _in_array(columns, _asked(call, "granted_keys", "text[]", masks=masks))[0]
+    return f"(NOT ( SELECT {_MASK} AS pg_has_role))" if masks else "true"
+
+
+def _in_array(columns: Sequence[TableColumn], asked: str) -> list[str]:
+    return [f"({column.compared} = ANY ({asked}::text[]))" for column in columns]
+
+
+def _asked(call: str, label: str, kind: str, *, masks: bool = False) -> str:
+    """Return what is asked once a query; a mask asks in the same breath whether the session reads masked."""
+    if masks:
+        call = f"CASE WHEN {_MASK} THEN NULL::{kind} ELSE {call} END"
+    return f"( SELECT {call} AS {label})"
+
+
+def _literal(text: str) -> str:
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'::text"

@@ -1,0 +1,12 @@
+-- severity: error
+-- title: A SECURITY DEFINER function belongs to a role of dpe
+-- why: types, operator classes and aggregates call it without asking for EXECUTE, and dpe needs none
+-- What the members of dpe_reader and the like may make, where they may create, is their affair (RLS053).
+select
+    definers.signature as subject,
+    format('runs with the rights of %s, whoever comes to call it', definers.owner) as detail,
+    format('alter routine %s security invoker, or drop it', definers.signature) as fix
+from definers
+inner join pg_proc on definers.function_id = pg_proc.oid
+inner join dpe_roles on definers.owner_id = dpe_roles.role_id
+where not (dpe_roles.is_of_readers and pg_proc.pronamespace in (select schemas_of_others.schema_id from schemas_of_others))

@@ -1,0 +1,133 @@
+-- severity: error
+-- title: A policy or privilege of dpe's own tables is not what bootstrap makes
+-- why: readers see no rows without their entries of the access list, and auditors and the pipeline no ledger
+with
+
+pipelines as (
+
+    select
+        'dpe.' || tables.name as relation,
+        made.policy,
+        made.command,
+        made.roles,
+        format('( SELECT dpe.%1$s() AS %1$s)', made.question) as condition
+    from (
+        values
+        ('admin_in_context', '*', array['dpe_owner'], 'context_is_open'),
+        ('loader_in_context', '*', array['dpe_loader'], 'context_is_open'),
+        ('transformer_in_context', '*', array['dpe_transformer'], 'every_tenant_is_open'),
+        ('transformer_in_context', '*', array['dpe_transformer'], 'context_is_open'),
+        ('transformer_reads_in_context', 'r', array['dpe_transformer'], 'context_is_open'),
+        ('admin_reads_in_context', 'r', array['dpe_owner'], 'context_is_open'),
+        ('admin_adds_in_context', 'a', array['dpe_owner'], 'context_is_open')
+    ) as made (policy, command, roles, question)
+    inner join (
+        values
+        ('extracts', array['admin_in_context', 'loader_in_context', 'transformer_reads_in_context']),
+        ('loads', array['admin_in_context', 'loader_in_context', 'transformer_reads_in_context']),
+        ('rejects', array['admin_in_context', 'loader_in_context']),
+        ('notifications', array['admin_in_context', 'loader_in_context']),
+        ('publications', array['admin_in_context', 'transformer_in_context']),
+        ('protected_relations', array['admin_in_context', 'transformer_in_context']),
+        ('rule_results', array['admin_in_context', 'transformer_in_context']),
+        ('rule_failures', array['admin_in_context', 'transformer_in_context']),
+        ('tenant_access', array['admin_in_context']),
+        ('access_changes', array['admin_reads_in_context', 'admin_adds_in_context'])
+    ) as tables (name, policies) on made.policy = any(tables.policies)
+    where made.policy <> 'transformer_in_context' or (tables.name = 'publications') = (made.question = 'context_is_open')
+
+),
+
+wanted as (
+
+    select *
+    from pipelines
+    union all
+    select
+        'dpe.' || tables.name as relation,
+        'auditor_reads' as policy,
+        'r' as command,
+        array['dpe_auditor'] as roles,
+        'true' as condition
+    from unnest(
+        array[
+            'extracts', 'loads', 'rejects', 'tenant_access', 'access_changes', 'publications', 'notifications', 'protected_relations',
+            'rule_results'
+        ]
+    ) as tables (name)
+    union all
+    select
+        'dpe.tenant_access' as relation,
+        'own_entries' as policy,
+        'r' as command,
+        array['dpe_loader', 'dpe_masked_reader', 'dpe_reader', 'dpe_tenant', 'dpe_transformer'] as roles,
+        '((role_name)::oid = (to_regrole(quote_ident((CURRENT_USER)::text)))::oid)' as condition
+    union all
+    select
+        'dpe.tenant_access' as relation,
+        'obstacles_in_context' as policy,
+        'r' as command,
+        array['dpe_transformer'] as roles,
+        '(( SELECT dpe.context_is_open() AS context_is_open)'
+        || ' AND (( SELECT dpe.access_obstacle(tenant_access.role_name) AS access_obstacle) IS NOT NULL))' as condition
+
+),
+
+present as (
+
+    select
+        relation,
+        policy,
+        command::text as command,
+        is_permissive,
+        array(
+            select roles.name
+            from unnest(policies.roles) as roles (name)
+            order by roles.name collate "C"
+        ) as roles,
+        coalesce(using_expression, check_expression) as condition,
+        coalesce(check_expression, using_expression) as checked
+    from policies
+    where schema_name = 'dpe' and not is_gone
+
+)
+
+select
+    coalesce(wanted.relation, present.relation) as subject,
+    case
+        when present.policy is null then format('lacks the policy %s', wanted.policy)
+        when wanted.policy is null then format('has the policy %s, which bootstrap does not make', present.policy)
+        when present.roles <> wanted.roles
+            then
+                format(
+                    'has the policy %s for %s instead of %s',
+                    present.policy, array_to_string(present.roles, ', '), array_to_string(wanted.roles, ', ')
+                )
+        else format('has the policy %s with another condition or for another command', present.policy)
+    end as detail,
+    case when wanted.policy is null then format('drop policy %I on %s', present.policy, present.relation) else 'run dpe bootstrap' end as fix
+from wanted
+full join present on wanted.relation = present.relation and wanted.policy = present.policy
+where
+    'dpe' in (select managed_schemas.schema_name from managed_schemas)
+    and coalesce(wanted.relation, present.relation) in (select wanted.relation from wanted)
+    and not coalesce(
+        present.is_permissive
+        and present.command = wanted.command
+        and present.roles = wanted.roles
+        and present.condition = wanted.condition
+        and present.checked = wanted.condition,
+        false
+    )
+union all
+select
+    'dpe.tenant_access' as subject,
+    format('may not be read by %s, so that no policy knows its tenants', dpe_roles.role_name) as detail,
+    'run dpe bootstrap' as fix
+from dpe_roles
+where
+    'dpe' in (select managed_schemas.schema_name from managed_schemas)
+    and not (
+        has_schema_privilege(dpe_roles.role_id, 'dpe', 'usage')
+        and has_table_privilege(dpe_roles.role_id, 'dpe.tenant_access', 'select')
+    )

@@ -1,0 +1,11 @@
+-- severity: error
+-- title: A setting changes as whom the pipeline acts, or what it may do
+-- why: each of its sessions begins so: as another role, without writing, or with code that others name
+select
+    role_name as subject,
+    format('has %s set for each of its sessions', split_part(setting, '=', 1)) as detail,
+    reset as fix
+from session_settings
+where
+    role_name in ('dpe_loader', 'dpe_transformer')
+    and setting ~ '^(role|session_authorization|default_transaction_read_only|(local|session)_preload_libraries)='

@@ -1,0 +1,13 @@
+-- severity: warning
+-- title: A role of the pipeline has settings
+-- why: bootstrap makes none; a time limit, for example, ends its runs
+select
+    role_name as subject,
+    format('has %s set for each of its sessions', setting) as detail,
+    reset || ', if it is not yours' as fix
+from session_settings
+where
+    role_name in ('dpe_loader', 'dpe_transformer')
+    -- These are errors (RLS033, RLS067).
+    and setting
+    !~ '^(dpe\.|(row_security|session_replication_role|role|session_authorization|default_transaction_read_only|.*_preload_libraries)=)'
