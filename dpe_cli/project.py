@@ -28,6 +28,9 @@ _PLAIN_SELECTOR = re.compile(r"source:[\w*?]+(\.[\w*?]+)?")
 # What stands around a name in a selector: `2+fct_flights+`, `@fct_flights`, `source:nyc.flights`.
 _AROUND_A_NAME = re.compile(r"^(@|\d*\+)?(\w+:)?|\+\d*$")
 
+# PostgreSQL's own types of text. A type, cast or collation of others would decide whose row a row is.
+_TEXT = re.compile(r"(text|varchar|character varying|char|character|bpchar|name)(\s*\(\s*\d+\s*\))?", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -347,7 +350,7 @@ def _source(node: Mapping[str, Any], declaration: Declaration) -> Source:
     if not columns or untyped:
         what = f"column {', '.join(untyped)} has no data_type" if untyped else "it declares no columns"
         raise ProjectError(f"{name} ({declared_at}): {what}; the columns with their data_type are the load contract")
-    tenant_column = _tenant_column(meta.get("rls"), [column.name for column in columns], where=f"{name} ({declared_at})")
+    tenant_column = _tenant_column(meta.get("rls"), {column.name: column.data_type for column in columns}, where=f"{name} ({declared_at})")
     return Source(
         unique_id=node["unique_id"],
         name=name,
@@ -385,15 +388,23 @@ def _column(column: Mapping[str, Any], *, where: str) -> Column:
     )
 
 
-def _tenant_column(declared: object, columns: Sequence[str], *, where: str) -> str | None:
-    """Return the tenant column that a source's `rls` declares; none where its rows have no tenant. No reader sees staging either way."""
+def _tenant_column(declared: object, types: Mapping[str, str], *, where: str) -> str | None:
+    """
+    Return the tenant column that a source's `rls` declares; none where its rows have no tenant. No reader sees staging either way.
+
+    `types` are the columns of the source, with the types that it declares.
+    """
     if declared in (None, {"shared": True}, {"private": True}):
         return None
     if not isinstance(declared, Mapping) or set(declared) != {"tenant_column"}:
         raise ProjectError(f"{where}: meta.rls is {declared}; write one of {{tenant_column: …}}, {{shared: true}} and {{private: true}}")
     tenant_column = declared["tenant_column"]
-    if tenant_column not in columns:
-        nearest = difflib.get_close_matches(str(tenant_column), columns, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"name one of its columns ({', '.join(columns)})"
+    if tenant_column not in types:
+        nearest = difflib.get_close_matches(str(tenant_column), types, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"name one of its columns ({', '.join(types)})"
         raise ProjectError(f"{where}: meta.rls: tenant_column {tenant_column} is not a column; {hint}")
+    if not _TEXT.fullmatch(types[tenant_column].strip()):
+        raise ProjectError(
+            f"{where}: meta.rls: tenant_column {tenant_column} is {types[tenant_column]}; declare it as text, as what it is compared with"
+        )
     return str(tenant_column)

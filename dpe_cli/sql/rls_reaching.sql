@@ -1,9 +1,10 @@
 -- What the checks look at outside of dpe's schemas, continued: which objects lead to protected rows, with whose rights, and who
 -- may use them. It continues rls_outside.sql.
--- noqa: disable=ST03, ST05
+-- noqa: disable=ST03, ST05, AM09
 with
 
--- Superusers, who owns the database, and who may become dpe_owner; dpe's own roles are not among them, because authors of models act as them.
+-- Superusers, who owns the database, and who may become dpe_owner. dpe's own roles are not among them, because authors of models act
+-- as them.
 administrators as materialized (
 
     select pg_roles.oid as role_id
@@ -12,7 +13,11 @@ administrators as materialized (
         (
             pg_roles.rolsuper
             or pg_has_role(pg_roles.oid, 'dpe_owner', 'member')
-            or pg_roles.oid = (select pg_database.datdba from pg_database where pg_database.datname = current_database())
+            or pg_roles.oid = (
+                select pg_database.datdba
+                from pg_database
+                where pg_database.datname = current_database()
+            )
         )
         and pg_roles.oid not in (select dpe_roles.role_id from dpe_roles)
 
@@ -183,7 +188,8 @@ reached as materialized (
         cross join
             lateral (
                 select
-                    case pg_depend.classid when 'pg_rewrite'::regclass then 'pg_class'::regclass::oid else pg_depend.classid end as class_id,
+                    case pg_depend.classid when 'pg_rewrite'::regclass then 'pg_class'::regclass::oid else pg_depend.classid end
+                        as class_id,
                     case pg_depend.classid
                         when 'pg_rewrite'::regclass
                             then (
@@ -261,38 +267,43 @@ walked as materialized (
             walk.class_id,
             walk.object_id,
             walk.is_reading,
-            named.class_id,
-            named.object_id
+            named.class_id as named_class_id,
+            named.object_id as named_id
         from walk
         cross join
             lateral (
                 select
-                    pg_depend.refclassid as class_id,
-                    pg_depend.refobjid as object_id
-                from pg_rewrite
-                cross join
-                    lateral (
-                        select
-                            pg_depend.refclassid,
-                            pg_depend.refobjid
-                        from pg_depend
-                        where pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
-                        offset 0
-                    ) as pg_depend
-                where
-                    walk.named_class_id = 'pg_class'::regclass
-                    and walk.named_id not in (select protected_roots.relation_id from protected_roots)
-                    and pg_rewrite.ev_class = walk.named_id
-                    and pg_rewrite.ev_type = '1'
-                union all
-                select
-                    pg_depend.refclassid as class_id,
-                    pg_depend.refobjid as object_id
-                from pg_depend
-                where
-                    walk.named_class_id <> 'pg_class'::regclass
-                    and pg_depend.classid = walk.named_class_id
-                    and pg_depend.objid = walk.named_id
+                    either.refclassid as class_id,
+                    either.refobjid as object_id
+                from (
+                    select
+                        of_rule.refclassid,
+                        of_rule.refobjid
+                    from pg_rewrite
+                    cross join
+                        lateral (
+                            select
+                                pg_depend.refclassid,
+                                pg_depend.refobjid
+                            from pg_depend
+                            where pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
+                            offset 0
+                        ) as of_rule
+                    where
+                        walk.named_class_id = 'pg_class'::regclass
+                        and walk.named_id not in (select protected_roots.relation_id from protected_roots)
+                        and pg_rewrite.ev_class = walk.named_id
+                        and pg_rewrite.ev_type = '1'
+                    union all
+                    select
+                        pg_depend.refclassid,
+                        pg_depend.refobjid
+                    from pg_depend
+                    where
+                        walk.named_class_id <> 'pg_class'::regclass
+                        and pg_depend.classid = walk.named_class_id
+                        and pg_depend.objid = walk.named_id
+                ) as either
                 offset 0
             ) as named
         where

@@ -225,6 +225,13 @@ BROKEN = {
     "no_type": (GOOD, "[{name: a, data_type: text}, {name: b}, {name: c}]", "~", "column b, c has no data_type; the columns with their"),
     "no_such_column": (GOOD, COLUMNS, "{tenant_column: shp}", "meta.rls: tenant_column shp is not a column; did you mean shop?"),
     "far_column": (GOOD, COLUMNS, "{tenant_column: x}", "tenant_column x is not a column; name one of its columns (order_id, shop)"),
+    "number_column": (GOOD, COLUMNS, "{tenant_column: order_id}", "tenant_column order_id is bigint; declare it as text, as what it is"),
+    "type_of_others": (
+        GOOD,
+        COLUMNS.replace("text", "app.tag"),
+        "{tenant_column: shop}",
+        "tenant_column shop is app.tag; declare it as text",
+    ),
     "misspelt_rls": (
         GOOD,
         COLUMNS,

@@ -105,7 +105,7 @@ def test_what_leaves_rows_elsewhere_is_not_published(shop: Shop, reader: Callabl
     assert summary.publication is not None
     assert "refused" == summary.publication.status
     assert (
-        f"copies.orders: belongs to dpe_transformer, is readable by {stranger}, and has no policy of dpe; "
+        f"copies.orders: belongs to dpe_transformer, and is open to {stranger}; "
         f"revoke all on copies.orders from {stranger}; publish rows for readers with a model" == summary.not_published
     )
     assert [1, 2, 3] == _orders(shop)

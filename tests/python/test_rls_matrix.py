@@ -227,6 +227,8 @@ MUTATIONS = {
     "grant insert on marts.fct_orders to dpe_reader; create policy x on marts.fct_orders for insert to dpe_reader with check (true)": "a stranger may insert rows",
     "grant delete on marts.fct_orders to dpe_reader; create policy x on marts.fct_orders for delete to dpe_reader using (true)": "a tenant (UA) may delete rows",
     "grant truncate on marts.dim_shops to dpe_reader": "a stranger may truncate rows",
+    "grant insert (shop) on marts.orders_seen to dpe_reader": "a stranger may insert rows",
+    "grant update (amount) on marts.fct_orders to dpe_tenant; create policy x on marts.fct_orders for update to dpe_tenant using (true)": "a tenant (UA) may update rows",
     "alter view marts.orders_seen reset (security_invoker); alter policy dpe_system on marts.fct_orders using (true)": "a stranger sees 3 rows instead of 0",
     "grant select on marts.fct_margins to dpe_reader; create policy x on marts.fct_margins for select to dpe_reader using (true)": "a stranger sees 3 rows instead of 0",
     "alter role dpe_reader bypassrls": "a stranger sees 3 rows instead of 0",

@@ -38,42 +38,46 @@ compared as (
 
 ),
 
--- What they are compared with: asked for in a sub-select, by a mask together with whether the session reads masked.
+-- What they are compared with.
+words as (
+
+    select
+        relation_id,
+        policy,
+        case declared_kind when 'role_column' then 'name' else 'text[]' end as type,
+        case declared_kind
+            when 'role_column' then '"current_user"'
+            when 'access' then 'granted_keys'
+            else 'visible_tenants'
+        end as label,
+        case declared_kind
+            when 'role_column' then 'CURRENT_USER'
+            when 'access'
+                then format('dpe.granted_keys(''%s''::text, ''%s''::text, ''%s''::text)', looked_up[1], declared_key, declared_role_column)
+            else 'dpe.visible_tenants()'
+        end as call
+    from written
+
+),
+
+-- Asked for in a sub-select, by a mask together with whether the session reads masked.
 asked as (
 
     select
-        written.relation_id,
-        written.policy,
+        relation_id,
+        policy,
         case
-            when written.policy = 'dpe_mask'
+            when policy = 'dpe_mask'
                 then
                     format(
                         '( SELECT CASE WHEN pg_has_role(''dpe_masked_reader''::name, ''usage''::text) THEN NULL::%s ELSE %s END AS %s)',
-                        words.type, words.call, words.label
+                        type,
+                        call,
+                        label
                     )
-            else format('( SELECT %s AS %s)', words.call, words.label)
+            else format('( SELECT %s AS %s)', call, label)
         end as question
-    from written
-    cross join
-        lateral (
-            select
-                case written.declared_kind when 'role_column' then 'name' else 'text[]' end as type,
-                case written.declared_kind
-                    when 'role_column' then '"current_user"'
-                    when 'access' then 'granted_keys'
-                    else 'visible_tenants'
-                end as label,
-                case written.declared_kind
-                    when 'role_column' then 'CURRENT_USER'
-                    when 'access'
-                        then
-                            format(
-                                'dpe.granted_keys(''%s''::text, ''%s''::text, ''%s''::text)',
-                                written.looked_up[1], written.declared_key, written.declared_role_column
-                            )
-                    else 'dpe.visible_tenants()'
-                end as call
-        ) as words
+    from words
 
 ),
 
@@ -132,7 +136,11 @@ where
         and coalesce(check_words, condition) = condition
         and command = wanted_command
         and is_permissive = (policy <> 'dpe_mask')
-        and (declared_kind <> 'access' or policy not in ('dpe_reader', 'dpe_mask') or replace(split_part(looked_up[1], '"."', 1), '"', '') = any($4::text[])),
+        and (
+            declared_kind <> 'access'
+            or policy not in ('dpe_reader', 'dpe_mask')
+            or replace(split_part(looked_up[1], '"."', 1), '"', '') = any($4::text[])
+        ),
         false
     )
 union all

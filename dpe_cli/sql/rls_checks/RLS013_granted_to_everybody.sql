@@ -4,7 +4,8 @@
 select
     managed.name as subject,
     format(
-        'grants %s to everybody (PUBLIC)', string_agg(distinct lower(privileges.privilege_type), ', ' order by lower(privileges.privilege_type))
+        'grants %s to everybody (PUBLIC)',
+        string_agg(distinct lower(privileges.privilege_type), ', ' order by lower(privileges.privilege_type))
     ) as detail,
     format('revoke all on %s from public', managed.name) as fix
 from managed

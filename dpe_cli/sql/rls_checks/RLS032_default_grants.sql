@@ -52,7 +52,11 @@ where
     and (grantee = 0 or grantee in (select readers.role_id from readers))
     -- Types hold no rows, and belong to everybody by default.
     or kind in ('n', 'f', 'S', 'L')
-    and role_id in (select dpe_roles.role_id from dpe_roles where not dpe_roles.is_of_readers)
+    and role_id in (
+        select dpe_roles.role_id
+        from dpe_roles
+        where not dpe_roles.is_of_readers
+    )
     and grantee not in (select privileged.role_id from privileged)
 union all
 -- Without an entry, everybody may call them.

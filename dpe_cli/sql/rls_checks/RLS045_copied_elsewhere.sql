@@ -3,6 +3,14 @@
 -- why: a hook may have copied protected rows there; whatever policies it has there, no declaration asks for them
 with
 
+of_readers as (
+
+    select dpe_roles.role_id
+    from dpe_roles
+    where dpe_roles.is_of_readers
+
+),
+
 kept as (
 
     select
@@ -19,7 +27,7 @@ kept as (
         and pg_namespace.nspname not in (select managed_schemas.schema_name from managed_schemas)
         -- What its members may make there is their affair (RLS053).
         and not (
-            pg_class.relowner in (select dpe_roles.role_id from dpe_roles where dpe_roles.is_of_readers)
+            pg_class.relowner in (select of_readers.role_id from of_readers)
             and pg_namespace.oid in (select schemas_of_others.schema_id from schemas_of_others)
         )
         -- What dpe has built is protected; whether rightly, is judged there.
@@ -43,7 +51,7 @@ kept as (
     where
         granted.grantee <> pg_largeobject_metadata.lomowner
         and granted.grantee not in (select privileged.role_id from privileged)
-        and pg_largeobject_metadata.lomowner not in (select dpe_roles.role_id from dpe_roles where dpe_roles.is_of_readers)
+        and pg_largeobject_metadata.lomowner not in (select of_readers.role_id from of_readers)
     group by pg_largeobject_metadata.oid
 
 )
@@ -51,7 +59,9 @@ kept as (
 select
     kept.name as subject,
     format(
-        'belongs to %s, and is open to %s', dpe_roles.role_name, case when dpe_roles.is_of_readers then 'all of its members' else granted.names end
+        'belongs to %s, and is open to %s',
+        dpe_roles.role_name,
+        case when dpe_roles.is_of_readers then 'all of its members' else granted.names end
     ) as detail,
     case
         when dpe_roles.is_of_readers then 'give it to an administrator, and look at what it holds'

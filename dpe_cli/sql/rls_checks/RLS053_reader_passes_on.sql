@@ -29,7 +29,7 @@ passed_on as (
     union
     select
         pg_largeobject_metadata.lomowner,
-        format('large object %s', pg_largeobject_metadata.oid)
+        format('large object %s', pg_largeobject_metadata.oid) as name
     from pg_largeobject_metadata
     inner join dpe_roles on pg_largeobject_metadata.lomowner = dpe_roles.role_id and dpe_roles.is_of_readers
     union
@@ -59,6 +59,8 @@ select
 from passed_on
 where
     passed_on.owner_id not in (select privileged.role_id from privileged)
+    -- No reader may act as dpe_tenant: what belongs to it is an error (RLS045, RLS062).
+    and pg_get_userbyid(passed_on.owner_id) <> 'dpe_tenant'
     and (
         passed_on.owner_id in (
             select readers.role_id

@@ -49,11 +49,17 @@ wanted as (
         'r' as command,
         array['dpe_auditor'] as roles,
         'true' as condition
-    from unnest(
-        array[
-            'extracts', 'loads', 'rejects', 'tenant_access', 'access_changes', 'publications', 'notifications', 'protected_relations',
-            'rule_results'
-        ]
+    from (
+        values
+        ('extracts'),
+        ('loads'),
+        ('rejects'),
+        ('tenant_access'),
+        ('access_changes'),
+        ('publications'),
+        ('notifications'),
+        ('protected_relations'),
+        ('rule_results')
     ) as tables (name)
     union all
     select
@@ -105,12 +111,15 @@ select
                 )
         else format('has the policy %s with another condition or for another command', present.policy)
     end as detail,
-    case when wanted.policy is null then format('drop policy %I on %s', present.policy, present.relation) else 'run dpe bootstrap' end as fix
+    case
+        when wanted.policy is null then format('drop policy %I on %s', present.policy, present.relation)
+        else 'run dpe bootstrap'
+    end as fix
 from wanted
 full join present on wanted.relation = present.relation and wanted.policy = present.policy
 where
     'dpe' in (select managed_schemas.schema_name from managed_schemas)
-    and coalesce(wanted.relation, present.relation) in (select wanted.relation from wanted)
+    and coalesce(wanted.relation, present.relation) in (select known.relation from wanted as known)
     and not coalesce(
         present.is_permissive
         and present.command = wanted.command
