@@ -285,6 +285,14 @@ LEAKS = {
         "set local dpe.actor = 'me'; select copies.leak()",
         "RLS062",
     ),
+    "a function that calls one which the pipeline added to an extension": Leak(
+        "create schema copies authorization dpe_transformer; set local role dpe_transformer; create extension hstore schema copies;"
+        f" create function copies.called() returns bigint language sql as $$ {COUNT} $$;"
+        " alter extension hstore add function copies.called(); grant usage on schema copies to public; reset role;"
+        " create function public.leak() returns bigint language sql security definer begin atomic select copies.called(); end",
+        "select public.leak()",
+        "RLS043",
+    ),
     "a trigger of a view, for who may write one of its columns": Leak(
         "create function public.leak() returns trigger language plpgsql security definer as"
         f" $$ begin new.order_id := ({COUNT}); return new; end $$; {CLOSED.format('')};"

@@ -195,6 +195,9 @@ MUTATIONS = {
     "create function public.leak() returns bigint language sql security definer begin atomic select count(*) from dpe.loads; end": "RLS042",
     "create role keeper bypassrls; create procedure public.leak() language sql security definer begin atomic"
     " delete from dpe.rejects; end; alter procedure public.leak() owner to keeper": "RLS042",
+    "create function public.leak(integer, integer) returns double precision language sql immutable security definer begin atomic"
+    " select count(*)::double precision from marts.fct_orders; end; revoke all on function public.leak(integer, integer) from public;"
+    " create type public.span as range (subtype = integer, subtype_diff = public.leak)": "RLS042",
     "create function public.leak() returns bigint language sql security definer as $$ select count(*) from marts.fct_orders $$": "RLS043",
     "create table public.box (id integer); grant insert on public.box to public;"
     " create rule leak as on insert to public.box do also update marts.fct_orders set amount = 0": "RLS044",
