@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,12 +14,12 @@ import psycopg
 from dpe_cli import (
     freshness,
     hops,
+    judging,
     old_versions,
     publication,
     quarantine,
     reconciliation,
     rls_check,
-    rls_declared,
     rls_matrix,
     rls_strays,
     rule_memory,
@@ -31,6 +31,7 @@ from dpe_cli.dbt_runner import NodeResult, read_project, run_dbt
 from dpe_cli.errors import DpeError, PublishError, ServerError, UsageError
 from dpe_cli.extracts import ExtractSummary, Progress, analyze, extract
 from dpe_cli.freshness import Freshness
+from dpe_cli.judging import Judged
 from dpe_cli.postgres import Server
 from dpe_cli.project import Project, Rule, Source
 from dpe_cli.publication import Exchanged, Publication
@@ -107,14 +108,6 @@ class RunSummary:
         """Whether everything was loaded, built and documented, and holds."""
         is_done = not self.extracted.refused and self.not_published is None and self.not_documented is None
         return is_done and self.validation is not None and self.validation.holds
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What is wrong with the protection of relations, and what protects each of them, by its oid, as it was then."""
-
-    faults: list[str]
-    protection: Mapping[int, str]
 
 
 def run(
@@ -206,7 +199,7 @@ def build_and_publish(
         # Code of the models runs where they are counted, in a session of its own. What it does is judged after it, in another.
         with publication.connected(server) as counting:
             refusals += reconciliation.reconcile_models(counting, hops.declared(project, made, made)).faults
-            relations = _built(counting, project, built, made)
+            relations = judging.built(counting, project, built, made)
             summary.quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
         judged = _judge(project, server, relations, suffix=NEXT, before=before)
         refusals += judged.faults
@@ -230,57 +223,11 @@ def build_and_publish(
             summary.not_published = str(error)
 
 
-def _built(connection: Connection, project: Project, built: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
-    """Return what was built beside what is published, with what belongs to it."""
-    names = dict.fromkeys([*built, *rls_strays.of_models(connection, project, made, schema_suffix=NEXT)])
-    with connection.transaction():
-        found = [(schema, name, swap.find(connection, schema + NEXT, name)) for schema, name in names]
-    return [Relation(schema, name, one.oid) for schema, name, one in found if one is not None]
-
-
 def _judge(
     project: Project, server: Server, relations: Sequence[Relation], *, suffix: str, before: Collection[int] | None = None
 ) -> Judged:
-    """
-    Judge relations, which are in schemas with this suffix, before readers see them; and what was left elsewhere meanwhile.
-
-    What goes with the publication is not judged: quarantines and masked views that no file declares any more. It has to be among `before`,
-    the oids of what was published before the build, where these are known.
-
-    In a session of its own: code of models has had no other to leave something in.
-    """
-    schemas = project.published_schemas
-    known = rls_strays.parts(project)
-    parts = [known.get((one.schema, one.name)) for one in relations]
-    made = {part.unique_id: one.schema + suffix for one, part in zip(relations, parts, strict=True) if part}
-    with server.connect("transformer") as connection:
-        with connection.transaction():
-            # First, so that what changes while the rest is looked at is a change.
-            protection = publication.protection(connection, relations)
-            left_over = quarantine.left_over(connection, relations, schema_suffix="") if suffix == NEXT else []
-            found_now = [(schema, name, swap.find(connection, schema, name)) for schema, name in left_over]
-            going = [(schema, name) for schema, name, one in found_now if before is None or (one is not None and one.oid in before)]
-        found = [
-            # What is published already is judged after the run; a hook may have left something elsewhere.
-            *validation.check_protection(
-                connection, protected_schemas(connection, project), judged=[schema + suffix for schema in schemas]
-            ).faults,
-            *rls_declared.differences(connection, project, made),
-        ]
-        if suffix == NEXT:
-            found += map(str, rls_strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=going))
-        found += [
-            f"{one.schema}{suffix}.{one.name}: belongs to no model of the project; restore its model, or run `dpe run`"
-            for one, part in zip(relations, parts, strict=True)
-            if part is None and not _belongs(known, one)
-        ]
-    return Judged(found, protection)
-
-
-def _belongs(known: Mapping[tuple[str, str], rls_strays.Part], relation: Relation) -> bool:
-    """Tell whether a relation has the name of what belongs to a model: its files may declare no mask or quarantine any more."""
-    names = [relation.name.removesuffix(suffix) for suffix in (quarantine.SUFFIX, quarantine.MASKED) if relation.name.endswith(suffix)]
-    return any((relation.schema, name) in known for name in names)
+    with judging.apart(server) as connection:
+        return judging.judge(connection, project, relations, protected_schemas(connection, project), suffix=suffix, before=before)
 
 
 def publish(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
@@ -414,8 +361,7 @@ def _validate(
 
 
 def _check_protection(project: Project, server: Server) -> Check:
-    """Check protection in a session of its own: in others, code of models may have left temporary objects or settings."""
-    with server.connect("transformer") as connection:
+    with judging.apart(server) as connection:
         check = validation.check_protection(connection, protected_schemas(connection, project))
         strays = rls_strays.find(connection, project, _open_schemas(project))
     return replace(check, faults=(*check.faults, *map(str, strays)))
@@ -437,7 +383,7 @@ def protected_schemas(connection: Connection, project: Project) -> list[str]:
 
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the protection of the project's relations, and with the roles; errors first."""
-    with server.connect("transformer") as connection:
+    with judging.apart(server) as connection:
         found = rls_check.check(connection, protected_schemas(connection, project))
         found += rls_strays.find(connection, project, _open_schemas(project))
     return sorted(found, key=lambda one: one.severity)

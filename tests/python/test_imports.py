@@ -17,7 +17,7 @@ LAYERS = (
     ("junit", "notify"),
     ("pipeline", "history", "replay", "access", "sarif"),
     ("extracts",),
-    ("diff",),
+    ("diff", "judging"),
     ("publication", "rls_matrix", "rls_declared", "rls_strays"),
     ("watching", "declared_policies"),
     ("waiting", "quarantine"),

@@ -13,7 +13,7 @@ import pytest
 from protected_project import PROJECT
 from rls_mutations import MUTATIONS, OUTSIDE, READER
 
-from dpe_cli import main, rls_check, sarif
+from dpe_cli import main, rls_check, rls_strays, sarif
 from dpe_cli.app import App
 from dpe_cli.bootstrap import bootstrap
 from dpe_cli.dbt_runner import run_dbt
@@ -204,7 +204,7 @@ def test_sarif_names_the_file_of_a_model(app: App, tmp_path: Path) -> None:
 
     [run] = json.loads(path.read_text(encoding="utf-8"))["runs"]
     rules = run["tool"]["driver"]["rules"]
-    assert CHECKS == len(rules)
+    assert [one.check_id for one in (*rls_check.checks(), rls_strays.CHECK)] == [rule["id"] for rule in rules]
     found = {
         (
             result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"],
