@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # Singer taps that the tests extract from, where dpe looks for taps.
-TAPS := $(patsubst tests/python/taps/%.txt,.dpe/taps/%/installed,$(wildcard tests/python/taps/*.txt))
+TAPS := $(patsubst tests/python/support/taps/%.txt,.dpe/taps/%/installed,$(wildcard tests/python/support/taps/*.txt))
 
 .PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources docs clean
 
@@ -48,7 +48,7 @@ lint-mypy: $(VENV)/installed-dev
 	@$(BIN)/mypy
 
 lint-sqlfluff: $(VENV)/installed-dev
-	@$(BIN)/sqlfluff lint --disable-progress-bar $(wildcard models tests/singular dpe_cli/sql)
+	@$(BIN)/sqlfluff lint --disable-progress-bar $(wildcard models tests/singular dpe_cli/access/sql dpe_cli/server/sql)
 
 lint-rules: $(VENV)/installed-dev
 	@$(BIN)/dpe rules --check
@@ -85,7 +85,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv --clear $(VENV)
 
 # Each in an environment of its own: what taps need collides. Without one, the tests that need it are skipped.
-.dpe/taps/%/installed: tests/python/taps/%.txt | $(BIN)/python
+.dpe/taps/%/installed: tests/python/support/taps/%.txt | $(BIN)/python
 	@echo "dpe: installing $* into $(@D)" >&2
 	@{ $(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@; } \
 		|| echo "dpe: $* cannot be installed; the tests that need it are skipped" >&2

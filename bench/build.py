@@ -21,9 +21,9 @@ from pathlib import Path
 import measure
 import report
 
-from dpe_cli import postgres
-from dpe_cli.bootstrap import bootstrap
-from dpe_cli.embedded import EmbeddedServer
+from dpe_cli.server import server as postgres
+from dpe_cli.server.bootstrap import bootstrap
+from dpe_cli.server.embedded.server import EmbeddedServer
 
 REPOSITORY = Path(__file__).parent.parent
 DIRECTORY = REPOSITORY / ".bench" / "build"
@@ -41,10 +41,10 @@ STEP = """
 import sys
 from pathlib import Path
 from dpe_cli import pipeline, postgres
-from dpe_cli.pipeline import RunOptions, RunSummary
-from dpe_cli.extracts import ExtractSummary
-from dpe_cli.project import Project
-from dpe_cli.report import Progress
+from dpe_cli.pipeline.run import RunOptions, RunSummary
+from dpe_cli.ingest.extract import ExtractSummary
+from dpe_cli.project.project import Project
+from dpe_cli.cli.report import Progress
 
 project = Project(Path.cwd())
 summary = RunSummary(ExtractSummary([], 0))

@@ -21,10 +21,10 @@ import report
 from loaders import Loader, all_loaders
 from trial import Bench, Trial
 
-from dpe_cli import postgres
-from dpe_cli.bootstrap import bootstrap
-from dpe_cli.embedded import EmbeddedServer
-from dpe_cli.extracts import default_jobs
+from dpe_cli.ingest.extract import default_jobs
+from dpe_cli.server import server as postgres
+from dpe_cli.server.bootstrap import bootstrap
+from dpe_cli.server.embedded.server import EmbeddedServer
 
 DIRECTORY = Path(__file__).parent.parent / ".bench"
 WARM_UP_RECORDS = 1_000

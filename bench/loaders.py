@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orders import COLUMNS, Orders
 
-from dpe_cli.embedded import wheel_programs
+from dpe_cli.server.programs import wheel_programs
 
 TABLE = "bench.orders"
 _COLUMNS = ", ".join(f"{name} {data_type}" for name, data_type in COLUMNS.items())

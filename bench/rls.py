@@ -24,11 +24,12 @@ from pathlib import Path
 import psycopg
 import report
 
-from dpe_cli import access, postgres
-from dpe_cli.bootstrap import bootstrap
-from dpe_cli.dbt_runner import run_dbt
-from dpe_cli.embedded import EmbeddedServer
-from dpe_cli.project import Project
+from dpe_cli.access import grants
+from dpe_cli.project.dbt_runner import run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.server import server as postgres
+from dpe_cli.server.bootstrap import bootstrap
+from dpe_cli.server.embedded.server import EmbeddedServer
 
 REPOSITORY = Path(__file__).parent.parent
 DIRECTORY = REPOSITORY / ".bench" / "rls"
@@ -119,7 +120,7 @@ def _prepare(server: postgres.Server) -> str:
         for table in ("public.keys", "public.orders", "marts.orders", "marts.shared_orders"):
             connection.execute(f"vacuum (analyze, freeze) {table}".encode())
         version = str(connection.info.parameter_status("server_version"))
-    access.grant(server, READER, ["T07"], until=None, actor="bench")
+    grants.grant(server, READER, ["T07"], until=None, actor="bench")
     return version
 
 

@@ -28,10 +28,12 @@ from load import DIRECTORY
 from measure import run
 from orders import COLUMNS
 
-from dpe_cli import postgres, rls
-from dpe_cli.bootstrap import bootstrap
-from dpe_cli.embedded import EmbeddedServer, wheel_programs
-from dpe_cli.postgres import Server
+from dpe_cli.server import contexts
+from dpe_cli.server import server as postgres
+from dpe_cli.server.bootstrap import bootstrap
+from dpe_cli.server.embedded.server import EmbeddedServer
+from dpe_cli.server.programs import wheel_programs
+from dpe_cli.server.server import Server
 
 _OTHERS = Path(__file__).parent / "others"
 _REPOSITORY = Path(__file__).parent.parent
@@ -181,7 +183,7 @@ def _measure(server: Server, directory: Path, way: Way) -> None:
     with server.connect("admin") as admin, server.connect("transformer") as transformer:
         expected = admin.execute(wanted.encode()).fetchone()
         if way.table.startswith("staging."):
-            with rls.system_context(transformer, actor="bench"):
+            with contexts.system_context(transformer, actor="bench"):
                 found = transformer.execute(facts.encode()).fetchone()
         else:
             found = admin.execute(facts.encode()).fetchone()

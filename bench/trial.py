@@ -14,7 +14,7 @@ from loaders import Input, Loader, source_name
 from measure import Measured, run
 from orders import Facts, Orders
 
-from dpe_cli.postgres import Server
+from dpe_cli.server.server import Server
 
 
 @dataclass

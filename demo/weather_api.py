@@ -33,9 +33,9 @@ from pathlib import Path
 
 from weather_service import FAULTS, Handler, Service, observations
 
-from dpe_cli import environment
-from dpe_cli.embedded import state_directory
 from dpe_cli.errors import DpeError, UsageError
+from dpe_cli.project import dotenv
+from dpe_cli.state import state_directory
 
 PROJECT = Path(__file__).parents[1]
 STATE = PROJECT / ".dpe"
@@ -64,7 +64,7 @@ class Settings:
         Raises:
             UsageError: a variable is missing, or names no port of this machine.
         """
-        environment.load(PROJECT)
+        dotenv.load(PROJECT)
         try:
             url, secret = os.environ["WEATHER_API_URL"], os.environ["WEATHER_API_CLIENT_SECRET"]
         except KeyError as error:

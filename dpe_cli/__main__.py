@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpe_cli.main import main
+from dpe_cli.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -21,7 +21,7 @@ A message reads `<thing>: <what is wrong>; <what to do>`. What is not a DpeError
 
 from __future__ import annotations
 
-from dpe_cli.redaction import hide
+from dpe_cli.safe_text.redaction import hide
 
 
 class DpeError(Exception):

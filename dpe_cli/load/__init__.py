@@ -1,1 +1,1 @@
-"""Where records go: blocks, writers, repair, staging tables and the ledger."""
+"""Where blocks go: writers, repair, staging tables and the ledger."""

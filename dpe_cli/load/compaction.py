@@ -5,11 +5,12 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from dpe_cli import rls
+from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.errors import BusyError, ExtractError, LockLostError
-from dpe_cli.load import contract, locks, policies, staging
-from dpe_cli.load.staging import Slice, StagingTable
-from dpe_cli.lock_rows import Lock
+from dpe_cli.load import locks, policies, prepare, staging
+from dpe_cli.load.staging import Slice
+from dpe_cli.server import contexts
+from dpe_cli.server.lock_rows import Lock
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -30,7 +31,7 @@ def compact(connection: Connection, table: StagingTable, extract_id: int, lock: 
     """
     try:
         # For every tenant, whatever the extract was opened for: a narrower context would lose the others' rows.
-        with rls.system_context(connection, actor=actor):
+        with contexts.system_context(connection, actor=actor):
             locks.join(connection, table.source, lock)
             return _compact(connection, table, extract_id)
     except (psycopg.errors.LockNotAvailable, LockLostError, BusyError):
@@ -49,7 +50,7 @@ def _compact(connection: Connection, table: StagingTable, extract_id: int) -> in
         return 0
     small = _by_size(connection, attached)[:-LARGEST_KEPT]
     merged = Slice(table, extract_id, 0)
-    contract.create_slice(connection, merged, with_load_id=True, ignored_columns=0)
+    prepare.create_slice(connection, merged, with_load_id=True, ignored_columns=0)
     columns = sql.SQL(", ").join(map(sql.Identifier, [*(column.name for column in table.columns), "_load_id"]))
     expected = staging.visible_rows(connection, table, [piece.slice_id for piece in small])
     connection.execute(

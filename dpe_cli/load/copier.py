@@ -13,9 +13,9 @@ from psycopg import sql
 from psycopg.copy import LibpqWriter
 from psycopg.errors import Diagnostic
 
-from dpe_cli.load import text_format
-from dpe_cli.load.blocks import CopyFormat
-from dpe_cli.load.grammar import Dialect, Grammar
+from dpe_cli.blocks import copy_text
+from dpe_cli.blocks.block import CopyFormat
+from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -111,8 +111,8 @@ class Copier:
         self._reasons: dict[tuple[str, str], tuple[str, str] | None] = {}
         formats: dict[CopyFormat, sql.Composable] = {
             "csv": shape.dialect.copy_options(),
-            "text": text_format.COPY_OPTIONS,
-            "binary": text_format.BINARY_COPY_OPTIONS,
+            "text": copy_text.COPY_OPTIONS,
+            "binary": copy_text.BINARY_COPY_OPTIONS,
         }
         self._strict = {key: sql.SQL("{} with ({})").format(target, options).as_bytes(connection) for key, options in formats.items()}
         self._lenient = {

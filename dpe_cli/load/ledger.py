@@ -9,7 +9,7 @@ from datetime import datetime
 import psycopg
 
 from dpe_cli.load.inputs import Known
-from dpe_cli.redaction import hide
+from dpe_cli.safe_text.redaction import hide
 
 Connection = psycopg.Connection[tuple[object, ...]]
 

@@ -7,12 +7,12 @@ from contextlib import ExitStack, contextmanager
 
 import psycopg
 
-from dpe_cli import lock_rows, sessions
+from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.errors import BusyError, ServerError
 from dpe_cli.load import staging
-from dpe_cli.load.staging import StagingTable
-from dpe_cli.lock_rows import Lock, TakenError
-from dpe_cli.sessions import last_words
+from dpe_cli.server import lock_rows, sessions
+from dpe_cli.server.lock_rows import Lock, TakenError
+from dpe_cli.server.sessions import last_words
 
 Connection = psycopg.Connection[tuple[object, ...]]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from dpe_cli.load.staging import StagingTable, execute
+from dpe_cli.blocks.contract import StagingTable
+from dpe_cli.load.staging import execute
 
 _CONTEXT_IS_OPEN = "(select dpe.context_is_open())"
 # As we write it, and as the server writes it in pg_policies.

@@ -16,14 +16,14 @@ from typing import Protocol
 
 import psycopg
 
+from dpe_cli.blocks import copy_text, encodings
+from dpe_cli.blocks.block import Block, CopyFormat, Delivered, Fault, not_text
+from dpe_cli.blocks.csv_grammar import Grammar
+from dpe_cli.blocks.layout import Layout
+from dpe_cli.blocks.records import Records
 from dpe_cli.errors import ExtractError
-from dpe_cli.load import encodings, text_format
-from dpe_cli.load.blocks import Block, CopyFormat, Delivered, Fault, not_text
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
-from dpe_cli.load.grammar import Grammar
-from dpe_cli.load.layout import Layout
-from dpe_cli.load.records import Records
-from dpe_cli.redaction import hide
+from dpe_cli.safe_text.redaction import hide
 
 
 class Copy(Protocol):
@@ -134,7 +134,7 @@ class Repair:
             if loaded := self._load_text_format(block):
                 yield loaded
                 return
-            block = text_format.as_csv(block)
+            block = copy_text.as_csv(block)
         self._record = self._origin_of(block)
         # Strict COPY is the faster one; after the first reject of an input, more are likely.
         if not self._expects_rejects and not block.broken and self._attempt(self._copier.strict, block) is not None:
@@ -162,7 +162,7 @@ class Repair:
             # Each record is a line.
             records, _ = Records.of(block, self._grammar)
             bad = records.at_server_lines([one.line for one in skipped])
-            raws_and_lines = [(text_format.csv_record(records.raws[index]), records.lines[index]) for index in bad]
+            raws_and_lines = [(copy_text.csv_record(records.raws[index]), records.lines[index]) for index in bad]
             self._explain_each(skipped, raws_and_lines, loaded, are_fitting=True)
         return loaded
 

@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dpe_cli import rls
-from dpe_cli.load import contract, locks, policies, staging
-from dpe_cli.load.blocks import Block
+from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.layout import Layout
+from dpe_cli.load import locks, policies, prepare, staging
 from dpe_cli.load.copier import Connection, Copier, Shape
-from dpe_cli.load.layout import Layout
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import Rejects
 from dpe_cli.load.repair import Repair
 from dpe_cli.load.staging import Slice
+from dpe_cli.server import contexts
 
 # By default a thread may keep the interpreter for 5 ms, in which time the server empties a writer's socket more than once.
 _SWITCH_SECONDS = 0.0005
@@ -117,7 +117,7 @@ class Writers:
             with (
                 self._connect() as connection,
                 locks.last_words(connection),
-                rls.system_context(connection, actor=self._actor, tenant_id=self._tenant_id),
+                contexts.system_context(connection, actor=self._actor, tenant_id=self._tenant_id),
             ):
                 written = self._fill(connection, piece)
             with self._lock:
@@ -142,7 +142,7 @@ class Writers:
             shape, block, layout = work
             if ignored < 0:
                 ignored = shape.ignored_columns
-                contract.create_slice(connection, piece, with_load_id=self._single_load is None, ignored_columns=ignored)
+                prepare.create_slice(connection, piece, with_load_id=self._single_load is None, ignored_columns=ignored)
             while ignored < shape.ignored_columns:
                 staging.add_ignored_column(connection, piece, ignored)
                 ignored += 1

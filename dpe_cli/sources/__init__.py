@@ -1,1 +1,1 @@
-"""Where records come from; every source yields CSV blocks."""
+"""Where records come from; every source yields blocks."""

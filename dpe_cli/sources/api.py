@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.blocks.inputs import Opened
 from dpe_cli.errors import InputError
-from dpe_cli.load.blocks import Block
-from dpe_cli.load.grammar import Dialect
-from dpe_cli.load.inputs import Opened
-from dpe_cli.load.staging import Column
-from dpe_cli.sources import json_path
-from dpe_cli.sources.http import AgainError, Client, Page
-from dpe_cli.sources.json_documents import Document
-from dpe_cli.sources.json_records import RECORD_SEPARATOR, JsonRecords
-from dpe_cli.sources.rows import DIALECT
-from dpe_cli.sources.window_options import Paginator, Rest
-from dpe_cli.sources.windows import WindowInput
+from dpe_cli.sources.http.client import AgainError, Client, Page
+from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json.documents import Document
+from dpe_cli.sources.json.records import RECORD_SEPARATOR, JsonRecords
+from dpe_cli.sources.options.queries import Paginator, Rest
+from dpe_cli.sources.query_inputs import WindowInput
+from dpe_cli.sources.read.rows import DIALECT
 
 _START_VALUE = "{incremental.start_value}"
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from dpe_cli import redaction
 from dpe_cli.errors import InputError
-from dpe_cli.secret_forms import LONGEST_SHORT
+from dpe_cli.safe_text import redaction
+from dpe_cli.safe_text.secret_forms import LONGEST_SHORT
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 # The words of a name, as in apiKey, api_key and X-API-KEY.

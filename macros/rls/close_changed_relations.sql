@@ -1,7 +1,7 @@
 {#
     Close relations whose protection was changed after the transaction that built them, as by a hook after the commit, or that others
     have taken the place of, and fail: an on-run-end hook, the first one. What happens within that transaction, PostgreSQL itself
-    refuses to commit (dpe_cli/sql/protection.sql).
+    refuses to commit (dpe_cli/server/sql/protection.sql).
 
     Nodes that failed are looked at, too: a hook after the commit may have opened the relation before it raised. A hook may also have set
     something for the role, so that this session could change nothing: what matters is set here.

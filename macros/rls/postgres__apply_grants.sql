@@ -1,7 +1,7 @@
 {#
     Protect what a materialization has built, before it commits: dbt grants at this place for every model, seed and snapshot. Of a
     table, the hooks of its author have run by then; those of the others run later, and PostgreSQL looks at what they did when dbt
-    commits (dpe_cli/sql/protection.sql).
+    commits (dpe_cli/server/sql/protection.sql).
 
     Decided by what the relation is, not by what the model is configured to be: `dbt clone` makes views of tables.
 #}

@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from dpe_cli import redaction
-from dpe_cli.bootstrap import bootstrap_server
-from dpe_cli.embedded import EmbeddedServer
-from dpe_cli.postgres import Server
-from dpe_cli.rls import admin_context
+from dpe_cli.safe_text import redaction
+from dpe_cli.server.bootstrap import bootstrap_server
+from dpe_cli.server.contexts import admin_context
+from dpe_cli.server.embedded.server import EmbeddedServer
+from dpe_cli.server.server import Server
 
 # Where each version's programs are; none for the wheel's own.
 VERSIONS: dict[str, Path | None] = {"18": None, "15": Path("/usr/lib/postgresql/15/bin")}

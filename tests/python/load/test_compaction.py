@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from dpe_cli import history, rls
 from dpe_cli.errors import ExtractError
-from dpe_cli.load import compaction, contract, locks
-from dpe_cli.project import Project
+from dpe_cli.ingest import loads
+from dpe_cli.load import compaction, locks, prepare
+from dpe_cli.project.project import Project
+from dpe_cli.server import contexts
 
 if TYPE_CHECKING:
-    from staged_source import Stage, StagedSource
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "shop text, id integer"
 
@@ -90,7 +91,7 @@ def test_merged_extracts_are_taken_back(stage_anywhere: Stage) -> None:
     project = cast("Project", SimpleNamespace(sources={source.table.source: SimpleNamespace(table=source.table)}))
 
     for number in (3, 6, 0, 7):
-        history.undo(source.server, project, extracts[number])
+        loads.undo(source.server, project, extracts[number])
 
     assert {1, 2, 4, 5} == {number for _, number in source.rows()}
     assert 4 == len(source.extract().loads)
@@ -125,7 +126,7 @@ def test_it_waits_for_nobody_for_ever(stage: Stage, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
     source = stage(COLUMNS)
     _deliver(source, range(6))
-    with source.server.connect("transformer") as connection, rls.system_context(connection, actor="test"):
+    with source.server.connect("transformer") as connection, contexts.system_context(connection, actor="test"):
         # A reader, whom attaching does not disturb.
         connection.execute(f"select from {source.relation}".encode())
         _deliver(source, range(6, 7))
@@ -139,14 +140,14 @@ def test_it_does_not_change_the_rows(stage: Stage, monkeypatch: pytest.MonkeyPat
     """Where it would, it is rolled back, and the rows of the extract are there all the same."""
     source = stage(COLUMNS)
     _deliver(source, range(6))
-    create_slice = contract.create_slice
+    create_slice = prepare.create_slice
 
     def create_and_lose(connection: Any, piece: Any, **options: Any) -> None:
         create_slice(connection, piece, **options)
         if piece.number == 0:
             connection.execute(f"create rule lose as on insert to staging.{piece.name} where new.id = 3 do instead nothing".encode())
 
-    monkeypatch.setattr(contract, "create_slice", create_and_lose)
+    monkeypatch.setattr(prepare, "create_slice", create_and_lose)
     with pytest.raises(ExtractError, match="compaction would have changed the rows; nothing is changed, please report this"):
         _deliver(source, range(6, 7))
 

@@ -16,12 +16,12 @@ import pytest
 from dpe_cli.errors import BusyError, DpeError, LockLostError, ServerError
 from dpe_cli.load import locks
 from dpe_cli.load.locks import Connection
-from dpe_cli.sources.delimited import OpenedCsv
+from dpe_cli.sources.files.csv_files import OpenedCsv
 
 if TYPE_CHECKING:
-    from staged_source import Stage, StagedSource
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "id integer, note text"
 fork = multiprocessing.get_context("fork")

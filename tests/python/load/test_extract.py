@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dpe_cli.errors import ContractError, ExtractError, InputError
-from dpe_cli.load import extract, ledger, reject_ledger, staging
-from dpe_cli.sources import compression, files
+from dpe_cli.load import extraction as extract
+from dpe_cli.load import ledger, ledger_rejects, staging
+from dpe_cli.sources.files import compression
+from dpe_cli.sources.files import find as files
 
 if TYPE_CHECKING:
-    from staged_source import Stage, StagedSource
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "id integer, note text"
 
@@ -311,7 +313,7 @@ def test_tables_with_long_names_keep_apart(stage: Stage) -> None:
 # all or nothing
 
 
-@pytest.mark.parametrize("step", [(ledger, "finish_extract"), (reject_ledger, "add")], ids=["load", "rejects"])
+@pytest.mark.parametrize("step", [(ledger, "finish_extract"), (ledger_rejects, "add")], ids=["load", "rejects"])
 def test_a_failure_while_publishing_leaves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str]) -> None:
     """Neither rows nor rejects nor loads; what was there before is untouched, and the next extract does it."""
     source = stage(COLUMNS, disposition="replace").deliver("id,note\n1,a\n")

@@ -9,16 +9,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dpe_cli import rls
+from dpe_cli.blocks.block import Block
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import policies
-from dpe_cli.load.blocks import Block
-from dpe_cli.sources.delimited import OpenedCsv
+from dpe_cli.server import contexts
+from dpe_cli.sources.files.csv_files import OpenedCsv
 
 if TYPE_CHECKING:
-    from staged_source import Stage, StagedSource
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "shop text, id integer"
 
@@ -26,9 +26,9 @@ COLUMNS = "shop text, id integer"
 def _count_as(source: StagedSource, role: str, *, tenant_id: str | None = None, relation: sql.Identifier | None = None) -> int:
     with source.server.connect("admin" if role == "dpe_owner" else role) as connection:
         context = (
-            rls.admin_context(connection, "test")
+            contexts.admin_context(connection, "test")
             if role == "dpe_owner"
-            else rls.system_context(connection, actor="test", tenant_id=tenant_id)
+            else contexts.system_context(connection, actor="test", tenant_id=tenant_id)
         )
         with context:
             return _count(connection, relation or source.table.identifier)
@@ -132,7 +132,7 @@ def test_without_a_context_there_are_no_rows(stage_anywhere: Stage, tenant_colum
     with (
         source.server.connect("admin") as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
-        rls.tenant_context(connection, "UA"),
+        contexts.tenant_context(connection, "UA"),
     ):
         _count(connection, source.table.identifier)
 

@@ -9,9 +9,9 @@ import pytest
 from dpe_cli.errors import RejectLimitError
 
 if TYPE_CHECKING:
-    from staged_source import Stage
+    from support.staged_source import Stage
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 # Ten records, of which three are bad.
 CSV = "id,note\n" + "".join(f"{'x' if number in (3, 5, 8) else number},a\n" for number in range(1, 11))

@@ -12,12 +12,12 @@ from psycopg import sql
 
 from dpe_cli.errors import ServerError
 from dpe_cli.load import copier, repair
-from dpe_cli.sources import compression
+from dpe_cli.sources.files import compression
 
 if TYPE_CHECKING:
-    from staged_source import Stage, StagedSource
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "id integer, note varchar(8), day date"
 UNTERMINATED = (None, "22P04", "unterminated CSV quoted field")

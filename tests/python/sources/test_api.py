@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
-from dpe_cli.sources import http
+from dpe_cli.sources.http import client
 
 if TYPE_CHECKING:
-    from misbehaving_api import Answer, Api
-    from staged_source import Stage, StagedSource
+    from support.misbehaving_api import Answer, Api
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source", "misbehaving_api"]
+pytest_plugins = ["support.staged_source", "support.misbehaving_api"]
 
 COLUMNS = "id bigint, changed_at timestamptz"
 PAGINATORS: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ INCREMENTAL = {"cursor_path": "changed_at", "key": ["id"], "start_param": "since
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Note how long is waited between attempts, without waiting."""
     waited: list[float] = []
-    monkeypatch.setattr(http.Client.__init__, "__kwdefaults__", {"sleep": waited.append})
+    monkeypatch.setattr(client.Client.__init__, "__kwdefaults__", {"sleep": waited.append})
     return waited
 
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dpe_cli import history
 from dpe_cli.errors import ContractError, InputError, ProjectError
-from dpe_cli.history import HistoryError
-from dpe_cli.sources.infer.asking import Request, inferred
+from dpe_cli.infer.request import Request, inferred
+from dpe_cli.ingest import loads
+from dpe_cli.ingest.loads import HistoryError
 
 if TYPE_CHECKING:
-    from databases import Crm
-    from staged_source import Stage, StagedSource
+    from support.databases import Crm
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source", "databases"]
+pytest_plugins = ["support.staged_source", "support.databases"]
 
 COLUMNS = "id bigint, customer text, amount numeric, changed_at timestamptz"
 INCREMENTAL = {"cursor_path": "changed_at", "initial_value": "2024-01-01", "key": ["id", "changed_at"]}
@@ -195,8 +195,8 @@ def test_an_extract_that_others_went_on_from_is_not_undone(stage: Stage, crm: Cr
 
     project: Any = type("Project", (), {"sources": {source.table.source: source.source}})
     with pytest.raises(HistoryError, match=rf"^extract {first}: extract {second} went on where it ended; undo that first"):
-        history.undo(source.server, project, first)
-    history.undo(source.server, project, second)
+        loads.undo(source.server, project, first)
+    loads.undo(source.server, project, second)
     assert [1] == _ids(source)
     source.extract()
 
@@ -329,17 +329,17 @@ def test_a_policy_at_the_source_fails_loudly(stage: Stage, crm: Crm) -> None:
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 def test_the_cursor_is_that_of_the_snapshot(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that comes between the look at the cursor and the read of the rows is not lost, and not there twice."""
-    from dpe_cli.sources import postgres_tables
+    from dpe_cli.sources.databases import postgres
 
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
     crm.add((1, "a", "1", _day(1)))
-    before = postgres_tables._OpenedTable.blocks
+    before = postgres._OpenedTable.blocks
 
-    def meanwhile(opened: postgres_tables._OpenedTable) -> Any:
+    def meanwhile(opened: postgres._OpenedTable) -> Any:
         crm.add((2, "b", "1", _day(2)), (3, "c", "1", _day(1)))
         return before(opened)
 
-    monkeypatch.setattr(postgres_tables._OpenedTable, "blocks", meanwhile)
+    monkeypatch.setattr(postgres._OpenedTable, "blocks", meanwhile)
     source.extract()
     assert [1] == _ids(source)
     monkeypatch.undo()
@@ -351,13 +351,13 @@ def test_the_cursor_is_that_of_the_snapshot(stage: Stage, crm: Crm, monkeypatch:
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 def test_a_server_that_goes_away_leaves_nothing(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of a table is none; the cursor stays where it was, and the next extract is whole."""
-    from dpe_cli.sources import postgres_tables
+    from dpe_cli.sources.databases import postgres
 
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
     crm.write(
         "insert into orders select i, repeat('x', 100), '1', '2024-01-01'::timestamptz + i * interval '1 s' from generate_series(1, 200000) i"
     )
-    crm.goes_away(monkeypatch, postgres_tables._OpenedTable)
+    crm.goes_away(monkeypatch, postgres._OpenedTable)
     with pytest.raises(InputError, match="cannot be read"):
         source.extract()
     assert 0 == source.count()

@@ -12,24 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import dbt_projects
 import pytest
-from misbehaving_api import Answer, Request, served
+from support import dbt_projects
+from support.misbehaving_api import Answer, Request, served
 
-from dpe_cli import extracts, redaction, rls
-from dpe_cli.dbt_runner import run_dbt
 from dpe_cli.errors import DpeError, ExtractError
+from dpe_cli.ingest import extract
 from dpe_cli.load import ledger
-from dpe_cli.project import Project
-from dpe_cli.redaction import HIDDEN
-from dpe_cli.sources import http
+from dpe_cli.project.dbt_runner import run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.safe_text import redaction
+from dpe_cli.safe_text.redaction import HIDDEN
+from dpe_cli.server import contexts
+from dpe_cli.sources.http import client
 
 if TYPE_CHECKING:
-    from databases import Crm
-    from infer_place import Workplace
-    from staged_source import Stage, StagedSource
+    from support.databases import Crm
+    from support.infer_place import Workplace
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source", "databases", "infer_place"]
+pytest_plugins = ["support.staged_source", "support.databases", "support.infer_place"]
 
 SECRET = "correct/horse battery+staple=42é"
 FORMS = {
@@ -62,7 +64,7 @@ class Echo:
 def echo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Echo]:
     """Run such a server, that does not have to be waited for."""
     monkeypatch.setenv("SHOP_KEY", SECRET)
-    monkeypatch.setattr(http.Client.__init__, "__kwdefaults__", {"sleep": lambda _seconds: None})
+    monkeypatch.setattr(client.Client.__init__, "__kwdefaults__", {"sleep": lambda _seconds: None})
     echo = Echo()
     with served(echo) as url:  # type: ignore[arg-type]
         echo.url = url
@@ -240,7 +242,7 @@ def test_psql_has_no_secret_of_other_sources(stage: Stage, crm: Crm, monkeypatch
         disposition="replace",
         extra_columns="ignore",
     )
-    [window] = extracts.inputs_of(source.source, project_dir=source.directory)
+    [window] = extract.inputs_of(source.source, project_dir=source.directory)
     with window.open() as opened:
         blocks = opened.blocks()
         next(blocks)
@@ -265,7 +267,7 @@ def test_the_ledger_hides_secrets_by_itself(stage: Stage) -> None:
     """Whoever writes an error into it."""
     source = stage("id integer")
     redaction.remember(SECRET)
-    with source.server.connect("loader") as connection, rls.system_context(connection, actor="test"):
+    with source.server.connect("loader") as connection, contexts.system_context(connection, actor="test"):
         extract_id = ledger.start_extract(connection, source=source.table.source, spec=None, disposition="append", tenant_id=None)
         ledger.fail_extract(connection, extract_id, f"no column {quote(SECRET)}")
 

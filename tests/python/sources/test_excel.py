@@ -13,9 +13,9 @@ import pytest
 from dpe_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from staged_source import Stage
+    from support.staged_source import Stage
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 HEADER = ("id", "name", "due", "at", "paid")
 COLUMNS = "id integer, name text, due date, at timestamp, paid boolean"

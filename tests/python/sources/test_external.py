@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.errors import ProjectError
-from dpe_cli.load.grammar import Dialect
-from dpe_cli.sources.external import Place, parse
+from dpe_cli.sources.options.parse import Place, parse
 
 REQUIRED = {"location": "data/*.csv", "file_format": "csv", "disposition": "append"}
 PLACE = Place("shop.orders", "shop.yml:5")

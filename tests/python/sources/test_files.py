@@ -18,12 +18,12 @@ import pytest
 from backports import zstd
 
 from dpe_cli.errors import ContractError, InputError
-from dpe_cli.sources import compression, files
+from dpe_cli.sources.files import compression, find
 
 if TYPE_CHECKING:
-    from staged_source import Stage
+    from support.staged_source import Stage
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 CSV = b"id,note\n1,a\n2,b\n"
 ROWS = [(1, "a"), (2, "b")]
@@ -274,7 +274,7 @@ def test_files_are_found_by_path_and_glob(stage: Stage, tmp_path: Path) -> None:
 
     def locations(location: str) -> list[str]:
         source.declare(location=location)
-        return [file.location for file in files.find(source.external, source.table.columns, project_dir=tmp_path)]
+        return [file.location for file in find.find(source.external, source.table.columns, project_dir=tmp_path)]
 
     assert ["data/2024/01/c.csv", "data/a.csv", "data/b.csv", "data/x.csv/deep.csv"] == locations("data/**/*.csv")
     assert ["data/a.csv", "data/b.csv"] == locations("data/*.csv")
@@ -298,7 +298,7 @@ def test_a_file_elsewhere_has_its_whole_path(stage: Stage, tmp_path: Path) -> No
     source = stage("id integer", location=str(tmp_path / "a.csv")).deliver("id\n1\n")
     elsewhere = source.directory / "project"
 
-    [file] = files.find(source.external, source.table.columns, project_dir=elsewhere)
+    [file] = find.find(source.external, source.table.columns, project_dir=elsewhere)
 
     assert str(tmp_path / "a.csv") == file.location
 

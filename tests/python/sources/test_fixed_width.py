@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpe_cli.errors import InputError, ProjectError
-from dpe_cli.sources import compression
+from dpe_cli.sources.files import compression
 
 if TYPE_CHECKING:
-    from staged_source import Stage
+    from support.staged_source import Stage
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "id integer at 1+4, name text at 5+6, amount numeric at 13+5"
 

@@ -11,12 +11,13 @@ import pytest
 from backports import zstd
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
-from dpe_cli.sources import compression, json_path
+from dpe_cli.sources.files import compression
+from dpe_cli.sources.json import json_path
 
 if TYPE_CHECKING:
-    from staged_source import Stage
+    from support.staged_source import Stage
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"a.jsonl": bytes, "a.jsonl.gz": gzip.compress, "a.jsonl.zst": zstd.compress}
 COLUMNS = "id bigint, name text at $.customer.name, first_sku text at $.lines[0]['s k/u'], lines jsonb, paid boolean"

@@ -12,9 +12,9 @@ import pytest
 from dpe_cli.errors import ContractError, InputError
 
 if TYPE_CHECKING:
-    from staged_source import Stage
+    from support.staged_source import Stage
 
-pytest_plugins = ["staged_source"]
+pytest_plugins = ["support.staged_source"]
 
 TYPES = """
     select

@@ -17,13 +17,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from dpe_cli.errors import InputError, ProjectError
-from dpe_cli.sources import http
+from dpe_cli.sources.http import client
 
 if TYPE_CHECKING:
-    from misbehaving_api import Api
-    from staged_source import Stage, StagedSource
+    from support.misbehaving_api import Api
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source", "misbehaving_api"]
+pytest_plugins = ["support.staged_source", "support.misbehaving_api"]
 
 CSV = b"id,note\n1,a\n2,b\n"
 
@@ -89,12 +89,12 @@ def test_what_is_known_is_not_fetched(stage: Stage, endpoint: str, bucket: Any, 
     bucket.put_object(Key="2024/a.csv", Body=CSV)
     source = _source(stage, endpoint)
     source.extract()
-    from dpe_cli.sources import places
+    from dpe_cli.sources.files import remote
 
     fetched: list[str] = []
-    path = places.Fetched.path
+    path = remote.Fetched.path
     monkeypatch.setattr(
-        places.Fetched,
+        remote.Fetched,
         "path",
         property(lambda self: fetched.append(self._found.location) or path.fget(self)),  # type: ignore[attr-defined,func-returns-value]
     )
@@ -163,7 +163,7 @@ def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: s
 @pytest.fixture
 def web(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """Serve one file, which the API calls its records, without waiting between attempts."""
-    monkeypatch.setattr(http.Client.__init__, "__kwdefaults__", {"sleep": lambda _seconds: None})
+    monkeypatch.setattr(client.Client.__init__, "__kwdefaults__", {"sleep": lambda _seconds: None})
     api.records = [{"id": number, "changed_at": "x"} for number in range(300)]
     return api
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dpe_cli.errors import InputError
-from dpe_cli.sources import postgres_pages
-from dpe_cli.sources.postgres_tables import PostgresTable
+from dpe_cli.sources.databases import postgres_pages
+from dpe_cli.sources.databases.postgres import PostgresTable
 
 if TYPE_CHECKING:
-    from databases import Crm
-    from staged_source import Stage, StagedSource
+    from support.databases import Crm
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source", "databases"]
+pytest_plugins = ["support.staged_source", "support.databases"]
 
 pytestmark = pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 

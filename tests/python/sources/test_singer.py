@@ -10,21 +10,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dbt_projects
 import pytest
-from tap_messages import CATALOG, line, record, schema, state
+from support import dbt_projects
+from support.tap_messages import CATALOG, line, record, schema, state
 
-from dpe_cli import replay
 from dpe_cli.errors import ContractError, InputError, ProjectError
-from dpe_cli.postgres import Server
-from dpe_cli.project import Project
+from dpe_cli.ingest import rejects
+from dpe_cli.project.project import Project
+from dpe_cli.server.server import Server
 
 if TYPE_CHECKING:
-    from misbehaving_api import Api
-    from misbehaving_tap import Tap
-    from staged_source import Stage, StagedSource
+    from support.misbehaving_api import Api
+    from support.misbehaving_tap import Tap
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source", "misbehaving_api", "misbehaving_tap"]
+pytest_plugins = ["support.staged_source", "support.misbehaving_api", "support.misbehaving_tap"]
 
 
 def _loads(source: StagedSource) -> list[tuple[Any, ...]]:
@@ -272,7 +272,7 @@ def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
         (6, "the record is not valid JSON: it has half of a surrogate pair", '{"id": 6, "note": "\\ud800"}'),
     ] == [(position, column or reason, raw) for position, column, _, reason, raw in source.rejects()]
     project: Any = type("Project", (), {"sources": {source.table.source: source.source}, "directory": source.directory})
-    exported = replay.export(project, source.server, source.table.source)
+    exported = rejects.export(project, source.server, source.table.source)
     assert (["_reject_id", "_reject_reason", "_reject_record", "id", "note"], 1) == ([*exported.columns], exported.unsplit)
     assert exported.records[1].endswith(',,"two",')
 

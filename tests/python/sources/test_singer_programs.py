@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tap_messages import numbered_record, record, schema
+from support.tap_messages import numbered_record, record, schema
 
-from dpe_cli import extracts
 from dpe_cli.errors import InputError, RejectLimitError
-from dpe_cli.sources import taps
+from dpe_cli.ingest import extract
+from dpe_cli.sources.singer import program as taps
 
 if TYPE_CHECKING:
-    from misbehaving_tap import Tap
-    from staged_source import Stage
+    from support.misbehaving_tap import Tap
+    from support.staged_source import Stage
 
-pytest_plugins = ["staged_source", "misbehaving_tap"]
+pytest_plugins = ["support.staged_source", "support.misbehaving_tap"]
 
 
 def test_a_tap_is_found(stage: Stage, tap: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_a_tap_waits_for_the_loader(stage: Stage, tap: Tap) -> None:
     """It is not read faster than its records are loaded, so that memory does not grow with what it delivers."""
     source = tap.source(stage)
     tap.says(schema(), ("repeat", [numbered_record("y" * 1000), 1_000_000_000]))
-    [window] = extracts.inputs_of(source.source, project_dir=source.directory)
+    [window] = extract.inputs_of(source.source, project_dir=source.directory)
 
     with window.open() as opened:
         blocks = opened.blocks()
@@ -98,8 +98,8 @@ _EXTRACT = """
 import os, signal, subprocess
 from pathlib import Path
 from dpe_cli.load.staging import Column, StagingTable
-from dpe_cli.sources.singer import Tap
-from dpe_cli.sources.window_options import Singer
+from dpe_cli.sources.singer.tap import Tap
+from dpe_cli.sources.options.queries import Singer
 
 {first}
 options = Singer(location="singer:tap-shop", file_format="singer", disposition="replace", stream="orders", config={config!r})

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dbt_projects
 import pytest
+from support import dbt_projects
 
-from dpe_cli.project import Project
+from dpe_cli.project.project import Project
 
 if TYPE_CHECKING:
-    from databases import Crm
-    from misbehaving_api import Api
-    from staged_source import Stage
+    from support.databases import Crm
+    from support.misbehaving_api import Api
+    from support.staged_source import Stage
 
-pytest_plugins = ["staged_source", "misbehaving_api", "databases"]
+pytest_plugins = ["support.staged_source", "support.misbehaving_api", "support.databases"]
 
 TAPS = dbt_projects.REPOSITORY / ".dpe" / "taps"
 COLUMNS = "id bigint, changed_at timestamptz"

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from tap_messages import record, schema, state
+from support.tap_messages import record, schema, state
 
-from dpe_cli import redaction
 from dpe_cli.errors import InputError
-from dpe_cli.sources import tap_log
+from dpe_cli.safe_text import redaction
+from dpe_cli.sources.singer import tap_log
 
 if TYPE_CHECKING:
-    from misbehaving_tap import Tap
-    from staged_source import Stage, StagedSource
+    from support.misbehaving_tap import Tap
+    from support.staged_source import Stage, StagedSource
 
-pytest_plugins = ["staged_source", "misbehaving_tap"]
+pytest_plugins = ["support.staged_source", "support.misbehaving_tap"]
 
 SECRET = "correct/horse battery+staple=42"
 PIECES = ("horse", "battery", "Y29ycmVjdC9", "NvcnJlY3Qva", "jb3JyZWN0L2")

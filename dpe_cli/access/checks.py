@@ -1,0 +1,122 @@
+"""
+What is wrong with the protection of a database, from its catalog.
+
+Each file in `sql/checks` is a check: its id and name, its severity, what it finds and why that matters in comments, and
+a query over the common table expressions of `sql/catalog.sql` and its continuations that returns what is wrong (subject,
+detail, fix). All of them are one query, and so look at one moment.
+
+What a reader can do with its own rights is a warning at most, unless it weakens the protection of others: an error keeps a run
+from publishing, and so would keep all others from new data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import ServerError
+from dpe_cli.server.bootstrap import function_bodies
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Severity = Literal["error", "warning"]
+
+# Common table expressions, each file's on those of the files before it.
+CATALOG = ("catalog.sql", "outside.sql", "reaching.sql")
+_HEAD = re.compile(r"-- severity: (?P<severity>error|warning)\n-- title: (?P<title>.+)\n-- why: (?P<why>.+)\n")
+
+
+@dataclass(frozen=True)
+class RlsCheck:
+    """A thing that can be wrong. `check_id` never changes its meaning."""
+
+    check_id: str
+    name: str
+    severity: Severity
+    title: str
+    why: str
+    query: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong, with what would put it right."""
+
+    check_id: str
+    severity: Severity
+    subject: str
+    detail: str
+    fix: str
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"{self.subject}: {self.detail}; {self.fix}"
+
+
+@cache
+def checks() -> tuple[RlsCheck, ...]:
+    """Return all checks, by id."""
+    found = []
+    for path in resources.files("dpe_cli.access").joinpath("sql", "checks").iterdir():
+        check_id, _, name = path.name.removesuffix(".sql").partition("_")
+        text = path.read_text(encoding="utf-8")
+        head = _HEAD.match(text)
+        if head is None:
+            raise ValueError(f"{path.name}: does not begin with its severity, title and why")
+        severity: Severity = "error" if head["severity"] == "error" else "warning"
+        found.append(RlsCheck(check_id, name, severity, head["title"], head["why"], text[head.end() :].strip()))
+    return tuple(sorted(found, key=lambda one: one.check_id))
+
+
+def check(connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None) -> list[Finding]:
+    """
+    Return what is wrong with the protection of what dpe manages, and with the roles; errors first.
+
+    `schemas` are all that dpe manages. Relations are judged in those of them that are `judged`, or all; what lets others past
+    the policies from elsewhere is found for all of them.
+
+    Raises:
+        ServerError: the database is not bootstrapped for this version of dpe.
+    """
+    severities = {one.check_id: one.severity for one in checks()}
+    names, bodies = zip(*function_bodies().items(), strict=True)
+    arguments = [list(schemas if judged is None else judged), list(names), list(bodies), list(schemas)]
+    with connection.transaction(), psycopg.RawCursor(connection) as cursor:
+        # No schema of others, and temporary relations last. In a context, because the access list is looked at, too.
+        cursor.execute("select set_config('search_path', 'pg_catalog, pg_temp', true), set_config('dpe.actor', 'dpe rls check', true)")
+        # PostgreSQL guesses that few objects come of each step. Where a reader has made thousands, loops over loops would take minutes.
+        # Compiling so long a query takes longer than it does.
+        cursor.execute("select set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)")
+        try:
+            rows = cursor.execute(_query(), arguments).fetchall()
+        except psycopg.errors.UndefinedFunction as error:
+            raise ServerError(f"database {connection.info.dbname}: {error.diag.message_primary}; run `dpe bootstrap`") from error
+    found = [
+        Finding(str(check_id), severities[str(check_id)], str(subject), str(detail), str(fix)) for check_id, subject, detail, fix in rows
+    ]
+    return sorted(found, key=lambda one: (one.severity, one.check_id, one.subject, one.detail))
+
+
+@cache
+def _query() -> sql.Composed:
+    catalog = ",".join(_expressions(name) for name in CATALOG)
+    queries = [
+        sql.SQL("select {}, found.subject::text, found.detail::text, found.fix::text from (\n{}\n) as found").format(
+            sql.Literal(one.check_id),
+            sql.SQL(one.query),
+        )
+        for one in checks()
+    ]
+    return sql.SQL("with") + sql.SQL(catalog) + sql.SQL("\nunion all\n").join(queries)
+
+
+def _expressions(name: str) -> str:
+    """Return the common table expressions of a file, which is a query by itself so that it can be checked for style."""
+    text = resources.files("dpe_cli.access").joinpath("sql", name).read_text(encoding="utf-8")
+    return text.partition("\nwith\n")[2].partition("-- The checks take the place of what follows.")[0]

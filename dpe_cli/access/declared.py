@@ -1,0 +1,221 @@
+"""
+Whether what was built is protected as the project's files declare, and granted to no one else.
+
+The ledger and the comments of policies say what dbt's session declared while it built. A model's hooks and Jinja run in that session, and
+may call what dpe's own macros call; so before anything is published, the catalog is compared with the project as it was read: each policy
+with the one that the declaration stands for, and each privilege.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from dpe_cli.access import declared_policies
+from dpe_cli.access.declared_policies import TableColumn, TablePolicy
+from dpe_cli.project.project import Model, Project
+from dpe_cli.server.relations import QUARANTINE
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_READERS = ("dpe_reader", "dpe_masked_reader")
+_LOOK = "look for what its model or hooks do to protection"
+# The server breaks long conditions into lines.
+_LINE_BREAK = re.compile(r"\n\s*")
+_FOUND = """
+    select
+        pg_namespace.nspname::text,
+        pg_class.relname::text,
+        pg_class.relkind in ('r', 'p'),
+        (
+            select coalesce(
+                jsonb_object_agg(
+                    pg_policy.polname,
+                    jsonb_build_object(
+                        'command', pg_policy.polcmd,
+                        'is_permissive', pg_policy.polpermissive,
+                        'roles', array(
+                            select case roles.role_id when 0 then 'public' else pg_get_userbyid(roles.role_id)::text end
+                            from unnest(pg_policy.polroles) as roles (role_id)
+                        ),
+                        'using', coalesce(pg_get_expr(pg_policy.polqual, pg_policy.polrelid), ''),
+                        'with_check', coalesce(pg_get_expr(pg_policy.polwithcheck, pg_policy.polrelid), '')
+                    )
+                ),
+                '{}'
+            )
+            from pg_policy
+            where pg_policy.polrelid = pg_class.oid
+        ),
+        (
+            select coalesce(
+                jsonb_object_agg(
+                    pg_attribute.attname,
+                    jsonb_build_object(
+                        'quoted', quote_ident(pg_attribute.attname),
+                        'type', case pg_type.typnamespace
+                            when 'pg_catalog'::regnamespace then pg_type.typname else format_type(pg_type.oid, null)
+                        end,
+                        'is_exact', coalesce(pg_collation.collisdeterministic, true),
+                        'is_shown', has_column_privilege('dpe_masked_reader', pg_class.oid, pg_attribute.attnum, 'select')
+                    )
+                ),
+                '{}'
+            )
+            from pg_attribute
+            inner join pg_type on pg_attribute.atttypid = pg_type.oid
+            left join pg_collation on pg_attribute.attcollation = pg_collation.oid
+            where pg_attribute.attrelid = pg_class.oid and pg_attribute.attnum > 0 and not pg_attribute.attisdropped
+        ),
+        (
+            select coalesce(
+                jsonb_agg(
+                    jsonb_build_object(
+                        'grantee', case granted.grantee when 0 then 'public' else pg_get_userbyid(granted.grantee)::text end,
+                        'privilege', lower(granted.privilege_type) || case when granted.is_grantable then ' with grant option' else '' end,
+                        'column', acls.column_name
+                    )
+                ),
+                '[]'
+            )
+            from (
+                select
+                    null::text as column_name,
+                    pg_class.relacl as acl
+                union all
+                select
+                    pg_attribute.attname::text,
+                    pg_attribute.attacl
+                from pg_attribute
+                where pg_attribute.attrelid = pg_class.oid
+            ) as acls
+            cross join lateral aclexplode(acls.acl) as granted
+            where granted.grantee <> pg_class.relowner
+        )
+    from pg_class
+    inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
+    where (pg_namespace.nspname, pg_class.relname) in (select * from unnest(%s::text[], %s::text[]))
+    order by 1, 2
+"""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A relation as the catalog has it."""
+
+    name: str
+    is_table: bool
+    policies: Mapping[str, TablePolicy]
+    columns: Mapping[str, TableColumn]
+    shown: frozenset[str]
+    granted: frozenset[tuple[str, str]]
+
+
+def differences(connection: Connection, project: Project, made: Mapping[str, str]) -> list[str]:
+    """
+    Return what is not as the project declares it, of relations that dbt has made; each with what to do.
+
+    `made` are the schemas in which they are, by dbt's unique id. Quarantines are held against the declaration of their models.
+    """
+    models = {
+        (made[model.unique_id], model.alias + suffix): model
+        for model in project.models.values()
+        if model.unique_id in made
+        for suffix in ("", QUARANTINE)
+    }
+    with connection.transaction():
+        # Policies are written with the names of schemas that are not looked in.
+        connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
+        rows = connection.execute(_FOUND, [[schema for schema, _ in models], [name for _, name in models]]).fetchall()
+    lookups = _lookups(project)
+    return [
+        f"{found.name}: {fault}"
+        for schema, name, *values in rows
+        for found in [_found(f"{schema}.{name}", *values)]
+        for fault in _faults(project, models[str(schema), str(name)], found, lookups)
+    ]
+
+
+def _found(name: str, is_table: Any, policies: Any, columns: Any, granted: Any) -> _Found:
+    return _Found(
+        name=name,
+        is_table=bool(is_table),
+        policies={
+            policy: TablePolicy(
+                command=values["command"],
+                is_permissive=values["is_permissive"],
+                roles=tuple(sorted(values["roles"])),
+                using=_LINE_BREAK.sub(" ", values["using"]),
+                with_check=_LINE_BREAK.sub(" ", values["with_check"]),
+            )
+            for policy, values in policies.items()
+        },
+        columns={column: TableColumn(values["quoted"], values["type"], values["is_exact"]) for column, values in columns.items()},
+        shown=frozenset(column for column, values in columns.items() if values["is_shown"]),
+        granted=frozenset(
+            (one["grantee"], one["privilege"] if one["column"] is None else f"{one['privilege']} ({one['column']})") for one in granted
+        ),
+    )
+
+
+def _faults(project: Project, model: Model, found: _Found, lookups: Mapping[str, str]) -> Iterator[str]:
+    node = project.manifest["nodes"][model.unique_id]
+    if found.is_table:
+        yield from _faults_of_policies(node, model, found, lookups)
+    allowed = {"dpe_owner", *(_READERS if model.is_published else ()), *_granted(node)}
+    for grantee, privilege in sorted(found.granted):
+        if grantee not in allowed:
+            yield f"is granted to {grantee}, which neither meta.rls nor grants says; look for what its model or hooks grant"
+        elif privilege.partition(" (")[0] != "select":
+            yield f"grants {privilege} to {grantee}, who may read and do no more; look for what its model or hooks grant"
+    for column in model.masked:
+        if column in found.shown:
+            yield f"shows masked readers the column {column}, which meta.masked hides; look for what its model or hooks do to it"
+
+
+def _faults_of_policies(node: Mapping[str, Any], model: Model, found: _Found, lookups: Mapping[str, str]) -> Iterator[str]:
+    declaration = (node["config"].get("meta") or {}).get("rls") or {"private": True}
+    names = declared_policies.compared_columns(declaration)
+    if missing := [name for name in names if name not in found.columns]:
+        yield f"has no column {', '.join(missing)}, by which it is declared; {_LOOK}"
+        return
+    for name in names:
+        if not found.columns[name].is_comparable:
+            yield f'compares the column {name}, which is {found.columns[name].type}; cast it to text, with the collation "default"'
+    wanted = declared_policies.policies(
+        declaration,
+        [found.columns[name] for name in names],
+        looked_up=lookups.get(declaration["access"]["model"], "") if "access" in declaration else "",
+        is_masked=bool(model.masked),
+    )
+    said = f"tenant_column {', '.join(model.tenant_columns)}" if model.tenant_columns else model.declared
+    for name in sorted({*wanted, *found.policies}):
+        if name not in found.policies:
+            yield f"lacks the policy {name} of its declaration, {said}; {_LOOK}"
+        elif name not in wanted:
+            yield f"has the policy {name}, which its declaration, {said}, does not ask for; {_LOOK}"
+        elif wanted[name] != found.policies[name]:
+            condition = found.policies[name].using or found.policies[name].with_check
+            yield f"has the policy {name}, {condition}, which does not say what its declaration does, {said}; {_LOOK}"
+
+
+def _lookups(project: Project) -> dict[str, str]:
+    """Return the quoted names of published relations, by the names of what dbt builds them from (macros/rls/access_relation.sql)."""
+    found: dict[str, str] = {}
+    for node in project.manifest["nodes"].values():
+        if node["resource_type"] in {"model", "seed", "snapshot"}:
+            schema, alias = (str(node[part]).replace('"', '""') for part in ("schema", "alias"))
+            found.setdefault(node["name"], f'"{schema}"."{alias}"')
+    return found
+
+
+def _granted(node: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the roles that a node's `grants` name, as PostgreSQL knows them (macros/rls/grantees_of.sql)."""
+    for grantees in (node["config"].get("grants") or {}).values():
+        for grantee in [grantees] if isinstance(grantees, str) else grantees:
+            name = str(grantee).strip()
+            yield name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

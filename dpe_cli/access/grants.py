@@ -1,0 +1,283 @@
+"""The access list: which tenants a role may see, until when, and who changed that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from dpe_cli.access import tenants
+from dpe_cli.errors import DpeError
+from dpe_cli.server import contexts
+from dpe_cli.server.server import Server
+
+EVERY_TENANT = "*"
+READER = "dpe_reader"
+MASKED_READER = "dpe_masked_reader"
+_SHOWN_CHARACTERS = 60
+# Since then a membership says whether it is inherited, before that the role does.
+_INHERITS_BY_GRANT = 160_000
+
+
+class AccessError(DpeError):
+    """An entry of the access list cannot be made or revoked."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    A tenant that a role may see; `tenant_id` is `*` where it may see every tenant, one at a time.
+
+    Where not `is_role`, the role was dropped and the entry was removed just now; `role_name` is what the role was called.
+    """
+
+    role_name: str
+    tenant_id: str
+    valid_until: datetime | None
+    is_valid: bool
+    is_role: bool
+
+
+@dataclass(frozen=True)
+class Granted:
+    """
+    What a grant did: the entries that the role has, whether it became a reader by it, and the entries that were removed.
+
+    `is_compared` is false where tenants could not be compared with published ones, because nothing with tenants is published yet.
+    """
+
+    entries: list[Entry]
+    became_reader: bool
+    is_compared: bool
+    removed: list[Entry]
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """What a revocation did: the tenants that the role had, the entries that it keeps, and those of dropped roles that were removed."""
+
+    tenants: list[str]
+    kept: list[Entry]
+    removed: list[Entry]
+
+
+@dataclass(frozen=True)
+class Change:
+    """
+    A change of the access list. `changed_by` is the login, `actor` who the context said it was.
+
+    `role_id` is the role's oid where it was changed, and tells roles apart that had the same name one after the other.
+    """
+
+    changed_at: datetime
+    changed_by: str
+    actor: str
+    change: str
+    role_name: str
+    role_id: int | None
+    tenant_id: str
+    valid_until: datetime | None
+
+
+_ENTRIES = """
+    select
+        rolname::text as role_name,
+        tenant_id,
+        valid_until,
+        valid_until is null or valid_until > statement_timestamp() as is_valid,
+        true as is_role
+    from dpe.tenant_access
+    inner join pg_roles on pg_roles.oid = role_name
+    where %(role)s::text is null or rolname = %(role)s
+    order by rolname, tenant_id
+"""
+_REMOVE_DROPPED = """
+    with removed as (
+        delete from dpe.tenant_access
+        where role_name not in (select oid from pg_roles)
+        returning role_name, tenant_id, valid_until
+    )
+
+    select
+        dpe.recorded_name(role_name) as role_name,
+        tenant_id,
+        valid_until,
+        false as is_valid,
+        false as is_role
+    from removed
+    order by 1, tenant_id
+"""
+_CHANGES = """
+    select
+        changed_at,
+        changed_by::text,
+        actor,
+        change,
+        role_name::text,
+        role_id::bigint,
+        tenant_id,
+        valid_until
+    from dpe.access_changes
+    where %(role)s::text is null or role_name = %(role)s or role_id = to_regrole(quote_ident(%(role)s))
+    order by change_id desc
+    limit %(limit)s
+"""
+_ROLE = """
+    select
+        dpe.access_obstacle(oid::regrole),
+        pg_has_role(oid, %(wanted)s, 'usage'),
+        pg_has_role(oid, %(other)s, 'usage')
+    from pg_roles
+    where rolname = %(role)s
+"""
+
+
+def grant(
+    server: Server,
+    role: str,
+    wanted: Sequence[str],
+    *,
+    until: datetime | None,
+    actor: str,
+    masked: bool = False,
+    future: bool = False,
+) -> Granted:
+    """
+    Let a role see tenants, and make it a reader, or a masked one: all of it, or nothing.
+
+    A tenant has to have a row in what is published, unless `future`: it is most likely misspelt otherwise.
+
+    Raises:
+        AccessError: there is no such role, it sees more than the list says, it is a reader of the other kind, the login may not
+            grant it to read, or nothing that is published has a row of one of the tenants.
+    """
+    with server.connect("admin") as connection, contexts.admin_context(connection, actor):
+        removed = _remove_dropped(connection)
+        is_reader = _check_role(connection, role, masked=masked)
+        is_compared = future or _check_tenants(connection, [tenant for tenant in wanted if tenant != EVERY_TENANT])
+        for tenant in wanted:
+            _add(connection, role, tenant, until)
+        entries = _entries(connection, role)
+        if not is_reader:
+            _make_reader(connection, role, masked=masked)
+        return Granted(entries, not is_reader, is_compared, removed)
+
+
+def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str) -> Revoked:
+    """
+    Revoke tenants from a role, or with None all.
+
+    Raises:
+        AccessError: it has no entry for one of the tenants; nothing is revoked.
+    """
+    with server.connect("admin") as connection, contexts.admin_context(connection, actor):
+        removed = _remove_dropped(connection)
+        # What a role had that was dropped is revoked already.
+        had = [one.tenant_id for one in (*_entries(connection, role), *removed) if one.role_name == role]
+        named = list(dict.fromkeys(had if wanted is None else wanted))
+        missing = [tenant for tenant in named if tenant not in had]
+        if missing or not had:
+            what = f"has no access to {', '.join(map(_shown, missing))}" if missing else "has no access to any tenant"
+            raise AccessError(f"{role}: {what}; `dpe access list` shows who may see what")
+        connection.execute(
+            "delete from dpe.tenant_access where role_name = to_regrole(quote_ident(%s)) and tenant_id = any(%s)", [role, named]
+        )
+        return Revoked(named, _entries(connection, role), removed)
+
+
+def entries(server: Server, role: str | None, *, actor: str) -> list[Entry]:
+    """Return the entries of the access list, of one role or all, and those of dropped roles, which are removed by that."""
+    with server.connect("admin") as connection, contexts.admin_context(connection, actor):
+        removed = _remove_dropped(connection)
+        return [*_entries(connection, role), *removed]
+
+
+def changes(server: Server, role: str | None, *, limit: int, actor: str) -> list[Change]:
+    """Return the changes of the access list, newest first; of one role also those from when it had another name."""
+    with server.connect("admin") as connection, contexts.admin_context(connection, actor):
+        cursor = connection.cursor(row_factory=class_row(Change))
+        return cursor.execute(_CHANGES, {"role": role, "limit": limit}).fetchall()
+
+
+def _entries(connection: psycopg.Connection, role: str | None) -> list[Entry]:
+    with connection.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(_ENTRIES, {"role": role}).fetchall()
+
+
+def _remove_dropped(connection: psycopg.Connection) -> list[Entry]:
+    with connection.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(_REMOVE_DROPPED).fetchall()
+
+
+def _check_role(connection: psycopg.Connection, role: str, *, masked: bool) -> bool:
+    """Refuse a role for which the list cannot hold; return whether it is a reader of the wanted kind already."""
+    group, other = (MASKED_READER, READER) if masked else (READER, MASKED_READER)
+    row = connection.execute(_ROLE, {"role": role, "wanted": group, "other": other}).fetchone()
+    if row is None:
+        raise AccessError(f"{role}: there is no such role; create it first, as by `create role {role} login`")
+    obstacle, is_reader, is_other = row
+    if obstacle is not None:
+        raise AccessError(f"{role}: {obstacle}; give the access to another role, which is for reading only")
+    if is_other:
+        what = "reads everything, also what is masked" if masked else "is a masked reader, and would see what is masked"
+        raise AccessError(f"{role}: {what}; run `revoke {other} from {role}` first, or give the access to another role")
+    return bool(is_reader)
+
+
+def _check_tenants(connection: psycopg.Connection, wanted: Sequence[str]) -> bool:
+    """Refuse tenants of which nothing published has a row; return whether there was anything to compare them with."""
+    relations = tenants.published(connection)
+    unknown = tenants.unknown(connection, relations, wanted) if relations else []
+    if unknown:
+        similar = tenants.similar(connection, relations, unknown)
+        hint = f" (similar: {', '.join(map(_shown, similar))})" if similar else ""
+        named, whose = ", ".join(map(_shown, unknown)), "this tenant" if len(unknown) == 1 else "these tenants"
+        raise AccessError(f"{named}: no published relation has a row of {whose}{hint}; correct the name, or grant it with --future")
+    return bool(relations) or not wanted
+
+
+def _add(connection: psycopg.Connection, role: str, tenant: str, until: datetime | None) -> None:
+    try:
+        connection.execute(
+            """
+            insert into dpe.tenant_access (role_name, tenant_id, valid_until)
+            values (to_regrole(quote_ident(%s)), %s, %s)
+            on conflict (role_name, tenant_id) do update
+            set valid_until = excluded.valid_until
+            where tenant_access.valid_until is distinct from excluded.valid_until
+            """,
+            [role, tenant, until],
+        )
+    except psycopg.errors.ProgramLimitExceeded as error:
+        what = f"is longer than PostgreSQL can index ({len(tenant.encode()):,} bytes, about 2,700 at most)"
+        raise AccessError(f"{_shown(tenant)}: {what}; give the tenant a shorter name in the rows") from error
+
+
+def _make_reader(connection: psycopg.Connection, role: str, *, masked: bool) -> None:
+    """
+    Let a role read what is published; policies still decide which rows. The last thing in a context: the login does this.
+
+    Policies hold for the roles whose privileges a role inherits, also where it was created with NOINHERIT.
+    """
+    group = MASKED_READER if masked else READER
+    connection.execute("set local role none")
+    inherits = sql.SQL(" with inherit true" if connection.info.server_version >= _INHERITS_BY_GRANT else "")
+    try:
+        connection.execute(sql.SQL("grant {} to {}{}").format(sql.Identifier(group), sql.Identifier(role), inherits))
+    except psycopg.errors.InsufficientPrivilege as error:
+        user = connection.info.user
+        raise AccessError(
+            f"{role}: is not a reader, and {user} is not allowed to make it one; run `grant {group} to {role}` as a superuser"
+        ) from error
+    if connection.execute("select pg_has_role(%s, %s, 'usage')", [role, group]).fetchone() != (True,):
+        raise AccessError(
+            f"{role}: was created with NOINHERIT, so that no policy for readers holds for it; run `alter role {role} inherit`"
+        )
+
+
+def _shown(tenant: str) -> str:
+    return tenant if len(tenant) <= _SHOWN_CHARACTERS else f"{tenant[:_SHOWN_CHARACTERS]}…"

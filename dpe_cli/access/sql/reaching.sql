@@ -1,0 +1,500 @@
+-- What the checks look at outside of dpe's schemas, continued: which objects lead to protected rows, with whose rights, and who
+-- may use them. It continues outside.sql.
+-- noqa: disable=ST03, ST05, AM09
+with
+
+-- Superusers, who owns the database, and who may become dpe_owner. dpe's own roles are not among them, because authors of models act
+-- as them.
+administrators as materialized (
+
+    select pg_roles.oid as role_id
+    from pg_roles
+    where
+        (
+            pg_roles.rolsuper
+            or pg_has_role(pg_roles.oid, 'dpe_owner', 'member')
+            or pg_roles.oid = (
+                select pg_database.datdba
+                from pg_database
+                where pg_database.datname = current_database()
+            )
+        )
+        and pg_roles.oid not in (select dpe_roles.role_id from dpe_roles)
+
+),
+
+-- What administrators installed. Who owns an extension that it may install itself can add functions of its own to it.
+extension_members as materialized (
+
+    select
+        pg_depend.classid as class_id,
+        pg_depend.objid as object_id
+    from pg_depend
+    inner join pg_extension on pg_depend.refclassid = 'pg_extension'::regclass and pg_depend.refobjid = pg_extension.oid
+    left join pg_proc on pg_depend.classid = 'pg_proc'::regclass and pg_depend.objid = pg_proc.oid
+    where
+        pg_depend.deptype = 'e'
+        and pg_extension.extowner in (select administrators.role_id from administrators)
+        and (pg_proc.oid is null or pg_proc.proowner in (select administrators.role_id from administrators))
+
+),
+
+-- What is named by the rules of relations (a view is one), by the bodies of functions that are not strings, by operators and
+-- aggregates.
+dependencies as materialized (
+
+    select
+        'pg_class'::regclass::oid as class_id,
+        pg_rewrite.ev_class as object_id,
+        pg_rewrite.ev_type = '1' as is_reading,
+        pg_rewrite.rulename as rule_name,
+        pg_depend.refclassid as named_class_id,
+        pg_depend.refobjid as named_id
+    from pg_depend
+    inner join pg_rewrite on pg_depend.objid = pg_rewrite.oid
+    where
+        pg_depend.classid = 'pg_rewrite'::regclass
+        and pg_depend.refclassid in ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+        and (pg_depend.refclassid, pg_depend.refobjid) <> ('pg_class'::regclass::oid, pg_rewrite.ev_class)
+    union
+    select
+        pg_depend.classid as class_id,
+        pg_depend.objid as object_id,
+        true as is_reading,
+        null as rule_name,
+        pg_depend.refclassid as named_class_id,
+        pg_depend.refobjid as named_id
+    from pg_depend
+    left join pg_proc on pg_depend.classid = 'pg_proc'::regclass and pg_depend.objid = pg_proc.oid
+    where
+        pg_depend.classid in ('pg_proc'::regclass, 'pg_operator'::regclass)
+        and pg_depend.refclassid in ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+        -- What a body in a string names is not recorded; its defaults may name a relation.
+        and (pg_proc.oid is null or pg_proc.prosqlbody is not null or pg_proc.prokind = 'a')
+
+),
+
+-- PostgreSQL's own functions that run SQL from a string. Calls of them are not in pg_depend.
+running_strings as materialized (
+
+    select format(':funcid (%s) ', string_agg(oid::text, '|')) as calls
+    from pg_proc
+    where
+        pronamespace = 'pg_catalog'::regnamespace
+        and proname ~ '^((query|table|schema|database|cursor)_to_xml.*|ts_stat|ts_rewrite)$'
+
+),
+
+-- Functions that run SQL from a string, so that no catalog says what they read: those with such a body, and those that call one of
+-- PostgreSQL's own which does. Extensions are trusted, but for dblink.
+unjudged as materialized (
+
+    select pg_proc.oid as function_id
+    from pg_proc
+    where
+        pg_proc.oid >= 16384
+        and pg_proc.prokind <> 'a'
+        and pg_proc.prosqlbody is null
+        and (
+            pg_proc.proname ~ '^dblink'
+            or ('pg_proc'::regclass::oid, pg_proc.oid) not in (
+                select
+                    extension_members.class_id,
+                    extension_members.object_id
+                from extension_members
+            )
+        )
+    union all
+    select pg_proc.oid
+    from pg_proc
+    cross join running_strings
+    where pg_proc.prosqlbody is not null and pg_proc.prosqlbody::text ~ running_strings.calls
+
+),
+
+-- What shows only what a role without privileges sees, whoever asks.
+narrowing as materialized (
+
+    select
+        'pg_class'::regclass::oid as class_id,
+        outside.relation_id as object_id
+    from outside
+    where
+        not outside.is_of_privileged
+        and outside.kind in ('v', 'm')
+        and outside.relation_id not in (select invokers_views.relation_id from invokers_views)
+    union all
+    select
+        'pg_proc'::regclass as class_id,
+        pg_proc.oid as object_id
+    from pg_proc
+    where pg_proc.prosecdef and pg_proc.proowner not in (select privileged.role_id from privileged)
+
+),
+
+-- Protected relations, and foreign tables that lead back to them.
+protected_roots as materialized (
+
+    select
+        protected.relation_id,
+        protected.name
+    from protected
+    union
+    select
+        foreign_tables.relation_id,
+        foreign_tables.name
+    from foreign_tables
+    inner join servers_that_lead_back on foreign_tables.server_id = servers_that_lead_back.server_id
+
+),
+
+-- What reads a protected relation, or calls a function that cannot be judged; itself, or through views and functions that it names.
+-- Each object is followed once, by the indexes of the catalog, so that a reader's functions, however many, take no longer than they are
+-- many. What is protected itself, and what narrows, is reached and not followed.
+reached as materialized (
+
+    with recursive objects (class_id, object_id, is_of_protected, is_root, is_followed) as (
+
+        select
+            'pg_class'::regclass::oid as class_id,
+            protected_roots.relation_id as object_id,
+            true as is_of_protected,
+            true as is_root,
+            true as is_followed
+        from protected_roots
+        union all
+        select
+            'pg_proc'::regclass::oid as class_id,
+            unjudged.function_id as object_id,
+            false as is_of_protected,
+            true as is_root,
+            true as is_followed
+        from unjudged
+        union
+        select
+            naming.class_id,
+            naming.object_id,
+            objects.is_of_protected,
+            false as is_root,
+            (naming.class_id, naming.object_id) not in (
+                select
+                    narrowing.class_id,
+                    narrowing.object_id
+                from narrowing
+            )
+            and (naming.class_id <> 'pg_class'::regclass or naming.object_id not in (select protected.relation_id from protected))
+                as is_followed
+        from objects
+        cross join
+            lateral (
+                select
+                    case pg_depend.classid when 'pg_rewrite'::regclass then 'pg_class'::regclass::oid else pg_depend.classid end
+                        as class_id,
+                    case pg_depend.classid
+                        when 'pg_rewrite'::regclass
+                            then (
+                                select pg_rewrite.ev_class
+                                from pg_rewrite
+                                where pg_rewrite.oid = pg_depend.objid and pg_rewrite.ev_type = '1'
+                            )
+                        when 'pg_proc'::regclass
+                            then (
+                                select pg_proc.oid
+                                from pg_proc
+                                where pg_proc.oid = pg_depend.objid and (pg_proc.prosqlbody is not null or pg_proc.prokind = 'a')
+                            )
+                        when 'pg_operator'::regclass then pg_depend.objid
+                    end as object_id
+                from pg_depend
+                where pg_depend.refclassid = objects.class_id and pg_depend.refobjid = objects.object_id
+                -- Looked up for each object by itself.
+                offset 0
+            ) as naming
+        where
+            objects.is_followed
+            and naming.object_id is not null
+            and (naming.class_id, naming.object_id) <> (objects.class_id, objects.object_id)
+
+    )
+
+    select *
+    from objects
+
+),
+
+reads as materialized (
+
+    select distinct
+        class_id,
+        object_id,
+        is_of_protected
+    from reached
+    where not is_root
+
+),
+
+passing as materialized (
+
+    select distinct
+        class_id,
+        object_id,
+        is_of_protected
+    from reached
+    where is_followed
+
+),
+
+-- Of what acts as an owner who sees more: the roots that it reaches, found from there.
+walked as materialized (
+
+    with recursive walk (class_id, object_id, is_reading, named_class_id, named_id) as (
+
+        select
+            dependencies.class_id,
+            dependencies.object_id,
+            dependencies.is_reading,
+            dependencies.named_class_id,
+            dependencies.named_id
+        from dependencies
+        inner join passing on dependencies.named_class_id = passing.class_id and dependencies.named_id = passing.object_id
+        left join pg_proc on dependencies.class_id = 'pg_proc'::regclass and dependencies.object_id = pg_proc.oid
+        left join outside on dependencies.class_id = 'pg_class'::regclass and dependencies.object_id = outside.relation_id
+        where
+            outside.is_of_privileged
+            or pg_proc.prosecdef and pg_proc.proowner in (select privileged.role_id from privileged)
+        union
+        select
+            walk.class_id,
+            walk.object_id,
+            walk.is_reading,
+            named.class_id as named_class_id,
+            named.object_id as named_id
+        from walk
+        cross join
+            lateral (
+                select
+                    either.refclassid as class_id,
+                    either.refobjid as object_id
+                from (
+                    select
+                        of_rule.refclassid,
+                        of_rule.refobjid
+                    from pg_rewrite
+                    cross join
+                        lateral (
+                            select
+                                pg_depend.refclassid,
+                                pg_depend.refobjid
+                            from pg_depend
+                            where pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
+                            offset 0
+                        ) as of_rule
+                    where
+                        walk.named_class_id = 'pg_class'::regclass
+                        and walk.named_id not in (select protected_roots.relation_id from protected_roots)
+                        and pg_rewrite.ev_class = walk.named_id
+                        and pg_rewrite.ev_type = '1'
+                    union all
+                    select
+                        pg_depend.refclassid,
+                        pg_depend.refobjid
+                    from pg_depend
+                    where
+                        walk.named_class_id <> 'pg_class'::regclass
+                        and pg_depend.classid = walk.named_class_id
+                        and pg_depend.objid = walk.named_id
+                ) as either
+                offset 0
+            ) as named
+        where
+            -- "is true", so that they are hashed once and not joined at each step.
+            (
+                (named.class_id, named.object_id) in (
+                    select
+                        passing.class_id,
+                        passing.object_id
+                    from passing
+                )
+            ) is true
+
+    )
+
+    select *
+    from walk
+
+),
+
+roots as materialized (
+
+    select
+        walked.class_id,
+        walked.object_id,
+        walked.is_reading,
+        reached.is_of_protected,
+        array_to_string((array_agg(distinct names.name order by names.name))[1:3], ', ')
+        || case when count(distinct names.name) > 3 then format(' and %s more', count(distinct names.name) - 3) else '' end as names
+    from walked
+    inner join reached on walked.named_class_id = reached.class_id and walked.named_id = reached.object_id and reached.is_root
+    left join protected_roots on reached.is_of_protected and reached.object_id = protected_roots.relation_id
+    cross join lateral (select coalesce(protected_roots.name, reached.object_id::regprocedure::text) as name) as names
+    group by walked.class_id, walked.object_id, walked.is_reading, reached.is_of_protected
+
+),
+
+-- Views and rules elsewhere that read or write protected rows with the rights of their relation's owner, to whom the policies of
+-- the owner's roles apply. A view with its reader's rights passes these on, also from within another view.
+acting_as_owner as materialized (
+
+    select distinct
+        outside.relation_id,
+        outside.name,
+        outside.kind,
+        outside.owner_id,
+        outside.owner,
+        outside.is_of_privileged,
+        outside.readers,
+        outside.writers,
+        dependencies.is_reading,
+        dependencies.rule_name,
+        roots.names as roots
+    from outside
+    inner join dependencies on dependencies.class_id = 'pg_class'::regclass and outside.relation_id = dependencies.object_id
+    inner join passing
+        on
+            passing.class_id = 'pg_class'::regclass
+            and dependencies.named_class_id = passing.class_id
+            and dependencies.named_id = passing.object_id
+            and passing.is_of_protected
+    left join roots
+        on
+            dependencies.class_id = roots.class_id
+            and dependencies.object_id = roots.object_id
+            and dependencies.is_reading = roots.is_reading
+            and roots.is_of_protected
+    where
+        outside.kind <> 'm'
+        and passing.object_id not in (select invokers_views.relation_id from invokers_views)
+        and not (dependencies.is_reading and outside.relation_id in (select invokers_views.relation_id from invokers_views))
+
+),
+
+definers as materialized (
+
+    select
+        pg_proc.oid as function_id,
+        pg_proc.oid::regprocedure::text as signature,
+        pg_proc.proowner as owner_id,
+        pg_get_userbyid(pg_proc.proowner)::text as owner,
+        pg_proc.proowner in (select privileged.role_id from privileged) as is_of_privileged,
+        coalesce(pg_proc.proacl, acldefault('f', pg_proc.proowner)) as acl,
+        pg_proc.oid in (select safe_paths.function_id from safe_paths) as has_safe_path,
+        pg_namespace.nspname = any($4::text[]) or pg_proc.proowner in (select dpe_roles.role_id from dpe_roles) as is_of_dpe,
+        ('pg_proc'::regclass::oid, pg_proc.oid) in (
+            select
+                extension_members.class_id,
+                extension_members.object_id
+            from extension_members
+        ) as is_of_extension
+    from pg_proc
+    inner join pg_namespace on pg_proc.pronamespace = pg_namespace.oid
+    where pg_proc.prosecdef and pg_proc.oid >= 16384 and pg_namespace.nspname !~ '^pg_temp_'
+
+),
+
+-- Who else may call them: EXECUTE is asked of the caller, through an operator or a cast too. USAGE on the schema is not.
+executable as (
+
+    select
+        definers.function_id,
+        granted.grantee
+    from definers
+    cross join lateral aclexplode(definers.acl) as granted
+    where granted.grantee <> definers.owner_id and granted.grantee not in (select privileged.role_id from privileged)
+
+),
+
+-- How others come to run them. Where an aggregate calls a function, EXECUTE is asked of the aggregate's owner; where a trigger or
+-- a type does, of nobody.
+ways as (
+
+    select
+        executable.function_id,
+        'may be called by '
+        || case executable.grantee when 0 then 'every role (PUBLIC)' else pg_get_userbyid(executable.grantee)::text end as way
+    from executable
+    union all
+    select
+        executable.function_id,
+        format('is called by the operator %s', pg_operator.oid::regoperator) as way
+    from executable
+    inner join pg_operator on executable.function_id = pg_operator.oprcode
+    union all
+    select
+        executable.function_id,
+        format('is called by the cast from %s to %s', pg_cast.castsource::regtype, pg_cast.casttarget::regtype) as way
+    from executable
+    inner join pg_cast on executable.function_id = pg_cast.castfunc
+    union all
+    select
+        definers.function_id,
+        format('is called by the aggregate %s', pg_aggregate.aggfnoid::oid::regprocedure) as way
+    from pg_aggregate
+    inner join pg_proc on pg_aggregate.aggfnoid = pg_proc.oid
+    cross join
+        lateral unnest(
+            array[
+                pg_aggregate.aggtransfn, pg_aggregate.aggfinalfn, pg_aggregate.aggcombinefn, pg_aggregate.aggserialfn,
+                pg_aggregate.aggdeserialfn, pg_aggregate.aggmtransfn, pg_aggregate.aggminvtransfn, pg_aggregate.aggmfinalfn
+            ]::oid[]
+        ) as called (function_id)
+    inner join definers on called.function_id = definers.function_id
+    where
+        exists (
+            select
+            from aclexplode(coalesce(pg_proc.proacl, acldefault('f', pg_proc.proowner))) as granted
+            where granted.grantee not in (select privileged.role_id from privileged)
+        )
+    union all
+    select
+        definers.function_id,
+        format('is run by the trigger %s on %s, which others may change', pg_trigger.tgname, outside.name) as way
+    from pg_trigger
+    inner join outside on pg_trigger.tgrelid = outside.relation_id
+    inner join definers on pg_trigger.tgfoid = definers.function_id
+    where outside.writers <> '{}'
+    union all
+    -- Ranges, operator classes and the like call it without asking for EXECUTE.
+    select
+        definers.function_id,
+        'is called by the ' || pg_describe_object(pg_depend.classid, pg_depend.objid, 0) as way
+    from definers
+    inner join pg_depend on pg_depend.refclassid = 'pg_proc'::regclass and definers.function_id = pg_depend.refobjid
+    where
+        pg_depend.classid in (
+            'pg_type'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass, 'pg_amproc'::regclass, 'pg_conversion'::regclass,
+            'pg_ts_parser'::regclass, 'pg_ts_template'::regclass, 'pg_transform'::regclass, 'pg_language'::regclass
+        )
+    union all
+    select
+        definers.function_id,
+        format('is run by the event trigger %s', pg_event_trigger.evtname) as way
+    from pg_event_trigger
+    inner join definers on pg_event_trigger.evtfoid = definers.function_id
+
+),
+
+callable_definers as (
+
+    select
+        ways.function_id,
+        array_to_string((array_agg(distinct ways.way order by ways.way))[1:3], ', ')
+        || case when count(distinct ways.way) > 3 then format(' and %s more ways', count(distinct ways.way) - 3) else '' end
+            as ways
+    from ways
+    group by ways.function_id
+
+)
+
+-- The checks take the place of what follows.
+select name
+from outside

@@ -1,0 +1,135 @@
+"""
+Relations in the project's schemas that no model of the project makes.
+
+A hook can make one and give it policies of dpe, with the comment that says what was declared; it would be read by all who read its model.
+So what others may read there has to be a model, seed or snapshot of the project, the view of masked readers of a model that masks
+columns, or the quarantine of a model with rules that keep rows out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from dpe_cli.access.checks import Finding, RlsCheck
+from dpe_cli.project.project import Project
+from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, published_schema
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+CHECK = RlsCheck(
+    "RLS070",
+    "not_of_the_project",
+    "error",
+    "A relation of no model that others may read",
+    "nothing in the project says who may see it, and its policies say what a hook made them say",
+    "",
+)
+# The pipeline's own roles. What nobody else may read is not shown to anybody.
+_OWN = ["dpe_owner", "dpe_loader", "dpe_transformer"]
+_OWNERS = [*_OWN, "dpe_tenant", "dpe_reader", "dpe_masked_reader", "dpe_auditor"]
+_READABLE = """
+    select
+        pg_namespace.nspname::text,
+        pg_class.relname::text,
+        format('%%I.%%I', pg_namespace.nspname, pg_class.relname),
+        pg_class.relkind::text,
+        array(
+            select distinct case granted.grantee when 0 then 'everybody (PUBLIC)' else pg_get_userbyid(granted.grantee)::text end
+            from (
+                select pg_class.relacl as acl
+                union all
+                select pg_attribute.attacl
+                from pg_attribute
+                where pg_attribute.attrelid = pg_class.oid
+            ) as acls
+            cross join lateral aclexplode(acls.acl) as granted
+            where granted.grantee <> pg_class.relowner and (granted.grantee = 0 or pg_get_userbyid(granted.grantee) <> all(%(own)s))
+            order by 1
+        )
+    from pg_class
+    inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
+    where pg_namespace.nspname = any(%(schemas)s)
+        and pg_class.relkind in ('r', 'p', 'v', 'm', 'f')
+        and pg_get_userbyid(pg_class.relowner) = any(%(owners)s)
+    order by 1, 2
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a relation is to the project: `unique_id` is that of its model, `kinds` are those in pg_class that it may be."""
+
+    unique_id: str
+    model: str
+    kinds: str
+
+
+def parts(project: Project) -> dict[tuple[str, str], Part]:
+    """Return what the project makes, by published schema and name: models, seeds, snapshots, and what belongs to them."""
+    nodes = project.manifest["nodes"]
+    quarantining = {
+        node.get("attached_node")
+        for node in nodes.values()
+        if node["resource_type"] == "test" and (node["config"].get("meta") or {}).get("on_failure") == "quarantine"
+    }
+    found: dict[tuple[str, str], Part] = {}
+    relations = [
+        node
+        for node in nodes.values()
+        if node["resource_type"] in {"model", "seed", "snapshot"} and node["config"].get("materialized") != "ephemeral"
+    ]
+    for node in relations:
+        if (node["config"].get("meta") or {}).get("masked"):
+            found[node["schema"], node["alias"] + MASKED] = Part(node["unique_id"], node["name"], "v")
+        if node["unique_id"] in quarantining:
+            found[node["schema"], node["alias"] + QUARANTINE] = Part(node["unique_id"], node["name"], "rp")
+    # Last: a model that has the name of something else's part is a model.
+    return found | {(node["schema"], node["alias"]): Part(node["unique_id"], node["name"], "rpv") for node in relations}
+
+
+def of_models(connection: Connection, project: Project, unique_ids: Collection[str], *, schema_suffix: str) -> list[tuple[str, str]]:
+    """Return the relations of models in schemas with this suffix, with what belongs to them; by published schema and name."""
+    wanted = {name: part for name, part in parts(project).items() if part.unique_id in unique_ids}
+    with connection.transaction():
+        rows = connection.execute(
+            """
+            select wanted.schema_name, wanted.relation_name, pg_class.relkind::text
+            from unnest(%s::text[], %s::text[]) with ordinality as wanted (schema_name, relation_name, position)
+            inner join pg_namespace on pg_namespace.nspname = wanted.schema_name || %s
+            inner join pg_class on pg_class.relnamespace = pg_namespace.oid and pg_class.relname = wanted.relation_name
+            order by wanted.position
+            """,
+            [[schema for schema, _ in wanted], [name for _, name in wanted], schema_suffix],
+        ).fetchall()
+    return [(str(schema), str(name)) for schema, name, kind in rows if str(kind) in wanted[str(schema), str(name)].kinds]
+
+
+def find(connection: Connection, project: Project, schemas: Sequence[str], *, but: Iterable[tuple[str, str]] = ()) -> list[Finding]:
+    """Return the relations of the pipeline in schemas that others may read and that are not the project's, nor among `but`."""
+    known = parts(project)
+    left_out = set(but)
+    with connection.transaction():
+        rows = connection.execute(_READABLE, {"schemas": list(schemas), "own": _OWN, "owners": _OWNERS}).fetchall()
+    found: list[Finding] = []
+    for schema, name, subject, kind, readers in rows:
+        part = known.get((published_schema(str(schema)), str(name)))
+        is_known = part is not None and str(kind) in part.kinds
+        if not is_known and isinstance(readers, list) and readers and (str(schema), str(name)) not in left_out:
+            found.append(_finding(known, str(schema), str(name), str(subject), ", ".join(map(str, readers))))
+    return found
+
+
+def _finding(known: dict[tuple[str, str], Part], schema: str, name: str, subject: str, readers: str) -> Finding:
+    published = published_schema(schema)
+    for suffix in (MASKED, QUARANTINE):
+        owner = known.get((published, name.removesuffix(suffix))) if name.endswith(suffix) else None
+        if owner is not None:
+            what = "masks no columns" if suffix == MASKED else "has no rule that keeps rows out"
+            detail = f"may be read by {readers}, and {owner.model} {what}, or makes something else of this name"
+            return Finding(CHECK.check_id, CHECK.severity, subject, detail, f"drop it, or run `dpe run {owner.model}`")
+    detail = f"may be read by {readers}, and no model of the project makes it"
+    fix = "look for what the hooks of models make" if schema.endswith(NEXT) else "drop it, or restore its model"
+    return Finding(CHECK.check_id, CHECK.severity, subject, detail, fix)

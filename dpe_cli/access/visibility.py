@@ -1,0 +1,113 @@
+"""How many rows roles see of what is published, measured by acting as them: tenants, a stranger, the owner without a context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import ServerError
+from dpe_cli.project.project import Project
+from dpe_cli.server import contexts
+from dpe_cli.server.relations import columns_of
+
+
+@dataclass(frozen=True)
+class Sight:
+    """
+    How many rows of a published relation someone sees, measured by acting as them; `expected` is how many they should.
+
+    `problem` is what the server said where they cannot read it for another reason than a privilege.
+    """
+
+    relation: str
+    who: str
+    rows: int
+    expected: int
+    problem: str | None = None
+
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+ACTOR = "dpe validate"
+
+# The tenants of a relation with their numbers of rows, most first. A row may belong to several; those of nobody are left out.
+_TENANTS = """
+    select
+        tenant,
+        count(*) as rows
+    from {relation} as protected
+    cross join lateral (select distinct unnest(array[{columns}]::text[]) as tenant) as tenants
+    where tenant <> ''
+    group by tenant
+    order by 2 desc, 1
+"""
+
+
+def measure_sights(connection: Connection, project: Project) -> list[Sight]:
+    """
+    Count what tenants, a stranger and the owner without a context see of each published relation that has tenants.
+
+    The tenants are those with the most, a middling number and the fewest rows. `connection` is the transformer's.
+    """
+    sights: list[Sight] = []
+    for model in project.models.values():
+        if not model.tenant_columns or not model.is_published:
+            continue
+        relation = sql.Identifier(model.schema, model.alias)
+        name = f"{model.schema}.{model.alias}"
+        try:
+            with contexts.system_context(connection, actor=ACTOR):
+                if not columns_of(connection, relation):
+                    continue
+                tenants = count_by_tenant(connection, relation, model.tenant_columns) or []
+        except psycopg.Error as error:
+            sights.append(Sight(name, "the transformer", 0, 0, _said(connection, error)))
+            continue
+        count = sql.SQL("select count(*) from {}").format(relation)
+        for index in sorted({0, len(tenants) // 2, len(tenants) - 1}) if tenants else []:
+            tenant, expected = tenants[index]
+            sights.append(_sight(connection, name, tenant, count, expected, contexts.tenant_context(connection, tenant)))
+        sights.append(_sight(connection, name, "a stranger", count, 0, contexts.stranger_context(connection)))
+        sights.append(_sight(connection, name, "its owner, no context", count, 0, connection.transaction()))
+    return sights
+
+
+def count_by_tenant(connection: Connection, relation: sql.Identifier, columns: Sequence[str]) -> list[tuple[str, int]] | None:
+    """
+    Return the tenants that any of `columns` names with their numbers of rows, as the session sees them; most rows first.
+
+    None for a version of the relation that does not have the columns yet: the model got them since it was built.
+    """
+    if not columns_of(connection, relation).issuperset(columns):
+        return None
+    return [(str(tenant), int(str(count))) for tenant, count in connection.execute(tenants_query(relation, columns))]
+
+
+def tenants_query(relation: sql.Identifier, columns: Sequence[str]) -> sql.Composed:
+    """Return the query for the tenants that any of `columns` names and their numbers of rows (`tenant`, `rows`), most rows first."""
+    return sql.SQL(_TENANTS).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), relation=relation)
+
+
+def _sight(
+    connection: Connection, relation: str, who: str, query: sql.Composed, expected: int, context: AbstractContextManager[object]
+) -> Sight:
+    """Count what one sees in a context; who may not read at all, as of a view on a table that is private, sees nothing."""
+    try:
+        with context:
+            row = connection.execute(query).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return Sight(relation, who, 0, expected)
+    except psycopg.Error as error:
+        return Sight(relation, who, 0, expected, _said(connection, error))
+    return Sight(relation, who, int(str(row[0])) if row else 0, expected)
+
+
+def _said(connection: Connection, error: psycopg.Error) -> str:
+    """Return what the server said of a query; where the connection is gone with it, nothing more can be measured."""
+    if connection.closed:
+        raise ServerError(f"database {connection.info.dbname}: ended the session that measures ({error}); look for what ends it") from error
+    return error.diag.message_primary or type(error).__name__

@@ -1,0 +1,1 @@
+"""The waist: what a source gives and the loader takes."""

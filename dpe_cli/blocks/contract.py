@@ -1,0 +1,61 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from psycopg import sql
+
+# An identifier has 63 bytes, of which `__<extract_id>_<number>` takes up to 23.
+_LONGEST_PREFIX = 40
+
+
+@dataclass(frozen=True)
+class Column:
+    """
+    A column of the load contract. `data_type` is a PostgreSQL type.
+
+    `path` is where in a JSON record its value stands, where that is not the member of its name; `start` (from 1) and
+    `width` are where it stands in a line of fixed width, in characters.
+    """
+
+    name: str
+    data_type: str
+    description: str = ""
+    path: str | None = None
+    start: int | None = None
+    width: int | None = None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it takes JSON as it is."""
+        return self.data_type.strip().lower() in {"json", "jsonb"}
+
+
+@dataclass(frozen=True)
+class StagingTable:
+    """Where a source is loaded. `source` is dbt's `source_name.table_name`; `declared_at` is the file that declares it."""
+
+    source: str
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+    tenant_column: str | None = None
+    description: str = ""
+    declared_at: str = ""
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The parent table, qualified."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def slice_prefix(self) -> str:
+        """What the names of its slices start with; they have to fit into an identifier."""
+        name = self.name.encode()
+        if len(name) > _LONGEST_PREFIX:
+            # Cut, two tables' slices could share their names.
+            digest = hashlib.blake2b(name, digest_size=4).hexdigest()
+            return f"{name[: _LONGEST_PREFIX - 9].decode(errors='ignore')}_{digest}__"
+        return f"{self.name}__"

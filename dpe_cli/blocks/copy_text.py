@@ -1,0 +1,60 @@
+r"""
+COPY's text format, as PostgreSQL writes it: each line is a record, fields are apart by tabs, \N is null.
+
+The server writes and reads it faster than CSV. Only a server can have written it, so it is passed on as it is, and becomes
+CSV where something in it cannot be loaded (PostgreSQL documentation, "COPY", text format).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from psycopg import sql
+
+from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.csv_grammar import Dialect, split_lines
+
+# What stands for it in CSV: a null is nothing, and an empty text stands in quotes.
+CSV = Dialect()
+COPY_OPTIONS = sql.SQL("format text, encoding 'UTF8'")
+BINARY_COPY_OPTIONS = sql.SQL("format binary, encoding 'UTF8'")
+
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_MEANINGS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+
+def cut(chunks: Iterable[bytes]) -> Iterator[Block]:
+    """Cut what COPY wrote into blocks of whole records."""
+    line = 1
+    pending = b""
+    for chunk in chunks:
+        end = chunk.rfind(b"\n") + 1
+        data = b"".join((pending, memoryview(chunk)[:end])) if end else b""
+        pending = chunk[end:] if end else pending + chunk
+        if data:
+            records = data.count(b"\n")
+            yield Block(data, records, records, line, copy_format="text")
+            line += records
+    if pending:
+        # Whoever wrote it did not come to its end: a record that the server will not take.
+        yield Block(pending + b"\n", 1, 1, line, copy_format="text")
+
+
+def as_csv(block: Block) -> Block:
+    """Return a block as CSV, record for record."""
+    data = b"".join(map(csv_record, split_lines(block.data)))
+    return Block(data, block.records, data.count(b"\n"), block.first_line, origin=block.origin)
+
+
+def csv_record(line: bytes) -> bytes:
+    """Return a record as CSV."""
+    return b",".join([_csv_field(field) for field in line.removesuffix(b"\n").split(b"\t")]) + b"\n"
+
+
+def _csv_field(field: bytes) -> bytes:
+    if field == b"\\N":
+        return b""
+    if b"\\" in field:
+        field = _ESCAPED.sub(lambda found: _MEANINGS.get(found[1], found[1]), field)
+    return b'"%b"' % field.replace(b'"', b'""')

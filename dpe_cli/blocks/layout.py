@@ -1,0 +1,181 @@
+"""
+The layout of a block: its lines, which of them make one record, and which records cannot be loaded for certain.
+
+Found for a whole block at once, without an object a field or a line: a file with a bad record in every block is not to
+take much longer than a good one.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from dpe_cli.blocks import encodings
+from dpe_cli.blocks.csv_grammar import Grammar
+
+_PIECE = 4096
+_FEW = 4
+_ALL_BUT_LINE_ENDS = bytes(set(range(256)) - set(b"\0\n"))
+# Outlines in which each right one has become a NUL: a wrong one ends with a line feed, or with the right one that it ends like.
+# It starts with a set of bytes, which the engine looks for faster than for two ways to go on.
+_WRONG_OUTLINE = re.compile(rb"[^\0](?:(?<=\n)|[^\0\n]*[\0\n])")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record of a block: the line on which it starts, counted from 0, and how it was delivered."""
+
+    line: int
+    raw: bytes
+
+
+class _Lines:
+    """Where the lines of data start: their ends are counted once, in pieces, so that any of them is found by a look at one piece."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        counts = (data.count(b"\n", start, start + _PIECE) for start in range(0, len(data), _PIECE))
+        self._before = list(accumulate(counts, initial=0))
+
+    def start(self, line: int) -> int:
+        """Return the offset of a line, or behind the last one."""
+        if not line:
+            return 0
+        piece = bisect_left(self._before, line) - 1
+        start, count, size = piece * _PIECE, line - self._before[piece], _PIECE
+        while count > _FEW:
+            size //= 2
+            seen = self._data.count(b"\n", start, start + size)
+            if seen < count:
+                start, count = start + size, count - seen
+        return self.behind(start, count)
+
+    def behind(self, start: int, count: int) -> int:
+        """Return the offset behind as many lines."""
+        for _ in range(count):
+            start = self._data.index(b"\n", start) + 1
+        return start
+
+    def at(self, offset: int) -> int:
+        """Return the line that has the byte at this offset."""
+        piece = offset // _PIECE
+        return self._before[piece] + self._data.count(b"\n", piece * _PIECE, offset)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    The records of a block. `misfits` are those that are bad for certain, `kept` is the block without them.
+
+    A misfit has another number of fields than the others, or bytes that are no text.
+    """
+
+    misfits: Sequence[Found]
+    kept: bytes
+    _data: bytes
+    # A byte for each line: a line feed where it ends a record, NUL where that goes on; nothing where each line is a record.
+    _ends: bytes
+    _lines: _Lines
+
+    @classmethod
+    def of(cls, data: bytes, grammar: Grammar, outline: bytes) -> Layout | None:
+        """Find the layout of whole records, where `outline` is what each has of delimiters; None where that takes a closer look."""
+        structure = grammar.structure(data)
+        if structure is None:
+            return None
+        ends = _ends_of_lines(structure)
+        bad = _lines_of_records(_misfits(b"".join(structure[::2]), outline), ends)
+        lines = _Lines(data)
+        bad.update(_first_line(lines.at(offset), ends) for offset in encodings.invalid_offsets(data))
+        misfits: list[Found] = []
+        kept: list[memoryview] = []
+        kept_to = 0
+        for line in sorted(bad):
+            start, end = _span(lines, line, ends)
+            misfits.append(Found(line, data[start:end]))
+            kept.append(memoryview(data)[kept_to:start])
+            kept_to = end
+        return cls(misfits, b"".join([*kept, memoryview(data)[kept_to:]]), data, ends, lines)
+
+    def has_line(self, line: bytes) -> bool:
+        """Tell whether one of the lines is this one, which ends with a line feed."""
+        return self._data.startswith(line) or b"\n" + line in self._data
+
+    @property
+    def counts_otherwise(self) -> bool:
+        """Whether COPY counts the lines of `kept` otherwise: within the first record it counts no line feed, only carriage returns."""
+        if not self.kept:
+            return False
+        [first] = self.at_kept([0])
+        return first.raw.count(b"\n") > 1 or b"\r" in first.raw.removesuffix(b"\n").removesuffix(b"\r")
+
+    def at_kept(self, numbers: Sequence[int]) -> list[Found]:
+        """Return the records to which these lines of `kept`, counted from 0, belong."""
+        found: list[Found] = []
+        removed = removed_lines = 0
+        previous = 0
+        for number in numbers:
+            if number < previous:
+                removed = removed_lines = 0
+            while removed < len(self.misfits) and self.misfits[removed].line - removed_lines <= number:
+                removed_lines += self.misfits[removed].raw.count(b"\n")
+                removed += 1
+            previous = number
+            first = _first_line(number + removed_lines, self._ends)
+            start, end = _span(self._lines, first, self._ends)
+            found.append(Found(first, self._data[start:end]))
+        return found
+
+
+def _span(lines: _Lines, first: int, ends: bytes) -> tuple[int, int]:
+    """Return from where to where the record reaches that starts on a line."""
+    start = lines.start(first)
+    return start, lines.behind(start, (ends.index(b"\n", first) if ends else first) - first + 1)
+
+
+def _ends_of_lines(structure: Sequence[bytes]) -> bytes:
+    """Find which lines end a record in what stands outside and inside of quotes, in turns; nothing where all do."""
+    inside = b"\0".join(structure[1::2])
+    if b"\n" not in inside:
+        return b""
+    parts = list(structure)
+    # Of what stands inside, only its line feeds count: the delimiters make room, for a moment, for what tells the parts apart.
+    parts[1::2] = _line_feeds_only(inside).split(b",")
+    return b"".join(parts).translate(None, _ALL_BUT_LINE_ENDS)
+
+
+def _line_feeds_only(inside: bytes) -> bytes:
+    return inside.translate(_TO_COMMAS, _ALL_BUT_LINE_ENDS)
+
+
+# NUL, which parts the insides, to a comma; a line feed to NUL.
+_TO_COMMAS = bytes.maketrans(b"\0\n", b",\0")
+
+
+def _first_line(line: int, ends: bytes) -> int:
+    """Return the first line of the record to which a line belongs."""
+    return ends.rfind(b"\n", 0, line) + 1 if ends else line
+
+
+def _lines_of_records(indexes: Sequence[int], ends: bytes) -> set[int]:
+    """Return the first line of each of these records."""
+    if not ends:
+        return set(indexes)
+    records = _Lines(ends)
+    return {records.start(index) for index in indexes}
+
+
+def _misfits(outlines: bytes, outline: bytes) -> list[int]:
+    """Return the indexes of the records with another outline."""
+    marked = outlines.replace(outline + b"\n", b"\0")
+    found: list[int] = []
+    index = end = 0
+    for wrong in _WRONG_OUTLINE.finditer(marked):
+        index += marked.count(b"\0", end, wrong.start())
+        found.append(index)
+        index += 1
+        end = wrong.end()
+    return found

@@ -1,0 +1,145 @@
+"""What every command is given: the options of `dpe` itself, and the project and server that they lead to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from dpe_cli.errors import UsageError
+from dpe_cli.project import dotenv
+
+# `dpe --help` imports this module: what it needs of PostgreSQL and dbt is imported where it is used.
+if TYPE_CHECKING:
+    from dpe_cli.project.project import Project
+    from dpe_cli.server.server import Server
+
+PROJECT_FILE = "dbt_project.yml"
+
+
+@dataclass
+class App:
+    """The options of `dpe`, as they were given before or behind the command's name."""
+
+    given_project_dir: Path | None = None
+    profiles_dir: Path | None = None
+    target: str | None = None
+    vars: str | None = None
+    output: str = "text"
+    debug: bool = False
+
+    @cached_property
+    def project_dir(self) -> Path:
+        """
+        The project's directory: the one that was given, or the nearest one from here upwards. Its `.env` counts from now on.
+
+        Raises:
+            UsageError: there is none, or its `.env` cannot be read.
+        """
+        from dpe_cli.safe_text import log
+
+        log.guard()
+        directory = self._find_project_dir()
+        dotenv.load(directory)
+        return directory
+
+    def _find_project_dir(self) -> Path:
+        if self.given_project_dir is not None:
+            if not (self.given_project_dir / PROJECT_FILE).is_file():
+                raise UsageError(f"{self.given_project_dir}: has no {PROJECT_FILE}; give a dbt project's directory with --project-dir")
+            return self.given_project_dir
+        here = Path.cwd()
+        for directory in (here, *here.parents):
+            if (directory / PROJECT_FILE).is_file():
+                return directory
+        raise UsageError(f"{here}: no {PROJECT_FILE} here or above; go to the project, or name it with --project-dir")
+
+    @cached_property
+    def project(self) -> Project:
+        """What dbt knows of the project."""
+        from dpe_cli.project.project import Project
+
+        return Project(self.project_dir, profiles_dir=self.profiles_dir, target=self.target, variables=self.vars)
+
+    @cached_property
+    def server(self) -> Server:
+        """
+        The server that the project works in: running, and bootstrapped.
+
+        Raises:
+            ServerError: it is not reachable, or is not dpe's own and not bootstrapped.
+        """
+        from dpe_cli.server.bootstrap import ensure_bootstrapped
+
+        server = self.resolve_server()
+        ensure_bootstrapped(server)
+        return server
+
+    def resolve_server(self, *, start: bool = True) -> Server:
+        """Return the server as it is, bootstrapped or not."""
+        from dpe_cli.server.server import resolve
+
+        try:
+            self._find_project_dir()
+        except UsageError:
+            # The embedded server belongs to a project; one that PGHOST names does not.
+            if not os.environ.get("PGHOST"):
+                raise
+            directory = Path.cwd()
+        else:
+            directory = self.project_dir
+        return resolve(directory, start=start)
+
+
+def global_options(command: click.Command, *, from_environment: bool = False) -> click.Command:
+    """
+    Let a command accept the options of `dpe`, so that they may stand on either side of the command's name.
+
+    What stands behind the name has the last word. Variables (DPE_OUTPUT and the like) are read once, by `dpe` itself.
+    """
+    directory = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
+    options: list[dict[str, Any]] = [
+        {
+            "param_decls": ["--project-dir", "given_project_dir"],
+            "type": directory,
+            "envvar": ["DPE_PROJECT_DIR", "DBT_PROJECT_DIR"],
+            "help": f"The dbt project; by default the nearest directory upwards with {PROJECT_FILE}.",
+        },
+        {
+            "param_decls": ["--profiles-dir"],
+            "type": directory,
+            "envvar": ["DPE_PROFILES_DIR", "DBT_PROFILES_DIR"],
+            "help": "Where dbt's profiles.yml is; by default the project.",
+        },
+        {"param_decls": ["--target"], "envvar": ["DPE_TARGET", "DBT_TARGET"], "help": "The target in profiles.yml."},
+        {"param_decls": ["--vars"], "envvar": ["DPE_VARS"], "help": "dbt's variables, in YAML."},
+        {
+            "param_decls": ["--output"],
+            "type": click.Choice(["text", "json"]),
+            "envvar": ["DPE_OUTPUT"],
+            "help": "How to show the result: text for people (default), json for machines.",
+        },
+        {"param_decls": ["--debug"], "is_flag": True, "envvar": ["DPE_DEBUG"], "help": "Show the traceback of an error."},
+    ]
+    taken = {parameter.name for parameter in command.params}
+    for option in options:
+        if not from_environment:
+            del option["envvar"]
+        made = click.Option(**option, expose_value=False, allow_from_autoenv=False, callback=_remember)
+        if made.name not in taken:
+            command.params.append(made)
+    return command
+
+
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if option.name and context.get_parameter_source(option.name) not in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP}:
+        setattr(context.find_object(App), option.name, value)
+        if option.name == "debug" and value:
+            from dpe_cli.safe_text import log
+
+            log.show()

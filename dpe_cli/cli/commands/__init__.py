@@ -1,0 +1,1 @@
+"""The commands of `dpe`, one module per command or group."""

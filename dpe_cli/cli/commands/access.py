@@ -1,0 +1,148 @@
+"""`dpe access`."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from dpe_cli.access import grants as access_list
+from dpe_cli.access.grants import EVERY_TENANT, Entry
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Lines, Report, Table
+from dpe_cli.words import plural
+
+
+@click.group()
+def access() -> None:
+    """Manage who may see which tenants."""
+
+
+@access.command()
+@click.argument("role")
+@click.argument("tenants", metavar="[TENANT]...", nargs=-1)
+@click.option("--all-tenants", is_flag=True, help="Every tenant, one at a time: for an application that sets dpe.tenant_id.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Until when, in UTC; by default until it is revoked.")
+@click.option("--masked", is_flag=True, help="Without the columns that models mask (meta.masked).")
+@click.option("--future", is_flag=True, help="Also tenants that have no row in any published relation yet.")
+@click.pass_obj
+def grant(app: App, role: str, tenants: Sequence[str], *, all_tenants: bool, until: datetime | None, masked: bool, future: bool) -> Report:
+    """
+    Let a role see the rows of tenants, and make it a reader.
+
+    A role that sees more than the list says is refused: superusers, dpe's own roles, and roles that may become one of those or read
+    all data or files of the server. So is a tenant that no published relation has, unless --future is given.
+    """
+    wanted = _wanted(tenants, all_tenants=all_tenants)
+    if until is not None:
+        until = until.replace(tzinfo=UTC)
+        if until <= datetime.now(UTC):
+            raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M:%S}: is over; name a time to come, or revoke the access")
+    done = access_list.grant(app.server, role, wanted, until=until, actor=_actor(), masked=masked, future=future)
+    headline = f"{role} may see {_named(wanted)}" + (f" until {until:%Y-%m-%d %H:%M} UTC" if until else "")
+    kind, group = ("masked reader", access_list.MASKED_READER) if masked else ("reader", access_list.READER)
+    lines = [f"It is a {kind} now (member of {group}), and sees shared tables too."] if done.became_reader else []
+    if not done.is_compared:
+        lines.append("Nothing with tenants is published yet: check the spelling yourself, because it could not be compared.")
+    data = {
+        "role": role,
+        "became_reader": done.became_reader,
+        "compared": done.is_compared,
+        "entries": [asdict(one) for one in done.entries],
+        "removed": [asdict(one) for one in done.removed],
+    }
+    return Report(data=data, headline=headline, sections=[*_lines([*lines, *_removed(done.removed)]), _entries_table(done.entries)])
+
+
+@access.command()
+@click.argument("role")
+@click.argument("tenants", metavar="[TENANT]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Whatever the role may see.")
+@click.pass_obj
+def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool) -> Report:
+    """Take tenants back from a role; the next query that it runs sees nothing of them."""
+    if everything == bool(tenants):
+        raise click.UsageError("name the tenants to take back, or all of them with --all")
+    done = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor())
+    is_left_without = not done.kept and role not in {one.role_name for one in done.removed}
+    nothing = ["It may see no tenant any more, and still reads shared tables as a reader."] if is_left_without else []
+    return Report(
+        data={
+            "role": role,
+            "revoked": done.tenants,
+            "entries": [asdict(one) for one in done.kept],
+            "removed": [asdict(one) for one in done.removed],
+        },
+        headline=f"{role} may not see {_named(done.tenants)} any more",
+        sections=[*_lines([*nothing, *_removed(done.removed)]), *([_entries_table(done.kept)] if done.kept else [])],
+    )
+
+
+@access.command("list")
+@click.argument("role", required=False)
+@click.option("--changes", is_flag=True, help="What was granted, changed and revoked, and by whom, newest first.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes.")
+@click.pass_obj
+def list_(app: App, role: str | None, *, changes: bool, limit: int) -> Report:
+    """
+    List who may see which tenants.
+
+    Entries of roles that were dropped are removed, by grant and revoke too: a dump would name such a role by a number.
+    """
+    if changes:
+        made = access_list.changes(app.server, role, limit=limit, actor=_actor())
+        headings = ["when", "login", "acted", "what", "role", "tenant", "until"]
+        rows = [[one.changed_at, one.changed_by, one.actor, one.change, one.role_name, one.tenant_id, one.valid_until] for one in made]
+        table = [Table(headings, rows)] if made else []
+        return Report(data=[asdict(one) for one in made], headline=plural(len(made), "change"), sections=[*table])
+    entries = access_list.entries(app.server, role, actor=_actor())
+    return Report(
+        data=[asdict(one) for one in entries],
+        headline=plural(sum(one.is_role for one in entries), "entry", "entries"),
+        sections=[_entries_table(entries)] if entries else [],
+    )
+
+
+def _wanted(tenants: Sequence[str], *, all_tenants: bool) -> list[str]:
+    if all_tenants == bool(tenants):
+        raise click.UsageError("name the tenants to see, or every one with --all-tenants")
+    for tenant in tenants:
+        if not tenant or tenant == EVERY_TENANT:
+            raise click.UsageError(f"'{tenant}' is no tenant; name one, or every one with --all-tenants")
+    return [EVERY_TENANT] if all_tenants else list(dict.fromkeys(tenants))
+
+
+def _named(tenants: Sequence[str]) -> str:
+    return ", ".join("every tenant, one at a time" if tenant == EVERY_TENANT else tenant for tenant in tenants)
+
+
+def _lines(lines: Sequence[str]) -> list[Lines]:
+    return [Lines(lines)] if lines else []
+
+
+def _removed(removed: Sequence[Entry]) -> list[str]:
+    """Say which entries were removed because their roles were dropped."""
+    roles: dict[str, list[str]] = {}
+    for one in removed:
+        roles.setdefault(one.role_name, []).append(one.tenant_id)
+    return [f"Removed what {role} was granted, a role that was dropped: {_named(tenants)}." for role, tenants in roles.items()]
+
+
+def _entries_table(entries: Sequence[Entry]) -> Table:
+    return Table(
+        ["role", "tenant", "until", "now"],
+        [[one.role_name, one.tenant_id, one.valid_until, _state(one)] for one in entries],
+    )
+
+
+def _state(entry: Entry) -> str:
+    if not entry.is_role:
+        return "removed: the role was dropped"
+    return "valid" if entry.is_valid else "over"
+
+
+def _actor() -> str:
+    return getpass.getuser()

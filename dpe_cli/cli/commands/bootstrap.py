@@ -1,0 +1,44 @@
+"""`dpe bootstrap`."""
+
+from __future__ import annotations
+
+import click
+
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Facts, Report
+from dpe_cli.server.bootstrap import bootstrap_server
+from dpe_cli.words import plural
+
+
+@click.command()
+@click.pass_obj
+def bootstrap(app: App) -> Report:
+    """
+    Create dpe's roles, schemas, functions and ledger on the server.
+
+    Run as the administrator (DPE_ADMIN_USER): a superuser, or the database's owner with CREATEROLE. What is there
+    already stays, so that it may be run again. DPE_LOADER_PASSWORD and DPE_TRANSFORMER_PASSWORD set the passwords of
+    the two roles that log in.
+    """
+    server = app.resolve_server()
+    done = bootstrap_server(server)
+    sections = []
+    if done.created:
+        sections.append(Facts({kind: ", ".join(names) for kind, names in _by_kind(done.created).items()}, title="Created"))
+    if done.present:
+        sections.append(Facts({kind: len(names) for kind, names in _by_kind(done.present).items()}, title="There already"))
+    if done.passwords:
+        sections.append(Facts({"role": ", ".join(done.passwords)}, title="Passwords set"))
+    created = plural(len(done.created), "thing") if done.created else "nothing"
+    return Report(
+        data={"server": server.host, "port": server.port, "database": server.database, **vars(done)},
+        headline=f"{server}, database {server.database}: {created} created, {len(done.present)} there already",
+        sections=sections,
+    )
+
+
+def _by_kind(things: list[str]) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    for kind, _, name in (thing.partition(" ") for thing in sorted(things)):
+        kinds.setdefault(kind, []).append(name)
+    return kinds

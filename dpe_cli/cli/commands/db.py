@@ -1,0 +1,102 @@
+"""`dpe db`: the embedded PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import click
+
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Facts, Lines, Report
+from dpe_cli.server.programs import wheel_programs
+from dpe_cli.server.server import Server, ServerStatus, embedded_server
+from dpe_cli.words import size
+
+
+@click.group()
+def db() -> None:
+    """Start, stop and look at the embedded PostgreSQL."""
+
+
+@db.command()
+@click.pass_obj
+def start(app: App) -> Report:
+    """
+    Start the embedded PostgreSQL.
+
+    Its database is bootstrapped where it is not.
+    """
+    was_running = embedded_server(app.project_dir).is_running()
+    server = app.server
+    headline = "The embedded PostgreSQL was running already." if was_running else "The embedded PostgreSQL was started."
+    return _report(server, server.status(), headline=headline)
+
+
+@db.command()
+@click.pass_obj
+def stop(app: App) -> Report:
+    """Stop the embedded PostgreSQL, ending its sessions."""
+    stopped = embedded_server(app.project_dir).stop()
+    return Report(
+        data={"stopped": stopped},
+        headline="The embedded PostgreSQL was stopped." if stopped else "The embedded PostgreSQL was not running.",
+    )
+
+
+@db.command()
+@click.pass_obj
+def status(app: App) -> Report:
+    """
+    Tell which server dpe works in.
+
+    Exit status 1 when it does not run.
+    """
+    server = app.resolve_server(start=False)
+    if server.is_embedded and not embedded_server(app.project_dir).is_running():
+        return Report(
+            data={"is_running": False, "is_embedded": True},
+            headline="The embedded PostgreSQL is not running; `dpe db start` starts it, as does any command that needs it.",
+            exit_status=1,
+        )
+    return _report(
+        server, server.status(), headline="The embedded PostgreSQL is running." if server.is_embedded else f"{server} is running."
+    )
+
+
+@db.command()
+@click.pass_obj
+def url(app: App) -> Report:
+    """Print the administrator's connection URL; use it as: psql "$(dpe db url)"."""
+    address = app.resolve_server().url()
+    return Report(data={"url": address}, sections=[Lines([address])])
+
+
+@db.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def psql(app: App, arguments: tuple[str, ...]) -> NoReturn:
+    """
+    Open psql as the administrator.
+
+    Use it as: dpe db psql -c 'select 1'.
+    It is the one of the embedded PostgreSQL. Everything behind `dpe db psql` is psql's, its --help as well.
+    """
+    program = str(wheel_programs() / "psql")
+    os.execv(program, [program, app.server.url(), *arguments])  # noqa: S606 no shell is wanted
+
+
+def _report(server: Server, status: ServerStatus, *, headline: str) -> Report:
+    facts = {
+        "version": f"PostgreSQL {status.version}",
+        "database": f"{server.database}, {size(status.database_bytes)}",
+        "sessions": status.session_count,
+        "URL": server.url(),
+    }
+    if server.log:
+        facts["log"] = server.log
+    data = {"is_running": True, "is_embedded": server.is_embedded, "url": server.url(), **vars(status)}
+    return Report(data=data, headline=headline, sections=[Facts(facts)])

@@ -1,0 +1,28 @@
+"""`dpe docs`."""
+
+from __future__ import annotations
+
+import click
+
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Lines, Progress, Report
+from dpe_cli.pipeline import run
+
+
+@click.group()
+def docs() -> None:
+    """Build the documentation site."""
+
+
+@docs.command()
+@click.pass_obj
+def build(app: App) -> Report:
+    """
+    Build the documentation site, and print its path.
+
+    It is dbt's, with the rules and their history, as one page that needs no server. The page does not
+    execute what descriptions, code or names contain.
+    """
+    with Progress() as progress:
+        site = run.build_docs(app.project, app.server, progress)
+    return Report(data={"site": site}, sections=[Lines([str(site)])])

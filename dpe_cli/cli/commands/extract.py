@@ -1,0 +1,121 @@
+"""`dpe extract`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from dpe_cli.cli.app import App
+from dpe_cli.cli.options import exclude_option, jobs_option, select_argument, select_option
+from dpe_cli.cli.report import Lines, Progress, Report, Table
+from dpe_cli.ingest import extract as extracts
+from dpe_cli.ingest.extract import ExtractSummary
+from dpe_cli.load.extraction import ExtractResult
+from dpe_cli.words import duration, plural, size
+
+
+@click.command()
+@select_argument
+@select_option
+@exclude_option
+@click.option("--tenant", metavar="TENANT", help="Open this tenant only; a delivery that holds another's rows is refused.")
+@click.option("--full-refresh", is_flag=True, help="Load every file anew, in place of what is there, under the present contract.")
+@jobs_option
+@click.option(
+    "--end-sessions",
+    is_flag=True,
+    help="End sessions that keep the extract waiting for more than 5 seconds, because they hold a staging table.",
+)
+@click.pass_obj
+def extract(
+    app: App,
+    select: tuple[str, ...],
+    more_select: tuple[str, ...],
+    exclude: tuple[str, ...],
+    tenant: str | None,
+    full_refresh: bool,  # noqa: FBT001 a command line's flag
+    jobs: int | None,
+    end_sessions: bool,  # noqa: FBT001
+) -> Report:
+    """
+    Load sources into staging.
+
+    SELECT is dbt's selection syntax: source:nyc, source:nyc.flights, tag:daily, +fct_flights. Without it, every
+    source with an external block. Each source is loaded whole or not at all; files that are loaded already are left out.
+    """
+    sources = app.project.select_sources([*select, *more_select], exclude)
+    with Progress() as progress:
+        summary = extracts.extract(
+            app.project,
+            app.server,
+            sources,
+            progress,
+            tenant_id=tenant,
+            full_refresh=full_refresh,
+            jobs=jobs,
+            ends_sessions=end_sessions,
+        )
+    refused = f", {plural(len(summary.refused), 'source')} refused" if summary.refused else ""
+    rows = sum(one.rows_loaded for one in summary.extracts)
+    return Report(
+        data=as_data(summary),
+        headline=f"{plural(rows, 'row')} loaded from {plural(len(summary.extracts), 'source')} in {duration(summary.seconds)}{refused}",
+        sections=[loaded_table(summary), *dropped_lines(summary)],
+        exit_status=1 if summary.refused else 0,
+    )
+
+
+def as_data(summary: ExtractSummary) -> dict[str, object]:
+    """Return what machines get to know of extracts."""
+    return {
+        "seconds": summary.seconds,
+        "extracts": [
+            {
+                **asdict(one),
+                "records_read": one.records_read,
+                "rows_loaded": one.rows_loaded,
+                "rows_rejected": one.rows_rejected,
+                "status": status_of(one),
+            }
+            for one in summary.extracts
+        ],
+    }
+
+
+def status_of(one: ExtractResult) -> str:
+    """Return how an extract ended, in a word or two."""
+    if one.error:
+        return "refused"
+    if one.loads and all(load.content_hash is None and not load.records_read for load in one.loads):
+        return "nothing new"
+    if one.loads:
+        return "loaded"
+    return "rows removed" if one.extract_id else "nothing new"
+
+
+def loaded_table(summary: ExtractSummary) -> Table:
+    """Return the table of what was loaded, a source a line."""
+    return Table(
+        ["source", "", "files", "there already", "rows", "rejects", "size", "MB/s"],
+        [
+            [
+                one.source,
+                status_of(one),
+                len(one.loads),
+                one.skipped,
+                one.rows_loaded,
+                one.rows_rejected,
+                size(one.bytes_read) if one.bytes_read else "-",
+                round(one.bytes_read / 1e6 / one.seconds, 1) if one.bytes_read and one.seconds else None,
+            ]
+            for one in summary.extracts
+        ],
+        title="Loaded",
+    )
+
+
+def dropped_lines(summary: ExtractSummary) -> list[Lines]:
+    """Say which views went with a staging table that was rebuilt under a new contract."""
+    dropped = [line for one in summary.extracts for line in one.dropped]
+    return [Lines(["Rebuilt under the new contract; `dpe dbt build` brings back:", *dropped])] if dropped else []

@@ -1,0 +1,107 @@
+"""`dpe loads`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Facts, Report, Table, shortened
+from dpe_cli.ingest import loads as history
+from dpe_cli.words import plural, size
+
+
+@click.group()
+def loads() -> None:
+    """List, show and undo what was loaded."""
+
+
+@loads.command("list")
+@click.option("--source", metavar="SOURCE", help="Only extracts of this source, such as nyc.flights.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many extracts, newest first.")
+@click.pass_obj
+def list_(app: App, source: str | None, limit: int) -> Report:
+    """List extracts, newest first."""
+    extracts = history.extracts(app.server, source=source, limit=limit)
+    return Report(
+        data=[asdict(one) for one in extracts],
+        headline=plural(len(extracts), "extract"),
+        sections=[
+            Table(
+                ["extract", "source", "status", "read", "loaded", "rejected", "started", "error"],
+                [
+                    [
+                        str(one.extract_id),
+                        one.source,
+                        one.status,
+                        one.records_read,
+                        one.rows_loaded,
+                        one.rows_rejected,
+                        one.started_at,
+                        shortened(one.error.splitlines()[0]) if one.error else None,
+                    ]
+                    for one in extracts
+                ],
+            )
+        ],
+    )
+
+
+@loads.command()
+@click.argument("extract_id", type=int)
+@click.pass_obj
+def show(app: App, extract_id: int) -> Report:
+    """Show an extract with its loads."""
+    extract, of_extract = history.extract(app.server, extract_id)
+    return Report(
+        data={**asdict(extract), "loads": [asdict(one) for one in of_extract]},
+        headline=f"Extract {extract.extract_id} of {extract.source}: {extract.status}",
+        sections=[
+            Facts(
+                {
+                    "spec": extract.spec,
+                    "disposition": extract.disposition,
+                    "started": extract.started_at,
+                    "finished": extract.finished_at,
+                    "records read": extract.records_read,
+                    "rows loaded": extract.rows_loaded,
+                    "rows rejected": extract.rows_rejected,
+                    "error": extract.error,
+                }
+            ),
+            Table(
+                ["load", "location", "size", "read", "loaded", "rejected", "SHA-256"],
+                [
+                    [
+                        str(one.load_id),
+                        one.location,
+                        size(one.size_bytes),
+                        one.records_read,
+                        one.rows_loaded,
+                        one.rows_rejected,
+                        (one.content_hash or "-")[:12],
+                    ]
+                    for one in of_extract
+                ],
+                title="Loads",
+            ),
+        ],
+    )
+
+
+@loads.command()
+@click.argument("extract_id", type=int)
+@click.pass_obj
+def undo(app: App, extract_id: int) -> Report:
+    """
+    Take an extract back.
+
+    Its rows leave staging, and its files count as never loaded. Of a source that is replaced by each delivery, the previous one comes back.
+    """
+    done = history.undo(app.server, app.project, extract_id)
+    restored = f"; extract {done.restored_extract_id} is visible again" if done.restored_extract_id else ""
+    return Report(
+        data=asdict(done),
+        headline=f"Extract {extract_id} of {done.source} was taken back: {plural(done.rows_removed, 'row')} left staging{restored}",
+    )

@@ -1,0 +1,79 @@
+"""`dpe publish`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from dpe_cli.cli.app import App
+from dpe_cli.cli.options import end_sessions_option
+from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table
+from dpe_cli.pipeline import run
+from dpe_cli.publishing.publication import Exchanged
+from dpe_cli.words import plural
+
+
+@click.command()
+@click.option("--undo", is_flag=True, help="Bring back what the last publication replaced.")
+@end_sessions_option
+@click.pass_obj
+def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
+    """
+    Publish the newest build, or take the last publication back.
+
+    What `dpe run --no-publish` built becomes visible, all of it at once. Before that, and before a publication is taken back, the relations
+    are checked again: they have to be protected as the project declares. Readers are waited for, up to ten minutes, without
+    keeping others from reading; with --end-sessions, those that stay are ended. This needs pg_signal_backend, or a superuser as the
+    administrator.
+    """
+    with Progress() as progress:
+        if undo:
+            undone = run.undo(app.project, app.server, ends_sessions=end_sessions, progress=progress)
+            back = {str(one) for one in undone.restored}
+            gone = [str(one) for one in undone.publication.relations if str(one) not in back]
+            was_new = [Lines([f"Was not there before it, and is gone: {name}" for name in gone])] if gone else []
+            return Report(
+                data={
+                    "publication": asdict(undone.publication),
+                    "restored": [str(one) for one in undone.restored],
+                    "removed": gone,
+                    **as_data(undone),
+                },
+                headline=(
+                    f"Publication {undone.publication.publication_id} was taken back: {plural(len(undone.restored), 'relation')} as before"
+                ),
+                sections=[*was_new, *sections(undone)],
+            )
+        made = run.publish(app.project, app.server, ends_sessions=end_sessions, progress=progress)
+        relations = plural(len(made.publication.relations), "relation")
+        return Report(
+            data={"publication": asdict(made.publication), **as_data(made)},
+            headline=f"{relations} published at once, as publication {made.publication.publication_id}",
+            sections=sections(made),
+        )
+
+
+def as_data(exchanged: Exchanged | None) -> dict[str, object]:
+    """Return what machines get to know of earlier versions that are in use, and of sessions that were ended for them."""
+    return {
+        "in_use": [asdict(one) for one in exchanged.uses] if exchanged else [],
+        "ended_sessions": [asdict(one) for one in exchanged.ended] if exchanged else [],
+        "not_ended": exchanged.not_ended if exchanged else [],
+    }
+
+
+def sections(exchanged: Exchanged) -> list[Facts | Lines | Table]:
+    """Say which sessions were ended, which were not and why, and what still uses earlier versions."""
+    shown: list[Facts | Lines | Table] = []
+    if exchanged.ended:
+        shown.append(Facts({"ended": "; ".join(str(one) for one in exchanged.ended)}, title="Sessions"))
+    if exchanged.not_ended:
+        shown.append(Lines([f"Warning: {one}" for one in exchanged.not_ended]))
+    if exchanged.uses:
+        rows = [
+            [one.relation, one.version, one.what, one.role, ", ".join(map(str, one.pids)) or None, one.remedy] for one in exchanged.uses
+        ]
+        columns = ["relation", "earlier version", "used by", "of role", "session", "to let it go"]
+        shown.append(Table(columns, rows, title="Warning: earlier versions are in use, and do not follow"))
+    return shown

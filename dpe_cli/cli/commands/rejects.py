@@ -1,0 +1,132 @@
+"""`dpe rejects`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table, shortened
+from dpe_cli.ingest import loads
+from dpe_cli.ingest import rejects as replaying
+from dpe_cli.load.ledger_rejects import RejectEntry
+from dpe_cli.words import plural
+
+
+@click.group()
+def rejects() -> None:
+    """List, show, export and replay the records that could not be loaded."""
+
+
+@rejects.command("list")
+@click.option("--source", metavar="SOURCE", help="Only rejects of this source, such as nyc.flights.")
+@click.option("--load", "load_id", type=int, help="Only rejects of this load.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many, newest load first.")
+@click.option("--all", "with_obsolete", is_flag=True, help="Also rejects of loads that were replaced or taken back.")
+@click.pass_obj
+def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with_obsolete: bool) -> Report:
+    """List rejects: where the record stands, which column, and why."""
+    found = loads.rejects(app.server, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete or load_id is not None)
+    return Report(
+        data=[asdict(one) for one in found],
+        headline=plural(len(found), "reject"),
+        sections=[
+            Table(
+                ["reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "since then"],
+                [
+                    [
+                        str(one.reject_id),
+                        one.source,
+                        one.location,
+                        str(one.position),
+                        one.column_name,
+                        one.sqlstate,
+                        one.reason,
+                        shortened(one.raw),
+                        _became_of(one),
+                    ]
+                    for one in found
+                ],
+            )
+        ],
+    )
+
+
+@rejects.command()
+@click.argument("reject_id", type=int)
+@click.pass_obj
+def show(app: App, reject_id: int) -> Report:
+    """Show one reject with its whole record."""
+    one = loads.reject(app.server, reject_id)
+    return Report(
+        data=asdict(one),
+        headline=f"Reject {one.reject_id} of {one.source}",
+        sections=[
+            Facts(
+                {
+                    "location": f"{one.location}, line {one.position}",
+                    "column": one.column_name,
+                    "SQLSTATE": one.sqlstate,
+                    "reason": one.reason,
+                    "load": str(one.load_id),
+                    "since then": _became_of(one),
+                }
+            ),
+            Lines(["", *one.raw.split("\n")]),
+        ],
+    )
+
+
+@rejects.command()
+@click.argument("wanted", metavar="SOURCE|LOAD")
+@click.pass_obj
+def export(app: App, wanted: str) -> Report:
+    """
+    Write the rejects of a source or a load as CSV, to be corrected.
+
+    What was replayed is left out. Correct the columns, keep the first one, leave out what is to stay a reject, and load
+    it with `dpe rejects replay`. Files and pipes get every character as delivered; a terminal shows hidden ones as codes.
+    """
+    exported = replaying.export(app.project, app.server, wanted)
+    if exported.unsplit:
+        with Progress() as progress:
+            progress.say(
+                f"{plural(exported.unsplit, 'record')} cannot be divided into columns; "
+                f"write the values into the columns, and empty {replaying.RECORD}"
+            )
+    return Report(
+        data={"source": exported.source, "rejects": exported.count, "csv": "".join(f"{line}\n" for line in exported.records)},
+        sections=[Lines(exported.records)],
+    )
+
+
+@rejects.command()
+@click.argument("wanted", metavar="SOURCE|LOAD")
+@click.option(
+    "--file",
+    "path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Corrected rejects, as exported.",
+)
+@click.pass_obj
+def replay(app: App, wanted: str, path: Path) -> Report:
+    """
+    Load corrected rejects into staging, all of them or none.
+
+    They are a load of their own, and their rejects are marked as replayed; `dpe loads undo` takes it back.
+    """
+    result = replaying.replay(app.project, app.server, wanted, path)
+    return Report(
+        data={"source": result.source, "extract_id": result.extract_id, "replayed": result.rows_loaded},
+        headline=f"{plural(result.rows_loaded, 'reject')} of {result.source} replayed as extract {result.extract_id}; "
+        "`dpe run` builds the models with them",
+    )
+
+
+def _became_of(one: RejectEntry) -> str | None:
+    if one.is_obsolete:
+        return "load replaced or undone"
+    return None if one.replayed_by is None else f"replayed by load {one.replayed_by}"

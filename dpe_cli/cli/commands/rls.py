@@ -1,0 +1,83 @@
+"""`dpe rls`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from dpe_cli.access import checks as rls_check
+from dpe_cli.access import matrix as rls_matrix
+from dpe_cli.access import strays
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Lines, Progress, Report, Table
+from dpe_cli.outputs import sarif
+from dpe_cli.pipeline import run
+from dpe_cli.words import plural
+
+
+@click.group()
+def rls() -> None:
+    """Prove that every relation is protected, and show who can see what."""
+
+
+@rls.command()
+@click.option(
+    "--sarif",
+    "sarif_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write SARIF as well, for a code host or a security dashboard.",
+)
+@click.pass_obj
+def check(app: App, sarif_file: Path | None) -> Report:
+    """Look for what makes protection weaker than what was declared; exit status 1 where there is an error."""
+    found = run.check_rls(app.project, app.server)
+    checks = [*rls_check.checks(), strays.CHECK]
+    if sarif_file is not None:
+        sarif.write(sarif_file, checks, found, app.project.files, otherwise="dbt_project.yml")
+    errors = sum(one.severity == "error" for one in found)
+    headline = (
+        f"{len(checks)} checks: {plural(errors, 'error')}, {plural(len(found) - errors, 'warning')}"
+        if found
+        else f"{len(checks)} checks found nothing"
+    )
+    table = Table(
+        ["check", "severity", "where", "what is wrong", "what to do"],
+        [[one.check_id, one.severity, one.subject, one.detail, one.fix] for one in found],
+    )
+    return Report(
+        data={"checks": [_described(one) for one in checks], "findings": [asdict(one) for one in found]},
+        headline=headline,
+        sections=[table] if found else [],
+        exit_status=1 if errors else 0,
+    )
+
+
+@rls.command()
+@click.argument("relations", metavar="[RELATION]...", nargs=-1)
+@click.option("--login", "logins", multiple=True, metavar="NAME", help="Measure what this login sees, too; may be given several times.")
+@click.pass_obj
+def matrix(app: App, relations: tuple[str, ...], logins: tuple[str, ...]) -> Report:
+    """
+    Show who can see how much of which relation, measured by acting as them.
+
+    RELATION is schema.name, or a pattern such as `marts.*`; without it all are measured. Each also tries to write a row that
+    is not its own. All of it is rolled back. Exit status 1 where anybody can see or write what is not declared.
+    """
+    with Progress() as progress:
+        cells = run.measure_rls(app.project, app.server, relations, logins, progress)
+    faults = [fault for cell in cells for fault in cell.faults]
+    headings, lines = rls_matrix.seen(cells)
+    return Report(
+        data={"cells": [asdict(one) for one in cells], "faults": faults},
+        headline=f"{plural(len(lines), 'relation')}, {len(cells):,} measurements: "
+        + ("everybody sees and writes what is declared" if not faults else plural(len(faults), "fault")),
+        sections=[Table(headings, lines, title="Rows seen"), *([Lines(["", "Faults", *faults])] if faults else [])],
+        exit_status=1 if faults else 0,
+    )
+
+
+def _described(one: rls_check.RlsCheck) -> dict[str, str]:
+    return {"check_id": one.check_id, "name": one.name, "severity": one.severity, "title": one.title, "why": one.why}

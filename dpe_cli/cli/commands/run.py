@@ -1,0 +1,170 @@
+"""`dpe run`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+
+import click
+
+from dpe_cli.cli.app import App
+from dpe_cli.cli.commands.extract import as_data as extract_data
+from dpe_cli.cli.commands.extract import dropped_lines, loaded_table
+from dpe_cli.cli.commands.publish import as_data as exchange_data
+from dpe_cli.cli.commands.publish import sections as exchange_sections
+from dpe_cli.cli.commands.validate import FAILED, SUCCESS, checks_table, reconciliation_table, rules_table, sights_table
+from dpe_cli.cli.commands.validate import as_data as validation_data
+from dpe_cli.cli.options import end_sessions_option, exclude_option, jobs_option, select_argument, select_option
+from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table
+from dpe_cli.outputs.notification import on_outcome
+from dpe_cli.pipeline import run as pipeline
+from dpe_cli.pipeline.run import RunOptions, RunSummary
+from dpe_cli.publishing.publication import Publication
+from dpe_cli.words import duration, plural
+
+
+@click.command()
+@select_argument
+@select_option
+@exclude_option
+@click.option("--full-refresh", is_flag=True, help="Load every file and rebuild every model anew.")
+@click.option("--threads", type=click.IntRange(1), help="dbt's threads; by default what profiles.yml says.")
+@jobs_option
+@click.option(
+    "--no-publish", is_flag=True, help="Leave what is built beside what is published; `dpe diff` compares, `dpe publish` publishes."
+)
+@end_sessions_option
+@click.option("--no-docs", is_flag=True, help="Leave the docs site as it is; `dpe docs build` builds it.")
+@click.option("--notify", metavar="URL", help="A webhook that is told when a run has failed, and when it works again (DPE_RUN_NOTIFY).")
+@click.pass_obj
+def run(
+    app: App,
+    *,
+    select: tuple[str, ...],
+    more_select: tuple[str, ...],
+    exclude: tuple[str, ...],
+    full_refresh: bool,
+    threads: int | None,
+    jobs: int | None,
+    no_publish: bool,
+    end_sessions: bool,
+    no_docs: bool,
+    notify: str | None,
+) -> Report:
+    """
+    Run the whole pipeline: extract, build, publish, check and document.
+
+    SELECT is dbt's selection syntax; what is selected is built with all that it is made from. Without it, everything.
+    Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
+    """
+    selected = [*select, *more_select]
+    with (
+        Progress() as progress,
+        on_outcome(notify, lambda: app.server, [*selected, *(f"-{one}" for one in exclude)], progress.say) as ended,
+    ):
+        summary = ended(
+            pipeline.run(
+                app.project,
+                app.server,
+                selected,
+                exclude,
+                progress,
+                RunOptions(
+                    full_refresh=full_refresh,
+                    threads=threads,
+                    jobs=jobs,
+                    publishes=not no_publish,
+                    documents=not no_docs,
+                    ends_sessions=end_sessions,
+                ),
+            )
+        )
+    return _report(summary)
+
+
+def _report(summary: RunSummary) -> Report:
+    sections: list[Facts | Lines | Table] = [loaded_table(summary.extracted)]
+    if summary.results:
+        sections.append(_built(summary))
+    if summary.publication:
+        sections.append(Facts(_published(summary, summary.publication), title="Published"))
+    if summary.exchanged:
+        sections += exchange_sections(summary.exchanged)
+    if summary.quarantined:
+        kept_out = [[one.rule, one.model, one.rows] for one in summary.quarantined]
+        sections.append(Table(["rule", "kept out of", "rows"], kept_out, title="In quarantine"))
+    if summary.validation:
+        sections += [
+            *rules_table(summary.validation),
+            *reconciliation_table(summary.validation),
+            checks_table(summary.validation),
+            *sights_table(summary.validation),
+        ]
+    if summary.site:
+        sections.append(Facts({"docs": summary.site}, title="Documented"))
+    rows = sum(one.rows_loaded for one in summary.extracted.extracts)
+    return Report(
+        data={
+            "verdict": SUCCESS if summary.holds else FAILED,
+            "seconds": summary.seconds,
+            "extracted": extract_data(summary.extracted),
+            "publication": asdict(summary.publication) if summary.publication else None,
+            "not_published": summary.not_published,
+            **exchange_data(summary.exchanged),
+            "quarantined": [asdict(one) for one in summary.quarantined],
+            "validation": validation_data(summary.validation) if summary.validation else None,
+            "docs": summary.site,
+            "not_documented": summary.not_documented,
+        },
+        headline=f"{plural(rows, 'row')} loaded, {_done(summary)} in {duration(summary.seconds)}",
+        sections=[*sections, *_stopped(summary), *dropped_lines(summary.extracted)],
+        verdict=SUCCESS if summary.holds else FAILED,
+        exit_status=0 if summary.holds else 1,
+    )
+
+
+def _stopped(summary: RunSummary) -> list[Lines]:
+    """Say why nothing was built, or not documented."""
+    if summary.not_documented:
+        return [Lines(["", f"Not documented: {summary.not_documented}"])]
+    refused = [one.source for one in summary.extracted.refused]
+    if not refused:
+        return []
+    return [Lines(["", f"Not built, because {', '.join(refused)} could not be extracted (above); readers see what they saw before."])]
+
+
+def _published(summary: RunSummary, made: Publication) -> dict[str, object]:
+    """Say what readers see of it."""
+    relations = plural(len(made.relations), "relation")
+    if summary.not_published:
+        return {"nothing": summary.not_published, "readers see": "what they saw before"}
+    if made.status == "built":
+        return {"not yet": f"{relations}; `dpe diff` shows what would change, `dpe publish` publishes"}
+    return {relations: f"at once, as publication {made.publication_id}; `dpe publish --undo` takes it back"}
+
+
+def _done(summary: RunSummary) -> str:
+    skipped = sum(result.status == "skipped" for result in summary.results)
+    done = f"{plural(len(summary.results) - skipped, 'node')} built and tested"
+    return f"{done}, {skipped:,} skipped" if skipped else done
+
+
+def _built(summary: RunSummary) -> Table:
+    """Return the table of what dbt did, a kind of node a line."""
+    kinds = Counter(result.resource_type for result in summary.results)
+    return Table(
+        ["what", "count", "well", "warned", "failed", "skipped", "seconds"],
+        [
+            [
+                kind,
+                count,
+                *(
+                    sum(result.resource_type == kind and result.status in statuses for result in summary.results)
+                    for statuses in (("success", "pass"), ("warn",), ("error", "fail", "runtime error"), ("skipped",))
+                ),
+                round(sum(result.seconds for result in summary.results if result.resource_type == kind), 1),
+            ]
+            for kind, count in sorted(kinds.items())
+        ],
+        title="Built",
+    )

@@ -1,0 +1,163 @@
+"""`dpe validate`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+
+import click
+
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Progress, Report, Table
+from dpe_cli.outputs import junit
+from dpe_cli.pipeline import run
+from dpe_cli.pipeline.run import Validation
+from dpe_cli.project.dbt_runner import NodeResult
+from dpe_cli.quality.reconciliation import Balance
+
+SUCCESS = "DPE SUCCESS"
+FAILED = "DPE FAILED"
+_HELD = ("success", "pass")
+# What PostgreSQL advises stands behind what is wrong, on the same line.
+_HINT = re.compile(r"\s*HINT:\s*")
+_TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called by")
+
+
+@click.command()
+@click.argument("spec", required=False)
+@click.option(
+    "--junit",
+    "junit_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write JUnit XML as well, for a CI system.",
+)
+@click.pass_obj
+def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
+    """
+    Check counts, rules, row-level security and freshness of what is there.
+
+    SPEC is a ticket or a spec's path; without it everything is checked. Runs the tests on the tables as they are, loads
+    and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
+    """
+    with Progress() as progress:
+        validation = run.validate(app.project, app.server, spec, progress)
+    if junit_file is not None:
+        junit.write(validation, junit_file)
+    verdict = SUCCESS if validation.holds else FAILED
+    held = sum(result.status in _HELD for result in validation.results)
+    return Report(
+        data={"verdict": verdict, **as_data(validation)},
+        headline=f"{held:,} of {len(validation.results):,} tests passed",
+        sections=[
+            *rules_table(validation),
+            *reconciliation_table(validation),
+            checks_table(validation),
+            *sights_table(validation),
+        ],
+        verdict=verdict,
+        exit_status=0 if validation.holds else 1,
+    )
+
+
+def as_data(validation: Validation) -> dict[str, object]:
+    """Return what machines get to know of a validation."""
+    return {
+        "checks": [{**asdict(check), "holds": check.holds} for check in validation.checks],
+        "results": [asdict(result) for result in validation.results],
+        "sights": [asdict(sight) for sight in validation.sights],
+        "reconciliation": [
+            {"hop": one.hop, "quantity": one.quantity, **_numbers(one), "rules": one.rules, "holds": one.holds}
+            for one in validation.reconciliation.balances
+        ],
+        "freshness": [asdict(one) for one in validation.freshness],
+    }
+
+
+def rules_table(validation: Validation) -> list[Table]:
+    """Return the table of what did not hold: rules that warned or failed, and whatever could not be built."""
+    broken = [result for result in validation.results if result.status not in _HELD and result.status != "skipped"]
+    if not broken:
+        return []
+    return [
+        Table(
+            ["rule", "severity", "count", "dimension", "what was found"],
+            [
+                [
+                    result.rule or "-",
+                    "warn" if result.status == "warn" else "error",
+                    result.failures,
+                    result.dimension or "-",
+                    _found(result),
+                ]
+                for result in sorted(broken, key=lambda result: (result.status == "warn", result.rule or "", result.name))
+            ],
+            title="Rules that did not hold",
+        )
+    ]
+
+
+def reconciliation_table(validation: Validation) -> list[Table]:
+    """Return the table of what each place delivers and the next one holds; none where nothing was counted."""
+    balances = validation.reconciliation.balances
+    if not balances:
+        return []
+    return [
+        Table(
+            ["hop", "what", "delivered", "rejected", "deduplicated", "filtered", "expected", "found", "unexplained"],
+            [[one.hop, one.quantity, *_numbers(one).values()] for one in balances],
+            title="Reconciled",
+        )
+    ]
+
+
+def checks_table(validation: Validation) -> Table:
+    """Return the table of checks, with each fault and warning on a line."""
+    rows: list[list[object]] = []
+    for check in validation.checks:
+        said = [*check.faults, *check.warnings] or [check.detail]
+        rows.append([check.name, "FAILED" if not check.holds else "warns" if check.warnings else "holds", said[0]])
+        rows += [["", "", more] for more in said[1:]]
+    return Table(["check", "", ""], rows, title="Checked")
+
+
+def sights_table(validation: Validation) -> list[Table]:
+    """Return the table of who sees how many rows; none where nothing that has tenants is published."""
+    if not validation.sights:
+        return []
+    return [
+        Table(
+            ["relation", "who", "rows seen"],
+            [[sight.relation, sight.who, sight.rows] for sight in validation.sights],
+            title="Who sees what",
+        )
+    ]
+
+
+def _numbers(balance: Balance) -> dict[str, int | float]:
+    amounts = {
+        "delivered": balance.delivered,
+        "rejected": balance.rejected,
+        "deduplicated": balance.deduplicated,
+        "filtered": balance.filtered,
+        "expected": balance.expected,
+        "found": balance.found,
+        "unexplained": balance.unexplained,
+    }
+    return {name: _number(amount) for name, amount in amounts.items()}
+
+
+def _number(amount: Decimal) -> int | float:
+    return int(amount) if amount == int(amount) else float(amount)
+
+
+def _found(result: NodeResult) -> str:
+    if result.resource_type == "test" and result.status in {"warn", "fail"}:
+        return result.name.replace("_", " ")
+    # The first line says which node it is, as we do; others show the statement.
+    lines = [line.strip() for line in result.message.splitlines()]
+    said = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
+    where = f"{result.name} ({result.path}): "
+    return f"{where}{_HINT.sub('; ', ' '.join(said).removeprefix(where))}"

@@ -1,0 +1,138 @@
+"""The command `dpe`: which commands there are, and what becomes of their results and errors."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from dpe_cli import __version__
+from dpe_cli.cli.app import App, global_options
+from dpe_cli.errors import DpeError
+from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.visible_text import message, visible_standard_error
+
+# Each command's module and short help, so that `dpe --help` imports none of them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("dpe_cli.cli.commands.run", "Run the whole pipeline: extract, build, publish, check and document."),
+    "extract": ("dpe_cli.cli.commands.extract", "Load sources into staging."),
+    "source": ("dpe_cli.cli.commands.source", "Look at new sources, and write their YAML."),
+    "validate": ("dpe_cli.cli.commands.validate", "Check counts, rules, row-level security and freshness of what is there."),
+    "rules": ("dpe_cli.cli.commands.rules", "Show the rules, whether they hold, and since when they do not."),
+    "loads": ("dpe_cli.cli.commands.loads", "List, show and undo what was loaded."),
+    "rejects": ("dpe_cli.cli.commands.rejects", "List, show, export and replay the records that could not be loaded."),
+    "diff": ("dpe_cli.cli.commands.diff", "Show what publishing the newest build would change."),
+    "publish": ("dpe_cli.cli.commands.publish", "Publish the newest build, or take the last publication back."),
+    "access": ("dpe_cli.cli.commands.access", "Manage who may see which tenants."),
+    "rls": ("dpe_cli.cli.commands.rls", "Prove that every relation is protected, and show who can see what."),
+    "docs": ("dpe_cli.cli.commands.docs", "Build the documentation site."),
+    "schema": ("dpe_cli.cli.commands.schema", "Print the JSON Schema of the external block, for editors."),
+    "dbt": ("dpe_cli.cli.commands.dbt", "Run dbt with the connection set."),
+    "env": ("dpe_cli.cli.commands.env", "Print the shell exports with which plain dbt works."),
+    "db": ("dpe_cli.cli.commands.db", "Start, stop and look at the embedded PostgreSQL."),
+    "bootstrap": ("dpe_cli.cli.commands.bootstrap", "Create dpe's roles, schemas, functions and ledger on the server."),
+}
+
+_GARBAGE_THRESHOLD = 50_000
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+BUG = 2
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is invoked, and lists it without."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which people need them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command, and let it accept the group's options as well."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        _accept_global_options(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short_help) for name, (_, short_help) in COMMANDS.items()])
+
+
+def _accept_global_options(command: click.Command) -> None:
+    if isinstance(command, click.Group):
+        for member in command.commands.values():
+            _accept_global_options(member)
+    # `dpe dbt` hands on whatever stands behind its name.
+    if not command.ignore_unknown_options:
+        global_options(command)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "DPE"})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Turn a written requirement into governed PostgreSQL tables."""
+
+
+global_options(cli, from_environment=True)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command, show its result, and return the exit status. Whatever goes wrong is put into words here, and only here."""
+    with visible_standard_error():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    app = App()
+    try:
+        result = cli.main(args=list(arguments), prog_name="dpe", standalone_mode=False, obj=app)
+        if isinstance(result, int):
+            # click's own: --help and --version.
+            return result
+        from dpe_cli.cli.report import show
+
+        return show(result, app.output)
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("Interrupted.\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is still buffered goes nowhere, or Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 the outermost place
+        if app.debug:
+            sys.stderr.write(hide(traceback.format_exc()))
+        exit_status, said = _explain(error)
+        sys.stderr.write(f"Error: {message(hide(said))}\n")
+        return exit_status
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    if isinstance(error, DpeError):
+        return error.exit_status, str(error)
+    said = " ".join(str(error).split())
+    # Not imported for its own sake: where psycopg was never needed, the error is none of its.
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is not None and isinstance(error, psycopg.OperationalError):
+        return 1, f"server: gave up or went away ({said}); look at its log, and run again"
+    return BUG, f"{type(error).__name__}: {said}; this is a bug; run again with --debug"
+
+
+def main() -> None:
+    """Be the console script."""
+    # Imports make many objects that stay: looking through them again and again for garbage would double the time they take.
+    gc.set_threshold(_GARBAGE_THRESHOLD)
+    sys.exit(run(sys.argv[1:]))

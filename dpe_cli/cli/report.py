@@ -1,0 +1,262 @@
+"""
+How results are shown: the only place that prints them.
+
+A command returns a `Report`, or a result that makes one (`as_report`). Results go to standard output, as text or as
+JSON; everything else goes to standard error. Others wrote the values and names in them: hidden characters are shown as
+codes (visible_text.py). Values in JSON are exact, and so is a report of `Lines` only, unless it goes to a terminal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Protocol, Self
+
+from dpe_cli.safe_text.visible_text import message, on_one_line, terminal, visible, visible_json
+from dpe_cli.words import duration, size
+
+# Rich takes a moment to import: `dpe env` and `dpe db url` do without.
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.progress import Progress as Bars
+
+# A table that goes to a file or a pipe is as wide as its rows.
+UNLIMITED_WIDTH = 10_000
+QUIET_SECONDS = 10.0
+_SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines that are never wrapped. A report of nothing else is data, which a shell or another program reads, and is exact."""
+
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names with their values, one a line."""
+
+    facts: Mapping[str, object]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under column names. A column of numbers is aligned to the right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    What a command found or did.
+
+    `data` is what machines get: anything JSON can hold, dataclasses, dates and paths. People get the rest, in this order.
+    `verdict` is the last line, green when the exit status is 0.
+    """
+
+    data: object
+    headline: str = ""
+    sections: Sequence[Lines | Facts | Table] = ()
+    verdict: str = ""
+    exit_status: int = 0
+
+
+class Result(Protocol):
+    """Anything that can be shown."""
+
+    def as_report(self) -> Report:
+        """Return what to show."""
+
+
+def show(result: Report | Result | None, output: str) -> int:
+    """Write a result to standard output, as `text` or `json`, and return its exit status."""
+    if result is None:
+        return 0
+    report = result if isinstance(result, Report) else result.as_report()
+    if output == "json":
+        sys.stdout.write(visible_json(json.dumps(report.data, indent=2, ensure_ascii=False, default=_for_json)) + "\n")
+    else:
+        sys.stdout.write(_text(report))
+    # A closed pipe is noticed here, not when Python exits.
+    sys.stdout.flush()
+    return report.exit_status
+
+
+def words(value: object) -> str:
+    """Return a value as people read it."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+        case timedelta():
+            return duration(value.total_seconds())
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S")
+        case _:
+            return str(value)
+
+
+def shortened(text: str) -> str:
+    """Return the start of a text on one line, for a table."""
+    line = on_one_line(text)
+    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}…"
+
+
+def _for_json(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    match value:
+        case date():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Mapping():
+            return dict(value)
+        case set() | frozenset():
+            return sorted(value)
+        case _:
+            return str(value)
+
+
+def _text(report: Report) -> str:
+    if not report.headline and not report.verdict and all(isinstance(section, Lines) for section in report.sections):
+        data = "".join(f"{line}\n" for section in report.sections if isinstance(section, Lines) for line in section.lines)
+        return visible(data) if sys.stdout.isatty() else data
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = UNLIMITED_WIDTH
+    with console.capture() as capture:
+        if report.headline:
+            console.print(Text(on_one_line(report.headline), style="bold"))
+        for section in report.sections:
+            title = getattr(section, "title", "")
+            if title:
+                console.print()
+                console.print(Text(on_one_line(title), style="bold"))
+            console.print(_rendered(section), soft_wrap=isinstance(section, Lines))
+        if report.verdict:
+            console.print()
+            console.print(Text(on_one_line(report.verdict), style="bold red" if report.exit_status else "bold green"))
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _rendered(section: Lines | Facts | Table) -> RenderableType:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    match section:
+        case Lines():
+            return Text("\n".join(map(on_one_line, section.lines)))
+        case Facts():
+            grid = RichTable.grid(padding=(0, 2, 0, 0))
+            for name, value in section.facts.items():
+                grid.add_row(Text(on_one_line(name), style="dim"), Text(visible(words(value))))
+            return grid
+        case Table():
+            table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
+            for position, name in enumerate(section.columns):
+                is_numeric = _is_numeric([row[position] for row in section.rows])
+                # Where the terminal is narrow, names go on in the next line; a number that is cut would be another one.
+                heading = Text(on_one_line(name))
+                table.add_column(heading, justify="right" if is_numeric else "left", no_wrap=is_numeric, overflow="fold")
+            for row in section.rows:
+                table.add_row(*(Text(on_one_line(words(value))) for value in row))
+            return table
+
+
+def _is_numeric(values: Sequence[object]) -> bool:
+    numbers = [isinstance(value, (int, float, timedelta)) and not isinstance(value, bool) for value in values if value is not None]
+    return bool(numbers) and all(numbers)
+
+
+class Progress:
+    """
+    Shows on standard error how far the work is: a bar where a person watches, a line now and then where none does.
+
+    Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bars
+
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[done]}"))
+            # Left to itself, rich also prints what libraries write to standard error, and obeys the escape sequences in it.
+            self._bars = Bars(
+                *columns,
+                TimeElapsedColumn(),
+                console=Console(file=terminal()),
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def say(self, text: str) -> None:
+        """Write a line, above the bars where there are some."""
+        shown = message(text)
+        if self._bars is not None:
+            self._bars.console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        else:
+            sys.stderr.write(f"{shown}\n")
+            sys.stderr.flush()
+
+    @contextmanager
+    def task(
+        self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
+    ) -> Iterator[Callable[[int], None]]:
+        """Show a piece of work with its total, where that is known. Gives the function that adds what was done."""
+        started = said = time.monotonic()
+        done = 0
+
+        def described() -> str:
+            return size(done) if unit == "bytes" else f"{done:,} {unit}"
+
+        bar = self._bars.add_task(on_one_line(name), total=total, done="") if self._bars is not None else None
+
+        def advance(amount: int) -> None:
+            nonlocal done, said
+            with self._lock:
+                done += amount
+                if self._bars is not None and bar is not None:
+                    self._bars.update(bar, completed=done, done=described())
+                elif time.monotonic() - said > QUIET_SECONDS:
+                    said = time.monotonic()
+                    self.say(f"{name}: {described()}{f' ({100 * done // total} %)' if total else ''}")
+
+        yield advance
+        if self._bars is not None and bar is not None:
+            self._bars.remove_task(bar)
+        self.say(f"{name}: {described() if done else 'done'} in {duration(time.monotonic() - started)}")

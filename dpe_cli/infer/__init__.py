@@ -1,0 +1,1 @@
+"""Looks at a source and writes its YAML."""

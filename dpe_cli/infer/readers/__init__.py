@@ -1,0 +1,1 @@
+"""How inference reads each kind of source."""

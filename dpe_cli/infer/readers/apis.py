@@ -1,0 +1,127 @@
+"""APIs: where in a page their records are, and how one page leads to the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from dpe_cli.infer.readers import json_files
+from dpe_cli.infer.sample import parts_of
+from dpe_cli.infer.survey import Asked, Look
+from dpe_cli.sources import secrets
+from dpe_cli.sources.api import Api
+from dpe_cli.sources.http.client import AgainError, Client, Page
+from dpe_cli.sources.json import json_path
+from dpe_cli.sources.options.queries import Auth, Paginator, Rest
+
+# Members of a page that hold the address of the next one, as APIs have them.
+_NEXT = (
+    *("next", "next_url", "next_page_url", "nextPageUrl", "nextLink", "@odata.nextLink", "info.next"),
+    *("links.next", "links.next.href", "_links.next", "_links.next.href"),
+    *("paging.next", "pagination.next", "pagination.next_url", "meta.next", "meta.next_url"),
+)
+_TOTAL = ("total", "total_count", "totalCount", "total_results", "meta.total", "pagination.total", "count")
+_CURSORS = ("next_cursor", "nextCursor", "cursor", "next_page_token", "nextPageToken", "meta.next_cursor", "pagination.next_cursor")
+
+
+def look(asked: Asked, stack: ExitStack) -> Look:
+    """
+    Return how an API is read, and its records.
+
+    Raises:
+        InputError: it cannot be read, or holds no records.
+    """
+    written = _written(asked)
+    options = Rest(**_options(written))
+    page = _first_page(options)
+    document = json.loads(page.body)
+    selector = asked.records or json_files.records_of(document, location=asked.location)
+    if selector != "$":
+        written["data_selector"] = selector
+    notes: list[str] = []
+    if paginator := _paginator(page, document):
+        written["paginator"] = paginator
+    else:
+        notes = _first_page_only(document, selector)
+    api = Api(Rest(**_options(written)), [json_files.WHOLE], declared_at="")
+    seen = json_files.look(partial(parts_of, [api], asked.sample), stack)
+    return replace(seen, options={**written, **seen.options, "file_format": "rest", "disposition": "replace"}, notes=[*notes, *seen.notes])
+
+
+def _written(asked: Asked) -> dict[str, object]:
+    """Return the options of the source: parameters of the query have one of their own, and those that are secret another."""
+    parts = urlsplit(asked.location)
+    params: dict[str, str] = {}
+    written: dict[str, object] = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if secrets.is_reference(value) and "auth" not in written:
+            written["auth"] = {"type": "api_key", "name": name, "api_key": value, "location": "query"}
+        else:
+            params[name] = value
+    if params:
+        written["params"] = params
+    if asked.headers:
+        written["headers"] = dict(asked.headers)
+    if asked.allow_private_addresses:
+        written["allow_private_addresses"] = True
+    return {"location": urlunsplit(parts._replace(query="", fragment="")), **written}
+
+
+def _options(written: Mapping[str, object]) -> dict[str, Any]:
+    options: dict[str, Any] = {**written, "file_format": "rest", "disposition": "replace", "extra_columns": "ignore"}
+    for name, kind in (("auth", Auth), ("paginator", Paginator)):
+        if name in options:
+            options[name] = kind(**options[name])
+    return options
+
+
+def _first_page(options: Rest) -> Page:
+    taken: list[Page] = []
+
+    def read(page: Page) -> None:
+        try:
+            json.loads(page.body)
+        except ValueError as error:
+            # Half a page, or a proxy's apology.
+            raise AgainError(f"what it answers is no JSON ({error})") from error
+        taken[:] = [page]
+
+    with closing(Client(options, where=options.location)) as client:
+        client.page(client.base, options.params, read)
+    return taken[0]
+
+
+def _paginator(page: Page, document: Any) -> dict[str, str] | None:
+    if page.next_link:
+        return {"type": "header_link"}
+    for path in _NEXT:
+        link = _at(document, path)
+        if isinstance(link, str) and link.startswith(("http://", "https://", "/", "?")):
+            return {"type": "json_link", "next_url_path": json_path.written(_steps(path))}
+    return None
+
+
+def _first_page_only(document: Any, selector: str) -> list[str]:
+    """Say that there seem to be more pages, and how these are asked for is not to be seen."""
+    records = json_path.value(document, json_path.parse(selector))
+    count = len(records) if isinstance(records, list) else 0
+    for path in _TOTAL:
+        total = _at(document, path)
+        if isinstance(total, int) and not isinstance(total, bool) and total > count:
+            return [f"this is the first page only: {path} says {total:,} records, and there are {count:,}; add a paginator and total_path"]
+    if any(_at(document, path) for path in _CURSORS):
+        return ["this is the first page only: it has a cursor for the next one; add a paginator of type cursor"]
+    return ["no link to a next page was seen: if there is one, add a paginator"]
+
+
+def _at(document: Any, path: str) -> Any:
+    return json_path.value(document, _steps(path)) if isinstance(document, dict) else None
+
+
+def _steps(path: str) -> tuple[str, ...]:
+    return (path,) if path.startswith("@") else tuple(path.split("."))

@@ -1,0 +1,172 @@
+"""
+Files of CSV: their encoding, dialect and header.
+
+By dpe's own grammar: the dialect in which most records have the same number of fields is the one in which they are loaded.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dpe_cli.blocks import encodings
+from dpe_cli.blocks.csv_grammar import Dialect, Grammar
+from dpe_cli.errors import InputError
+
+# Where several are as regular, the first is it: a comma is in texts and in numbers as well. Then those that are seldom meant.
+_DELIMITERS = ("\t", "|", ";", ",")
+_RARE = ("\x1f", "\x01", "^", "~")
+_ENOUGH = 512 * 1024
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# What no header says: numbers, dates, times, truth values.
+_VALUE = re.compile(rb"\s*[-+]?(\d[\d.,:/eE+-]*|\d{4}-\d\d-\d\d.*|true|false)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a file of CSV is written; `fields` are those of its first record."""
+
+    encoding: str
+    dialect: Dialect
+    header: bool
+    fields: int
+
+
+def encoding_of(chunks: Iterable[bytes], *, location: str) -> str:
+    """
+    Return the encoding of a file: `ascii` where any would do, and cp1252 or latin-1 where it is nothing else.
+
+    Raises:
+        InputError: it is no text.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    candidates = ["utf-8", "cp1252", "latin-1"]
+    is_ascii = is_first = True
+    for chunk in chunks:
+        if is_first:
+            if marked := next((name for mark, name in _MARKS if chunk.startswith(mark)), None):
+                return marked
+            if (order := _utf16_without_mark(chunk)) is not None:
+                return order
+            is_first = False
+        if b"\0" in chunk:
+            raise InputError(f"{location}: is no text (it holds a NUL byte); name what it is with --format, or have it delivered as text")
+        is_ascii = is_ascii and chunk.isascii()
+        if "utf-8" in candidates:
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError:
+                candidates.remove("utf-8")
+        # Bytes that cp1252 leaves open.
+        if "cp1252" in candidates and not chunk.isascii() and any(byte in chunk for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)):
+            candidates.remove("cp1252")
+    return "ascii" if is_ascii else candidates[0]
+
+
+def _utf16_without_mark(chunk: bytes) -> str | None:
+    """Return UTF-16 with its byte order where every other byte of the start, and no more, is a zero, as in what is mostly ASCII."""
+    start = chunk[:4096]
+    first, second = start[::2], start[1::2]
+    few = len(start) // 20
+    if len(start) < 4:
+        return None
+    if second.count(b"\0") * 10 > len(second) * 7 and first.count(b"\0") <= few:
+        return "utf-16-le"
+    return "utf-16-be" if first.count(b"\0") * 10 > len(first) * 7 and second.count(b"\0") <= few else None
+
+
+def form_of(chunks: Iterable[bytes], encoding: str, *, location: str, header: bool | None = None) -> Form:
+    """
+    Return how a file of CSV is written.
+
+    Raises:
+        InputError: it is empty.
+    """
+    data = b""
+    start = b""
+    for chunk in chunks:
+        start = start or chunk
+        data += chunk
+        if len(data) >= _ENOUGH:
+            break
+    ordered = encodings.with_byte_order("utf-8" if encoding == "ascii" else encoding, start)
+    is_whole = len(data) < _ENOUGH
+    text = b"".join(encodings.to_utf8(iter([data]), ordered)).replace(b"\r\n", b"\n")
+    if not text.strip():
+        raise InputError(f"{location}: the file is empty; name one with records")
+    dialect = _dialect(text, is_whole=is_whole)
+    records = _records(text, Grammar(dialect), is_whole=is_whole)
+    return Form(encoding, dialect, _has_header(records) if header is None else header, len(records[0]))
+
+
+def looks_like_csv(text: bytes) -> bool:
+    """Tell whether most lines of a text's start have as many fields as the others, and more than one."""
+    text = text[:_ENOUGH].replace(b"\r\n", b"\n")
+    return _regularity(text, _dialect(text, is_whole=True), is_whole=True)[1] > 0.5
+
+
+def _dialect(text: bytes, *, is_whole: bool) -> Dialect:
+    quote = _quote(text)
+    escapes = ["\\", quote] if _has_escapes(text, quote) else [quote]
+    for delimiters in (_DELIMITERS, _RARE):
+        found = [Dialect(delimiter, quote, escape) for delimiter in delimiters for escape in escapes]
+        best = max(found, key=lambda dialect: _regularity(text, dialect, is_whole=is_whole))
+        if _regularity(text, best, is_whole=is_whole)[1]:
+            return best
+    return Dialect(",", quote, escapes[0])
+
+
+def _quote(text: bytes) -> str:
+    """Return the quote that stands around whole fields more often."""
+    around = {quote: len(re.findall(rb"(?<![^,;\t|\n])%b[^%b\n]*%b(?![^,;\t|\n])" % (quote, quote, quote), text)) for quote in (b'"', b"'")}
+    return "'" if around[b"'"] > around[b'"'] else '"'
+
+
+def _has_escapes(text: bytes, quote: str) -> bool:
+    """Tell whether a backslash stands before a quote that ends no field."""
+    return re.search(rb"\\%b[^,;\t|\n%b]" % (quote.encode(), quote.encode()), text) is not None
+
+
+def _regularity(text: bytes, dialect: Dialect, *, is_whole: bool) -> tuple[bool, float]:
+    """Return whether the first record has as many fields as most have, and the share of these; one field is no sign of any."""
+    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
+    outlines = Grammar(dialect).outlines(text)
+    # Blank lines tell nothing, nor does what is cut off.
+    filled = [outline for outline in (outlines if is_whole else outlines[:-1]) if outline]
+    widths = Counter(-1 if quote in outline else outline.count(delimiter) for outline in filled)
+    width, count = max(widths.items(), key=lambda item: item[1], default=(0, 0))
+    share = count / len(outlines)
+    if width < 1 or share < 0.5:
+        return False, 0.0
+    return filled[0].count(delimiter) == width, round(share, 1)
+
+
+def _records(text: bytes, grammar: Grammar, *, is_whole: bool) -> list[list[bytes]]:
+    records = grammar.split(text)
+    return [grammar.fields(record) for record in (records if is_whole or len(records) == 1 else records[:-1])[:1000]]
+
+
+def _has_header(records: Sequence[Sequence[bytes]]) -> bool:
+    """
+    Tell whether the first record names the columns.
+
+    It holds no value; and either there are values below one of its fields, or none is there twice, or comes again below.
+    """
+    first, *others = records
+    if any(_VALUE.fullmatch(name) for name in first):
+        return False
+    below = [[record[place] for record in others if len(record) > place] for place in range(len(first))]
+    if any(column and all(map(_VALUE.fullmatch, column)) for column in below):
+        return True
+    if len(set(first)) < len(first) or sum(not name.strip() for name in first) > 1:
+        return False
+    again = sum(name in column for name, column in zip(first, below, strict=True) if name.strip())
+    return again * 2 < len(first) or not others

@@ -1,0 +1,202 @@
+"""Tables of databases: their columns have types already, and often say what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from psycopg import sql
+
+from dpe_cli.errors import InputError, UsageError
+from dpe_cli.infer.sample import parts_of
+from dpe_cli.infer.survey import Asked, Draft, Look
+from dpe_cli.sources.options.queries import Sql
+
+_MOST_LISTED = 20
+_SYSTEM = ("pg_catalog", "information_schema", "pg_toast")
+_SHORT = {
+    "timestamp with time zone": "timestamptz",
+    "timestamp without time zone": "timestamp",
+    "time with time zone": "timetz",
+    "time without time zone": "time",
+}
+# What stands for something in its own database: another has no such relation, role or currency.
+_OWN = ("reg", "money", "oid", "xid", "cid", "tid", "aclitem", "pg_", "name", '"char"')
+# A type that the database was taught is text elsewhere; of a domain, its own type counts, and of an array, that of its elements.
+_COLUMNS = """
+    with recursive types as (
+        select
+            attribute.attnum,
+            attribute.atttypid as type_id,
+            attribute.atttypmod as modifier
+        from pg_attribute as attribute
+        where attribute.attrelid = %(relation)s::oid and attribute.attnum > 0 and not attribute.attisdropped
+        union all
+        select types.attnum, pg_type.typbasetype, pg_type.typtypmod
+        from types
+        inner join pg_type on types.type_id = pg_type.oid and pg_type.typtype = 'd'
+    ),
+
+    base as (
+        select types.attnum, types.type_id, types.modifier, pg_type.typcategory, element.typtype, element.typnamespace
+        from types
+        inner join pg_type on types.type_id = pg_type.oid and pg_type.typtype <> 'd'
+        inner join pg_type as element on element.oid = case when pg_type.typcategory = 'A' then pg_type.typelem else pg_type.oid end
+    )
+
+    select
+        attribute.attname,
+        case
+            when base.typnamespace = 'pg_catalog'::regnamespace and base.typtype in ('b', 'r', 'm')
+                then format_type(base.type_id, base.modifier)
+            when base.typcategory = 'A' then 'text[]'
+            else 'text'
+        end,
+        coalesce(col_description(attribute.attrelid, attribute.attnum), ''),
+        attribute.attnotnull,
+        exists (
+            select from pg_index
+            where
+                pg_index.indrelid = attribute.attrelid and pg_index.indisunique and pg_index.indisvalid
+                and pg_index.indpred is null and pg_index.indnkeyatts = 1 and pg_index.indkey[0] = attribute.attnum
+        )
+    from pg_attribute as attribute
+    inner join base on attribute.attnum = base.attnum
+    where attribute.attrelid = %(relation)s::oid
+    order by attribute.attnum
+"""
+
+
+def look(asked: Asked) -> Look:
+    """
+    Return the columns of a table, and its records.
+
+    Raises:
+        UsageError: no table was named.
+        InputError: the database cannot be read, or has no such table.
+    """
+    options = Sql(location=asked.location, file_format="sql", disposition="replace", table=asked.relation or "*")
+    drafts, description = _of_postgres(options, asked) if options.is_postgres else _of_another(options, asked)
+    written = {"file_format": "sql", "table": asked.relation, "disposition": "replace"}
+    return Look(options=written, drafts=drafts, parts=partial(_parts, options, asked), description=description)
+
+
+def _parts(options: Sql, asked: Asked) -> Any:
+    if options.is_postgres:
+        from dpe_cli.sources.databases.postgres import PostgresTable
+
+        return parts_of([PostgresTable(options, ())], asked.sample)
+    from dpe_cli.sources.databases.other_databases import SqlTable
+
+    return parts_of([SqlTable(options, (), project_dir=asked.project_dir)], asked.sample)
+
+
+def _of_postgres(options: Sql, asked: Asked) -> tuple[list[Draft], str]:
+    from dpe_cli.sources.databases.postgres import PostgresTable
+
+    with PostgresTable(options, ()).connected() as connection:
+        if asked.relation is None:
+            rows = connection.execute(
+                "select relnamespace::regnamespace::text || '.' || relname from pg_class where relkind in ('r', 'p', 'v', 'm', 'f') "
+                "and not relnamespace::regnamespace::text = any(%s) order by 1",
+                [list(_SYSTEM)],
+            ).fetchall()
+            raise _no_table(asked, [str(name) for (name,) in rows])
+        row = connection.execute("select to_regclass(%s)::oid", [asked.relation]).fetchone()
+        relation = row[0] if row else None
+        if relation is None:
+            raise InputError(f"{asked.location}: there is no table {asked.relation}, or it cannot be seen; correct --table")
+        found = connection.execute(sql.SQL(_COLUMNS), {"relation": relation}).fetchall()
+        comment = connection.execute("select coalesce(obj_description(%s::oid, 'pg_class'), '')", [relation]).fetchone()
+    drafts = [
+        Draft(
+            str(name),
+            str(name),
+            declared=_portable(str(data_type)),
+            is_enforced=True,
+            description=str(description),
+            is_required=bool(is_required),
+            is_unique=bool(is_unique),
+        )
+        for name, data_type, description, is_required, is_unique in found
+    ]
+    return drafts, str(comment[0]) if comment else ""
+
+
+def _portable(data_type: str) -> str:
+    return "text" if data_type.startswith(_OWN) else _SHORT.get(data_type, data_type)
+
+
+def _of_another(options: Sql, asked: Asked) -> tuple[list[Draft], str]:
+    from dpe_cli import extras
+    from dpe_cli.sources.databases.other_databases import connected
+
+    alchemy: Any = extras.needed("sqlalchemy", by=asked.location)
+    with connected(options, where=asked.location, project_dir=asked.project_dir) as connection:
+        known = alchemy.inspect(connection)
+        names = [*known.get_table_names(), *known.get_view_names()]
+        if asked.relation is None:
+            raise _no_table(asked, names)
+        before, _, name = asked.relation.rpartition(".")
+        schema = before or None
+        if not (known.has_table(name, schema=schema) or name in known.get_view_names(schema=schema)):
+            raise InputError(f"{asked.location}: there is no table {asked.relation}; correct --table (there are {_listed(names)})")
+        unique = _unique(known, name, schema)
+        is_mysql = connection.dialect.name in {"mysql", "mariadb"}
+        drafts = [
+            Draft(
+                str(column["name"]),
+                str(column["name"]),
+                declared=_type(alchemy.types, column["type"], is_sqlite=connection.dialect.name == "sqlite", is_mysql=is_mysql),
+                description=column.get("comment") or "",
+                is_required=not column.get("nullable", True),
+                is_unique=column["name"] in unique,
+            )
+            for column in known.get_columns(name, schema=schema)
+        ]
+        try:
+            comment = known.get_table_comment(name, schema=schema).get("text") or ""
+        except NotImplementedError:
+            comment = ""
+    return drafts, comment
+
+
+def _unique(known: Any, name: str, schema: str | None) -> set[str]:
+    keys = [known.get_pk_constraint(name, schema=schema).get("constrained_columns") or []]
+    keys += [one.get("column_names") or [] for one in known.get_unique_constraints(name, schema=schema)]
+    return {columns[0] for columns in keys if len(columns) == 1}
+
+
+def _type(types: Any, given: Any, *, is_sqlite: bool, is_mysql: bool) -> str | None:
+    """Return PostgreSQL's type for one of SQLAlchemy's; None where the database has none, so that the values tell."""
+    is_unsigned = bool(getattr(given, "unsigned", False))
+    # A later one may be a kind of an earlier one.
+    known: Mapping[Any, str | None] = {
+        types.Boolean: "boolean",
+        types.SmallInteger: "integer" if is_unsigned else "smallint",
+        types.BigInteger: "numeric" if is_unsigned else "bigint",
+        # SQLite keeps eight bytes of what is called so.
+        types.Integer: "bigint" if is_unsigned or is_sqlite else "integer",
+        types.Float: "double precision",
+        types.Numeric: "numeric",
+        types.DateTime: "timestamptz" if getattr(given, "timezone", False) else "timestamp",
+        types.Date: "date",
+        # As long as a duration, there.
+        types.Time: "interval" if is_mysql else "time",
+        types.Interval: "interval",
+        types.Uuid: "uuid",
+        types.JSON: "jsonb",
+        types.LargeBinary: "bytea",
+        types.NullType: None,
+    }
+    return next((data_type for kind, data_type in known.items() if isinstance(given, kind)), "text")
+
+
+def _no_table(asked: Asked, names: Sequence[str]) -> UsageError:
+    return UsageError(f"{asked.location}: is a database; name a table with --table (there are {_listed(names)})")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return (", ".join(names[:_MOST_LISTED]) or "none") + more

@@ -1,0 +1,111 @@
+"""Which format a file has, by the ending of its name, or else by its first bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import PurePosixPath
+
+from dpe_cli.blocks import encodings
+from dpe_cli.errors import InputError
+from dpe_cli.infer.readers.csv_files import encoding_of, looks_like_csv
+from dpe_cli.sources.files.find import File
+
+_ENDINGS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".psv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".geojson": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+}
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+# What other programs write, and how to have it delivered.
+_FOREIGN = {
+    ".xls": "a workbook of an Excel before 2007; save it as .xlsx",
+    ".xlsb": "a binary workbook of Excel; save it as .xlsx",
+    ".ods": "a workbook of OpenDocument; save it as .xlsx",
+    ".xml": "XML; have it delivered as JSON or CSV",
+    ".avro": "Avro; have it delivered as Parquet",
+    ".orc": "ORC; have it delivered as Parquet",
+    ".pdf": "a document; have its tables delivered as CSV",
+    ".sas7bdat": "a data set of SAS; have it delivered as CSV or Parquet",
+}
+_SQLITE = b"SQLite format 3\0"
+_BYTES = {b"PAR1": "parquet", b"PK\x03\x04": "excel"}
+
+
+def by_ending(location: str) -> str | None:
+    """Return the format that the ending of a location tells, without that of its compression; None where it tells none."""
+    return _ENDINGS.get(_ending(location))
+
+
+def without_ending(name: str) -> str:
+    """Return a file's name without the endings that tell its format and compression."""
+    path = PurePosixPath(name)
+    if path.suffix.lower() in COMPRESSED:
+        path = path.with_suffix("")
+    return path.stem if path.suffix.lower() in {*_ENDINGS, *_FOREIGN, ".txt", ".dat", ".log"} else path.name
+
+
+def of(file: File) -> str:
+    """
+    Return the format of a file.
+
+    Raises:
+        InputError: it is none that dpe reads, or cannot be told.
+    """
+    ending = _ending(file.location)
+    if foreign := _FOREIGN.get(ending):
+        raise InputError(f"{file.location}: is {foreign}")
+    told = _ENDINGS.get(ending)
+    if told not in {None, "json"}:
+        return str(told)
+    with file.content() as content:
+        start = b"".join(islice(content.chunks(), 1))
+        if not start.strip():
+            raise InputError(f"{file.location}: the file is empty; name one with records")
+        if start.startswith(_SQLITE):
+            raise InputError(
+                f"{file.location}: is a database of SQLite; write it as sqlite:///{file.location}, and name a table with --table"
+            )
+        if told is None and (found := next((name for magic, name in _BYTES.items() if start.startswith(magic)), None)):
+            return found
+        text = next(encodings.to_utf8(iter([start]), encodings.with_byte_order(encoding_of([start], location=file.location), start)), b"")
+    found = _of_text(text.lstrip()) or told
+    if found is None and not looks_like_csv(text):
+        raise InputError(f"{file.location}: neither its name nor its content tells what format it has; name it with --format")
+    return found or "csv"
+
+
+def _of_text(text: bytes) -> str | None:
+    """Return json or jsonl for what starts as JSON does: Lines where a second line starts as the first, or there is only one."""
+    if not text.startswith((b"{", b"[")):
+        return None
+    lines: Iterator[bytes] = (line for line in text.split(b"\n") if line.strip())
+    first = next(lines)
+    try:
+        is_record = isinstance(json.loads(first), dict)
+    except ValueError:
+        return "json"
+    second = next(lines, None)
+    return "jsonl" if is_record and (second is None or second.lstrip().startswith(b"{")) and not _holds_records(first) else "json"
+
+
+def _holds_records(line: bytes) -> bool:
+    return re.search(rb'^\s*\{\s*"[^"]*"\s*:\s*\[\s*\{', line) is not None
+
+
+def _ending(location: str) -> str:
+    path = PurePosixPath(location.partition("?")[0] if "://" in location else location)
+    if path.suffix.lower() in COMPRESSED:
+        path = path.with_suffix("")
+    return path.suffix.lower()

@@ -1,0 +1,76 @@
+"""Lines of fixed width: their columns are found by the characters that are blank in every line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from dpe_cli.blocks import encodings
+from dpe_cli.errors import InputError
+from dpe_cli.infer.survey import Draft
+
+_ENOUGH = 2000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the columns are, and what else has to be said to read the lines."""
+
+    drafts: Sequence[Draft]
+    options: Mapping[str, object]
+
+
+def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> Layout:
+    """
+    Return the layout of a file.
+
+    Raises:
+        InputError: there is none to be seen.
+    """
+    lines = _lines(chunks, encoding)
+    if not lines:
+        raise InputError(f"{location}: the file is empty; name one with records")
+    width = max(map(len, lines))
+    spans = _spans(lines, width)
+    if len(spans) < 2:
+        raise InputError(
+            f"{location}: no characters are blank in all of its first {len(lines):,} lines, so that no columns can be seen; "
+            "write them with meta.start and meta.width, as docs/sources/fixed_width.md shows"
+        )
+    names = [lines[0][start:end].strip() for start, end in spans]
+    has_header = len(lines) > 1 and not any(re.search(r"\d", name) for name in names) and len(set(names)) == len(names) and all(names)
+    options: dict[str, object] = {"header_lines": 1} if has_header else {}
+    if min(map(len, lines)) < spans[-1][1]:
+        options["short_lines"] = "pad"
+    drafts = []
+    for number, (start, end) in enumerate(spans):
+        # The blanks behind a column are its own: another value may be longer.
+        until = spans[number + 1][0] if number + 1 < len(spans) else end
+        name = re.sub(r"\W+", "_", names[number].lower()).strip("_") if has_header else ""
+        name = name or f"column_{number + 1}"
+        drafts.append(Draft(name, name, start=start + 1, width=until - start))
+    return Layout(drafts, options)
+
+
+def _lines(chunks: Iterable[bytes], encoding: str) -> list[str]:
+    chunks = iter(chunks)
+    start = next(chunks, b"")
+    ordered = encodings.with_byte_order("utf-8" if encoding == "ascii" else encoding, start)
+    text = next(encodings.to_utf8(iter([start]), ordered), b"").decode(errors="ignore")
+    lines = text.split("\n")
+    # The last one may be cut off.
+    whole = lines[:-1] if len(lines) > 1 else lines
+    return [line.rstrip("\r") for line in islice((line for line in whole if line.strip()), _ENOUGH)]
+
+
+def _spans(lines: Sequence[str], width: int) -> list[tuple[int, int]]:
+    """Return from where to where some line has no blank."""
+    filled = [False] * width
+    for line in lines:
+        for place, character in enumerate(line):
+            if character != " ":
+                filled[place] = True
+    marks = "".join("x" if one else " " for one in filled)
+    return [found.span() for found in re.finditer(r"x+", marks)]

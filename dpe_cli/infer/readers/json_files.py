@@ -1,0 +1,210 @@
+"""
+JSON: the members that records have, each a column with its path, and the kinds of JSON that they hold.
+
+An object whose members are few, and which is never anything else, is taken apart; an array, and an object with as many
+members as a dictionary has, is kept whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+from dpe_cli.blocks.contract import Column
+from dpe_cli.errors import InputError
+from dpe_cli.infer.sample import Looked, looked
+from dpe_cli.infer.survey import Draft, Look, Part, Parts
+from dpe_cli.sources.files.find import File
+from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json.records import RECORD_SEPARATOR, JsonRecords
+from dpe_cli.sources.read.rows import DIALECT
+
+# A record as it is: what its members are is to be found out.
+WHOLE = Column("record", "jsonb", path="$")
+
+_TEXT = frozenset({"date", "timestamp", "timestamptz", "uuid"})
+_NUMBER = frozenset({"integer", "decimal", "float"})
+_MOST_MEMBERS = 30
+_DEEPEST = 4
+_LONGEST_DOCUMENT = 256 * 1024 * 1024
+_RECORDS_AT_ONCE = 5000
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A member of the records: the steps to it, and how often it holds which kind of JSON."""
+
+    steps: tuple[str, ...]
+    kinds: Mapping[str, int]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The kinds of JSON that it holds; numbers are one of them, and null is none."""
+        numbers = {"UBIGINT", "BIGINT", "HUGEINT", "UHUGEINT", "DOUBLE"}
+        return frozenset("NUMBER" if kind in numbers else kind for kind in self.kinds if kind != "NULL")
+
+
+def records_of_file(file: File) -> str:
+    """
+    Return the path of the array of records in a document.
+
+    Raises:
+        InputError: it is no JSON, too long to be looked at whole, or holds no such array.
+    """
+    data = b""
+    with file.content() as content:
+        for chunk in content.chunks():
+            if not data and chunk.lstrip().startswith(b"["):
+                return "$"
+            data += chunk
+            if len(data) > _LONGEST_DOCUMENT:
+                raise InputError(f"{file.location}: is too long to look for its records; name the path of their array with --records")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file.location}: is no valid JSON ({error}); have it delivered again") from error
+    return records_of(document, location=file.location)
+
+
+def records_of(document: Any, *, location: str) -> str:
+    """
+    Return the path of the array with the most records in a document.
+
+    Raises:
+        InputError: it holds none.
+    """
+    found = sorted(_arrays(document, ()), key=lambda item: (-item[1], len(item[0])))
+    if not found:
+        raise InputError(f"{location}: holds no array of records; name its path with --records, as in $.data.items")
+    return json_path.written(found[0][0])
+
+
+def _arrays(document: Any, steps: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    if isinstance(document, list):
+        if document and all(isinstance(one, dict) for one in document):
+            yield steps, len(document)
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            if json_path.can_be_written(name):
+                yield from _arrays(value, (*steps, name))
+
+
+def look(parts: Parts, stack: ExitStack) -> Look:
+    """
+    Return the columns that records have, which parts hold as they are; and the same records in those columns.
+
+    They are kept until `stack` is closed.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    found = stack.enter_context(looked(parts))
+    found.load("")
+    connection = found.connection
+    held = (
+        "select c0 as record, location from looked where json_type(c0) = 'OBJECT'"
+        if found.inputs
+        else "select '' as record, '' as location limit 0"
+    )
+    connection.execute(f"create table objects as {held}")
+    # jsonb has no character U+0000.
+    (has_nul,) = connection.execute(r"select coalesce(bool_or(contains(record, '\u0000')), false) from objects").fetchone()
+    drafts, notes = _drafts(list(_members(connection, ())), nested="json" if has_nul else "jsonb")
+    if found.inputs and not drafts:
+        raise InputError(
+            f"{found.inputs[0].location}: none of its records is a JSON object that has members; correct --format or --records"
+        )
+    return Look(options={"extra_columns": "ignore"} if notes else {}, drafts=drafts, parts=partial(_parts, found, drafts), notes=notes)
+
+
+def _members(connection: Any, steps: tuple[str, ...]) -> Iterator[_Member]:
+    """Yield the members of an object of the records; those of its own objects in their place, where these are taken apart."""
+    names = _names(connection, steps)
+    paths = [(*steps, name) for name in names]
+    counted = connection.execute(
+        """
+        select number, kind, count(*)
+        from (select unnest(json_type(record, $1::varchar[])) as kind, unnest(range($2)) as number from objects)
+        where kind is not null
+        group by number, kind
+        """,
+        [[json_path.pointer(path) for path in paths], len(paths)],
+    ).fetchall()
+    for number, path in enumerate(paths):
+        member = _Member(path, {kind: count for place, kind, count in counted if place == number})
+        inner = list(_members(connection, path)) if member.names == {"OBJECT"} and len(path) < _DEEPEST else []
+        if inner and len(inner) <= _MOST_MEMBERS and all(json_path.can_be_written(step) for one in inner for step in one.steps):
+            yield from inner
+        else:
+            yield member
+
+
+def _names(connection: Any, steps: tuple[str, ...]) -> list[str]:
+    """Return the names of an object's members, in the order in which the first object has them, and then the others."""
+    where = json_path.pointer(steps)
+    objects = "from objects where json_type(record, $1) = 'OBJECT'"
+    first = connection.execute(f"select json_keys(record, $1) {objects} limit 1", [where]).fetchone()
+    found = connection.execute(f"select distinct unnest(json_keys(record, $1)) as name {objects} order by name", [where]).fetchall()
+    return list(dict.fromkeys([*(first[0] if first else []), *[name for (name,) in found]]))
+
+
+def _drafts(members: Sequence[_Member], *, nested: str) -> tuple[list[Draft], list[str]]:
+    drafts: list[Draft] = []
+    notes: list[str] = []
+    taken: set[str] = set()
+    for member in members:
+        if not all(map(json_path.can_be_written, member.steps)):
+            notes.append(f"the member {'.'.join(member.steps)!r} is left out: no path can name it")
+            continue
+        name = next(name for name in _candidates(_name(member.steps)) if name not in taken)
+        taken.add(name)
+        path = None if member.steps == (name,) else json_path.written(member.steps)
+        is_nested = bool(member.names & {"OBJECT", "ARRAY"})
+        drafts.append(Draft(name, name, path=path, kinds=_kinds(member), declared=nested if is_nested else None))
+    return drafts, notes
+
+
+def _candidates(name: str) -> Iterator[str]:
+    yield name
+    for number in count(2):
+        yield f"{name}_{number}"
+
+
+def _kinds(member: _Member) -> frozenset[str] | None:
+    """Return the kinds of value that a type may be made of: a number that its producer writes as text is to stay text."""
+    if member.names == {"NUMBER"}:
+        return _NUMBER
+    if member.names == {"BOOLEAN"}:
+        return frozenset({"boolean"})
+    return _TEXT if member.names == {"VARCHAR"} else frozenset()
+
+
+def _name(steps: Sequence[str]) -> str:
+    """Return a column's name as SQL has it: `customerId` within `order` is order_customer_id."""
+    words = [step if _PLAIN.fullmatch(step) else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", step).lower() for step in steps]
+    name = re.sub(r"[^a-z0-9]+", "_", "_".join(words)).strip("_") if not _PLAIN.fullmatch("_".join(words)) else "_".join(words)
+    name = name[:60].rstrip("_") or "column"
+    return name if not name[0].isdigit() else f"n{name}"
+
+
+def _parts(found: Looked, drafts: Sequence[Draft]) -> Iterator[Part]:
+    """Yield the records as dpe makes CSV of them: numbers to the last digit."""
+    columns = [Column(draft.name, draft.declared or "text", path=draft.path) for draft in drafts]
+    records = JsonRecords(columns, ignores_extra=True, told="")
+    for one in found.inputs:
+        (objects,) = found.connection.execute("select count(*) from objects where location = $1", [one.location]).fetchone()
+        # What is no object is none of its records.
+        refused = one.refused + one.records - objects
+        rows = found.connection.cursor().execute("select record from objects where location = $1", [one.location])
+        while batch := rows.fetchmany(_RECORDS_AT_ONCE):
+            data = "\x1e".join([record for (record,) in batch]).encode()
+            block = records.block(data, RECORD_SEPARATOR, location=one.location, first_line=1)
+            yield Part(one.location, records.columns, DIALECT, block, refused, one.first_refused, one.is_cut)
+            refused = 0

@@ -1,0 +1,82 @@
+"""The columns of files of Parquet, and the types that they have in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dpe_cli import extras
+from dpe_cli.errors import InputError
+from dpe_cli.infer.survey import Draft
+from dpe_cli.sources.files.find import File
+
+# DuckDB's types; lists, structs and maps are jsonb, and what is not here is text.
+_TYPES = {
+    "BOOLEAN": "boolean",
+    "TINYINT": "smallint",
+    "UTINYINT": "smallint",
+    "SMALLINT": "smallint",
+    "USMALLINT": "integer",
+    "INTEGER": "integer",
+    "UINTEGER": "bigint",
+    "BIGINT": "bigint",
+    "UBIGINT": "numeric",
+    "HUGEINT": "numeric",
+    "UHUGEINT": "numeric",
+    "FLOAT": "real",
+    "DOUBLE": "double precision",
+    "BLOB": "bytea",
+    "DATE": "date",
+    "TIME": "time",
+    "TIME WITH TIME ZONE": "timetz",
+    "TIMESTAMP": "timestamp",
+    "TIMESTAMP_S": "timestamp",
+    "TIMESTAMP_MS": "timestamp",
+    "TIMESTAMP_NS": "timestamp",
+    "TIMESTAMP WITH TIME ZONE": "timestamptz",
+    "UUID": "uuid",
+    "INTERVAL": "interval",
+}
+_WIDER = ("smallint", "integer", "bigint", "numeric")
+
+
+def drafts(chosen: Sequence[File]) -> list[Draft]:
+    """
+    Return the columns of files, each of a type that takes it in all of them.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    types: dict[str, str] = {}
+    for file in chosen:
+        for name, data_type in _described(file):
+            types[name] = _common(types.get(name, data_type), data_type)
+    return [Draft(name, name, declared=data_type) for name, data_type in types.items()]
+
+
+def _described(file: File) -> list[tuple[str, str]]:
+    duckdb: Any = extras.needed("duckdb", by="reading Parquet")
+    with file.content() as content, content.on_disk() as path:
+        try:
+            rows = duckdb.connect().execute("describe select * from read_parquet($1)", [str(path)]).fetchall()
+        except duckdb.Error as error:
+            said = " ".join(str(error).replace(str(path), file.location).split())
+            raise InputError(f"{file.location}: cannot be read as Parquet ({said}); have the file delivered again") from error
+    return [(str(name), _type(str(data_type))) for name, data_type, *_ in rows]
+
+
+def _type(data_type: str) -> str:
+    if data_type.endswith("]") or data_type.startswith(("STRUCT", "MAP", "UNION", "JSON", "VARIANT")):
+        return "jsonb"
+    if data_type.startswith("DECIMAL"):
+        return "numeric"
+    return _TYPES.get(data_type, "text")
+
+
+def _common(one: str, other: str) -> str:
+    if one == other:
+        return one
+    if one in _WIDER and other in _WIDER:
+        return max(one, other, key=_WIDER.index)
+    numbers = {*_WIDER, "real", "double precision"}
+    return "numeric" if {one, other} <= numbers else "text"

@@ -1,0 +1,121 @@
+"""What was found, as YAML for dbt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dpe_cli.infer.inference import Found, FoundColumn
+from dpe_cli.safe_text.visible_text import has_hidden, visible
+
+SCHEMA = "staging"
+_TO_DO = "TODO: what it is"
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+# Which cannot be a column's name without quotes (PostgreSQL documentation, "SQL Key Words").
+_RESERVED = (
+    " all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both case cast char "
+    " character check coalesce collate collation column concurrently constraint create cross current_catalog current_date "
+    " current_role current_schema current_time current_timestamp current_user dec decimal default deferrable desc distinct do "
+    " else end except exists extract false fetch float for foreign freeze from full grant greatest group grouping having ilike "
+    " in initially inner inout int integer intersect interval into is isnull join lateral leading least left like limit "
+    " localtime localtimestamp national natural nchar none normalize not notnull null nullif numeric offset on only or order "
+    " out outer overlaps overlay placing position precision primary real references returning right row select session_user "
+    " setof similar smallint some substring symmetric system_user table tablesample then time timestamp to trailing treat trim "
+    " true union unique user using values varchar variadic verbose when where window with xmlattributes "
+)
+
+
+def document(found: Found) -> str:
+    """Return a file of one source with one table."""
+    return "\n".join(["sources:", *source_lines(found, "  "), ""])
+
+
+def source_lines(found: Found, indent: str) -> list[str]:
+    """Return a source with one table, as an item of the list of sources."""
+    inner = f"{indent}  "
+    head = [f"{indent}- name: {_flow(found.source)}", f"{inner}description: {_flow(_TO_DO)}", f"{inner}schema: {SCHEMA}", f"{inner}tables:"]
+    return [*head, *table_lines(found, f"{inner}  ")]
+
+
+def table_lines(found: Found, indent: str) -> list[str]:
+    """Return a table, as an item of a source's list of tables."""
+    inner = f"{indent}  "
+    lines = [f"{indent}# {_comment(note)}" for note in found.notes]
+    lines += [f"{indent}- name: {_flow(found.table)}", f"{inner}description: {_flow(_described(found.description))}", f"{inner}external:"]
+    lines += [f"{inner}  {name}: {_flow(value)}" for name, value in found.external.items()]
+    lines += [f"{inner}columns:"]
+    for column in found.columns:
+        lines += _column_lines(column, f"{inner}  ")
+    return lines
+
+
+def as_data(found: Found) -> dict[str, Any]:
+    """Return the table as YAML reads it."""
+    return {
+        "name": found.table,
+        "description": _described(found.description),
+        "external": dict(found.external),
+        "columns": [dict(_members(column)) for column in found.columns],
+    }
+
+
+def source_as_data(found: Found) -> dict[str, Any]:
+    """Return the source as YAML reads it."""
+    return {"name": found.source, "description": _TO_DO, "schema": SCHEMA, "tables": [as_data(found)]}
+
+
+def _column_lines(column: FoundColumn, indent: str) -> list[str]:
+    note = [f"{indent}# {_comment(column.note)}"] if column.note else []
+    return [*note, f"{indent}- {_flow(dict(_members(column)))}"]
+
+
+def _members(column: FoundColumn) -> Iterator[tuple[str, Any]]:
+    yield "name", column.name
+    # As dbt is to write it in tests.
+    if not _PLAIN.fullmatch(column.name) or f" {column.name} " in _RESERVED:
+        yield "quote", True
+    yield "data_type", column.data_type
+    yield "description", _described(column.description)
+    if column.tests:
+        yield "data_tests", list(column.tests)
+    meta = {name: value for name in ("path", "start", "width") if (value := getattr(column, name)) is not None}
+    if meta:
+        yield "config", {"meta": meta}
+
+
+def _described(text: str) -> str:
+    """Return a description in which dbt sees no Jinja."""
+    plain = " ".join(text.split())
+    return re.sub(r"\{(?=[{%#])", "{ ", plain) if plain else _TO_DO
+
+
+def _comment(text: str) -> str:
+    return visible(" ".join(text.split()))
+
+
+def _flow(value: Any) -> str:
+    import yaml
+
+    written: str = yaml.dump(value, Dumper=_dumper(), default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
+    # Hidden characters stand in double quotes only, where YAML reads their codes as the characters.
+    return visible(written.removesuffix("\n").removesuffix("\n..."))
+
+
+def _dumper() -> Any:
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Writes each mapping and list out, where they are there twice as well."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            """Write no anchors."""
+            del data
+            return True
+
+        def represent_text(self, text: str) -> yaml.Node:
+            """Write a text with hidden characters in double quotes."""
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if has_hidden(text) else None)
+
+    Dumper.add_representer(str, Dumper.represent_text)
+    return Dumper

@@ -1,0 +1,145 @@
+"""Extract sources one after the other, as a command or a run asks for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dpe_cli import machine
+from dpe_cli.blocks.inputs import Input
+from dpe_cli.errors import DpeError
+from dpe_cli.load import staging
+from dpe_cli.load.extraction import Extraction, ExtractResult, Order, RejectLimits
+from dpe_cli.progress import Progress
+from dpe_cli.project.project import Project, Source
+from dpe_cli.server.server import Server
+from dpe_cli.server.sessions import Ender
+from dpe_cli.server.watching import EXTRACT, watching
+from dpe_cli.sources.files import find
+from dpe_cli.sources.options.files import Files
+from dpe_cli.sources.options.queries import Rest, Singer, Sql
+
+
+@dataclass(frozen=True)
+class ExtractSummary:
+    """What the extracts of a run did, one entry a source."""
+
+    extracts: list[ExtractResult]
+    seconds: float
+
+    @property
+    def refused(self) -> list[ExtractResult]:
+        """The extracts that failed; nothing of them is visible."""
+        return [one for one in self.extracts if one.error]
+
+
+def default_jobs(source: Source | None = None) -> int:
+    """
+    Return two more than the cores this process may use: while a writer waits, for the disk or a repair, its core has another.
+
+    As many as cores where the source is no file: what it is read from, or through, is at work as well.
+    """
+    return machine.cores() + (2 if source is None or isinstance(source.external, Files) else 0)
+
+
+def extract(
+    project: Project,
+    server: Server,
+    sources: Sequence[Source],
+    progress: Progress,
+    *,
+    tenant_id: str | None = None,
+    full_refresh: bool = False,
+    jobs: int | None = None,
+    ends_sessions: bool = False,
+) -> ExtractSummary:
+    """
+    Extract sources one after the other. One that is refused does not keep the others from being loaded.
+
+    `ends_sessions`: end the sessions that keep one waiting.
+    """
+    started = time.monotonic()
+    ender = Ender(server) if ends_sessions else None
+    done: list[ExtractResult] = []
+    for source in sources:
+        try:
+            streams = jobs or default_jobs(source)
+            with watching(server, "loader", EXTRACT, ender=ender, say=progress.say):
+                done.append(_extract_one(project, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams))
+        except DpeError as error:
+            done.append(ExtractResult(source.name, error=str(error)))
+            progress.say(f"Error: {error}")
+    return ExtractSummary(done, time.monotonic() - started)
+
+
+def _extract_one(
+    project: Project, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
+) -> ExtractResult:
+    order = order_of(source)
+    inputs = inputs_of(source, project_dir=project.directory)
+    with progress.task(source.name, unit="bytes") as advance:
+        return Extraction(
+            partial(server.connect, "loader", application_name=f"dpe extract {source.name}"),
+            order,
+            jobs=jobs,
+            tenant_id=tenant_id,
+            full_refresh=full_refresh,
+            progress=advance,
+        ).run(inputs)
+
+
+def order_of(source: Source) -> Order:
+    """Return what is asked of the loader for a source."""
+    options = source.external
+    incremental = getattr(options, "incremental", None)
+    return Order(
+        source.table,
+        options.disposition,
+        RejectLimits(options.rejects.max_rows, options.rejects.max_ratio),
+        spec=source.spec,
+        ignore_extra_columns=options.extra_columns == "ignore",
+        replaces_changed=isinstance(options, Files) and options.changed_files == "replace",
+        key=tuple((options.key if isinstance(options, Singer) else incremental and incremental.key) or ()),
+        increment=incremental.increment(source.table.columns) if incremental else None,
+    )
+
+
+def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
+    """
+    Return what a source is to be read from: its files, or one window.
+
+    Raises:
+        InputError: no file matches, or one cannot be read.
+        UsageError: a package that the source needs is not installed.
+    """
+    options, columns = source.external, source.table.columns
+    if isinstance(options, Files):
+        return [*find.find(options, columns, declared_at=source.table.declared_at, project_dir=project_dir)]
+    if isinstance(options, Rest):
+        from dpe_cli.sources.api import Api
+
+        return [Api(options, columns, declared_at=source.table.declared_at)]
+    if isinstance(options, Singer):
+        from dpe_cli.sources.singer.tap import Tap
+
+        return [Tap(options, source.table, name=source.name, project_dir=project_dir)]
+    assert isinstance(options, Sql)  # noqa: S101 there is no other format
+    if options.is_postgres:
+        from dpe_cli.sources.databases.postgres import PostgresTable
+
+        return [PostgresTable(options, columns)]
+    from dpe_cli.sources.databases.other_databases import SqlTable
+
+    return [SqlTable(options, columns, project_dir=project_dir)]
+
+
+def analyze(server: Server, sources: Sequence[Source], summary: ExtractSummary) -> None:
+    """Take the statistics of the staging tables that an extract added to, for the models that are built on them next."""
+    loaded = {one.source for one in summary.extracts if one.loads}
+    with server.connect("loader", application_name="dpe analyze", autocommit=True) as connection:
+        for source in sources:
+            if source.name in loaded:
+                staging.analyze(connection, source.table)

@@ -1,0 +1,272 @@
+"""
+Load corrected rejects: an extract of a file whose records name the rejects that they correct.
+
+The rejects are marked as replayed in the transaction that makes the rows visible, so that a crash leaves both or neither.
+A record is replayed while the load that brought it is in staging: taking that extract back makes it a reject again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import psycopg
+
+from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.csv_grammar import Dialect, Grammar
+from dpe_cli.blocks.inputs import Input, Opened
+from dpe_cli.blocks.records import Records
+from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError
+from dpe_cli.load.extraction import Extraction, ExtractResult
+from dpe_cli.load.inputs import Order, RejectLimits
+from dpe_cli.load.ledger import Load
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+# What stands before a source's own columns in a file of rejects.
+REJECT_ID = "_reject_id"
+REASON = "_reject_reason"
+RECORD = "_reject_record"
+
+_MOST_FAULTS = 5
+
+# A reject, and the load that brought its correction while the rows of that are in staging.
+_REJECTS = """
+    select reject_id, rejects.load_id, loads.removed_at is not null, replay.load_id
+    from dpe.rejects
+    inner join dpe.loads using (load_id)
+    left join dpe.loads as replay on replay.load_id = replayed_load_id and replay.removed_at is null
+    where rejects.source = %s and reject_id = any(%s)
+"""
+
+
+@dataclass(frozen=True)
+class Outstanding:
+    """A reject whose record is not in staging. `is_text` is false where `raw` shows bytes that are none."""
+
+    reject_id: int
+    load_id: int
+    location: str
+    content_hash: str
+    position: int
+    reason: str
+    raw: str
+    is_text: bool
+
+
+@dataclass
+class Corrections:
+    """An input whose records say in the column `_reject_id` which reject they correct. `lines` are these, once it has been read."""
+
+    file: Input
+    lines: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def location(self) -> str:
+        """Where the file is."""
+        return self.file.location
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.file.size
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it holds more than that."""
+        return self.file.is_compressed
+
+    def content_hash(self) -> str | None:
+        """Hash the file as it is."""
+        return self.file.content_hash()
+
+    @property
+    def version(self) -> None:
+        """It is a file of this machine."""
+        return None
+
+    def is_known_as(self, content_hash: str) -> None:
+        """Take note of its hash."""
+        self.file.is_known_as(content_hash)
+
+    @contextmanager
+    def open(self) -> Iterator[Opened]:
+        """
+        Open the file.
+
+        Raises:
+            ContractError: it does not say which rejects its records correct.
+        """
+        with self.file.open() as opened:
+            if REJECT_ID not in opened.columns:
+                raise ContractError(
+                    f"{self.location}, line 1: column {REJECT_ID} is missing; keep the columns that `dpe rejects export` writes"
+                )
+            yield _OpenedCorrections(opened, self)
+
+    def take(self, reject_id: str, line: int) -> None:
+        """
+        Take note of a correction.
+
+        Raises:
+            InputError: it names no reject, or one that another one corrects.
+        """
+        if not (reject_id.isascii() and reject_id.isdigit()):
+            raise InputError(f"{self.location}, line {line}: {REJECT_ID} is {reject_id!r}, no number; keep that column as exported")
+        earlier = self.lines.setdefault(int(reject_id), line)
+        if earlier != line:
+            raise InputError(f"{self.location}, line {line}: reject {reject_id} is corrected in line {earlier} already; keep one of them")
+
+
+class _OpenedCorrections:
+    """A file of corrections that is being read."""
+
+    def __init__(self, opened: Opened, corrections: Corrections) -> None:
+        self.columns: tuple[str, ...] = opened.columns
+        self.dialect: Dialect = opened.dialect
+        self._opened = opened
+        self._corrections = corrections
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks, and take note of which reject each record corrects."""
+        grammar = Grammar(self.dialect)
+        self._corrections.lines.clear()
+        for block in self._opened.blocks():
+            # Those with a stray quote cannot be loaded, which ends the replay.
+            records, _ = Records.of(block, grammar)
+            for raw, line in zip(records.raws, records.lines, strict=True):
+                fields = [value.decode(errors="replace") for value in grammar.fields(raw)]
+                # One with a field too many or too few cannot be loaded either.
+                if len(fields) == len(self.columns):
+                    self._take(dict(zip(self.columns, fields, strict=True)), line)
+            yield block
+
+    def _take(self, record: dict[str, str], line: int) -> None:
+        self._corrections.take(record[REJECT_ID].strip(), line)
+        if record.get(RECORD):
+            raise InputError(
+                f"{self._corrections.location}, line {line}: {RECORD} still holds the record as it was delivered; "
+                "write its values into the other columns, and empty this one"
+            )
+
+
+class Replay(Extraction):
+    """Extracts corrections of the rejects of one source, or of one of its loads."""
+
+    def __init__(self, connect: Callable[[], Connection], order: Order, *, load_id: int | None = None) -> None:
+        # All or nothing: a record that is still bad is corrected once more, and its reject stays what it is.
+        order = replace(
+            order, disposition="append", limits=RejectLimits(advice="correct the records in the file"), ignore_extra_columns=True
+        )
+        super().__init__(connect, order, jobs=1)
+        self._load_id = load_id
+        self._corrections: Corrections | None = None
+
+    def replay(self, corrections: Corrections) -> ExtractResult:
+        """
+        Load the corrections, and mark their rejects as replayed: all of them or none.
+
+        Raises:
+            ContractError: a column of the source, or the rejects' number, is missing.
+            ExtractError: a reject is not the source's, was replayed already, or its load is gone; or the same file is loaded.
+            InputError: the file cannot be read, or holds no record, or two for one reject.
+            RejectLimitError: a record is still bad.
+        """
+        self._corrections = corrections
+        try:
+            result = self.run([corrections])
+        except RejectLimitError as error:
+            bad = "\n".join(str(error).splitlines()[1:])
+            raise RejectLimitError(
+                f"{corrections.location}: not every record can be loaded yet; nothing is replayed, correct these and run again\n{bad}"
+            ) from error
+        if result.extract_id is None:
+            raise InputError(f"{corrections.location}: its content is loaded already, as a file of the source; nothing is replayed")
+        return result
+
+    def _published(self, connection: Connection, loads: Sequence[Load]) -> None:
+        """Mark the rejects that the loads correct."""
+        for load in loads:
+            self._mark(connection, load)
+
+    def _mark(self, connection: Connection, load: Load) -> None:
+        """Mark the rejects; who calls this holds the source's lock, so nobody else marks or takes back."""
+        lines = self._corrections.lines if self._corrections else {}
+        if not lines:
+            raise InputError(f"{load.location}: holds no record; write the corrected ones under the header")
+        source = self._table.source
+        found = {int(str(row[0])): row for row in connection.execute(_REJECTS, [source, list(lines)])}
+        faults = [fault for reject_id in lines if (fault := self._fault(reject_id, found.get(reject_id)))]
+        if faults:
+            more = [f"and {len(faults) - _MOST_FAULTS:,} more"] if len(faults) > _MOST_FAULTS else []
+            listed = "; ".join([*faults[:_MOST_FAULTS], *more])
+            raise ExtractError(f"{source}, {load.location}: {listed}; nothing is replayed, take these out and run again")
+        marked = connection.execute("update dpe.rejects set replayed_load_id = %s where reject_id = any(%s)", [load.load_id, list(lines)])
+        if not marked.rowcount == len(lines) == load.rows_loaded:
+            raise ExtractError(
+                f"{source}, {load.location}: {load.rows_loaded:,} rows were loaded for {marked.rowcount:,} rejects; "
+                "nothing is replayed, please report this"
+            )
+
+    def _fault(self, reject_id: int, row: tuple[object, ...] | None) -> str | None:
+        """Say why a reject cannot be replayed."""
+        if row is None:
+            return f"reject {reject_id} is none of {self._table.source}"
+        _, load_id, is_removed, replayed_by = row
+        if replayed_by is not None:
+            return f"reject {reject_id} was replayed already, by load {replayed_by}"
+        if is_removed:
+            return f"reject {reject_id} is of load {load_id}, whose rows are not in staging any more"
+        if self._load_id not in (None, load_id):
+            return f"reject {reject_id} is of load {load_id}"
+        return None
+
+
+def outstanding(connection: Connection, source: str, load_id: int | None = None) -> list[Outstanding]:
+    """Return the rejects of a source, or of one of its loads, whose records are not in staging, in the order of the files' lines."""
+    rows = connection.execute(
+        """
+        select
+            reject_id,
+            rejects.load_id,
+            loads.location,
+            loads.content_hash,
+            position,
+            reason,
+            raw,
+            raw_bytes is null
+        from dpe.rejects
+        inner join dpe.loads using (load_id)
+        left join dpe.loads as replay on replay.load_id = replayed_load_id and replay.removed_at is null
+        where rejects.source = %s
+            and (%s::bigint is null or rejects.load_id = %s)
+            and loads.removed_at is null
+            and replay.load_id is null
+        order by rejects.load_id, position, reject_id
+        """,
+        [source, load_id, load_id],
+    ).fetchall()
+    return [Outstanding(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def replays_of(connection: Connection, extract_id: int) -> list[int]:
+    """Return the extracts that replayed rejects of an extract and whose rows are in staging."""
+    rows = connection.execute(
+        """
+        select distinct replay.extract_id
+        from dpe.rejects
+        inner join dpe.loads using (load_id)
+        inner join dpe.loads as replay on replay.load_id = replayed_load_id and replay.removed_at is null
+        where loads.extract_id = %s
+        order by replay.extract_id
+        """,
+        [extract_id],
+    ).fetchall()
+    return [int(str(replayed)) for (replayed,) in rows]
+
+
+def source_of(connection: Connection, load_id: int) -> str | None:
+    """Return the source of a load; None where there is none of this id."""
+    row = connection.execute("select source from dpe.loads where load_id = %s", [load_id]).fetchone()
+    return None if row is None else str(row[0])

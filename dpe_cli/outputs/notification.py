@@ -1,0 +1,217 @@
+"""
+Tell a webhook when a run has failed, and when it works again.
+
+The webhook gets one JSON document with a `text`, as Slack and its like take it, and fields of our own. Neither secrets nor
+rows leave: sources, rules and checks are named, and counted. Whatever goes wrong with the telling is a warning; the run has
+ended as it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+import psycopg
+
+from dpe_cli.errors import DpeError
+from dpe_cli.outputs.webhook import Patience, UndeliveredError, check_url, post
+from dpe_cli.pipeline.run import RunSummary
+from dpe_cli.safe_text.redaction import redact
+from dpe_cli.safe_text.visible_text import on_one_line
+from dpe_cli.server import contexts
+from dpe_cli.server.server import Server
+
+ACTOR = "dpe notify"
+EVERYTHING = "everything"
+_MOST_LINES = 20
+_LONGEST_LINE = 500
+_WORDS = {"failure": "failed", "recovery": "works again"}
+
+Event = Literal["failure", "recovery"]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `faults` are lines for people, `fields` what machines get."""
+
+    has_failed: bool
+    faults: Sequence[str]
+    fields: dict[str, Any]
+
+
+@contextmanager
+def on_outcome(
+    url: str | None, server: Callable[[], Server], select: Sequence[str], say: Say, *, patience: Patience | None = None
+) -> Iterator[Callable[[RunSummary], RunSummary]]:
+    """
+    Tell a webhook how the block ends: give it the run's summary, or let it raise. Without an address nothing is told.
+
+    `select` is what was run: a recovery is one after a failure of the same selection.
+
+    Raises:
+        UsageError: the address is none; before the block.
+    """
+    if url is None:
+        yield lambda summary: summary
+        return
+    check_url(url)
+    summaries: list[RunSummary] = []
+
+    def ended(summary: RunSummary) -> RunSummary:
+        summaries.append(summary)
+        return summary
+
+    pipeline = " ".join(sorted(select)) or EVERYTHING
+    try:
+        yield ended
+    except Exception as error:
+        tell(url, server, pipeline, of_error(error), say, patience=patience)
+        raise
+    # What waits to be published is no news for readers.
+    if summaries and not _waits(summaries[-1]):
+        tell(url, server, pipeline, of_summary(summaries[-1]), say, patience=patience)
+
+
+def _waits(summary: RunSummary) -> bool:
+    return summary.holds and summary.publication is not None and summary.publication.status == "built"
+
+
+def of_error(error: Exception) -> Outcome:
+    """Return the outcome of a run that ended before its end. What a bug says may hold anything, and is left out."""
+    said = str(error).partition("\n")[0] if isinstance(error, DpeError) else f"{type(error).__name__}; run it again with --debug"
+    return Outcome(has_failed=True, faults=[said], fields={"error": said})
+
+
+def of_summary(summary: RunSummary) -> Outcome:
+    """Return the outcome of a run, without a row or a value of one: of a message only the first line, which names things."""
+    refused = [{"source": one.source, "error": (one.error or "").partition("\n")[0]} for one in summary.extracted.refused]
+    broken = [result for result in summary.results if result.has_failed]
+    rules = [
+        {"rule": result.rule, "name": result.name, "dimension": result.dimension, "count": result.failures, "severity": result.severity}
+        for result in broken
+    ]
+    checks = [check for check in summary.validation.checks if not check.holds] if summary.validation else []
+    faults = [
+        *(f"source {one['error']}" for one in refused),
+        *(
+            f"rule {result.rule} failed: {result.name} ({result.failures:,} failing)"
+            if result.rule and result.failures
+            else f"{result.resource_type} {result.name} failed"
+            for result in broken
+        ),
+        *(f"{check.name}: {len(check.faults):,} {'fault' if len(check.faults) == 1 else 'faults'}" for check in checks),
+    ]
+    # What failed is why, where something did; else the publishing itself was refused.
+    not_published = (summary.not_published or "").partition("\n")[0]
+    if not_published and not broken:
+        faults.append(f"nothing was published: {not_published}")
+    return Outcome(
+        has_failed=not summary.holds,
+        faults=faults,
+        fields={
+            "seconds": round(summary.seconds, 1),
+            "rows_loaded": sum(one.rows_loaded for one in summary.extracted.extracts),
+            "records_rejected": sum(one.rows_rejected for one in summary.extracted.extracts),
+            "refused": refused,
+            "is_published": summary.publication is not None and summary.publication.status == "published",
+            "failed": rules,
+            "warned": sum(result.status == "warn" for result in summary.results),
+            "checks": [{"check": check.name, "faults": len(check.faults)} for check in checks],
+        },
+    )
+
+
+def tell(
+    url: str, server: Callable[[], Server], pipeline: str, outcome: Outcome, say: Say, *, patience: Patience | None = None
+) -> Event | None:
+    """Post a failure, or a recovery where the run before had failed; return what there was to tell. Never raises for the telling."""
+    event: Event | None = "failure" if outcome.has_failed else None
+    # The server may be what failed: of that is told all the same.
+    with _warned("a recovery may go untold", url, say):
+        if not outcome.has_failed and _has_to_recover(server(), pipeline):
+            event = "recovery"
+    is_delivered = _deliver(url, pipeline, event, outcome, say, patience or Patience()) if event else None
+    with _warned("the next run does not know how this one ended", url, say):
+        _record(server(), pipeline, outcome, event, is_delivered=is_delivered)
+    return event
+
+
+def payload(pipeline: str, event: Event, outcome: Outcome) -> dict[str, Any]:
+    """Return what is posted, before secrets are taken out."""
+    # Before anything is cut or escaped, or a part of a secret would no longer be known as one.
+    faults = [on_one_line(redact(line)) for line in outcome.faults[:_MOST_LINES]]
+    lines = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in faults]
+    if len(outcome.faults) > _MOST_LINES:
+        lines.append(f"and {len(outcome.faults) - _MOST_LINES:,} more")
+    return {
+        # Slack takes what stands between < and > for a link, or for everybody in the channel.
+        "text": escape("\n".join([f"dpe run ({on_one_line(pipeline)}) {_WORDS[event]}", *(f"• {line}" for line in lines)]), quote=False),
+        "event": event,
+        "verdict": "DPE FAILED" if outcome.has_failed else "DPE SUCCESS",
+        "pipeline": pipeline,
+        **outcome.fields,
+    }
+
+
+@contextmanager
+def _warned(consequence: str, url: str, say: Say) -> Iterator[None]:
+    """Turn what the ledger cannot do into a warning."""
+    try:
+        yield
+    except (DpeError, psycopg.Error) as error:
+        said = redact(str(error).partition("\n")[0], more=[url])
+        say(f"Warning: notify: the ledger cannot be asked or told ({said}); {consequence}, look after the server")
+
+
+def _has_to_recover(server: Server, pipeline: str) -> bool:
+    """Tell whether the run before had failed, or had recovered and the webhook did not take that."""
+    with server.connect("loader", application_name=ACTOR) as connection, contexts.system_context(connection, actor=ACTOR):
+        row = connection.execute(
+            """
+            select has_failed or (event = 'recovery' and not is_delivered)
+            from dpe.notifications
+            where pipeline = %s
+            order by notification_id desc
+            limit 1
+            """,
+            [redact(pipeline)],
+        ).fetchone()
+    return row is not None and row[0] is True
+
+
+def _record(server: Server, pipeline: str, outcome: Outcome, event: Event | None, *, is_delivered: bool | None) -> None:
+    with server.connect("loader", application_name=ACTOR) as connection, contexts.system_context(connection, actor=ACTOR):
+        connection.execute(
+            "insert into dpe.notifications (pipeline, has_failed, event, is_delivered) values (%s, %s, %s, %s)",
+            [redact(pipeline), outcome.has_failed, event, is_delivered],
+        )
+
+
+def _deliver(url: str, pipeline: str, event: Event, outcome: Outcome, say: Say, patience: Patience) -> bool:
+    """Post, and warn where that fails; return whether the webhook took it."""
+    document = _without_secrets(payload(pipeline, event, outcome), [url])
+    try:
+        post(url, document, patience)
+    except UndeliveredError as error:
+        say(f"Warning: notify: the webhook was not told of the {event}: {error}; check the address given with --notify, and the network")
+        return False
+    return True
+
+
+def _without_secrets(value: Any, secrets: Sequence[str]) -> Any:
+    match value:
+        case str():
+            return redact(value, more=secrets)
+        case dict():
+            return {name: _without_secrets(item, secrets) for name, item in value.items()}
+        case list() | tuple():
+            return [_without_secrets(item, secrets) for item in value]
+        case _:
+            return value
+
+
+__all__ = ["EVERYTHING", "Outcome", "Patience", "check_url", "of_error", "of_summary", "on_outcome", "payload", "tell"]

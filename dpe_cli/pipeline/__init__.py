@@ -1,0 +1,1 @@
+"""The order of work: extract, build, check, publish, document."""

@@ -1,0 +1,156 @@
+"""Checks of what is there: counts against the ledger, row-level security from the catalog, specs against the rules, and more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.access import checks
+from dpe_cli.access.visibility import Sight
+from dpe_cli.project.project import Project, Rule, Source
+from dpe_cli.quality.dimensions import DIMENSIONS
+from dpe_cli.quality.freshness import Freshness
+from dpe_cli.quality.reconciliation import Reconciliation
+from dpe_cli.server import contexts
+from dpe_cli.server.relations import columns_of
+from dpe_cli.specs.spec import Spec
+from dpe_cli.words import plural
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+ACTOR = "dpe validate"
+
+
+# Each load with its rows in the ledger and in staging, and rows of no load.
+_LOADS = """
+    select
+        coalesce(load_id, _load_id),
+        coalesce(location, 'no load that the ledger knows'),
+        coalesce(rows_loaded, 0),
+        coalesce(present, 0)
+    from (select load_id, location, rows_loaded from dpe.loads where source = {source} and removed_at is null) as known
+    full join (select _load_id, count(*) as present from {relation} group by _load_id) as found on load_id = _load_id
+    order by 1
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked, and what was found wrong with it; nothing where it holds. Warnings fail nothing."""
+
+    name: str
+    detail: str
+    faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+
+def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
+    """Check that staging holds, for each load, exactly the rows that the ledger says were loaded."""
+    faults: list[str] = []
+    total = 0
+    with contexts.system_context(connection, actor=ACTOR):
+        for source in sources:
+            relation = source.table.identifier
+            if not columns_of(connection, relation):
+                faults.append(f"{source.name}: was never extracted; run `dpe extract source:{source.name}`")
+                continue
+            for load_id, location, loaded, present in connection.execute(
+                sql.SQL(_LOADS).format(source=sql.Literal(source.name), relation=relation)
+            ):
+                total += int(str(present))
+                if loaded != present:
+                    faults.append(
+                        f"{source.name}: load {load_id} ({location}): rows in the ledger: {loaded:,}, in staging: {present:,}; "
+                        f"find out who changed them, then run `dpe extract --full-refresh source:{source.name}`"
+                    )
+    tables = plural(len(sources), "staging table")
+    return Check("counts", f"{plural(total, 'row')} in {tables} are those of the ledger", tuple(faults))
+
+
+def check_reconciliation(found: Reconciliation) -> Check:
+    """Check that every difference between what one place delivers and the next one holds is explained."""
+    quantities = len(found.balances)
+    named = "quantity of a hop is" if quantities == 1 else "quantities of hops are"
+    return Check("reconciliation", f"{quantities:,} {named} explained to the last record", tuple(found.faults))
+
+
+def check_freshness(found: Sequence[Freshness]) -> Check:
+    """Check that every source with a declared freshness was loaded lately enough."""
+    return Check(
+        "freshness",
+        f"recent enough: {plural(len(found), 'source')} with a declared freshness" if found else "no source declares its freshness",
+        tuple(one.said for one in found if one.status == "error"),
+        tuple(one.said for one in found if one.status == "warn"),
+    )
+
+
+def check_protection(connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None) -> Check:
+    """
+    Check that nothing is wrong with the protection of what is in the schemas, and with the roles (`dpe rls check`).
+
+    Where only some of the schemas are `judged`, faults of relations in the others do not count; what leads past the policies from
+    outside of all of them does.
+    """
+    found = checks.check(connection, schemas, judged=judged)
+    with connection.transaction():
+        row = connection.execute(
+            "select count(*) from pg_class where relkind in ('r', 'p', 'v') and relnamespace::regnamespace::text = any(%s)",
+            [list(schemas if judged is None else judged)],
+        ).fetchone()
+    return Check(
+        "row-level security",
+        f"{row[0] if row else 0:,} relations are protected, by {len(checks.checks())} checks of the catalog",
+        tuple(str(one) for one in found if one.severity == "error"),
+        tuple(str(one) for one in found if one.severity == "warning"),
+    )
+
+
+def check_coverage(project: Project, specs: Sequence[Spec]) -> Check:
+    """Check that what specs ask for is there: each rule has a test, each source and model is in the project."""
+    tested = {rule.rule_id for rule in project.rules}
+    faults: list[str] = []
+    for spec in specs:
+        name, wanted = spec.path.name, spec.front_matter
+        faults += [f"{name}: rule {rule} has no test; give a test this id in its meta" for rule in spec.rules if rule not in tested]
+        faults += [f"{name}: source {one} is not in the project; declare it" for one in wanted.sources if one not in project.sources]
+        faults += [f"{name}: model {one} is not in the project; write it" for one in wanted.models if one not in project.models]
+    rules = sum(len(spec.rules) for spec in specs)
+    return Check(
+        "spec coverage", f"every rule of {', '.join(spec.ticket for spec in specs) or 'no spec'} has a test ({rules:,})", tuple(faults)
+    )
+
+
+def check_rules(rules: Sequence[Rule], specs: Sequence[Spec]) -> Check:
+    """Check that each test of a rule says what rules say, and that its rule is in a spec."""
+    described = {rule for spec in specs for rule in spec.rules}
+    faults: list[str] = []
+    for rule in rules:
+        where = f"{rule.test}: rule {rule.rule_id}"
+        missing = [name for name, value in (("owner", rule.owner), ("because", rule.because)) if not value]
+        if rule.rule_id not in described:
+            faults.append(f"{where} is in no spec; describe it in its ticket's")
+        if missing:
+            faults.append(f"{where} has no {' and no '.join(missing)}; say so in the test's meta")
+        if rule.dimension not in DIMENSIONS:
+            faults.append(f"{where} has the dimension {rule.dimension or 'none'}; choose one of {', '.join(DIMENSIONS)}")
+    return Check("rules", f"every test of a rule has an owner, a reason and a place in a spec ({len(rules):,})", tuple(faults))
+
+
+def check_sights(sights: Sequence[Sight]) -> Check:
+    """Check that nobody sees more or less than their own rows."""
+    faults = [
+        f"{sight.relation}: {sight.who} cannot read it ({sight.problem}); correct the model"
+        if sight.problem is not None
+        else f"{sight.relation}: {sight.who} sees {sight.rows:,} rows instead of {sight.expected:,}; look at its policies and grants"
+        for sight in sights
+        if sight.problem is not None or sight.rows != sight.expected
+    ]
+    return Check("who sees what", f"{len(sights)} views of published tables, each measured by acting as its reader", tuple(faults))

@@ -1,0 +1,436 @@
+"""What the commands do, in which order: extract, build, check, document."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import psycopg
+
+from dpe_cli.access import checks as rls_check
+from dpe_cli.access import matrix, visibility
+from dpe_cli.access import strays as rls_strays
+from dpe_cli.access.checks import Finding
+from dpe_cli.access.matrix import Cell
+from dpe_cli.access.visibility import Sight
+from dpe_cli.errors import DpeError, PublishError, ServerError, UsageError
+from dpe_cli.ingest.extract import ExtractSummary, analyze, extract
+from dpe_cli.pipeline import checks as validation
+from dpe_cli.pipeline import judging
+from dpe_cli.pipeline.checks import Check
+from dpe_cli.pipeline.judging import Judged
+from dpe_cli.progress import Progress
+from dpe_cli.project.dbt_runner import NodeResult, read_project, run_dbt
+from dpe_cli.project.project import Project, Rule, Source
+from dpe_cli.publishing import old_versions, publication, swap
+from dpe_cli.publishing.publication import Exchanged, Publication
+from dpe_cli.quality import freshness, quarantine, reconcile_config, reconciliation
+from dpe_cli.quality import results as rule_memory
+from dpe_cli.quality.freshness import Freshness
+from dpe_cli.quality.quarantine import Quarantined
+from dpe_cli.quality.reconciliation import Reconciliation
+from dpe_cli.quality.rules import find_all
+from dpe_cli.safe_text.redaction import hide
+from dpe_cli.server.relations import NEXT, PREVIOUS, Relation
+from dpe_cli.server.server import Server
+from dpe_cli.server.sessions import Ender
+from dpe_cli.server.watching import DBT, watching
+from dpe_cli.site import pages
+from dpe_cli.specs.spec import Spec, read_all
+from dpe_cli.specs.spec import find as find_spec
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_RELATIONS = {"model", "seed", "snapshot"}
+_MANAGED_SCHEMAS = {"dpe", "quality"}
+_PARENTS = re.compile(r"^\d*\+")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was checked, and what the rules said."""
+
+    checks: list[Check]
+    results: list[NodeResult]
+    sights: list[Sight]
+    reconciliation: Reconciliation = field(default_factory=Reconciliation)
+    freshness: list[Freshness] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check holds and nothing of error severity failed."""
+        return all(check.holds for check in self.checks) and not any(result.has_failed for result in self.results)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """
+    How to run. Where `publishes` is false, what is built stays beside what is published; `documents`: build the docs site.
+
+    `ends_sessions`: end the sessions that are in the way of an extract, of dbt or of a publication.
+    """
+
+    full_refresh: bool = False
+    threads: int | None = None
+    jobs: int | None = None
+    publishes: bool = True
+    documents: bool = True
+    ends_sessions: bool = False
+
+
+@dataclass
+class RunSummary:
+    """What a run did; parts that it did not come to are empty."""
+
+    extracted: ExtractSummary
+    validation: Validation | None = None
+    publication: Publication | None = None
+    exchanged: Exchanged | None = None
+    not_published: str | None = None
+    quarantined: list[Quarantined] = field(default_factory=list)
+    site: Path | None = None
+    not_documented: str | None = None
+    seconds: float = 0.0
+    results: list[NodeResult] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything was loaded, built and documented, and holds."""
+        is_done = not self.extracted.refused and self.not_published is None and self.not_documented is None
+        return is_done and self.validation is not None and self.validation.holds
+
+
+def run(
+    project: Project,
+    server: Server,
+    select: Sequence[str],
+    exclude: Sequence[str],
+    progress: Progress,
+    options: RunOptions = RunOptions(),
+) -> RunSummary:
+    """
+    Run the pipeline: extract its sources, build its models and test its rules, publish, build the docs site, check all of it.
+
+    Stops after the extract if a source is refused: models are not built on part of a delivery. Where a rule of error
+    severity fails, nothing is published; nor where it is not to be (`publishes`).
+
+    Raises:
+        PublishError: another run is building.
+        SpecError: a spec is broken.
+        UsageError: nothing is selected.
+    """
+    started = time.monotonic()
+    # A broken one is said before the work, not after it.
+    specs = read_all(project.directory / "specs")
+    selected = with_parents(select)
+    sources = project.sources_among(selected, exclude)
+    summary = RunSummary(
+        extract(
+            project,
+            server,
+            sources,
+            progress,
+            full_refresh=options.full_refresh,
+            jobs=options.jobs,
+            ends_sessions=options.ends_sessions,
+        )
+    )
+    if not summary.extracted.refused:
+        analyze(server, sources, summary.extracted)
+        build_and_publish(project, server, selected, exclude, progress, options, summary)
+        # dbt renders the models once more, for which their Jinja runs: what it may have changed is checked after it.
+        if options.documents:
+            _document(project, server, progress, summary)
+        summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def build_and_publish(
+    project: Project,
+    server: Server,
+    selected: Sequence[str],
+    exclude: Sequence[str],
+    progress: Progress,
+    options: RunOptions,
+    summary: RunSummary,
+) -> None:
+    """Build beside what is published, and publish it where nothing failed."""
+    schemas = project.published_schemas
+    with publication.building(server, schemas) as building:
+        connection = building.connection
+        left_out = untestable(connection, project, selected, exclude)
+        with connection.transaction():
+            before = {one.oid for one in old_versions.relations(connection, schemas)}
+        if left_out:
+            progress.say(f"Left out, for they look at what is not published yet: {', '.join(left_out)}")
+        build = ["build", *_dbt_selection(selected, [*exclude, *left_out]), *(["--full-refresh"] if options.full_refresh else [])]
+        build += ["--threads", str(options.threads)] if options.threads else []
+        # What dbt has parsed for one suffix is of no use for another: each has a target directory of its own.
+        variables, target_path = {"dpe_schema_suffix": NEXT}, project.directory / ".dpe" / "next"
+        ender = Ender(server) if options.ends_sessions else None
+        with (
+            progress.task("dbt build", project.node_count) as advance,
+            watching(server, "transformer", DBT, ender=ender, say=progress.say),
+        ):
+            read = read_project(project, server, variables=variables, target_path=target_path)
+            summary.results = run_dbt(
+                project, server, build, variables=variables, target_path=target_path, read=read, on_node=lambda _name: advance(1)
+            )
+        built = [
+            (result.schema.removesuffix(NEXT), result.alias)
+            for result in summary.results
+            if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
+        ]
+        made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
+        refusals = [*_refusals(summary.results), *(_tampered(one) for one in read.changed())]
+        if not built and not refusals:
+            return
+        # Code of the models runs where they are counted, in a session of its own. What it does is judged after it, in another.
+        with publication.connected(server) as counting:
+            refusals += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
+            relations = judging.built(counting, project, built, made)
+            summary.quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
+        judged = _judge(project, server, relations, suffix=NEXT, before=before)
+        refusals += judged.faults
+        summary.not_published = "; ".join(refusals) or None
+        names = [*built, *(name for one in relations if (name := (one.schema, one.name)) not in built)]
+        summary.publication = publication.record(connection, selected, names, refusals, lock=building.lock)
+        if refusals or not options.publishes:
+            return
+        try:
+            summary.exchanged = publication.publish(
+                connection,
+                summary.publication,
+                schemas,
+                judged=judged.protection,
+                lock=building.lock,
+                ender=ender,
+                say=progress.say,
+            )
+            summary.publication = summary.exchanged.publication
+        except PublishError as error:
+            summary.not_published = str(error)
+
+
+def _judge(
+    project: Project, server: Server, relations: Sequence[Relation], *, suffix: str, before: Collection[int] | None = None
+) -> Judged:
+    with judging.apart(server) as connection:
+        return judging.judge(connection, project, relations, protected_schemas(connection, project), suffix=suffix, before=before)
+
+
+def publish(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
+    """
+    Publish the newest build, once it is judged again: since it was built, hooks and Jinja of models may have run.
+
+    Raises:
+        PublishError: no build waits, it is not protected as the project declares, or as in publication.publish().
+    """
+    with publication.connected(server) as connection:
+        built = publication.newest(connection, "built", "refused", "published", "undone")
+        if built is None or built.status in {"published", "undone"}:
+            raise PublishError("there is no build that waits to be published (one that was taken back is gone); run `dpe run`")
+        judged = _judge(project, server, built.relations, suffix=NEXT)
+        if built.status == "built" and judged.faults:
+            raise PublishError(f"publication {built.publication_id}: is not published ({'; '.join(judged.faults)}); run `dpe run`")
+        return publication.publish(
+            connection,
+            built,
+            project.published_schemas,
+            judged=judged.protection,
+            ender=Ender(server) if ends_sessions else None,
+            say=progress.say,
+        )
+
+
+def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
+    """
+    Bring back what the last publication replaced, if it is protected as the project declares now.
+
+    Raises:
+        PublishError: it is not, or as in publication.undo().
+    """
+    with publication.connected(server) as connection:
+        last = publication.to_undo(connection)
+        judged = _judge(project, server, last.replaced or [], suffix=PREVIOUS)
+        if judged.faults:
+            raise PublishError(
+                f"publication {last.publication_id}: is not taken back, what it replaced is not as the project declares "
+                f"({'; '.join(judged.faults)}); check out the files of that version, then run `dpe publish --undo`"
+            )
+        return publication.undo(
+            connection,
+            project.published_schemas,
+            judged=None if last.replaced is None else judged.protection,
+            ender=Ender(server) if ends_sessions else None,
+            say=progress.say,
+        )
+
+
+def untestable(connection: Connection, project: Project, selected: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the tests of a part of the project that look at the rest, as far as that was never published."""
+    with connection.transaction():
+        return project.untestable(selected, exclude, swap.names(connection, project.published_schemas))
+
+
+def _refusals(results: Sequence[NodeResult]) -> list[str]:
+    """Say what keeps a build from being published."""
+    return [_refusal(result) for result in results if result.has_failed]
+
+
+def _tampered(unique_id: str) -> str:
+    return f"{unique_id}: was changed in dbt while the project was built; look for Jinja that changes the graph, nodes or macros"
+
+
+def _refusal(result: NodeResult) -> str:
+    if result.rule and result.failures:
+        return f"rule {result.rule} failed ({result.name}: {result.failures:,} failing)"
+    if result.rule:
+        return f"rule {result.rule} cannot be tested ({result.name})"
+    return f"{result.resource_type} {result.name} failed"
+
+
+def validate(project: Project, server: Server, wanted: str | None, progress: Progress) -> Validation:
+    """
+    Check what is there, for one spec or all: counts, reconciliation, rules, row-level security, freshness and spec coverage.
+
+    Raises:
+        ProjectError: a declaration of a model or source cannot be followed.
+        SpecError: a spec is broken, or there is none of this ticket.
+        UsageError: no rule of the spec has a test.
+    """
+    directory = project.directory / "specs"
+    specs = [find_spec(directory, wanted)] if wanted else read_all(directory)
+    sources = list(project.sources.values())
+    rules = project.rules
+    selection: list[str] = []
+    models: Collection[str] | None = None
+    if wanted:
+        spec = specs[0]
+        models = reconcile_config.ancestry(project, spec.front_matter.models)
+        sources = [source for source in sources if source.name in spec.front_matter.sources]
+        rules = [rule for rule in rules if rule.rule_id in spec.rules or rule.rule_id.startswith(f"{spec.ticket}-")]
+        if not rules:
+            raise UsageError(f"{spec.path.name}: no rule of it has a test, so there is nothing to check; give tests its rules' ids")
+        selection = ["--select", *sorted({rule.test for rule in rules})]
+    with progress.task("dbt test", len(selection) - 1 if wanted else project.test_count) as advance:
+        results = run_dbt(project, server, ["test", *selection], on_node=lambda _name: advance(1))
+    return _validate(project, server, specs, rules, sources, results, models)
+
+
+def _validate(
+    project: Project,
+    server: Server,
+    specs: Sequence[Spec],
+    rules: Sequence[Rule],
+    sources: Sequence[Source],
+    results: list[NodeResult],
+    models: Collection[str] | None = None,
+) -> Validation:
+    """Check what is there. Where `results` are those of a build, only hops to what it built are counted; else those to `models`, or all."""
+    built = [result for result in results if result.resource_type in _RELATIONS]
+    made = {result.unique_id: result.schema for result in built if result.status == "success"}
+    with server.connect("transformer") as connection, server.connect("loader") as loader:
+        wanted = reconcile_config.declared(project, made if built else models, reconciliation.standing(connection, project, made))
+        reconciled = reconciliation.reconcile(loader, connection, sources, wanted)
+        fresh = freshness.measure(connection, project, sources)
+        sights = visibility.measure_sights(connection, project)
+        counts = validation.check_counts(connection, sources)
+    checks = [
+        counts,
+        validation.check_reconciliation(reconciled),
+        validation.check_freshness(fresh),
+        # After all that runs code of the models.
+        _check_protection(project, server),
+        validation.check_sights(sights),
+        validation.check_coverage(project, specs),
+        validation.check_rules(rules, specs),
+    ]
+    return Validation(checks, results, sights, reconciled, fresh)
+
+
+def _check_protection(project: Project, server: Server) -> Check:
+    with judging.apart(server) as connection:
+        check = validation.check_protection(connection, protected_schemas(connection, project))
+        strays = rls_strays.find(connection, project, _open_schemas(project))
+    return replace(check, faults=(*check.faults, *map(str, strays)))
+
+
+def _open_schemas(project: Project) -> list[str]:
+    """Return the schemas in which nothing but what the project makes may be read."""
+    return sorted({*project.published_schemas, old_versions.FAILURES})
+
+
+def protected_schemas(connection: Connection, project: Project) -> list[str]:
+    """Return the schemas in which everything is protected: the ledger's, the sources', and the models' with their other versions."""
+    published = project.published_schemas
+    beside = [schema + suffix for schema in published for suffix in (NEXT, PREVIOUS)]
+    with connection.transaction():
+        old = old_versions.old_schemas(connection, published)
+    return sorted({*_MANAGED_SCHEMAS, *published, *beside, *old, *(source.table.schema for source in project.sources.values())})
+
+
+def check_rls(project: Project, server: Server) -> list[Finding]:
+    """Return what is wrong with the protection of the project's relations, and with the roles; errors first."""
+    with judging.apart(server) as connection:
+        found = rls_check.check(connection, protected_schemas(connection, project))
+        found += rls_strays.find(connection, project, _open_schemas(project))
+    return sorted(found, key=lambda one: one.severity)
+
+
+def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:
+    """
+    Measure who can do what with the project's relations, or with those that match `wanted`.
+
+    Raises:
+        ContextError: the administrator's login may not act as one of them.
+        UsageError: nothing matches.
+    """
+    with server.connect("admin") as connection:
+        found = matrix.find_relations(connection, project, protected_schemas(connection, project))
+        chosen = [one for one in found if not wanted or any(fnmatch.fnmatchcase(str(one), pattern) for pattern in wanted)]
+        if not chosen:
+            raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all that there are")
+        try:
+            with progress.task("dpe rls matrix", len(chosen)) as advance:
+                return matrix.measure(connection, chosen, logins=logins, on_relation=advance)
+        except psycopg.OperationalError as error:
+            raise ServerError(f"{server}: the measurement ended ({error}); look for what ends sessions, then measure again") from error
+
+
+def _document(project: Project, server: Server, progress: Progress, summary: RunSummary) -> None:
+    """Build the docs site; where that fails, what is there is checked all the same, and the run fails."""
+    try:
+        summary.site = build_docs(project, server, progress)
+    except DpeError as error:
+        summary.not_documented = str(error)
+    except psycopg.Error as error:
+        summary.not_documented = hide(f"{server}: the docs cannot be built ({error}); correct it, then run `dpe docs`")
+
+
+def build_docs(project: Project, server: Server, progress: Progress) -> Path:
+    """Build the docs site as a single page, and return its path."""
+    target = project.directory / "target"
+    with progress.task("dbt docs"):
+        run_dbt(project, server, ["docs", "generate", "--target-path", str(target)])
+        rules = find_all(project, read_all(project.directory / "specs"))
+        histories = rule_memory.histories(server, rules, runs=rule_memory.SHOWN_RUNS)
+        with server.connect("transformer") as connection:
+            published = [one for one in matrix.find_relations(connection, project, project.published_schemas) if one.declared != "private"]
+            cells = matrix.measure(connection, published, roles=matrix.TRANSFORMERS_ROLES)
+        return pages.write(target, rules, rule_memory.states(server, rules), histories, matrix.seen(cells, names_tenants=False))
+
+
+def with_parents(select: Sequence[str]) -> list[str]:
+    """Return the selectors such that they name all that the selected is made from as well."""
+    parts = [part for one in select for part in one.split()]
+    return [part if part.startswith("@") else f"+{_PARENTS.sub('', part)}" for part in parts]
+
+
+def _dbt_selection(select: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    return [*(["--select", *select] if select else []), *(["--exclude", *exclude] if exclude else [])]

@@ -1,0 +1,1 @@
+"""What dbt knows of the project: sources, models, rules and what a selection names."""

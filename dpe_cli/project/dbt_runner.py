@@ -1,0 +1,137 @@
+"""Run dbt within this process, as dpe_transformer in a context of its own, and return what became of each node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpe_cli.errors import BuildError
+from dpe_cli.project import dbt
+from dpe_cli.project.project import Project
+from dpe_cli.project.read_manifest import ReadManifest
+from dpe_cli.safe_text.redaction import hide
+from dpe_cli.server.server import Server
+
+FAILED = ("error", "fail", "runtime error")
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of a model, seed, snapshot or test. `failures` is a test's number of failing rows."""
+
+    unique_id: str
+    name: str
+    path: str
+    resource_type: str
+    status: str
+    failures: int | None
+    message: str
+    seconds: float
+    rule: str | None
+    dimension: str | None
+    because: str | None
+    severity: str
+    schema: str
+    alias: str
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is an error, or a failure of an error-severity test."""
+        return self.status in FAILED
+
+
+def run_dbt(
+    project: Project,
+    server: Server,
+    command: Sequence[str],
+    *,
+    variables: Mapping[str, object] | None = None,
+    target_path: Path | None = None,
+    read: ReadManifest | None = None,
+    on_node: Callable[[str], None] = lambda _name: None,
+) -> list[NodeResult]:
+    """
+    Run a dbt command, with variables of ours besides the user's; `on_node` is called with the name of each node that has finished.
+
+    `target_path` is where dbt keeps what it has parsed, if not where it does by itself; `read` is what was read of the project already.
+
+    Raises:
+        ProjectError: dbt cannot read the project.
+        BuildError: dbt ended before it could report on its nodes.
+    """
+
+    def on_event(event: Any) -> None:
+        if event.info.name == "NodeFinished":
+            if read is not None:
+                read.look_at(event.data.node_info.unique_id)
+            on_node(event.data.node_info.node_name)
+
+    options = [*_target(target_path), *project.dbt_options_with(variables or {})]
+    with _environment(server.environment()):
+        outcome = dbt.invoke(command, options, [on_event], manifest=read.manifest if read else None)
+    results = getattr(outcome.result, "results", None)
+    if results is None and not outcome.success:
+        # `docs generate` has a catalog instead, and what it could not find out.
+        said = "; ".join(getattr(outcome.result, "errors", None) or ["not everything can be compiled"])
+        raise BuildError(f"dbt {' '.join(command)}: {said}; run `dpe dbt {' '.join(command)}` to see all that dbt says")
+    nodes = [_node_result(result) for result in results or []]
+    # Hooks are in the results as well; one that worked is no news.
+    return [node for node in nodes if node.resource_type != "operation" or node.has_failed]
+
+
+def read_project(
+    project: Project, server: Server, *, variables: Mapping[str, object] | None = None, target_path: Path | None = None
+) -> ReadManifest:
+    """
+    Read the project as run_dbt would, without running anything.
+
+    Raises:
+        ProjectError: dbt cannot read the project.
+    """
+    with _environment(server.environment()):
+        outcome = dbt.invoke(["parse"], [*_target(target_path), *project.dbt_options_with(variables or {})])
+    return ReadManifest(outcome.result)
+
+
+def _target(path: Path | None) -> list[str]:
+    return [] if path is None else ["--target-path", str(path)]
+
+
+def _node_result(result: Any) -> NodeResult:
+    node = result.node
+    meta: Mapping[str, Any] = getattr(node.config, "meta", None) or {}
+    return NodeResult(
+        unique_id=node.unique_id,
+        name=node.name,
+        path=getattr(node, "original_file_path", ""),
+        resource_type=str(node.resource_type.value if hasattr(node.resource_type, "value") else node.resource_type),
+        status=str(result.status.value if hasattr(result.status, "value") else result.status),
+        failures=result.failures,
+        message=hide((result.message or "").strip()),
+        seconds=result.execution_time,
+        rule=meta.get("rule"),
+        dimension=meta.get("dimension"),
+        because=meta.get("because"),
+        severity=str(getattr(node.config, "severity", "") or "").lower(),
+        schema=str(getattr(node, "schema", "")),
+        alias=str(getattr(node, "alias", "")),
+    )
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the block: dbt's profile and libpq read them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,1 @@
+"""Makes what was built visible to readers, and undoes that."""

@@ -1,0 +1,179 @@
+"""What publishing a build would change: the columns and rows of each relation, beside what readers see now."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import PublishError, UsageError
+from dpe_cli.project.project import Project
+from dpe_cli.publishing import publication
+from dpe_cli.server import contexts
+from dpe_cli.server.relations import NEXT, Relation, find_relation
+from dpe_cli.server.server import Server
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+ACTOR = "dpe diff"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """
+    What would change of one relation.
+
+    `changed` are rows whose key stays and whose other values do not; without a key, a changed row counts as removed and
+    added. A relation that is new has no rows before.
+    """
+
+    relation: str
+    key: tuple[str, ...]
+    columns_added: tuple[str, ...]
+    columns_removed: tuple[str, ...]
+    columns_changed: tuple[str, ...]
+    rows_before: int | None
+    rows_after: int
+    added: int
+    removed: int
+    changed: int
+
+    @property
+    def is_none(self) -> bool:
+        """Whether readers would see what they see now."""
+        return not (
+            self.rows_before is None
+            or self.columns_added
+            or self.columns_removed
+            or self.columns_changed
+            or self.added
+            or self.removed
+            or self.changed
+        )
+
+
+def compare(
+    server: Server, project: Project, wanted: Sequence[str], *, on_relation: Callable[[str], None] | None = None
+) -> tuple[publication.Publication, list[Difference]]:
+    """
+    Compare the newest build with what is published; `wanted` are names of models, all of them where it is empty.
+
+    `on_relation` is called with each relation that was compared.
+
+    Raises:
+        PublishError: nothing is built that is not published.
+        UsageError: a model is not part of it.
+    """
+    keys = {(model.schema, model.alias): project.key_of(model) for model in project.models.values()}
+    with server.connect("transformer", application_name="dpe diff") as connection:
+        built = publication.newest(connection, "built", "refused", "published", "undone")
+        if built is None or built.status not in {"built", "refused"}:
+            raise PublishError(
+                "there is no build that waits to be published (one that was taken back is gone); "
+                "run `dpe run --no-publish` to build without publishing"
+            )
+        relations = _wanted(built.relations, wanted)
+        with contexts.system_context(connection, actor=ACTOR):
+            found: list[Difference] = []
+            for one in relations:
+                if find_relation(connection, one.schema + NEXT, one.name):
+                    found.append(_difference(connection, one, keys.get((one.schema, one.name), ())))
+                    if on_relation:
+                        on_relation(str(one))
+            return built, found
+
+
+def _wanted(relations: Sequence[Relation], wanted: Sequence[str]) -> list[Relation]:
+    names = [one.name for one in relations]
+    for name in wanted:
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"it built {', '.join(names) or 'nothing'}"
+            raise UsageError(f"{name}: is no part of the newest build; {hint}")
+    return [one for one in relations if not wanted or one.name in wanted]
+
+
+def _difference(connection: Connection, relation: Relation, key: tuple[str, ...]) -> Difference:
+    after = sql.Identifier(relation.schema + NEXT, relation.name)
+    before = sql.Identifier(relation.schema, relation.name)
+    new = _columns(connection, after)
+    old = _columns(connection, before) if find_relation(connection, relation.schema, relation.name) else None
+    [(rows_after,)] = connection.execute(sql.SQL("select count(*) from {}").format(after)).fetchall()
+    if old is None:
+        return Difference(str(relation), key, (), (), (), None, int(str(rows_after)), int(str(rows_after)), 0, 0)
+    [(rows_before,)] = connection.execute(sql.SQL("select count(*) from {}").format(before)).fetchall()
+    common = [name for name in new if old.get(name) == new[name]]
+    usable_key = key if key and set(key) <= set(common) else ()
+    added, removed, changed = _compare_rows(connection, before, after, usable_key, common)
+    return Difference(
+        relation=str(relation),
+        key=usable_key,
+        columns_added=tuple(name for name in new if name not in old),
+        columns_removed=tuple(name for name in old if name not in new),
+        columns_changed=tuple(f"{name}: {old[name]} → {new[name]}" for name in new if name in old and old[name] != new[name]),
+        rows_before=int(str(rows_before)),
+        rows_after=int(str(rows_after)),
+        added=added,
+        removed=removed,
+        changed=changed,
+    )
+
+
+def _columns(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
+    """Return the columns with their types, in order."""
+    rows = connection.execute(
+        """
+        select attname, format_type(atttypid, atttypmod)
+        from pg_attribute
+        where attrelid = %s::regclass and attnum > 0 and not attisdropped
+        order by attnum
+        """,
+        [relation.as_string(connection)],
+    ).fetchall()
+    return {str(name): str(data_type) for name, data_type in rows}
+
+
+def _compare_rows(
+    connection: Connection, before: sql.Identifier, after: sql.Identifier, key: Sequence[str], columns: Sequence[str]
+) -> tuple[int, int, int]:
+    """Count the rows that are new, gone and changed in the columns that both versions have."""
+    # Rows that are the same are paired by their number among their like, so that doubled rows count as rows.
+    values = sql.SQL("md5(row({})::text)").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
+    match_on = sql.SQL("row({})::text").format(sql.SQL(", ").join(map(sql.Identifier, key))) if key else values
+    query = sql.SQL(
+        """
+        with
+
+        before as (
+
+            select
+                {match_on} as matched,
+                {values} as content,
+                row_number() over (partition by {match_on} order by {values}) as nth
+            from {before}
+
+        ),
+
+        after as (
+
+            select
+                {match_on} as matched,
+                {values} as content,
+                row_number() over (partition by {match_on} order by {values}) as nth
+            from {after}
+
+        )
+
+        select
+            count(*) filter (where before.matched is null),
+            count(*) filter (where after.matched is null),
+            count(*) filter (where before.content <> after.content)
+        from before
+        full join after on before.matched = after.matched and before.nth = after.nth
+        """
+    ).format(match_on=match_on, values=values, before=before, after=after)
+    [(added, removed, changed)] = connection.execute(query).fetchall()
+    return int(str(added)), int(str(removed)), int(str(changed))

@@ -1,0 +1,370 @@
+"""Publishing: what `dpe run` built beside the published version becomes visible to readers, all of it at once, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+import psycopg
+from psycopg.rows import class_row
+
+from dpe_cli.errors import LockLostError, PublishError
+from dpe_cli.publishing import old_versions, swap, waiting
+from dpe_cli.publishing.old_versions import Use
+from dpe_cli.quality import quarantine
+from dpe_cli.server import contexts, lock_rows
+from dpe_cli.server.lock_rows import BUILD, Lock, TakenError
+from dpe_cli.server.relations import NEXT, PREVIOUS, Relation, find_relation
+from dpe_cli.server.server import PATIENCE_SECONDS, Server
+from dpe_cli.server.sessions import Ender, Session
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Status = Literal["built", "refused", "published", "undone"]
+
+ACTOR = "dpe publish"
+# Shorter than deadlock_timeout (1 s by default): it is the publisher that gives way, never a reader.
+_LOCK_TIMEOUT = "400ms"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A build beside the published version, and what became of it."""
+
+    publication_id: int
+    status: Status
+    selection: str
+    relations: list[Relation]
+    refused_because: str | None
+    built_at: datetime
+    published_at: datetime | None
+    undone_at: datetime | None
+    # None before it is published, and of those that an earlier version of dpe published.
+    replaced: list[Relation] | None = None
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """
+    What readers see since a publication, or since it was undone.
+
+    `uses` are what earlier versions are still used by; `ended` are the sessions that were ended, `not_ended` says why others were not.
+    """
+
+    publication: Publication
+    restored: list[Relation]
+    uses: list[Use]
+    ended: list[Session]
+    not_ended: list[str]
+
+
+def connected(server: Server) -> Connection:
+    """Connect as the role that publishes."""
+    return server.connect("transformer", application_name=ACTOR)
+
+
+@dataclass(frozen=True)
+class Building:
+    """A build that is going on: the connection to work with, and the lock that another session holds for it."""
+
+    connection: Connection
+    lock: Lock
+
+
+@contextmanager
+def building(server: Server, schemas: Sequence[str]) -> Iterator[Building]:
+    """
+    Keep other builds away for as long as the block takes, and make room in the shadow schemas of the published ones.
+
+    Raises:
+        PublishError: another build is running.
+    """
+    with connected(server) as aside, ExitStack() as stack:
+        try:
+            lock = stack.enter_context(lock_rows.held(aside, BUILD, actor=ACTOR))
+        except TakenError as error:
+            raise _busy("run again") from error
+        with connected(server) as connection:
+            # It is idle for as long as dbt works; a rollback would undo the setting.
+            connection.execute("set idle_session_timeout = 0")
+            connection.commit()
+            # What an earlier build left is not published by this one.
+            with _alone(connection, lock):
+                old_versions.clear(connection, [schema + NEXT for schema in schemas])
+                old_versions.sweep(connection, schemas)
+            yield Building(connection, lock)
+
+
+def record(
+    connection: Connection,
+    selection: Sequence[str],
+    built: Sequence[tuple[str, str]],
+    refused_because: Sequence[str],
+    *,
+    lock: Lock | None = None,
+) -> Publication:
+    """
+    Write down what was built, as published schemas and names, and why it may not be published, if so.
+
+    `lock` is that of the build that goes on, if the caller holds it.
+
+    Raises:
+        PublishError: one of them is not there, or another build is running.
+    """
+    with _alone(connection, lock):
+        relations: list[Relation] = []
+        for schema, name in built:
+            found = find_relation(connection, schema + NEXT, name)
+            if found is None:
+                raise PublishError(f"{schema}{NEXT}.{name}: was built and is not there any more; nothing is published, run again")
+            relations.append(Relation(schema, name, found.oid))
+        [(publication_id,)] = connection.execute(
+            """
+            insert into dpe.publications (status, selection, relations, refused_because)
+            values (%s, %s, %s, nullif(%s, ''))
+            returning publication_id
+            """,
+            [
+                "refused" if refused_because else "built",
+                " ".join(selection),
+                _as_json(relations),
+                "; ".join(refused_because),
+            ],
+        ).fetchall()
+        return _known(connection, int(str(publication_id)))
+
+
+def publish(
+    connection: Connection,
+    publication: Publication,
+    schemas: Sequence[str],
+    *,
+    judged: Mapping[int, str] | None = None,
+    lock: Lock | None = None,
+    ender: Ender | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+    patience: float = PATIENCE_SECONDS,
+) -> Exchanged:
+    """
+    Make a build visible to readers, in one transaction; what it replaces is kept.
+
+    Readers are waited for without keeping other readers from coming; with an `ender`, the sessions of those that stay are ended. `judged`
+    is what protects the relations, as it was when it was judged: it still has to be so. `lock` is that of the build that goes on, if the
+    caller holds it.
+
+    Raises:
+        PublishError: it may not be published, is not there or not protected any more as it was, something of the pipeline's own cannot
+            follow, another build is running, or readers never let go.
+    """
+    if publication.status != "built":
+        because = f" ({publication.refused_because})" if publication.refused_because else ""
+        raise PublishError(f"publication {publication.publication_id}: is {publication.status}{because}; run `dpe run` to build anew")
+
+    def exchange(first: Sequence[int]) -> None:
+        with _alone(connection, lock):
+            without = quarantine.left_over(connection, publication.relations, schema_suffix="")
+            replaced = swap.publish(connection, publication.relations, schemas, without=without, first=first)
+            _check_unchanged(connection, publication.relations, judged)
+            connection.execute(
+                """
+                update dpe.publications
+                set
+                    status = 'published',
+                    published_at = clock_timestamp(),
+                    replaced = %s
+                where publication_id = %s
+                """,
+                [_as_json(replaced), publication.publication_id],
+            )
+
+    waiting.for_readers(connection, _versions(publication.relations, NEXT), exchange, ender=ender, say=say, patience=patience)
+    return _exchanged(connection, publication.publication_id, schemas, lock=lock, ender=ender)
+
+
+def undo(
+    connection: Connection,
+    schemas: Sequence[str],
+    *,
+    judged: Mapping[int, str] | None = None,
+    ender: Ender | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+    patience: float = PATIENCE_SECONDS,
+) -> Exchanged:
+    """
+    Bring back what the last publication replaced; `judged` is as in publish().
+
+    Raises:
+        PublishError: nothing was published, it was undone already, or built over since; what it replaced is not there or not protected
+            any more as it was; another build is running; or readers never let go.
+    """
+    last = to_undo(connection)
+    restored: list[Relation] = []
+
+    def exchange(first: Sequence[int]) -> None:
+        with _alone(connection, None):
+            without = quarantine.left_over(connection, last.relations, schema_suffix=PREVIOUS)
+            restored[:] = swap.take_back(connection, last.relations, schemas, replaced=last.replaced, without=without, first=first)
+            _check_unchanged(connection, restored, judged)
+            connection.execute(
+                "update dpe.publications set status = 'undone', undone_at = clock_timestamp() where publication_id = %s",
+                [last.publication_id],
+            )
+
+    waiting.for_readers(connection, _versions(last.relations, PREVIOUS), exchange, ender=ender, say=say, patience=patience)
+    return replace(_exchanged(connection, last.publication_id, schemas, lock=None, ender=ender), restored=restored)
+
+
+def to_undo(connection: Connection) -> Publication:
+    """
+    Return the last publication.
+
+    Raises:
+        PublishError: there is none, or it was undone already.
+    """
+    last = newest(connection, "published", "undone")
+    if last is None or last.status == "undone":
+        what = "nothing was published yet" if last is None else f"publication {last.publication_id} was taken back already"
+        raise PublishError(f"{what}; there is nothing to undo")
+    return last
+
+
+def protection(connection: Connection, relations: Sequence[Relation]) -> dict[int, str]:
+    """Return what protects each of the relations, by its oid: owner, policies, privileges, and triggers, which run code of their own."""
+    rows = connection.execute(
+        """
+        select
+            pg_class.oid::bigint,
+            jsonb_build_object(
+                'kind', relkind,
+                'triggers', (select count(*) from pg_trigger where tgrelid = pg_class.oid and not tgisinternal),
+                'rules', (select count(*) from pg_rewrite where ev_class = pg_class.oid),
+                'protection', dpe.protection_of(pg_class.oid)
+            )::text
+        from pg_class
+        where pg_class.oid = any(%s)
+        """,
+        [[one.oid for one in relations]],
+    ).fetchall()
+    return {int(str(oid)): str(found) for oid, found in rows}
+
+
+def _check_unchanged(connection: Connection, relations: Sequence[Relation], judged: Mapping[int, str] | None) -> None:
+    """Compare what protects relations, which are locked by now, with what was judged."""
+    if judged is None:
+        return
+    found = protection(connection, relations)
+    for one in relations:
+        if found.get(one.oid) != judged.get(one.oid):
+            raise PublishError(f"{one}: how it is protected was changed after it was checked; run `dpe run` to build and publish it")
+
+
+def newest(connection: Connection, *statuses: Status) -> Publication | None:
+    """Return the newest publication in one of these states."""
+    with contexts.system_context(connection, actor=ACTOR):
+        row = connection.execute("select max(publication_id) from dpe.publications where status = any(%s)", [list(statuses)]).fetchone()
+        return None if row is None or row[0] is None else _known(connection, int(str(row[0])))
+
+
+def read(connection: Connection, publication_id: int) -> Publication:
+    """Return a publication."""
+    with contexts.system_context(connection, actor=ACTOR):
+        return _known(connection, publication_id)
+
+
+@contextmanager
+def _alone(connection: Connection, lock: Lock | None) -> Iterator[None]:
+    """
+    Open a transaction that no build runs beside, or none but that of the `lock`, which has to be held until the transaction ends.
+
+    Raises:
+        PublishError: another build is running, or the lock is lost, so that one may be.
+    """
+    try:
+        with contexts.system_context(connection, actor=ACTOR):
+            if lock is None:
+                lock_rows.take(connection, BUILD)
+            else:
+                lock.check()
+            connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
+            yield
+            if lock is not None:
+                lock.check()
+    except TakenError as error:
+        raise _busy("publish or undo") from error
+    except LockLostError as error:
+        raise PublishError(str(error)) from error
+
+
+def _busy(what_to_do: str) -> PublishError:
+    """Refuse to disturb a build: what it has made so far would be lost."""
+    return PublishError(f"another `dpe run` is building; wait for it to end, then {what_to_do}")
+
+
+def _known(connection: Connection, publication_id: int) -> Publication:
+    with connection.cursor(row_factory=class_row(_Row)) as cursor:
+        [row] = cursor.execute(
+            """
+            select
+                publication_id,
+                status,
+                selection,
+                relations,
+                refused_because,
+                built_at,
+                published_at,
+                undone_at,
+                replaced
+            from dpe.publications
+            where publication_id = %s
+            """,
+            [publication_id],
+        ).fetchall()
+    replaced = None if row.replaced is None else [Relation(**one) for one in row.replaced]
+    return Publication(**{**vars(row), "relations": [Relation(**one) for one in row.relations], "replaced": replaced})
+
+
+def _as_json(relations: Sequence[Relation]) -> str:
+    return json.dumps([{"schema": one.schema, "name": one.name, "oid": one.oid} for one in relations])
+
+
+@dataclass
+class _Row:
+    publication_id: int
+    status: Status
+    selection: str
+    relations: list[dict[str, Any]]
+    refused_because: str | None
+    built_at: datetime
+    published_at: datetime | None
+    undone_at: datetime | None
+    replaced: list[dict[str, Any]] | None
+
+
+def _exchanged(connection: Connection, publication_id: int, schemas: Sequence[str], *, lock: Lock | None, ender: Ender | None) -> Exchanged:
+    """Drop earlier versions that nothing uses any more, and say what became of the exchange."""
+    uses = _sweep(connection, schemas, lock)
+    not_ended: list[str] = []
+    if ender is not None and uses:
+        ender.end({pid for one in uses if one.is_certain for pid in one.pids})
+        not_ended = list(ender.refusals)
+        uses = _sweep(connection, schemas, lock)
+    return Exchanged(read(connection, publication_id), [], uses, list(ender.ended) if ender else [], not_ended)
+
+
+def _sweep(connection: Connection, schemas: Sequence[str], lock: Lock | None) -> list[Use]:
+    """Return what still uses earlier versions. Where a build has begun meanwhile, it has dropped what is not used."""
+    with suppress(PublishError), _alone(connection, lock):
+        old_versions.sweep(connection, schemas)
+    with contexts.system_context(connection, actor=ACTOR):
+        return old_versions.uses(connection, schemas)
+
+
+def _versions(relations: Sequence[Relation], suffix: str) -> list[tuple[str, str]]:
+    """Return the schemas and names of what is exchanged: the published versions, and those with this suffix."""
+    return [(one.schema + where, one.name) for one in relations for where in ("", suffix)]
+
+
+__all__ = ["Building", "Exchanged", "Publication", "building", "newest", "protection", "publish", "read", "record", "to_undo", "undo"]

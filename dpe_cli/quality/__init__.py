@@ -1,0 +1,1 @@
+"""Rules, what they found, and the rows that they keep out."""

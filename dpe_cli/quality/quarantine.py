@@ -1,0 +1,82 @@
+"""The rows that rules keep out of what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.project.project import Project
+from dpe_cli.quality.rules import Rule
+from dpe_cli.server import contexts
+from dpe_cli.server.relations import MASKED, QUARANTINE, Relation, find_relation
+from dpe_cli.server.server import Server
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+ACTOR = "dpe run"
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """How many rows of a model a rule keeps out of it; a row that breaks several rules counts for each."""
+
+    model: str
+    rule: str
+    rows: int
+
+
+def counts(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[Quarantined]:
+    """Count the rows in quarantine of relations in schemas with this suffix, by model and rule."""
+    found: list[Quarantined] = []
+    with contexts.system_context(connection, actor=ACTOR):
+        for one in relations:
+            if not one.name.endswith(QUARANTINE):
+                continue
+            rows = connection.execute(
+                sql.SQL("select rule, count(*) from {}, unnest(_rules) as rule group by rule order by rule").format(
+                    sql.Identifier(one.schema + schema_suffix, one.name)
+                )
+            ).fetchall()
+            found += [Quarantined(f"{one.schema}.{one.name.removesuffix(QUARANTINE)}", str(rule), int(str(count))) for rule, count in rows]
+    return found
+
+
+def kept_out(server: Server, project: Project, rule: Rule) -> int | None:
+    """Count the rows that a rule keeps out of what is published; None where it keeps none out, or nothing was published yet."""
+    relations: list[Relation] = []
+    with server.connect("transformer", application_name=ACTOR) as connection:
+        for test in rule.tests:
+            node = project.manifest["nodes"][test.test_id]
+            if (node["config"].get("meta") or {}).get("on_failure") != "quarantine" or not node.get("attached_node"):
+                continue
+            model = project.manifest["nodes"][node["attached_node"]]
+            with connection.transaction():
+                relations += filter(None, [find_relation(connection, model["schema"], model["alias"] + QUARANTINE)])
+        found = counts(connection, relations, schema_suffix="") if relations else None
+    return None if found is None else sum(one.rows for one in found if one.rule == rule.rule_id)
+
+
+def left_over(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[tuple[str, str]]:
+    """
+    Return the quarantines and masked views, in schemas with this suffix, that belong to relations and are not among them.
+
+    By the schemas and names that readers know them by: in the other version no rule keeps rows out, or nothing is masked.
+    """
+    names = {(one.schema, one.name) for one in relations}
+    wanted = sorted({(schema, name + suffix) for schema, name in names for suffix in (QUARANTINE, MASKED)} - names)
+    rows = connection.execute(
+        """
+        select wanted.schema_name, wanted.table_name
+        from unnest(%s::text[], %s::text[]) as wanted (schema_name, table_name)
+        inner join pg_namespace on pg_namespace.nspname = wanted.schema_name || %s
+        inner join pg_class on relnamespace = pg_namespace.oid and relname = wanted.table_name
+        where exists (select from pg_attribute where attrelid = pg_class.oid and attname = '_quarantined_at')
+            or obj_description(pg_class.oid, 'pg_class') like 'What masked readers see of %%'
+        order by 1, 2
+        """,
+        [[schema for schema, _ in wanted], [name for _, name in wanted], schema_suffix],
+    ).fetchall()
+    return [(str(schema), str(name)) for schema, name in rows]

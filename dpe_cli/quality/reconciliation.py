@@ -1,0 +1,243 @@
+"""
+Reconciliation: are the records that one place delivers those that the next one holds, but for what is explained?
+
+Two kinds of hop are counted: from the files of a source to staging, by the ledger; and from one relation to the next where
+a model declares it (hops.py). What is explained is counted anew, from the rows that were delivered: what a model says that it
+left out proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import ServerError
+from dpe_cli.project.project import Project, Source
+from dpe_cli.quality.reconcile_config import KINDS, Hop
+from dpe_cli.server import contexts
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+ACTOR = "dpe validate"
+RECORDS = "records"
+# The three numbers come from three places: what the reader counted, the rejects that are kept, the rows that are there.
+# What a replay loads was read before, as the reject that it corrects.
+_FILES = """
+    select
+        (
+            select coalesce(sum(records_read), 0)
+            from dpe.loads
+            where source = {source}
+                and removed_at is null
+                and not exists (select from dpe.rejects where replayed_load_id = loads.load_id)
+        ),
+        (
+            select count(*)
+            from dpe.rejects
+            inner join dpe.loads using (load_id)
+            left join dpe.loads as replay on replay.load_id = replayed_load_id and replay.removed_at is null
+            where loads.source = {source} and loads.removed_at is null and replay.load_id is null
+        ),
+        (select count(*) from {relation})
+"""
+
+
+@dataclass(frozen=True)
+class Balance:
+    """One quantity of one hop: `delivered` there, `found` here, and what became of the rest. `rules` are those that explain it."""
+
+    hop: str
+    quantity: str
+    delivered: Decimal
+    found: Decimal
+    rejected: Decimal = Decimal(0)
+    deduplicated: Decimal = Decimal(0)
+    filtered: Decimal = Decimal(0)
+    rules: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> Decimal:
+        """What has to be found."""
+        return self.delivered - self.rejected - self.deduplicated - self.filtered
+
+    @property
+    def unexplained(self) -> Decimal:
+        """What was found too much; negative where something is missing."""
+        return self.found - self.expected
+
+    @property
+    def holds(self) -> bool:
+        """Whether all is explained."""
+        return self.unexplained == 0
+
+
+@dataclass
+class Reconciliation:
+    """All balances, and the hops that could not be counted, with why."""
+
+    balances: list[Balance] = field(default_factory=list)
+    uncounted: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> list[str]:
+        """What does not add up, in words."""
+        return [
+            *(f"{hop}: {why}" for hop, why in self.uncounted.items()),
+            *(
+                f"{one.hop}: {one.quantity}: {one.found:,} found where {one.expected:,} were expected; {abs(one.unexplained):,} "
+                f"{'too many' if one.unexplained > 0 else 'missing'} without an explanation, find out why or declare it in meta.reconcile"
+                for one in self.balances
+                if not one.holds
+            ),
+        ]
+
+
+def standing(connection: Connection, project: Project, built: Mapping[str, str]) -> dict[str, str]:
+    """Return of what was built, with the schema that it was built in, what is still there: what was not published."""
+    names = {model.unique_id: model.alias for model in project.models.values()}
+    with connection.transaction():
+        return {
+            unique_id: schema
+            for unique_id, schema in built.items()
+            if unique_id in names and _exists(connection, sql.Identifier(schema, names[unique_id]))
+        }
+
+
+def reconcile(loader: Connection, transformer: Connection, sources: Sequence[Source], declared: Sequence[Hop]) -> Reconciliation:
+    """Count every hop: those from files as the loader, who alone of the two knows the rejects; the others as the transformer."""
+    files, models = reconcile_files(loader, sources), reconcile_models(transformer, declared)
+    return Reconciliation(files.balances + models.balances, files.uncounted | models.uncounted)
+
+
+def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconciliation:
+    """Count what the files of each source delivered against staging. `connection` is the loader's."""
+    result = Reconciliation()
+    with contexts.system_context(connection, actor=ACTOR):
+        for source in sources:
+            name = f"{source.external.delivered_by} → {source.name}"
+            if _exists(connection, source.table.identifier):
+                result.balances.append(_count_files(connection, source, name))
+            else:
+                result.uncounted[name] = f"was never extracted; run `dpe extract source:{source.name}`"
+    return result
+
+
+def reconcile_models(connection: Connection, declared: Sequence[Hop]) -> Reconciliation:
+    """Count the hops that models declare. `connection` is the transformer's."""
+    result = Reconciliation()
+    for hop in declared:
+        try:
+            # A context of its own: what one declaration does wrong must not end the others.
+            with contexts.system_context(connection, actor=ACTOR):
+                result.balances += _count_hop(connection, hop)
+        except psycopg.errors.UndefinedTable as error:
+            result.uncounted[hop.name] = f"{_said(error)}; run `dpe run {hop.model}`"
+        except psycopg.Error as error:
+            if connection.closed:
+                raise ServerError(f"{hop.name}: the session that counts has ended ({_said(error)}); look for what ends it") from error
+            result.uncounted[hop.name] = f"cannot be counted ({_said(error)}); correct meta.reconcile of {hop.model}"
+    return result
+
+
+def _count_files(connection: Connection, source: Source, name: str) -> Balance:
+    row = connection.execute(sql.SQL(_FILES).format(source=sql.Literal(source.name), relation=source.table.identifier)).fetchone()
+    delivered, rejected, found = map(_number, row or (0, 0, 0))
+    return Balance(name, RECORDS, delivered=delivered, found=found, rejected=rejected)
+
+
+def _count_hop(connection: Connection, hop: Hop) -> list[Balance]:
+    """Take both ends and every explanation, each in one scan."""
+    there = [sql.Identifier(name) for name in hop.sums]
+    here = [sql.Identifier(name) for name in hop.sums.values()]
+    counted_here = sql.SQL("sum({})").format(sql.Identifier(hop.count_column)) if hop.count_column else sql.SQL("count(*)")
+    found = _totals(connection, hop.model_relation, counted_here, here)
+    left_out: dict[str, list[Decimal]] = {}
+    delivered = [Decimal(0)] * len(found)
+    for kind, *totals in connection.execute(_explained(hop, there)):
+        numbers = list(map(_number, totals))
+        delivered = [before + number for before, number in zip(delivered, numbers, strict=True)]
+        if kind is not None:
+            left_out[str(kind)] = numbers
+    for explanation in hop.explanations:
+        if explanation.relation is not None:
+            left_out[explanation.kind] = _totals(connection, explanation.relation, sql.SQL("count(*)"), there)
+    none = [Decimal(0)] * len(found)
+    rules = tuple(explanation.rule for explanation in hop.explanations if explanation.rule)
+    if hop.quarantine is not None:
+        kept = _totals(connection, hop.quarantine.relation, counted_here, here)
+        left_out["rejected"] = [before + more for before, more in zip(left_out.get("rejected", none), kept, strict=True)]
+        rules += hop.quarantine.rules
+    balances = [
+        Balance(
+            hop.name,
+            quantity,
+            delivered=delivered[index],
+            found=found[index],
+            rejected=left_out.get("rejected", none)[index],
+            deduplicated=left_out.get("deduplicated", none)[index],
+            filtered=left_out.get("filtered", none)[index],
+            rules=rules,
+        )
+        for index, quantity in enumerate([RECORDS, *(f"sum of {name}" for name in hop.sums)])
+    ]
+    return balances if hop.is_counted else balances[1:]
+
+
+def _explained(hop: Hop, columns: Sequence[sql.Identifier]) -> sql.Composed:
+    """Return the query for counts and sums of the relation before, by why a row is not in the model; null: it has to be."""
+    cases: list[sql.Composable] = []
+    first_rows: sql.Composable = sql.SQL("null::bigint")
+    for explanation in sorted(hop.explanations, key=lambda one: KINDS.index(one.kind)):
+        if explanation.where is not None:
+            # SQL of the project's own authors, as their models are.
+            condition = sql.SQL(explanation.where)
+            cases.append(sql.SQL("when ({}) then {}").format(condition, sql.Literal(explanation.kind)))
+        elif explanation.by:
+            others = sql.SQL("case {} end").format(sql.SQL(" ").join(cases)) if cases else sql.SQL("null::text")
+            order = sql.SQL("order by {}").format(sql.SQL(", ".join(explanation.order_by))) if explanation.order_by else sql.SQL("")
+            first_rows = sql.SQL("row_number() over (partition by {others}, {by} {order})").format(
+                others=others, by=sql.SQL(", ").join(map(sql.Identifier, explanation.by)), order=order
+            )
+            cases.append(sql.SQL("when _dpe_place > 1 then {}").format(sql.Literal(explanation.kind)))
+    return sql.SQL(
+        """
+        select _dpe_explanation, count(*){sums}
+        from (
+            select numbered.*, {explanation} as _dpe_explanation
+            from (select delivered.*, {place} as _dpe_place from {relation} as delivered) as numbered
+        ) as explained
+        group by _dpe_explanation
+        """
+    ).format(
+        sums=_sums(columns),
+        explanation=sql.SQL("case {} end").format(sql.SQL(" ").join(cases)) if cases else sql.SQL("null::text"),
+        place=first_rows,
+        relation=hop.origin_relation,
+    )
+
+
+def _totals(connection: Connection, relation: sql.Identifier, count: sql.Composable, columns: Sequence[sql.Identifier]) -> list[Decimal]:
+    row = connection.execute(sql.SQL("select {}{} from {}").format(count, _sums(columns), relation)).fetchone()
+    return list(map(_number, row or ()))
+
+
+def _sums(columns: Sequence[sql.Identifier]) -> sql.Composed:
+    # As numeric: the sum of floating-point numbers depends on their order.
+    return sql.SQL("").join(sql.SQL(", sum({}::numeric)").format(column) for column in columns)
+
+
+def _exists(connection: Connection, relation: sql.Identifier) -> bool:
+    return connection.execute("select to_regclass(%s) is not null", [relation.as_string(connection)]).fetchone() == (True,)
+
+
+def _number(value: object) -> Decimal:
+    """Return a count or a sum; that of no row is null."""
+    return Decimal(0) if value is None else Decimal(str(value))
+
+
+def _said(error: psycopg.Error) -> str:
+    return error.diag.message_primary or type(error).__name__

@@ -1,0 +1,273 @@
+"""
+The rules, from specs and dbt's tests: what they ask, where that is written, and why.
+
+A rule has one test or several, with its id in their meta. Its definition is the row of its spec's table of rules; where
+there is none, it is put together from what the test asks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpe_cli.errors import DpeError
+from dpe_cli.project.project import Project
+from dpe_cli.quality.dimensions import DIMENSIONS
+from dpe_cli.safe_text.visible_text import visible
+from dpe_cli.specs.spec import Spec
+
+NO_SPEC = "no spec"
+
+_CELL = re.compile(r"(?<!\\)\|")
+_COMMENT = re.compile(r"^\s*--\s?(.*)$")
+_JINJA = re.compile(r"\{\{.*?\}\}|\{#.*?#\}|\{%.*?%\}", re.DOTALL)
+
+
+class RulesError(DpeError):
+    """A rule is not in the project, or rules cannot be written down."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """A dbt test that implements a rule. `asks` is what it asks, `path` where that is written, `kind_path` where its kind is."""
+
+    test_id: str
+    name: str
+    asks: str
+    path: str
+    kind: str | None
+    kind_path: str | None
+    severity: str
+    warn_if: str
+    error_if: str
+    definition: str
+    warn_share: float | None = None
+    error_share: float | None = None
+    quarantines: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule with its tests; `definition` is that of its spec, where there is one."""
+
+    rule_id: str
+    pipeline: str
+    spec: str | None
+    definition: str
+    dimension: str
+    severity: str
+    owner: str
+    because: str
+    tests: tuple[Test, ...]
+
+    @property
+    def thresholds(self) -> str:
+        """From how many failing rows on its tests warn and fail; each by its name where they differ."""
+        said = {test.name: ", ".join(_thresholds(test)) for test in self.tests}
+        return "; ".join(f"{name} {limits}" for name, limits in said.items()) if len(set(said.values())) > 1 else next(iter(said.values()))
+
+
+def find_all(project: Project, specs: Sequence[Spec]) -> list[Rule]:
+    """Return the rules that have a test, by id."""
+    tests: dict[str, list[str]] = {}
+    for one in project.rules:
+        tests.setdefault(one.rule_id, []).append(one.unique_id)
+    described = {rule: (spec, row) for spec in specs for rule, row in definitions(spec).items()}
+    return [_rule(project.manifest, rule_id, ids, *described.get(rule_id, (None, {}))) for rule_id, ids in sorted(tests.items())]
+
+
+def find(rules: Sequence[Rule], rule_id: str) -> Rule:
+    """
+    Return a rule by its id, in capital letters or not.
+
+    Raises:
+        RulesError: no test has this id.
+    """
+    for rule in rules:
+        if rule.rule_id.casefold() == rule_id.casefold():
+            return rule
+    raise RulesError(f"{rule_id}: no test has a rule of this id; `dpe rules` shows which there are")
+
+
+def definitions(spec: Spec) -> dict[str, dict[str, str]]:
+    """Return the rows of a spec's tables of rules: what stands under each heading, by the id in the first column."""
+    found: dict[str, dict[str, str]] = {}
+    headings: list[str] = []
+    for line in spec.path.read_text(encoding="utf-8-sig").splitlines():
+        if not line.lstrip().startswith("|"):
+            headings = []
+            continue
+        cells = [cell.strip().replace("\\|", "|") for cell in _CELL.split(line.strip().removeprefix("|").removesuffix("|"))]
+        if not headings:
+            headings = [cell.lower() for cell in cells]
+        elif (rule_id := cells[0].strip("`")) in spec.rules:
+            found[rule_id] = dict(zip(headings, cells, strict=False))
+    return found
+
+
+def faults(rules: Sequence[Rule], specs: Sequence[Spec]) -> list[str]:
+    """Say which rule of a spec has no test, and which test's rule is in no spec."""
+    tested = {rule.rule_id for rule in rules}
+    missing = [
+        f"{spec.path.name}: rule {rule_id} has no test; give a test this id in its meta"
+        for spec in specs
+        for rule_id in spec.rules
+        if rule_id not in tested
+    ]
+    unasked = [
+        f"{test.path}: {test.name} has rule {rule.rule_id}, which is in no spec; describe it in its ticket's"
+        for rule in rules
+        if rule.spec is None
+        for test in rule.tests
+    ]
+    return missing + unasked
+
+
+def _rule(manifest: Mapping[str, Any], rule_id: str, unique_ids: Sequence[str], spec: Spec | None, row: Mapping[str, str]) -> Rule:
+    nodes = [manifest["nodes"][unique_id] for unique_id in sorted(unique_ids)]
+    tests = tuple(_test(manifest, node) for node in nodes)
+    meta = nodes[0]["config"]["meta"]
+    return Rule(
+        rule_id=rule_id,
+        pipeline=spec.ticket if spec else NO_SPEC,
+        spec=spec.path.name if spec else None,
+        definition=row.get("definition") or " ".join(test.definition for test in tests),
+        dimension=str(meta.get("dimension") or "none"),
+        severity="error" if any(test.severity == "error" for test in tests) else "warn",
+        owner=str(meta.get("owner") or "-"),
+        because=str(meta.get("because") or "-"),
+        tests=tests,
+    )
+
+
+def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
+    config = node["config"]
+    metadata = node.get("test_metadata") or {}
+    kind, arguments = metadata.get("name"), metadata.get("kwargs") or {}
+    macro = next((one for one in node["depends_on"]["macros"] if one.endswith(f".test_{kind}")), "") if kind else ""
+    # Only the project's own kinds have a file that one can open.
+    kind_path = manifest["macros"][macro]["original_file_path"] if macro and macro.split(".")[1] == node["package_name"] else None
+    asks = _asked(kind, node, arguments) if kind else "a query of its own"
+    return Test(
+        test_id=node["unique_id"],
+        name=node["name"],
+        asks=asks,
+        path=node["original_file_path"],
+        kind=kind,
+        kind_path=kind_path,
+        severity=str(config.get("severity") or "error").lower(),
+        warn_if=config.get("warn_if") or "!= 0",
+        error_if=config.get("error_if") or "!= 0",
+        definition=_defined(node, kind, arguments, asks),
+        warn_share=(config.get("meta") or {}).get("warn_share"),
+        error_share=(config.get("meta") or {}).get("error_share"),
+        quarantines=(config.get("meta") or {}).get("on_failure") == "quarantine",
+    )
+
+
+def _tested(node: Mapping[str, Any]) -> str:
+    tested: Sequence[str] = [node["attached_node"]] if node.get("attached_node") else node["depends_on"]["nodes"]
+    return ", ".join(".".join(one.split(".")[2:]) for one in tested)
+
+
+def _asked(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    """Say what a generic test asks, in the words of its YAML."""
+    given = {name: value for name, value in arguments.items() if name not in {"model", "column_name"}}
+    column = f"{node['column_name']} of " if node.get("column_name") else ""
+    options = "".join(f", {name} {_value(value)}" for name, value in given.items())
+    where = f", where {node['config']['where']}" if node["config"].get("where") else ""
+    return f"{kind} on {column}{_tested(node)}{options}{where}"
+
+
+def _defined(node: Mapping[str, Any], kind: str | None, arguments: Mapping[str, Any], asks: str) -> str:
+    """Define a rule that no spec defines: as the test is described, or as its kind and arguments read."""
+    if node.get("description"):
+        return " ".join(str(node["description"]).split())
+    if kind is None:
+        return _first_comment(str(node.get("raw_code") or "")) or f"{_sentence(node['name'])}."
+    column, model = node.get("column_name"), _tested(node)
+    said = {
+        "not_null": f"Every row of {model} has a {column}.",
+        "unique": f"No two rows of {model} have the same {column}.",
+        "accepted_values": f"Every {column} of {model} is one of {_value(arguments.get('values'))}.",
+        "relationships": f"Every {column} of {model} is among the {arguments.get('field')} of {_value(arguments.get('to'))}.",
+    }
+    return said.get(kind) or f"{_sentence(node['name'])}: {asks}."
+
+
+def _sentence(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _first_comment(code: str) -> str:
+    """Return the comment with which a query starts, as one line."""
+    said = []
+    for line in _JINJA.sub("", code).strip().splitlines():
+        comment = _COMMENT.match(line)
+        if comment is None:
+            break
+        said.append(comment.group(1).strip())
+    return " ".join(said)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(_value(one) for one in value)
+    return str(value)
+
+
+def _thresholds(test: Test) -> list[str]:
+    """Say when a test warns and fails; only one of error severity fails."""
+    fails = [("fails", test.error_if, test.error_share)] if test.severity == "error" else []
+    warns = ("warns", test.warn_if, test.warn_share)
+    said = fails if fails and warns[1:] == fails[0][1:] else [*fails, warns]
+    kept_out = ["keeps rows that break it in quarantine"] if test.quarantines else []
+    return [*kept_out, *(f"{verb} {_limit(limit, share)}" for verb, limit, share in said)]
+
+
+def _limit(limit: str, share: float | None) -> str:
+    if share is not None:
+        return f"if more than {share * 100:g} % of the rows do"
+    return "on any row" if limit.strip() in {"!= 0", "> 0"} else f"if the count is {limit.strip()}"
+
+
+def write(project: Project, specs: Sequence[Spec]) -> tuple[Path, str]:
+    """Return the path of the document of rules, and its text."""
+    return project.directory / "DATA_QUALITY_RULES.md", document(find_all(project, specs), specs)
+
+
+def document(rules: Sequence[Rule], specs: Sequence[Spec]) -> str:
+    """Return the rules as Markdown, by pipeline and dimension; the same for the same rules."""
+    parts = [
+        "# Data quality rules\n",
+        "Written by `dpe rules --write` from the specs and the tests. Whether the rules hold, `dpe rules` shows.\n",
+    ]
+    titles = {spec.ticket: f"[{spec.ticket}](specs/{spec.path.name}): {spec.front_matter.title}" for spec in specs}
+    for pipeline in [*titles, NO_SPEC]:
+        of_pipeline = [rule for rule in rules if rule.pipeline == pipeline]
+        if not of_pipeline:
+            continue
+        parts.append(f"## {titles.get(pipeline, 'In no spec')}\n")
+        dimensions = [*DIMENSIONS, *sorted({rule.dimension for rule in of_pipeline} - set(DIMENSIONS))]
+        for dimension in dimensions:
+            listed = [rule for rule in of_pipeline if rule.dimension == dimension]
+            if listed:
+                parts.append(f"### {dimension.capitalize()}\n")
+                parts += [_entry(rule) for rule in listed]
+    return visible("\n".join(parts))
+
+
+def _entry(rule: Rule) -> str:
+    lines = [
+        f"**{rule.rule_id}.** {rule.definition}\n",
+        f"- severity {rule.severity}: {rule.thresholds}",
+        f"- owner: {rule.owner}",
+        f"- because: {rule.because}",
+    ]
+    for test in rule.tests:
+        kind = f"; its kind in [{test.kind_path}]({test.kind_path})" if test.kind_path else ""
+        lines.append(f"- implemented by `{test.name}` in [{test.path}]({test.path}): `{test.asks}`{kind}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,232 @@
+"""
+What a server has to have before dpe can work in it: roles, schemas, functions and the ledger.
+
+The statements are in `sql/`. They say what has to be, so that running them again changes nothing, and an administrator
+who is no superuser (CREATEROLE, owner of the database) may run them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import ServerError
+from dpe_cli.server import sessions
+from dpe_cli.server.server import PASSWORDS, Server
+
+FILES = (
+    "roles.sql",
+    "turns.sql",
+    "schemas.sql",
+    "functions.sql",
+    "locks.sql",
+    "ledger.sql",
+    "access.sql",
+    "protection.sql",
+    "closing.sql",
+    "publications.sql",
+    "notifications.sql",
+    "quality.sql",
+    "refusals.sql",
+)
+OLDEST = 15
+# A bootstrap changes tables that readers' queries look at. It waits for each for less than deadlock_timeout, so that it is the
+# one to give way, and lets others read before it tries again.
+_LOCK_TIMEOUT = "400ms"
+PATIENCE_SECONDS = 10.0
+_PAUSE = 0.2
+# Another bootstrap is at work: on this database, or on another one of the server, which has the same roles.
+_CONCURRENT = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateTable,
+)
+_ALSO_CONCURRENT = "tuple concurrently updated"
+
+WHO_MAY = (
+    "be a superuser (DPE_ADMIN_USER names the administrator), or own the database, with CREATEROLE "
+    "and, where others made dpe's roles, membership in dpe_owner, dpe_loader, dpe_transformer and dpe_tenant"
+)
+
+CLOSE_PUBLIC = "revoke create on schema public from public"
+IS_PUBLIC_OPEN = """
+select exists (
+    select
+    from pg_namespace
+    cross join lateral aclexplode(nspacl) as granted
+    where nspname = 'public' and privilege_type = 'CREATE' and grantee = 0
+)
+"""
+
+_FUNCTION = re.compile(r"create or replace function dpe\.(?P<name>\w+)\(.*?\nas \$\$(?P<body>.*?)\$\$;", re.DOTALL)
+
+INVENTORY = """
+select 'role ' || rolname
+from pg_roles
+where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_auditor', 'dpe_tenant')
+union all
+select 'schema ' || nspname from pg_namespace where nspname in ('dpe', 'dpe_locks', 'staging', 'intermediate', 'marts', 'quality')
+union all
+select 'table dpe.' || relname from pg_class where relnamespace = to_regnamespace('dpe') and relkind = 'r'
+union all
+select 'sequence dpe.' || relname from pg_class where relnamespace = to_regnamespace('dpe') and relkind = 'S'
+union all
+select 'function dpe.' || proname || '()' from pg_proc where pronamespace = to_regnamespace('dpe')
+union all
+select 'policy ' || polname || ' on dpe.' || relname
+from pg_policy inner join pg_class on pg_class.oid = polrelid
+where relnamespace = to_regnamespace('dpe')
+"""
+
+
+@dataclass(frozen=True)
+class BootstrapReport:
+    """What a bootstrap created, and what was there already; each as `kind name`."""
+
+    created: list[str]
+    present: list[str]
+    passwords: list[str]
+
+
+def bootstrap(
+    connection: psycopg.Connection, *, passwords: Mapping[str, str] | None = None, closes_public: bool = False
+) -> BootstrapReport:
+    """
+    Create roles, schemas, functions and ledger where they are missing, and set the passwords of logins, in one transaction.
+
+    Passwords are hashed here, so that the server, its log and its statistics see none. Where every role may create in the schema
+    `public`, that privilege is revoked if `closes_public`, and else the database is refused: other applications may rely on it.
+
+    Raises:
+        ServerError: the server is too old, every role may create in `public`, the login may not do this, or a session holds the ledger.
+    """
+    if connection.info.server_version < OLDEST * 10_000:
+        raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return _bootstrap(connection, passwords or {}, closes_public=closes_public)
+        except psycopg.errors.InsufficientPrivilege as error:
+            who = f"{connection.info.user}: may not bootstrap {connection.info.dbname} ({error.diag.message_primary})"
+            raise ServerError(f"{who}; {error.diag.message_hint or WHO_MAY}") from error
+        except (*_CONCURRENT, psycopg.InternalError) as error:
+            if not isinstance(error, _CONCURRENT) and error.diag.message_primary != _ALSO_CONCURRENT:
+                raise
+            if time.monotonic() > deadline:
+                raise _held(connection, error) from error
+        time.sleep(_PAUSE)
+
+
+def _bootstrap(connection: psycopg.Connection, passwords: Mapping[str, str], *, closes_public: bool) -> BootstrapReport:
+    """Run the statements in one transaction."""
+    with connection.transaction():
+        # The access list is protected from its owner too: it is filled in a context. One of an outer session must not narrow it.
+        connection.execute("select set_config('dpe.actor', 'bootstrap', true), set_config('dpe.tenant_id', '', true)")
+        connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
+        before = _inventory(connection)
+        # Two that bootstrap a new database at once wait for each other here, and later ones at the row that turns.sql locks.
+        connection.execute("create schema if not exists dpe")
+        _close_public(connection, revoke=closes_public)
+        for name in FILES:
+            connection.execute(_text(name).encode())
+        connection.execute(sql.SQL("comment on schema dpe is {}").format(sql.Literal(_seal())))
+        for login, password in passwords.items():
+            _set_password(connection, login, password)
+        after = _inventory(connection)
+    return BootstrapReport(
+        created=[thing for thing in after if thing not in before],
+        present=[thing for thing in after if thing in before],
+        passwords=sorted(passwords),
+    )
+
+
+def _held(connection: psycopg.Connection, error: psycopg.Error) -> ServerError:
+    """Say which sessions hold tables of the ledger, all of whose policies are made again, or their sequences."""
+    with connection.transaction():
+        rows = connection.execute(
+            "select oid::bigint from pg_class where relkind in ('r', 'S') and relnamespace::regnamespace::text in ('dpe', 'dpe_locks')"
+        ).fetchall()
+        found = sessions.holders(connection, [oid for (oid,) in rows])
+    who = sessions.named(found) if found else f"another session is in the way ({error.diag.message_primary})"
+    remedies = "; ".join(dict.fromkeys(one.remedy for one in found)) or "Wait for it to end"
+    return ServerError(f"database {connection.info.dbname}: {who}; nothing is changed. {remedies}, then run `dpe bootstrap`")
+
+
+def is_bootstrapped(connection: psycopg.Connection) -> bool:
+    """Tell whether this version of dpe has bootstrapped the database. Every role may ask."""
+    found = connection.execute("select obj_description(to_regnamespace('dpe'), 'pg_namespace')").fetchone()
+    return found is not None and found[0] == _seal()
+
+
+def bootstrap_server(server: Server) -> BootstrapReport:
+    """Bootstrap a server as its administrator, with the passwords that the environment gives."""
+    passwords = {login: os.environ[name] for login, name in PASSWORDS.items() if os.environ.get(name)}
+    with server.connect("admin") as connection:
+        return bootstrap(connection, passwords=passwords, closes_public=server.is_embedded)
+
+
+def ensure_bootstrapped(server: Server) -> None:
+    """
+    See to it that a server is bootstrapped: the embedded one is ours, so that it is simply done.
+
+    Raises:
+        ServerError: another server is not; somebody with an administrator's rights has to run `dpe bootstrap`.
+    """
+    with server.connect("admin" if server.is_embedded else "loader", autocommit=True) as connection:
+        if is_bootstrapped(connection):
+            return
+    if server.is_embedded:
+        bootstrap_server(server)
+        return
+    raise ServerError(f"{server}: database {server.database} is not bootstrapped for this version of dpe; run `dpe bootstrap`")
+
+
+@cache
+def function_bodies() -> dict[str, str]:
+    """Return the bodies of the functions that a bootstrap makes, as the catalog keeps them, by name."""
+    return {found["name"]: found["body"] for name in FILES for found in _FUNCTION.finditer(_text(name))}
+
+
+def _inventory(connection: psycopg.Connection) -> list[str]:
+    return [thing for (thing,) in connection.execute(INVENTORY)]
+
+
+def _close_public(connection: psycopg.Connection, *, revoke: bool) -> None:
+    """See to it that not every role may create functions in `public`, as before PostgreSQL 15 (CVE-2018-1058)."""
+    [(is_open,)] = connection.execute(IS_PUBLIC_OPEN).fetchall()
+    if is_open and not revoke:
+        raise ServerError(
+            f"database {connection.info.dbname}: every role may create functions in the schema public, where the pipeline would look "
+            f"them up (CVE-2018-1058); run `{CLOSE_PUBLIC}`, then `dpe bootstrap`"
+        )
+    if is_open:
+        connection.execute(CLOSE_PUBLIC.encode())
+
+
+def _set_password(connection: psycopg.Connection, login: str, password: str) -> None:
+    hashed = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
+    connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(login), sql.Literal(hashed)))
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("dpe_cli.server").joinpath("sql", name).read_text(encoding="utf-8")
+
+
+@cache
+def _seal() -> str:
+    """Return what the schema's comment says once these very statements have been run."""
+    digest = hashlib.blake2b("".join(_text(name) for name in FILES).encode(), digest_size=8).hexdigest()
+    return f"The ledger of dpe, and what its policies ask. Bootstrapped with {digest}."

@@ -1,0 +1,267 @@
+"""
+The embedded PostgreSQL: a server of one's own in a directory, with nothing to install and nobody else to reach it.
+
+    <directory>/data        the data directory; dpe.conf in it is rewritten at each start
+    <directory>/socket      where the server listens; elsewhere when the path is too long for a socket
+    <directory>/log         what the server says
+
+The directory itself is locked while a process starts or stops the server.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dpe_cli.environment import for_program
+from dpe_cli.errors import ServerError
+from dpe_cli.server.embedded import settings
+from dpe_cli.server.embedded.system_user import SystemUser, server_user
+from dpe_cli.server.programs import wheel_programs
+
+PORT = 5432
+ADMINISTRATOR = "postgres"
+DATABASE = "dpe"
+
+# The system's limit for a socket's path is 104 bytes on macOS and 108 on Linux.
+SOCKET_PATH_LIMIT = 100
+LOG_LIMIT = 10 * settings.MEGABYTE
+# Recovery after a crash replays up to max_wal_size.
+START_SECONDS = 300
+STOP_SECONDS = 120
+
+
+class EmbeddedServer:
+    """A PostgreSQL server in a directory; `bin_dir` names another PostgreSQL's programs than the wheel's."""
+
+    def __init__(self, directory: Path, bin_dir: Path | None = None) -> None:
+        self.directory = directory.absolute()
+        self.data_directory = self.directory / "data"
+        self.log = self.directory / "log"
+        self.port = PORT
+        self._bin_dir = bin_dir
+
+    @property
+    def bin_dir(self) -> Path:
+        """Where the server's programs are."""
+        return self._bin_dir or wheel_programs()
+
+    @property
+    def socket_dir(self) -> Path:
+        """The directory that the running server listens in, or that it will listen in when started: what PGHOST has to be."""
+        status = self._pid_file()
+        return Path(status[4]) if len(status) > 4 else self._wanted_socket_dir()
+
+    def is_running(self) -> bool:
+        """Tell whether a server listens. Asks its socket: after a crash the pid file remains and may name a stranger's process."""
+        if self.directory.exists() and not os.access(self.directory, os.X_OK):
+            raise ServerError(f"{self.directory}: belongs to another user; run dpe as the user that made it, or remove it")
+        path = self.socket_dir / f".s.PGSQL.{self.port}"
+        try:
+            # A directory in the temp dir may be made by anyone, and who listens in it would be asked for data.
+            if len(self._pid_file()) < 5 or self.socket_dir.lstat().st_uid != self.data_directory.stat().st_uid:
+                return False
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+    def start(self) -> bool:
+        """
+        Start the server where it is not running, and return whether that was so.
+
+        Makes its data directory where there is none, and waits until it accepts connections.
+        """
+        if self._is_ready():
+            return False
+        with self._locked() as user:
+            if self.is_running():
+                self._wait_until_ready()
+                return False
+            if not self.data_directory.exists():
+                self._initialise(user)
+            self._check_version()
+            user.take_over(self.data_directory)
+            self._discard_stale_locks()
+            self._stop_unreachable(user)
+            self._configure(user)
+            self._run_pg_ctl(user, "start", "-l", self.log, "-t", str(START_SECONDS))
+            return True
+
+    def stop(self) -> bool:
+        """Stop the server, ending its sessions; what they committed is kept. Returns whether it was running."""
+        if not self.is_running() and not self._is_unreachable():
+            return False
+        with self._locked() as user:
+            if self.is_running():
+                self._run_pg_ctl(user, "stop", "-m", "fast", "-t", str(STOP_SECONDS))
+            else:
+                self._stop_unreachable(user)
+        return True
+
+    @contextmanager
+    def _locked(self) -> Iterator[SystemUser]:
+        """Keep other processes from starting or stopping the server; give the user that it runs as."""
+        user = server_user(self.directory)
+        try:
+            if self.directory.exists():
+                user.take_over(self.directory)
+            user.make_directory(self.directory)
+            user.let_through(self.directory.parent)
+            descriptor = os.open(self.directory, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield user
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise ServerError(f"{error.filename or self.directory}: {error.strerror}; the embedded PostgreSQL needs it") from error
+
+    def _initialise(self, user: SystemUser) -> None:
+        """Make the data directory and the database, under another name first, so that a half-made one is never taken for a whole."""
+        for directory in (self.bin_dir, self.bin_dir.parent / "lib", self.bin_dir.parent / "share"):
+            if directory.is_dir():
+                user.let_through(directory.parent)
+                user.let_read(directory)
+        making = self.directory / "data.making"
+        if making.exists():
+            shutil.rmtree(making)
+        # From 17 on PostgreSQL brings its own C.UTF-8, the same on every machine; before that it is the system's.
+        own_locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        locale = own_locale if self._program_version() >= 17 else ["--locale=C.UTF-8"]
+        # Trust: nobody but the owner of the socket's directory reaches the server, and a password would have to be kept
+        # in a file beside it, for the same owner to read.
+        self._run(user, "initdb", "-D", making, "-U", ADMINISTRATOR, "--auth=trust", "--encoding=UTF8", *locale)
+        with (making / "postgresql.conf").open("a") as configuration:
+            configuration.write("\n# dpe's settings\ninclude = 'dpe.conf'\n")
+        user.write(making / "dpe.conf", "# Written by dpe at each start of the server.\n")
+        self._run(user, "postgres", "--single", "-D", making, "postgres", script=f"create database {DATABASE}\n")
+        making.rename(self.data_directory)
+
+    def _configure(self, user: SystemUser) -> None:
+        """Write the settings, make the socket's directory, and put a long log aside."""
+        socket_directory = self._wanted_socket_dir()
+        user.make_directory(socket_directory)
+        text = settings.settings(socket_directory=socket_directory, port=self.port, data_directory=self.data_directory)
+        user.write(self.data_directory / "dpe.conf", text)
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
+            self.log.rename(self.log.with_suffix(".previous"))
+
+    def _wanted_socket_dir(self) -> Path:
+        """Return the socket's directory: beside the data or, where that path is too long, one of our own where others may be too."""
+        beside = self.directory / "socket"
+        if len(os.fsencode(beside / f".s.PGSQL.{self.port}")) <= SOCKET_PATH_LIMIT:
+            return beside
+        name = f"dpe-{os.geteuid()}-{hashlib.blake2b(os.fsencode(self.directory), digest_size=8).hexdigest()}"
+        # Root's runtime directory is closed to the user that the server runs as.
+        runtime = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() != 0 else None
+        for shared in (runtime, tempfile.gettempdir()):
+            if shared and Path(shared).is_dir() and len(os.fsencode(Path(shared, name, f".s.PGSQL.{self.port}"))) <= SOCKET_PATH_LIMIT:
+                return Path(shared, name)
+        raise ServerError(f"{beside}: the path is too long for a socket, and no shorter directory is there; set TMPDIR to a short path")
+
+    def _check_version(self) -> None:
+        data, program = (self.data_directory / "PG_VERSION").read_text().strip(), str(self._program_version())
+        if data != program:
+            raise ServerError(
+                f"{self.data_directory}: was made by PostgreSQL {data}, and this is PostgreSQL {program}; "
+                f"upgrade it with pg_upgrade, or remove {self.directory} to begin anew"
+            )
+
+    def _program_version(self) -> int:
+        program = str(self.bin_dir / "pg_ctl")
+        answer = subprocess.run([program, "--version"], env=for_program(), capture_output=True, text=True, check=True).stdout
+        return int(answer.split()[2].split(".")[0])
+
+    def _pid_file(self) -> list[str]:
+        """Return postmaster.pid's lines: pid, data directory, start time, port, socket directory, address, memory key, status."""
+        try:
+            return (self.data_directory / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return []
+
+    def _is_ready(self) -> bool:
+        return self._pid_file()[7:8] == ["ready   "] and self.is_running()
+
+    def _wait_until_ready(self) -> None:
+        """Wait for a server that was started by a process that is gone, and that still recovers."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_ready():
+            if time.monotonic() > deadline:
+                raise ServerError(f"{self.directory}: the server is not ready after {START_SECONDS} s; read {self.log}")
+            time.sleep(0.1)
+
+    def _discard_stale_locks(self) -> None:
+        """
+        Remove a crashed server's lock files that PostgreSQL would take for a running one's, and refuse to start.
+
+        That is so when the pid in them now is another program's, as after a restart of the machine, or a dead process's
+        that nobody waits for, as in a container without an init. Sessions that outlived a killed server still keep a new
+        one off: PostgreSQL looks for their shared memory too.
+        """
+        for lock in (self.socket_dir / f".s.PGSQL.{self.port}.lock", self.data_directory / "postmaster.pid"):
+            pid = lock.read_text().partition("\n")[0] if lock.exists() else ""
+            if pid.isdigit() and not _is_postgres(int(pid)):
+                lock.unlink()
+
+    def _is_unreachable(self) -> bool:
+        """Tell whether the server runs and has lost its socket, as where one that ran in this place before took it away at its end."""
+        pid = next(iter(self._pid_file()), "")
+        try:
+            return not self.is_running() and Path(f"/proc/{int(pid)}/cwd").readlink() == self.data_directory
+        except (OSError, ValueError):
+            return False
+
+    def _stop_unreachable(self, user: SystemUser) -> None:
+        if self._is_unreachable():
+            self._run_pg_ctl(user, "stop", "-m", "fast", "-t", str(STOP_SECONDS))
+
+    def _run_pg_ctl(self, user: SystemUser, action: str, *arguments: str | Path) -> None:
+        said = ""
+        # A killed server and its sessions take a moment to end.
+        for patience in (0.2, 0.5, 1.0, 2.0, 5.0, 0.0):
+            logged = self.log.stat().st_size if self.log.exists() else 0
+            done = user.run([self.bin_dir / "pg_ctl", action, "-w", "-D", self.data_directory, *arguments], directory=self.directory)
+            if done.returncode == 0:
+                return
+            with self.log.open(errors="replace") as log:
+                log.seek(logged)
+                said = log.read().strip() or done.stderr.strip() or done.stdout.strip()
+            if "is still in use" not in said and "already exists" not in said:
+                break
+            time.sleep(patience)
+            self._discard_stale_locks()
+        lines = said.splitlines() or ["no reason given"]
+        reason = next((line for line in lines if "FATAL" in line), lines[-1])
+        raise ServerError(f"{self.directory}: the embedded PostgreSQL did not {action} ({reason.strip()}); read {self.log}")
+
+    def _run(self, user: SystemUser, program: str, *arguments: str | Path, script: str | None = None) -> None:
+        done = user.run([self.bin_dir / program, *arguments], directory=self.directory, script=script)
+        if done.returncode != 0 or "FATAL" in done.stderr or "ERROR" in done.stderr:
+            said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
+            raise ServerError(f"{self.directory}: {program} failed ({said}); mend what it names, and try again")
+
+
+def _is_postgres(pid: int) -> bool:
+    """Tell whether a process is a living PostgreSQL."""
+    if Path("/proc/self/stat").exists():
+        try:
+            program, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            return False
+        state = rest.strip()
+    else:
+        command = ["ps", "-o", "state=,comm=", "-p", str(pid)]
+        found = subprocess.run(command, env=for_program(), check=False, capture_output=True, text=True).stdout
+        state, _, program = found.strip().partition(" ")
+    return not state.startswith("Z") and Path(program.strip()).name.startswith("postgres")

@@ -1,0 +1,116 @@
+"""
+Locks: rows of `dpe_locks.locks`, which no login but the pipeline's own can lock. The name of a row says what one session at a time does.
+
+A lock lasts as long as the transaction that took it. What commits more than once while it is locked keeps a session aside, whose
+only work is a transaction that stays open (`held`); where dpe is killed, the server ends that session, and the lock is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.errors import LockLostError, ServerError
+from dpe_cli.server import contexts, sessions
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+BUILD = "build"
+# The sessions of a dpe that was killed take a moment to end; a session that works keeps its lock for longer than that.
+PATIENCE = "2s"
+# Servers end sessions that leave a transaction open; this one does nothing else.
+_STAY = "select set_config('application_name', %s, true), set_config('idle_in_transaction_session_timeout', '0', true)"
+_STAY_SINCE_17 = "select set_config('transaction_timeout', '0', true)"
+
+
+class TakenError(Exception):
+    """Another session holds the lock."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock that the session of `connection` holds, in a transaction that stays open."""
+
+    name: str
+    connection: Connection
+
+    def check(self) -> None:
+        """
+        See to it that the lock is still held: whoever calls this is about to commit what it protects.
+
+        Raises:
+            LockLostError: the server has ended the session that holds it, so that another one may hold it now.
+        """
+        try:
+            with sessions.last_words(self.connection):
+                self.connection.execute("select 1")
+        except psycopg.OperationalError as error:
+            said = (str(error).splitlines() or ["the connection is lost"])[0]
+            raise LockLostError(
+                f"{self.name}: the session that kept others away has ended ({said}); nothing is committed, run again"
+            ) from error
+
+
+@contextmanager
+def held(connection: Connection, name: str, *, actor: str) -> Iterator[Lock]:
+    """
+    Hold a lock for as long as the block takes, in a transaction of a connection that the block leaves alone.
+
+    Raises:
+        TakenError: another session holds it.
+    """
+    with ExitStack() as transaction:
+        transaction.enter_context(contexts.system_context(connection, actor=actor))
+        connection.execute(_STAY, [f"dpe lock: {name}"])
+        if connection.info.server_version >= 170_000:
+            connection.execute(_STAY_SINCE_17)
+        take(connection, name)
+        try:
+            yield Lock(name, connection)
+        finally:
+            # Where it was lost, the work has failed on it, or was done before that.
+            with suppress(psycopg.OperationalError):
+                transaction.close()
+
+
+def ensure(connection: Connection, names: Collection[str], *, actor: str) -> None:
+    """Make rows that are missing, in a transaction of its own: of a row that is not committed, others would wait for the end."""
+    with contexts.system_context(connection, actor=actor):
+        connection.execute("insert into dpe_locks.locks (name) select unnest(%s::text[]) on conflict do nothing", [list(names)])
+
+
+def take(connection: Connection, name: str, *, patience: str = PATIENCE) -> None:
+    """
+    Lock a row for the open transaction, in its context; the transaction goes on to wait no longer than `patience` for any lock.
+
+    Raises:
+        TakenError: another session holds the lock.
+    """
+    _lock(connection, name, "for update", patience)
+
+
+def share(connection: Connection, name: str, *, patience: str = PATIENCE) -> None:
+    """
+    Lock a row for the open transaction, in its context, together with others that share it. The rest is as with `take`.
+
+    Raises:
+        TakenError: another session holds the lock for itself.
+    """
+    _lock(connection, name, "for share", patience)
+
+
+def _lock(connection: Connection, name: str, strength: Literal["for update", "for share"], patience: str) -> None:
+    connection.execute("select set_config('lock_timeout', %s, true)", [patience])
+    try:
+        found = connection.execute(
+            sql.SQL("select name from dpe_locks.locks where name = %s {}").format(sql.SQL(strength)), [name]
+        ).fetchall()
+    except psycopg.errors.LockNotAvailable as error:
+        raise TakenError(name) from error
+    if not found:
+        raise ServerError(f"dpe_locks.locks: has no row {name!r}; run `dpe bootstrap`")

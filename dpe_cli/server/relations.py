@@ -1,0 +1,75 @@
+"""
+The schemas in which versions of what is published are, besides the published ones.
+
+    marts__next        what `dpe run` builds
+    marts__previous    what the last publication replaced
+    marts__old_1, …    earlier versions of relations that something still uses
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+# macros/quality/quarantine_of_this.sql names it so, and macros/rls/masked_view.sql what masked readers see.
+QUARANTINE = "__quarantine"
+MASKED = "__masked"
+
+NEXT = "__next"
+PREVIOUS = "__previous"
+OLD = "__old_"
+
+# As in dpe_cli/access/sql.
+_SHADOW = re.compile("__(next|previous|old_[0-9]+)$")
+_OLD = re.compile("__old_[0-9]+$")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation, by the schema and name that readers know it by, and its oid."""
+
+    schema: str
+    name: str
+    oid: int
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.schema}.{self.name}"
+
+
+def is_shadow(schema: str) -> bool:
+    """Return whether a schema is one in which readers have no rights: it holds another version than the published one."""
+    return _SHADOW.search(schema) is not None
+
+
+def is_old(schema: str) -> bool:
+    """Return whether a schema is one of versions that nothing brings back."""
+    return _OLD.search(schema) is not None
+
+
+def published_schema(schema: str) -> str:
+    """Return the schema in which the relations of a schema are, or were, published."""
+    return _SHADOW.sub("", schema)
+
+
+def find_relation(connection: Connection, schema: str, name: str) -> Relation | None:
+    """Return the relation of this name in a schema, if it is there."""
+    row = connection.execute(
+        "select pg_class.oid from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid where nspname = %s and relname = %s",
+        [schema, name],
+    ).fetchone()
+    return None if row is None else Relation(schema, name, int(str(row[0])))
+
+
+def columns_of(connection: Connection, relation: sql.Identifier) -> set[str]:
+    """Return the names of a relation's columns; none where there is no such relation."""
+    rows = connection.execute(
+        "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
+        [relation.as_string(connection)],
+    ).fetchall()
+    return {str(name) for (name,) in rows}

@@ -1,0 +1,245 @@
+"""Which PostgreSQL dpe works in, and how each role reaches it."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import psycopg
+
+from dpe_cli.errors import ServerError, UsageError
+from dpe_cli.server.embedded.server import ADMINISTRATOR, DATABASE, PORT, EmbeddedServer
+from dpe_cli.state import state_directory
+
+Role = Literal["admin", "loader", "transformer"]
+
+LOGINS = {"loader": "dpe_loader", "transformer": "dpe_transformer"}
+PASSWORDS = {"dpe_loader": "DPE_LOADER_PASSWORD", "dpe_transformer": "DPE_TRANSFORMER_PASSWORD"}
+# What dbt's sessions act as: its statements cannot open a context themselves.
+DBT_ACTOR = "dbt"
+# How servers and libpq say that a password is missing or wrong.
+REFUSALS = ("authentication failed", "no password supplied", "pg_hba.conf", "requires a password")
+CONNECT_SECONDS = 10
+_SEARCH_PATH_OPTION = re.compile(r"(?:^|\s+)-c\s*search_path=(?:\\.|\S)*")
+_TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
+# What it warns of, a COPY that a failure cut short, is told by the failure.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
+STARTING_SECONDS = 60
+# For how long sessions that hold what is exchanged are waited for, and by dbt for any lock.
+PATIENCE_SECONDS = 600.0
+# A function of others in a schema that a session looks in may be called in place of PostgreSQL's own (CVE-2018-1058); "$user" is such
+# a schema for who may create one of that name. And pg_temp is looked in first, for relations and types, where it is not named.
+SEARCH_PATH = "pg_catalog, pg_temp"
+NARROW_SEARCH_PATH = f"select pg_catalog.set_config('search_path', '{SEARCH_PATH}', false)"
+# What dbt's own sessions look in: where the login does by default, as far as that is safe.
+_SEARCH_PATH_OF_DBT = "select dpe.safe_search_path(pg_catalog.current_schemas(false))"
+# Not where somebody has said so, for the login, the database or in PGOPTIONS.
+_WAITS_FOR_EVER = """
+select setting = '0' and source in ('default', 'configuration file')
+from pg_catalog.pg_settings
+where name = 'lock_timeout'
+"""
+_NOT_BOOTSTRAPPED = (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege)
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What a running server says of itself; `session_count` is without the one that asked."""
+
+    version: str
+    database_bytes: int
+    session_count: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server and database that dpe works in, and how each role reaches it."""
+
+    host: str
+    port: int
+    database: str
+    admin_user: str
+    is_embedded: bool
+    log: Path | None = None
+
+    def connect(self, role: Role | str, *, autocommit: bool = False, application_name: str = "dpe") -> psycopg.Connection:
+        """
+        Connect as the administrator, the loader, the transformer or any other login, outside of any context.
+
+        The session looks names up in PostgreSQL's own schema only. An embedded server that still recovers is waited for. Passwords come
+        from the environment or ~/.pgpass.
+
+        Raises:
+            ServerError: the server is not reachable, or does not let the role in.
+        """
+        user = self.admin_user if role == "admin" else LOGINS.get(role, role)
+        parameters: dict[str, str | int] = {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.database,
+            "user": user,
+            "application_name": application_name,
+            "connect_timeout": os.environ.get("PGCONNECT_TIMEOUT") or CONNECT_SECONDS,
+        }
+        if password := os.environ.get(PASSWORDS.get(user, ""), ""):
+            parameters["password"] = password
+        options = os.environ.get("PGOPTIONS", "")
+        if "dpe." in options:
+            # The shell was set up for dbt (`dpe env`): its context is not ours. Of two settings, the later one counts.
+            parameters["options"] = f"{options} -c dpe.actor= -c dpe.tenant_id="
+        deadline = time.monotonic() + STARTING_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                # A statement that is prepared has a name, by which code that a query calls could put another one in its place.
+                connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+            except psycopg.OperationalError as error:
+                if not (self.is_embedded and _is_starting(str(error)) and time.monotonic() < deadline):
+                    raise ServerError(self._explain(user, str(error))) from error
+            else:
+                connection.execute(NARROW_SEARCH_PATH.encode())
+                connection.autocommit = autocommit
+                return connection
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    def url(self) -> str:
+        """Return the administrator's connection URL; there is no password in it."""
+        user, database = quote(self.admin_user, safe=""), quote(self.database, safe="")
+        if self.host.startswith("/"):
+            return f"postgresql://{user}@/{database}?host={quote(self.host, safe='')}&port={self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"postgresql://{user}@{host}:{self.port}/{database}"
+
+    def environment(self) -> dict[str, str]:
+        """
+        Return the variables with which plain dbt reaches this database as the transformer, in a context of its own.
+
+        Its sessions look names up in no schema in which others may create, and wait ten minutes at most for a lock, unless a lock_timeout
+        was set for them. Asks the server what holds for them.
+
+        Raises:
+            ServerError: the server is not reachable, or does not let the transformer in.
+        """
+        options = os.environ.get("PGOPTIONS", "")
+        if "dpe.actor=" not in options:
+            options = f"{options} -c dpe.actor={DBT_ACTOR}".strip()
+        with self.connect("transformer", autocommit=True) as connection:
+            path = _search_path_of_dbt(connection)
+            waits_for_ever = connection.execute(_WAITS_FOR_EVER).fetchone() == (True,)
+        # That of the shell has been asked already. In options, a backslash keeps a space (PostgreSQL documentation, "Connection Strings").
+        options = _SEARCH_PATH_OPTION.sub("", options).strip()
+        options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, path)}"
+        if waits_for_ever:
+            options = f"{options} -c lock_timeout={PATIENCE_SECONDS:.0f}s"
+        return {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGDATABASE": self.database,
+            "PGUSER": LOGINS["transformer"],
+            "PGOPTIONS": options,
+            "DPE_ADMIN_USER": self.admin_user,
+        }
+
+    def status(self) -> ServerStatus:
+        """Ask the server, as the administrator, how it is."""
+        with self.connect("admin", autocommit=True) as connection:
+            row = connection.execute(
+                """
+                select split_part(current_setting('server_version'), ' ', 1), pg_database_size(current_database()), count(*)
+                from pg_stat_activity
+                where datname = current_database() and pid <> pg_backend_pid()
+                """
+            ).fetchone()
+        return ServerStatus(*row or ("", 0, 0))
+
+    def __str__(self) -> str:
+        return f"server {self.host}:{self.port}"
+
+    def _explain(self, user: str, said: str) -> str:
+        """Put the reason that a connection failed into words, with what helps."""
+        # One line for each address that was tried; the first names the reason.
+        reason = said.strip().splitlines()[0].rpartition("failed: ")[2].removeprefix("FATAL:").strip()
+        if f'role "{user}" does not exist' in said:
+            if user == self.admin_user:
+                return f"{self}: has no administrator {user}; name an existing one with DPE_ADMIN_USER or PGUSER"
+            return f"{self}: has no role {user}; run `dpe bootstrap`, which creates dpe's roles"
+        if f'database "{self.database}" does not exist' in said:
+            return f"{self}: has no database {self.database}; create it, or name another with PGDATABASE"
+        if any(sign in said for sign in REFUSALS):
+            variable = PASSWORDS.get(user)
+            given_with = f"{variable}, PGPASSWORD" if variable else "PGPASSWORD"
+            # Asked for a password, a server does not say that the role is missing.
+            absent = f"; where the server has no role {user} yet, run `dpe bootstrap`" if variable else ""
+            return f"{self}: does not let {user} in ({reason}); give its password with {given_with} or ~/.pgpass{absent}"
+        if "FATAL" in said:
+            return f"{self}: does not let {user} in ({reason}); ask whoever runs the server"
+        remedy = f"run `dpe db start`, or read {self.log}" if self.is_embedded else "start it, or correct PGHOST and PGPORT"
+        return f"{self}: is not reachable ({reason}); {remedy}"
+
+
+def resolve(project_dir: Path, *, start: bool = True) -> Server:
+    """
+    Return the server that a project works in: the one that PGHOST names, or the embedded one, which is started if wanted.
+
+    Raises:
+        ServerError: the embedded server cannot be started.
+        UsageError: PGPORT is no number.
+    """
+    embedded = EmbeddedServer(_embedded_directory(project_dir))
+    named = os.environ.get("PGHOST")
+    if named and Path(named) != embedded.socket_dir:
+        user = os.environ.get("DPE_ADMIN_USER") or os.environ.get("PGUSER") or getpass.getuser()
+        database = os.environ.get("PGDATABASE") or os.environ.get("PGUSER") or user
+        return Server(named, _port(), database, user, is_embedded=False)
+    if start:
+        state_directory(project_dir)
+        embedded.start()
+    # A shell set up by `dpe env` names the embedded server, and with it the database.
+    database = (os.environ.get("PGDATABASE") if named else None) or DATABASE
+    return Server(str(embedded.socket_dir), embedded.port, database, ADMINISTRATOR, is_embedded=True, log=embedded.log)
+
+
+def embedded_server(project_dir: Path) -> EmbeddedServer:
+    """
+    Return the embedded server of a project, running or not.
+
+    Raises:
+        UsageError: PGHOST names another one.
+    """
+    server = resolve(project_dir, start=False)
+    if not server.is_embedded:
+        raise UsageError(f"PGHOST: names {server}, which is not dpe's to start or stop; unset PGHOST for the embedded PostgreSQL")
+    return EmbeddedServer(_embedded_directory(project_dir))
+
+
+def _embedded_directory(project_dir: Path) -> Path:
+    return project_dir / ".dpe" / "postgres"
+
+
+def _port() -> int:
+    port = os.environ.get("PGPORT") or str(PORT)
+    if not port.isdigit():
+        raise UsageError(f"PGPORT: {port!r} is not a port; give one number")
+    return int(port)
+
+
+def _search_path_of_dbt(connection: psycopg.Connection) -> str:
+    """Return where dbt's sessions may look names up; before the database is bootstrapped, in PostgreSQL's own schema."""
+    connection.execute("reset search_path")
+    try:
+        [(path,)] = connection.execute(_SEARCH_PATH_OF_DBT.encode()).fetchall()
+    except _NOT_BOOTSTRAPPED:
+        return SEARCH_PATH
+    return str(path)
+
+
+def _is_starting(said: str) -> bool:
+    return any(f"the database system is {state}" in said for state in ("starting up", "in recovery mode", "not yet accepting connections"))

@@ -1,0 +1,311 @@
+"""Sessions of the database: which of them hold a relation, which one made a temporary object, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import Diagnostic
+
+from dpe_cli.errors import ServerError
+from dpe_cli.server.server import LOGINS, Server
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_ENDING_MILLISECONDS = 5_000
+_MOST_NAMED = 5
+# With a relation, its indexes and the sequences that its columns own go where it goes, and a reader can lock these alone: nextval()
+# locks a sequence before it asks for the privilege. A prepared transaction has no session; its own identifier is locked with the rest.
+_HOLDERS = """
+    with
+
+    parts (relation_id, part_id) as (
+
+        select wanted.relation_id, wanted.relation_id
+        from unnest(%(relations)s::bigint[]::oid[]) as wanted (relation_id)
+        union
+        select indrelid, indexrelid
+        from pg_index
+        where indrelid = any(%(relations)s::bigint[]::oid[])
+        union
+        select refobjid, objid
+        from pg_depend
+        inner join pg_class as owned on pg_depend.objid = owned.oid
+        where classid = 'pg_class'::regclass
+            and refclassid = 'pg_class'::regclass
+            and refobjid = any(%(relations)s::bigint[]::oid[])
+            and deptype in ('a', 'i')
+            and owned.relkind = 'S'
+
+    )
+
+    select distinct
+        parts.relation_id::bigint,
+        format('%%I.%%I', nspname, relname),
+        coalesce(activity.usename, prepared.owner, '')::text,
+        pg_locks.pid,
+        coalesce(activity.application_name, ''),
+        coalesce(activity.xact_start, prepared.prepared),
+        prepared.gid,
+        concat_ws(' ', pg_locks.pid, pg_locks.virtualtransaction)
+    from parts
+    inner join pg_locks on parts.part_id = pg_locks.relation
+    inner join pg_class on pg_locks.relation = pg_class.oid
+    inner join pg_namespace on relnamespace = pg_namespace.oid
+    left join pg_stat_activity as activity on pg_locks.pid = activity.pid
+    left join pg_locks as of_transaction
+        on pg_locks.pid is null
+        and of_transaction.pid is null
+        and of_transaction.locktype = 'transactionid'
+        and of_transaction.virtualtransaction = pg_locks.virtualtransaction
+    left join pg_prepared_xacts as prepared on of_transaction.transactionid = prepared.transaction
+    where pg_locks.database = (select oid from pg_database where datname = current_database())
+        and (pg_locks.granted or pg_locks.pid = any(%(waiting)s::bigint[]))
+        and pg_locks.pid is distinct from pg_backend_pid()
+    order by 4, 2
+"""
+# For what sessions of this login wait, and which others are in their way: who holds it, or has asked for it before. A prepared
+# transaction has the number 0.
+_BLOCKING = """
+    with
+
+    waiting as (
+
+        select pid
+        from pg_stat_activity
+        where datname = current_database() and usename = session_user and application_name ~ %s
+
+    )
+
+    select
+        pg_locks.relation::bigint,
+        blocking.pid
+    from waiting
+    inner join pg_locks on waiting.pid = pg_locks.pid and not pg_locks.granted and pg_locks.relation is not null
+    cross join lateral unnest(pg_blocking_pids(waiting.pid)) as blocking (pid)
+    where blocking.pid not in (select pid from waiting)
+"""
+_TO_END = """
+    select
+        pid,
+        coalesce(usename, '')::text,
+        application_name
+    from pg_stat_activity
+    where pid = any(%s)
+        and datname = current_database()
+        and pid <> pg_backend_pid()
+        and coalesce(backend_type, 'client backend') = 'client backend'
+        and usename <> all(%s)
+        and not (usename = %s and application_name ~ '^dpe( |$)')
+    order by pid
+"""
+# Whether a session may end those of other roles: at once, or after it has become pg_signal_backend (the transformer inherits nothing).
+_MAY_END = "select pg_has_role('pg_signal_backend', 'usage'), pg_has_role('pg_signal_backend', 'member')"
+# Before 16, the number of a session shows in its open transaction only; else it may be any session of that role.
+_OF_TEMPORARY_SCHEMA = """
+    with
+
+    found as (
+
+        select pg_stat_get_backend_pid(number) as pid
+        from pg_stat_get_backend_idset() as number
+        where number = %(number)s and current_setting('server_version_num')::integer >= 160000
+        union
+        select pid
+        from pg_locks
+        where virtualtransaction like %(number)s || '/%%' and current_setting('server_version_num')::integer < 160000
+
+    ),
+
+    possible as (
+
+        select pid
+        from pg_stat_activity
+        where usename = %(owner)s
+            and current_setting('server_version_num')::integer < 160000
+            and not exists (select from found)
+        union all
+        select pid from found
+
+    )
+
+    select pid
+    from possible
+    inner join pg_stat_activity using (pid)
+    where datname = current_database()
+    order by pid
+"""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A transaction that holds a lock on a relation; a prepared one has no `pid`. `since` is None where the login may not know it."""
+
+    relation_id: int
+    relation: str
+    role: str
+    pid: int | None
+    application: str
+    since: datetime | None
+    prepared_as: str | None
+    transaction: str
+
+    def __str__(self) -> str:
+        """Name the role, the session and the relation."""
+        since = f"since {self.since:%Y-%m-%d %H:%M:%S}" if self.since else ""
+        session = f"process {self.pid}" if self.prepared_as is None else f"prepared transaction {self.prepared_as!r}"
+        return f"{self.role or 'a session'} ({', '.join(filter(None, (session, self.application, since)))}) holds {self.relation}"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is a login's; autovacuum, too, holds relations for a while."""
+        return bool(self.role)
+
+    @property
+    def remedy(self) -> str:
+        """What lets go of the relation."""
+        if self.prepared_as is None:
+            return "End that session"
+        statement = sql.SQL("rollback prepared {}").format(sql.Literal(self.prepared_as)).as_string()
+        return f"Commit or roll back that transaction (`{statement}`)"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session of another login."""
+
+    pid: int
+    role: str
+    application: str
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.role or 'a session'} ({', '.join(filter(None, (f'process {self.pid}', self.application)))})"
+
+
+def holders(connection: Connection, relations: Collection[int], *, waiting: Collection[int] = ()) -> list[Holder]:
+    """
+    Return who else holds a lock on relations, which are given by their oids, on an index of theirs or a sequence that they own.
+
+    Processes among `waiting` count though they only wait for it themselves.
+    """
+    found = connection.execute(_HOLDERS, {"relations": list(relations), "waiting": list(waiting)})
+    return [Holder(*row) for row in found]  # type: ignore[arg-type]
+
+
+def blocking(connection: Connection, application: str) -> list[Holder]:
+    """Return who keeps sessions of the connection's own login waiting, of those whose application's name matches a pattern."""
+    found = [(int(str(relation)), int(str(pid))) for relation, pid in connection.execute(_BLOCKING, [application])]
+    pids = {pid for _, pid in found}
+    return [one for one in holders(connection, {relation for relation, _ in found}, waiting=pids) if (one.pid or 0) in pids]
+
+
+def named(found: Sequence[Holder]) -> str:
+    """Say who holds what, each transaction once."""
+    each = list({one.transaction: str(one) for one in reversed(found)}.values())[::-1]
+    more = [f"{len(each) - _MOST_NAMED} more"] if len(each) > _MOST_NAMED else []
+    return "; ".join([*each[:_MOST_NAMED], *more]) or "a session holds what is in the way"
+
+
+def of_temporary_schema(connection: Connection, number: int, owner: str) -> list[int]:
+    """
+    Return the process of the session that has the temporary schema pg_temp_`number`, in which the role `owner` made something.
+
+    Before PostgreSQL 16, all sessions of that role may be returned. Empty where the session is gone: a crash left its objects.
+    """
+    return [int(str(pid)) for (pid,) in connection.execute(_OF_TEMPORARY_SCHEMA, {"number": number, "owner": owner})]
+
+
+class Ender:
+    """Ends sessions that are in the way, as the transformer or else as the administrator. Knows which it ended, and why not others."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.ended: list[Session] = []
+        self.refusals: list[str] = []
+
+    def end(self, pids: Collection[int]) -> None:
+        """End these sessions, except dpe's own, and wait for their end."""
+        remaining = set(pids)
+        self.refusals.clear()
+        for role in ("transformer", "admin"):
+            if not remaining:
+                return
+            self.refusals.clear()
+            try:
+                with self._server.connect(role, autocommit=True, application_name="dpe end-sessions") as connection:
+                    if _may_end(connection) or role == "admin":
+                        remaining = self._end(connection, remaining)
+            except ServerError as error:
+                self.refusals.append(str(error))
+
+    def _end(self, connection: Connection, pids: Collection[int]) -> set[int]:
+        """Return those that are still there."""
+        remaining = set()
+        for pid, role, application in connection.execute(_TO_END, [list(pids), list(LOGINS.values()), self._server.admin_user]).fetchall():
+            session = Session(int(str(pid)), str(role), str(application))
+            try:
+                [(is_gone,)] = connection.execute("select pg_terminate_backend(%s, %s)", [session.pid, _ENDING_MILLISECONDS]).fetchall()
+            except psycopg.errors.InsufficientPrivilege as error:
+                said = error.diag.message_primary
+                self.refusals.append(
+                    f"{session} cannot be ended ({said}); run `grant pg_signal_backend to dpe_transformer`, or end it as a superuser"
+                )
+                remaining.add(session.pid)
+            else:
+                if is_gone:
+                    self.ended.append(session)
+                else:
+                    self.refusals.append(f"{session} was told to end and has not yet")
+        return remaining
+
+
+def _may_end(connection: Connection) -> bool:
+    """Return whether a session may end those of other roles, and make it the role that may."""
+    [(may, may_become)] = connection.execute(_MAY_END).fetchall()
+    if not may and may_become:
+        try:
+            connection.execute("set role pg_signal_backend")
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+    return bool(may or may_become)
+
+
+@contextmanager
+def last_words(connection: Connection) -> Iterator[None]:
+    """
+    Have the error for a lost connection say why the server ended the session.
+
+    What it says between two statements comes as a notice, or stays in the connection; the next statement fails without a word of
+    it (libpq, "Notice Processing" and PQerrorMessage).
+
+    Raises:
+        psycopg.OperationalError: the connection is lost.
+    """
+    said: list[str] = []
+
+    def note(notice: Diagnostic) -> None:
+        if notice.severity_nonlocalized == "FATAL" and notice.message_primary:
+            said.append(notice.message_primary)
+
+    connection.add_notice_handler(note)
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if error.sqlstate or not connection.broken:
+            raise
+        # What was received before the end may not have been looked at yet.
+        connection.pgconn.is_busy()
+        if connection.pgconn.error_message:
+            said += connection.pgconn.get_error_message().splitlines()[:1]
+        raise psycopg.OperationalError(said[0] if said else str(error)) from error
+    finally:
+        connection.remove_notice_handler(note)
+
+
+# For how long a transaction has to be in the way before its session is ended, where that is wanted.
+END_AFTER_SECONDS = 5.0

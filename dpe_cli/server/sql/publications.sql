@@ -1,0 +1,107 @@
+-- What was built beside the published version, and what became of it.
+create table if not exists dpe.publications (
+    publication_id bigint generated always as identity primary key,
+    status text not null check (status in ('built', 'refused', 'published', 'undone')),
+    selection text not null,
+    relations jsonb not null,
+    refused_because text,
+    actor text not null default current_setting('dpe.actor', true),
+    built_at timestamptz not null default clock_timestamp(),
+    published_at timestamptz,
+    undone_at timestamptz
+);
+
+alter table dpe.publications add column if not exists replaced jsonb;
+
+comment on table dpe.publications is 'One row a build of dpe run: what it built, and whether it was published.';
+comment on column dpe.publications.status is 'built (not published yet), refused (a rule or a check failed), published or undone.';
+comment on column dpe.publications.selection is 'What was selected to be built, in dbt''s syntax; empty for everything.';
+comment on column dpe.publications.relations is 'The relations: schema and name as published, and oid.';
+comment on column dpe.publications.replaced is
+'The relations that it replaced, likewise: an undo restores these and no others. Null until it is published.';
+comment on column dpe.publications.refused_because is 'The rules, models and checks that failed.';
+
+alter table dpe.publications owner to dpe_owner;
+alter table dpe.publications enable row level security, force row level security;
+revoke all on dpe.publications from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+
+drop policy if exists admin_in_context on dpe.publications;
+create policy admin_in_context on dpe.publications for all to dpe_owner
+using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
+drop policy if exists transformer_in_context on dpe.publications;
+create policy transformer_in_context on dpe.publications for all to dpe_transformer
+using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
+drop policy if exists auditor_reads on dpe.publications;
+create policy auditor_reads on dpe.publications for select to dpe_auditor using (true);
+-- Not the number, by which the newest is found, nor what was built.
+grant select, insert (status, selection, relations, refused_because), update (status, refused_because, replaced, published_at, undone_at)
+on dpe.publications to dpe_transformer;
+grant select on dpe.publications to dpe_auditor;
+
+-- Hooks and Jinja of models act as dpe_transformer, as dpe does: what was refused stays refused, and is not recorded again as built.
+create or replace function dpe.refuse_rewriting_of_publications()
+returns trigger
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    is_allowed boolean;
+begin
+    -- Without a context, the policy refuses it.
+    if not dpe.context_is_open() then
+        return new;
+    end if;
+    if tg_op = 'INSERT' then
+        is_allowed := new.status = 'refused' or new.status = 'built' and new.refused_because is null and not exists (
+            select
+            from dpe.publications as earlier
+            cross join lateral jsonb_array_elements(earlier.relations) as refused (relation)
+            cross join lateral jsonb_array_elements(new.relations) as built (relation)
+            where earlier.status = 'refused' and refused.relation ->> 'oid' = built.relation ->> 'oid'
+        );
+    else
+        is_allowed := case old.status || ' ' || new.status
+            when 'built published'
+                then new.published_at is not null and new.replaced is not null and new.undone_at is null and new.refused_because is null
+            when 'published undone'
+                then
+                    new.undone_at is not null
+                    and (new.published_at, new.replaced, new.refused_because)
+                    is not distinct from (old.published_at, old.replaced, old.refused_because)
+            else false
+        end;
+    end if;
+    if not is_allowed then
+        raise exception 'publication %: % does not become %', new.publication_id, coalesce(old.status, 'what was refused'), new.status
+            using errcode = 'insufficient_privilege',
+            hint = 'Leave the rows of dpe.publications to dpe; `dpe run` builds again.';
+    end if;
+    return new;
+end
+$$;
+
+comment on function dpe.refuse_rewriting_of_publications() is
+'Refuses to make a build that was refused one that may be published, or to change what was published.';
+
+do $$
+begin
+    alter function dpe.refuse_rewriting_of_publications() owner to dpe_owner;
+    revoke all on function dpe.refuse_rewriting_of_publications()
+    from public, dpe_loader, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant;
+    grant execute on function dpe.refuse_rewriting_of_publications() to dpe_transformer;
+
+    if not exists (
+        select
+        from pg_trigger
+        where tgrelid = 'dpe.publications'::regclass and tgname = 'refuse_rewriting'
+    ) then
+        create trigger refuse_rewriting
+        before insert or update on dpe.publications
+        for each row
+        when (current_user = 'dpe_transformer')
+        execute function dpe.refuse_rewriting_of_publications();
+    end if;
+end
+$$;

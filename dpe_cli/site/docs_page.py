@@ -1,0 +1,90 @@
+"""
+dbt's docs page with its data inside, of which it executes nothing.
+
+Authors of models write descriptions and code; the name of a column may be a value that was delivered. The page shows them as
+text, or through a Markdown renderer that escapes HTML, except in the results of its search: there, names, labels,
+descriptions, columns, tags and code are HTML (CWE-79). So no text that the page is given can open a tag, and a policy lets
+it run no script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dpe_cli.safe_text.visible_text import visible
+
+# dbt's page has these where a page that needs no server has the data (dbt/task/docs/generate.py).
+_DATA = re.compile('"(MANIFEST|CATALOG)[.]JSON INLINE DATA"')
+# How the results of a search show code.
+_CODE_AS_HTML = re.compile(r"""ng-bind-html\s*=\s*"highlight\((shorten\(result\.model\[\\?'raw_code\\?'\]\))\)\"""")
+# Members that are shown as code, with a button that copies it.
+_CODE = {"raw_code", "compiled_code", "macro_sql"}
+_SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script\s*>", re.DOTALL | re.IGNORECASE)
+_HEAD = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
+
+# Has no width. After `<`, it keeps that from opening a tag, in HTML, in Markdown and in code spans alike.
+_WORD_JOINER = "\u2060"
+# Has no width either, and is white space to JavaScript: the Markdown renderer ends an address before it.
+_END_OF_ADDRESS = "\ufeff"
+_TAG = re.compile(r"<(?=[A-Za-z/!?]|\Z)")
+_LINK_TARGET = re.compile(r"(\]\(\s*|\]:\s*)<([^\s<>]*)>")
+_ADDRESS = re.compile(r"<((?:https?|ftp)://[^\s<>]*|[^\s<>@/]+@[^\s<>@/]+)>")
+
+
+def filled(page: str, manifest: Mapping[str, Any], catalog: Mapping[str, Any]) -> str:
+    """Return dbt's page with a manifest and a catalog inside. It shows their texts and executes none."""
+    page, replaced = _CODE_AS_HTML.subn(r'ng-bind="\1"', page)
+    # Code stays exact only where that is known to be safe.
+    code = _visible if replaced else without_tags
+    data = {"MANIFEST": _as_script(manifest, code), "CATALOG": _as_script(catalog, code)}
+    page = _DATA.sub(lambda place: data[place.group(1)], page)
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in _SCRIPT.findall(page))
+    # AngularJS compiles the page's own expressions at run time.
+    policy = f"script-src {hashes} 'unsafe-eval'; object-src 'none'; base-uri 'none'"
+    return _HEAD.sub(lambda head: f'{head.group()}<meta http-equiv="Content-Security-Policy" content="{policy}">', page, count=1)
+
+
+def without_tags(text: str) -> str:
+    """
+    Return a text that looks the same and is not HTML, with hidden characters as codes.
+
+    It is the same Markdown, including addresses between `<` and `>`.
+    """
+    text = _visible(text)
+    if "<" not in text:
+        return text
+    text = _LINK_TARGET.sub(r"\1\2", text)
+    return _TAG.sub(f"<{_WORD_JOINER}", _ADDRESS.sub(rf"<\1{_END_OF_ADDRESS}>", text))
+
+
+def _visible(text: str) -> str:
+    return visible(text.replace("\r\n", "\n"))
+
+
+def _as_script(data: Mapping[str, Any], code: Callable[[str], str]) -> str:
+    """Return data as JSON that neither ends the script that it is put into nor begins another."""
+    return json.dumps(_shown(data, code)).replace("<", "\\u003c")
+
+
+def _shown(data: Any, code: Callable[[str], str]) -> Any:
+    """Return data with its texts as they are shown, names of members included: the page looks up columns by theirs."""
+    match data:
+        case str():
+            return without_tags(data)
+        case list():
+            return [_shown(one, code) for one in data]
+        case dict():
+            return {
+                without_tags(name): code(one) if name in _CODE and isinstance(one, str) else _shown(one, code) for name, one in data.items()
+            }
+        case _:
+            return data
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,150 @@
+"""Any other database as a source: by its SQLAlchemy URL, with a cursor on the server, in one transaction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dpe_cli import extras
+from dpe_cli.blocks import cursors
+from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.blocks.inputs import Opened
+from dpe_cli.errors import InputError
+from dpe_cli.safe_text.redaction import redact
+from dpe_cli.sources import secrets
+from dpe_cli.sources.options.queries import Sql
+from dpe_cli.sources.query_inputs import TableInput
+from dpe_cli.sources.read import rows
+
+_ROWS_AT_ONCE = 5000
+
+
+@contextmanager
+def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
+    """
+    Connect, and begin a transaction; `where` is what messages call the database.
+
+    Raises:
+        InputError: it is not reachable, or refuses to be read.
+    """
+    alchemy: Any = extras.needed("sqlalchemy", by=where)
+    try:
+        url = _url(alchemy.make_url(secrets.filled(options.location, where=where, in_url=True)), where, project_dir)
+        engine = alchemy.create_engine(url, poolclass=alchemy.pool.NullPool)
+        with engine.connect() as connection, connection.begin():
+            yield connection
+    except alchemy.exc.NoSuchModuleError as error:
+        raise InputError(f"{where}: SQLAlchemy knows no such database ({error}); install the package of its dialect") from error
+    except ModuleNotFoundError as error:
+        raise InputError(f"{where}: needs the driver {error.name}; install it with pip, or name another in the URL") from error
+    except alchemy.exc.SQLAlchemyError as error:
+        said = getattr(error, "orig", None) or error
+        message = " ".join(redact(str(said)).split())
+        raise InputError(f"{where}: cannot be read ({message}); correct location, table or query") from error
+
+
+def _url(url: Any, where: str, project_dir: Path) -> Any:
+    """Return a database's URL; that of a file is beside the project, and it has to be there: SQLite would make an empty one."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.query.get("uri"):
+        return url
+    path = project_dir / url.database
+    if not path.is_file():
+        raise InputError(f"{where}: there is no such file; correct the location, which is relative to the project")
+    return url.set(database=str(path))
+
+
+class SqlTable(TableInput):
+    """A table or a query of a database that SQLAlchemy knows."""
+
+    def __init__(self, options: Sql, columns: Sequence[Column], *, project_dir: Path) -> None:
+        super().__init__(options, columns)
+        self._project_dir = project_dir
+        self._sqlalchemy: ModuleType = extras.needed("sqlalchemy", by=self.location)
+
+    @contextmanager
+    def open(self) -> Iterator[Opened]:
+        """
+        Connect, and begin a transaction.
+
+        Raises:
+            InputError: the database is not reachable, or refuses to be read.
+        """
+        with connected(self._options, where=self.location, project_dir=self._project_dir) as connection:
+            yield _OpenedQuery(self, connection.execution_options(stream_results=True), self._query(connection))
+
+    def _query(self, connection: Any) -> Any:
+        """Return the query, limited to what is new."""
+        alchemy = self._sqlalchemy
+        options = self._options
+        if options.query is not None:
+            given = options.query.strip().removesuffix(";").replace(":", "\\:")
+            text = alchemy.text(given)
+            # Its columns without its rows, which a driver may fetch all at once.
+            names = list(connection.execute(alchemy.text(f"select * from ({given}\n) dpe_query where 1 = 0")).keys())
+            relation = text.columns(*map(alchemy.column, names)).subquery("dpe_query")
+        else:
+            schema, _, name = (options.table or "").rpartition(".")
+            known = alchemy.inspect(connection)
+            if not (known.has_table(name, schema=schema or None) or name in known.get_view_names(schema=schema or None)):
+                raise InputError(f"{self.location}: there is no table {options.table}; correct `table`")
+            names = [column["name"] for column in known.get_columns(name, schema=schema or None)]
+            relation = alchemy.table(name, *map(alchemy.column, names), schema=schema or None)
+        query = alchemy.select(*(relation.c[name] for name in self._taken(names)))
+        incremental = options.incremental
+        column = incremental.column(self._columns) if incremental else None
+        if incremental is None or column is None:
+            return query
+        start = incremental.start(self.after)
+        cursor = relation.c[column.name]
+        condition = alchemy.true() if start is None else cursor >= _comparable(start, column.data_type)
+        end = connection.execute(alchemy.select(alchemy.func.max(cursor)).where(condition)).scalar()
+        # As the database writes it: where it keeps times as text, it compares them as text.
+        self._end = None if end is None else str(end)
+        # Nothing tells when a row without a cursor came.
+        return query.where(alchemy.or_(condition, cursor.is_(None)))
+
+
+def _comparable(start: str | float, data_type: str) -> str | int | float | Decimal:
+    """
+    Return where to start as the database compares it.
+
+    A time is written without T and zone: as text, that is less than with them, so that rather more is read than less.
+    """
+    if not isinstance(start, str):
+        return start
+    match cursors.kind(data_type):
+        case "time":
+            return re.sub(r"(?<=\d)T(?=\d)", " ", start).removesuffix("+00:00")
+        case "whole number":
+            return int(start)
+        case "number":
+            return Decimal(start)
+    return start
+
+
+class _OpenedQuery:
+    """A query whose columns are known."""
+
+    dialect: Dialect = rows.DIALECT
+
+    def __init__(self, table: SqlTable, connection: Any, query: Any) -> None:
+        self._table = table
+        self._connection = connection
+        self._query = query
+        self.columns = tuple(column.name for column in query.selected_columns)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows."""
+        read = 0
+        with self._connection.execute(self._query).yield_per(_ROWS_AT_ONCE) as result:
+            for block in rows.numbered(rows.blocks(result), self.columns):
+                read += len(block.data)
+                yield block
+        self._table.size = read

@@ -1,0 +1,250 @@
+"""
+PostgreSQL as a source: COPY to COPY, through psql, so that no row is ever in Python.
+
+One snapshot serves for the greatest cursor and for the rows. `row_security` is off: where a policy would leave rows out,
+PostgreSQL refuses (documentation, "row_security"), and the data is not shorter without anybody's noticing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import psycopg
+from psycopg import pq, sql
+from psycopg.conninfo import make_conninfo
+
+from dpe_cli.blocks import copy_text
+from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.blocks.inputs import Opened
+from dpe_cli.environment import for_program
+from dpe_cli.errors import InputError
+from dpe_cli.safe_text.redaction import redact
+from dpe_cli.server.programs import wheel_programs
+from dpe_cli.sources import secrets
+from dpe_cli.sources.databases.postgres_pages import Pages
+from dpe_cli.sources.query_inputs import TableInput
+from dpe_cli.sources.read import pipes, rows
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_CONNECT_SECONDS = 10
+# What is read does not depend on the server's settings.
+_SETTINGS = """
+    set local row_security = off;
+    set local datestyle = 'ISO, YMD';
+    set local intervalstyle = 'postgres';
+    set local timezone = 'UTC';
+    set local bytea_output = 'hex';
+    set local extra_float_digits = 1;
+    set local client_encoding = 'UTF8';
+"""
+# Where a table is read, names are PostgreSQL's own: an operator that others made there for a type could be called to compare a cursor
+# (CVE-2018-1058). What a query of the user's means by a name is up to its login's search_path.
+_OWN_NAMES = "set local search_path = pg_catalog, pg_temp;"
+
+
+class PostgresTable(TableInput):
+    """A table or a query of a PostgreSQL database."""
+
+    @contextmanager
+    def open(self) -> Iterator[Opened]:
+        """
+        Connect, and take the snapshot.
+
+        Raises:
+            InputError: the server is not reachable, or refuses to be read.
+        """
+        # psycopg's own transactions cannot be told to be repeatable read once more.
+        with self.connected() as connection, _snapshot(connection) as name:
+            yield self._opened(connection, name)
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """
+        Connect.
+
+        Raises:
+            InputError: the server is not reachable, or refuses to be read.
+        """
+        try:
+            # libpq would offer dpe's own password, PGPASSWORD, to a server whose URL has none. With an empty one, it still reads ~/.pgpass.
+            target = self._url if _given(self._url).get(b"password") else make_conninfo(self._url, password="")
+            with psycopg.connect(target, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise self._refused(str(error)) from error
+
+    def _opened(self, connection: Connection, snapshot: str) -> _OpenedTable:
+        relation = self._relation(connection)
+        connection.execute(self.settings.encode())
+        names = [column.name for column in connection.execute(sql.SQL("select * from {} limit 0").format(relation)).description or ()]
+        names = self._taken(names)
+        condition = self._condition(connection, relation)
+        pages = None
+        if self._options.table is not None and self._options.incremental is None and not self.plainly:
+            pages = Pages.of(connection, relation.as_string(connection), names, self._columns)
+        selected = sql.SQL(", ").join(map(sql.Identifier, names))
+        query = sql.SQL("copy (select {} from {}{}) to stdout with (format text);").format(selected, relation, condition)
+        return _OpenedTable(self, tuple(names), query.as_string(connection), pages, url=self._url, snapshot=snapshot)
+
+    @property
+    def settings(self) -> str:
+        """Return the statements with which a transaction that reads it begins."""
+        return _SETTINGS + (_OWN_NAMES if self._options.table is not None else "")
+
+    @property
+    def _url(self) -> str:
+        return secrets.filled(self._options.location, where=self.location, in_url=True)
+
+    def _relation(self, connection: Connection) -> sql.Composable:
+        if self._options.query is not None:
+            # A semicolon at its end, and a comment in its last line.
+            return sql.SQL("({}\n) as dpe_query").format(sql.SQL(self._options.query.strip().removesuffix(";")))
+        # Quoted as the server knows it, whether or not it stands in quotes in the YAML.
+        found = connection.execute("select to_regclass(%s)", [self._options.table]).fetchone()
+        if found is None or found[0] is None:
+            raise InputError(f"{self.location}: there is no table {self._options.table}, or it cannot be seen; correct `table`")
+        names = connection.execute(
+            "select nspname, relname from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid "
+            "where pg_class.oid = to_regclass(%s)",
+            [self._options.table],
+        ).fetchone()
+        return sql.Identifier(*map(str, names or ()))
+
+    def _condition(self, connection: Connection, relation: sql.Composable) -> sql.Composable:
+        """Return what limits the rows to those that are new, and take note of where they end."""
+        incremental = self._options.incremental
+        if incremental is None:
+            return sql.SQL("")
+        column = incremental.column(self._columns)
+        assert column is not None  # noqa: S101 refused with the block
+        cursor = sql.Identifier(column.name)
+        start = incremental.start(self.after)
+        where = sql.SQL(" where {} >= {}").format(cursor, sql.Literal(str(start))) if start is not None else sql.SQL("")
+        row = connection.execute(sql.SQL("select to_jsonb(max({})) #>> '{{}}' from {}{}").format(cursor, relation, where)).fetchone()
+        self._end = str(row[0]) if row and row[0] is not None else None
+        # Nothing tells when a row without a cursor came.
+        return sql.SQL("{} or {} is null").format(where, cursor) if start is not None else where
+
+    def _refused(self, said: str) -> InputError:
+        message = " ".join(redact(said).split())
+        hint = (
+            "; have the role of this connection exempted (BYPASSRLS), or read what it may see through a view of its owner"
+            if "row-level security" in message
+            else "; correct location, table or query, or have the role allowed to read it"
+        )
+        return InputError(f"{self.location}: cannot be read ({message}){hint}")
+
+
+class _OpenedTable:
+    """A table whose snapshot was taken."""
+
+    dialect: Dialect = rows.DIALECT
+
+    def __init__(self, table: PostgresTable, columns: tuple[str, ...], query: str, pages: Pages | None, *, url: str, snapshot: str) -> None:
+        self.columns = columns
+        self._table = table
+        self._query = query
+        self._pages = pages
+        self._url = url
+        self._snapshot = snapshot
+
+    def blocks(self) -> Iterator[Block]:
+        """
+        Yield the rows.
+
+        Raises:
+            InputError: the server refuses, or goes away.
+        """
+        read = 0
+        for block in rows.numbered(self._as_text(self._query) if self._pages is None else self._by_pages(self._pages), self.columns):
+            read += len(block.data)
+            yield block
+        self._table.size = read
+
+    def _by_pages(self, pages: Pages) -> Iterator[Block]:
+        """Yield the rows in binary format, but for those from a page on whose rows take too much memory at once."""
+        counted = 0
+        with self._written(pages.script()) as chunks:
+            for block in pages.blocks(chunks):
+                counted += 1
+                if block is not None:
+                    yield block
+        if counted < len(pages.starts):
+            yield from self._as_text(pages.rest(pages.starts[counted]))
+
+    def _as_text(self, query: str) -> Iterator[Block]:
+        with self._written(query) as chunks:
+            yield from copy_text.cut(chunks)
+
+    @contextmanager
+    def _written(self, commands: str) -> Iterator[Iterator[bytes]]:
+        """Give what psql writes; what is not read of it is not waited for."""
+        with tempfile.TemporaryFile() as said, self._psql(said, commands) as process:
+            assert process.stdout is not None  # noqa: S101
+            chunks = pipes.chunks(process.stdout.fileno())
+            yield chunks
+            # Where all was read, psql comes to its end.
+            is_read = next(chunks, None) is None
+            if is_read and process.wait():
+                said.seek(0)
+                words = said.read().decode(errors="replace") or f"psql ended with status {process.returncode}"
+                raise self._table._refused(words)  # noqa: SLF001
+
+    @contextmanager
+    def _psql(self, said: IO[bytes], commands: str) -> Iterator[subprocess.Popen[bytes]]:
+        script = (
+            "begin transaction isolation level repeatable read, read only;"
+            f"set transaction snapshot '{self._snapshot}';{self._table.settings}{commands}commit;"
+        )
+        program = [str(wheel_programs() / "psql"), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
+        with tempfile.TemporaryFile() as file:
+            file.write(script.encode())
+            file.seek(0)
+            process = subprocess.Popen(program, stdin=file, stdout=subprocess.PIPE, stderr=said, env=_environment(self._url), bufsize=0)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+
+@contextmanager
+def _snapshot(connection: Connection) -> Iterator[str]:
+    """Open a transaction, and give the name by which others see what it sees."""
+    connection.execute("begin transaction isolation level repeatable read, read only")
+    try:
+        connection.execute(_SETTINGS.encode())
+        row = connection.execute("select pg_export_snapshot()").fetchone()
+        yield str(row[0]) if row else ""
+    finally:
+        if not connection.closed:
+            connection.execute("rollback")
+
+
+def _environment(url: str) -> dict[str, str]:
+    """
+    Return the environment in which psql connects as the URL says: nothing of it is in the list of processes.
+
+    Of dpe's own it has what psycopg heeds as well, and no password.
+    """
+    given = _given(url)
+    environment = for_program(prefixes=("PG", "KRB5"))
+    environment.pop("PGPASSWORD", None)
+    for option in pq.Conninfo.get_defaults():
+        value = given.get(option.keyword)
+        if option.envvar and value is not None:
+            environment[option.envvar.decode()] = value.decode()
+    return environment
+
+
+def _given(url: str) -> dict[bytes, bytes | None]:
+    """Return what a URL says, by libpq's keywords."""
+    return {option.keyword: option.val for option in pq.Conninfo.parse(url.encode())}

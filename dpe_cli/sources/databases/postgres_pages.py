@@ -1,0 +1,118 @@
+"""
+Tables of PostgreSQL in its binary format, some pages at a time: nothing that servers write and read is faster.
+
+For tables whose columns have the very types of the contract, of those whose binary form is alike in all versions. The pages
+of a block are a COPY of their own, whose rows the source's server counts (PostgreSQL documentation, "COPY", binary format).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.blocks.block import BLOCK_BYTES, Block
+from dpe_cli.blocks.contract import Column
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+# Rows that were compressed may be far larger than their pages.
+_MOST_BYTES = 16 * BLOCK_BYTES
+_TYPES = (
+    *("boolean", "smallint", "integer", "bigint", "real", "double precision", "numeric"),
+    *("text", "character varying", "character", "uuid", "bytea", "json", "jsonb", "inet", "cidr", "macaddr"),
+    *("date", "time", "time with time zone", "timestamp", "timestamp with time zone", "interval"),
+)
+# A range of pages is found without reading the others since PostgreSQL 14 (its release notes, E.1.3.1.2), and what was moved
+# out of the rows is not counted by their pages.
+_TABLE = """
+    select
+        pg_relation_size(pg_class.oid) / current_setting('block_size')::bigint,
+        current_setting('block_size')::bigint
+    from pg_class
+    where
+        pg_class.oid = to_regclass(%s)
+        and pg_class.relkind = 'r'
+        and not pg_class.relhassubclass
+        and current_setting('server_version_num')::integer >= 140000
+        and pg_table_size(pg_class.oid) <= 2 * pg_relation_size(pg_class.oid)
+"""
+_COLUMNS_OF_KNOWN_TYPES = """
+    select count(*)
+    from pg_attribute
+    inner join unnest(%s::text[], %s::text[]) as wanted (name, data_type) on pg_attribute.attname = wanted.name
+    where
+        pg_attribute.attrelid = to_regclass(%s)
+        and pg_attribute.atttypid = to_regtype(wanted.data_type)
+        and pg_attribute.atttypid = any(%s::regtype[])
+"""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """A table to be read by its pages; `marker` is what tells the COPYs apart, which nobody can guess."""
+
+    relation: str
+    columns: str
+    pages: int
+    pages_of_a_block: int
+    marker: str
+
+    @classmethod
+    def of(cls, connection: Connection, relation: str, names: Sequence[str], contract: Sequence[Column]) -> Pages | None:
+        """Return how to read a table so; None where it has to be read as text."""
+        types = {column.name: column.data_type for column in contract}
+        if not names or not set(names) <= types.keys():
+            return None
+        found = connection.execute(_TABLE, [relation]).fetchone()
+        known = [name for one in _TYPES for name in (one, f"{one}[]")]
+        fitting = connection.execute(_COLUMNS_OF_KNOWN_TYPES, [list(names), [types[name] for name in names], relation, known]).fetchone()
+        if found is None or fitting != (len(names),):
+            return None
+        pages, bytes_of_a_page = (int(str(value)) for value in found)
+        columns = sql.SQL(", ").join(map(sql.Identifier, names))
+        return cls(
+            relation,
+            columns.as_string(connection),
+            pages,
+            max(1, BLOCK_BYTES // bytes_of_a_page),
+            secrets.token_hex(),
+        )
+
+    @property
+    def starts(self) -> range:
+        """The first page of each block."""
+        return range(0, max(1, self.pages), self.pages_of_a_block)
+
+    def script(self) -> str:
+        """Return what psql is to do: a COPY for each block, and behind it the marker with the count of its rows."""
+        return "".join(map(self._copy, self.starts))
+
+    def rest(self, start: int) -> str:
+        """Return the COPY in text format of all rows from a page on."""
+        return f"copy (select {self.columns} from {self.relation} where ctid >= '({start},0)') to stdout with (format text);"
+
+    def _copy(self, start: int) -> str:
+        # What the snapshot sees is on the pages that there are; were it behind them, the last block would have it.
+        end = f" and ctid < '({start + self.pages_of_a_block},0)'" if start != self.starts[-1] else ""
+        rows = f"select {self.columns} from {self.relation} where ctid >= '({start},0)'{end}"
+        # Where it goes is named, because psql remembers no count of a COPY to where it writes itself.
+        return f"copy ({rows}) to stdout with (format binary) \\g /dev/stdout\n\\echo {self.marker} :ROW_COUNT\n"
+
+    def blocks(self, chunks: Iterable[bytes]) -> Iterator[Block | None]:
+        """Yield what psql writes as blocks, None for pages without a row; ends early where one would take too much memory."""
+        marker = f"{self.marker} ".encode()
+        pending = b""
+        for chunk in chunks:
+            seen = max(0, len(pending) - len(marker))
+            pending += chunk
+            while (end := pending.find(marker, seen)) >= 0 and (line_end := pending.find(b"\n", end)) >= 0:
+                records = int(pending[end + len(marker) : line_end])
+                yield Block(pending[:end], records, records, 1, copy_format="binary") if records else None
+                pending = pending[line_end + 1 :]
+                seen = 0
+            if len(pending) > _MOST_BYTES:
+                return

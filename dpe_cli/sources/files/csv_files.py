@@ -1,0 +1,94 @@
+"""Files of CSV: the header's columns, and blocks of the records behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+
+from dpe_cli.blocks import encodings
+from dpe_cli.blocks.block import Block, cut
+from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.csv_grammar import Dialect, Grammar
+from dpe_cli.errors import InputError
+from dpe_cli.sources.files.content import Content, Reading
+from dpe_cli.sources.options.files import CsvFiles
+
+
+@contextmanager
+def opened(content: Content, reading: Reading) -> Iterator[OpenedCsv]:
+    """
+    Open a file of CSV.
+
+    Raises:
+        InputError: it is empty, or its header is no record.
+    """
+    options = reading.options
+    assert isinstance(options, CsvFiles)  # noqa: S101 what its file_format says
+    yield OpenedCsv(content, options, reading.columns)
+
+
+class OpenedCsv:
+    """A file whose header has been read. `columns` are those of the header, or without one the contract's."""
+
+    def __init__(self, content: Content, options: CsvFiles, columns: tuple[Column, ...]) -> None:
+        self._content = content
+        self._options = options
+        chunks = content.chunks()
+        start = next(chunks, b"")
+        encoding = encodings.with_byte_order(options.encoding, start)
+        self.dialect: Dialect = options.dialect(encoding)
+        self._chunks = encodings.to_utf8(chain([start], chunks), encoding)
+        self._first_line = 1
+        self.columns = self._take_header() if options.header else tuple(column.name for column in columns)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the records behind the header, once."""
+        return cut(
+            self._chunks,
+            self.dialect,
+            location=self._content.location,
+            first_line=self._first_line,
+            max_record_bytes=self._options.max_record_bytes,
+        )
+
+    def _take_header(self) -> tuple[str, ...]:
+        location = self._content.location
+        grammar = Grammar(self.dialect)
+        data = b""
+        end = 0
+        for chunk in self._chunks:
+            data += chunk
+            end = grammar.end_of_first(data)
+            if end:
+                break
+            if len(data) > self._options.max_record_bytes:
+                raise InputError(
+                    f"{location}, line 1: the header does not end; check the line ends, and quote and escape in the external block"
+                )
+        if not data:
+            raise InputError(f"{location}: the file is empty; it needs at least a header, or `header: false` in the external block")
+        header = data[: end or len(data)]
+        names = _parse_header(header, grammar, self.dialect, location)
+        self._chunks = chain([data[len(header) :]], self._chunks)
+        self._first_line += header.count(b"\n")
+        return names
+
+
+def _parse_header(header: bytes, grammar: Grammar, dialect: Dialect, location: str) -> tuple[str, ...]:
+    outline = grammar.outlines(header)[0]
+    if invalid := encodings.invalid_bytes(header, dialect.encoding):
+        sequence = " ".join(f"0x{byte:02x}" for byte in invalid)
+        raise InputError(
+            f"{location}, line 1: the header is no text in {dialect.encoding} ({sequence}); "
+            "correct encoding or compression in the external block"
+        )
+    if dialect.quote.encode() in outline:
+        raise InputError(f"{location}, line 1: the header has a quote that is never closed; correct quote or escape in the external block")
+    if b"\r" in outline:
+        raise InputError(f"{location}, line 1: has a carriage return without a line feed; convert the line ends to line feeds")
+    names = tuple(name.decode() for name in grammar.fields(header))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        listed = ", ".join(map(repr, twice))
+        raise InputError(f"{location}, line 1: the header names {listed} more than once; have it delivered with distinct names")
+    return names

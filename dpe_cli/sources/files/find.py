@@ -1,0 +1,190 @@
+"""Files as sources: paths and globs, compressed or within zip files, of every format, as blocks of CSV."""
+
+from __future__ import annotations
+
+import glob
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.blocks.inputs import Opened
+from dpe_cli.errors import InputError
+from dpe_cli.sources.files import compression, remote
+from dpe_cli.sources.files.content import Content, Reading
+from dpe_cli.sources.options.files import Files
+from dpe_cli.sources.read.remote_file import Found
+
+# Opens the content of a file; gives its columns and blocks.
+Opener = Callable[[Content, Reading], AbstractContextManager[Opened]]
+
+
+def find(options: Files, columns: Sequence[Column], *, declared_at: str = "", project_dir: Path) -> list[File]:
+    """
+    Return the files a source's location stands for, in the order of their names; a zip file's members each count as one.
+
+    `columns` are the contract's, in order: what a file without a header holds.
+
+    Raises:
+        InputError: no file matches, or one cannot be read.
+    """
+    location = options.location
+    reading = Reading(options, tuple(columns), declared_at)
+    if remote.is_far(location):
+        return [file for found in remote.find(options) for file in _far_files(found, reading)]
+    # A path that exists is meant as it is, whatever brackets it has.
+    names = [location] if (project_dir / location).is_file() else glob.glob(location, root_dir=project_dir, recursive=True)
+    paths = [path for path in sorted(project_dir / name for name in names) if not path.is_dir()]
+    if not paths:
+        raise InputError(f"{location}: no file matches; correct the location (it is relative to {project_dir})")
+    return [file for path in paths for file in _files(path, reading, project_dir)]
+
+
+def _files(path: Path, reading: Reading, project_dir: Path) -> list[File]:
+    location = str(path.relative_to(project_dir)) if path.is_relative_to(project_dir) else str(path)
+    try:
+        location.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{location.encode(errors='backslashreplace').decode()}: the file's name is no UTF-8; rename it") from None
+    kind = _kind(path.name, reading)
+    if kind != "zip":
+        return [File(Near(path), None, compression.size_of(path, location=location), location, kind, reading)]
+    return _members(Near(path), location, reading)
+
+
+def _far_files(found: Found, reading: Reading) -> list[File]:
+    kind = _kind(found.location.partition("?")[0], reading)
+    place = remote.Fetched(found)
+    if kind != "zip":
+        return [File(place, None, found.size, found.location, kind, reading, found.version)]
+    return _members(place, found.location, reading)
+
+
+def _members(place: Place, location: str, reading: Reading) -> list[File]:
+    return [
+        File(place, member, member.file_size, f"{location}!{member.filename}", compression.kind_of(member.filename), reading)
+        for member in compression.zip_members(place.path, location=location)
+    ]
+
+
+def _kind(name: str, reading: Reading) -> str:
+    return compression.kind_of(name) if reading.options.compression == "auto" else reading.options.compression
+
+
+class Place(Protocol):
+    """Where a file is."""
+
+    @property
+    def path(self) -> Path:
+        """Its path on this machine, or that of a copy."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """A file of this machine."""
+
+    path: Path
+
+
+@dataclass
+class File:
+    """A file, or a member of a zip file: one load's worth of records. `size` is in bytes, as delivered."""
+
+    place: Place
+    member: zipfile.ZipInfo | None
+    size: int
+    location: str
+    compression: str
+    reading: Reading
+    version: str | None = None
+    _hash: str | None = field(default=None, init=False)
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it holds more bytes of records than its size says."""
+        return self.compression != "none"
+
+    def content_hash(self) -> str:
+        """Hash the file as delivered (a member as it is within its zip file); once it has been read, what was read."""
+        if self._hash is None:
+            with compression.opened(self.place.path, self.member, location=self.location) as reader:
+                self._hash = reader.hexdigest()
+        return self._hash
+
+    def is_known_as(self, content_hash: str) -> None:
+        """Take note of the hash of its content, which need not be read for it."""
+        self._hash = content_hash
+
+    @contextmanager
+    def content(self) -> Iterator[Content]:
+        """
+        Open what the file holds, in whatever format.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        with compression.opened(self.place.path, self.member, location=self.location) as reader:
+            is_plain = self.member is None and self.compression == "none"
+            yield Content(reader, self.compression, location=self.location, path=self.place.path if is_plain else None)
+
+    @contextmanager
+    def open(self) -> Iterator[Opened]:
+        """
+        Open the file and read its header.
+
+        Raises:
+            InputError: it cannot be read, is empty, or its header is no record.
+        """
+        with self.content() as content, _opener(self.reading.options)(content, self.reading) as opened:
+            yield _Noting(opened, content, self)
+
+    def read_to_the_end(self, content_hash: str, size: int) -> None:
+        """Take note of what was read, should the file have changed since it was planned."""
+        self._hash = content_hash
+        self.size = size
+
+
+class _Noting:
+    """An open file whose hash and size are noted when its last block was read."""
+
+    def __init__(self, opened: Opened, content: Content, file: File) -> None:
+        self.columns: tuple[str, ...] = opened.columns
+        self.dialect: Dialect = opened.dialect
+        self._opened = opened
+        self._content = content
+        self._file = file
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks once."""
+        yield from self._opened.blocks()
+        self._file.read_to_the_end(*self._content.finish())
+
+
+def _opener(options: Files) -> Opener:
+    """Return what opens files of a format; imported where it is needed, for some bring large packages."""
+    match options.file_format:
+        case "csv":
+            from dpe_cli.sources.files import csv_files
+
+            return csv_files.opened
+        case "jsonl" | "json":
+            from dpe_cli.sources.files import json_files
+
+            return json_files.opened
+        case "parquet":
+            from dpe_cli.sources.files import parquet
+
+            return parquet.opened
+        case "excel":
+            from dpe_cli.sources.files import excel
+
+            return excel.opened
+        case _:
+            from dpe_cli.sources.files import fixed_width
+
+            return fixed_width.opened

@@ -1,0 +1,132 @@
+"""Files of Parquet: DuckDB reads them in columns, and writes CSV into a pipe that is read as a file of CSV is."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dpe_cli import extras
+from dpe_cli.blocks.block import Block, cut
+from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.errors import InputError
+from dpe_cli.sources.files.content import Content, Reading
+from dpe_cli.sources.read import pipes, rows
+
+# A block's value may be as long as PostgreSQL takes it.
+_MAX_RECORD_BYTES = 1024 * 1024 * 1024
+# Types of DuckDB whose text PostgreSQL reads as JSON only.
+_NESTED = ("STRUCT", "MAP", "UNION", "JSON", "VARIANT")
+
+
+@contextmanager
+def opened(content: Content, reading: Reading) -> Iterator[OpenedParquet]:
+    """
+    Open a file of Parquet.
+
+    Raises:
+        InputError: it is no Parquet, or its footer is broken.
+    """
+    del reading
+    with content.on_disk() as path, tempfile.TemporaryDirectory(prefix="dpe-") as directory:
+        yield OpenedParquet(path, Path(directory) / "csv", location=content.location)
+
+
+class OpenedParquet:
+    """A file whose schema has been read; its columns are those of the file."""
+
+    dialect: Dialect = rows.DIALECT
+
+    def __init__(self, path: Path, pipe: Path, *, location: str) -> None:
+        self._duckdb = extras.needed("duckdb", by="reading Parquet")
+        self._connection = self._duckdb.connect()
+        self._connection.execute("set timezone = 'UTC'")
+        # More would be ahead of the writers, and hold what these cannot take yet.
+        self._connection.execute("set threads = 1")
+        self._connection.execute("set enable_progress_bar = false")
+        self._path = path
+        self._pipe = pipe
+        self._location = location
+        try:
+            described = self._connection.execute("describe select * from read_parquet($1)", [str(path)]).fetchall()
+        except self._duckdb.Error as error:
+            raise self._unreadable(error) from error
+        self._types = {str(name): str(data_type) for name, data_type, *_ in described}
+        self.columns = tuple(self._types)
+
+    def blocks(self) -> Iterator[Block]:
+        """
+        Yield the records.
+
+        Raises:
+            InputError: a row group is broken.
+        """
+        total = self._connection.execute("select sum(num_rows)::bigint from parquet_file_metadata($1)", [str(self._path)]).fetchone()
+        read = 0
+        chunks = self._chunks()
+        for block in rows.numbered(cut(chunks, self.dialect, location=self._location, max_record_bytes=_MAX_RECORD_BYTES), self.columns):
+            read += block.records
+            yield block
+        if total and total[0] != read:
+            raise InputError(
+                f"{self._location}: the file says that it has {total[0]:,} records, and {read:,} were read; have it delivered again"
+            )
+
+    def _chunks(self) -> Iterator[bytes]:
+        """Have DuckDB write, and read what it writes as it does."""
+        os.mkfifo(self._pipe)
+        failures: list[Exception] = []
+        # Opened for both, so that neither end waits for ever for the other to come.
+        descriptor = os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK)
+        writer = threading.Thread(target=self._write, args=[failures], name="dpe parquet", daemon=True)
+        keeps_open = os.open(self._pipe, os.O_WRONLY)
+        os.set_blocking(descriptor, True)
+        writer.start()
+        try:
+            yield from self._read(descriptor, keeps_open, writer)
+        finally:
+            # A reader that stops early breaks the pipe, which ends the writer.
+            self._connection.interrupt()
+            os.close(descriptor)
+            writer.join()
+        if failures:
+            raise self._unreadable(failures[0]) from failures[0]
+
+    def _read(self, descriptor: int, keeps_open: int, writer: threading.Thread) -> Iterator[bytes]:
+        closer = threading.Thread(target=_close_after, args=[writer, keeps_open], name="dpe parquet end", daemon=True)
+        closer.start()
+        yield from pipes.chunks(descriptor)
+        closer.join()
+
+    def _write(self, failures: list[Exception]) -> None:
+        try:
+            self._connection.execute(
+                f"copy (select {', '.join(map(self._field, self._types))} from read_parquet($1)) "
+                f"to '{self._pipe}' (format csv, header false, nullstr '', quote '\"', escape '\"', delimiter ',')",
+                [str(self._path)],
+            )
+        except Exception as error:  # noqa: BLE001 whatever it is, the reader raises it
+            failures.append(error)
+
+    def _field(self, name: str) -> str:
+        """Return SQL that writes a column as PostgreSQL reads it."""
+        quoted = '"' + name.replace('"', '""') + '"'
+        data_type = self._types[name]
+        if data_type == "BLOB":
+            return f"'\\x' || lower(hex({quoted}))"
+        if data_type.startswith(_NESTED) or data_type.endswith("]"):
+            return f"to_json({quoted})::varchar"
+        return quoted
+
+    def _unreadable(self, error: Any) -> InputError:
+        said = " ".join(str(error).replace(str(self._path), self._location).split())
+        return InputError(f"{self._location}: cannot be read as Parquet ({said}); have the file delivered again")
+
+
+def _close_after(writer: threading.Thread, descriptor: int) -> None:
+    writer.join()
+    os.close(descriptor)

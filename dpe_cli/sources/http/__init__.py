@@ -1,0 +1,1 @@
+"""HTTP for sources: requests that are repeated where that helps, and downloads."""

@@ -1,0 +1,370 @@
+"""
+Asking an API: again where that may help, never too often, and with its credentials for nobody else.
+
+What is answered is whole or counts for nothing: a page that is cut off, late or too long raises.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import ipaddress
+import json
+import random
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import ModuleType
+from typing import IO, Any
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from dpe_cli import extras
+from dpe_cli.errors import InputError
+from dpe_cli.safe_text.redaction import hide, redact, remember
+from dpe_cli.sources import secrets
+from dpe_cli.sources.options.files import Files
+from dpe_cli.sources.options.queries import Rest
+from dpe_cli.sources.read.remote_file import Found
+from dpe_cli.words import plural
+
+_WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
+_REDIRECTS = {301, 302, 303, 307, 308}
+_MOST_REDIRECTS = 5
+_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+# Seconds before the second attempt; each next pause is twice as long, up to the longest.
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 60.0
+# An API may ask for more patience than that, but not for ever.
+_LONGEST_RETRY_AFTER = 600.0
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole answer: its body, its address, and the address that its Link header calls next."""
+
+    body: bytes
+    url: str
+    next_link: str | None
+
+
+class AgainError(Exception):
+    """An answer that another attempt may make better; `after` are the seconds that the API asks to wait."""
+
+    def __init__(self, why: str, *, after: float | None = None) -> None:
+        super().__init__(why)
+        self.after = after
+
+
+class Download:
+    """Fetches one file of the web."""
+
+    def __init__(self, options: Files) -> None:
+        self._options = options
+        location = options.location
+        asking = Rest(location=location, file_format="rest", disposition="replace", allow_private_addresses=options.allow_private_addresses)
+        self._client = Client(asking, where=location)
+
+    def found(self) -> Found:
+        """
+        Return the file, which is asked for once to know its size and version.
+
+        Raises:
+            InputError: it cannot be fetched.
+        """
+        told: dict[str, str] = {}
+        # A server need not answer HEAD; what else is wrong, GET will say.
+        with suppress(InputError):
+            self._client.stream(lambda headers, _chunks: told.update(headers), method="HEAD")
+        size = int(told.get("content-length") or -1)
+        if size < 0:
+            # Compressed on its way, or made while it is sent: only what came says how long it is.
+            with tempfile.TemporaryFile() as copy:
+                self.fetch(copy)
+                size = copy.tell()
+        return Found(self._options.location, size, _version(told), self.fetch)
+
+    def fetch(self, copy: IO[bytes]) -> None:
+        """
+        Write the file, from its start each time that another attempt is needed.
+
+        Raises:
+            InputError: it cannot be fetched.
+        """
+
+        def write(_headers: Mapping[str, str], chunks: Iterator[bytes]) -> None:
+            copy.seek(0)
+            copy.truncate()
+            for chunk in chunks:
+                copy.write(chunk)
+            copy.flush()
+
+        self._client.stream(write, method="GET")
+
+
+def _version(headers: Mapping[str, str]) -> str | None:
+    """Return what tells one version of a file from another: a weak ETag does not tell every byte (RFC 9110, section 8.8.1)."""
+    etag = headers.get("etag")
+    # One that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
+    return etag.strip('"') if etag and not etag.startswith("W/") and hide(etag) == etag else None
+
+
+class Client:
+    """Asks one API. `where` is what messages call it."""
+
+    def __init__(self, options: Rest, *, where: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._httpx: ModuleType = extras.needed("httpx", by=where)
+        self._options = options
+        self._where = where
+        self._sleep = sleep
+        # No proxy leads back to this machine.
+        self._client = self._httpx.Client(timeout=options.timeout, follow_redirects=False, mounts=dict.fromkeys(_THIS_MACHINE))
+        self._token: str | None = None
+        self._last = 0.0
+        self._origin = _origin(self.base)
+        self._headers = {name: self._filled(value, name) for name, value in options.headers.items()}
+
+    @property
+    def base(self) -> str:
+        """
+        The address of the endpoint.
+
+        Raises:
+            InputError: the environment does not have it, or has something else.
+        """
+        base = secrets.filled(self._options.location, where=self._where, in_url=True)
+        if not _is_address(base):
+            raise self.refused("what the environment holds makes no http:// or https:// address of it")
+        return f"{base.rstrip('/')}/{self._options.path.lstrip('/')}" if self._options.path else base
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def page(self, url: str, params: Mapping[str, Any], read: Callable[[Page], None]) -> None:
+        """
+        Get a page and have it read: from the start, each time that either fails in a way that another attempt may mend.
+
+        Raises:
+            InputError: it could not be had, or read.
+        """
+        self._attempt(lambda: read(self._get(url, params)))
+
+    def _attempt(self, once: Callable[[], None]) -> None:
+        """Do something, again where that may help."""
+        pause = _FIRST_PAUSE
+        for attempt in range(1, self._options.attempts + 1):
+            try:
+                once()
+            except AgainError as error:
+                if attempt == self._options.attempts:
+                    raise self.refused(f"{error} ({plural(attempt, 'attempt')})") from error
+                # Many clients that failed together are not to come back together.
+                self._sleep(error.after if error.after is not None else pause * random.uniform(0.5, 1))  # noqa: S311 no secret
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                return
+
+    def stream(self, take: Callable[[Mapping[str, str], Iterator[bytes]], None], *, method: str) -> None:
+        """
+        Have an answer taken as it comes: its headers, and its body as it was sent; from the start with each attempt.
+
+        Raises:
+            InputError: it could not be had.
+        """
+
+        def once() -> None:
+            url = self.base
+            for _ in range(_MOST_REDIRECTS + 1):
+                self._check_address(url)
+                try:
+                    with self._client.stream(method, url, headers={"Accept-Encoding": "identity", "User-Agent": "dpe"}) as response:
+                        if response.status_code not in _REDIRECTS:
+                            self._check_status(response.status_code, response.headers, url)
+                            take(response.headers, response.iter_raw())
+                            return
+                        url = self.joined(url, response.headers.get("location", ""))
+                except self._httpx.TransportError as error:
+                    raise self._failed(error) from error
+            raise self.refused(f"it redirects more than {_MOST_REDIRECTS} times")
+
+        self._attempt(once)
+
+    def refused(self, why: str) -> InputError:
+        """Return the error that says why the API cannot be read; secrets are not in it."""
+        return InputError(f"{self._where}: {redact(why)}; nothing is loaded, extract again later, or correct the external block")
+
+    def _get(self, url: str, params: Mapping[str, Any]) -> Page:
+        refreshed = False
+        redirects = 0
+        while True:
+            status, headers, body, next_link = self._ask(url, params)
+            if status in _REDIRECTS and "location" in headers:
+                redirects += 1
+                if redirects > _MOST_REDIRECTS:
+                    raise self.refused(f"it redirects more than {_MOST_REDIRECTS} times")
+                url, params = self.joined(url, headers["location"]), {}
+            elif status == HTTPStatus.UNAUTHORIZED and self._token and not refreshed:
+                # It has expired before its time.
+                self._token, refreshed = None, True
+            else:
+                self._check_status(status, headers, url)
+                return Page(body, url, next_link)
+
+    def _check_status(self, status: int, headers: Mapping[str, str], url: str) -> None:
+        if status in _WORTH_ANOTHER_TRY:
+            raise AgainError(f"it answered {status}", after=_retry_after(headers.get("retry-after")))
+        if status != HTTPStatus.OK:
+            raise self.refused(f"it answered {status} to {urlsplit(url).path}")
+
+    def joined(self, url: str, link: str) -> str:
+        """
+        Return the address that a link on a page means.
+
+        Raises:
+            InputError: it leads from https to http, or is no address.
+        """
+        try:
+            target = urljoin(url, link)
+            self._httpx.URL(target)
+        except (ValueError, self._httpx.InvalidURL) as error:
+            raise self.refused("its link is not a valid address") from error
+        if not target.startswith(("http://", "https://")):
+            raise self.refused("it links to what is no http:// or https:// address")
+        if url.startswith("https://") and target.startswith("http://"):
+            raise self.refused("it leads from https to http")
+        return target
+
+    def _ask(self, url: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes, str | None]:
+        """Ask once; only what is of the API's own origin gets to know its credentials, headers included."""
+        self._check_address(url)
+        headers: dict[str, str] = {"Accept": "application/json", "User-Agent": "dpe"}
+        query = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in params.items()}
+        auth = None
+        if _origin(url) == self._origin:
+            headers |= self._headers
+            auth = self._authorise(headers, query)
+        self._wait()
+        # Parameters that the address has already stay.
+        # As bytes: a header's text may be of ASCII only, for httpx.
+        as_bytes = {name: value.encode() for name, value in headers.items()}
+        return self._send("GET", str(self._httpx.URL(url).copy_merge_params(query)), headers=as_bytes, auth=auth)
+
+    def _send(self, method: str, url: str, **request: Any) -> tuple[int, Mapping[str, str], bytes, str | None]:
+        deadline = time.monotonic() + self._options.timeout
+        body = bytearray()
+        try:
+            with self._client.stream(method, url, **request) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > self._options.max_page_bytes:
+                        raise self.refused(f"a page is longer than {self._options.max_page_bytes:,} bytes; ask for smaller ones")
+                    if time.monotonic() > deadline:
+                        raise AgainError(f"a page took longer than {self._options.timeout:g} s")
+                link = response.links.get("next", {}).get("url")
+                return response.status_code, response.headers, bytes(body), link
+        except (self._httpx.TransportError, self._httpx.DecodingError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> Exception:
+        # httpx parses each redirect, and quotes the part of the address that is not valid, which may be a part of a secret.
+        if "location header" in str(error):
+            return self.refused("its link is not a valid address")
+        return AgainError(f"the connection failed ({type(error).__name__}: {error})")
+
+    def _authorise(self, headers: dict[str, str], query: dict[str, str]) -> Any:
+        auth = self._options.auth
+        if auth is None:
+            return None
+        match auth.type:
+            case "bearer":
+                headers["Authorization"] = f"Bearer {self._filled(auth.token, 'token')}"
+            case "http_basic":
+                return self._httpx.BasicAuth(self._filled(auth.username), self._filled(auth.password, "password"))
+            case "api_key":
+                place = headers if auth.location == "header" else query
+                place[self._filled(auth.name)] = self._filled(auth.api_key, "api_key")
+            case _:
+                self._token = self._token or self._new_token()
+                headers["Authorization"] = f"Bearer {self._token}"
+        return None
+
+    def _new_token(self) -> str:
+        """Ask for a token as RFC 6749, section 4.4, says."""
+        auth = self._options.auth
+        assert auth is not None  # noqa: S101
+        url = self._filled(auth.access_token_url)
+        self._check_address(url)
+        data = {
+            "grant_type": "client_credentials",
+            **{name: self._filled(value, name) for name, value in auth.access_token_request_data.items()},
+        }
+        credentials = {"client_id": self._filled(auth.client_id), "client_secret": self._filled(auth.client_secret, "client_secret")}
+        status, _, body, _ = self._send("POST", url, data=data | credentials, headers={"Accept": "application/json"})
+        if status in _WORTH_ANOTHER_TRY:
+            raise AgainError(f"its token endpoint answered {status}")
+        try:
+            token = json.loads(body).get("access_token")
+        except (ValueError, AttributeError):
+            token = None
+        if status != HTTPStatus.OK or not isinstance(token, str) or not token:
+            raise self.refused(f"its token endpoint answered {status} and gave no access_token")
+        remember(token)
+        return token
+
+    def _filled(self, text: str | None, option: str = "") -> str:
+        return secrets.filled(text or "", where=self._where, option=option)
+
+    def _wait(self) -> None:
+        if self._options.requests_per_second:
+            pause = self._last + 1 / self._options.requests_per_second - time.monotonic()
+            if pause > 0:
+                self._sleep(pause)
+            self._last = time.monotonic()
+
+    def _check_address(self, url: str) -> None:
+        """Refuse addresses within, which whoever can have an API redirect could else have asked for."""
+        if self._options.allow_private_addresses:
+            return
+        parts = urlsplit(url)
+        try:
+            found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            raise AgainError(f"the name {parts.hostname} cannot be resolved") from error
+        for *_, address in found:
+            if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
+                raise self.refused(
+                    f"{parts.hostname} is in a private network, or this machine; set allow_private_addresses: true if that is meant"
+                )
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    """Return what an address has to have in common with another to be of its origin (RFC 6454, section 4)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, _port(parts)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return url.startswith(("http://", "https://")) and bool(urlsplit(url).hostname) and _port(urlsplit(url)) > 0
+    except ValueError:
+        return False
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for, in either of its forms (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return min(float(value), _LONGEST_RETRY_AFTER)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return min(max(moment.timestamp() - time.time(), 0.0), _LONGEST_RETRY_AFTER)

@@ -1,0 +1,1 @@
+"""JSON for sources: documents, records and paths."""

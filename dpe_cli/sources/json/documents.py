@@ -1,0 +1,194 @@
+"""
+JSON documents that hold an array of records, read as a stream: whatever their size, a part at a time is in memory.
+
+The records are found by a regular expression that knows strings and brackets, and read by DuckDB. What is left of the
+document without them has to be valid JSON, and the array where its path says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dpe_cli.errors import InputError
+from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json.records import RECORD_SEPARATOR
+
+_DEPTH = 64
+# Stands for the records in what is left of the document.
+_HERE = "the records that were read"
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_SCALAR = rb'[^\s,:"\[\]{}]++'
+
+
+def _container(depth: int) -> bytes:
+    """Return a pattern of brackets that are closed, of any kind: whether each closes its own is DuckDB's to say."""
+    pattern = rb'[\[{](?:[^"\[\]{}]++|%b)*+[\]}]' % _STRING
+    for _ in range(depth - 1):
+        pattern = rb'[\[{](?:[^"\[\]{}]++|%b|%b)*+[\]}]' % (_STRING, pattern)
+    return pattern
+
+
+_VALUE = rb"(?:%b|%b|%b)" % (_container(_DEPTH), _STRING, _SCALAR)
+_ENDED_RECORD = re.compile(rb"(%b)\s*+," % _VALUE, re.DOTALL)
+# Only what a comma follows is known to be whole: a number may go on in the next chunk.
+_RECORDS = re.compile(rb"(?:\s*+%b\s*+,)*+" % _VALUE, re.DOTALL)
+_LAST = re.compile(rb"\s*+(?:%b\s*+)?\]" % _VALUE, re.DOTALL)
+_MEMBER = re.compile(rb"\s*+(%b)\s*+:\s*+" % _STRING, re.DOTALL)
+_SKIPPED = re.compile(rb"\s*+%b\s*+([,}])" % _VALUE, re.DOTALL)
+
+
+class Document:
+    """A document that is read from chunks of UTF-8; `envelope` is what of it is not among the records, once those are read."""
+
+    def __init__(self, chunks: Iterator[bytes], steps: Sequence[json_path.Step], *, location: str, max_record_bytes: int) -> None:
+        self._chunks = chunks
+        self._steps = steps
+        self._location = location
+        self._most = max_record_bytes
+        self._pending = b""
+        self._is_read = False
+        self._before: list[bytes] = []
+        self._line = 1
+        self.envelope: Any = None
+
+    def parts(self) -> Iterator[tuple[bytes, int]]:
+        """
+        Yield records, kept apart by RECORD_SEPARATOR, with the line on which the first starts.
+
+        Raises:
+            InputError: the document is not valid JSON, ends early, or holds no array at the path.
+        """
+        self._find_array()
+        while True:
+            found = _RECORDS.match(self._pending)
+            end = found.end() if found else 0
+            if end:
+                yield self._separated(end)
+            elif last := _LAST.match(self._pending):
+                if self._pending[: last.end() - 1].strip():
+                    yield self._separated(last.end() - 1)
+                self._take(self._pending.index(b"]"))
+                break
+            elif len(self._pending) > self._most:
+                raise self._broken(f"a record does not end within {self._most:,} bytes, or is nested deeper than {_DEPTH} levels")
+            elif not self._read():
+                raise self._broken("the array of records does not end")
+        self._check_envelope()
+
+    def _separated(self, end: int) -> tuple[bytes, int]:
+        """Take records off what is pending, with a separator for the comma behind each."""
+        data = self._pending[:end]
+        if not data.endswith(b","):
+            # Without one behind it, a record's own parts would be looked at for commas.
+            data = data.rstrip() + b","
+        if RECORD_SEPARATOR in data:
+            raise self._broken("a record holds the control character U+001E as it is")
+        line = self._line
+        self._take(end)
+        return _ENDED_RECORD.sub(rb"\1" + RECORD_SEPARATOR, data), line
+
+    def _find_array(self) -> None:
+        """Read up to the bracket that opens the array."""
+        steps = list(self._steps)
+        self._skip_blanks()
+        while steps:
+            step = steps.pop(0)
+            self._open(b"{", f"{_written(self._steps)} leads nowhere")
+            while self._member() != step:
+                end = self._matched(_SKIPPED)
+                closes = end[1] == b"}"
+                self._keep(end.end())
+                if closes:
+                    raise self._broken(
+                        f"it holds nothing at {_written(self._steps)}; correct `records` in the external block", is_json=True
+                    )
+        self._open(b"[", f"what stands at {_written(self._steps)} is no array of records; name the array's path in `records`")
+
+    def _member(self) -> str:
+        if self._after_blanks() == b"}":
+            raise self._nothing_there()
+        found = self._matched(_MEMBER)
+        name = found[1]
+        self._keep(found.end())
+        try:
+            return str(json.loads(name))
+        except ValueError as error:
+            raise self._broken(f"the name of a member cannot be read ({error})") from error
+
+    def _open(self, bracket: bytes, fault: str) -> None:
+        if self._after_blanks() != bracket:
+            raise self._broken(fault, is_json=True)
+        self._keep(1)
+
+    def _after_blanks(self) -> bytes:
+        self._skip_blanks()
+        return self._pending[:1]
+
+    def _skip_blanks(self) -> None:
+        while True:
+            blanks = len(_leading(self._pending))
+            self._keep(blanks)
+            if self._pending or not self._read():
+                return
+
+    def _matched(self, pattern: re.Pattern[bytes]) -> re.Match[bytes]:
+        """Match at the start of what is pending, of which more is read until it does."""
+        while True:
+            # A match that ends where the data does might go on.
+            found = pattern.match(self._pending)
+            if found and (found.end() < len(self._pending) or self._is_read):
+                return found
+            if len(self._pending) > self._most:
+                raise self._broken(f"what stands before the records is longer than {self._most:,} bytes; set max_record_bytes higher")
+            if not self._read():
+                if found:
+                    return found
+                raise self._broken("it ends early, or is no JSON")
+
+    def _check_envelope(self) -> None:
+        """Read the rest, and check that the document without its records is valid."""
+        while self._read():
+            if len(self._pending) > self._most:
+                raise self._broken(f"what follows the records is longer than {self._most:,} bytes; set max_record_bytes higher")
+        without = b"".join(self._before) + json.dumps(_HERE).encode() + self._pending
+        try:
+            self.envelope = json.loads(without)
+        except ValueError as error:
+            raise self._broken(f"around its records it is not valid JSON ({error})") from error
+        records = json_path.value(self.envelope, self._steps)
+        # Of members of one name, the last one counts.
+        if not (isinstance(records, list) and records == [_HERE]):
+            raise self._broken(f"{_written(self._steps)} is there twice")
+        records.clear()
+
+    def _keep(self, length: int) -> None:
+        self._before.append(self._pending[:length])
+        self._take(length)
+
+    def _take(self, length: int) -> None:
+        self._line += self._pending.count(b"\n", 0, length)
+        self._pending = self._pending[length:]
+
+    def _read(self) -> bool:
+        chunk = next(self._chunks, b"")
+        self._is_read = not chunk
+        self._pending += chunk
+        return bool(chunk)
+
+    def _nothing_there(self) -> InputError:
+        return self._broken(f"it holds nothing at {_written(self._steps)}; correct `records` in the external block", is_json=True)
+
+    def _broken(self, fault: str, *, is_json: bool = False) -> InputError:
+        what = fault if is_json else f"the document is not valid JSON: {fault}; have it delivered again"
+        return InputError(f"{self._location}, line {self._line}: {what}")
+
+
+def _leading(data: bytes) -> bytes:
+    return data[: len(data) - len(data.lstrip())]
+
+
+def _written(steps: Sequence[json_path.Step]) -> str:
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)

@@ -1,0 +1,298 @@
+"""
+JSON records as CSV blocks: DuckDB reads them in columns, at C speed; no Python runs for a record that is well.
+
+A text column gets a string's characters, and of anything else its JSON; a json or jsonb column gets JSON. What is not
+there is null, as JSON's null is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
+
+from dpe_cli import extras
+from dpe_cli.blocks import encodings
+from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
+from dpe_cli.blocks.contract import Column
+from dpe_cli.errors import ContractError, ExtractError
+from dpe_cli.sources.json import json_path
+from dpe_cli.sources.read.rows import literal
+
+LINE_FEED = b"\n"
+# Stands for itself nowhere in JSON (RFC 8259, section 7): a record may have line feeds, and no such character.
+RECORD_SEPARATOR = b"\x1e"
+
+INVALID_JSON_TEXT = "22032"
+NO_JSON_OBJECT = "2203C"
+
+# DuckDB makes a double of a number with a fraction or an exponent. It keeps any fifteen digits, and no less than 1e-307.
+_LONG = 16
+_LONG_RUN = b"0" * (_LONG + 1)
+_DIGITS_AS_ZEROS = bytes(0x30 if byte in b"0123456789." else 0x20 for byte in range(256))
+_TINY = tuple(f"{letter}-{digit}".encode() for letter in "eE" for digit in range(3, 10))
+_LONG_NUMBER = rb"-?(?=\d++[.eE])(?:(?=0?\.?0*+[1-9](?:\.?\d){%d})|(?=[\d.]*+[eE]-\d{3}))\d[\d.]*+(?:[eE][+-]?\d++)?+" % (_LONG - 1)
+# A string ends with its record at the latest: one that is never closed is to spoil no other.
+_STRING = rb'"(?:[^"\\\n\x1e]++|\\[^\n\x1e])*+"'
+# All up to the next long number: strings, other numbers, and what stands between them.
+_UP_TO_LONG_NUMBER = re.compile(rb'((?:[^"\d\-]++|%b|(?!%b)-?\d[\d.eE+\-]*+|-(?!\d)|")*+)(%b|\Z)' % (_STRING, _LONG_NUMBER, _LONG_NUMBER))
+_PRIVATE_USE = range(0xE000, 0xF8FF)
+
+
+class JsonRecords:
+    """
+    Makes blocks of the JSON of one input; `columns` are the contract's, each with the path of its value, or the member of its name.
+
+    `columns` of the result name the fields of the CSV, in order. A record may be the member `within` another JSON object.
+    """
+
+    def __init__(self, columns: Sequence[Column], *, ignores_extra: bool, told: str, within: str | None = None) -> None:
+        self._steps = {column.name: json_path.of(column) for column in columns}
+        texts = [column.name for column in columns if not column.is_json]
+        documents = [column.name for column in columns if column.is_json]
+        self.columns = (*texts, *documents)
+        self._at: tuple[json_path.Step, ...] = () if within is None else (within,)
+        self._takes_anything = () in self._steps.values() and within is None
+        self._known = {steps[0] for steps in self._steps.values() if steps}
+        self._ignores_extra = ignores_extra or () in self._steps.values()
+        self._told = told
+        self._connection = extras.needed("duckdb", by="reading JSON").connect()
+        # One thread keeps the order of the records.
+        self._connection.execute("set threads = 1")
+        self._texts = [json_path.pointer((*self._at, *self._steps[name])) for name in texts]
+        self._documents = [json_path.pointer((*self._at, *self._steps[name])) for name in documents]
+
+    def block(self, data: bytes, separator: bytes, *, location: str, first_line: int, by_number: bool = False) -> Block:
+        """
+        Return records, which a separator ends or keeps apart, as a block of CSV.
+
+        Their positions are the lines on which they start, from `first_line` on; or `by_number` their numbers, from there on.
+
+        Raises:
+            ContractError: a record has a member that the contract does not name.
+        """
+        parts = Parts(data, separator, first_line, by_number=by_number)
+        text, refused = _text(data, separator)
+        mark = _unused_character(text) if _has_long_number(data) else None
+        given = [_in_quotes(text, mark) if mark else text, separator.decode()]
+        csv, kept, members = self._connection.execute(self._query, given).fetchone()
+        if not self._ignores_extra and (extra := sorted(set(members or ()) - self._known)):
+            raise self._extra_members(extra, parts, location)
+        if kept != parts.most:
+            unreadable = self._connection.execute(self._query_of_unreadable, given).fetchone()[0]
+            for index in unreadable or ():
+                if index not in refused and parts.is_filled(index):
+                    refused[index] = _why_refused(parts.raws[index], self._at)
+            if kept + len(refused) != parts.count:
+                raise ExtractError(
+                    f"{location}, line {first_line}: {parts.count:,} records were read, but {kept:,} of them as JSON and {len(refused):,} "
+                    "refused; nothing is loaded, please report this"
+                )
+        csv = bytes(csv or b"")
+        if mark:
+            character = mark.encode()
+            csv = csv.replace(b'""' + character, b"").replace(character + b'""', b"").replace(character, b"")
+        origin = parts.origin(refused)
+        told = tuple((parts.delivered(index), fault) for index, fault in sorted(refused.items()))
+        return Block(csv, kept + len(told), csv.count(b"\n"), 1, origin=origin, refused=told)
+
+    @property
+    def _record(self) -> str:
+        """The arguments that name the record to a function."""
+        return f"record, {literal(json_path.pointer(self._at))}" if self._at else "record"
+
+    @cached_property
+    def _readable(self) -> str:
+        """The condition that a record can be read; of what is no JSON, nothing else may be asked."""
+        is_object = "true" if self._takes_anything else f"coalesce(json_type({self._record}) = 'OBJECT', false)"
+        return f"case when json_valid(record) then {is_object} else false end"
+
+    @cached_property
+    def _query(self) -> str:
+        fields = []
+        if self._texts:
+            fields.append(_csv(f"json_extract_string(record, {_literals(self._texts)})"))
+        if self._documents:
+            values = f"json_extract(record, {_literals(self._documents)})"
+            fields.append(_csv(f"list_transform({values}, lambda one: nullif(one::varchar, 'null'))"))
+        members = f"list_distinct(flatten(list(case when is_readable then json_keys({self._record}) end)))"
+        return f"""
+            with records as (
+                select unnest(string_split($1, $2)) as record
+            ),
+            marked as (
+                select record, {self._readable} as is_readable from records
+            )
+            select
+                encode(string_agg(case when is_readable then {" || ',' || ".join(fields)} || chr(10) end, '')),
+                count(*) filter (is_readable),
+                {"null" if self._ignores_extra else members}
+            from marked
+        """
+
+    @cached_property
+    def _query_of_unreadable(self) -> str:
+        return f"""
+            with split as (
+                select string_split($1, $2) as records
+            ),
+            records as (
+                select unnest(records) as record, unnest(range(len(records))) as index from split
+            )
+            select list(index order by index) from records where not ({self._readable})
+        """
+
+    def _extra_members(self, extra: Sequence[str], parts: Parts, location: str) -> ContractError:
+        """Return the error that names members without a column, and the first record that has one."""
+        line = next((line for raw, line in zip(parts.raws, parts.lines, strict=True) if _members(raw, self._at) & set(extra)), 0)
+        near = difflib.get_close_matches(extra[0], [str(name) for name in self._known], n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        listed = ", ".join(map(repr, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
+        return ContractError(
+            f"{location}, {parts.kind} {line}: the record has {listed}, which the contract does not name{hint}; "
+            f"add columns in {self._told}, or set extra_columns: ignore there for what nobody needs"
+        )
+
+
+class Parts:
+    """The records that a separator keeps apart, blank ones too, and the lines of the input on which they start."""
+
+    def __init__(self, data: bytes, separator: bytes, first_line: int, *, by_number: bool = False) -> None:
+        self.kind = "record" if by_number else "line"
+        self._data = data
+        self._separator = separator
+        self._first_line = first_line
+
+    @cached_property
+    def raws(self) -> list[bytes]:
+        """The records."""
+        return self._data.split(self._separator)
+
+    @cached_property
+    def lines(self) -> Sequence[int]:
+        """The line on which each starts, or its number."""
+        if self.kind == "record":
+            return range(self._first_line, self._first_line + len(self.raws))
+        height = 1 if self._separator == LINE_FEED else 0
+        return list(accumulate((raw.count(b"\n") + height for raw in self.raws[:-1]), initial=self._first_line))
+
+    @property
+    def most(self) -> int:
+        """How many there are, if none is blank but a last one; counted without DuckDB, as `count` is."""
+        return self._data.count(self._separator) + (not self._data.endswith(self._separator))
+
+    @property
+    def count(self) -> int:
+        """How many are not blank."""
+        return sum(1 for raw in self.raws if raw.strip(_BLANKS))
+
+    def is_filled(self, index: int) -> bool:
+        """Tell whether a record is not blank."""
+        return bool(self.raws[index].strip(_BLANKS))
+
+    def delivered(self, index: int) -> Delivered:
+        """Return a record as it was delivered."""
+        raw = self.raws[index]
+        record = raw.lstrip(_BLANKS)
+        line = self.lines[index] + (raw.count(b"\n", 0, len(raw) - len(record)) if self.kind == "line" else 0)
+        return Delivered(line, *encodings.readable(record.rstrip(_BLANKS), "utf-8"))
+
+    def origin(self, refused: dict[int, Fault]) -> _Kept:
+        """Return what knows the records that are neither blank nor refused, by their places among those."""
+        return _Kept(self, refused)
+
+
+class _Kept:
+    """An Origin: the records of a block, found when one is asked for."""
+
+    def __init__(self, parts: Parts, refused: dict[int, Fault]) -> None:
+        self._parts = parts
+        self._refused = refused
+
+    @cached_property
+    def _indexes(self) -> list[int]:
+        return [index for index in range(len(self._parts.raws)) if index not in self._refused and self._parts.is_filled(index)]
+
+    def __call__(self, number: int, csv: bytes) -> Delivered:
+        """Return the n-th record."""
+        del csv
+        return self._parts.delivered(self._indexes[number])
+
+
+_BLANKS = b" \t\r\n"
+
+
+def _literals(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(literal, texts))}]"
+
+
+def _csv(values: str) -> str:
+    """Return the SQL that writes a list of texts as fields of CSV."""
+    return f"""array_to_string(list_transform({values}, lambda v: coalesce('"' || replace(v, '"', '""') || '"', '')), ',')"""
+
+
+def _text(data: bytes, separator: bytes) -> tuple[str, dict[int, Fault]]:
+    """Return records as text, and those that are none, which stand blank in it."""
+    try:
+        return data.decode(), {}
+    except UnicodeDecodeError:
+        raws = data.split(separator)
+    unreadable: dict[int, Fault] = {}
+    for index, raw in enumerate(raws):
+        if invalid := encodings.invalid_bytes(raw, "utf-8"):
+            unreadable[index] = not_text(invalid, "utf-8")
+            raws[index] = b""
+    return separator.join(raws).decode(), unreadable
+
+
+def _has_long_number(data: bytes) -> bool:
+    """Tell whether DuckDB would round a number, or text that looks like one."""
+    runs = data.translate(_DIGITS_AS_ZEROS)
+    end = 0
+    while (start := runs.find(_LONG_RUN, end)) >= 0:
+        end = runs.find(b" ", start)
+        end = len(data) if end < 0 else end
+        number = data[start:end]
+        if (b"." in number or data[end : end + 1] in (b"e", b"E")) and len(number.replace(b".", b"").lstrip(b"0")) >= _LONG:
+            return True
+    return any(tiny in data for tiny in _TINY)
+
+
+def _unused_character(text: str) -> str:
+    """Return a character that is not in a text, also not as an escape."""
+    lower = text.lower()
+    return next(chr(code) for code in _PRIVATE_USE if chr(code) not in text and f"\\u{code:04x}" not in lower)
+
+
+def _in_quotes(text: str, mark: str) -> str:
+    """Make strings of the numbers that would be rounded, between marks."""
+    character = mark.encode()
+    nothing = b'"' + character * 2 + b'"'
+    marked = _UP_TO_LONG_NUMBER.sub(rb'\1"' + character + rb"\2" + character + b'"', text.encode())
+    # What the end of the text matched.
+    while marked.endswith(nothing):
+        marked = marked.removesuffix(nothing)
+    return marked.decode()
+
+
+def _why_refused(raw: bytes, at: Sequence[json_path.Step]) -> Fault:
+    try:
+        document = json_path.value(json.loads(raw), at)
+    except json.JSONDecodeError as error:
+        return Fault(None, INVALID_JSON_TEXT, f"the record is not valid JSON: {error.msg}, at character {error.pos + 1}")
+    except RecursionError:
+        return Fault(None, INVALID_JSON_TEXT, "the record is nested too deep")
+    if isinstance(document, dict):
+        return Fault(None, INVALID_JSON_TEXT, "the record is not valid JSON: it has half of a surrogate pair")
+    return Fault(None, NO_JSON_OBJECT, "the record is no JSON object")
+
+
+def _members(raw: bytes, at: Sequence[json_path.Step]) -> set[str]:
+    try:
+        document = json_path.value(json.loads(raw), at)
+    except ValueError:
+        return set()
+    return set(document) if isinstance(document, dict) else set()

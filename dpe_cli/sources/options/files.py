@@ -1,0 +1,169 @@
+"""The options of sources that are files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt, MinLen
+from typing_extensions import Doc
+
+from dpe_cli.blocks.block import MAX_RECORD_BYTES
+from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.sources import secrets
+from dpe_cli.sources.options.base import External, faults_of_encoding, faults_of_paths, faults_of_records, faults_of_url, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files(External):
+    """Files, each loaded once, by its content."""
+
+    compression: Annotated[
+        Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"], Doc("auto: by the ending of the name; each member of a zip is a file")
+    ] = "auto"
+    changed_files: Annotated[
+        Literal["add", "replace"], Doc("what a file whose content changed is: more records, or a correction of those it had")
+    ] = "add"
+    storage_options: Annotated[
+        dict[str, str | int | float | bool], Doc("what fsspec needs to know of an object store: endpoint_url, anon, …; secrets as ${NAME}")
+    ] = field(default_factory=dict)
+    allow_private_addresses: Annotated[bool, Doc("whether a file at http(s):// may be in a private network, or on this machine")] = False
+
+    def faults_of_place(self) -> Iterator[str]:
+        """Yield what is wrong with where the files are."""
+        yield from super().faults_of_place()
+        scheme, separator, _ = self.location.partition("://")
+        if not separator:
+            return
+        if scheme not in PLACES:
+            yield f"location: there is no place {scheme}:// for files{nearest(scheme, PLACES)}"
+            return
+        yield from faults_of_url(self.location)
+        for name, value in self.storage_options.items():
+            if any(part in name.lower() for part in _SECRET_OPTIONS) and isinstance(value, str) and not secrets.is_reference(value):
+                yield f"storage_options: {name} would be in dbt's manifest; write ${{NAME}} and set the variable NAME in the environment"
+
+
+# Where files may be besides this machine; fsspec's names.
+PLACES = ("s3", "gs", "az", "abfs", "sftp", "http", "https")
+_SECRET_OPTIONS = ("secret", "password", "token", "key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvFiles(Files):
+    """Files of CSV."""
+
+    file_format: Annotated[Literal["csv"], Doc("CSV: delimiter, quote and escape as given")]
+    delimiter: Annotated[str, Doc("a single ASCII character between fields")] = ","
+    quote: Annotated[str, Doc("a single ASCII character around fields")] = '"'
+    escape: Annotated[str, Doc("the character before a quote within quotes; without it the quote is doubled")] | None = None
+    null_string: Annotated[str, Doc("what stands for a missing value")] = ""
+    header: Annotated[bool, Doc("whether the first record names the columns")] = True
+    encoding: Annotated[str, Doc("any that Python knows: utf-8, utf-16, latin-1, …")] = "utf-8"
+    max_record_bytes: Annotated[int, Gt(0), Doc("a longer line is refused")] = MAX_RECORD_BYTES
+
+    def dialect(self, encoding: str) -> Dialect:
+        """Return the CSV dialect of the files, with their encoding as it turned out."""
+        return Dialect(self.delimiter, self.quote, self.escape or self.quote, self.null_string, encoding)
+
+    def faults(self) -> Iterator[str]:
+        """Yield what types do not tell."""
+        for name in ("delimiter", "quote", "escape"):
+            value = getattr(self, name)
+            if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
+                yield f"{name}: has to be a single ASCII character"
+        yield from faults_of_encoding(self.encoding)
+        if self.delimiter in {self.quote, self.escape}:
+            yield "delimiter has to differ from quote and escape"
+        if any(character in self.null_string for character in (self.delimiter, self.quote, "\r", "\n", "\0")):
+            yield "null_string may not hold the delimiter, the quote or a line end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonLines(Files):
+    """Files of JSON Lines: a JSON object a line."""
+
+    documentation: ClassVar[str] = "docs/sources/json.md"
+
+    file_format: Annotated[Literal["jsonl"], Doc("JSON Lines: one JSON object a line")]
+    max_record_bytes: Annotated[int, Gt(0), Doc("a longer line is refused")] = MAX_RECORD_BYTES
+
+    def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
+        """Yield which paths cannot be read."""
+        return faults_of_paths(columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonFiles(Files):
+    """Files of JSON, each a document that holds an array of records."""
+
+    documentation: ClassVar[str] = "docs/sources/json.md"
+
+    file_format: Annotated[Literal["json"], Doc("a JSON document that holds an array of records")]
+    records: Annotated[str, Doc("the path of the array of records, such as $.data.items; $ where the document is the array")] = "$"
+    max_record_bytes: Annotated[int, Gt(0), Doc("a longer record is refused")] = MAX_RECORD_BYTES
+
+    def faults(self) -> Iterator[str]:
+        """Yield what is wrong with the path of the records."""
+        return faults_of_records(self.records)
+
+    def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
+        """Yield which paths cannot be read."""
+        return faults_of_paths(columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetFiles(Files):
+    """Files of Parquet."""
+
+    documentation: ClassVar[str] = "docs/sources/parquet.md"
+
+    file_format: Annotated[Literal["parquet"], Doc("Apache Parquet")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcelFiles(Files):
+    """Workbooks of Excel (.xlsx), of which one sheet is read."""
+
+    documentation: ClassVar[str] = "docs/sources/excel.md"
+
+    file_format: Annotated[Literal["excel"], Doc("workbooks of Excel (.xlsx)")]
+    sheet: Annotated[str, MinLen(1), Doc("the name of the sheet; the first one without it")] | None = None
+    header_row: Annotated[int, Ge(1), Doc("the row that names the columns; what stands above is left out")] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedWidthFiles(Files):
+    """Files whose fields stand at the same characters of every line."""
+
+    documentation: ClassVar[str] = "docs/sources/fixed_width.md"
+
+    file_format: Annotated[Literal["fixed_width"], Doc("fields at the same characters of every line; columns need meta.width")]
+    encoding: Annotated[str, Doc("any that Python knows: utf-8, utf-16, latin-1, …")] = "utf-8"
+    null_string: Annotated[str, Doc("what stands for a missing value, besides blanks")] = ""
+    header_lines: Annotated[int, Ge(0), Doc("lines at the start that are no records")] = 0
+    short_lines: Annotated[Literal["refuse", "pad"], Doc("pad: blanks were cut off the ends of lines")] = "refuse"
+    max_record_bytes: Annotated[int, Gt(0), Doc("a longer line is refused")] = MAX_RECORD_BYTES
+
+    def faults(self) -> Iterator[str]:
+        """Yield what types do not tell."""
+        yield from faults_of_encoding(self.encoding)
+        if self.null_string != self.null_string.strip(" "):
+            yield "null_string: fields are compared without the blanks around them; write it without"
+
+    def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
+        """Yield which columns have no width, stand before the first character or share characters."""
+        end = 0
+        for column in sorted(columns, key=lambda one: one.start or 0) if all(one.start for one in columns) else columns:
+            if column.path is not None:
+                yield f"column {column.name}: meta.path is not for this file_format"
+            if column.width is None or column.width < 1 or (column.start is not None and column.start < 1):
+                yield f"column {column.name}: needs meta.width (characters), and may have meta.start (counted from 1)"
+                return
+            start = column.start or end + 1
+            if start <= end:
+                yield f"column {column.name}: starts at character {start}, where the column before it has not ended; correct meta.start"
+                return
+            end = start + column.width - 1

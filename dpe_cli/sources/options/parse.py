@@ -1,0 +1,99 @@
+"""The `external:` block of a dbt source table: checked with every mistake named, and read back from what was checked."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from dpe_cli.blocks.contract import Column
+from dpe_cli.errors import ProjectError
+from dpe_cli.sources.options.base import External
+from dpe_cli.sources.options.files import CsvFiles
+from dpe_cli.sources.options.formats import FORMATS
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a block is declared: `declared_at` is its file, and `line_of` tells the line of an option by its path, if known."""
+
+    source: str
+    declared_at: str
+    line_of: Callable[[Sequence[int | str]], int | None] = lambda _path: None
+
+
+def option_names(block: type[Any] = CsvFiles) -> list[str]:
+    """Return the options that a block, or a mapping within it, may have."""
+    return [field.name for field in fields(block)]
+
+
+def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place: Place) -> External:
+    """
+    Check an `external:` block, and what the columns say for it; options that dbt fills in with null are left out.
+
+    Raises:
+        ProjectError: names each option that is wrong, its line, and the nearest one that exists.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    options = {name: value for name, value in block.items() if value is not None}
+    file_format = options.get("file_format", "csv")
+    if file_format not in FORMATS:
+        near = difflib.get_close_matches(str(file_format), FORMATS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FORMATS)}"
+        raise _refused([_with_line(f"file_format: there is no {file_format} ({hint})", ["file_format"], place)], External, place)
+    kind = FORMATS[str(file_format)]
+    try:
+        external: External = TypeAdapter(kind).validate_python(options)
+    except ValidationError as error:
+        faults = [_with_line(_describe(kind, fault["loc"], fault["type"], fault["msg"]), fault["loc"], place) for fault in error.errors()]
+        raise _refused(faults, kind, place) from error
+    if faults := [
+        _with_line(fault, fault.partition(":")[0].partition(" ")[0].split("."), place)
+        for fault in [*external.faults(), *external.faults_of_place()]
+    ]:
+        raise _refused(faults, kind, place)
+    if faults := list(external.faults_of_columns(columns)):
+        raise ProjectError(f"{place.source} ({place.declared_at}): {'; '.join(faults)}; see {kind.documentation}")
+    if (encoding := getattr(external, "encoding", None)) is not None:
+        external = replace(external, encoding=codecs.lookup(encoding).name)  # type: ignore[call-arg]
+    return external
+
+
+def from_dict(values: Mapping[str, Any]) -> External:
+    """Return the block that `dataclasses.asdict` made these values of."""
+    return _instance(FORMATS[values["file_format"]], values)  # type: ignore[no-any-return]
+
+
+def _instance(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    nested: Mapping[str, type] = getattr(kind, "nested", {})
+    given = {
+        name: _instance(nested[name], value) if name in nested and isinstance(value, dict) else value for name, value in values.items()
+    }
+    return kind(**given)
+
+
+def _refused(faults: Sequence[str], kind: type[External], place: Place) -> ProjectError:
+    return ProjectError(f"{place.source} ({place.declared_at}): external: {'; '.join(faults)}; see {kind.documentation} for the options")
+
+
+def _with_line(fault: str, path: Sequence[int | str], place: Place) -> str:
+    line = place.line_of(path)
+    return fault if line is None else f"line {line}: {fault}"
+
+
+def _describe(kind: type[Any], where: tuple[int | str, ...], what: str, message: str) -> str:
+    option = ".".join(map(str, where)) or "the block"
+    if what == "missing":
+        return f"{option} is missing"
+    if what == "dataclass_type":
+        return f"{option}: has to be a mapping of options"
+    if what in {"unexpected_keyword_argument", "extra_forbidden"}:
+        for name in where[:-1]:
+            kind = getattr(kind, "nested", {}).get(name, kind)
+        known = option_names(kind)
+        nearest = difflib.get_close_matches(str(where[-1]), known, n=1)
+        return f"{option} is not an option" + (f" (did you mean {nearest[0]}?)" if nearest else f" (there are {', '.join(known)})")
+    return f"{option}: {message}"

@@ -1,0 +1,46 @@
+"""What a pipe brings, in chunks as large as a block: each becomes a COPY of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from dpe_cli.blocks.block import BLOCK_BYTES
+
+# What Linux allows anybody (pipe(7)); a writer that is ahead waits less often.
+_PIPE_BYTES = 1024 * 1024
+
+# Writers write a few kilobytes at a time. A reader that takes each of these at once is woken, and wakes them, 30,000 times for
+# 200 MB, on the processors that the servers work on; one that pauses finds more, and the pipe holds what comes meanwhile.
+_WORTHWHILE_BYTES = 128 * 1024
+_PAUSE_SECONDS = 0.001
+
+
+def chunks(descriptor: int) -> Iterator[bytes]:
+    """Yield what comes through a pipe, until its writers have closed it."""
+    # A small pipe would be full long before the pause is over.
+    pause = _PAUSE_SECONDS if _made_larger(descriptor) else 0.0
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    filled = 0
+    while count := os.readv(descriptor, [buffer[filled:]]):
+        filled += count
+        if pause and count < _WORTHWHILE_BYTES:
+            time.sleep(pause)
+        if filled == BLOCK_BYTES:
+            yield bytes(buffer)
+            filled = 0
+    if filled:
+        yield bytes(buffer[:filled])
+
+
+def _made_larger(descriptor: int) -> bool:
+    """Make a pipe larger; the machine may not know how, allow less, or have no more for this user."""
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        return False
+    with suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        return True
+    return False

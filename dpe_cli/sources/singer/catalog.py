@@ -1,0 +1,88 @@
+"""A Singer catalog, in which one stream is selected, and of it what the contract needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from dpe_cli.errors import InputError
+from dpe_cli.sources.options.base import nearest
+from dpe_cli.sources.options.queries import Singer
+
+
+def select(catalog: Any, options: Singer, stream: str, fields: Collection[str] | None, *, where: str) -> dict[str, Any]:
+    """
+    Return the entry of a stream, which is selected in the catalog with these top-level properties, or all; all others are not.
+
+    Raises:
+        InputError: there is no such stream, or more than one.
+    """
+    entries = catalog.get("streams") if isinstance(catalog, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{where}: the tap's catalog has no list of streams; try the tap by hand, with --discover")
+    chosen = _entry(entries, options, stream, where)
+    for entry in entries:
+        _root(entry)["selected"] = entry is chosen
+        if options.catalog_option == "--properties":
+            # Taps that know no catalog look for it there.
+            entry.setdefault("schema", {})["selected"] = entry is chosen
+    _select_fields(chosen, options, fields)
+    root = _root(chosen)
+    if method := options.replication_method or (options.replication_key and "INCREMENTAL"):
+        root["replication-method"] = chosen["replication_method"] = method
+    if options.replication_key:
+        root["replication-key"] = chosen["replication_key"] = options.replication_key
+    return chosen
+
+
+def _entry(entries: Sequence[dict[str, Any]], options: Singer, stream: str, where: str) -> dict[str, Any]:
+    if options.tap_stream_id is not None:
+        option, wanted = "tap_stream_id", options.tap_stream_id
+        found = [entry for entry in entries if entry.get("tap_stream_id") == wanted]
+    else:
+        option, wanted = "stream", stream
+        found = [entry for entry in entries if entry.get("tap_stream_id") == wanted] or [
+            entry for entry in entries if wanted in {entry.get("stream"), entry.get("stream_name")}
+        ]
+    ids = [str(entry.get("tap_stream_id", entry.get("stream"))) for entry in entries]
+    if not found:
+        raise InputError(f"{where}: the tap has no stream {wanted}{nearest(wanted, ids)}; correct `{option}`")
+    if len(found) > 1:
+        listed = ", ".join(str(entry.get("tap_stream_id")) for entry in found)
+        raise InputError(f"{where}: the tap has {len(found)} streams {wanted} ({listed}); name one in `tap_stream_id`")
+    return found[0]
+
+
+def _root(entry: dict[str, Any]) -> dict[str, Any]:
+    return _metadata(entry, [])
+
+
+def _metadata(entry: dict[str, Any], breadcrumb: list[str]) -> dict[str, Any]:
+    """Return what is said of a part of a stream, to be added to."""
+    parts = entry.get("metadata")
+    if not isinstance(parts, list):
+        parts = entry["metadata"] = []
+    for part in parts:
+        if list(part.get("breadcrumb", [])) == breadcrumb:
+            said: dict[str, Any] = part.setdefault("metadata", {})
+            return said
+    said = {}
+    parts.append({"breadcrumb": breadcrumb, "metadata": said})
+    return said
+
+
+def _select_fields(entry: dict[str, Any], options: Singer, fields: Collection[str] | None) -> None:
+    for name in (entry.get("schema") or {}).get("properties") or {}:
+        said = _metadata(entry, ["properties", name])
+        is_needed = fields is None or name in fields or name == options.replication_key
+        if said.get("inclusion") not in {"automatic", "unsupported"}:
+            said["selected"] = is_needed
+            _select_within(entry, name, is_selected=is_needed)
+
+
+def _select_within(entry: dict[str, Any], name: str, *, is_selected: bool) -> None:
+    """Select the parts of a property with it, where the catalog knows them one by one."""
+    for part in entry["metadata"]:
+        breadcrumb = part.get("breadcrumb", [])
+        if len(breadcrumb) > 2 and breadcrumb[:2] == ["properties", name] and part.get("metadata", {}).get("inclusion") != "unsupported":
+            part.setdefault("metadata", {})["selected"] = is_selected

@@ -1,0 +1,175 @@
+"""
+What a Singer tap writes: lines of JSON, of which the records of one stream are wanted.
+
+DuckDB tells them apart. No Python runs for a record; what is no record is read here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from dpe_cli import extras
+from dpe_cli.blocks.block import Block, Delivered, Origin
+from dpe_cli.blocks.contract import Column
+from dpe_cli.errors import ContractError, InputError
+from dpe_cli.safe_text.redaction import redact
+from dpe_cli.sources.json import json_path
+from dpe_cli.sources.options.base import nearest
+
+RECORD = "record"
+
+_SHOWN_CHARACTERS = 80
+# What is no record, and the records of other streams, by their lines. Of what is no JSON, nothing else may be asked.
+_QUERY = """
+    with split as (
+        select string_split($1, chr(10)) as lines
+    ),
+    messages as (
+        select unnest(lines) as line, unnest(range(len(lines))) as index from split
+    ),
+    told as (
+        select
+            index,
+            case when json_valid(line) then json_extract_string(line, ['/type', '/stream']) end as kind_and_stream
+        from messages
+    )
+    select
+        list(index order by index) filter (kind_and_stream[1] is distinct from 'RECORD' or kind_and_stream[2] is null),
+        list(index) filter (kind_and_stream[1] = 'RECORD' and not list_contains($2, kind_and_stream[2]))
+    from told
+"""
+
+
+class Messages:
+    """
+    The messages of a tap, of which the records of one stream are wanted: `names` are what catalog and messages may call it.
+
+    `state` is the last one that came, as JSON; `has_schema` tells whether the stream was described, `others` what else came.
+    """
+
+    def __init__(self, names: Collection[str], columns: Sequence[Column], *, where: str, told: str) -> None:
+        self.state: str | None = None
+        self.has_schema = False
+        self.others: set[str] = set()
+        self._names = sorted(names)
+        self._columns = columns
+        self._where = where
+        self._told = told
+        self._connection = extras.needed("duckdb", by=where).connect()
+        self._connection.execute("set threads = 1")
+
+    def records(self, data: bytes, first_line: int) -> bytes:
+        """
+        Return the lines that are records of the stream, and take note of all others.
+
+        Raises:
+            InputError: a line is no message, or one that dpe cannot take.
+            ContractError: the stream's schema lacks a column.
+        """
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            line = first_line + data.count(b"\n", 0, error.start)
+            raise InputError(f"{self._where}, line {line} of the tap's output: is not UTF-8; have the tap mended") from error
+        others, foreign = self._connection.execute(_QUERY, [text, self._names]).fetchone()
+        lines = data.split(b"\n")
+        left_out = set(foreign or ())
+        for index in others or ():
+            if not lines[index].strip() or not self._is_record(lines[index], first_line + index):
+                left_out.add(index)
+        if len(left_out) == len(lines):
+            return b""
+        return b"\n".join([line for index, line in enumerate(lines) if index not in left_out]) if left_out else data
+
+    def _is_record(self, raw: bytes, line: int) -> bool:
+        """Take note of a message that is no record; tell whether it is one of the stream's after all, which DuckDB cannot read."""
+        try:
+            message = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise self._no_message(raw, line, "is no JSON") from error
+        kind = message.get("type") if isinstance(message, dict) else None
+        if kind == "RECORD" and isinstance(message.get("stream"), str):
+            return message["stream"] in self._names
+        if kind == "STATE" and isinstance(message.get("value"), dict):
+            # To the last digit.
+            self.state = _member(raw.decode(), "value")
+        elif kind == "SCHEMA":
+            self._take_schema(message, line)
+        elif kind == "BATCH":
+            raise InputError(
+                f"{self._where}, line {line} of the tap's output: is a BATCH, whose records are in files; "
+                "have the tap write records, by its configuration (batch_config)"
+            )
+        # The rows of versions that are gone are the business of `disposition: replace`.
+        elif kind != "ACTIVATE_VERSION":
+            raise self._no_message(raw, line, "is no message of Singer")
+        return False
+
+    def _take_schema(self, message: dict[str, Any], line: int) -> None:
+        stream = str(message.get("stream"))
+        if stream not in self._names:
+            self.others.add(stream)
+            return
+        self.has_schema = True
+        schema = message.get("schema")
+        schema = schema if isinstance(schema, dict) else {}
+        known = schema.get("properties") or {}
+        if not known or schema.get("additionalProperties") or schema.get("patternProperties"):
+            return
+        for column in self._columns:
+            steps = json_path.of(column)
+            if steps and steps[0] not in known:
+                raise ContractError(
+                    f"{self._where}, line {line} of the tap's output: the stream's schema has no {steps[0]}"
+                    f"{nearest(str(steps[0]), list(known))}; correct the column {column.name} in {self._told}, or its meta.path"
+                )
+
+    def _no_message(self, raw: bytes, line: int, what: str) -> InputError:
+        # Hidden first: cut, a secret would not be known as one.
+        text = redact(raw.decode(errors="replace")).strip()
+        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+        return InputError(
+            f"{self._where}, line {line} of the tap's output: {what} ({shown}); nothing is loaded, have the tap mended: "
+            "what it says belongs on standard error"
+        )
+
+
+def as_delivered(block: Block) -> Block:
+    """Return a block whose rejects are the records, without the messages around them."""
+    origin = block.origin
+    assert origin is not None  # noqa: S101 it was JSON
+    refused = tuple((_record(delivered), fault) for delivered, fault in block.refused)
+    return replace(block, origin=partial(_record_of, origin), refused=refused)
+
+
+def _record_of(origin: Origin, number: int, csv: bytes) -> Delivered:
+    return _record(origin(number, csv))
+
+
+def _record(delivered: Delivered) -> Delivered:
+    return replace(delivered, raw=_member(delivered.raw, RECORD))
+
+
+def _member(message: str, name: str) -> str:
+    """Return a member of a JSON object as it is written; where there is none, the whole."""
+    decoder = json.JSONDecoder()
+    found = message
+    position = message.index("{") + 1
+    while (position := _after_blanks(message, position)) < len(message) and message[position] == '"':
+        member, position = decoder.raw_decode(message, position)
+        start = _after_blanks(message, _after_blanks(message, position) + 1)
+        _, position = decoder.raw_decode(message, start)
+        # Of members of one name, the last one counts.
+        found = message[start:position] if member == name else found
+        position = _after_blanks(message, position) + 1
+    return found
+
+
+def _after_blanks(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n":
+        position += 1
+    return position

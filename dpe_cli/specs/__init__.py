@@ -1,0 +1,1 @@
+"""Specs: what was asked for."""

@@ -1,0 +1,15 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def state_directory(project_dir: Path) -> Path:
+    """Return the directory `.dpe` in which dpe keeps what it makes for a project, kept out of version control."""
+    directory = project_dir / ".dpe"
+    directory.mkdir(exist_ok=True)
+    ignore = directory / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+    return directory

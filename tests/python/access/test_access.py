@@ -1,0 +1,285 @@
+"""Who may see which tenants is granted, ends, is taken back and recorded, by `dpe access` and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import click
+import psycopg
+import pytest
+from conftest import numbers
+from psycopg import sql
+
+from dpe_cli.access import grants
+from dpe_cli.access.grants import AccessError
+from dpe_cli.cli import main
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Report, Table
+from dpe_cli.server.contexts import admin_context
+from dpe_cli.server.server import Server
+
+Reader = Callable[..., str]
+VISIBLE = "select dpe.visible_tenants()"
+
+
+@pytest.fixture
+def login(fresh_server: Server) -> Iterator[str]:
+    """Create a login that is no reader yet."""
+    name = f"desk_{next(numbers)}"
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login").format(sql.Identifier(name)))
+        yield name
+        connection.execute(sql.SQL("drop owned by {name}; drop role {name}").format(name=sql.Identifier(name)))
+
+
+def _visible(server: Server, login: str) -> list[str]:
+    with server.connect(login) as connection:
+        row = connection.execute(VISIBLE).fetchone()
+        return sorted(row[0]) if row else []
+
+
+def _dpe(server: Server, *arguments: str) -> Report:
+    app = App()
+    app.server = server
+    return cast("Report", main.cli.main(args=["access", *arguments], standalone_mode=False, obj=app))
+
+
+def _changes(server: Server, login: str) -> list[tuple[str, str]]:
+    return [(one.change, one.tenant_id) for one in grants.changes(server, login, limit=100, actor="test")]
+
+
+def test_a_login_that_was_granted_tenants_sees_them(fresh_server: Server, login: str) -> None:
+    """It is a reader from then on, which it need not have been."""
+    report = _dpe(fresh_server, "grant", login, "UA", "HA")
+
+    assert f"{login} may see UA, HA" == report.headline
+    assert ["HA", "UA"] == _visible(fresh_server, login)
+    with fresh_server.connect("admin") as connection:
+        assert (True,) == connection.execute("select pg_has_role(%s, 'dpe_reader', 'usage')", [login]).fetchone()
+
+
+def test_an_application_is_granted_every_tenant_one_at_a_time(fresh_server: Server, login: str) -> None:
+    """It sees none until it chooses one, and that one only."""
+    _dpe(fresh_server, "grant", login, "--all-tenants")
+
+    assert [] == _visible(fresh_server, login)
+    with fresh_server.connect(login) as connection:
+        connection.execute("select set_config('dpe.tenant_id', 'HA', true)")
+        assert (["HA"],) == connection.execute(VISIBLE).fetchone()
+
+
+def test_access_is_taken_back(fresh_server: Server, login: str) -> None:
+    """One tenant, or all; what the session has open does not keep it."""
+    _dpe(fresh_server, "grant", login, "UA", "HA", "DL")
+
+    with fresh_server.connect(login, autocommit=True) as open_session:
+        _dpe(fresh_server, "revoke", login, "UA")
+        assert (["DL", "HA"],) == open_session.execute(f"select array(select unnest(x) order by 1) from ({VISIBLE}) as t (x)").fetchone()
+        _dpe(fresh_server, "revoke", login, "--all")
+        assert ([],) == open_session.execute(VISIBLE).fetchone()
+
+
+def test_access_ends_by_itself(fresh_server: Server, login: str) -> None:
+    """At its time, within a transaction that is open too."""
+    _dpe(fresh_server, "grant", login, "UA")
+    with fresh_server.connect("admin") as connection, admin_context(connection, "test"):
+        end = "update dpe.tenant_access set valid_until = clock_timestamp() + interval '1 second' where role_name = %s::regrole"
+        connection.execute(end, [login])
+
+    with fresh_server.connect(login) as connection:
+        assert (["UA"],) == connection.execute(VISIBLE).fetchone()
+        connection.execute("select pg_sleep(1.1)")
+        assert ([],) == connection.execute(VISIBLE).fetchone()
+    assert [False] == [one.is_valid for one in grants.entries(fresh_server, login, actor="test")]
+
+
+def test_access_ends_within_a_statement_that_goes_on(server: Server, reader: Callable[..., str]) -> None:
+    """A loop that began before does not go on seeing the tenant: time is asked for as it is then."""
+    login = reader(server)
+    grants.grant(server, login, ["UA"], until=datetime.now(UTC) + timedelta(seconds=1), actor="test")
+
+    with server.connect(login, autocommit=True) as connection:
+        assert (["UA"],) == connection.execute("select dpe.visible_tenants()").fetchone()
+        connection.execute(
+            "do $$ begin perform pg_sleep(1.2); "
+            "if dpe.visible_tenants() <> '{}' then raise exception 'sees a tenant after the end'; end if; end $$"
+        )
+
+
+def test_every_tenant_ends_by_itself(fresh_server: Server, login: str) -> None:
+    """So does what an application was granted."""
+    _dpe(fresh_server, "grant", login, "--all-tenants")
+    with fresh_server.connect("admin") as connection, admin_context(connection, "test"):
+        connection.execute("update dpe.tenant_access set valid_until = now() - interval '1 second' where role_name = %s::regrole", [login])
+
+    with fresh_server.connect(login) as connection:
+        connection.execute("select set_config('dpe.tenant_id', 'HA', true)")
+        assert ([],) == connection.execute(VISIBLE).fetchone()
+
+
+def test_granting_again_changes_until_when(fresh_server: Server, login: str) -> None:
+    """And nothing else; the same again is no change."""
+    day = f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}"
+    _dpe(fresh_server, "grant", login, "UA", "--until", day)
+    _dpe(fresh_server, "grant", login, "UA", "--until", day)
+    [entry] = grants.entries(fresh_server, login, actor="test")
+    assert datetime.fromisoformat(day).replace(tzinfo=UTC) == entry.valid_until
+
+    _dpe(fresh_server, "grant", login, "UA")
+
+    [entry] = grants.entries(fresh_server, login, actor="test")
+    assert entry.valid_until is None
+    assert [("changed", "UA"), ("granted", "UA")] == _changes(fresh_server, login)
+
+
+def test_each_change_is_recorded(fresh_server: Server, login: str) -> None:
+    """With who made it; also one that is made by hand."""
+    _dpe(fresh_server, "grant", login, "UA", "HA")
+    with fresh_server.connect("admin") as connection, admin_context(connection, "j.doe"):
+        connection.execute("update dpe.tenant_access set tenant_id = 'DL' where tenant_id = 'HA' and role_name = %s::regrole", [login])
+    _dpe(fresh_server, "revoke", login, "DL")
+
+    made = [("revoked", "DL"), ("granted", "DL"), ("revoked", "HA"), ("granted", "HA"), ("granted", "UA")]
+    assert made == _changes(fresh_server, login)
+    by_hand = grants.changes(fresh_server, login, limit=100, actor="test")[1]
+    assert ("j.doe", fresh_server.admin_user) == (by_hand.actor, by_hand.changed_by)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["update dpe.access_changes set role_name = 'x'", "delete from dpe.access_changes"],
+)
+def test_the_record_is_not_changed(fresh_server: Server, login: str, statement: str) -> None:
+    """Not even by its owner."""
+    _dpe(fresh_server, "grant", login, "UA")
+    with fresh_server.connect("admin") as connection, admin_context(connection, "test"):
+        assert 0 == connection.execute(statement.encode()).rowcount
+
+    assert [("granted", "UA")] == _changes(fresh_server, login)
+
+
+@pytest.mark.parametrize("table", ["tenant_access", "access_changes"])
+def test_the_list_is_not_truncated(fresh_server: Server, table: str) -> None:
+    """It would leave no record of what was revoked."""
+    with (
+        fresh_server.connect("admin") as connection,
+        admin_context(connection, "test"),
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="is not truncated, so that each change is recorded"),
+    ):
+        connection.execute(sql.SQL("truncate {}").format(sql.Identifier("dpe", table)))
+
+
+def test_a_reader_reads_its_own_entries_only_and_changes_none(fresh_server: Server, reader: Reader) -> None:
+    """Whatever it sets."""
+    ours, theirs = reader(fresh_server, "UA"), reader(fresh_server, "HA")
+    with fresh_server.connect(ours, autocommit=True) as connection:
+        connection.execute("set dpe.actor = 'me'")
+        connection.execute("set dpe.tenant_id = 'HA'")
+        assert ([],) == connection.execute(VISIBLE).fetchone()
+        assert [(ours,)] == connection.execute("select role_name::text from dpe.tenant_access").fetchall()
+        for statement in (
+            "insert into dpe.tenant_access values (current_user::regrole, 'HA')",
+            "update dpe.tenant_access set tenant_id = 'HA'",
+            "delete from dpe.tenant_access",
+            "select * from dpe.access_changes",
+            f"set role {theirs}",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+
+
+def test_an_unknown_role_is_said(fresh_server: Server) -> None:
+    """With the statement that makes it."""
+    with pytest.raises(AccessError, match="nobody_at_all: there is no such role; create it first, as by `create role nobody_at_all login`"):
+        _dpe(fresh_server, "grant", "nobody_at_all", "UA")
+
+
+def test_what_was_not_granted_is_not_taken_back(fresh_server: Server, login: str) -> None:
+    """Nor is the rest of what was named with it."""
+    _dpe(fresh_server, "grant", login, "UA")
+
+    with pytest.raises(AccessError, match=f"{login}: has no access to HA; `dpe access list` shows who may see what"):
+        _dpe(fresh_server, "revoke", login, "UA", "HA")
+
+    assert ["UA"] == _visible(fresh_server, login)
+    with pytest.raises(AccessError, match="nobody: has no access to any tenant"):
+        _dpe(fresh_server, "revoke", "nobody", "--all")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("grant", "x"), "name the tenants to see, or every one with --all-tenants"),
+        (("grant", "x", "UA", "--all-tenants"), "name the tenants to see, or every one with --all-tenants"),
+        (("grant", "x", "*"), r"'\*' is no tenant"),
+        (("grant", "x", ""), "'' is no tenant"),
+        (("grant", "x", "UA", "--until", "2020-01-01"), "--until 2020-01-01 00:00:00: is over"),
+        (("revoke", "x"), "name the tenants to take back, or all of them with --all"),
+        (("revoke", "x", "UA", "--all"), "name the tenants to take back, or all of them with --all"),
+    ],
+)
+def test_what_is_not_clear_is_refused(server: Server, arguments: tuple[str, ...], said: str) -> None:
+    """Before anything is changed."""
+    with pytest.raises(click.UsageError, match=said):
+        _dpe(server, *arguments)
+
+
+def test_the_list_tells_what_is_over(fresh_server: Server, login: str) -> None:
+    """And what dpe itself has."""
+    _dpe(fresh_server, "grant", login, "UA")
+    with fresh_server.connect("admin") as connection, admin_context(connection, "test"):
+        connection.execute("update dpe.tenant_access set valid_until = now() - interval '1 day' where role_name = %s::regrole", [login])
+
+    table = _dpe(fresh_server, "list").sections[0]
+
+    states = {row[0]: row[3] for row in cast("Table", table).rows}
+    assert ("over", "valid") == (states[login], states["dpe_tenant"])
+    assert ["granted"] == [one["change"] for one in cast("list[dict[str, str]]", _dpe(fresh_server, "list", login, "--changes").data)][-1:]
+
+
+@pytest.mark.parametrize("name", ['Ua "desk"', "123", "-", "none of it", "UA_DESK", "select"])
+def test_any_name_of_a_role_will_do(fresh_server: Server, name: str) -> None:
+    """Also one that has to be quoted in SQL, and one that reads like another role's number."""
+    quoted = sql.Identifier(name)
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login").format(quoted))
+    try:
+        _dpe(fresh_server, "grant", name, "UA", "HA")
+        _dpe(fresh_server, "revoke", name, "HA")
+
+        assert ["UA"] == _visible(fresh_server, name)
+        assert [name] == [one.role_name for one in grants.entries(fresh_server, name, actor="test")]
+        assert [("revoked", "HA"), ("granted", "HA"), ("granted", "UA")] == _changes(fresh_server, name)
+    finally:
+        with fresh_server.connect("admin", autocommit=True) as connection:
+            connection.execute(sql.SQL("drop owned by {name}; drop role {name}").format(name=quoted))
+
+
+def test_who_is_an_auditor_too_sees_its_own_tenants_only(fresh_server: Server, login: str, reader: Reader) -> None:
+    """Though it may read the whole list."""
+    reader(fresh_server, "HA")
+    _dpe(fresh_server, "grant", login, "UA")
+    with fresh_server.connect("admin") as connection:
+        connection.execute(sql.SQL("grant dpe_auditor to {}").format(sql.Identifier(login)))
+
+    with fresh_server.connect(login) as connection:
+        assert (3,) == connection.execute("select count(*) from dpe.tenant_access").fetchone()
+        assert (["UA"],) == connection.execute(VISIBLE).fetchone()
+        connection.execute("select set_config('dpe.tenant_id', 'HA', true)")
+        assert ([],) == connection.execute(VISIBLE).fetchone()
+
+
+def test_the_list_is_asked_by_its_key(fresh_server: Server, reader: Reader) -> None:
+    """However many entries of others there are."""
+    name = reader(fresh_server, "UA")
+    with fresh_server.connect("admin") as connection:
+        connection.execute("insert into dpe.tenant_access select 'dpe_tenant', 'T' || number from generate_series(1, 5000) as number")
+
+    with fresh_server.connect(name) as connection:
+        for chosen, seen in (("", ["UA"]), ("UA", ["UA"])):
+            connection.execute("select set_config('dpe.tenant_id', %s, true)", [chosen])
+            assert (seen,) == connection.execute(VISIBLE).fetchone()
+        read = "select seq_scan, idx_tup_fetch from pg_stat_xact_all_tables where relid = 'dpe.tenant_access'::regclass"
+        assert (0, 2) == connection.execute(read).fetchone()

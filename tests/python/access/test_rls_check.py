@@ -1,0 +1,244 @@
+"""`dpe rls check` finds whatever makes protection weaker than what was declared; on what dbt builds it finds nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import pytest
+from support import dbt_projects
+from support.protected_project import PROJECT
+from support.rls_mutations import MUTATIONS, OUTSIDE, READER
+
+from dpe_cli.access import checks, strays
+from dpe_cli.cli import main
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Report, show
+from dpe_cli.errors import ServerError, UsageError
+from dpe_cli.outputs import sarif
+from dpe_cli.project.dbt_runner import run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.server.bootstrap import bootstrap
+from dpe_cli.server.server import Server
+
+SCHEMAS = ("dpe", "staging", "intermediate", "marts", "quality", "marts__next", "marts__previous")
+
+# One of them, that each relation is a model's, asks the project and not only the catalog.
+CHECKS = len(checks.checks()) + 1
+
+
+@pytest.fixture(scope="module")
+def project(scratch: Path) -> Project:
+    """Write a project of relations of every kind."""
+    return Project(dbt_projects.make(scratch / "checked", PROJECT))
+
+
+@pytest.fixture(scope="module")
+def built(project: Project, module_server: Server) -> Iterator[Server]:
+    """Build the project, and make a reader and a role that is none."""
+    results = run_dbt(project, module_server, ["build"])
+    assert not any(result.has_failed for result in results)
+    with module_server.connect("admin", autocommit=True) as connection:
+        connection.execute(f"create role {READER} login in role dpe_reader; create role {OUTSIDE}".encode())
+        yield module_server
+        connection.execute(f"drop owned by {READER}, {OUTSIDE}; drop role {READER}, {OUTSIDE}".encode())
+
+
+def _weaken(connection: psycopg.Connection[Any], statements: str) -> None:
+    """Make a mutation, in an administrator's transaction."""
+    [(index,)] = connection.execute(
+        "select indexrelid::regclass::text from pg_index where indrelid = 'marts.fct_orders'::regclass and not indisunique"
+    ).fetchall()
+    for name, value in (("index", index), ("database", connection.info.dbname), ("port", str(connection.info.port))):
+        statements = statements.replace(f"{{{name}}}", value)
+    connection.execute(statements.encode())
+
+
+def _ids(connection: psycopg.Connection[Any]) -> set[str]:
+    return {finding.check_id for finding in checks.check(connection, SCHEMAS)}
+
+
+def test_nothing_is_wrong_with_what_dbt_builds(built: Server) -> None:
+    """Neither for an administrator who looks nor for the pipeline."""
+    for login in ("admin", "transformer"):
+        with built.connect(login) as connection:
+            assert [] == checks.check(connection, SCHEMAS)
+
+
+@pytest.mark.parametrize(("statements", "check_id"), MUTATIONS.items(), ids=[f"{check}-{text[:60]}" for text, check in MUTATIONS.items()])
+def test_what_weakens_protection_is_found(built: Server, statements: str, check_id: str) -> None:
+    """By the check that is for it, with a subject, what is wrong and what to do."""
+    with built.connect("admin") as connection:
+        _weaken(connection, statements)
+        found = checks.check(connection, SCHEMAS)
+        connection.rollback()
+
+    of_check = [finding for finding in found if finding.check_id == check_id]
+    assert of_check, found
+    assert all(finding.subject and finding.detail and finding.fix for finding in of_check)
+
+
+def test_a_fix_fixes(built: Server) -> None:
+    """Where a fix is a statement, it is one that puts right what was found."""
+    fixed = set()
+    with built.connect("admin") as connection:
+        for statements in MUTATIONS:
+            if "{index}" in statements:
+                continue
+            _weaken(connection, statements)
+            for finding in checks.check(connection, SCHEMAS):
+                if finding.fix.startswith(("alter ", "drop ", "revoke ", "create ")) and "…" not in finding.fix:
+                    statement = finding.fix.partition(";")[0].partition(", or ")[0].partition(", if ")[0].partition(", and ")[0]
+                    connection.execute(b"savepoint fixing")
+                    connection.execute(statement.encode())
+                    if finding not in checks.check(connection, SCHEMAS):
+                        fixed.add(finding.check_id)
+                    else:
+                        raise AssertionError(f"{statements}: {finding}")
+                    connection.execute(b"rollback to savepoint fixing")
+            connection.rollback()
+    assert len(fixed) > 10
+
+
+def test_each_check_is_shown_to_find_something() -> None:
+    """One that is added has to show what it finds."""
+    ids = [check.check_id for check in checks.checks()]
+
+    assert len(ids) == len(set(ids))
+    # Of a server's version, and of rows from another one.
+    assert set(ids) == {*MUTATIONS.values(), "RLS031", "RLS052"}
+
+
+@pytest.mark.parametrize(
+    ("version", "is_found"), [("150013", True), ("150014", False), ("160009", True), ("170006", False), ("180000", False)]
+)
+def test_a_server_with_a_known_leak_is_found(built: Server, version: str, is_found: bool) -> None:  # noqa: FBT001
+    """Below the minor release that fixed it."""
+    [leak] = [check for check in checks.checks() if check.check_id == "RLS031"]
+    query = leak.query.replace("current_setting('server_version_num')", f"'{version}'")
+    with built.connect("admin") as connection, psycopg.RawCursor(connection) as cursor:
+        assert is_found == bool(cursor.execute(query.encode()).fetchall())
+
+
+def test_an_administrator_who_is_no_superuser_is_no_finding(built: Server) -> None:
+    """Who manages dpe may act as its roles, and is no reader by that."""
+    with built.connect("admin") as connection:
+        connection.execute(
+            "create role manager_of_checks login createrole; grant dpe_owner, dpe_transformer, dpe_tenant to manager_of_checks;"
+            # As who created a role is a member of it from PostgreSQL 16 on.
+            "grant dpe_reader, dpe_masked_reader, dpe_tenant, dpe_auditor to manager_of_checks with admin true, inherit false, set false"
+        )
+        assert set() == _ids(connection)
+        connection.rollback()
+
+
+def test_a_database_of_another_version_is_told_to_be_bootstrapped(built: Server) -> None:
+    """Where a function that the checks ask is not there, so that none of them can be run."""
+    with built.connect("admin") as connection:
+        connection.execute("drop function dpe.open_schemas")
+        with pytest.raises(ServerError, match=r"function dpe\.open_schemas\(name\[\]\) does not exist; run `dpe bootstrap`"):
+            checks.check(connection, SCHEMAS)
+        connection.rollback()
+
+
+def test_bootstrap_puts_functions_right(built: Server) -> None:
+    """As the fix says."""
+    with built.connect("admin") as connection:
+        connection.execute(next(text for text in MUTATIONS if "array['UA', 'HA']" in text).encode())
+        assert "RLS037" in _ids(connection)
+        bootstrap(connection)
+        assert set() == _ids(connection)
+        connection.rollback()
+
+
+@pytest.fixture
+def app(built: Server, project: Project) -> App:
+    """Give what commands are given."""
+    app = App(given_project_dir=project.directory)
+    app.server = built
+    return app
+
+
+def _dpe(app: App, *arguments: str) -> Report:
+    return cast("Report", main.cli.main(args=["rls", "check", *arguments], standalone_mode=False, obj=app))
+
+
+def test_the_command_succeeds_where_nothing_is_wrong(app: App) -> None:
+    """And says how much it looked for."""
+    report = _dpe(app)
+
+    assert (0, f"{CHECKS} checks found nothing") == (report.exit_status, report.headline)
+
+
+@pytest.fixture
+def weakened(built: Server) -> Iterator[None]:
+    """Weaken a published table and an internal one, and add what is a warning only."""
+    with built.connect("admin", autocommit=True) as connection:
+        connection.execute("alter table marts.fct_orders no force row level security; alter table dpe.loads no force row level security")
+        connection.execute("create unique index orders_once on marts.fct_orders (order_id)")
+        yield
+        connection.execute("alter table marts.fct_orders force row level security; alter table dpe.loads force row level security")
+        connection.execute("drop index marts.orders_once")
+
+
+@pytest.mark.usefixtures("weakened")
+def test_the_command_fails_where_something_is_wrong(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors first, each with what puts it right."""
+    report = _dpe(app)
+    status = show(report, "text")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    assert (1, f"{CHECKS} checks: 2 errors, 1 warning") == (status, lines[0])
+    assert lines[-3].startswith("RLS002 error dpe.loads does not force row-level security")
+    assert lines[-2].endswith("alter table marts.fct_orders force row level security")
+    assert lines[-1].startswith("RLS022 warning marts.fct_orders has the unique index orders_once")
+
+
+@pytest.mark.usefixtures("weakened")
+def test_sarif_names_the_file_of_a_model(app: App, tmp_path: Path) -> None:
+    """And the project's for what is not the project's."""
+    path = tmp_path / "new" / "rls.sarif"
+
+    _dpe(app, "--sarif", str(path))
+
+    [run] = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [one.check_id for one in (*checks.checks(), strays.CHECK)] == [rule["id"] for rule in rules]
+    found = {
+        (
+            result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"],
+            result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"],
+            result["level"],
+            rules[result["ruleIndex"]]["id"],
+        )
+        for result in run["results"]
+    }
+    assert {
+        ("dpe.loads", "dbt_project.yml", "error", "RLS002"),
+        ("marts.fct_orders", "models/marts/fct_orders.sql", "error", "RLS002"),
+        ("marts.fct_orders", "models/marts/fct_orders.sql", "warning", "RLS022"),
+    } == found
+
+
+def test_sarif_names_a_file_by_a_uri() -> None:
+    """Whatever the file is called: a URI has neither spaces nor control characters."""
+    finding = checks.Finding("RLS002", "error", "marts.a\x1b[2J\n", "does not force row-level security", "alter it\u202e")
+    files = {finding.subject: "models/marts/a b\x1b\u202e.sql"}
+
+    [run] = sarif.document(checks.checks(), [finding], files, otherwise="dbt_project.yml")["runs"]  # type: ignore[misc]
+
+    [result] = run["results"]
+    [location] = result["locations"]
+    assert "models/marts/a%20b%1B%E2%80%AE.sql" == location["physicalLocation"]["artifactLocation"]["uri"]
+    assert r"marts.a\x1b[2J⏎" == location["logicalLocations"][0]["fullyQualifiedName"]
+    assert r"marts.a\x1b[2J⏎: does not force row-level security; alter it\u202e" == result["message"]["text"]
+
+
+def test_sarif_that_cannot_be_written_is_said(app: App, tmp_path: Path) -> None:
+    """With the option's name."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--sarif: .*rls.sarif cannot be written"):
+        _dpe(app, "--sarif", str(tmp_path / "file" / "rls.sarif"))

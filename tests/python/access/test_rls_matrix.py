@@ -1,0 +1,317 @@
+"""Acting as everybody, after each command that makes relations: nobody sees or writes what is not declared. And what they could is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+from conftest import numbers
+from support import dbt_projects
+from support.protected_project import PROJECT
+
+from dpe_cli.access import checks, matrix
+from dpe_cli.access.matrix import Cell
+from dpe_cli.cli import main
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Report, show
+from dpe_cli.errors import ContextError, UsageError
+from dpe_cli.pipeline import run
+from dpe_cli.project.dbt_runner import run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.publishing import publication
+from dpe_cli.server.contexts import admin_context
+from dpe_cli.server.server import Server
+
+LOGIN = f"desk_of_matrix_{next(numbers)}"
+# What makes relations, in the order in which people would; and schemas that are there after it.
+COMMANDS = {
+    "dbt build": ["build"],
+    "dbt build --full-refresh": ["build", "--full-refresh"],
+    "dbt seed": ["seed"],
+    "dbt seed --full-refresh": ["seed", "--full-refresh"],
+    "dbt snapshot": ["snapshot"],
+    "dbt run": ["run"],
+    "dbt test --store-failures": ["test", "--store-failures"],
+    "dpe run": ["publish"],
+    "dpe run again": ["publish"],
+    "dpe run of a part": ["publish", "fct_orders"],
+    "dpe run --no-publish": ["build beside"],
+    "dpe publish --undo": ["undo"],
+    "dbt build in place": ["build"],
+}
+
+
+@pytest.fixture(scope="module")
+def project(scratch: Path) -> Project:
+    """Write a project of relations of every kind."""
+    return Project(dbt_projects.make(scratch / "measured", PROJECT))
+
+
+@pytest.fixture(scope="module")
+def login(module_server: Server) -> Iterator[str]:
+    """Create a reader: the desk of HA."""
+    with module_server.connect("admin", autocommit=True) as connection:
+        connection.execute(f"create role {LOGIN} login in role dpe_reader".encode())
+        with admin_context(connection, "test"):
+            connection.execute("insert into dpe.tenant_access values (%s, 'HA')", [LOGIN])
+        yield LOGIN
+        connection.execute(f"drop owned by {LOGIN}; drop role {LOGIN}".encode())
+
+
+def _measure(project: Project, server: Server, login: str) -> list[Cell]:
+    return run.measure_rls(project, server, (), (login,), dbt_projects.Silence())
+
+
+def _do(project: Project, server: Server, command: list[str]) -> None:
+    if command[0] in {"publish", "build beside"}:
+        options = run.RunOptions(publishes=command[0] == "publish", documents=False)
+        summary = run.run(project, server, command[1:], (), dbt_projects.Silence(), options)
+        assert summary.not_published is None
+    elif command[0] == "undo":
+        with publication.connected(server) as connection:
+            publication.undo(connection, project.published_schemas)
+    else:
+        assert not any(result.has_failed for result in run_dbt(project, server, command))
+
+
+@pytest.fixture(scope="module")
+def states(project: Project, module_server: Server, login: str) -> dict[str, tuple[list[str], list[Cell]]]:
+    """Run each command, and keep what the catalog and the actors say after it."""
+    found: dict[str, tuple[list[str], list[Cell]]] = {}
+    for name, command in COMMANDS.items():
+        _do(project, module_server, command)
+        findings = [str(finding) for finding in run.check_rls(project, module_server)]
+        found[name] = (findings, _measure(project, module_server, login))
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_is_wrong_after(states: dict[str, tuple[list[str], list[Cell]]], command: str) -> None:
+    """Neither in the catalog, nor for anybody who acts."""
+    findings, cells = states[command]
+
+    assert [] == findings
+    assert [] == [fault for cell in cells for fault in cell.faults]
+
+
+def _rows(cells: list[Cell], relation: str) -> dict[str, int | None]:
+    return {f"{cell.actor} {cell.tenant}".strip(): cell.rows for cell in cells if cell.relation == relation}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "relation", ["marts.fct_orders", "marts.fct_added_orders", "marts.orders", "marts.orders_history", "marts.orders_seen"]
+)
+def test_a_tenant_sees_its_own_after(states: dict[str, tuple[list[str], list[Cell]]], command: str, relation: str) -> None:
+    """Each its own, a login those that it was granted, and who builds it all of it in a context only."""
+    rows = _rows(states[command][1], relation)
+
+    assert {
+        "everybody": None,
+        "a stranger": 0,
+        # Views of a masked column are not for those who may not read it.
+        "a masked stranger": None if relation == "marts.orders_seen" else 0,
+        "a tenant UA": 2,
+        "a tenant HA": 1,
+        LOGIN: 1,
+        "an auditor": None,
+        "the loader, no context": None,
+        "the loader, one tenant HA": None,
+        "the loader": None,
+        "the transformer, no context": 0,
+        "the transformer, one tenant HA": 1,
+        "the transformer": 3,
+        "an administrator, no context": 0,
+        "an administrator, one tenant HA": 1,
+        "an administrator": 3,
+    } == rows
+
+
+def test_previous_and_next_versions_are_measured(states: dict[str, tuple[list[str], list[Cell]]]) -> None:
+    """No reader finds their schemas."""
+    beside = _rows(states["dpe run --no-publish"][1], "marts__next.fct_orders")
+    before = _rows(states["dpe run again"][1], "marts__previous.fct_orders")
+
+    for rows in (beside, before):
+        assert (None, None, None, 3) == (rows["a stranger"], rows["a tenant UA"], rows[LOGIN], rows["the transformer"])
+
+
+def test_writes_are_tried(states: dict[str, tuple[list[str], list[Cell]]]) -> None:
+    """Who reads is denied, who builds is refused a row of another tenant, and writes in a context for all."""
+    cells = [cell for cell in states["dbt build"][1] if cell.relation == "marts.fct_orders"]
+    writes = {f"{cell.actor} {cell.tenant}".strip(): [cell.writes[write] for write in ("insert", "update", "delete")] for cell in cells}
+
+    assert ["denied"] * 3 == writes["a tenant UA"] == writes[LOGIN] == writes["everybody"] == writes["an administrator"]
+    assert ["refused"] * 3 == writes["the transformer, no context"] == writes["the transformer, one tenant HA"]
+    assert ["allowed"] * 3 == writes["the transformer"]
+
+
+def test_measuring_changes_nothing(
+    project: Project, module_server: Server, states: dict[str, tuple[list[str], list[Cell]]], login: str
+) -> None:
+    """What is tried is rolled back."""
+    del states
+    with module_server.connect("admin") as connection:
+        before = connection.execute("select ctid::text, orders::text from marts.fct_orders as orders order by 1").fetchall()
+    _measure(project, module_server, login)
+
+    with module_server.connect("admin") as connection:
+        assert before == connection.execute("select ctid::text, orders::text from marts.fct_orders as orders order by 1").fetchall()
+        assert [] == connection.execute("select from pg_roles where rolname = %s", [matrix.NOBODY]).fetchall()
+
+
+def test_measurements_do_not_meet(module_server: Server) -> None:
+    """Each makes a role of its own, which nobody has made before: not somebody with its plain name, and not a second measurement."""
+    with module_server.connect("admin") as connection, connection.transaction(force_rollback=True):
+        connection.execute("create role dpe_matrix_nobody")
+
+        assert [] == matrix.measure(connection, [])
+
+
+# What a model's author may make, as the transformer: code that a view or a trigger runs as whoever looks, to be the session's login again.
+ESCAPE = """
+    set role dpe_transformer;
+    create function marts.escape() returns boolean language plpgsql as $$
+    begin
+        perform set_config('role', 'none', true);
+        if (select rolsuper from pg_roles where rolname = current_user) then
+            raise exception 'code of the pipeline runs as a superuser';
+        end if;
+        return true;
+    exception
+        when insufficient_privilege or object_not_in_prerequisite_state or invalid_parameter_value then
+            return true;
+    end $$;
+    create function marts.escape_by_trigger() returns trigger language plpgsql as $$ begin perform marts.escape(); return new; end $$;
+    grant execute on function marts.escape() to public;
+    create view marts.escapes with (security_invoker = true) as select order_id, shop from marts.fct_orders where marts.escape();
+    grant select on marts.escapes to dpe_owner, dpe_reader;
+    create trigger escape before insert or update on marts.fct_orders for each row execute function marts.escape_by_trigger();
+    reset role
+"""
+
+
+@pytest.mark.usefixtures("states")
+def test_what_is_measured_runs_nothing_as_the_administrator(project: Project, module_server: Server, login: str) -> None:
+    """A superuser acts as each role, and the code of a view or a trigger does not get back to its rights."""
+    with module_server.connect("admin", autocommit=True) as connection:
+        connection.execute(ESCAPE)
+        try:
+            relations = {cell.relation: cell for cell in _measure(project, module_server, login)}
+        finally:
+            connection.execute(
+                "drop trigger escape on marts.fct_orders; drop view marts.escapes; "
+                "drop function marts.escape_by_trigger; drop function marts.escape"
+            )
+
+    assert "marts.escapes" in relations
+
+
+# What weakens protection, and what acting shows of it.
+MUTATIONS = {
+    "alter table marts.fct_orders no force row level security": "the transformer, no context sees 3 rows instead of 0",
+    "alter table marts.fct_orders disable row level security": "a tenant (UA) sees 3 rows instead of 2",
+    "alter policy dpe_reader on marts.fct_orders using (true)": "a masked stranger sees 3 rows instead of 0",
+    "alter policy dpe_reader on marts.fct_added_orders using (shop = 'UA')": "a tenant (HA) sees 2 rows instead of 1",
+    "grant select (amount) on marts.fct_orders to dpe_masked_reader": "a masked stranger may read the masked column amount",
+    "alter policy dpe_reader on marts.fct_added_orders using (true)": "a stranger sees 3 rows instead of 0",
+    "drop policy dpe_reader on marts.fct_orders": "a tenant (UA) sees 0 rows instead of 2",
+    "drop policy dpe_system on marts.fct_orders; create policy x on marts.fct_orders for select to dpe_transformer using (true)": "the transformer, no context sees 3 rows instead of 0",
+    "alter policy dpe_system on marts.fct_orders with check (true)": "the transformer, no context may insert rows",
+    "alter policy dpe_system on marts.fct_orders using (true)": "the transformer, no context may delete rows",
+    "alter policy dpe_system on marts.fct_orders with check ((select dpe.context_is_open()))": "the transformer, one tenant (HA) may insert a row of another tenant",
+    "alter policy dpe_system on marts.fct_orders using ((select dpe.context_is_open()))": "the transformer, one tenant (HA) may delete a row of another tenant",
+    "alter policy dpe_admin on marts.fct_orders using (true)": "an administrator, no context sees 3 rows instead of 0",
+    "create policy everybody on marts.fct_orders for select using (true)": "the transformer, no context sees 3 rows instead of 0",
+    "grant select on marts.fct_orders to public; grant usage on schema marts, dpe to public; alter policy dpe_reader on marts.fct_orders"
+    " to public using (true)": "everybody sees 3 rows instead of 0",
+    "grant insert on marts.fct_orders to dpe_reader; create policy x on marts.fct_orders for insert to dpe_reader with check (true)": "a stranger may insert rows",
+    "grant delete on marts.fct_orders to dpe_reader; create policy x on marts.fct_orders for delete to dpe_reader using (true)": "a tenant (UA) may delete rows",
+    "grant truncate on marts.dim_shops to dpe_reader": "a stranger may truncate rows",
+    "grant insert (shop) on marts.orders_seen to dpe_reader": "a stranger may insert rows",
+    "grant update (amount) on marts.fct_orders to dpe_tenant; create policy x on marts.fct_orders for update to dpe_tenant using (true)": "a tenant (UA) may update rows",
+    "alter view marts.orders_seen reset (security_invoker); alter policy dpe_system on marts.fct_orders using (true)": "a stranger sees 3 rows instead of 0",
+    "grant select on marts.fct_margins to dpe_reader; create policy x on marts.fct_margins for select to dpe_reader using (true)": "a stranger sees 3 rows instead of 0",
+    "alter role dpe_reader bypassrls": "a stranger sees 3 rows instead of 0",
+    "create or replace function dpe.visible_tenants() returns text[] language sql stable parallel safe set search_path = pg_catalog"
+    " as $$ select array['UA', 'HA'] $$": "a stranger sees 3 rows instead of 0",
+    "create or replace function dpe.context_is_open() returns boolean language sql stable parallel safe set search_path = pg_catalog"
+    " as $$ select true $$": "an administrator, no context sees",
+    "alter function dpe.visible_tenants() security definer": "a tenant (UA) sees 0 rows instead of 2",
+    f"alter policy own_entries on dpe.tenant_access using (true); insert into dpe.tenant_access values ('{LOGIN}', 'UA');"
+    f" alter policy dpe_reader on marts.fct_orders using (shop = 'UA')": f"{LOGIN} sees 2 rows instead of 3",
+    f"insert into dpe.rejects (load_id, source, position, sqlstate, reason, raw) select 0, 's', 1, '22000', 'r', 'raw' where false;"
+    f" grant select on dpe.extracts to {LOGIN}; insert into dpe.extracts (source, disposition, actor) values ('s', 'append', 'a');"
+    f" create policy x on dpe.extracts for select to {LOGIN} using (true)": f"dpe.extracts: {LOGIN} sees",
+}
+
+
+@pytest.mark.parametrize(("statements", "fault"), MUTATIONS.items(), ids=[text[:70] for text in MUTATIONS])
+def test_what_somebody_could_do_is_found(
+    project: Project, module_server: Server, states: dict[str, tuple[list[str], list[Cell]]], login: str, statements: str, fault: str
+) -> None:
+    """By doing it, whatever the catalog says."""
+    del states
+    with module_server.connect("admin") as connection:
+        connection.execute(statements.encode())
+        relations = matrix.find_relations(connection, project, ["marts", "dpe"])
+        cells = matrix.measure(connection, relations, logins=[login])
+        connection.rollback()
+
+    faults = [found for cell in cells for found in cell.faults]
+    assert any(fault in found for found in faults), faults
+
+
+def test_each_of_these_is_found_by_the_catalog_too(module_server: Server, states: dict[str, tuple[list[str], list[Cell]]]) -> None:
+    """But for entries of the access list, which are nobody's mistake."""
+    del states
+    with module_server.connect("admin") as connection:
+        for statements in MUTATIONS:
+            connection.execute(statements.encode())
+            assert checks.check(connection, ["dpe", "marts"]), statements
+            connection.rollback()
+
+
+@pytest.fixture
+def app(project: Project, module_server: Server, states: dict[str, tuple[list[str], list[Cell]]]) -> App:
+    """Give what commands are given."""
+    del states
+    app = App(given_project_dir=project.directory)
+    app.server = module_server
+    return app
+
+
+def _dpe(app: App, *arguments: str) -> Report:
+    return cast("Report", main.cli.main(args=["rls", "matrix", *arguments], standalone_mode=False, obj=app))
+
+
+def test_the_command_shows_who_sees_how_much(app: App, login: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the relations that are named."""
+    status = show(_dpe(app, "marts.fct_orders", "marts.dim_*", "--login", login), "text")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    assert (0, "2 relations, 31 measurements: everybody sees and writes what is declared") == (status, lines[0])
+    assert ["marts.dim_shops - 2 2 2 2 - 0 - 2 2", "marts.fct_orders - 0 0 UA 2; HA 1 1 - 0 - 3 3"] == lines[-2:]
+
+
+def test_the_command_fails_where_somebody_sees_too_much(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """And says who, and what."""
+    with app.server.connect("admin", autocommit=True) as connection:
+        connection.execute("alter table marts.fct_orders no force row level security")
+        try:
+            status = show(_dpe(app, "marts.fct_orders"), "text")
+        finally:
+            connection.execute("alter table marts.fct_orders force row level security")
+
+    assert 1 == status
+    assert "marts.fct_orders: the transformer, no context sees 3 rows instead of 0" in capsys.readouterr().out
+
+
+def test_what_is_not_there_is_said(app: App) -> None:
+    """A relation, or a login."""
+    with pytest.raises(UsageError, match=r"marts\.nothing: no relation matches"):
+        _dpe(app, "marts.nothing")
+    with pytest.raises(ContextError, match="nobody_here: there is no such role; correct --login"):
+        _dpe(app, "marts.fct_orders", "--login", "nobody_here")

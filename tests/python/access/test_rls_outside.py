@@ -1,0 +1,425 @@
+"""What leads past the policies from outside dpe's schemas: each leak is shown to be one, found by `dpe rls check`, and closed by its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from conftest import Cluster, numbers
+from psycopg import sql
+from support.rls_leaks import COUNT, DEFINER, LEAK_OF_A_TYPE, LEAKS, NO_LEAKS, OWN_AFFAIRS, PROTECTED, UNMASKED, Leak
+
+from dpe_cli.access import checks
+from dpe_cli.access.checks import Finding
+from dpe_cli.server.contexts import admin_context
+from dpe_cli.server.server import Server
+
+REFUSALS = (
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+    psycopg.errors.ProhibitedSqlStatementAttempted,
+    psycopg.errors.UndefinedObject,
+)
+SCHEMAS = ("dpe", "staging", "intermediate", "marts", "quality", "marts__next")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database with a protected table, and the roles that try to read it."""
+
+    server: Server
+    roles: dict[str, str]
+
+    def fill(self, statements: str) -> bytes:
+        """Put the names of the roles, and where the server is, into statements."""
+        server = self.server
+        return statements.format(**self.roles, host=server.host, port=server.port, database=server.database).encode()
+
+
+@pytest.fixture(scope="module")
+def place(any_cluster: Cluster) -> Iterator[Place]:
+    """Give a place on each version: `ua` may see two orders, `ha`, who owns a schema, one, and `intern` masked ones of UA."""
+    roles = {name: f"{name}_{next(numbers)}" for name in ("ua", "ha", "intern")}
+    place: Place
+    with any_cluster.new_database() as server:
+        place = Place(server, roles)
+        with server.connect("admin") as connection:
+            connection.execute(PROTECTED.encode())
+            connection.execute(
+                place.fill(
+                    "create role {ua} login in role dpe_reader; create role {ha} login in role dpe_reader;"
+                    "create role {intern} login in role dpe_masked_reader;"
+                    "create schema sandbox authorization {ha}; grant usage on schema sandbox to public"
+                )
+            )
+            connection.commit()
+            with admin_context(connection, "test"):
+                for name, tenant in (("ua", "UA"), ("ha", "HA"), ("intern", "UA")):
+                    connection.execute("insert into dpe.tenant_access values (%s, %s)", [roles[name], tenant])
+        yield place
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute(place.fill("drop owned by {ua}, {ha}, {intern}; drop role {ua}, {ha}, {intern}"))
+
+
+@pytest.fixture
+def connection(place: Place) -> Iterator[psycopg.Connection[Any]]:
+    """Give an administrator's transaction, of which nothing stays."""
+    with place.server.connect("admin") as connection:
+        yield connection
+        connection.rollback()
+
+
+def _seen(connection: psycopg.Connection[Any], role: str, statements: str) -> object:
+    """Return what a role gets, or that it is refused."""
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
+            for statement in statements.split("; "):
+                cursor = connection.execute(statement.encode())
+            seen = cursor.fetchone() if cursor.description else None
+            raise psycopg.Rollback
+    except REFUSALS:
+        return "refused"
+    return seen
+
+
+def _found(connection: psycopg.Connection[Any], *, judged: tuple[str, ...] | None = None) -> list[Finding]:
+    """Look as the pipeline does, which is not a superuser."""
+    connection.execute("set local role dpe_transformer")
+    found = checks.check(connection, SCHEMAS, judged=judged)
+    connection.execute("reset role")
+    return found
+
+
+@pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
+def test_what_leads_past_the_policies_is_found(place: Place, connection: psycopg.Connection[Any], leak: Leak) -> None:
+    """It shows a reader what it must not see; the check that is for it finds it, and where its fix is a statement, that closes it."""
+    reader = place.roles[leak.reader]
+    read_by = place.fill(leak.read_by).decode()
+    connection.execute(place.fill(leak.made_by))
+    assert leak.seen == _seen(connection, reader, read_by)
+
+    found = _found(connection)
+
+    of_check = [finding for finding in found if finding.check_id == leak.check_id]
+    assert of_check, found
+    fixes = [finding.fix for finding in of_check if finding.fix.startswith(("alter ", "drop ", "revoke "))]
+    for fix in fixes:
+        connection.execute(fix.partition(", or ")[0].partition("; ")[0].encode())
+        assert leak.seen != _seen(connection, reader, read_by)
+    assert not fixes or leak.check_id not in {finding.check_id for finding in _found(connection)}
+
+
+def test_a_function_that_only_a_type_may_call_is_found(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """A type calls it for whoever uses the type, though nobody has EXECUTE on it."""
+    connection.execute(place.fill(LEAK_OF_A_TYPE.made_by))
+
+    assert LEAK_OF_A_TYPE.seen == _seen(connection, place.roles["ua"], LEAK_OF_A_TYPE.read_by)
+    assert LEAK_OF_A_TYPE.check_id in {finding.check_id for finding in _found(connection)}
+
+
+def test_a_collation_by_which_different_texts_are_equal_is_found(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """Where the server has such: a reader of UA would see the rows of ua."""
+    try:
+        connection.execute("create collation public.any_case (provider = icu, locale = 'und-u-ks-level1', deterministic = false)")
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip("this build of PostgreSQL has no ICU")
+    connection.execute(
+        "drop view marts.fct_orders__masked, marts.orders_seen; drop policy dpe_system on marts.fct_orders;"
+        "drop policy dpe_admin on marts.fct_orders; drop policy dpe_reader on marts.fct_orders; drop policy dpe_mask on marts.fct_orders;"
+        "alter table marts.fct_orders alter column shop type text collate public.any_case;"
+        "create policy dpe_system on marts.fct_orders to dpe_transformer using (shop = any ((select dpe.visible_tenants())::text[]));"
+        "create policy dpe_reader on marts.fct_orders for select to dpe_reader using (shop = any ((select dpe.visible_tenants())::text[]));"
+        "comment on policy dpe_system on marts.fct_orders is 'tenant_column shop'; insert into marts.fct_orders values (4, 'ua', 40)"
+    )
+
+    assert (3,) == _seen(connection, place.roles["ua"], COUNT)
+    assert "RLS065" in {finding.check_id for finding in _found(connection)}
+
+
+def test_functions_of_a_reader_are_each_looked_at_once(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """However many call each other: what takes a second with some would take an hour with more, and stop each run."""
+    calls = "; ".join(
+        f"create function sandbox.f{number}() returns integer language sql as 'select 1';"
+        f" create function sandbox.g{number}() returns integer language sql begin atomic select {call}; end"
+        for number, call in ((number, f"sandbox.f{number}() + sandbox.g{number - 1}()" if number else "1") for number in range(200))
+    )
+    connection.execute(place.fill(f"set local role {{ha}}; {calls}; reset role"))
+    connection.execute(
+        "create function public.over() returns integer language sql security definer begin atomic select sandbox.g199(); end"
+    )
+    catalog = ",".join(checks._expressions(name) for name in checks.CATALOG)
+    arguments = [list(SCHEMAS), [], [], list(SCHEMAS)]
+
+    reached = psycopg.RawCursor(connection).execute(
+        f"with {catalog} select count(*), count(distinct (class_id, object_id, is_of_protected, is_root)) from reached".encode(), arguments
+    )
+
+    assert (rows := reached.fetchone()) is not None
+    assert rows[0] == rows[1] < 1000
+    assert ["RLS043"] == [finding.check_id for finding in _found(connection)]
+
+
+@pytest.mark.parametrize("leak", [leak for leak in LEAKS.values() if leak.check_id == "RLS056"], ids=["view", "rule"])
+def test_a_reader_cannot_remove_a_mask(place: Place, connection: psycopg.Connection[Any], leak: Leak) -> None:
+    """Its view or rule has its privileges, and the tenants of the masked reader who uses it: that one sees no row through it."""
+    connection.execute(place.fill(leak.made_by.removeprefix(UNMASKED)))
+
+    assert (None,) == _seen(connection, place.roles["intern"], place.fill(leak.read_by).decode())
+    assert {"warning"} >= {finding.severity for finding in _found(connection)}
+
+
+# A masked reader gets the questions of the policies answered for different roles: for an accomplice who has no tenant, and for itself.
+ROW_BY_ROW = (
+    "select one.* from (values (0), (1), (2), (3)) as numbers (number) left join lateral"
+    " (select * from {relation} as found where found.order_id = numbers.number offset 0) as one on true"
+)
+ACCOMPLICE = f"""
+    create role accomplice in role dpe_reader; create role second in role dpe_reader; grant second to {{intern}};
+    create schema lent authorization accomplice; grant usage on schema lent to public;
+    set local role accomplice;
+    create view lent.seen as select * from marts.fct_orders; grant select on lent.seen to public;
+    create function lent.first() returns refcursor language plpgsql security definer as $$
+    declare
+        rows refcursor := 'rows';
+        ignored record;
+    begin
+        open rows for {ROW_BY_ROW.format(relation="marts.fct_orders")};
+        fetch rows into ignored;
+        return rows;
+    end $$;
+    reset role
+"""
+
+
+def test_a_role_that_changes_within_a_query_removes_no_mask(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """Whose mask it is and whose tenants are asked for at once: not of one role first, and of another one later."""
+    connection.execute(place.fill(ACCOMPLICE))
+    intern = sql.SQL("set local role {}").format(sql.Identifier(place.roles["intern"]))
+
+    connection.execute(intern)
+    connection.execute("select lent.first()")
+    by_cursor = connection.execute("fetch all from rows").fetchall()
+    connection.execute("set local role second")
+    connection.execute(f"declare more cursor for {ROW_BY_ROW.format(relation='lent.seen')}".encode())
+    connection.execute("fetch 1 from more")
+    connection.execute(intern)
+    by_view = connection.execute("fetch all from more").fetchall()
+
+    assert {None} == {value for row in (*by_cursor, *by_view) for value in row}
+
+
+@pytest.mark.parametrize(("made_by", "read_by"), NO_LEAKS.values(), ids=NO_LEAKS)
+def test_what_shows_a_reader_its_own_rows_is_not_found(
+    place: Place, connection: psycopg.Connection[Any], made_by: str, read_by: str
+) -> None:
+    """Views with their reader's rights within others, functions that only their owner may call: they are no leaks."""
+    connection.execute(place.fill(made_by))
+
+    assert _seen(connection, place.roles["ua"], read_by) in {(2,), (0,), "refused"}
+    assert [] == _found(connection)
+
+
+@pytest.mark.parametrize(("statements", "expected"), OWN_AFFAIRS.items(), ids=[text[:70] for text in OWN_AFFAIRS])
+def test_nothing_that_a_reader_may_do_stops_the_others(
+    place: Place, connection: psycopg.Connection[Any], statements: str, expected: list[str]
+) -> None:
+    """Not even with a schema of its own: an error would keep a run from publishing. What hands its own rows on is a warning."""
+    connection.execute(place.fill(f"set local role {{ha}}; {statements}; reset role"))
+
+    found = _found(connection)
+
+    assert set(expected) == {finding.check_id for finding in found}
+    assert {"warning"} >= {finding.severity for finding in found}
+
+
+def test_a_reader_is_told_of_once(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """However many functions it makes."""
+    for number in range(5):
+        connection.execute(place.fill(f"set local role {{ha}}; create function sandbox.f{number}() returns bigint language sql {DEFINER}"))
+
+    [finding] = _found(connection)
+
+    assert finding.subject == place.roles["ha"]
+    assert "sandbox.f0(), sandbox.f1(), sandbox.f2() and 2 more" in finding.detail
+
+
+def test_a_leader_that_takes_in_others_stops_nobody(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """A reader who may grant its own role makes neither the pipeline nor an administrator a reader that sees too much."""
+    connection.execute(
+        place.fill(
+            "create role team in role dpe_reader; grant team to {ha} with admin option;"
+            "create role keeper bypassrls; create role manager; grant dpe_owner, dpe_transformer, dpe_tenant to manager;"
+            "set local role {ha}; grant team to dpe_transformer, dpe_owner, dpe_auditor, keeper, manager; reset role"
+        )
+    )
+
+    assert [] == _found(connection)
+
+
+def test_extensions_are_no_findings(connection: psycopg.Connection[Any]) -> None:
+    """Not one of those that come with the server: the administrator who installs an extension trusts it."""
+    # Where an extension goes that says nothing of its schema.
+    connection.execute("set local search_path = public")
+    names = connection.execute(
+        "select name from pg_available_extensions where installed_version is null and name !~ '^(pl|jsonb_pl|hstore_pl|ltree_pl|bool_pl)'"
+    ).fetchall()
+    for (name,) in names:
+        try:
+            with connection.transaction():
+                connection.execute(sql.SQL("create extension {} cascade").format(sql.Identifier(name)))
+        except psycopg.errors.DuplicateObject:
+            continue
+
+    assert len(names) > 5
+    assert [] == _found(connection)
+
+
+def test_an_administrator_who_is_no_superuser_may_have_an_application(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """It owns the database, and other schemas with functions, rules, triggers and event triggers of their own."""
+    connection.execute(
+        place.fill(
+            "create role manager login createrole; grant dpe_owner, dpe_transformer, dpe_tenant to manager;"
+            "alter database {database} owner to manager; create role customer;"
+            "set local role manager; create schema app; create table app.orders (id integer primary key, seen bigint);"
+            "grant usage on schema app to public; grant all on app.orders to customer; create view app.seen as select * from app.orders;"
+            "grant select on app.seen to public; create materialized view app.kept as select * from app.orders;"
+            "grant select on app.kept to public;"
+            "create function app.total() returns bigint language sql security definer begin atomic select count(*) from app.orders; end;"
+            "create function app.touch() returns trigger language plpgsql as $$ begin return new; end $$;"
+            "create trigger touch before insert on app.orders for each row execute function app.touch();"
+            "create rule also as on delete to app.orders do also select 1;"
+            "reset role; create schema customers authorization customer"
+        )
+    )
+
+    assert [] == _found(connection)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_safe"),
+    [
+        ("pg_catalog, pg_temp", True),
+        ("marts, pg_catalog, pg_temp", True),
+        ('"of extensions", pg_temp', True),
+        ("pg_catalog", False),
+        ("''", False),
+        ("'pg_catalog, pg_temp'", False),
+        ("pg_temp, pg_catalog", False),
+        ("pg_catalog, pg_temp, pg_temp", False),
+        ("pg_temp, pg_catalog, pg_temp", False),
+        ("sandbox, pg_temp", False),
+        ("Sandbox, pg_temp", False),
+        ('"Sandbox", pg_temp', True),
+        ('"with "" quote", pg_temp', False),
+        ('"$user", pg_temp', True),
+    ],
+)
+def test_a_search_path_is_compared_with_the_safe_form(
+    place: Place,
+    connection: psycopg.Connection[Any],
+    path: str,
+    is_safe: bool,  # noqa: FBT001
+) -> None:
+    """It ends in pg_temp, which is searched first for types where it is not named, and has no schema in which others may create."""
+    connection.execute(
+        place.fill(
+            'create schema "of extensions"; create schema "with "" quote" authorization {ha};'
+            "create function marts.leak() returns text language sql security definer"
+        )
+        + f" set search_path = {path} as $$ select current_user::text $$; alter function marts.leak() owner to dpe_transformer".encode()
+    )
+
+    assert is_safe == ("RLS028" not in {finding.check_id for finding in _found(connection)})
+
+
+def test_a_fix_of_a_search_path_is_safe(connection: psycopg.Connection[Any]) -> None:
+    """What is found is not found any more."""
+    connection.execute(
+        "create function marts.leak(integer, text) returns text language sql security definer set search_path = pg_catalog"
+        " as $$ select current_user::text $$; alter function marts.leak(integer, text) owner to dpe_transformer"
+    )
+    [finding] = [finding for finding in _found(connection) if finding.check_id == "RLS028"]
+
+    connection.execute(finding.fix.partition("; ")[0].encode())
+
+    assert "RLS028" not in {finding.check_id for finding in _found(connection)}
+
+
+def test_rows_that_a_subscription_writes_are_found(connection: psycopg.Connection[Any]) -> None:
+    """They arrive past the pipeline. The check cannot read how the subscription connects, and does not need to."""
+    connection.execute("create subscription orders_of_others connection 'dbname=elsewhere' publication orders with (connect = false)")
+    # As the server writes down once it is connected; those of the tests send no changes to others.
+    connection.execute("set local allow_system_table_mods = on")
+    connection.execute(
+        "insert into pg_subscription_rel (srsubid, srrelid, srsubstate) select oid, 'marts.fct_orders'::regclass, 'r' from pg_subscription"
+    )
+
+    assert [("RLS052", "marts.fct_orders")] == [(finding.check_id, finding.subject) for finding in _found(connection)]
+
+
+def test_a_foreign_key_that_shows_values_is_found(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """A reader who does not see an order learns from a refusal whether it is there."""
+    connection.execute(
+        "create unique index on marts.fct_orders (order_id); create table public.box (id integer references marts.fct_orders (order_id));"
+        "grant insert on public.box to public"
+    )
+    assert _seen(connection, place.roles["ua"], "insert into public.box values (3)") is None
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        _seen(connection, place.roles["ua"], "insert into public.box values (4)")
+
+    assert {"RLS022", "RLS047"} == {finding.check_id for finding in _found(connection)}
+
+
+def test_a_part_is_judged_by_itself_and_by_what_leads_past_it(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """Of a build, what is published meanwhile is judged elsewhere; what a hook left elsewhere is a finding of this build."""
+    connection.execute(
+        place.fill(
+            "create schema marts__next; alter schema marts__next owner to dpe_owner;"
+            "alter table marts.fct_orders no force row level security;"
+            f"create function public.leak() returns bigint language sql {DEFINER}"
+        )
+    )
+
+    assert {"RLS002", "RLS042"} == {finding.check_id for finding in _found(connection)}
+    assert {"RLS042"} == {finding.check_id for finding in _found(connection, judged=("marts__next",))}
+
+    connection.execute(
+        "set local role dpe_transformer; create table marts.copied as select 1 as id; grant select on marts.copied to dpe_reader; reset role"
+    )
+    assert {"RLS042", "RLS045"} == {finding.check_id for finding in _found(connection, judged=("marts__next",))}
+
+
+def test_a_plan_shows_what_the_documentation_says(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """Estimates of hidden rows unless statistics are off, and how many an index finds unless it begins with the tenant."""
+    of_tenant = "select * from marts.fct_orders where shop = 'HA'"
+    of_amount = "(analyze, costs off, timing off, summary off) select * from marts.fct_orders where amount = {}"
+
+    def plan(query: str) -> str:
+        with connection.transaction():
+            connection.execute(place.fill("set local role {ua}"))
+            lines = connection.execute(f"explain {query}".encode()).fetchall()
+            connection.execute("reset role")
+        return "\n".join(line for (line,) in lines)
+
+    def estimate() -> int:
+        return int(plan(of_tenant).partition("rows=")[2].partition(" ")[0])
+
+    # As of a table that masks nothing.
+    connection.execute(UNMASKED)
+    connection.execute("insert into marts.fct_orders select number, 'HA', number from generate_series(100, 2099) as number")
+    connection.execute("create index on marts.fct_orders (shop, amount)")
+    connection.execute("alter table marts.fct_orders alter column shop set statistics 0; analyze marts.fct_orders")
+    assert estimate() < 100
+    # At most its own two rows are looked at.
+    assert "Rows Removed by Filter: 1" not in plan(of_amount.format(100))
+
+    connection.execute("create index on marts.fct_orders (amount)")
+    connection.execute("alter table marts.fct_orders alter column shop set statistics -1; analyze marts.fct_orders")
+    assert 1900 < estimate() < 2100
+    assert "Rows Removed by Filter: 1" in plan(of_amount.format(100))
+    assert "Rows Removed" not in plan(of_amount.format(3000))
+    assert "Rows Removed by Filter: 2001" in plan("(analyze, costs off, timing off, summary off) select * from marts.fct_orders")

@@ -1,0 +1,145 @@
+"""`dpe db`, `bootstrap`, `env` and `dbt`, as a person at a terminal runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dpe_cli.server.embedded.server import EmbeddedServer
+from dpe_cli.server.server import Server
+
+ROOT = Path(__file__).parents[3]
+
+PROFILES = """
+dpe:
+  target: dev
+  outputs:
+    dev: &dev
+      type: postgres
+      host: "{{ env_var('PGHOST') }}"
+      port: "{{ env_var('PGPORT') | int }}"
+      dbname: "{{ env_var('PGDATABASE') }}"
+      user: "{{ env_var('PGUSER') }}"
+      password: ""
+      schema: intermediate
+    prod:
+      <<: *dev
+      schema: production
+"""
+
+Dpe = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def project(scratch: Path) -> Iterator[Path]:
+    """Make an empty dbt project, and stop its server at the end."""
+    directory = scratch / "a project"
+    directory.mkdir()
+    (directory / "dbt_project.yml").write_text("name: dpe\nprofile: dpe\n")
+    (directory / "profiles.yml").write_text(PROFILES)
+    yield directory
+    EmbeddedServer(directory / ".dpe" / "postgres").stop()
+
+
+@pytest.fixture
+def dpe(project: Path) -> Dpe:
+    """Run dpe in the project."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-c", "from dpe_cli.cli.main import main; main()", *arguments]
+        variables = os.environ | {"PYTHONPATH": str(ROOT), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | environment
+        return subprocess.run(program, capture_output=True, text=True, cwd=project, env=variables, check=False)
+
+    return run
+
+
+def test_the_server_is_started_looked_at_and_stopped(dpe: Dpe, project: Path) -> None:
+    """Status tells the truth at each step, with an exit status for scripts."""
+    assert 1 == dpe("db", "status").returncode
+    assert not (project / ".dpe").exists()
+
+    started = dpe("db", "start")
+    assert (0, "") == (started.returncode, started.stderr)
+    assert "The embedded PostgreSQL was started." in started.stdout
+    assert "was running already" in dpe("db", "start").stdout
+    assert {"is_running": True, "is_embedded": True, "session_count": 0}.items() <= json.loads(
+        dpe("db", "status", "--output", "json").stdout
+    ).items()
+
+    assert "was stopped" in dpe("db", "stop").stdout
+    assert "was not running" in dpe("db", "stop").stdout
+    assert {"is_running": False, "is_embedded": True} == json.loads(dpe("--output", "json", "db", "status").stdout)
+
+
+def test_the_url_is_of_a_server_that_runs(dpe: Dpe) -> None:
+    """Any command that needs the server starts it; the URL is all that is printed."""
+    dpe("db", "stop")
+
+    url = dpe("db", "url").stdout.removesuffix("\n")
+
+    with psycopg.connect(url) as connection:
+        assert ("postgres", "dpe") == connection.execute("select session_user::text, current_database()::text").fetchone()
+
+
+def test_bootstrap_says_what_it_did(dpe: Dpe, server: Server) -> None:
+    """On any server, from anywhere; what is there stays."""
+    environment = {"PGHOST": server.host, "PGDATABASE": server.database, "PGUSER": "postgres"}
+
+    again = dpe("bootstrap", **environment)
+    assert 0 == again.returncode
+    assert f"database {server.database}: nothing created, " in again.stdout
+
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute("drop schema quality")
+    assert ["schema quality"] == json.loads(dpe("bootstrap", "--output", "json", **environment).stdout)["created"]
+
+
+def test_the_exports_are_for_a_shell(dpe: Dpe, project: Path) -> None:
+    """A shell that evaluates them can run dbt, also where the path has a space."""
+    exports = dpe("env", DPE_TRANSFORMER_PASSWORD="hush").stdout
+    script = f'{exports}\necho "$PGHOST|$PGUSER|$PGOPTIONS"'
+
+    options = "-c dpe.actor=dbt -c search_path=public,\\ pg_temp -c lock_timeout=600s"
+    assert f"{project}/.dpe/postgres/socket|dpe_transformer|{options}\n" == subprocess.check_output(["sh", "-c", script], text=True)
+    assert "hush" not in exports
+    assert "dpe_transformer" == json.loads(dpe("env", "--output", "json").stdout)["PGUSER"]
+
+
+def test_an_unbootstrapped_server_is_refused(dpe: Dpe, server: Server) -> None:
+    """The message names the command."""
+    done = dpe("env", PGHOST=server.host, PGDATABASE="postgres")
+
+    assert 1 == done.returncode
+    assert "database postgres is not bootstrapped for this version of dpe; run `dpe bootstrap`" in done.stderr
+
+
+def test_dbt_runs_with_the_connection_set(dpe: Dpe) -> None:
+    """As the transformer, on the project's server."""
+    done = dpe("dbt", "--quiet", "show", "--inline", "select current_user as who, dpe.actor() as actor")
+
+    assert "| dpe_transformer | dbt   |" in done.stdout
+
+
+def test_what_stands_before_dbt_is_handed_on(dpe: Dpe) -> None:
+    """`dpe --target prod dbt …` and `dpe dbt … --target prod` are the same, and dbt's exit status is ours."""
+    inline = ["show", "--inline", "select '{{ target.schema }}-{{ var(\"a\") }}' as given"]
+
+    done = dpe("--target", "prod", "--vars", "{a: 1}", "dbt", "--quiet", *inline)
+
+    assert "| production-1 |" in done.stdout
+    assert 2 == dpe("dbt", "--quiet", *inline, "--target", "nonsense").returncode
+
+
+def test_help_behind_dbt_is_dbts(dpe: Dpe) -> None:
+    """And needs no server."""
+    dpe("db", "stop")
+
+    assert "Usage: dbt build" in dpe("dbt", "build", "--help").stdout
+    assert 1 == dpe("db", "status").returncode

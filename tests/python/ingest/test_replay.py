@@ -1,0 +1,448 @@
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import random
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.dbt_projects import Silence
+
+from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.cli import main
+from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError
+from dpe_cli.ingest import loads, rejects
+from dpe_cli.ingest.extract import ExtractSummary, extract
+from dpe_cli.ingest.loads import HistoryError
+from dpe_cli.ingest.rejects import Export, ReplayError
+from dpe_cli.load import corrections as loading
+from dpe_cli.load.extraction import ExtractResult
+from dpe_cli.load.inputs import Order, RejectLimits
+from dpe_cli.pipeline import run
+from dpe_cli.quality import reconciliation
+from dpe_cli.quality.reconciliation import Balance
+from dpe_cli.server.bootstrap import bootstrap_server
+from dpe_cli.server.contexts import system_context
+from dpe_cli.sources.files import find
+
+# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+if TYPE_CHECKING:
+    from support.shop import Shop
+    from support.staged_source import Stage
+
+pytest_plugins = ["support.shop", "support.staged_source"]
+
+SOURCES = "models/staging/_shop__sources.yml"
+HEADER = '"_reject_id","_reject_reason","_reject_record","order_id","shop","amount"'
+fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def rejected(shop: Shop) -> Shop:
+    """Give the shop two records that could not be loaded, in a file whose columns stand in another order."""
+    _deliver(shop, "shop,amount,order_id\nHA,forty,4\nHA,50,5\nUA,sixty,6\n")
+    return shop
+
+
+def _deliver(shop: Shop, content: str, declared: str = "") -> None:
+    text = (shop.directory / SOURCES).read_text(encoding="utf-8")
+    text = text.replace("disposition: append}", f"disposition: append, rejects: {{max_rows: 1000}}{declared}}}")
+    shop.write({SOURCES: text, "data/orders/wednesday.csv": content})
+    _extract(shop)
+
+
+def _extract(shop: Shop) -> ExtractSummary:
+    summary = extract(shop.project, shop.server, [shop.project.sources["shop.orders"]], Silence())
+    assert [] == summary.refused
+    return summary
+
+
+def _export(shop: Shop, wanted: str = "shop.orders") -> Export:
+    return rejects.export(shop.project, shop.server, wanted)
+
+
+def _correct(shop: Shop, *corrections: tuple[str, str], export: Export | None = None) -> Path:
+    """Write the exported rejects with corrections, as a person would."""
+    text = "\n".join([*(export or _export(shop)).records, ""])
+    for wrong, right in corrections:
+        assert wrong in text
+        text = text.replace(wrong, right)
+    path = shop.directory / "corrected.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _replay(shop: Shop, path: Path, wanted: str = "shop.orders") -> ExtractResult:
+    return rejects.replay(shop.project, shop.server, wanted, path)
+
+
+def _corrected(shop: Shop) -> Path:
+    return _correct(shop, (",forty", ",40"), (",sixty", ",60"))
+
+
+def _orders(shop: Shop) -> list[tuple[int, str, int]]:
+    with shop.server.connect("loader") as connection, system_context(connection, actor="test"):
+        return connection.execute("select order_id, shop, amount from staging.orders order by 1, 3").fetchall()
+
+
+def _balance(shop: Shop) -> Balance:
+    """Reconcile the files with staging."""
+    with shop.server.connect("loader") as loader, shop.server.connect("transformer") as transformer:
+        (balance,) = reconciliation.reconcile(loader, transformer, [shop.project.sources["shop.orders"]], []).balances
+    return balance
+
+
+def _outstanding(shop: Shop) -> list[int]:
+    with shop.server.connect("loader") as connection, system_context(connection, actor="test"):
+        return [one.reject_id for one in loading.outstanding(connection, "shop.orders")]
+
+
+def test_rejects_are_exported_under_the_names_of_the_columns(rejected: Shop) -> None:
+    """In the contract's order, whatever that of the file; the first columns say which reject it is, and why."""
+    export = _export(rejected)
+
+    assert HEADER == export.records[0]
+    assert [
+        '1,"invalid input syntax for type integer: ""forty""",,4,HA,forty',
+        '2,"invalid input syntax for type integer: ""sixty""",,6,UA,sixty',
+    ] == export.records[1:]
+    assert (2, 0) == (export.count, export.unsplit)
+
+
+def test_corrected_rejects_are_in_staging(rejected: Shop) -> None:
+    """Beside what was loaded before, as a load of their own."""
+    result = _replay(rejected, _corrected(rejected))
+
+    assert [(4, "HA", 40), (5, "HA", 50), (6, "UA", 60)] == _orders(rejected)[3:]
+    assert ["corrected.csv"] == [load.location for load in result.loads]
+
+
+def test_a_replayed_record_is_counted_once(rejected: Shop) -> None:
+    """It was read from its file, and is a reject no more."""
+    before = _balance(rejected)
+    _replay(rejected, _corrected(rejected))
+    after = _balance(rejected)
+
+    assert (6, 2, 4, True) == (before.delivered, before.rejected, before.found, before.holds)
+    assert (6, 0, 6, True) == (after.delivered, after.rejected, after.found, after.holds)
+
+
+def test_a_pipeline_holds_after_a_replay(rejected: Shop) -> None:
+    """Counts, reconciliation, and the rest."""
+    _replay(rejected, _corrected(rejected))
+    rejected.run()
+
+    validation = run.validate(rejected.project, rejected.server, None, Silence())
+    assert [] == [fault for check in validation.checks for fault in check.faults]
+
+
+def test_some_may_stay_rejects(rejected: Shop) -> None:
+    """Those whose lines are left out."""
+    export = _export(rejected)
+    del export.records[2]
+    _replay(rejected, _correct(rejected, (",forty", ",40"), export=export))
+
+    assert [2] == _outstanding(rejected)
+    assert (1, 5, True) == ((one := _balance(rejected)).rejected, one.found, one.holds)
+
+
+def test_rejects_of_json_are_corrected_in_columns(shop: Shop) -> None:
+    """As those of CSV are; values stand under the columns to which their paths lead, numbers as they were delivered."""
+    text = (shop.directory / SOURCES).read_text(encoding="utf-8")
+    text = text.replace("data/orders/*.csv, file_format: csv", "data/orders/*.jsonl, file_format: jsonl, rejects: {max_rows: 9}")
+    text = text.replace("{name: shop, data_type: text}", "{name: shop, data_type: text, config: {meta: {path: $.of.shop}}}", 1)
+    text = text.replace("{name: amount, data_type: integer}", "{name: amount, data_type: integer}, {name: more, data_type: jsonb}")
+    records = (
+        '{"order_id": 7, "of": {"shop": "U\\"A"}, "amount": "ten", "more": {"k": [1.50, "x"]}}',
+        '{"order_id": 8, "amount": 8.5}',
+        '{"order_id":',
+    )
+    shop.write({SOURCES: text, "data/orders/a.jsonl": "\n".join(records)})
+    _extract(shop)
+
+    export = _export(shop)
+    seven, eight, broken = (record.partition('",')[2].partition(",")[2] for record in export.records[1:])
+
+    assert 1 == export.unsplit
+    assert ('"7","U""A","ten","{""k"": [1.50, ""x""]}"', '"8",,"8.5",') == (seven, eight)
+    assert ",,," in broken
+    export.records.pop()
+    path = _correct(shop, ('"ten"', '"10"'), ('"8.5"', '"8"'), export=export)
+    assert 2 == rejects.replay(shop.project, shop.server, "shop.orders", path).rows_loaded
+
+
+def test_what_was_replayed_is_exported_no_more(rejected: Shop) -> None:
+    """Nothing is left to be corrected."""
+    _replay(rejected, _corrected(rejected))
+
+    assert [HEADER] == _export(rejected).records
+
+
+def test_a_reject_is_replayed_once(rejected: Shop) -> None:
+    """A second time is refused, and changes nothing."""
+    path = _corrected(rejected)
+    _replay(rejected, path)
+    before = _orders(rejected)
+
+    with pytest.raises(ExtractError, match="reject 1 was replayed already, by load \\d+; reject 2 was replayed already"):
+        _replay(rejected, path)
+    assert before == _orders(rejected)
+
+
+def test_a_replay_can_be_taken_back_and_done_again(rejected: Shop) -> None:
+    """The records are rejects again meanwhile."""
+    path = _corrected(rejected)
+    result = _replay(rejected, path)
+    assert result.extract_id is not None
+    loads.undo(rejected.server, rejected.project, result.extract_id)
+
+    assert ([1, 2], 2, True) == (_outstanding(rejected), (one := _balance(rejected)).rejected, one.holds)
+    _replay(rejected, path)
+    assert ([], 6) == (_outstanding(rejected), len(_orders(rejected)))
+
+
+def test_a_record_that_is_still_bad_keeps_all_from_being_replayed(rejected: Shop) -> None:
+    """It is named, and its reject stays what it is."""
+    path = _correct(rejected, (",forty", ",40"))
+
+    with pytest.raises(RejectLimitError) as refused:
+        _replay(rejected, path)
+    assert "corrected.csv: not every record can be loaded yet; nothing is replayed" in str(refused.value)
+    assert "corrected.csv, line 3, column amount: invalid input syntax" in str(refused.value)
+    assert ([1, 2], 4) == (_outstanding(rejected), len(_orders(rejected)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "error", "message"),
+    [
+        ('\n2,"', '\n99,"', ExtractError, "reject 99 is none of shop.orders; nothing is replayed"),
+        ('\n2,"', '\n1,"', InputError, "corrected.csv, line 3: reject 1 is corrected in line 2 already; keep one of them"),
+        ('\n2,"', '\ntwo,"', InputError, "corrected.csv, line 3: _reject_id is 'two', no number"),
+        ('"_reject_id"', '"id"', ContractError, "corrected.csv, line 1: column _reject_id is missing"),
+        ('"amount"', '"price"', ContractError, "column amount is missing"),
+    ],
+)
+def test_a_file_that_names_other_rejects_is_refused(rejected: Shop, wrong: str, right: str, error: type[Exception], message: str) -> None:
+    """Nothing of it is loaded."""
+    path = _correct(rejected, (",forty", ",40"), (",sixty", ",60"), (wrong, right))
+
+    with pytest.raises(error, match=re.escape(message)):
+        _replay(rejected, path)
+    assert ([1, 2], 4) == (_outstanding(rejected), len(_orders(rejected)))
+
+
+def test_an_empty_file_is_refused(rejected: Shop) -> None:
+    """It corrects nothing."""
+    path = _correct(rejected, export=Export("shop.orders", (), [HEADER], 0))
+
+    with pytest.raises(InputError, match="holds no record"):
+        _replay(rejected, path)
+
+
+def test_a_load_may_be_named(rejected: Shop) -> None:
+    """Then only its own rejects are corrected."""
+    with rejected.server.connect("loader") as connection, system_context(connection, actor="test"):
+        ((load_id,),) = connection.execute("select distinct load_id from dpe.rejects").fetchall()
+
+    assert 2 == _export(rejected, str(load_id)).count
+    with pytest.raises(ExtractError, match=f"reject 1 is of load {load_id}"):
+        _replay(rejected, _corrected(rejected), "1")
+    assert 2 == _replay(rejected, _corrected(rejected), str(load_id)).rows_loaded
+
+
+@pytest.mark.parametrize(("wanted", "message"), [("shop.oders", "is no source of the project"), ("99", "load 99: is not in the ledger")])
+def test_what_is_not_there_is_told(shop: Shop, wanted: str, message: str) -> None:
+    """For both commands."""
+    with pytest.raises(ReplayError, match=message):
+        _export(shop, wanted)
+
+
+def test_an_extract_is_not_taken_back_before_its_replays(rejected: Shop) -> None:
+    """Extracted again, its rejects could be replayed a second time."""
+    original = loads.extracts(rejected.server, source="shop.orders", limit=1)[0]
+    replayed = _replay(rejected, _corrected(rejected))
+    assert replayed.extract_id is not None
+
+    with pytest.raises(HistoryError, match=f"rejects of it were replayed by extract {replayed.extract_id}; undo that first"):
+        loads.undo(rejected.server, rejected.project, original.extract_id)
+    loads.undo(rejected.server, rejected.project, replayed.extract_id)
+    assert 1 == loads.undo(rejected.server, rejected.project, original.extract_id).rows_removed
+
+
+def test_the_list_of_rejects_says_which_were_replayed(rejected: Shop) -> None:
+    """And by which load."""
+    result = _replay(rejected, _corrected(rejected))
+
+    replayed_by = {one.replayed_by for one in loads.rejects(rejected.server, source="shop.orders", load_id=None, limit=9)}
+    assert {result.loads[0].load_id} == replayed_by
+
+
+def test_rejects_of_an_extract_that_was_taken_back_are_not_replayed(rejected: Shop) -> None:
+    """Their file will be extracted again, and they with it."""
+    path = _corrected(rejected)
+    newest = loads.extracts(rejected.server, source="shop.orders", limit=1)[0]
+    loads.undo(rejected.server, rejected.project, newest.extract_id)
+
+    with pytest.raises(ExtractError, match="reject 1 is of load \\d+, whose rows are not in staging any more"):
+        _replay(rejected, path)
+
+
+def test_records_that_cannot_be_divided_are_exported_whole(shop: Shop) -> None:
+    """Fields too many, a quote that is never closed; they have to be divided by hand before they are loaded."""
+    _deliver(shop, 'order_id,shop,amount\n4,HA,40,50\n5,"HA,50\n')
+    export = _export(shop)
+
+    assert 2 == export.unsplit
+    assert export.records[1].endswith(',"4,HA,40,50",,,')
+    assert export.records[2].endswith(',"5,""HA,50",,,')
+    with pytest.raises(InputError, match="corrected.csv, line 2: _reject_record still holds the record as it was delivered"):
+        _replay(shop, _correct(shop))
+    _replay(shop, _correct(shop, ('"4,HA,40,50",,,', ",4,HA,40"), ('"5,""HA,50",,,', ",5,HA,50")))
+    assert [(4, "HA", 40), (5, "HA", 50)] == _orders(shop)[3:]
+
+
+def test_records_whose_file_is_gone_are_exported_whole(rejected: Shop) -> None:
+    """Which column a field is of, only the file's header knew."""
+    (rejected.directory / "data/orders/wednesday.csv").unlink()
+
+    export = _export(rejected)
+    assert 2 == export.unsplit
+    assert export.records[1].endswith(',"HA,forty,4",,,')
+
+
+def test_bytes_that_are_no_text_are_exported_whole(shop: Shop) -> None:
+    r"""Shown as \xNN, they would be loaded so."""
+    (shop.directory / "data/orders").joinpath("thursday.csv").write_bytes(b"order_id,shop,amount\n7,\xff,70\n")
+    _deliver(shop, "order_id,shop,amount\n4,HA,40\n")
+
+    export = _export(shop)
+    assert 1 == export.unsplit
+    assert export.records[1].endswith(',"7,\\xff,70",,,')
+
+
+def test_the_dialect_is_the_sources_own(shop: Shop) -> None:
+    """A missing value stays missing, and a quoted one a text."""
+    shop.write({
+        "data/orders/monday.csv": "order_id;shop;amount\n1;UA;10\n2;UA;20\n",
+        "data/orders/tuesday.csv": "order_id;shop;amount\n3;HA;30\n",
+    })  # fmt: skip
+    _deliver(shop, "order_id;shop;amount\nfour;'NA';40\nfive;'H;A';NA\n", ", delimiter: ';', quote: \"'\", null_string: 'NA'")
+    _replay(shop, _correct(shop, (";four;", ";4;"), (";five;", ";5;")))
+
+    assert [(4, "NA", 40), (5, "H;A", None)] == [order for order in _orders(shop) if order[0] in (4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("record", "dialect", "fields"),
+    [
+        ("a,b\n", Dialect(), ["a", "b"]),
+        ("a,\r\n", Dialect(), ["a", ""]),
+        ('"a,""b",c', Dialect(), ['"a,""b"', "c"]),
+        ('"a,b', Dialect(), None),
+        ('"a\nb",c', Dialect(), ['"a\nb"', "c"]),
+        ('"a\\",b",c', Dialect(escape="\\"), ['"a\\",b"', "c"]),
+        ("", Dialect(), [""]),
+    ],
+)
+def test_records_are_split_as_they_are_written(record: str, dialect: Dialect, fields: list[str] | None) -> None:
+    """With their quotes."""
+    assert fields == rejects.split(record, dialect)
+
+
+def test_a_source_that_is_replaced_keeps_its_replays_until_it_changes(shop: Shop) -> None:
+    """What is in staging is what was delivered, and its corrections."""
+    text = (shop.directory / SOURCES).read_text(encoding="utf-8")
+    shop.write({
+        SOURCES: text.replace("disposition: append}", "disposition: replace, rejects: {max_rows: 9}}"),
+        "data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,forty\n",
+    })  # fmt: skip
+    _extract(shop)
+    _replay(shop, _correct(shop, (",forty", ",40")))
+
+    assert not _extract(shop).extracts[0].loads
+    assert ((4, "HA", 40), True) == (_orders(shop)[-1], _balance(shop).holds)
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,41\n"})
+    _extract(shop)
+    assert ((4, "HA", 41), True) == (_orders(shop)[-1], _balance(shop).holds)
+
+
+def test_rejects_are_replayed_on_every_version(stage_anywhere: Stage) -> None:
+    """Through the engine, into a table whose tenants are protected."""
+    source = stage_anywhere("id integer, note text", tenant_column="note").deliver("id,note\n1,a\nx,b\n")
+    source.extract()
+    ((reject_id,),) = source.rejects("reject_id")
+    path = source.directory / "corrections" / "corrected.csv"
+    path.parent.mkdir()
+    path.write_text(f"_reject_id,id,note\n{reject_id},2,b\n", encoding="utf-8")
+    (file,) = find.find(dataclasses.replace(source.external, location=str(path)), source.table.columns, project_dir=source.directory)
+    order = Order(source.table, "append", RejectLimits())
+    loading.Replay(partial(source.server.connect, "loader"), order).replay(loading.Corrections(file))
+
+    assert [(1, "a"), (2, "b")] == source.rows()
+    assert 1 == source.rejects("replayed_load_id = (select max(load_id) from dpe.loads)").count((True,))
+
+
+def test_a_ledger_that_knew_no_replays_is_brought_up_to_date(rejected: Shop) -> None:
+    """By running bootstrap again; its rejects can be replayed."""
+    with rejected.server.connect("admin") as connection:
+        connection.execute("alter table dpe.rejects drop column replayed_load_id")
+    bootstrap_server(rejected.server)
+
+    assert 2 == _replay(rejected, _corrected(rejected)).rows_loaded
+
+
+def test_rejects_are_exported_corrected_and_replayed_at_the_terminal(
+    rejected: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the manual says."""
+    monkeypatch.chdir(rejected.directory)
+    for name, value in {"PGHOST": rejected.server.host, "PGDATABASE": rejected.server.database, "PGUSER": "postgres"}.items():
+        monkeypatch.setenv(name, value)
+    capfd.readouterr()
+    assert 0 == main.run(["rejects", "export", "shop.orders"])
+    exported = capfd.readouterr().out
+    Path("corrected.csv").write_text(exported.replace(",forty", ",40").replace(",sixty", ",60"), encoding="utf-8")
+
+    assert 0 == main.run(["rejects", "replay", "shop.orders", "--file", "corrected.csv"])
+    assert capfd.readouterr().out.startswith("2 rejects of shop.orders replayed as extract ")
+    assert 1 == main.run(["rejects", "replay", "shop.orders", "--file", "corrected.csv"])
+    assert "reject 1 was replayed already" in capfd.readouterr().err
+
+
+def _killed(work: Callable[[], object], seconds: float) -> None:
+    process = fork.Process(target=work)
+    process.start()
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+
+
+def test_a_replay_that_is_killed_is_done_or_not_at_all(shop: Shop) -> None:
+    """Killed fifteen times at random moments: rows and marks agree each time, and at the end all is replayed once."""
+    chance = random.Random(15)
+    _deliver(shop, "order_id,shop,amount\n" + "".join(f"{number},HA,x{number}\n" for number in range(100, 1100)))
+    path = _correct(shop, *((f",x{number}\n", f",{number}\n") for number in range(100, 1100)))
+    started = time.monotonic()
+    result = _replay(shop, path)
+    duration = time.monotonic() - started
+    assert result.extract_id is not None
+    loads.undo(shop.server, shop.project, result.extract_id)
+
+    outcomes: set[int] = set()
+    for _ in range(15):
+        _killed(lambda: _replay(shop, path), chance.uniform(0.1 * duration, 1.2 * duration))
+        outcomes.add(len(_outstanding(shop)))
+        assert _balance(shop).holds
+        assert len(_orders(shop)) + len(_outstanding(shop)) == 1003
+        if not _outstanding(shop):
+            newest = loads.extracts(shop.server, source="shop.orders", limit=1)[0]
+            loads.undo(shop.server, shop.project, newest.extract_id)
+
+    assert outcomes <= {0, 1000}
+    _replay(shop, path)
+    assert (1003, []) == (len(_orders(shop)), _outstanding(shop))

@@ -1,0 +1,499 @@
+"""Hooks are SQL of a model's author that runs as the pipeline: what they do to the model's protection fails its build."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import Cluster, numbers
+from psycopg import sql
+from support import dbt_projects
+
+from dpe_cli.access import checks
+from dpe_cli.errors import BuildError
+from dpe_cli.pipeline import run
+from dpe_cli.project.dbt_runner import NodeResult, run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.server.server import Server
+
+OUTSIDER = f"outsider_{next(numbers)}"
+TABLES, KEPT = ("table", "incremental"), ("incremental", "snapshot", "seed")
+# What a hook may do to protection, to which kinds of relation, and what is said of it.
+HARMFUL: dict[str, tuple[tuple[str, ...], str]] = {
+    f"grant select on {{{{ this }}}} to {OUTSIDER}": (("table", "view", *KEPT), f"privileges of {OUTSIDER}: select"),
+    "grant select on {{ this }} to public": (("table", "view", *KEPT), "privileges of everybody (PUBLIC): select"),
+    f"grant select (amount) on {{{{ this }}}} to {OUTSIDER}": (TABLES, f"privileges of {OUTSIDER} on column amount: select"),
+    "grant truncate on {{ this }} to dpe_reader": (KEPT, "privileges of dpe_reader: select, truncate (declared: select)"),
+    "create policy wide on {{ this }} for select to dpe_reader using (true)": (
+        ("table", *KEPT),
+        "policy wide: for select to dpe_reader using (true)",
+    ),
+    "alter policy dpe_reader on {{ this }} using (true)": (
+        KEPT,
+        "policy dpe_reader: for select to dpe_masked_reader, dpe_reader using (true)",
+    ),
+    "drop policy dpe_reader on {{ this }}": (KEPT, "policy dpe_reader is gone"),
+    "alter table {{ this }} disable row level security": (KEPT, "row-level security: off, forced (declared: enabled, forced)"),
+    "alter table {{ this }} no force row level security": (KEPT, "row-level security: enabled (declared: enabled, forced)"),
+    "alter table {{ this }} inherit intermediate.parent": (
+        TABLES,
+        "a part of intermediate.parent: whose policies decide who sees its rows",
+    ),
+    "alter view {{ this }} set (security_invoker = false)": (("view",), "option security_invoker: false (declared: true)"),
+    "alter table {{ this }} owner to dpe_tenant": (("incremental",), "owner: dpe_tenant (declared: dpe_transformer)"),
+}
+REPLACE = (
+    "create table marts.other_rows as select * from {{ this }}; drop table {{ this }}; "
+    "alter table marts.other_rows rename to {{ this.identifier }}; grant select on {{ this }} to public"
+)
+HARMFUL |= {
+    "grant select on {{ this }} to public; commit; begin": (("table", "incremental"), "privileges of everybody (PUBLIC): select"),
+    REPLACE: (("table",), "another relation is in its place"),
+    f"{REPLACE}; select 1": (("incremental",), "it was dropped"),
+}
+# What a hook may do.
+HARMLESS = "create index on {{ this }} (amount); comment on table {{ this }} is 'of the hook'; analyze {{ this }}"
+META = "meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}"
+ROWS = "select * from (values (1, 'UA', 10), (2, 'UA', 20), (3, 'HA', 30)) as t (id, shop, amount)"
+
+
+def _files(name: str, kind: str, hook: str) -> dict[str, str]:
+    """Write a model, seed or snapshot with a hook."""
+    hook = hook.replace('"', '\\"')
+    if kind in {"seed", "snapshot"}:
+        # dbt fills in what stands in YAML before there is a `this`.
+        hook = hook.replace("{{ this }}", f"marts.{name}")
+    if kind == "seed":
+        config = f'{{schema: marts, column_types: {{shop: text}}, meta: {{rls: {{tenant_column: shop}}}}, post-hook: "{hook}"}}'
+        return {
+            f"seeds/{name}.csv": "id,shop,amount\n1,UA,10\n2,HA,20\n",
+            f"seeds/_{name}.yml": f"seeds:\n  - name: {name}\n    config: {config}\n",
+        }
+    if kind == "snapshot":
+        config = (
+            "{schema: marts, unique_key: id, strategy: check, check_cols: all, meta: {rls: {tenant_column: shop}}, "
+            f'post-hook: "{hook}"}}'
+        )
+        return {f"snapshots/{name}.yml": f"snapshots:\n  - name: {name}\n    relation: ref('rows_of_shops')\n    config: {config}\n"}
+    return {f"models/marts/{name}.sql": f'{{{{ config(materialized="{kind}", post_hook="{hook}", {META}) }}}}\n{ROWS}\n'}
+
+
+CASES = {f"harmed_{number}_{kind}": (kind, hook, said) for number, (hook, (kinds, said)) in enumerate(HARMFUL.items(), 1) for kind in kinds}
+# No relation, so that nothing has to protect it.
+FUNCTION = {
+    "functions/is_positive.sql": "select amount > 0",
+    "functions/_functions.yml": """
+        functions:
+          - name: is_positive
+            config: {schema: intermediate}
+            arguments: [{name: amount, data_type: integer}]
+            returns: {data_type: boolean}
+        """,
+}
+ROWS_OF_SHOPS = {"models/intermediate/rows_of_shops.sql": ROWS}
+
+
+@contextmanager
+def _outsider(server: Server) -> Iterator[None]:
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(OUTSIDER)))
+        connection.execute("create table intermediate.parent (id integer, shop text, amount integer)")
+        connection.execute("alter table intermediate.parent owner to dpe_transformer; grant dpe_tenant to dpe_transformer")
+        connection.execute("grant create on schema marts to dpe_tenant")
+    try:
+        yield
+    finally:
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute(sql.SQL("drop owned by {name}; drop role {name}").format(name=sql.Identifier(OUTSIDER)))
+
+
+@pytest.fixture(scope="module")
+def outsider(module_server: Server) -> Iterator[Server]:
+    """Create a reader who was granted no tenant, and a table that others may inherit from."""
+    with _outsider(module_server):
+        yield module_server
+
+
+@pytest.fixture(scope="module")
+def harmed(scratch: Path, outsider: Server) -> dict[str, NodeResult]:
+    """Build a project in which each model, seed and snapshot has a hook that harms its protection."""
+    files = dict(ROWS_OF_SHOPS)
+    for name, (kind, hook, _) in CASES.items():
+        files |= _files(name, kind, hook)
+    project = Project(dbt_projects.make(scratch / "harmed", files))
+    return {result.name: result for result in run_dbt(project, outsider, ["build"])}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_hook_that_harms_protection_fails_the_build(harmed: dict[str, NodeResult], name: str) -> None:
+    """With the model's name, and with what the hook did."""
+    result = harmed[name]
+
+    assert result.has_failed
+    assert f"{name}: a hook changed " in result.message
+    assert CASES[name][2] in result.message
+    assert "readers are declared in meta.rls, other roles in grants" in result.message
+
+
+def test_nothing_of_what_a_hook_harmed_is_committed(harmed: dict[str, NodeResult], outsider: Server) -> None:
+    """It is as if it had never been built."""
+    del harmed
+    with outsider.connect("admin") as connection:
+        assert [] == connection.execute("select relname from pg_class where relname ~ '^harmed_' and relkind in ('r', 'v')").fetchall()
+
+
+@pytest.fixture(scope="module")
+def careful(scratch: Path, cluster_18: Cluster) -> Iterator[tuple[Project, Server]]:
+    """Build a project whose hooks are harmless, in a database of its own."""
+    files = dict(ROWS_OF_SHOPS)
+    for kind in ("table", "incremental", "snapshot", "seed"):
+        files |= _files(f"careful_{kind}", kind, HARMLESS)
+    files |= _files("plain_table", "table", "")
+    files |= FUNCTION
+    files |= _files("careful_view", "view", "comment on view {{ this }} is 'of the hook'")
+    project = Project(dbt_projects.make(scratch / "careful", files))
+    with cluster_18.new_database() as server:
+        for _ in range(2):
+            assert [] == [result.message for result in run_dbt(project, server, ["build"]) if result.has_failed]
+        yield project, server
+
+
+def test_a_hook_that_leaves_protection_alone_is_welcome(careful: tuple[Project, Server]) -> None:
+    """Indexes, comments, statistics, on each kind of relation, however often it is built."""
+    project, server = careful
+    with server.connect("transformer") as connection:
+        assert [] == checks.check(connection, run.protected_schemas(connection, project))
+        rows = connection.execute("select count(*), count(distinct declaration) from dpe.protected_relations").fetchall()
+        assert [(0, 0)] == rows
+    with server.connect("admin") as connection:
+        found = connection.execute("select count(*) from pg_description where description = 'of the hook' and objsubid = 0").fetchone()
+    assert (5,) == found
+
+
+def test_a_function_of_dbt_is_built(careful: tuple[Project, Server]) -> None:
+    """It holds no rows, so nothing has to protect it; readers do not call it."""
+    _, server = careful
+    with server.connect("admin") as connection:
+        [(acl,)] = connection.execute("select proacl::text from pg_proc where proname = 'is_positive'").fetchall()
+    assert "{dpe_transformer=X/dpe_transformer}" == acl
+
+
+@pytest.fixture
+def copied(careful: tuple[Project, Server], cluster_18: Cluster, tmp_path: Path) -> Iterator[tuple[Path, Server]]:
+    """Give a copy of that project and its database."""
+    project, server = careful
+    directory = shutil.copytree(project.directory, tmp_path / "copy")
+    with replace(cluster_18, template=server).new_database() as copy:
+        yield directory, copy
+
+
+def _wide(server: Server, relation: str, reader: str) -> bool:
+    """Tell whether a reader who was granted no tenant sees rows."""
+    with server.connect(reader, autocommit=True) as connection:
+        try:
+            return connection.execute(sql.SQL("select from {} limit 1").format(sql.Identifier(*relation.split(".")))).rowcount > 0
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+
+
+WIDE = {"sql": "create policy wide on {{ this }} for select to dpe_reader using (true)", "transaction": False}
+NOT_TO_BE_CLOSED = (
+    "create schema own; create table own.kept (one integer); grant create on schema own to dpe_tenant; "
+    "insert into dpe.protected_relations (relation_id, node, declaration, protection, invocation_id) "
+    "select oid, 'model.dpe.a', 'x', dpe.protection_of(oid), '{{ invocation_id }}' from pg_class where oid = 'own.kept'::regclass; commit; "
+    "begin; grant select on own.kept to public; alter table own.kept owner to dpe_tenant; commit"
+)
+LATE: dict[str, tuple[object, str]] = {
+    "after the commit": (
+        {"sql": "alter table {{ this }} disable row level security", "transaction": False},
+        "row-level security: off, forced (declared: enabled, forced)",
+    ),
+    "with constraints that do not wait": (
+        "set constraints all immediate; grant select on {{ this }} to public; alter table {{ this }} disable row level security",
+        "row-level security: off, forced (declared: enabled, forced)",
+    ),
+    "by another relation in its place": ({"sql": REPLACE, "transaction": False}, "another relation is in its place"),
+    "by a parent": (
+        {
+            "sql": "create table intermediate.parent (like {{ this }}); grant select on intermediate.parent to public; "
+            "alter table {{ this }} inherit intermediate.parent",
+            "transaction": False,
+        },
+        "a part of intermediate.parent",
+    ),
+    "before an error": ([WIDE, {"sql": "select 1 / 0", "transaction": False}], "policy wide: for select to dpe_reader using (true)"),
+    "by another relation in its place, before an error": (
+        [{"sql": REPLACE, "transaction": False}, {"sql": "select 1 / 0", "transaction": False}],
+        "nothing is known of how it was protected",
+    ),
+    "and has dpe forget": (
+        [WIDE, {"sql": "delete from dpe.protected_relations where relation_id = '{{ this }}'::regclass", "transaction": False}],
+        "policy wide: for select to dpe_reader using (true)",
+    ),
+    "where the role may only read from then on": (
+        [
+            WIDE,
+            {
+                "sql": "alter role dpe_transformer in database {{ target.dbname }} set default_transaction_read_only = on",
+                "transaction": False,
+            },
+        ],
+        "policy wide: for select to dpe_reader using (true)",
+    ),
+    "beside a relation that cannot be closed": (
+        [WIDE, {"sql": NOT_TO_BE_CLOSED, "transaction": False}],
+        "its policies could not be removed: must be owner of table kept",
+    ),
+}
+
+
+@pytest.mark.parametrize("when", LATE)
+def test_what_a_hook_harms_past_the_commit_is_closed(copied: tuple[Path, Server], reader: Callable[..., str], when: str) -> None:
+    """At the end of the run, which fails: after it no reader sees a row."""
+    directory, server = copied
+    stranger = reader(server)
+    hook, said = LATE[when]
+    dbt_projects.write(
+        directory,
+        {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook!r}, {META}) }}}}\n{ROWS}\n'},
+    )
+
+    with pytest.raises(BuildError, match="careful_incremental: its protection was changed after it was built") as caught:
+        run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])
+
+    assert said in str(caught.value)
+    assert not _wide(server, "marts.careful_incremental", stranger)
+    with server.connect("admin") as connection:
+        found = connection.execute(
+            "select relrowsecurity, relforcerowsecurity, relacl::text, not exists (select from pg_inherits where inhrelid = pg_class.oid) "
+            "from pg_class where relname = 'careful_incremental'"
+        )
+        assert [(True, True, "{dpe_transformer=arwdDxtm/dpe_transformer}", True)] == found.fetchall()
+
+
+def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Server]) -> None:
+    """An administrator who drops a role during a run shows nothing to anybody."""
+    directory, server = copied
+    hook = {"sql": "revoke select on {{ this }} from dpe_masked_reader", "transaction": False}
+    dbt_projects.write(
+        directory,
+        {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook!r}, {META}) }}}}\n{ROWS}\n'},
+    )
+
+    assert ["success"] == [result.status for result in run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])]
+
+
+def test_what_is_there_before_the_build_is_put_right(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
+    """By a hook before it, or by hand since the last build, in a table that is kept."""
+    directory, server = copied
+    stranger = reader(server)
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("grant select (amount) on marts.careful_incremental to {}").format(sql.Identifier(stranger)))
+    hook = "create policy wide on {{ this }} for select to dpe_reader using (true)"
+    dbt_projects.write(
+        directory,
+        {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", pre_hook="{hook}", {META}) }}}}\n{ROWS}\n'},
+    )
+
+    assert ["success"] == [result.status for result in run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])]
+
+    assert not _wide(server, "marts.careful_incremental", stranger)
+    with server.connect("transformer") as connection:
+        assert [] == checks.check(connection, run.protected_schemas(connection, Project(directory)))
+
+
+def test_an_index_of_a_hook_does_not_fail_on_rows_in_quarantine(copied: tuple[Path, Server]) -> None:
+    """They are taken out before: by the time that hooks run, the rows that break a rule are gone."""
+    directory, server = copied
+    config = f'materialized="table", post_hook="create unique index on {{{{ this }}}} (id)", indexes=[{{"columns": ["id"], "unique": true}}], {META}'
+    dbt_projects.write(
+        directory,
+        {
+            "models/marts/unique_orders.sql": f"{{{{ config({config}) }}}}\n{ROWS} union all select 3, 'UA', 40\n",
+            "models/marts/_unique_orders.yml": """
+                models:
+                  - name: unique_orders
+                    columns:
+                      - name: id
+                        data_tests:
+                          - unique:
+                              config: {meta: {rule: HOOKS-1, on_failure: quarantine, quarantine: {max_rows: 9}}}
+                """,
+        },
+    )
+
+    assert ["success"] == [result.status for result in run_dbt(Project(directory), server, ["run", "--select", "unique_orders"])]
+
+    with server.connect("admin") as connection:
+        counts = connection.execute(
+            "select (select count(*) from marts.unique_orders), (select count(*) from marts.unique_orders__quarantine)"
+        )
+        assert (2, 2) == counts.fetchone()
+
+
+GRANTED = {
+    "models/marts/granted.sql": "{{ config(materialized=var('kind'), grants={'select': ['auditing_tool']}, " + META + ") }} " + ROWS,
+}
+
+
+@pytest.mark.parametrize("kind", ["table", "incremental", "view"])
+def test_roles_of_grants_are_granted_beside_the_readers(server: Server, tmp_path: Path, kind: str) -> None:
+    """However often it is built; who is no reader sees no row."""
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute("create role auditing_tool login")
+        connection.execute("grant usage on schema marts to auditing_tool")
+    try:
+        project = Project(dbt_projects.make(tmp_path / "granted", GRANTED), variables=f"{{kind: {kind}}}")
+        for _ in range(2):
+            assert ["success"] == [result.status for result in run_dbt(project, server, ["build"])]
+            with server.connect("admin") as connection:
+                granted = connection.execute(
+                    "select array_agg(grantee::text order by grantee) from information_schema.table_privileges "
+                    "where table_name = 'granted' and grantee <> 'dpe_transformer'"
+                ).fetchone()
+            assert (["auditing_tool", "dpe_masked_reader", "dpe_owner", "dpe_reader"],) == granted
+            if kind != "view":
+                with server.connect("auditing_tool") as connection:
+                    assert (0,) == connection.execute("select count(*) from marts.granted").fetchone()
+    finally:
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute("drop owned by auditing_tool; drop role auditing_tool")
+
+
+REFUSED = {
+    "frozen_orders": (
+        {"macros/frozen.sql": "{% materialization frozen, default %} {{ return({'relations': []}) }} {% endmaterialization %}"},
+        "materialized='frozen'",
+        "the materialization frozen is not dbt's own",
+    ),
+    "table_orders": (
+        {"macros/table.sql": "{% materialization table, adapter='postgres' %} {{ return({'relations': []}) }} {% endmaterialization %}"},
+        "materialized='table'",
+        "the materialization table is not dbt's own",
+    ),
+    "view_orders": (
+        {"macros/view.sql": "{% materialization view, default %} {{ return({'relations': []}) }} {% endmaterialization %}"},
+        "materialized='view'",
+        "the materialization view is not dbt's own",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_path: Path, name: str) -> None:
+    """Before anything is built: it need not grant, so nothing would protect what it makes."""
+    macros, config, said = REFUSED[name]
+    project = Project(
+        dbt_projects.make(tmp_path / name, {**macros, f"models/marts/{name}.sql": f"{{{{ config({config}, {META}) }}}} {ROWS}"})
+    )
+
+    with pytest.raises(BuildError) as caught:
+        run_dbt(project, server, ["build"])
+
+    assert f"{name} (models/marts/{name}.sql): {said}" in str(caught.value)
+
+
+OVERRIDES = {
+    "apply_grants": "{% macro apply_grants(relation, grant_config, should_revoke=True) %}{% endmacro %}",
+    "run_query": "{% macro run_query(sql) %}{{ return(none) }}{% endmacro %}",
+    # dbt has default__ and postgres__ forms of others, and looks for these in the project first.
+    "postgres__get_create_table_as_sql": "{% macro postgres__get_create_table_as_sql(temporary, relation, sql) %}select 1{% endmacro %}",
+    "tojson": "{% macro tojson(value, default=none, sort_keys=false) %}[]{% endmacro %}",
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
+def test_a_macro_in_the_place_of_dbts_own_is_refused(server: Server, tmp_path: Path, name: str) -> None:
+    """Before anything is built: protection rests on these. How models are named is the project's to choose."""
+    files = {
+        "macros/helper.sql": OVERRIDES[name],
+        "macros/alias.sql": "{% macro generate_alias_name(custom_alias_name=none, node=none) %}{{ node.name }}{% endmacro %}",
+        "models/marts/orders_of_shops.sql": f"{{{{ config({META}) }}}} {ROWS}",
+    }
+
+    with pytest.raises(BuildError) as caught:
+        run_dbt(Project(dbt_projects.make(tmp_path / "helped", files)), server, ["build"])
+
+    assert f"{name} (macros/helper.sql): takes the place of a macro or a variable of dbt on which protection rests" in str(caught.value)
+
+
+@pytest.mark.parametrize("stored", ["store_failures_as='table'", "store_failures_as='view'", "store_failures=true", ""])
+def test_a_test_that_stores_its_failures_elsewhere_is_refused(copied: tuple[Path, Server], stored: str) -> None:
+    """It would replace what has that name, such as what masked readers see of a table; one that stores nothing is run."""
+    directory, server = copied
+    config = f"severity='warn', schema='marts', alias='careful_table__masked', {stored}"
+    dbt_projects.write(directory, {"tests/singular/large.sql": f"{{{{ config({config}) }}}} select * from {{{{ ref('plain_table') }}}}"})
+
+    if not stored:
+        assert ["warn"] == [result.status for result in run_dbt(Project(directory), server, ["test"])]
+        return
+    with pytest.raises(
+        BuildError, match=r"large \(tests/singular/large.sql\): stores its failures as marts.careful_table__masked, and would replace"
+    ):
+        run_dbt(Project(directory), server, ["test"])
+
+
+WRONG_GRANTS = {
+    "{'select': ['DPE_masked_reader']}": "names dpe_masked_reader; declare in meta.rls who may see it",
+    """{'select': ['"dpe_reader"']}""": "names dpe_reader; declare in meta.rls who may see it",
+    "{'select': ['public']}": "names public; declare in meta.rls who may see it",
+    "{'select': ['bi_tool, public']}": "names bi_tool, public, which is not the name of a role",
+    "{'select': ['bi_tool with grant option']}": "names bi_tool with grant option, which is not the name of a role",
+    "{'select': ['bi_tool; create policy wide on marts.wrong_1 using (true); --']}": "which is not the name of a role",
+    "{'truncate': ['bi_tool']}": "names the privilege truncate; it can be select",
+    "{'select': ['{masked}']}": "a masked reader, who would see what is masked; leave it out",
+}
+
+
+def test_grants_that_would_show_more_are_refused(server: Server, tmp_path: Path) -> None:
+    """To dpe's own roles, of more than reading, in SQL of its own, and of masked columns to masked readers."""
+    masked = f"masked_{next(numbers)}"
+    meta = "meta={'rls': {'tenant_column': 'shop'}, 'masked': ['amount']}, contract={'enforced': false}"
+    files = {
+        f"models/marts/wrong_{number}.sql": f"{{{{ config(grants={grants.replace('{masked}', masked)}, {meta}) }}}} {ROWS}"
+        for number, grants in enumerate(WRONG_GRANTS)
+    }
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login in role dpe_masked_reader").format(sql.Identifier(masked)))
+    try:
+        results = {result.name: result for result in run_dbt(Project(dbt_projects.make(tmp_path / "granted", files)), server, ["build"])}
+    finally:
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(masked)))
+
+    for number, said in enumerate(WRONG_GRANTS.values()):
+        assert results[f"wrong_{number}"].has_failed
+        assert f"wrong_{number} (models/marts/wrong_{number}.sql): grants " in results[f"wrong_{number}"].message
+        assert said in results[f"wrong_{number}"].message
+
+
+def test_a_clone_is_protected_as_what_it_is(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
+    """`dbt clone` makes views of tables: they read with their reader's rights."""
+    directory, server = copied
+    state = shutil.copytree(directory / "target", directory / "state")
+    # Built in another database, which this one is a copy of.
+    manifest = (state / "manifest.json").read_text(encoding="utf-8")
+    built_in = json.loads(manifest)["nodes"]["model.dpe.plain_table"]["database"]
+    (state / "manifest.json").write_text(re.sub(rf"\b{built_in}\b", server.database, manifest), encoding="utf-8")
+    project = Project(directory)
+
+    results = run_dbt(
+        project, server, ["clone", "--state", str(state), "--select", "plain_table"], variables={"dpe_schema_suffix": "__copy"}
+    )
+
+    assert ["success"] == [result.status for result in results], [result.message for result in results]
+    with server.connect("admin", autocommit=True) as connection:
+        found = connection.execute(
+            "select relkind::text, reloptions from pg_class where oid = 'marts__copy.plain_table'::regclass"
+        ).fetchone()
+        assert ("v", ["security_invoker=true"]) == found
+        connection.execute("grant usage on schema marts__copy to dpe_reader")
+    with server.connect(reader(server, "UA")) as connection:
+        assert [("UA",)] == connection.execute("select distinct shop from marts__copy.plain_table").fetchall()

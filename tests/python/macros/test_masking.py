@@ -1,0 +1,230 @@
+"""Masked readers see the rows of their tenants without the columns that a model masks, whatever is built or published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import pytest
+from conftest import numbers
+from psycopg import sql
+from support import dbt_projects
+
+from dpe_cli.access import checks, grants
+from dpe_cli.access.grants import AccessError
+from dpe_cli.cli import main
+from dpe_cli.cli.app import App
+from dpe_cli.cli.report import Report
+from dpe_cli.pipeline import run
+from dpe_cli.pipeline.run import RunOptions
+from dpe_cli.project.dbt_runner import run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.publishing import publication
+from dpe_cli.server.server import Server
+
+GUESTS = """
+    {{ config(
+        materialized=var('kind', 'table'),
+        on_schema_change='sync_all_columns',
+        contract={'enforced': false},
+        meta={'rls': {'tenant_column': 'hotel'}, 'masked': var('masked', ['name', 'Born on'])}
+    ) }}
+    select
+        1 as id,
+        'UA'::text as hotel,
+        'Ada'::varchar(20) as name,
+        date '1815-12-10' as "Born on"
+        {{ ", 7 as room" if var('with_room', false) }}
+"""
+# 56 characters: one more than leave room for `__masked`.
+LONG = "fct_" + "guest" * 10 + "_1"
+WRONG = {
+    "masked: [nmae]": "meta.masked names the column nmae; name one of its columns (hotel, name)",
+    "masked: [name, hotel]": "meta.masked hides the column hotel, by which a reader knows whose a row is; mask others",
+    "masked: name": "meta.masked is name; write a list of columns",
+    "masked: [1]": "meta.masked is [1]; write a list of columns",
+}
+
+
+@pytest.fixture
+def guests(tmp_path: Path) -> Path:
+    """Write the project."""
+    return dbt_projects.make(tmp_path / "guests", {"models/marts/fct_guests.sql": GUESTS})
+
+
+@pytest.fixture
+def intern(server: Server) -> Iterator[str]:
+    """Create a login that reads hotel UA masked."""
+    name = f"intern_{next(numbers)}"
+    with server.connect("admin") as connection:
+        connection.execute(sql.SQL("create role {} login").format(sql.Identifier(name)))
+    grants.grant(server, name, ["UA"], until=None, actor="test", masked=True)
+    yield name
+    with server.connect("admin") as connection:
+        connection.execute(sql.SQL("drop owned by {name}; drop role {name}").format(name=sql.Identifier(name)))
+
+
+def _read(server: Server, login: str, query: str) -> list[tuple[Any, ...]] | None:
+    """Return the rows that a login sees; None where it is denied them, or they are not there."""
+    with server.connect(login) as connection:
+        try:
+            return connection.execute(query.encode()).fetchall()
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable):
+            return None
+
+
+def _publish(directory: Path, server: Server, variables: str = "{}") -> None:
+    summary = run.run(Project(directory, variables=variables), server, (), (), dbt_projects.Silence(), RunOptions(documents=False))
+    assert summary.not_published is None, summary.not_published
+
+
+@pytest.mark.parametrize("kind", ["table", "incremental"])
+def test_what_is_masked_stays_so_from_version_to_version(guests: Path, server: Server, intern: str, kind: str) -> None:
+    """Published, published again with one more column, taken back; and shown once nothing is masked any more."""
+    everything, name = "select * from marts.fct_guests__masked", "select name from marts.fct_guests"
+    _publish(guests, server, f"{{kind: {kind}}}")
+    assert [(1, "UA", None, None)] == _read(server, intern, everything)
+    assert _read(server, intern, name) is None
+
+    _publish(guests, server, f"{{kind: {kind}, with_room: true}}")
+    assert {(1, "UA", None, None, 7)} <= set(_read(server, intern, everything) or [])
+    assert _read(server, intern, name) is None
+
+    with publication.connected(server) as connection:
+        publication.undo(connection, ["marts"])
+    assert [(1, "UA", None, None)] == _read(server, intern, everything)
+    assert _read(server, intern, name) is None
+
+    _publish(guests, server, f"{{kind: {kind}, masked: []}}")
+    assert _read(server, intern, everything) is None
+    assert {("Ada",)} == set(_read(server, intern, name) or [])
+
+    with publication.connected(server) as connection:
+        publication.undo(connection, ["marts"])
+        assert [] == checks.check(connection, ["dpe", "marts", "marts__previous", "marts__next"])
+    assert [(1, "UA", None, None)] == _read(server, intern, everything)
+    assert _read(server, intern, name) is None
+
+
+def test_plain_dbt_masks_as_well(guests: Path, server: Server, intern: str) -> None:
+    """An incremental model that is built in place, with a column that is masked from then on, and one that is new."""
+    for variables in ("{kind: incremental, masked: [name]}", "{kind: incremental, with_room: true}"):
+        assert {"success"} == {result.status for result in run_dbt(Project(guests, variables=variables), server, ["build"])}
+
+    shown = _read(server, intern, 'select name, "Born on", room from marts.fct_guests__masked order by room')
+    assert [(None, None, 7), (None, None, None)] == shown
+    assert _read(server, intern, 'select "Born on" from marts.fct_guests') is None
+    assert [(1,), (1,)] == _read(server, intern, "select id from marts.fct_guests")
+
+    # Without the column again, of which the catalog keeps a trace.
+    run_dbt(Project(guests, variables="{kind: incremental, masked: [name]}"), server, ["build"])
+    assert [("Ada", None)] * 3 == [("Ada", name) for (name,) in _read(server, intern, "select name from marts.fct_guests__masked") or []]
+    assert _read(server, intern, "select name from marts.fct_guests") is None
+    assert _read(server, intern, "select xmin from marts.fct_guests") is None
+
+    run_dbt(Project(guests, variables="{kind: incremental, masked: [], with_room: true}"), server, ["build"])
+    assert _read(server, intern, "select from marts.fct_guests__masked") is None
+    assert [("Ada",)] * 4 == _read(server, intern, "select name from marts.fct_guests")
+
+
+def test_types_are_those_of_the_table(guests: Path, server: Server) -> None:
+    """So that a query of one works with the other."""
+    run_dbt(Project(guests), server, ["build"])
+
+    query = (
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = '{}'::regclass and attnum > 0 order by attnum"
+    )
+    of_table = _read(server, "transformer", query.format("marts.fct_guests"))
+    assert of_table
+    assert of_table == _read(server, "transformer", query.format("marts.fct_guests__masked"))
+
+
+def test_a_mask_that_hides_nothing_is_refused(tmp_path: Path, server: Server) -> None:
+    """Or that the policies look behind; with the model and what to write."""
+    models = {
+        f"models/marts/fct_{number}.sql": "{{ config(contract={'enforced': false}) }} select 'UA'::text as hotel, 'Ada'::text as name"
+        for number in range(len(WRONG))
+    }
+    models["models/marts/fct_private.sql"] = models["models/marts/fct_0.sql"]
+    models[f"models/marts/{LONG}.sql"] = models["models/marts/fct_0.sql"]
+    models["models/marts/fct_view.sql"] = "{{ config(materialized='view') }} select 'UA'::text as hotel"
+    declared = "".join(
+        f"\n  - {{name: fct_{n}, config: {{meta: {{rls: {{tenant_column: hotel}}, {mask}}}}}}}" for n, mask in enumerate(WRONG)
+    )
+    declared += f"\n  - {{name: {LONG}, config: {{meta: {{rls: {{shared: true}}, masked: [name]}}}}}}"
+    declared += "\n  - {name: fct_private, config: {meta: {rls: {private: true}, masked: [name]}}}"
+    declared += "\n  - {name: fct_view, config: {contract: {enforced: false}, meta: {rls: {shared: true}, masked: [hotel]}}}"
+    directory = dbt_projects.make(tmp_path / "wrong", {**models, "models/marts/_models.yml": f"models:{declared}\n"})
+
+    said = {result.name: result.message for result in run_dbt(Project(directory), server, ["build"]) if result.has_failed}
+
+    for number, fault in enumerate(WRONG.values()):
+        assert f"fct_{number} (models/marts/fct_{number}.sql): {fault}" in said[f"fct_{number}"]
+    assert "meta.masked hides columns from readers, and no reader sees a private relation" in said["fct_private"]
+    assert f"its name leaves no room for that of the masked view, {LONG}__masked; shorten it" in said[LONG]
+    assert "meta.masked is for tables; a view shows what the tables below it do" in said["fct_view"]
+
+
+def test_access_is_masked_or_not(server: Server, intern: str, tmp_path: Path) -> None:
+    """A role that had both would see everything."""
+    app = App(given_project_dir=tmp_path)
+    app.server = server
+
+    def grant(*arguments: str) -> Report:
+        return cast("Report", main.cli.main(args=["access", "grant", *arguments], standalone_mode=False, obj=app))
+
+    assert "became_reader" in cast("dict[str, object]", grant(intern, "HA", "--masked").data)
+    with pytest.raises(
+        AccessError, match=f"^{intern}: is a masked reader, and would see what is masked; run `revoke dpe_masked_reader from "
+    ):
+        grant(intern, "HA")
+    with server.connect("admin") as connection:
+        connection.execute(sql.SQL("revoke dpe_masked_reader from {}").format(sql.Identifier(intern)))
+    assert {"became_reader": True}.items() <= cast("dict[str, object]", grant(intern, "HA").data).items()
+    with pytest.raises(AccessError, match=f"^{intern}: reads everything, also what is masked; run `revoke dpe_reader from {intern}` first"):
+        grant(intern, "UA", "--masked")
+
+
+STAYS = {
+    "models/marts/fct_stays.sql": """
+        {{ config(materialized='table', contract={'enforced': false}, meta={'rls': {'tenant_column': 'hotel'}}) }}
+        select 1 as id, 'UA'::text as hotel union all select 2, 'UA' union all select null, 'UA'
+        """,
+    "models/marts/_stays.yml": """
+        models:
+          - name: fct_stays
+            columns:
+              - name: id
+                data_tests:
+                  - not_null: {config: {meta: {rule: STAY-1, on_failure: quarantine, quarantine: {max_rows: 9}}}}
+        """,
+}
+# What a reader makes of what is published, in a session that stays.
+OF_READERS = (
+    "create temporary view rooms as select room from marts.fct_guests",
+    "create temporary view guests as select * from marts.fct_guests__masked",
+    "create temporary view bad_stays as select * from marts.fct_stays__quarantine",
+)
+
+
+def test_what_a_reader_makes_of_masked_views_and_quarantines_stops_no_build(guests: Path, server: Server, intern: str) -> None:
+    """Plain dbt replaces the views and quarantines, and removes columns, as it replaces tables: what was made of them goes."""
+    dbt_projects.write(guests, STAYS)
+    builds = (
+        "{kind: incremental, with_room: true}",
+        "{kind: incremental, masked: [name]}",
+        "{kind: incremental, masked: []}",
+    )
+    with server.connect(intern, autocommit=True) as session:
+        for number, variables in enumerate(builds):
+            if number == len(builds) - 1:
+                dbt_projects.write(guests, {"models/marts/_stays.yml": "models: []\n"})
+            results = run_dbt(Project(guests, variables=variables), server, ["run"])
+            assert [] == [result.message for result in results if result.has_failed]
+            if number < len(builds) - 1:
+                session.execute("drop view if exists guests, bad_stays")
+                for statement in OF_READERS[number:]:
+                    session.execute(statement.encode())
+    assert _read(server, intern, "select from marts.fct_stays__quarantine") is None

@@ -1,0 +1,263 @@
+"""Who may see a row is said by one column, by several, by the role, or by a table of grants; and no row is nobody's."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import Cluster, numbers
+from psycopg import sql
+from support import dbt_projects
+
+from dpe_cli.access import checks, declared, visibility
+from dpe_cli.pipeline import run
+from dpe_cli.pipeline.run import RunOptions
+from dpe_cli.project.dbt_runner import NodeResult, run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.server.contexts import admin_context, system_context, tenant_context
+from dpe_cli.server.server import Server
+
+CONFIG = "{{{{ config(contract={{'enforced': false}}, meta={{'rls': {rls}}}) }}}}\n"
+MASKED = "{{{{ config(contract={{'enforced': false}}, meta={{'rls': {rls}, 'masked': ['hidden']}}) }}}}\n"
+ACCESS = "{'access': {'model': 'account_managers', 'column': 'account_id', 'role_column': 'manager', 'key': 'account'}}"
+PROJECT = {
+    # A transfer is seen by the shop that sends and by the one that receives.
+    "models/marts/fct_transfers.sql": CONFIG.format(rls="{'tenant_column': ['sender', 'Receiver']}")
+    + """
+    select * from (values (1, 'UA', 'HA'), (2, 'UA', 'UA'), (3, 'DL', 'HA')) as t (id, sender, "Receiver")
+    """,
+    "models/marts/account_managers.sql": CONFIG.format(rls="{'role_column': 'manager'}")
+    + """
+    select manager, account from (values ('{{ var("manager") }}', 'A'), ('somebody else', 'B')) as t (manager, account)
+    """,
+    "models/marts/fct_accounts.sql": CONFIG.format(rls=ACCESS)
+    + """
+    select * from (values ('A', 1), ('A', 2), ('B', 3)) as t (account_id, amount)
+    """,
+    "models/marts/fct_guests.sql": "{{ config(contract={'enforced': false}, meta={'rls': {'tenant_column': 'shop'}, 'masked': ['guest']}) }}"
+    """
+    select * from (values (1, 'HA', 'Ada'), (2, 'DL', 'Bob')) as t (id, shop, guest)
+    """,
+    # Every type that may be compared, and every declaration with a mask.
+    "models/marts/fct_codes.sql": MASKED.format(rls="{'tenant_column': ['varying', 'Padded one', 'called']}")
+    + """
+    select 'UA'::varchar(3) as varying, 'HA'::char(4) as "Padded one", 'DL'::name as called, 1 as hidden
+    """,
+    "models/marts/fct_codes_of_one.sql": MASKED.format(rls="{'tenant_column': 'padded'}") + "select 'HA'::char(4) as padded, 1 as hidden",
+    "models/marts/fct_masked_accounts.sql": MASKED.format(rls=ACCESS) + "select 'A'::varchar as account_id, 1 as hidden",
+    "models/marts/fct_masked_notes.sql": MASKED.format(rls="{'role_column': 'manager'}") + "select 'x'::varchar as manager, 1 as hidden",
+    "models/marts/dim_masked.sql": MASKED.format(rls="{'shared': true}") + "select 1 as id, 1 as hidden",
+}
+# A type of the reader's own that is called text, which is cast from and to the real one by a function of its own.
+OWN_TYPE = """
+    create temp table makes_the_schema ();
+    create type pg_temp.text as enum ('x');
+    create function pg_temp.from_text(pg_catalog.text) returns pg_temp.text language sql as $$ select 'x'::pg_temp.text $$;
+    create function pg_temp.to_text(pg_temp.text) returns pg_catalog.text language plpgsql volatile as $$
+    declare
+        calls integer := current_setting('own.calls')::integer + 1;
+    begin
+        perform set_config('own.calls', calls::pg_catalog.text, false);
+        return case when calls % 2 = 1 then current_setting('own.granted') else current_setting('own.wanted') end;
+    end $$;
+    create cast (pg_catalog.text as pg_temp.text) with function pg_temp.from_text(pg_catalog.text) as assignment;
+    create cast (pg_temp.text as pg_catalog.text) with function pg_temp.to_text(pg_temp.text) as implicit;
+"""
+
+
+@pytest.fixture(scope="module")
+def manager(module_server: Server) -> Iterator[str]:
+    """Create a reader: the desk of HA, who manages account A."""
+    name = f"manager_{next(numbers)}"
+    with module_server.connect("admin") as connection:
+        connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(name)))
+        connection.commit()
+        with admin_context(connection, "test"):
+            connection.execute("insert into dpe.tenant_access values (%s, 'HA')", [name])
+    yield name
+    with module_server.connect("admin") as connection:
+        connection.execute(sql.SQL("drop owned by {name}; drop role {name}").format(name=sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def published(scratch: Path, module_server: Server, manager: str) -> tuple[Project, Server]:
+    """Write the project, and publish it for the first time."""
+    project = Project(dbt_projects.make(scratch / "declarations", PROJECT), variables=f"{{manager: {manager}}}")
+    summary = run.run(project, module_server, (), (), dbt_projects.Silence(), RunOptions(documents=False))
+    assert summary.not_published is None
+    return project, module_server
+
+
+@pytest.fixture
+def project(published: tuple[Project, Server]) -> Project:
+    """Give the project."""
+    return published[0]
+
+
+@pytest.fixture
+def server(published: tuple[Project, Server], cluster_18: Cluster) -> Iterator[Server]:
+    """Give a copy of the database as the first publication left it."""
+    with replace(cluster_18, template=published[1]).new_database() as server:
+        yield server
+
+
+def _column(server: Server, login: str, query: str) -> list[object]:
+    with server.connect(login) as connection:
+        return [value for (value,) in connection.execute(query.encode())]
+
+
+def test_a_row_may_belong_to_several_tenants(project: Project, server: Server, manager: str) -> None:
+    """Each of them sees it, once."""
+    query = "select id from marts.fct_transfers order by id"
+
+    assert [1, 3] == _column(server, manager, query)
+    with server.connect("transformer") as connection, tenant_context(connection, "UA"):
+        assert [(1,), (2,)] == connection.execute(query.encode()).fetchall()
+    with server.connect("transformer") as connection:
+        sights = {sight.who: sight.rows for sight in visibility.measure_sights(connection, project) if "transfers" in sight.relation}
+    assert {"HA": 2, "DL": 1, "UA": 2, "a stranger": 0, "its owner, no context": 0} == sights
+
+
+def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -> None:
+    """Each policy is what its declaration stands for, of each kind and type of column: to the checks of the catalog and of a build."""
+    with server.connect("transformer") as connection:
+        assert [] == checks.check(connection, run.protected_schemas(connection, project))
+        made = {model.unique_id: model.schema for model in project.models.values()}
+        assert [] == declared.differences(connection, project, made)
+
+
+def test_a_table_of_grants_decides(server: Server, manager: str) -> None:
+    """A reader sees the rows of the keys that it was granted there, and its own grants only."""
+    assert [1, 2] == _column(server, manager, "select amount from marts.fct_accounts order by 1")
+    assert ["A"] == _column(server, manager, "select account from marts.account_managers")
+    with server.connect("transformer") as connection, system_context(connection, actor="test"):
+        assert (3,) == connection.execute("select count(*) from marts.fct_accounts").fetchone()
+
+
+def test_a_new_version_of_the_grants_counts_at_once(project: Project, server: Server, manager: str, tmp_path: Path) -> None:
+    """Published alone, without the tables whose rows they grant."""
+    moved = PROJECT["models/marts/account_managers.sql"].replace("'A'", "'C'").replace("'somebody else'", f"'{manager}'")
+    directory = shutil.copytree(project.directory, tmp_path / "moved")
+    dbt_projects.write(directory, {"models/marts/account_managers.sql": moved})
+
+    run.run(
+        Project(directory, variables=f"{{manager: {manager}}}"),
+        server,
+        ("account_managers",),
+        (),
+        dbt_projects.Silence(),
+        RunOptions(documents=False),
+    )
+
+    assert [3] == _column(server, manager, "select amount from marts.fct_accounts")
+
+
+def test_without_a_table_of_grants_nothing_is_seen(server: Server, manager: str) -> None:
+    """Not an error for the reader, and no row."""
+    with server.connect("admin") as connection:
+        connection.execute("drop table marts.account_managers")
+
+    assert [] == _column(server, manager, "select amount from marts.fct_accounts")
+
+
+@pytest.mark.usefixtures("manager")
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("query", "granted", "wanted"),
+    [
+        ("select id from marts.fct_transfers", "HA", "UA"),
+        ("select shop from marts.fct_guests", "HA", "DL"),
+        ("select shop from marts.fct_guests__masked", "HA", "DL"),
+        ("select account_id from marts.fct_accounts", "A", "B"),
+    ],
+)
+def test_types_of_a_reader_decide_nothing(
+    server: Server, reader: Callable[..., str], *, query: str, granted: str, wanted: str, masked: bool
+) -> None:
+    """
+    A reader calls a type of its own `text`, which PostgreSQL would look up before its own, and casts a tenant to another one.
+
+    (PostgreSQL documentation, "search_path".) What it sees stays what it was granted.
+    """
+    login = reader(server, "HA")
+    with server.connect("admin") as connection:
+        connection.execute(sql.SQL("update marts.account_managers set manager = {} where account = 'A'").format(login))
+        if masked:
+            connection.execute(sql.SQL("revoke dpe_reader from {0}; grant dpe_masked_reader to {0}").format(sql.Identifier(login)))
+    expected = set(_column(server, login, query))
+    assert expected
+    seen: set[object] = set()
+    with psycopg.connect(replace(server, admin_user=login).url(), autocommit=True) as connection:
+        connection.execute(f"set own.granted = '{granted}'; set own.wanted = '{wanted}'; set max_parallel_workers_per_gather = 0")
+        connection.execute(OWN_TYPE)
+        for calls in (0, 1):
+            for chosen in ("", wanted):
+                connection.execute(f"set own.calls = '{calls}'; set dpe.tenant_id = '{chosen}'")
+                with suppress(psycopg.Error):
+                    seen.update(value for (value,) in connection.execute(query.encode()))
+
+    assert seen <= expected
+
+
+@pytest.mark.parametrize("table", ["fct_transfers", "account_managers", "fct_accounts"])
+def test_the_session_is_asked_once_a_query(server: Server, manager: str, table: str) -> None:
+    """Not once a row: what asks for it is an InitPlan, and the columns that are compared are indexed."""
+    plan = "\n".join(map(str, _column(server, manager, f"explain select * from marts.{table}")))
+    conditions = [line for line in plan.splitlines() if "Filter:" in line or "Cond:" in line]
+
+    assert "InitPlan" in plan
+    assert conditions
+    assert not [line for line in conditions if "dpe." in line], plan
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [("fct_transfers", {"sender", "Receiver"}), ("account_managers", {"manager"}), ("fct_accounts", {"account_id"})],
+)
+def test_what_is_compared_is_indexed(server: Server, table: str, columns: set[str]) -> None:
+    """Each column by an index that starts with it."""
+    query = "select attname::text from pg_index inner join pg_attribute on attrelid = indrelid and attnum = indkey[0] where indrelid = "
+
+    assert columns == set(_column(server, "transformer", f"{query} 'marts.{table}'::regclass"))
+
+
+@pytest.fixture(scope="module")
+def without_a_tenant(scratch: Path, cluster_18: Cluster) -> Iterator[tuple[Server, dict[str, NodeResult]]]:
+    """Build a table and an incremental model with a row that has no tenant; first a table whose rows all have one."""
+    text = CONFIG.format(rls="{'tenant_column': 'shop'}") + "{{{{ config(materialized='{kind}') }}}} select 1 as id, {shop} as shop"
+    text = text.replace("{{{{", "{{").replace("}}}}", "}}")
+    models = {
+        f"models/marts/{kind}s.sql": text.replace("{kind}", kind).replace("{shop}", "'UA'::text") for kind in ("table", "incremental")
+    }
+    directory = dbt_projects.make(scratch / "nobodys", models)
+    with cluster_18.new_database() as server:
+        assert {"success"} == {result.status for result in run_dbt(Project(directory), server, ["run"])}
+        dbt_projects.write(directory, {name: model.replace("'UA'", "null") for name, model in models.items()})
+        yield server, {result.name: result for result in run_dbt(Project(directory), server, ["run"])}
+
+
+@pytest.mark.parametrize("name", ["tables", "incrementals"])
+def test_a_row_without_a_tenant_fails_the_build(without_a_tenant: tuple[Server, dict[str, NodeResult]], name: str) -> None:
+    """Nobody would see it, and nobody would miss it; what was there before stays."""
+    server, results = without_a_tenant
+
+    assert results[name].has_failed
+    assert [1] == [count for (count,) in _in_context(server, f"select count(*) from marts.{name} where shop = 'UA'")]
+
+
+def test_a_missing_tenant_is_said(without_a_tenant: tuple[Server, dict[str, NodeResult]]) -> None:
+    """With what can be done."""
+    message = without_a_tenant[1]["tables"].message
+
+    assert "marts.tables: has rows without a shop, the tenant that they belong to" in message
+    assert "Leave them out, give them a tenant, or keep them in quarantine" in message
+
+
+def _in_context(server: Server, query: str) -> list[psycopg.rows.TupleRow]:
+    with server.connect("transformer") as connection, system_context(connection, actor="test"):
+        return connection.execute(query.encode()).fetchall()

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+from support.dbt_projects import Silence
+
+from dpe_cli.errors import UsageError
+from dpe_cli.outputs import junit
+from dpe_cli.pipeline import run
+from dpe_cli.pipeline.checks import Check
+from dpe_cli.pipeline.run import RunSummary, Validation
+from dpe_cli.project.dbt_runner import NodeResult
+from dpe_cli.quality.reconciliation import Balance, Reconciliation
+
+# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+if TYPE_CHECKING:
+    from support.shop import Shop
+
+pytest_plugins = ["support.shop"]
+
+MOMENT = datetime(2013, 1, 31, 12, 30, 15, 999, tzinfo=UTC)
+INTEGER, DECIMAL, WORD = r"\d+", r"\d+\.\d+", r"\S(.*\S)?"
+# What Ant's schema for JUnit reports asks for: children in this order, and attributes as these patterns. Jenkins' is laxer.
+CHILDREN = {
+    "testsuites": r"(testsuite )*",
+    "testsuite": r"properties (testcase )*system-out system-err ",
+    "testcase": r"((skipped|error|failure) )?",
+}
+ATTRIBUTES = {
+    "testsuite": {
+        "name": WORD,
+        "package": WORD,
+        "id": INTEGER,
+        "timestamp": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d",
+        "hostname": WORD,
+        "tests": INTEGER,
+        "failures": INTEGER,
+        "errors": INTEGER,
+        "skipped": INTEGER,
+        "time": DECIMAL,
+    },
+    "testcase": {"name": WORD, "classname": WORD, "time": DECIMAL},
+    "failure": {"message": r".+", "type": r".+"},
+    "error": {"message": r".+", "type": r".+"},
+}
+TEST = NodeResult(
+    unique_id="test.dpe.orders_are_unique",
+    name="orders_are_unique",
+    path="models/marts.yml",
+    resource_type="test",
+    status="pass",
+    failures=0,
+    message="",
+    seconds=0.25,
+    rule="SHOP-1-01",
+    dimension="uniqueness",
+    because="an order is paid once",
+    severity="error",
+    schema="quality",
+    alias="orders_are_unique",
+)
+CHECKS = [
+    Check(name, "fine")
+    for name in ("counts", "reconciliation", "freshness", "row-level security", "who sees what", "spec coverage", "rules")
+]
+
+
+def _validation(*results: NodeResult, checks: list[Check] | None = None, balances: tuple[Balance, ...] = ()) -> Validation:
+    return Validation(CHECKS if checks is None else checks, list(results), [], Reconciliation(list(balances)))
+
+
+def _written(validation: Validation) -> ET.Element:
+    return ET.fromstring(junit.document(validation, MOMENT))  # noqa: S314 our own
+
+
+def _suite(validation: Validation, name: str) -> ET.Element:
+    (suite,) = (suite for suite in _written(validation) if suite.get("name") == name)
+    return suite
+
+
+def _assert_valid(element: ET.Element) -> None:
+    assert re.fullmatch(CHILDREN.get(element.tag, ""), "".join(f"{child.tag} " for child in element)), element.tag
+    patterns = ATTRIBUTES.get(element.tag, {})
+    assert set(patterns) == set(element.attrib)
+    for name, pattern in patterns.items():
+        assert re.fullmatch(pattern, element.attrib[name]), (element.tag, name, element.attrib[name])
+    for child in element:
+        _assert_valid(child)
+
+
+def test_a_suite_for_each_thing_that_is_checked(first_run: tuple[Shop, RunSummary]) -> None:
+    """Rules by dimension."""
+    _, summary = first_run
+    assert summary.validation is not None
+    names = [suite.get("name") for suite in _written(summary.validation)]
+
+    assert [
+        "counts",
+        "reconciliation",
+        "rules: uniqueness",
+        "rules: validity",
+        "tests of no rule",
+        "row-level security",
+        "freshness",
+        "coverage",
+    ] == names
+
+
+def test_the_document_is_valid(first_run: tuple[Shop, RunSummary]) -> None:
+    """By the schema of Ant, which the others build on."""
+    _, summary = first_run
+    assert summary.validation is not None
+
+    _assert_valid(_written(summary.validation))
+
+
+def test_a_document_of_all_that_can_go_wrong_is_valid() -> None:
+    """Failures, errors, what was skipped, and characters that XML cannot hold."""
+    results = [
+        replace(TEST, status="fail", failures=3),
+        replace(TEST, status="error", message="Database Error\nwith a row"),
+        replace(TEST, status="skipped"),
+        replace(TEST, status="warn", name="bell\x07 <&> \U0001f514", dimension=None, rule=None),
+    ]
+    checks = [replace(check, faults=("one\x00 <&>", "two"), warnings=("three",)) for check in CHECKS]
+    missing = Reconciliation([], {"a → b": "was never built"})
+
+    _assert_valid(_written(Validation(checks, results, [], missing)))
+
+
+def test_counts_are_those_of_the_cases() -> None:
+    """CI systems add them up."""
+    suite = _suite(
+        _validation(TEST, replace(TEST, status="fail", failures=3), replace(TEST, status="error"), replace(TEST, status="skipped")),
+        "rules: uniqueness",
+    )
+
+    assert {
+        "tests": "4",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "1",
+        "time": "1.000",
+        "timestamp": "2013-01-31T12:30:15",
+    }.items() <= suite.attrib.items()
+
+
+def test_a_rule_that_failed_is_a_failure_with_its_reason() -> None:
+    """And how many rows break it."""
+    suite = _suite(_validation(replace(TEST, status="fail", failures=1234)), "rules: uniqueness")
+
+    (case,) = suite.findall("testcase")
+    (failure,) = case
+    assert ("SHOP-1-01: orders_are_unique", "failure", "1,234 failing; an order is paid once") == (
+        case.get("name"),
+        failure.tag,
+        failure.get("message"),
+    )
+
+
+def test_a_rule_that_warns_is_told_and_is_no_failure() -> None:
+    """In the suite's output."""
+    suite = _suite(_validation(replace(TEST, status="warn", failures=2, severity="warn")), "rules: uniqueness")
+
+    assert "SHOP-1-01: orders_are_unique: 2 failing; an order is paid once\n" == suite.findtext("system-out")
+    assert ("0", "0") == (suite.get("failures"), suite.get("errors"))
+
+
+def test_a_check_that_warns_is_told_and_is_no_failure() -> None:
+    """As freshness does."""
+    suite = _suite(_validation(checks=[Check("freshness", "", (), ("shop.orders: was last loaded 3 days ago",))]), "freshness")
+
+    assert "shop.orders: was last loaded 3 days ago\n" == suite.findtext("system-out")
+    assert "0" == suite.get("failures")
+
+
+def test_what_a_test_that_could_not_run_says_is_left_out() -> None:
+    """The server's words may quote a row."""
+    broken = replace(TEST, status="error", message='Database Error in test x\n  invalid input syntax for type integer: "Jane Doe"')
+
+    assert b"Jane" not in junit.document(_validation(broken), MOMENT)
+    assert "could not be run" in (_suite(_validation(broken), "rules: uniqueness")[1][0].get("message") or "")
+
+
+def test_each_hop_is_a_case() -> None:
+    """With all its numbers where it does not add up."""
+    good = Balance("a → b", "records", Decimal(3), Decimal(3))
+    bad = Balance("a → b", "sum of amount", Decimal(30), Decimal("20.5"), filtered=Decimal(5))
+    first, second = _suite(_validation(balances=(good, bad)), "reconciliation").findall("testcase")
+
+    assert (None, "30 delivered, 0 rejected, 0 deduplicated, 5 filtered: 25 expected, 20.5 found, -4.5 unexplained") == (
+        first.find("failure"),
+        second[0].get("message"),
+    )
+
+
+def test_all_faults_of_a_check_are_told() -> None:
+    """A line for each."""
+    suite = _suite(_validation(checks=[Check("row-level security", "", ("marts.a: is open", "marts.b: is open"))]), "row-level security")
+
+    assert "marts.a: is open\nmarts.b: is open" == suite.findtext("testcase/failure")
+
+
+def test_secrets_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever they got in."""
+    monkeypatch.setenv("DPE_LOADER_PASSWORD", "hush")
+
+    assert b"hush" not in junit.document(_validation(checks=[Check("counts", "", ("cannot log in with hush",))]), MOMENT)
+
+
+def test_the_file_is_written_with_its_directories(tmp_path: Path) -> None:
+    """CI systems collect reports in one."""
+    junit.write(_validation(TEST), tmp_path / "reports" / "dpe.xml")
+
+    assert "testsuites" == ET.parse(tmp_path / "reports" / "dpe.xml").getroot().tag  # noqa: S314 our own
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """It is the command line that is wrong."""
+    with pytest.raises(UsageError, match="cannot be written"):
+        junit.write(_validation(TEST), tmp_path)
+
+
+def test_a_validation_that_fails_has_failures(shop: Shop) -> None:
+    """As the exit status says."""
+    with shop.server.connect("admin") as connection:
+        connection.execute("delete from staging.orders where order_id = 2")
+    validation = run.validate(shop.project, shop.server, "SHOP-1", Silence())
+
+    assert not validation.holds
+    assert "1" == _suite(validation, "counts").get("failures")

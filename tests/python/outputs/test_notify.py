@@ -1,0 +1,428 @@
+"""The webhook is a real HTTP server on this machine, that answers as each test tells it to."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from dpe_cli.errors import BuildError, ServerError, UsageError
+from dpe_cli.ingest.extract import ExtractSummary
+from dpe_cli.load.extraction import ExtractResult
+from dpe_cli.outputs import notification
+from dpe_cli.outputs.notification import Outcome, Patience
+from dpe_cli.pipeline.run import RunSummary
+from dpe_cli.safe_text.redaction import redact
+from dpe_cli.server.contexts import admin_context
+from dpe_cli.server.server import Server
+
+# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+if TYPE_CHECKING:
+    from support.shop import Shop
+
+pytest_plugins = ["support.shop"]
+
+PATH = "/services/T0/B0/very-secret-path"
+SOON = Patience(attempts=3, timeout=0.5, pause=0.05)
+FAILED = Outcome(has_failed=True, faults=["rule SHOP-1-01 failed"], fields={"rows_loaded": 3})
+WELL = Outcome(has_failed=False, faults=[], fields={"rows_loaded": 3})
+
+Tell = Callable[..., notification.Event | None]
+
+
+@dataclass
+class Webhook:
+    """A server that answers with each of `answers` in turn, then with 200; None hangs."""
+
+    url: str = ""
+    answers: list[int | None] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    end: Event = field(default_factory=Event)
+
+    @property
+    def posted(self) -> list[dict[str, Any]]:
+        """What was posted, in order."""
+        return [json.loads(body) for _, _, body in self.requests]
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    """Run a webhook."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    hook = Webhook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            hook.requests.append((self.path, dict(self.headers), body))
+            answer = hook.answers.pop(0) if hook.answers else 200
+            if answer is None:
+                hook.end.wait(10)
+                return
+            self.send_response(answer)
+            if answer == 302:
+                self.send_header("Location", hook.url)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hook.url = f"http://127.0.0.1:{server.server_port}{PATH}"
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield hook
+    hook.end.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """Collect what is said on standard error."""
+    return []
+
+
+@pytest.fixture
+def tell(server: Server, webhook: Webhook, said: list[str]) -> Tell:
+    """Tell the webhook how a run ended, on a database of the test's own."""
+
+    def told(outcome: Outcome, pipeline: str = "everything", url: str | None = None) -> notification.Event | None:
+        return notification.tell(url or webhook.url, lambda: server, pipeline, outcome, said.append, patience=SOON)
+
+    return told
+
+
+def _records(server: Server) -> list[tuple[Any, ...]]:
+    with server.connect("admin") as connection, admin_context(connection, "test"):
+        return connection.execute(
+            "select pipeline, has_failed, event, is_delivered from dpe.notifications order by notification_id"
+        ).fetchall()
+
+
+def test_a_failure_is_told_as_slack_takes_it(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """A text for people, and fields for machines."""
+    assert "failure" == tell(FAILED)
+
+    ((path, headers, _),) = webhook.requests
+    assert (PATH, "application/json; charset=utf-8") == (path, headers["Content-Type"])
+    assert [
+        {
+            "text": "dpe run (everything) failed\n• rule SHOP-1-01 failed",
+            "event": "failure",
+            "verdict": "DPE FAILED",
+            "pipeline": "everything",
+            "rows_loaded": 3,
+        }
+    ] == webhook.posted
+    assert [] == said
+
+
+def test_a_run_that_went_well_is_not_told(tell: Tell, webhook: Webhook) -> None:
+    """Nor is the next one."""
+    assert [None, None] == [tell(WELL), tell(WELL)]
+    assert [] == webhook.requests
+
+
+def test_a_recovery_is_told_once(tell: Tell, webhook: Webhook) -> None:
+    """By the first run that goes well."""
+    assert ["failure", "failure", "recovery", None] == [tell(FAILED), tell(FAILED), tell(WELL), tell(WELL)]
+    assert "dpe run (everything) works again" == webhook.posted[-1]["text"]
+
+
+def test_a_recovery_is_one_of_the_same_selection(tell: Tell) -> None:
+    """Another part of the project proves nothing."""
+    tell(FAILED, "fct_orders")
+
+    assert [None, "recovery"] == [tell(WELL, "dim_shops"), tell(WELL, "fct_orders")]
+
+
+def test_a_recovery_that_was_not_taken_is_told_again(tell: Tell, webhook: Webhook) -> None:
+    """Or people would go on looking for a fault."""
+    tell(FAILED)
+    webhook.answers = [404]
+
+    assert ["recovery", "recovery", None] == [tell(WELL), tell(WELL), tell(WELL)]
+
+
+def test_the_ledger_keeps_what_was_told(tell: Tell, webhook: Webhook, server: Server) -> None:
+    """Without the address."""
+    webhook.answers = [404]
+    tell(FAILED)
+    tell(WELL)
+    tell(WELL)
+
+    assert [
+        ("everything", True, "failure", False),
+        ("everything", False, "recovery", True),
+        ("everything", False, None, None),
+    ] == _records(server)
+
+
+@pytest.mark.parametrize("role", ["dpe_reader", "dpe_tenant", "dpe_transformer"])
+def test_who_has_no_business_with_notifications_cannot_read_them(tell: Tell, server: Server, role: str) -> None:
+    """They say which parts fail."""
+    tell(FAILED)
+
+    with server.connect("admin") as connection:
+        connection.execute(f"set role {role}".encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select * from dpe.notifications")
+
+
+def test_a_webhook_that_stumbles_is_tried_again(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """With the same document."""
+    webhook.answers = [500, 429, 200]
+    tell(FAILED)
+
+    assert 3 == len(webhook.requests)
+    assert 1 == len({body for _, _, body in webhook.requests})
+    assert [] == said
+
+
+def test_pauses_grow(tell: Tell, webhook: Webhook) -> None:
+    """Who is overloaded is left alone."""
+    webhook.answers = [500, 500]
+    started = time.monotonic()
+    tell(FAILED)
+
+    assert time.monotonic() - started > SOON.pause + 2 * SOON.pause
+
+
+def test_a_webhook_that_goes_on_failing_is_a_warning(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """And no more than that."""
+    webhook.answers = [500, 500, 500]
+    tell(FAILED)
+
+    assert ["Warning: notify: the webhook was not told of the failure: it answered 500 (3 attempts)"] == [one.split(";")[0] for one in said]
+
+
+def test_a_webhook_that_refuses_is_not_asked_again(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """It would say the same."""
+    webhook.answers = [403]
+    tell(FAILED)
+
+    assert 1 == len(webhook.requests)
+    assert "it answered 403 (1 attempt)" in said[0]
+
+
+def test_a_webhook_that_hangs_is_given_up(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """In the time it was given, three times over."""
+    webhook.answers = [None, None, None]
+    started = time.monotonic()
+    tell(FAILED)
+
+    assert "no answer within 0.5 s (3 attempts)" in said[0]
+    assert time.monotonic() - started < 5
+
+
+def test_a_webhook_that_answers_byte_by_byte_is_given_up(tell: Tell, said: list[str]) -> None:
+    """Each byte is in time, the answer never is."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100:
+                    try:
+                        connection.send(bytes([byte]))
+                    except OSError:
+                        return
+                    time.sleep(0.1)
+
+        for _ in range(3):
+            Thread(target=drip, daemon=True).start()
+        started = time.monotonic()
+        tell(FAILED, url=f"http://127.0.0.1:{listening.getsockname()[1]}/")
+
+    assert "no answer within 0.5 s" in said[0]
+    assert time.monotonic() - started < 5
+
+
+def test_a_webhook_that_is_not_there_is_a_warning(tell: Tell, said: list[str]) -> None:
+    """Its address is not told."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    tell(FAILED, url=f"http://127.0.0.1:{port}{PATH}")
+
+    assert "the connection was refused (3 attempts)" in said[0]
+    assert PATH not in said[0]
+    assert str(port) not in said[0]
+
+
+def test_a_redirect_is_not_followed(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """What is posted is for nobody else."""
+    webhook.answers = [302]
+    tell(FAILED)
+
+    assert 1 == len(webhook.requests)
+    assert "it answered 302" in said[0]
+
+
+def test_credentials_in_the_address_become_a_header(tell: Tell, webhook: Webhook) -> None:
+    """As curl does it."""
+    tell(FAILED, url=webhook.url.replace("http://", "http://dpe:pass%40word@"))
+
+    ((path, headers, _),) = webhook.requests
+    assert (PATH, "Basic ZHBlOnBhc3NAd29yZA==") == (path, headers["Authorization"])
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://secret.example/x", "secret.example/x", "https://", "http://[secret", ""])
+def test_only_the_web_is_posted_to(url: str) -> None:
+    """Told before the run, without the address."""
+    with pytest.raises(UsageError, match="is no http:// or https:// address") as refused:
+        notification.check_url(url)
+
+    assert "secret" not in str(refused.value)
+
+
+def test_secrets_of_the_environment_are_never_posted(tell: Tell, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they stand in, also as a URL writes them."""
+    monkeypatch.setenv("DPE_LOADER_PASSWORD", "hush/now")
+    monkeypatch.setenv("my_api_Token", "t0k")
+    faults = ["source x: cannot log in with hush/now", "https://x/?key=hush%2Fnow", "header t0k"]
+    tell(replace(FAILED, faults=faults, fields={"refused": [{"error": "hush/now t0k"}]}))
+
+    ((_, _, body),) = webhook.requests
+    assert (b"hush" in body, b"t0k" in body) == (False, False)
+    assert "*** ***" == webhook.posted[0]["refused"][0]["error"]
+
+
+def test_the_address_itself_is_never_posted(tell: Tell, webhook: Webhook) -> None:
+    """An error may quote the command line."""
+    tell(replace(FAILED, faults=[f"dpe run --notify {webhook.url}"]))
+
+    assert "dpe run (everything) failed\n• dpe run --notify ***" == webhook.posted[0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("postgresql://dpe:hush@db/dpe failed", "postgresql://***@db/dpe failed"),
+        ("host=db password=hush user=dpe", "host=db password=*** user=dpe"),
+        ("host=db password = 'hu sh\\' x' user=dpe", "host=db password = *** user=dpe"),
+        ("https://x/?token=hush&a=b", "https://x/?token=***&a=b"),
+        ("no password supplied", "no password supplied"),
+    ],
+)
+def test_connection_strings_lose_their_secrets(text: str, redacted: str) -> None:
+    """And nothing else."""
+    assert redacted == redact(text)
+
+
+def test_a_failure_is_told_when_the_database_is_gone(webhook: Webhook, said: list[str]) -> None:
+    """It may be what failed."""
+
+    def gone() -> Server:
+        raise ServerError("server db:5432: is not reachable; start it")
+
+    assert "failure" == notification.tell(webhook.url, gone, "everything", FAILED, said.append, patience=SOON)
+    assert 1 == len(webhook.requests)
+    assert "the ledger cannot be asked or told (server db:5432: is not reachable; start it)" in said[0]
+
+
+def _run(shop: Shop, webhook: Webhook, said: list[str]) -> RunSummary:
+    with notification.on_outcome(webhook.url, lambda: shop.server, [], said.append, patience=SOON) as ended:
+        return ended(shop.run())
+
+
+def test_a_run_that_fails_and_recovers_is_told_twice(shop: Shop, webhook: Webhook, said: list[str]) -> None:
+    """With the rule that failed, and not one of the rows."""
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,4711\n"})
+    _run(shop, webhook, said)
+    (shop.directory / "data/orders/wednesday.csv").unlink()
+    with shop.server.connect("admin") as connection:
+        connection.execute("delete from staging.orders where amount = 4711")
+        connection.execute("update dpe.loads set rows_loaded = 0, records_read = 0 where location like '%wednesday.csv'")
+    _run(shop, webhook, said)
+
+    failure, recovery = webhook.posted
+    assert ["failure", "recovery"] == [failure["event"], recovery["event"]]
+    assert "rule SHOP-1-01 failed: orders_are_unique (1 failing)" in failure["text"]
+    assert [{"rule": "SHOP-1-01", "name": "orders_are_unique", "dimension": "uniqueness", "count": 1, "severity": "error"}] == failure[
+        "failed"
+    ]
+    assert "4711" not in json.dumps(failure)
+    assert [] == said
+
+
+def test_what_a_rejected_record_holds_is_not_told() -> None:
+    """Of a message only the first line is posted, which names the source and counts."""
+    refused = ExtractResult(
+        "shop.orders", error="shop.orders: at least 1 records were rejected\n  a.csv, line 2: invalid input: 'Jane Doe'"
+    )
+
+    outcome = notification.of_summary(RunSummary(ExtractSummary([refused], 1.0)))
+    assert "Jane" not in json.dumps(notification.payload("everything", "failure", outcome))
+    assert ["source shop.orders: at least 1 records were rejected"] == list(outcome.faults)
+
+
+def test_a_run_that_ends_in_an_error_is_told(server: Server, webhook: Webhook, said: list[str]) -> None:
+    """And the error goes on its way."""
+    with pytest.raises(BuildError), notification.on_outcome(webhook.url, lambda: server, ["fct_orders"], said.append, patience=SOON):
+        raise BuildError("dbt build: gave up\nwith rows")
+
+    assert "dpe run (fct_orders) failed\n• dbt build: gave up" == webhook.posted[0]["text"]
+
+
+def test_what_a_bug_says_is_not_told(server: Server, webhook: Webhook, said: list[str]) -> None:
+    """It may quote a row."""
+    with pytest.raises(KeyError), notification.on_outcome(webhook.url, lambda: server, [], said.append, patience=SOON):
+        raise KeyError("Jane Doe")
+
+    assert "dpe run (everything) failed\n• KeyError; run it again with --debug" == webhook.posted[0]["text"]
+
+
+def test_without_an_address_nobody_is_told(webhook: Webhook, said: list[str]) -> None:
+    """And no server is asked."""
+
+    def none() -> Server:
+        raise AssertionError
+
+    with notification.on_outcome(None, none, [], said.append) as ended:
+        ended(RunSummary(ExtractSummary([], 0.0)))
+
+    assert ([], []) == (webhook.requests, said)
+
+
+def test_nobody_is_called_by_what_a_message_quotes() -> None:
+    """Slack would tell everybody in the channel."""
+    text = notification.payload("everything", "failure", replace(FAILED, faults=["<!channel> a.csv & b.csv"]))["text"]
+
+    assert text.endswith("• &lt;!channel&gt; a.csv &amp; b.csv")
+
+
+def test_text_of_others_is_shown_by_its_codes() -> None:
+    """In the message for people, where it begins no line of its own; the fields that a program reads hold it as it is."""
+    outcome = replace(FAILED, faults=["a\x1b]0;owned\x07\u202e.csv: is late\nDPE SUCCESS"], fields={"error": "\u202e"})
+
+    told = notification.payload("\x9b", "failure", outcome)
+
+    assert "dpe run (\\x9b) failed\n• a\\x1b]0;owned\\x07\\u202e.csv: is late⏎DPE SUCCESS" == told["text"]
+    assert "\u202e" == told["error"]
+
+
+def test_a_build_that_could_not_be_published_is_told() -> None:
+    """Though no rule failed."""
+    summary = RunSummary(ExtractSummary([], 1.0), not_published="marts: readers hold its tables too long; run again")
+
+    outcome = notification.of_summary(summary)
+    assert (True, ["nothing was published: marts: readers hold its tables too long; run again"]) == (
+        outcome.has_failed,
+        list(outcome.faults),
+    )
+
+
+def test_a_long_list_is_cut() -> None:
+    """A webhook takes only so much."""
+    text = notification.payload("everything", "failure", replace(FAILED, faults=["x" * 1000] * 30))["text"]
+
+    assert text.endswith("• and 10 more")
+    assert len(text) < 12_000

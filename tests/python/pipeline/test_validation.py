@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from dpe_cli.access import visibility
+from dpe_cli.access.visibility import Sight
+from dpe_cli.cli import main
+from dpe_cli.pipeline import checks
+from dpe_cli.pipeline.checks import Check
+from dpe_cli.project.project import Project, Rule
+from dpe_cli.quality import dimensions
+from dpe_cli.quality.reconciliation import Balance, Reconciliation
+from dpe_cli.specs.spec import FrontMatter, Spec
+
+# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+if TYPE_CHECKING:
+    from support.shop import Shop
+
+pytest_plugins = ["support.shop"]
+
+SCHEMAS = ("dpe", "staging", "intermediate", "marts", "quality")
+
+
+def _counts(shop: Shop) -> Check:
+    with shop.server.connect("transformer") as connection:
+        return checks.check_counts(connection, list(shop.project.sources.values()))
+
+
+def _as_superuser(shop: Shop, *statements: str) -> None:
+    with shop.server.connect("admin") as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_staging_holds_what_the_ledger_says(shop: Shop) -> None:
+    """Both sources, all loads."""
+    assert Check("counts", "5 rows in 2 staging tables are those of the ledger") == _counts(shop)
+
+
+def test_a_lost_row_is_found(shop: Shop) -> None:
+    """With the file it came from, and what to do."""
+    _as_superuser(shop, "delete from staging.orders where order_id = 2")
+
+    (fault,) = _counts(shop).faults
+    assert "shop.orders: load 1 (data/orders/monday.csv): rows in the ledger: 2, in staging: 1; find out who changed them" in fault
+    assert "`dpe extract --full-refresh source:shop.orders`" in fault
+
+
+def test_a_lost_load_is_found(shop: Shop) -> None:
+    """Not a single row of it is left."""
+    _as_superuser(shop, "delete from staging.orders where order_id = 3")
+
+    assert ["shop.orders: load 2 (data/orders/tuesday.csv): rows in the ledger: 1, in staging: 0"] == [
+        fault.partition(";")[0] for fault in _counts(shop).faults
+    ]
+
+
+def test_rows_that_change_their_load_are_found(shop: Shop) -> None:
+    """Though the sum is right."""
+    _as_superuser(shop, "update staging.orders set _load_id = 2 where order_id = 1")
+
+    assert 2 == len(_counts(shop).faults)
+
+
+def test_rows_of_no_load_are_found(shop: Shop) -> None:
+    """Whoever put them there."""
+    _as_superuser(shop, "update staging.shops set _load_id = 99")
+
+    assert "shop.shops: load 99 (no load that the ledger knows): rows in the ledger: 0, in staging: 2" in " ".join(_counts(shop).faults)
+
+
+def test_a_source_that_was_never_extracted_is_found(shop: Shop) -> None:
+    """It is no zero."""
+    _as_superuser(shop, "drop table staging.shops cascade")
+
+    assert ("shop.shops: was never extracted; run `dpe extract source:shop.shops`",) == _counts(shop).faults
+
+
+RECONCILED = {
+    "models/marts/_marts__models.yml": lambda text: text.replace(
+        "config: {meta: {rls: {tenant_column: shop}}}",
+        "config: {meta: {rls: {tenant_column: shop}, reconcile: {from: stg_shop__orders, sums: [amount]}}}",
+    )
+}
+
+
+def _declare_reconciliation(shop: Shop) -> None:
+    for path, change in RECONCILED.items():
+        shop.write({path: change((shop.directory / path).read_text(encoding="utf-8"))})
+
+
+def test_a_model_that_loses_a_row_fails_its_run(shop: Shop) -> None:
+    """No rule has to think of it."""
+    _declare_reconciliation(shop)
+    shop.write({"models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }} where order_id <> 2"})
+    summary = shop.run()
+
+    assert not summary.holds
+    assert summary.validation is not None
+    assert "stg_shop__orders → fct_orders: records: 2 found where 3 were expected" in " ".join(summary.validation.reconciliation.faults)
+
+
+def test_what_a_rule_keeps_in_quarantine_is_explained(shop: Shop) -> None:
+    """The doubled rows, with their amounts."""
+    _declare_reconciliation(shop)
+    path = "models/marts/_marts__models.yml"
+    text = (shop.directory / path).read_text(encoding="utf-8")
+    quarantine = "{on_failure: quarantine, quarantine: {max_ratio: 0.9}, rule: SHOP-1-01,"
+    shop.write({path: text.replace("{rule: SHOP-1-01,", quarantine), "data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,40\n"})
+    summary = shop.run()
+
+    assert summary.validation is not None
+    assert [("records", 4, 2, 2, True), ("sum of amount", 100, 50, 50, True)] == [
+        (one.quantity, one.delivered, one.rejected, one.found, one.holds) for one in summary.validation.reconciliation.balances[2:]
+    ]
+
+
+def test_what_was_not_published_is_counted_where_it_was_built(shop: Shop) -> None:
+    """What readers still see is older than staging, and no fault of reconciliation."""
+    _declare_reconciliation(shop)
+    shop.run()
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,40\n"})
+    summary = shop.run()
+
+    assert summary.not_published is not None
+    assert summary.validation is not None
+    assert [] == summary.validation.reconciliation.faults
+
+
+def test_a_part_that_is_built_is_reconciled_by_itself(shop: Shop) -> None:
+    """Other models are not this run's business."""
+    _declare_reconciliation(shop)
+    _as_superuser(shop, "delete from marts.fct_orders")
+    summary = shop.run("dim_shops")
+
+    assert summary.validation is not None
+    assert ["files → shop.shops"] == [one.hop for one in summary.validation.reconciliation.balances]
+
+
+def test_an_unexplained_difference_fails() -> None:
+    """In words."""
+    check = checks.check_reconciliation(Reconciliation([Balance("a → b", "records", Decimal(3), Decimal(2))]))
+
+    assert [False, "a → b: records: 2 found where 3 were expected; 1 missing without an explanation"] == [
+        check.holds,
+        check.faults[0].partition(",")[0],
+    ]
+
+
+def test_validate_says_what_was_reconciled(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a hop and quantity, with a verdict at the end; and a report for CI."""
+    _declare_reconciliation(shop)
+    shop.run()
+    _as_superuser(shop, "update marts.fct_orders set amount = 11 where order_id = 1")
+    monkeypatch.chdir(shop.directory)
+    for name, value in {"PGHOST": shop.server.host, "PGDATABASE": shop.server.database, "PGUSER": "postgres"}.items():
+        monkeypatch.setenv(name, value)
+    capsys.readouterr()
+    status = main.run(["validate", "--junit", "dpe.xml"])
+
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[lines.index("Reconciled") + 1 :]
+    assert ["hop", "what", "delivered", "rejected", "deduplicated", "filtered", "expected", "found", "unexplained"] == table[0].split()
+    assert [
+        "files → shop.orders records 3 0 0 0 3 3 0",
+        "files → shop.shops records 2 0 0 0 2 2 0",
+        "stg_shop__orders → fct_orders records 3 0 0 0 3 3 0",
+        "stg_shop__orders → fct_orders sum of amount 60 0 0 0 60 61 1",
+    ] == [" ".join(line.split()) for line in table[2:6]]
+    assert (1, "DPE FAILED") == (status, lines[-1])
+    assert 'failures="1"' in (shop.directory / "dpe.xml").read_text(encoding="utf-8")
+
+
+def _protection(connection: psycopg.Connection) -> Check:
+    return checks.check_protection(connection, SCHEMAS)
+
+
+def test_all_is_protected_after_a_run(shop: Shop) -> None:
+    """Slices and ledger too."""
+    with shop.server.connect("transformer") as connection:
+        check = _protection(connection)
+
+    assert () == check.faults
+    assert "relations are protected" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        (
+            "alter table marts.fct_orders no force row level security",
+            "marts.fct_orders: does not force row-level security on its owner; alter table marts.fct_orders force row level security",
+        ),
+        (
+            "alter table dpe.loads no force row level security",
+            "dpe.loads: does not force row-level security on its owner; alter table dpe.loads force row level security",
+        ),
+        (
+            "alter view staging.stg_shop__orders reset (security_invoker)",
+            "staging.stg_shop__orders: is a view with its owner's rights; alter view staging.stg_shop__orders set (security_invoker = true)",
+        ),
+    ],
+)
+def test_what_is_not_protected_is_a_fault(shop: Shop, statement: str, fault: str) -> None:
+    """With what puts it right; and nothing else is."""
+    with shop.server.connect("admin") as connection:
+        connection.execute(statement.encode())
+        assert (fault,) == _protection(connection).faults
+
+
+def test_what_is_slow_or_could_leak_is_a_warning(shop: Shop) -> None:
+    """It fails nothing."""
+    with shop.server.connect("admin") as connection:
+        connection.execute("create unique index orders_once on marts.fct_orders (order_id)")
+        check = _protection(connection)
+
+    assert check.holds
+    assert ["marts.fct_orders: has the unique index orders_once, which does not contain the tenant"] == [
+        warning.partition(" (")[0] for warning in check.warnings
+    ]
+
+
+def test_a_view_may_spell_its_protection_otherwise(shop: Shop) -> None:
+    """PostgreSQL keeps the option as it was written."""
+    with shop.server.connect("admin") as connection:
+        connection.execute("set role dpe_transformer; create view marts.seen with (security_invoker = on) as select 1 as one")
+        assert _protection(connection).holds
+
+
+def test_other_schemas_are_nobodys_business(shop: Shop) -> None:
+    """Of dpe's, that is."""
+    with shop.server.connect("admin") as connection:
+        connection.execute("create table public.stray as select 1 as one")
+        assert _protection(connection).holds
+
+
+def _sights(shop: Shop) -> list[Sight]:
+    with shop.server.connect("transformer") as connection:
+        return visibility.measure_sights(connection, shop.project)
+
+
+def test_who_sees_what_is_measured(shop: Shop) -> None:
+    """Of each published relation that has tenants, by acting as them."""
+    sights = _sights(shop)
+
+    assert [
+        Sight("marts.fct_orders", "UA", 2, 2),
+        Sight("marts.fct_orders", "HA", 1, 1),
+        Sight("marts.fct_orders", "a stranger", 0, 0),
+        Sight("marts.fct_orders", "its owner, no context", 0, 0),
+    ] == sights
+    assert checks.check_sights(sights).holds
+
+
+@pytest.mark.parametrize(
+    ("statements", "faults"),
+    [
+        (
+            [
+                "drop policy dpe_reader on marts.fct_orders",
+                "create policy dpe_reader on marts.fct_orders for select to dpe_reader using (true)",
+            ],
+            ["UA sees 3 rows instead of 2", "HA sees 3 rows instead of 1", "a stranger sees 3 rows instead of 0"],
+        ),
+        (["drop policy dpe_reader on marts.fct_orders"], ["UA sees 0 rows instead of 2", "HA sees 0 rows instead of 1"]),
+        (["revoke select on marts.fct_orders from dpe_reader"], ["UA sees 0 rows instead of 2", "HA sees 0 rows instead of 1"]),
+        (["alter table marts.fct_orders no force row level security"], ["its owner, no context sees 3 rows instead of 0"]),
+    ],
+    ids=["open", "closed", "revoked", "not forced"],
+)
+def test_who_sees_too_much_or_too_little_is_found(shop: Shop, statements: Sequence[str], faults: list[str]) -> None:
+    """With both numbers."""
+    _as_superuser(shop, *statements)
+
+    check = checks.check_sights(_sights(shop))
+    assert [f"marts.fct_orders: {fault}; look at its policies and grants" for fault in faults] == list(check.faults)
+
+
+def test_rows_of_no_tenant_are_nobodys(shop: Shop) -> None:
+    """Nobody can be asked what they see of them."""
+    _as_superuser(
+        shop, "alter table marts.fct_orders alter shop drop not null", "insert into marts.fct_orders values (4, null, 1), (5, '', 1)"
+    )
+
+    sights = _sights(shop)
+    assert ["UA", "HA", "a stranger", "its owner, no context"] == [sight.who for sight in sights]
+    assert checks.check_sights(sights).holds
+
+
+def test_what_is_not_built_is_not_measured(shop: Shop) -> None:
+    """As before the first run."""
+    _as_superuser(shop, "drop table marts.fct_orders")
+
+    assert [] == _sights(shop)
+
+
+def test_a_version_from_before_the_tenant_column_has_no_tenants(shop: Shop) -> None:
+    """It stays published while builds of the model that divides it are refused; the rest of it is measured."""
+    _as_superuser(shop, "alter table marts.fct_orders rename column shop to branch")
+
+    assert ["a stranger", "its owner, no context"] == [sight.who for sight in _sights(shop)]
+
+
+def _spec(**fields: object) -> Spec:
+    rules = fields.pop("rules", ("SHOP-1-01", "SHOP-1-02"))
+    wanted = {"ticket": "SHOP-1", "title": "Orders", "owner": "sales", "sources": ["shop.orders"], "models": ["fct_orders"]} | fields
+    return Spec(Path("SHOP-1-spec.md"), FrontMatter.model_validate(wanted), rules)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def project(first_run: tuple[Shop, object]) -> Project:
+    """Give the project, which no test changes."""
+    return first_run[0].project
+
+
+@pytest.mark.parametrize(
+    ("spec", "faults"),
+    [
+        (_spec(), ()),
+        (_spec(rules=("SHOP-1-01", "SHOP-1-09")), ("SHOP-1-spec.md: rule SHOP-1-09 has no test; give a test this id in its meta",)),
+        (_spec(sources=["shop.oders"]), ("SHOP-1-spec.md: source shop.oders is not in the project; declare it",)),
+        (_spec(models=["fct_orders", "dim_days"]), ("SHOP-1-spec.md: model dim_days is not in the project; write it",)),
+    ],
+)
+def test_what_a_spec_asks_for_has_to_be_there(project: Project, spec: Spec, faults: tuple[str, ...]) -> None:
+    """Rules, sources and models."""
+    assert faults == checks.check_coverage(project, [spec]).faults
+
+
+GOOD_RULE = {
+    "rule_id": "SHOP-1-01",
+    "test": "t",
+    "unique_id": "test.t",
+    "dimension": "validity",
+    "severity": "warn",
+    "owner": "o",
+    "because": "b",
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "faults"),
+    [
+        ({}, ()),
+        ({"rule_id": "SHOP-1-07"}, ("t: rule SHOP-1-07 is in no spec; describe it in its ticket's",)),
+        ({"rule_id": "SHIP-1-01"}, ("t: rule SHIP-1-01 is in no spec; describe it in its ticket's",)),
+        ({"owner": "", "because": ""}, ("t: rule SHOP-1-01 has no owner and no because; say so in the test's meta",)),
+        ({"dimension": "beauty"}, (f"t: rule SHOP-1-01 has the dimension beauty; choose one of {', '.join(dimensions.DIMENSIONS)}",)),
+        ({"dimension": ""}, (f"t: rule SHOP-1-01 has the dimension none; choose one of {', '.join(dimensions.DIMENSIONS)}",)),
+    ],
+)
+def test_a_rule_says_what_rules_say(fields: dict[str, str], faults: tuple[str, ...]) -> None:
+    """And is in a spec."""
+    assert faults == checks.check_rules([Rule(**(GOOD_RULE | fields))], [_spec()]).faults
+
+
+def test_the_rules_of_the_project_are_sound(project: Project) -> None:
+    """Those of the first run."""
+    assert Check("rules", "every test of a rule has an owner, a reason and a place in a spec (2)") == checks.check_rules(
+        project.rules, [_spec()]
+    )

@@ -1,0 +1,480 @@
+"""What others made of an earlier version, or look at, stops no publication: it is named, and the version goes when it is let go."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import VERSIONS
+from support.halves import build, execute, make, publish, rows
+
+from dpe_cli.access import checks
+from dpe_cli.errors import PublishError
+from dpe_cli.publishing import old_versions, publication, waiting
+from dpe_cli.publishing.publication import Exchanged
+from dpe_cli.publishing.swap import HeldError
+from dpe_cli.server.bootstrap import bootstrap_server
+from dpe_cli.server.contexts import system_context
+from dpe_cli.server.embedded.server import EmbeddedServer
+from dpe_cli.server.server import Server
+from dpe_cli.server.sessions import Ender
+
+Reader = Callable[..., str]
+
+# What anybody may make in a session of their own, and what the server calls it.
+TEMPORARY = {
+    "view pg_temp.mine": "create temp view mine as select number from marts.left_half",
+    "column half of table pg_temp.rows": "create temp table rows (half marts.left_half)",
+    "column halves of table pg_temp.arrays": "create temp table arrays (halves marts.left_half[])",
+    "column half of composite type pg_temp.pair": "create type pg_temp.pair as (half marts.left_half)",
+    "type pg_temp.whole": "create domain pg_temp.whole as marts.left_half",
+    "cast from marts__previous.left_half to pg_temp.pair": "create cast (marts.left_half as pg_temp.pair) with inout",
+    "cast from marts__previous.left_half[] to pg_temp.pair": "create cast (marts.left_half[] as pg_temp.pair) with inout",
+    "function pg_temp.of_row(marts__previous.left_half)": "create function pg_temp.of_row(marts.left_half) returns int language sql as 'select 1'",
+    "function pg_temp.biggest()": "create function pg_temp.biggest() returns int begin atomic select max(number) from marts.left_half; end",
+    "policy those on table pg_temp.guarded": """
+        create temp table guarded (number integer);
+        create policy those on guarded using (number in (select number from marts.left_half))
+        """,
+}
+# What a role may make in a schema of its own, where an administrator gave it one.
+PERMANENT = {
+    "view desk.numbers": "create view desk.numbers as select number from marts.left_half",
+    "materialized view desk.kept": "create materialized view desk.kept as select number from marts.left_half",
+    "column half of table desk.rows": "create table desk.rows (half marts.left_half)",
+    "function desk.biggest()": "create function desk.biggest() returns int begin atomic select max(number) from marts.left_half; end",
+    "function desk.all_of_it()": "create function desk.all_of_it() returns setof marts.left_half language sql as 'select * from marts.left_half'",
+    "policy those on table desk.guarded": """
+        create table desk.guarded (number integer);
+        create policy those on desk.guarded using (number in (select number from marts.left_half))
+        """,
+}
+
+
+@contextmanager
+def _reading(server: Server, login: str) -> Iterator[psycopg.Connection]:
+    with server.connect(login, autocommit=True, application_name="desk") as connection:
+        yield connection
+
+
+def _old_schemas(server: Server) -> list[str]:
+    return rows(server, "select nspname from pg_namespace where nspname ~ '__old' order by 1")
+
+
+def _plainly(what: str) -> str:
+    """Leave out the numbers of schemas."""
+    return re.sub(r"(pg_temp)_\d+|marts__old_\d+", lambda found: found[1] or "marts__previous", what)
+
+
+def _publish(server: Server, number: int, **options: object) -> Exchanged:
+    return publish(server, build(server, number), **options)
+
+
+def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server, reader: Reader) -> None:
+    """Of whatever kind: each is named with its role and session. They read what they were made of, and it goes with the session."""
+    server = fresh_server
+    _publish(server, 1)
+    ua_desk = reader(server)
+    with _reading(server, ua_desk) as connection:
+        for statement in TEMPORARY.values():
+            connection.execute(statement.encode())
+
+        for number in (2, 3, 4):
+            uses = _publish(server, number).uses
+
+            assert set(TEMPORARY) == {_plainly(one.what) for one in uses}
+            assert {("marts.left_half", ua_desk, (connection.info.backend_pid,))} == {(one.relation, one.role, one.pids) for one in uses}
+            assert [number] == rows(server, "select distinct number from marts.left_half")
+            assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
+        assert {"marts__old_1.left_half"} == {one.version for one in uses}
+        # What it does not use is gone.
+        assert ["left_half"] == rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace")
+
+    assert [] == _publish(server, 5).uses
+    assert [] == _old_schemas(server)
+
+
+def test_objects_of_others_stop_no_publication(fresh_server: Server, reader: Reader) -> None:
+    """In a schema of their own: each is named with its owner, and with what makes it follow."""
+    server = fresh_server
+    _publish(server, 1)
+    ua_desk = reader(server)
+    execute(server, "postgres", f"create schema desk authorization {ua_desk}")
+    execute(server, ua_desk, *PERMANENT.values())
+
+    for number in (2, 3):
+        uses = _publish(server, number).uses
+
+        assert dict.fromkeys(PERMANENT, (ua_desk, ())) == {one.what: (one.role, one.pids) for one in uses}
+        assert [number] == rows(server, "select distinct number from marts.left_half")
+    remedies = {one.what: one.remedy for one in uses}
+    follow = "make it again"
+    assert (follow, "drop it, or make it again") == (remedies["view desk.numbers"], remedies["materialized view desk.kept"])
+
+    execute(server, "postgres", "drop schema desk cascade")
+    assert [] == _publish(server, 4).uses
+    assert [] == _old_schemas(server)
+
+
+def _is_15(server: Server) -> bool:
+    with server.connect("admin") as connection:
+        return connection.info.server_version < 160_000
+
+
+def test_a_view_that_is_handed_over_follows(server: Server, reader: Reader) -> None:
+    """That of an administrator who writes it again; and not one of a role that the pipeline was made a member of."""
+    _publish(server, 1)
+    ua_desk = reader(server)
+    execute(server, "postgres", f"create schema desk authorization {ua_desk}", "grant usage, create on schema desk to dpe_transformer")
+    execute(server, ua_desk, PERMANENT["view desk.numbers"])
+    execute(server, "postgres", f"grant {ua_desk} to dpe_transformer" + ("" if _is_15(server) else " with inherit true"))
+    assert ["view desk.numbers"] == [use.what for use in _publish(server, 2).uses]
+    execute(server, "postgres", f"revoke {ua_desk} from dpe_transformer", "drop view desk.numbers", PERMANENT["view desk.numbers"])
+    execute(server, "postgres", "alter view desk.numbers owner to dpe_transformer")
+
+    assert [] == _publish(server, 3).uses
+    assert [3] == rows(server, "select distinct number from desk.numbers")
+    execute(server, "postgres", "drop schema desk cascade")
+
+
+def test_temporary_objects_of_the_pipeline_stop_no_publication(server: Server) -> None:
+    """No other session could make them again."""
+    _publish(server, 1)
+    with server.connect("transformer", autocommit=True) as connection:
+        connection.execute(TEMPORARY["view pg_temp.mine"].encode())
+        for number in (2, 3):
+            assert ["dpe_transformer"] == [one.role for one in _publish(server, number, ender=Ender(server)).uses]
+        connection.execute("select 1")
+
+
+def test_a_foreign_key_of_another_role_stops_no_publication(server: Server, reader: Reader) -> None:
+    """Where it was granted REFERENCES."""
+    ua_desk = reader(server)
+    execute(server, "postgres", f"create schema desk authorization {ua_desk}")
+    for number in (1, 2, 3):
+        execute(
+            server,
+            "dpe_transformer",
+            "create schema if not exists marts__next",
+            "create table marts__next.parents (id integer primary key)",
+            f"grant references on marts__next.parents to {ua_desk}",
+        )
+        with publication.connected(server) as connection:
+            uses = publish(server, publication.record(connection, [], [("marts", "parents")], [])).uses
+        if number == 1:
+            execute(server, "postgres", f"grant usage on schema marts to {ua_desk}")
+            execute(server, ua_desk, "create table desk.children (id integer references marts.parents)")
+        else:
+            assert ["constraint children_id_fkey on table desk.children"] == [one.what for one in uses]
+
+
+def test_a_transaction_that_reads_an_earlier_version_is_not_waited_for(fresh_server: Server, reader: Reader) -> None:
+    """Through its temporary view; the version goes when the transaction and the view have gone."""
+    server = fresh_server
+    _publish(server, 1)
+    ua_desk = reader(server)
+    with _reading(server, ua_desk) as connection:
+        connection.execute(TEMPORARY["view pg_temp.mine"].encode())
+        _publish(server, 2)
+        with connection.transaction():
+            connection.execute("select number from mine")
+            started = time.monotonic()
+            uses = [_publish(server, number).uses for number in (3, 4)][-1]
+            assert time.monotonic() - started < 5
+            assert ["an open transaction", "view pg_temp.mine"] == sorted(_plainly(one.what) for one in uses)
+            connection.execute("drop view mine")
+        assert [] == _publish(server, 5).uses
+    assert [] == _old_schemas(server)
+
+
+def test_an_undone_publication_brings_back_what_a_reader_looks_at(server: Server, reader: Reader) -> None:
+    """A version that is in use is exchanged as any other; what is in the way of the undone one goes aside."""
+    _publish(server, 1)
+    with _reading(server, reader(server)) as connection:
+        connection.execute(TEMPORARY["view pg_temp.mine"].encode())
+        _publish(server, 2)
+        connection.execute("create temp view later as select number from marts.left_half")
+        # Somebody looks at what is built and not published.
+        build(server, 3)
+        execute(server, "postgres", "create schema desk", "create view desk.next as select number from marts__next.left_half")
+        with publication.connected(server) as publisher:
+            undone = publication.undo(publisher, ["marts"])
+
+        assert [1] == rows(server, "select distinct number from marts.left_half")
+        assert {"view pg_temp.later": "marts__previous.left_half", "view desk.next": "marts__old_1.left_half"} == {
+            _plainly(one.what): one.version for one in undone.uses
+        }
+        assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
+    assert ["view desk.next"] == [one.what for one in _publish(server, 4).uses]
+
+
+def test_an_earlier_version_that_is_kept_has_no_say(server: Server, reader: Reader) -> None:
+    """A view of an earlier version reads a table that is published alone: neither does it follow, nor is that refused."""
+    _publish(server, 1)
+    with _reading(server, reader(server)) as connection:
+        connection.execute("create temp view mine as select number from marts.both_halves")
+        execute(server, "dpe_transformer", "create schema if not exists marts__next")
+        # The view is exchanged, and then a table that the earlier view reads, under another name of its column.
+        execute(server, "dpe_transformer", "create view marts__next.both_halves as select number from marts.right_half")
+        with publication.connected(server) as publisher:
+            publish(server, publication.record(publisher, [], [("marts", "both_halves")], []))
+            execute(server, "dpe_transformer", "create table marts__next.left_half as select 2 as other")
+            made = publish(server, publication.record(publisher, [], [("marts", "left_half")], []))
+
+        assert [2] == rows(server, "select other from marts.left_half")
+        assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
+        assert {"marts.both_halves"} == {one.relation for one in made.uses}
+    assert [] == _publish(server, 3).uses
+    assert [] == _old_schemas(server)
+
+
+def test_what_no_one_needs_of_an_earlier_version_goes(server: Server, reader: Reader) -> None:
+    """What a kept view reads stays with it, and the rest is dropped."""
+    with _reading(server, reader(server)) as connection:
+        for number in (1, 2, 3):
+            with publication.building(server, ["marts"]) as building:
+                make(server, number)
+                execute(server, "dpe_transformer", "create table marts__next.apart (number integer)")
+                names = [("marts", name) for name in ("left_half", "right_half", "both_halves", "apart")]
+                made = publication.record(building.connection, [], names, [], lock=building.lock)
+            publish(server, made)
+            if number == 1:
+                connection.execute("create temp view mine as select number from marts.both_halves")
+
+        kept = rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace order by 1")
+    assert ["both_halves", "left_half", "right_half"] == kept
+
+
+def test_a_schema_of_somebody_else_is_not_taken_for_an_earlier_version(server: Server, reader: Reader) -> None:
+    """Whatever its name: nothing in it is dropped, and it takes no part in checks."""
+    _publish(server, 1)
+    execute(server, "postgres", "create schema marts__old_1", "create table marts__old_1.left_half (number integer)")
+    with _reading(server, reader(server)) as connection:
+        connection.execute(TEMPORARY["view pg_temp.mine"].encode())
+        for number in (2, 3):
+            _publish(server, number)
+        with server.connect("transformer") as asking:
+            assert ["marts__old_2"] == old_versions.old_schemas(asking, ["marts"])
+    _publish(server, 4)
+
+    assert ["marts__old_1"] == _old_schemas(server)
+
+
+def test_an_earlier_version_stays_closed_to_readers(server: Server, reader: Reader) -> None:
+    """It is found by what it was called, and no reader has a right on its schema."""
+    _publish(server, 1)
+    login = reader(server)
+    with _reading(server, login) as connection:
+        connection.execute(TEMPORARY["view pg_temp.mine"].encode())
+        for number in (2, 3):
+            _publish(server, number)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for schema marts__old_1"):
+            connection.execute("select from marts__old_1.left_half")
+        execute(server, "postgres", f"grant usage on schema marts__old_1 to {login}", f"grant select on marts__old_1.left_half to {login}")
+        with server.connect("transformer") as asking:
+            found = [one.subject for one in checks.check(asking, ["marts__old_1"]) if one.check_id == "RLS016"]
+    assert ["marts__old_1.left_half"] == found
+
+
+# --end-sessions
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End sessions after a third of a second."""
+    monkeypatch.setattr(waiting, "END_AFTER_SECONDS", 0.3)
+
+
+@pytest.fixture
+def signalling(server: Server) -> Iterator[None]:
+    """Let the transformer end sessions."""
+    execute(server, "postgres", "grant pg_signal_backend to dpe_transformer")
+    yield
+    execute(server, "postgres", "revoke pg_signal_backend from dpe_transformer")
+
+
+def _is_ended(connection: psycopg.Connection) -> bool:
+    try:
+        connection.execute("select 1")
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
+def _powerless(server: Server) -> Server:
+    """Return the server as somebody has it whose administrator may end no session."""
+    return replace(server, admin_user="dpe_loader")
+
+
+def _end_two(server: Server, ender: Ender, reader: Reader) -> None:
+    """Let a reader hold what is published, another one use an earlier version, and end both."""
+    _publish(server, 1)
+    holder, user = reader(server), reader(server)
+    with _reading(server, holder) as holding, _reading(server, user) as using:
+        using.execute(TEMPORARY["view pg_temp.mine"].encode())
+        holding.execute("begin")
+        holding.execute("select from marts.left_half")
+        pids = {holding.info.backend_pid: holder, using.info.backend_pid: user}
+
+        made = _publish(server, 2, ender=ender)
+
+        assert (pids, []) == ({one.pid: one.role for one in made.ended}, made.not_ended)
+        assert [] == made.uses
+        assert [2] == rows(server, "select distinct number from marts.left_half")
+        assert (True, True) == (_is_ended(holding), _is_ended(using))
+
+
+@pytest.mark.usefixtures("quick")
+def test_sessions_in_the_way_are_ended_by_the_administrator(fresh_server: Server, reader: Reader) -> None:
+    """Where it is a superuser, and the transformer may not: one that holds what is published, one whose temporary view is old."""
+    _end_two(fresh_server, Ender(fresh_server), reader)
+
+
+@pytest.mark.usefixtures("quick", "signalling")
+def test_sessions_in_the_way_are_ended_by_the_transformer(server: Server, reader: Reader) -> None:
+    """Where it was granted pg_signal_backend, which it does not inherit."""
+    _end_two(server, Ender(_powerless(server)), reader)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_cannot_be_ended_is_named(server: Server, reader: Reader) -> None:
+    """With the privilege that is missing; the previous version stays published, and an earlier one is kept."""
+    _publish(server, 1)
+    login = reader(server)
+    with _reading(server, login) as connection:
+        connection.execute(TEMPORARY["view pg_temp.mine"].encode())
+        session = rf"{login} \(process {connection.info.backend_pid}, desk\)"
+
+        made = _publish(server, 2, ender=Ender(_powerless(server)))
+        assert ([], 1, ["view pg_temp.mine"]) == (made.ended, len(made.not_ended), [_plainly(one.what) for one in made.uses])
+        assert made.not_ended[0].startswith(f"{login} (process {connection.info.backend_pid}, desk) cannot be ended (permission denied to")
+        assert "run `grant pg_signal_backend to dpe_transformer`" in made.not_ended[0]
+
+        with connection.transaction():
+            connection.execute("select from marts.left_half")
+            message = rf"{session} holds marts.left_half still; {session} cannot be ended .*grant pg_signal_backend.*; nothing is published"
+            with pytest.raises(PublishError, match=message):
+                _publish(server, 3, ender=Ender(_powerless(server)), patience=1.5)
+    assert [2] == rows(server, "select distinct number from marts.left_half")
+
+
+# A reader that may not use a sequence locks it all the same: PostgreSQL asks for the privilege after that.
+HOLD_SEQUENCE = """
+    do $$
+    begin
+        perform nextval('marts.left_half_id_seq');
+    exception
+        when insufficient_privilege then null;
+    end $$
+"""
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_session_that_holds_a_sequence_is_named_and_ended(fresh_server: Server, reader: Reader) -> None:
+    """It is that of a column of what is exchanged, and goes with it."""
+    server = fresh_server
+
+    def built(number: int) -> publication.Publication:
+        made = build(server, number)
+        execute(server, "dpe_transformer", "alter table marts__next.left_half add column id integer generated always as identity")
+        return made
+
+    publish(server, built(1))
+    login = reader(server)
+    with _reading(server, login) as connection:
+        connection.execute("begin")
+        connection.execute(HOLD_SEQUENCE)
+        made = built(2)
+        with pytest.raises(PublishError, match=rf"{login} \(process \d+, desk\) holds marts.left_half_id_seq still"):
+            publish(server, made, patience=0.5)
+        assert [1] == rows(server, "select distinct number from marts.left_half")
+
+        assert [login] == [one.role for one in publish(server, made, ender=Ender(server), patience=20).ended]
+        assert [2] == rows(server, "select distinct number from marts.left_half")
+        assert _is_ended(connection)
+
+
+@pytest.mark.usefixtures("quick", "signalling")
+def test_a_superusers_session_needs_a_superuser_to_end_it(server: Server) -> None:
+    """The privilege to signal is not enough."""
+    _publish(server, 1)
+    with server.connect("postgres") as holding:
+        holding.execute("select from marts.left_half")
+        with pytest.raises(PublishError, match=r"postgres \(process \d+, dpe\) cannot be ended \(permission denied to terminate process\)"):
+            _publish(server, 2, ender=Ender(_powerless(server)), patience=1.5)
+
+
+@pytest.mark.usefixtures("quick")
+def test_dpes_own_sessions_are_not_ended(server: Server) -> None:
+    """A person who looks as the transformer is named, and not thrown out."""
+    _publish(server, 1)
+    with server.connect("transformer") as holding, system_context(holding, actor="test"):
+        holding.execute("select from marts.left_half")
+        with pytest.raises(PublishError, match=r"dpe_transformer \(process \d+, dpe, since [0-9 :-]+\) holds marts.left_half still"):
+            _publish(server, 2, ender=Ender(server), patience=0.7)
+        holding.execute("select 1")
+
+
+@pytest.mark.usefixtures("quick")
+def test_readers_that_come_and_go_are_not_ended(server: Server, reader: Reader) -> None:
+    """However often one is in the way: each time it is another transaction, a short one."""
+    _publish(server, 1)
+    [oid] = rows(server, "select 'marts.left_half'::regclass::oid::bigint")
+    over = threading.Event()
+    ender = Ender(server)
+    attempts = itertools.count(1)
+
+    def exchange(_first: Sequence[int]) -> None:
+        if next(attempts) < 6:
+            raise HeldError(oid)
+
+    with _reading(server, reader(server)) as connection, publication.connected(server) as publisher:
+
+        def poll() -> None:
+            while not over.is_set():
+                connection.execute("select pg_sleep(0.1) from (select from marts.left_half limit 1) as half")
+
+        polling = threading.Thread(target=poll)
+        polling.start()
+        try:
+            waiting.for_readers(publisher, [("marts", "left_half")], exchange, ender=ender, say=print, patience=20)
+        finally:
+            over.set()
+            polling.join()
+        connection.execute("select 1")
+    assert ([], []) == (ender.ended, ender.refusals)
+
+
+@pytest.mark.parametrize("version", list(VERSIONS))
+def test_a_prepared_transaction_is_named(scratch: Path, version: str) -> None:
+    """No session has it; it says under which name it can be rolled back."""
+    bin_dir = VERSIONS[version]
+    if bin_dir is not None and not bin_dir.is_dir():
+        pytest.skip(f"PostgreSQL {version} is not installed in {bin_dir}")
+    embedded = EmbeddedServer(scratch / f"prepared-{version}", bin_dir)
+    embedded.start()
+    server = Server(str(embedded.socket_dir), embedded.port, "dpe", "postgres", is_embedded=True)
+    try:
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute("alter system set max_prepared_transactions = 2")
+        embedded.stop()
+        embedded.start()
+        bootstrap_server(server)
+        _publish(server, 1)
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute("begin; select from marts.left_half; prepare transaction 'desk''s'")
+        message = (
+            r"""postgres \(prepared transaction "desk's", since [0-9 :-]+\) holds marts.left_half still; .*`rollback prepared 'desk''s'`"""
+        )
+        with pytest.raises(PublishError, match=message):
+            _publish(server, 2, patience=0.3)
+    finally:
+        embedded.stop()

@@ -1,0 +1,313 @@
+"""What was built takes the place of what is published, and whatever reads it reads the new version; or nothing changes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from support.halves import build, execute, publish, rows
+
+from dpe_cli.errors import PublishError
+from dpe_cli.publishing import publication
+from dpe_cli.server.contexts import system_context
+
+if TYPE_CHECKING:
+    from dpe_cli.server.server import Server
+
+
+def test_one_build_runs_at_once(server: Server) -> None:
+    """A second one would build over the first."""
+    with (
+        publication.building(server, []),
+        pytest.raises(PublishError, match="another `dpe run` is building; wait for it to end, then run again"),
+        publication.building(server, []),
+    ):
+        pass
+
+
+def test_a_session_is_not_in_the_way_of_a_build(server: Server) -> None:
+    """One that looks at what an earlier build left, and did not end its transaction: what it looks at goes later."""
+    build(server, 1)
+    with server.connect("transformer") as looking, system_context(looking, actor="test"):
+        looking.execute("select from marts__next.left_half")
+        publish(server, build(server, 2))
+        assert [2] == rows(server, "select distinct number from marts.left_half")
+        # A table that the view reads is not dropped without it.
+        assert ["left_half"] == rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace")
+
+    publish(server, build(server, 3))
+    assert [] == rows(server, "select nspname from pg_namespace where nspname ~ '__old'")
+
+
+def test_what_was_built_and_is_gone_is_not_published(server: Server) -> None:
+    """A custom materialization may say that it built what it did not."""
+    with (
+        publication.building(server, ["marts"]) as building,
+        pytest.raises(PublishError, match="marts__next.nowhere: was built and is not there any more; nothing is published, run again"),
+    ):
+        publication.record(building.connection, [], [("marts", "nowhere")], [], lock=building.lock)
+
+
+# What reads a relation, and stays where it is
+
+VIEW = (
+    "create view reporting.numbers with (security_invoker = true, security_barrier = true) as select number as n from marts.left_half",
+    "comment on view reporting.numbers is 'For the report.'",
+    "grant select on reporting.numbers to dpe_auditor",
+)
+FUNCTION = (
+    """
+    create function reporting.biggest() returns integer language sql stable
+    begin atomic
+        select max(number) from marts.left_half;
+    end
+    """,
+    "grant execute on function reporting.biggest() to dpe_auditor",
+)
+
+
+def _with_reports(server: Server, *statements: str) -> None:
+    """Publish a first version, and let something read it."""
+    publish(server, build(server, 1))
+    execute(server, "postgres", "create schema reporting", "grant usage, create on schema reporting to dpe_transformer")
+    execute(server, "dpe_transformer", *statements)
+
+
+def test_a_view_elsewhere_reads_the_new_version(server: Server) -> None:
+    """With the options, grants and comment that it had."""
+    _with_reports(server, *VIEW)
+
+    publish(server, build(server, 2))
+
+    assert [2] == rows(server, "select distinct n from reporting.numbers")
+    assert [("{security_invoker=true,security_barrier=true}", "For the report.", True)] == rows(
+        server,
+        """
+        select reloptions::text, obj_description(oid), has_table_privilege('dpe_auditor', oid, 'select')
+        from pg_class where oid = 'reporting.numbers'::regclass
+        """,
+    )
+
+
+def test_a_function_elsewhere_reads_the_new_version(server: Server) -> None:
+    """One whose body PostgreSQL has parsed; and it does not keep the version before from going."""
+    _with_reports(server, *FUNCTION)
+
+    for number in (2, 3):
+        publish(server, build(server, number))
+        assert [number] == rows(server, "select reporting.biggest()")
+    assert [True] == rows(server, "select has_function_privilege('dpe_auditor', 'reporting.biggest()', 'execute')")
+
+
+@pytest.mark.parametrize(
+    ("statements", "message"),
+    [
+        (
+            ["create materialized view reporting.numbers as select number from marts.left_half"],
+            "materialized view reporting.numbers: reads marts.left_half and cannot be made to follow to its new version; drop it",
+        ),
+        (
+            ["create function reporting.all_of_it() returns setof marts.left_half language sql as 'select * from marts.left_half'"],
+            r"function reporting.all_of_it\(\): is bound to the rows of marts.left_half and cannot be made to follow to its new version",
+        ),
+        (
+            ["create table reporting.kept (id integer, copies marts.left_half[])"],
+            "column copies of table reporting.kept: is bound to the rows of marts.left_half",
+        ),
+        (
+            [
+                "create table reporting.mine (number integer)",
+                "create policy those on reporting.mine using (number in (select number from marts.left_half))",
+            ],
+            "policy those on table reporting.mine: reads marts.left_half and cannot be made to follow to its new version; drop it",
+        ),
+    ],
+    ids=["a materialized view", "a row type", "a column", "a policy"],
+)
+def test_what_cannot_follow_of_the_pipelines_own_is_named(server: Server, statements: tuple[str, ...], message: str) -> None:
+    """Nothing is published: it would go on to show the previous version, or break."""
+    _with_reports(server, *statements)
+    made = build(server, 2)
+
+    with pytest.raises(PublishError, match=f"^{message}"):
+        publish(server, made)
+    assert [1] == rows(server, "select distinct number from marts.left_half")
+
+    execute(server, "postgres", "drop schema reporting cascade")
+    publish(server, made)
+    assert [2] == rows(server, "select distinct number from marts.left_half")
+
+
+def test_a_view_whose_column_is_gone_is_named(server: Server) -> None:
+    """In the server's words."""
+    _with_reports(server, *VIEW)
+    made = build(server, 2)
+    execute(server, "dpe_transformer", "drop view marts__next.both_halves", "alter table marts__next.left_half rename number to other")
+    with publication.connected(server) as connection:
+        made = publication.record(connection, [], [("marts", "left_half")], [])
+    execute(server, "dpe_transformer", "drop view marts.both_halves")
+
+    with pytest.raises(PublishError) as caught:
+        publish(server, made)
+
+    assert str(caught.value) == (
+        'view reporting.numbers: reads marts.left_half and does not fit its new version (column "number" does not exist); '
+        "select it too, change it or drop it"
+    )
+    assert [1] == rows(server, "select distinct number from marts.left_half")
+
+
+def test_a_foreign_key_of_what_stays_is_named(server: Server) -> None:
+    """It would go on to refer to the previous version."""
+    publish(server, build(server, 1))
+    execute(
+        server,
+        "dpe_transformer",
+        "create table marts.parents (id integer primary key)",
+        "alter table marts.right_half add constraint known foreign key (number) references marts.parents not valid",
+        "create table marts__next.parents (id integer primary key)",
+    )
+    with publication.connected(server) as connection:
+        made = publication.record(connection, [], [("marts", "parents")], [])
+
+    with pytest.raises(
+        PublishError, match=r"^constraint known on table marts.right_half: refers to marts.parents; publish both tables together, or "
+    ):
+        publish(server, made)
+
+
+def test_names_that_postgresql_cuts_do_not_meet(server: Server) -> None:
+    """Those of indexes and sequences are made of the table's name, of which two long ones may have the same start."""
+    first, second = ("a_rather_long_name_of_a_table_of_orders_of_the_year_" + year for year in ("2023", "2024"))
+    for name in (first, second):
+        execute(
+            server,
+            "dpe_transformer",
+            "create schema if not exists marts__next",
+            f"create table marts__next.{name} (number_of_order integer generated always as identity, shop text)",
+            f"create index on marts__next.{name} (number_of_order)",
+        )
+        with publication.connected(server) as connection:
+            publish(server, publication.record(connection, [], [("marts", name)], []))
+
+    assert [1, 1] == rows(
+        server, f"select count(*) from pg_index where indrelid in ('marts.{first}'::regclass, 'marts.{second}'::regclass) group by indrelid"
+    )
+
+
+# Readers
+
+# In the order in which the tables were made, and through the view.
+READINGS = (
+    b"select number from marts.left_half union all select number from marts.right_half",
+    b"select number from marts.both_halves union all select number from marts.left_half",
+)
+
+
+def test_a_reader_sees_no_mixed_versions_and_no_error(server: Server) -> None:
+    """However hard it polls, through a hundred publications."""
+    publish(server, build(server, 0))
+    over = threading.Event()
+    seen: list[set[int]] = []
+    errors: list[psycopg.Error] = []
+
+    def poll(query: bytes) -> None:
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute("set role dpe_reader")
+            while not over.is_set():
+                try:
+                    seen.append({int(number) for (number,) in connection.execute(query).fetchall()})
+                except psycopg.Error as error:
+                    errors.append(error)
+
+    readers = [threading.Thread(target=poll, args=[query]) for query in READINGS]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(1, 101):
+            publish(server, build(server, number))
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
+
+    assert [] == errors
+    assert {1} == {len(versions) for versions in seen}
+    assert len({number for versions in seen for number in versions}) > 20
+
+
+def test_readers_in_any_order_are_got_along_with(server: Server) -> None:
+    """One that takes the tables the other way round than the publisher would otherwise be in its way each time."""
+    publish(server, build(server, 0))
+    over = threading.Event()
+    seen: list[set[int]] = []
+
+    def poll() -> None:
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute("set role dpe_reader")
+            while not over.is_set():
+                found = connection.execute("select number from marts.right_half union all select number from marts.left_half").fetchall()
+                seen.append({int(number) for (number,) in found})
+
+    readers = [threading.Thread(target=poll) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(1, 4):
+            publish(server, build(server, number), patience=20)
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
+
+    assert {1} == {len(versions) for versions in seen}
+    assert [3] == rows(server, "select distinct number from marts.left_half")
+
+
+@contextmanager
+def _reading(server: Server) -> Iterator[psycopg.Connection]:
+    """Hold what is published, as a long query does."""
+    with server.connect("admin") as connection:
+        connection.execute("select count(*) from marts.left_half")
+        yield connection
+
+
+def test_a_long_reader_delays_and_does_not_break(server: Server) -> None:
+    """Other readers are let in meanwhile; when it has ended, the new version is there."""
+    publish(server, build(server, 1))
+    made = build(server, 2)
+    said: list[str] = []
+    with _reading(server) as reader:
+        publisher = threading.Thread(target=publish, args=[server, made], kwargs={"say": said.append})
+        publisher.start()
+        time.sleep(1)
+        for _ in range(5):
+            assert [1] == rows(server, "select distinct number from marts.left_half")
+        assert publisher.is_alive()
+        reader.rollback()
+        publisher.join(30)
+
+    assert [2] == rows(server, "select distinct number from marts.left_half")
+
+
+def test_a_reader_that_never_lets_go_is_named(server: Server) -> None:
+    """What was built stays, to be published later."""
+    publish(server, build(server, 1))
+    made = build(server, 2)
+
+    with _reading(server) as reader:
+        message = (
+            rf"postgres \(process {reader.info.backend_pid}, dpe\) holds marts.left_half still; nothing is published. "
+            "End that session .or let --end-sessions do so., then run `dpe publish`"
+        )
+        with pytest.raises(PublishError, match=message):
+            publish(server, made, patience=0.5)
+
+    assert [1] == rows(server, "select distinct number from marts.left_half")
+    publish(server, made)
+    assert [2] == rows(server, "select distinct number from marts.left_half")

@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from psycopg import sql
+
+from dpe_cli.errors import ProjectError
+from dpe_cli.project.project import Model, Project
+from dpe_cli.quality import reconcile_config, reconciliation
+from dpe_cli.quality.reconcile_config import Explanation, Hop, Quarantine
+from dpe_cli.quality.reconciliation import Balance, Reconciliation
+
+# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+if TYPE_CHECKING:
+    from support.shop import Shop
+
+pytest_plugins = ["support.shop"]
+
+ORDERS = Hop(
+    unique_id="model.dpe.fct_orders",
+    model="fct_orders",
+    origin="stg_shop__orders",
+    model_relation=sql.Identifier("marts", "fct_orders"),
+    origin_relation=sql.Identifier("staging", "stg_shop__orders"),
+    sums={"amount": "amount"},
+)
+NEGATIVE = Explanation("filtered", where="amount < 0", rule="SHOP-1-04")
+
+
+def _as_superuser(shop: Shop, *statements: str) -> None:
+    with shop.server.connect("admin") as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def _reconcile(shop: Shop, *wanted_hops: Hop, sources: bool = False) -> Reconciliation:
+    wanted = list(shop.project.sources.values()) if sources else []
+    with shop.server.connect("loader") as loader, shop.server.connect("transformer") as transformer:
+        return reconciliation.reconcile(loader, transformer, wanted, wanted_hops)
+
+
+def _numbers(balance: Balance) -> tuple[str, int, int, int, int, int, int, int]:
+    """Return a balance as a line of the table."""
+    amounts = (balance.delivered, balance.rejected, balance.deduplicated, balance.filtered, balance.expected, balance.found)
+    return balance.quantity, *map(int, amounts), int(balance.unexplained)  # type: ignore[return-value]
+
+
+def test_files_add_up_to_staging(shop: Shop) -> None:
+    """Each source by itself."""
+    found = _reconcile(shop, sources=True)
+
+    assert [("files → shop.orders", 3, 3, True), ("files → shop.shops", 2, 2, True)] == [
+        (one.hop, int(one.delivered), int(one.found), one.holds) for one in found.balances
+    ]
+    assert [] == found.faults
+
+
+def test_rejects_explain_what_is_not_in_staging(shop: Shop) -> None:
+    """As many as the ledger keeps."""
+    shop.write({
+        "models/staging/_shop__sources.yml": (shop.directory / "models/staging/_shop__sources.yml")
+        .read_text()
+        .replace("disposition: append}", "disposition: append, rejects: {max_rows: 9}}"),
+        "data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,many\n5,HA,50\n",
+    })  # fmt: skip
+    shop.run("source:shop.orders")
+
+    (orders, _) = _reconcile(shop, sources=True).balances
+    assert ("records", 5, 1, 0, 0, 4, 4, 0) == _numbers(orders)
+
+
+def test_a_row_that_is_lost_after_its_load_is_unexplained(shop: Shop) -> None:
+    """With how many."""
+    _as_superuser(shop, "delete from staging.orders where order_id = 2")
+
+    (fault,) = _reconcile(shop, sources=True).faults
+    assert "files → shop.orders: records: 2 found where 3 were expected; 1 missing without an explanation, find out why" in fault
+
+
+def test_a_reject_that_is_gone_from_the_ledger_is_unexplained(shop: Shop) -> None:
+    """What the load counted has to be kept."""
+    _as_superuser(shop, "update dpe.loads set records_read = 3, rows_rejected = 1 where load_id = 1")
+
+    assert "files → shop.orders: records: 3 found where 4 were expected; 1 missing" in " ".join(_reconcile(shop, sources=True).faults)
+
+
+def test_a_source_that_was_never_extracted_is_not_counted(shop: Shop) -> None:
+    """It is no zero."""
+    _as_superuser(shop, "drop table staging.shops cascade")
+
+    assert ["files → shop.shops: was never extracted; run `dpe extract source:shop.shops`"] == _reconcile(shop, sources=True).faults
+
+
+def test_counts_and_sums_are_those_of_the_relation_before(shop: Shop) -> None:
+    """A line for each."""
+    assert [("records", 3, 0, 0, 0, 3, 3, 0), ("sum of amount", 60, 0, 0, 0, 60, 60, 0)] == [
+        _numbers(one) for one in _reconcile(shop, ORDERS).balances
+    ]
+
+
+def test_a_changed_amount_is_unexplained_though_the_count_is_right(shop: Shop) -> None:
+    """That is what sums are for."""
+    _as_superuser(shop, "update marts.fct_orders set amount = 11 where order_id = 1")
+
+    count, amount = _reconcile(shop, ORDERS).balances
+    assert (True, False, 1) == (count.holds, amount.holds, amount.unexplained)
+
+
+def test_a_doubled_row_is_unexplained(shop: Shop) -> None:
+    """Too many is as bad as too few."""
+    _as_superuser(shop, "insert into marts.fct_orders select * from marts.fct_orders where order_id = 1")
+
+    assert "records: 4 found where 3 were expected; 1 too many without an explanation" in _reconcile(shop, ORDERS).faults[0]
+
+
+def test_filtered_rows_are_explained_with_their_sums(shop: Shop) -> None:
+    """By the condition, taken on the rows before; and with the rule that says so."""
+    _as_superuser(
+        shop,
+        "update staging.orders set amount = -5 where order_id = 3",
+        "delete from marts.fct_orders where order_id = 3",
+    )
+
+    balances = _reconcile(shop, replace(ORDERS, explanations=(NEGATIVE,))).balances
+    assert [("records", 3, 0, 0, 1, 2, 2, 0), ("sum of amount", 25, 0, 0, -5, 30, 30, 0)] == [_numbers(one) for one in balances]
+    assert ("SHOP-1-04",) == balances[0].rules
+
+
+def test_rows_that_should_have_been_filtered_and_were_not_are_unexplained(shop: Shop) -> None:
+    """An explanation is counted, not believed."""
+    _as_superuser(shop, "update staging.orders set amount = -5 where order_id = 3")
+
+    (count, _) = _reconcile(shop, replace(ORDERS, explanations=(NEGATIVE,))).balances
+    assert 1 == count.unexplained
+
+
+def test_duplicates_are_explained_by_their_key(shop: Shop) -> None:
+    """All but the first, of which the order says which it is."""
+    _as_superuser(
+        shop,
+        "insert into staging.orders select 3, 'HA', 7, _load_id, _slice_id from staging.orders where order_id = 3",
+    )
+
+    once = Explanation("deduplicated", by=("order_id",), order_by=("amount desc",))
+    assert [("records", 4, 0, 1, 0, 3, 3, 0), ("sum of amount", 67, 0, 7, 0, 60, 60, 0)] == [
+        _numbers(one) for one in _reconcile(shop, replace(ORDERS, explanations=(once,))).balances
+    ]
+
+
+def test_a_row_that_two_things_explain_is_left_out_once(shop: Shop) -> None:
+    """A duplicate that is filtered is no duplicate of what stays."""
+    _as_superuser(
+        shop,
+        "insert into staging.orders select 3, 'HA', amounts.amount, _load_id, _slice_id "
+        "from staging.orders cross join (values (-1), (-2), (30)) as amounts (amount) where order_id = 3",
+    )
+
+    both = (Explanation("deduplicated", by=("order_id",), order_by=("amount",)), NEGATIVE)
+    assert [("records", 6, 0, 1, 2, 3, 3, 0), ("sum of amount", 87, 0, 30, -3, 60, 60, 0)] == [
+        _numbers(one) for one in _reconcile(shop, replace(ORDERS, explanations=both)).balances
+    ]
+
+
+def test_rows_that_are_kept_elsewhere_are_explained_by_that_relation(shop: Shop) -> None:
+    """As those of a quarantine are."""
+    _as_superuser(
+        shop,
+        "create table marts.fct_orders__quarantine as select * from marts.fct_orders where order_id = 2",
+        "alter table marts.fct_orders__quarantine owner to dpe_transformer",
+        "delete from marts.fct_orders where order_id = 2",
+    )
+
+    kept = Explanation("rejected", relation=sql.Identifier("marts", "fct_orders__quarantine"))
+    assert [("records", 3, 1, 0, 0, 2, 2, 0), ("sum of amount", 60, 20, 0, 0, 40, 40, 0)] == [
+        _numbers(one) for one in _reconcile(shop, replace(ORDERS, explanations=(kept,))).balances
+    ]
+
+
+def test_rows_in_quarantine_count_as_rejected(shop: Shop) -> None:
+    """Besides those that the declaration explains, and by the model's own names."""
+    _as_superuser(
+        shop,
+        "create table marts.fct_orders__quarantine as select order_id, shop, amount as euros from marts.fct_orders where order_id = 2",
+        "alter table marts.fct_orders__quarantine owner to dpe_transformer",
+        "delete from marts.fct_orders where order_id = 2",
+        "alter table marts.fct_orders rename column amount to euros",
+    )
+
+    kept = Quarantine(sql.Identifier("marts", "fct_orders__quarantine"), ("SHOP-1-05",))
+    balances = _reconcile(shop, replace(ORDERS, sums={"amount": "euros"}, quarantine=kept)).balances
+    assert [("records", 3, 1, 0, 0, 2, 2, 0), ("sum of amount", 60, 20, 0, 0, 40, 40, 0)] == [_numbers(one) for one in balances]
+    assert ("SHOP-1-05",) == balances[0].rules
+
+
+def test_a_column_may_count_the_records(shop: Shop) -> None:
+    """Where a row here stands for several there."""
+    _as_superuser(
+        shop,
+        "create table marts.daily as select shop, count(*) as order_count from marts.fct_orders group by shop",
+        "alter table marts.daily owner to dpe_transformer",
+    )
+
+    daily = replace(ORDERS, model="daily", model_relation=sql.Identifier("marts", "daily"), sums={}, count_column="order_count")
+    assert [("records", 3, 0, 0, 0, 3, 3, 0)] == [_numbers(one) for one in _reconcile(shop, daily).balances]
+
+
+def test_sums_of_floating_point_numbers_are_exact(shop: Shop) -> None:
+    """Whatever order the rows are in: as floats, these would not even add up to what they are."""
+    _as_superuser(
+        shop,
+        "create table marts.there as select unnest(array[1e16, 1, -1e16, 0.1]::float8[]) as amount",
+        "create table marts.here as select unnest(array[0.1, 1e16, -1e16, 1]::float8[]) as amount",
+        "alter table marts.there owner to dpe_transformer",
+        "alter table marts.here owner to dpe_transformer",
+    )
+
+    hop = replace(ORDERS, origin_relation=sql.Identifier("marts", "there"), model_relation=sql.Identifier("marts", "here"))
+    (_, amount) = _reconcile(shop, hop).balances
+    assert (Decimal("1.1"), Decimal("1.1")) == (amount.delivered, amount.found)
+
+
+def test_what_was_not_built_is_not_counted(shop: Shop) -> None:
+    """And the others are."""
+    missing = replace(ORDERS, model="dim_days", model_relation=sql.Identifier("marts", "dim_days"))
+    found = _reconcile(shop, missing, ORDERS)
+
+    assert ['stg_shop__orders → dim_days: relation "marts.dim_days" does not exist; run `dpe run dim_days`'] == found.faults
+    assert 2 == len(found.balances)
+
+
+def test_a_condition_that_is_no_sql_is_told(shop: Shop) -> None:
+    """With where it stands."""
+    hop = replace(ORDERS, explanations=(Explanation("filtered", where="price < 0"),))
+
+    assert [
+        'stg_shop__orders → fct_orders: cannot be counted (column "price" does not exist); correct meta.reconcile of fct_orders'
+    ] == _reconcile(shop, hop).faults
+
+
+class _Declared(Project):
+    """A project of one model that declares this."""
+
+    def __init__(self, reconcile: Any) -> None:
+        node = {
+            "unique_id": "model.dpe.fct_orders",
+            "name": "fct_orders",
+            "alias": "fct_orders",
+            "schema": "marts",
+            "package_name": "dpe",
+            "patch_path": "dpe://models/marts.yml",
+            "config": {"meta": {"reconcile": reconcile}},
+        }
+        self.__dict__["manifest"] = {"nodes": {node["unique_id"]: node}}
+        self.__dict__["sources"] = {}
+        self.__dict__["models"] = {
+            name: Model(f"model.dpe.{name}", name, schema, name, (), "private")
+            for name, schema in (("fct_orders", "marts"), ("stg_orders", "staging"))
+        }
+
+
+def test_a_declaration_names_relations_sums_and_explanations() -> None:
+    """Short where there is little to say."""
+    (hop,) = reconcile_config.declared(
+        _Declared({"from": "stg_orders", "sums": ["amount"], "explained_by": {"filtered": {"where": "amount < 0", "rule": "SHOP-1-04"}}})
+    )
+
+    assert ("stg_orders → fct_orders", sql.Identifier("staging", "stg_orders"), {"amount": "amount"}, (NEGATIVE,)) == (
+        hop.name,
+        hop.origin_relation,
+        hop.sums,
+        hop.explanations,
+    )
+
+
+def test_what_was_built_and_not_published_is_counted_where_it_is() -> None:
+    """Both ends."""
+    (hop,) = reconcile_config.declared(
+        _Declared({"from": "stg_orders"}), None, {"model.dpe.fct_orders": "marts__next", "model.dpe.stg_orders": "staging__next"}
+    )
+
+    assert (sql.Identifier("staging__next", "stg_orders"), sql.Identifier("marts__next", "fct_orders")) == (
+        hop.origin_relation,
+        hop.model_relation,
+    )
+
+
+def test_a_model_with_rules_that_quarantine_has_one() -> None:
+    """In the schema in which it is counted."""
+    project = _Declared({"from": "stg_orders"})
+    test = {"attached_node": "model.dpe.fct_orders", "config": {"meta": {"rule": "SHOP-1-05", "on_failure": "quarantine"}}}
+    other = {"attached_node": "model.dpe.stg_orders", "config": {"meta": {"rule": "SHOP-1-06", "on_failure": "quarantine"}}}
+    project.manifest["nodes"].update({"test.one": test, "test.other": other})  # type: ignore[attr-defined]
+
+    (hop,) = reconcile_config.declared(project, None, {"model.dpe.fct_orders": "marts__next"})
+    assert Quarantine(sql.Identifier("marts__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == hop.quarantine
+
+
+def test_only_hops_of_the_models_asked_for_are_counted() -> None:
+    """As of a spec, or of a part that was built."""
+    assert [] == reconcile_config.declared(_Declared({"from": "stg_orders"}), {"model.dpe.other"})
+
+
+@pytest.mark.parametrize(
+    ("declared", "fault"),
+    [
+        ("stg_orders", "meta.reconcile: has to be a mapping of from, count, sums, explained_by"),
+        ({}, "it does not say where the rows come from; add `from:`"),
+        ({"from": "stg_order"}, "there is no stg_order; did you mean stg_orders?"),
+        ({"from": "stg_orders", "sum": ["amount"]}, "sum is not an option; did you mean sums?"),
+        ({"from": "stg_orders", "sums": "amount"}, "sums: has to be a list of columns"),
+        ({"from": "stg_orders", "count": 3}, "count: is neither true, nor false, nor the column"),
+        ({"from": "stg_orders", "explained_by": {"duplicated": {}}}, "duplicated is not an option; did you mean deduplicated?"),
+        ({"from": "stg_orders", "explained_by": {"filtered": {}}}, "filtered: says nothing; give one of where, by, relation"),
+        ({"from": "stg_orders", "explained_by": {"filtered": {"where": "a", "by": ["b"]}}}, "filtered: says where and by; give one of"),
+        ({"from": "stg_orders", "explained_by": {"filtered": {"where": "a", "order_by": ["b"]}}}, "filtered: order_by is not an option"),
+        (
+            {"from": "stg_orders", "sums": ["a"], "explained_by": {"deduplicated": {"by": ["b"]}}},
+            "deduplicated: sums need to know which of several rows stays; add `order_by:`",
+        ),
+    ],
+)
+def test_a_declaration_that_cannot_be_followed_is_refused(declared: Any, fault: str) -> None:
+    """Before anything is counted, with where it stands."""
+    with pytest.raises(ProjectError) as refused:
+        reconcile_config.declared(_Declared(declared))
+
+    assert str(refused.value).startswith("fct_orders (models/marts.yml): meta.reconcile: ")
+    assert fault in str(refused.value)
+
+
+def test_a_spec_is_about_its_models_and_what_they_are_built_from(shop: Shop) -> None:
+    """Up to the sources."""
+    parents: Mapping[str, object] = dict.fromkeys(reconcile_config.ancestry(shop.project, ["fct_orders"]))
+
+    assert {"model.dpe.fct_orders", "model.dpe.stg_shop__orders", "source.dpe.shop.orders"} == set(parents)

@@ -1,0 +1,391 @@
+"""`dpe rules`: what is asked, whether it holds, and the document that says so."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import pytest
+from conftest import Cluster, numbers
+from support import dbt_projects
+
+from dpe_cli.cli import main
+from dpe_cli.cli.app import App
+from dpe_cli.cli.commands.rules import plot
+from dpe_cli.cli.report import Report, show
+from dpe_cli.project.dbt_runner import run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.quality import results, rules
+from dpe_cli.quality.results import Run
+from dpe_cli.quality.rules import RulesError
+from dpe_cli.server.server import Server
+from dpe_cli.specs.spec import read_all
+
+PROJECT = {
+    "models/marts/fct_orders.sql": """
+        {{ config(materialized='table') }}
+        select order_id, case when order_id > {{ var('named', 9) }} then null else 'A' end as customer
+        from generate_series(1, 4) as orders (order_id)
+        """,
+    "models/marts/_marts__models.yml": """
+        models:
+          - name: fct_orders
+            config: {meta: {rls: {private: true}}, contract: {enforced: false}}
+            columns:
+              - name: order_id
+                data_tests:
+                  - unique:
+                      name: orders_are_unique
+                      config: {meta: {rule: SHOP-1-01, dimension: uniqueness, owner: sales, because: an order is paid once}}
+                  - accepted_range:
+                      name: orders_are_numbered_from_one
+                      arguments: {min_value: 1}
+                      config:
+                        error_if: '> 9'
+                        meta: {rule: SHOP-1-01, dimension: uniqueness, owner: sales, because: an order is paid once}
+              - name: customer
+                data_tests:
+                  - not_null:
+                      name: orders_have_a_customer
+                      config: {severity: warn, meta: {rule: SHOP-2-01, dimension: completeness, owner: sales, because: someone pays}}
+        """,
+    "tests/singular/orders_are_few.sql": """
+        {{ config(meta={'rule': 'SHOP-1-02', 'dimension': 'validity', 'owner': 'sales', 'because': 'the shop is small'}) }}
+        -- Fails where there are
+        -- more than nine orders.
+        select count(*) as order_count from {{ ref('fct_orders') }} having count(*) > 9
+        """,
+    "specs/SHOP-1-orders-spec.md": """
+        ---
+        ticket: SHOP-1
+        title: Orders
+        owner: sales
+        sources: []
+        models: [fct_orders]
+        ---
+
+        | figure | meaning |
+        |---|---|
+        | SHOP | not a rule |
+
+        | rule | severity | definition |
+        |---|---|---|
+        | `SHOP-1-01` | error | An order is there once \\| only once. |
+        | SHOP-1-02 | error | |
+        """,
+    "specs/SHOP-2-customers-spec.md": """
+        ---
+        ticket: SHOP-2
+        title: Customers
+        owner: sales
+        sources: []
+        models: [fct_orders]
+        ---
+
+        | rule | definition |
+        |---|---|
+        | SHOP-2-01 | Every order has a customer. |
+        """,
+}
+
+DOCUMENT = """\
+# Data quality rules
+
+Written by `dpe rules --write` from the specs and the tests. Whether the rules hold, `dpe rules` shows.
+
+## [SHOP-1](specs/SHOP-1-orders-spec.md): Orders
+
+### Uniqueness
+
+**SHOP-1-01.** An order is there once | only once.
+
+- severity error: orders_are_numbered_from_one fails if the count is > 9, warns on any row; orders_are_unique fails on any row
+- owner: sales
+- because: an order is paid once
+- implemented by `orders_are_numbered_from_one` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
+`accepted_range on order_id of fct_orders, min_value 1`; its kind in [tests/generic/accepted_range.sql](tests/generic/accepted_range.sql)
+- implemented by `orders_are_unique` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
+`unique on order_id of fct_orders`
+
+### Validity
+
+**SHOP-1-02.** Fails where there are more than nine orders.
+
+- severity error: fails on any row
+- owner: sales
+- because: the shop is small
+- implemented by `orders_are_few` in [tests/singular/orders_are_few.sql](tests/singular/orders_are_few.sql): `a query of its own`
+
+## [SHOP-2](specs/SHOP-2-customers-spec.md): Customers
+
+### Completeness
+
+**SHOP-2-01.** Every order has a customer.
+
+- severity warn: warns on any row
+- owner: sales
+- because: someone pays
+- implemented by `orders_have_a_customer` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
+`not_null on customer of fct_orders`
+"""
+
+
+def _make(directory: Path) -> Path:
+    dbt_projects.make(directory, PROJECT)
+    shutil.copytree(dbt_projects.REPOSITORY / "tests" / "generic", directory / "tests" / "generic")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def written(scratch: Path) -> Path:
+    """Write the project, parse it, and write its document."""
+    directory = _make(scratch / f"rules_{next(numbers)}")
+    assert 0 == main.run(["rules", "--write", "--project-dir", str(directory)])
+    return directory
+
+
+@pytest.fixture
+def project(written: Path, tmp_path: Path) -> Path:
+    """Give a copy of it."""
+    directory = tmp_path / "rules"
+    shutil.copytree(written, directory)
+    return directory
+
+
+def _check(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    capsys.readouterr()
+    status = main.run(["rules", "--check", "--project-dir", str(directory)])
+    return status, capsys.readouterr().out
+
+
+def test_the_document_says_what_each_rule_is(written: Path) -> None:
+    """By pipeline and dimension, in the spec's words where it has some, else in the test's."""
+    assert DOCUMENT == (written / "DATA_QUALITY_RULES.md").read_text(encoding="utf-8")
+
+
+def test_the_document_does_not_depend_on_the_order_of_tests(written: Path) -> None:
+    """Written again from a manifest in another order, it is the same."""
+    project, specs = Project(written), read_all(written / "specs")
+    nodes = dict(reversed(project.manifest["nodes"].items()))
+    turned = Project(written)
+    turned.manifest = {**project.manifest, "nodes": nodes}
+
+    assert DOCUMENT == rules.document(rules.find_all(turned, specs), specs)
+
+
+def test_a_current_document_is_well(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The check says so, and no server is needed for it."""
+    assert (0, "DATA_QUALITY_RULES.md is current, and specs and tests have the same rules\n") == _check(written, capsys)
+
+
+def test_a_missing_document_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The check is red, and says what to do."""
+    (project / "DATA_QUALITY_RULES.md").unlink()
+
+    assert (1, "1 fault\nDATA_QUALITY_RULES.md: is missing; run `dpe rules --write`\n") == _check(project, capsys)
+
+
+def test_a_stale_document_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A definition was changed, and not the document."""
+    spec = project / "specs" / "SHOP-2-customers-spec.md"
+    spec.write_text(spec.read_text().replace("Every order", "Each order"))
+
+    assert (1, "1 fault\nDATA_QUALITY_RULES.md: is not current; run `dpe rules --write`\n") == _check(project, capsys)
+
+
+def test_a_rule_without_a_test_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The document is current: it has the rules that are tested."""
+    spec = project / "specs" / "SHOP-2-customers-spec.md"
+    spec.write_text(spec.read_text() + "| SHOP-2-02 | Every customer is known. |\n")
+
+    assert (1, f"1 fault\n{spec.name}: rule SHOP-2-02 has no test; give a test this id in its meta\n") == _check(project, capsys)
+
+
+def test_a_test_of_no_specs_rule_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the document has it, under no pipeline."""
+    (project / "specs" / "SHOP-2-customers-spec.md").unlink()
+    main.run(["rules", "--write", "--project-dir", str(project)])
+    status, said = _check(project, capsys)
+
+    assert (1, 2) == (status, len(said.splitlines()))
+    assert (
+        "models/marts/_marts__models.yml: orders_have_a_customer has rule SHOP-2-01, which is in no spec; describe it in its ticket's"
+        in said
+    )
+    assert "## In no spec\n\n### Completeness\n\n**SHOP-2-01.** Every row of fct_orders has a customer.\n" in (
+        project / "DATA_QUALITY_RULES.md"
+    ).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("node", "definition"),
+    [
+        ({"description": "It is\n so."}, "It is so."),
+        ({"raw_code": "{{ config(\n  a=1) }}\nselect 1"}, "Orders are few."),
+        ({"test_metadata": {"name": "not_null"}, "column_name": "shop"}, "Every row of fct_orders has a shop."),
+        ({"test_metadata": {"name": "unique"}, "column_name": "shop"}, "No two rows of fct_orders have the same shop."),
+        (
+            {"test_metadata": {"name": "accepted_values", "kwargs": {"values": ["UA", "HA"]}}, "column_name": "shop"},
+            "Every shop of fct_orders is one of UA, HA.",
+        ),
+        (
+            {"test_metadata": {"name": "relationships", "kwargs": {"to": "ref('dim_shops')", "field": "id"}}, "column_name": "shop"},
+            "Every shop of fct_orders is among the id of ref('dim_shops').",
+        ),
+        (
+            {"test_metadata": {"name": "in_range", "kwargs": {"model": "x", "least": 1}}, "config": {"where": "a > 1"}},
+            "Orders are few: in_range on fct_orders, least 1, where a > 1.",
+        ),
+    ],
+    ids=["description", "name", "not_null", "unique", "accepted_values", "relationships", "another kind"],
+)
+def test_a_test_defines_a_rule_where_no_spec_does(node: dict[str, Any], definition: str) -> None:
+    """In the words of its description, or in those of its kind and arguments."""
+    whole = {
+        "unique_id": "test.shop.orders_are_few",
+        "name": "orders_are_few",
+        "package_name": "shop",
+        "original_file_path": "tests/a.sql",
+        "depends_on": {"macros": [], "nodes": ["model.shop.fct_orders"]},
+        "config": {},
+        **node,
+    }
+    assert definition == rules._test({"macros": {}}, whole).definition
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, ["fails on any row"]),
+        ({"severity": "warn"}, ["warns on any row"]),
+        ({"warn_if": "> 5"}, ["fails on any row", "warns if the count is > 5"]),
+        (
+            {"meta": {"warn_share": 0.01, "error_share": 0.1}},
+            ["fails if more than 10 % of the rows do", "warns if more than 1 % of the rows do"],
+        ),
+        ({"meta": {"on_failure": "quarantine"}}, ["keeps rows that break it in quarantine", "fails on any row"]),
+    ],
+)
+def test_a_rule_says_when_it_does_not_hold(config: dict[str, Any], said: list[str]) -> None:
+    """In numbers or shares, and what becomes of the rows."""
+    node = {
+        "unique_id": "test.shop.orders_are_few",
+        "name": "orders_are_few",
+        "package_name": "shop",
+        "original_file_path": "tests/a.sql",
+        "depends_on": {"macros": [], "nodes": ["model.shop.fct_orders"]},
+        "config": config,
+    }
+    assert said == rules._thresholds(rules._test({"macros": {}}, node))
+
+
+@pytest.fixture(scope="module")
+def app(written: Path, cluster_18: Cluster) -> Iterator[App]:
+    """Run the project three times: one rule holds, does not for two orders, and then for one."""
+    with cluster_18.new_database() as server:
+        app = App(given_project_dir=written)
+        app.server = server
+        for named in (9, 2, 3):
+            run_dbt(Project(written), server, ["build"], variables={"named": named})
+        yield app
+
+
+def _dpe(app: App, *arguments: str) -> Report:
+    return cast("Report", main.cli.main(args=["rules", *arguments], standalone_mode=False, obj=app))
+
+
+def _timeless(report: Report, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what people read, without points in time, and with single spaces."""
+    show(report, "text")
+    words = [line.split() for line in capsys.readouterr().out.splitlines()]
+    return [" ".join("…" if part[:3] == f"{datetime.now(UTC):%Y}"[:3] or part[2:3] == ":" else part for part in line) for line in words]
+
+
+def test_each_rule_is_listed_with_what_it_is_now(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether it holds, since when not, and when it ran last."""
+    assert [
+        "3 rules, 1 of which do not hold",
+        "rule dimension severity owner status failures does not hold since last run",
+        "SHOP-1-01 uniqueness error sales pass 0 - … …",
+        "SHOP-1-02 validity error sales pass 0 - … …",
+        "SHOP-2-01 completeness warn sales warn 1 … … … …",
+    ] == [line for line in _timeless(_dpe(app), capsys) if not line.startswith("─")]
+
+
+def test_a_rule_does_not_hold_since_it_held_last(app: App) -> None:
+    """Not since the last run, and not since the first."""
+    found = rules.find_all(app.project, read_all(app.project_dir / "specs"))
+    runs = results.histories(app.server, found, runs=30)["SHOP-2-01"]
+    state = results.states(app.server, found)["SHOP-2-01"]
+
+    assert [("pass", 0), ("warn", 2), ("warn", 1)] == [(run.status, run.failures) for run in runs]
+    assert (runs[1].ran_at, runs[2].ran_at) == (state.since, state.last_run_at)
+
+
+def test_a_rule_is_shown_with_its_history_and_its_rows(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it asks and why, how it went, and which rows break it or did."""
+    lines = _timeless(_dpe(app, "show", "shop-2-01"), capsys)
+
+    assert "SHOP-2-01: Every order has a customer." == lines[0]
+    assert {"because someone pays", "severity warn: warns on any row", "spec SHOP-2-customers-spec.md", "status warn"} <= set(lines)
+    assert "orders_have_a_customer not_null on customer of fct_orders models/marts/_marts__models.yml" in lines
+    assert ["2 ┤ █", "┤ █", "┤ ██", "0 ┤ ██", "·ww"] == lines[lines.index("History") + 1 :][:5]
+    assert ["… … … … - order_id 4, customer null", "… … … … … … order_id 3, customer null"] == lines[-2:]
+
+
+def test_machines_get_the_same(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rules with states, runs and rows, in JSON."""
+    assert 0 == show(_dpe(app), "json")
+    assert '"rule_id": "SHOP-1-01"' in capsys.readouterr().out
+    data = _dpe(app, "show", "SHOP-2-01", "--limit", "1").data
+    assert isinstance(data, dict)
+    assert ("warn", 1, ["pass", "warn", "warn"]) == (data["status"], data["failures"], [run["status"] for run in data["runs"]])
+    assert [{"order_id": 4, "customer": None}] == [row["row"] for row in data["rows"]]
+
+
+def test_a_rule_that_never_ran_has_no_state(app: App, server: Server) -> None:
+    """On a database that no test has seen."""
+    found = rules.find_all(app.project, [])
+    new = results.states(server, found)
+
+    assert {("not run", None, None, None)} == {(one.status, one.failures, one.since, one.last_run_at) for one in new.values()}
+    assert {} == results.histories(server, found, runs=30)
+
+
+def test_an_unknown_rule_is_said(app: App) -> None:
+    """With the way to those that there are."""
+    with pytest.raises(RulesError, match=r"SHOP-9-01: no test has a rule of this id; `dpe rules` shows which there are"):
+        _dpe(app, "show", "SHOP-9-01")
+
+
+@pytest.mark.parametrize("arguments", [["--write", "--check"], ["--write", "show", "SHOP-1-01"]])
+def test_options_that_exclude_each_other_are_refused(app: App, arguments: list[str]) -> None:
+    """Instead of one of them being left out without a word."""
+    with pytest.raises(click.UsageError):
+        _dpe(app, *arguments)
+
+
+def _runs(*found: tuple[str, int | None]) -> list[Run]:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return [Run(start + timedelta(days=day), status, failures) for day, (status, failures) in enumerate(found)]
+
+
+def test_a_plot_is_as_high_as_its_highest_run() -> None:
+    """A run with few failures shows too, one with none or without a count does not."""
+    assert [
+        "1,000 ┤   █",
+        "      ┤   █",
+        "      ┤  ██",
+        "    0 ┤ ▁██",
+        "       ·wwFE",
+        "       5 runs from 2026-01-01 00:00 to 2026-01-05 00:00; · passed, w warned, F failed, E error",
+    ] == plot(_runs(("pass", 0), ("warn", 1), ("warn", 500), ("fail", 1000), ("error", None)))
+
+
+def test_a_plot_of_a_rule_that_always_held_is_empty() -> None:
+    """Nothing is divided by zero failures."""
+    assert ["  ┤", "  ┤", "  ┤", "0 ┤", "   ··"] == plot(_runs(("pass", 0), ("pass", 0)))[:-1]

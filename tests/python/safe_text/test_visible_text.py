@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+import unicodedata
+from contextlib import redirect_stderr
+
+import pytest
+import yaml
+
+from dpe_cli.safe_text.visible_text import (
+    VisibleStream,
+    has_hidden,
+    message,
+    on_one_line,
+    terminal,
+    visible,
+    visible_json,
+    visible_standard_error,
+)
+
+# In other writing systems these have a glyph, or decide how their neighbours are drawn.
+KEPT = {
+    "\t": "tab",
+    "\n": "line feed",
+    "\u200c": "zero-width non-joiner",
+    "\u200d": "zero-width joiner",
+    **dict.fromkeys("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd", "a sign of its own"),
+}
+EVERYTHING = "".join(map(chr, range(sys.maxunicode + 1)))
+
+
+def test_no_control_or_format_character_is_left() -> None:
+    """Of all of Unicode: controls, formats such as changes of direction, separators of lines, and halves of surrogate pairs."""
+    left = {sign for sign in visible(EVERYTHING) if unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Zl", "Zp"}}
+
+    assert set(KEPT) == left
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x07\x7f\x00", r"\x1b[2J\x07\x7f\x00"),
+        ("\x9b31m\x85", r"\x9b31m\x85"),
+        ("a\rb\tc\nd", "a\\x0db\tc\nd"),
+        ("user\u202etxt.exe \u2066\u061c\u200e\u2028", r"user\u202etxt.exe \u2066\u061c\u200e\u2028"),
+        ("\udcff.csv", r"\udcff.csv"),
+        ("\U000e0041", r"\U000e0041"),
+        ("Zoë 北京 🇺🇦 👩\u200d🚀 a\u00a0b \\x1b", "Zoë 北京 🇺🇦 👩\u200d🚀 a\u00a0b \\x1b"),
+    ],
+)
+def test_a_hidden_character_is_shown_by_its_code(text: str, shown: str) -> None:
+    """Letters, signs and spaces of any language stay, and doing it again changes nothing."""
+    assert shown == visible(text) == visible(visible(text))
+    assert (text != shown) == has_hidden(text)
+
+
+def test_one_line_stays_one() -> None:
+    """In a cell of a table, no value begins a row of its own."""
+    assert r"a⏎DPE SUCCESS\x0d⏎" == on_one_line("a\nDPE SUCCESS\r\n")
+
+
+def test_only_the_first_line_of_a_message_begins_at_the_left() -> None:
+    """A name with a line feed cannot pass for a verdict; what is indented already stays as it is."""
+    assert "data/x\n    DPE SUCCESS\n  detail\n\nend" == message("data/x\nDPE SUCCESS\n  detail\n\nend").replace("\n    end", "\nend")
+
+
+def test_json_keeps_its_values() -> None:
+    """Whatever characters they have; those that a terminal obeys are not in the document."""
+    values = {"北京\x9b": [sign for sign in EVERYTHING if has_hidden(sign)]}
+    document = visible_json(json.dumps(values, ensure_ascii=False))
+
+    assert values == json.loads(document)
+    assert not has_hidden(document)
+    assert "北京" in document
+
+
+def test_codes_are_those_of_yaml() -> None:
+    """In double quotes, YAML reads them as the characters."""
+    text = "".join(sign for sign in EVERYTHING if has_hidden(sign) and not "\ud800" <= sign <= "\udfff")
+
+    assert text == yaml.safe_load(f'"{visible(text)}"')
+
+
+def test_whatever_is_written_to_standard_error_is_visible() -> None:
+    """By one `write` or by `writelines`; what moves the cursor itself finds the terminal."""
+    stream = io.StringIO()
+    with redirect_stderr(stream):
+        with visible_standard_error():
+            sys.stderr.write("\x1b]0;a\n")
+            sys.stderr.writelines(["\x9b", "\n"])
+            assert terminal() is stream
+        assert sys.stderr is stream
+        assert terminal() is stream
+
+    assert "\\x1b]0;a\n\\x9b\n" == stream.getvalue()
+    assert stream.isatty() == VisibleStream(stream).isatty()

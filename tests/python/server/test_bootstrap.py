@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import VERSIONS, Cluster, numbers
+from psycopg import sql
+
+from dpe_cli.errors import ServerError
+from dpe_cli.publishing import publication
+from dpe_cli.server import bootstrap as module
+from dpe_cli.server.bootstrap import bootstrap, bootstrap_server, ensure_bootstrapped, is_bootstrapped
+from dpe_cli.server.contexts import admin_context, system_context, tenant_context
+from dpe_cli.server.embedded.server import EmbeddedServer
+from dpe_cli.server.server import Server
+
+
+@pytest.fixture
+def empty(any_cluster: Cluster) -> Iterator[Server]:
+    """Give a database that nobody bootstrapped, on a server that has the roles already."""
+    server = replace(any_cluster.template, database=f"empty_{next(numbers)}")
+    with any_cluster.template.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {} template template0").format(sql.Identifier(server.database)))
+        yield server
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(server.database)))
+
+
+@pytest.fixture(params=list(VERSIONS))
+def managed(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Server]:
+    """Give a new server whose administrator is no superuser, as a provider's customers have it."""
+    bin_dir = VERSIONS[request.param]
+    if bin_dir is not None and not bin_dir.is_dir():
+        pytest.skip(f"PostgreSQL {request.param} is not installed in {bin_dir}")
+    embedded = EmbeddedServer(scratch / f"managed-{request.param}-{next(numbers)}", bin_dir)
+    embedded.start()
+    server = Server(str(embedded.socket_dir), embedded.port, "warehouse", "manager", is_embedded=False)
+    try:
+        with replace(server, database="dpe").connect("postgres", autocommit=True) as connection:
+            connection.execute("create role manager login createrole")
+            connection.execute("create database warehouse owner manager")
+        yield server
+    finally:
+        embedded.stop()
+
+
+def test_everything_is_created_once(empty: Server) -> None:
+    """The first bootstrap creates what is missing, the second finds it all."""
+    first = bootstrap_server(empty)
+    second = bootstrap_server(empty)
+
+    assert {"schema staging", "table dpe.extracts", "function dpe.visible_tenants()", "policy own_entries on dpe.tenant_access"} <= set(
+        first.created
+    )
+    assert "role dpe_loader" in first.present
+    assert [] == second.created
+    assert sorted(first.created + first.present) == sorted(second.present)
+
+
+def test_bootstraps_at_the_same_time_take_turns(managed: Server) -> None:
+    """Of a new server's database, of another one that shares its roles, and of both once more."""
+    one = replace(managed, admin_user="postgres")
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(2):
+            reports = [pool.submit(bootstrap_server, server) for server in 3 * (one, replace(one, database="dpe"))]
+            for report in reports:
+                assert "table dpe.extracts" in {*report.result().created, *report.result().present}
+
+    for database in ("warehouse", "dpe"):
+        with replace(one, database=database).connect("admin") as connection:
+            assert is_bootstrapped(connection)
+
+
+# What a reader can hold: the access list, which its policies read, and a sequence, which PostgreSQL locks before it asks for privileges.
+HELD = {
+    "tenant_access": "select dpe.visible_tenants()",
+    "extract_id": """
+        do $$
+        begin
+            perform nextval(oid) from pg_class where relname = 'extract_id';
+        exception
+            when insufficient_privilege then null;
+        end $$
+    """,
+}
+
+
+@pytest.mark.parametrize("held", list(HELD))
+def test_a_reader_in_the_way_of_a_bootstrap_is_named(
+    fresh_server: Server, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    """Its open transaction holds something; other readers are let in while it is waited for."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 1)
+    login = reader(fresh_server, "UA")
+    with fresh_server.connect(login) as holding, fresh_server.connect(login, autocommit=True) as another:
+        holding.execute(HELD[held].encode())
+        message = (
+            rf"database {fresh_server.database}: {login} \(process {holding.info.backend_pid}, dpe, since .*\) holds dpe.{held}; "
+            "nothing is changed. End that session, then run `dpe bootstrap`"
+        )
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(bootstrap_server, fresh_server)
+            another.execute("set statement_timeout = '1s'")
+            while not waiting.done():
+                assert [(["UA"],)] == another.execute("select dpe.visible_tenants()").fetchall()
+        with pytest.raises(ServerError, match=message):
+            waiting.result()
+        holding.rollback()
+    bootstrap_server(fresh_server)
+
+
+def test_a_run_in_the_way_of_a_bootstrap_is_named(fresh_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it locks is not changed under its hands."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
+    with (
+        publication.building(fresh_server, []),
+        pytest.raises(
+            ServerError, match=r"dpe_transformer \(process \d+, dpe lock: build, since .*\) holds dpe_locks.locks; nothing is changed"
+        ),
+    ):
+        bootstrap_server(fresh_server)
+
+
+def test_a_database_knows_whether_it_is_bootstrapped(empty: Server) -> None:
+    """By the very statements of this version of dpe, so that an older database is brought up to date."""
+    with empty.connect("admin") as connection:
+        assert not is_bootstrapped(connection)
+        connection.rollback()
+        bootstrap(connection)
+        assert is_bootstrapped(connection)
+        connection.execute("comment on schema dpe is 'Bootstrapped by an older dpe.'")
+        assert not is_bootstrapped(connection)
+
+
+def test_our_own_server_is_bootstrapped_by_itself(empty: Server) -> None:
+    """The embedded server needs no administrator who thinks of it."""
+    ensure_bootstrapped(empty)
+
+    with empty.connect("loader") as connection:
+        assert is_bootstrapped(connection)
+
+
+def test_another_server_asks_for_bootstrap(empty: Server) -> None:
+    """Nobody's database gets schemas that its owner did not ask for."""
+    with pytest.raises(ServerError, match=r"database empty_.* is not bootstrapped for this version of dpe; run `dpe bootstrap`"):
+        ensure_bootstrapped(replace(empty, is_embedded=False))
+
+    with empty.connect("admin") as connection:
+        assert (None,) == connection.execute("select to_regnamespace('dpe')").fetchone()
+
+
+def test_an_administrator_needs_not_be_a_superuser(managed: Server) -> None:
+    """CREATEROLE and a database of one's own are enough, also for the second time and for the contexts."""
+    first = bootstrap_server(managed)
+    second = bootstrap_server(managed)
+
+    assert "role dpe_owner" in first.created
+    assert [] == first.present
+    assert [] == second.created
+    with managed.connect("admin") as connection:
+        with admin_context(connection, "manager"):
+            assert connection.execute("select role_name::text, tenant_id from dpe.tenant_access").fetchall() == [("dpe_tenant", "*")]
+        with system_context(connection, actor="test"):
+            assert connection.execute("select current_user::text").fetchone() == ("dpe_transformer",)
+        with tenant_context(connection, "UA"):
+            assert connection.execute("select dpe.visible_tenants()").fetchone() == (["UA"],)
+
+
+def test_a_second_administrator_needs_membership_only(empty: Server) -> None:
+    """Where others made the roles, they are used as they are."""
+    manager = sql.Identifier(f"manager_{next(numbers)}")
+    database = sql.Identifier(empty.database)
+    with empty.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login").format(manager))
+        connection.execute(sql.SQL("grant dpe_owner, dpe_loader, dpe_transformer, dpe_tenant to {}").format(manager))
+        connection.execute(sql.SQL("alter database {} owner to {}").format(database, manager))
+    try:
+        report = bootstrap_server(replace(empty, admin_user=manager._obj[0]))
+        assert "table dpe.extracts" in report.created
+    finally:
+        with empty.connect("admin", autocommit=True) as connection:
+            connection.execute(sql.SQL("alter database {} owner to postgres").format(database))
+            connection.execute(sql.SQL("drop owned by {}").format(manager))
+            connection.execute(sql.SQL("drop role {}").format(manager))
+
+
+def test_a_login_without_the_rights_is_told_who_may(empty: Server) -> None:
+    """Nothing of a refused bootstrap stays."""
+    with pytest.raises(ServerError, match=r"dpe_loader: may not bootstrap empty_.*; be a superuser"):
+        bootstrap_server(replace(empty, admin_user="dpe_loader"))
+
+    with empty.connect("admin") as connection:
+        assert (None,) == connection.execute("select to_regnamespace('dpe')").fetchone()
+
+
+@pytest.fixture
+def open_to_all(empty: Server) -> Server:
+    """Give a database in which every role may create in the schema public, as before PostgreSQL 15."""
+    with empty.connect("admin", autocommit=True) as connection:
+        connection.execute("grant create on schema public to public")
+    return empty
+
+
+def test_a_schema_in_which_everybody_may_create_is_closed(open_to_all: Server) -> None:
+    """In the embedded server, which is dpe's own."""
+    bootstrap_server(open_to_all)
+
+    with open_to_all.connect("admin") as connection:
+        assert (False,) == connection.execute("select has_schema_privilege('dpe_reader', 'public', 'create')").fetchone()
+
+
+def test_elsewhere_it_has_to_be_closed_first(open_to_all: Server) -> None:
+    """Others may rely on it, so nothing is changed; the message has the statement to run."""
+    server = replace(open_to_all, is_embedded=False)
+    with pytest.raises(ServerError, match=r"run `revoke create on schema public from public`, then `dpe bootstrap`"):
+        bootstrap_server(server)
+
+    with server.connect("admin", autocommit=True) as connection:
+        assert (None,) == connection.execute("select to_regnamespace('dpe')").fetchone()
+        connection.execute("revoke create on schema public from public")
+    bootstrap_server(server)
+
+
+def test_others_make_no_temporary_objects_in_a_database_of_dpe(empty: Server) -> None:
+    """Where dpe_owner owns it; the pipeline does, for incremental models, snapshots and unit tests."""
+    rights = "select array(select rolname::text from pg_roles where rolname ~ '^dpe_' and has_database_privilege(oid, current_database(), 'temporary'))"
+    with empty.connect("admin", autocommit=True) as connection:
+        bootstrap(connection)
+        [(before,)] = connection.execute(rights).fetchall()
+        connection.execute(sql.SQL("alter database {} owner to dpe_owner").format(sql.Identifier(empty.database)))
+        bootstrap(connection)
+        [(after,)] = connection.execute(rights).fetchall()
+
+    assert "dpe_reader" in before
+    assert ["dpe_loader", "dpe_owner", "dpe_transformer"] == sorted(after)
+
+
+@pytest.mark.parametrize("loosened", ["alter role dpe_reader bypassrls", "alter role dpe_loader superuser", "grant boss to dpe_loader"])
+def test_a_role_that_may_bypass_row_level_security_is_refused(fresh_server: Server, loosened: str) -> None:
+    """Itself or through a membership: policies would not bind it."""
+    with fresh_server.connect("admin") as connection:
+        connection.execute("create role boss superuser")
+        connection.execute(loosened.encode())
+
+        with pytest.raises(ServerError, match=r"may become a role that does\); Take that attribute or membership from it"):
+            bootstrap(connection)
+        connection.rollback()
+
+
+def test_a_role_that_was_loosened_is_tightened(fresh_server: Server) -> None:
+    """The readers' group never logs in."""
+    with fresh_server.connect("admin") as connection:
+        connection.execute("alter role dpe_reader login")
+        bootstrap(connection)
+        assert (False,) == connection.execute("select rolcanlogin from pg_roles where rolname = 'dpe_reader'").fetchone()
+        connection.rollback()
+
+
+def test_an_old_server_is_refused(fresh_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL 14 has no security_invoker views."""
+    monkeypatch.setattr(module, "OLDEST", 99)
+
+    with fresh_server.connect("admin") as connection, pytest.raises(ServerError, match=r"is PostgreSQL 1[58]; dpe needs 99 or later"):
+        bootstrap(connection)
+
+
+def test_passwords_reach_neither_the_server_nor_its_log(
+    any_cluster: Cluster, fresh_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are hashed on this side, so that a server that logs every statement logs no password."""
+    monkeypatch.setenv("DPE_LOADER_PASSWORD", "hush'hush")
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("alter database {} set log_statement = 'all'").format(sql.Identifier(fresh_server.database)))
+
+    report = bootstrap_server(fresh_server)
+
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        stored = connection.execute(
+            "select rolpassword like 'SCRAM-SHA-256$%%' from pg_authid where rolname = %s", ["dpe_loader"]
+        ).fetchone()
+        connection.execute("alter role dpe_loader password null")
+    log = any_cluster.embedded.log.read_text()
+    assert ["dpe_loader"] == report.passwords
+    assert (True,) == stored
+    assert 'alter role "dpe_loader" password' in log
+    assert "hush" not in log
+
+
+def test_nothing_is_open_to_everybody(fresh_server: Server) -> None:
+    """PUBLIC has no right on dpe's schemas, tables, functions, or on functions that its roles will create."""
+    with fresh_server.connect("admin") as connection:
+        for statement in (
+            "create role stranger",
+            "set local role dpe_transformer",
+            "create function marts.one() returns int language sql as 'select 1'",
+            "reset role",
+        ):
+            connection.execute(statement.encode())
+        found = connection.execute(
+            """
+            select nspname::text from pg_namespace
+            where nspname in ('dpe', 'staging', 'intermediate', 'marts', 'quality')
+                and has_schema_privilege('stranger', oid, 'usage, create')
+            union all
+            select oid::regclass::text from pg_class
+            where relnamespace = 'dpe'::regnamespace and relkind = 'r'
+                and has_table_privilege('stranger', oid, 'select, insert, update, delete')
+            union all
+            select oid::regprocedure::text from pg_proc
+            where pronamespace in ('dpe'::regnamespace, 'marts'::regnamespace) and has_function_privilege('stranger', oid, 'execute')
+            """
+        ).fetchall()
+        connection.rollback()
+
+    assert [] == found
+
+
+def test_the_ledger_is_protected_from_its_owner_too(fresh_server: Server) -> None:
+    """Every table of the ledger has row-level security, enabled and forced."""
+    with fresh_server.connect("admin") as connection:
+        found = connection.execute(
+            """
+            select relname::text from pg_class
+            where relnamespace = 'dpe'::regnamespace and relkind = 'r' and not (relrowsecurity and relforcerowsecurity)
+            """
+        ).fetchall()
+
+    assert [] == found

@@ -1,0 +1,164 @@
+"""One run builds at a time, kept apart by rows of the ledger that no reader can lock; one whose lock is lost commits nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from functools import partial
+
+import psycopg
+import pytest
+from support.halves import build, make, publish, rows
+
+from dpe_cli.access import checks
+from dpe_cli.errors import PublishError
+from dpe_cli.load import locks
+from dpe_cli.publishing import publication
+from dpe_cli.publishing.publication import Building
+from dpe_cli.server.contexts import system_context
+from dpe_cli.server.server import Server
+
+Reader = Callable[..., str]
+
+fork = multiprocessing.get_context("fork")
+
+
+def test_no_lock_is_one_that_any_login_can_take(server: Server) -> None:
+    """Anybody may take any advisory lock, whatever its number; rows of the ledger are the pipeline's."""
+    with (
+        publication.building(server, ["marts"]),
+        locks.source_lock(partial(server.connect, "loader"), "shop.orders", actor="test"),
+        server.connect("admin") as connection,
+    ):
+        assert [] == connection.execute("select objid from pg_locks where locktype = 'advisory'").fetchall()
+        held = connection.execute("select application_name from pg_stat_activity where application_name like 'dpe lock:%' order by 1")
+        assert [("dpe lock: build",), ("dpe lock: extract shop.orders",)] == held.fetchall()
+
+
+# What a login may ask of a table that it may name: PostgreSQL looks at the rights of some only when it has the table's lock.
+ASKED = (
+    "select from dpe_locks.locks for update",
+    "select from dpe_locks.locks for key share",
+    "lock table dpe_locks.locks in access share mode",
+    "prepare looking as select from dpe_locks.locks",
+    "create rule in_the_way as on insert to dpe_locks.locks do nothing",
+    "alter table dpe_locks.locks add column mine integer",
+)
+
+
+def test_no_reader_can_take_a_lock(server: Server, reader: Reader) -> None:
+    """Nor is one in the way that looks at the table as far as it can, or waits for it while a build holds it: it cannot name it."""
+    with publication.building(server, ["marts"]), server.connect(reader(server, "UA")) as connection:
+        connection.execute("set lock_timeout = '1s'")
+        connection.commit()
+        for asked in ASKED:
+            with pytest.raises(
+                psycopg.errors.InsufficientPrivilege, match="permission denied for schema dpe_locks|CREATE RULE: is refused"
+            ):
+                connection.execute(asked.encode())
+            connection.rollback()
+
+
+@pytest.mark.parametrize("login", ["loader", "transformer"])
+def test_no_lock_is_renamed_or_removed(server: Server, login: str) -> None:
+    """By a hook of a model, after which no later run would find its lock: the pipeline may lock rows, and change none."""
+    with server.connect(login) as connection, system_context(connection, actor="test"):
+        for statement in ("update dpe_locks.locks set name = 'mine'", "delete from dpe_locks.locks"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute(statement.encode())
+
+
+def test_the_locks_are_protected(server: Server) -> None:
+    """As the rest of the ledger is, and to no reader and no auditor."""
+    with server.connect("transformer") as connection:
+        assert [] == [one for one in checks.check(connection, ["dpe"]) if "locks" in one.subject]
+    with server.connect("admin") as connection:
+        may = connection.execute(
+            "select rolname::text from pg_roles where rolname ~ '^dpe_' and has_table_privilege(oid, 'dpe_locks.locks', 'select')"
+        )
+        assert {("dpe_owner",), ("dpe_loader",), ("dpe_transformer",)} == set(may.fetchall())
+
+
+def test_a_servers_timeouts_do_not_end_a_build(fresh_server: Server) -> None:
+    """A lock is a transaction that is open, and idle, for as long as dbt works; the rest waits for it."""
+    timeouts = "name in ('transaction_timeout', 'lock_timeout') or name like 'idle%session_timeout'"
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        for (name,) in connection.execute(f"select name from pg_settings where {timeouts}".encode()).fetchall():
+            connection.execute(f'alter role dpe_transformer in database "{fresh_server.database}" set {name} = 300'.encode())
+
+    with publication.building(fresh_server, ["marts"]) as building:
+        make(fresh_server, 1)
+        time.sleep(0.6)
+        made = publication.record(building.connection, [], [("marts", "left_half")], [], lock=building.lock)
+
+    assert "built" == made.status
+
+
+def test_a_killed_build_gives_way_to_the_next_one(server: Server) -> None:
+    """At once: the server ends the session that held the lock."""
+
+    def hold() -> None:
+        with publication.building(server, ["marts"]):
+            ready.set()
+            time.sleep(60)
+
+    ready = fork.Event()
+    process = fork.Process(target=hold)
+    process.start()
+    assert ready.wait(30)
+    process.kill()
+    process.join()
+
+    publish(server, build(server, 1))
+
+
+def _end(server: Server, building: Building) -> None:
+    with server.connect("admin") as connection:
+        connection.execute("select pg_terminate_backend(%s, 5000)", [building.lock.connection.info.backend_pid])
+
+
+LOST = r"^build: the session that kept others away has ended \(terminating connection due to administrator command\); nothing is committed"
+
+
+def test_a_build_that_lost_its_lock_is_not_recorded(server: Server) -> None:
+    """Another one may be building over it."""
+    with publication.building(server, ["marts"]) as building:
+        make(server, 1)
+        _end(server, building)
+        with publication.building(server, ["marts"]):
+            pass
+        with pytest.raises(PublishError, match=LOST):
+            publication.record(building.connection, [], [("marts", "left_half")], [], lock=building.lock)
+
+    assert [0] == rows(server, "select count(*) from dpe.publications")
+
+
+def test_a_build_that_lost_its_lock_is_not_published(server: Server) -> None:
+    """Readers see what they saw before."""
+    publish(server, build(server, 1))
+    with publication.building(server, ["marts"]) as building:
+        make(server, 2)
+        names = [("marts", "left_half"), ("marts", "right_half"), ("marts", "both_halves")]
+        made = publication.record(building.connection, [], names, [], lock=building.lock)
+        _end(server, building)
+        with pytest.raises(PublishError, match=LOST):
+            publication.publish(building.connection, made, ["marts"], lock=building.lock)
+
+    assert [1] == rows(server, "select distinct number from marts.left_half")
+    publish(server, made)
+    assert [2] == rows(server, "select distinct number from marts.left_half")
+
+
+def test_nothing_is_exchanged_while_another_build_runs(server: Server) -> None:
+    """It would lose what the build has made so far."""
+    publish(server, build(server, 1))
+    made = build(server, 2)
+    refused = pytest.raises(PublishError, match="another `dpe run` is building; wait for it to end, then publish or undo")
+    with publication.building(server, []), publication.connected(server) as connection:
+        with refused:
+            publication.publish(connection, made, ["marts"])
+        with refused:
+            publication.undo(connection, ["marts"])
+
+    assert [1] == rows(server, "select distinct number from marts.left_half")

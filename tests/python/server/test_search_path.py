@@ -1,0 +1,162 @@
+"""No session of the pipeline looks names up where others may create: a function there may be called in place of PostgreSQL's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from support import dbt_projects
+
+from dpe_cli.access import checks
+from dpe_cli.errors import BuildError
+from dpe_cli.project.dbt_runner import run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.server.contexts import system_context
+from dpe_cli.server.server import Server
+
+CALL = "select to_char(time '10:30', 'HH24') as hour"
+# PostgreSQL itself has to_char(interval, text) for this call; that of a time fits better.
+TRAP = """
+    create table public.loot (who text);
+    grant all on public.loot to public;
+    create function public.to_char(time, text) returns text language plpgsql volatile as $$
+    begin
+        insert into public.loot values (current_user);
+        return pg_catalog.to_char($1::interval, $2);
+    end $$
+"""
+NAMED_LIKE_A_LOGIN = [
+    ("admin", "postgres", "dpe_transformer"),
+    ("loader", "dpe_loader", "dpe_transformer"),
+    ("transformer", "dpe_transformer", "dpe_loader"),
+]
+PROJECT = {
+    "models/intermediate/int_hours.sql": CALL,
+    "tests/singular/hours_are_early.sql": "{{ config(severity='warn') }} select hour from {{ ref('int_hours') }} where hour > "
+    "to_char(time '08:00', 'HH24')",
+}
+
+
+@pytest.fixture
+def trapped(server: Server, reader: Callable[..., str]) -> Iterator[Server]:
+    """Give a database in which everybody may create in public, as before PostgreSQL 15, and a reader has."""
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute("grant create on schema public to public")
+    with psycopg.connect(server.url().replace("postgres@", f"{reader(server, 'UA')}@"), autocommit=True) as connection:
+        connection.execute(TRAP)
+    yield server
+    with server.connect("admin", autocommit=True) as connection:
+        assert [] == connection.execute("select distinct who from public.loot").fetchall()
+
+
+@pytest.mark.parametrize("role", ["admin", "loader", "transformer"])
+def test_a_function_of_a_reader_is_not_called_by_dpe(trapped: Server, role: str) -> None:
+    """Not by any of its sessions, the administrator's above all."""
+    with trapped.connect(role) as connection:
+        assert ("10",) == connection.execute(CALL).fetchone()
+
+
+@pytest.mark.parametrize(("role", "schema", "author"), NAMED_LIKE_A_LOGIN)
+def test_a_schema_named_like_a_login_is_not_looked_in(server: Server, role: str, schema: str, author: str) -> None:
+    """Though it is where "$user" looks: a hook may make one, with a function that fits better than PostgreSQL's own."""
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(f"create schema {schema}; {TRAP.replace('public.', f'{schema}.')}".encode())
+        connection.execute(f"grant usage on schema {schema} to public; alter schema {schema} owner to {author}".encode())
+    with server.connect(role) as connection:
+        assert ("10",) == connection.execute(CALL).fetchone()
+        assert ("pg_catalog, pg_temp",) == connection.execute("select current_setting('search_path')").fetchone()
+    with server.connect("admin") as connection:
+        assert ("public, pg_temp",) == connection.execute("select dpe.safe_search_path(array[%s, 'public'])", [schema]).fetchone()
+        found = [one for one in checks.check(connection, ["marts"]) if one.check_id == "RLS058"]
+        assert [(schema, "error")] == [(one.subject, one.severity) for one in found]
+
+
+def test_a_temporary_view_does_not_blind_the_checks(server: Server) -> None:
+    """What code of a model leaves in a session has PostgreSQL's names, and is not what is looked at."""
+    with server.connect("transformer", autocommit=True) as connection:
+        connection.execute("create table marts.open as select 1 as shop; grant select on marts.open to dpe_reader")
+        connection.execute("create temp view pg_class as select * from pg_catalog.pg_class where relname <> 'open'")
+        assert ["marts.open"] == [one.subject for one in checks.check(connection, ["marts"]) if one.check_id == "RLS001"]
+
+
+def test_a_function_of_a_reader_is_not_called_by_dbt(trapped: Server, tmp_path: Path) -> None:
+    """Neither when it builds, nor when it tests, nor when the failing rows of a test are kept."""
+    project = Project(dbt_projects.make(tmp_path / "hours", PROJECT))
+
+    results = run_dbt(project, trapped, ["build"])
+
+    assert ["success", "warn"] == [result.status for result in results]
+    with trapped.connect("transformer") as connection, system_context(connection, actor="test"):
+        assert [({"hour": "10"},)] == connection.execute("select failing_row from dpe.rule_failures").fetchall()
+
+
+def test_a_session_that_looks_there_is_refused_by_dbt(trapped: Server, tmp_path: Path) -> None:
+    """Before it builds anything: the variables of this shell are not those of `dpe env`."""
+    directory = dbt_projects.make(tmp_path / "hours", PROJECT)
+    variables = {**os.environ, **trapped.environment(), "PGOPTIONS": "-c dpe.actor=dbt", "DBT_PROFILES_DIR": str(directory)}
+
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dbt"), "build"], cwd=directory, env=variables, check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode != 0
+    assert "public: others may create functions in this schema" in done.stdout
+
+
+def test_schemas_of_administrators_are_looked_in(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By dbt: where extensions are, names are found as before, also where those need quotes; others' schemas are left out."""
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute('create schema "of extensions"; create schema "of dpe" authorization dpe_owner')
+        connection.execute("create role somebody; create schema of_somebody authorization somebody")
+        connection.execute("create schema of_many; grant create on schema of_many to somebody")
+        connection.execute('grant usage on schema "of extensions", "of dpe", of_somebody, of_many to dpe_loader, dpe_transformer')
+    monkeypatch.setenv("PGOPTIONS", r'-c search_path="of\ extensions",of_somebody,public,of_many,"of\ dpe" -c statement_timeout=7s')
+    try:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        # As dbt connects, and as dpe does in such a shell.
+        for connected, path in (
+            (psycopg.connect(), '"of extensions", public, "of dpe", pg_temp'),
+            (server.connect("loader"), "pg_catalog, pg_temp"),
+        ):
+            with connected as connection:
+                found = connection.execute("select current_setting('search_path'), current_setting('statement_timeout')").fetchone()
+                assert (path, "7s") == found
+    finally:
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute("drop owned by somebody; drop role somebody")
+
+
+def test_a_database_that_is_not_bootstrapped_is_said_to_be(server: Server, tmp_path: Path) -> None:
+    """Also where an older dpe was there."""
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute("drop function dpe.safe_search_path; drop function dpe.open_schemas")
+
+    with pytest.raises(BuildError, match="the database is not bootstrapped for this version of dpe; run `dpe bootstrap`"):
+        run_dbt(Project(dbt_projects.make(tmp_path / "hours", PROJECT)), server, ["build"])
+
+
+@pytest.mark.parametrize("role", ["admin", "loader", "transformer"])
+def test_code_that_a_query_calls_replaces_no_statement(server: Server, role: str) -> None:
+    """However often dpe asks the same: what has a name in its session could be put in place of it, and run with its rights."""
+    with server.connect(role) as connection:
+        connection.execute(
+            """
+            create function pg_temp.meddle() returns void language plpgsql as $$
+            declare
+                prepared text;
+            begin
+                for prepared in select name from pg_prepared_statements loop
+                    execute format('deallocate %I', prepared);
+                    execute format('prepare %I (text) as select ''meddled with''', prepared);
+                end loop;
+            end $$
+            """
+        )
+        for _ in range(10):
+            assert [("asked",)] == connection.execute("select %s from pg_temp.meddle()", ["asked"]).fetchall()

@@ -1,0 +1,1 @@
+"""What tests of several folders share: projects, servers, samples and things that misbehave."""

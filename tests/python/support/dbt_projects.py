@@ -1,0 +1,86 @@
+"""Writes dbt projects for the tests, with the repository's own configuration and macros."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from pathlib import Path
+from textwrap import dedent
+from typing import Literal
+
+from dpe_cli.project import dbt
+from dpe_cli.project.project import Project
+from dpe_cli.server.relations import NEXT
+
+REPOSITORY = Path(__file__).parents[3]
+# What makes a project dpe's: how it connects, and which hooks protect what it builds.
+CONFIGURATION = ("dbt_project.yml", "profiles.yml", "macros")
+
+
+def write(directory: Path, files: Mapping[str, str]) -> Path:
+    """Write files into a directory, by their paths, and return it."""
+    for path, text in files.items():
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(dedent(text).lstrip("\n"), encoding="utf-8")
+    return directory
+
+
+def make(directory: Path, files: Mapping[str, str]) -> Path:
+    """
+    Write a project with the repository's configuration and macros, and return its directory.
+
+    dbt has parsed these macros once for the session already, and finds what came of it where it looks for that.
+    """
+    _configure(directory)
+    for target, parsed in _parsed_macros().items():
+        (directory / target).mkdir(parents=True, exist_ok=True)
+        shutil.copy(parsed, directory / target)
+    return write(directory, files)
+
+
+def _configure(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in CONFIGURATION:
+        if (REPOSITORY / name).is_dir():
+            shutil.copytree(REPOSITORY / name, directory / name)
+        else:
+            shutil.copy(REPOSITORY / name, directory / name)
+
+
+@cache
+def _parsed_macros() -> dict[str, Path]:
+    """Return what dbt keeps of a parse, by the target directories of dpe's projects; dbt parses all again where the variables differ."""
+    directory = Path(tempfile.mkdtemp(prefix="dpe-macros-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    project = directory / "project"
+    _configure(project)
+    parsed = {}
+    for name, variables in (("plain", {}), ("next", {"dpe_schema_suffix": NEXT})):
+        target = directory / name
+        dbt.invoke(["parse", "--target-path", str(target)], Project(project).dbt_options_with(variables))
+        parsed[name] = target / "partial_parse.msgpack"
+    manifests = Project(project)._parser._path.parent.relative_to(project)
+    return {"target": parsed["plain"], str(manifests): parsed["plain"], ".dpe/next": parsed["next"]}
+
+
+class Silence:
+    """Shows no progress, and remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Remember a line."""
+        self.said.append(text)
+
+    def task(
+        self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Let work be done."""
+        del name, total, unit
+        return nullcontext(lambda _amount: None)

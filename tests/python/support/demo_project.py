@@ -1,0 +1,86 @@
+"""The project itself in a directory of its own, and the weather API that it loads from, as the demo starts it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpe_cli.server.server import Server
+
+REPOSITORY = Path(__file__).parents[3]
+PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "specs", "data", "tests/generic", "tests/singular")
+SECRET = "s3cr3t-of-the-test"
+
+
+def copy(directory: Path, names: Sequence[str] = PROJECT_FILES) -> Path:
+    """Copy parts of the repository into a directory: by default the project."""
+    for name in names:
+        if (REPOSITORY / name).is_dir():
+            shutil.copytree(REPOSITORY / name, directory / name)
+        else:
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, directory / name)
+    return directory
+
+
+def variables_of(server: Server, **variables: str) -> dict[str, str]:
+    """Return the environment of a shell that works in the test's server as its administrator."""
+    connection = {"PGHOST": server.host, "PGPORT": str(server.port), "PGDATABASE": server.database, "PGUSER": server.admin_user}
+    return {**os.environ, **connection, **variables}
+
+
+def dpe(directory: Path, server: Server, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run dpe as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "dpe_cli", *arguments],
+        cwd=directory,
+        env=variables_of(server, **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class WeatherApi:
+    """The demo's API on a port of its own. `log` is what it says of each request."""
+
+    url: str
+    log: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the environment has to say of it."""
+        return {"WEATHER_API_URL": self.url, "WEATHER_API_CLIENT_SECRET": SECRET}
+
+    @property
+    def pages_asked_for(self) -> int:
+        """How often a page was asked for."""
+        return self.log.read_text(encoding="utf-8").count('"GET /observations')
+
+    @property
+    def tokens_asked_for(self) -> int:
+        """How often a token was asked for."""
+        return self.log.read_text(encoding="utf-8").count('"POST /token')
+
+
+@contextmanager
+def weather_api(log: Path, faults: Sequence[str] = ()) -> Iterator[WeatherApi]:
+    """Run the API; `faults` are the misbehaviour that `serve --fault` knows."""
+    command = [sys.executable, str(REPOSITORY / "demo" / "weather_api.py"), "serve", *(f"--fault={fault}" for fault in faults)]
+    environment = {**os.environ, "WEATHER_API_URL": "http://127.0.0.1:0", "WEATHER_API_CLIENT_SECRET": SECRET}
+    with (
+        log.open("w", encoding="utf-8") as said,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            yield WeatherApi(process.stdout.readline().split()[-1], log)
+        finally:
+            process.kill()

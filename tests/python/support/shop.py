@@ -1,0 +1,141 @@
+"""
+A small pipeline, from files to marts: for tests that name this module in `pytest_plugins`.
+
+The fixture `shop` is a copy of the project after its first run, with a database of its own: what a test does to either,
+no other sees.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from conftest import Cluster
+
+from dpe_cli.pipeline import run as pipeline
+from dpe_cli.pipeline.run import RunOptions, RunSummary
+from dpe_cli.project.project import Project
+from dpe_cli.server.server import Server
+from support import dbt_projects
+
+# Orders of two shops, the tenants: two of UA, one of HA. One of them is cheap, which a rule warns of.
+SHOP = {
+    "data/orders/monday.csv": """
+        order_id,shop,amount
+        1,UA,10
+        2,UA,20
+        """,
+    "data/orders/tuesday.csv": """
+        order_id,shop,amount
+        3,HA,30
+        """,
+    "data/shops.csv": """
+        shop,name
+        HA,Hats
+        UA,Umbrellas
+        """,
+    "models/staging/_shop__sources.yml": """
+        sources:
+          - name: shop
+            schema: staging
+            config: {meta: {spec: SHOP-1}}
+            tables:
+              - name: orders
+                external: {location: data/orders/*.csv, file_format: csv, disposition: append}
+                config: {meta: {rls: {tenant_column: shop}}}
+                columns: [{name: order_id, data_type: integer}, {name: shop, data_type: text}, {name: amount, data_type: integer}]
+              - name: shops
+                external: {location: data/shops.csv, file_format: csv, disposition: replace}
+                columns: [{name: shop, data_type: text}, {name: name, data_type: text}]
+        """,
+    "models/staging/stg_shop__orders.sql": "select order_id, shop, amount from {{ source('shop', 'orders') }}",
+    "models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }}",
+    "models/marts/dim_shops.sql": "select shop, name from {{ source('shop', 'shops') }}",
+    "models/marts/_marts__models.yml": """
+        models:
+          - name: fct_orders
+            config: {meta: {rls: {tenant_column: shop}}}
+            columns:
+              - name: order_id
+                data_type: integer
+                data_tests:
+                  - unique:
+                      name: orders_are_unique
+                      config:
+                        meta: {rule: SHOP-1-01, dimension: uniqueness, owner: sales, because: an order is paid once}
+              - {name: shop, data_type: text}
+              - {name: amount, data_type: integer}
+          - name: dim_shops
+            config: {meta: {rls: {shared: true}}}
+            columns: [{name: shop, data_type: text}, {name: name, data_type: text}]
+        """,
+    "tests/singular/orders_are_not_cheap.sql": """
+        {{ config(severity='warn', meta={
+            'rule': 'SHOP-1-02', 'dimension': 'validity', 'owner': 'sales', 'because': 'postage costs as much'
+        }) }}
+        select * from {{ ref('fct_orders') }} where amount < 15
+        """,
+    "specs/SHOP-1-orders-spec.md": """
+        ---
+        ticket: SHOP-1
+        title: Orders
+        owner: sales
+        sources: [shop.orders, shop.shops]
+        models: [fct_orders, dim_shops]
+        ---
+
+        | rule | definition |
+        |---|---|
+        | SHOP-1-01 | An order is there once. |
+        | SHOP-1-02 | An order is not cheap. |
+        """,
+}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A project and its server."""
+
+    directory: Path
+    server: Server
+
+    @property
+    def project(self) -> Project:
+        """The project, read anew."""
+        return Project(self.directory)
+
+    def write(self, files: Mapping[str, str]) -> None:
+        """Change files of the project."""
+        dbt_projects.write(self.directory, files)
+
+    def run(self, *select: str, documents: bool = False) -> RunSummary:
+        """Run the pipeline; without the docs site, unless it is looked at, for that takes as long as a build."""
+        return pipeline.run(self.project, self.server, select, (), dbt_projects.Silence(), RunOptions(documents=documents))
+
+
+@pytest.fixture(scope="session")
+def first_run(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, RunSummary]]:
+    """Run the project's pipeline once, on a new database."""
+    directory = dbt_projects.make(tmp_path_factory.mktemp("shop"), SHOP)
+    with cluster_18.new_database() as server:
+        shop = Shop(directory, server)
+        yield shop, shop.run(documents=True)
+
+
+@pytest.fixture
+def shop(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path: Path) -> Iterator[Shop]:
+    """Give a copy of the project and its database, as the first run left them."""
+    original, _ = first_run
+    directory = tmp_path / "shop"
+    shutil.copytree(original.directory, directory)
+    with replace(cluster_18, template=original.server).new_database() as server:
+        yield Shop(directory, server)
+
+
+@pytest.fixture
+def new_shop(server: Server, tmp_path: Path) -> Shop:
+    """Give a copy of the project that was never run, and a database of its own."""
+    return Shop(dbt_projects.make(tmp_path / "shop", SHOP), server)
