@@ -174,8 +174,8 @@ def test_no_secret_is_in_what_libraries_log_and_warn_of(tmp_path: Path) -> None:
     (tmp_path / "dbt_project.yml").touch()
     program = """
         import logging, warnings
-        from dpe_cli import redaction
         from dpe_cli.cli.app import App
+        from dpe_cli.safe_text import redaction
         App().project_dir
         redaction.remember("correct horse")
         logging.getLogger("urllib3").warning("retrying %s", "/?key=correct%20horse")

@@ -97,7 +97,7 @@ def _lives(pid: int) -> bool:
 _EXTRACT = """
 import os, signal, subprocess
 from pathlib import Path
-from dpe_cli.load.staging import Column, StagingTable
+from dpe_cli.blocks.contract import Column, StagingTable
 from dpe_cli.sources.singer.tap import Tap
 from dpe_cli.sources.options.queries import Singer
 
