@@ -65,7 +65,7 @@ def test_what_cannot_be_read_is_refused_without_showing_it(tmp_path: Path, conte
 
 def test_a_project_without_one_does_not_pay_for_it(tmp_path: Path) -> None:
     """The library is imported for a file that is there."""
-    program = "import sys, pathlib; from dpe_cli import environment; environment.load(pathlib.Path.cwd()); print('dotenv' in sys.modules)"
+    program = "import sys, pathlib; from dpe_cli.project import dotenv; dotenv.load(pathlib.Path.cwd()); print('dotenv' in sys.modules)"
     found = []
     for content in (None, "DOTENV_URL=a\n"):
         if content:
