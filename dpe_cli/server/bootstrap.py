@@ -36,6 +36,7 @@ FILES = (
     "publications.sql",
     "notifications.sql",
     "quality.sql",
+    "functions_of_transformer.sql",
     "refusals.sql",
 )
 OLDEST = 15

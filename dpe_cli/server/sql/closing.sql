@@ -192,19 +192,7 @@ comment on function dpe.close_changed_relations(text, jsonb) is
 'Takes all policies and privileges from relations of a run of dbt that are no longer protected as declared; returns how they differ.';
 
 do $$
-declare
-    signature regprocedure;
 begin
-    foreach signature in array array[
-        'dpe.keep_protected_relation()',
-        'dpe.changed_relations(text, jsonb)',
-        'dpe.close_changed_relations(text, jsonb)'
-    ]::regprocedure[] loop
-        execute format('alter function %s owner to dpe_owner', signature);
-        execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader', signature);
-        execute format('grant execute on function %s to dpe_transformer', signature);
-    end loop;
-
     if not exists (
         select
         from pg_trigger

@@ -347,24 +347,7 @@ $$;
 comment on function dpe.check_protection_at_commit() is 'Fails the commit where a relation is not protected as it was declared.';
 
 do $$
-declare
-    signature regprocedure;
 begin
-    foreach signature in array array[
-        'dpe.protection_of(oid)',
-        'dpe.protection_differences(jsonb, jsonb)',
-        'dpe.refuse_changes_of_hooks(regclass, text)',
-        'dpe.revoke_privileges(regclass)',
-        'dpe.reset_protection(regclass)',
-        'dpe.is_protected(regclass, text)',
-        'dpe.remember_protection(regclass, text, text, text)',
-        'dpe.check_protection_at_commit()'
-    ]::regprocedure[] loop
-        execute format('alter function %s owner to dpe_owner', signature);
-        execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader', signature);
-        execute format('grant execute on function %s to dpe_transformer', signature);
-    end loop;
-
     if not exists (
         select
         from pg_trigger

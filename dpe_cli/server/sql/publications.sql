@@ -87,11 +87,6 @@ comment on function dpe.refuse_rewriting_of_publications() is
 
 do $$
 begin
-    alter function dpe.refuse_rewriting_of_publications() owner to dpe_owner;
-    revoke all on function dpe.refuse_rewriting_of_publications()
-    from public, dpe_loader, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant;
-    grant execute on function dpe.refuse_rewriting_of_publications() to dpe_transformer;
-
     if not exists (
         select
         from pg_trigger

@@ -311,21 +311,8 @@ comment on function dpe.resolve_failures_of_other_tests(text, text[]) is
 
 do $$
 declare
-    function_name regprocedure;
     memory_table text;
 begin
-    foreach function_name in array array[
-        'dpe.count_failures(text, text, text)',
-        'dpe.keep_newest_failures(text, integer)',
-        'dpe.remember_failures(jsonb, text, timestamptz, text)',
-        'dpe.remember_rules(text, jsonb, name[])',
-        'dpe.resolve_failures_of_other_tests(text, text[])'
-    ]::regprocedure[] loop
-        execute format('alter function %s owner to dpe_owner', function_name);
-        execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader', function_name);
-        execute format('grant execute on function %s to dpe_transformer', function_name);
-    end loop;
-
     foreach memory_table in array array['rule_results', 'rule_failures'] loop
         execute format('alter table dpe.%I owner to dpe_owner', memory_table);
         execute format('alter table dpe.%I enable row level security', memory_table);

@@ -1,0 +1,30 @@
+-- What dbt's macros and dpe call while a project is built: dpe_owner owns these functions, and only dpe_transformer may call them.
+do $$
+declare
+    signature regprocedure;
+begin
+    foreach signature in array array[
+        'dpe.protection_of(oid)',
+        'dpe.protection_differences(jsonb, jsonb)',
+        'dpe.refuse_changes_of_hooks(regclass, text)',
+        'dpe.revoke_privileges(regclass)',
+        'dpe.reset_protection(regclass)',
+        'dpe.is_protected(regclass, text)',
+        'dpe.remember_protection(regclass, text, text, text)',
+        'dpe.check_protection_at_commit()',
+        'dpe.keep_protected_relation()',
+        'dpe.changed_relations(text, jsonb)',
+        'dpe.close_changed_relations(text, jsonb)',
+        'dpe.refuse_rewriting_of_publications()',
+        'dpe.count_failures(text, text, text)',
+        'dpe.keep_newest_failures(text, integer)',
+        'dpe.remember_failures(jsonb, text, timestamptz, text)',
+        'dpe.remember_rules(text, jsonb, name[])',
+        'dpe.resolve_failures_of_other_tests(text, text[])'
+    ]::regprocedure[] loop
+        execute format('alter function %s owner to dpe_owner', signature);
+        execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader', signature);
+        execute format('grant execute on function %s to dpe_transformer', signature);
+    end loop;
+end
+$$;
