@@ -24,6 +24,7 @@ from dpe_cli.access.visibility import tenants_query
 from dpe_cli.errors import ContextError
 from dpe_cli.project.project import Project
 from dpe_cli.server.relations import MASKED, QUARANTINE, columns_of, is_shadow, published_schema
+from dpe_cli.server.server import server_said
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -354,16 +355,12 @@ def _outcome(attempt: Callable[[], int], *, writes: bool = False) -> int | str:
         return REFUSED if "row-level security" in str(error) else DENIED
     except (psycopg.IntegrityError, psycopg.DataError) as error:
         # Policies are asked before constraints are (PostgreSQL documentation, "CREATE POLICY").
-        return ALLOWED if writes else _said(error)
+        return ALLOWED if writes else server_said(error)
     except psycopg.Error as error:
         # The connection itself is gone: nothing more can be measured.
         if isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01"):
             raise
-        return _said(error)
-
-
-def _said(error: psycopg.Error) -> str:
-    return error.diag.message_primary or type(error).__name__
+        return server_said(error)
 
 
 def _expected_rows(connection: Connection, sample: _Sample, actor: Actor) -> int | None:

@@ -13,6 +13,7 @@ from dpe_cli.errors import ServerError
 from dpe_cli.project.project import Project
 from dpe_cli.server import contexts
 from dpe_cli.server.relations import columns_of
+from dpe_cli.server.server import server_said
 
 
 @dataclass(frozen=True)
@@ -110,4 +111,4 @@ def _said(connection: Connection, error: psycopg.Error) -> str:
     """Return what the server said of a query; where the connection is gone with it, nothing more can be measured."""
     if connection.closed:
         raise ServerError(f"database {connection.info.dbname}: ended the session that measures ({error}); look for what ends it") from error
-    return error.diag.message_primary or type(error).__name__
+    return server_said(error)

@@ -34,10 +34,10 @@ class Judged:
 
 @contextmanager
 def apart(server: Server) -> Iterator[Connection]:
-    """Connect anew, to judge: what the code of models did to a session before has no effect, and names are PostgreSQL's own."""
+    """Open a session of its own to judge in, so that what code of models did to another session has no effect."""
     with server.connect("transformer") as connection:
         # A hook may have set something else for the role.
-        connection.execute("set role none; set row_security = on; set search_path = pg_catalog, pg_temp")
+        connection.execute("set role none; set row_security = on")
         connection.commit()
         yield connection
 

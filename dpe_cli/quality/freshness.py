@@ -19,6 +19,7 @@ from psycopg import sql
 from dpe_cli.project.project import Project, Source
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server import contexts
+from dpe_cli.server.server import server_said
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -62,7 +63,7 @@ def _measured(connection: Connection, source: Source, node: Mapping[str, Any], l
         with contexts.system_context(connection, actor=ACTOR):
             row = connection.execute(_query(source, node)).fetchone()
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
-        said = hide(error.diag.message_primary or type(error).__name__)
+        said = hide(server_said(error))
         return Freshness(
             source.name, "error", None, None, f"{source.name}: when it was loaded cannot be asked ({said}); correct its freshness in dbt"
         )

@@ -19,6 +19,7 @@ from dpe_cli.errors import ServerError
 from dpe_cli.project.project import Project, Source
 from dpe_cli.quality.reconcile_config import KINDS, Hop
 from dpe_cli.server import contexts
+from dpe_cli.server.server import server_said
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -135,11 +136,11 @@ def reconcile_models(connection: Connection, declared: Sequence[Hop]) -> Reconci
             with contexts.system_context(connection, actor=ACTOR):
                 result.balances += _count_hop(connection, hop)
         except psycopg.errors.UndefinedTable as error:
-            result.uncounted[hop.name] = f"{_said(error)}; run `dpe run {hop.model}`"
+            result.uncounted[hop.name] = f"{server_said(error)}; run `dpe run {hop.model}`"
         except psycopg.Error as error:
             if connection.closed:
-                raise ServerError(f"{hop.name}: the session that counts has ended ({_said(error)}); look for what ends it") from error
-            result.uncounted[hop.name] = f"cannot be counted ({_said(error)}); correct meta.reconcile of {hop.model}"
+                raise ServerError(f"{hop.name}: the session that counts has ended ({server_said(error)}); look for what ends it") from error
+            result.uncounted[hop.name] = f"cannot be counted ({server_said(error)}); correct meta.reconcile of {hop.model}"
     return result
 
 
@@ -237,7 +238,3 @@ def _exists(connection: Connection, relation: sql.Identifier) -> bool:
 def _number(value: object) -> Decimal:
     """Return a count or a sum; that of no row is null."""
     return Decimal(0) if value is None else Decimal(str(value))
-
-
-def _said(error: psycopg.Error) -> str:
-    return error.diag.message_primary or type(error).__name__

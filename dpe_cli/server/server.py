@@ -58,6 +58,11 @@ class ServerStatus:
     session_count: int
 
 
+def server_said(error: psycopg.Error) -> str:
+    """Return the server's message, without its details, which may hold values; without a message, the kind of error."""
+    return error.diag.message_primary or type(error).__name__
+
+
 @dataclass(frozen=True)
 class Server:
     """A PostgreSQL server and database that dpe works in, and how each role reaches it."""

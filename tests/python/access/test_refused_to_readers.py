@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 import pytest
@@ -26,12 +27,9 @@ class Readers:
 
     def orders(self) -> int:
         """Return how many orders the reader sees."""
-        with _as(self.server, self.login["dpe_reader"]) as connection:
-            return connection.execute("select count(*) from marts.fct_orders").fetchall()[0][0]
-
-
-def _as(server: Server, login: str) -> psycopg.Connection[tuple[int]]:
-    return psycopg.connect(host=server.host, port=server.port, dbname=server.database, user=login, autocommit=True)
+        with self.server.connect(self.login["dpe_reader"]) as connection:
+            [(count,)] = connection.execute("select count(*) from marts.fct_orders").fetchall()
+            return int(count)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +55,7 @@ def readers(any_cluster: Cluster) -> Iterator[Readers]:
 def test_no_reader_takes_its_group_out_of_the_policies(readers: Readers, group: str, become: str) -> None:
     """PostgreSQL would take the role out of each policy, whoever owns the table, and no reader would see a row."""
     with (
-        _as(readers.server, readers.login[group]) as connection,
+        readers.server.connect(readers.login[group], autocommit=True) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="DROP OWNED: is refused to readers"),
     ):
         connection.execute((become + "drop owned by {group}").format(group=group).encode())
@@ -69,7 +67,8 @@ def test_no_reader_takes_its_group_out_of_the_policies(readers: Readers, group: 
 def test_a_reader_that_creates_a_rule_waits_for_no_lock(readers: Readers, relation: str) -> None:
     """It is refused before PostgreSQL locks the relation exclusively, for which others would have to wait."""
     login = readers.login["dpe_reader"]
-    with _as(readers.server, login) as other, _as(readers.server, login) as connection, other.transaction():
+    connect = partial(readers.server.connect, login, autocommit=True)
+    with connect() as other, connect() as connection, other.transaction():
         other.execute(f"select count(*) from {relation}".encode())
         connection.execute("set lock_timeout = '1s'")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="CREATE RULE: is refused to readers"):
