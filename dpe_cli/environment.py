@@ -1,8 +1,4 @@
-"""
-The environment: what the project's `.env` adds to it, so that a project works in any shell, and what other programs get of it.
-
-dpe's own holds the secrets of every source, and of its own server.
-"""
+"""The environment that programs of others get: dpe's own holds the secrets of every source, and of its own server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""How work reports its progress, whatever shows it."""
 
 from __future__ import annotations
 

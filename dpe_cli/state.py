@@ -1,4 +1,4 @@
-"""TODO."""
+"""The directory in which dpe keeps what it makes for a project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Numbers in words: counts, durations and sizes."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def asking(connection: Connection, roles: Collection[str], *, strictly: bool = T
     ask with nothing that keeps code in the role.
 
     Raises:
-        ContextError: there is no such role, or it may not create temporary objects.
+        ContextError: a role does not exist, or it may not create temporary objects.
     """
     with connection.transaction(force_rollback=True):
         for role in sorted(roles):

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The load contract: the columns that a source declares, and the staging table that they are loaded into."""
 
 from __future__ import annotations
 

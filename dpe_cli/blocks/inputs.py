@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a source is read from: inputs, as the loader asks for them and sources answer."""
 
 from __future__ import annotations
 

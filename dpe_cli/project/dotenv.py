@@ -1,4 +1,4 @@
-"""TODO."""
+"""The project's `.env`: it adds variables to the environment, so that a project works in any shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The dimensions of data quality. Each rule names one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Where the programs of PostgreSQL are."""
 
 from __future__ import annotations
 

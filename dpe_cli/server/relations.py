@@ -1,5 +1,5 @@
 """
-The schemas in which versions of what is published are, besides the published ones.
+Relations by their names, their columns, and the names that dpe gives to what belongs to them and to schemas of other versions.
 
     marts__next        what `dpe run` builds
     marts__previous    what the last publication replaced

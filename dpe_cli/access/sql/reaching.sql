@@ -112,7 +112,7 @@ unjudged as materialized (
 
 ),
 
--- What shows only what a role without privileges sees, whoever asks.
+-- What shows only what a role without privileges sees, regardless of who asks.
 narrowing as materialized (
 
     select

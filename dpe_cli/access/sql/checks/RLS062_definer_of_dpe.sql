@@ -4,7 +4,7 @@
 -- What the members of dpe_reader and the like may make, where they may create, is their affair (RLS053).
 select
     definers.signature as subject,
-    format('runs with the rights of %s, whoever comes to call it', definers.owner) as detail,
+    format('runs with the rights of %s, regardless of who calls it', definers.owner) as detail,
     format('alter routine %s security invoker, or drop it', definers.signature) as fix
 from definers
 inner join pg_proc on definers.function_id = pg_proc.oid
