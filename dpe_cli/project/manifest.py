@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dpe_cli import __version__
-from dpe_cli.errors import ProjectError
-from dpe_cli.project import dbt
+from dpe_cli.project import dbt, inputs
 from dpe_cli.state import state_directory
-
-_DBT_SUFFIXES = (".sql", ".yml", ".yaml", ".md", ".csv")
-_PATH_OPTIONS = ("model-paths", "seed-paths", "snapshot-paths", "macro-paths", "test-paths", "analysis-paths")
-# dbt reads these without being told where they are.
-_MORE_FILES = ("packages.yml", "dependencies.yml", "package-lock.yml")
-_ENV_VAR = re.compile(r"env_var\(\s*['\"](\w+)")
 
 T = TypeVar("T")
 
@@ -28,11 +19,10 @@ T = TypeVar("T")
 class Parser:
     """Knows dbt's manifest of the project in a directory; `options` are those with which dbt has to look at it."""
 
-    def __init__(self, directory: Path, options: Sequence[str], *, profiles_dir: Path) -> None:
+    def __init__(self, directory: Path, options: Sequence[str], *, profiles: Path) -> None:
         self._directory = directory
         self._options = options
-        self._settings = directory / "dbt_project.yml"
-        self._profiles = profiles_dir / "profiles.yml"
+        self._profiles = profiles
         # The same where the project is moved to.
         ways = [option.replace(str(directory), ".") for option in options]
         digest = hashlib.sha256(json.dumps(ways).encode()).hexdigest()[:12]
@@ -68,6 +58,7 @@ class Parser:
         return value
 
     def _identity(self) -> list[object]:
+        """Tell this manifest from another, also from one of a parse that was interrupted before its inputs were remembered."""
         return [__version__, self._path.stat().st_mtime_ns, self._path.stat().st_size]
 
     def selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str]:
@@ -85,54 +76,20 @@ class Parser:
         return {json.loads(line)["unique_id"] for line in outcome.result}
 
     def _parse(self) -> None:
-        started = time.time()
-        roots = self._roots()
         state_directory(self._directory)
-        # Looked up before dbt does: what changes meanwhile counts as changed.
-        state = {"variables": _digests(_variables_asked_for(self._watched(roots))), "roots": roots}
-        dbt.invoke(["parse"], ["--target-path", str(self._path.parent), *self._options])
-        self._state_path.write_text(json.dumps(state))
-        # A file that was saved while dbt was reading counts as newer.
-        os.utime(self._path, (started, started))
+        seen = inputs.before_parsing(self._directory, self._profiles)
+        parsed = dbt.invoke(["parse"], ["--target-path", str(self._path.parent), *self._options]).result
+        seen = inputs.after_parsing(self._directory, seen, parsed)
+        self._state_path.write_text(json.dumps({"of": self._identity(), "inputs": asdict(seen)}))
 
     def _is_fresh(self) -> bool:
         state = _read(self._state_path)
         try:
-            parsed = self._path.stat().st_mtime
-            return (
-                bool(state)
-                and state["variables"] == _digests(state["variables"])
-                and all(os.stat(path).st_mtime < parsed for path in self._watched(state["roots"]))  # noqa: PTH116 hundreds of them, at each start
-            )
-        except OSError:
+            seen = inputs.Inputs(**state["inputs"]) if state else None
+            return seen is not None and state["of"] == self._identity() and inputs.are_current(self._directory, self._profiles, seen)
+        except (OSError, KeyError, TypeError):
+            # A file is gone, or an earlier version of dpe wrote the state in another form.
             return False
-
-    def _watched(self, roots: Sequence[str]) -> Iterator[str]:
-        """Yield the files dbt reads, and their directories, whose times change when a file is removed."""
-        for path in (self._settings, self._profiles, *(self._directory / name for name in _MORE_FILES)):
-            if path.exists():
-                yield str(path)
-        for root in roots:
-            yield from _tree(str(self._directory / root))
-
-    def _roots(self) -> list[str]:
-        """Return the directories in which dbt looks for files."""
-        import yaml
-
-        try:
-            options = yaml.load(self._settings.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ProjectError(
-                f"{self._settings}: cannot be read ({error}); run dpe within a dbt project, or give --project-dir"
-            ) from error
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            problem = getattr(error, "problem", None) or " ".join(str(error).split())
-            raise ProjectError(f"{self._settings}{where}: is not valid YAML ({problem}); correct it") from error
-        if not isinstance(options, dict):
-            raise ProjectError(f"{self._settings}: holds no settings; write at least `name: …` and `profile: …`")
-        return [str(root) for option in _PATH_OPTIONS for root in options.get(option) or []]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -141,29 +98,3 @@ def _read(path: Path) -> dict[str, Any]:
         return json.loads(path.read_bytes())  # type: ignore[no-any-return]
     except (OSError, ValueError):
         return {}
-
-
-def _tree(path: str) -> Iterator[str]:
-    """Yield the directory, those below it that dbt reads, and their files."""
-    try:
-        entries = list(os.scandir(path))
-    except FileNotFoundError:
-        return
-    yield path
-    for entry in entries:
-        if entry.is_dir():
-            if entry.name not in {"python", "__pycache__"}:
-                yield from _tree(entry.path)
-        elif entry.name.endswith(_DBT_SUFFIXES):
-            yield entry.path
-
-
-def _variables_asked_for(watched: Iterable[str]) -> set[str]:
-    """Return the environment variables that the project asks for; those of the connection are no part of the manifest."""
-    paths = [Path(path) for path in watched if path.endswith((".sql", ".yml", ".yaml")) and not path.endswith("profiles.yml")]
-    return {name for path in paths for name in _ENV_VAR.findall(path.read_text(encoding="utf-8", errors="replace"))}
-
-
-def _digests(names: Iterable[str]) -> dict[str, str]:
-    """Return each variable's value as a digest: it may be a secret."""
-    return {name: hashlib.sha256(os.environ.get(name, "").encode()).hexdigest() if name in os.environ else "" for name in sorted(names)}

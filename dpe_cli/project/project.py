@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpe_cli.blocks.contract import Column, StagingTable
 from dpe_cli.errors import ProjectError, UsageError
+from dpe_cli.project.inputs import profiles_file
 from dpe_cli.project.manifest import Parser
 from dpe_cli.sources.options import parse
 from dpe_cli.sources.options.base import External
@@ -146,8 +147,7 @@ class Project:
 
     @cached_property
     def _parser(self) -> Parser:
-        profiles_dir = self._profiles_dir or Path(os.environ.get("DBT_PROFILES_DIR") or self.directory)
-        return Parser(self.directory, self.dbt_options, profiles_dir=profiles_dir)
+        return Parser(self.directory, self.dbt_options, profiles=profiles_file(self.directory, self._profiles_dir))
 
     @cached_property
     def sources(self) -> dict[str, Source]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -294,18 +296,32 @@ class FakeDbt:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.parses = 0
+        self.meanwhile: Callable[[], object] = lambda: None
         monkeypatch.setattr(dbt, "invoke", lambda _command, options: self._parse(Path(options[1])))
 
-    def _parse(self, target: Path) -> None:
+    def _parse(self, target: Path) -> SimpleNamespace:
         self.parses += 1
         target.mkdir(parents=True, exist_ok=True)
         (target / "manifest.json").write_text(json.dumps({"parse": self.parses, "sources": {}}))
+        self.meanwhile()
+        # What dbt found elsewhere, and what Jinja asked for under a name that it put together.
+        path = SimpleNamespace(project_root=str(target.parents[2]), searched_path="elsewhere")
+        return SimpleNamespace(
+            result=SimpleNamespace(files={"dpe://elsewhere/d.sql": SimpleNamespace(path=path)}, env_vars={"SHOP_REGION": ""})
+        )
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """Write a project of two files, a minute old."""
-    directory = dbt_projects.make(tmp_path, {"models/a.sql": "select 1", "models/below/b.yml": "x: {{ env_var('SHOP_DATA') }}"})
+    files = {
+        "models/a.sql": "select 1",
+        "models/below/b.yml": "x: {{ env_var('SHOP_DATA') }}",
+        "models/python/e.yml": "",
+        "elsewhere/d.sql": "select 1",
+        "dbt_packages/other/models/f.sql": "select 1",
+    }
+    directory = dbt_projects.make(tmp_path, files)
     for path in [directory, *directory.rglob("*")]:
         os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 60))
     return directory
@@ -315,14 +331,30 @@ CHANGES = {
     "a file is saved": lambda directory: (directory / "models" / "a.sql").write_text("select 2"),
     "a file is added": lambda directory: (directory / "models" / "below" / "c.md").touch(),
     "a file is removed": lambda directory: (directory / "models" / "below" / "b.yml").unlink(),
+    "a file is put in the place of another": lambda directory: _replace(directory / "models" / "a.sql", "select 2, 3"),
+    "a file in a directory with Python's name": lambda directory: (directory / "models" / "python" / "e.yml").touch(),
+    "a file where only dbt knows to look": lambda directory: (directory / "elsewhere" / "d.sql").touch(),
+    "a file of a package": lambda directory: (directory / "dbt_packages" / "other" / "models" / "f.sql").touch(),
+    "a first function": lambda directory: dbt_projects.write(directory, {"functions/g.sql": "select 1"}),
+    "the selectors change": lambda directory: (directory / "selectors.yml").touch(),
     "the settings change": lambda directory: (directory / "dbt_project.yml").touch(),
     "the profile changes": lambda directory: (directory / "profiles.yml").touch(),
     "a macro changes": lambda directory: (directory / "macros" / "rls" / "protect_table.sql").touch(),
     "a package is added": lambda directory: (directory / "packages.yml").touch(),
     "a variable that the project asks for": lambda _directory: os.environ.update(SHOP_DATA="elsewhere"),
+    "a variable whose name Jinja puts together": lambda _directory: os.environ.update(SHOP_REGION="north"),
+    "a variable of the profile": lambda _directory: os.environ.update(PGDATABASE="elsewhere"),
+    "a variable of dbt's own": lambda _directory: os.environ.update(DBT_TARGET_PATH="elsewhere"),
     "the manifest was cut short": lambda directory: _cut_short(next(directory.glob(".dpe/parsed/*/manifest.json"))),
     "the manifest is gone": lambda directory: next(directory.glob(".dpe/parsed/*/manifest.json")).unlink(),
 }
+
+
+def _replace(path: Path, text: str) -> None:
+    """As a copy does that keeps times: the file is an hour older than the one that it replaces."""
+    times = path.stat()
+    path.write_text(text)
+    os.utime(path, (times.st_atime, times.st_mtime - 3600))
 
 
 def _cut_short(path: Path) -> None:
@@ -373,6 +405,58 @@ def test_what_was_made_of_the_manifest_is_made_again_when_that_changed(small: Pa
     assert ([[expected], [expected]], 2) == (again, len(made))
 
 
+def _leave_paths_to_dbt(directory: Path) -> None:
+    settings = directory / "dbt_project.yml"
+    settings.write_text("".join(line for line in settings.read_text().splitlines(keepends=True) if "-paths: [" not in line))
+
+
+@pytest.mark.parametrize("path", ["models/a.sql", "models/h.sql", "functions/i.sql", "seeds/j.csv"])
+def test_dbts_own_paths_are_watched_where_the_settings_name_none(small: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Most projects leave them to dbt."""
+    FakeDbt(monkeypatch)
+    _leave_paths_to_dbt(small)
+    assert [1, 1] == [Project(small).manifest["parse"] for _ in range(2)]
+
+    dbt_projects.write(small, {path: "select 4"})
+
+    assert [2, 2] == [Project(small).manifest["parse"] for _ in range(2)]
+
+
+@pytest.mark.parametrize("path", ["models/a.sql", "models/h.sql", "elsewhere/d.sql"])
+def test_what_changed_while_dbt_was_reading_is_read_again(small: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """dbt may have read it before or after."""
+    dbt = FakeDbt(monkeypatch)
+    dbt.meanwhile = lambda: dbt_projects.write(small, {path: "select 5"})
+    assert 1 == Project(small).manifest["parse"]
+
+    dbt.meanwhile = lambda: None
+
+    assert [2, 2] == [Project(small).manifest["parse"] for _ in range(2)]
+
+
+def test_another_version_of_dbt_parses_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told by the names of what pip wrote, without an import of dbt."""
+    FakeDbt(monkeypatch)
+    assert [1, 1] == [Project(small).manifest["parse"] for _ in range(2)]
+    (small / "installed" / "dbt_core-9.9.9.dist-info").mkdir(parents=True)
+
+    monkeypatch.setattr(importlib.util.find_spec("dbt"), "submodule_search_locations", [str(small / "installed" / "dbt")])
+
+    assert [2, 2] == [Project(small).manifest["parse"] for _ in range(2)]
+
+
+def test_no_digest_of_a_secret_is_kept(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what decides something in the manifest is remembered, by its digest."""
+    FakeDbt(monkeypatch)
+    monkeypatch.setenv("DBT_ENV_SECRET_TOKEN", "hidden")
+
+    assert Project(small).manifest
+
+    remembered = json.loads(next(small.glob(".dpe/parsed/*/state.json")).read_text())["inputs"]["variables"]
+    assert "PGDATABASE" in remembered
+    assert not {"DPE_TRANSFORMER_PASSWORD", "PGPASSWORD", "DBT_ENV_SECRET_TOKEN"} & set(remembered)
+
+
 def test_each_way_of_looking_has_a_manifest_of_its_own(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another target, other variables: schemas and sources may be others."""
     FakeDbt(monkeypatch)
@@ -384,8 +468,9 @@ def test_each_way_of_looking_has_a_manifest_of_its_own(small: Path, monkeypatch:
 
 
 def test_dbt_sees_what_changed(tmp_path: Path) -> None:
-    """A column that is added, and a file that is gone."""
+    """A column that was renamed in a source's YAML, and a file that was removed, where dbt's own paths are in use."""
     directory = dbt_projects.make(tmp_path, PROJECT | {"models/marts/fct_orders.sql": "select order_id, shop from {{ ref('stg_orders') }}"})
+    _leave_paths_to_dbt(directory)
     assert "shop.orders" in Project(directory).sources
 
     sources = directory / "models" / "staging" / "_shop__sources.yml"
