@@ -17,7 +17,7 @@ INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip i
 # Singer taps that the tests extract from, where dpe looks for taps.
 TAPS := $(patsubst tests/python/support/taps/%.txt,.dpe/taps/%/installed,$(wildcard tests/python/support/taps/*.txt))
 
-.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources docs clean
+.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
 
 help:  ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-build: $(VENV)/installed  ## measure what protection, memory of rules and 
 
 bench-sources: $(VENV)/installed-bench  ## measure JSON Lines, Parquet and PostgreSQL as sources
 	@$(BIN)/python bench/sources.py $(ARGS)
+
+reference: $(VENV)/installed-dev  ## write docs/reference from what the program says of itself
+	@$(BIN)/python docs/generate.py
 
 docs: $(VENV)/installed  ## build the documentation site
 	@$(BIN)/dpe docs build

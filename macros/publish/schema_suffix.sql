@@ -1,6 +1,6 @@
 {#
     Return what is put behind the schemas of what is built: nothing, or `__next` where `dpe run` builds beside what is
-    published (docs/publishing.md).
+    published (docs/guides/publishing.md).
 #}
 {% macro schema_suffix() %}
 

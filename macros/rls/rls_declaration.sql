@@ -1,5 +1,5 @@
 {#
-    Return the `meta.rls` of the node that is being built (docs/row-level-security.md). Private is the default outside of marts.
+    Return the `meta.rls` of the node that is being built (docs/guides/row-level-security.md). Private is the default outside of marts.
 #}
 {% macro rls_declaration() %}
 

@@ -37,7 +37,7 @@ def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> Layou
     if len(spans) < 2:
         raise InputError(
             f"{location}: no characters are blank in all of its first {len(lines):,} lines, so that no columns can be seen; "
-            "write them with meta.start and meta.width, as docs/sources/fixed_width.md shows"
+            "write them with meta.start and meta.width, as docs/guides/sources/fixed_width.md shows"
         )
     names = [lines[0][start:end].strip() for start, end in spans]
     has_header = len(lines) > 1 and not any(re.search(r"\d", name) for name in names) and len(set(names)) == len(names) and all(names)

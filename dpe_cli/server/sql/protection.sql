@@ -1,5 +1,5 @@
 -- How dbt's relations are protected, as they were declared, and the trigger that holds it against what is there when dbt commits.
--- What the hooks of a model changed since fails the build of that model (docs/row-level-security.md).
+-- What the hooks of a model changed since fails the build of that model (docs/guides/row-level-security.md).
 create table if not exists dpe.protected_relations (
     relation_id oid primary key,
     node text not null,

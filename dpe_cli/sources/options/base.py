@@ -95,7 +95,7 @@ class External:
 
     __pydantic_config__: ClassVar[dict[str, object]] = STRICT
     # Where the options are explained, and options that are mappings of their own.
-    documentation: ClassVar[str] = "docs/sources/csv.md"
+    documentation: ClassVar[str] = "docs/guides/sources/csv.md"
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects}
     # What delivers the records, in a word.
     delivered_by: ClassVar[str] = "files"

@@ -85,7 +85,7 @@ class CsvFiles(Files):
 class JsonLines(Files):
     """Files of JSON Lines: a JSON object a line."""
 
-    documentation: ClassVar[str] = "docs/sources/json.md"
+    documentation: ClassVar[str] = "docs/guides/sources/json.md"
 
     file_format: Annotated[Literal["jsonl"], Doc("JSON Lines: one JSON object a line")]
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer line is refused")] = MAX_RECORD_BYTES
@@ -99,7 +99,7 @@ class JsonLines(Files):
 class JsonFiles(Files):
     """Files of JSON, each a document that holds an array of records."""
 
-    documentation: ClassVar[str] = "docs/sources/json.md"
+    documentation: ClassVar[str] = "docs/guides/sources/json.md"
 
     file_format: Annotated[Literal["json"], Doc("a JSON document that holds an array of records")]
     records: Annotated[str, Doc("the path of the array of records, such as $.data.items; $ where the document is the array")] = "$"
@@ -118,7 +118,7 @@ class JsonFiles(Files):
 class ParquetFiles(Files):
     """Files of Parquet."""
 
-    documentation: ClassVar[str] = "docs/sources/parquet.md"
+    documentation: ClassVar[str] = "docs/guides/sources/parquet.md"
 
     file_format: Annotated[Literal["parquet"], Doc("Apache Parquet")]
 
@@ -127,7 +127,7 @@ class ParquetFiles(Files):
 class ExcelFiles(Files):
     """Workbooks of Excel (.xlsx), of which one sheet is read."""
 
-    documentation: ClassVar[str] = "docs/sources/excel.md"
+    documentation: ClassVar[str] = "docs/guides/sources/excel.md"
 
     file_format: Annotated[Literal["excel"], Doc("workbooks of Excel (.xlsx)")]
     sheet: Annotated[str, MinLen(1), Doc("the name of the sheet; the first one without it")] | None = None
@@ -138,7 +138,7 @@ class ExcelFiles(Files):
 class FixedWidthFiles(Files):
     """Files whose fields stand at the same characters of every line."""
 
-    documentation: ClassVar[str] = "docs/sources/fixed_width.md"
+    documentation: ClassVar[str] = "docs/guides/sources/fixed_width.md"
 
     file_format: Annotated[Literal["fixed_width"], Doc("fields at the same characters of every line; columns need meta.width")]
     encoding: Annotated[str, Doc("any that Python knows: utf-8, utf-16, latin-1, …")] = "utf-8"

@@ -30,7 +30,7 @@ from dpe_cli.sources.options.base import (
 class Sql(External):
     """A table or a query of a database."""
 
-    documentation: ClassVar[str] = "docs/sources/databases.md"
+    documentation: ClassVar[str] = "docs/guides/sources/databases.md"
     delivered_by: ClassVar[str] = "database"
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects, "incremental": Incremental}
 
@@ -116,7 +116,7 @@ class Paginator:
 class Rest(External):
     """An API that gives its records as JSON, page by page. The words are those of dlt's REST source."""
 
-    documentation: ClassVar[str] = "docs/sources/apis.md"
+    documentation: ClassVar[str] = "docs/guides/sources/apis.md"
     delivered_by: ClassVar[str] = "API"
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects, "incremental": RestIncremental, "auth": Auth, "paginator": Paginator}
 
@@ -173,7 +173,7 @@ class Rest(External):
 class Singer(External):
     """A stream of a Singer tap, which dpe runs. The words are Singer's."""
 
-    documentation: ClassVar[str] = "docs/sources/singer.md"
+    documentation: ClassVar[str] = "docs/guides/sources/singer.md"
     delivered_by: ClassVar[str] = "tap"
 
     file_format: Annotated[Literal["singer"], Doc("a Singer tap, which is run; location is singer:tap-name")]

@@ -1,123 +1,47 @@
-"""The documentation says what is there. Run this file as a script to write docs/commands.md and docs/rls-checks.md anew."""
+"""The documentation says what is there. Run this file as a script to write docs/reference/commands.md and docs/reference/rls-checks.md anew."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import click
+import generate
 import jsonschema
 import pytest
 import yaml
 
-from dpe_cli.access import checks, strays
 from dpe_cli.blocks.contract import Column
-from dpe_cli.cli.main import COMMANDS, cli
+from dpe_cli.server.server import Server
 from dpe_cli.sources.options import schema
 from dpe_cli.sources.options.formats import FORMATS
 from dpe_cli.sources.options.parse import Place, from_dict, option_names, parse
 
 REPOSITORY = Path(__file__).parents[3]
-PAGE = REPOSITORY / "docs" / "commands.md"
-CHECKS_PAGE = REPOSITORY / "docs" / "rls-checks.md"
-CHECKS_HEAD = """# Checks of row-level security
-
-Written by `python tests/python/house/test_docs.py` from `dpe_cli/access/sql/checks`. What `dpe rls check` looks for
-([row-level security](row-level-security.md)); an id never changes its meaning. An error makes the exit status 1, and keeps
-`dpe run` from publishing and `dpe validate` from succeeding; a warning does not.
-
-| check | severity | what it finds | why that matters |
-|---|---|---|---|"""
+GUIDES = REPOSITORY / "docs" / "guides"
 TESTS = REPOSITORY / "tests" / "python"
-OPTIONS_PAGE = REPOSITORY / "docs" / "sources" / "options.md"
-OPTIONS_HEAD = """# Options of the external block
-
-Written by `python tests/python/house/test_docs.py` from the classes in `dpe_cli/sources/options/formats.py`. Editors know them too: `dpe schema >
-.dpe/external.schema.json`, and a first line `# yaml-language-server: $schema=../../.dpe/external.schema.json` in the file.
-
-Beside these, a column may have `meta.path` (JSON, APIs, taps), `meta.start` and `meta.width` (lines of fixed width).
-"""
-HEAD = """# Commands
-
-Written by `python tests/python/house/test_docs.py` from the help texts; `dpe COMMAND --help` shows the same.
-
-Exit status: 0 all is well; 1 something was refused, rejected over its limit, or failed a rule; 2 a usage error or a bug.
-Results go to standard output, everything else to standard error. Every option can be given as a variable, `DPE_…`.
-"""
 
 
-def _pages(command: click.Command, context: click.Context) -> Iterator[str]:
-    help_text = command.get_help(context)
-    yield f"## {context.command_path}\n\n```\n{help_text}\n```\n"
-    if isinstance(command, click.Group) and context.command_path != "dpe":
-        for name in command.list_commands(context):
-            member = command.get_command(context, name)
-            if member is not None:
-                yield from _pages(member, click.Context(member, info_name=name, parent=context, terminal_width=120, max_content_width=120))
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_the_reference_says_what_the_program_says_of_itself(name: str) -> None:
+    """`make reference` writes each page from its source."""
+    assert generate.PAGES[name]() == (generate.REFERENCE / name).read_text(encoding="utf-8")
 
 
-def render() -> str:
-    """Return the text of docs/commands.md."""
-    # As the command line is invoked, -h included.
-    root = click.Context(cli, info_name="dpe", terminal_width=120, max_content_width=120, **cli.context_settings)
-    parts = list(_pages(cli, root))
-    for name in COMMANDS:
-        command = cli.get_command(root, name)
-        if command is not None:
-            parts += _pages(command, click.Context(command, info_name=name, parent=root, terminal_width=120, max_content_width=120))
-    return "\n".join([HEAD, *parts])
+def test_the_tables_of_the_ledger_are_described(module_server: Server) -> None:
+    """From the comments in the database."""
+    with module_server.connect("admin") as connection:
+        page = generate.ledger_tables(connection)
 
-
-def test_every_command_is_documented() -> None:
-    """docs/commands.md is what the help texts say."""
-    assert render() == PAGE.read_text(encoding="utf-8")
-
-
-def render_checks() -> str:
-    """Return the text of docs/rls-checks.md."""
-    rows = [f"| {one.check_id} | {one.severity} | {one.title} | {one.why} |" for one in (*checks.checks(), strays.CHECK)]
-    return "\n".join([CHECKS_HEAD, *rows, ""])
-
-
-def test_every_check_is_documented() -> None:
-    """docs/rls-checks.md is what the checks say of themselves."""
-    assert render_checks() == CHECKS_PAGE.read_text(encoding="utf-8")
-
-
-def render_options() -> str:
-    """Return the text of docs/sources/options.md."""
-    parts = [OPTIONS_HEAD]
-    nested: dict[str, type] = {}
-    for name, kind in FORMATS.items():
-        page = kind.documentation.removeprefix("docs/sources/")
-        parts += [f"## `file_format: {name}`\n\n[More]({page})\n", *_table(kind)]
-        nested |= kind.nested
-    for name, kind in nested.items():
-        parts += [f"## `{name}`\n", *_table(kind)]
-    return "\n".join(parts)
-
-
-def _table(kind: type) -> list[str]:
-    rows = [
-        f"| `{option.name}` | {'required' if option.default is None else f'`{option.default}`' if option.default else ''} | {option.meaning} |"
-        for option in schema.options(kind)
-    ]
-    return ["| option | default | meaning |", "|---|---|---|", *rows, ""]
-
-
-def test_every_option_is_documented() -> None:
-    """docs/sources/options.md is what the formats say of themselves."""
-    assert render_options() == OPTIONS_PAGE.read_text(encoding="utf-8")
+    assert page == (generate.REFERENCE / generate.LEDGER_PAGE).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("option", option_names())
 def test_every_option_of_a_csv_source_is_explained(option: str) -> None:
-    """docs/sources/csv.md has a row for each option of the external block; that of a place has a page of its own."""
+    """docs/guides/sources/csv.md has a row for each option of the external block; that of a place has a page of its own."""
     pages = ("csv.md", "places.md")
-    assert any(f"`{option}" in (REPOSITORY / "docs" / "sources" / page).read_text(encoding="utf-8") for page in pages)
+    assert any(f"`{option}" in (GUIDES / "sources" / page).read_text(encoding="utf-8") for page in pages)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -139,7 +63,7 @@ def test_every_format_has_a_complete_example(name: str) -> None:
 def test_the_schema_takes_what_dpe_takes() -> None:
     """Editors complete and check the block by it: the examples pass, and a misspelt option is marked."""
     validator = jsonschema.Draft7Validator(schema.editors_schema())
-    for page in sorted((REPOSITORY / "docs" / "sources").glob("*.md")):
+    for page in sorted((GUIDES / "sources").glob("*.md")):
         for example in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             assert [] == [error.message for error in validator.iter_errors(yaml.safe_load(example))]
     for path in (REPOSITORY / "models").rglob("*sources.yml"):
@@ -160,18 +84,21 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [] == [target for target in targets if not (page.parent / target).exists()]
 
 
+def test_the_index_lists_every_page() -> None:
+    """docs/README.md leads to each page, and to the folder of decisions."""
+    docs = REPOSITORY / "docs"
+    index = (docs / "README.md").read_text(encoding="utf-8")
+    pages = [str(page.relative_to(docs)) for page in docs.rglob("*.md") if "decisions" not in page.parts]
+
+    assert [] == [page for page in pages if page != "README.md" and f"]({page})" not in index]
+
+
 def test_each_promise_names_a_test() -> None:
     """The security model says which test holds a promise: it is there."""
-    text = (REPOSITORY / "docs" / "security-model.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "docs" / "background" / "security-model.md").read_text(encoding="utf-8")
     promises = [line for line in text.splitlines() if line.startswith("| ") and line.endswith("` |")]
     named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", text)
 
     assert len(promises) > 30
     assert len(named) >= len(promises)
     assert [] == [f"{file}::{name}" for file, name in named if f"\ndef {name}(" not in (TESTS / file).read_text(encoding="utf-8")]
-
-
-if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
-    CHECKS_PAGE.write_text(render_checks(), encoding="utf-8")
-    OPTIONS_PAGE.write_text(render_options(), encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[3] / "dpe_cli"
 
-# Each line may import those below it; packages on one line do not know each other. CONTRIBUTING.md prints the same list.
+# Each line may import those below it; packages on one line do not know each other. CONTRIBUTING.md and docs/background/architecture.md print the same list.
 STAIR = (
     "__main__",
     "cli",
@@ -133,8 +133,17 @@ def test_every_module_can_be_imported_first() -> None:
     assert [] == broken
 
 
-def test_contributing_prints_the_stair() -> None:
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/background/architecture.md"])
+def test_the_documentation_prints_the_stair(page: str) -> None:
     """As it is tested."""
-    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    text = (PACKAGE.parent / page).read_text(encoding="utf-8")
 
     assert "\n".join(f"    {line.replace(' ', ', ')}" for line in STAIR[1:]) in text
+
+
+def test_the_architecture_says_what_each_package_does() -> None:
+    """Modules say it themselves, in their first line."""
+    text = (PACKAGE.parent / "docs" / "background" / "architecture.md").read_text(encoding="utf-8")
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+
+    assert set() == {name for name in packages if f"| `{name}` |" not in text}

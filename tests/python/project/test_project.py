@@ -246,7 +246,7 @@ BROKEN = {
         "{location: x.csv, file_format: csv, disposition: append, delimeter: ';'}",
         COLUMNS,
         "~",
-        "delimeter is not an option (did you mean delimiter?); see docs/sources/csv.md",
+        "delimeter is not an option (did you mean delimiter?); see docs/guides/sources/csv.md",
     ),
     "unknown_limit": (
         "{location: x.csv, file_format: csv, disposition: append, rejects: {max_row: 3}}",

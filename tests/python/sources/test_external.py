@@ -68,7 +68,7 @@ def test_a_wrong_option_is_named(options: dict[str, object], fault: str) -> None
         parse(REQUIRED | options, place=PLACE)
 
     assert str(caught.value).startswith(f"shop.orders (shop.yml:5): external: {fault}")
-    assert str(caught.value).endswith("; see docs/sources/csv.md for the options")
+    assert str(caught.value).endswith("; see docs/guides/sources/csv.md for the options")
 
 
 def test_all_wrong_options_are_named_at_once() -> None:

@@ -1,0 +1,188 @@
+"""
+Write the pages of docs/reference that say what the program says of itself, as `make reference` does.
+
+Their sources are the help texts, the checks of row-level security, the options of the external block, the comments of the generic
+tests, and the comments on the tables of the ledger. `tests/python/house/test_docs.py` compares the pages with them.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import click
+import psycopg
+
+from dpe_cli.access import checks, strays
+from dpe_cli.cli.main import COMMANDS, cli
+from dpe_cli.server.bootstrap import bootstrap_server
+from dpe_cli.server.embedded.server import EmbeddedServer
+from dpe_cli.server.server import Server
+from dpe_cli.sources.options import schema
+from dpe_cli.sources.options.formats import FORMATS
+
+REPOSITORY = Path(__file__).parents[1]
+REFERENCE = REPOSITORY / "docs" / "reference"
+
+COMMANDS_HEAD = """# Commands
+
+The help texts; `dpe COMMAND --help` shows the same.
+
+Exit status: 0 all is well; 1 something was refused, rejected over its limit, or failed a rule; 2 a usage error or a bug.
+Results go to standard output, everything else to standard error. Every option can be given as a variable, `DPE_…`.
+"""
+
+CHECKS_HEAD = """# Checks of row-level security
+
+What `dpe rls check` looks for ([row-level security](../guides/row-level-security.md)). An id never changes its meaning. An error
+makes the exit status 1, and keeps `dpe run` from publishing and `dpe validate` from succeeding; a warning does not.
+
+| check | severity | what it finds | why that matters |
+|---|---|---|---|"""
+
+OPTIONS_HEAD = """# Options of the external block
+
+Editors know them too: run `dpe schema > .dpe/external.schema.json`, and write as the first line of the file
+`# yaml-language-server: $schema=../../.dpe/external.schema.json`.
+
+Besides these, a column may have `meta.path` (JSON, APIs, taps), `meta.start` and `meta.width` (lines of fixed width).
+"""
+
+TESTS_HEAD = """# Generic tests
+
+What each test of `tests/generic/` fails, and its arguments. [Kinds of rule](../guides/kinds-of-rule.md) orders them by what they
+are for.
+"""
+
+LEDGER_HEAD = """# Tables of the ledger
+
+The tables in the schema `dpe`, which `dpe bootstrap` makes. Members of `dpe_auditor` may read them
+([roles](../guides/row-level-security.md#roles))."""
+
+_GENERIC_TEST = re.compile(r"^{#\s*(?P<comment>.*?)\s*#}\s*{% test (?P<name>\w+)\((?P<arguments>.*?)\) %}", re.DOTALL)
+
+_COLUMNS = """\
+select
+    relations.relname,
+    coalesce(obj_description(relations.oid, 'pg_class'), ''),
+    columns.attname,
+    format_type(columns.atttypid, columns.atttypmod),
+    coalesce(col_description(relations.oid, columns.attnum), '')
+from pg_class as relations
+inner join pg_attribute as columns on columns.attrelid = relations.oid and columns.attnum > 0 and not columns.attisdropped
+where relations.relnamespace = 'dpe'::regnamespace and relations.relkind in ('r', 'v')
+order by relations.relname, columns.attnum
+"""
+
+
+def commands() -> str:
+    """Return the text of commands.md."""
+    # As the command line is invoked, -h included.
+    root = click.Context(cli, info_name="dpe", terminal_width=120, max_content_width=120, **cli.context_settings)
+    parts = list(_help_texts(cli, root))
+    for name in COMMANDS:
+        command = cli.get_command(root, name)
+        if command is not None:
+            parts += _help_texts(command, _within(root, command, name))
+    return "\n".join([COMMANDS_HEAD, *parts])
+
+
+def _within(parent: click.Context, command: click.Command, name: str) -> click.Context:
+    return click.Context(command, info_name=name, parent=parent, terminal_width=120, max_content_width=120)
+
+
+def _help_texts(command: click.Command, context: click.Context) -> Iterator[str]:
+    yield f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group) and context.command_path != "dpe":
+        for name in command.list_commands(context):
+            member = command.get_command(context, name)
+            if member is not None:
+                yield from _help_texts(
+                    member, click.Context(member, info_name=name, parent=context, terminal_width=120, max_content_width=120)
+                )
+
+
+def rls_checks() -> str:
+    """Return the text of rls-checks.md."""
+    rows = [f"| {check.check_id} | {check.severity} | {check.title} | {check.why} |" for check in (*checks.checks(), strays.CHECK)]
+    return "\n".join([CHECKS_HEAD, *rows, ""])
+
+
+def source_options() -> str:
+    """Return the text of source-options.md."""
+    parts = [OPTIONS_HEAD]
+    nested: dict[str, type] = {}
+    for name, kind in FORMATS.items():
+        parts += [f"## `file_format: {name}`\n\n[More](../{kind.documentation.removeprefix('docs/')})\n", *_options(kind)]
+        nested |= kind.nested
+    for name, kind in nested.items():
+        parts += [f"## `{name}`\n", *_options(kind)]
+    return "\n".join(parts)
+
+
+def _options(kind: type) -> list[str]:
+    rows = [f"| `{option.name}` | {_default(option.default)} | {option.meaning} |" for option in schema.options(kind)]
+    return ["| option | default | meaning |", "|---|---|---|", *rows, ""]
+
+
+def _default(value: str | None) -> str:
+    if value is None:
+        return "required"
+    return f"`{value}`" if value else ""
+
+
+def generic_tests() -> str:
+    """Return the text of generic-tests.md."""
+    parts = [TESTS_HEAD]
+    for path in sorted((REPOSITORY / "tests" / "generic").glob("*.sql")):
+        found = _GENERIC_TEST.match(path.read_text(encoding="utf-8"))
+        if found is None:
+            raise SystemExit(f"{path}: does not start with a comment that says what the test fails")
+        arguments = [one.strip() for one in re.split(r",(?![^\[{(]*[\]})])", found["arguments"])]
+        named = ", ".join(f"`{one}`" for one in arguments if one not in {"model", "column_name", "column_name=none"})
+        parts.append(f"## {found['name']}\n\n{dedent('    ' + found['comment'])}\n" + (f"\nArguments: {named}.\n" if named else ""))
+    return "\n".join(parts)
+
+
+def ledger_tables(connection: psycopg.Connection) -> str:
+    """Return the text of ledger-tables.md, from the comments in a bootstrapped database."""
+    parts, present = [LEDGER_HEAD], None
+    for table, comment, column, type_name, meaning in connection.execute(_COLUMNS).fetchall():
+        if table != present:
+            present = table
+            parts.append(f"\n## dpe.{table}\n\n{comment}\n\n| column | type | meaning |\n|---|---|---|")
+        parts.append(f"| {column} | {type_name} | {meaning} |")
+    return "\n".join(parts) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": commands,
+    "generic-tests.md": generic_tests,
+    "rls-checks.md": rls_checks,
+    "source-options.md": source_options,
+}
+LEDGER_PAGE = "ledger-tables.md"
+
+
+def main() -> None:
+    """Write all pages; a server runs meanwhile, for the one that describes its tables."""
+    for name, page in PAGES.items():
+        (REFERENCE / name).write_text(page(), encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="dpe-docs-") as directory:
+        Path(directory).chmod(0o711)
+        embedded = EmbeddedServer(Path(directory))
+        embedded.start()
+        try:
+            server = Server(str(embedded.socket_dir), embedded.port, "dpe", "postgres", is_embedded=True, log=embedded.log)
+            bootstrap_server(server)
+            with server.connect("admin") as connection:
+                (REFERENCE / LEDGER_PAGE).write_text(ledger_tables(connection), encoding="utf-8")
+        finally:
+            embedded.stop()
+
+
+if __name__ == "__main__":
+    main()
