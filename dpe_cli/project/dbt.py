@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,13 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
     if outcome.exception is not None:
         raise _explained(command, outcome.exception) from outcome.exception
     return outcome
+
+
+def as_json(manifest: Any) -> str:
+    """Return dbt's manifest as dbt writes it to manifest.json, in a fraction of the time: dbt's own writer goes through it in Python."""
+    from dbt_common.utils.encoding import JSONEncoder
+
+    return json.dumps(manifest.writable_manifest().to_dict(omit_none=False, context={"artifact": True}), cls=JSONEncoder)
 
 
 def _explained(command: Sequence[str], error: BaseException) -> BaseException:

@@ -98,7 +98,8 @@ def read_project(
 
 
 def _target(path: Path | None) -> list[str]:
-    return [] if path is None else ["--target-path", str(path)]
+    """Return the options for another directory than dbt's own, in which nobody but dbt looks: manifests there take a second to write."""
+    return [] if path is None else ["--target-path", str(path), "--no-write-json"]
 
 
 def _node_result(result: Any) -> NodeResult:

@@ -78,7 +78,9 @@ class Parser:
     def _parse(self) -> None:
         state_directory(self._directory)
         seen = inputs.before_parsing(self._directory, self._profiles)
-        parsed = dbt.invoke(["parse"], ["--target-path", str(self._path.parent), *self._options]).result
+        parsed = dbt.invoke(["parse"], ["--no-write-json", "--target-path", str(self._path.parent), *self._options]).result
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(dbt.as_json(parsed), encoding="utf-8")
         seen = inputs.after_parsing(self._directory, seen, parsed)
         self._state_path.write_text(json.dumps({"of": self._identity(), "inputs": asdict(seen)}))
 

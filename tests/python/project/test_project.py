@@ -292,17 +292,16 @@ def test_what_is_wrong_with_a_source_is_said_with_its_place(broken: Project, nam
 
 
 class FakeDbt:
-    """Stands in for dbt: writes a manifest that says which parse it is of."""
+    """Stands in for dbt: its manifest says which parse it is of."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.parses = 0
         self.meanwhile: Callable[[], object] = lambda: None
-        monkeypatch.setattr(dbt, "invoke", lambda _command, options: self._parse(Path(options[1])))
+        monkeypatch.setattr(dbt, "invoke", lambda _command, options: self._parse(Path(options[2])))
+        monkeypatch.setattr(dbt, "as_json", lambda _manifest: json.dumps({"parse": self.parses, "sources": {}}))
 
     def _parse(self, target: Path) -> SimpleNamespace:
         self.parses += 1
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "manifest.json").write_text(json.dumps({"parse": self.parses, "sources": {}}))
         self.meanwhile()
         # What dbt found elsewhere, and what Jinja asked for under a name that it put together.
         path = SimpleNamespace(project_root=str(target.parents[2]), searched_path="elsewhere")
