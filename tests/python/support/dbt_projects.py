@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
+from types import FrameType, SimpleNamespace
 from typing import Literal
+
+from dbt_common import behavior_flags
 
 from dpe_cli.project import dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.relations import NEXT
 
 REPOSITORY = Path(__file__).parents[3]
+
+
+def _frames() -> Iterator[tuple[FrameType]]:
+    frame = sys._getframe(1)
+    while frame is not None:
+        yield (frame,)
+        frame = frame.f_back
+
+
+# At each start, dbt asks 36 times for the stack of calls with its lines of source, to look at the first frames only. Under pytest the
+# stack is deep, so that takes a fifth of a second.
+behavior_flags.inspect = SimpleNamespace(stack=_frames, getmodule=inspect.getmodule)
 # What makes a project dpe's: how it connects, and which hooks protect what it builds.
 CONFIGURATION = ("dbt_project.yml", "profiles.yml", "macros")
 
