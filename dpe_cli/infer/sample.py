@@ -1,4 +1,4 @@
-"""The records that were looked at, as text in a table of DuckDB's on disk: memory does not grow with them."""
+"""The sampled records, as text in a DuckDB table on disk, so that memory does not grow with them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dpe_cli.infer.plain_csv import Plain
 from dpe_cli.infer.survey import Part, Parts
 from dpe_cli.sources.read.rows import literal
 
-# DuckDB's own limit would be more than half of the machine's memory.
+# DuckDB's default limit would be more than half of the machine's memory.
 _MEMORY = "512MB"
 _LONGEST_LINE = 64 * 1024 * 1024
 
 
 @dataclass
 class Spooled:
-    """What one input gave: its records as a file of CSV, and how many others would be rejects whatever the types are."""
+    """The records of one input, as a CSV file, and how many others would be rejected whatever the types are."""
 
     location: str
     columns: tuple[str, ...]
@@ -42,7 +42,7 @@ class Spooled:
 
 @dataclass
 class Looked:
-    """The records that were looked at."""
+    """The sampled records."""
 
     connection: Any
     directory: Path
@@ -50,7 +50,7 @@ class Looked:
 
     @property
     def records(self) -> int:
-        """How many there are, without those refused."""
+        """Their number, without refused ones."""
         return sum(one.records for one in self.inputs)
 
     @property
@@ -60,9 +60,9 @@ class Looked:
 
     def load(self, null_string: str, *, blanks_are_null: bool = False) -> None:
         """
-        Fill the table `looked`: its columns are c0, c1, … and `location`; what is written as the null string is null.
+        Fill the table `looked`: its columns are c0, c1, … and `location`; values written as the null string become null.
 
-        In quotes it is text, unless `blanks_are_null` as well: then all values stand in quotes, which their format does not have.
+        A quoted null string stays text, unless `blanks_are_null` applies: then all values are quoted, although their format has no quotes.
         """
         nulls = ["", null_string] if blanks_are_null else [null_string]
         columns = self.columns
@@ -74,7 +74,7 @@ class Looked:
             loaded = self._insert(here, one, nulls)
             if loaded != one.records:
                 raise InputError(
-                    f"{one.location}: {one.records:,} records were taken, and {loaded:,} of them understood; please report this, and write "
+                    f"{one.location}: {one.records:,} records were sampled, and {loaded:,} understood; please report this, and write "
                     "the YAML of this source by hand"
                 )
 
@@ -99,10 +99,10 @@ class Looked:
 @contextmanager
 def looked(parts: Parts) -> Iterator[Looked]:
     """
-    Take the records, without what dpe would reject whatever the types are.
+    Sample the records, without those that dpe would reject whatever the types are.
 
     Raises:
-        InputError: an input cannot be read, or has other columns than the others.
+        InputError: an input cannot be read, or its columns differ from the others'.
     """
     with tempfile.TemporaryDirectory(prefix="dpe-") as name:
         directory = Path(name)
@@ -150,20 +150,20 @@ def _check_columns(found: Looked, part: Part) -> None:
     more = [name for name in part.columns if name not in first.columns]
     if missing or more:
         said = [f"has no column {missing[0]!r}, which {first.location} has"] if missing else []
-        said += [f"has the column {more[0]!r}, which {first.location} has not"] if more else []
+        said += [f"has the column {more[0]!r}, which {first.location} does not have"] if more else []
         raise InputError(
-            f"{part.location}: {' and '.join(said)}; name files with the same columns, as a source table has only one set of them"
+            f"{part.location}: {' and '.join(said)}; name files with the same columns, because a source table has only one set of them"
         )
 
 
 def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
-    """Yield the records of inputs, about as many of each; what one has not, the next may have more."""
+    """Yield the records of inputs, about equally many of each; if one has fewer, the next ones may have more."""
     left = sample
     for number, one in enumerate(inputs):
         quota = max(1, left // (len(inputs) - number))
         taken = 0
         with one.open() as opened:
-            # Its columns count, where it has no records as well.
+            # Its columns count even if it has no records.
             yield Part(one.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
             grammar = Grammar(opened.dialect)
             for block in opened.blocks():
@@ -177,7 +177,7 @@ def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
 
 
 def _sound(part: Part, grammar: Grammar, most: int) -> Part:
-    """Return a part without the records that are none: of another number of fields, no text, or with a quote that is never closed."""
+    """Return a part without bad records: with another number of fields, invalid text, or a quote that is never closed."""
     block = part.block.without_refused()
     sound = part.dialect.delimiter.encode() * (len(part.columns) - 1)
     outlines = grammar.outlines(block.data)

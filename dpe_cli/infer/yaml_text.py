@@ -1,4 +1,4 @@
-"""What was found, as YAML for dbt."""
+"""The result as YAML for dbt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dpe_cli.safe_text.visible_text import has_hidden, visible
 SCHEMA = "staging"
 _TO_DO = "TODO: what it is"
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-# Which cannot be a column's name without quotes (PostgreSQL documentation, "SQL Key Words").
+# Words that cannot be column names without quotes (PostgreSQL documentation, "SQL Key Words").
 _RESERVED = (
     " all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both case cast char "
     " character check coalesce collate collation column concurrently constraint create cross current_catalog current_date "
@@ -27,7 +27,7 @@ _RESERVED = (
 
 
 def document(found: Found) -> str:
-    """Return a file of one source with one table."""
+    """Return a file with one source that has one table."""
     return "\n".join(["sources:", *source_lines(found, "  "), ""])
 
 
@@ -72,7 +72,7 @@ def _column_lines(column: FoundColumn, indent: str) -> list[str]:
 
 def _members(column: FoundColumn) -> Iterator[tuple[str, Any]]:
     yield "name", column.name
-    # As dbt is to write it in tests.
+    # The quoted name for dbt's tests.
     if not _PLAIN.fullmatch(column.name) or f" {column.name} " in _RESERVED:
         yield "quote", True
     yield "data_type", column.data_type
@@ -85,7 +85,7 @@ def _members(column: FoundColumn) -> Iterator[tuple[str, Any]]:
 
 
 def _described(text: str) -> str:
-    """Return a description in which dbt sees no Jinja."""
+    """Return a description without anything that dbt would evaluate as Jinja."""
     plain = " ".join(text.split())
     return re.sub(r"\{(?=[{%#])", "{ ", plain) if plain else _TO_DO
 
@@ -98,7 +98,7 @@ def _flow(value: Any) -> str:
     import yaml
 
     written: str = yaml.dump(value, Dumper=_dumper(), default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
-    # Hidden characters stand in double quotes only, where YAML reads their codes as the characters.
+    # Hidden characters are written in double quotes only, where YAML reads their codes as the characters.
     return visible(written.removesuffix("\n").removesuffix("\n..."))
 
 
@@ -106,7 +106,7 @@ def _dumper() -> Any:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Writes each mapping and list out, where they are there twice as well."""
+        """Writes each mapping and list in full, even if it occurs twice."""
 
         def ignore_aliases(self, data: Any) -> bool:
             """Write no anchors."""

@@ -1,4 +1,4 @@
-"""What was loaded and what was rejected, from the ledger; and taking an extract back."""
+"""List what was loaded and what was rejected, from the ledger, and undo extracts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ACTOR = "dpe loads"
 
 
 class HistoryError(DpeError):
-    """What was asked for is not in the ledger, or cannot be taken back."""
+    """The requested extract or reject is not in the ledger, or cannot be undone."""
 
 
 @dataclass(frozen=True)
 class Undone:
-    """What taking an extract back did. `restored_extract_id` is the one that it had replaced."""
+    """The result of undoing an extract. `restored_extract_id` is the one that it had replaced."""
 
     extract_id: int
     source: str
@@ -46,14 +46,14 @@ def extract(server: Server, extract_id: int) -> tuple[Extract, list[Load]]:
     Return an extract and its loads.
 
     Raises:
-        HistoryError: there is none of this id.
+        HistoryError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return _known(connection, extract_id), ledger.loads(connection, extract_id)
 
 
 def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> list[RejectEntry]:
-    """Return rejects, newest load first; with those of loads that were replaced or taken back, where they are wanted."""
+    """Return rejects, newest load first; `with_obsolete` includes those of loads that were replaced or undone."""
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return ledger_rejects.entries(connection, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete)
 
@@ -63,23 +63,23 @@ def reject(server: Server, reject_id: int) -> RejectEntry:
     Return one reject.
 
     Raises:
-        HistoryError: there is none of this id.
+        HistoryError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         found = ledger_rejects.entry(connection, reject_id)
     if found is None:
-        raise HistoryError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` shows which there are")
+        raise HistoryError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` lists them")
     return found
 
 
 def undo(server: Server, project: Project, extract_id: int) -> Undone:
     """
-    Take an extract back, in one transaction: its rows leave staging, and its inputs count as never loaded.
+    Undo an extract in one transaction: remove its rows from staging, and forget its inputs.
 
-    The extract that it replaced comes back, if it is still kept.
+    Restores the extract that it replaced, if that is still kept.
 
     Raises:
-        HistoryError: it is not in the ledger, did not succeed, or its rows are not in staging any more.
+        HistoryError: it is not in the ledger, did not succeed, or its rows are no longer in staging.
         BusyError: an extract of the source is running.
     """
     with server.connect("loader") as connection:
@@ -88,7 +88,7 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
         source = project.sources.get(found.source)
         if source is None:
             raise HistoryError(
-                f"extract {extract_id}: its source {found.source} is not in the project any more; declare it again to undo it"
+                f"extract {extract_id}: its source {found.source} is no longer in the project; declare it again to undo the extract"
             )
         locks.ensure(connection, found.source, actor=ACTOR)
         with (
@@ -102,26 +102,26 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
 
 def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undone:
     if extract.status != "succeeded":
-        raise HistoryError(f"extract {extract.extract_id}: cannot be undone, it is {extract.status}")
+        raise HistoryError(f"extract {extract.extract_id}: cannot be undone, because it is {extract.status}")
     load_ids = ledger.visible_load_ids(connection, extract.extract_id)
     if not load_ids:
         raise HistoryError(
-            f"extract {extract.extract_id}: its rows are not in staging any more, a later extract replaced them; undo that one"
+            f"extract {extract.extract_id}: its rows are no longer in staging, because a later extract replaced them; undo that one"
         )
     if later := ledger.extracts_that_went_on(connection, extract.extract_id):
-        # What it brought would never be asked for again.
-        raise HistoryError(f"extract {extract.extract_id}: extract {', '.join(map(str, later))} went on where it ended; undo that first")
+        # What it loaded would never be read again.
+        raise HistoryError(f"extract {extract.extract_id}: extract {', '.join(map(str, later))} resumed where it ended; undo that first")
     if replayed := corrections.replays_of(connection, extract.extract_id):
-        # Extracted again, its records would be rejects once more, and replayed twice.
+        # If it were extracted again, its records would become rejects once more, and would be replayed twice.
         raise HistoryError(
-            f"extract {extract.extract_id}: rejects of it were replayed by extract {', '.join(map(str, replayed))}; undo that first"
+            f"extract {extract.extract_id}: its rejects were replayed by extract {', '.join(map(str, replayed))}; undo that first"
         )
     locks.limit_waiting(connection)
     expected = ledger.visible_rows_loaded(connection, extract.extract_id)
     removed = _remove_rows(connection, table, extract, load_ids)
     if removed != expected:
         raise HistoryError(
-            f"extract {extract.extract_id}: {expected:,} rows were loaded, but {removed:,} are in staging; nothing is changed, "
+            f"extract {extract.extract_id}: {expected:,} rows were loaded, but {removed:,} are in staging; nothing was changed, "
             "run `dpe validate`"
         )
     restored = _restore_replaced(connection, table, extract)
@@ -130,10 +130,10 @@ def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undo
 
 
 def _remove_rows(connection: Connection, table: StagingTable, extract: Extract, load_ids: Sequence[int]) -> int:
-    """Drop the slices of an extract, and delete those of its rows that were merged into others; return how many they were."""
+    """Drop the slices of an extract, and delete its rows that were merged into others; return their number."""
     removed = 0
     for piece in staging.slices(connection, table, attached=True):
-        # Number 0 is a merged slice, which holds other extracts' rows as well.
+        # Number 0 is a merged slice, which also holds rows of other extracts.
         if piece.extract_id == extract.extract_id and piece.number:
             removed += sum(staging.visible_rows(connection, table, [piece.slice_id]).values())
             staging.drop_slice(connection, piece)
@@ -144,7 +144,7 @@ def _remove_rows(connection: Connection, table: StagingTable, extract: Extract, 
 
 
 def _restore_replaced(connection: Connection, table: StagingTable, extract: Extract) -> int | None:
-    """Attach again what an extract had replaced; return the newest extract of it."""
+    """Attach again what an extract had replaced; return the newest extract among it."""
     kept = staging.replaced_slices(connection, table, extract.extract_id)
     for piece in kept:
         staging.attach(connection, piece)
@@ -155,5 +155,5 @@ def _restore_replaced(connection: Connection, table: StagingTable, extract: Extr
 def _known(connection: Connection, extract_id: int) -> Extract:
     found = ledger.extract(connection, extract_id)
     if found is None:
-        raise HistoryError(f"extract {extract_id}: is not in the ledger; `dpe loads list` shows which there are")
+        raise HistoryError(f"extract {extract_id}: is not in the ledger; `dpe loads list` lists them")
     return found

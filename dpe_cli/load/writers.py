@@ -1,4 +1,4 @@
-"""Writers: each is a thread with a connection of its own that COPYs blocks into a slice of its own."""
+"""Writers: threads that each COPY blocks into a slice of their own, over a connection of their own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dpe_cli.load.repair import Repair
 from dpe_cli.load.staging import Slice
 from dpe_cli.server import contexts
 
-# By default a thread may keep the interpreter for 5 ms, in which time the server empties a writer's socket more than once.
+# By default a thread may keep the interpreter for 5 ms, during which the server empties a writer's socket more than once.
 _SWITCH_SECONDS = 0.0005
 
-# Blocks that wait for a writer. With one in each writer's hands and two at the reader's, this bounds the memory.
+# Blocks that wait for a writer. With one per writer and two at the reader, this limits the memory.
 _WAITING_BLOCKS = 2
 
 
@@ -37,12 +37,12 @@ class Written:
 
     @property
     def is_empty(self) -> bool:
-        """Whether not one row was loaded, so that there is no slice."""
+        """Whether it has no rows, and therefore no slice."""
         return not sum(self.rows.values())
 
 
 class Writers:
-    """A pool of writers over one bounded queue of blocks. The first failure of one ends them all."""
+    """A pool of writers over one bounded queue of blocks. The first failure ends them all."""
 
     def __init__(
         self,
@@ -75,12 +75,12 @@ class Writers:
 
     def write(self, shape: Shape, block: Block) -> None:
         """
-        Hand a block over; waits while all writers are busy.
+        Hand over a block; blocks while all writers are busy.
 
         Raises:
-            BaseException: what a writer failed with.
+            BaseException: the error that a writer failed with.
         """
-        # Found here while the writers are waiting for the server, who would else have it wait for them.
+        # Computed here while the writers wait for the server; otherwise the server would wait for them.
         layout = Layout.of(block.data, shape.grammar, shape.outline) if self._expects_misfits and not block.broken else None
         while True:
             if self._failure:
@@ -92,7 +92,7 @@ class Writers:
             return
 
     def finish(self) -> list[Written]:
-        """Wait for all blocks to be written and committed; return what was done."""
+        """Wait until all blocks are written and committed; return what was done."""
         for _ in self._threads:
             while not self._failure:
                 try:
@@ -122,7 +122,7 @@ class Writers:
                 written = self._fill(connection, piece)
             with self._lock:
                 self._written.append(written)
-        except BaseException as error:  # noqa: BLE001 whatever it is, write() and finish() raise it to the caller
+        except BaseException as error:  # noqa: BLE001 write() and finish() raise it to the caller
             self._failure = self._failure or error
 
     def _fill(self, connection: Connection, piece: Slice) -> Written:
@@ -131,9 +131,9 @@ class Writers:
         # How dates, intervals and times without a zone are read must not depend on the server's settings.
         connection.execute("select set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true)")
         connection.execute("select set_config('intervalstyle', 'postgres', true)")
-        # What is written goes to the disk while the rest is still copied, instead of all at once at the commit, which waits for it.
+        # Flush to disk while the rest is being copied, instead of all at once at commit, which would have to wait.
         connection.execute("select set_config('backend_flush_after', '2MB', true)")
-        # The server's words for skipped rows are read, so they have to be English where we may ask for that.
+        # The server's notices about skipped rows are parsed, so they have to be in English if we may ask for that.
         connection.execute("select set_config('lc_messages', 'C', true) where has_parameter_privilege(current_user, 'lc_messages', 'set')")
         written = Written(piece)
         ignored = -1

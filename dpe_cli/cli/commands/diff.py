@@ -20,8 +20,8 @@ def diff(app: App, models: tuple[str, ...]) -> Report:
     """
     Show what publishing the newest build would change.
 
-    MODEL names some of its models; without it, all are compared. Rows are compared by their key: the model's unique_key,
-    or the columns that a test says are unique. Without one, a row that changed counts as one removed and one added.
+    MODEL names the models to compare; by default all. Rows are compared by their key: the model's unique_key,
+    or the columns that a test declares unique. Without a key, a changed row counts as one removed and one added.
     """
     with Progress() as progress, progress.task("dpe diff") as advance:
         built, found = differences.compare(app.server, app.project, models, on_relation=lambda _name: advance(1))
@@ -48,6 +48,6 @@ def diff(app: App, models: tuple[str, ...]) -> Report:
 def _columns(one: Difference) -> list[str]:
     return [
         *(f"{one.relation}: column {name} is new" for name in one.columns_added),
-        *(f"{one.relation}: column {name} goes" for name in one.columns_removed),
+        *(f"{one.relation}: column {name} is removed" for name in one.columns_removed),
         *(f"{one.relation}: column {change}" for change in one.columns_changed),
     ]

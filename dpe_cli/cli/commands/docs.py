@@ -20,8 +20,8 @@ def build(app: App) -> Report:
     """
     Build the documentation site, and print its path.
 
-    It is dbt's, with the rules and their history, as one page that needs no server. The page does not
-    execute what descriptions, code or names contain.
+    It is dbt's site with the rules and their history, in one page that needs no server. The page does not
+    execute anything that descriptions, code or names contain.
     """
     with Progress() as progress:
         site = run.build_docs(app.project, app.server, progress)

@@ -1,4 +1,4 @@
-"""Tables of databases: their columns have types already, and often say what they hold."""
+"""Database tables: their columns already have types, and often descriptions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SHORT = {
     "time with time zone": "timetz",
     "time without time zone": "time",
 }
-# What stands for something in its own database: another has no such relation, role or currency.
+# References to other objects of the database: another one has no such relation, role or currency.
 _OWN = ("reg", "money", "oid", "xid", "cid", "tid", "aclitem", "pg_", "name", '"char"')
-# A type that the database was taught is text elsewhere; of a domain, its own type counts, and of an array, that of its elements.
+# A type defined in the database becomes text; for a domain its base type counts, and for an array the type of its elements.
 _COLUMNS = """
     with recursive types as (
         select
@@ -73,7 +73,7 @@ def look(asked: Asked) -> Look:
     Return the columns of a table, and its records.
 
     Raises:
-        UsageError: no table was named.
+        UsageError: no table was given.
         InputError: the database cannot be read, or has no such table.
     """
     options = Sql(location=asked.location, file_format="sql", disposition="replace", table=asked.relation or "*")
@@ -106,7 +106,7 @@ def _of_postgres(options: Sql, asked: Asked) -> tuple[list[Draft], str]:
         row = connection.execute("select to_regclass(%s)::oid", [asked.relation]).fetchone()
         relation = row[0] if row else None
         if relation is None:
-            raise InputError(f"{asked.location}: there is no table {asked.relation}, or it cannot be seen; correct --table")
+            raise InputError(f"{asked.location}: table {asked.relation} does not exist or is not visible; correct --table")
         found = connection.execute(sql.SQL(_COLUMNS), {"relation": relation}).fetchall()
         comment = connection.execute("select coalesce(obj_description(%s::oid, 'pg_class'), '')", [relation]).fetchone()
     drafts = [
@@ -141,7 +141,7 @@ def _of_another(options: Sql, asked: Asked) -> tuple[list[Draft], str]:
         before, _, name = asked.relation.rpartition(".")
         schema = before or None
         if not (known.has_table(name, schema=schema) or name in known.get_view_names(schema=schema)):
-            raise InputError(f"{asked.location}: there is no table {asked.relation}; correct --table (there are {_listed(names)})")
+            raise InputError(f"{asked.location}: table {asked.relation} does not exist; correct --table (tables: {_listed(names)})")
         unique = _unique(known, name, schema)
         is_mysql = connection.dialect.name in {"mysql", "mariadb"}
         drafts = [
@@ -169,20 +169,20 @@ def _unique(known: Any, name: str, schema: str | None) -> set[str]:
 
 
 def _type(types: Any, given: Any, *, is_sqlite: bool, is_mysql: bool) -> str | None:
-    """Return PostgreSQL's type for one of SQLAlchemy's; None where the database has none, so that the values tell."""
+    """Return PostgreSQL's type for one of SQLAlchemy's; None if the database enforces none, so that the values decide."""
     is_unsigned = bool(getattr(given, "unsigned", False))
-    # A later one may be a kind of an earlier one.
+    # A later type may be a subclass of an earlier one.
     known: Mapping[Any, str | None] = {
         types.Boolean: "boolean",
         types.SmallInteger: "integer" if is_unsigned else "smallint",
         types.BigInteger: "numeric" if is_unsigned else "bigint",
-        # SQLite keeps eight bytes of what is called so.
+        # SQLite stores eight bytes for this type name.
         types.Integer: "bigint" if is_unsigned or is_sqlite else "integer",
         types.Float: "double precision",
         types.Numeric: "numeric",
         types.DateTime: "timestamptz" if getattr(given, "timezone", False) else "timestamp",
         types.Date: "date",
-        # As long as a duration, there.
+        # There it can be as long as a duration.
         types.Time: "interval" if is_mysql else "time",
         types.Interval: "interval",
         types.Uuid: "uuid",
@@ -194,7 +194,7 @@ def _type(types: Any, given: Any, *, is_sqlite: bool, is_mysql: bool) -> str | N
 
 
 def _no_table(asked: Asked, names: Sequence[str]) -> UsageError:
-    return UsageError(f"{asked.location}: is a database; name a table with --table (there are {_listed(names)})")
+    return UsageError(f"{asked.location}: is a database; name a table with --table (tables: {_listed(names)})")
 
 
 def _listed(names: Sequence[str]) -> str:

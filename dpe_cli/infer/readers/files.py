@@ -1,4 +1,4 @@
-"""Files, near or far: which there are, what format they have, and how each of them is read."""
+"""Local and remote files: which to read, their format, and how to read it."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.formats import FORMATS
 from dpe_cli.words import plural
 
-# Each file's columns are looked at; of very many files, or of those that have to be fetched, only some.
+# The columns of each file are inspected; only some of very many files, or of files that have to be fetched.
 _MOST_FILES = 500
 _MOST_FETCHED = 5
 _WILDCARDS = frozenset("*?[")
 _ROWS_FOR_HEADER = 50
-# Encodings in which a file that is all ASCII reads the same.
+# Encodings in which an ASCII-only file reads the same.
 _LIKE_ASCII = frozenset({"utf-8", "cp1252", "latin-1"})
 
 
 def look(asked: Asked, stack: ExitStack) -> Look:
     """
-    Return how files are read, and their records.
+    Return how to read files, and their records.
 
     Raises:
-        InputError: there is none, they cannot be read, or differ from each other.
+        InputError: there are none, they cannot be read, or differ from each other.
     """
     found = _found(asked)
-    # Whoever names the records means those of a document; of a file of one line, that cannot be told.
+    # --records means a JSON document; a file of a single line could be either.
     file_format = asked.file_format or detect.of(found[0])
     file_format = "json" if file_format == "jsonl" and asked.records and asked.file_format is None else file_format
     _check_options(asked, file_format)
@@ -57,7 +57,7 @@ def look(asked: Asked, stack: ExitStack) -> Look:
             seen = _excel(asked, chosen)
         case _:
             seen = _fixed_width(asked, chosen)
-    left_out = [f"{plural(len(chosen), 'file')} of {len(found):,} looked at"] if len(chosen) < len(found) else []
+    left_out = [f"{len(chosen):,} of {plural(len(found), 'file')} inspected"] if len(chosen) < len(found) else []
     options = {"file_format": file_format, "disposition": _disposition(asked.location)} | dict(seen.options)
     if asked.allow_private_addresses and remote.is_far(asked.location):
         options["allow_private_addresses"] = True
@@ -66,9 +66,9 @@ def look(asked: Asked, stack: ExitStack) -> Look:
 
 def project_location(location: str, project_dir: Path) -> str:
     """
-    Return a location of files relative to the project, as sources have it; what it names may be relative to where one is.
+    Return a location of files relative to the project, as sources need it; the given path may be relative to the working directory.
 
-    The file of a SQLite database is one, too.
+    The file of a SQLite database counts too.
 
     Raises:
         InputError: it is a directory.
@@ -87,17 +87,17 @@ def project_location(location: str, project_dir: Path) -> str:
             return str(path.relative_to(project_dir)) if path.is_relative_to(project_dir) else str(path)
     if not _WILDCARDS & set(location):
         bases = " or to ".join(dict.fromkeys([str(Path.cwd()), str(project_dir)]))
-        raise InputError(f"{location}: there is no such file; correct the path, which is relative to {bases}")
+        raise InputError(f"{location}: this file does not exist; correct the path, which is relative to {bases}")
     return location
 
 
 def _check_options(asked: Asked, file_format: str) -> None:
-    """Refuse what says something of another format."""
+    """Refuse options for other formats."""
     given = {"--records": asked.records, "--sheet": asked.sheet, "--table": asked.relation, "--header": asked.header}
     of = {"--records": {"json"}, "--sheet": {"excel"}, "--header": {"csv"}}
     for option, value in given.items():
         if value is not None and file_format not in of.get(option, ()):
-            raise UsageError(f"{asked.location}: {option} says nothing of {file_format}; leave it out, or name the format with --format")
+            raise UsageError(f"{asked.location}: {option} does not apply to {file_format}; leave it out, or give the format with --format")
 
 
 def _matches(path: Path) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _options(file_format: str, asked: Asked, **more: Any) -> Any:
 
 
 def _chosen(found: Sequence[File]) -> list[File]:
-    """Return the files to look at: all of them, or some from the first to the last."""
+    """Return the files to inspect: all of them, or some from the first to the last."""
     most = _MOST_FETCHED if remote.is_far(found[0].location) else _MOST_FILES
     if len(found) <= most:
         return list(found)
@@ -129,12 +129,12 @@ def _chosen(found: Sequence[File]) -> list[File]:
 
 
 def _disposition(location: str) -> str:
-    """Return append where more files are to come, as a pattern says, and replace for one that is delivered anew."""
+    """Return append for a pattern, which expects more files to come, and replace for a single file, which is delivered again."""
     return "append" if _WILDCARDS & set(location.partition("?")[0] if remote.is_far(location) else location) else "replace"
 
 
 def _read(chosen: Sequence[File], options: Files, columns: Sequence[Column] = ()) -> list[File]:
-    """Return the same files, read as options say; what was fetched of them stays."""
+    """Return the same files, to be read with other options, without fetching them again."""
     reading = Reading(options, tuple(columns), "")
     return [replace(file, reading=reading) for file in chosen]
 
@@ -156,7 +156,7 @@ def _csv(asked: Asked, chosen: Sequence[File]) -> Look:
     options = _options("csv", asked, **written)
     names = _header(_read(chosen, options)[0]) if form.header else tuple(f"column_{number}" for number in range(1, form.fields + 1))
     if not form.header:
-        notes.append("the first record is no header: name the columns")
+        notes.append("the first record is not a header: name the columns")
     columns = [Column(name, "text") for name in names]
     inputs = _read(chosen, options, columns)
     return Look(
@@ -169,11 +169,11 @@ def _csv(asked: Asked, chosen: Sequence[File]) -> Look:
 
 
 def _encoding(asked: Asked, chosen: Sequence[File]) -> tuple[str, list[str]]:
-    """Return the encoding of all the files, which the source has one of, and what is to be said of it."""
+    """Return the encoding of all the files, because a source has only one, and notes about it."""
     found: dict[str, str] = {}
     for file in chosen:
         with file.content() as content:
-            # A block is some ten thousand records.
+            # A block is about ten thousand records.
             chunks = islice(content.chunks(), max(8, asked.sample // 10_000))
             found.setdefault(csv_files.encoding_of(chunks, location=file.location), file.location)
     others = sorted(name for name in found if name != "ascii")
@@ -182,10 +182,10 @@ def _encoding(asked: Asked, chosen: Sequence[File]) -> tuple[str, list[str]]:
     if len(others) > 1 or (others and "ascii" in found and others[0] not in _LIKE_ASCII):
         first, second, *_ = others if len(others) > 1 else ["ascii", *others]
         raise InputError(
-            f"{found[second]}: is written in {second}, and {found[first]} in {first}; a source has one encoding: name them apart"
+            f"{found[second]}: is encoded in {second}, but {found[first]} in {first}; a source has one encoding: make them separate sources"
         )
     encoding = others[0] if others else "ascii"
-    guessed = [f"encoding {encoding} is a guess, for the text is no UTF-8: look at letters with accents"]
+    guessed = [f"encoding {encoding} is a guess, because the text is not UTF-8: check accented letters"]
     return encoding, guessed if encoding in {"cp1252", "latin-1"} else []
 
 
@@ -216,7 +216,7 @@ def _excel(asked: Asked, chosen: Sequence[File]) -> Look:
     with chosen[0].content() as content:
         written, others = _sheet(content, asked)
     inputs = _read(chosen, _options("excel", asked, **written))
-    notes = [f"of the sheets of {chosen[0].location}, the first; there are also {', '.join(others)} (--sheet)"] if others else []
+    notes = [f"only the first sheet of {chosen[0].location}; others: {', '.join(others)} (--sheet)"] if others else []
     names = _header(inputs[0])
     return Look(
         options=written,
@@ -228,7 +228,7 @@ def _excel(asked: Asked, chosen: Sequence[File]) -> Look:
 
 
 def _sheet(content: Content, asked: Asked) -> tuple[Mapping[str, object], list[str]]:
-    """Return the options that find the header, and the sheets that are left out: it is the first row with as many cells as any."""
+    """Return the options for the header, the first row with as many cells as any, and the other sheets."""
     written: dict[str, object] = {"sheet": asked.sheet} if asked.sheet else {}
     with excel.workbook(content) as workbook:
         names = list(workbook.sheetnames)
@@ -236,7 +236,7 @@ def _sheet(content: Content, asked: Asked) -> tuple[Mapping[str, object], list[s
         rows = islice(sheet.iter_rows(values_only=True), _ROWS_FOR_HEADER)
         filled = [sum(cell not in (None, "") for cell in row) for row in rows]
     if not any(filled):
-        raise InputError(f"{content.location}: the sheet is empty; name one with --sheet (there are {', '.join(names)})")
+        raise InputError(f"{content.location}: the sheet is empty; name one with --sheet (sheets: {', '.join(names)})")
     row = filled.index(max(filled)) + 1
     if row > 1:
         written["header_row"] = row
@@ -255,7 +255,7 @@ def _fixed_width(asked: Asked, chosen: Sequence[File]) -> Look:
         options=written,
         drafts=layout.drafts,
         parts=partial(parts_of, inputs, asked.sample),
-        notes=[*notes, "columns are where no line has a blank in between: compare them with the layout of whoever delivers"],
+        notes=[*notes, "columns were found by characters that are blank in every line: compare them with the sender's layout"],
         may_have_null_string=True,
         blanks_are_null=True,
     )

@@ -1,4 +1,4 @@
-"""The columns of files of Parquet, and the types that they have in PostgreSQL."""
+"""The columns of Parquet files, and their types in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dpe_cli.errors import InputError
 from dpe_cli.infer.survey import Draft
 from dpe_cli.sources.files.find import File
 
-# DuckDB's types; lists, structs and maps are jsonb, and what is not here is text.
+# DuckDB's types; lists, structs and maps become jsonb, and all others text.
 _TYPES = {
     "BOOLEAN": "boolean",
     "TINYINT": "smallint",
@@ -42,7 +42,7 @@ _WIDER = ("smallint", "integer", "bigint", "numeric")
 
 def drafts(chosen: Sequence[File]) -> list[Draft]:
     """
-    Return the columns of files, each of a type that takes it in all of them.
+    Return the columns of files, each with a type that fits all files.
 
     Raises:
         InputError: one cannot be read.
@@ -61,7 +61,7 @@ def _described(file: File) -> list[tuple[str, str]]:
             rows = duckdb.connect().execute("describe select * from read_parquet($1)", [str(path)]).fetchall()
         except duckdb.Error as error:
             said = " ".join(str(error).replace(str(path), file.location).split())
-            raise InputError(f"{file.location}: cannot be read as Parquet ({said}); have the file delivered again") from error
+            raise InputError(f"{file.location}: cannot be read as Parquet ({said}); ask the sender to deliver the file again") from error
     return [(str(name), _type(str(data_type))) for name, data_type, *_ in rows]
 
 

@@ -1,4 +1,4 @@
-"""Files of fixed width: DuckDB takes the fields from their places in the lines, in columns, at C speed."""
+"""Fixed-width files: DuckDB cuts the fields out of the lines, column by column, at C speed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BAD_FORMAT = "22P04"
 @contextmanager
 def opened(content: Content, reading: Reading) -> Iterator[OpenedFixedWidth]:
     """
-    Open a file of fixed width.
+    Open a fixed-width file.
 
     Raises:
         InputError: it cannot be read, or a line is too long.
     """
     options = reading.options
-    assert isinstance(options, FixedWidthFiles)  # noqa: S101 what its file_format says
+    assert isinstance(options, FixedWidthFiles)  # noqa: S101 implied by its file_format
     yield OpenedFixedWidth(content, options, reading.columns)
 
 
@@ -43,12 +43,12 @@ class OpenedFixedWidth:
         self._content = content
         self._options = options
         self._places = places(columns)
-        self._connection = extras.needed("duckdb", by="reading lines of fixed width").connect()
+        self._connection = extras.needed("duckdb", by="reading fixed-width files").connect()
         # One thread keeps the order of the records.
         self._connection.execute("set threads = 1")
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the lines behind the header's."""
+        """Yield the lines after the header's."""
         location = self._content.location
         chunks = self._content.chunks()
         start = next(chunks, b"")
@@ -59,7 +59,7 @@ class OpenedFixedWidth:
             skipped = 0
             while to_skip and data:
                 end = data.find(b"\n") + 1 or len(data)
-                data = data[end:]  # noqa: PLW2901 the header is no part of it
+                data = data[end:]  # noqa: PLW2901 without the header
                 skipped += 1
                 to_skip -= 1
             if data:
@@ -80,7 +80,7 @@ class OpenedFixedWidth:
         if kept + len(refused) != lines:
             raise ExtractError(
                 f"{self._content.location}, line {first_line}: {lines:,} records were read, but {kept:,} have the declared width and "
-                f"{len(refused):,} were refused; nothing is loaded, please report this"
+                f"{len(refused):,} were refused; nothing was loaded, please report this"
             )
         csv = bytes(csv or b"")
         told = tuple((raws.delivered(index), fault) for index, fault in sorted(refused.items()))
@@ -88,7 +88,7 @@ class OpenedFixedWidth:
 
     @property
     def _fault_of(self) -> str:
-        """SQL that says what is wrong with a line; null where nothing is."""
+        """Return SQL for what is wrong with a line; null if nothing is."""
         width = max(start + width - 1 for start, width in self._places)
         is_short = "false" if self._options.short_lines == "pad" else f"length(line) < {width}"
         covered = {place for start, width in self._places for place in range(start, start + width)}
@@ -98,8 +98,8 @@ class OpenedFixedWidth:
         return f"""
             case
                 when line = '' then 'the line is empty'
-                when {is_short} then 'the line has ' || length(line) || ' characters, and the columns need {width}'
-                when {has_more} then 'the line has text where no column is'
+                when {is_short} then 'the line has ' || length(line) || ' characters, but the columns need {width}'
+                when {has_more} then 'the line has text outside the columns'
             end
         """
 
@@ -133,7 +133,7 @@ class OpenedFixedWidth:
 
 
 def places(columns: Sequence[Column]) -> list[tuple[int, int]]:
-    """Return for each column the first character, from 1, and how many it has; without a start it follows the one before."""
+    """Return each column's first character, counted from 1, and its width; a column without a start follows the previous one."""
     found: list[tuple[int, int]] = []
     end = 0
     for column in columns:
@@ -152,13 +152,13 @@ class _Lines:
         self._encoding = encoding
 
     def readable(self) -> tuple[str, dict[int, Fault]]:
-        """Return the lines that are text, and why the others are none."""
+        """Return the lines that are text, and the faults of the others."""
         refused: dict[int, Fault] = {}
         lines = list(self.raws)
         for index, raw in enumerate(self.raws):
             if invalid := encodings.invalid_bytes(raw, self._encoding):
                 refused[index] = not_text(invalid, self._encoding)
-                # No layout takes an empty line.
+                # An empty line never fits a layout.
                 lines[index] = b""
         return b"\n".join(lines).decode(), refused
 

@@ -1,8 +1,8 @@
 """
-Where files are: on this machine, in an object store, on a server for files, or at an address of the web.
+Locating files: on this machine, in an object store, on a file server, or on the web.
 
-A file that is far away is fetched whole when it is read, to a temporary file: what breaks off is no file, and what needs to
-jump about in it (Parquet, Excel, zip) can. By the version that its place gives it, it is known without being fetched.
+A remote file is fetched whole, to a temporary file, before it is read: a broken download is not mistaken for a file, and formats that
+need random access (Parquet, Excel, zip) work. If its place reports a version, the file is recognized without being fetched.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from dpe_cli.sources import secrets
 from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.read.remote_file import Found
 
-# fsspec's package for each place.
+# The fsspec package for each place.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "sftp": "paramiko"}
 
 
 class Fetched:
-    """The copy of a file that is far away, made when it is asked for first; it goes with this object."""
+    """A copy of a remote file, fetched on first use; it disappears with this object."""
 
     def __init__(self, found: Found) -> None:
         self._found = found
@@ -39,7 +39,7 @@ class Fetched:
         The path of the copy.
 
         Raises:
-            InputError: the file cannot be fetched, or another number of bytes came than its place says.
+            InputError: the file cannot be fetched, or its size is not the announced one.
         """
         if self._path is None:
             with tempfile.NamedTemporaryFile(prefix="dpe-", suffix=Path(self._found.location).suffix, delete=False) as copy:
@@ -49,20 +49,20 @@ class Fetched:
             size = path.stat().st_size
             if size != self._found.size:
                 raise InputError(
-                    f"{self._found.location}: {self._found.size:,} bytes were announced and {size:,} came; nothing is loaded, extract again"
+                    f"{self._found.location}: {self._found.size:,} bytes were announced, {size:,} came; nothing was loaded, extract again"
                 )
             self._path = path
         return self._path
 
 
 def is_far(location: str) -> bool:
-    """Tell whether a location is not on this machine."""
+    """Return whether a location is not on this machine."""
     return "://" in location
 
 
 def find(options: Files) -> list[Found]:
     """
-    Return the files that are far away which a location stands for, in the order of their names.
+    Return the remote files that match a location, sorted by name.
 
     Raises:
         InputError: there is none, or the place cannot be reached.
@@ -110,14 +110,14 @@ def _filled(value: str | float, where: str, option: str) -> str | float:
 
 @contextmanager
 def _told(options: Files) -> Iterator[None]:
-    """Say of which place it is that it cannot be reached, without its secrets."""
+    """Turn connection errors into InputErrors that name the place, without its secrets."""
     try:
         yield
     except DpeError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{options.location}: is not there ({_said(error)}); correct the location") from error
-    # What fsspec's packages raise has nothing in common: botocore's, google's and paramiko's own errors, OSError, ValueError.
+        raise InputError(f"{options.location}: does not exist ({_said(error)}); correct the location") from error
+    # The errors of fsspec's packages have nothing in common: botocore's, google's and paramiko's own errors, OSError, ValueError.
     except Exception as error:
         raise InputError(f"{options.location}: cannot be reached ({_said(error)}); correct location or storage_options") from error
 

@@ -1,4 +1,4 @@
-"""The `external:` block of a dbt source table: checked with every mistake named, and read back from what was checked."""
+"""The `external:` block of a dbt source table: checked, with all mistakes named at once, and read back after the check."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dpe_cli.sources.options.formats import FORMATS
 
 @dataclass(frozen=True)
 class Place:
-    """Where a block is declared: `declared_at` is its file, and `line_of` tells the line of an option by its path, if known."""
+    """Where a block is declared: `declared_at` is its file, and `line_of` returns the line of an option by its path, if known."""
 
     source: str
     declared_at: str
@@ -31,10 +31,10 @@ def option_names(block: type[Any] = CsvFiles) -> list[str]:
 
 def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place: Place) -> External:
     """
-    Check an `external:` block, and what the columns say for it; options that dbt fills in with null are left out.
+    Check an `external:` block, and the settings of its columns; options that dbt fills in with null are left out.
 
     Raises:
-        ProjectError: names each option that is wrong, its line, and the nearest one that exists.
+        ProjectError: names each wrong option, its line, and the nearest known one.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -43,7 +43,7 @@ def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place:
     if file_format not in FORMATS:
         near = difflib.get_close_matches(str(file_format), FORMATS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FORMATS)}"
-        raise _refused([_with_line(f"file_format: there is no {file_format} ({hint})", ["file_format"], place)], External, place)
+        raise _refused([_with_line(f"file_format: {file_format} is not supported ({hint})", ["file_format"], place)], External, place)
     kind = FORMATS[str(file_format)]
     try:
         external: External = TypeAdapter(kind).validate_python(options)
@@ -63,7 +63,7 @@ def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place:
 
 
 def from_dict(values: Mapping[str, Any]) -> External:
-    """Return the block that `dataclasses.asdict` made these values of."""
+    """Return the block from the result of its `dataclasses.asdict`."""
     return _instance(FORMATS[values["file_format"]], values)  # type: ignore[no-any-return]
 
 

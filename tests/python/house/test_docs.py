@@ -44,7 +44,7 @@ HEAD = """# Commands
 
 Written by `python tests/python/house/test_docs.py` from the help texts; `dpe COMMAND --help` shows the same.
 
-Exit status: 0 all is well; 1 something was refused, rejected over its limit, or failed a rule; 2 a usage error or a bug.
+Exit status: 0 all is well; 1 something was refused, exceeded its reject limit, or failed a rule; 2 a usage error or a bug.
 Results go to standard output, everything else to standard error. Every option can be given as a variable, `DPE_…`.
 """
 
