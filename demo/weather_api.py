@@ -158,8 +158,8 @@ def start(settings: Settings) -> None:
         if process.poll() is not None or time.monotonic() > give_up:
             process.kill()
             PID_FILE.unlink()
-            said = LOG.read_text(encoding="utf-8").splitlines() or [f"weather API: does not respond; see {LOG}"]
-            raise DpeError(said[-1].removeprefix("Error: "))
+            lines = LOG.read_text(encoding="utf-8").splitlines() or [f"weather API: does not respond; see {LOG}"]
+            raise DpeError(lines[-1].removeprefix("Error: "))
         time.sleep(0.05)
     print(f"The weather API is at {settings.url}; `make weather-api-stop` stops it")
 

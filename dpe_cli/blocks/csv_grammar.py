@@ -62,9 +62,9 @@ class Grammar:
         self._quoted_or_unclosed = re.compile(rb"%b|%b.*+" % (quoted, quote), re.DOTALL)
         self._all_closed = re.compile(rb"(?:[^%b]++|%b)*+" % (quote, quoted), re.DOTALL)
         self._token = re.compile(rb"%b(%b)%b|(%b)|[^%b%b]++|." % (quote, field, quote, delimiter, quote, delimiter), re.DOTALL)
-        beside = delimiter + rb"\r\n" + (b"" if self._escape else quote)
+        boundary = delimiter + rb"\r\n" + (b"" if self._escape else quote)
         on_one_line = rb"%b[^%b\n]*+%b" % (quote, quote + re.escape(self._escape), quote)
-        a_field = rb"(?<![^%b])%b(?=[%b])" % (beside, quoted, beside)
+        a_field = rb"(?<![^%b])%b(?=[%b])" % (boundary, quoted, boundary)
         self._no_stray_quote = re.compile(rb"(?:[^%b]++|%b|%b)*+" % (quote, on_one_line, a_field), re.DOTALL)
 
     def count(self, data: bytes) -> tuple[int, int] | None:

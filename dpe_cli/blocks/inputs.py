@@ -58,7 +58,7 @@ class Window(Input, Protocol):
     It resumes from a cursor, or a state, that is committed with what was read.
     """
 
-    plainly: bool
+    as_text: bool
     """Whether to read it so that each record can be told apart, which may take longer."""
 
     @property

@@ -25,7 +25,7 @@ _WRONG_OUTLINE = re.compile(rb"[^\0](?:(?<=\n)|[^\0\n]*[\0\n])")
 
 
 @dataclass(frozen=True)
-class Found:
+class LocatedRecord:
     """A record of a block: the line on which it starts, counted from 0, and its bytes as delivered."""
 
     line: int
@@ -51,9 +51,9 @@ class _Lines:
             seen = self._data.count(b"\n", start, start + size)
             if seen < count:
                 start, count = start + size, count - seen
-        return self.behind(start, count)
+        return self.after(start, count)
 
-    def behind(self, start: int, count: int) -> int:
+    def after(self, start: int, count: int) -> int:
         """Return the offset after this many lines."""
         for _ in range(count):
             start = self._data.index(b"\n", start) + 1
@@ -66,14 +66,14 @@ class _Lines:
 
 
 @dataclass(frozen=True)
-class Layout:
+class BlockLayout:
     """
-    The records of a block. `misfits` are those that are certainly bad, `kept` is the block without them.
+    The records of a block. `malformed` are those that are certainly bad, `kept` is the block without them.
 
-    A misfit has a different number of fields than the others, or bytes that are not text.
+    A malformed one has a different number of fields than the others, or bytes that are not text.
     """
 
-    misfits: Sequence[Found]
+    malformed: Sequence[LocatedRecord]
     kept: bytes
     _data: bytes
     # One byte per line: a line feed if it ends a record, NUL if the record continues; empty if each line is a record.
@@ -81,24 +81,24 @@ class Layout:
     _lines: _Lines
 
     @classmethod
-    def of(cls, data: bytes, grammar: Grammar, outline: bytes) -> Layout | None:
+    def of(cls, data: bytes, grammar: Grammar, outline: bytes) -> BlockLayout | None:
         """Compute the layout of whole records, given the delimiters of each (`outline`); None if that takes a closer look."""
         structure = grammar.structure(data)
         if structure is None:
             return None
         ends = _ends_of_lines(structure)
-        bad = _lines_of_records(_misfits(b"".join(structure[::2]), outline), ends)
+        bad = _lines_of_records(_malformed(b"".join(structure[::2]), outline), ends)
         lines = _Lines(data)
         bad.update(_first_line(lines.at(offset), ends) for offset in encodings.invalid_offsets(data))
-        misfits: list[Found] = []
+        malformed: list[LocatedRecord] = []
         kept: list[memoryview] = []
         kept_to = 0
         for line in sorted(bad):
             start, end = _span(lines, line, ends)
-            misfits.append(Found(line, data[start:end]))
+            malformed.append(LocatedRecord(line, data[start:end]))
             kept.append(memoryview(data)[kept_to:start])
             kept_to = end
-        return cls(misfits, b"".join([*kept, memoryview(data)[kept_to:]]), data, ends, lines)
+        return cls(malformed, b"".join([*kept, memoryview(data)[kept_to:]]), data, ends, lines)
 
     def has_line(self, line: bytes) -> bool:
         """Return whether one of the lines equals this one, which ends with a line feed."""
@@ -112,28 +112,28 @@ class Layout:
         [first] = self.at_kept([0])
         return first.raw.count(b"\n") > 1 or b"\r" in first.raw.removesuffix(b"\n").removesuffix(b"\r")
 
-    def at_kept(self, numbers: Sequence[int]) -> list[Found]:
+    def at_kept(self, numbers: Sequence[int]) -> list[LocatedRecord]:
         """Return the records to which these lines of `kept`, counted from 0, belong."""
-        found: list[Found] = []
+        found: list[LocatedRecord] = []
         removed = removed_lines = 0
         previous = 0
         for number in numbers:
             if number < previous:
                 removed = removed_lines = 0
-            while removed < len(self.misfits) and self.misfits[removed].line - removed_lines <= number:
-                removed_lines += self.misfits[removed].raw.count(b"\n")
+            while removed < len(self.malformed) and self.malformed[removed].line - removed_lines <= number:
+                removed_lines += self.malformed[removed].raw.count(b"\n")
                 removed += 1
             previous = number
             first = _first_line(number + removed_lines, self._ends)
             start, end = _span(self._lines, first, self._ends)
-            found.append(Found(first, self._data[start:end]))
+            found.append(LocatedRecord(first, self._data[start:end]))
         return found
 
 
 def _span(lines: _Lines, first: int, ends: bytes) -> tuple[int, int]:
     """Return the start and end of the record that starts on a line."""
     start = lines.start(first)
-    return start, lines.behind(start, (ends.index(b"\n", first) if ends else first) - first + 1)
+    return start, lines.after(start, (ends.index(b"\n", first) if ends else first) - first + 1)
 
 
 def _ends_of_lines(structure: Sequence[bytes]) -> bytes:
@@ -168,7 +168,7 @@ def _lines_of_records(indexes: Sequence[int], ends: bytes) -> set[int]:
     return {records.start(index) for index in indexes}
 
 
-def _misfits(outlines: bytes, outline: bytes) -> list[int]:
+def _malformed(outlines: bytes, outline: bytes) -> list[int]:
     """Return the indexes of the records with another outline."""
     marked = outlines.replace(outline + b"\n", b"\0")
     found: list[int] = []

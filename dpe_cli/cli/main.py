@@ -115,20 +115,20 @@ def _run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 the outermost place
         if app.debug:
             sys.stderr.write(hide(traceback.format_exc()))
-        exit_status, said = _explain(error)
-        sys.stderr.write(f"Error: {message(hide(said))}\n")
+        exit_status, text = _explain(error)
+        sys.stderr.write(f"Error: {message(hide(text))}\n")
         return exit_status
 
 
 def _explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, DpeError):
         return error.exit_status, str(error)
-    said = " ".join(str(error).split())
+    text = " ".join(str(error).split())
     # Only looked up, not imported: if psycopg was never loaded, the error is not one of its own.
     psycopg = sys.modules.get("psycopg")
     if psycopg is not None and isinstance(error, psycopg.OperationalError):
-        return 1, f"lost the connection to the server ({said}); check the server log, then run again"
-    return BUG, f"{type(error).__name__}: {said}; this is a bug; run again with --debug"
+        return 1, f"lost the connection to the server ({text}); check the server log, then run again"
+    return BUG, f"{type(error).__name__}: {text}; this is a bug; run again with --debug"
 
 
 def main() -> None:

@@ -238,7 +238,7 @@ class Progress:
         self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
     ) -> Iterator[Callable[[int], None]]:
         """Show a task with its total, if known. Yields the function that adds what was done."""
-        started = said = time.monotonic()
+        started = last_shown = time.monotonic()
         done = 0
 
         def described() -> str:
@@ -247,13 +247,13 @@ class Progress:
         bar = self._bars.add_task(on_one_line(name), total=total, done="") if self._bars is not None else None
 
         def advance(amount: int) -> None:
-            nonlocal done, said
+            nonlocal done, last_shown
             with self._lock:
                 done += amount
                 if self._bars is not None and bar is not None:
                     self._bars.update(bar, completed=done, done=described())
-                elif time.monotonic() - said > QUIET_SECONDS:
-                    said = time.monotonic()
+                elif time.monotonic() - last_shown > QUIET_SECONDS:
+                    last_shown = time.monotonic()
                     self.say(f"{name}: {described()}{f' ({100 * done // total} %)' if total else ''}")
 
         yield advance

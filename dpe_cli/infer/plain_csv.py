@@ -33,14 +33,14 @@ class Plain:
         data = data.replace(b"\r\n", b"\n")
         if self._is_plain(data):
             return data
-        return b"".join(record if self._is_plain(record) else self._anew(record) for record in self._grammar.split(data))
+        return b"".join(record if self._is_plain(record) else self._rewritten(record) for record in self._grammar.split(data))
 
     def _is_plain(self, data: bytes) -> bool:
         if self._escape and self._escape in data:
             return False
         return self._quote not in data or self._plain.fullmatch(data) is not None
 
-    def _anew(self, record: bytes) -> bytes:
+    def _rewritten(self, record: bytes) -> bytes:
         """Return a record with every field that has quotes anywhere fully quoted; others may be the null string, and stay unquoted."""
         written = [field.encode() for field in split(record.decode(), self._given) or ()]
         values = self._grammar.fields(record)

@@ -149,10 +149,10 @@ def _check_columns(found: Looked, part: Part) -> None:
     missing = [name for name in first.columns if name not in part.columns]
     more = [name for name in part.columns if name not in first.columns]
     if missing or more:
-        said = [f"has no column {missing[0]!r}, which {first.location} has"] if missing else []
-        said += [f"has the column {more[0]!r}, which {first.location} does not have"] if more else []
+        differences = [f"has no column {missing[0]!r}, which {first.location} has"] if missing else []
+        differences += [f"has the column {more[0]!r}, which {first.location} does not have"] if more else []
         raise InputError(
-            f"{part.location}: {' and '.join(said)}; name files with the same columns, because a source table has only one set of them"
+            f"{part.location}: {' and '.join(differences)}; name files with the same columns, because a source table has only one set"
         )
 
 
@@ -189,12 +189,12 @@ def _sound(part: Part, grammar: Grammar, most: int) -> Part:
     records, broken = Records.of(block, grammar)
     outlines = grammar.outlines(b"".join(records.raws))
     fits = [outline == sound and (is_text or _is_text(raw, part.dialect)) for raw, outline in zip(records.raws, outlines, strict=False)]
-    misfits = [*broken.lines, *[line for line, is_fit in zip(records.lines, fits, strict=False) if not is_fit]]
-    first = min([*misfits, first] if first else misfits, default=None)
+    malformed = [*broken.lines, *[line for line, is_fit in zip(records.lines, fits, strict=False) if not is_fit]]
+    first = min([*malformed, first] if first else malformed, default=None)
     kept = list(islice(compress(records.raws, fits), most))
     data = b"".join(kept)
     sound_block = replace(block, data=data, records=len(kept), lines=data.count(b"\n"), broken=())
-    return replace(part, block=sound_block, refused=refused + len(misfits), first_refused=first)
+    return replace(part, block=sound_block, refused=refused + len(malformed), first_refused=first)
 
 
 def _is_text(data: bytes, dialect: Dialect) -> bool:

@@ -92,7 +92,7 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
             )
         locks.ensure(connection, found.source, actor=ACTOR)
         with (
-            locks.told(partial(server.connect, "loader"), source.table),
+            locks.reporting_server_errors(partial(server.connect, "loader"), source.table),
             locks.last_words(connection),
             contexts.system_context(connection, actor=ACTOR),
         ):
@@ -108,7 +108,7 @@ def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undo
         raise HistoryError(
             f"extract {extract.extract_id}: its rows are no longer in staging, because a later extract replaced them; undo that one"
         )
-    if later := ledger.extracts_that_went_on(connection, extract.extract_id):
+    if later := ledger.extracts_that_resumed(connection, extract.extract_id):
         # What it loaded would never be read again.
         raise HistoryError(f"extract {extract.extract_id}: extract {', '.join(map(str, later))} resumed where it ended; undo that first")
     if replayed := corrections.replays_of(connection, extract.extract_id):
@@ -132,11 +132,11 @@ def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undo
 def _remove_rows(connection: Connection, table: StagingTable, extract: Extract, load_ids: Sequence[int]) -> int:
     """Drop the slices of an extract, and delete its rows that were merged into others; return their number."""
     removed = 0
-    for piece in staging.slices(connection, table, attached=True):
+    for slice_ in staging.slices(connection, table, attached=True):
         # Number 0 is a merged slice, which also holds rows of other extracts.
-        if piece.extract_id == extract.extract_id and piece.number:
-            removed += sum(staging.visible_rows(connection, table, [piece.slice_id]).values())
-            staging.drop_slice(connection, piece)
+        if slice_.extract_id == extract.extract_id and slice_.number:
+            removed += sum(staging.visible_rows(connection, table, [slice_.slice_id]).values())
+            staging.drop_slice(connection, slice_)
     if removed < extract.rows_loaded:
         deleted = connection.execute(sql.SQL("delete from {} where _load_id = any(%s)").format(table.identifier), [list(load_ids)])
         removed += deleted.rowcount
@@ -146,9 +146,9 @@ def _remove_rows(connection: Connection, table: StagingTable, extract: Extract, 
 def _restore_replaced(connection: Connection, table: StagingTable, extract: Extract) -> int | None:
     """Attach again what an extract had replaced; return the newest extract among it."""
     kept = staging.replaced_slices(connection, table, extract.extract_id)
-    for piece in kept:
-        staging.attach(connection, piece)
-    load_ids = staging.visible_rows(connection, table, [piece.slice_id for piece in kept])
+    for slice_ in kept:
+        staging.attach(connection, slice_)
+    load_ids = staging.visible_rows(connection, table, [slice_.slice_id for slice_ in kept])
     return ledger.restore_loads(connection, list(load_ids)) if load_ids else None
 
 

@@ -52,16 +52,16 @@ def _compact(connection: Connection, table: StagingTable, extract_id: int) -> in
     merged = Slice(table, extract_id, 0)
     prepare.create_slice(connection, merged, with_load_id=True, ignored_columns=0)
     columns = sql.SQL(", ").join(map(sql.Identifier, [*(column.name for column in table.columns), "_load_id"]))
-    expected = staging.visible_rows(connection, table, [piece.slice_id for piece in small])
+    expected = staging.visible_rows(connection, table, [slice_.slice_id for slice_ in small])
     connection.execute(
         sql.SQL("insert into {merged} ({columns}) select {columns} from {table} where _slice_id = any(%s)").format(
             merged=merged.identifier, columns=columns, table=table.identifier
         ),
-        [[piece.slice_id for piece in small]],
+        [[slice_.slice_id for slice_ in small]],
     )
     staging.seal(connection, merged, load_id=None, ignored_columns=0)
-    for piece in small:
-        staging.drop_slice(connection, piece)
+    for slice_ in small:
+        staging.drop_slice(connection, slice_)
     staging.attach(connection, merged)
     if staging.visible_rows(connection, table, [merged.slice_id]) != expected:
         raise ExtractError(f"{table.source}: compaction would have changed the rows; nothing was changed, please report this")
@@ -75,7 +75,7 @@ def _by_size(connection: Connection, slices: list[Slice]) -> list[Slice]:
         from pg_class
         where relname = any(%s) and relnamespace = (select oid from pg_namespace where nspname = %s)
         """,
-        [[piece.name for piece in slices], slices[0].table.schema],
+        [[slice_.name for slice_ in slices], slices[0].table.schema],
     ).fetchall()
     sizes = {name: int(str(size)) for name, size in rows}
-    return sorted(slices, key=lambda piece: sizes[piece.name])
+    return sorted(slices, key=lambda slice_: sizes[slice_.name])

@@ -22,7 +22,7 @@ from dpe_cli.load.inputs import Order, Plan, RejectLimits, planned
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import Rejects
-from dpe_cli.load.repair import NotAsItIsError
+from dpe_cli.load.repair import BinaryRefusedError
 from dpe_cli.load.staging import Slice
 from dpe_cli.load.writers import Writers, Written
 from dpe_cli.server import contexts
@@ -112,7 +112,7 @@ class Extraction:
         started = time.monotonic()
         result = ExtractResult(self._table.source)
         with (
-            locks.told(self._connect, self._table),
+            locks.reporting_server_errors(self._connect, self._table),
             locks.source_lock(self._connect, self._table.source, actor=ACTOR) as lock,
             self._connect() as connection,
             locks.last_words(connection),
@@ -131,10 +131,10 @@ class Extraction:
             if plan.new or plan.changed:
                 try:
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
-                except NotAsItIsError:
+                except BinaryRefusedError:
                     for one in plan.new:
                         if isinstance(one, Window):
-                            one.plainly = True
+                            one.as_text = True
                     self._bytes_read = 0
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
             elif plan.moved:
@@ -276,9 +276,9 @@ class Extraction:
             prepare.create(connection, self._table)
         elif self._replaces:
             self._retire_slices(connection, extract_id)
-        filled = [one.piece for one in written if not one.is_empty]
-        for piece in filled:
-            staging.attach(connection, piece)
+        filled = [one.slice_ for one in written if not one.is_empty]
+        for slice_ in filled:
+            staging.attach(connection, slice_)
         if self._replaces:
             ledger.remove_loads(connection, self._table.source)
         cursor = self._end(connection, inputs, filled)
@@ -306,7 +306,7 @@ class Extraction:
         if ends[-1] is not None and staging.is_end(connection, ends[-1], increment.data_type):
             return ends[-1]
         connection.execute("select set_config('timezone', 'UTC', true)")
-        slice_ids = [piece.slice_id for piece in filled]
+        slice_ids = [slice_.slice_id for slice_ in filled]
         return staging.furthest(connection, self._table, slice_ids, increment.column, increment.data_type, self._cursor)
 
     def _without_repeated(
@@ -315,7 +315,7 @@ class Extraction:
         """Drop records that were delivered again, within the overlap or by a page that was sent twice."""
         if not self._order.key:
             return list(loads)
-        slice_ids = [piece.slice_id for piece in filled]
+        slice_ids = [slice_.slice_id for slice_ in filled]
         repeated = staging.remove_repeated(
             connection,
             self._table,
@@ -327,11 +327,11 @@ class Extraction:
 
     def _retire_slices(self, connection: Connection, extract_id: int) -> None:
         """Detach the current rows. A replaced extract is kept, detached, so that its successor can be undone."""
-        for piece in staging.slices(connection, self._table, attached=True):
+        for slice_ in staging.slices(connection, self._table, attached=True):
             if self._full_refresh:
-                staging.drop_slice(connection, piece)
+                staging.drop_slice(connection, slice_)
             else:
-                staging.detach(connection, piece, replaced_by=extract_id)
+                staging.detach(connection, slice_, replaced_by=extract_id)
 
     def _retire_changed(self, connection: Connection, changed: Sequence[int]) -> int:
         """Remove the rows of files that were loaded with other content, and of their corrected rejects; return how many."""
@@ -385,9 +385,9 @@ class Extraction:
         loose = staging.slices(connection, self._table, attached=False)
         newest = ledger.latest_extract(connection, self._table.source) if loose else None
         kept = [] if newest is None else staging.replaced_slices(connection, self._table, newest)
-        for piece in loose:
-            if piece not in kept:
-                staging.drop_slice(connection, piece)
+        for slice_ in loose:
+            if slice_ not in kept:
+                staging.drop_slice(connection, slice_)
 
     def _clean_up(self, connection: Connection, lock: Lock, extract_id: int, error: BaseException) -> None:
         """Record a failure and drop the slices written so far; if the server or the lock is lost, the next extract does it."""

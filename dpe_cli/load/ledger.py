@@ -164,7 +164,7 @@ def cursor(connection: Connection, source: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def extracts_that_went_on(connection: Connection, extract_id: int) -> list[int]:
+def extracts_that_resumed(connection: Connection, extract_id: int) -> list[int]:
     """Return the extracts of a source that started at or after the end of this one."""
     rows = connection.execute(
         """

@@ -105,7 +105,7 @@ def join(connection: Connection, source: str, lock: Lock) -> None:
 
 
 @contextmanager
-def told(connect: Callable[[], Connection], table: StagingTable) -> Iterator[None]:
+def reporting_server_errors(connect: Callable[[], Connection], table: StagingTable) -> Iterator[None]:
     """
     Turn server errors that the data did not cause into ServerErrors.
 
@@ -117,8 +117,10 @@ def told(connect: Callable[[], Connection], table: StagingTable) -> Iterator[Non
     except psycopg.errors.LockNotAvailable as error:
         raise ServerError(f"{table.source}: {_held(connect, table)}") from error
     except (psycopg.OperationalError, psycopg.InternalError) as error:
-        said = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
-        raise ServerError(f"{table.source}: the server gave up ({said}); run again, which also removes what was left unfinished") from error
+        message = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
+        raise ServerError(
+            f"{table.source}: the server gave up ({message}); run again, which also removes what was left unfinished"
+        ) from error
 
 
 def _held(connect: Callable[[], Connection], table: StagingTable) -> str:
@@ -146,10 +148,10 @@ __all__ = [
     "join_writers",
     "last_words",
     "limit_waiting",
+    "reporting_server_errors",
     "source_lock",
     "source_name",
     "take_source",
-    "told",
     "wait_for_writers",
     "writer_name",
 ]

@@ -38,7 +38,7 @@ def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = 
         ContractError: a column was removed, or its type changed, and `may_rebuild` is false; or PostgreSQL refuses such a table.
     """
     _check_declaration(table)
-    with _told(table):
+    with _reporting_refusals(table):
         if not _exists(connection, table):
             create(connection, table)
             return False
@@ -74,13 +74,13 @@ def create(connection: Connection, table: StagingTable) -> None:
     _comment(connection, table, table.columns)
 
 
-def create_slice(connection: Connection, piece: staging.Slice, *, with_load_id: bool, ignored_columns: int) -> None:
+def create_slice(connection: Connection, slice_: staging.Slice, *, with_load_id: bool, ignored_columns: int) -> None:
     """Create an empty slice; its `ignored_columns` take fields that the contract does not name, and are dropped when it is sealed."""
-    columns: list[sql.Composable] = [definitions(piece.table)]
+    columns: list[sql.Composable] = [definitions(slice_.table)]
     if with_load_id:
         columns.append(sql.SQL("_load_id bigint not null"))
     columns += [sql.SQL("{} text").format(sql.Identifier(staging.ignored_column(number))) for number in range(ignored_columns)]
-    execute(connection, "create table {piece} ({columns})", piece=piece.identifier, columns=sql.SQL(", ").join(columns))
+    execute(connection, "create table {slice_} ({columns})", slice_=slice_.identifier, columns=sql.SQL(", ").join(columns))
 
 
 def shape(
@@ -139,7 +139,7 @@ def _check_declaration(table: StagingTable) -> None:
 
 
 @contextmanager
-def _told(table: StagingTable) -> Iterator[None]:
+def _reporting_refusals(table: StagingTable) -> Iterator[None]:
     """Turn PostgreSQL's refusal into a ContractError that names the declaration."""
     try:
         yield
@@ -168,7 +168,7 @@ def _add(connection: Connection, table: StagingTable, columns: Sequence[Column])
     """Add columns to the table, and to detached slices, which may be attached again."""
     relations = [table.identifier]
     if columns:
-        relations += [piece.identifier for piece in staging.slices(connection, table, attached=False)]
+        relations += [slice_.identifier for slice_ in staging.slices(connection, table, attached=False)]
     for column in columns:
         for relation in relations:
             execute(

@@ -19,7 +19,7 @@ import psycopg
 from dpe_cli.blocks import copy_text, encodings
 from dpe_cli.blocks.block import Block, CopyFormat, Delivered, Fault, not_text
 from dpe_cli.blocks.csv_grammar import Grammar
-from dpe_cli.blocks.layout import Layout
+from dpe_cli.blocks.layout import BlockLayout
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import ExtractError
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
@@ -34,7 +34,7 @@ class Copy(Protocol):
 
 
 # Records sent at once when the server has to find a bad one by failing: a failure costs at most this many again.
-PIECE_RECORDS = 1000
+PART_RECORDS = 1000
 # A reject takes far more memory than its record: if more than one record in so many is bad, a block is repaired in parts.
 _MANY_REJECTS = 8
 _PART_BYTES = 256 * 1024
@@ -91,7 +91,7 @@ class _Origin:
         return self._block.origin(bisect_left(self._lines, line), raw)
 
 
-class NotAsItIsError(ExtractError):
+class BinaryRefusedError(ExtractError):
     """A binary block from another server was refused, and its records cannot be told apart."""
 
 
@@ -109,10 +109,10 @@ class Repair:
         self._expects_rejects = False
         self._expects_many_rejects = True
         # Once an input had records that are certainly bad, sending a block unchanged usually means having it refused.
-        self.expects_misfits = False
+        self.expects_malformed = False
         self._record: _Origin | None = None
 
-    def load(self, block: Block, layout: Layout | None = None) -> Iterator[Loaded]:
+    def load(self, block: Block, layout: BlockLayout | None = None) -> Iterator[Loaded]:
         """
         Load what can be loaded of `block`, and return what cannot. `layout` is the block's, if already known.
 
@@ -127,7 +127,7 @@ class Repair:
                 return
         if block.copy_format == "binary":
             if self._attempt(self._copier.strict, block) is None:
-                raise NotAsItIsError("the server does not accept rows in another server's binary format; they are read again, as text")
+                raise BinaryRefusedError("the server does not accept rows in another server's binary format; they are read again, as text")
             yield Loaded(block.records)
             return
         if block.copy_format == "text":
@@ -166,17 +166,17 @@ class Repair:
             self._explain_each(skipped, raws_and_lines, loaded, are_fitting=True)
         return loaded
 
-    def _load_part(self, block: Block, layout: Layout | None = None) -> Loaded:
+    def _load_part(self, block: Block, layout: BlockLayout | None = None) -> Loaded:
         loaded = Loaded()
-        if not self._load_as_it_is(block, loaded) and not self._load_around_misfits(block, layout, loaded):
+        if not self._load_as_it_is(block, loaded) and not self._load_around_malformed(block, layout, loaded):
             records, broken = Records.of(block, self._grammar)
             for index in range(len(broken)):
                 self._reject(broken.raws[index], broken.lines[index], NOT_ONE_RECORD, loaded)
-            misfits = self._misfits(records) if len(records) else []
-            for index in misfits:
+            malformed = self._malformed(records) if len(records) else []
+            for index in malformed:
                 self._reject(records.raws[index], records.lines[index], NOT_ONE_RECORD, loaded)
-            self.expects_misfits = bool(misfits)
-            self._load(records.without(misfits) if misfits else records, loaded)
+            self.expects_malformed = bool(malformed)
+            self._load(records.without(malformed) if malformed else records, loaded)
         if block.records != loaded.rows + len(loaded.rejects):
             raise ExtractError(
                 f"block at line {block.first_line}: {block.records:,} records were read, but {loaded.rows:,} loaded and "
@@ -189,7 +189,7 @@ class Repair:
 
     def _load_as_it_is(self, block: Block, loaded: Loaded) -> bool:
         """Load a block that is good, or has only type errors on a server that skips those; return whether that worked."""
-        if self.expects_misfits or block.broken:
+        if self.expects_malformed or block.broken:
             return False
         if not self._copier.can_be_lenient and self._attempt(self._copier.strict, block) is not None:
             loaded.rows += block.records
@@ -203,7 +203,7 @@ class Repair:
             self._explain(skipped, records, loaded)
         return True
 
-    def _load_around_misfits(self, block: Block, layout: Layout | None, loaded: Loaded) -> bool:
+    def _load_around_malformed(self, block: Block, layout: BlockLayout | None, loaded: Loaded) -> bool:
         """
         Load a block without the records that are certainly bad, if the server skips those of a wrong type.
 
@@ -211,10 +211,10 @@ class Repair:
         """
         if block.broken or not self._copier.can_be_lenient:
             return False
-        layout = layout or Layout.of(block.data, self._grammar, self._outline)
+        layout = layout or BlockLayout.of(block.data, self._grammar, self._outline)
         if layout is None or layout.counts_otherwise or (self._copier.stops_at_end_marker and layout.has_line(_END_MARKER)):
             return False
-        records = block.records - len(layout.misfits)
+        records = block.records - len(layout.malformed)
         try:
             skipped = self._copier.lenient(layout.kept, records)
         except psycopg.Error as error:
@@ -222,11 +222,11 @@ class Repair:
                 raise
             return False
         loaded.rows += records - len(skipped)
-        for misfit in layout.misfits:
-            self._reject(misfit.raw, block.first_line + misfit.line, NOT_ONE_RECORD, loaded)
+        for record in layout.malformed:
+            self._reject(record.raw, block.first_line + record.line, NOT_ONE_RECORD, loaded)
         bad = layout.at_kept([one.line - 1 for one in skipped])
         self._explain_each(skipped, [(record.raw, block.first_line + record.line) for record in bad], loaded, are_fitting=True)
-        self.expects_misfits = bool(layout.misfits)
+        self.expects_malformed = bool(layout.malformed)
         return True
 
     def _attempt(self, copy: Copy, block: Block) -> list[Skipped] | None:
@@ -238,54 +238,54 @@ class Repair:
             return None
 
     def _load(self, records: Records, loaded: Loaded) -> None:
-        """Load records that seem whole: all at once, or in slices if the server refuses that."""
+        """Load records that seem whole: all at once, or in parts if the server refuses that."""
         records = records.with_plain_ends()
         size = len(records)
         while len(records):
-            rest = self._load_piece(records[:size], loaded)
+            rest = self._load_until_bad(records[:size], loaded)
             records = rest.followed_by(records[size:]) if len(rest) else records[size:]
-            size = PIECE_RECORDS
+            size = PART_RECORDS
 
-    def _load_piece(self, piece: Records, loaded: Loaded) -> Records:
-        """Load the records up to the first bad one, reject that, and return the records still to be loaded."""
+    def _load_until_bad(self, part: Records, loaded: Loaded) -> Records:
+        """Load records up to the first bad one, reject that, and return the records still to be loaded."""
         copy = self._copier.lenient if self._copier.can_be_lenient else self._copier.strict
         try:
-            skipped = copy(self._sendable(piece), len(piece))
+            skipped = copy(self._sendable(part), len(part))
         except psycopg.Error as error:
             if not is_data_error(error):
                 raise
-            return self._narrow_down(piece, error, loaded)
-        loaded.rows += len(piece) - len(skipped)
-        self._explain(skipped, piece, loaded)
-        return piece[:0]
+            return self._narrow_down(part, error, loaded)
+        loaded.rows += len(part) - len(skipped)
+        self._explain(skipped, part, loaded)
+        return part[:0]
 
-    def _narrow_down(self, piece: Records, error: psycopg.Error, loaded: Loaded) -> Records:
+    def _narrow_down(self, part: Records, error: psycopg.Error, loaded: Loaded) -> Records:
         """Load the records before the one that the server means, reject that one, and return the records still to be loaded."""
-        if len(piece) == 1:
-            self._reject(piece.raws[0], piece.lines[0], self._fault(error), loaded)
-            return piece[:0]
+        if len(part) == 1:
+            self._reject(part.raws[0], part.lines[0], self._fault(error), loaded)
+            return part[:0]
         found = CONTEXT.search(error.diag.context or "")
         # Without a line number, the first half is as good a guess as any.
-        bad = piece.at_server_lines([int(found[1])])[0] if found else len(piece) // 2
+        bad = part.at_server_lines([int(found[1])])[0] if found else len(part) // 2
         rejected_before = len(loaded.rejects)
-        rest = self._load_piece(piece[:bad], loaded) if bad else piece[:0]
+        rest = self._load_until_bad(part[:bad], loaded) if bad else part[:0]
         if found and not len(rest) and len(loaded.rejects) == rejected_before:
-            self._reject(piece.raws[bad], piece.lines[bad], self._fault(error), loaded)
-            return piece[bad + 1 :]
+            self._reject(part.raws[bad], part.lines[bad], self._fault(error), loaded)
+            return part[bad + 1 :]
         # Another record was to blame, or one of several: whether this one is bad has to be checked again.
-        return rest.followed_by(piece[bad:])
+        return rest.followed_by(part[bad:])
 
-    def _misfits(self, records: Records) -> list[int]:
+    def _malformed(self, records: Records) -> list[int]:
         """Return the indexes of the records that are certainly bad."""
         data = b"".join(records.raws)
-        misfits = {index for index, outline in enumerate(self._grammar.outlines(data)) if outline != self._outline}
+        malformed = {index for index, outline in enumerate(self._grammar.outlines(data)) if outline != self._outline}
         if b"\0" in data:
-            misfits.update(index for index, raw in enumerate(records.raws) if b"\0" in raw)
+            malformed.update(index for index, raw in enumerate(records.raws) if b"\0" in raw)
         if encodings.invalid_bytes(data, self.shape.dialect.encoding):
-            misfits.update(index for index, raw in enumerate(records.raws) if encodings.invalid_bytes(raw, self.shape.dialect.encoding))
-        return sorted(misfits)
+            malformed.update(index for index, raw in enumerate(records.raws) if encodings.invalid_bytes(raw, self.shape.dialect.encoding))
+        return sorted(malformed)
 
-    def _misfit(self, raw: bytes) -> Fault | None:
+    def _format_fault(self, raw: bytes) -> Fault | None:
         """Return, in the server's words, why a record is certainly bad; None if it is not."""
         encoding = self.shape.dialect.encoding
         invalid = encodings.invalid_bytes(raw, encoding)
@@ -330,7 +330,7 @@ class Repair:
 
     def _reject(self, raw: bytes, line: int, fault: Fault, loaded: Loaded, *, is_fitting: bool = False) -> None:
         # Too many or too few fields explain more than the value that the server tripped over first.
-        fault = fault if is_fitting else self._misfit(raw) or fault
+        fault = fault if is_fitting else self._format_fault(raw) or fault
         if self._record:
             delivered = self._record.of(line, raw)
         else:

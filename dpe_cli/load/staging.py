@@ -69,12 +69,12 @@ def drop(connection: Connection, table: StagingTable) -> list[str]:
     return dropped
 
 
-def add_ignored_column(connection: Connection, piece: Slice, number: int) -> None:
+def add_ignored_column(connection: Connection, slice_: Slice, number: int) -> None:
     """Add the column for the n-th field that is not in the contract."""
     execute(
         connection,
-        "alter table {piece} add column {column} text",
-        piece=piece.identifier,
+        "alter table {slice_} add column {column} text",
+        slice_=slice_.identifier,
         column=sql.Identifier(ignored_column(number)),
     )
 
@@ -84,12 +84,14 @@ def ignored_column(number: int) -> str:
     return f"_ignored_{number}"
 
 
-def set_load_id(connection: Connection, piece: Slice, load_id: int) -> None:
+def set_load_id(connection: Connection, slice_: Slice, load_id: int) -> None:
     """Make `load_id` the load of the rows that are copied next."""
-    execute(connection, "alter table {piece} alter column _load_id set default {load}", piece=piece.identifier, load=sql.Literal(load_id))
+    execute(
+        connection, "alter table {slice_} alter column _load_id set default {load}", slice_=slice_.identifier, load=sql.Literal(load_id)
+    )
 
 
-def seal(connection: Connection, piece: Slice, *, load_id: int | None, ignored_columns: int) -> None:
+def seal(connection: Connection, slice_: Slice, *, load_id: int | None, ignored_columns: int) -> None:
     """
     Make a filled slice ready to attach: add its constant columns, RLS, and the constraint that saves scanning it.
 
@@ -99,51 +101,51 @@ def seal(connection: Connection, piece: Slice, *, load_id: int | None, ignored_c
     for number in range(ignored_columns):
         execute(
             connection,
-            "alter table {piece} drop column {column}",
-            piece=piece.identifier,
+            "alter table {slice_} drop column {column}",
+            slice_=slice_.identifier,
             column=sql.Identifier(ignored_column(number)),
         )
     if load_id is not None:
         execute(
             connection,
-            "alter table {piece} add column _load_id bigint not null default {load}",
-            piece=piece.identifier,
+            "alter table {slice_} add column _load_id bigint not null default {load}",
+            slice_=slice_.identifier,
             load=sql.Literal(load_id),
         )
     execute(
         connection,
         """
-        alter table {piece}
+        alter table {slice_}
             add column _slice_id bigint not null default {slice_id},
             add check (_slice_id = {slice_id}),
             enable row level security,
             force row level security
         """,
-        piece=piece.identifier,
-        slice_id=sql.Literal(piece.slice_id),
+        slice_=slice_.identifier,
+        slice_id=sql.Literal(slice_.slice_id),
     )
 
 
-def attach(connection: Connection, piece: Slice) -> None:
+def attach(connection: Connection, slice_: Slice) -> None:
     """Attach a sealed slice; its rows become visible through the parent when the caller's transaction commits."""
     execute(
         connection,
-        "alter table {table} attach partition {piece} for values in ({slice_id})",
-        table=piece.table.identifier,
-        piece=piece.identifier,
-        slice_id=sql.Literal(piece.slice_id),
+        "alter table {table} attach partition {slice_} for values in ({slice_id})",
+        table=slice_.table.identifier,
+        slice_=slice_.identifier,
+        slice_id=sql.Literal(slice_.slice_id),
     )
 
 
-def detach(connection: Connection, piece: Slice, *, replaced_by: int) -> None:
+def detach(connection: Connection, slice_: Slice, *, replaced_by: int) -> None:
     """Detach a slice: its rows leave the parent, and forced RLS without a policy hides them from every role."""
-    execute(connection, "alter table {table} detach partition {piece}", table=piece.table.identifier, piece=piece.identifier)
-    execute(connection, "comment on table {piece} is {text}", piece=piece.identifier, text=sql.Literal(_replaced(replaced_by)))
+    execute(connection, "alter table {table} detach partition {slice_}", table=slice_.table.identifier, slice_=slice_.identifier)
+    execute(connection, "comment on table {slice_} is {text}", slice_=slice_.identifier, text=sql.Literal(_replaced(replaced_by)))
 
 
 def replaced_slices(connection: Connection, table: StagingTable, extract_id: int) -> list[Slice]:
     """Return the slices that an extract replaced and that are still kept so that it can be undone."""
-    loose = {piece.name: piece for piece in slices(connection, table, attached=False)}
+    loose = {slice_.name: slice_ for slice_ in slices(connection, table, attached=False)}
     rows = connection.execute(
         """
         select relname
@@ -157,9 +159,9 @@ def replaced_slices(connection: Connection, table: StagingTable, extract_id: int
     return [loose[str(name)] for (name,) in rows]
 
 
-def drop_slice(connection: Connection, piece: Slice) -> None:
+def drop_slice(connection: Connection, slice_: Slice) -> None:
     """Drop a slice, attached or not."""
-    execute(connection, "drop table {piece}", piece=piece.identifier)
+    execute(connection, "drop table {slice_}", slice_=slice_.identifier)
 
 
 def slices(connection: Connection, table: StagingTable, *, attached: bool) -> list[Slice]:
@@ -217,7 +219,7 @@ def remove_repeated(
     With `among_themselves`, also those that occur earlier in these slices. Two rows with the same key and different
     values are two versions of a record, and both stay.
     """
-    others = {piece.slice_id for piece in slices(connection, table, attached=True)} - set(slice_ids)
+    others = {slice_.slice_id for slice_ in slices(connection, table, attached=True)} - set(slice_ids)
     if not slice_ids or not (others or among_themselves):
         return {}
     elsewhere = sql.SQL("old._slice_id <> all(%(slice_ids)s)")

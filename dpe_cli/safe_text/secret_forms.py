@@ -263,12 +263,12 @@ def _encoded(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[
     digits = data.translate(None, encoding.others)
     places: list[int] = []
     for offset in range(encoding.group if len(digits) > LONGEST_SHORT else 0):
-        said = encoding.decode(digits[offset:]).translate(_PLAIN)
+        decoded = encoding.decode(digits[offset:]).translate(_PLAIN)
         for one in forms.encoded:
-            if one not in said:
+            if one not in decoded:
                 continue
             covered = -1
-            for start, end in _occurrences(one, said):
+            for start, end in _occurrences(one, decoded):
                 places = places or [place for place, byte in enumerate(data) if byte in encoding.digits]
                 first, last = (places[offset + (bit // encoding.bits)] for bit in (8 * start, 8 * end - 1))
                 if last > covered:
@@ -280,8 +280,8 @@ def _encoded(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[
 def _encoded_words(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[Span]:
     """Yield the words that decode to a short secret within readable text: most words decode to something."""
     for found in encoding.token.finditer(reading.data):
-        said = encoding.decode(found[0])
-        if _is_readable(said) and any(word.search(said.translate(_PLAIN)) for word in forms.words):
+        decoded = encoding.decode(found[0])
+        if _is_readable(decoded) and any(word.search(decoded.translate(_PLAIN)) for word in forms.words):
             yield _whole_run(reading.data, found.start(), found.end() - 1, encoding.digits)
 
 

@@ -45,7 +45,7 @@ class Api(WindowInput):
             InputError: the API cannot be read.
             ContractError: a record has a member that the contract does not name.
         """
-        records = JsonRecords(self._columns, ignores_extra=self.options.extra_columns == "ignore", told=self._declared_at)
+        records = JsonRecords(self._columns, ignores_extra=self.options.extra_columns == "ignore", declared_at=self._declared_at)
         client = Client(self.options, where=self.location)
         try:
             yield _OpenedApi(self, client, records)

@@ -23,7 +23,7 @@ class WindowInput:
     version: str | None = None
     is_compressed = False
     may_repeat = False
-    plainly = False
+    as_text = False
 
     def __init__(self, location: str) -> None:
         self.location = location

@@ -93,8 +93,8 @@ def plot(runs: Sequence[Run]) -> list[str]:
         blocks = "".join(_BLOCKS[min(8, max(0, eighth - 8 * level))] for eighth in eighths)
         lines.append(f"{label:>{width}} ┤{blocks}".rstrip())
     lines.append(" " * (width + 2) + "".join(_SIGNS[run.status] for run in runs))
-    said = plural(len(runs), "run") + f" from {runs[0].ran_at:%Y-%m-%d %H:%M} to {runs[-1].ran_at:%Y-%m-%d %H:%M}" if runs else "no run"
-    lines.append(" " * (width + 2) + f"{said}; · passed, w warned, F failed, E error")
+    period = plural(len(runs), "run") + f" from {runs[0].ran_at:%Y-%m-%d %H:%M} to {runs[-1].ran_at:%Y-%m-%d %H:%M}" if runs else "no run"
+    lines.append(" " * (width + 2) + f"{period}; · passed, w warned, F failed, E error")
     return lines
 
 

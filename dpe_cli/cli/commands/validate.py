@@ -117,9 +117,9 @@ def checks_table(validation: Validation) -> Table:
     """Return the table of checks, one line per fault or warning."""
     rows: list[list[object]] = []
     for check in validation.checks:
-        said = [*check.faults, *check.warnings] or [check.detail]
-        rows.append([check.name, "FAILED" if not check.holds else "warns" if check.warnings else "holds", said[0]])
-        rows += [["", "", more] for more in said[1:]]
+        findings = [*check.faults, *check.warnings] or [check.detail]
+        rows.append([check.name, "FAILED" if not check.holds else "warns" if check.warnings else "holds", findings[0]])
+        rows += [["", "", more] for more in findings[1:]]
     return Table(["check", "", ""], rows, title="Checked")
 
 
@@ -158,6 +158,6 @@ def _found(result: NodeResult) -> str:
         return result.name.replace("_", " ")
     # The first line names the node, as we do; others show the statement.
     lines = [line.strip() for line in result.message.splitlines()]
-    said = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
+    findings = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
     where = f"{result.name} ({result.path}): "
-    return f"{where}{_HINT.sub('; ', ' '.join(said).removeprefix(where))}"
+    return f"{where}{_HINT.sub('; ', ' '.join(findings).removeprefix(where))}"

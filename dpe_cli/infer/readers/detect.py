@@ -66,19 +66,19 @@ def of(file: File) -> str:
     ending = _ending(file.location)
     if foreign := _FOREIGN.get(ending):
         raise InputError(f"{file.location}: is {foreign}")
-    told = _ENDINGS.get(ending)
-    if told not in {None, "json"}:
-        return str(told)
+    by_name = _ENDINGS.get(ending)
+    if by_name not in {None, "json"}:
+        return str(by_name)
     with file.content() as content:
         start = b"".join(islice(content.chunks(), 1))
         if not start.strip():
             raise InputError(f"{file.location}: the file is empty; name one with records")
         if start.startswith(_SQLITE):
             raise InputError(f"{file.location}: is a SQLite database; write it as sqlite:///{file.location}, and name a table with --table")
-        if told is None and (found := next((name for magic, name in _BYTES.items() if start.startswith(magic)), None)):
+        if by_name is None and (found := next((name for magic, name in _BYTES.items() if start.startswith(magic)), None)):
             return found
         text = next(encodings.to_utf8(iter([start]), encodings.with_byte_order(encoding_of([start], location=file.location), start)), b"")
-    found = _of_text(text.lstrip()) or told
+    found = _of_text(text.lstrip()) or by_name
     if found is None and not looks_like_csv(text):
         raise InputError(f"{file.location}: cannot detect the format; give it with --format")
     return found or "csv"

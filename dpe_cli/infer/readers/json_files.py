@@ -195,7 +195,7 @@ def _name(steps: Sequence[str]) -> str:
 def _parts(found: Looked, drafts: Sequence[Draft]) -> Iterator[Part]:
     """Yield the records as dpe converts them to CSV, with every digit of numbers."""
     columns = [Column(draft.name, draft.declared or "text", path=draft.path) for draft in drafts]
-    records = JsonRecords(columns, ignores_extra=True, told="")
+    records = JsonRecords(columns, ignores_extra=True, declared_at="")
     for one in found.inputs:
         (objects,) = found.connection.execute("select count(*) from objects where location = $1", [one.location]).fetchone()
         # Values that are not objects are not among its records.

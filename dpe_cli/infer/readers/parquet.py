@@ -60,8 +60,8 @@ def _described(file: File) -> list[tuple[str, str]]:
         try:
             rows = duckdb.connect().execute("describe select * from read_parquet($1)", [str(path)]).fetchall()
         except duckdb.Error as error:
-            said = " ".join(str(error).replace(str(path), file.location).split())
-            raise InputError(f"{file.location}: cannot be read as Parquet ({said}); ask the sender to deliver the file again") from error
+            message = " ".join(str(error).replace(str(path), file.location).split())
+            raise InputError(f"{file.location}: cannot be read as Parquet ({message}); ask the sender to deliver the file again") from error
     return [(str(name), _type(str(data_type))) for name, data_type, *_ in rows]
 
 

@@ -45,8 +45,8 @@ def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
     except ModuleNotFoundError as error:
         raise InputError(f"{where}: needs the driver {error.name}; install it with pip, or name another one in the URL") from error
     except alchemy.exc.SQLAlchemyError as error:
-        said = getattr(error, "orig", None) or error
-        message = " ".join(redact(str(said)).split())
+        cause = getattr(error, "orig", None) or error
+        message = " ".join(redact(str(cause)).split())
         raise InputError(f"{where}: cannot be read ({message}); correct location, table or query") from error
 
 

@@ -86,7 +86,7 @@ class PostgresTable(TableInput):
         names = self._taken(names)
         condition = self._condition(connection, relation)
         pages = None
-        if self._options.table is not None and self._options.incremental is None and not self.plainly:
+        if self._options.table is not None and self._options.incremental is None and not self.as_text:
             pages = Pages.of(connection, relation.as_string(connection), names, self._columns)
         selected = sql.SQL(", ").join(map(sql.Identifier, names))
         query = sql.SQL("copy (select {} from {}{}) to stdout with (format text);").format(selected, relation, condition)
@@ -131,8 +131,8 @@ class PostgresTable(TableInput):
         # It is unknown when a row without a cursor arrived.
         return sql.SQL("{} or {} is null").format(where, cursor) if start is not None else where
 
-    def _refused(self, said: str) -> InputError:
-        message = " ".join(redact(said).split())
+    def _refused(self, errors: str) -> InputError:
+        message = " ".join(redact(errors).split())
         hint = (
             "; exempt the role of this connection (BYPASSRLS), or read what it may see through a view of the table's owner"
             if "row-level security" in message
@@ -185,19 +185,19 @@ class _OpenedTable:
     @contextmanager
     def _written(self, commands: str) -> Iterator[Iterator[bytes]]:
         """Yield what psql writes; output that is not read is not waited for."""
-        with tempfile.TemporaryFile() as said, self._psql(said, commands) as process:
+        with tempfile.TemporaryFile() as errors, self._psql(errors, commands) as process:
             assert process.stdout is not None  # noqa: S101
             chunks = pipes.chunks(process.stdout.fileno())
             yield chunks
             # psql ends by itself only if everything was read.
             is_read = next(chunks, None) is None
             if is_read and process.wait():
-                said.seek(0)
-                words = said.read().decode(errors="replace") or f"psql ended with status {process.returncode}"
+                errors.seek(0)
+                words = errors.read().decode(errors="replace") or f"psql ended with status {process.returncode}"
                 raise self._table._refused(words)  # noqa: SLF001
 
     @contextmanager
-    def _psql(self, said: IO[bytes], commands: str) -> Iterator[subprocess.Popen[bytes]]:
+    def _psql(self, errors: IO[bytes], commands: str) -> Iterator[subprocess.Popen[bytes]]:
         script = (
             "begin transaction isolation level repeatable read, read only;"
             f"set transaction snapshot '{self._snapshot}';{self._table.settings}{commands}commit;"
@@ -206,7 +206,7 @@ class _OpenedTable:
         with tempfile.TemporaryFile() as file:
             file.write(script.encode())
             file.seek(0)
-            process = subprocess.Popen(program, stdin=file, stdout=subprocess.PIPE, stderr=said, env=_environment(self._url), bufsize=0)
+            process = subprocess.Popen(program, stdin=file, stdout=subprocess.PIPE, stderr=errors, env=_environment(self._url), bufsize=0)
         try:
             yield process
         finally:

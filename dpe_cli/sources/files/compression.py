@@ -51,7 +51,7 @@ class HashingReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read into `buffer`; return the number of bytes, 0 at the end."""
-        with _told(self._location):
+        with _reporting_read_errors(self._location):
             count: int = self._raw.readinto(buffer)  # type: ignore[attr-defined]
         self._digest.update(buffer[:count])
         self.size += count
@@ -91,7 +91,7 @@ def size_of(path: Path, *, location: str) -> int:
     Raises:
         InputError: it does not exist, or is not readable.
     """
-    with _told(location):
+    with _reporting_read_errors(location):
         return path.stat().st_size
 
 
@@ -104,7 +104,7 @@ def opened(path: Path, member: zipfile.ZipInfo | None, *, location: str) -> Iter
         InputError: it cannot be opened.
     """
     with ExitStack() as stack:
-        with _told(location):
+        with _reporting_read_errors(location):
             raw: IO[bytes] = stack.enter_context(path.open("rb", buffering=0 if member is None else -1))
             descriptor = raw.fileno()
             if member is not None:
@@ -119,7 +119,7 @@ def chunks(reader: HashingReader, kind: str, *, location: str) -> Iterator[bytes
     Raises:
         InputError: the compressed data is broken or ends early.
     """
-    with _told(location):
+    with _reporting_read_errors(location):
         if kind in _DECOMPRESSORS:
             yield from _streams(reader, _DECOMPRESSORS[kind])
             return
@@ -135,7 +135,7 @@ def zip_members(path: Path, *, location: str) -> list[zipfile.ZipInfo]:
     Raises:
         InputError: it is broken, empty or encrypted.
     """
-    with _told(location), zipfile.ZipFile(path) as archive:
+    with _reporting_read_errors(location), zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith("__MACOSX/")]
     if not members:
         raise InputError(f"{location}: the zip file contains no file; ask the sender to deliver it again")
@@ -145,7 +145,7 @@ def zip_members(path: Path, *, location: str) -> list[zipfile.ZipInfo]:
 
 
 @contextmanager
-def _told(location: str) -> Iterator[None]:
+def _reporting_read_errors(location: str) -> Iterator[None]:
     """Turn read errors into InputErrors that name the file."""
     try:
         yield

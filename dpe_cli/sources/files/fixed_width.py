@@ -83,8 +83,8 @@ class OpenedFixedWidth:
                 f"{len(refused):,} were refused; nothing was loaded, please report this"
             )
         csv = bytes(csv or b"")
-        told = tuple((raws.delivered(index), fault) for index, fault in sorted(refused.items()))
-        return Block(csv, kept + len(told), csv.count(b"\n"), 1, origin=_Kept(raws, refused), refused=told)
+        refusals = tuple((raws.delivered(index), fault) for index, fault in sorted(refused.items()))
+        return Block(csv, kept + len(refusals), csv.count(b"\n"), 1, origin=_Kept(raws, refused), refused=refusals)
 
     @property
     def _fault_of(self) -> str:
@@ -93,8 +93,8 @@ class OpenedFixedWidth:
         is_short = "false" if self._options.short_lines == "pad" else f"length(line) < {width}"
         covered = {place for start, width in self._places for place in range(start, start + width)}
         gaps = [f"substring(line, {place}, 1)" for place in range(1, width + 1) if place not in covered]
-        beside = " || ".join([*gaps, f"substring(line, {width + 1})"])
-        has_more = "false" if self._options.extra_columns == "ignore" else f"trim({beside}) <> ''"
+        outside = " || ".join([*gaps, f"substring(line, {width + 1})"])
+        has_more = "false" if self._options.extra_columns == "ignore" else f"trim({outside}) <> ''"
         return f"""
             case
                 when line = '' then 'the line is empty'

@@ -37,7 +37,7 @@ def opened(content: Content, reading: Reading) -> Iterator[Opened]:
     """
     options = reading.options
     assert isinstance(options, (JsonLines, JsonFiles))  # noqa: S101 implied by its file_format
-    converter = partial(JsonRecords, reading.columns, ignores_extra=options.extra_columns == "ignore", told=reading.declared_at)
+    converter = partial(JsonRecords, reading.columns, ignores_extra=options.extra_columns == "ignore", declared_at=reading.declared_at)
     location, most = content.location, options.max_record_bytes
     if isinstance(options, JsonLines):
         yield _OpenedJson(whole_lines(_utf8(content), location=location, max_record_bytes=most), LINE_FEED, converter, location)

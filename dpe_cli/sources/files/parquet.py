@@ -123,8 +123,8 @@ class OpenedParquet:
         return quoted
 
     def _unreadable(self, error: Any) -> InputError:
-        said = " ".join(str(error).replace(str(self._path), self._location).split())
-        return InputError(f"{self._location}: cannot be read as Parquet ({said}); ask the sender to deliver the file again")
+        message = " ".join(str(error).replace(str(self._path), self._location).split())
+        return InputError(f"{self._location}: cannot be read as Parquet ({message}); ask the sender to deliver the file again")
 
 
 def _close_after(writer: threading.Thread, descriptor: int) -> None:

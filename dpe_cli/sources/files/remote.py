@@ -80,7 +80,7 @@ def _in_a_store(options: Files, scheme: str) -> list[Found]:
     extras.needed(_PACKAGES[scheme], by=location)
     fsspec = extras.needed("fsspec", by=location)
     given = {name: _filled(value, location, name) for name, value in options.storage_options.items()}
-    with _told(options):
+    with _reporting_connection_errors(options):
         store, path = fsspec.core.url_to_fs(secrets.filled(location, where=location, in_url=True), use_listings_cache=False, **given)
         paths = [path] if not any(character in path for character in "*?[") else sorted(store.glob(path))
         infos = [store.info(one) for one in paths]
@@ -89,7 +89,7 @@ def _in_a_store(options: Files, scheme: str) -> list[Found]:
 
 def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) -> Found:
     def fetch(copy: IO[bytes]) -> None:
-        with _told(options), store.open(info["name"], "rb") as stream:
+        with _reporting_connection_errors(options), store.open(info["name"], "rb") as stream:
             shutil.copyfileobj(stream, copy, 8 * 1024 * 1024)
 
     version = info.get("VersionId") or info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("mtime")
@@ -109,18 +109,18 @@ def _filled(value: str | float, where: str, option: str) -> str | float:
 
 
 @contextmanager
-def _told(options: Files) -> Iterator[None]:
+def _reporting_connection_errors(options: Files) -> Iterator[None]:
     """Turn connection errors into InputErrors that name the place, without its secrets."""
     try:
         yield
     except DpeError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{options.location}: does not exist ({_said(error)}); correct the location") from error
+        raise InputError(f"{options.location}: does not exist ({_message(error)}); correct the location") from error
     # The errors of fsspec's packages have nothing in common: botocore's, google's and paramiko's own errors, OSError, ValueError.
     except Exception as error:
-        raise InputError(f"{options.location}: cannot be reached ({_said(error)}); correct location or storage_options") from error
+        raise InputError(f"{options.location}: cannot be reached ({_message(error)}); correct location or storage_options") from error
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return " ".join(redact(str(error) or type(error).__name__).split())

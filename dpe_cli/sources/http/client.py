@@ -74,17 +74,17 @@ class Download:
         Raises:
             InputError: it cannot be fetched.
         """
-        told: dict[str, str] = {}
+        known: dict[str, str] = {}
         # A server need not answer HEAD; GET will report whatever else is wrong.
         with suppress(InputError):
-            self._client.stream(lambda headers, _chunks: told.update(headers), method="HEAD")
-        size = int(told.get("content-length") or -1)
+            self._client.stream(lambda headers, _chunks: known.update(headers), method="HEAD")
+        size = int(known.get("content-length") or -1)
         if size < 0:
             # Compressed in transit, or generated while it is sent: only the received bytes tell its size.
             with tempfile.TemporaryFile() as copy:
                 self.fetch(copy)
                 size = copy.tell()
-        return Found(self._options.location, size, _version(told), self.fetch)
+        return Found(self._options.location, size, _version(known), self.fetch)
 
     def fetch(self, copy: IO[bytes]) -> None:
         """

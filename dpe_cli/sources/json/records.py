@@ -49,7 +49,7 @@ class JsonRecords:
     `columns` of the result name the CSV fields, in order. A record may be the member `within` another JSON object.
     """
 
-    def __init__(self, columns: Sequence[Column], *, ignores_extra: bool, told: str, within: str | None = None) -> None:
+    def __init__(self, columns: Sequence[Column], *, ignores_extra: bool, declared_at: str, within: str | None = None) -> None:
         self._steps = {column.name: json_path.of(column) for column in columns}
         texts = [column.name for column in columns if not column.is_json]
         documents = [column.name for column in columns if column.is_json]
@@ -58,7 +58,7 @@ class JsonRecords:
         self._takes_anything = () in self._steps.values() and within is None
         self._known = {steps[0] for steps in self._steps.values() if steps}
         self._ignores_extra = ignores_extra or () in self._steps.values()
-        self._told = told
+        self._declared_at = declared_at
         self._connection = extras.needed("duckdb", by="reading JSON").connect()
         # One thread keeps the order of the records.
         self._connection.execute("set threads = 1")
@@ -96,8 +96,8 @@ class JsonRecords:
             character = mark.encode()
             csv = csv.replace(b'""' + character, b"").replace(character + b'""', b"").replace(character, b"")
         origin = parts.origin(refused)
-        told = tuple((parts.delivered(index), fault) for index, fault in sorted(refused.items()))
-        return Block(csv, kept + len(told), csv.count(b"\n"), 1, origin=origin, refused=told)
+        refusals = tuple((parts.delivered(index), fault) for index, fault in sorted(refused.items()))
+        return Block(csv, kept + len(refusals), csv.count(b"\n"), 1, origin=origin, refused=refusals)
 
     @property
     def _record(self) -> str:
@@ -153,7 +153,7 @@ class JsonRecords:
         listed = ", ".join(map(repr, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
         return ContractError(
             f"{location}, {parts.kind} {line}: the record has {listed}, which is not in the contract{hint}; "
-            f"add columns in {self._told}, or set extra_columns: ignore to drop unlisted members"
+            f"add columns in {self._declared_at}, or set extra_columns: ignore to drop unlisted members"
         )
 
 

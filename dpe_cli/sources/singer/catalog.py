@@ -64,19 +64,19 @@ def _metadata(entry: dict[str, Any], breadcrumb: list[str]) -> dict[str, Any]:
         parts = entry["metadata"] = []
     for part in parts:
         if list(part.get("breadcrumb", [])) == breadcrumb:
-            said: dict[str, Any] = part.setdefault("metadata", {})
-            return said
-    said = {}
-    parts.append({"breadcrumb": breadcrumb, "metadata": said})
-    return said
+            metadata: dict[str, Any] = part.setdefault("metadata", {})
+            return metadata
+    metadata = {}
+    parts.append({"breadcrumb": breadcrumb, "metadata": metadata})
+    return metadata
 
 
 def _select_fields(entry: dict[str, Any], options: Singer, fields: Collection[str] | None) -> None:
     for name in (entry.get("schema") or {}).get("properties") or {}:
-        said = _metadata(entry, ["properties", name])
+        metadata = _metadata(entry, ["properties", name])
         is_needed = fields is None or name in fields or name == options.replication_key
-        if said.get("inclusion") not in {"automatic", "unsupported"}:
-            said["selected"] = is_needed
+        if metadata.get("inclusion") not in {"automatic", "unsupported"}:
+            metadata["selected"] = is_needed
             _select_within(entry, name, is_selected=is_needed)
 
 

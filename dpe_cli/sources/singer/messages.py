@@ -31,7 +31,7 @@ _QUERY = """
     messages as (
         select unnest(lines) as line, unnest(range(len(lines))) as index from split
     ),
-    told as (
+    kinds as (
         select
             index,
             case when json_valid(line) then json_extract_string(line, ['/type', '/stream']) end as kind_and_stream
@@ -40,7 +40,7 @@ _QUERY = """
     select
         list(index order by index) filter (kind_and_stream[1] is distinct from 'RECORD' or kind_and_stream[2] is null),
         list(index) filter (kind_and_stream[1] = 'RECORD' and not list_contains($2, kind_and_stream[2]))
-    from told
+    from kinds
 """
 
 
@@ -51,14 +51,14 @@ class Messages:
     `state` is the last state, as JSON; `has_schema`: the stream was described; `others`: other streams that came.
     """
 
-    def __init__(self, names: Collection[str], columns: Sequence[Column], *, where: str, told: str) -> None:
+    def __init__(self, names: Collection[str], columns: Sequence[Column], *, where: str, declared_at: str) -> None:
         self.state: str | None = None
         self.has_schema = False
         self.others: set[str] = set()
         self._names = sorted(names)
         self._columns = columns
         self._where = where
-        self._told = told
+        self._declared_at = declared_at
         self._connection = extras.needed("duckdb", by=where).connect()
         self._connection.execute("set threads = 1")
 
@@ -125,7 +125,7 @@ class Messages:
             if steps and steps[0] not in known:
                 raise ContractError(
                     f"{self._where}, line {line} of the tap's output: the stream's schema has no {steps[0]}"
-                    f"{nearest(str(steps[0]), list(known))}; correct the column {column.name} in {self._told}, or its meta.path"
+                    f"{nearest(str(steps[0]), list(known))}; correct the column {column.name} in {self._declared_at}, or its meta.path"
                 )
 
     def _no_message(self, raw: bytes, line: int, what: str) -> InputError:

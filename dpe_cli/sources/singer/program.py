@@ -225,7 +225,7 @@ class Running:
 
     def _failed(self, how: str) -> InputError:
         self._log.wait()
-        said = self._log.last_lines()
-        words = "".join(f"\n    {line}" for line in said)
-        advice = "last lines of its log:" if said else "it logged nothing; run it by hand"
+        log = self._log.last_lines()
+        words = "".join(f"\n    {line}" for line in log)
+        advice = "last lines of its log:" if log else "it logged nothing; run it by hand"
         return InputError(f"{self._where}: the tap {how}, and nothing was loaded; {advice}{words}")

@@ -115,7 +115,7 @@ class Tap(WindowInput):
         """The tap's configuration; a file may contain secrets in plain text."""
         for _, value in secrets.bare(self._given_config):
             secrets.remember(value)
-        return secrets.filled_document(self._given_config, where=self._told)
+        return secrets.filled_document(self._given_config, where=self._declared_name)
 
     @property
     def _variables(self) -> list[str]:
@@ -123,7 +123,7 @@ class Tap(WindowInput):
         return secrets.names(secrets.texts(self._given_config))
 
     @property
-    def _told(self) -> str:
+    def _declared_name(self) -> str:
         """The tap's name in messages about its declaration."""
         return f"{self.location} ({self.table.declared_at})" if self.table.declared_at else self.location
 
@@ -133,7 +133,7 @@ class Tap(WindowInput):
         for name in named:
             if name not in os.environ:
                 raise InputError(
-                    f"{self._told}: environment names {name}, but the environment has no variable {name}; "
+                    f"{self._declared_name}: environment names {name}, but the environment has no variable {name}; "
                     "set it, or write it into the project's .env"
                 )
             secrets.remember(os.environ[name], is_called_one=secrets.names_one(name))
@@ -173,9 +173,9 @@ class _OpenedTap:
         # The tap ends with the block that opened it, however far it was read.
         self._run = run
         self._records = JsonRecords(
-            table.columns, ignores_extra=options.extra_columns == "ignore", told=table.declared_at, within=singer_messages.RECORD
+            table.columns, ignores_extra=options.extra_columns == "ignore", declared_at=table.declared_at, within=singer_messages.RECORD
         )
-        self._messages = Messages(names, table.columns, where=tap.location, told=table.declared_at)
+        self._messages = Messages(names, table.columns, where=tap.location, declared_at=table.declared_at)
         self.columns = self._records.columns
 
     def blocks(self) -> Iterator[Block]:

@@ -49,8 +49,8 @@ class TapLog:
     def last_lines(self) -> list[str]:
         """Return the last lines, redacted and shortened."""
         kept = b"".join(tuple(self._kept)).decode(errors="replace")
-        said = redact_end(kept, _LONGEST_SECRET) if self._is_cut else redact(kept)
-        lines = [line.rstrip() for line in said.splitlines()]
+        log = redact_end(kept, _LONGEST_SECRET) if self._is_cut else redact(kept)
+        lines = [line.rstrip() for line in log.splitlines()]
         return [line[:_SHOWN_CHARACTERS] for line in lines if line][-_LAST_LINES:]
 
     def _listen(self, errors: IO[bytes]) -> None:

@@ -289,7 +289,10 @@ def test_records_unlike_the_others_are_noted(place: Workplace) -> None:
 
     done = place.infer("data/broken.csv")
 
-    assert "# 3 records cannot be read like the others, the first at data/broken.csv, line 3; ask the sender to correct them, or allow" in done.out
+    assert (
+        "# 3 records cannot be read like the others, the first at data/broken.csv, line 3; ask the sender to correct them, or allow"
+        in done.out
+    )
     assert {"a": "integer", "b": "integer"} == place.types("data/broken.csv")
 
 

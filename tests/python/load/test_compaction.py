@@ -142,10 +142,10 @@ def test_it_does_not_change_the_rows(stage: Stage, monkeypatch: pytest.MonkeyPat
     _deliver(source, range(6))
     create_slice = prepare.create_slice
 
-    def create_and_lose(connection: Any, piece: Any, **options: Any) -> None:
-        create_slice(connection, piece, **options)
-        if piece.number == 0:
-            connection.execute(f"create rule lose as on insert to staging.{piece.name} where new.id = 3 do instead nothing".encode())
+    def create_and_lose(connection: Any, slice_: Any, **options: Any) -> None:
+        create_slice(connection, slice_, **options)
+        if slice_.number == 0:
+            connection.execute(f"create rule lose as on insert to staging.{slice_.name} where new.id = 3 do instead nothing".encode())
 
     monkeypatch.setattr(prepare, "create_slice", create_and_lose)
     with pytest.raises(ExtractError, match="compaction would have changed the rows; nothing was changed, please report this"):

@@ -113,8 +113,8 @@ def test_the_table_and_its_slices_are_protected(stage_anywhere: Stage) -> None:
         """,
         [f"{source.table.name}%"],
     )
-    [piece] = source.slices(attached=True)
-    by_itself = _count_as(source, "loader", relation=sql.Identifier("staging", piece))
+    [slice_] = source.slices(attached=True)
+    by_itself = _count_as(source, "loader", relation=sql.Identifier("staging", slice_))
 
     assert [("p", True, True, 3), ("r", True, True, 0)] == protection
     assert (0, 1) == (by_itself, source.count())

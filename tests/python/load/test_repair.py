@@ -118,7 +118,7 @@ def test_a_block_loads_what_the_server_takes_record_by_record(
     stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch, seed: int, line_end: bytes
 ) -> None:
     """Whatever the damage, wherever it is, however the file is cut, and whichever writer gets it."""
-    monkeypatch.setattr(repair, "PIECE_RECORDS", 7)
+    monkeypatch.setattr(repair, "PART_RECORDS", 7)
     monkeypatch.setattr(compression, "CHUNK_BYTES", 1500)
     chance = random.Random(seed)
     # Quotes that one line opens and another closes, both at the edge of a field, are valid.

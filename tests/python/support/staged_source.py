@@ -112,7 +112,7 @@ class StagedSource:
     def slices(self, *, attached: bool) -> list[str]:
         """Return the names of the slices that are attached, or that are not."""
         with self.server.connect("loader") as connection:
-            return [piece.name for piece in staging.slices(connection, self.table, attached=attached)]
+            return [slice_.name for slice_ in staging.slices(connection, self.table, attached=attached)]
 
     @property
     def relation(self) -> str:
