@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from dpe_cli.infer.survey import Draft
-from dpe_cli.infer.value_kinds import Kind, Values, is_null_word, null_word, shown
+from dpe_cli.infer.value_kinds import KindStatistics, Values, is_null_word, null_word, shown
 
 _INTEGER = range(-(2**31), 2**31)
 _BIGINT = range(-(2**63), 2**63)
@@ -46,7 +46,7 @@ def of(draft: Draft, values: Values, *, null_string: str = "", midnights_are_dat
     return _of_kinds(draft.name, kinds, midnights_are_dates=midnights_are_dates)
 
 
-def _of_kinds(name: str, kinds: Mapping[str, Kind], *, midnights_are_dates: bool) -> str:
+def _of_kinds(name: str, kinds: Mapping[str, KindStatistics], *, midnights_are_dates: bool) -> str:
     names = kinds.keys()
     if names and names <= _NUMBERS:
         return _number(name, kinds)
@@ -57,7 +57,7 @@ def _of_kinds(name: str, kinds: Mapping[str, Kind], *, midnights_are_dates: bool
     return next(iter(names)) if len(names) == 1 and not is_null_word(next(iter(names))) else "text"
 
 
-def _number(name: str, kinds: Mapping[str, Kind]) -> str:
+def _number(name: str, kinds: Mapping[str, KindStatistics]) -> str:
     whole = kinds.get("integer")
     if kinds.keys() == {"integer"} and whole is not None:
         return _whole(whole, "integer")
@@ -70,7 +70,7 @@ def _number(name: str, kinds: Mapping[str, Kind]) -> str:
     return "numeric" if is_fixed or not as_double or _AMOUNT.search(name) else "double precision"
 
 
-def _whole(kind: Kind, at_least: str) -> str:
+def _whole(kind: KindStatistics, at_least: str) -> str:
     """Return the smallest integer type, starting with `at_least`, that holds the least and the greatest value."""
     if kind.least is None or kind.greatest is None:
         return "numeric"
@@ -80,7 +80,7 @@ def _whole(kind: Kind, at_least: str) -> str:
     return "numeric"
 
 
-def _checked(declared: str, kinds: Mapping[str, Kind]) -> str:
+def _checked(declared: str, kinds: Mapping[str, KindStatistics]) -> str:
     """Return the declared type, or another one if that does not fit the values: not every database enforces its types."""
     names = kinds.keys()
     if not kinds or names <= _TAKEN.get(declared, names):
@@ -132,5 +132,5 @@ def why_text(draft: Draft, values: Values, *, may_have_null_string: bool) -> str
     return ""
 
 
-def _without_nulls(values: Values, null_string: str) -> dict[str, Kind]:
+def _without_nulls(values: Values, null_string: str) -> dict[str, KindStatistics]:
     return {name: kind for name, kind in values.kinds.items() if not (null_string and name == f"null:{null_string}")}

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from dpe_cli.errors import UsageError
 from dpe_cli.infer import inference, naming
-from dpe_cli.infer.inference import Found
+from dpe_cli.infer.inference import InferredTable
 from dpe_cli.infer.readers.files import project_location
-from dpe_cli.infer.survey import Asked
+from dpe_cli.infer.survey import SurveyRequest
 from dpe_cli.sources.options.base import TAP, faults_of_path
 
 # Default number of records to sample. Getting to know an API should not take hundreds of pages.
@@ -35,7 +35,7 @@ class Request:
     allow_private_addresses: bool = False
 
 
-def inferred(request: Request, project_dir: Path) -> Found:
+def inferred(request: Request, project_dir: Path) -> InferredTable:
     """
     Return the description of a source. A secret in its location is used, but never returned or raised.
 
@@ -49,7 +49,7 @@ def inferred(request: Request, project_dir: Path) -> Found:
     is_api = request.file_format == "rest" or (request.file_format is None and naming.is_api(location))
     source, table = naming.names_of(location, request.table, request.name)
     with naming.without_secrets(location, source) as hidden:
-        asked = Asked(
+        survey_request = SurveyRequest(
             location=hidden,
             source=source,
             table=table,
@@ -63,7 +63,7 @@ def inferred(request: Request, project_dir: Path) -> Found:
             headers=dict(map(_header, request.headers)),
             allow_private_addresses=request.allow_private_addresses,
         )
-        return inference.infer(asked)
+        return inference.infer(survey_request)
 
 
 def _faults(request: Request) -> Iterator[str]:

@@ -18,7 +18,7 @@ from dpe_cli.blocks.inputs import Input
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import InputError
 from dpe_cli.infer.plain_csv import Plain
-from dpe_cli.infer.survey import Part, Parts
+from dpe_cli.infer.survey import SamplePart, SampleParts
 from dpe_cli.sources.read.rows import literal
 
 # DuckDB's default limit would be more than half of the machine's memory.
@@ -27,7 +27,7 @@ _LONGEST_LINE = 64 * 1024 * 1024
 
 
 @dataclass
-class Spooled:
+class SampledInput:
     """The records of one input, as a CSV file, and how many others would be rejected whatever the types are."""
 
     location: str
@@ -41,12 +41,12 @@ class Spooled:
 
 
 @dataclass
-class Looked:
+class Sample:
     """The sampled records."""
 
     connection: Any
     directory: Path
-    inputs: list[Spooled] = field(default_factory=list)
+    inputs: list[SampledInput] = field(default_factory=list)
 
     @property
     def records(self) -> int:
@@ -60,7 +60,7 @@ class Looked:
 
     def load(self, null_string: str, *, blanks_are_null: bool = False) -> None:
         """
-        Fill the table `looked`: its columns are c0, c1, … and `location`; values written as the null string become null.
+        Fill the table `sampled`: its columns are c0, c1, … and `location`; values written as the null string become null.
 
         A quoted null string stays text, unless `blanks_are_null` applies: then all values are quoted, although their format has no quotes.
         """
@@ -68,7 +68,7 @@ class Looked:
         columns = self.columns
         names = [f"c{number}" for number in range(len(columns))]
         defined = ", ".join(f"{name} varchar" for name in names)
-        self.connection.execute(f"create or replace table looked ({defined}, location varchar)")
+        self.connection.execute(f"create or replace table sampled ({defined}, location varchar)")
         for one in self.inputs:
             here = [f"c{columns.index(name)}" for name in one.columns]
             loaded = self._insert(here, one, nulls)
@@ -78,12 +78,12 @@ class Looked:
                     "the YAML of this source by hand"
                 )
 
-    def _insert(self, columns: Sequence[str], one: Spooled, nulls: Sequence[str]) -> int:
+    def _insert(self, columns: Sequence[str], one: SampledInput, nulls: Sequence[str]) -> int:
         given = ", ".join(f"'{name}': 'varchar'" for name in columns)
         dialect = one.dialect
         (count,) = self.connection.execute(
             f"""
-            insert into looked ({", ".join(columns)}, location)
+            insert into sampled ({", ".join(columns)}, location)
             select *, {literal(one.location)} from read_csv(
                 {literal(str(one.path))}, columns = {{{given}}}, auto_detect = false, header = false, parallel = false,
                 delim = {literal(dialect.delimiter)}, quote = {literal(dialect.quote)}, escape = {literal(dialect.escape)},
@@ -97,7 +97,7 @@ class Looked:
 
 
 @contextmanager
-def looked(parts: Parts) -> Iterator[Looked]:
+def take_sample(parts: SampleParts) -> Iterator[Sample]:
     """
     Sample the records, without those that dpe would reject whatever the types are.
 
@@ -106,46 +106,46 @@ def looked(parts: Parts) -> Iterator[Looked]:
     """
     with tempfile.TemporaryDirectory(prefix="dpe-") as name:
         directory = Path(name)
-        connection = _duckdb().connect(str(directory / "looked.duckdb"))
+        connection = _duckdb().connect(str(directory / "sample.duckdb"))
         try:
             connection.execute(f"set memory_limit = '{_MEMORY}'; set temp_directory = '{directory}'; set timezone = 'UTC'")
             connection.execute("set enable_progress_bar = false")
-            found = Looked(connection, directory)
-            _take(found, parts)
-            yield found
+            sample = Sample(connection, directory)
+            _take(sample, parts)
+            yield sample
         finally:
             connection.close()
 
 
-def _take(found: Looked, parts: Parts) -> None:
+def _take(sample: Sample, parts: SampleParts) -> None:
     file: IO[bytes] | None = None
     plain = Plain(Dialect())
     try:
         for part in parts():
-            if not found.inputs or found.inputs[-1].location != part.location:
-                _check_columns(found, part)
+            if not sample.inputs or sample.inputs[-1].location != part.location:
+                _check_columns(sample, part)
                 if file:
                     file.close()
-                path = found.directory / f"{len(found.inputs)}.csv"
+                path = sample.directory / f"{len(sample.inputs)}.csv"
                 plain = Plain(part.dialect)
-                found.inputs.append(Spooled(part.location, tuple(part.columns), plain.dialect, path))
+                sample.inputs.append(SampledInput(part.location, tuple(part.columns), plain.dialect, path))
                 file = path.open("wb")
             assert file is not None  # noqa: S101
             file.write(plain.of(part.block.data))
-            found.inputs[-1].records += part.block.records
-            found.inputs[-1].is_cut |= part.is_cut
+            sample.inputs[-1].records += part.block.records
+            sample.inputs[-1].is_cut |= part.is_cut
             if part.refused:
-                found.inputs[-1].refused += part.refused
-                found.inputs[-1].first_refused = found.inputs[-1].first_refused or part.first_refused
+                sample.inputs[-1].refused += part.refused
+                sample.inputs[-1].first_refused = sample.inputs[-1].first_refused or part.first_refused
     finally:
         if file:
             file.close()
 
 
-def _check_columns(found: Looked, part: Part) -> None:
-    if not found.inputs:
+def _check_columns(sample: Sample, part: SamplePart) -> None:
+    if not sample.inputs:
         return
-    first = found.inputs[0]
+    first = sample.inputs[0]
     missing = [name for name in first.columns if name not in part.columns]
     more = [name for name in part.columns if name not in first.columns]
     if missing or more:
@@ -156,7 +156,7 @@ def _check_columns(found: Looked, part: Part) -> None:
         )
 
 
-def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
+def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[SamplePart]:
     """Yield the records of inputs, about equally many of each; if one has fewer, the next ones may have more."""
     left = sample
     for number, one in enumerate(inputs):
@@ -164,11 +164,11 @@ def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
         taken = 0
         with one.open() as opened:
             # Its columns count even if it has no records.
-            yield Part(one.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
+            yield SamplePart(one.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
             grammar = Grammar(opened.dialect)
             for block in opened.blocks():
                 csv = copy_text.as_csv(block) if block.copy_format == "text" else block
-                part = _sound(Part(one.location, opened.columns, opened.dialect, csv), grammar, quota - taken)
+                part = _sound(SamplePart(one.location, opened.columns, opened.dialect, csv), grammar, quota - taken)
                 taken += part.block.records
                 yield replace(part, is_cut=taken >= quota)
                 if taken >= quota:
@@ -176,7 +176,7 @@ def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
         left -= taken
 
 
-def _sound(part: Part, grammar: Grammar, most: int) -> Part:
+def _sound(part: SamplePart, grammar: Grammar, most: int) -> SamplePart:
     """Return a part without bad records: with another number of fields, invalid text, or a quote that is never closed."""
     block = part.block.without_refused()
     sound = part.dialect.delimiter.encode() * (len(part.columns) - 1)

@@ -11,7 +11,7 @@ from dpe_cli.blocks.csv_grammar import Dialect
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SurveyRequest:
     """
     What to inspect. Options that are None are detected.
 
@@ -61,7 +61,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Part:
+class SamplePart:
     """
     Records to examine: a block of one input, without those that dpe would reject, which `refused` counts.
 
@@ -78,11 +78,11 @@ class Part:
 
 
 # Yields the records to examine, once.
-Parts = Callable[[], Iterator[Part]]
+SampleParts = Callable[[], Iterator[SamplePart]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Survey:
     """
     How to read a source: the options of its `external:` block besides location, its columns, and its records.
 
@@ -92,7 +92,7 @@ class Look:
 
     options: Mapping[str, object]
     drafts: Sequence[Draft]
-    parts: Parts
+    parts: SampleParts
     description: str = ""
     notes: Sequence[str] = ()
     may_have_null_string: bool = False

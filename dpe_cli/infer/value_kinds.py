@@ -50,7 +50,7 @@ _BLANKS = "' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)"
 
 
 @dataclass(frozen=True)
-class Kind:
+class KindStatistics:
     """
     Values of one kind. `least` and `greatest` are for whole numbers, None if some exceed 128 bits.
 
@@ -77,7 +77,7 @@ class Values:
     records: int
     nulls: int
     distinct: int
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, KindStatistics]
 
     @property
     def names(self) -> frozenset[str]:
@@ -86,19 +86,19 @@ class Values:
 
 
 def of_column(connection: Any, column: str) -> Values:
-    """Return the values of a column of DuckDB's table `looked`."""
+    """Return the values of a column of DuckDB's table `sampled`."""
     records, nulls, distinct = connection.execute(
-        f"""select count(*), count(*) - count("{column}"), count(distinct lower(trim("{column}", {_BLANKS}))) from looked"""
+        f"""select count(*), count(*) - count("{column}"), count(distinct lower(trim("{column}", {_BLANKS}))) from sampled"""
     ).fetchone()
     rows = connection.execute(_query(column), {"words": list(NULL_WORDS)}).fetchall()
-    return Values(records, nulls, distinct, {name: Kind(*found) for name, *found in rows})
+    return Values(records, nulls, distinct, {name: KindStatistics(*found) for name, *found in rows})
 
 
 def _query(column: str) -> str:
     whole = f"case when regexp_full_match(t, '{_INTEGER}') then try_cast(t as hugeint) end"
     return f"""
         with different as (
-            select "{column}" as v, count(*) as n, min(location) as location from looked where "{column}" is not null group by all
+            select "{column}" as v, count(*) as n, min(location) as location from sampled where "{column}" is not null group by all
         ),
         trimmed as (select *, trim(v, {_BLANKS}) as t from different),
         judged as (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.infer import yaml_text
-from dpe_cli.infer.inference import Found
+from dpe_cli.infer.inference import InferredTable
 
 if TYPE_CHECKING:
     import yaml
@@ -35,7 +35,7 @@ class _Declared:
     path: Path
 
 
-def target(found: Found, project_dir: Path, given: Path | None) -> Path:
+def target(inferred: InferredTable, project_dir: Path, given: Path | None) -> Path:
     """
     Return the file to write to: the given one, the one that already has the source, or one named after it.
 
@@ -46,24 +46,24 @@ def target(found: Found, project_dir: Path, given: Path | None) -> Path:
     declared = [one for path, document in files.items() for one in _declared(path, document)]
     for one in declared:
         where = one.path.relative_to(project_dir)
-        if (one.source, one.table) == (found.source, found.table):
-            raise ProjectError(f"{found.name}: is already declared in {where}; give another name with --name, or remove it there first")
-        if one.relation == f"{yaml_text.SCHEMA}.{found.table}":
+        if (one.source, one.table) == (inferred.source, inferred.table):
+            raise ProjectError(f"{inferred.name}: is already declared in {where}; give another name with --name, or remove it there first")
+        if one.relation == f"{yaml_text.SCHEMA}.{inferred.table}":
             raise ProjectError(
-                f"{found.name}: {one.relation} is the staging table of {one.source}.{one.table} ({where}); give another name with --name"
+                f"{inferred.name}: {one.relation} is the staging table of {one.source}.{one.table} ({where}); give another name with --name"
             )
-    holders = [path for path, document in files.items() if any(source.get("name") == found.source for source in _sources(document))]
+    holders = [path for path, document in files.items() if any(source.get("name") == inferred.source for source in _sources(document))]
     if given is not None:
         path = given if given.is_absolute() else Path.cwd() / given
         if holders and path.resolve() not in {holder.resolve() for holder in holders}:
             raise ProjectError(
-                f"{found.source}: is declared in {holders[0].relative_to(project_dir)}; omit the file name to add the table there"
+                f"{inferred.source}: is declared in {holders[0].relative_to(project_dir)}; omit the file name to add the table there"
             )
         return path
-    return holders[0] if holders else project_dir / "models" / "staging" / found.source / f"_{found.source}__sources.yml"
+    return holders[0] if holders else project_dir / "models" / "staging" / inferred.source / f"_{inferred.source}__sources.yml"
 
 
-def write(path: Path, found: Found) -> None:
+def write(path: Path, inferred: InferredTable) -> None:
     """
     Write the result to a file, keeping its existing content.
 
@@ -75,7 +75,7 @@ def write(path: Path, found: Found) -> None:
         before = path.read_bytes().decode() if path.exists() else None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}); name another file") from error
-    text = yaml_text.document(found) if before is None else _with_table(before, found, path)
+    text = yaml_text.document(inferred) if before is None else _with_table(before, inferred, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
@@ -95,7 +95,7 @@ def _umask() -> int:
     return mask
 
 
-def _with_table(before: str, found: Found, path: Path) -> str:
+def _with_table(before: str, inferred: InferredTable, path: Path) -> str:
     import yaml
 
     is_windows = "\r\n" in before
@@ -112,18 +112,18 @@ def _with_table(before: str, found: Found, path: Path) -> str:
     if document is None or not isinstance(wanted, dict) or "sources" not in wanted:
         if not isinstance(wanted, dict) or (isinstance(document, yaml.MappingNode) and document.flow_style):
             raise ProjectError(f"{path}: is not a mapping that starts in the first column; {_BY_HAND}")
-        merged = f"{ended}\n{yaml_text.document(found)}" if ended.strip() else yaml_text.document(found)
-        wanted["sources"] = [yaml_text.source_as_data(found)]
+        merged = f"{ended}\n{yaml_text.document(inferred)}" if ended.strip() else yaml_text.document(inferred)
+        wanted["sources"] = [yaml_text.source_as_data(inferred)]
     else:
         sources = _member(document, "sources")
-        place = next((number for number, one in enumerate(_sources(old)) if one.get("name") == found.source), None)
+        place = next((number for number, one in enumerate(_sources(old)) if one.get("name") == inferred.source), None)
         if place is None:
-            merged = _behind(ended, sources, lambda indent: ["", *yaml_text.source_lines(found, indent)], path)
-            wanted["sources"].append(yaml_text.source_as_data(found))
+            merged = _after(ended, sources, lambda indent: ["", *yaml_text.source_lines(inferred, indent)], path)
+            wanted["sources"].append(yaml_text.source_as_data(inferred))
         else:
             tables = _member(sources.value[place], "tables") if isinstance(sources, yaml.SequenceNode) else None
-            merged = _behind(ended, tables, lambda indent: ["", *yaml_text.table_lines(found, indent)], path)
-            wanted["sources"][place]["tables"].append(yaml_text.as_data(found))
+            merged = _after(ended, tables, lambda indent: ["", *yaml_text.table_lines(inferred, indent)], path)
+            wanted["sources"][place]["tables"].append(yaml_text.as_data(inferred))
     if _read(merged) != wanted:
         raise ProjectError(f"{path}: cannot be extended safely, the way it is written; {_BY_HAND}")
     return merged.replace("\n", "\r\n") if is_windows else merged
@@ -138,7 +138,7 @@ def _read(text: str) -> Any:
         return None
 
 
-def _behind(text: str, items: yaml.Node | None, lines: Callable[[str], list[str]], path: Path) -> str:
+def _after(text: str, items: yaml.Node | None, lines: Callable[[str], list[str]], path: Path) -> str:
     """Return a text with lines inserted after the last item of a list, indented like the items."""
     import yaml
 

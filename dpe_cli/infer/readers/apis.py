@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from dpe_cli.infer.readers import json_files
 from dpe_cli.infer.sample import parts_of
-from dpe_cli.infer.survey import Asked, Look
+from dpe_cli.infer.survey import Survey, SurveyRequest
 from dpe_cli.sources import secrets
 from dpe_cli.sources.api import Api
 from dpe_cli.sources.http.client import AgainError, Client, Page
@@ -29,18 +29,18 @@ _TOTAL = ("total", "total_count", "totalCount", "total_results", "meta.total", "
 _CURSORS = ("next_cursor", "nextCursor", "cursor", "next_page_token", "nextPageToken", "meta.next_cursor", "pagination.next_cursor")
 
 
-def look(asked: Asked, stack: ExitStack) -> Look:
+def survey(request: SurveyRequest, stack: ExitStack) -> Survey:
     """
     Return how to read an API, and its records.
 
     Raises:
         InputError: it cannot be read, or has no records.
     """
-    written = _written(asked)
+    written = _written(request)
     options = Rest(**_options(written))
     page = _first_page(options)
     document = json.loads(page.body)
-    selector = asked.records or json_files.records_of(document, location=asked.location)
+    selector = request.records or json_files.records_of(document, location=request.location)
     if selector != "$":
         written["data_selector"] = selector
     notes: list[str] = []
@@ -49,13 +49,13 @@ def look(asked: Asked, stack: ExitStack) -> Look:
     else:
         notes = _first_page_only(document, selector)
     api = Api(Rest(**_options(written)), [json_files.WHOLE], declared_at="")
-    seen = json_files.look(partial(parts_of, [api], asked.sample), stack)
+    seen = json_files.survey(partial(parts_of, [api], request.sample), stack)
     return replace(seen, options={**written, **seen.options, "file_format": "rest", "disposition": "replace"}, notes=[*notes, *seen.notes])
 
 
-def _written(asked: Asked) -> dict[str, object]:
+def _written(request: SurveyRequest) -> dict[str, object]:
     """Return the options of the source: query parameters have an option of their own, and secret ones another."""
-    parts = urlsplit(asked.location)
+    parts = urlsplit(request.location)
     params: dict[str, str] = {}
     written: dict[str, object] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -65,9 +65,9 @@ def _written(asked: Asked) -> dict[str, object]:
             params[name] = value
     if params:
         written["params"] = params
-    if asked.headers:
-        written["headers"] = dict(asked.headers)
-    if asked.allow_private_addresses:
+    if request.headers:
+        written["headers"] = dict(request.headers)
+    if request.allow_private_addresses:
         written["allow_private_addresses"] = True
     return {"location": urlunsplit(parts._replace(query="", fragment="")), **written}
 

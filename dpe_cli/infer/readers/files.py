@@ -16,7 +16,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import InputError, UsageError
 from dpe_cli.infer.readers import csv_files, detect, fixed_width, json_files, parquet
 from dpe_cli.infer.sample import parts_of
-from dpe_cli.infer.survey import Asked, Draft, Look
+from dpe_cli.infer.survey import Draft, Survey, SurveyRequest
 from dpe_cli.sources.files import excel, find, remote
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.files.find import File
@@ -33,33 +33,33 @@ _ROWS_FOR_HEADER = 50
 _LIKE_ASCII = frozenset({"utf-8", "cp1252", "latin-1"})
 
 
-def look(asked: Asked, stack: ExitStack) -> Look:
+def survey(request: SurveyRequest, stack: ExitStack) -> Survey:
     """
     Return how to read files, and their records.
 
     Raises:
         InputError: there are none, they cannot be read, or differ from each other.
     """
-    found = _found(asked)
+    found = _files(request)
     # --records means a JSON document; a file of a single line could be either.
-    file_format = asked.file_format or detect.of(found[0])
-    file_format = "json" if file_format == "jsonl" and asked.records and asked.file_format is None else file_format
-    _check_options(asked, file_format)
+    file_format = request.file_format or detect.of(found[0])
+    file_format = "json" if file_format == "jsonl" and request.records and request.file_format is None else file_format
+    _check_options(request, file_format)
     chosen = _chosen(found)
     match file_format:
         case "csv":
-            seen = _csv(asked, chosen)
+            seen = _csv(request, chosen)
         case "jsonl" | "json":
-            seen = _json(asked, chosen, file_format, stack)
+            seen = _json(request, chosen, file_format, stack)
         case "parquet":
-            seen = _parquet(asked, chosen)
+            seen = _parquet(request, chosen)
         case "excel":
-            seen = _excel(asked, chosen)
+            seen = _excel(request, chosen)
         case _:
-            seen = _fixed_width(asked, chosen)
+            seen = _fixed_width(request, chosen)
     left_out = [f"{len(chosen):,} of {plural(len(found), 'file')} inspected"] if len(chosen) < len(found) else []
-    options = {"file_format": file_format, "disposition": _disposition(asked.location)} | dict(seen.options)
-    if asked.allow_private_addresses and remote.is_far(asked.location):
+    options = {"file_format": file_format, "disposition": _disposition(request.location)} | dict(seen.options)
+    if request.allow_private_addresses and remote.is_far(request.location):
         options["allow_private_addresses"] = True
     return replace(seen, options=options, notes=[*left_out, *seen.notes])
 
@@ -91,31 +91,33 @@ def project_location(location: str, project_dir: Path) -> str:
     return location
 
 
-def _check_options(asked: Asked, file_format: str) -> None:
+def _check_options(request: SurveyRequest, file_format: str) -> None:
     """Refuse options for other formats."""
-    given = {"--records": asked.records, "--sheet": asked.sheet, "--table": asked.relation, "--header": asked.header}
+    given = {"--records": request.records, "--sheet": request.sheet, "--table": request.relation, "--header": request.header}
     of = {"--records": {"json"}, "--sheet": {"excel"}, "--header": {"csv"}}
     for option, value in given.items():
         if value is not None and file_format not in of.get(option, ()):
-            raise UsageError(f"{asked.location}: {option} does not apply to {file_format}; leave it out, or give the format with --format")
+            raise UsageError(
+                f"{request.location}: {option} does not apply to {file_format}; leave it out, or give the format with --format"
+            )
 
 
 def _matches(path: Path) -> Iterator[str]:
     return glob.iglob(str(path), recursive=True)
 
 
-def _found(asked: Asked) -> list[File]:
-    return find.find(_options("csv", asked), project_dir=asked.project_dir, columns=())
+def _files(request: SurveyRequest) -> list[File]:
+    return find.find(_options("csv", request), project_dir=request.project_dir, columns=())
 
 
-def _options(file_format: str, asked: Asked, **more: Any) -> Any:
+def _options(file_format: str, request: SurveyRequest, **more: Any) -> Any:
     kind = FORMATS[file_format]
     return kind(
-        location=asked.location,
+        location=request.location,
         file_format=file_format,
         disposition="replace",
         extra_columns="ignore",
-        allow_private_addresses=asked.allow_private_addresses,  # type: ignore[call-arg]
+        allow_private_addresses=request.allow_private_addresses,  # type: ignore[call-arg]
         **more,
     )
 
@@ -139,10 +141,10 @@ def _read(chosen: Sequence[File], options: Files, columns: Sequence[Column] = ()
     return [replace(file, reading=reading) for file in chosen]
 
 
-def _csv(asked: Asked, chosen: Sequence[File]) -> Look:
-    encoding, notes = _encoding(asked, chosen)
+def _csv(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
+    encoding, notes = _encoding(request, chosen)
     with chosen[0].content() as content:
-        form = csv_files.form_of(content.chunks(), encoding, location=chosen[0].location, header=asked.header)
+        form = csv_files.form_of(content.chunks(), encoding, location=chosen[0].location, header=request.header)
     dialect = form.dialect
     written: dict[str, object] = {"delimiter": dialect.delimiter, "quote": dialect.quote}
     if dialect.escape != dialect.quote:
@@ -153,28 +155,28 @@ def _csv(asked: Asked, chosen: Sequence[File]) -> Look:
         written["encoding"] = form.encoding
     defaults = {"delimiter": ",", "quote": '"'}
     written = {name: value for name, value in written.items() if value != defaults.get(name)}
-    options = _options("csv", asked, **written)
+    options = _options("csv", request, **written)
     names = _header(_read(chosen, options)[0]) if form.header else tuple(f"column_{number}" for number in range(1, form.fields + 1))
     if not form.header:
         notes.append("the first record is not a header: name the columns")
     columns = [Column(name, "text") for name in names]
     inputs = _read(chosen, options, columns)
-    return Look(
+    return Survey(
         options=written,
         drafts=[Draft(name, name) for name in names],
-        parts=partial(parts_of, inputs, asked.sample),
+        parts=partial(parts_of, inputs, request.sample),
         notes=notes,
         may_have_null_string=True,
     )
 
 
-def _encoding(asked: Asked, chosen: Sequence[File]) -> tuple[str, list[str]]:
+def _encoding(request: SurveyRequest, chosen: Sequence[File]) -> tuple[str, list[str]]:
     """Return the encoding of all the files, because a source has only one, and notes about it."""
     found: dict[str, str] = {}
     for file in chosen:
         with file.content() as content:
             # A block is about ten thousand records.
-            chunks = islice(content.chunks(), max(8, asked.sample // 10_000))
+            chunks = islice(content.chunks(), max(8, request.sample // 10_000))
             found.setdefault(csv_files.encoding_of(chunks, location=file.location), file.location)
     others = sorted(name for name in found if name != "ascii")
     if len(others) > 1 and set(others) <= {"cp1252", "latin-1"}:
@@ -194,45 +196,45 @@ def _header(file: File) -> tuple[str, ...]:
         return opened.columns
 
 
-def _json(asked: Asked, chosen: Sequence[File], file_format: str, stack: ExitStack) -> Look:
+def _json(request: SurveyRequest, chosen: Sequence[File], file_format: str, stack: ExitStack) -> Survey:
     written: dict[str, object] = {}
     if file_format == "json":
-        records = asked.records or json_files.records_of_file(chosen[0])
+        records = request.records or json_files.records_of_file(chosen[0])
         if records != "$":
             written["records"] = records
-    options = _options(file_format, asked, **written)
+    options = _options(file_format, request, **written)
     inputs = _read(chosen, options, [json_files.WHOLE])
-    seen = json_files.look(partial(parts_of, inputs, asked.sample), stack)
+    seen = json_files.survey(partial(parts_of, inputs, request.sample), stack)
     return replace(seen, options={**written, **seen.options})
 
 
-def _parquet(asked: Asked, chosen: Sequence[File]) -> Look:
+def _parquet(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
     drafts = parquet.drafts(chosen)
-    inputs = _read(chosen, _options("parquet", asked))
-    return Look(options={}, drafts=drafts, parts=partial(parts_of, inputs, asked.sample))
+    inputs = _read(chosen, _options("parquet", request))
+    return Survey(options={}, drafts=drafts, parts=partial(parts_of, inputs, request.sample))
 
 
-def _excel(asked: Asked, chosen: Sequence[File]) -> Look:
+def _excel(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
     with chosen[0].content() as content:
-        written, others = _sheet(content, asked)
-    inputs = _read(chosen, _options("excel", asked, **written))
+        written, others = _sheet(content, request)
+    inputs = _read(chosen, _options("excel", request, **written))
     notes = [f"only the first sheet of {chosen[0].location}; others: {', '.join(others)} (--sheet)"] if others else []
     names = _header(inputs[0])
-    return Look(
+    return Survey(
         options=written,
         drafts=[Draft(name, name) for name in names],
-        parts=partial(parts_of, inputs, asked.sample),
+        parts=partial(parts_of, inputs, request.sample),
         notes=notes,
         midnights_are_dates=True,
     )
 
 
-def _sheet(content: Content, asked: Asked) -> tuple[Mapping[str, object], list[str]]:
+def _sheet(content: Content, request: SurveyRequest) -> tuple[Mapping[str, object], list[str]]:
     """Return the options for the header, the first row with as many cells as any, and the other sheets."""
-    written: dict[str, object] = {"sheet": asked.sheet} if asked.sheet else {}
+    written: dict[str, object] = {"sheet": request.sheet} if request.sheet else {}
     with excel.workbook(content) as workbook:
         names = list(workbook.sheetnames)
-        sheet = excel.sheet_of(workbook, asked.sheet, location=content.location)
+        sheet = excel.sheet_of(workbook, request.sheet, location=content.location)
         rows = islice(sheet.iter_rows(values_only=True), _ROWS_FOR_HEADER)
         filled = [sum(cell not in (None, "") for cell in row) for row in rows]
     if not any(filled):
@@ -240,21 +242,21 @@ def _sheet(content: Content, asked: Asked) -> tuple[Mapping[str, object], list[s
     row = filled.index(max(filled)) + 1
     if row > 1:
         written["header_row"] = row
-    return written, [] if asked.sheet else names[1:]
+    return written, [] if request.sheet else names[1:]
 
 
-def _fixed_width(asked: Asked, chosen: Sequence[File]) -> Look:
-    encoding, notes = _encoding(asked, chosen)
+def _fixed_width(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
+    encoding, notes = _encoding(request, chosen)
     with chosen[0].content() as content:
         layout = fixed_width.layout_of(content.chunks(), encoding, location=chosen[0].location)
     written: dict[str, object] = {} if encoding in {"ascii", "utf-8"} else {"encoding": encoding}
     written |= layout.options
     columns = [Column(draft.name, "text", start=draft.start, width=draft.width) for draft in layout.drafts]
-    inputs = _read(chosen, _options("fixed_width", asked, **written), columns)
-    return Look(
+    inputs = _read(chosen, _options("fixed_width", request, **written), columns)
+    return Survey(
         options=written,
         drafts=layout.drafts,
-        parts=partial(parts_of, inputs, asked.sample),
+        parts=partial(parts_of, inputs, request.sample),
         notes=[*notes, "columns were found by characters that are blank in every line: compare them with the sender's layout"],
         may_have_null_string=True,
         blanks_are_null=True,

@@ -15,14 +15,14 @@ _ENOUGH = 2000
 
 
 @dataclass(frozen=True)
-class Layout:
+class ColumnLayout:
     """Where the columns are, and the other options for reading the lines."""
 
     drafts: Sequence[Draft]
     options: Mapping[str, object]
 
 
-def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> Layout:
+def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> ColumnLayout:
     """
     Return the layout of a file.
 
@@ -51,7 +51,7 @@ def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> Layou
         name = re.sub(r"\W+", "_", names[number].lower()).strip("_") if has_header else ""
         name = name or f"column_{number + 1}"
         drafts.append(Draft(name, name, start=start + 1, width=until - start))
-    return Layout(drafts, options)
+    return ColumnLayout(drafts, options)
 
 
 def _lines(chunks: Iterable[bytes], encoding: str) -> list[str]:

@@ -18,8 +18,8 @@ from typing import Any
 
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import InputError
-from dpe_cli.infer.sample import Looked, looked
-from dpe_cli.infer.survey import Draft, Look, Part, Parts
+from dpe_cli.infer.sample import Sample, take_sample
+from dpe_cli.infer.survey import Draft, SamplePart, SampleParts, Survey
 from dpe_cli.sources.files.find import File
 from dpe_cli.sources.json import json_path
 from dpe_cli.sources.json.records import RECORD_SEPARATOR, JsonRecords
@@ -96,7 +96,7 @@ def _arrays(document: Any, steps: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
                 yield from _arrays(value, (*steps, name))
 
 
-def look(parts: Parts, stack: ExitStack) -> Look:
+def survey(parts: SampleParts, stack: ExitStack) -> Survey:
     """
     Return the columns of the records, given parts with whole records; and the same records in those columns.
 
@@ -105,21 +105,21 @@ def look(parts: Parts, stack: ExitStack) -> Look:
     Raises:
         InputError: they cannot be read.
     """
-    found = stack.enter_context(looked(parts))
-    found.load("")
-    connection = found.connection
+    sample = stack.enter_context(take_sample(parts))
+    sample.load("")
+    connection = sample.connection
     held = (
-        "select c0 as record, location from looked where json_type(c0) = 'OBJECT'"
-        if found.inputs
+        "select c0 as record, location from sampled where json_type(c0) = 'OBJECT'"
+        if sample.inputs
         else "select '' as record, '' as location limit 0"
     )
     connection.execute(f"create table objects as {held}")
     # jsonb cannot hold the character U+0000.
     (has_nul,) = connection.execute(r"select coalesce(bool_or(contains(record, '\u0000')), false) from objects").fetchone()
     drafts, notes = _drafts(list(_members(connection, ())), nested="json" if has_nul else "jsonb")
-    if found.inputs and not drafts:
-        raise InputError(f"{found.inputs[0].location}: none of its records is a JSON object with members; correct --format or --records")
-    return Look(options={"extra_columns": "ignore"} if notes else {}, drafts=drafts, parts=partial(_parts, found, drafts), notes=notes)
+    if sample.inputs and not drafts:
+        raise InputError(f"{sample.inputs[0].location}: none of its records is a JSON object with members; correct --format or --records")
+    return Survey(options={"extra_columns": "ignore"} if notes else {}, drafts=drafts, parts=partial(_parts, sample, drafts), notes=notes)
 
 
 def _members(connection: Any, steps: tuple[str, ...]) -> Iterator[_Member]:
@@ -192,17 +192,17 @@ def _name(steps: Sequence[str]) -> str:
     return name if not name[0].isdigit() else f"n{name}"
 
 
-def _parts(found: Looked, drafts: Sequence[Draft]) -> Iterator[Part]:
+def _parts(sample: Sample, drafts: Sequence[Draft]) -> Iterator[SamplePart]:
     """Yield the records as dpe converts them to CSV, with every digit of numbers."""
     columns = [Column(draft.name, draft.declared or "text", path=draft.path) for draft in drafts]
     records = JsonRecords(columns, ignores_extra=True, declared_at="")
-    for one in found.inputs:
-        (objects,) = found.connection.execute("select count(*) from objects where location = $1", [one.location]).fetchone()
+    for one in sample.inputs:
+        (objects,) = sample.connection.execute("select count(*) from objects where location = $1", [one.location]).fetchone()
         # Values that are not objects are not among its records.
         refused = one.refused + one.records - objects
-        rows = found.connection.cursor().execute("select record from objects where location = $1", [one.location])
+        rows = sample.connection.cursor().execute("select record from objects where location = $1", [one.location])
         while batch := rows.fetchmany(_RECORDS_AT_ONCE):
             data = "\x1e".join([record for (record,) in batch]).encode()
             block = records.block(data, RECORD_SEPARATOR, location=one.location, first_line=1)
-            yield Part(one.location, records.columns, DIALECT, block, refused, one.first_refused, one.is_cut)
+            yield SamplePart(one.location, records.columns, DIALECT, block, refused, one.first_refused, one.is_cut)
             refused = 0

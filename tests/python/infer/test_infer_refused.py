@@ -81,7 +81,7 @@ def test_a_directory_is_refused(place: Workplace) -> None:
 def test_a_database_without_a_table_is_refused(place: Workplace) -> None:
     """With the existing tables."""
     assert "is a database; name a table with --table (tables: " in place.infer(place.url()).err
-    assert "(there are orders)" in place.infer(f"sqlite:///{place.directory}/data/shop.db").err
+    assert "(tables: orders)" in place.infer(f"sqlite:///{place.directory}/data/shop.db").err
 
 
 def test_files_with_different_columns_are_refused(place: Workplace) -> None:

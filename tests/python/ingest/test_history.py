@@ -109,12 +109,12 @@ def test_an_extract_that_cannot_be_undone_is_refused(stage: Stage) -> None:
     first = source.deliver("id\n1\n").extract().extract_id
     with pytest.raises(Exception, match="more than rejects.max_rows allows"):
         source.deliver("id\nx\n").extract()
-    with pytest.raises(HistoryError, match="cannot be undone, it is failed"):
+    with pytest.raises(HistoryError, match="cannot be undone, because it is failed"):
         _undo(source, (first or 0) + 1)
     with pytest.raises(HistoryError, match=f"^extract {first}: its source {source.table.source} is no longer in the project"):
         loads.undo(source.server, cast("Project", SimpleNamespace(sources={})), first or 0)
     _undo(source, first)
-    with pytest.raises(HistoryError, match="cannot be undone, it is undone"):
+    with pytest.raises(HistoryError, match="cannot be undone, because it is undone"):
         _undo(source, first)
 
 

@@ -460,7 +460,7 @@ def curious() -> Iterator[tuple[int, list[bytes]]]:
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             while (start := self.request.recv(4096))[4:8] in {b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"}:
-                # Asked for encryption, which it does not have.
+                # A request for encryption, which it does not have.
                 self.request.sendall(b"N")
             if start:
                 self.request.sendall(b"R\x00\x00\x00\x08\x00\x00\x00\x03")
