@@ -40,7 +40,7 @@ PLAIN, REMEMBERED, PUBLISHED = "dbt build, no rule remembered", "dbt build", "bu
 STEP = """
 import sys
 from pathlib import Path
-from dpe_cli.cli.report import Progress
+from dpe_cli.cli.report import ProgressDisplay
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.pipeline import run
 from dpe_cli.pipeline.run import RunOptions, RunSummary
@@ -49,7 +49,7 @@ from dpe_cli.server import server
 
 project = Project(Path.cwd())
 summary = RunSummary(ExtractSummary([], 0))
-with Progress() as progress:
+with ProgressDisplay() as progress:
     run.build_and_publish(project, server.resolve(Path.cwd()), (), ("source:met+",), progress, RunOptions(), summary)
 sys.exit(summary.not_published)
 """

@@ -6,16 +6,16 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
-Kind = Literal["time", "whole number", "number", "other"]
+CursorKind = Literal["time", "whole number", "number", "other"]
 
-_KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = (
+_KINDS: tuple[tuple[re.Pattern[str], CursorKind], ...] = (
     (re.compile(r"(timestamp|timestamptz|date)\b"), "time"),
     (re.compile(r"(smallint|integer|int|int2|int4|int8|bigint)\b"), "whole number"),
     (re.compile(r"(numeric|decimal|real|double precision|float|float4|float8)\b"), "number"),
 )
 
 
-def kind(data_type: str) -> Kind:
+def kind(data_type: str) -> CursorKind:
     """Classify a PostgreSQL type; for all but "other", an overlap can be subtracted from its values."""
     name = data_type.strip().lower()
     if name.endswith("]"):

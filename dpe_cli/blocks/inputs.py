@@ -22,7 +22,7 @@ class Opened(Protocol):
 
 
 class Input(Protocol):
-    """One load's worth of records: a file, a member of a zip file, or a window."""
+    """One load's worth of records: a file, a member of a zip file, or a query."""
 
     @property
     def location(self) -> str:
@@ -41,7 +41,7 @@ class Input(Protocol):
         """Whether it holds more bytes of records than its size suggests."""
 
     def content_hash(self) -> str | None:
-        """Hash its content as delivered; free once it has been read. None for a window."""
+        """Hash its content as delivered; free once it has been read. None for a query."""
 
     def is_known_as(self, content_hash: str) -> None:
         """Note the hash of its content, so that it need not be read to compute it."""
@@ -51,7 +51,7 @@ class Input(Protocol):
 
 
 @runtime_checkable
-class Window(Input, Protocol):
+class QueryInput(Input, Protocol):
     """
     The answer of an API, a database or a tap. Its content cannot tell whether it is new, so it is read each time.
 

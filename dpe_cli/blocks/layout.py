@@ -32,7 +32,7 @@ class LocatedRecord:
     raw: bytes
 
 
-class _Lines:
+class _LineIndex:
     """Where the lines of data start. Line ends are counted once, per piece, so that finding a line searches only one piece."""
 
     def __init__(self, data: bytes) -> None:
@@ -78,7 +78,7 @@ class BlockLayout:
     _data: bytes
     # One byte per line: a line feed if it ends a record, NUL if the record continues; empty if each line is a record.
     _ends: bytes
-    _lines: _Lines
+    _lines: _LineIndex
 
     @classmethod
     def of(cls, data: bytes, grammar: Grammar, outline: bytes) -> BlockLayout | None:
@@ -88,7 +88,7 @@ class BlockLayout:
             return None
         ends = _ends_of_lines(structure)
         bad = _lines_of_records(_malformed(b"".join(structure[::2]), outline), ends)
-        lines = _Lines(data)
+        lines = _LineIndex(data)
         bad.update(_first_line(lines.at(offset), ends) for offset in encodings.invalid_offsets(data))
         malformed: list[LocatedRecord] = []
         kept: list[memoryview] = []
@@ -130,7 +130,7 @@ class BlockLayout:
         return found
 
 
-def _span(lines: _Lines, first: int, ends: bytes) -> tuple[int, int]:
+def _span(lines: _LineIndex, first: int, ends: bytes) -> tuple[int, int]:
     """Return the start and end of the record that starts on a line."""
     start = lines.start(first)
     return start, lines.after(start, (ends.index(b"\n", first) if ends else first) - first + 1)
@@ -164,7 +164,7 @@ def _lines_of_records(indexes: Sequence[int], ends: bytes) -> set[int]:
     """Return the first line of each of these records."""
     if not ends:
         return set(indexes)
-    records = _Lines(ends)
+    records = _LineIndex(ends)
     return {records.start(index) for index in indexes}
 
 

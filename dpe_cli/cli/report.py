@@ -189,7 +189,7 @@ def _is_numeric(values: Sequence[object]) -> bool:
     return bool(numbers) and all(numbers)
 
 
-class Progress:
+class ProgressDisplay:
     """
     Shows progress on standard error: a bar on a terminal, otherwise a line now and then.
 

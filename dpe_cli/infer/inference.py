@@ -185,4 +185,4 @@ def _check(done: InferredTable) -> None:
         if name in _OF_THE_SOURCE and hide(str(value)) != str(value):
             raise InputError(f"{done.name}: {name} is {value}, which contains a secret of the location; rename it at the source")
     columns = [Column(one.name, one.data_type, path=one.path, start=one.start, width=one.width) for one in done.columns]
-    parse.parse(done.external, columns, place=parse.Place(done.name, "inferred"))
+    parse.parse(done.external, columns, declaration=parse.SourceDeclaration(done.name, "inferred"))

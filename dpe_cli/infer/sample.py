@@ -10,7 +10,7 @@ from itertools import compress, islice
 from pathlib import Path
 from typing import IO, Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks import copy_text, encodings
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
@@ -202,4 +202,4 @@ def _is_text(data: bytes, dialect: Dialect) -> bool:
 
 
 def _duckdb() -> Any:
-    return extras.needed("duckdb", by="dpe source infer")
+    return optional_packages.needed("duckdb", by="dpe source infer")

@@ -12,7 +12,7 @@ from dpe_cli import machine
 from dpe_cli.blocks.inputs import Input
 from dpe_cli.errors import DpeError
 from dpe_cli.load import staging
-from dpe_cli.load.extraction import Extraction, ExtractResult, Order, RejectLimits
+from dpe_cli.load.extraction import Extractor, ExtractResult, LoadRequest, RejectLimits
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project, Source
 from dpe_cli.server.server import Server
@@ -78,12 +78,12 @@ def extract(
 def _extract_one(
     project: Project, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
 ) -> ExtractResult:
-    order = order_of(source)
+    request = load_request_of(source)
     inputs = inputs_of(source, project_dir=project.directory)
     with progress.task(source.name, unit="bytes") as advance:
-        return Extraction(
+        return Extractor(
             partial(server.connect, "loader", application_name=f"dpe extract {source.name}"),
-            order,
+            request,
             jobs=jobs,
             tenant_id=tenant_id,
             full_refresh=full_refresh,
@@ -91,11 +91,11 @@ def _extract_one(
         ).run(inputs)
 
 
-def order_of(source: Source) -> Order:
+def load_request_of(source: Source) -> LoadRequest:
     """Return the loader's instructions for a source."""
     options = source.external
     incremental = getattr(options, "incremental", None)
-    return Order(
+    return LoadRequest(
         source.table,
         options.disposition,
         RejectLimits(options.rejects.max_rows, options.rejects.max_ratio),
@@ -109,7 +109,7 @@ def order_of(source: Source) -> Order:
 
 def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
     """
-    Return the inputs of a source: its files, or one window.
+    Return the inputs of a source: its files, or one query.
 
     Raises:
         InputError: no file matches, or one cannot be read.

@@ -11,7 +11,7 @@ from psycopg import sql
 from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.errors import DpeError
 from dpe_cli.load import corrections, ledger, ledger_rejects, locks, staging
-from dpe_cli.load.ledger import Extract, Load
+from dpe_cli.load.ledger import ExtractEntry, Load
 from dpe_cli.load.ledger_rejects import RejectEntry
 from dpe_cli.load.staging import Connection
 from dpe_cli.project.project import Project
@@ -21,7 +21,7 @@ from dpe_cli.server.server import Server
 ACTOR = "dpe loads"
 
 
-class HistoryError(DpeError):
+class LoadsError(DpeError):
     """The requested extract or reject is not in the ledger, or cannot be undone."""
 
 
@@ -35,18 +35,18 @@ class Undone:
     restored_extract_id: int | None
 
 
-def extracts(server: Server, *, source: str | None, limit: int) -> list[Extract]:
+def extracts(server: Server, *, source: str | None, limit: int) -> list[ExtractEntry]:
     """Return extracts, newest first."""
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return ledger.extracts(connection, source=source, limit=limit)
 
 
-def extract(server: Server, extract_id: int) -> tuple[Extract, list[Load]]:
+def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load]]:
     """
     Return an extract and its loads.
 
     Raises:
-        HistoryError: it is not in the ledger.
+        LoadsError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return _known(connection, extract_id), ledger.loads(connection, extract_id)
@@ -63,12 +63,12 @@ def reject(server: Server, reject_id: int) -> RejectEntry:
     Return one reject.
 
     Raises:
-        HistoryError: it is not in the ledger.
+        LoadsError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         found = ledger_rejects.entry(connection, reject_id)
     if found is None:
-        raise HistoryError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` lists them")
+        raise LoadsError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` lists them")
     return found
 
 
@@ -79,7 +79,7 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
     Restores the extract that it replaced, if that is still kept.
 
     Raises:
-        HistoryError: it is not in the ledger, did not succeed, or its rows are no longer in staging.
+        LoadsError: it is not in the ledger, did not succeed, or its rows are no longer in staging.
         BusyError: an extract of the source is running.
     """
     with server.connect("loader") as connection:
@@ -87,7 +87,7 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
             found = _known(connection, extract_id)
         source = project.sources.get(found.source)
         if source is None:
-            raise HistoryError(
+            raise LoadsError(
                 f"extract {extract_id}: its source {found.source} is no longer in the project; declare it again to undo the extract"
             )
         locks.ensure(connection, found.source, actor=ACTOR)
@@ -100,27 +100,27 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
             return _undo(connection, source.table, _known(connection, extract_id))
 
 
-def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undone:
+def _undo(connection: Connection, table: StagingTable, extract: ExtractEntry) -> Undone:
     if extract.status != "succeeded":
-        raise HistoryError(f"extract {extract.extract_id}: cannot be undone, because it is {extract.status}")
+        raise LoadsError(f"extract {extract.extract_id}: cannot be undone, because it is {extract.status}")
     load_ids = ledger.visible_load_ids(connection, extract.extract_id)
     if not load_ids:
-        raise HistoryError(
+        raise LoadsError(
             f"extract {extract.extract_id}: its rows are no longer in staging, because a later extract replaced them; undo that one"
         )
     if later := ledger.extracts_that_resumed(connection, extract.extract_id):
         # What it loaded would never be read again.
-        raise HistoryError(f"extract {extract.extract_id}: extract {', '.join(map(str, later))} resumed where it ended; undo that first")
+        raise LoadsError(f"extract {extract.extract_id}: extract {', '.join(map(str, later))} resumed where it ended; undo that first")
     if replayed := corrections.replays_of(connection, extract.extract_id):
         # If it were extracted again, its records would become rejects once more, and would be replayed twice.
-        raise HistoryError(
+        raise LoadsError(
             f"extract {extract.extract_id}: its rejects were replayed by extract {', '.join(map(str, replayed))}; undo that first"
         )
     locks.limit_waiting(connection)
     expected = ledger.visible_rows_loaded(connection, extract.extract_id)
     removed = _remove_rows(connection, table, extract, load_ids)
     if removed != expected:
-        raise HistoryError(
+        raise LoadsError(
             f"extract {extract.extract_id}: {expected:,} rows were loaded, but {removed:,} are in staging; nothing was changed, "
             "run `dpe validate`"
         )
@@ -129,7 +129,7 @@ def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undo
     return Undone(extract.extract_id, extract.source, removed, restored)
 
 
-def _remove_rows(connection: Connection, table: StagingTable, extract: Extract, load_ids: Sequence[int]) -> int:
+def _remove_rows(connection: Connection, table: StagingTable, extract: ExtractEntry, load_ids: Sequence[int]) -> int:
     """Drop the slices of an extract, and delete its rows that were merged into others; return their number."""
     removed = 0
     for slice_ in staging.slices(connection, table, attached=True):
@@ -143,7 +143,7 @@ def _remove_rows(connection: Connection, table: StagingTable, extract: Extract, 
     return removed
 
 
-def _restore_replaced(connection: Connection, table: StagingTable, extract: Extract) -> int | None:
+def _restore_replaced(connection: Connection, table: StagingTable, extract: ExtractEntry) -> int | None:
     """Attach again what an extract had replaced; return the newest extract among it."""
     kept = staging.replaced_slices(connection, table, extract.extract_id)
     for slice_ in kept:
@@ -152,8 +152,8 @@ def _restore_replaced(connection: Connection, table: StagingTable, extract: Extr
     return ledger.restore_loads(connection, list(load_ids)) if load_ids else None
 
 
-def _known(connection: Connection, extract_id: int) -> Extract:
+def _known(connection: Connection, extract_id: int) -> ExtractEntry:
     found = ledger.extract(connection, extract_id)
     if found is None:
-        raise HistoryError(f"extract {extract_id}: is not in the ledger; `dpe loads list` lists them")
+        raise LoadsError(f"extract {extract_id}: is not in the ledger; `dpe loads list` lists them")
     return found

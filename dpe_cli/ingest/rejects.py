@@ -17,9 +17,9 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect, split
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.load import corrections as loading
-from dpe_cli.load.corrections import RECORD, Corrections, Outstanding, Replay
+from dpe_cli.load.corrections import RECORD, Corrections, Outstanding, Replayer
 from dpe_cli.load.extraction import ExtractResult
-from dpe_cli.load.inputs import Order, RejectLimits
+from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.project.project import Project, Source
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server
@@ -92,9 +92,9 @@ def replay(project: Project, server: Server, wanted: str, path: Path) -> Extract
     found = find.find(external, source.table.columns, declared_at=source.table.declared_at, project_dir=project.directory)
     if len(found) != 1:
         raise InputError(f"{path}: contains {len(found)} files; give one file of corrected rejects")
-    order = Order(source.table, "append", RejectLimits(), spec=source.spec)
+    request = LoadRequest(source.table, "append", RejectLimits(), spec=source.spec)
     connect = partial(server.connect, "loader", application_name=f"dpe rejects replay {source.name}")
-    return Replay(connect, order, load_id=load_id).replay(Corrections(found[0]))
+    return Replayer(connect, request, load_id=load_id).replay(Corrections(found[0]))
 
 
 def _quoted(text: str, dialect: Dialect) -> str:

@@ -18,8 +18,8 @@ from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 from dpe_cli.blocks.inputs import Input, Opened
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError
-from dpe_cli.load.extraction import Extraction, ExtractResult
-from dpe_cli.load.inputs import Order, RejectLimits
+from dpe_cli.load.extraction import Extractor, ExtractResult
+from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.load.ledger import Load
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -155,15 +155,15 @@ class _OpenedCorrections:
             )
 
 
-class Replay(Extraction):
+class Replayer(Extractor):
     """Extracts corrections for the rejects of one source, or of one of its loads."""
 
-    def __init__(self, connect: Callable[[], Connection], order: Order, *, load_id: int | None = None) -> None:
+    def __init__(self, connect: Callable[[], Connection], request: LoadRequest, *, load_id: int | None = None) -> None:
         # All or nothing: a record that is still bad can be corrected again, and its reject stays as it is.
-        order = replace(
-            order, disposition="append", limits=RejectLimits(advice="correct the records in the file"), ignore_extra_columns=True
+        request = replace(
+            request, disposition="append", limits=RejectLimits(advice="correct the records in the file"), ignore_extra_columns=True
         )
-        super().__init__(connect, order, jobs=1)
+        super().__init__(connect, request, jobs=1)
         self._load_id = load_id
         self._corrections: Corrections | None = None
 

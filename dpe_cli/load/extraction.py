@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 import psycopg
 
 from dpe_cli.blocks.block import BLOCK_BYTES
-from dpe_cli.blocks.inputs import Input, Window
+from dpe_cli.blocks.inputs import Input, QueryInput
 from dpe_cli.errors import BusyError, DpeError, ExtractError, LockLostError
 from dpe_cli.load import compaction, ledger, ledger_rejects, locks, policies, prepare, staging
-from dpe_cli.load.inputs import Order, Plan, RejectLimits, planned
+from dpe_cli.load.inputs import LoadRequest, Plan, RejectLimits, planned
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.policies import Policy
-from dpe_cli.load.rejects import Rejects
+from dpe_cli.load.rejects import RejectCollector
 from dpe_cli.load.repair import BinaryRefusedError
 from dpe_cli.load.staging import Slice
 from dpe_cli.load.writers import Writers, Written
@@ -72,13 +72,13 @@ class ExtractResult:
 Progress = Callable[[int], None]
 
 
-class Extraction:
+class Extractor:
     """Extracts one source over `connect`, which returns a new connection of the loader."""
 
     def __init__(
         self,
         connect: Callable[[], Connection],
-        order: Order,
+        request: LoadRequest,
         *,
         jobs: int,
         tenant_id: str | None = None,
@@ -86,12 +86,12 @@ class Extraction:
         progress: Progress = lambda _bytes: None,
     ) -> None:
         self._connect = connect
-        self._order = order
-        self._table = order.table
+        self._request = request
+        self._table = request.table
         self._jobs = jobs
         self._tenant_id = tenant_id
         self._full_refresh = full_refresh
-        self._replaces = full_refresh or order.disposition == "replace"
+        self._replaces = full_refresh or request.disposition == "replace"
         self._progress = progress
         self._read: Counter[int] = Counter()
         self._bytes_read = 0
@@ -124,16 +124,16 @@ class Extraction:
                 rebuild = prepare.prepare(connection, self._table, may_rebuild=self._full_refresh)
                 self._remove_orphans(connection)
                 known = ledger.known_inputs(connection, self._table.source)
-                self._begin([one for one in inputs if isinstance(one, Window)], connection)
+                self._begin([one for one in inputs if isinstance(one, QueryInput)], connection)
             # Hashing can take long, and holds no lock on the table.
-            plan = planned(inputs, known, self._order, full_refresh=self._full_refresh)
+            plan = planned(inputs, known, self._request, full_refresh=self._full_refresh)
             result.skipped = len(inputs) - len(plan.new)
             if plan.new or plan.changed:
                 try:
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
                 except BinaryRefusedError:
                     for one in plan.new:
-                        if isinstance(one, Window):
+                        if isinstance(one, QueryInput):
                             one.as_text = True
                     self._bytes_read = 0
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
@@ -144,10 +144,10 @@ class Extraction:
         result.seconds = time.monotonic() - started
         return result
 
-    def _begin(self, windows: Sequence[Window], connection: Connection) -> None:
-        """Tell windows where to resume; if everything is replaced, at the start."""
-        increment = self._order.increment
-        if windows and not self._replaces:
+    def _begin(self, queries: Sequence[QueryInput], connection: Connection) -> None:
+        """Tell queries where to resume; if everything is replaced, at the start."""
+        increment = self._request.increment
+        if queries and not self._replaces:
             self._cursor = ledger.cursor(connection, self._table.source)
             if self._cursor and increment and not staging.is_end(connection, self._cursor, increment.data_type):
                 self._cursor = None
@@ -155,22 +155,22 @@ class Extraction:
         if after is not None and increment and increment.overlap:
             connection.execute("select set_config('timezone', 'UTC', true)")
             after = staging.earlier(connection, after, increment.data_type, increment.overlap)
-        for window in windows:
-            window.begin(after)
+        for query in queries:
+            query.begin(after)
 
     def _extract(self, connection: Connection, lock: Lock, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
         with self._alone(connection, lock):
             extract_id = ledger.start_extract(
                 connection,
                 source=self._table.source,
-                spec=self._order.spec,
-                disposition=self._order.disposition,
+                spec=self._request.spec,
+                disposition=self._request.disposition,
                 tenant_id=self._tenant_id,
             )
             loads = dict(zip(ledger.next_load_ids(connection, len(plan.new)), plan.new, strict=True))
             # A table that is rebuilt gets the policies that are declared now.
             expected = policies.declared(connection, self._table) if rebuild else policies.present(connection, self._table)
-        rejects = Rejects(self._table.source, self._order.limits, {load_id: one.location for load_id, one in loads.items()})
+        rejects = RejectCollector(self._table.source, self._request.limits, {load_id: one.location for load_id, one in loads.items()})
         try:
             written = self._write(extract_id, loads, rejects, expected)
             done = self._reconcile(loads, written)
@@ -191,7 +191,7 @@ class Extraction:
         # For every tenant, whichever one this extract was opened for: a narrower context would lose the others' rows.
         compaction.compact(connection, self._table, extract_id, lock, actor=ACTOR)
 
-    def _write(self, extract_id: int, loads: dict[int, Input], rejects: Rejects, expected: Sequence[Policy]) -> list[Written]:
+    def _write(self, extract_id: int, loads: dict[int, Input], rejects: RejectCollector, expected: Sequence[Policy]) -> list[Written]:
         """Read all inputs into the writers' slices; return what was written, committed but not yet attached."""
         size = sum(one.size * (_GUESSED_COMPRESSION if one.is_compressed else 1) for one in loads.values())
         count = max(1, min(self._jobs, -(-size // BLOCK_BYTES), staging.SLICES_PER_EXTRACT - 1))
@@ -214,7 +214,7 @@ class Extraction:
                         opened.dialect,
                         load_id=load_id,
                         location=one.location,
-                        ignore_extra_columns=self._order.ignore_extra_columns,
+                        ignore_extra_columns=self._request.ignore_extra_columns,
                     )
                     for block in opened.blocks():
                         self._read[load_id] += block.records
@@ -260,7 +260,7 @@ class Extraction:
         written: Sequence[Written],
         inputs: Mapping[int, Input],
         loads: Sequence[Load],
-        rejects: Rejects,
+        rejects: RejectCollector,
         *,
         rebuild: bool,
     ) -> tuple[list[Load], list[str]]:
@@ -285,7 +285,7 @@ class Extraction:
         done = self._without_repeated(connection, inputs, filled, loads)
         ledger.finish_extract(connection, extract_id, done, bytes_read=self._bytes_read, cursor=cursor)
         ledger_rejects.add(connection, self._table.source, rejects)
-        if self._order.key:
+        if self._request.key:
             again = ledger_rejects.remove_repeated(connection, extract_id)
             done = [load.without(rejects=again.get(load.load_id, 0)) for load in done]
         self._remove_orphans(connection)
@@ -296,11 +296,11 @@ class Extraction:
         """Do other work in the transaction that makes loads visible; nothing for an ordinary extract."""
 
     def _end(self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice]) -> str | None:
-        """Return the position up to which windows were read: what they report, if a source can resume from it, or what the rows show."""
-        ends = [one.end() for one in inputs.values() if isinstance(one, Window)]
+        """Return the position up to which queries were read: what they report, if a source can resume from it, or what the rows show."""
+        ends = [one.end() for one in inputs.values() if isinstance(one, QueryInput)]
         if not ends:
             return None
-        increment = self._order.increment
+        increment = self._request.increment
         if increment is None:
             return ends[-1]
         if ends[-1] is not None and staging.is_end(connection, ends[-1], increment.data_type):
@@ -313,15 +313,15 @@ class Extraction:
         self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice], loads: Sequence[Load]
     ) -> list[Load]:
         """Drop records that were delivered again, within the overlap or by a page that was sent twice."""
-        if not self._order.key:
+        if not self._request.key:
             return list(loads)
         slice_ids = [slice_.slice_id for slice_ in filled]
         repeated = staging.remove_repeated(
             connection,
             self._table,
             slice_ids,
-            self._order.key,
-            among_themselves=any(isinstance(one, Window) and one.may_repeat for one in inputs.values()),
+            self._request.key,
+            among_themselves=any(isinstance(one, QueryInput) and one.may_repeat for one in inputs.values()),
         )
         return [load.without(rows=repeated.get(load.load_id, 0)) for load in loads]
 
@@ -413,4 +413,4 @@ class Extraction:
             yield
 
 
-__all__ = ["ExtractResult", "Extraction", "Order", "RejectLimits"]
+__all__ = ["ExtractResult", "Extractor", "LoadRequest", "RejectLimits"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dpe_cli.blocks.contract import StagingTable
-from dpe_cli.blocks.inputs import Increment, Input, Window
+from dpe_cli.blocks.inputs import Increment, Input, QueryInput
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class RejectLimits:
 
 
 @dataclass(frozen=True)
-class Order:
+class LoadRequest:
     """
     What to extract: the target, the method, and the limits. `replaces_changed`: a changed file replaces its earlier rows.
 
@@ -61,7 +61,7 @@ class Plan:
     moved: dict[int, str]
 
 
-def planned(inputs: Sequence[Input], known: Sequence[Known], order: Order, *, full_refresh: bool = False) -> Plan:
+def planned(inputs: Sequence[Input], known: Sequence[Known], request: LoadRequest, *, full_refresh: bool = False) -> Plan:
     """
     Compare the inputs with what is in staging.
 
@@ -69,12 +69,12 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], order: Order, *, fu
     source is loaded as a whole as soon as anything about it changed. If changed files replace their earlier rows, a file whose
     content differs from its last one has changed, unless it only took the name of a file that now has another one.
     """
-    if any(isinstance(one, Window) for one in inputs):
+    if any(isinstance(one, QueryInput) for one in inputs):
         return Plan(list(inputs), [], {})
     _recognise(inputs, known)
     if full_refresh:
         return Plan(distinct(inputs, []), [], {})
-    if order.disposition == "replace":
+    if request.disposition == "replace":
         different = distinct(inputs, [])
         sizes = {one.size for one in known}
         unchanged = all(one.size in sizes for one in different) and {one.content_hash() for one in different} == {
@@ -82,7 +82,7 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], order: Order, *, fu
         }
         return Plan([] if unchanged else different, [], {})
     new = distinct(inputs, known)
-    if not order.replaces_changed:
+    if not request.replaces_changed:
         return Plan(new, [], {})
     present = {one.location: one for one in inputs}
     changed: list[int] = []

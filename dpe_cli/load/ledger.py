@@ -44,7 +44,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Extract:
+class ExtractEntry:
     """One extract of one source, as recorded in the ledger."""
 
     extract_id: int
@@ -296,19 +296,19 @@ def latest_extract(connection: Connection, source: str) -> int | None:
     return None if row is None or row[0] is None else _integer(row)
 
 
-def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> list[Extract]:
+def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> list[ExtractEntry]:
     """Return the newest extracts, newest first."""
     rows = connection.execute(
         f"{_SELECT_EXTRACTS} where %s::text is null or source = %s order by extract_id desc limit %s",
         [source, source, limit],
     ).fetchall()
-    return [Extract(*row) for row in rows]  # type: ignore[arg-type]
+    return [ExtractEntry(*row) for row in rows]  # type: ignore[arg-type]
 
 
-def extract(connection: Connection, extract_id: int) -> Extract | None:
+def extract(connection: Connection, extract_id: int) -> ExtractEntry | None:
     """Return one extract; None if there is no such extract."""
     row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()
-    return None if row is None else Extract(*row)  # type: ignore[arg-type]
+    return None if row is None else ExtractEntry(*row)  # type: ignore[arg-type]
 
 
 def loads(connection: Connection, extract_id: int) -> list[Load]:

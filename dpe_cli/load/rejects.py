@@ -14,7 +14,7 @@ from dpe_cli.load.spool import Spool
 _SHOWN = 5
 
 
-class Rejects:
+class RejectCollector:
     """What all writers have rejected so far. `locations` maps each load to its input."""
 
     def __init__(self, source: str, limits: RejectLimits, locations: Mapping[int, str]) -> None:

@@ -14,7 +14,7 @@ from dpe_cli.blocks.layout import BlockLayout
 from dpe_cli.load import locks, policies, prepare, staging
 from dpe_cli.load.copier import Connection, Copier, Shape
 from dpe_cli.load.policies import Policy
-from dpe_cli.load.rejects import Rejects
+from dpe_cli.load.rejects import RejectCollector
 from dpe_cli.load.repair import Repair
 from dpe_cli.load.staging import Slice
 from dpe_cli.server import contexts
@@ -54,7 +54,7 @@ class Writers:
         source: str,
         single_load: int | None,
         policies: Sequence[Policy],
-        rejects: Rejects,
+        rejects: RejectCollector,
     ) -> None:
         self._connect = connect
         self._actor = actor

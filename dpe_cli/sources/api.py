@@ -18,13 +18,13 @@ from dpe_cli.sources.json import json_path
 from dpe_cli.sources.json.documents import Document
 from dpe_cli.sources.json.records import RECORD_SEPARATOR, JsonRecords
 from dpe_cli.sources.options.queries import Paginator, Rest
-from dpe_cli.sources.query_inputs import WindowInput
+from dpe_cli.sources.query_inputs import BaseQueryInput
 from dpe_cli.sources.read.rows import DIALECT
 
 _START_VALUE = "{incremental.start_value}"
 
 
-class Api(WindowInput):
+class Api(BaseQueryInput):
     """The records of an endpoint, or only the new ones."""
 
     may_repeat = True

@@ -1,4 +1,4 @@
-"""What all windows share: the records of an API, a database or a tap, which every extract reads again."""
+"""What all query inputs share: the records of an API, a database or a tap, which every extract reads again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dpe_cli.sources.options.queries import Sql
 _UNKNOWN_SIZE = 1 << 40
 
 
-class WindowInput:
+class BaseQueryInput:
     """
-    Base class of windows; `location` is what the ledger calls it.
+    Base class of query inputs; `location` is what the ledger calls it.
 
     Subclasses open it, and report where it ends if its rows do not show that.
     """
@@ -49,7 +49,7 @@ class WindowInput:
         raise NotImplementedError
 
 
-class TableInput(WindowInput):
+class TableInput(BaseQueryInput):
     """Base class of a database's tables and queries."""
 
     def __init__(self, options: Sql, columns: Sequence[Column]) -> None:

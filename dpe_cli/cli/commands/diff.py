@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Lines, Progress, Report, Table
+from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.publishing import diff as differences
 from dpe_cli.publishing.diff import Difference
 from dpe_cli.words import plural
@@ -23,7 +23,7 @@ def diff(app: App, models: tuple[str, ...]) -> Report:
     MODEL names the models to compare; by default all. Rows are compared by their key: the model's unique_key,
     or the columns that a test declares unique. Without a key, a changed row counts as one removed and one added.
     """
-    with Progress() as progress, progress.task("dpe diff") as advance:
+    with ProgressDisplay() as progress, progress.task("dpe diff") as advance:
         built, found = differences.compare(app.server, app.project, models, on_relation=lambda _name: advance(1))
     columns = [line for one in found for line in _columns(one)]
     changed = sum(not one.is_none for one in found)

@@ -8,7 +8,7 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.options import exclude_option, jobs_option, select_argument, select_option
-from dpe_cli.cli.report import Lines, Progress, Report, Table
+from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.ingest import extract as extracts
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.load.extraction import ExtractResult
@@ -45,7 +45,7 @@ def extract(
     source with an external block. Each source is loaded whole or not at all; files that are already loaded are skipped.
     """
     sources = app.project.select_sources([*select, *more_select], exclude)
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         summary = extracts.extract(
             app.project,
             app.server,

@@ -8,7 +8,7 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.options import end_sessions_option
-from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table
+from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
 from dpe_cli.pipeline import run
 from dpe_cli.publishing.publication import Exchanged
 from dpe_cli.words import plural
@@ -27,7 +27,7 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
     blocking other readers; with --end-sessions, it ends the sessions that stay. This needs pg_signal_backend, or a superuser as
     the administrator.
     """
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         if undo:
             undone = run.undo(app.project, app.server, ends_sessions=end_sessions, progress=progress)
             back = {str(one) for one in undone.restored}

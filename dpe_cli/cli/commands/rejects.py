@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table, shortened
+from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table, shortened
 from dpe_cli.ingest import loads
 from dpe_cli.ingest import rejects as replaying
 from dpe_cli.load.ledger_rejects import RejectEntry
@@ -91,7 +91,7 @@ def export(app: App, wanted: str) -> Report:
     """
     exported = replaying.export(app.project, app.server, wanted)
     if exported.unsplit:
-        with Progress() as progress:
+        with ProgressDisplay() as progress:
             progress.say(
                 f"{plural(exported.unsplit, 'record')} could not be split into columns; "
                 f"write the values into the columns, and empty {replaying.RECORD}"

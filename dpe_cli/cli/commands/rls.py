@@ -11,7 +11,7 @@ from dpe_cli.access import checks as rls_check
 from dpe_cli.access import matrix as rls_matrix
 from dpe_cli.access import strays
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Lines, Progress, Report, Table
+from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.outputs import sarif
 from dpe_cli.pipeline import run
 from dpe_cli.words import plural
@@ -66,7 +66,7 @@ def matrix(app: App, relations: tuple[str, ...], logins: tuple[str, ...]) -> Rep
     RELATION is schema.name, or a pattern such as `marts.*`; by default all are measured. Each role also tries to write a row that
     is not its own. All of it is rolled back. Exit status 1 if a role can see or write what is not declared.
     """
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         cells = run.measure_rls(app.project, app.server, relations, logins, progress)
     faults = [fault for cell in cells for fault in cell.faults]
     headings, lines = rls_matrix.seen(cells)

@@ -15,7 +15,7 @@ from dpe_cli.cli.commands.publish import sections as exchange_sections
 from dpe_cli.cli.commands.validate import FAILED, SUCCESS, checks_table, reconciliation_table, rules_table, sights_table
 from dpe_cli.cli.commands.validate import as_data as validation_data
 from dpe_cli.cli.options import end_sessions_option, exclude_option, jobs_option, select_argument, select_option
-from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table
+from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
 from dpe_cli.outputs.notification import on_outcome
 from dpe_cli.pipeline import run as pipeline
 from dpe_cli.pipeline.run import RunOptions, RunSummary
@@ -61,7 +61,7 @@ def run(
     """
     selected = [*select, *more_select]
     with (
-        Progress() as progress,
+        ProgressDisplay() as progress,
         on_outcome(notify, lambda: app.server, [*selected, *(f"-{one}" for one in exclude)], progress.say) as ended,
     ):
         summary = ended(

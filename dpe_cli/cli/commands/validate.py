@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Progress, Report, Table
+from dpe_cli.cli.report import ProgressDisplay, Report, Table
 from dpe_cli.outputs import junit
 from dpe_cli.pipeline import run
 from dpe_cli.pipeline.run import Validation
@@ -42,7 +42,7 @@ def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
     SPEC is a ticket or a spec's path; by default everything is checked. Runs the tests on the tables as they are, and loads
     and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
     """
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         validation = run.validate(app.project, app.server, spec, progress)
     if junit_file is not None:
         junit.write(validation, junit_file)

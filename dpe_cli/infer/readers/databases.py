@@ -129,10 +129,10 @@ def _portable(data_type: str) -> str:
 
 
 def _of_another(options: Sql, request: SurveyRequest) -> tuple[list[Draft], str]:
-    from dpe_cli import extras
+    from dpe_cli import optional_packages
     from dpe_cli.sources.databases.other_databases import connected
 
-    alchemy: Any = extras.needed("sqlalchemy", by=request.location)
+    alchemy: Any = optional_packages.needed("sqlalchemy", by=request.location)
     with connected(options, where=request.location, project_dir=request.project_dir) as connection:
         known = alchemy.inspect(connection)
         names = [*known.get_table_names(), *known.get_view_names()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
 from dpe_cli.infer.survey import Draft
 from dpe_cli.sources.files.find import File
@@ -55,7 +55,7 @@ def drafts(chosen: Sequence[File]) -> list[Draft]:
 
 
 def _described(file: File) -> list[tuple[str, str]]:
-    duckdb: Any = extras.needed("duckdb", by="reading Parquet")
+    duckdb: Any = optional_packages.needed("duckdb", by="reading Parquet")
     with file.content() as content, content.on_disk() as path:
         try:
             rows = duckdb.connect().execute("describe select * from read_parquet($1)", [str(path)]).fetchall()

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks import cursors
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.contract import Column
@@ -34,7 +34,7 @@ def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
     Raises:
         InputError: it is not reachable, or refuses to be read.
     """
-    alchemy: Any = extras.needed("sqlalchemy", by=where)
+    alchemy: Any = optional_packages.needed("sqlalchemy", by=where)
     try:
         url = _url(alchemy.make_url(secrets.filled(options.location, where=where, in_url=True)), where, project_dir)
         engine = alchemy.create_engine(url, poolclass=alchemy.pool.NullPool)
@@ -66,7 +66,7 @@ class SqlTable(TableInput):
     def __init__(self, options: Sql, columns: Sequence[Column], *, project_dir: Path) -> None:
         super().__init__(options, columns)
         self._project_dir = project_dir
-        self._sqlalchemy: ModuleType = extras.needed("sqlalchemy", by=self.location)
+        self._sqlalchemy: ModuleType = optional_packages.needed("sqlalchemy", by=self.location)
 
     @contextmanager
     def open(self) -> Iterator[Opened]:

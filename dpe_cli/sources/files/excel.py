@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.errors import InputError
@@ -39,7 +39,7 @@ def workbook(content: Content) -> Iterator[Any]:
     Raises:
         InputError: it is not one.
     """
-    openpyxl = extras.needed("openpyxl", by="reading Excel")
+    openpyxl = optional_packages.needed("openpyxl", by="reading Excel")
     with content.on_disk() as path, path.open("rb") as file:
         try:
             found = openpyxl.load_workbook(file, read_only=True, data_only=True)

@@ -18,7 +18,7 @@ from dpe_cli.errors import InputError
 from dpe_cli.sources.files import compression, remote
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import Files
-from dpe_cli.sources.read.remote_file import Found
+from dpe_cli.sources.read.remote_file import RemoteFile
 
 # Opens the content of a file; returns its columns and blocks.
 Opener = Callable[[Content, Reading], AbstractContextManager[Opened]]
@@ -53,19 +53,19 @@ def _files(path: Path, reading: Reading, project_dir: Path) -> list[File]:
         raise InputError(f"{location.encode(errors='backslashreplace').decode()}: the file's name is not valid UTF-8; rename it") from None
     kind = _kind(path.name, reading)
     if kind != "zip":
-        return [File(Near(path), None, compression.size_of(path, location=location), location, kind, reading)]
-    return _members(Near(path), location, reading)
+        return [File(LocalFile(path), None, compression.size_of(path, location=location), location, kind, reading)]
+    return _members(LocalFile(path), location, reading)
 
 
-def _far_files(found: Found, reading: Reading) -> list[File]:
+def _far_files(found: RemoteFile, reading: Reading) -> list[File]:
     kind = _kind(found.location.partition("?")[0], reading)
-    place = remote.Fetched(found)
+    place = remote.FetchedFile(found)
     if kind != "zip":
         return [File(place, None, found.size, found.location, kind, reading, found.version)]
     return _members(place, found.location, reading)
 
 
-def _members(place: Place, location: str, reading: Reading) -> list[File]:
+def _members(place: FileOnDisk, location: str, reading: Reading) -> list[File]:
     return [
         File(place, member, member.file_size, f"{location}!{member.filename}", compression.kind_of(member.filename), reading)
         for member in compression.zip_members(place.path, location=location)
@@ -76,7 +76,7 @@ def _kind(name: str, reading: Reading) -> str:
     return compression.kind_of(name) if reading.options.compression == "auto" else reading.options.compression
 
 
-class Place(Protocol):
+class FileOnDisk(Protocol):
     """The place of a file."""
 
     @property
@@ -85,7 +85,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class Near:
+class LocalFile:
     """A local file."""
 
     path: Path
@@ -95,7 +95,7 @@ class Near:
 class File:
     """A file, or a member of a zip file: one load's worth of records. `size` is in bytes, as delivered."""
 
-    place: Place
+    place: FileOnDisk
     member: zipfile.ZipInfo | None
     size: int
     location: str

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
@@ -43,7 +43,7 @@ class OpenedFixedWidth:
         self._content = content
         self._options = options
         self._places = places(columns)
-        self._connection = extras.needed("duckdb", by="reading fixed-width files").connect()
+        self._connection = optional_packages.needed("duckdb", by="reading fixed-width files").connect()
         # One thread keeps the order of the records.
         self._connection.execute("set threads = 1")
 
@@ -66,7 +66,7 @@ class OpenedFixedWidth:
                 yield self._block(data, line + skipped, encoding)
 
     def _block(self, data: bytes, first_line: int, encoding: str) -> Block:
-        raws = _Lines(data, first_line, encoding)
+        raws = _TextLines(data, first_line, encoding)
         lines = data.removesuffix(b"\n").count(b"\n") + 1
         refused: dict[int, Fault] = {}
         try:
@@ -84,7 +84,7 @@ class OpenedFixedWidth:
             )
         csv = bytes(csv or b"")
         refusals = tuple((raws.delivered(index), fault) for index, fault in sorted(refused.items()))
-        return Block(csv, kept + len(refusals), csv.count(b"\n"), 1, origin=_Kept(raws, refused), refused=refusals)
+        return Block(csv, kept + len(refusals), csv.count(b"\n"), 1, origin=_KeptLines(raws, refused), refused=refusals)
 
     @property
     def _fault_of(self) -> str:
@@ -143,7 +143,7 @@ def places(columns: Sequence[Column]) -> list[tuple[int, int]]:
     return found
 
 
-class _Lines:
+class _TextLines:
     """The lines of a block as they were delivered."""
 
     def __init__(self, data: bytes, first_line: int, encoding: str) -> None:
@@ -168,10 +168,10 @@ class _Lines:
         return Delivered(self._first_line + index, *encodings.readable(raw, self._encoding))
 
 
-class _Kept:
+class _KeptLines:
     """An Origin: the lines that were not refused."""
 
-    def __init__(self, lines: _Lines, refused: dict[int, Fault]) -> None:
+    def __init__(self, lines: _TextLines, refused: dict[int, Fault]) -> None:
         self._lines = lines
         self._indexes = [index for index in range(len(lines.raws)) if index not in refused] if refused else range(len(lines.raws))
 

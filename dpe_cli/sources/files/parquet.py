@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks.block import Block, cut
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.errors import InputError
@@ -42,7 +42,7 @@ class OpenedParquet:
     dialect: Dialect = rows.DIALECT
 
     def __init__(self, path: Path, pipe: Path, *, location: str) -> None:
-        self._duckdb = extras.needed("duckdb", by="reading Parquet")
+        self._duckdb = optional_packages.needed("duckdb", by="reading Parquet")
         self._connection = self._duckdb.connect()
         self._connection.execute("set timezone = 'UTC'")
         # More threads would run ahead of the writers, and hold data that these cannot take yet.

@@ -15,22 +15,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.sources import secrets
 from dpe_cli.sources.options.files import Files
-from dpe_cli.sources.read.remote_file import Found
+from dpe_cli.sources.read.remote_file import RemoteFile
 
 # The fsspec package for each place.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "sftp": "paramiko"}
 
 
-class Fetched:
+class FetchedFile:
     """A copy of a remote file, fetched on first use; it disappears with this object."""
 
-    def __init__(self, found: Found) -> None:
-        self._found = found
+    def __init__(self, file: RemoteFile) -> None:
+        self._file = file
         self._path: Path | None = None
 
     @property
@@ -42,14 +42,14 @@ class Fetched:
             InputError: the file cannot be fetched, or its size is not the announced one.
         """
         if self._path is None:
-            with tempfile.NamedTemporaryFile(prefix="dpe-", suffix=Path(self._found.location).suffix, delete=False) as copy:
+            with tempfile.NamedTemporaryFile(prefix="dpe-", suffix=Path(self._file.location).suffix, delete=False) as copy:
                 path = Path(copy.name)
                 weakref.finalize(self, path.unlink, missing_ok=True)
-                self._found.fetch(copy)
+                self._file.fetch(copy)
             size = path.stat().st_size
-            if size != self._found.size:
+            if size != self._file.size:
                 raise InputError(
-                    f"{self._found.location}: {self._found.size:,} bytes were announced, {size:,} came; nothing was loaded, extract again"
+                    f"{self._file.location}: {self._file.size:,} bytes were announced, {size:,} came; nothing was loaded, extract again"
                 )
             self._path = path
         return self._path
@@ -60,7 +60,7 @@ def is_far(location: str) -> bool:
     return "://" in location
 
 
-def find(options: Files) -> list[Found]:
+def find(options: Files) -> list[RemoteFile]:
     """
     Return the remote files that match a location, sorted by name.
 
@@ -75,10 +75,10 @@ def find(options: Files) -> list[Found]:
     return found
 
 
-def _in_a_store(options: Files, scheme: str) -> list[Found]:
+def _in_a_store(options: Files, scheme: str) -> list[RemoteFile]:
     location = options.location
-    extras.needed(_PACKAGES[scheme], by=location)
-    fsspec = extras.needed("fsspec", by=location)
+    optional_packages.needed(_PACKAGES[scheme], by=location)
+    fsspec = optional_packages.needed("fsspec", by=location)
     given = {name: _filled(value, location, name) for name, value in options.storage_options.items()}
     with _reporting_connection_errors(options):
         store, path = fsspec.core.url_to_fs(secrets.filled(location, where=location, in_url=True), use_listings_cache=False, **given)
@@ -87,7 +87,7 @@ def _in_a_store(options: Files, scheme: str) -> list[Found]:
     return [_stored(store, info, scheme, options) for info in infos if info["type"] == "file"]
 
 
-def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) -> Found:
+def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) -> RemoteFile:
     def fetch(copy: IO[bytes]) -> None:
         with _reporting_connection_errors(options), store.open(info["name"], "rb") as stream:
             shutil.copyfileobj(stream, copy, 8 * 1024 * 1024)
@@ -95,13 +95,13 @@ def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) ->
     version = info.get("VersionId") or info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("mtime")
     name = str(info["name"]).removeprefix(f"{scheme}://")
     location = secrets.with_references(f"{scheme}://{name.lstrip('/')}", [options.location, *map(str, options.storage_options.values())])
-    return Found(location, int(info["size"]), str(version).strip('"') if version else None, fetch)
+    return RemoteFile(location, int(info["size"]), str(version).strip('"') if version else None, fetch)
 
 
-def _on_the_web(options: Files) -> list[Found]:
+def _on_the_web(options: Files) -> list[RemoteFile]:
     from dpe_cli.sources.http.client import Download
 
-    return [Download(options).found()]
+    return [Download(options).file()]
 
 
 def _filled(value: str | float, where: str, option: str) -> str | float:

@@ -21,13 +21,13 @@ from types import ModuleType
 from typing import IO, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import hide, redact, remember
 from dpe_cli.sources import secrets
 from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.queries import Rest
-from dpe_cli.sources.read.remote_file import Found
+from dpe_cli.sources.read.remote_file import RemoteFile
 from dpe_cli.words import plural
 
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
@@ -67,7 +67,7 @@ class Download:
         asking = Rest(location=location, file_format="rest", disposition="replace", allow_private_addresses=options.allow_private_addresses)
         self._client = Client(asking, where=location)
 
-    def found(self) -> Found:
+    def file(self) -> RemoteFile:
         """
         Return the file, after one request for its size and version.
 
@@ -84,7 +84,7 @@ class Download:
             with tempfile.TemporaryFile() as copy:
                 self.fetch(copy)
                 size = copy.tell()
-        return Found(self._options.location, size, _version(known), self.fetch)
+        return RemoteFile(self._options.location, size, _version(known), self.fetch)
 
     def fetch(self, copy: IO[bytes]) -> None:
         """
@@ -115,7 +115,7 @@ class Client:
     """Sends requests to one API. `where` is what messages call it."""
 
     def __init__(self, options: Rest, *, where: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._httpx: ModuleType = extras.needed("httpx", by=where)
+        self._httpx: ModuleType = optional_packages.needed("httpx", by=where)
         self._options = options
         self._where = where
         self._sleep = sleep

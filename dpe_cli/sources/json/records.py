@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
@@ -59,7 +59,7 @@ class JsonRecords:
         self._known = {steps[0] for steps in self._steps.values() if steps}
         self._ignores_extra = ignores_extra or () in self._steps.values()
         self._declared_at = declared_at
-        self._connection = extras.needed("duckdb", by="reading JSON").connect()
+        self._connection = optional_packages.needed("duckdb", by="reading JSON").connect()
         # One thread keeps the order of the records.
         self._connection.execute("set threads = 1")
         self._texts = [json_path.pointer((*self._at, *self._steps[name])) for name in texts]
@@ -200,12 +200,12 @@ class Parts:
         line = self.lines[index] + (raw.count(b"\n", 0, len(raw) - len(record)) if self.kind == "line" else 0)
         return Delivered(line, *encodings.readable(record.rstrip(_BLANKS), "utf-8"))
 
-    def origin(self, refused: dict[int, Fault]) -> _Kept:
+    def origin(self, refused: dict[int, Fault]) -> _KeptRecords:
         """Return the Origin of the records that are neither blank nor refused, by their index among those."""
-        return _Kept(self, refused)
+        return _KeptRecords(self, refused)
 
 
-class _Kept:
+class _KeptRecords:
     """An Origin: the records of a block, located when one is requested."""
 
     def __init__(self, parts: Parts, refused: dict[int, Fault]) -> None:

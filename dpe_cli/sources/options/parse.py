@@ -16,7 +16,7 @@ from dpe_cli.sources.options.formats import FORMATS
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceDeclaration:
     """Where a block is declared: `declared_at` is its file, and `line_of` returns the line of an option by its path, if known."""
 
     source: str
@@ -29,7 +29,7 @@ def option_names(block: type[Any] = CsvFiles) -> list[str]:
     return [field.name for field in fields(block)]
 
 
-def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place: Place) -> External:
+def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, declaration: SourceDeclaration) -> External:
     """
     Check an `external:` block, and the settings of its columns; options that dbt fills in with null are left out.
 
@@ -43,20 +43,24 @@ def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place:
     if file_format not in FORMATS:
         near = difflib.get_close_matches(str(file_format), FORMATS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FORMATS)}"
-        raise _refused([_with_line(f"file_format: {file_format} is not supported ({hint})", ["file_format"], place)], External, place)
+        raise _refused(
+            [_with_line(f"file_format: {file_format} is not supported ({hint})", ["file_format"], declaration)], External, declaration
+        )
     kind = FORMATS[str(file_format)]
     try:
         external: External = TypeAdapter(kind).validate_python(options)
     except ValidationError as error:
-        faults = [_with_line(_describe(kind, fault["loc"], fault["type"], fault["msg"]), fault["loc"], place) for fault in error.errors()]
-        raise _refused(faults, kind, place) from error
+        faults = [
+            _with_line(_describe(kind, fault["loc"], fault["type"], fault["msg"]), fault["loc"], declaration) for fault in error.errors()
+        ]
+        raise _refused(faults, kind, declaration) from error
     if faults := [
-        _with_line(fault, fault.partition(":")[0].partition(" ")[0].split("."), place)
+        _with_line(fault, fault.partition(":")[0].partition(" ")[0].split("."), declaration)
         for fault in [*external.faults(), *external.faults_of_place()]
     ]:
-        raise _refused(faults, kind, place)
+        raise _refused(faults, kind, declaration)
     if faults := list(external.faults_of_columns(columns)):
-        raise ProjectError(f"{place.source} ({place.declared_at}): {'; '.join(faults)}; see {kind.documentation}")
+        raise ProjectError(f"{declaration.source} ({declaration.declared_at}): {'; '.join(faults)}; see {kind.documentation}")
     if (encoding := getattr(external, "encoding", None)) is not None:
         external = replace(external, encoding=codecs.lookup(encoding).name)  # type: ignore[call-arg]
     return external
@@ -75,12 +79,14 @@ def _instance(kind: type[Any], values: Mapping[str, Any]) -> Any:
     return kind(**given)
 
 
-def _refused(faults: Sequence[str], kind: type[External], place: Place) -> ProjectError:
-    return ProjectError(f"{place.source} ({place.declared_at}): external: {'; '.join(faults)}; see {kind.documentation} for the options")
+def _refused(faults: Sequence[str], kind: type[External], declaration: SourceDeclaration) -> ProjectError:
+    return ProjectError(
+        f"{declaration.source} ({declaration.declared_at}): external: {'; '.join(faults)}; see {kind.documentation} for the options"
+    )
 
 
-def _with_line(fault: str, path: Sequence[int | str], place: Place) -> str:
-    line = place.line_of(path)
+def _with_line(fault: str, path: Sequence[int | str], declaration: SourceDeclaration) -> str:
+    line = declaration.line_of(path)
     return fault if line is None else f"line {line}: {fault}"
 
 

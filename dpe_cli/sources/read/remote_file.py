@@ -8,7 +8,7 @@ from typing import IO
 
 
 @dataclass(frozen=True)
-class Found:
+class RemoteFile:
     """A remote file: its name in the ledger, its size in bytes, its version, and the function that fetches it."""
 
     location: str

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks.block import Block, Delivered, Origin
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ContractError, InputError
@@ -59,7 +59,7 @@ class Messages:
         self._columns = columns
         self._where = where
         self._declared_at = declared_at
-        self._connection = extras.needed("duckdb", by=where).connect()
+        self._connection = optional_packages.needed("duckdb", by=where).connect()
         self._connection.execute("set threads = 1")
 
     def records(self, data: bytes, first_line: int) -> bytes:

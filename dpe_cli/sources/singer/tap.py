@@ -21,7 +21,7 @@ from dpe_cli.sources import secrets
 from dpe_cli.sources.json import json_path
 from dpe_cli.sources.json.records import LINE_FEED, JsonRecords
 from dpe_cli.sources.options.queries import Singer
-from dpe_cli.sources.query_inputs import WindowInput
+from dpe_cli.sources.query_inputs import BaseQueryInput
 from dpe_cli.sources.read import pipes
 from dpe_cli.sources.read.lines import whole_lines
 from dpe_cli.sources.read.rows import DIALECT
@@ -32,7 +32,7 @@ from dpe_cli.sources.singer.messages import Messages
 from dpe_cli.sources.singer.program import Program, Running
 
 
-class Tap(WindowInput):
+class Tap(BaseQueryInput):
     """The records that a tap delivers of one stream, from the state on that the last extract left."""
 
     # Taps only promise delivery at least once.

@@ -11,7 +11,7 @@ import pytest
 from dpe_cli.blocks.encodings import invalid_bytes, readable, to_utf8, with_byte_order
 from dpe_cli.errors import ProjectError
 from dpe_cli.sources.options.files import CsvFiles
-from dpe_cli.sources.options.parse import Place, parse
+from dpe_cli.sources.options.parse import SourceDeclaration, parse
 
 
 def _transcoded(data: bytes, encoding: str, *, chunk: int = 3) -> bytes:
@@ -76,7 +76,7 @@ def test_any_bytes_in_any_encoding_can_be_shown(encoding: str) -> None:
     """In each encoding that a source may declare: a broken file is never worse than rejects."""
     try:
         external = {"location": "a.csv", "file_format": "csv", "disposition": "append", "encoding": encoding}
-        options = parse(external, place=Place("shop.orders", "shop.yml:5"))
+        options = parse(external, declaration=SourceDeclaration("shop.orders", "shop.yml:5"))
     except ProjectError:
         return
     assert isinstance(options, CsvFiles)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dpe_cli.cli import report as module
-from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table, shortened, show, words
+from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table, shortened, show, words
 from dpe_cli.safe_text.visible_text import has_hidden, visible_standard_error
 from dpe_cli.words import duration, plural, size
 
@@ -104,7 +104,7 @@ def test_values_are_shown_as_words() -> None:
 
 def test_progress_is_a_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, when a task is done."""
-    with Progress() as progress, progress.task("nyc.flights", total=2_000_000, unit="bytes") as advance:
+    with ProgressDisplay() as progress, progress.task("nyc.flights", total=2_000_000, unit="bytes") as advance:
         advance(1_500_000)
         advance(500_000)
 
@@ -117,7 +117,7 @@ def test_progress_is_reported_now_and_then(capsys: pytest.CaptureFixture[str], m
     """A log shows that a long load is still running."""
     monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
 
-    with Progress() as progress, progress.task("nyc.flights", total=400, unit="rows") as advance:
+    with ProgressDisplay() as progress, progress.task("nyc.flights", total=400, unit="rows") as advance:
         advance(100)
 
     assert "nyc.flights: 100 rows (25 %)\n" in capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_progress_is_reported_now_and_then(capsys: pytest.CaptureFixture[str], m
 
 def test_a_task_that_failed_is_not_reported_as_done(capsys: pytest.CaptureFixture[str]) -> None:
     """The error is reported elsewhere."""
-    with pytest.raises(ZeroDivisionError), Progress() as progress, progress.task("nyc.flights"):
+    with pytest.raises(ZeroDivisionError), ProgressDisplay() as progress, progress.task("nyc.flights"):
         raise ZeroDivisionError
 
     assert "" == capsys.readouterr().err
@@ -144,7 +144,7 @@ def test_threads_share_a_bar_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    with Progress() as progress, progress.task("nyc.flights", total=4, unit="rows") as advance:
+    with ProgressDisplay() as progress, progress.task("nyc.flights", total=4, unit="rows") as advance:
         threads = [threading.Thread(target=advance, args=[1]) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -215,7 +215,7 @@ def test_progress_is_obeyed_by_no_terminal(monkeypatch: pytest.MonkeyPatch, scre
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "300")
-    with visible_standard_error(), Progress() as progress, progress.task(HOSTILE, total=4, unit="rows") as advance:
+    with visible_standard_error(), ProgressDisplay() as progress, progress.task(HOSTILE, total=4, unit="rows") as advance:
         advance(4)
         progress.say(f"said {HOSTILE}\nDPE SUCCESS")
         sys.stderr.write(f"written {HOSTILE}\n")

@@ -18,11 +18,11 @@ from dpe_cli.cli import main
 from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError
 from dpe_cli.ingest import loads, rejects
 from dpe_cli.ingest.extract import ExtractSummary, extract
-from dpe_cli.ingest.loads import HistoryError
+from dpe_cli.ingest.loads import LoadsError
 from dpe_cli.ingest.rejects import Export, ReplayError
 from dpe_cli.load import corrections as loading
 from dpe_cli.load.extraction import ExtractResult
-from dpe_cli.load.inputs import Order, RejectLimits
+from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.pipeline import run
 from dpe_cli.quality import reconciliation
 from dpe_cli.quality.reconciliation import Balance
@@ -268,7 +268,7 @@ def test_an_extract_is_not_undone_before_its_replays(rejected: Shop) -> None:
     replayed = _replay(rejected, _corrected(rejected))
     assert replayed.extract_id is not None
 
-    with pytest.raises(HistoryError, match=f"its rejects were replayed by extract {replayed.extract_id}; undo that first"):
+    with pytest.raises(LoadsError, match=f"its rejects were replayed by extract {replayed.extract_id}; undo that first"):
         loads.undo(rejected.server, rejected.project, original.extract_id)
     loads.undo(rejected.server, rejected.project, replayed.extract_id)
     assert 1 == loads.undo(rejected.server, rejected.project, original.extract_id).rows_removed
@@ -380,8 +380,8 @@ def test_rejects_are_replayed_on_every_version(stage_anywhere: Stage) -> None:
     path.parent.mkdir()
     path.write_text(f"_reject_id,id,note\n{reject_id},2,b\n", encoding="utf-8")
     (file,) = find.find(dataclasses.replace(source.external, location=str(path)), source.table.columns, project_dir=source.directory)
-    order = Order(source.table, "append", RejectLimits())
-    loading.Replay(partial(source.server.connect, "loader"), order).replay(loading.Corrections(file))
+    order = LoadRequest(source.table, "append", RejectLimits())
+    loading.Replayer(partial(source.server.connect, "loader"), order).replay(loading.Corrections(file))
 
     assert [(1, "a"), (2, "b")] == source.rows()
     assert 1 == source.rejects("replayed_load_id = (select max(load_id) from dpe.loads)").count((True,))

@@ -14,7 +14,7 @@ import pytest
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.infer.request import Request, inferred
 from dpe_cli.ingest import loads
-from dpe_cli.ingest.loads import HistoryError
+from dpe_cli.ingest.loads import LoadsError
 
 if TYPE_CHECKING:
     from support.databases import Crm
@@ -194,7 +194,7 @@ def test_an_extract_from_which_another_resumed_is_not_undone(stage: Stage, crm: 
     assert second
 
     project: Any = type("Project", (), {"sources": {source.table.source: source.source}})
-    with pytest.raises(HistoryError, match=rf"^extract {first}: extract {second} resumed where it ended; undo that first"):
+    with pytest.raises(LoadsError, match=rf"^extract {first}: extract {second} resumed where it ended; undo that first"):
         loads.undo(source.server, project, first)
     loads.undo(source.server, project, second)
     assert [1] == _ids(source)

@@ -242,8 +242,8 @@ def test_psql_has_no_secret_of_other_sources(stage: Stage, crm: Crm, monkeypatch
         disposition="replace",
         extra_columns="ignore",
     )
-    [window] = extract.inputs_of(source.source, project_dir=source.directory)
-    with window.open() as opened:
+    [query] = extract.inputs_of(source.source, project_dir=source.directory)
+    with query.open() as opened:
         blocks = opened.blocks()
         next(blocks)
         names = [_names_of(path) for path in Path("/proc").glob("[0-9]*") if _is_psql_of_ours(path)]

@@ -6,15 +6,15 @@ import pytest
 
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.errors import ProjectError
-from dpe_cli.sources.options.parse import Place, parse
+from dpe_cli.sources.options.parse import SourceDeclaration, parse
 
 REQUIRED = {"location": "data/*.csv", "file_format": "csv", "disposition": "append"}
-PLACE = Place("shop.orders", "shop.yml:5")
+DECLARATION = SourceDeclaration("shop.orders", "shop.yml:5")
 
 
 def test_what_is_required_is_enough() -> None:
     """The rest has defaults: plain CSV, and no rejects. Options that dbt fills in with null count as not given."""
-    external = parse(REQUIRED | {"quote": None, "partitions": None}, place=PLACE)
+    external = parse(REQUIRED | {"quote": None, "partitions": None}, declaration=DECLARATION)
 
     assert Dialect() == external.dialect("utf-8")
     assert (True, "utf-8", "auto", "refuse") == (external.header, external.encoding, external.compression, external.extra_columns)
@@ -25,7 +25,7 @@ def test_every_option_is_read() -> None:
     """Names of encodings are accepted in any spelling that Python knows."""
     options = {"delimiter": ";", "quote": "'", "escape": "\\", "null_string": "NA", "encoding": "ISO 8859-1", "max_record_bytes": 10}
 
-    external = parse(REQUIRED | options | {"rejects": {"max_rows": 1, "max_ratio": 0.5}}, place=PLACE)
+    external = parse(REQUIRED | options | {"rejects": {"max_rows": 1, "max_ratio": 0.5}}, declaration=DECLARATION)
 
     assert Dialect(";", "'", "\\", "NA", "latin-1") == external.dialect("latin-1")
     assert ("iso8859-1", 10, 1, 0.5) == (
@@ -65,7 +65,7 @@ def test_every_option_is_read() -> None:
 def test_a_wrong_option_is_named(options: dict[str, object], fault: str) -> None:
     """With the mistake, its line, and the nearest existing option."""
     with pytest.raises(ProjectError) as caught:
-        parse(REQUIRED | options, place=PLACE)
+        parse(REQUIRED | options, declaration=DECLARATION)
 
     assert str(caught.value).startswith(f"shop.orders (shop.yml:5): external: {fault}")
     assert str(caught.value).endswith("; see docs/sources/csv.md for the options")
@@ -74,4 +74,4 @@ def test_a_wrong_option_is_named(options: dict[str, object], fault: str) -> None
 def test_all_wrong_options_are_named_at_once() -> None:
     """Not one after another."""
     with pytest.raises(ProjectError, match=r"file_format is missing; disposition is missing; delimeter is not an option"):
-        parse({"location": "a.csv", "delimeter": ";"}, place=PLACE)
+        parse({"location": "a.csv", "delimeter": ";"}, declaration=DECLARATION)

@@ -92,11 +92,11 @@ def test_known_files_are_not_fetched(stage: Stage, endpoint: str, bucket: Any, m
     from dpe_cli.sources.files import remote
 
     fetched: list[str] = []
-    path = remote.Fetched.path
+    path = remote.FetchedFile.path
     monkeypatch.setattr(
-        remote.Fetched,
+        remote.FetchedFile,
         "path",
-        property(lambda self: fetched.append(self._found.location) or path.fget(self)),  # type: ignore[attr-defined,func-returns-value]
+        property(lambda self: fetched.append(self._file.location) or path.fget(self)),  # type: ignore[attr-defined,func-returns-value]
     )
     assert 1 == source.extract().skipped
     assert [] == fetched

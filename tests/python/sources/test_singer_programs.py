@@ -67,9 +67,9 @@ def test_a_tap_waits_for_the_loader(stage: Stage, tap: Tap) -> None:
     """It is read no faster than its records are loaded, so that memory does not grow with its output."""
     source = tap.source(stage)
     tap.says(schema(), ("repeat", [numbered_record("y" * 1000), 1_000_000_000]))
-    [window] = extract.inputs_of(source.source, project_dir=source.directory)
+    [query] = extract.inputs_of(source.source, project_dir=source.directory)
 
-    with window.open() as opened:
+    with query.open() as opened:
         blocks = opened.blocks()
         first = next(blocks)
         before, written = 0, _written(tap.runs[0]["pid"])

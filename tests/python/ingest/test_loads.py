@@ -10,7 +10,7 @@ import pytest
 
 from dpe_cli.errors import BusyError, ServerError
 from dpe_cli.ingest import loads
-from dpe_cli.ingest.loads import HistoryError, Undone
+from dpe_cli.ingest.loads import LoadsError, Undone
 from dpe_cli.load import locks
 from dpe_cli.project.project import Project
 
@@ -51,7 +51,7 @@ def test_undo_restores_the_replaced_delivery(stage_anywhere: Stage) -> None:
     assert 0 == len(source.extract().loads)
     assert Undone(second or 0, source.table.source, 1, None) == _undo(source, second)
     assert [] == source.rows()
-    with pytest.raises(HistoryError, match=r"its rows are no longer in staging, because a later extract replaced them; undo that one"):
+    with pytest.raises(LoadsError, match=r"its rows are no longer in staging, because a later extract replaced them; undo that one"):
         _undo(source, first)
 
 
@@ -104,17 +104,17 @@ def test_an_extract_without_rows_is_undone(stage: Stage) -> None:
 def test_an_extract_that_cannot_be_undone_is_refused(stage: Stage) -> None:
     """It does not exist, did not succeed, was already undone, or its source no longer exists."""
     source = stage("id integer", rejects={})
-    with pytest.raises(HistoryError, match=r"^extract 0: is not in the ledger; `dpe loads list` lists them"):
+    with pytest.raises(LoadsError, match=r"^extract 0: is not in the ledger; `dpe loads list` lists them"):
         _undo(source, 0)
     first = source.deliver("id\n1\n").extract().extract_id
     with pytest.raises(Exception, match="more than rejects.max_rows allows"):
         source.deliver("id\nx\n").extract()
-    with pytest.raises(HistoryError, match="cannot be undone, because it is failed"):
+    with pytest.raises(LoadsError, match="cannot be undone, because it is failed"):
         _undo(source, (first or 0) + 1)
-    with pytest.raises(HistoryError, match=f"^extract {first}: its source {source.table.source} is no longer in the project"):
+    with pytest.raises(LoadsError, match=f"^extract {first}: its source {source.table.source} is no longer in the project"):
         loads.undo(source.server, cast("Project", SimpleNamespace(sources={})), first or 0)
     _undo(source, first)
-    with pytest.raises(HistoryError, match="cannot be undone, because it is undone"):
+    with pytest.raises(LoadsError, match="cannot be undone, because it is undone"):
         _undo(source, first)
 
 
@@ -125,7 +125,7 @@ def test_nothing_is_undone_if_the_counts_differ(stage: Stage) -> None:
     with source.server.connect("admin") as connection:
         connection.execute(f"delete from {source.relation} where id = 1".encode())
 
-    with pytest.raises(HistoryError, match=r"2 rows were loaded, but 1 are in staging; nothing was changed, run `dpe validate`"):
+    with pytest.raises(LoadsError, match=r"2 rows were loaded, but 1 are in staging; nothing was changed, run `dpe validate`"):
         _undo(source, extract_id)
 
     assert ([(2, "b")], ["succeeded"]) == (source.rows(), source.statuses())
@@ -170,9 +170,9 @@ def test_the_ledger_is_read_newest_first(stage: Stage) -> None:
     assert found[1] == loads.reject(source.server, found[1].reject_id)
     assert [newest] == loads.extracts(source.server, source=name, limit=1)
     assert [] == loads.rejects(source.server, source="shop.other", load_id=None, limit=5)
-    with pytest.raises(HistoryError, match="reject 0: is not in the ledger"):
+    with pytest.raises(LoadsError, match="reject 0: is not in the ledger"):
         loads.reject(source.server, 0)
-    with pytest.raises(HistoryError, match="extract 0: is not in the ledger"):
+    with pytest.raises(LoadsError, match="extract 0: is not in the ledger"):
         loads.extract(source.server, 0)
 
 
