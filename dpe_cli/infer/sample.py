@@ -152,7 +152,7 @@ def _check_columns(sample: Sample, part: SamplePart) -> None:
         differences = [f"has no column {missing[0]!r}, which {first.location} has"] if missing else []
         differences += [f"has the column {more[0]!r}, which {first.location} does not have"] if more else []
         raise InputError(
-            f"{part.location}: {' and '.join(differences)}; name files with the same columns, because a source table has only one set"
+            f"{part.location}: {', and '.join(differences)}; name files with the same columns, because a source table has only one set"
         )
 
 

@@ -215,7 +215,7 @@ def test_what_was_not_granted_is_not_taken_back(fresh_server: Server, login: str
         (("grant", "x", "UA", "--all-tenants"), "name the tenants, or use --all-tenants"),
         (("grant", "x", "*"), r"'\*' is not a tenant"),
         (("grant", "x", ""), "'' is not a tenant"),
-        (("grant", "x", "UA", "--until", "2020-01-01"), "--until 2020-01-01 00:00: is in the past"),
+        (("grant", "x", "UA", "--until", "2020-01-01"), "--until 2020-01-01 00:00:00 is in the past"),
         (("revoke", "x"), "name the tenants to revoke, or use --all"),
         (("revoke", "x", "UA", "--all"), "name the tenants to revoke, or use --all"),
     ],

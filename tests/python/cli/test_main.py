@@ -281,7 +281,7 @@ def test_no_project_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
         == capsys.readouterr().err
     )
     assert 2 == main.run(["db", "start", "--project-dir", str(tmp_path)])
-    assert f"Error: {tmp_path}: has no dbt_project.yml" in capsys.readouterr().err
+    assert f"Error: {tmp_path}: contains no dbt_project.yml" in capsys.readouterr().err
 
 
 def test_nothing_on_standard_error_is_obeyed_by_a_terminal() -> None:

@@ -76,7 +76,7 @@ def test_a_run_ends_with_a_summary(shop: Shop, dpe: Dpe) -> None:
     assert [["model", "3", "3", "0", "0", "0"], ["test", "2", "1", "1", "0", "0"]] == [row[:6] for row in done.rows("Built")]
     assert [["SHOP-1-02", "warn", "1", "validity", "orders", "are", "not", "cheap"]] == done.rows("Rules that did not hold")
     assert ["holds"] * 7 == [next(word for word in row if word in {"holds", "FAILED"}) for row in done.rows("Checked")]
-    assert [["HA", "2"], ["UA", "2"], ["a", "stranger", "0"]] == [row[1:] for row in done.rows("Who sees what")][:3]
+    assert [["HA", "2"], ["UA", "2"], ["a", "stranger", "0"]] == [row[1:] for row in done.rows("Rows seen per role")][:3]
     assert f"{shop.directory}/target/static_index.html" in done.out
     assert "DPE SUCCESS" == done.out.splitlines()[-1]
 
@@ -146,7 +146,7 @@ def test_a_node_that_cannot_be_built_is_reported_with_its_file(shop: Shop, dpe: 
 
     assert 'orders_are_not_cheap (tests/singular/orders_are_not_cheap.sql): relation "marts.fct_orders" does not exist\n' in done.out
     assert "0 of 2 tests passed" in done.out
-    assert "Who sees what" not in done.out
+    assert "Rows seen per role" not in done.out
     assert 1 == done.status
 
 

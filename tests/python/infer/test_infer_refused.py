@@ -89,7 +89,9 @@ def test_files_with_different_columns_are_refused(place: Workplace) -> None:
     place.deliver("data/unlike/1.csv", "id,n\n1,1\n")
     place.deliver("data/unlike/2.csv", "id,m\n1,1\n")
 
-    said = "data/unlike/2.csv: has no column 'n', which data/unlike/1.csv has and has the column 'm', which data/unlike/1.csv has not"
+    said = (
+        "data/unlike/2.csv: has no column 'n', which data/unlike/1.csv has, and has the column 'm', which data/unlike/1.csv does not have"
+    )
     assert said in place.infer("data/unlike/*.csv").err
 
 

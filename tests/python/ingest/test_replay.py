@@ -222,7 +222,7 @@ def test_one_bad_record_stops_the_whole_replay(rejected: Shop) -> None:
     [
         ('\n2,"', '\n99,"', ExtractError, "reject 99 does not belong to shop.orders; nothing was replayed"),
         ('\n2,"', '\n1,"', InputError, "corrected.csv, line 3: reject 1 is already corrected in line 2; keep one of the two"),
-        ('\n2,"', '\ntwo,"', InputError, "corrected.csv, line 3: _reject_id is 'two', no number"),
+        ('\n2,"', '\ntwo,"', InputError, "corrected.csv, line 3: _reject_id is 'two', which is not a number"),
         ('"_reject_id"', '"id"', ContractError, "corrected.csv, line 1: column _reject_id is missing"),
         ('"amount"', '"price"', ContractError, "column amount is missing"),
     ],

@@ -209,8 +209,8 @@ def test_a_new_column_is_added(stage_anywhere: Stage) -> None:
     [
         ("id bigint, note text", "column id is integer in staging.{table} and bigint in the contract"),
         ("id integer, note varchar(9)", "column note is text in staging.{table} and character varying(9) in the contract"),
-        ("id integer", "column note is text in staging.{table} and gone in the contract"),
-        ("id integer, _note text", "column note is text in staging.{table} and gone in the contract"),
+        ("id integer", "column note is text in staging.{table} and missing in the contract"),
+        ("id integer, _note text", "column note is text in staging.{table} and missing in the contract"),
     ],
 )
 def test_a_changed_contract_is_refused_with_the_command_that_helps(stage: Stage, columns: str, change: str) -> None:
@@ -268,7 +268,7 @@ def test_a_tenant_column_may_be_renamed(stage: Stage) -> None:
         ("ctid integer", 'PostgreSQL refuses staging.{table} (column name "ctid" conflicts with a system column name)'),
         ("id int; drop table x", "column id: 'int; drop table x' is not the name of a type; correct its data_type"),
         ("_load_id bigint", "column _load_id is reserved for dpe; rename it"),
-        ("x" * 64 + " text", "x" * 63 + "…: is longer than 63 bytes; shorten the name"),
+        ("x" * 64 + " text", "x" * 63 + "… is longer than 63 bytes; shorten the name"),
         (", ".join(f"c{n} text" for n in range(1599)), "1,599 columns are more than a table can have (1,598 besides dpe's own)"),
     ],
 )

@@ -173,9 +173,7 @@ def test_a_delivery_for_one_tenant_with_others_rows_is_refused(stage_anywhere: S
 def test_an_extract_for_one_tenant_needs_the_tenant_of_each_row(stage: Stage) -> None:
     """And it may not replace other tenants' rows."""
     source = stage(COLUMNS).deliver("shop,id\nUA,1\n")
-    with pytest.raises(
-        ExtractError, match=r"needs to know which tenant a row belongs to; declare `rls: {tenant_column: …}` in the source's meta"
-    ):
+    with pytest.raises(ExtractError, match=r"needs the tenant of each row; declare `rls: {tenant_column: …}` in the source's meta"):
         source.extract(tenant_id="UA")
     with pytest.raises(ExtractError, match=r"for one tenant cannot replace the table"):
         source.extract(tenant_id="UA", full_refresh=True)

@@ -194,7 +194,7 @@ def test_a_stale_document_is_found(project: Path, capsys: pytest.CaptureFixture[
     spec = project / "specs" / "SHOP-2-customers-spec.md"
     spec.write_text(spec.read_text().replace("Every order", "Each order"))
 
-    assert (1, "1 fault\nDATA_QUALITY_RULES.md: is not current; run `dpe rules --write`\n") == _check(project, capsys)
+    assert (1, "1 fault\nDATA_QUALITY_RULES.md: is not up to date; run `dpe rules --write`\n") == _check(project, capsys)
 
 
 def test_a_rule_without_a_test_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

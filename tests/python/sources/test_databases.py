@@ -301,7 +301,7 @@ def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: s
 
 def test_an_array_is_not_a_cursor(stage: Stage) -> None:
     """Its values have no defined greatest one."""
-    with pytest.raises(ProjectError, match=r"incremental.cursor_path: days is date\[\], a list; name a column of single values"):
+    with pytest.raises(ProjectError, match=r"incremental.cursor_path: days is date\[\], an array; name a column of single values"):
         stage(
             "id integer, days date[]",
             location="sqlite:///crm.sqlite",

@@ -71,7 +71,7 @@ def test_a_cell_that_does_not_fit_is_a_reject(stage: Stage) -> None:
     ("content", "options", "fault"),
     [
         (b"no workbook", {}, "^a.xlsx: is not an Excel workbook"),
-        (_workbook(A=[("id",)]), {"sheet": "B"}, "^a.xlsx: has no sheet 'B'; correct `sheet` in the external block \\(there are A\\)"),
+        (_workbook(A=[("id",)]), {"sheet": "B"}, "^a.xlsx: has no sheet 'B'; correct `sheet` in the external block \\(sheets: A\\)"),
         (_workbook(A=[]), {}, "^a.xlsx, sheet 'A', row 1: has no column names; set header_row"),
         (_workbook(A=[("id", None, "name")]), {}, "^a.xlsx, sheet 'A', row 1, column 2: has no name"),
         (_workbook(A=[("id", "id")]), {}, "^a.xlsx, sheet 'A', row 1: names 'id' more than once"),

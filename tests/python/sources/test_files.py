@@ -171,7 +171,7 @@ def test_a_broken_compressed_file_is_refused(stage: Stage, kind: str, damage: Ca
 
     source.deliver(b"id,note\n3,c\n", "a2.csv").deliver(damage(COMPRESSORS[kind](content)), f"b.csv.{kind}")
 
-    with pytest.raises(InputError, match=rf"^b.csv.{kind}.*: the compressed data is broken.*; ask the sender to deliver the file again"):
+    with pytest.raises(InputError, match=rf"^b.csv.{kind}.*: the compressed data is broken.*; ask the sender for it again"):
         source.extract()
     assert (ROWS, []) == (source.rows(), source.slices(attached=False))
     # A zip file without its directory is found to be broken before anything is recorded.

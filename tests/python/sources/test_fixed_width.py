@@ -51,7 +51,7 @@ def test_a_line_of_another_width_is_a_reject(stage_anywhere: Stage) -> None:
 
     assert (7, 2, 5) == (result.records_read, result.rows_loaded, result.rows_rejected)
     assert [
-        (2, None, "22P04", "the line has 9 characters, and the columns need 17"),
+        (2, None, "22P04", "the line has 9 characters, but the columns need 17"),
         (3, None, "22P04", "the line is empty"),
         (4, None, "22P04", "the line has text outside the columns"),
         (5, "id", "22P02", 'invalid input syntax for type integer: "x"'),

@@ -128,7 +128,7 @@ def test_parquet_and_zip_are_read_from_a_bucket(stage: Stage, endpoint: str, buc
 @pytest.mark.parametrize(
     ("location", "options", "fault"),
     [
-        ("s3://orders/none.csv", {}, "^s3://orders/none.csv: is not there"),
+        ("s3://orders/none.csv", {}, "^s3://orders/none.csv: does not exist"),
         ("s3://orders/*.none", {}, r"^s3://orders/\*.none: no file matches"),
         ("s3://nobody/a.csv", {}, "^s3://nobody/a.csv: does not exist"),
         (

@@ -152,7 +152,7 @@ def test_a_stream_with_another_name_in_messages_is_reported(stage: Stage, tap: T
     source.extract()
     tap.says(schema("public-orders"), record("public-orders", id=2))
 
-    with pytest.raises(InputError, match=r"wrote no SCHEMA of the stream orders, but of public-orders; give the stream's name"):
+    with pytest.raises(InputError, match=r"wrote no SCHEMA of the stream orders, only of public-orders; set `stream` to its name"):
         source.extract()
     assert [(1, None)] == source.rows()
     source.declare(stream="public-orders", tap_stream_id="orders")
@@ -169,8 +169,8 @@ FAILURES = {
     "is killed by a signal without a name": ([("kill", signal.SIGRTMIN + 1)], r"the tap was killed by signal \d+, and nothing was loaded"),
     "logs invalid text": ([("log", "no \0 more \ud800"), ("exit", 1)], r"the tap failed with exit status 1.*\n    no . more"),
     "is killed within a line": ([("write", '{"type": "REC'), ("kill", None)], r"the tap was killed by SIGKILL"),
-    "writes no JSON": ([("write", "Fetching page 2\n")], r"line 4 of the tap's output: is no JSON \(Fetching page 2\)"),
-    "ends within a line": ([("write", '{"type": "REC')], r"line 4 of the tap's output: is no JSON"),
+    "writes no JSON": ([("write", "Fetching page 2\n")], r"line 4 of the tap's output: is not JSON \(Fetching page 2\)"),
+    "ends within a line": ([("write", '{"type": "REC')], r"line 4 of the tap's output: is not JSON"),
     "writes no text": ([("write", "\udcff\n")], r"line 4 of the tap's output: is not UTF-8"),
     "writes other JSON": ([("write", "[1]\n")], r"line 4 of the tap's output: is not a Singer message \(\[1\]\)"),
     "writes an unknown message": ([line(type="LOG")], r"line 4 of the tap's output: is not a Singer message"),
@@ -412,7 +412,7 @@ def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tm
         ({"config": {"api_key": "abc"}}, "config.api_key: would end up in dbt's manifest; write ${NAME}"),
         (
             {"config": {"streams": [{"headers": {"Authorization": "Bearer abc"}}]}},
-            "config.streams.headers.Authorization: would be in dbt's",
+            "config.streams.headers.Authorization: would end up in dbt's",
         ),
         ({"config": {"dsn": "mysql://a:b@host/crm"}}, "config.dsn: would end up in dbt's manifest"),
         ({"config": {"credentials_json": "{}"}}, "config.credentials_json: would end up in dbt's manifest"),

@@ -176,7 +176,7 @@ def test_a_line_that_is_not_a_message_shows_no_secret(stage: Stage, tap: Tap, be
 
     said = _said(tap.source(stage))
 
-    assert (True, []) == ("is no JSON (" in said, _shown(said))
+    assert (True, []) == ("is not JSON (" in said, _shown(said))
     assert "corr" not in said
 
 
