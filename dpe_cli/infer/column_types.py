@@ -125,7 +125,7 @@ def why_text(draft: Draft, values: Values, *, may_have_null_string: bool) -> str
     if most is not None and strange and most.count * 2 >= count:
         one = min(strange, key=lambda kind: len(kind.example))
         strangers = sum(kind.count for kind in strange)
-        return f"text: {strangers:,} of {count:,} values do not fit {_WORDS.get(name, name)}, as {shown(one.example)!r} in {one.location}"
+        return f"text: {strangers:,} of {count:,} values are not a {_WORDS.get(name, name)}, as {shown(one.example)!r} in {one.location}"
     if words and may_have_null_string:
         word, kind = max(words.items(), key=lambda item: item[1].count)
         return f"{kind.count:,} of {count:,} values are {null_word(word)!r}: set null_string if that means a missing value"

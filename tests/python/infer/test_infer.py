@@ -83,7 +83,7 @@ def test_a_column_says_why_it_is_text(place: Workplace) -> None:
 
     done = place.infer("data/year/*.csv")
 
-    assert "# text: 1 of 4 values do not fit whole number, as 'four' in data/year/2.csv\n" in done.out
+    assert "# text: 1 of 4 values are not a whole number, as 'four' in data/year/2.csv\n" in done.out
     assert "# inferred from 4 records in 2 files, which is all there are now\n" in done.out
 
 

@@ -346,7 +346,7 @@ def test_infer_shows_no_secret_in_notes_about_values(place: Workplace, monkeypat
     with served(echo) as url:  # type: ignore[arg-type]
         done = place.infer(f"{url}/orders.csv?key=${{SHOP_KEY}}", "--allow-private-addresses")
 
-    assert f"1 of 31 values do not fit whole number, as '{'x' * 15}{HIDDEN}' in" in done.out, done
+    assert f"1 of 31 values are not a whole number, as '{'x' * 15}{HIDDEN}' in" in done.out, done
     assert "corr" not in done.out
 
 
