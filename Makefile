@@ -1,17 +1,17 @@
-# `make` alone lists what one can do. Everything lives in .venv; nothing is installed globally.
+# `make` alone lists the targets. Everything lives in .venv; nothing is installed globally.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# The first that runs and is new enough; a version manager's stand-in for a Python that is not there does not run.
+# The first one that runs and is new enough; a version manager's shim for a missing Python does not run.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3; do $$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
 VENV := .venv
 BIN := $(VENV)/bin
-# An empty file beside the packages says that they are in place, and since when.
+# An empty file next to the packages marks them as installed, and when.
 INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # Singer taps that the tests extract from, where dpe looks for taps.
@@ -19,23 +19,23 @@ TAPS := $(patsubst tests/python/support/taps/%.txt,.dpe/taps/%/installed,$(wildc
 
 .PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
 
-help:  ## list what one can do
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: weather-api  ## load a year of flights and weather, build and check the tables, and show what each tenant sees
 	@$(BIN)/dpe run
 
-weather-api: $(VENV)/installed .env  ## start the API that the demo takes the weather from; it stays
+weather-api: $(VENV)/installed .env  ## start the API that serves the demo's weather; it keeps running
 	@$(BIN)/python demo/weather_api.py start >&2
 
-weather-api-stop:  ## stop that API
+weather-api-stop:  ## stop the weather API
 	@if [ -x $(BIN)/python ] && [ -d .dpe ]; then $(BIN)/python demo/weather_api.py stop || true; fi
 
-# Yours to change; what is there stays.
+# Yours to edit; an existing file is kept.
 .env: | $(VENV)/installed
 	@$(BIN)/python demo/weather_api.py configure >&2
 
-test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on a PostgreSQL of their own; ARGS="-k rejects" for some of them
+test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on their own PostgreSQL; ARGS="-k rejects" runs some of them
 	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: lint-ruff lint-mypy lint-sqlfluff lint-rules  ## check style, types, SQL and rules
@@ -53,17 +53,17 @@ lint-sqlfluff: $(VENV)/installed-dev
 lint-rules: $(VENV)/installed-dev
 	@$(BIN)/dpe rules --check
 
-format: $(VENV)/installed-dev  ## let ruff write the Python as it wants it
+format: $(VENV)/installed-dev  ## format the Python code with ruff
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/installed-bench  ## measure loading against other tools; ARGS="--rounds 3" for a quicker look
+bench: $(VENV)/installed-bench  ## measure loading against other tools; ARGS="--rounds 3" for a quick run
 	@$(BIN)/python bench/load.py $(ARGS)
 
 bench-rls: $(VENV)/installed  ## measure what row-level security costs readers
 	@$(BIN)/python bench/rls.py $(ARGS)
 
-bench-build: $(VENV)/installed  ## measure what protection, memory of rules and publishing cost of a build
+bench-build: $(VENV)/installed  ## measure how much of a build protection, rule memory and publishing take
 	@$(BIN)/python bench/build.py $(ARGS)
 
 bench-sources: $(VENV)/installed-bench  ## measure JSON Lines, Parquet and PostgreSQL as sources
@@ -75,19 +75,19 @@ reference: $(VENV)/installed-dev  ## write docs/reference from what the program 
 docs: $(VENV)/installed  ## build the documentation site
 	@$(BIN)/dpe docs build
 
-clean: weather-api-stop  ## stop the embedded PostgreSQL and the weather API, and remove what was made, its data and taps included; .env stays
+clean: weather-api-stop  ## stop the embedded PostgreSQL and the weather API, and remove everything generated, including data and taps; keeps .env
 	@if [ -x $(BIN)/dpe ] && [ -d .dpe ]; then $(BIN)/dpe db stop || true; fi
 	rm -rf .dpe .bench target logs dist build $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '$(NEW_ENOUGH)' \
-		|| { echo "dpe: Python 3.11 or later is needed and was not found; install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+		|| { echo "dpe: Python 3.11 or later is needed, but was not found; install it, or give its path: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-		|| { echo "dpe: $(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+		|| { echo "dpe: $(PYTHON) cannot create virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	@$(PYTHON) -m venv --clear $(VENV)
 
-# Each in an environment of its own: what taps need collides. Without one, the tests that need it are skipped.
+# Each tap has its own environment, because their dependencies conflict. If one is missing, the tests that need it are skipped.
 .dpe/taps/%/installed: tests/python/support/taps/%.txt | $(BIN)/python
 	@echo "dpe: installing $* into $(@D)" >&2
 	@{ $(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@; } \
@@ -98,7 +98,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	@$(call INSTALL,what tests and linting need) --editable '.[dev]'
+	@$(call INSTALL,the tools for tests and linting) --editable '.[dev]'
 	@touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed

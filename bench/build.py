@@ -1,8 +1,8 @@
 """
-Measure what protection, remembering rules and publishing cost of a build: that of DPE-101's models, in four ways, in turns.
+Measure how much of a build protection, rule memory and publishing take: DPE-101's models, built in four ways, in turns.
 
     make bench-build                       everything
-    make bench-build ARGS="--rounds 3"     a quicker look
+    make bench-build ARGS="--rounds 3"     a quick run
 
 Each build is a process of its own on the same embedded server, into the same database. Markdown goes to standard output,
 progress to standard error.
@@ -33,14 +33,14 @@ PROJECT = ("dbt_project.yml", "profiles.yml", "macros", "models", "seeds", "spec
 
 # What dpe adds to dbt at the end of a build.
 MEMORY = ', "{{ remember_rules() }}"'
-# What dpe adds to dbt where a relation is made.
+# What dpe adds to dbt when a relation is created.
 POLICY_MACROS = ("postgres__apply_grants.sql", "postgres__create_table_as.sql", "postgres__create_view_as.sql")
 OPEN = "dbt build, no rule remembered, nothing protected"
 PLAIN, REMEMBERED, PUBLISHED = "dbt build, no rule remembered", "dbt build", "build, test and publish, as dpe run does"
 STEP = """
 import sys
 from pathlib import Path
-from dpe_cli.cli.report import Progress
+from dpe_cli.cli.report import ProgressDisplay
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.pipeline import run
 from dpe_cli.pipeline.run import RunOptions, RunSummary
@@ -49,16 +49,16 @@ from dpe_cli.server import server
 
 project = Project(Path.cwd())
 summary = RunSummary(ExtractSummary([], 0))
-with Progress() as progress:
+with ProgressDisplay() as progress:
     run.build_and_publish(project, server.resolve(Path.cwd()), (), ("source:met+",), progress, RunOptions(), summary)
 sys.exit(summary.not_published)
 """
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Run the benchmark with the options of the command line."""
     parser = argparse.ArgumentParser(
-        description="Measure what protection, remembering rules and publishing cost of a build.", allow_abbrev=False
+        description="Measure how much of a build protection, rule memory and publishing take.", allow_abbrev=False
     )
     parser.add_argument("--rounds", type=int, default=5, help="builds in each way (default: %(default)s)")
     rounds = parser.parse_args().rounds
@@ -76,7 +76,7 @@ def main() -> None:
             bootstrap(connection)
             version = str(connection.info.parameter_status("server_version"))
         dpe = str(Path(sys.executable).parent / "dpe")
-        # DPE-102 asks an API, which is none of a build's business.
+        # DPE-102 calls an API, which is not part of a build.
         subprocess.run([dpe, "extract", "source:nyc"], cwd=DIRECTORY, check=True, stdout=subprocess.DEVNULL)
         dbt = [str(Path(sys.executable).parent / "dbt"), "build", "--quiet", "--exclude", "source:met+"]
         ways = {
@@ -111,7 +111,7 @@ def _leave_out(directory: Path, part: str) -> None:
     settings = directory / "dbt_project.yml"
     text = settings.read_text()
     if part not in text:
-        sys.exit(f"{settings}: has no {part}; correct bench/build.py")
+        sys.exit(f"{settings}: contains no {part}; correct bench/build.py")
     settings.write_text(text.replace(part, ""))
 
 

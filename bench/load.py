@@ -32,9 +32,9 @@ SLOW_SHARE = 10
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Run the benchmark with the options of the command line."""
     options = _options()
-    # Whatever server this shell is set up for: it is not meant for this.
+    # Ignore the server that this shell is set up for.
     for name in [name for name in os.environ if name.startswith(("PG", "DPE_"))]:
         del os.environ[name]
     DIRECTORY.mkdir(exist_ok=True)
@@ -59,7 +59,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(bench: Bench, loaders: Sequence[Loader], options: argparse.Namespace) -> None:
-    _say("making the files")
+    _say("generating the files")
     clean, bad = (bench.input(options.rows, has_bad=has_bad) for has_bad in (False, True))
     slow_clean, slow_bad = (bench.input(options.rows // SLOW_SHARE, has_bad=has_bad) for has_bad in (False, True))
     warm_up = bench.input(WARM_UP_RECORDS, has_bad=False)
@@ -80,7 +80,7 @@ def _measure(bench: Bench, loaders: Sequence[Loader], options: argparse.Namespac
 def _attempt_all(bench: Bench, trials: Sequence[Trial], rounds: int) -> None:
     for number in range(1, rounds + 1):
         for trial in trials:
-            # A much slower one has had its turn after the first round, and one that failed will fail again.
+            # A much slower loader takes part only in the first round, and one that failed would fail again.
             if trial.failure or (number > 1 and trial.loader.is_much_slower):
                 continue
             result = bench.attempt(trial)

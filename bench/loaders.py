@@ -1,4 +1,4 @@
-"""What is compared: each loader as the command that a person would type, and where its rows end up."""
+"""The loaders to compare: each one's command as a person would type it, and its target table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TABLE_AS_IT_IS = f"create schema if not exists bench; create table if not exist
 
 @dataclass(frozen=True)
 class Input:
-    """One file of orders, the same orders in a file for each stream, and where to load them."""
+    """One file of orders, the same orders in one file per stream, and where to load them."""
 
     whole: Orders
     parts: Sequence[Orders]
@@ -35,7 +35,7 @@ class Loader:
     """
     A way to get a file of orders into PostgreSQL.
 
-    `setup` runs before each load and is not timed. `rows` is what to read afterwards, to see whether the load was right; in
+    `setup` runs before each load and is not timed. `rows` is the relation to check after the load; in
     both, {source} is the name of dpe's source. A loader that is much slower than the others loads a tenth of the records, once.
     """
 
@@ -47,7 +47,7 @@ class Loader:
 
 
 def all_loaders(jobs: int) -> list[Loader]:
-    """Return what can run here; the first is what the others are compared with."""
+    """Return the loaders that can run here; the others are compared with the first."""
     return [*_psql(jobs), *_dpe(jobs), *_others()]
 
 
@@ -55,8 +55,8 @@ def _psql(jobs: int) -> list[Loader]:
     tables = [f"{TABLE}_{number}" for number in range(1, jobs + 1)]
     return [
         Loader("psql \\copy", lambda given: _psql_command(given.url, _copy(given.whole, TABLE))),
-        # The rows of the round before are still there, as they are for a source that replaces. A server that logs as little as
-        # it may (wal_level = minimal) logs nothing of what is copied into a table that the same transaction emptied.
+        # The rows of the previous round are still there, as they are for a source that replaces. A server with minimal logging
+        # (wal_level = minimal) does not log rows that are copied into a table that the same transaction emptied.
         Loader(
             "psql begin, truncate, \\copy, commit",
             lambda given: _psql_command(given.url, "begin", f"truncate {TABLE}", _copy(given.whole, TABLE), "commit"),
@@ -95,15 +95,15 @@ def _dpe_with(streams: int) -> Loader:
     return Loader(
         f"dpe extract --jobs {streams}",
         lambda given: [dpe, "extract", "--select", f"source:bench.{source_name(given.whole)}", "--jobs", str(streams), "--full-refresh"],
-        # dpe makes its tables itself. It would leave a file alone that it has loaded already, hence --full-refresh, and the rows
-        # of the round before are taken away so that they cannot be counted again.
+        # dpe creates its tables itself. It would skip a file that is already loaded, hence --full-refresh, and the rows
+        # of the previous round are removed so that they cannot be counted again.
         setup="do $$ begin if to_regclass('staging.{source}') is not null then truncate staging.{source}; end if; end $$",
         rows="staging.{source}",
     )
 
 
 def source_name(orders: Orders) -> str:
-    """Return the name of the dbt source table, and so of the staging table, that stands for this file."""
+    """Return the name of the dbt source table, and so of the staging table, for this file."""
     return orders.path.stem.replace("-", "_")
 
 
@@ -111,14 +111,14 @@ def _others() -> list[Loader]:
     return [
         *_script("dlt, Arrow tables as CSV", "dlt_arrow.py", "dlt", "pyarrow"),
         *_script("ADBC, Arrow tables, binary", "adbc_arrow.py", "adbc_driver_postgresql", "pyarrow"),
-        *_script("dlt, a dictionary a record", "dlt_rows.py", "dlt", is_much_slower=True),
+        *_script("dlt, one dictionary per record", "dlt_rows.py", "dlt", is_much_slower=True),
         *_script("pandas to_sql", "pandas_to_sql.py", "pandas", "sqlalchemy", is_much_slower=True),
         *([Loader("pgloader", _pgloader, is_much_slower=True)] if shutil.which("pgloader") else []),
     ]
 
 
 def _script(name: str, script: str, *packages: str, is_much_slower: bool = False) -> list[Loader]:
-    """Return the loader that is one of the scripts in others/, or nothing where a package that it needs is not installed."""
+    """Return the loader for a script in others/, or nothing if a package that it needs is not installed."""
     if not all(importlib.util.find_spec(package) for package in packages):
         return []
     path = str(Path(__file__).parent / "others" / script)

@@ -1,4 +1,4 @@
-"""Run a loader as a process of its own, and measure its time and what it takes of the machine."""
+"""Run a loader in its own process, and measure its time, CPU and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KIB = 1024 if sys.platform == "linux" else 1  # the unit of ru_maxrss
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: how it ended, and what the client took; what the server took is not in here."""
+    """One run: how it ended, and the resources of the client, without the server's."""
 
     seconds: float
     client_cpu_seconds: float
@@ -30,13 +30,13 @@ class Measured:
 
     @property
     def last_words(self) -> str:
-        """The line that says why it failed, or as good a guess as there is."""
+        """The line that probably says why it failed."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
         return next((line for line in lines if "ERROR" in line or "Error:" in line), lines[-1] if lines else "")
 
 
 def run(command: Sequence[str], *, environment: Mapping[str, str], directory: Path) -> Measured:
-    """Run `command` to its end, with what it prints kept aside."""
+    """Run `command` to its end, and capture its output."""
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         started = time.perf_counter()
         process = subprocess.Popen(command, env=environment, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -55,16 +55,16 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], directory: Pa
 
 
 def _own_peak(usage: resource.struct_rusage) -> int:
-    # A child begins as a copy of us and Linux counts that copy: what is not above our own peak says nothing of the child's.
+    # A child starts as a copy of this process, which Linux counts: a peak not above our own says nothing about the child.
     ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return usage.ru_maxrss * _KIB if usage.ru_maxrss > ours else 0
 
 
 class _MemorySampler:
     """
-    Add up the peaks of a process and its descendants while it runs, where there is /proc.
+    Add up the peaks of a process and its descendants while it runs, if there is /proc.
 
-    wait4 knows the peak of the largest process only, so a loader of several processes would look small.
+    wait4 only knows the peak of the largest process, so a loader with several processes would look small.
     """
 
     def __init__(self, pid: int) -> None:
@@ -95,7 +95,7 @@ def _tree(pid: int) -> Iterator[int]:
             for child in children.read_text().split():
                 yield from _tree(int(child))
     except OSError:
-        return  # it has ended since
+        return  # it has ended in the meantime
 
 
 def _peak_of(pid: int) -> int:

@@ -1,5 +1,5 @@
 """
-Make the orders that every loader loads: the same bytes each time, without a random number.
+Generate the orders that every loader loads: the same bytes each time, without random numbers.
 
 A clean file, and one in which every hundredth record is bad in one of ten ways. Some notes are quoted, some hold commas,
 quotes and line breaks, many are missing, as in files that people send.
@@ -57,7 +57,7 @@ _NOTES = [
 
 @dataclass(frozen=True)
 class Facts:
-    """What a table holds after a right load, and what shows a wrong one."""
+    """The content of a table after a correct load, to recognize an incorrect one."""
 
     rows: int
     order_ids: int
@@ -67,7 +67,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Orders:
-    """A file of orders, and the facts of the records in it that are good."""
+    """A file of orders, and the facts of its good records."""
 
     path: Path
     records: int
@@ -81,7 +81,7 @@ class Orders:
 
 
 def make(directory: Path, *, first: int, records: int, has_bad: bool) -> Orders:
-    """Write the orders from number `first` on into `directory`, unless they are there."""
+    """Write the orders from number `first` on into `directory`, unless they exist."""
     name = f"orders-{first}-{records}{'-bad' if has_bad else ''}.csv"
     path = directory / name
     if not path.exists():

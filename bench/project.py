@@ -1,4 +1,4 @@
-"""The dbt project in which `dpe extract` loads the orders: a source for each file, and nothing else."""
+"""The dbt project in which `dpe extract` loads the orders: a source per file, and nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _table(orders: Orders) -> dict[str, object]:
 
 
 def _write(path: Path, content: dict[str, object]) -> None:
-    text = json.dumps(content, indent=2)  # which is YAML
-    # dpe reads the project again when a file is newer than what it knows: one that says the same stays as it is.
+    text = json.dumps(content, indent=2)  # also valid YAML
+    # dpe parses the project again when a file is newer than its manifest, so unchanged files are not rewritten.
     if not path.exists() or path.read_text() != text:
         path.write_text(text)

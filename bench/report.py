@@ -1,4 +1,4 @@
-"""Write what was measured as Markdown."""
+"""Format the measurements as Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_RESULT = 120
 
 
 def machine(postgresql: str) -> str:
-    """Return the machine, the server's version and the versions of what is compared."""
+    """Return the machine, and the versions of the server and the loaders."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return "\n".join(
         [
@@ -27,7 +27,7 @@ def machine(postgresql: str) -> str:
 
 
 def clean_table(trials: Sequence[Trial]) -> str:
-    """Return how each loader does with the clean file, compared with the first loader."""
+    """Return the results for the clean file, compared with the first loader."""
     first = trials[0]
 
     def compared(trial: Trial) -> float:
@@ -37,7 +37,7 @@ def clean_table(trials: Sequence[Trial]) -> str:
 
 
 def bad_table(trials: Sequence[Trial], clean_trials: Sequence[Trial]) -> str:
-    """Return how each loader does with the file in which a hundredth of the records is bad, compared with its own time without."""
+    """Return the results for the file in which one record in a hundred is bad, compared with each loader's time for the clean file."""
 
     def compared_with(clean: Trial) -> Callable[[Trial], float] | None:
         return (lambda trial: trial.seconds / clean.seconds) if clean.is_right else None

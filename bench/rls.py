@@ -2,10 +2,10 @@
 Measure what row-level security costs a reader: the same queries on a protected table, and on a copy with the condition written out.
 
     make bench-rls                        everything
-    make bench-rls ARGS="--rounds 3"      a quicker look
+    make bench-rls ARGS="--rounds 3"      a quick run
 
 3,000,000 orders of 50 tenants on the embedded server. Both tables have the same rows, in the same order, and the same
-indexes; one is protected by the very macro of the project, by dbt. The queries take turns, on one connection each, in the
+indexes; dbt protects one of them with the project's own macro. The queries take turns, on one connection each, in the
 session of a reader who was granted one tenant. Markdown goes to standard output.
 """
 
@@ -69,9 +69,9 @@ KEYS = "select order_id from marts.orders limit %s"
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Run the benchmark with the options of the command line."""
     parser = argparse.ArgumentParser(description="Measure what row-level security costs a reader.", allow_abbrev=False)
-    parser.add_argument("--rounds", type=int, default=15, help="times that each query is run (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="runs of each query (default: %(default)s)")
     rounds = parser.parse_args().rounds
     for name in [name for name in os.environ if name.startswith(("PG", "DPE_", "DBT_"))]:
         del os.environ[name]
@@ -81,7 +81,7 @@ def main() -> None:
         version = _prepare(server)
         with server.connect(READER, autocommit=True) as connection:
             lines = [_line(name, _compare(connection, *queries, rounds)) for name, queries in QUERIES.items()]
-            lines.append(_line(f"{LOOK_UPS:,} look-ups by key, a query each", _compare_look_ups(connection, rounds)))
+            lines.append(_line(f"{LOOK_UPS:,} look-ups by key, one query each", _compare_look_ups(connection, rounds)))
     finally:
         EmbeddedServer(DIRECTORY / ".dpe" / "postgres").stop()
     head = ["| query | protected, ms | condition written out, ms | ratio |", "| --- | ---: | ---: | ---: |"]
@@ -106,7 +106,7 @@ def _prepare(server: postgres.Server) -> str:
     with server.connect("admin") as connection:
         bootstrap(connection)
     if any(result.has_failed for result in run_dbt(Project(DIRECTORY), server, ["run", "--quiet"])):
-        sys.exit("the tables cannot be built")
+        sys.exit("the tables could not be built")
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(f"do $$ begin create role {READER} login; exception when duplicate_object then null; end $$".encode())
         connection.execute("drop table if exists public.orders")
@@ -127,7 +127,7 @@ def _prepare(server: postgres.Server) -> str:
 def _compare(connection: psycopg.Connection, protected: str, plain: str, rounds: int) -> tuple[float, float]:
     answers = {query: connection.execute(query.encode()).fetchone() for query in (protected, plain)}
     if len(set(answers.values())) != 1:
-        sys.exit(f"the queries have different answers: {answers}")
+        sys.exit(f"the queries return different results: {answers}")
     with_policies, without = (partial(connection.execute, query.encode()) for query in (protected, plain))
     return _medians(with_policies, without, rounds)
 
@@ -147,7 +147,7 @@ def _compare_look_ups(connection: psycopg.Connection, rounds: int) -> tuple[floa
 
 
 def _medians(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Return the medians in milliseconds of two things that take turns, each first as often as second."""
+    """Return the medians in milliseconds of two functions that take turns, each going first equally often."""
     taken: dict[Callable[[], object], list[float]] = {first: [], second: []}
     for number in range(rounds + 2):
         for run in (first, second) if number % 2 else (second, first):

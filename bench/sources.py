@@ -5,7 +5,7 @@ Measure other sources than CSV: the same orders as JSON Lines, as Parquet, and i
     make bench-sources ARGS="--rows 200000 --rounds 1"
 
 Each load is a process of its own, in turns, and all go to the same embedded server; the rows and the sums of two columns are
-compared after each. dlt loads a tenth of the records, once: it is that much slower. Markdown goes to standard output.
+compared after each. dlt loads a tenth of the records, once, because it is much slower. Markdown goes to standard output.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _ORDERS = """
 
 @dataclass
 class Way:
-    """A way to load the orders: a command, where its rows end up, and how long each run took. The first of a kind is compared with."""
+    """A way to load the orders: a command, its target, and its times. The others of a kind are compared with the first."""
 
     kind: str
     name: str
@@ -72,12 +72,12 @@ class Way:
 
     @property
     def per_second(self) -> float:
-        """Rows a second, by the median."""
+        """Rows per second, by the median."""
         return self.rows / statistics.median(self.seconds)
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Run the benchmark with the options of the command line."""
     parser = argparse.ArgumentParser(description="Measure other sources than CSV.", allow_abbrev=False)
     parser.add_argument("--rows", type=int, default=2_000_000, help="orders of each source (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="loads of each (default: %(default)s)")
@@ -93,7 +93,7 @@ def main() -> None:
         ways = _prepare(server, directory, options.rows)
         for way in ways:
             if way.name == "dpe extract":
-                # Not counted: it reads dbt's project into dpe's manifest.
+                # Not counted, because it parses dbt's project into dpe's manifest.
                 _measure(server, directory, way)
                 way.seconds.clear()
         for number in range(1, options.rounds + 1):
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def _prepare(server: Server, directory: Path, rows: int) -> list[Way]:
-    """Make the orders, and return the ways to load them."""
+    """Generate the orders, and return the ways to load them."""
     url = f"postgresql://{server.admin_user}@/{server.database}?host={quote(server.host, safe='')}&port={server.port}"
     with server.connect("admin", autocommit=True) as connection:
         # It would work on one loader's table during the next one's load.
@@ -131,7 +131,7 @@ def _prepare(server: Server, directory: Path, rows: int) -> list[Way]:
     elsewhere = "drop schema if exists bench cascade; create schema bench"
 
     def dpe(name: str) -> list[str]:
-        # It would leave a file alone that it has loaded already.
+        # It would skip a file that is already loaded.
         return [sys.executable, "-m", "dpe_cli", "--project-dir", str(directory), "extract", f"source:bench.{name}", "--full-refresh"]
 
     def others(kind: str) -> list[str]:
@@ -153,7 +153,7 @@ def _prepare(server: Server, directory: Path, rows: int) -> list[Way]:
 
 
 def _write_project(directory: Path, url: str) -> None:
-    """Write the dbt project in which dpe extracts."""
+    """Write dpe's dbt project."""
     (directory / "models").mkdir(exist_ok=True)
     (directory / "profiles.yml").write_text((_REPOSITORY / "profiles.yml").read_text())
     (directory / "dbt_project.yml").write_text('{"name": "bench", "version": "1.0.0", "profile": "dpe", "model-paths": ["models"]}')
@@ -188,7 +188,7 @@ def _measure(server: Server, directory: Path, way: Way) -> None:
         else:
             found = admin.execute(facts.encode()).fetchone()
     if found != expected:
-        sys.exit(f"{way.kind}, {way.name}: left {found} in place of {expected}")
+        sys.exit(f"{way.kind}, {way.name}: left {found} instead of {expected}")
     way.seconds.append(measured.seconds)
     way.peak_bytes = max(way.peak_bytes, measured.peak_bytes)
     print(f"{way.kind}, {way.name}: {measured.seconds:.1f} s", file=sys.stderr, flush=True)

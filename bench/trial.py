@@ -1,4 +1,4 @@
-"""Let a loader load a file, several times, and see whether what it left in its table is right."""
+"""Run a loader on a file several times, and check its table after each load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dpe_cli.server.server import Server
 
 @dataclass
 class Trial:
-    """The right loads of one file by one loader, or why there is none."""
+    """The correct loads of one file by one loader, or why there are none."""
 
     loader: Loader
     given: Input
@@ -28,7 +28,7 @@ class Trial:
 
     @property
     def is_right(self) -> bool:
-        """Tell whether each load left the right rows."""
+        """Whether each load left the right rows."""
         return bool(self.runs) and not self.failure
 
     @property
@@ -37,7 +37,7 @@ class Trial:
         return self.given.whole
 
     def sql(self, text: str) -> str:
-        """Put the name of dpe's source in its place."""
+        """Fill in the name of dpe's source."""
         return text.format(source=source_name(self.orders))
 
     @property
@@ -53,7 +53,7 @@ class Trial:
 
     @property
     def records_per_second(self) -> float:
-        """What compares files of different sizes."""
+        """For comparing files of different sizes."""
         return self.orders.records / self.seconds
 
     @property
@@ -85,13 +85,13 @@ class Bench:
         return str(self._connection.info.parameter_status("server_version"))
 
     def input(self, records: int, *, has_bad: bool) -> Input:
-        """Make, or find, the file of so many orders, and its parts."""
+        """Generate, or find, a file with this many orders, and its parts."""
         share = -(-records // self._jobs)
         parts = [self._orders(first, min(share, records + 1 - first), has_bad=has_bad) for first in range(1, records + 1, share)]
         return Input(self._orders(1, records, has_bad=has_bad), parts, self._url)
 
     def attempt(self, trial: Trial) -> str:
-        """Load the file once more, keep the run or the failure, and say which it was."""
+        """Load the file once more, record the run or the failure, and describe it."""
         self._connection.execute(trial.sql(trial.loader.setup))
         self._connection.execute("checkpoint")
         measured = run(trial.loader.command(trial.given), environment=self._environment(), directory=self._directory)
@@ -103,24 +103,24 @@ class Bench:
 
     def _what_is_wrong(self, trial: Trial) -> str:
         rows = trial.sql(trial.loader.rows)
-        query = f"select count(*), coalesce(sum(order_id), 0), coalesce(sum(quantity), 0), count(note) from {rows}"  # noqa: S608 our own words
+        query = f"select count(*), coalesce(sum(order_id), 0), coalesce(sum(quantity), 0), count(note) from {rows}"  # noqa: S608 our own text
         try:
             found = Facts(*(int(value) for value in self._connection.execute(query).fetchall()[0]))
         except psycopg.Error as error:
-            return f"leaves what cannot be read: {error}"
+            return f"leaves an unreadable table: {error}"
         right = trial.orders.facts
         if found == right:
             return ""
         if found.rows != right.rows:
-            return f"leaves {found.rows:,} rows, right are {right.rows:,}"
-        return f"leaves wrong values: {found}, right are {right}"
+            return f"leaves {found.rows:,} rows instead of {right.rows:,}"
+        return f"leaves wrong values: {found} instead of {right}"
 
     def _orders(self, first: int, records: int, *, has_bad: bool) -> Orders:
         return orders.make(self._directory, first=first, records=records, has_bad=has_bad)
 
     def _environment(self) -> Mapping[str, str]:
-        # dlt keeps what it works on in its home, and tells its makers about each run unless told not to.
+        # dlt works in its home directory, and reports each run to its makers unless disabled.
         environment = dict(os.environ)
-        # Loaders are timed as they are installed: with their modules compiled.
+        # Loaders are timed as installed, with compiled modules.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         return environment | {"DLT_DATA_DIR": str(self._directory / "dlt"), "RUNTIME__DLTHUB_TELEMETRY": "false"}

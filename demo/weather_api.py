@@ -1,14 +1,14 @@
 """
-The weather service of the demo: an API that gives the hourly observations page by page to who has a token.
+The weather service of the demo: an API that serves the hourly observations page by page, to clients with a token.
 
-    python demo/weather_api.py configure  writes .env as .env.example has it, with the next port that is free
+    python demo/weather_api.py configure  writes .env from .env.example, with the next free port
     python demo/weather_api.py start     in the background, unless it runs; its log and its pid are in .dpe/
     python demo/weather_api.py stop
     python demo/weather_api.py serve     in the foreground
 
-WEATHER_API_URL says where it listens and WEATHER_API_CLIENT_SECRET who may ask: in the environment, or in the project's .env.
+WEATHER_API_URL is its address and WEATHER_API_CLIENT_SECRET its secret, both from the environment or from the project's .env.
 
-For tests, `serve --fault 3:half` misbehaves at the third page that it is asked for: 429, 500, half, again (the page before),
+For tests, `serve --fault 3:half` misbehaves at the third requested page: 429, 500, half, again (the page before),
 expired (the token), dies.
 """
 
@@ -49,7 +49,7 @@ LAST_PORT = 65535
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the service listens, and the secret that it gives tokens for."""
+    """The address of the service, and the secret that clients need for a token."""
 
     url: str
     host: str
@@ -59,16 +59,16 @@ class Settings:
     @classmethod
     def read(cls) -> Settings:
         """
-        Return what the environment says, or the project's .env.
+        Read the settings from the environment, or from the project's .env.
 
         Raises:
-            UsageError: a variable is missing, or names no port of this machine.
+            UsageError: a variable is missing, or its URL has no valid port.
         """
         dotenv.load(PROJECT)
         try:
             url, secret = os.environ["WEATHER_API_URL"], os.environ["WEATHER_API_CLIENT_SECRET"]
         except KeyError as error:
-            raise UsageError(f"weather API: there is no variable {error.args[0]}; copy .env.example to .env, or set it") from None
+            raise UsageError(f"weather API: variable {error.args[0]} is not set; copy .env.example to .env, or set it") from None
         found = re.fullmatch(r"http://([\w.-]+):(\d{1,5})/?", url)
         if found is None or int(found[2]) > LAST_PORT:
             raise UsageError(f"weather API: WEATHER_API_URL is {url}; write it like http://127.0.0.1:8102")
@@ -77,7 +77,7 @@ class Settings:
 
 def configure() -> None:
     """
-    Write the project's .env, unless it has one; where the example's port is taken, as by another clone's, with the next free one.
+    Write the project's .env, unless it exists; if the example's port is taken, by another clone for example, with the next free one.
 
     Raises:
         DpeError: no port near it is free.
@@ -90,7 +90,7 @@ def configure() -> None:
     port = next((one for one in range(int(wanted), int(wanted) + PORTS) if _is_free(host, one)), None)
     if port is None:
         raise DpeError(
-            f"weather API: ports {wanted} to {int(wanted) + PORTS - 1} of {host} are taken; copy .env.example to .env, with another"
+            f"weather API: ports {wanted} to {int(wanted) + PORTS - 1} of {host} are taken; copy .env.example to .env, with another port"
         )
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text.replace(f"{host}:{wanted}", f"{host}:{port}"))
@@ -106,7 +106,7 @@ def _is_free(host: str, port: int) -> bool:
 
 def serve(settings: Settings, faults: dict[int, str]) -> None:
     """
-    Serve until somebody stops it. Port 0 is any that is free.
+    Serve until stopped. Port 0 picks any free port.
 
     Raises:
         DpeError: the port is taken.
@@ -117,7 +117,7 @@ def serve(settings: Settings, faults: dict[int, str]) -> None:
         server = ThreadingHTTPServer((host, port), Handler)
     except OSError as error:
         raise DpeError(
-            f"weather API: cannot listen on port {port} of {host} ({error.strerror}); stop what listens there, "
+            f"weather API: cannot listen on port {port} of {host} ({error.strerror}); stop the program that listens there, "
             "or write another port into WEATHER_API_URL in .env"
         ) from error
     print(f"The weather API is at http://{host}:{server.server_port}", flush=True)
@@ -126,10 +126,10 @@ def serve(settings: Settings, faults: dict[int, str]) -> None:
 
 
 def running() -> tuple[int, str] | None:
-    """Return the pid and the URL of the service that was started, if it runs: a pid alone may be another process's by now."""
+    """Return the pid and the URL of the started service, if it is running: the pid alone may belong to another process by now."""
     try:
         pid, url = PID_FILE.read_text(encoding="utf-8").split()
-        # No proxy leads back to this machine.
+        # Proxies do not apply to this machine.
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/health", timeout=1) as answer:
             return (int(pid), url) if json.load(answer) == {"service": "weather", "pid": int(pid)} else None
     except (OSError, ValueError, HTTPException):
@@ -138,10 +138,10 @@ def running() -> tuple[int, str] | None:
 
 def start(settings: Settings) -> None:
     """
-    Start the service in the background, unless it runs there already.
+    Start the service in the background, unless it is already running.
 
     Raises:
-        DpeError: it does not start; what it said is in the message.
+        DpeError: it does not start; the message has its output.
     """
     found = running()
     if found and found[1] == settings.url:
@@ -158,14 +158,14 @@ def start(settings: Settings) -> None:
         if process.poll() is not None or time.monotonic() > give_up:
             process.kill()
             PID_FILE.unlink()
-            said = LOG.read_text(encoding="utf-8").splitlines() or [f"weather API: does not answer; see {LOG}"]
-            raise DpeError(said[-1].removeprefix("Error: "))
+            lines = LOG.read_text(encoding="utf-8").splitlines() or [f"weather API: does not respond; see {LOG}"]
+            raise DpeError(lines[-1].removeprefix("Error: "))
         time.sleep(0.05)
     print(f"The weather API is at {settings.url}; `make weather-api-stop` stops it")
 
 
 def stop() -> bool:
-    """Stop the service that was started; tell whether it ran."""
+    """Stop the started service; return whether it was running."""
     found = running()
     if found:
         os.kill(found[0], signal.SIGTERM)
@@ -176,15 +176,15 @@ def stop() -> bool:
 
 
 def fault(text: str) -> tuple[int, str]:
-    """Read NUMBER:FAULT."""
+    """Parse NUMBER:FAULT."""
     number, _, kind = text.partition(":")
     if kind not in FAULTS:
-        raise argparse.ArgumentTypeError(f"{text} is no fault; there are {', '.join(FAULTS)}")
+        raise argparse.ArgumentTypeError(f"{text} is not a fault; use one of {', '.join(FAULTS)}")
     return int(number), kind
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do as the command line says, and return the exit status."""
+    """Run the command line, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["configure", "start", "stop", "serve"])
     parser.add_argument("--fault", action="append", default=[], type=fault, metavar="NUMBER:FAULT", help="misbehave, for tests")

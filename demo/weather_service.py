@@ -1,4 +1,4 @@
-"""What the weather API of the demo serves: hourly observations, page by page, to who has a token."""
+"""The content of the demo's weather API: hourly observations, page by page, for clients with a token."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OBSERVATIONS = Path(__file__).parents[1] / "data" / "nyc_flights" / "weather.csv
 CLIENT_ID = "dpe"
 PAGE_RECORDS = 2500
 TOKEN_SECONDS = 60
-# How it misbehaves where a test says so.
+# The ways to misbehave that tests can request.
 FAULTS = ("429", "500", "half", "again", "expired", "dies")
 
-# What the API calls the columns of the file, and how it writes their values.
+# The API's names for the columns of the file, and its formats of their values.
 TEXTS = {"origin": "origin", "time_hour": "observed_at"}
 NUMBERS = {
     "temp": "temperature_fahrenheit",
@@ -39,7 +39,7 @@ NUMBERS = {
 
 
 def observations() -> list[dict[str, object]]:
-    """Return the observations of all airports, the oldest first."""
+    """Return the observations of all airports, oldest first."""
     with gzip.open(OBSERVATIONS, "rt", encoding="utf-8") as lines:
         records = [
             {name: row[column] for column, name in TEXTS.items()}
@@ -52,7 +52,7 @@ def observations() -> list[dict[str, object]]:
 
 @dataclass
 class Service:
-    """What is served: to whom, and with which faults, by the number of the page that is asked for."""
+    """The service's data, credentials and faults, these by the number of the requested page."""
 
     secret: str
     records: list[dict[str, object]]
@@ -62,7 +62,7 @@ class Service:
     before: bytes = b""
 
     def token(self, form: dict[str, str]) -> tuple[int, dict[str, object]]:
-        """Give a token to who knows the secret (RFC 6749, section 4.4)."""
+        """Issue a token to a client that knows the secret (RFC 6749, section 4.4)."""
         is_known = form.get("client_id") == CLIENT_ID and hmac.compare_digest(form.get("client_secret", "").encode(), self.secret.encode())
         if form.get("grant_type") != "client_credentials" or not is_known:
             return 401, {"error": "invalid_client"}
@@ -71,11 +71,11 @@ class Service:
         return 200, {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
 
     def may_ask(self, authorization: str) -> bool:
-        """Tell whether a header has a token that has not expired."""
+        """Return whether a header has a token that has not expired."""
         return self.tokens.get(authorization.removeprefix("Bearer "), 0) > time.monotonic()
 
     def page(self, query: dict[str, str]) -> bytes:
-        """Return the page that `since` and `cursor` ask for: observations, how many there are in all, and the address of the next."""
+        """Return the page for `since` and `cursor`: observations, their total number, and the address of the next page."""
         since = datetime.fromisoformat(query.get("since", "0001-01-01T00:00:00Z")).astimezone(UTC)
         start = int(query.get("cursor", 0))
         first = bisect_left(self.records, f"{since:%Y-%m-%dT%H:%M:%SZ}", key=lambda record: str(record["observed_at"]))
@@ -86,18 +86,18 @@ class Service:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers a request."""
+    """Answers requests."""
 
     protocol_version = "HTTP/1.1"
     service: Service
 
     def do_POST(self) -> None:
-        """Give a token."""
+        """Issue a token."""
         form = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         self._answer(*self.service.token(_single(form)) if self.path == "/token" else (404, {"error": "not_found"}))
 
     def do_GET(self) -> None:
-        """Give a page, or say that this is the service."""
+        """Serve a page, or identify the service."""
         parts = urlsplit(self.path)
         if parts.path == "/health":
             self._answer(200, {"service": "weather", "pid": os.getpid()})
@@ -131,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(status, json.dumps(document).encode(), headers or {})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str], *, length: int | None = None) -> None:
-        """Send an answer, or the first `length` bytes of it, and then hang up."""
+        """Send an answer, or its first `length` bytes and then hang up."""
         self.send_response(status)
         for name, value in ({"Content-Type": "application/json", "Content-Length": str(len(body))} | headers).items():
             self.send_header(name, value)

@@ -31,7 +31,7 @@ COMMANDS_HEAD = """# Commands
 
 The help texts; `dpe COMMAND --help` shows the same.
 
-Exit status: 0 all is well; 1 something was refused, rejected over its limit, or failed a rule; 2 a usage error or a bug.
+Exit status: 0 all is well; 1 something was refused, exceeded its reject limit, or failed a rule; 2 a usage error or a bug.
 Results go to standard output, everything else to standard error. Every option can be given as a variable, `DPE_…`.
 """
 

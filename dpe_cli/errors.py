@@ -1,14 +1,14 @@
 """
-What can go wrong, as people see it.
+The errors that users see.
 
-    DpeError                    exit status 1: something was refused, rejected over its limit, or failed a rule
+    DpeError                    exit status 1: something was refused, exceeded its reject limit, or failed a rule
     ├── UsageError              exit status 2: the command line or the configuration is wrong
-    ├── ServerError             the PostgreSQL server is not reachable, not bootstrapped, or does not allow it
-    │   └── LockLostError       the session that kept other runs away has ended while the work went on
-    ├── ContextError            a row-level security context was opened where it cannot be
-    ├── ProjectError            the dbt project cannot be read, or says something dpe cannot do
+    ├── ServerError             the PostgreSQL server is not reachable, not bootstrapped, or denies something
+    │   └── LockLostError       the session that held the lock ended while the work continued
+    ├── ContextError            a row-level security context cannot be opened here
+    ├── ProjectError            the dbt project cannot be read, or asks for something dpe cannot do
     ├── BuildError              dbt ended before it could report on its nodes
-    ├── PublishError            what was built was not published; readers see what they saw before
+    ├── PublishError            the build was not published; readers still see the previous version
     ├── SpecError               a spec is broken or unclear
     └── ExtractError            an extract was refused; nothing of it is visible
         ├── InputError          a file is missing or cannot be read as declared
@@ -16,7 +16,7 @@ What can go wrong, as people see it.
         ├── RejectLimitError    more records were rejected than the source allows
         └── BusyError           another extract of the same source is running
 
-A message reads `<thing>: <what is wrong>; <what to do>`. What is not a DpeError is a bug.
+A message reads `<thing>: <what is wrong>; <what to do>`. Any other exception is a bug.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dpe_cli.safe_text.redaction import hide
 
 
 class DpeError(Exception):
-    """Something dpe refuses or found broken, in words for the person at the terminal; secrets that a server echoed are not in them."""
+    """Something that dpe refuses or found broken, in words for the user; secrets that a server echoed are removed."""
 
     exit_status = 1
 
@@ -40,19 +40,19 @@ class UsageError(DpeError):
 
 
 class ServerError(DpeError):
-    """The PostgreSQL server is not reachable, not bootstrapped, or does not allow it."""
+    """The PostgreSQL server is not reachable, not bootstrapped, or denies something."""
 
 
 class LockLostError(ServerError):
-    """The session that kept other runs away has ended while the work went on."""
+    """The session that held the lock ended while the work continued."""
 
 
 class ContextError(DpeError):
-    """A row-level security context was opened where it cannot be."""
+    """A row-level security context cannot be opened here."""
 
 
 class ProjectError(DpeError):
-    """The dbt project cannot be read, or says something dpe cannot do."""
+    """The dbt project cannot be read, or asks for something dpe cannot do."""
 
 
 class BuildError(DpeError):
@@ -84,4 +84,4 @@ class BusyError(ExtractError):
 
 
 class PublishError(DpeError):
-    """What was built was not published; readers see what they saw before."""
+    """The build was not published; readers still see the previous version."""

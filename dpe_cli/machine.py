@@ -1,4 +1,4 @@
-"""What this machine, or this container, has for us."""
+"""The processors and memory of this machine, or of this container."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def cores() -> int:
 
 
 def memory() -> int:
-    """Return the bytes of memory that the machine, or the container, has."""
+    """Return the memory of the machine, or of the container, in bytes."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()

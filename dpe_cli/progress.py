@@ -1,4 +1,4 @@
-"""How work reports its progress, whatever shows it."""
+"""The interface through which work reports its progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 
 class Progress(Protocol):
-    """What shows how far the work is."""
+    """Shows how far the work is."""
 
     def say(self, text: str) -> None:
         """Show a line."""
@@ -16,4 +16,4 @@ class Progress(Protocol):
     def task(
         self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
     ) -> AbstractContextManager[Callable[[int], None]]:
-        """Show a piece of work; gives the function that adds what was done."""
+        """Show a task; yields the function that adds what was done."""

@@ -1,4 +1,4 @@
-"""The directory in which dpe keeps what it makes for a project."""
+"""The directory in which dpe keeps what it creates for a project."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def state_directory(project_dir: Path) -> Path:
-    """Return the directory `.dpe` in which dpe keeps what it makes for a project, kept out of version control."""
+    """Return the directory `.dpe`, where dpe keeps what it creates for a project, outside version control."""
     directory = project_dir / ".dpe"
     directory.mkdir(exist_ok=True)
     ignore = directory / ".gitignore"

@@ -1,4 +1,4 @@
-"""Numbers in words: counts, durations and sizes."""
+"""Counts, durations and sizes as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The orders as Arrow record batches, read a block at a time with the columns' own types."""
+"""The orders as Arrow record batches, read one block at a time with the columns' own types."""
 
 from __future__ import annotations
 

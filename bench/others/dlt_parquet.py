@@ -1,4 +1,4 @@
-"""Load a Parquet file with dlt in the fastest way that its documentation names: Arrow tables, handed to PostgreSQL's COPY as CSV."""
+"""Load a Parquet file with dlt in its fastest documented way: Arrow tables, handed to PostgreSQL's COPY as CSV."""
 
 from __future__ import annotations
 

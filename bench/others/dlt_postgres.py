@@ -1,4 +1,4 @@
-"""dlt's PostgreSQL destination for a server behind a Unix socket."""
+"""dlt's PostgreSQL destination for a server on a Unix socket."""
 
 from __future__ import annotations
 

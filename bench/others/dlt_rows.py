@@ -1,4 +1,4 @@
-"""Load a CSV file with dlt in the way that its first pages show: a resource that yields dictionaries, with the columns' types."""
+"""Load a CSV file with dlt as in its introduction: a resource that yields dictionaries, with the columns' types."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ path, url = sys.argv[1:]
     columns={name: {"name": name, "data_type": data_type} for name, data_type in TYPES.items()},
 )
 def orders() -> Iterator[dict[str, str | None]]:
-    """Yield the file's records; an empty field is no value."""
+    """Yield the file's records, without empty fields."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         for record in csv.DictReader(file):
             yield {name: value or None for name, value in record.items()}

@@ -1,4 +1,4 @@
-"""Load a CSV file with pandas, as most who start with Python do: read_csv in chunks, and to_sql."""
+"""Load a CSV file with pandas, the usual way for beginners in Python: read_csv in chunks, and to_sql."""
 
 from __future__ import annotations
 

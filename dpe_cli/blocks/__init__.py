@@ -1,1 +1,1 @@
-"""The waist: what a source gives and the loader takes."""
+"""Blocks: what sources yield and the loader takes."""

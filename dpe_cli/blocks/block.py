@@ -17,9 +17,9 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024
 @dataclass(frozen=True)
 class Delivered:
     r"""
-    A record as it was delivered, and where: `position` is the line of the input on which it starts, or its number.
+    A record as it was delivered. `position` is the line of the input on which it starts, or its number.
 
-    `raw_bytes` is what was delivered where that is no text; `raw` then shows it with \xNN.
+    `raw_bytes` holds the delivered bytes where they are not valid text; `raw` then shows those as \xNN.
     """
 
     position: int
@@ -29,7 +29,7 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a record is rejected: the column, where there is one, the SQLSTATE, and the reason."""
+    """Why a record is rejected: the column if known, the SQLSTATE, and the reason."""
 
     column: str | None
     sqlstate: str
@@ -42,13 +42,13 @@ CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
 
 def not_text(invalid: bytes, encoding: str) -> Fault:
-    """Return, in the server's words, that bytes are no text in the encoding of their input."""
+    """Report, in the server's words, bytes that are not valid in the encoding of their input."""
     sequence = " ".join(f"0x{byte:02x}" for byte in invalid)
     name = "UTF8" if encoding == "utf-8" else encoding
     return Fault(None, CHARACTER_NOT_IN_REPERTOIRE, f'invalid byte sequence for encoding "{name}": {sequence}')
 
 
-# Returns a record of a block as it was delivered: asked for by its place in the block, from 0, and what it became in CSV.
+# Returns a record of a block as it was delivered, given its index in the block (from 0) and its CSV.
 Origin = Callable[[int, bytes], Delivered]
 
 
@@ -59,11 +59,11 @@ class Block:
 
     `broken` are the offsets of lines with a stray quote. Each counts as a record, and none can be loaded.
 
-    Where the input is not CSV, `origin` knows its records as they were delivered, and `refused` are those that could not
-    even be read; they count as records too, and are not in `data`.
+    Where the input is not CSV, `origin` returns its records as they were delivered, and `refused` are those that could not
+    even be read; they count as records, but are not in `data`.
 
-    `copy_format`: what PostgreSQL wrote is passed on in its own formats, which it reads faster. Text is CSV once it is
-    repaired (text_format.py); nothing of a binary block can be told apart, and it is read again as text.
+    `copy_format`: what PostgreSQL wrote is passed on in its own formats, which it reads faster. Text becomes CSV when it needs
+    repair (copy_text.py); a binary block cannot be split into records, so it is read again as text.
     """
 
     data: bytes
@@ -76,11 +76,11 @@ class Block:
     copy_format: CopyFormat = "csv"
 
     def without_refused(self) -> Block:
-        """Return what of it is CSV."""
+        """Return the part that is CSV."""
         return replace(self, records=self.records - len(self.refused), refused=())
 
     def parts(self, size: int) -> Iterator[Block]:
-        """Yield the block in parts of about `size` bytes; as it is where a record has several lines."""
+        """Yield the block in parts of about `size` bytes; whole if a record spans several lines."""
         if self.records != self.lines or self.broken:
             yield self
             return
@@ -104,9 +104,9 @@ def cut(
     """
     Cut chunks of UTF-8 CSV, which start at a record, into record-aligned blocks.
 
-    A stray quote makes one record of all lines up to the next quote. So a line is broken, and reading goes on with the
-    next one, where the quotes that it opens enclose other lines but not a whole field, or are not closed within
-    `max_record_bytes`, or never: the good records behind it are not lost.
+    A stray quote makes one record of all lines up to the next quote. So a line is treated as broken, and reading continues with
+    the next one, if the quotes that it opens enclose other lines but not a whole field, or are not closed within
+    `max_record_bytes`, or never. The good records after it are not lost.
 
     Raises:
         InputError: one line is longer than `max_record_bytes`.
@@ -115,7 +115,7 @@ def cut(
     line = first_line
     pending = b""
     for chunk in chunks:
-        # Nearly always the last line feed of a chunk ends a record, and then this is the only look at the data.
+        # Nearly always the last line feed of a chunk ends a record; then the data is scanned only once.
         end = chunk.rfind(b"\n") + 1
         data = b"".join((pending, memoryview(chunk)[:end]))
         if end and (counted := grammar.count(data)):
@@ -145,7 +145,7 @@ def _whole_records(data: bytes, grammar: Grammar, line: int) -> Block | None:
 
 
 def _around_too_long(data: bytes, grammar: Grammar, line: int, location: str, max_record_bytes: int) -> Block | None:
-    """Return the first records of data that starts with one without an end; None where it may still find its end."""
+    """Return the first records of data that starts with one that has no end; None if its end may still come."""
     if len(data) <= max_record_bytes:
         return None
     if b"\n" in data[:max_record_bytes]:
@@ -157,7 +157,7 @@ def _around_too_long(data: bytes, grammar: Grammar, line: int, location: str, ma
 
 
 def _checked(block: Block, grammar: Grammar) -> Block:
-    """Return the block, or where quotes enclose several lines but not a whole field, what of it are records without those lines."""
+    """Return the block; or, if quotes enclose several lines but not a whole field, the records before those lines."""
     if block.records == block.lines or not grammar.has_stray_quote(block.data):
         return block
     return _around_broken(block.data, grammar, block.first_line)
@@ -165,13 +165,13 @@ def _checked(block: Block, grammar: Grammar) -> Block:
 
 def _around_broken(data: bytes, grammar: Grammar, line: int, *, must_end: int = 0) -> Block:
     """
-    Return the records of `data` line by line, so that a line with a stray quote takes no other with it.
+    Split `data` into records line by line, so that a line with a stray quote spoils no other line.
 
-    What starts before the offset `must_end` and does not end is such a line too; behind it, what has no end is left out.
+    A record that starts before the offset `must_end` and does not end is broken too; after it, an unfinished record is left out.
     """
     lines = split_lines(data)
     starts = list(accumulate(map(len, lines), initial=0))
-    # Each line is read twice and no more: were it read again with every broken line before it, this would take for ever.
+    # Each line is read at most twice; reading it again with every broken line before it would take quadratic time.
     closing = len(lines)
     ends: list[int] = []
     for number in range(len(lines) - 1, -1, -1):

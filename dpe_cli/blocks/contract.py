@@ -16,8 +16,8 @@ class Column:
     """
     A column of the load contract. `data_type` is a PostgreSQL type.
 
-    `path` is where in a JSON record its value stands, where that is not the member of its name; `start` (from 1) and
-    `width` are where it stands in a line of fixed width, in characters.
+    `path` is where its value is in a JSON record, unless it is the member of the same name; `start` (from 1) and
+    `width` are its position in a fixed-width line, in characters.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Column:
 
     @property
     def is_json(self) -> bool:
-        """Whether it takes JSON as it is."""
+        """Whether the column takes JSON as it is."""
         return self.data_type.strip().lower() in {"json", "jsonb"}
 
 
@@ -52,10 +52,10 @@ class StagingTable:
 
     @property
     def slice_prefix(self) -> str:
-        """What the names of its slices start with; they have to fit into an identifier."""
+        """The prefix of its slices' names, which have to fit into an identifier."""
         name = self.name.encode()
         if len(name) > _LONGEST_PREFIX:
-            # Cut, two tables' slices could share their names.
+            # If it were only cut, two tables' slices could share names.
             digest = hashlib.blake2b(name, digest_size=4).hexdigest()
             return f"{name[: _LONGEST_PREFIX - 9].decode(errors='ignore')}_{digest}__"
         return f"{self.name}__"

@@ -1,8 +1,8 @@
 r"""
-COPY's text format, as PostgreSQL writes it: each line is a record, fields are apart by tabs, \N is null.
+COPY's text format, as PostgreSQL writes it: one record per line, fields separated by tabs, \N for null.
 
-The server writes and reads it faster than CSV. Only a server can have written it, so it is passed on as it is, and becomes
-CSV where something in it cannot be loaded (PostgreSQL documentation, "COPY", text format).
+The server writes and reads it faster than CSV. Only a server can have written it, so it is passed on unchanged, and converted
+to CSV only if something in it cannot be loaded (PostgreSQL documentation, "COPY", text format).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from psycopg import sql
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect, split_lines
 
-# What stands for it in CSV: a null is nothing, and an empty text stands in quotes.
+# How nulls and empty texts look in CSV: a null is nothing, an empty text is a pair of quotes.
 CSV = Dialect()
 COPY_OPTIONS = sql.SQL("format text, encoding 'UTF8'")
 BINARY_COPY_OPTIONS = sql.SQL("format binary, encoding 'UTF8'")
@@ -37,18 +37,18 @@ def cut(chunks: Iterable[bytes]) -> Iterator[Block]:
             yield Block(data, records, records, line, copy_format="text")
             line += records
     if pending:
-        # Whoever wrote it did not come to its end: a record that the server will not take.
+        # The writer stopped in the middle of a record, which the server will refuse.
         yield Block(pending + b"\n", 1, 1, line, copy_format="text")
 
 
 def as_csv(block: Block) -> Block:
-    """Return a block as CSV, record for record."""
+    """Convert a block to CSV, record by record."""
     data = b"".join(map(csv_record, split_lines(block.data)))
     return Block(data, block.records, data.count(b"\n"), block.first_line, origin=block.origin)
 
 
 def csv_record(line: bytes) -> bytes:
-    """Return a record as CSV."""
+    """Convert a record to CSV."""
     return b",".join([_csv_field(field) for field in line.removesuffix(b"\n").split(b"\t")]) + b"\n"
 
 

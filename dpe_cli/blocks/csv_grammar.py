@@ -1,8 +1,8 @@
 """
-How CSV is read: which bytes end a record, a field, a quote. By the same grammar as PostgreSQL's COPY.
+How CSV is read: which bytes end a record or a field, and what quotes do. The grammar is that of PostgreSQL's COPY.
 
-Outside of quotes, a line feed ends a record and a quote opens them, also in the middle of a field; within quotes, only
-the escape character has a meaning. Whatever is done for every record of a block is done at C speed.
+Outside quotes, a line feed ends a record, and a quote opens quoting, even in the middle of a field; within quotes, only
+the escape character has a meaning. Everything that runs for each record of a block runs at C speed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from psycopg import sql
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV input separates, quotes and escapes its fields, writes a missing value, and what it was encoded in."""
+    """How a CSV input separates, quotes and escapes its fields, how it writes a missing value, and its original encoding."""
 
     delimiter: str = ","
     quote: str = '"'
@@ -24,7 +24,7 @@ class Dialect:
     encoding: str = "utf-8"
 
     def copy_options(self) -> sql.Composed:
-        """Return the options of COPY … FROM STDIN that read blocks of this dialect, which are UTF-8 whatever the input was."""
+        """Return the options of COPY … FROM STDIN for blocks of this dialect, which are UTF-8 whatever the input was."""
         options = [
             sql.SQL("format csv"),
             sql.SQL("encoding 'UTF8'"),
@@ -37,7 +37,7 @@ class Dialect:
 
 
 class Grammar:
-    """Finds, counts and reads the records of one dialect in bytes of UTF-8."""
+    """Finds, counts and reads the records of one dialect in UTF-8 bytes."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._delimiter = dialect.delimiter.encode()
@@ -47,13 +47,13 @@ class Grammar:
         self._all_but_quotes_and_line_feeds = bytes(set(range(256)) - set(self._quote + b"\n"))
         quote, delimiter = re.escape(self._quote), re.escape(self._delimiter)
         if self._escape:
-            # The escape character takes the meaning of a quote or of itself away, and means nothing before another character.
+            # The escape character cancels the meaning of a quote or of itself, and means nothing before another character.
             escape = re.escape(self._escape)
             within = rb"[^%b%b]*+(?:%b.[^%b%b]*+)*+" % (quote, escape, escape, quote, escape)
             field = within
             self._escaped = re.compile(rb"%b([%b%b])" % (escape, quote, escape))
         else:
-            # A doubled quote closes and opens again: to find where quotes end, it needs no attention.
+            # A doubled quote closes and reopens, so it can be ignored when looking for where quotes end.
             within = rb"[^%b]*+" % quote
             field = rb"%b(?:%b%b%b)*+" % (within, quote, quote, within)
             self._escaped = re.compile(rb"%b(%b)" % (quote, quote))
@@ -62,13 +62,13 @@ class Grammar:
         self._quoted_or_unclosed = re.compile(rb"%b|%b.*+" % (quoted, quote), re.DOTALL)
         self._all_closed = re.compile(rb"(?:[^%b]++|%b)*+" % (quote, quoted), re.DOTALL)
         self._token = re.compile(rb"%b(%b)%b|(%b)|[^%b%b]++|." % (quote, field, quote, delimiter, quote, delimiter), re.DOTALL)
-        beside = delimiter + rb"\r\n" + (b"" if self._escape else quote)
+        boundary = delimiter + rb"\r\n" + (b"" if self._escape else quote)
         on_one_line = rb"%b[^%b\n]*+%b" % (quote, quote + re.escape(self._escape), quote)
-        a_field = rb"(?<![^%b])%b(?=[%b])" % (beside, quoted, beside)
+        a_field = rb"(?<![^%b])%b(?=[%b])" % (boundary, quoted, boundary)
         self._no_stray_quote = re.compile(rb"(?:[^%b]++|%b|%b)*+" % (quote, on_one_line, a_field), re.DOTALL)
 
     def count(self, data: bytes) -> tuple[int, int] | None:
-        """Return the number of records and of lines in `data`, which starts at a record; None where it does not end with one."""
+        """Return the number of records and of lines in `data`, which starts at a record; None if it does not end with one."""
         if not data.endswith(b"\n"):
             return None
         if self._quote not in data:
@@ -78,7 +78,7 @@ class Grammar:
             outside = self.outside(data)
             return None if self._quote in outside else (outside.count(b"\n"), data.count(b"\n"))
         structure = data.translate(None, self._all_but_quotes_and_line_feeds)
-        # Two quotes side by side hold no line feed between them; what is left are fields of several lines.
+        # Two adjacent quotes hold no line feed between them; what is left are fields that span several lines.
         structure = structure.replace(self._quote * 2, b"")
         outside_and_inside = structure.split(self._quote)
         if len(outside_and_inside) % 2 == 0:
@@ -86,7 +86,7 @@ class Grammar:
         return sum(map(len, outside_and_inside[::2])), sum(map(len, outside_and_inside))
 
     def end_of_last(self, data: bytes) -> int:
-        """Return the offset behind the last whole record in `data`, which starts at a record; 0 where there is none."""
+        """Return the offset after the last whole record in `data`, which starts at a record; 0 if there is none."""
         masked = self._mask(data)
         quotes_before = masked.count(self._quote)
         end = len(masked)
@@ -98,7 +98,7 @@ class Grammar:
         return 0
 
     def end_of_first(self, data: bytes) -> int:
-        """Return the offset behind the first whole record in `data`, which starts at a record; 0 where there is none."""
+        """Return the offset after the first whole record in `data`, which starts at a record; 0 if there is none."""
         masked = self._mask(data)
         quotes_before = 0
         start = 0
@@ -110,7 +110,7 @@ class Grammar:
         return 0
 
     def split(self, data: bytes) -> list[bytes]:
-        """Return the records of `data`, each with its line feed; a last one that has no end stands as it is."""
+        """Return the records of `data`, each with its line feed; an unfinished last one is included as it is."""
         if self._quote not in data:
             return split_lines(data)
         records: list[bytes] = []
@@ -124,18 +124,18 @@ class Grammar:
         return [*records, data[start:]] if start < len(data) else records
 
     def is_open_after(self, line: bytes, *, is_open: bool) -> bool:
-        """Tell whether quotes are open at the end of a line, at whose start they were or were not."""
+        """Return whether quotes are open at the end of a line, given whether they were open at its start."""
         if self._escape and self._escape in line:
             return self._quote in self.outside(self._quote + line if is_open else line)
         return is_open != (line.count(self._quote) % 2 == 1)
 
     def outside(self, data: bytes) -> bytes:
-        """Return `data`, which starts at a record, without what stands within quotes: a line for each record."""
+        """Return `data`, which starts at a record, without its quoted parts: one line per record."""
         if self._quote not in data:
             return data
         end = len(data)
         if self._escape:
-            # Looked for first: tried at every escaped quote behind it, the pattern would read to the end each time.
+            # Checked first: tried at every escaped quote after it, the pattern would read to the end each time.
             closed = self._all_closed.match(data)
             end = closed.end() if closed else 0
         outside = self._quoted.sub(b"", data[:end])
@@ -143,7 +143,7 @@ class Grammar:
         return outside[:unclosed] + self._quote if unclosed >= 0 else outside + data[end : end + 1]
 
     def outlines(self, data: bytes) -> list[bytes]:
-        """Return for each record of `data` what it has outside of quotes of delimiters, stray carriage returns and unclosed quotes."""
+        """Return for each record of `data` its delimiters, stray carriage returns and unclosed quotes, outside quotes only."""
         structure = self.outside(data) if self._escape else data
         if b"\r" in structure:
             structure = structure.replace(b"\r\n", b"\n")
@@ -152,19 +152,19 @@ class Grammar:
 
     def structure(self, data: bytes) -> list[bytes] | None:
         """
-        Return what whole records have of delimiters and line feeds, split at their quotes: outside, inside, outside, …
+        Return the delimiters and line feeds of whole records, split at their quotes: outside, inside, outside, …
 
-        None where that does not tell it all: there are escape characters, carriage returns, NUL bytes or unclosed quotes.
+        None if that is not enough: there are escape characters, carriage returns, NUL bytes or unclosed quotes.
         """
         if b"\r" in data or b"\0" in data or (self._escape and self._escape in data):
             return None
         structure = data.translate(None, self._all_but_structure)
-        # Two quotes side by side hold nothing between them.
+        # Two adjacent quotes hold nothing between them.
         parts = structure.replace(self._quote * 2, b"").split(self._quote)
         return parts if len(parts) % 2 == 1 else None
 
     def fields(self, record: bytes) -> list[bytes]:
-        """Return the fields of a record as COPY reads them: without quotes, escapes and line end."""
+        """Return the fields of a record as COPY reads them: without quotes, escapes and the line end."""
         fields = [b""]
         for token in self._token.finditer(record.removesuffix(b"\n").removesuffix(b"\r")):
             within, delimiter = token.groups()
@@ -178,16 +178,16 @@ class Grammar:
 
     def has_stray_quote(self, data: bytes, start: int = 0, end: int | None = None) -> bool:
         """
-        Tell whether quotes around several lines are not around a whole field, or are never closed (RFC 4180).
+        Return whether quotes around several lines do not enclose a whole field, or are never closed (RFC 4180).
 
         `start` and `end` limit this to a part of `data`, from a record's start to a record's end.
 
-        COPY takes such a record. But it is what a stray quote makes of the records that follow it.
+        COPY accepts such a record, but it is usually a stray quote that swallowed the records after it.
         """
         return self._no_stray_quote.fullmatch(data, start, len(data) if end is None else end) is None
 
     def _mask(self, data: bytes) -> bytes:
-        """Blank out escaped characters, keeping every offset. Escapes and quotes are ASCII, so no character is torn."""
+        """Blank out escaped characters, keeping every offset. Escapes and quotes are ASCII, so no character is cut apart."""
         if not self._escape or self._escape not in data:
             return data
         return self._quoted_or_unclosed.sub(lambda quoted: self._escaped.sub(b"  ", quoted[0]), data)
@@ -203,7 +203,7 @@ def split_lines(data: bytes) -> list[bytes]:
 
 
 def split(record: str, dialect: Dialect) -> list[str] | None:
-    """Return the fields of a record as they are written, quotes and all; None where its quotes are not closed."""
+    """Return the fields of a record as they are written, with their quotes; None if its quotes are not closed."""
     fields: list[str] = []
     start = position = 0
     is_open = False
@@ -211,10 +211,10 @@ def split(record: str, dialect: Dialect) -> list[str] | None:
     while position < len(text):
         character = text[position]
         if is_open and character == dialect.escape != dialect.quote:
-            # Whatever it escapes, that closes nothing.
+            # Whatever it escapes cannot close the quotes.
             position += 1
         elif character == dialect.quote:
-            # A doubled quote closes and opens again.
+            # A doubled quote closes and reopens.
             is_open = not is_open
         elif character == dialect.delimiter and not is_open:
             fields.append(text[start:position])

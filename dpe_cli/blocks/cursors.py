@@ -1,4 +1,4 @@
-"""Cursors: the greatest value of a column, behind which a source goes on. What their types are, and what is no end."""
+"""Cursors: the greatest value of a column, from which a source resumes; their types, and which values cannot be resumed from."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
-Kind = Literal["time", "whole number", "number", "other"]
+CursorKind = Literal["time", "whole number", "number", "other"]
 
-_KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = (
+_KINDS: tuple[tuple[re.Pattern[str], CursorKind], ...] = (
     (re.compile(r"(timestamp|timestamptz|date)\b"), "time"),
     (re.compile(r"(smallint|integer|int|int2|int4|int8|bigint)\b"), "whole number"),
     (re.compile(r"(numeric|decimal|real|double precision|float|float4|float8)\b"), "number"),
 )
 
 
-def kind(data_type: str) -> Kind:
-    """Return what a PostgreSQL type's values are: of all but the others, something can be subtracted."""
+def kind(data_type: str) -> CursorKind:
+    """Classify a PostgreSQL type; for all but "other", an overlap can be subtracted from its values."""
     name = data_type.strip().lower()
     if name.endswith("]"):
         return "other"
@@ -24,16 +24,16 @@ def kind(data_type: str) -> Kind:
 
 
 def has_infinity(data_type: str) -> bool:
-    """Tell whether a type has values that none comes behind: infinity, and NaN, which is greater still."""
+    """Return whether a type has infinity, or NaN, which sorts above it: values that nothing can follow."""
     return kind(data_type) in {"time", "number"}
 
 
 def is_end(value: str, data_type: str) -> bool:
     """
-    Tell whether a database's greatest value is one that greater ones may follow.
+    Return whether a source can resume from a database's greatest value.
 
-    Infinity is none, nor is NaN, or what a database that knows no types keeps among them: a source that went on behind
-    these would never find anything again.
+    Not from infinity, from NaN, or from a value that an untyped database keeps among them: nothing would ever be found
+    after these.
     """
     match kind(data_type):
         case "time":

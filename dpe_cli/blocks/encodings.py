@@ -1,8 +1,8 @@
 """
-From any encoding to UTF-8, and back to what was delivered where a record is rejected.
+From any encoding to UTF-8, and back to the delivered bytes when a record is rejected.
 
-Bytes that are no text in their encoding become lone surrogates, U+DC00 plus the byte: UTF-8 has none, so PostgreSQL
-refuses exactly the records that hold them, and what was delivered can be told.
+Bytes that are invalid in their encoding become lone surrogates, U+DC00 plus the byte. UTF-8 has no such characters, so
+PostgreSQL refuses exactly the records that hold them, and the delivered bytes can be recovered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from itertools import chain
 
-# Read as they are: what is invalid is the server's to refuse.
+# Read as they are: it is for the server to refuse what is invalid.
 _PASSED_ON = {"utf-8", "utf-8-sig", "ascii"}
 _KEPT = re.compile("[\udc00-\udcff]+")
 _BYTE_ORDER_MARKS = {
@@ -25,7 +25,7 @@ _noted = threading.local()
 
 
 def with_byte_order(encoding: str, start: bytes) -> str:
-    """Return the encoding with its byte order, which the input's first bytes tell; little-endian where they do not."""
+    """Add the byte order to an encoding, according to the input's first bytes; little-endian if they do not say."""
     orders = _BYTE_ORDER_MARKS.get(encoding, ())
     for mark, ordered in orders:
         if start.startswith(mark):
@@ -47,7 +47,7 @@ def to_utf8(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def invalid_bytes(data: bytes, encoding: str) -> bytes:
-    """Return the first bytes that are no text, as they were delivered; nothing where all of `data` is text."""
+    """Return the first invalid bytes as they were delivered; nothing if all of `data` is text."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -57,7 +57,7 @@ def invalid_bytes(data: bytes, encoding: str) -> bytes:
 
 
 def invalid_offsets(data: bytes) -> list[int]:
-    """Return where `data` holds bytes that are no UTF-8, as those that were no text in their encoding are not."""
+    """Return the offsets in `data` of bytes that are not UTF-8, including those that were invalid in the original encoding."""
     offsets: list[int] = []
     if data.isascii():
         return offsets
@@ -67,7 +67,7 @@ def invalid_offsets(data: bytes) -> list[int]:
 
 
 def readable(data: bytes, encoding: str) -> tuple[str, bytes | None]:
-    r"""Return text for people, with \xNN for what is none, and then also the bytes as they were delivered."""
+    r"""Return text for people, with \xNN for invalid bytes; if there are any, also the bytes as they were delivered."""
     if b"\0" not in data and not invalid_bytes(data, encoding):
         return data.decode(), None
     if encoding in _PASSED_ON:
@@ -91,7 +91,7 @@ def _keep_bytes(error: UnicodeError) -> tuple[str, int]:
 
 
 def _give_back(error: UnicodeError) -> tuple[bytes, int]:
-    """Return as bytes what a decoder let pass as the characters of the same numbers (ISO 2022 does so with 0x80 to 0x9F)."""
+    """Turn back into bytes what a decoder let through as the characters of the same numbers (ISO 2022 does so with 0x80 to 0x9F)."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return error.object[error.start : error.end].encode("latin-1"), error.end

@@ -1,4 +1,4 @@
-"""What a source is read from: inputs, as the loader asks for them and sources answer."""
+"""Inputs: the interface between the loader and sources."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Opened(Protocol):
 
 
 class Input(Protocol):
-    """One load's worth of records: a file, a member of a zip file, or a window."""
+    """One load's worth of records: a file, a member of a zip file, or a query."""
 
     @property
     def location(self) -> str:
-        """Where it is, as the ledger shall say it."""
+        """Its name in the ledger: a path, a URL or the like."""
 
     @property
     def version(self) -> str | None:
-        """What its place calls this version of it, if it does: the same at the same location means the same content."""
+        """Its version (an ETag, for example), if its place has any: the same version at the same location means the same content."""
 
     @property
     def size(self) -> int:
@@ -38,44 +38,44 @@ class Input(Protocol):
 
     @property
     def is_compressed(self) -> bool:
-        """Whether it holds more bytes of records than its size says."""
+        """Whether it holds more bytes of records than its size suggests."""
 
     def content_hash(self) -> str | None:
-        """Hash its content as delivered; free once it has been read. A window has none."""
+        """Hash its content as delivered; free once it has been read. None for a query."""
 
     def is_known_as(self, content_hash: str) -> None:
-        """Take note of the hash of its content, which need not be read for it."""
+        """Note the hash of its content, so that it need not be read to compute it."""
 
     def open(self) -> AbstractContextManager[Opened]:
         """Open it to be read once."""
 
 
 @runtime_checkable
-class Window(Input, Protocol):
+class QueryInput(Input, Protocol):
     """
-    What an API, a database or a tap is asked for: no content tells whether it is new, so that it is read each time.
+    The answer of an API, a database or a tap. Its content cannot tell whether it is new, so it is read each time.
 
-    Where it goes on from is a cursor, or a state, that is committed with what was read.
+    It resumes from a cursor, or a state, that is committed with what was read.
     """
 
-    plainly: bool
+    as_text: bool
     """Whether to read it so that each record can be told apart, which may take longer."""
 
     @property
     def may_repeat(self) -> bool:
-        """Whether a record may come twice within it, as from an API whose records move from page to page meanwhile."""
+        """Whether a record may come twice within it, as from an API whose records move between pages while it is read."""
 
     def begin(self, after: str | None) -> None:
-        """Say where the last extract ended; None where there was none, or all is to be read."""
+        """Start after where the last extract ended; None for the first one, or to read everything."""
 
     def end(self) -> str | None:
-        """Return where the next extract goes on, once all was read; None where the rows themselves tell."""
+        """Return where the next extract resumes, once all was read; None if the rows themselves determine it."""
 
 
 @dataclass(frozen=True)
 class Increment:
     """
-    How a source goes on where it ended: by the greatest value of a column.
+    How a source resumes where it ended: from the greatest value of a column.
 
     `overlap` is how far before it the next extract starts (an interval, or a number), so that late records are not missed.
     """

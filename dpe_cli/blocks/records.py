@@ -1,4 +1,4 @@
-"""Records of a block one by one: what was delivered, on which line of the input it starts, and on which line COPY sees it."""
+"""The single records of a block: what was delivered, on which line of the input it starts, and which line COPY reports for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dpe_cli.blocks.csv_grammar import Grammar, split_lines
 
 @dataclass(frozen=True)
 class Records:
-    """Records as delivered, and the line of the input on which each starts. `are_lines`: none of them has two lines."""
+    """Records as delivered, with the input line on which each starts. `are_lines`: none of them spans several lines."""
 
     raws: list[bytes]
     lines: Sequence[int]
@@ -21,7 +21,7 @@ class Records:
 
     @classmethod
     def of(cls, block: Block, grammar: Grammar) -> tuple[Records, Records]:
-        """Split a block; return its whole records, and its broken ones."""
+        """Split a block into its whole records and its broken ones."""
         if block.records == block.lines and not block.broken:
             return cls(split_lines(block.data), range(block.first_line, block.first_line + block.lines), are_lines=True), cls(
                 [], [], are_lines=True
@@ -61,20 +61,20 @@ class Records:
         return Records(self.raws + others.raws, [*self.lines, *others.lines], self.are_lines and others.are_lines)
 
     def with_plain_ends(self) -> Records:
-        """Return the records with line feeds only at their ends: COPY refuses input whose line ends differ."""
+        """Return the records with plain line feeds at their ends: COPY refuses input with mixed line ends."""
         if b"\r" not in b"".join(self.raws):
             return self
         return Records([raw[:-2] + b"\n" if raw.endswith(b"\r\n") else raw for raw in self.raws], self.lines, self.are_lines)
 
     def at_server_lines(self, server_lines: Sequence[int]) -> list[int]:
         r"""
-        Return the indexes of the records that COPY means by its lines.
+        Return the indexes of the records that COPY refers to by these line numbers.
 
-        COPY names the last line of a record. Within quotes it counts what the first record's end told it to be a line
-        end, of which it looks at the first character; until then, that is within the first record, it counts \r.
+        COPY names the last line of a record. Within quotes it counts line ends of the kind that ended the first record, by their
+        first character; within the first record it does not know that kind yet, and counts \r.
         """
         if self.are_lines and b"\r" not in b"".join(self.raws):
-            # Of a row that it finds to be bad late, it names a line behind.
+            # For errors found late in a row, COPY reports the next line.
             return [min(line, len(self.raws)) - 1 for line in server_lines]
         first = self.raws[0].removesuffix(b"\n")
         ends_in_two = first.endswith(b"\r")

@@ -1,4 +1,4 @@
-"""What every command is given: the options of `dpe` itself, and the project and server that they lead to."""
+"""What every command gets: the global options of `dpe`, and the project and server that they select."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from dpe_cli.errors import UsageError
 from dpe_cli.project import dotenv
 
-# `dpe --help` imports this module: what it needs of PostgreSQL and dbt is imported where it is used.
+# `dpe --help` imports this module, so PostgreSQL and dbt are imported only where they are used.
 if TYPE_CHECKING:
     from dpe_cli.project.project import Project
     from dpe_cli.server.server import Server
@@ -24,7 +24,7 @@ PROJECT_FILE = "dbt_project.yml"
 
 @dataclass
 class App:
-    """The options of `dpe`, as they were given before or behind the command's name."""
+    """The options of `dpe`, given before or after the command's name."""
 
     given_project_dir: Path | None = None
     profiles_dir: Path | None = None
@@ -36,7 +36,7 @@ class App:
     @cached_property
     def project_dir(self) -> Path:
         """
-        The project's directory: the one that was given, or the nearest one from here upwards. Its `.env` counts from now on.
+        The project's directory: the given one, or the nearest one upwards from here. Loads its `.env`.
 
         Raises:
             UsageError: there is none, or its `.env` cannot be read.
@@ -51,17 +51,17 @@ class App:
     def _find_project_dir(self) -> Path:
         if self.given_project_dir is not None:
             if not (self.given_project_dir / PROJECT_FILE).is_file():
-                raise UsageError(f"{self.given_project_dir}: has no {PROJECT_FILE}; give a dbt project's directory with --project-dir")
+                raise UsageError(f"{self.given_project_dir}: contains no {PROJECT_FILE}; give a dbt project's directory with --project-dir")
             return self.given_project_dir
         here = Path.cwd()
         for directory in (here, *here.parents):
             if (directory / PROJECT_FILE).is_file():
                 return directory
-        raise UsageError(f"{here}: no {PROJECT_FILE} here or above; go to the project, or name it with --project-dir")
+        raise UsageError(f"{here}: no {PROJECT_FILE} here or in a parent directory; change to the project, or give it with --project-dir")
 
     @cached_property
     def project(self) -> Project:
-        """What dbt knows of the project."""
+        """The project as dbt parses it."""
         from dpe_cli.project.project import Project
 
         return Project(self.project_dir, profiles_dir=self.profiles_dir, target=self.target, variables=self.vars)
@@ -69,10 +69,10 @@ class App:
     @cached_property
     def server(self) -> Server:
         """
-        The server that the project works in: running, and bootstrapped.
+        The server that the project uses: running and bootstrapped.
 
         Raises:
-            ServerError: it is not reachable, or is not dpe's own and not bootstrapped.
+            ServerError: it is not reachable, or it is an external server that is not bootstrapped.
         """
         from dpe_cli.server.bootstrap import ensure_bootstrapped
 
@@ -81,13 +81,13 @@ class App:
         return server
 
     def resolve_server(self, *, start: bool = True) -> Server:
-        """Return the server as it is, bootstrapped or not."""
+        """Return the server, bootstrapped or not."""
         from dpe_cli.server.server import resolve
 
         try:
             self._find_project_dir()
         except UsageError:
-            # The embedded server belongs to a project; one that PGHOST names does not.
+            # The embedded server belongs to a project; one named by PGHOST does not.
             if not os.environ.get("PGHOST"):
                 raise
             directory = Path.cwd()
@@ -98,9 +98,9 @@ class App:
 
 def global_options(command: click.Command, *, from_environment: bool = False) -> click.Command:
     """
-    Let a command accept the options of `dpe`, so that they may stand on either side of the command's name.
+    Make a command accept the options of `dpe`, so that they may be given before or after the command's name.
 
-    What stands behind the name has the last word. Variables (DPE_OUTPUT and the like) are read once, by `dpe` itself.
+    An option after the name wins. Environment variables (DPE_OUTPUT and the like) are read once, by `dpe` itself.
     """
     directory = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
     options: list[dict[str, Any]] = [
@@ -108,16 +108,16 @@ def global_options(command: click.Command, *, from_environment: bool = False) ->
             "param_decls": ["--project-dir", "given_project_dir"],
             "type": directory,
             "envvar": ["DPE_PROJECT_DIR", "DBT_PROJECT_DIR"],
-            "help": f"The dbt project; by default the nearest directory upwards with {PROJECT_FILE}.",
+            "help": f"The dbt project; by default the nearest directory upwards that contains {PROJECT_FILE}.",
         },
         {
             "param_decls": ["--profiles-dir"],
             "type": directory,
             "envvar": ["DPE_PROFILES_DIR", "DBT_PROFILES_DIR"],
-            "help": "Where dbt's profiles.yml is; by default the project.",
+            "help": "The directory of dbt's profiles.yml; by default the project.",
         },
         {"param_decls": ["--target"], "envvar": ["DPE_TARGET", "DBT_TARGET"], "help": "The target in profiles.yml."},
-        {"param_decls": ["--vars"], "envvar": ["DPE_VARS"], "help": "dbt's variables, in YAML."},
+        {"param_decls": ["--vars"], "envvar": ["DPE_VARS"], "help": "Variables for dbt, in YAML."},
         {
             "param_decls": ["--output"],
             "type": click.Choice(["text", "json"]),

@@ -1,4 +1,4 @@
-"""The command `dpe`: which commands there are, and what becomes of their results and errors."""
+"""The command `dpe`: its commands, and how their results and errors are shown."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from dpe_cli.errors import DpeError
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.safe_text.visible_text import message, visible_standard_error
 
-# Each command's module and short help, so that `dpe --help` imports none of them.
+# The module and short help of each command, so that `dpe --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("dpe_cli.cli.commands.run", "Run the whole pipeline: extract, build, publish, check and document."),
     "extract": ("dpe_cli.cli.commands.extract", "Load sources into staging."),
-    "source": ("dpe_cli.cli.commands.source", "Look at new sources, and write their YAML."),
-    "validate": ("dpe_cli.cli.commands.validate", "Check counts, rules, row-level security and freshness of what is there."),
-    "rules": ("dpe_cli.cli.commands.rules", "Show the rules, whether they hold, and since when they do not."),
+    "source": ("dpe_cli.cli.commands.source", "Inspect new sources, and write their YAML."),
+    "validate": ("dpe_cli.cli.commands.validate", "Check counts, rules, row-level security and freshness of the existing tables."),
+    "rules": ("dpe_cli.cli.commands.rules", "Show the rules, whether they hold, and since when they have not."),
     "loads": ("dpe_cli.cli.commands.loads", "List, show and undo what was loaded."),
     "rejects": ("dpe_cli.cli.commands.rejects", "List, show, export and replay the records that could not be loaded."),
     "diff": ("dpe_cli.cli.commands.diff", "Show what publishing the newest build would change."),
-    "publish": ("dpe_cli.cli.commands.publish", "Publish the newest build, or take the last publication back."),
-    "access": ("dpe_cli.cli.commands.access", "Manage who may see which tenants."),
-    "rls": ("dpe_cli.cli.commands.rls", "Prove that every relation is protected, and show who can see what."),
+    "publish": ("dpe_cli.cli.commands.publish", "Publish the newest build, or undo the last publication."),
+    "access": ("dpe_cli.cli.commands.access", "Manage which roles may see which tenants."),
+    "rls": ("dpe_cli.cli.commands.rls", "Prove that every relation is protected, and show which roles can see what."),
     "docs": ("dpe_cli.cli.commands.docs", "Build the documentation site."),
     "schema": ("dpe_cli.cli.commands.schema", "Print the JSON Schema of the external block, for editors."),
     "dbt": ("dpe_cli.cli.commands.dbt", "Run dbt with the connection set."),
-    "env": ("dpe_cli.cli.commands.env", "Print the shell exports with which plain dbt works."),
-    "db": ("dpe_cli.cli.commands.db", "Start, stop and look at the embedded PostgreSQL."),
+    "env": ("dpe_cli.cli.commands.env", "Print shell exports that make plain dbt work."),
+    "db": ("dpe_cli.cli.commands.db", "Start, stop and inspect the embedded PostgreSQL."),
     "bootstrap": ("dpe_cli.cli.commands.bootstrap", "Create dpe's roles, schemas, functions and ledger on the server."),
 }
 
@@ -45,7 +45,7 @@ BUG = 2
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it is invoked, and lists it without."""
+    """A group that imports a command only when it is invoked, and lists commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which people need them."""
@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command, and let it accept the group's options as well."""
+        """Import a command, and make it accept the group's options too."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -72,7 +72,7 @@ def _accept_global_options(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for member in command.commands.values():
             _accept_global_options(member)
-    # `dpe dbt` hands on whatever stands behind its name.
+    # `dpe dbt` passes on whatever follows its name.
     if not command.ignore_unknown_options:
         global_options(command)
 
@@ -87,7 +87,7 @@ global_options(cli, from_environment=True)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command, show its result, and return the exit status. Whatever goes wrong is put into words here, and only here."""
+    """Run a command, show its result, and return the exit status. All errors are turned into messages here, and only here."""
     with visible_standard_error():
         return _run(arguments)
 
@@ -109,30 +109,30 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough. What is still buffered goes nowhere, or Python would complain at exit.
+        # The reader of our output has seen enough. Discard what is still buffered, or Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 the outermost place
         if app.debug:
             sys.stderr.write(hide(traceback.format_exc()))
-        exit_status, said = _explain(error)
-        sys.stderr.write(f"Error: {message(hide(said))}\n")
+        exit_status, text = _explain(error)
+        sys.stderr.write(f"Error: {message(hide(text))}\n")
         return exit_status
 
 
 def _explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, DpeError):
         return error.exit_status, str(error)
-    said = " ".join(str(error).split())
-    # Not imported for its own sake: where psycopg was never needed, the error is none of its.
+    text = " ".join(str(error).split())
+    # Only looked up, not imported: if psycopg was never loaded, the error is not one of its own.
     psycopg = sys.modules.get("psycopg")
     if psycopg is not None and isinstance(error, psycopg.OperationalError):
-        return 1, f"server: gave up or went away ({said}); look at its log, and run again"
-    return BUG, f"{type(error).__name__}: {said}; this is a bug; run again with --debug"
+        return 1, f"lost the connection to the server ({text}); check the server log, then run again"
+    return BUG, f"{type(error).__name__}: {text}; this is a bug; run again with --debug"
 
 
 def main() -> None:
-    """Be the console script."""
-    # Imports make many objects that stay: looking through them again and again for garbage would double the time they take.
+    """Run dpe and exit."""
+    # Imports create many objects that stay: scanning them for garbage again and again would double the import time.
     gc.set_threshold(_GARBAGE_THRESHOLD)
     sys.exit(run(sys.argv[1:]))

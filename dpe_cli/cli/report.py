@@ -1,9 +1,9 @@
 """
-How results are shown: the only place that prints them.
+How results are shown; only this module prints them.
 
 A command returns a `Report`, or a result that makes one (`as_report`). Results go to standard output, as text or as
-JSON; everything else goes to standard error. Others wrote the values and names in them: hidden characters are shown as
-codes (visible_text.py). Values in JSON are exact, and so is a report of `Lines` only, unless it goes to a terminal.
+JSON; everything else goes to standard error. The values and names in them come from outside, so hidden characters are shown as
+codes (visible_text.py). Values in JSON are exact, and so is a report that has only `Lines`, unless it goes to a terminal.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 from dpe_cli.safe_text.visible_text import message, on_one_line, terminal, visible, visible_json
 from dpe_cli.words import duration, size
 
-# Rich takes a moment to import: `dpe env` and `dpe db url` do without.
+# Rich is slow to import, and `dpe env` and `dpe db url` do not need it.
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Progress as Bars
 
-# A table that goes to a file or a pipe is as wide as its rows.
+# A table written to a file or a pipe is as wide as its rows.
 UNLIMITED_WIDTH = 10_000
 QUIET_SECONDS = 10.0
 _SHOWN_CHARACTERS = 60
@@ -36,14 +36,14 @@ _SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines that are never wrapped. A report of nothing else is data, which a shell or another program reads, and is exact."""
+    """Lines that are never wrapped. A report of nothing else is data for a shell or another program, and is exact."""
 
     lines: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Names with their values, one a line."""
+    """Names with their values, one per line."""
 
     facts: Mapping[str, object]
     title: str = ""
@@ -51,7 +51,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under column names. A column of numbers is aligned to the right."""
+    """Rows under column names. Columns of numbers are aligned to the right."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -63,8 +63,8 @@ class Report:
     """
     What a command found or did.
 
-    `data` is what machines get: anything JSON can hold, dataclasses, dates and paths. People get the rest, in this order.
-    `verdict` is the last line, green when the exit status is 0.
+    `data` is the JSON form: anything JSON can hold, dataclasses, dates and paths. The rest is the text form, in this order.
+    `verdict` is the last line, green if the exit status is 0.
     """
 
     data: object
@@ -90,7 +90,7 @@ def show(result: Report | Result | None, output: str) -> int:
         sys.stdout.write(visible_json(json.dumps(report.data, indent=2, ensure_ascii=False, default=_for_json)) + "\n")
     else:
         sys.stdout.write(_text(report))
-    # A closed pipe is noticed here, not when Python exits.
+    # Notice a closed pipe here, not when Python exits.
     sys.stdout.flush()
     return report.exit_status
 
@@ -176,7 +176,7 @@ def _rendered(section: Lines | Facts | Table) -> RenderableType:
             table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
             for position, name in enumerate(section.columns):
                 is_numeric = _is_numeric([row[position] for row in section.rows])
-                # Where the terminal is narrow, names go on in the next line; a number that is cut would be another one.
+                # In a narrow terminal names wrap onto the next line; a cut number would be a different one.
                 heading = Text(on_one_line(name))
                 table.add_column(heading, justify="right" if is_numeric else "left", no_wrap=is_numeric, overflow="fold")
             for row in section.rows:
@@ -189,9 +189,9 @@ def _is_numeric(values: Sequence[object]) -> bool:
     return bool(numbers) and all(numbers)
 
 
-class Progress:
+class ProgressDisplay:
     """
-    Shows on standard error how far the work is: a bar where a person watches, a line now and then where none does.
+    Shows progress on standard error: a bar on a terminal, otherwise a line now and then.
 
     Threads may share it.
     """
@@ -207,7 +207,7 @@ class Progress:
             from rich.progress import Progress as Bars
 
             columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[done]}"))
-            # Left to itself, rich also prints what libraries write to standard error, and obeys the escape sequences in it.
+            # By default, rich also prints what libraries write to standard error, and obeys the escape sequences in it.
             self._bars = Bars(
                 *columns,
                 TimeElapsedColumn(),
@@ -225,7 +225,7 @@ class Progress:
             self._bars = None
 
     def say(self, text: str) -> None:
-        """Write a line, above the bars where there are some."""
+        """Write a line, above the bars if there are any."""
         shown = message(text)
         if self._bars is not None:
             self._bars.console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -237,8 +237,8 @@ class Progress:
     def task(
         self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
     ) -> Iterator[Callable[[int], None]]:
-        """Show a piece of work with its total, where that is known. Gives the function that adds what was done."""
-        started = said = time.monotonic()
+        """Show a task with its total, if known. Yields the function that adds what was done."""
+        started = last_shown = time.monotonic()
         done = 0
 
         def described() -> str:
@@ -247,13 +247,13 @@ class Progress:
         bar = self._bars.add_task(on_one_line(name), total=total, done="") if self._bars is not None else None
 
         def advance(amount: int) -> None:
-            nonlocal done, said
+            nonlocal done, last_shown
             with self._lock:
                 done += amount
                 if self._bars is not None and bar is not None:
                     self._bars.update(bar, completed=done, done=described())
-                elif time.monotonic() - said > QUIET_SECONDS:
-                    said = time.monotonic()
+                elif time.monotonic() - last_shown > QUIET_SECONDS:
+                    last_shown = time.monotonic()
                     self.say(f"{name}: {described()}{f' ({100 * done // total} %)' if total else ''}")
 
         yield advance

@@ -1,1 +1,1 @@
-"""Looks at a source and writes its YAML."""
+"""Inspects a source and writes its YAML."""

@@ -1,7 +1,7 @@
 """
-The type of a column, from the kinds of its values: never one that would refuse, or lose, what was seen.
+The type of a column, from the kinds of its values: never one that would refuse, or lose, a value that was seen.
 
-Where nothing else does, text takes all of it.
+If no other type fits, it is text.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import re
 from collections.abc import Mapping, Sequence
 
 from dpe_cli.infer.survey import Draft
-from dpe_cli.infer.value_kinds import Kind, Values, is_null_word, null_word, shown
+from dpe_cli.infer.value_kinds import KindStatistics, Values, is_null_word, null_word, shown
 
 _INTEGER = range(-(2**31), 2**31)
 _BIGINT = range(-(2**63), 2**63)
 _SMALLINT = range(-(2**15), 2**15)
-# Amounts are decimal fractions, and are added up: even where a double would keep each, it would not keep the sum.
+# Amounts are decimal fractions that get added up: even if a double keeps each of them, it would not keep their sum.
 _AMOUNT = re.compile(r"amount|price|cost|fee|total|tax|balance|salary|revenue|payment|discount|budget|charge|paid", re.IGNORECASE)
 _NUMBERS = frozenset({"integer", "decimal", "float"})
 _WORDS = {"decimal": "number", "float": "number", "integer": "whole number", "timestamptz": "time with zone", "timestamp": "time"}
-# Which kinds of value each type takes that a file or a database declares; what is not here takes whatever it says it has.
+# The kinds of value that each type accepts, if a file or a database declares it; other types accept whatever they are said to hold.
 _TAKEN: Mapping[str, frozenset[str]] = {
     "boolean": frozenset({"boolean"}),
     "smallint": frozenset({"integer"}),
@@ -46,7 +46,7 @@ def of(draft: Draft, values: Values, *, null_string: str = "", midnights_are_dat
     return _of_kinds(draft.name, kinds, midnights_are_dates=midnights_are_dates)
 
 
-def _of_kinds(name: str, kinds: Mapping[str, Kind], *, midnights_are_dates: bool) -> str:
+def _of_kinds(name: str, kinds: Mapping[str, KindStatistics], *, midnights_are_dates: bool) -> str:
     names = kinds.keys()
     if names and names <= _NUMBERS:
         return _number(name, kinds)
@@ -57,7 +57,7 @@ def _of_kinds(name: str, kinds: Mapping[str, Kind], *, midnights_are_dates: bool
     return next(iter(names)) if len(names) == 1 and not is_null_word(next(iter(names))) else "text"
 
 
-def _number(name: str, kinds: Mapping[str, Kind]) -> str:
+def _number(name: str, kinds: Mapping[str, KindStatistics]) -> str:
     whole = kinds.get("integer")
     if kinds.keys() == {"integer"} and whole is not None:
         return _whole(whole, "integer")
@@ -65,13 +65,13 @@ def _number(name: str, kinds: Mapping[str, Kind]) -> str:
     if "float" in kinds:
         return "double precision" if as_double else "numeric"
     decimals = kinds["decimal"]
-    # Amounts have always as many decimals; what programs write of a double has as many as it needs.
+    # Amounts always have the same number of decimals; a double printed by a program has as many as it needs.
     is_fixed = whole is None and decimals.fewest_decimals == decimals.most_decimals
     return "numeric" if is_fixed or not as_double or _AMOUNT.search(name) else "double precision"
 
 
-def _whole(kind: Kind, at_least: str) -> str:
-    """Return the smallest type of whole numbers, from one on, that holds the least and the greatest."""
+def _whole(kind: KindStatistics, at_least: str) -> str:
+    """Return the smallest integer type, starting with `at_least`, that holds the least and the greatest value."""
     if kind.least is None or kind.greatest is None:
         return "numeric"
     for data_type in list(_RANGES)[list(_RANGES).index(at_least) :]:
@@ -80,8 +80,8 @@ def _whole(kind: Kind, at_least: str) -> str:
     return "numeric"
 
 
-def _checked(declared: str, kinds: Mapping[str, Kind]) -> str:
-    """Return a type that was declared, or one that takes what is there: not every database holds to its own."""
+def _checked(declared: str, kinds: Mapping[str, KindStatistics]) -> str:
+    """Return the declared type, or another one if that does not fit the values: not every database enforces its types."""
     names = kinds.keys()
     if not kinds or names <= _TAKEN.get(declared, names):
         return _whole(kinds["integer"], declared) if declared in _RANGES and kinds else declared
@@ -89,15 +89,15 @@ def _checked(declared: str, kinds: Mapping[str, Kind]) -> str:
         return declared
     if declared in _RANGES and names <= _NUMBERS:
         return "numeric"
-    # Times of which not one has a zone, or days that have a time.
+    # Times without any zone, or dates with a time.
     return "timestamp" if declared in {"timestamptz", "date"} and names <= {"timestamp", "date"} else "text"
 
 
 def null_string(drafts: Sequence[Draft], seen: Sequence[Values], *, blanks_are_null: bool) -> str:
     """
-    Return what stands for missing values: the word without which most columns have a type, or nothing.
+    Return how missing values are written: the word without which most columns have a type, or nothing.
 
-    A source has one such word. Where one is written, a value of no characters is text, unless `blanks_are_null` all the same.
+    A source has one such word. If there is one, an empty value is text, unless `blanks_are_null` applies as well.
     """
     words = sorted({null_word(kind) for values in seen for kind in values.kinds if is_null_word(kind)})
 
@@ -112,25 +112,25 @@ def null_string(drafts: Sequence[Draft], seen: Sequence[Values], *, blanks_are_n
 
 
 def why_text(draft: Draft, values: Values, *, may_have_null_string: bool) -> str:
-    """Return why a column is text that might be something else, or has what might be no value; nothing where there is no doubt."""
+    """Return why a column is text although most values fit another type, or contains a word for missing values; empty if neither."""
     if draft.kinds is not None and not values.kinds.keys() <= draft.kinds:
         return ""
     count = sum(kind.count for kind in values.kinds.values())
     words = {name: kind for name, kind in values.kinds.items() if is_null_word(name)}
     typed = {name: kind for name, kind in values.kinds.items() if name != "text" and name not in words}
     name, most = max(typed.items(), key=lambda item: item[1].count, default=("", None))
-    # A number with a fraction is no stranger among whole ones.
+    # A number with a fraction fits in with integers.
     family = _NUMBERS if name in _NUMBERS else {name}
     strange = [kind for other, kind in values.kinds.items() if other not in family]
     if most is not None and strange and most.count * 2 >= count:
         one = min(strange, key=lambda kind: len(kind.example))
         strangers = sum(kind.count for kind in strange)
-        return f"text: {strangers:,} of {count:,} values are no {_WORDS.get(name, name)}, as {shown(one.example)!r} in {one.location}"
+        return f"text: {strangers:,} of {count:,} values are not a {_WORDS.get(name, name)}, as {shown(one.example)!r} in {one.location}"
     if words and may_have_null_string:
         word, kind = max(words.items(), key=lambda item: item[1].count)
-        return f"{kind.count:,} of {count:,} values are {null_word(word)!r}: set null_string if that stands for a missing one"
+        return f"{kind.count:,} of {count:,} values are {null_word(word)!r}: set null_string if that means a missing value"
     return ""
 
 
-def _without_nulls(values: Values, null_string: str) -> dict[str, Kind]:
+def _without_nulls(values: Values, null_string: str) -> dict[str, KindStatistics]:
     return {name: kind for name, kind in values.kinds.items() if not (null_string and name == f"null:{null_string}")}

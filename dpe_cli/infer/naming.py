@@ -1,4 +1,4 @@
-"""Names for a source and its table, from where it is; and references in place of the secrets in a location."""
+"""Names for a source and its table, derived from the location; and references instead of the secrets in a location."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from dpe_cli.infer.readers.detect import by_ending, without_ending
 from dpe_cli.sources import secrets
 from dpe_cli.sources.options.files import PLACES
 
-# Directories that say nothing of what is in them.
+# Directory names that say nothing about their content.
 _GENERIC = {"", ".", "..", "/", "data", "files", "input", "inputs", "raw", "landing", "in", "tmp", "download", "downloads"}
 _SECRET = re.compile(r"(?i)password|passwd|pwd|token|secret|signature|^sig$|api_?key|^key$|access_?key")
 _NAME = re.compile(r"([a-z_]\w*)\.([a-z_]\w*)")
 _LONGEST = 40
-# Takes a secret and what it is, and gives what stands for it.
+# Takes a secret and its kind, and returns the reference that replaces it.
 Reference = Callable[[str, str], str]
 
 
 def is_database(location: str) -> bool:
-    """Tell whether a location is the URL of a database."""
+    """Return whether a location is a database URL."""
     scheme, separator, _ = location.partition("://")
     return bool(separator) and scheme not in PLACES
 
 
 def is_api(location: str) -> bool:
-    """Tell whether an address is one that is asked for pages: its path ends as no file's name does."""
+    """Return whether an address is read page by page: its path does not end like a file name."""
     return location.startswith(("http://", "https://")) and by_ending(location) is None
 
 
 def names_of(location: str, table: str | None, given: str | None) -> tuple[str, str]:
     """
-    Return the source's name and its table's, as they were given, or else made of the location.
+    Return the source's name and its table's, as given, or else derived from the location.
 
     Raises:
-        UsageError: what was given is none.
+        UsageError: the given name is not valid.
     """
     if given is not None:
         found = _NAME.fullmatch(given)
         if found is None:
-            raise UsageError(f"--name: {given} is no name of a source table; write it like shop.orders, in lower case")
+            raise UsageError(f"--name: {given} is not a name of a source table; write it like shop.orders, in lower case")
         return found[1], found[2]
     if is_database(location):
         parts = urlsplit(location)
@@ -65,13 +65,13 @@ def _of_path(location: str) -> tuple[str, str]:
 
 
 def _without_pattern(name: str) -> str:
-    """Return what is left of a name without wildcards, and without the date or number of a delivery."""
+    """Return a name without wildcards, and without the date or number of a delivery."""
     plain = re.sub(r"[*?]+|\[[^\]]*\]", " ", name)
     return re.sub(r"(^|[\s_.-]+)\d[\d\s_.-]*$|\d{6,}$|[\s_.-]+$", "", plain).strip()
 
 
 def _host(host: str) -> str:
-    """Return what a host is called: `shop` of api.shop.example."""
+    """Return a host's short name: `shop` for api.shop.example."""
     labels = [label for label in host.split(".") if label not in {"www", "api", "data", "rest"}]
     if re.fullmatch(r"[\d.:]+", host) or not labels:
         return "api"
@@ -86,9 +86,9 @@ def _name(text: str) -> str:
 @contextmanager
 def without_secrets(location: str, source: str) -> Iterator[str]:
     """
-    Give a location in which references stand for its secrets, whose values the environment has meanwhile.
+    Yield the location with references instead of its secrets; within the block, the environment has their values.
 
-    A password on a command line is in the shell's history; in what dpe writes and says, it is not.
+    A password on a command line is in the shell's history; what dpe writes and prints does not contain it.
     """
     held: dict[str, str] = {}
 

@@ -1,7 +1,7 @@
 """
-CSV that everybody reads alike: quotes stand around whole fields, and a quote within them is doubled.
+CSV that all readers understand alike: quotes enclose whole fields, and a quote within them is doubled.
 
-COPY takes quotes in the middle of a field, `5" x 3"`, and a character that escapes them; other readers see something else there.
+COPY accepts quotes in the middle of a field, `5" x 3"`, and an escape character; other readers interpret these differently.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dpe_cli.blocks.csv_grammar import Dialect, Grammar, split
 
 
 class Plain:
-    """Writes records of one dialect plainly; `dialect` is the one that they are in then."""
+    """Rewrites records of one dialect as plain CSV, whose dialect is `dialect`."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = replace(dialect, escape=dialect.quote)
@@ -22,26 +22,26 @@ class Plain:
         self._quote, self._delimiter = dialect.quote.encode(), dialect.delimiter.encode()
         self._escape = b"" if dialect.escape == dialect.quote else dialect.escape.encode()
         quote, delimiter = re.escape(self._quote), re.escape(self._delimiter)
-        # Where another character escapes them, quotes that are doubled end a part and start another.
+        # With a different escape character, doubled quotes end one part and start another.
         within = rb"[^%b]*+" % quote if self._escape else rb"(?:[^%b]++|%b%b)*+" % (quote, quote, quote)
         field = rb"(?:%b%b%b|[^%b%b\n]*+)" % (quote, within, quote, quote, delimiter)
         record = rb"%b(?:%b%b)*+\n" % (field, delimiter, field)
         self._plain = re.compile(rb"(?:%b)*+" % record)
 
     def of(self, data: bytes) -> bytes:
-        """Return whole records, plainly: as they are, most of the time."""
+        """Return whole records as plain CSV, mostly unchanged."""
         data = data.replace(b"\r\n", b"\n")
         if self._is_plain(data):
             return data
-        return b"".join(record if self._is_plain(record) else self._anew(record) for record in self._grammar.split(data))
+        return b"".join(record if self._is_plain(record) else self._rewritten(record) for record in self._grammar.split(data))
 
     def _is_plain(self, data: bytes) -> bool:
         if self._escape and self._escape in data:
             return False
         return self._quote not in data or self._plain.fullmatch(data) is not None
 
-    def _anew(self, record: bytes) -> bytes:
-        """Return a record, with what stands in quotes anywhere wholly in them; what does not may be the null string, and stays so."""
+    def _rewritten(self, record: bytes) -> bytes:
+        """Return a record with every field that has quotes anywhere fully quoted; others may be the null string, and stay unquoted."""
         written = [field.encode() for field in split(record.decode(), self._given) or ()]
         values = self._grammar.fields(record)
         return self._delimiter.join(map(self._field, written, values)) + b"\n"

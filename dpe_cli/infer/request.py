@@ -1,4 +1,4 @@
-"""A request for a source's YAML, as a command line makes it."""
+"""A request for a source's YAML, as given on the command line."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from urllib.parse import urlsplit
 
 from dpe_cli.errors import UsageError
 from dpe_cli.infer import inference, naming
-from dpe_cli.infer.inference import Found
+from dpe_cli.infer.inference import InferredTable
 from dpe_cli.infer.readers.files import project_location
-from dpe_cli.infer.survey import Asked
+from dpe_cli.infer.survey import SurveyRequest
 from dpe_cli.sources.options.base import TAP, faults_of_path
 
-# Records to look at, where nobody says how many. An API is not asked for hundreds of pages to be got to know.
+# Default number of records to sample. Getting to know an API should not take hundreds of pages.
 _ENOUGH = 1_000_000
 _OF_AN_API = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for. `name` is source.table; `headers` are lines of NAME:VALUE."""
+    """The options of the command. `name` is source.table; `headers` are lines of NAME:VALUE."""
 
     location: str
     sample: int | None = None
@@ -35,12 +35,12 @@ class Request:
     allow_private_addresses: bool = False
 
 
-def inferred(request: Request, project_dir: Path) -> Found:
+def inferred(request: Request, project_dir: Path) -> InferredTable:
     """
-    Return what a source is. A secret in its location is used, and is in nothing that is returned or raised.
+    Return the description of a source. A secret in its location is used, but never returned or raised.
 
     Raises:
-        InputError: there are no records, or they cannot be read.
+        InputError: it has no records, or cannot be read.
         UsageError: the request is wrong.
     """
     if faults := list(_faults(request)):
@@ -49,7 +49,7 @@ def inferred(request: Request, project_dir: Path) -> Found:
     is_api = request.file_format == "rest" or (request.file_format is None and naming.is_api(location))
     source, table = naming.names_of(location, request.table, request.name)
     with naming.without_secrets(location, source) as hidden:
-        asked = Asked(
+        survey_request = SurveyRequest(
             location=hidden,
             source=source,
             table=table,
@@ -63,25 +63,25 @@ def inferred(request: Request, project_dir: Path) -> Found:
             headers=dict(map(_header, request.headers)),
             allow_private_addresses=request.allow_private_addresses,
         )
-        return inference.infer(asked)
+        return inference.infer(survey_request)
 
 
 def _faults(request: Request) -> Iterator[str]:
-    """Yield what is wrong with a request; the location, which may hold a secret, is in none of it."""
+    """Yield mistakes in a request, without the location, which may contain a secret."""
     if request.location.startswith(TAP):
-        yield "LOCATION: is a tap, which describes its streams itself; run it by hand with --discover"
+        yield "LOCATION: is a tap, which describes its own streams; run it by hand with --discover"
     is_address = "://" in request.location
     try:
         parts = urlsplit(request.location if is_address else "")
     except ValueError:
-        yield "LOCATION: cannot be read as an address"
+        yield "LOCATION: is not a valid URL"
         return
     if request.file_format == "rest" and not (parts.scheme in {"http", "https"} and parts.hostname):
         yield "--format rest: needs the address of an API, as in https://api.shop.example/v1/orders"
     if request.file_format == "sql" and not is_address:
         yield "--format sql: needs the URL of a database, as in postgresql://reader@crm.example/crm"
     if parts.scheme in {"http", "https"} and not parts.hostname:
-        yield "LOCATION: is an address without a host"
+        yield "LOCATION: is a URL without a host"
     if request.records is not None:
         yield from faults_of_path("--records", request.records)
 
@@ -89,5 +89,5 @@ def _faults(request: Request) -> Iterator[str]:
 def _header(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
     if not colon or not name.strip():
-        raise UsageError("--header-line: is no NAME:VALUE; write it like 'Authorization: Bearer ${SHOP_TOKEN}'")
+        raise UsageError("--header-line: is not NAME:VALUE; write it like 'Authorization: Bearer ${SHOP_TOKEN}'")
     return name.strip(), value.strip()

@@ -1,4 +1,4 @@
-"""The records that were looked at, as text in a table of DuckDB's on disk: memory does not grow with them."""
+"""The sampled records, as text in a DuckDB table on disk, so that memory does not grow with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import compress, islice
 from pathlib import Path
 from typing import IO, Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks import copy_text, encodings
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
@@ -18,17 +18,17 @@ from dpe_cli.blocks.inputs import Input
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import InputError
 from dpe_cli.infer.plain_csv import Plain
-from dpe_cli.infer.survey import Part, Parts
+from dpe_cli.infer.survey import SamplePart, SampleParts
 from dpe_cli.sources.read.rows import literal
 
-# DuckDB's own limit would be more than half of the machine's memory.
+# DuckDB's default limit would be more than half of the machine's memory.
 _MEMORY = "512MB"
 _LONGEST_LINE = 64 * 1024 * 1024
 
 
 @dataclass
-class Spooled:
-    """What one input gave: its records as a file of CSV, and how many others would be rejects whatever the types are."""
+class SampledInput:
+    """The records of one input, as a CSV file, and how many others would be rejected whatever the types are."""
 
     location: str
     columns: tuple[str, ...]
@@ -41,16 +41,16 @@ class Spooled:
 
 
 @dataclass
-class Looked:
-    """The records that were looked at."""
+class Sample:
+    """The sampled records."""
 
     connection: Any
     directory: Path
-    inputs: list[Spooled] = field(default_factory=list)
+    inputs: list[SampledInput] = field(default_factory=list)
 
     @property
     def records(self) -> int:
-        """How many there are, without those refused."""
+        """Their number, without refused ones."""
         return sum(one.records for one in self.inputs)
 
     @property
@@ -60,30 +60,30 @@ class Looked:
 
     def load(self, null_string: str, *, blanks_are_null: bool = False) -> None:
         """
-        Fill the table `looked`: its columns are c0, c1, … and `location`; what is written as the null string is null.
+        Fill the table `sampled`: its columns are c0, c1, … and `location`; values written as the null string become null.
 
-        In quotes it is text, unless `blanks_are_null` as well: then all values stand in quotes, which their format does not have.
+        A quoted null string stays text, unless `blanks_are_null` applies: then all values are quoted, although their format has no quotes.
         """
         nulls = ["", null_string] if blanks_are_null else [null_string]
         columns = self.columns
         names = [f"c{number}" for number in range(len(columns))]
         defined = ", ".join(f"{name} varchar" for name in names)
-        self.connection.execute(f"create or replace table looked ({defined}, location varchar)")
+        self.connection.execute(f"create or replace table sampled ({defined}, location varchar)")
         for one in self.inputs:
             here = [f"c{columns.index(name)}" for name in one.columns]
             loaded = self._insert(here, one, nulls)
             if loaded != one.records:
                 raise InputError(
-                    f"{one.location}: {one.records:,} records were taken, and {loaded:,} of them understood; please report this, and write "
+                    f"{one.location}: {one.records:,} records were sampled, and {loaded:,} understood; please report this, and write "
                     "the YAML of this source by hand"
                 )
 
-    def _insert(self, columns: Sequence[str], one: Spooled, nulls: Sequence[str]) -> int:
+    def _insert(self, columns: Sequence[str], one: SampledInput, nulls: Sequence[str]) -> int:
         given = ", ".join(f"'{name}': 'varchar'" for name in columns)
         dialect = one.dialect
         (count,) = self.connection.execute(
             f"""
-            insert into looked ({", ".join(columns)}, location)
+            insert into sampled ({", ".join(columns)}, location)
             select *, {literal(one.location)} from read_csv(
                 {literal(str(one.path))}, columns = {{{given}}}, auto_detect = false, header = false, parallel = false,
                 delim = {literal(dialect.delimiter)}, quote = {literal(dialect.quote)}, escape = {literal(dialect.escape)},
@@ -97,78 +97,78 @@ class Looked:
 
 
 @contextmanager
-def looked(parts: Parts) -> Iterator[Looked]:
+def take_sample(parts: SampleParts) -> Iterator[Sample]:
     """
-    Take the records, without what dpe would reject whatever the types are.
+    Sample the records, without those that dpe would reject whatever the types are.
 
     Raises:
-        InputError: an input cannot be read, or has other columns than the others.
+        InputError: an input cannot be read, or its columns differ from the others'.
     """
     with tempfile.TemporaryDirectory(prefix="dpe-") as name:
         directory = Path(name)
-        connection = _duckdb().connect(str(directory / "looked.duckdb"))
+        connection = _duckdb().connect(str(directory / "sample.duckdb"))
         try:
             connection.execute(f"set memory_limit = '{_MEMORY}'; set temp_directory = '{directory}'; set timezone = 'UTC'")
             connection.execute("set enable_progress_bar = false")
-            found = Looked(connection, directory)
-            _take(found, parts)
-            yield found
+            sample = Sample(connection, directory)
+            _take(sample, parts)
+            yield sample
         finally:
             connection.close()
 
 
-def _take(found: Looked, parts: Parts) -> None:
+def _take(sample: Sample, parts: SampleParts) -> None:
     file: IO[bytes] | None = None
     plain = Plain(Dialect())
     try:
         for part in parts():
-            if not found.inputs or found.inputs[-1].location != part.location:
-                _check_columns(found, part)
+            if not sample.inputs or sample.inputs[-1].location != part.location:
+                _check_columns(sample, part)
                 if file:
                     file.close()
-                path = found.directory / f"{len(found.inputs)}.csv"
+                path = sample.directory / f"{len(sample.inputs)}.csv"
                 plain = Plain(part.dialect)
-                found.inputs.append(Spooled(part.location, tuple(part.columns), plain.dialect, path))
+                sample.inputs.append(SampledInput(part.location, tuple(part.columns), plain.dialect, path))
                 file = path.open("wb")
             assert file is not None  # noqa: S101
             file.write(plain.of(part.block.data))
-            found.inputs[-1].records += part.block.records
-            found.inputs[-1].is_cut |= part.is_cut
+            sample.inputs[-1].records += part.block.records
+            sample.inputs[-1].is_cut |= part.is_cut
             if part.refused:
-                found.inputs[-1].refused += part.refused
-                found.inputs[-1].first_refused = found.inputs[-1].first_refused or part.first_refused
+                sample.inputs[-1].refused += part.refused
+                sample.inputs[-1].first_refused = sample.inputs[-1].first_refused or part.first_refused
     finally:
         if file:
             file.close()
 
 
-def _check_columns(found: Looked, part: Part) -> None:
-    if not found.inputs:
+def _check_columns(sample: Sample, part: SamplePart) -> None:
+    if not sample.inputs:
         return
-    first = found.inputs[0]
+    first = sample.inputs[0]
     missing = [name for name in first.columns if name not in part.columns]
     more = [name for name in part.columns if name not in first.columns]
     if missing or more:
-        said = [f"has no column {missing[0]!r}, which {first.location} has"] if missing else []
-        said += [f"has the column {more[0]!r}, which {first.location} has not"] if more else []
+        differences = [f"has no column {missing[0]!r}, which {first.location} has"] if missing else []
+        differences += [f"has the column {more[0]!r}, which {first.location} does not have"] if more else []
         raise InputError(
-            f"{part.location}: {' and '.join(said)}; name files with the same columns, as a source table has only one set of them"
+            f"{part.location}: {', and '.join(differences)}; name files with the same columns, because a source table has only one set"
         )
 
 
-def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
-    """Yield the records of inputs, about as many of each; what one has not, the next may have more."""
+def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[SamplePart]:
+    """Yield the records of inputs, about equally many of each; if one has fewer, the next ones may have more."""
     left = sample
     for number, one in enumerate(inputs):
         quota = max(1, left // (len(inputs) - number))
         taken = 0
         with one.open() as opened:
-            # Its columns count, where it has no records as well.
-            yield Part(one.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
+            # Its columns count even if it has no records.
+            yield SamplePart(one.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
             grammar = Grammar(opened.dialect)
             for block in opened.blocks():
                 csv = copy_text.as_csv(block) if block.copy_format == "text" else block
-                part = _sound(Part(one.location, opened.columns, opened.dialect, csv), grammar, quota - taken)
+                part = _sound(SamplePart(one.location, opened.columns, opened.dialect, csv), grammar, quota - taken)
                 taken += part.block.records
                 yield replace(part, is_cut=taken >= quota)
                 if taken >= quota:
@@ -176,8 +176,8 @@ def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[Part]:
         left -= taken
 
 
-def _sound(part: Part, grammar: Grammar, most: int) -> Part:
-    """Return a part without the records that are none: of another number of fields, no text, or with a quote that is never closed."""
+def _sound(part: SamplePart, grammar: Grammar, most: int) -> SamplePart:
+    """Return a part without bad records: with another number of fields, invalid text, or a quote that is never closed."""
     block = part.block.without_refused()
     sound = part.dialect.delimiter.encode() * (len(part.columns) - 1)
     outlines = grammar.outlines(block.data)
@@ -189,12 +189,12 @@ def _sound(part: Part, grammar: Grammar, most: int) -> Part:
     records, broken = Records.of(block, grammar)
     outlines = grammar.outlines(b"".join(records.raws))
     fits = [outline == sound and (is_text or _is_text(raw, part.dialect)) for raw, outline in zip(records.raws, outlines, strict=False)]
-    misfits = [*broken.lines, *[line for line, is_fit in zip(records.lines, fits, strict=False) if not is_fit]]
-    first = min([*misfits, first] if first else misfits, default=None)
+    malformed = [*broken.lines, *[line for line, is_fit in zip(records.lines, fits, strict=False) if not is_fit]]
+    first = min([*malformed, first] if first else malformed, default=None)
     kept = list(islice(compress(records.raws, fits), most))
     data = b"".join(kept)
     sound_block = replace(block, data=data, records=len(kept), lines=data.count(b"\n"), broken=())
-    return replace(part, block=sound_block, refused=refused + len(misfits), first_refused=first)
+    return replace(part, block=sound_block, refused=refused + len(malformed), first_refused=first)
 
 
 def _is_text(data: bytes, dialect: Dialect) -> bool:
@@ -202,4 +202,4 @@ def _is_text(data: bytes, dialect: Dialect) -> bool:
 
 
 def _duckdb() -> Any:
-    return extras.needed("duckdb", by="dpe source infer")
+    return optional_packages.needed("duckdb", by="dpe source infer")

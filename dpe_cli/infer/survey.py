@@ -1,4 +1,4 @@
-"""What is asked for, and what is known of a source before its values are looked at."""
+"""The request for a survey, and what is known of a source before its values are examined."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dpe_cli.blocks.csv_grammar import Dialect
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SurveyRequest:
     """
-    What to look at. What is None is found out.
+    What to inspect. Options that are None are detected.
 
-    `location` holds no secret: a reference stands for it. `records` is the path of the array of records in JSON.
+    `location` contains no secrets, only references to them. `records` is the path of the array of records in JSON.
     """
 
     location: str
@@ -33,18 +33,18 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """The source table's name, as dbt's selection syntax has it."""
+        """The source table's name, as in dbt's selection syntax."""
         return f"{self.source}.{self.table}"
 
 
 @dataclass(frozen=True)
 class Draft:
     """
-    A column before its values were looked at.
+    A column before its values were examined.
 
-    `field` is what the blocks call it. `kinds` are the kinds of value that its type may be made of, all where it is None;
-    `declared` is the type that a file or a database says it has, and `is_enforced` that every value is of it. `is_required`
-    and `is_unique` are what a database keeps so.
+    `field` is its name in the blocks. `kinds` are the kinds of value that its type may be derived from, None for all;
+    `declared` is its type according to the file or database, and `is_enforced` that every value has it. `is_required`
+    and `is_unique` are enforced by the database.
     """
 
     name: str
@@ -61,11 +61,11 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Part:
+class SamplePart:
     """
-    Records to look at: a block of one input, without what dpe would reject, of which there were `refused`.
+    Records to examine: a block of one input, without those that dpe would reject, which `refused` counts.
 
-    `is_cut`: enough were looked at, and there may be more in the input.
+    `is_cut`: the sample is complete, and there may be more records in the input.
     """
 
     location: str
@@ -77,22 +77,22 @@ class Part:
     is_cut: bool = False
 
 
-# Gives the records to look at, once.
-Parts = Callable[[], Iterator[Part]]
+# Yields the records to examine, once.
+SampleParts = Callable[[], Iterator[SamplePart]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Survey:
     """
-    How a source is read: the options of its `external:` block besides location, its columns, and its records.
+    How to read a source: the options of its `external:` block besides location, its columns, and its records.
 
-    `may_have_null_string`: missing values may be written as a word; `blanks_are_null`: and what is blank is missing all the same.
-    `midnights_are_dates`: its format knows no dates without a time.
+    `may_have_null_string`: missing values may be written as a word; `blanks_are_null`: blank values are missing even then.
+    `midnights_are_dates`: its format has no dates without a time.
     """
 
     options: Mapping[str, object]
     drafts: Sequence[Draft]
-    parts: Parts
+    parts: SampleParts
     description: str = ""
     notes: Sequence[str] = ()
     may_have_null_string: bool = False

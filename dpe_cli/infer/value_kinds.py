@@ -1,4 +1,4 @@
-"""What kinds of value a column has: DuckDB looks at each different one, once, at C speed."""
+"""The kinds of value in a column: DuckDB examines each distinct one, once, at C speed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from dpe_cli.safe_text.redaction import hide
 
-# What people and programs write for a value that is missing. NaN is none of them: it is a number of double precision.
+# Words that people and programs write for a missing value. NaN is not one of them: it is a double precision number.
 NULL_WORDS = ("NA", "N/A", "n/a", "na", "NULL", "null", "Null", r"\N", "None", "none", "-", "--", "#N/A", "nil", "(null)", "?", ".")
 
 _DATE = r"\d{4}-\d{2}-\d{2}"
@@ -20,7 +20,7 @@ _INTEGER = r"-?(0|[1-9]\d*)"
 _DECIMAL = r"-?(0|[1-9]\d*)?\.\d+"
 _FLOAT = r"-?(0|[1-9]\d*)?(\.\d+)?[eE][+-]?\d{1,3}"
 _IS_DAY = "left(t, 4) <> '0000' and try_cast(replace(left(t, 10), '/', '-') as date) is not null"
-# Nothing that PostgreSQL refuses, and no zeros in front, which a number would lose: codes of places, numbers of telephones.
+# Nothing that PostgreSQL refuses, and no leading zeros, which a number would lose: postal codes, phone numbers.
 _KIND = rf"""
     case
         when v in $words then 'null:' || v
@@ -37,7 +37,7 @@ _KIND = rf"""
         else 'text'
     end
 """
-# Fifteen digits, a double always keeps; more of them, where it is written with just those, or with the seventeen that tell it apart.
+# A double always keeps fifteen digits; more only if written in its shortest form, or with the seventeen that identify it.
 _SURVIVES = r"""
     length(ltrim(regexp_replace(regexp_replace(t, '[eE].*', ''), '[-.]', '', 'g'), '0')) <= 15
     or t = try_cast(t as double)::varchar
@@ -45,16 +45,16 @@ _SURVIVES = r"""
     or lower(t) similar to '-?(nan|inf|infinity)'
 """
 
-# What PostgreSQL passes over around a value; other blanks of Unicode it does not.
+# The blanks around a value that PostgreSQL ignores; it does not ignore other Unicode blanks.
 _BLANKS = "' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)"
 
 
 @dataclass(frozen=True)
-class Kind:
+class KindStatistics:
     """
-    Values of one kind. `least` and `greatest` are of whole numbers, None where there are larger ones than 128 bits hold.
+    Values of one kind. `least` and `greatest` are for whole numbers, None if some exceed 128 bits.
 
-    `fewest_decimals` and `most_decimals` count digits behind the point. `as_double`: all of them are kept by a double.
+    `fewest_decimals` and `most_decimals` count digits after the decimal point. `as_double`: a double keeps all of them.
     `example` is one of them, in the input `location`; `at_midnight` counts times that are dates.
     """
 
@@ -72,33 +72,33 @@ class Kind:
 
 @dataclass(frozen=True)
 class Values:
-    """What was seen in a column: how many records, how many of them without a value, and the kinds of the others."""
+    """The values of a column: the number of records, of those without a value, and the kinds of the others."""
 
     records: int
     nulls: int
     distinct: int
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, KindStatistics]
 
     @property
     def names(self) -> frozenset[str]:
-        """The kinds that were seen."""
+        """The kinds that occur."""
         return frozenset(self.kinds)
 
 
 def of_column(connection: Any, column: str) -> Values:
-    """Return what a column of DuckDB's table `looked` holds."""
+    """Return the values of a column of DuckDB's table `sampled`."""
     records, nulls, distinct = connection.execute(
-        f"""select count(*), count(*) - count("{column}"), count(distinct lower(trim("{column}", {_BLANKS}))) from looked"""
+        f"""select count(*), count(*) - count("{column}"), count(distinct lower(trim("{column}", {_BLANKS}))) from sampled"""
     ).fetchone()
     rows = connection.execute(_query(column), {"words": list(NULL_WORDS)}).fetchall()
-    return Values(records, nulls, distinct, {name: Kind(*found) for name, *found in rows})
+    return Values(records, nulls, distinct, {name: KindStatistics(*found) for name, *found in rows})
 
 
 def _query(column: str) -> str:
     whole = f"case when regexp_full_match(t, '{_INTEGER}') then try_cast(t as hugeint) end"
     return f"""
         with different as (
-            select "{column}" as v, count(*) as n, min(location) as location from looked where "{column}" is not null group by all
+            select "{column}" as v, count(*) as n, min(location) as location from sampled where "{column}" is not null group by all
         ),
         trimmed as (select *, trim(v, {_BLANKS}) as t from different),
         judged as (
@@ -122,7 +122,7 @@ def _query(column: str) -> str:
 
 
 def is_null_word(kind: str) -> bool:
-    """Tell whether a kind is that of a word for a missing value."""
+    """Return whether a kind is a word for a missing value."""
     return kind.startswith("null:")
 
 
@@ -132,6 +132,6 @@ def null_word(kind: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a value on one line of a comment, shortened."""
+    """Return a value for a one-line comment, shortened."""
     line = re.sub(r"[^\x20-\x7e\xa0-\uffff]", "�", hide(text))
     return line if len(line) <= 30 else f"{line[:30]}…"

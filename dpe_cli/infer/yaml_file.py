@@ -1,8 +1,8 @@
 """
-Where what was found is written: into a file of its own, or into one that is there, of which not a character changes.
+Write the result: into a new file, or into an existing one, without changing a character of it.
 
-What is added is put behind what is there, as text, for YAML's readers forget comments. What comes out is read again, and
-has to be what was there with the addition, or nothing is written.
+New lines are inserted after existing ones, as text, because YAML readers discard comments. The outcome is parsed again, and
+has to equal the old content with the addition, or nothing is written.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.infer import yaml_text
-from dpe_cli.infer.inference import Found
+from dpe_cli.infer.inference import InferredTable
 
 if TYPE_CHECKING:
     import yaml
 
-_BY_HAND = "nothing is written; leave --write out, and add what is printed by hand"
+_BY_HAND = "nothing was written; leave --write out, and add the printed YAML by hand"
 
 
 @dataclass(frozen=True)
 class _Declared:
-    """A source table that is declared already."""
+    """A source table that is already declared."""
 
     source: str
     table: str
@@ -35,37 +35,37 @@ class _Declared:
     path: Path
 
 
-def target(found: Found, project_dir: Path, given: Path | None) -> Path:
+def target(inferred: InferredTable, project_dir: Path, given: Path | None) -> Path:
     """
-    Return the file to write to: the given one, the one that has the source already, or one named after it.
+    Return the file to write to: the given one, the one that already has the source, or one named after it.
 
     Raises:
-        ProjectError: the table is there, or another one has its place in staging; or a file of YAML cannot be read.
+        ProjectError: the table is already declared, or its staging table belongs to another one; or a YAML file cannot be read.
     """
     files = dict(_files(project_dir))
     declared = [one for path, document in files.items() for one in _declared(path, document)]
     for one in declared:
         where = one.path.relative_to(project_dir)
-        if (one.source, one.table) == (found.source, found.table):
-            raise ProjectError(f"{found.name}: is declared in {where} already; name another with --name, or take it out there first")
-        if one.relation == f"{yaml_text.SCHEMA}.{found.table}":
+        if (one.source, one.table) == (inferred.source, inferred.table):
+            raise ProjectError(f"{inferred.name}: is already declared in {where}; give another name with --name, or remove it there first")
+        if one.relation == f"{yaml_text.SCHEMA}.{inferred.table}":
             raise ProjectError(
-                f"{found.name}: {one.relation} is the staging table of {one.source}.{one.table} ({where}); name another with --name"
+                f"{inferred.name}: {one.relation} is the staging table of {one.source}.{one.table} ({where}); give another name with --name"
             )
-    holders = [path for path, document in files.items() if any(source.get("name") == found.source for source in _sources(document))]
+    holders = [path for path, document in files.items() if any(source.get("name") == inferred.source for source in _sources(document))]
     if given is not None:
         path = given if given.is_absolute() else Path.cwd() / given
         if holders and path.resolve() not in {holder.resolve() for holder in holders}:
             raise ProjectError(
-                f"{found.source}: is declared in {holders[0].relative_to(project_dir)}; leave the file's name out to add the table there"
+                f"{inferred.source}: is declared in {holders[0].relative_to(project_dir)}; omit the file name to add the table there"
             )
         return path
-    return holders[0] if holders else project_dir / "models" / "staging" / found.source / f"_{found.source}__sources.yml"
+    return holders[0] if holders else project_dir / "models" / "staging" / inferred.source / f"_{inferred.source}__sources.yml"
 
 
-def write(path: Path, found: Found) -> None:
+def write(path: Path, inferred: InferredTable) -> None:
     """
-    Write what was found to a file, which keeps all that it has.
+    Write the result to a file, keeping its existing content.
 
     Raises:
         ProjectError: it cannot be merged safely.
@@ -75,7 +75,7 @@ def write(path: Path, found: Found) -> None:
         before = path.read_bytes().decode() if path.exists() else None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}); name another file") from error
-    text = yaml_text.document(found) if before is None else _with_table(before, found, path)
+    text = yaml_text.document(inferred) if before is None else _with_table(before, inferred, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
@@ -95,7 +95,7 @@ def _umask() -> int:
     return mask
 
 
-def _with_table(before: str, found: Found, path: Path) -> str:
+def _with_table(before: str, inferred: InferredTable, path: Path) -> str:
     import yaml
 
     is_windows = "\r\n" in before
@@ -111,21 +111,21 @@ def _with_table(before: str, found: Found, path: Path) -> str:
     wanted = deepcopy(old) if old is not None else {}
     if document is None or not isinstance(wanted, dict) or "sources" not in wanted:
         if not isinstance(wanted, dict) or (isinstance(document, yaml.MappingNode) and document.flow_style):
-            raise ProjectError(f"{path}: is no mapping that starts in the first column; {_BY_HAND}")
-        merged = f"{ended}\n{yaml_text.document(found)}" if ended.strip() else yaml_text.document(found)
-        wanted["sources"] = [yaml_text.source_as_data(found)]
+            raise ProjectError(f"{path}: is not a mapping that starts in the first column; {_BY_HAND}")
+        merged = f"{ended}\n{yaml_text.document(inferred)}" if ended.strip() else yaml_text.document(inferred)
+        wanted["sources"] = [yaml_text.source_as_data(inferred)]
     else:
         sources = _member(document, "sources")
-        place = next((number for number, one in enumerate(_sources(old)) if one.get("name") == found.source), None)
+        place = next((number for number, one in enumerate(_sources(old)) if one.get("name") == inferred.source), None)
         if place is None:
-            merged = _behind(ended, sources, lambda indent: ["", *yaml_text.source_lines(found, indent)], path)
-            wanted["sources"].append(yaml_text.source_as_data(found))
+            merged = _after(ended, sources, lambda indent: ["", *yaml_text.source_lines(inferred, indent)], path)
+            wanted["sources"].append(yaml_text.source_as_data(inferred))
         else:
             tables = _member(sources.value[place], "tables") if isinstance(sources, yaml.SequenceNode) else None
-            merged = _behind(ended, tables, lambda indent: ["", *yaml_text.table_lines(found, indent)], path)
-            wanted["sources"][place]["tables"].append(yaml_text.as_data(found))
+            merged = _after(ended, tables, lambda indent: ["", *yaml_text.table_lines(inferred, indent)], path)
+            wanted["sources"][place]["tables"].append(yaml_text.as_data(inferred))
     if _read(merged) != wanted:
-        raise ProjectError(f"{path}: cannot be added to safely, as it is written; {_BY_HAND}")
+        raise ProjectError(f"{path}: cannot be extended safely, the way it is written; {_BY_HAND}")
     return merged.replace("\n", "\r\n") if is_windows else merged
 
 
@@ -138,22 +138,22 @@ def _read(text: str) -> Any:
         return None
 
 
-def _behind(text: str, items: yaml.Node | None, lines: Callable[[str], list[str]], path: Path) -> str:
-    """Return a text with lines behind the last item of a list, as far in as the items are."""
+def _after(text: str, items: yaml.Node | None, lines: Callable[[str], list[str]], path: Path) -> str:
+    """Return a text with lines inserted after the last item of a list, indented like the items."""
     import yaml
 
     if not isinstance(items, yaml.SequenceNode) or items.flow_style or not items.value:
-        raise ProjectError(f"{path}: its list is empty, or in brackets; {_BY_HAND}")
+        raise ProjectError(f"{path}: its list is empty or in brackets; {_BY_HAND}")
     rows = text.split("\n")
     indent = rows[items.start_mark.line][: items.start_mark.column]
     if indent.strip():
-        raise ProjectError(f"{path}, line {items.start_mark.line + 1}: the list starts behind other text; {_BY_HAND}")
+        raise ProjectError(f"{path}, line {items.start_mark.line + 1}: the list starts after other text; {_BY_HAND}")
     end = _end(items)
     return "\n".join([*rows[:end], *lines(indent), *rows[end:]])
 
 
 def _end(node: yaml.Node) -> int:
-    """Return the number of lines up to the end of what a node holds, without blank lines and comments behind it."""
+    """Return the number of lines up to the end of a node, without blank lines and comments after it."""
     import yaml
 
     if isinstance(node, yaml.MappingNode) and not node.flow_style:
@@ -172,7 +172,7 @@ def _member(node: yaml.Node | None, name: str) -> yaml.Node | None:
 
 
 def _files(project_dir: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield the files of YAML among the models, and what they hold."""
+    """Yield the YAML files among the models, with their content."""
     import yaml
 
     for path in sorted((project_dir / "models").rglob("*.y*ml")):

@@ -1,4 +1,4 @@
-"""What was found, as YAML for dbt."""
+"""The result as YAML for dbt."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from dpe_cli.infer.inference import Found, FoundColumn
+from dpe_cli.infer.inference import InferredColumn, InferredTable
 from dpe_cli.safe_text.visible_text import has_hidden, visible
 
 SCHEMA = "staging"
 _TO_DO = "TODO: what it is"
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-# Which cannot be a column's name without quotes (PostgreSQL documentation, "SQL Key Words").
+# Words that cannot be column names without quotes (PostgreSQL documentation, "SQL Key Words").
 _RESERVED = (
     " all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both case cast char "
     " character check coalesce collate collation column concurrently constraint create cross current_catalog current_date "
@@ -26,53 +26,62 @@ _RESERVED = (
 )
 
 
-def document(found: Found) -> str:
-    """Return a file of one source with one table."""
-    return "\n".join(["sources:", *source_lines(found, "  "), ""])
+def document(inferred: InferredTable) -> str:
+    """Return a file with one source that has one table."""
+    return "\n".join(["sources:", *source_lines(inferred, "  "), ""])
 
 
-def source_lines(found: Found, indent: str) -> list[str]:
+def source_lines(inferred: InferredTable, indent: str) -> list[str]:
     """Return a source with one table, as an item of the list of sources."""
     inner = f"{indent}  "
-    head = [f"{indent}- name: {_flow(found.source)}", f"{inner}description: {_flow(_TO_DO)}", f"{inner}schema: {SCHEMA}", f"{inner}tables:"]
-    return [*head, *table_lines(found, f"{inner}  ")]
+    head = [
+        f"{indent}- name: {_flow(inferred.source)}",
+        f"{inner}description: {_flow(_TO_DO)}",
+        f"{inner}schema: {SCHEMA}",
+        f"{inner}tables:",
+    ]
+    return [*head, *table_lines(inferred, f"{inner}  ")]
 
 
-def table_lines(found: Found, indent: str) -> list[str]:
+def table_lines(inferred: InferredTable, indent: str) -> list[str]:
     """Return a table, as an item of a source's list of tables."""
     inner = f"{indent}  "
-    lines = [f"{indent}# {_comment(note)}" for note in found.notes]
-    lines += [f"{indent}- name: {_flow(found.table)}", f"{inner}description: {_flow(_described(found.description))}", f"{inner}external:"]
-    lines += [f"{inner}  {name}: {_flow(value)}" for name, value in found.external.items()]
+    lines = [f"{indent}# {_comment(note)}" for note in inferred.notes]
+    lines += [
+        f"{indent}- name: {_flow(inferred.table)}",
+        f"{inner}description: {_flow(_described(inferred.description))}",
+        f"{inner}external:",
+    ]
+    lines += [f"{inner}  {name}: {_flow(value)}" for name, value in inferred.external.items()]
     lines += [f"{inner}columns:"]
-    for column in found.columns:
+    for column in inferred.columns:
         lines += _column_lines(column, f"{inner}  ")
     return lines
 
 
-def as_data(found: Found) -> dict[str, Any]:
+def as_data(inferred: InferredTable) -> dict[str, Any]:
     """Return the table as YAML reads it."""
     return {
-        "name": found.table,
-        "description": _described(found.description),
-        "external": dict(found.external),
-        "columns": [dict(_members(column)) for column in found.columns],
+        "name": inferred.table,
+        "description": _described(inferred.description),
+        "external": dict(inferred.external),
+        "columns": [dict(_members(column)) for column in inferred.columns],
     }
 
 
-def source_as_data(found: Found) -> dict[str, Any]:
+def source_as_data(inferred: InferredTable) -> dict[str, Any]:
     """Return the source as YAML reads it."""
-    return {"name": found.source, "description": _TO_DO, "schema": SCHEMA, "tables": [as_data(found)]}
+    return {"name": inferred.source, "description": _TO_DO, "schema": SCHEMA, "tables": [as_data(inferred)]}
 
 
-def _column_lines(column: FoundColumn, indent: str) -> list[str]:
+def _column_lines(column: InferredColumn, indent: str) -> list[str]:
     note = [f"{indent}# {_comment(column.note)}"] if column.note else []
     return [*note, f"{indent}- {_flow(dict(_members(column)))}"]
 
 
-def _members(column: FoundColumn) -> Iterator[tuple[str, Any]]:
+def _members(column: InferredColumn) -> Iterator[tuple[str, Any]]:
     yield "name", column.name
-    # As dbt is to write it in tests.
+    # The quoted name for dbt's tests.
     if not _PLAIN.fullmatch(column.name) or f" {column.name} " in _RESERVED:
         yield "quote", True
     yield "data_type", column.data_type
@@ -85,7 +94,7 @@ def _members(column: FoundColumn) -> Iterator[tuple[str, Any]]:
 
 
 def _described(text: str) -> str:
-    """Return a description in which dbt sees no Jinja."""
+    """Return a description without anything that dbt would evaluate as Jinja."""
     plain = " ".join(text.split())
     return re.sub(r"\{(?=[{%#])", "{ ", plain) if plain else _TO_DO
 
@@ -98,7 +107,7 @@ def _flow(value: Any) -> str:
     import yaml
 
     written: str = yaml.dump(value, Dumper=_dumper(), default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
-    # Hidden characters stand in double quotes only, where YAML reads their codes as the characters.
+    # Hidden characters are written in double quotes only, where YAML reads their codes as the characters.
     return visible(written.removesuffix("\n").removesuffix("\n..."))
 
 
@@ -106,7 +115,7 @@ def _dumper() -> Any:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Writes each mapping and list out, where they are there twice as well."""
+        """Writes each mapping and list in full, even if it occurs twice."""
 
         def ignore_aliases(self, data: Any) -> bool:
             """Write no anchors."""

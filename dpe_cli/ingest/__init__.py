@@ -1,1 +1,1 @@
-"""Brings sources and the loader together: extracts, what they loaded, and rejects that are corrected."""
+"""Brings sources and the loader together: extracts, their loads, and corrections of rejects."""

@@ -1,4 +1,4 @@
-"""Extract sources one after the other, as a command or a run asks for it."""
+"""Extract sources one after the other, for `dpe extract` and `dpe run`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dpe_cli import machine
 from dpe_cli.blocks.inputs import Input
 from dpe_cli.errors import DpeError
 from dpe_cli.load import staging
-from dpe_cli.load.extraction import Extraction, ExtractResult, Order, RejectLimits
+from dpe_cli.load.extraction import Extractor, ExtractResult, LoadRequest, RejectLimits
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project, Source
 from dpe_cli.server.server import Server
@@ -25,7 +25,7 @@ from dpe_cli.sources.options.queries import Rest, Singer, Sql
 
 @dataclass(frozen=True)
 class ExtractSummary:
-    """What the extracts of a run did, one entry a source."""
+    """What the extracts of a run did, one entry per source."""
 
     extracts: list[ExtractResult]
     seconds: float
@@ -38,9 +38,9 @@ class ExtractSummary:
 
 def default_jobs(source: Source | None = None) -> int:
     """
-    Return two more than the cores this process may use: while a writer waits, for the disk or a repair, its core has another.
+    Return two more than the cores this process may use: while a writer waits, for the disk or a repair, another one uses its core.
 
-    As many as cores where the source is no file: what it is read from, or through, is at work as well.
+    For sources other than files, one per core: the server or program that is read works too.
     """
     return machine.cores() + (2 if source is None or isinstance(source.external, Files) else 0)
 
@@ -57,9 +57,9 @@ def extract(
     ends_sessions: bool = False,
 ) -> ExtractSummary:
     """
-    Extract sources one after the other. One that is refused does not keep the others from being loaded.
+    Extract sources one after the other. A refused one does not keep the others from being loaded.
 
-    `ends_sessions`: end the sessions that keep one waiting.
+    `ends_sessions`: end the sessions that keep an extract waiting.
     """
     started = time.monotonic()
     ender = Ender(server) if ends_sessions else None
@@ -78,12 +78,12 @@ def extract(
 def _extract_one(
     project: Project, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
 ) -> ExtractResult:
-    order = order_of(source)
+    request = load_request_of(source)
     inputs = inputs_of(source, project_dir=project.directory)
     with progress.task(source.name, unit="bytes") as advance:
-        return Extraction(
+        return Extractor(
             partial(server.connect, "loader", application_name=f"dpe extract {source.name}"),
-            order,
+            request,
             jobs=jobs,
             tenant_id=tenant_id,
             full_refresh=full_refresh,
@@ -91,11 +91,11 @@ def _extract_one(
         ).run(inputs)
 
 
-def order_of(source: Source) -> Order:
-    """Return what is asked of the loader for a source."""
+def load_request_of(source: Source) -> LoadRequest:
+    """Return the loader's instructions for a source."""
     options = source.external
     incremental = getattr(options, "incremental", None)
-    return Order(
+    return LoadRequest(
         source.table,
         options.disposition,
         RejectLimits(options.rejects.max_rows, options.rejects.max_ratio),
@@ -109,7 +109,7 @@ def order_of(source: Source) -> Order:
 
 def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
     """
-    Return what a source is to be read from: its files, or one window.
+    Return the inputs of a source: its files, or one query.
 
     Raises:
         InputError: no file matches, or one cannot be read.
@@ -126,7 +126,7 @@ def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
         from dpe_cli.sources.singer.tap import Tap
 
         return [Tap(options, source.table, name=source.name, project_dir=project_dir)]
-    assert isinstance(options, Sql)  # noqa: S101 there is no other format
+    assert isinstance(options, Sql)  # noqa: S101 all formats are handled
     if options.is_postgres:
         from dpe_cli.sources.databases.postgres import PostgresTable
 
@@ -137,7 +137,7 @@ def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
 
 
 def analyze(server: Server, sources: Sequence[Source], summary: ExtractSummary) -> None:
-    """Take the statistics of the staging tables that an extract added to, for the models that are built on them next."""
+    """Update the statistics of the staging tables that an extract added to, for the models that are built on them next."""
     loaded = {one.source for one in summary.extracts if one.loads}
     with server.connect("loader", application_name="dpe analyze", autocommit=True) as connection:
         for source in sources:

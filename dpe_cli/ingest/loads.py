@@ -1,4 +1,4 @@
-"""What was loaded and what was rejected, from the ledger; and taking an extract back."""
+"""List what was loaded and what was rejected, from the ledger, and undo extracts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from psycopg import sql
 from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.errors import DpeError
 from dpe_cli.load import corrections, ledger, ledger_rejects, locks, staging
-from dpe_cli.load.ledger import Extract, Load
+from dpe_cli.load.ledger import ExtractEntry, Load
 from dpe_cli.load.ledger_rejects import RejectEntry
 from dpe_cli.load.staging import Connection
 from dpe_cli.project.project import Project
@@ -21,13 +21,13 @@ from dpe_cli.server.server import Server
 ACTOR = "dpe loads"
 
 
-class HistoryError(DpeError):
-    """What was asked for is not in the ledger, or cannot be taken back."""
+class LoadsError(DpeError):
+    """The requested extract or reject is not in the ledger, or cannot be undone."""
 
 
 @dataclass(frozen=True)
 class Undone:
-    """What taking an extract back did. `restored_extract_id` is the one that it had replaced."""
+    """The result of undoing an extract. `restored_extract_id` is the one that it had replaced."""
 
     extract_id: int
     source: str
@@ -35,25 +35,25 @@ class Undone:
     restored_extract_id: int | None
 
 
-def extracts(server: Server, *, source: str | None, limit: int) -> list[Extract]:
+def extracts(server: Server, *, source: str | None, limit: int) -> list[ExtractEntry]:
     """Return extracts, newest first."""
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return ledger.extracts(connection, source=source, limit=limit)
 
 
-def extract(server: Server, extract_id: int) -> tuple[Extract, list[Load]]:
+def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load]]:
     """
     Return an extract and its loads.
 
     Raises:
-        HistoryError: there is none of this id.
+        LoadsError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return _known(connection, extract_id), ledger.loads(connection, extract_id)
 
 
 def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> list[RejectEntry]:
-    """Return rejects, newest load first; with those of loads that were replaced or taken back, where they are wanted."""
+    """Return rejects, newest load first; `with_obsolete` includes those of loads that were replaced or undone."""
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return ledger_rejects.entries(connection, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete)
 
@@ -63,23 +63,23 @@ def reject(server: Server, reject_id: int) -> RejectEntry:
     Return one reject.
 
     Raises:
-        HistoryError: there is none of this id.
+        LoadsError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         found = ledger_rejects.entry(connection, reject_id)
     if found is None:
-        raise HistoryError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` shows which there are")
+        raise LoadsError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` lists them")
     return found
 
 
 def undo(server: Server, project: Project, extract_id: int) -> Undone:
     """
-    Take an extract back, in one transaction: its rows leave staging, and its inputs count as never loaded.
+    Undo an extract in one transaction: remove its rows from staging, and forget its inputs.
 
-    The extract that it replaced comes back, if it is still kept.
+    Restores the extract that it replaced, if that is still kept.
 
     Raises:
-        HistoryError: it is not in the ledger, did not succeed, or its rows are not in staging any more.
+        LoadsError: it is not in the ledger, did not succeed, or its rows are no longer in staging.
         BusyError: an extract of the source is running.
     """
     with server.connect("loader") as connection:
@@ -87,12 +87,12 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
             found = _known(connection, extract_id)
         source = project.sources.get(found.source)
         if source is None:
-            raise HistoryError(
-                f"extract {extract_id}: its source {found.source} is not in the project any more; declare it again to undo it"
+            raise LoadsError(
+                f"extract {extract_id}: its source {found.source} is no longer in the project; declare it again to undo the extract"
             )
         locks.ensure(connection, found.source, actor=ACTOR)
         with (
-            locks.told(partial(server.connect, "loader"), source.table),
+            locks.reporting_server_errors(partial(server.connect, "loader"), source.table),
             locks.last_words(connection),
             contexts.system_context(connection, actor=ACTOR),
         ):
@@ -100,28 +100,28 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
             return _undo(connection, source.table, _known(connection, extract_id))
 
 
-def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undone:
+def _undo(connection: Connection, table: StagingTable, extract: ExtractEntry) -> Undone:
     if extract.status != "succeeded":
-        raise HistoryError(f"extract {extract.extract_id}: cannot be undone, it is {extract.status}")
+        raise LoadsError(f"extract {extract.extract_id}: cannot be undone, because it is {extract.status}")
     load_ids = ledger.visible_load_ids(connection, extract.extract_id)
     if not load_ids:
-        raise HistoryError(
-            f"extract {extract.extract_id}: its rows are not in staging any more, a later extract replaced them; undo that one"
+        raise LoadsError(
+            f"extract {extract.extract_id}: its rows are no longer in staging, because a later extract replaced them; undo that one"
         )
-    if later := ledger.extracts_that_went_on(connection, extract.extract_id):
-        # What it brought would never be asked for again.
-        raise HistoryError(f"extract {extract.extract_id}: extract {', '.join(map(str, later))} went on where it ended; undo that first")
+    if later := ledger.extracts_that_resumed(connection, extract.extract_id):
+        # What it loaded would never be read again.
+        raise LoadsError(f"extract {extract.extract_id}: extract {', '.join(map(str, later))} resumed where it ended; undo that first")
     if replayed := corrections.replays_of(connection, extract.extract_id):
-        # Extracted again, its records would be rejects once more, and replayed twice.
-        raise HistoryError(
-            f"extract {extract.extract_id}: rejects of it were replayed by extract {', '.join(map(str, replayed))}; undo that first"
+        # If it were extracted again, its records would become rejects once more, and would be replayed twice.
+        raise LoadsError(
+            f"extract {extract.extract_id}: its rejects were replayed by extract {', '.join(map(str, replayed))}; undo that first"
         )
     locks.limit_waiting(connection)
     expected = ledger.visible_rows_loaded(connection, extract.extract_id)
     removed = _remove_rows(connection, table, extract, load_ids)
     if removed != expected:
-        raise HistoryError(
-            f"extract {extract.extract_id}: {expected:,} rows were loaded, but {removed:,} are in staging; nothing is changed, "
+        raise LoadsError(
+            f"extract {extract.extract_id}: {expected:,} rows were loaded, but {removed:,} are in staging; nothing was changed, "
             "run `dpe validate`"
         )
     restored = _restore_replaced(connection, table, extract)
@@ -129,31 +129,31 @@ def _undo(connection: Connection, table: StagingTable, extract: Extract) -> Undo
     return Undone(extract.extract_id, extract.source, removed, restored)
 
 
-def _remove_rows(connection: Connection, table: StagingTable, extract: Extract, load_ids: Sequence[int]) -> int:
-    """Drop the slices of an extract, and delete those of its rows that were merged into others; return how many they were."""
+def _remove_rows(connection: Connection, table: StagingTable, extract: ExtractEntry, load_ids: Sequence[int]) -> int:
+    """Drop the slices of an extract, and delete its rows that were merged into others; return their number."""
     removed = 0
-    for piece in staging.slices(connection, table, attached=True):
-        # Number 0 is a merged slice, which holds other extracts' rows as well.
-        if piece.extract_id == extract.extract_id and piece.number:
-            removed += sum(staging.visible_rows(connection, table, [piece.slice_id]).values())
-            staging.drop_slice(connection, piece)
+    for slice_ in staging.slices(connection, table, attached=True):
+        # Number 0 is a merged slice, which also holds rows of other extracts.
+        if slice_.extract_id == extract.extract_id and slice_.number:
+            removed += sum(staging.visible_rows(connection, table, [slice_.slice_id]).values())
+            staging.drop_slice(connection, slice_)
     if removed < extract.rows_loaded:
         deleted = connection.execute(sql.SQL("delete from {} where _load_id = any(%s)").format(table.identifier), [list(load_ids)])
         removed += deleted.rowcount
     return removed
 
 
-def _restore_replaced(connection: Connection, table: StagingTable, extract: Extract) -> int | None:
-    """Attach again what an extract had replaced; return the newest extract of it."""
+def _restore_replaced(connection: Connection, table: StagingTable, extract: ExtractEntry) -> int | None:
+    """Attach again what an extract had replaced; return the newest extract among it."""
     kept = staging.replaced_slices(connection, table, extract.extract_id)
-    for piece in kept:
-        staging.attach(connection, piece)
-    load_ids = staging.visible_rows(connection, table, [piece.slice_id for piece in kept])
+    for slice_ in kept:
+        staging.attach(connection, slice_)
+    load_ids = staging.visible_rows(connection, table, [slice_.slice_id for slice_ in kept])
     return ledger.restore_loads(connection, list(load_ids)) if load_ids else None
 
 
-def _known(connection: Connection, extract_id: int) -> Extract:
+def _known(connection: Connection, extract_id: int) -> ExtractEntry:
     found = ledger.extract(connection, extract_id)
     if found is None:
-        raise HistoryError(f"extract {extract_id}: is not in the ledger; `dpe loads list` shows which there are")
+        raise LoadsError(f"extract {extract_id}: is not in the ledger; `dpe loads list` lists them")
     return found

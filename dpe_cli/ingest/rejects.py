@@ -1,7 +1,7 @@
 """
-Rejects as a file that a person corrects, and the corrected file back into staging.
+Export rejects to a file for a person to correct, and load the corrected file into staging.
 
-The file is CSV in the source's own dialect, in UTF-8 and with a header: which reject it is, why, and the source's columns.
+The file is CSV in the source's own dialect, in UTF-8 with a header: the reject's id, the reason, and the source's columns.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect, split
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.load import corrections as loading
-from dpe_cli.load.corrections import RECORD, Corrections, Outstanding, Replay
+from dpe_cli.load.corrections import RECORD, Corrections, Outstanding, Replayer
 from dpe_cli.load.extraction import ExtractResult
-from dpe_cli.load.inputs import Order, RejectLimits
+from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.project.project import Project, Source
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server
@@ -31,12 +31,12 @@ ACTOR = "dpe rejects"
 
 
 class ReplayError(DpeError):
-    """What was asked for has no rejects, or cannot be replayed."""
+    """The requested source or load has no rejects, or cannot be replayed."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """Rejects as a file: `records` are lines, the header first. `unsplit` says how many hold their record as it was delivered."""
+    """Rejects as a file: `records` are lines, header first. `unsplit` is how many hold their whole record as it was delivered."""
 
     source: str
     columns: tuple[str, ...]
@@ -51,10 +51,10 @@ class Export:
 
 def export(project: Project, server: Server, wanted: str) -> Export:
     """
-    Return the rejects of a source or a load that are not replayed, with their fields in the source's columns.
+    Return the rejects of a source or a load that were not replayed, with their fields in the source's columns.
 
-    A record that has other fields than its file's header, or a quote that is never closed, or bytes that are no text,
-    stands undivided in a column of its own; and so does one whose file is not there any more to say what its columns were.
+    A record stays whole, in a column of its own, if its fields do not match its file's header, a quote is never closed, its bytes
+    are not text, or its file no longer exists to tell what the columns were.
 
     Raises:
         ReplayError: there is no such source or load.
@@ -79,7 +79,7 @@ def export(project: Project, server: Server, wanted: str) -> Export:
 
 def replay(project: Project, server: Server, wanted: str, path: Path) -> ExtractResult:
     """
-    Load a file of corrected rejects of a source or a load, as a load of its own; all of it or nothing.
+    Load a file of corrected rejects of a source or a load, as a load of its own; either all of it or nothing.
 
     Raises:
         ReplayError: there is no such source or load.
@@ -91,10 +91,10 @@ def replay(project: Project, server: Server, wanted: str, path: Path) -> Extract
         external = replace(source.external, location=str(path.resolve()), header=True, encoding="utf-8", compression="auto")
     found = find.find(external, source.table.columns, declared_at=source.table.declared_at, project_dir=project.directory)
     if len(found) != 1:
-        raise InputError(f"{path}: holds {len(found)} files; give one file of corrected rejects")
-    order = Order(source.table, "append", RejectLimits(), spec=source.spec)
+        raise InputError(f"{path}: contains {len(found)} files; give one file of corrected rejects")
+    request = LoadRequest(source.table, "append", RejectLimits(), spec=source.spec)
     connect = partial(server.connect, "loader", application_name=f"dpe rejects replay {source.name}")
-    return Replay(connect, order, load_id=load_id).replay(Corrections(found[0]))
+    return Replayer(connect, request, load_id=load_id).replay(Corrections(found[0]))
 
 
 def _quoted(text: str, dialect: Dialect) -> str:
@@ -105,7 +105,7 @@ def _quoted(text: str, dialect: Dialect) -> str:
 def _fields_of(
     project: Project, source: Source, rejects: Sequence[Outstanding], dialect: Dialect
 ) -> Callable[[Outstanding], Mapping[str, str] | None]:
-    """Return what divides a reject into the source's columns, as fields of CSV; it gives None for one that cannot be divided."""
+    """Return a function that splits a reject into the source's columns, as CSV fields; None if a reject cannot be split."""
     options = source.external
     if isinstance(options, CsvFiles):
         delivered = _delivered_columns(project, source, options, rejects)
@@ -129,7 +129,7 @@ def _fields_of(
 
     def of_json(one: Outstanding) -> Mapping[str, str] | None:
         try:
-            # Numbers as they are written, to the last digit.
+            # Numbers keep every digit as written.
             record = json.loads(one.raw, parse_float=Decimal, parse_int=Decimal)
         except ValueError:
             return None
@@ -159,7 +159,7 @@ def _as_json(value: object) -> str:
 
 
 def _delivered_columns(project: Project, source: Source, options: CsvFiles, rejects: Sequence[Outstanding]) -> dict[int, tuple[str, ...]]:
-    """Return the columns of each load's file, in their order. Of files that changed or went, nobody knows them."""
+    """Return the columns of each load's file, in their order. Files that changed or were deleted are left out."""
     contract = tuple(column.name for column in source.table.columns)
     loads = {one.load_id: (one.location, one.content_hash) for one in rejects}
     if not options.header:
@@ -197,7 +197,7 @@ def _find(project: Project, server: Server, wanted: str) -> tuple[Source, int | 
     source = project.sources.get(name or "")
     if source is None:
         known = ", ".join(project.sources) or "none"
-        raise ReplayError(f"{name}: is no source of the project; name a load, or one of its sources ({known})")
+        raise ReplayError(f"{name}: is not a source of the project; name a load, or one of its sources ({known})")
     return source, load_id
 
 

@@ -1,1 +1,1 @@
-"""Where blocks go: writers, repair, staging tables and the ledger."""
+"""Loads blocks: writers, repair, staging tables and the ledger."""

@@ -1,4 +1,4 @@
-"""Keep the number of slices small: many little deliveries would make planning every query on the table slow."""
+"""Keep the number of slices small, because many small deliveries would make planning slow for every query on the table."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from dpe_cli.server.lock_rows import Lock
 Connection = psycopg.Connection[tuple[object, ...]]
 
 MOST_SLICES = 64
-# The largest slices stay as they are, so that the bulk of a table is not rewritten again and again.
+# The largest slices are left alone, so that the bulk of a table is not rewritten again and again.
 LARGEST_KEPT = 16
 
 
 def compact(connection: Connection, table: StagingTable, extract_id: int, lock: Lock, *, actor: str) -> int:
     """
-    Merge the smaller slices of a table into one where there are too many; return how many were merged.
+    Merge the smaller slices of a table into one if there are too many; return how many were merged.
 
-    Readers see the same rows before and after, and never others. The merged slice takes number 0 of `extract_id`; rows
-    keep their `_load_id`. Where others hold the table, or the source's lock is lost, it is left to the next extract.
+    Readers see the same rows before, during and after. The merged slice takes number 0 of `extract_id`; rows
+    keep their `_load_id`. If others hold the table, or the source's lock is lost, it is left to the next extract.
 
     Raises:
         ExtractError: the merged slice does not hold exactly the rows of those it replaces.
     """
     try:
-        # For every tenant, whatever the extract was opened for: a narrower context would lose the others' rows.
+        # For every tenant, whichever one the extract was opened for: a narrower context would lose the others' rows.
         with contexts.system_context(connection, actor=actor):
             locks.join(connection, table.source, lock)
             return _compact(connection, table, extract_id)
@@ -43,28 +43,28 @@ def _compact(connection: Connection, table: StagingTable, extract_id: int) -> in
     if len(attached) <= MOST_SLICES:
         return 0
     locks.limit_waiting(connection)
-    # Nobody may change these rows between their copying and their end: undo waits for this lock.
+    # These rows must not change between being copied and being dropped: undo waits for this lock.
     connection.execute(sql.SQL("lock table {} in share update exclusive mode").format(table.identifier))
     if {policy.name for policy in policies.present(connection, table)} != {policy.name for policy in policies.declared(connection, table)}:
-        # A policy that somebody added could hide rows from the copying.
+        # A policy added by hand could hide rows from the copying.
         return 0
     small = _by_size(connection, attached)[:-LARGEST_KEPT]
     merged = Slice(table, extract_id, 0)
     prepare.create_slice(connection, merged, with_load_id=True, ignored_columns=0)
     columns = sql.SQL(", ").join(map(sql.Identifier, [*(column.name for column in table.columns), "_load_id"]))
-    expected = staging.visible_rows(connection, table, [piece.slice_id for piece in small])
+    expected = staging.visible_rows(connection, table, [slice_.slice_id for slice_ in small])
     connection.execute(
         sql.SQL("insert into {merged} ({columns}) select {columns} from {table} where _slice_id = any(%s)").format(
             merged=merged.identifier, columns=columns, table=table.identifier
         ),
-        [[piece.slice_id for piece in small]],
+        [[slice_.slice_id for slice_ in small]],
     )
     staging.seal(connection, merged, load_id=None, ignored_columns=0)
-    for piece in small:
-        staging.drop_slice(connection, piece)
+    for slice_ in small:
+        staging.drop_slice(connection, slice_)
     staging.attach(connection, merged)
     if staging.visible_rows(connection, table, [merged.slice_id]) != expected:
-        raise ExtractError(f"{table.source}: compaction would have changed the rows; nothing is changed, please report this")
+        raise ExtractError(f"{table.source}: compaction would have changed the rows; nothing was changed, please report this")
     return len(small)
 
 
@@ -75,7 +75,7 @@ def _by_size(connection: Connection, slices: list[Slice]) -> list[Slice]:
         from pg_class
         where relname = any(%s) and relnamespace = (select oid from pg_namespace where nspname = %s)
         """,
-        [[piece.name for piece in slices], slices[0].table.schema],
+        [[slice_.name for slice_ in slices], slices[0].table.schema],
     ).fetchall()
     sizes = {name: int(str(size)) for name, size in rows}
-    return sorted(slices, key=lambda piece: sizes[piece.name])
+    return sorted(slices, key=lambda slice_: sizes[slice_.name])

@@ -1,4 +1,4 @@
-"""COPY into one slice: strict where all is well, lenient where the server can step over values of a wrong type."""
+"""COPY into one slice: strict while the data is good, lenient if the server can skip values of a wrong type."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ FIRST_VERSION_WITH_ON_ERROR = 170000
 # Before 18, CSV input ends at a line that is only \. (release notes of 18, E.1.3.4).
 FIRST_VERSION_WITHOUT_END_MARKER = 180000
 
-# Classes of SQLSTATE (appendix A, "PostgreSQL Error Codes"): data exceptions, constraint violations, program limits, and what
-# functions raise, of which only a domain's check calls any.
+# Classes of SQLSTATE (appendix A, "PostgreSQL Error Codes"): data exceptions, constraint violations, program limits, and errors
+# raised by functions, which only a domain's check calls.
 _DATA_ERROR_CLASSES = ("22", "23", "38", "39", "54", "P0")
-# What is no record's fault: connection, transaction, resources, locks, an operator, the system, the server's configuration.
+# Never a record's fault: connection, transaction, resources, locks, an operator, the system, the server's configuration.
 _OTHER_ERROR_CLASSES = ("08", "25", "28", "40", "53", "55", "57", "58", "72", "F0")
 _OTHER_ERRORS = ("42501", "XX001", "XX002")
 
 PIECE = 256 * 1024
-# A function that a domain's check calls has lines of its own.
+# A function called by a domain's check has lines of its own.
 CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?))?(?:: |$)", re.MULTILINE)
 _SKIPPED = re.compile(
     r'^skipping row due to data type incompatibility at line (\d+) for column "(.*?)"(?:: (?:"(.*)"|null input))?$', re.DOTALL
 )
-# The server shows no more bytes of a value (MAX_COPY_DATA_DISPLAY in its copyfrom.c), and then three dots.
+# The server shows at most this many bytes of a value (MAX_COPY_DATA_DISPLAY in its copyfrom.c), and then three dots.
 _SHOWN_BYTES = 100
-# Values of a wrong type repeat themselves: n/a, -, NULL, …
+# Values of a wrong type repeat: n/a, -, NULL, …
 _REMEMBERED_VALUES = 10_000
 
 
@@ -60,18 +60,18 @@ class Shape:
 
     @cached_property
     def grammar(self) -> Grammar:
-        """How its records are told apart."""
+        """The grammar that separates its records."""
         return Grammar(self.dialect)
 
     @property
     def outline(self) -> bytes:
-        """The delimiters that each record has outside of quotes."""
+        """The delimiters of each record, outside quotes."""
         return self.dialect.delimiter.encode() * (len(self.columns) - 1)
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A record that a lenient COPY stepped over: its last line within the data, the column that did not fit, and its value if known."""
+    """A record that a lenient COPY skipped: its last line within the data, the column that did not fit, and its value if known."""
 
     line: int
     column: str
@@ -79,14 +79,14 @@ class Skipped:
 
 
 class MiscountError(psycopg.DataError):
-    """The server reads another number of records than the reader counted."""
+    """The server counts a different number of records than we did."""
 
 
 def is_data_error(error: psycopg.Error) -> bool:
     """
-    Tell whether the data is to blame, rather than the connection, the server or the statement.
+    Return whether the data is to blame, rather than the connection, the server or the statement.
 
-    A type's input function may fail with any SQLSTATE (XX000, 0A000): then it tells that the server names a line of the data.
+    A type's input function may fail with any SQLSTATE (XX000, 0A000); such an error names a line of the data.
     """
     code = error.sqlstate or ""
     if isinstance(error, MiscountError) or code[:2] in _DATA_ERROR_CLASSES:
@@ -99,7 +99,7 @@ def _is_no_records_fault(code: str) -> bool:
 
 
 class Copier:
-    """COPYs data of one shape into a table. Each call is a savepoint: where it raises, it is as if it had not been."""
+    """COPYs data of one shape into a table. Each call is a savepoint: if it raises, it leaves nothing."""
 
     def __init__(self, connection: Connection, table: sql.Identifier, shape: Shape) -> None:
         self._connection = connection
@@ -122,11 +122,11 @@ class Copier:
 
     def strict(self, data: bytes, records: int, *, copy_format: CopyFormat = "csv") -> list[Skipped]:
         """
-        COPY all of `data`; nothing is skipped.
+        COPY all of `data`, skipping nothing.
 
         Raises:
             psycopg.Error: the server refuses it.
-            MiscountError: it holds another number of records for the server.
+            MiscountError: the server counts a different number of records.
         """
         with self._connection.transaction():
             self._check(self._copy(self._strict[copy_format], data), records)
@@ -134,11 +134,11 @@ class Copier:
 
     def lenient(self, data: bytes, records: int, *, copy_format: CopyFormat = "csv") -> list[Skipped]:
         """
-        COPY `data` but for the records with a value of a wrong type, which are returned.
+        COPY `data`, except for the records with a value of a wrong type, which are returned.
 
         Raises:
             psycopg.Error: the server refuses it for another reason (a field too many, invalid bytes, …).
-            MiscountError: it holds another number of records for the server.
+            MiscountError: the server counts a different number of records.
         """
         skipped: list[Skipped] = []
 
@@ -152,7 +152,7 @@ class Copier:
         try:
             with self._connection.transaction():
                 rows = self._copy(self._lenient[copy_format], data, listens=True)
-                # Its words cannot be read where it does not speak English: then it is asked record by record.
+                # If the server does not speak English, its notices cannot be parsed; then it is asked record by record.
                 self.can_be_lenient = bool(skipped) or rows == records
                 self._check(rows + len(skipped), records)
         finally:
@@ -160,7 +160,7 @@ class Copier:
         return skipped
 
     def is_refused(self, data: bytes) -> psycopg.Error | None:
-        """Return what the server says against a single record, which is not kept; nothing where it takes it."""
+        """Return the server's error for a single record, which is not kept; None if the server accepts it."""
         try:
             with self._connection.transaction(force_rollback=True):
                 self._check(self._copy(self._strict["csv"], data), 1)
@@ -172,10 +172,10 @@ class Copier:
 
     def explain(self, values: Sequence[str], types: Sequence[str]) -> list[tuple[str, str] | None]:
         """
-        Return SQLSTATE and reason for each value that its type refuses; None where that cannot be told.
+        Return SQLSTATE and reason for each value that its type refuses; None if unknown.
 
-        Needs pg_input_error_info() (PostgreSQL 16 and later). A type whose input function reports no soft errors makes
-        the whole question fail; then nothing is told.
+        Needs pg_input_error_info() (PostgreSQL 16 and later). A type whose input function does not report soft errors makes
+        the whole query fail; then nothing is known.
         """
         asked = list(zip(values, types, strict=True))
         known = {one: self._reasons[one] for one in asked if one in self._reasons}
@@ -206,7 +206,7 @@ class Copier:
     def _copy(self, statement: bytes, data: bytes, *, listens: bool = False) -> int:
         view = memoryview(data)
         with self._connection.cursor() as cursor:
-            # One that never waits for the server to take what it is sent, where we do that ourselves.
+            # An empty write never waits for the server; the waiting is done below.
             writer = LibpqWriter(cursor, flush_threshold=len(data) + 1) if listens else None
             with cursor.copy(statement, writer=writer) as copy:
                 for start in range(0, len(data), PIECE):
@@ -217,10 +217,10 @@ class Copier:
 
     def _send_and_listen(self) -> None:
         """
-        Send what was written, and take in what the server says meanwhile, until it would take more.
+        Send what was written, and meanwhile read what the server sends, until it would accept more.
 
-        While it sends, psycopg does not read: a server that has thousands of skipped rows to tell of would wait for us to
-        read, and we for it, for ever.
+        psycopg does not read while it sends: a server with thousands of skipped rows to report would wait for us to
+        read, and we for it, forever.
         """
         pgconn = self._connection.pgconn
         poll = select.poll()
@@ -235,4 +235,4 @@ class Copier:
 
     def _check(self, rows: int, records: int) -> None:
         if rows != records:
-            raise MiscountError(f"{records:,} records were read, but {rows:,} by the server")
+            raise MiscountError(f"{records:,} records were read, but the server counted {rows:,}")

@@ -1,8 +1,8 @@
 """
 Load corrected rejects: an extract of a file whose records name the rejects that they correct.
 
-The rejects are marked as replayed in the transaction that makes the rows visible, so that a crash leaves both or neither.
-A record is replayed while the load that brought it is in staging: taking that extract back makes it a reject again.
+The rejects are marked as replayed in the transaction that makes the rows visible, so a crash leaves both or neither.
+A reject can be replayed as long as the load that rejected it is in staging. Undoing the replay makes it an open reject again.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 from dpe_cli.blocks.inputs import Input, Opened
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError
-from dpe_cli.load.extraction import Extraction, ExtractResult
-from dpe_cli.load.inputs import Order, RejectLimits
+from dpe_cli.load.extraction import Extractor, ExtractResult
+from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.load.ledger import Load
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-# What stands before a source's own columns in a file of rejects.
+# The columns before a source's own columns in a file of rejects.
 REJECT_ID = "_reject_id"
 REASON = "_reject_reason"
 RECORD = "_reject_record"
 
 _MOST_FAULTS = 5
 
-# A reject, and the load that brought its correction while the rows of that are in staging.
+# A reject, and the load that corrected it, if that load's rows are in staging.
 _REJECTS = """
     select reject_id, rejects.load_id, loads.removed_at is not null, replay.load_id
     from dpe.rejects
@@ -43,7 +43,7 @@ _REJECTS = """
 
 @dataclass(frozen=True)
 class Outstanding:
-    """A reject whose record is not in staging. `is_text` is false where `raw` shows bytes that are none."""
+    """A reject whose record is not in staging. `is_text` is false if `raw` shows bytes that are not text."""
 
     reject_id: int
     load_id: int
@@ -57,7 +57,7 @@ class Outstanding:
 
 @dataclass
 class Corrections:
-    """An input whose records say in the column `_reject_id` which reject they correct. `lines` are these, once it has been read."""
+    """An input whose records name, in the column `_reject_id`, the reject that they correct; once read, `lines` has the line of each."""
 
     file: Input
     lines: dict[int, int] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Corrections:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether it holds more than that."""
+        """Whether it holds more than that; never for a plain file."""
         return self.file.is_compressed
 
     def content_hash(self) -> str | None:
@@ -83,11 +83,11 @@ class Corrections:
 
     @property
     def version(self) -> None:
-        """It is a file of this machine."""
+        """None, because it is a local file."""
         return None
 
     def is_known_as(self, content_hash: str) -> None:
-        """Take note of its hash."""
+        """Note its hash."""
         self.file.is_known_as(content_hash)
 
     @contextmanager
@@ -101,22 +101,26 @@ class Corrections:
         with self.file.open() as opened:
             if REJECT_ID not in opened.columns:
                 raise ContractError(
-                    f"{self.location}, line 1: column {REJECT_ID} is missing; keep the columns that `dpe rejects export` writes"
+                    f"{self.location}, line 1: column {REJECT_ID} is missing; keep the columns that `dpe rejects export` wrote"
                 )
             yield _OpenedCorrections(opened, self)
 
     def take(self, reject_id: str, line: int) -> None:
         """
-        Take note of a correction.
+        Note a correction.
 
         Raises:
-            InputError: it names no reject, or one that another one corrects.
+            InputError: the reject id is not a number, or another line corrects the same reject.
         """
         if not (reject_id.isascii() and reject_id.isdigit()):
-            raise InputError(f"{self.location}, line {line}: {REJECT_ID} is {reject_id!r}, no number; keep that column as exported")
+            raise InputError(
+                f"{self.location}, line {line}: {REJECT_ID} is {reject_id!r}, which is not a number; keep that column as exported"
+            )
         earlier = self.lines.setdefault(int(reject_id), line)
         if earlier != line:
-            raise InputError(f"{self.location}, line {line}: reject {reject_id} is corrected in line {earlier} already; keep one of them")
+            raise InputError(
+                f"{self.location}, line {line}: reject {reject_id} is already corrected in line {earlier}; keep one of the two"
+            )
 
 
 class _OpenedCorrections:
@@ -129,15 +133,15 @@ class _OpenedCorrections:
         self._corrections = corrections
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the blocks, and take note of which reject each record corrects."""
+        """Yield the blocks, and note which reject each record corrects."""
         grammar = Grammar(self.dialect)
         self._corrections.lines.clear()
         for block in self._opened.blocks():
-            # Those with a stray quote cannot be loaded, which ends the replay.
+            # Records with a stray quote cannot be loaded, which ends the replay.
             records, _ = Records.of(block, grammar)
             for raw, line in zip(records.raws, records.lines, strict=True):
                 fields = [value.decode(errors="replace") for value in grammar.fields(raw)]
-                # One with a field too many or too few cannot be loaded either.
+                # Records with too many or too few fields cannot be loaded either.
                 if len(fields) == len(self.columns):
                     self._take(dict(zip(self.columns, fields, strict=True)), line)
             yield block
@@ -151,15 +155,15 @@ class _OpenedCorrections:
             )
 
 
-class Replay(Extraction):
-    """Extracts corrections of the rejects of one source, or of one of its loads."""
+class Replayer(Extractor):
+    """Extracts corrections for the rejects of one source, or of one of its loads."""
 
-    def __init__(self, connect: Callable[[], Connection], order: Order, *, load_id: int | None = None) -> None:
-        # All or nothing: a record that is still bad is corrected once more, and its reject stays what it is.
-        order = replace(
-            order, disposition="append", limits=RejectLimits(advice="correct the records in the file"), ignore_extra_columns=True
+    def __init__(self, connect: Callable[[], Connection], request: LoadRequest, *, load_id: int | None = None) -> None:
+        # All or nothing: a record that is still bad can be corrected again, and its reject stays as it is.
+        request = replace(
+            request, disposition="append", limits=RejectLimits(advice="correct the records in the file"), ignore_extra_columns=True
         )
-        super().__init__(connect, order, jobs=1)
+        super().__init__(connect, request, jobs=1)
         self._load_id = load_id
         self._corrections: Corrections | None = None
 
@@ -168,9 +172,9 @@ class Replay(Extraction):
         Load the corrections, and mark their rejects as replayed: all of them or none.
 
         Raises:
-            ContractError: a column of the source, or the rejects' number, is missing.
-            ExtractError: a reject is not the source's, was replayed already, or its load is gone; or the same file is loaded.
-            InputError: the file cannot be read, or holds no record, or two for one reject.
+            ContractError: a column of the source, or the column of reject ids, is missing.
+            ExtractError: a reject belongs to another source, was already replayed, or its load is gone; or the file was already loaded.
+            InputError: the file cannot be read, has no records, or has two for one reject.
             RejectLimitError: a record is still bad.
         """
         self._corrections = corrections
@@ -179,10 +183,10 @@ class Replay(Extraction):
         except RejectLimitError as error:
             bad = "\n".join(str(error).splitlines()[1:])
             raise RejectLimitError(
-                f"{corrections.location}: not every record can be loaded yet; nothing is replayed, correct these and run again\n{bad}"
+                f"{corrections.location}: some records still cannot be loaded; nothing was replayed, correct these and run again\n{bad}"
             ) from error
         if result.extract_id is None:
-            raise InputError(f"{corrections.location}: its content is loaded already, as a file of the source; nothing is replayed")
+            raise InputError(f"{corrections.location}: its content is already loaded, as a file of the source; nothing was replayed")
         return result
 
     def _published(self, connection: Connection, loads: Sequence[Load]) -> None:
@@ -191,40 +195,40 @@ class Replay(Extraction):
             self._mark(connection, load)
 
     def _mark(self, connection: Connection, load: Load) -> None:
-        """Mark the rejects; who calls this holds the source's lock, so nobody else marks or takes back."""
+        """Mark the rejects; the caller holds the source's lock, so no other session can mark or undo meanwhile."""
         lines = self._corrections.lines if self._corrections else {}
         if not lines:
-            raise InputError(f"{load.location}: holds no record; write the corrected ones under the header")
+            raise InputError(f"{load.location}: has no records; write the corrected ones under the header")
         source = self._table.source
         found = {int(str(row[0])): row for row in connection.execute(_REJECTS, [source, list(lines)])}
         faults = [fault for reject_id in lines if (fault := self._fault(reject_id, found.get(reject_id)))]
         if faults:
             more = [f"and {len(faults) - _MOST_FAULTS:,} more"] if len(faults) > _MOST_FAULTS else []
             listed = "; ".join([*faults[:_MOST_FAULTS], *more])
-            raise ExtractError(f"{source}, {load.location}: {listed}; nothing is replayed, take these out and run again")
+            raise ExtractError(f"{source}, {load.location}: {listed}; nothing was replayed, remove these and run again")
         marked = connection.execute("update dpe.rejects set replayed_load_id = %s where reject_id = any(%s)", [load.load_id, list(lines)])
         if not marked.rowcount == len(lines) == load.rows_loaded:
             raise ExtractError(
                 f"{source}, {load.location}: {load.rows_loaded:,} rows were loaded for {marked.rowcount:,} rejects; "
-                "nothing is replayed, please report this"
+                "nothing was replayed, please report this"
             )
 
     def _fault(self, reject_id: int, row: tuple[object, ...] | None) -> str | None:
-        """Say why a reject cannot be replayed."""
+        """Return why a reject cannot be replayed."""
         if row is None:
-            return f"reject {reject_id} is none of {self._table.source}"
+            return f"reject {reject_id} does not belong to {self._table.source}"
         _, load_id, is_removed, replayed_by = row
         if replayed_by is not None:
-            return f"reject {reject_id} was replayed already, by load {replayed_by}"
+            return f"reject {reject_id} was already replayed, by load {replayed_by}"
         if is_removed:
-            return f"reject {reject_id} is of load {load_id}, whose rows are not in staging any more"
+            return f"reject {reject_id} is from load {load_id}, whose rows are no longer in staging"
         if self._load_id not in (None, load_id):
-            return f"reject {reject_id} is of load {load_id}"
+            return f"reject {reject_id} is from load {load_id}"
         return None
 
 
 def outstanding(connection: Connection, source: str, load_id: int | None = None) -> list[Outstanding]:
-    """Return the rejects of a source, or of one of its loads, whose records are not in staging, in the order of the files' lines."""
+    """Return the rejects of a source, or of one of its loads, whose records are not in staging, in file and line order."""
     rows = connection.execute(
         """
         select
@@ -267,6 +271,6 @@ def replays_of(connection: Connection, extract_id: int) -> list[int]:
 
 
 def source_of(connection: Connection, load_id: int) -> str | None:
-    """Return the source of a load; None where there is none of this id."""
+    """Return the source of a load; None if there is no such load."""
     row = connection.execute("select source from dpe.loads where load_id = %s", [load_id]).fetchone()
     return None if row is None else str(row[0])

@@ -1,7 +1,7 @@
 """
 One extract: lock the source, plan its loads, write them into slices, and publish all of it in one transaction.
 
-A crash at any moment leaves slices that are not attached, which nobody can read, and which the next extract removes.
+A crash at any moment leaves only slices that are not attached; no reader can see them, and the next extract removes them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 import psycopg
 
 from dpe_cli.blocks.block import BLOCK_BYTES
-from dpe_cli.blocks.inputs import Input, Window
+from dpe_cli.blocks.inputs import Input, QueryInput
 from dpe_cli.errors import BusyError, DpeError, ExtractError, LockLostError
 from dpe_cli.load import compaction, ledger, ledger_rejects, locks, policies, prepare, staging
-from dpe_cli.load.inputs import Order, Plan, RejectLimits, planned
+from dpe_cli.load.inputs import LoadRequest, Plan, RejectLimits, planned
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.policies import Policy
-from dpe_cli.load.rejects import Rejects
-from dpe_cli.load.repair import NotAsItIsError
+from dpe_cli.load.rejects import RejectCollector
+from dpe_cli.load.repair import BinaryRefusedError
 from dpe_cli.load.staging import Slice
 from dpe_cli.load.writers import Writers, Written
 from dpe_cli.server import contexts
@@ -31,16 +31,16 @@ from dpe_cli.server.lock_rows import Lock
 Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe extract"
-# Text compresses about fourfold; only used to guess how many writers an extract can keep busy.
+# Text compresses about fourfold; used only to guess how many writers an extract can keep busy.
 _GUESSED_COMPRESSION = 4
 
 
 @dataclass
 class ExtractResult:
     """
-    What an extract did. `extract_id` is None where nothing was new; `error` says why it was refused.
+    What an extract did. `extract_id` is None if nothing was new; `error` says why it was refused.
 
-    `rows_removed` were those of files that changed; `dropped` went with a staging table that was rebuilt.
+    `rows_removed` counts rows of files that changed; `dropped` lists what was dropped with a staging table that was rebuilt.
     """
 
     source: str
@@ -72,13 +72,13 @@ class ExtractResult:
 Progress = Callable[[int], None]
 
 
-class Extraction:
+class Extractor:
     """Extracts one source over `connect`, which returns a new connection of the loader."""
 
     def __init__(
         self,
         connect: Callable[[], Connection],
-        order: Order,
+        request: LoadRequest,
         *,
         jobs: int,
         tenant_id: str | None = None,
@@ -86,12 +86,12 @@ class Extraction:
         progress: Progress = lambda _bytes: None,
     ) -> None:
         self._connect = connect
-        self._order = order
-        self._table = order.table
+        self._request = request
+        self._table = request.table
         self._jobs = jobs
         self._tenant_id = tenant_id
         self._full_refresh = full_refresh
-        self._replaces = full_refresh or order.disposition == "replace"
+        self._replaces = full_refresh or request.disposition == "replace"
         self._progress = progress
         self._read: Counter[int] = Counter()
         self._bytes_read = 0
@@ -106,13 +106,13 @@ class Extraction:
             ContractError: the columns of an input, the contract and the staging table disagree.
             InputError: an input cannot be read as declared.
             RejectLimitError: more records were rejected than the source allows.
-            ServerError: the server ended a session, or is out of something.
+            ServerError: the server ended a session, or ran out of a resource.
         """
         self._check_tenant()
         started = time.monotonic()
         result = ExtractResult(self._table.source)
         with (
-            locks.told(self._connect, self._table),
+            locks.reporting_server_errors(self._connect, self._table),
             locks.source_lock(self._connect, self._table.source, actor=ACTOR) as lock,
             self._connect() as connection,
             locks.last_words(connection),
@@ -124,17 +124,17 @@ class Extraction:
                 rebuild = prepare.prepare(connection, self._table, may_rebuild=self._full_refresh)
                 self._remove_orphans(connection)
                 known = ledger.known_inputs(connection, self._table.source)
-                self._begin([one for one in inputs if isinstance(one, Window)], connection)
-            # Hashing takes its time, and holds no lock on the table.
-            plan = planned(inputs, known, self._order, full_refresh=self._full_refresh)
+                self._begin([one for one in inputs if isinstance(one, QueryInput)], connection)
+            # Hashing can take long, and holds no lock on the table.
+            plan = planned(inputs, known, self._request, full_refresh=self._full_refresh)
             result.skipped = len(inputs) - len(plan.new)
             if plan.new or plan.changed:
                 try:
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
-                except NotAsItIsError:
+                except BinaryRefusedError:
                     for one in plan.new:
-                        if isinstance(one, Window):
-                            one.plainly = True
+                        if isinstance(one, QueryInput):
+                            one.as_text = True
                     self._bytes_read = 0
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
             elif plan.moved:
@@ -144,10 +144,10 @@ class Extraction:
         result.seconds = time.monotonic() - started
         return result
 
-    def _begin(self, windows: Sequence[Window], connection: Connection) -> None:
-        """Say to windows where they go on; where everything is replaced, at the start."""
-        increment = self._order.increment
-        if windows and not self._replaces:
+    def _begin(self, queries: Sequence[QueryInput], connection: Connection) -> None:
+        """Tell queries where to resume; if everything is replaced, at the start."""
+        increment = self._request.increment
+        if queries and not self._replaces:
             self._cursor = ledger.cursor(connection, self._table.source)
             if self._cursor and increment and not staging.is_end(connection, self._cursor, increment.data_type):
                 self._cursor = None
@@ -155,22 +155,22 @@ class Extraction:
         if after is not None and increment and increment.overlap:
             connection.execute("select set_config('timezone', 'UTC', true)")
             after = staging.earlier(connection, after, increment.data_type, increment.overlap)
-        for window in windows:
-            window.begin(after)
+        for query in queries:
+            query.begin(after)
 
     def _extract(self, connection: Connection, lock: Lock, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
         with self._alone(connection, lock):
             extract_id = ledger.start_extract(
                 connection,
                 source=self._table.source,
-                spec=self._order.spec,
-                disposition=self._order.disposition,
+                spec=self._request.spec,
+                disposition=self._request.disposition,
                 tenant_id=self._tenant_id,
             )
             loads = dict(zip(ledger.next_load_ids(connection, len(plan.new)), plan.new, strict=True))
-            # A table that is built anew will have the policies that are declared now.
+            # A table that is rebuilt gets the policies that are declared now.
             expected = policies.declared(connection, self._table) if rebuild else policies.present(connection, self._table)
-        rejects = Rejects(self._table.source, self._order.limits, {load_id: one.location for load_id, one in loads.items()})
+        rejects = RejectCollector(self._table.source, self._request.limits, {load_id: one.location for load_id, one in loads.items()})
         try:
             written = self._write(extract_id, loads, rejects, expected)
             done = self._reconcile(loads, written)
@@ -188,11 +188,11 @@ class Extraction:
             raise
         result.extract_id = extract_id
         result.loads = done
-        # For every tenant, whatever this extract was opened for: a narrower context would lose the others' rows.
+        # For every tenant, whichever one this extract was opened for: a narrower context would lose the others' rows.
         compaction.compact(connection, self._table, extract_id, lock, actor=ACTOR)
 
-    def _write(self, extract_id: int, loads: dict[int, Input], rejects: Rejects, expected: Sequence[Policy]) -> list[Written]:
-        """Read all inputs into the writers' slices; return what was written, committed but not attached."""
+    def _write(self, extract_id: int, loads: dict[int, Input], rejects: RejectCollector, expected: Sequence[Policy]) -> list[Written]:
+        """Read all inputs into the writers' slices; return what was written, committed but not yet attached."""
         size = sum(one.size * (_GUESSED_COMPRESSION if one.is_compressed else 1) for one in loads.values())
         count = max(1, min(self._jobs, -(-size // BLOCK_BYTES), staging.SLICES_PER_EXTRACT - 1))
         writers = Writers(
@@ -214,7 +214,7 @@ class Extraction:
                         opened.dialect,
                         load_id=load_id,
                         location=one.location,
-                        ignore_extra_columns=self._order.ignore_extra_columns,
+                        ignore_extra_columns=self._request.ignore_extra_columns,
                     )
                     for block in opened.blocks():
                         self._read[load_id] += block.records
@@ -237,7 +237,7 @@ class Extraction:
             if self._read[load_id] != rows[load_id] + rejected[load_id]:
                 raise ExtractError(
                     f"{self._table.source}, {source.location}: {self._read[load_id]:,} records were read, but {rows[load_id]:,} loaded and "
-                    f"{rejected[load_id]:,} rejected; nothing is loaded, please report this"
+                    f"{rejected[load_id]:,} rejected; nothing was loaded, please report this"
                 )
         return [
             Load(
@@ -260,14 +260,14 @@ class Extraction:
         written: Sequence[Written],
         inputs: Mapping[int, Input],
         loads: Sequence[Load],
-        rejects: Rejects,
+        rejects: RejectCollector,
         *,
         rebuild: bool,
     ) -> tuple[list[Load], list[str]]:
         """
-        Make the extract visible, with its rejects, its cursor and its place in the ledger, in the caller's transaction.
+        Make the extract visible, with its rejects, its cursor and its ledger entries, in the caller's transaction.
 
-        Returns its loads, without what is in staging already, and what went with a table that was rebuilt.
+        Returns its loads, without repeated records, and what was dropped with a table that was rebuilt.
         """
         dropped: list[str] = []
         locks.limit_waiting(connection)
@@ -276,16 +276,16 @@ class Extraction:
             prepare.create(connection, self._table)
         elif self._replaces:
             self._retire_slices(connection, extract_id)
-        filled = [one.piece for one in written if not one.is_empty]
-        for piece in filled:
-            staging.attach(connection, piece)
+        filled = [one.slice_ for one in written if not one.is_empty]
+        for slice_ in filled:
+            staging.attach(connection, slice_)
         if self._replaces:
             ledger.remove_loads(connection, self._table.source)
         cursor = self._end(connection, inputs, filled)
         done = self._without_repeated(connection, inputs, filled, loads)
         ledger.finish_extract(connection, extract_id, done, bytes_read=self._bytes_read, cursor=cursor)
         ledger_rejects.add(connection, self._table.source, rejects)
-        if self._order.key:
+        if self._request.key:
             again = ledger_rejects.remove_repeated(connection, extract_id)
             done = [load.without(rejects=again.get(load.load_id, 0)) for load in done]
         self._remove_orphans(connection)
@@ -293,55 +293,55 @@ class Extraction:
         return done, dropped
 
     def _published(self, connection: Connection, loads: Sequence[Load]) -> None:
-        """Do what else belongs into the transaction that makes loads visible: for an extract of a source, nothing."""
+        """Do other work in the transaction that makes loads visible; nothing for an ordinary extract."""
 
     def _end(self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice]) -> str | None:
-        """Return up to where windows were read: what they say themselves, if that is an end, or what the rows tell."""
-        ends = [one.end() for one in inputs.values() if isinstance(one, Window)]
+        """Return the position up to which queries were read: what they report, if a source can resume from it, or what the rows show."""
+        ends = [one.end() for one in inputs.values() if isinstance(one, QueryInput)]
         if not ends:
             return None
-        increment = self._order.increment
+        increment = self._request.increment
         if increment is None:
             return ends[-1]
         if ends[-1] is not None and staging.is_end(connection, ends[-1], increment.data_type):
             return ends[-1]
         connection.execute("select set_config('timezone', 'UTC', true)")
-        slice_ids = [piece.slice_id for piece in filled]
+        slice_ids = [slice_.slice_id for slice_ in filled]
         return staging.furthest(connection, self._table, slice_ids, increment.column, increment.data_type, self._cursor)
 
     def _without_repeated(
         self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice], loads: Sequence[Load]
     ) -> list[Load]:
-        """Leave out records that were delivered again, within the overlap or by a page that was sent twice."""
-        if not self._order.key:
+        """Drop records that were delivered again, within the overlap or by a page that was sent twice."""
+        if not self._request.key:
             return list(loads)
-        slice_ids = [piece.slice_id for piece in filled]
+        slice_ids = [slice_.slice_id for slice_ in filled]
         repeated = staging.remove_repeated(
             connection,
             self._table,
             slice_ids,
-            self._order.key,
-            among_themselves=any(isinstance(one, Window) and one.may_repeat for one in inputs.values()),
+            self._request.key,
+            among_themselves=any(isinstance(one, QueryInput) and one.may_repeat for one in inputs.values()),
         )
         return [load.without(rows=repeated.get(load.load_id, 0)) for load in loads]
 
     def _retire_slices(self, connection: Connection, extract_id: int) -> None:
-        """Take the present rows out of sight. A replaced extract is kept, detached, so that its successor can be undone."""
-        for piece in staging.slices(connection, self._table, attached=True):
+        """Detach the current rows. A replaced extract is kept, detached, so that its successor can be undone."""
+        for slice_ in staging.slices(connection, self._table, attached=True):
             if self._full_refresh:
-                staging.drop_slice(connection, piece)
+                staging.drop_slice(connection, slice_)
             else:
-                staging.detach(connection, piece, replaced_by=extract_id)
+                staging.detach(connection, slice_, replaced_by=extract_id)
 
     def _retire_changed(self, connection: Connection, changed: Sequence[int]) -> int:
-        """Take away the rows of files that were loaded with another content, and of their corrected rejects; return how many."""
+        """Remove the rows of files that were loaded with other content, and of their corrected rejects; return how many."""
         locks.limit_waiting(connection)
         earlier = ledger.with_corrections(connection, changed)
         removed = staging.delete_loads(connection, self._table, list(earlier))
         if removed != sum(earlier.values()):
             raise ExtractError(
-                f"{self._table.source}: {sum(earlier.values()):,} rows of files that changed were loaded, but {removed:,} can be removed; "
-                "nothing is loaded, run `dpe validate`"
+                f"{self._table.source}: {sum(earlier.values()):,} rows of changed files were loaded, but only {removed:,} can be removed; "
+                "nothing was loaded, run `dpe validate`"
             )
         ledger.remove_loads_of(connection, list(earlier))
         return removed
@@ -357,40 +357,40 @@ class Extraction:
                 if self._tenant_id is not None:
                     raise ExtractError(
                         f"{self._table.source}, {load.location}: {hidden:,} of {load.rows_loaded:,} rows do not belong to tenant "
-                        f"{self._tenant_id}; nothing is loaded, correct the delivery or extract it for all tenants"
+                        f"{self._tenant_id}; nothing was loaded, correct the delivery or extract it for all tenants"
                     )
                 raise ExtractError(
                     f"{self._table.source}, {load.location}: {hidden:,} of {load.rows_loaded:,} rows are not visible to the loader through "
-                    f"the policies of {self._table.schema}.{self._table.name}; nothing is loaded, "
-                    "take away the policies that dpe did not make"
+                    f"the policies of {self._table.schema}.{self._table.name}; nothing was loaded, "
+                    "drop the policies that dpe did not create"
                 )
 
     def _check_tenant(self) -> None:
-        """Refuse an extract for one tenant where it could not be held to that."""
+        """Refuse an extract for one tenant if it could not be limited to that tenant."""
         if self._tenant_id is None:
             return
         if self._replaces:
             raise ExtractError(
-                f"{self._table.source}: an extract for one tenant cannot replace the table, the other tenants' rows would be gone; "
+                f"{self._table.source}: an extract for one tenant cannot replace the table, because the other tenants' rows would be lost; "
                 "extract it for all tenants"
             )
         if self._table.tenant_column is None:
             raise ExtractError(
-                f"{self._table.source}: an extract for one tenant needs to know whose a row is; declare `rls: {{tenant_column: …}}` "
+                f"{self._table.source}: an extract for one tenant needs the tenant of each row; declare `rls: {{tenant_column: …}}` "
                 f"in the source's meta ({self._table.declared_at}), or extract it for all tenants"
             )
 
     def _remove_orphans(self, connection: Connection) -> None:
-        """Drop slices that a crashed extract left, and what was replaced before the newest extract."""
+        """Drop slices left by a crashed extract, and those that were replaced before the newest extract."""
         loose = staging.slices(connection, self._table, attached=False)
         newest = ledger.latest_extract(connection, self._table.source) if loose else None
         kept = [] if newest is None else staging.replaced_slices(connection, self._table, newest)
-        for piece in loose:
-            if piece not in kept:
-                staging.drop_slice(connection, piece)
+        for slice_ in loose:
+            if slice_ not in kept:
+                staging.drop_slice(connection, slice_)
 
     def _clean_up(self, connection: Connection, lock: Lock, extract_id: int, error: BaseException) -> None:
-        """Record a failure and drop the slices written so far; where the server or the lock is gone, the next extract does it."""
+        """Record a failure and drop the slices written so far; if the server or the lock is lost, the next extract does it."""
         if connection.closed or connection.broken:
             return
         try:
@@ -402,7 +402,7 @@ class Extraction:
 
     @contextmanager
     def _alone(self, connection: Connection, lock: Lock) -> Iterator[None]:
-        """Open a transaction that may commit: other extracts of the source are kept away, or wait for its end."""
+        """Open a transaction that may commit: other extracts of the source are kept out, or wait for its end."""
         with self._context(connection):
             locks.join(connection, self._table.source, lock)
             yield
@@ -413,4 +413,4 @@ class Extraction:
             yield
 
 
-__all__ = ["ExtractResult", "Extraction", "Order", "RejectLimits"]
+__all__ = ["ExtractResult", "Extractor", "LoadRequest", "RejectLimits"]

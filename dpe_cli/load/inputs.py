@@ -1,4 +1,4 @@
-"""What an extract is asked for: where to, from which inputs, within which limits; and which of the inputs are new."""
+"""What an extract has to load: its target, its inputs and limits; and which of the inputs are new."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dpe_cli.blocks.contract import StagingTable
-from dpe_cli.blocks.inputs import Increment, Input, Window
+from dpe_cli.blocks.inputs import Increment, Input, QueryInput
 
 
 @dataclass(frozen=True)
 class RejectLimits:
-    """How many rejects an extract survives. None: no such limit; both None: no reject at all is accepted."""
+    """How many rejects an extract tolerates. None: no such limit; both None: no rejects are accepted."""
 
     max_rows: int | None = None
     max_ratio: float | None = None
@@ -20,11 +20,11 @@ class RejectLimits:
 
 
 @dataclass(frozen=True)
-class Order:
+class LoadRequest:
     """
-    What to extract: where to, how, and within which limits. `replaces_changed`: a file that changed replaces what it was.
+    What to extract: the target, the method, and the limits. `replaces_changed`: a changed file replaces its earlier rows.
 
-    A record that is delivered again, which the columns of `key` tell, is not loaded twice.
+    A record that is delivered again, as identified by the columns of `key`, is not loaded twice.
     """
 
     table: StagingTable
@@ -39,7 +39,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Known:
-    """An input whose rows are in staging: its load, where it was, and its content."""
+    """An input whose rows are in staging: its load, its location, and its content."""
 
     load_id: int
     location: str
@@ -51,9 +51,9 @@ class Known:
 @dataclass(frozen=True)
 class Plan:
     """
-    What an extract has to do: load the `new` inputs, take away the rows of loads whose files `changed`, note those that `moved`.
+    What an extract has to do: load the `new` inputs, remove the rows of loads whose files `changed`, record those that `moved`.
 
-    `moved` maps loads to where their files are now.
+    `moved` maps loads to the present locations of their files.
     """
 
     new: list[Input]
@@ -61,20 +61,20 @@ class Plan:
     moved: dict[int, str]
 
 
-def planned(inputs: Sequence[Input], known: Sequence[Known], order: Order, *, full_refresh: bool = False) -> Plan:
+def planned(inputs: Sequence[Input], known: Sequence[Known], request: LoadRequest, *, full_refresh: bool = False) -> Plan:
     """
     Compare the inputs with what is in staging.
 
-    An input is known by its content, whatever its name; one of a size never seen is new without being hashed. A `replace`
-    source is loaded whole as soon as anything about it changed. Where changed files replace what they were, a file with
-    another content than its last one has changed, unless it only took the name of a file that is there under another one.
+    An input is recognized by its content, whatever its name; one of a size never seen before is new, without being hashed. A `replace`
+    source is loaded as a whole as soon as anything about it changed. If changed files replace their earlier rows, a file whose
+    content differs from its last one has changed, unless it only took the name of a file that now has another one.
     """
-    if any(isinstance(one, Window) for one in inputs):
+    if any(isinstance(one, QueryInput) for one in inputs):
         return Plan(list(inputs), [], {})
     _recognise(inputs, known)
     if full_refresh:
         return Plan(distinct(inputs, []), [], {})
-    if order.disposition == "replace":
+    if request.disposition == "replace":
         different = distinct(inputs, [])
         sizes = {one.size for one in known}
         unchanged = all(one.size in sizes for one in different) and {one.content_hash() for one in different} == {
@@ -82,7 +82,7 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], order: Order, *, fu
         }
         return Plan([] if unchanged else different, [], {})
     new = distinct(inputs, known)
-    if not order.replaces_changed:
+    if not request.replaces_changed:
         return Plan(new, [], {})
     present = {one.location: one for one in inputs}
     changed: list[int] = []
@@ -99,7 +99,7 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], order: Order, *, fu
 
 
 def _recognise(inputs: Sequence[Input], known: Sequence[Known]) -> None:
-    """Tell inputs what they are by their versions: a file that is far away need not be read to be known."""
+    """Recognize inputs by their versions: a remote file need not be fetched for that."""
     versions = {(load.location, load.size, load.version): load.content_hash for load in known if load.version}
     for one in inputs:
         if one.version and (content_hash := versions.get((one.location, one.size, one.version))):
@@ -107,7 +107,7 @@ def _recognise(inputs: Sequence[Input], known: Sequence[Known]) -> None:
 
 
 def distinct(inputs: Sequence[Input], known: Sequence[Known]) -> list[Input]:
-    """Leave out inputs whose content is known, or that an earlier one has; only those of a size seen before are hashed."""
+    """Leave out inputs whose content is known, or repeats an earlier one; only those of a size seen before are hashed."""
     hashes_of_size: dict[int, set[str]] = {}
     for load in known:
         hashes_of_size.setdefault(load.size, set()).add(load.content_hash)

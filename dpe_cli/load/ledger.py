@@ -1,4 +1,4 @@
-"""What the loader writes to and reads from the ledger, schema `dpe`. All of it runs in the caller's transaction, in its context."""
+"""The loader's queries on the ledger, schema `dpe`. All of them run in the caller's transaction, in its context."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Load:
     """
     The records of one input within an extract, with their counts.
 
-    `records_repeated` were delivered again, and are in staging already; they are no part of the others.
+    `records_repeated` were delivered again, and are already in staging; the other counts do not include them.
     """
 
     load_id: int
@@ -33,7 +33,7 @@ class Load:
     version: str | None = None
 
     def without(self, *, rows: int = 0, rejects: int = 0) -> Load:
-        """Return it without rows, or rejects, that an earlier load brought already."""
+        """Return it without rows, or rejects, that an earlier load already brought."""
         return replace(
             self,
             records_read=self.records_read - rows - rejects,
@@ -44,8 +44,8 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Extract:
-    """One extraction of one source, as the ledger has it."""
+class ExtractEntry:
+    """One extract of one source, as recorded in the ledger."""
 
     extract_id: int
     source: str
@@ -62,7 +62,7 @@ class Extract:
 
 
 def close_interrupted(connection: Connection, source: str) -> None:
-    """Record that extracts of a source that never ended have failed; who calls this holds the source's lock."""
+    """Mark extracts of a source that never ended as failed; the caller holds the source's lock."""
     connection.execute(
         """
         update dpe.extracts
@@ -83,13 +83,13 @@ def start_extract(connection: Connection, *, source: str, spec: str | None, disp
 
 
 def next_load_ids(connection: Connection, count: int) -> list[int]:
-    """Reserve load ids; those of an extract that fails are never used again."""
+    """Reserve load ids; the ids of a failed extract are never reused."""
     rows = connection.execute("select nextval('dpe.load_id') from generate_series(1, %s)", [count]).fetchall()
     return [_integer(row) for row in rows]
 
 
 def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load], *, bytes_read: int, cursor: str | None = None) -> None:
-    """Record the loads of an extract, that it succeeded, and up to where it read."""
+    """Record the loads of an extract, its success, and how far it read."""
     with connection.cursor() as loading:
         loading.executemany(
             """
@@ -150,7 +150,7 @@ def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load
 
 
 def cursor(connection: Connection, source: str) -> str | None:
-    """Return up to where a source was read, as its newest extract that says so does; None before the first."""
+    """Return how far a source was read, from its newest extract with a cursor; None before the first."""
     row = connection.execute(
         """
         select cursor_value
@@ -164,8 +164,8 @@ def cursor(connection: Connection, source: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def extracts_that_went_on(connection: Connection, extract_id: int) -> list[int]:
-    """Return the extracts of a source that started where this one ended, or behind it."""
+def extracts_that_resumed(connection: Connection, extract_id: int) -> list[int]:
+    """Return the extracts of a source that started at or after the end of this one."""
     rows = connection.execute(
         """
         select later.extract_id
@@ -184,16 +184,16 @@ def extracts_that_went_on(connection: Connection, extract_id: int) -> list[int]:
 
 
 def fail_extract(connection: Connection, extract_id: int, error: str) -> None:
-    """Record why an extract failed, without the secrets that others echoed."""
+    """Record why an extract failed, without echoed secrets."""
     connection.execute(
         "update dpe.extracts set status = 'failed', finished_at = clock_timestamp(), error = %s where extract_id = %s",
-        # Other programs' words may hold what no text of PostgreSQL can.
+        # Messages of other programs may contain characters that a PostgreSQL text cannot.
         [hide(error).replace("\0", r"\x00").encode(errors="backslashreplace").decode(), extract_id],
     )
 
 
 def known_inputs(connection: Connection, source: str) -> list[Known]:
-    """Return the inputs whose rows are in staging, oldest first; corrected rejects were no input."""
+    """Return the inputs whose rows are in staging, oldest first; without files of corrected rejects."""
     rows = connection.execute(
         """
         select load_id, location, size_bytes, content_hash, version
@@ -210,7 +210,7 @@ def known_inputs(connection: Connection, source: str) -> list[Known]:
 
 
 def move_loads(connection: Connection, locations: Mapping[int, str]) -> None:
-    """Record where the files of loads are now."""
+    """Record the present locations of the files of loads."""
     connection.execute(
         """
         update dpe.loads
@@ -223,7 +223,7 @@ def move_loads(connection: Connection, locations: Mapping[int, str]) -> None:
 
 
 def remove_loads(connection: Connection, source: str, *, but: int | None = None) -> None:
-    """Record that the rows of all loads of a source, but those of one extract, left staging."""
+    """Record that the rows of all loads of a source, except those of one extract, left staging."""
     connection.execute(
         """
         update dpe.loads
@@ -235,7 +235,7 @@ def remove_loads(connection: Connection, source: str, *, but: int | None = None)
 
 
 def with_corrections(connection: Connection, load_ids: Sequence[int]) -> dict[int, int]:
-    """Return these loads and those of their corrected rejects, as far as they are in staging, with their rows."""
+    """Return these loads and those of their corrected rejects, if they are in staging, with their row counts."""
     rows = connection.execute(
         """
         select
@@ -267,7 +267,7 @@ def visible_rows_loaded(connection: Connection, extract_id: int) -> int:
 
 
 def undo_extract(connection: Connection, extract_id: int) -> None:
-    """Record that an extract was taken back."""
+    """Record that an extract was undone."""
     connection.execute("update dpe.extracts set status = 'undone' where extract_id = %s", [extract_id])
     connection.execute("update dpe.loads set removed_at = clock_timestamp() where extract_id = %s and removed_at is null", [extract_id])
 
@@ -296,19 +296,19 @@ def latest_extract(connection: Connection, source: str) -> int | None:
     return None if row is None or row[0] is None else _integer(row)
 
 
-def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> list[Extract]:
+def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> list[ExtractEntry]:
     """Return the newest extracts, newest first."""
     rows = connection.execute(
         f"{_SELECT_EXTRACTS} where %s::text is null or source = %s order by extract_id desc limit %s",
         [source, source, limit],
     ).fetchall()
-    return [Extract(*row) for row in rows]  # type: ignore[arg-type]
+    return [ExtractEntry(*row) for row in rows]  # type: ignore[arg-type]
 
 
-def extract(connection: Connection, extract_id: int) -> Extract | None:
-    """Return one extract; None where there is none of this id."""
+def extract(connection: Connection, extract_id: int) -> ExtractEntry | None:
+    """Return one extract; None if there is no such extract."""
     row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()
-    return None if row is None else Extract(*row)  # type: ignore[arg-type]
+    return None if row is None else ExtractEntry(*row)  # type: ignore[arg-type]
 
 
 def loads(connection: Connection, extract_id: int) -> list[Load]:

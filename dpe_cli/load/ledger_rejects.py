@@ -1,4 +1,4 @@
-"""The rejects in the ledger. All of it runs in the caller's transaction, in its context."""
+"""The rejects in the ledger. All queries run in the caller's transaction, in its context."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CHARACTERS_AT_ONCE = 4 * 1024 * 1024
 @dataclass(frozen=True)
 class RejectEntry:
     r"""
-    A reject, as the ledger has it; `raw` shows bytes that are no text as \xNN.
+    A reject, as recorded in the ledger; `raw` shows bytes that are not text as \xNN.
 
-    `replayed_by` is the load of its correction; `is_obsolete`: its load was replaced or taken back since.
+    `replayed_by` is the load of its correction; `is_obsolete`: its load was replaced or undone since.
     """
 
     reject_id: int
@@ -38,9 +38,9 @@ class RejectEntry:
 
 
 def add(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
-    """Record rejects; their loads have to be recorded before."""
+    """Record rejects; their loads have to be recorded first."""
     for batch in _batches(rejects):
-        # One value for all of them: an array a column takes the client seven times as long to write, while the server waits.
+        # One JSON value for all of them: the client takes seven times as long to write one array per column, while the server waits.
         rows = [
             (one.load_id, one.position, one.column_name, one.sqlstate, one.reason, one.raw, one.raw_bytes and one.raw_bytes.hex())
             for one in batch
@@ -65,9 +65,9 @@ def add(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
 
 def remove_repeated(connection: Connection, extract_id: int) -> dict[int, int]:
     """
-    Forget rejects of an extract that an earlier load of its source has already, record for record; return how many of each load.
+    Delete rejects of an extract that an earlier load of its source already has, record for record; return how many of each load.
 
-    They were delivered again, and count as such.
+    They were delivered again, and are counted as repeated.
     """
     rows = connection.execute(
         """
@@ -113,7 +113,7 @@ def remove_repeated(connection: Connection, extract_id: int) -> dict[int, int]:
 
 
 def _batches(rejects: Iterable[Reject]) -> Iterator[list[Reject]]:
-    """Yield rejects in lists of no more than so many, nor of much more than so many characters."""
+    """Yield rejects in lists that are bounded in number and, roughly, in characters."""
     batch: list[Reject] = []
     characters = 0
     for reject in rejects:
@@ -129,7 +129,7 @@ def _batches(rejects: Iterable[Reject]) -> Iterator[list[Reject]]:
 def entries(
     connection: Connection, *, source: str | None = None, load_id: int | None = None, limit: int = 100, with_obsolete: bool = True
 ) -> list[RejectEntry]:
-    """Return rejects, newest load first, each load in the order of its lines."""
+    """Return rejects, newest load first, each load in line order."""
     rows = connection.execute(
         f"""
         {_SELECT_REJECTS}
@@ -145,7 +145,7 @@ def entries(
 
 
 def entry(connection: Connection, reject_id: int) -> RejectEntry | None:
-    """Return one reject; None where there is none of this id."""
+    """Return one reject; None if there is no such reject."""
     row = connection.execute(f"{_SELECT_REJECTS} where reject_id = %s", [reject_id]).fetchone()
     return None if row is None else RejectEntry(*row)  # type: ignore[arg-type]
 

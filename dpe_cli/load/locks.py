@@ -1,4 +1,4 @@
-"""Locks that keep two extracts of one source apart, and an extract apart from the writers of one that was killed."""
+"""Locks that keep apart two extracts of one source, and an extract and the writers of a killed one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _LOCK_TIMEOUT = "60s"
 
 
 def source_name(source: str) -> str:
-    """Return the name of a source's lock: one extract at a time holds it."""
+    """Return the name of a source's lock, which one extract at a time holds."""
     return f"extract {source}"
 
 
 def writer_name(source: str) -> str:
-    """Return the name of the lock that all share, each for its transaction, that write for an extract of a source."""
+    """Return the name of the lock that all writers of a source share, each for its transaction."""
     return f"writers {source}"
 
 
 @contextmanager
 def source_lock(connect: Callable[[], Connection], source: str, *, actor: str) -> Iterator[Lock]:
     """
-    Hold the lock of a source, in a session of its own; what the block commits, it commits after `join`.
+    Hold the lock of a source, in a session of its own. Within the block, transactions that may commit call `join` first.
 
     Raises:
         BusyError: another session holds it.
@@ -48,16 +48,16 @@ def source_lock(connect: Callable[[], Connection], source: str, *, actor: str) -
 
 
 def ensure(connection: Connection, source: str, *, actor: str) -> None:
-    """Make the rows of a source's locks, where it was never extracted."""
+    """Create the rows of a source's locks, if it was never extracted."""
     lock_rows.ensure(connection, [source_name(source), writer_name(source)], actor=actor)
 
 
 def take_source(connection: Connection, source: str) -> None:
     """
-    Take the lock of a source for the open transaction, and wait for writers of an extract that was killed.
+    Take the lock of a source for the open transaction, and wait for writers of a killed extract.
 
     Raises:
-        BusyError: another session holds it, or such writers are at work.
+        BusyError: another session holds it, or such writers are still at work.
     """
     try:
         lock_rows.take(connection, source_name(source))
@@ -68,23 +68,23 @@ def take_source(connection: Connection, source: str) -> None:
 
 def wait_for_writers(connection: Connection, source: str) -> None:
     """
-    Wait for writers whose client was killed: theirs to roll back or to commit, then their slices can be seen as orphans.
+    Wait until the writers of a killed client roll back or commit; then their slices are visible as orphans.
 
     Raises:
-        BusyError: they are at work for too long.
+        BusyError: they take too long.
     """
     try:
         lock_rows.take(connection, writer_name(source), patience=_LOCK_TIMEOUT)
     except TakenError as error:
-        raise BusyError(f"{source}: writers of an extract that was killed are still at work; run again later") from error
+        raise BusyError(f"{source}: writers of a killed extract are still at work; run again later") from error
 
 
 def join_writers(connection: Connection, source: str) -> None:
     """
-    Have the next extract of the source wait for the end of the open transaction.
+    Make the next extract of the source wait for the end of the open transaction.
 
     Raises:
-        BusyError: the next one is at work already.
+        BusyError: the next one is already at work.
     """
     try:
         lock_rows.share(connection, writer_name(source), patience=_LOCK_TIMEOUT)
@@ -94,10 +94,10 @@ def join_writers(connection: Connection, source: str) -> None:
 
 def join(connection: Connection, source: str, lock: Lock) -> None:
     """
-    Have the next extract of the source wait for the end of the open transaction, which may commit: the lock is still held.
+    Make the next extract of the source wait for the end of the open transaction, which may commit, because the lock is still held.
 
     Raises:
-        BusyError: the next one is at work already.
+        BusyError: the next one is already at work.
         LockLostError: the session that holds the lock has ended.
     """
     join_writers(connection, source)
@@ -105,34 +105,36 @@ def join(connection: Connection, source: str, lock: Lock) -> None:
 
 
 @contextmanager
-def told(connect: Callable[[], Connection], table: StagingTable) -> Iterator[None]:
+def reporting_server_errors(connect: Callable[[], Connection], table: StagingTable) -> Iterator[None]:
     """
-    Say in words what the server does to an extract that is not the fault of its data.
+    Turn server errors that the data did not cause into ServerErrors.
 
     Raises:
-        ServerError: it ended a session, waited too long for a lock, or is out of something.
+        ServerError: it ended a session, waited too long for a lock, or ran out of a resource.
     """
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
         raise ServerError(f"{table.source}: {_held(connect, table)}") from error
     except (psycopg.OperationalError, psycopg.InternalError) as error:
-        said = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
-        raise ServerError(f"{table.source}: the server gave up ({said}); run again, and what was left unfinished is removed") from error
+        message = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
+        raise ServerError(
+            f"{table.source}: the server gave up ({message}); run again, which also removes what was left unfinished"
+        ) from error
 
 
 def _held(connect: Callable[[], Connection], table: StagingTable) -> str:
-    """Say which sessions hold the staging table or its slices; asked in a new session, which holds nothing itself."""
+    """Describe the sessions that hold the staging table or its slices; asked in a new session, which holds no locks itself."""
     with connect() as connection:
         found = sessions.holders(connection, staging.relations(connection, table))
     if not found:
-        return "a session held the staging table, or another one that the load changes, for too long; run again"
+        return "a session held the staging table, or another table that the load changes, for too long; run again"
     remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in found)).removesuffix(".")
-    return f"{sessions.named(found)} for too long; nothing is changed. {remedies} (`dpe extract --end-sessions` does so), then run again"
+    return f"{sessions.named(found)} for too long; nothing was changed. {remedies} (`dpe extract --end-sessions` does so), then run again"
 
 
 def limit_waiting(connection: Connection) -> None:
-    """Bound how long the open transaction waits for other sessions' locks."""
+    """Limit how long the open transaction waits for other sessions' locks."""
     connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
 
 
@@ -146,10 +148,10 @@ __all__ = [
     "join_writers",
     "last_words",
     "limit_waiting",
+    "reporting_server_errors",
     "source_lock",
     "source_name",
     "take_source",
-    "told",
     "wait_for_writers",
     "writer_name",
 ]

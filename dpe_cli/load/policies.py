@@ -1,4 +1,4 @@
-"""The policies of staging tables: those that a declaration asks for, those that are there, and what they let be seen."""
+"""The policies of staging tables: declared ones, existing ones, and the rows that they make visible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.load.staging import execute
 
 _CONTEXT_IS_OPEN = "(select dpe.context_is_open())"
-# As we write it, and as the server writes it in pg_policies.
+# As we write it, and as the server shows it in pg_policies.
 _ALL_OR_NOTHING = {_CONTEXT_IS_OPEN, "( SELECT dpe.context_is_open() AS context_is_open)"}
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -20,7 +20,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy; its expressions are SQL, from the catalog or from here."""
+    """A policy; its expressions are SQL, from the catalog or from this module."""
 
     name: str
     permissive: str
@@ -30,7 +30,7 @@ class Policy:
     with_check: str | None
 
     def statement(self, relation: sql.Identifier) -> sql.Composed:
-        """Return the statement that gives a relation this policy."""
+        """Return the statement that creates this policy on a relation."""
         parts = [
             sql.SQL("create policy {} on {} as {} for {} to {}").format(
                 sql.Identifier(self.name),
@@ -75,7 +75,7 @@ def present(connection: Connection, table: StagingTable) -> list[Policy]:
 
 
 def protect(connection: Connection, table: StagingTable) -> None:
-    """Put a table under forced row-level security with the policies of its declaration; does nothing where they are in place."""
+    """Put a table under forced row-level security with the policies of its declaration; a no-op if they are in place."""
     declaration = f"tenant_column {table.tenant_column}" if table.tenant_column else "no tenant column"
     wanted = declared(connection, table)
     found = connection.execute(
@@ -98,7 +98,7 @@ def protect(connection: Connection, table: StagingTable) -> None:
 
 
 def all_or_nothing(policies: Sequence[Policy]) -> bool:
-    """Tell whether under these policies either all rows of a relation are visible or none."""
+    """Return whether these policies make either all rows of a relation visible or none."""
     return all(policy.using is None or policy.using in _ALL_OR_NOTHING for policy in policies)
 
 
@@ -106,13 +106,13 @@ def visible_rows(
     connection: Connection, relation: sql.Identifier, policies: Sequence[Policy], expected: Mapping[int, int]
 ) -> dict[int, int]:
     """
-    Count the rows per load that the session sees in a protected relation of its own under policies that it has only for that.
+    Count the rows per load that the session sees in a protected relation of its own, under policies that it gets only for the count.
 
-    The relation has them for as long as this takes, so each writer counts its own slice while the others write. In the
-    transaction that wrote them, reading the rows marks no page: after it, the first reader of each row marks its page as
+    The relation has them only during the count, so each writer counts its own slice while the others write. Within the
+    transaction that wrote them, reading rows dirties no page; later, the first reader of each row marks its page as
     committed, which is written and logged again (PostgreSQL documentation, "wal_log_hints").
 
-    Where the policies look at no column, all rows are visible or none: one is enough to tell, and the counts are the expected ones.
+    If the policies do not depend on a column, all rows are visible or none: checking one is enough, and the counts are the expected ones.
     """
     for policy in policies:
         connection.execute(policy.statement(relation))

@@ -1,4 +1,4 @@
-"""The load contract: the columns that a source declares, against the staging table and against the columns of an input."""
+"""The load contract: compare the columns that a source declares with the staging table and with the columns of an input."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _OURS = ("_load_id", "_slice_id")
 _LONGEST_IDENTIFIER = 63
 _MOST_FAULTS = 5
 _LONGEST_NAME = 63
-# Of a table (PostgreSQL documentation, "PostgreSQL Limits"), less dpe's own two.
+# A table's limit (PostgreSQL documentation, "PostgreSQL Limits"), less dpe's own two columns.
 _MOST_COLUMNS = 1600 - len(_OURS)
 
 
 def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = False) -> bool:
     """
-    Make the staging table fit the contract: create it, or add columns that are new; return whether it has to be rebuilt.
+    Make the staging table fit the contract: create it, or add new columns; return whether it has to be rebuilt.
 
     Runs in the caller's transaction, as the loader.
 
@@ -38,14 +38,14 @@ def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = 
         ContractError: a column was removed, or its type changed, and `may_rebuild` is false; or PostgreSQL refuses such a table.
     """
     _check_declaration(table)
-    with _told(table):
+    with _reporting_refusals(table):
         if not _exists(connection, table):
             create(connection, table)
             return False
         present = _columns(connection, table.identifier)
         wanted = _wanted_types(connection, table)
         changes = [
-            f"column {name} is {data_type} in {table.schema}.{table.name} and {wanted.get(name, 'gone')} in the contract"
+            f"column {name} is {data_type} in {table.schema}.{table.name} and {wanted.get(name, 'missing')} in the contract"
             for name, data_type in present.items()
             if name not in _OURS and wanted.get(name) != data_type
         ]
@@ -54,7 +54,7 @@ def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = 
                 return True
             raise ContractError(
                 f"{table.source} ({table.declared_at}): {'; '.join(changes)}; "
-                f"to load everything anew under the new contract: dpe extract --full-refresh source:{table.source}"
+                f"to reload everything under the new contract: dpe extract --full-refresh source:{table.source}"
             )
         _add(connection, table, [column for column in table.columns if column.name not in present])
         policies.protect(connection, table)
@@ -74,23 +74,23 @@ def create(connection: Connection, table: StagingTable) -> None:
     _comment(connection, table, table.columns)
 
 
-def create_slice(connection: Connection, piece: staging.Slice, *, with_load_id: bool, ignored_columns: int) -> None:
-    """Create an empty slice; `ignored_columns` take what the contract does not name and go when it is sealed."""
-    columns: list[sql.Composable] = [definitions(piece.table)]
+def create_slice(connection: Connection, slice_: staging.Slice, *, with_load_id: bool, ignored_columns: int) -> None:
+    """Create an empty slice; its `ignored_columns` take fields that the contract does not name, and are dropped when it is sealed."""
+    columns: list[sql.Composable] = [definitions(slice_.table)]
     if with_load_id:
         columns.append(sql.SQL("_load_id bigint not null"))
     columns += [sql.SQL("{} text").format(sql.Identifier(staging.ignored_column(number))) for number in range(ignored_columns)]
-    execute(connection, "create table {piece} ({columns})", piece=piece.identifier, columns=sql.SQL(", ").join(columns))
+    execute(connection, "create table {slice_} ({columns})", slice_=slice_.identifier, columns=sql.SQL(", ").join(columns))
 
 
 def shape(
     table: StagingTable, names: tuple[str, ...], dialect: Dialect, *, load_id: int, location: str, ignore_extra_columns: bool
 ) -> Shape:
     """
-    Match the columns of an input, by their names, to the contract; what it does not name goes into columns that are dropped.
+    Match the columns of an input to the contract by name; columns that it does not name go into columns that are dropped.
 
     Raises:
-        ContractError: a column is missing, or is one too many.
+        ContractError: a column is missing or not in the contract.
     """
     types = {column.name: column.data_type for column in table.columns}
     faults = [f"column {name} is missing" for name in types if name not in names]
@@ -105,42 +105,42 @@ def shape(
         if not ignore_extra_columns:
             faults.append(f"column {_shortened(name)!r}, field {position}, is not in the contract{_hint(name, list(types))}")
     if extra and not faults and len(columns) > _MOST_COLUMNS:
-        faults.append(f"{len(columns):,} fields are more columns than a table can have ({_MOST_COLUMNS:,} beside dpe's own)")
+        faults.append(f"{len(columns):,} fields are more columns than a table can have ({_MOST_COLUMNS:,} besides dpe's own)")
     if faults:
         shown = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else "")
         raise ContractError(
             f"{table.source}, {location}, line 1: {shown}; "
-            f"correct the columns in {table.declared_at}, or set extra_columns: ignore there for fields that nobody needs"
+            f"correct the columns in {table.declared_at}, or set extra_columns: ignore to drop unlisted fields"
         )
     types |= {staging.ignored_column(number): "text" for number in range(extra)}
     return Shape(load_id, names, tuple(columns), types, extra, dialect)
 
 
 def definitions(table: StagingTable) -> sql.Composed:
-    """Return the contract's columns as the definitions of a table."""
+    """Return the contract's columns as column definitions of a table."""
     return sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(column.name), _type(column)) for column in table.columns)
 
 
 def _check_declaration(table: StagingTable) -> None:
-    """Refuse names that staging needs itself and those that PostgreSQL would shorten, and more columns than it takes."""
+    """Refuse names that staging itself needs, names that PostgreSQL would truncate, and too many columns."""
     if len(table.columns) > _MOST_COLUMNS:
         raise ContractError(
             f"{table.source} ({table.declared_at}): {len(table.columns):,} columns are more than a table can have "
-            f"({_MOST_COLUMNS:,} beside dpe's own); declare those that are needed, and set extra_columns: ignore"
+            f"({_MOST_COLUMNS:,} besides dpe's own); declare those that are needed, and set extra_columns: ignore"
         )
     for name in (column.name for column in table.columns):
         if name in _OURS or name.startswith("_ignored_"):
-            raise ContractError(f"{table.source} ({table.declared_at}): column {name}: is dpe's own name; name it otherwise")
+            raise ContractError(f"{table.source} ({table.declared_at}): column {name} is reserved for dpe; rename it")
     for name in (table.name, *(column.name for column in table.columns)):
         if len(name.encode()) > _LONGEST_IDENTIFIER:
             raise ContractError(
-                f"{table.source} ({table.declared_at}): {_shortened(name)}: is longer than {_LONGEST_IDENTIFIER} bytes; shorten the name"
+                f"{table.source} ({table.declared_at}): {_shortened(name)} is longer than {_LONGEST_IDENTIFIER} bytes; shorten the name"
             )
 
 
 @contextmanager
-def _told(table: StagingTable) -> Iterator[None]:
-    """Say which declaration it is that PostgreSQL refuses."""
+def _reporting_refusals(table: StagingTable) -> Iterator[None]:
+    """Turn PostgreSQL's refusal into a ContractError that names the declaration."""
     try:
         yield
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
@@ -151,24 +151,24 @@ def _told(table: StagingTable) -> Iterator[None]:
 
 
 def _exists(connection: Connection, table: StagingTable) -> bool:
-    """Tell whether the staging table is there; a relation of its name that is none is refused."""
+    """Return whether the staging table exists; refuse a relation of its name that dpe did not create."""
     found = connection.execute(
         "select relkind = 'p' and pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass(%s)",
         [table.identifier.as_string(connection)],
     ).fetchone()
     if found == (False,):
         raise ContractError(
-            f"{table.source} ({table.declared_at}): {table.schema}.{table.name} is there already and is no staging table of the loader; "
-            "rename one of them (`identifier:` names a source's table)"
+            f"{table.source} ({table.declared_at}): {table.schema}.{table.name} already exists and was not created by dpe; "
+            "rename one of the two (`identifier:` names a source's table)"
         )
     return found is not None
 
 
 def _add(connection: Connection, table: StagingTable, columns: Sequence[Column]) -> None:
-    """Add columns to the table, and to the slices that are kept aside and may be attached again."""
+    """Add columns to the table, and to detached slices, which may be attached again."""
     relations = [table.identifier]
     if columns:
-        relations += [piece.identifier for piece in staging.slices(connection, table, attached=False)]
+        relations += [slice_.identifier for slice_ in staging.slices(connection, table, attached=False)]
     for column in columns:
         for relation in relations:
             execute(
@@ -193,7 +193,7 @@ def _comment(connection: Connection, table: StagingTable, columns: Sequence[Colu
 
 
 def _columns(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
-    """Return name and type of a relation's columns."""
+    """Return names and types of a relation's columns."""
     rows = connection.execute(
         """
         select attname, format_type(atttypid, atttypmod)
@@ -207,7 +207,7 @@ def _columns(connection: Connection, relation: sql.Identifier) -> dict[str, str]
 
 
 def _wanted_types(connection: Connection, table: StagingTable) -> dict[str, str]:
-    """Return the contract's types as PostgreSQL writes them, by asking it to make such columns."""
+    """Return the contract's types as PostgreSQL spells them, by creating such columns."""
     execute(connection, "create temporary table dpe_contract ({columns}) on commit drop", columns=definitions(table))
     types = _columns(connection, sql.Identifier("pg_temp", "dpe_contract"))
     execute(connection, "drop table pg_temp.dpe_contract")
@@ -215,14 +215,14 @@ def _wanted_types(connection: Connection, table: StagingTable) -> dict[str, str]
 
 
 def _type(column: Column) -> sql.SQL:
-    """Return a type as SQL. It comes from the project's own YAML, as trusted as its models, and cannot be quoted."""
+    """Return a type as SQL. It comes from the project's own YAML, which is as trusted as its models, and cannot be quoted."""
     if not re.fullmatch(r"[\w .,()\"\[\]]+", column.data_type):
         raise ContractError(f"column {column.name}: {column.data_type!r} is not the name of a type; correct its data_type")
     return sql.SQL(column.data_type)
 
 
 def _shortened(name: str) -> str:
-    # Cut, a secret that it has would not be known as one.
+    # If it were cut, a secret in it could no longer be recognized.
     name = hide(name)
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 

@@ -1,4 +1,4 @@
-"""The rejects of one extract, and the limits of how many it survives."""
+"""The rejects of one extract, and the limits of how many it tolerates."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dpe_cli.load.spool import Spool
 _SHOWN = 5
 
 
-class Rejects:
-    """What all writers rejected so far. `locations` says for each load which input it is."""
+class RejectCollector:
+    """What all writers have rejected so far. `locations` maps each load to its input."""
 
     def __init__(self, source: str, limits: RejectLimits, locations: Mapping[int, str]) -> None:
         self._source = source
@@ -29,10 +29,10 @@ class Rejects:
 
     def add(self, rejects: Sequence[Reject]) -> None:
         """
-        Keep rejects; any thread may.
+        Store rejects; thread-safe.
 
         Raises:
-            RejectLimitError: there are more than `max_rows`, or any where no limit is set.
+            RejectLimitError: there are more than `max_rows`, or any if no limit is set.
         """
         if not rejects:
             return
@@ -46,7 +46,7 @@ class Rejects:
 
     def check_ratio(self, records_read: int) -> None:
         """
-        Check the share of all records that was rejected, once all are read.
+        Check the share of records that was rejected, once all are read.
 
         Raises:
             RejectLimitError: it is above `max_ratio`.
@@ -64,5 +64,5 @@ class Rejects:
             f"{f', column {reject.column_name}' if reject.column_name else ''}: {reject.reason}"
             for reject in islice(self._spool, _SHOWN)
         ]
-        head = f"{self._source}: {what}; nothing is loaded, {self._limits.advice}"
+        head = f"{self._source}: {what}; nothing was loaded, {self._limits.advice}"
         return RejectLimitError("\n".join([head, *shown]))

@@ -1,9 +1,9 @@
 """
-Bring in a block that the server refused: every good record is loaded, every bad one becomes a reject in the server's words.
+Load a block that the server refused: every good record is loaded, every bad one becomes a reject with the server's message.
 
-The server is asked again about ever smaller parts. Only where the answer is certain without it (a field too many or too
-few, a quote that is never closed, bytes that are no text) is a record set aside here, so that a block with hundreds of
-such records is not sent hundreds of times. Whatever is done for every record of a block is done at C speed.
+The server is asked about ever smaller parts. A record is rejected here only if the result is certain without asking (too many or
+too few fields, a quote that is never closed, bytes that are not text), so that a block with hundreds of
+such records is not sent hundreds of times. Everything that runs for each record of a block runs at C speed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psycopg
 from dpe_cli.blocks import copy_text, encodings
 from dpe_cli.blocks.block import Block, CopyFormat, Delivered, Fault, not_text
 from dpe_cli.blocks.csv_grammar import Grammar
-from dpe_cli.blocks.layout import Layout
+from dpe_cli.blocks.layout import BlockLayout
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import ExtractError
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
@@ -27,15 +27,15 @@ from dpe_cli.safe_text.redaction import hide
 
 
 class Copy(Protocol):
-    """COPYs data with so many records; returns those that it skipped."""
+    """COPYs data with so many records; returns the skipped ones."""
 
     def __call__(self, data: bytes, records: int, /, *, copy_format: CopyFormat = "csv") -> list[Skipped]:
-        """Raise what the server refuses."""
+        """Raise if the server refuses the data."""
 
 
-# Records sent at once where the server has to find the bad one by failing: a failure costs at most this many again.
-PIECE_RECORDS = 1000
-# A reject takes far more memory than its record: where more than one record in so many is bad, a block is repaired in parts.
+# Records sent at once when the server has to find a bad one by failing: a failure costs at most this many again.
+PART_RECORDS = 1000
+# A reject takes far more memory than its record: if more than one record in so many is bad, a block is repaired in parts.
 _MANY_REJECTS = 8
 _PART_BYTES = 256 * 1024
 
@@ -50,7 +50,7 @@ class Reject:
     r"""
     A record that could not be loaded. `position` is the line of the input on which it starts, or its number.
 
-    `raw_bytes` is what was delivered where that is no text; `raw` then shows it with \xNN.
+    `raw_bytes` holds the delivered bytes if they are not text; `raw` then shows those as \xNN.
     """
 
     load_id: int
@@ -67,14 +67,14 @@ NOT_ONE_RECORD = Fault(None, BAD_COPY_FILE_FORMAT, "the server does not read thi
 
 @dataclass
 class Loaded:
-    """What became of a block, or of a part of it."""
+    """The result for a block, or for a part of it."""
 
     rows: int = 0
     rejects: list[Reject] = field(default_factory=list)
 
 
 class _Origin:
-    """Knows for the lines of a block what was delivered."""
+    """Maps lines of a block to the records as they were delivered."""
 
     def __init__(self, block: Block, grammar: Grammar) -> None:
         self._block = block
@@ -86,17 +86,17 @@ class _Origin:
         return Records.of(self._block, self._grammar)[0].lines
 
     def of(self, line: int, raw: bytes) -> Delivered:
-        """Return the record that starts on a line, and is `raw` in CSV, as it was delivered."""
-        assert self._block.origin is not None  # noqa: S101 made for such blocks only
+        """Return, as it was delivered, the record that starts on a line and is `raw` in CSV."""
+        assert self._block.origin is not None  # noqa: S101 created for such blocks only
         return self._block.origin(bisect_left(self._lines, line), raw)
 
 
-class NotAsItIsError(ExtractError):
-    """A block cannot be passed on as another server wrote it, and its records cannot be told apart."""
+class BinaryRefusedError(ExtractError):
+    """A binary block from another server was refused, and its records cannot be told apart."""
 
 
 class Repair:
-    """Loads blocks of one input: as they are where the server takes them so, else record by record where needed."""
+    """Loads blocks of one input: unchanged if the server accepts them, else record by record where needed."""
 
     def __init__(self, copier: Copier) -> None:
         self.shape = copier.shape
@@ -108,13 +108,13 @@ class Repair:
         self._outline = copier.shape.outline
         self._expects_rejects = False
         self._expects_many_rejects = True
-        # Once an input had records that are bad for certain, sending a block as it is mostly means to have it refused.
-        self.expects_misfits = False
+        # Once an input had records that are certainly bad, sending a block unchanged usually means having it refused.
+        self.expects_malformed = False
         self._record: _Origin | None = None
 
-    def load(self, block: Block, layout: Layout | None = None) -> Iterator[Loaded]:
+    def load(self, block: Block, layout: BlockLayout | None = None) -> Iterator[Loaded]:
         """
-        Load what can be loaded of `block`, and say what cannot. `layout` is the block's, where it is known already.
+        Load what can be loaded of `block`, and return what cannot. `layout` is the block's, if already known.
 
         Raises:
             psycopg.Error: the data is not to blame.
@@ -127,7 +127,7 @@ class Repair:
                 return
         if block.copy_format == "binary":
             if self._attempt(self._copier.strict, block) is None:
-                raise NotAsItIsError("the server does not take rows in the binary format of another; they are read again, as text")
+                raise BinaryRefusedError("the server does not accept rows in another server's binary format; they are read again, as text")
             yield Loaded(block.records)
             return
         if block.copy_format == "text":
@@ -149,7 +149,7 @@ class Repair:
         return None if block.origin is None else _Origin(block, self._grammar)
 
     def _load_text_format(self, block: Block) -> Loaded | None:
-        """Load a block in COPY's text format, but for values of a wrong type; nothing where more than these is wrong with it."""
+        """Load a block in COPY's text format, except for values of a wrong type; return None if anything else is wrong with it."""
         skipped = None if self._expects_rejects else self._attempt(self._copier.strict, block)
         if skipped is None and self._copier.can_be_lenient:
             skipped = self._attempt(self._copier.lenient, block)
@@ -166,21 +166,21 @@ class Repair:
             self._explain_each(skipped, raws_and_lines, loaded, are_fitting=True)
         return loaded
 
-    def _load_part(self, block: Block, layout: Layout | None = None) -> Loaded:
+    def _load_part(self, block: Block, layout: BlockLayout | None = None) -> Loaded:
         loaded = Loaded()
-        if not self._load_as_it_is(block, loaded) and not self._load_around_misfits(block, layout, loaded):
+        if not self._load_as_it_is(block, loaded) and not self._load_around_malformed(block, layout, loaded):
             records, broken = Records.of(block, self._grammar)
             for index in range(len(broken)):
                 self._reject(broken.raws[index], broken.lines[index], NOT_ONE_RECORD, loaded)
-            misfits = self._misfits(records) if len(records) else []
-            for index in misfits:
+            malformed = self._malformed(records) if len(records) else []
+            for index in malformed:
                 self._reject(records.raws[index], records.lines[index], NOT_ONE_RECORD, loaded)
-            self.expects_misfits = bool(misfits)
-            self._load(records.without(misfits) if misfits else records, loaded)
+            self.expects_malformed = bool(malformed)
+            self._load(records.without(malformed) if malformed else records, loaded)
         if block.records != loaded.rows + len(loaded.rejects):
             raise ExtractError(
                 f"block at line {block.first_line}: {block.records:,} records were read, but {loaded.rows:,} loaded and "
-                f"{len(loaded.rejects):,} rejected; nothing is loaded, please report this"
+                f"{len(loaded.rejects):,} rejected; nothing was loaded, please report this"
             )
         self._expects_rejects = self._expects_rejects or bool(loaded.rejects)
         self._expects_many_rejects = len(loaded.rejects) * _MANY_REJECTS > block.records
@@ -188,8 +188,8 @@ class Repair:
         return loaded
 
     def _load_as_it_is(self, block: Block, loaded: Loaded) -> bool:
-        """Load a block in which nothing is wrong, or nothing but types on a server that steps over those; say whether it was."""
-        if self.expects_misfits or block.broken:
+        """Load a block that is good, or has only type errors on a server that skips those; return whether that worked."""
+        if self.expects_malformed or block.broken:
             return False
         if not self._copier.can_be_lenient and self._attempt(self._copier.strict, block) is not None:
             loaded.rows += block.records
@@ -203,18 +203,18 @@ class Repair:
             self._explain(skipped, records, loaded)
         return True
 
-    def _load_around_misfits(self, block: Block, layout: Layout | None, loaded: Loaded) -> bool:
+    def _load_around_malformed(self, block: Block, layout: BlockLayout | None, loaded: Loaded) -> bool:
         """
-        Load a block without the records that are bad for certain, where the server steps over those of a wrong type.
+        Load a block without the records that are certainly bad, if the server skips those of a wrong type.
 
-        Says whether it did. Where it did not, nothing is loaded yet: it needs a closer look.
+        Returns whether that worked. If not, nothing is loaded yet: the block needs a closer look.
         """
         if block.broken or not self._copier.can_be_lenient:
             return False
-        layout = layout or Layout.of(block.data, self._grammar, self._outline)
+        layout = layout or BlockLayout.of(block.data, self._grammar, self._outline)
         if layout is None or layout.counts_otherwise or (self._copier.stops_at_end_marker and layout.has_line(_END_MARKER)):
             return False
-        records = block.records - len(layout.misfits)
+        records = block.records - len(layout.malformed)
         try:
             skipped = self._copier.lenient(layout.kept, records)
         except psycopg.Error as error:
@@ -222,11 +222,11 @@ class Repair:
                 raise
             return False
         loaded.rows += records - len(skipped)
-        for misfit in layout.misfits:
-            self._reject(misfit.raw, block.first_line + misfit.line, NOT_ONE_RECORD, loaded)
+        for record in layout.malformed:
+            self._reject(record.raw, block.first_line + record.line, NOT_ONE_RECORD, loaded)
         bad = layout.at_kept([one.line - 1 for one in skipped])
         self._explain_each(skipped, [(record.raw, block.first_line + record.line) for record in bad], loaded, are_fitting=True)
-        self.expects_misfits = bool(layout.misfits)
+        self.expects_malformed = bool(layout.malformed)
         return True
 
     def _attempt(self, copy: Copy, block: Block) -> list[Skipped] | None:
@@ -238,55 +238,55 @@ class Repair:
             return None
 
     def _load(self, records: Records, loaded: Loaded) -> None:
-        """Load records that seem whole: all at once, or where the server refuses that, in pieces."""
+        """Load records that seem whole: all at once, or in parts if the server refuses that."""
         records = records.with_plain_ends()
         size = len(records)
         while len(records):
-            rest = self._load_piece(records[:size], loaded)
+            rest = self._load_until_bad(records[:size], loaded)
             records = rest.followed_by(records[size:]) if len(rest) else records[size:]
-            size = PIECE_RECORDS
+            size = PART_RECORDS
 
-    def _load_piece(self, piece: Records, loaded: Loaded) -> Records:
-        """Load the records up to the first bad one, reject that, and return the records still to be loaded."""
+    def _load_until_bad(self, part: Records, loaded: Loaded) -> Records:
+        """Load records up to the first bad one, reject that, and return the records still to be loaded."""
         copy = self._copier.lenient if self._copier.can_be_lenient else self._copier.strict
         try:
-            skipped = copy(self._sendable(piece), len(piece))
+            skipped = copy(self._sendable(part), len(part))
         except psycopg.Error as error:
             if not is_data_error(error):
                 raise
-            return self._narrow_down(piece, error, loaded)
-        loaded.rows += len(piece) - len(skipped)
-        self._explain(skipped, piece, loaded)
-        return piece[:0]
+            return self._narrow_down(part, error, loaded)
+        loaded.rows += len(part) - len(skipped)
+        self._explain(skipped, part, loaded)
+        return part[:0]
 
-    def _narrow_down(self, piece: Records, error: psycopg.Error, loaded: Loaded) -> Records:
-        """Load what stands before the record that the server means, reject that, and return the records still to be loaded."""
-        if len(piece) == 1:
-            self._reject(piece.raws[0], piece.lines[0], self._fault(error), loaded)
-            return piece[:0]
+    def _narrow_down(self, part: Records, error: psycopg.Error, loaded: Loaded) -> Records:
+        """Load the records before the one that the server means, reject that one, and return the records still to be loaded."""
+        if len(part) == 1:
+            self._reject(part.raws[0], part.lines[0], self._fault(error), loaded)
+            return part[:0]
         found = CONTEXT.search(error.diag.context or "")
-        # Without a line, the first half is as good a guess.
-        bad = piece.at_server_lines([int(found[1])])[0] if found else len(piece) // 2
+        # Without a line number, the first half is as good a guess as any.
+        bad = part.at_server_lines([int(found[1])])[0] if found else len(part) // 2
         rejected_before = len(loaded.rejects)
-        rest = self._load_piece(piece[:bad], loaded) if bad else piece[:0]
+        rest = self._load_until_bad(part[:bad], loaded) if bad else part[:0]
         if found and not len(rest) and len(loaded.rejects) == rejected_before:
-            self._reject(piece.raws[bad], piece.lines[bad], self._fault(error), loaded)
-            return piece[bad + 1 :]
-        # Another one was to blame, or one of several: whether this one is bad has to be asked anew.
-        return rest.followed_by(piece[bad:])
+            self._reject(part.raws[bad], part.lines[bad], self._fault(error), loaded)
+            return part[bad + 1 :]
+        # Another record was to blame, or one of several: whether this one is bad has to be checked again.
+        return rest.followed_by(part[bad:])
 
-    def _misfits(self, records: Records) -> list[int]:
-        """Return the indexes of the records that are bad for certain."""
+    def _malformed(self, records: Records) -> list[int]:
+        """Return the indexes of the records that are certainly bad."""
         data = b"".join(records.raws)
-        misfits = {index for index, outline in enumerate(self._grammar.outlines(data)) if outline != self._outline}
+        malformed = {index for index, outline in enumerate(self._grammar.outlines(data)) if outline != self._outline}
         if b"\0" in data:
-            misfits.update(index for index, raw in enumerate(records.raws) if b"\0" in raw)
+            malformed.update(index for index, raw in enumerate(records.raws) if b"\0" in raw)
         if encodings.invalid_bytes(data, self.shape.dialect.encoding):
-            misfits.update(index for index, raw in enumerate(records.raws) if encodings.invalid_bytes(raw, self.shape.dialect.encoding))
-        return sorted(misfits)
+            malformed.update(index for index, raw in enumerate(records.raws) if encodings.invalid_bytes(raw, self.shape.dialect.encoding))
+        return sorted(malformed)
 
-    def _misfit(self, raw: bytes) -> Fault | None:
-        """Say, in the server's words, why a record is bad for certain; nothing where it is not."""
+    def _format_fault(self, raw: bytes) -> Fault | None:
+        """Return, in the server's words, why a record is certainly bad; None if it is not."""
         encoding = self.shape.dialect.encoding
         invalid = encodings.invalid_bytes(raw, encoding)
         if invalid or b"\0" in raw:
@@ -305,32 +305,32 @@ class Repair:
         return Fault(None, BAD_COPY_FILE_FORMAT, "extra data after last expected column")
 
     def _explain(self, skipped: Sequence[Skipped], records: Records, loaded: Loaded) -> None:
-        """Reject the records that the server stepped over."""
+        """Reject the records that the server skipped."""
         indexes = records.at_server_lines([one.line for one in skipped]) if skipped else []
         self._explain_each(skipped, [(records.raws[index], records.lines[index]) for index in indexes], loaded)
 
     def _explain_each(
         self, skipped: Sequence[Skipped], raws_and_lines: Sequence[tuple[bytes, int]], loaded: Loaded, *, are_fitting: bool = False
     ) -> None:
-        """Reject records of a wrong type: the types say why in one query, or where they cannot, the server is asked one by one."""
+        """Reject records of a wrong type: one query asks the types why, or, if they cannot tell, the server is asked one by one."""
         values = [
             self._value(raw, one.column) if one.value is None else one.value for one, (raw, _) in zip(skipped, raws_and_lines, strict=True)
         ]
         reasons = self._copier.explain(values, [self.shape.types[one.column] for one in skipped])
         for one, (raw, line), value, known in zip(skipped, raws_and_lines, values, reasons, strict=True):
-            # Of a null, which a domain may refuse, only the server knows that it is one.
+            # Whether a value is null, which a domain may refuse, only the server knows.
             is_told = known is not None and (one.value is not None or value != self.shape.dialect.null_string)
             fault = Fault(self._names[one.column], *known) if known and is_told else self._ask(raw)
             self._reject(raw, line, fault, loaded, is_fitting=are_fitting)
 
     def _ask(self, raw: bytes) -> Fault:
-        """Return why the server refuses a record that it stepped over."""
+        """Return why the server refuses a record that it skipped."""
         error = self._copier.is_refused(self._sendable(Records([raw], [1], are_lines=False).with_plain_ends()))
         return self._fault(error) if error else NOT_ONE_RECORD
 
     def _reject(self, raw: bytes, line: int, fault: Fault, loaded: Loaded, *, is_fitting: bool = False) -> None:
-        # A field too many or too few says more than the value that the server stumbled over first.
-        fault = fault if is_fitting else self._misfit(raw) or fault
+        # Too many or too few fields explain more than the value that the server tripped over first.
+        fault = fault if is_fitting else self._format_fault(raw) or fault
         if self._record:
             delivered = self._record.of(line, raw)
         else:
@@ -338,7 +338,7 @@ class Repair:
         loaded.rejects.append(self._reject_of(delivered, fault))
 
     def _reject_of(self, delivered: Delivered, fault: Fault) -> Reject:
-        # A record is kept as it was delivered, whatever it holds; what is said of it shows no secret. Hidden first, and then cut.
+        # The record is kept as delivered, whatever it contains; messages about it show no secret. Redact first, then cut.
         reason, column = hide(fault.reason), fault.column and hide(fault.column)
         reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
         load_id, (position, raw, raw_bytes) = self.shape.load_id, (delivered.position, delivered.raw, delivered.raw_bytes)
@@ -355,7 +355,7 @@ class Repair:
         return fields[index].decode() if index < len(fields) else ""
 
     def _sendable(self, records: Records) -> bytes:
-        r"""Join records. A line that is only \. would end the input of older servers, so it goes in quotes."""
+        r"""Join records. A line with only \. would end the input of older servers, so it is quoted."""
         if self._copier.stops_at_end_marker and _END_MARKER in records.raws:
             quoted = self._quote + _END_MARKER[:-1] + self._quote + b"\n"
             return b"".join(quoted if raw == _END_MARKER else raw for raw in records.raws)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Spool(Generic[T]):
-    """Items in the order they came. The file has no name and goes with the process; only this process wrote it."""
+    """Items in the order they came. The file has no name and disappears with the process; only this process wrote it."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_BYTES_IN_MEMORY)  # noqa: SIM115 it lives as long as the spool
@@ -30,7 +30,7 @@ class Spool(Generic[T]):
         self._length += len(items)
 
     def __iter__(self) -> Iterator[T]:
-        """Yield all items; nothing may be added meanwhile."""
+        """Yield all items; none may be added meanwhile."""
         self._file.seek(0)
         remaining = self._length
         while remaining:

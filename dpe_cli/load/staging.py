@@ -1,8 +1,8 @@
 """
 Staging tables: the partitioned parent that carries the policies, and the slices that writers fill.
 
-A slice is an ordinary table until it is attached. Nobody but its owner has a privilege on it, and it is under forced
-row-level security without a policy before it is first committed, so that its rows can only be read through the parent.
+A slice is an ordinary table until it is attached. Only its owner has privileges on it, and it is under forced
+row-level security without a policy before it is first committed, so its rows can only be read through the parent.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Slice:
 
     @classmethod
     def named(cls, table: StagingTable, name: str) -> Slice:
-        """Return the slice that a relation name stands for."""
+        """Return the slice with this relation name."""
         extract_id, number = name.removeprefix(table.slice_prefix).split("_")
         return cls(table, int(extract_id), int(number))
 
 
 def drop(connection: Connection, table: StagingTable) -> list[str]:
-    """Drop the parent, its slices and the views on it; return what went with it, in the server's words."""
+    """Drop the parent, its slices and the views on it; return what was dropped with it, in the server's words."""
     dropped: list[str] = []
 
     def note(notice: psycopg.errors.Diagnostic) -> None:
@@ -69,12 +69,12 @@ def drop(connection: Connection, table: StagingTable) -> list[str]:
     return dropped
 
 
-def add_ignored_column(connection: Connection, piece: Slice, number: int) -> None:
+def add_ignored_column(connection: Connection, slice_: Slice, number: int) -> None:
     """Add the column for the n-th field that is not in the contract."""
     execute(
         connection,
-        "alter table {piece} add column {column} text",
-        piece=piece.identifier,
+        "alter table {slice_} add column {column} text",
+        slice_=slice_.identifier,
         column=sql.Identifier(ignored_column(number)),
     )
 
@@ -84,66 +84,68 @@ def ignored_column(number: int) -> str:
     return f"_ignored_{number}"
 
 
-def set_load_id(connection: Connection, piece: Slice, load_id: int) -> None:
+def set_load_id(connection: Connection, slice_: Slice, load_id: int) -> None:
     """Make `load_id` the load of the rows that are copied next."""
-    execute(connection, "alter table {piece} alter column _load_id set default {load}", piece=piece.identifier, load=sql.Literal(load_id))
+    execute(
+        connection, "alter table {slice_} alter column _load_id set default {load}", slice_=slice_.identifier, load=sql.Literal(load_id)
+    )
 
 
-def seal(connection: Connection, piece: Slice, *, load_id: int | None, ignored_columns: int) -> None:
+def seal(connection: Connection, slice_: Slice, *, load_id: int | None, ignored_columns: int) -> None:
     """
-    Make a filled slice ready to attach: its constant columns, the constraint that spares the attach a scan, and RLS.
+    Make a filled slice ready to attach: add its constant columns, RLS, and the constraint that saves scanning it.
 
-    A column that is added with a constant default is kept once in the catalog, not in the rows (PostgreSQL
-    documentation, "ALTER TABLE", notes), so the slice's id, and the load's where there is only one, cost nothing.
+    A column that is added with a constant default is stored once in the catalog, not in the rows (PostgreSQL
+    documentation, "ALTER TABLE", notes), so the slice's id, and the load's if there is only one, cost nothing.
     """
     for number in range(ignored_columns):
         execute(
             connection,
-            "alter table {piece} drop column {column}",
-            piece=piece.identifier,
+            "alter table {slice_} drop column {column}",
+            slice_=slice_.identifier,
             column=sql.Identifier(ignored_column(number)),
         )
     if load_id is not None:
         execute(
             connection,
-            "alter table {piece} add column _load_id bigint not null default {load}",
-            piece=piece.identifier,
+            "alter table {slice_} add column _load_id bigint not null default {load}",
+            slice_=slice_.identifier,
             load=sql.Literal(load_id),
         )
     execute(
         connection,
         """
-        alter table {piece}
+        alter table {slice_}
             add column _slice_id bigint not null default {slice_id},
             add check (_slice_id = {slice_id}),
             enable row level security,
             force row level security
         """,
-        piece=piece.identifier,
-        slice_id=sql.Literal(piece.slice_id),
+        slice_=slice_.identifier,
+        slice_id=sql.Literal(slice_.slice_id),
     )
 
 
-def attach(connection: Connection, piece: Slice) -> None:
-    """Attach a sealed slice; its rows are visible through the parent when the caller's transaction commits."""
+def attach(connection: Connection, slice_: Slice) -> None:
+    """Attach a sealed slice; its rows become visible through the parent when the caller's transaction commits."""
     execute(
         connection,
-        "alter table {table} attach partition {piece} for values in ({slice_id})",
-        table=piece.table.identifier,
-        piece=piece.identifier,
-        slice_id=sql.Literal(piece.slice_id),
+        "alter table {table} attach partition {slice_} for values in ({slice_id})",
+        table=slice_.table.identifier,
+        slice_=slice_.identifier,
+        slice_id=sql.Literal(slice_.slice_id),
     )
 
 
-def detach(connection: Connection, piece: Slice, *, replaced_by: int) -> None:
-    """Detach a slice: its rows are gone from the parent, and forced RLS without a policy keeps them from everybody."""
-    execute(connection, "alter table {table} detach partition {piece}", table=piece.table.identifier, piece=piece.identifier)
-    execute(connection, "comment on table {piece} is {text}", piece=piece.identifier, text=sql.Literal(_replaced(replaced_by)))
+def detach(connection: Connection, slice_: Slice, *, replaced_by: int) -> None:
+    """Detach a slice: its rows leave the parent, and forced RLS without a policy hides them from every role."""
+    execute(connection, "alter table {table} detach partition {slice_}", table=slice_.table.identifier, slice_=slice_.identifier)
+    execute(connection, "comment on table {slice_} is {text}", slice_=slice_.identifier, text=sql.Literal(_replaced(replaced_by)))
 
 
 def replaced_slices(connection: Connection, table: StagingTable, extract_id: int) -> list[Slice]:
-    """Return the slices that an extract replaced and that are still kept, so that it can be undone."""
-    loose = {piece.name: piece for piece in slices(connection, table, attached=False)}
+    """Return the slices that an extract replaced and that are still kept so that it can be undone."""
+    loose = {slice_.name: slice_ for slice_ in slices(connection, table, attached=False)}
     rows = connection.execute(
         """
         select relname
@@ -157,13 +159,13 @@ def replaced_slices(connection: Connection, table: StagingTable, extract_id: int
     return [loose[str(name)] for (name,) in rows]
 
 
-def drop_slice(connection: Connection, piece: Slice) -> None:
+def drop_slice(connection: Connection, slice_: Slice) -> None:
     """Drop a slice, attached or not."""
-    execute(connection, "drop table {piece}", piece=piece.identifier)
+    execute(connection, "drop table {slice_}", slice_=slice_.identifier)
 
 
 def slices(connection: Connection, table: StagingTable, *, attached: bool) -> list[Slice]:
-    """Return the table's slices that are attached, or that are not."""
+    """Return the table's attached or detached slices."""
     rows = connection.execute(
         """
         select relname
@@ -204,7 +206,7 @@ def visible_rows(connection: Connection, table: StagingTable, slice_ids: Sequenc
 
 
 def delete_loads(connection: Connection, table: StagingTable, load_ids: Sequence[int]) -> int:
-    """Delete the rows of loads that the session sees; return how many they were."""
+    """Delete the rows of loads that the session sees; return how many."""
     return connection.execute(sql.SQL("delete from {} where _load_id = any(%s)").format(table.identifier), [list(load_ids)]).rowcount
 
 
@@ -212,20 +214,20 @@ def remove_repeated(
     connection: Connection, table: StagingTable, slice_ids: Sequence[int], key: Sequence[str], *, among_themselves: bool
 ) -> dict[int, int]:
     """
-    Delete from attached slices the rows that are in staging already, column for column; return how many of each load.
+    Delete from attached slices the rows that are already in staging, column for column; return how many of each load.
 
-    With `among_themselves`, those that one of these slices has before as well. Two rows with the same key and other
+    With `among_themselves`, also those that occur earlier in these slices. Two rows with the same key and different
     values are two versions of a record, and both stay.
     """
-    others = {piece.slice_id for piece in slices(connection, table, attached=True)} - set(slice_ids)
+    others = {slice_.slice_id for slice_ in slices(connection, table, attached=True)} - set(slice_ids)
     if not slice_ids or not (others or among_themselves):
         return {}
     elsewhere = sql.SQL("old._slice_id <> all(%(slice_ids)s)")
     if among_themselves:
         elsewhere = sql.SQL("({} or (old._slice_id, old.ctid) < (new._slice_id, new.ctid))").format(elsewhere)  # type: ignore[assignment]
-    # Arrays of two nulls are equal, and can be hashed: `is not distinct from` would compare each row with each.
+    # Arrays of two nulls are equal, and can be hashed: `is not distinct from` would compare every pair of rows.
     same = [sql.SQL("array[old.{0}] = array[new.{0}]").format(sql.Identifier(name)) for name in key]
-    # As text: not every type can be compared (json, xml, point).
+    # As text, because not every type can be compared (json, xml, point).
     same += [
         sql.SQL("old.{0}::text is not distinct from new.{0}::text").format(sql.Identifier(column.name))
         for column in table.columns
@@ -255,7 +257,7 @@ def remove_repeated(
 def furthest(
     connection: Connection, table: StagingTable, slice_ids: Sequence[int], column: str, data_type: str, after: str | None
 ) -> str | None:
-    """Return the greatest value of a column in slices that is an end, as JSON writes it, or `after` where that is greater."""
+    """Return, as JSON writes it, the greatest value of a column in slices that a source can resume from, or `after` if greater."""
     values = sql.SQL("max({0}) filter (where {0} < 'infinity')" if cursors.has_infinity(data_type) else "max({0})")
     row = connection.execute(
         sql.SQL("select to_jsonb(greatest({greatest}, %s::{type})) #>> '{{}}' from {table} where _slice_id = any(%s)").format(
@@ -267,7 +269,7 @@ def furthest(
 
 
 def is_end(connection: Connection, value: str, data_type: str) -> bool:
-    """Tell whether a cursor is a value of its type that greater ones may follow; a database may keep others among them."""
+    """Return whether a source can resume from this value; an untyped database may keep values that are not of the cursor's type."""
     if not cursors.is_end(value, data_type):
         return False
     try:
@@ -279,7 +281,7 @@ def is_end(connection: Connection, value: str, data_type: str) -> bool:
 
 
 def earlier(connection: Connection, value: str, data_type: str, overlap: str) -> str:
-    """Return a value less an overlap, which is an interval for points in time and a number for numbers, as JSON writes it."""
+    """Return a value minus an overlap, an interval for times and a number for numbers, as JSON writes it."""
     kind = "interval" if cursors.kind(data_type) == "time" else data_type
     row = connection.execute(
         sql.SQL("select to_jsonb((%s::{type} - %s::{kind})::{type}) #>> '{{}}'").format(
@@ -291,17 +293,17 @@ def earlier(connection: Connection, value: str, data_type: str, overlap: str) ->
 
 
 def _typed(data_type: str) -> LiteralString:
-    """Return a type as SQL: it is from the project's own YAML, and the contract has refused what is none."""
+    """Return a type as SQL. It is from the project's own YAML, and was checked with the contract."""
     return data_type
 
 
 def analyze(connection: Connection, table: StagingTable) -> None:
     """
-    Take the statistics of the parent, which autovacuum never does (PostgreSQL documentation, "Updating Planner Statistics").
+    Update the statistics of the parent, which autovacuum never does (PostgreSQL documentation, "Updating Planner Statistics").
 
     Without them the planner guesses how many rows a join of sources has.
     """
-    # Its slices are autovacuum's to do; before 18 they cannot be left out.
+    # Its slices are left to autovacuum; before 18 they cannot be excluded.
     only = sql.SQL("only ") if connection.info.server_version >= _FIRST_VERSION_WITH_ANALYZE_ONLY else sql.SQL("")
     execute(connection, "analyze {only}{table}", only=only, table=table.identifier)
 

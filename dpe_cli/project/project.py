@@ -19,7 +19,7 @@ from dpe_cli.project.inputs import profiles_file
 from dpe_cli.project.manifest import Parser
 from dpe_cli.sources.options import parse
 from dpe_cli.sources.options.base import External
-from dpe_cli.sources.options.parse import Place
+from dpe_cli.sources.options.parse import SourceDeclaration
 
 # Only needed where the project has changed, as YAML is.
 if TYPE_CHECKING:
@@ -363,7 +363,9 @@ def _source(node: Mapping[str, Any], declaration: Declaration) -> Source:
             description=node.get("description") or "",
             declared_at=declared_at,
         ),
-        external=parse.parse(declaration.as_written(node["external"]), columns, place=Place(name, declared_at, declaration.line_of_option)),
+        external=parse.parse(
+            declaration.as_written(node["external"]), columns, declaration=SourceDeclaration(name, declared_at, declaration.line_of_option)
+        ),
         spec=meta.get("spec"),
     )
 

@@ -1,4 +1,4 @@
-"""What dpe logs, and what the libraries that it uses log and warn of: without secrets."""
+"""Logging of dpe, and of the libraries that it uses, without secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _format_warning = warnings.formatwarning
 
 
 class _Hiding(logging.Formatter):
-    """Hides secrets in all of a record: its message, and the traceback that it may have."""
+    """Hides secrets in a whole record: its message, and its traceback if it has one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text."""
@@ -20,7 +20,7 @@ class _Hiding(logging.Formatter):
 
 
 def show() -> None:
-    """Show what dpe logs, such as what taps say, on standard error."""
+    """Show dpe's log, which includes the logs of taps, on standard error."""
     log = logging.getLogger("dpe_cli")
     log.setLevel(logging.DEBUG)
     if not log.handlers:
@@ -30,7 +30,7 @@ def show() -> None:
 
 
 def guard() -> None:
-    """Hide secrets in what others log without being asked, which Python writes to standard error; a URL that failed, mostly."""
+    """Hide secrets in what libraries log unasked, which Python writes to standard error; mostly a URL that failed."""
     if logging.lastResort:
         logging.lastResort.setFormatter(_Hiding())
     warnings.formatwarning = _hidden_warning

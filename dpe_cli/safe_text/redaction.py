@@ -1,9 +1,9 @@
 """
-Take secrets out of text that others see: messages, the ledger, logs, and what leaves the machine.
+Remove secrets from text that other people see: messages, the ledger, logs, and whatever leaves the machine.
 
-A secret is known from the moment that dpe has its value (`remember`), for as long as the process lives: from then on each
-DpeError, each reject's reason and each line that is logged goes through `hide`. Words of other programs go through `redact`,
-which knows by their looks, besides, what connection strings hold, and what the environment calls a secret.
+dpe knows a secret from the moment it has its value (`remember`), as long as the process lives: from then on each
+DpeError, each reject's reason and each logged line goes through `hide`. Output of other programs goes through `redact`,
+which also recognizes connection strings by their form, and the values of environment variables that are named like secrets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dpe_cli.safe_text.secret_forms import LONGEST_SHORT, Span
 
 HIDDEN = "***"
 _SECRET_NAMES = ("PASSWORD", "TOKEN", "SECRET")
-# user:password@ in a URL, and password=… as libpq, JSON and people write it. Bounded: a line may be long, and full of quotes.
+# user:password@ in a URL, and password=… as libpq, JSON and people write it. Bounded, because a line may be long and full of quotes.
 _IN_URL = re.compile(r"(?<=://)[^\s/@]*(?=@)")
 _IN_CONNECTION_STRING = re.compile(
     r"(?i)\b(?:(?:ssl)?password|passwd|pwd|token|secret)(?:\\{0,4}[\"'])?\s{0,20}[=:]\s{0,20}"
@@ -31,39 +31,39 @@ _known: frozenset[str] = frozenset()
 
 def remember(*secrets: str, is_called_one: bool = True) -> None:
     """
-    Hide these from now on. A short one only where its name says that it is a secret: others are regions, numbers, user names.
+    Hide these from now on. Short ones only if their name says that they are secret: others are regions, numbers, user names.
 
-    The parts that a value is made of, such as the password within a URL, are for the caller to name.
+    The caller names the parts of a value, such as the password within a URL.
     """
-    global _known  # noqa: PLW0603 one for the process: a secret is one wherever it is echoed
+    global _known  # noqa: PLW0603 one per process, because a secret must be hidden wherever it is echoed
     with _lock:
         _known |= {secret for secret in secrets if is_called_one or len(secret.strip()) > LONGEST_SHORT}
 
 
 def in_connection_string(text: str) -> list[str]:
-    """Return the passwords that stand in a connection string."""
+    """Return the passwords in a connection string."""
     return [found[1].strip("'\"") for found in _IN_CONNECTION_STRING.finditer(text)]
 
 
 def hide(text: str) -> str:
-    """Return a text without the secrets that are known, in whatever form it has them."""
+    """Return a text without known secrets, in whatever form it contains them."""
     return _without(text, secret_forms.spans(text, _known))
 
 
 def redact(text: str, *, more: Sequence[str] = ()) -> str:
     """
-    Return a text of others without secrets: `more` are some that the caller knows.
+    Remove secrets from a text of another program; `more` are some that the caller knows.
 
-    Whatever a variable with PASSWORD, TOKEN or SECRET in its name holds is one as well.
+    The values of variables with PASSWORD, TOKEN or SECRET in their names count as secrets too.
     """
     return _without(text, _spans(text, more))
 
 
 def redact_start(text: str, rest: int) -> tuple[str, str]:
     """
-    Return the start of a text of others without secrets, and the rest as it is, at least this long: a secret in it may not be complete yet.
+    Redact the start of a text of another program, and return the rest unchanged, at least this long: a secret in it may be incomplete.
 
-    The rest begins earlier where it would cut a secret in two.
+    The rest begins earlier if it would cut a secret in two.
     """
     end = max(0, len(text) - rest)
     found = sorted(_spans(text, ()), reverse=True)
@@ -74,7 +74,7 @@ def redact_start(text: str, rest: int) -> tuple[str, str]:
 
 
 def redact_end(text: str, first: int) -> str:
-    """Return the end of a text of others without secrets; its first characters are left out, because they may be the end of one."""
+    """Return the redacted end of a text of another program, without its first characters, which may be the end of a secret."""
     found = secret_forms.merged(_spans(text, ()))
     cut = next((stop for start, stop in found if start < first < stop), first)
     return _without(text[cut:], [(start - cut, stop - cut) for start, stop in found if start >= cut])

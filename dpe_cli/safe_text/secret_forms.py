@@ -1,9 +1,9 @@
 """
-Where a text holds secrets, in whatever form programs write them.
+Find secrets in a text, in whatever form programs write them.
 
-A text is read as it stands, and again with its escapes resolved (of URLs, JSON, HTML, Python, as often as they are nested); in
-each reading a secret is looked for in any case, across line breaks, and in what base64 and hexadecimal digits say. Each step
-takes time in proportion to the text.
+A text is searched as it is, and again with its escapes resolved (of URLs, JSON, HTML, Python, however deeply nested); each
+time a secret is searched for in any case, across line breaks, and in what base64 and hexadecimal digits decode to. Each step
+takes time proportional to the text's length.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from functools import cached_property, lru_cache
 from html import escape, unescape
 from urllib.parse import quote, quote_plus
 
-# Such a secret is hidden where it stands as a word of its own: within words, it would turn every text into asterisks.
+# Secrets this short are hidden only as whole words: hidden within words, they would turn every text into asterisks.
 LONGEST_SHORT = 3
-# A shorter one is not looked for across blanks: two words may have it by chance.
+# Shorter ones are not searched for across blanks, because two words may form them by chance.
 _SHORTEST_BROKEN = 8
 # JSON in a URL within JSON.
 _MOST_ROUNDS = 4
@@ -43,7 +43,7 @@ _ESCAPE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-# A form writes a plus for a blank.
+# An HTML form encodes a blank as a plus.
 _BLANKS_AND_PLUS = bytes([*range(33), 127, ord("+")])
 _PLAIN = bytes(0x20 if byte in _BLANKS_AND_PLUS else byte for byte in range(256)).lower()
 _BEYOND_ASCII = re.compile(r"[^\0-\x7f]")
@@ -52,7 +52,7 @@ _WORD = rb"0-9a-z_\x80-\xff"
 
 @dataclass(frozen=True)
 class _Reading:
-    """A text as it is read, with where in the text each of its bytes comes from."""
+    """A text in one form, with the position in the original text of each of its bytes."""
 
     data: bytes
     starts: Sequence[int]
@@ -64,7 +64,7 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Encoding:
-    """Digits that stand for bytes: how many bits each has, how many of them are whole bytes, and what such digits by themselves are."""
+    """Digits that encode bytes: the bits per digit, the digits per whole number of bytes, and the pattern of a word of such digits."""
 
     digits: bytes
     bits: int
@@ -81,9 +81,9 @@ class _Encoding:
 @dataclass(frozen=True)
 class _Forms:
     """
-    Secrets as they are looked for, in small letters: where blanks are spaces, where there are none, and in what was encoded.
+    Secrets in the forms to search for, in lower case: with blanks, without blanks, and in decoded text.
 
-    `words` are the patterns of those that are too short for that.
+    `words` are the patterns of secrets that are too short for that.
     """
 
     plain: frozenset[bytes]
@@ -93,7 +93,7 @@ class _Forms:
 
 
 def spans(text: str, secrets: Iterable[str]) -> list[Span]:
-    """Return where a text holds secrets, in no order, some more than once; what was encoded with one counts as a whole."""
+    """Return where a text holds secrets, unordered and with duplicates; an encoded text that contains one counts as a whole."""
     forms = _forms_of_all(frozenset(secrets))
     if not (forms.plain or forms.words) or not text:
         return []
@@ -110,7 +110,7 @@ def spans(text: str, secrets: Iterable[str]) -> list[Span]:
 
 
 def merged(found: Iterable[Span]) -> list[Span]:
-    """Return spans in order, those that touch as one."""
+    """Return spans in order, adjacent ones merged."""
     done: list[Span] = []
     for start, end in sorted(found):
         if done and start <= done[-1][1]:
@@ -121,7 +121,7 @@ def merged(found: Iterable[Span]) -> list[Span]:
 
 
 def _readings(text: _Reading) -> Iterator[_Reading]:
-    """Yield a text as it stands, and with one layer of escapes after the other resolved."""
+    """Yield a text as it is, then with one layer of escapes after another resolved."""
     reading: _Reading | None = text
     for _ in range(_MOST_ROUNDS):
         if reading is None:
@@ -148,7 +148,7 @@ def _without_blanks(reading: _Reading) -> _Reading:
 
 
 def _unescaped(reading: _Reading) -> _Reading | None:
-    """Resolve the outer layer of escapes; None where there is none."""
+    """Resolve the outer layer of escapes; None if there are none."""
     parts: list[bytes] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -167,7 +167,7 @@ def _unescaped(reading: _Reading) -> _Reading | None:
 
 
 def _meaning(found: re.Match[bytes]) -> bytes:
-    """Return what an escape stands for; a backslash that begins none stands for nothing."""
+    """Return what an escape stands for; nothing for a lone backslash."""
     kind, value = found.lastgroup, found[found.lastgroup or 0]
     match kind:
         case "percent" | "byte" | "octal":
@@ -203,7 +203,7 @@ def _forms(secret: str) -> _Forms:
     if len(secret) <= LONGEST_SHORT:
         return _Forms(frozenset(), frozenset(), frozenset(), frozenset([_word(secret)]))
     read = [reading.data for variant in _variants(secret) for reading in _readings(_as_bytes(variant))]
-    # Resolved, an escape in a secret may leave too little to be looked for.
+    # With its escapes resolved, a secret may be too short to search for.
     plain = {one.translate(_PLAIN) for one in read if len(one) > LONGEST_SHORT}
     unbroken = {one.lower().translate(None, _BLANKS_AND_PLUS) for one in read}
     written = {quote(secret), quote(secret, safe=""), quote_plus(secret), escape(secret)}
@@ -214,12 +214,12 @@ def _forms(secret: str) -> _Forms:
 
 
 def _variants(secret: str) -> Iterator[str | bytes]:
-    """Yield a secret, and beyond ASCII in each case, and what is left of it where it was written in one encoding and read in another."""
+    """Yield a secret, also in other cases beyond ASCII, and as it looks when written in one encoding and read in another."""
     yield secret
     if secret.isascii():
         return
     yield from (secret.lower(), secret.upper(), secret.casefold(), secret.swapcase())
-    # As Python shows it in ASCII, too.
+    # Also as Python shows it in ASCII.
     yield b"".join(one.encode("latin-1" if one <= "\xff" else "utf-8", errors="surrogatepass") for one in secret)
     yield secret.encode(errors="surrogatepass").decode("latin-1")
     if sum(character.isascii() for character in secret) > LONGEST_SHORT:
@@ -229,7 +229,7 @@ def _variants(secret: str) -> Iterator[str | bytes]:
 
 
 def _word(secret: str) -> re.Pattern[bytes]:
-    """Return the pattern of a secret as a word; one that begins or ends with a sign stands between blanks, or as a value does."""
+    """Return the pattern of a secret as a word; if it begins or ends with a sign, it has to stand between blanks or like a value."""
     word = secret.encode(errors="surrogatepass").translate(_PLAIN)
     before = rb"(?<![%b])" % _WORD if re.match(rb"[%b]" % _WORD, word) else rb"(?<![^\s\"':=])"
     after = rb"(?![%b])" % _WORD if re.search(rb"[%b]\Z" % _WORD, word) else rb"(?![^\s\"',;&])"
@@ -237,7 +237,7 @@ def _word(secret: str) -> re.Pattern[bytes]:
 
 
 def _as_they_are(reading: _Reading, forms: _Forms) -> Iterator[Span]:
-    """Yield where secrets stand in a reading, in any case."""
+    """Yield where a reading contains secrets, in any case."""
     plain = reading.data.translate(_PLAIN)
     for one in forms.plain:
         if one in plain:
@@ -247,7 +247,7 @@ def _as_they_are(reading: _Reading, forms: _Forms) -> Iterator[Span]:
 
 
 def _unbroken(written: _Reading, forms: _Forms) -> Iterator[Span]:
-    """Yield where secrets stand in a text that are broken over lines, and with them escapes may be."""
+    """Yield where a text contains secrets that are broken over lines, possibly within escapes."""
     bare = written.data.translate(None, _BLANKS_AND_PLUS)
     if not _ESCAPE.search(bare) and not any(one in bare.lower() for one in forms.unbroken):
         return
@@ -258,17 +258,17 @@ def _unbroken(written: _Reading, forms: _Forms) -> Iterator[Span]:
 
 
 def _encoded(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[Span]:
-    """Yield the runs of digits that say a secret, at whatever place in a group it begins; nothing else counts in between."""
+    """Yield the runs of digits that decode to a secret, wherever in a group it begins, ignoring other characters between them."""
     data = reading.data
     digits = data.translate(None, encoding.others)
     places: list[int] = []
     for offset in range(encoding.group if len(digits) > LONGEST_SHORT else 0):
-        said = encoding.decode(digits[offset:]).translate(_PLAIN)
+        decoded = encoding.decode(digits[offset:]).translate(_PLAIN)
         for one in forms.encoded:
-            if one not in said:
+            if one not in decoded:
                 continue
             covered = -1
-            for start, end in _occurrences(one, said):
+            for start, end in _occurrences(one, decoded):
                 places = places or [place for place, byte in enumerate(data) if byte in encoding.digits]
                 first, last = (places[offset + (bit // encoding.bits)] for bit in (8 * start, 8 * end - 1))
                 if last > covered:
@@ -278,10 +278,10 @@ def _encoded(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[
 
 
 def _encoded_words(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[Span]:
-    """Yield the words that say a short secret in digits, and nothing but what can be read besides: most words say something."""
+    """Yield the words that decode to a short secret within readable text: most words decode to something."""
     for found in encoding.token.finditer(reading.data):
-        said = encoding.decode(found[0])
-        if _is_readable(said) and any(word.search(said.translate(_PLAIN)) for word in forms.words):
+        decoded = encoding.decode(found[0])
+        if _is_readable(decoded) and any(word.search(decoded.translate(_PLAIN)) for word in forms.words):
             yield _whole_run(reading.data, found.start(), found.end() - 1, encoding.digits)
 
 
@@ -293,7 +293,7 @@ def _is_readable(data: bytes) -> bool:
 
 
 def _whole_run(data: bytes, first: int, last: int, digits: bytes) -> Span:
-    """Return a run of digits from one to another, with those before and after, and what pads it."""
+    """Return a run of digits, extended to the digits before and after it and to its padding."""
     while first > 0 and data[first - 1] in digits:
         first -= 1
     end = last + 1
@@ -312,7 +312,7 @@ def _occurrences(one: bytes, data: bytes) -> Iterator[Span]:
 
 
 def _of_base64(digits: bytes) -> bytes:
-    # A single digit after the last group says nothing.
+    # A single digit after the last group encodes nothing.
     whole = digits.translate(_OF_URLS)[: len(digits) - (len(digits) % 4 == 1)]
     return binascii.a2b_base64(whole + b"=" * (-len(whole) % 4))
 

@@ -1,10 +1,10 @@
 r"""
-Text that others wrote, in a form that is safe to look at.
+Make text from outside safe to look at.
 
-File names, headers, values, names of roles and messages of servers reach terminals, reports and logs. Terminals obey the
+File names, headers, values, role names and server messages reach terminals, reports and logs. Terminals obey the
 control characters in them: they set the window's title, clear the screen, or show text in another order (CWE-150). Here
 each becomes its code, `\x1b` or `\u202e`, as Python and YAML write it. Backslashes are not doubled, so the original cannot be
-read back from what is shown; `report.show` writes exact values, as JSON and as data.
+recovered from what is shown; `report.show` writes exact values, as JSON and as data.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from contextlib import contextmanager, redirect_stderr
 from typing import Any, TextIO, cast
 
 LINE_FEED = "⏎"
-# Controls except tab and line feed; characters without a glyph, or that change the direction of text; line and paragraph separators;
-# halves of surrogate pairs (bytes of a file name that are not UTF-8); and what XML cannot hold. The zero-width joiner and non-joiner
-# stay: Persian, Hindi and emoji need them.
+# Controls except tab and line feed; characters without a glyph, or that change the text direction; line and paragraph separators;
+# lone surrogates (bytes of a file name that are not UTF-8); and what XML cannot hold. The zero-width joiner and non-joiner
+# are kept: Persian, Hindi and emoji need them.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
     "\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
@@ -28,7 +28,7 @@ _CONTINUATION = re.compile(r"\n(?=[^ \n])")
 
 
 def visible(text: str) -> str:
-    """Return a text of several lines with its hidden characters as codes; applied twice, it changes nothing more."""
+    """Return a text of several lines with its hidden characters as codes; idempotent."""
     return _HIDDEN.sub(_code, text)
 
 
@@ -38,17 +38,17 @@ def on_one_line(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """Return a message for a log. Lines after the first are indented, so that no text in it can pass for a message of its own."""
+    """Return a message for a log. Lines after the first are indented, so that no text in it can pass for another message."""
     return _CONTINUATION.sub("\n    ", visible(text))
 
 
 def visible_json(document: str) -> str:
-    """Return a JSON document that holds the same values, and none of their hidden characters as they are."""
+    """Return a JSON document with the same values, with hidden characters escaped."""
     return _HIDDEN.sub(_json_code, document)
 
 
 def has_hidden(text: str) -> bool:
-    """Tell whether a text has characters that `visible` changes."""
+    """Return whether a text has characters that `visible` changes."""
     return _HIDDEN.search(text) is not None
 
 
@@ -58,13 +58,13 @@ def _code(found: re.Match[str]) -> str:
 
 
 def _json_code(found: re.Match[str]) -> str:
-    """Return a character as JSON writes it: those beyond U+FFFF as the two halves of a surrogate pair."""
+    """Return a character as JSON writes it: beyond U+FFFF as a surrogate pair."""
     units = found.group().encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
 class VisibleStream:
-    """A stream for people that writes hidden characters as codes, also those of tracebacks, and of libraries that warn or log."""
+    """A stream for people that writes hidden characters as codes, including those in tracebacks, warnings and library logs."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -83,11 +83,11 @@ class VisibleStream:
 
 @contextmanager
 def visible_standard_error() -> Iterator[None]:
-    """Write hidden characters to standard error as codes for the block, in whatever code writes there."""
+    """Within the block, show hidden characters in everything written to standard error as codes."""
     with redirect_stderr(cast("TextIO", VisibleStream(sys.stderr))):
         yield
 
 
 def terminal() -> TextIO:
-    """Return standard error as it was before, for progress bars, which move the cursor."""
+    """Return the original standard error, for progress bars, which move the cursor."""
     return sys.stderr.stream if isinstance(sys.stderr, VisibleStream) else sys.stderr

@@ -1,1 +1,1 @@
-"""Where records come from; every source yields blocks."""
+"""Sources of records; each yields blocks."""

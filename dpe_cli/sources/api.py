@@ -1,4 +1,4 @@
-"""APIs as sources: page by page, each whole or asked for again, and none of them twice."""
+"""APIs as sources: read page by page; each page is read completely or requested again, and never twice."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dpe_cli.sources.json import json_path
 from dpe_cli.sources.json.documents import Document
 from dpe_cli.sources.json.records import RECORD_SEPARATOR, JsonRecords
 from dpe_cli.sources.options.queries import Paginator, Rest
-from dpe_cli.sources.query_inputs import WindowInput
+from dpe_cli.sources.query_inputs import BaseQueryInput
 from dpe_cli.sources.read.rows import DIALECT
 
 _START_VALUE = "{incremental.start_value}"
 
 
-class Api(WindowInput):
-    """What an endpoint gives, or what of it is new."""
+class Api(BaseQueryInput):
+    """The records of an endpoint, or only the new ones."""
 
     may_repeat = True
 
@@ -39,13 +39,13 @@ class Api(WindowInput):
     @contextmanager
     def open(self) -> Iterator[Opened]:
         """
-        Get ready to ask.
+        Prepare the requests.
 
         Raises:
             InputError: the API cannot be read.
             ContractError: a record has a member that the contract does not name.
         """
-        records = JsonRecords(self._columns, ignores_extra=self.options.extra_columns == "ignore", told=self._declared_at)
+        records = JsonRecords(self._columns, ignores_extra=self.options.extra_columns == "ignore", declared_at=self._declared_at)
         client = Client(self.options, where=self.location)
         try:
             yield _OpenedApi(self, client, records)
@@ -68,7 +68,7 @@ class Api(WindowInput):
 
 @dataclass
 class _Read:
-    """A page that was read: its records, each with a separator behind it, and what of the document is left without them."""
+    """A page that was read: its records, each followed by a separator, and the rest of its document."""
 
     parts: list[bytes] = field(default_factory=list)
     envelope: Any = None
@@ -83,7 +83,7 @@ class _Read:
 
 
 class _OpenedApi:
-    """An API that is asked for its pages."""
+    """An API whose pages are being read."""
 
     dialect: Dialect = DIALECT
 
@@ -101,7 +101,7 @@ class _OpenedApi:
         Yield the records of all pages.
 
         Raises:
-            InputError: a page cannot be had, comes twice, or there are not as many records as the API says.
+            InputError: a page cannot be read, comes twice, or the number of records is not what the API says.
         """
         number = 1
         read = 0
@@ -128,10 +128,10 @@ class _OpenedApi:
                 break
             url, params = following
         if total is not None and total != delivered:
-            raise self._client.refused(f"it says that there are {total:,} records, and delivered {delivered:,}")
+            raise self._client.refused(f"it announced {total:,} records, but delivered {delivered:,}")
 
     def _page(self, url: str, params: dict[str, Any]) -> _Read:
-        """Return a page, which is none that came before."""
+        """Return a page that is different from all earlier ones."""
         found = _Read()
 
         def read(page: Page) -> None:
@@ -151,7 +151,7 @@ class _OpenedApi:
         try:
             parts = [data if data.endswith(RECORD_SEPARATOR) else data + RECORD_SEPARATOR for data, _ in document.parts()]
         except InputError as error:
-            # Half a page, or a proxy's apology.
+            # Half a page, or a proxy's error page.
             raise AgainError(f"a page cannot be read ({str(error).partition(': ')[2]})") from error
         return _Read(parts, document.envelope, page.next_link, page.url, len(page.body))
 
@@ -164,14 +164,14 @@ class _OpenedApi:
         if isinstance(total, bool) or not isinstance(total, int):
             if before is not None:
                 return before
-            raise self._client.refused(f"there is no number at total_path {self._options.total_path}")
-        # That of the newest page: records that came meanwhile are on the pages still to come.
+            raise self._client.refused(f"total_path {self._options.total_path} does not lead to a number")
+        # The newest page counts: records that arrived in the meantime are on the pages still to come.
         return int(total)
 
     def _following(
         self, page: _Read, url: str, params: dict[str, Any], delivered: int, total: int | None
     ) -> tuple[str, dict[str, Any]] | None:
-        """Return the address and the parameters of the next page; None behind the last one."""
+        """Return the address and the parameters of the next page; None after the last one."""
         if link := self._link(page):
             return self._client.joined(page.url, link), {}
         changed = self._changed(page, params, delivered, total)
@@ -187,7 +187,7 @@ class _OpenedApi:
         return None
 
     def _changed(self, page: _Read, params: dict[str, Any], delivered: int, total: int | None) -> dict[str, Any]:
-        """Return what changes in the parameters; nothing behind the last page."""
+        """Return the parameters that change for the next page; empty after the last page."""
         paginator = self._options.paginator
         is_over = page.count == 0 or (total is not None and delivered >= total)
         if paginator.type == "cursor":
@@ -195,7 +195,7 @@ class _OpenedApi:
             if cursor in (None, "", False):
                 return {}
             if params.get(paginator.cursor_param) == cursor:
-                raise self._client.refused(f"it gives the same cursor again at {paginator.cursor_path}, and would do so for ever")
+                raise self._client.refused(f"it returns the same cursor again at {paginator.cursor_path}, which would never end")
             return {paginator.cursor_param: cursor}
         if paginator.type == "page_number":
             number = int(params[paginator.page_param]) + 1
@@ -205,7 +205,7 @@ class _OpenedApi:
 
 
 def _first(paginator: Paginator) -> dict[str, Any]:
-    """Return the parameters that ask for the first page."""
+    """Return the parameters that request the first page."""
     match paginator.type:
         case "page_number":
             return {paginator.page_param: paginator.base_page}

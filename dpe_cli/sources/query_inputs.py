@@ -1,4 +1,4 @@
-"""What all windows have in common: an API's, a database's or a tap's records are read whenever they are asked for."""
+"""What all query inputs share: the records of an API, a database or a tap, which every extract reads again."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.inputs import Opened
 from dpe_cli.sources.options.queries import Sql
 
-# How much is to come, nobody knows; enough for every writer.
+# The amount of data is unknown; large enough for every writer.
 _UNKNOWN_SIZE = 1 << 40
 
 
-class WindowInput:
+class BaseQueryInput:
     """
-    A window, to be made special: `location` is what the ledger shall say.
+    Base class of query inputs; `location` is what the ledger calls it.
 
-    Subclasses open it, and say where it ends where its rows do not.
+    Subclasses open it, and report where it ends if its rows do not show that.
     """
 
     version: str | None = None
     is_compressed = False
     may_repeat = False
-    plainly = False
+    as_text = False
 
     def __init__(self, location: str) -> None:
         self.location = location
@@ -31,17 +31,17 @@ class WindowInput:
         self.after: str | None = None
 
     def content_hash(self) -> None:
-        """Return nothing: it is read each time."""
+        """Return None, because it is read each time."""
 
     def is_known_as(self, content_hash: str) -> None:
-        """Know nothing of it: it is read each time."""
+        """Do nothing, because it is read each time."""
 
     def begin(self, after: str | None) -> None:
-        """Take note of where the last extract ended."""
+        """Note where the last extract ended."""
         self.after = after
 
     def end(self) -> str | None:
-        """Leave it to the rows to tell where the next one starts."""
+        """Return None: the rows determine where the next one starts."""
         return None
 
     def open(self) -> AbstractContextManager[Opened]:
@@ -49,8 +49,8 @@ class WindowInput:
         raise NotImplementedError
 
 
-class TableInput(WindowInput):
-    """A table or a query of a database, to be made special."""
+class TableInput(BaseQueryInput):
+    """Base class of a database's tables and queries."""
 
     def __init__(self, options: Sql, columns: Sequence[Column]) -> None:
         super().__init__(f"{options.location} {options.table or 'query'}")
@@ -59,10 +59,10 @@ class TableInput(WindowInput):
         self._end: str | None = None
 
     def end(self) -> str | None:
-        """Return the greatest cursor that was there; None where there was none."""
+        """Return the greatest cursor value; None if there was none."""
         return self._end
 
     def _taken(self, names: Sequence[str]) -> list[str]:
-        """Return the columns to read: all of them, for one too many is refused, unless nobody needs those."""
+        """Return the columns to read: all of them, so that an extra one is refused, unless extra ones are ignored."""
         wanted = {column.name for column in self._columns}
         return [name for name in names if name in wanted or self._options.extra_columns == "refuse"]

@@ -1,8 +1,8 @@
 """
-Secrets of sources: an option says ${NAME}, and the environment holds it.
+Secrets of sources: an option contains ${NAME}, and the environment the value.
 
-dbt's own env_var() would write the value into its manifest. What stands in the project, the ledger and every message is
-the reference; the value is known where it is used, and from then on hidden wherever others echo it.
+dbt's own env_var() would write the value into its manifest. The project, the ledger and every message contain
+the reference; the value is read where it is used, and from then on hidden wherever it is echoed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _REFERENCE = re.compile(r"\$\{(\w+)\}")
 # The words of a name, as in apiKey, api_key and X-API-KEY.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SECRET = re.compile(r"(apikey|authorization|bearer|cookie|credential|jwt|pass(phrase|wd|word)?|pwd|secret|token)s?")
-# What stands in a URL around a password, and before a parameter's value.
+# The characters in a URL around a password, and before a parameter's value.
 _BEFORE_PASSWORD = re.compile(r"://[^/?#@]*:[^/?#@]*\Z")
 _BEHIND_PASSWORD = re.compile(r"[^/?#@]*@")
 _BEFORE_VALUE = re.compile(r"[?&]([^?&=#]*)=[^?&=#]*\Z")
 _LONG = 16
 _LONG_PATH = 8
-# What a key may be besides a secret: columns, and names of objects.
+# Other things called "key": columns, and names of objects.
 _NO_SECRET_KEYS = {"bookmark", "cursor", "foreign", "object", "partition", "primary", "public", "replication", "sort", "table", "unique"}
 
 
 def is_reference(text: str) -> bool:
-    """Tell whether a text is nothing but a reference."""
+    """Return whether a text is nothing but a reference."""
     return _REFERENCE.fullmatch(text) is not None
 
 
@@ -44,9 +44,9 @@ def names(texts: Iterable[str]) -> list[str]:
 
 def filled(text: str, *, where: str, in_url: bool = False, option: str = "") -> str:
     """
-    Return a text with the values of the variables it refers to, which are hidden from now on; as URLs write them, where it is one.
+    Replace references in a text by the variables' values, which are hidden from now on; URL-encoded, if the text is a URL.
 
-    A variable at the start of a URL holds an address, or its beginning, and is taken as it is. `option` is what the text is for.
+    A variable at the start of a URL holds an address, or its beginning, and is inserted unchanged. `option` is the option's name.
 
     Raises:
         InputError: the environment has no such variable.
@@ -56,7 +56,7 @@ def filled(text: str, *, where: str, in_url: bool = False, option: str = "") -> 
         held = os.environ.get(found[1])
         if held is None:
             raise InputError(
-                f"{where}: refers to ${{{found[1]}}}, and the environment has no variable {found[1]}; "
+                f"{where}: refers to ${{{found[1]}}}, but the environment has no variable {found[1]}; "
                 "set it, or write it into the project's .env"
             )
         remember(held, is_called_one=_is_called_secret(found, option))
@@ -66,13 +66,13 @@ def filled(text: str, *, where: str, in_url: bool = False, option: str = "") -> 
 
 
 def remember(secret: str, *, is_called_one: bool = True) -> None:
-    """Hide a secret from now on, and what is within it; a short one only where it is called one."""
+    """Hide a secret from now on, and the secrets within it; a short one only if its name says that it is secret."""
     redaction.remember(secret, is_called_one=is_called_one)
     redaction.remember(*parts(secret))
 
 
 def _is_called_secret(reference: re.Match[str], option: str) -> bool:
-    """Tell whether a variable, the option it is for, or its place in a URL says that it is a secret."""
+    """Return whether a variable, its option, or its place in a URL says that it is a secret."""
     text, start, end = reference.string, reference.start(), reference.end()
     if _BEFORE_PASSWORD.search(text, 0, start) and _BEHIND_PASSWORD.match(text, end):
         return True
@@ -82,9 +82,9 @@ def _is_called_secret(reference: re.Match[str], option: str) -> bool:
 
 def with_references(location: str, texts: Iterable[str]) -> str:
     """
-    Return where a file is, as the ledger shall say it: with references in place of the values that texts refer to.
+    Return a file's location as the ledger records it: with references instead of the values of variables.
 
-    It depends on nothing but these, because dpe recognises a file by it.
+    It depends on nothing else, because dpe recognizes a file by it.
     """
     held = {os.environ.get(name, ""): name for name in names(texts)}
     for value, name in sorted(held.items(), key=lambda one: len(one[0]), reverse=True):
@@ -94,7 +94,7 @@ def with_references(location: str, texts: Iterable[str]) -> str:
 
 
 def parts(secret: str) -> Iterator[str]:
-    """Yield the secrets within a value: lines of a key, and what a URL, a connection string or JSON holds."""
+    """Yield the secrets within a value: lines of a key, and those in a URL, a connection string or JSON."""
     lines = secret.splitlines()
     yield from (line for line in lines if len(lines) > 1 and len(line) >= _LONG)
     if "://" in secret:
@@ -116,26 +116,26 @@ def _parts_of_url(url: str) -> Iterator[str]:
         return
     yield from (found.password, unquote(found.password)) if found.password else ()
     yield from (value for name, value in parse_qsl(found.query) if names_one(name) or len(value) >= _LONG)
-    # A short one says nothing, and stands in other places too.
+    # A short one says nothing, and occurs elsewhere too.
     if len(found.path) >= _LONG_PATH:
         yield found.path
 
 
 def names_one(option: str) -> bool:
-    """Tell whether the name of an option says that it holds a secret: its last word does, as in client_secret, not in token_url."""
+    """Return whether an option's name says that it holds a secret: its last word does, as in client_secret, not in token_url."""
     words = [word.lower() for word in _WORD.findall(option)]
     if words[-1:] == ["json"]:
         del words[-1]
     if words[-1:] == ["key"]:
         return not _NO_SECRET_KEYS.intersection(words)
     if words[-1:] == ["keys"]:
-        # primary_keys are none; api_keys are.
+        # primary_keys are not secrets; api_keys are.
         return not {"access", "api", "private", "secret"}.isdisjoint(words)
     return bool(words) and _SECRET.fullmatch(words[-1]) is not None
 
 
 def bare(document: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Yield the secrets that stand in a document as they are, each with the path of its option."""
+    """Yield the secrets that a document contains in plain text, each with the path of its option."""
     if isinstance(document, dict):
         for name, value in document.items():
             yield from bare(value, (*path, str(name)))
@@ -150,7 +150,7 @@ def bare(document: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]
 
 
 def _has_password(text: str) -> bool:
-    """Tell whether a text is an address with a password that is no reference."""
+    """Return whether a text is an address with a password that is not a reference."""
     try:
         password = urlsplit(text).password if "://" in text else None
     except ValueError:
@@ -169,7 +169,7 @@ def texts(document: Any) -> Iterator[str]:
 
 def filled_document(document: Any, *, where: str, option: str = "") -> Any:
     """
-    Return a document with the values of the variables that its texts refer to.
+    Replace references in a document's texts by the variables' values.
 
     Raises:
         InputError: the environment has no such variable.

@@ -18,35 +18,35 @@ from dpe_cli.words import plural
 
 @click.group()
 def access() -> None:
-    """Manage who may see which tenants."""
+    """Manage which roles may see which tenants."""
 
 
 @access.command()
 @click.argument("role")
 @click.argument("tenants", metavar="[TENANT]...", nargs=-1)
-@click.option("--all-tenants", is_flag=True, help="Every tenant, one at a time: for an application that sets dpe.tenant_id.")
-@click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Until when, in UTC; by default until it is revoked.")
-@click.option("--masked", is_flag=True, help="Without the columns that models mask (meta.masked).")
-@click.option("--future", is_flag=True, help="Also tenants that have no row in any published relation yet.")
+@click.option("--all-tenants", is_flag=True, help="Every tenant, one at a time, for an application that sets dpe.tenant_id.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="When the access ends, in UTC; by default never.")
+@click.option("--masked", is_flag=True, help="Hide the columns that models mask (meta.masked).")
+@click.option("--future", is_flag=True, help="Allow tenants that have no row in any published relation yet.")
 @click.pass_obj
 def grant(app: App, role: str, tenants: Sequence[str], *, all_tenants: bool, until: datetime | None, masked: bool, future: bool) -> Report:
     """
     Let a role see the rows of tenants, and make it a reader.
 
-    A role that sees more than the list says is refused: superusers, dpe's own roles, and roles that may become one of those or read
-    all data or files of the server. So is a tenant that no published relation has, unless --future is given.
+    Refuses roles that would see more than the access list says: superusers, dpe's own roles, and roles that may become one of
+    those or read all data or files of the server. Refuses tenants that no published relation has, unless --future is given.
     """
     wanted = _wanted(tenants, all_tenants=all_tenants)
     if until is not None:
         until = until.replace(tzinfo=UTC)
         if until <= datetime.now(UTC):
-            raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M:%S}: is over; name a time to come, or revoke the access")
+            raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M:%S} is in the past; give a future time, or use `dpe access revoke`")
     done = access_list.grant(app.server, role, wanted, until=until, actor=_actor(), masked=masked, future=future)
     headline = f"{role} may see {_named(wanted)}" + (f" until {until:%Y-%m-%d %H:%M} UTC" if until else "")
     kind, group = ("masked reader", access_list.MASKED_READER) if masked else ("reader", access_list.READER)
-    lines = [f"It is a {kind} now (member of {group}), and sees shared tables too."] if done.became_reader else []
+    lines = [f"It is now a {kind} (member of {group}), and sees shared tables too."] if done.became_reader else []
     if not done.is_compared:
-        lines.append("Nothing with tenants is published yet: check the spelling yourself, because it could not be compared.")
+        lines.append("Nothing with tenants is published yet, so the names could not be checked; check their spelling yourself.")
     data = {
         "role": role,
         "became_reader": done.became_reader,
@@ -60,15 +60,15 @@ def grant(app: App, role: str, tenants: Sequence[str], *, all_tenants: bool, unt
 @access.command()
 @click.argument("role")
 @click.argument("tenants", metavar="[TENANT]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Whatever the role may see.")
+@click.option("--all", "everything", is_flag=True, help="Every tenant that the role may see.")
 @click.pass_obj
 def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool) -> Report:
-    """Take tenants back from a role; the next query that it runs sees nothing of them."""
+    """Revoke a role's access to tenants; its next query no longer sees their rows."""
     if everything == bool(tenants):
-        raise click.UsageError("name the tenants to take back, or all of them with --all")
+        raise click.UsageError("name the tenants to revoke, or use --all")
     done = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor())
     is_left_without = not done.kept and role not in {one.role_name for one in done.removed}
-    nothing = ["It may see no tenant any more, and still reads shared tables as a reader."] if is_left_without else []
+    nothing = ["It has no tenant left; as a reader it still sees shared tables."] if is_left_without else []
     return Report(
         data={
             "role": role,
@@ -76,21 +76,21 @@ def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool) -> 
             "entries": [asdict(one) for one in done.kept],
             "removed": [asdict(one) for one in done.removed],
         },
-        headline=f"{role} may not see {_named(done.tenants)} any more",
+        headline=f"{role} no longer sees {_named(done.tenants)}",
         sections=[*_lines([*nothing, *_removed(done.removed)]), *([_entries_table(done.kept)] if done.kept else [])],
     )
 
 
 @access.command("list")
 @click.argument("role", required=False)
-@click.option("--changes", is_flag=True, help="What was granted, changed and revoked, and by whom, newest first.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes.")
+@click.option("--changes", is_flag=True, help="List what was granted, changed and revoked, and by whom, newest first.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes to list.")
 @click.pass_obj
 def list_(app: App, role: str | None, *, changes: bool, limit: int) -> Report:
     """
-    List who may see which tenants.
+    List which roles may see which tenants.
 
-    Entries of roles that were dropped are removed, by grant and revoke too: a dump would name such a role by a number.
+    Entries of dropped roles are removed, as grant and revoke do too, because a dump would name such a role by a number.
     """
     if changes:
         made = access_list.changes(app.server, role, limit=limit, actor=_actor())
@@ -108,10 +108,10 @@ def list_(app: App, role: str | None, *, changes: bool, limit: int) -> Report:
 
 def _wanted(tenants: Sequence[str], *, all_tenants: bool) -> list[str]:
     if all_tenants == bool(tenants):
-        raise click.UsageError("name the tenants to see, or every one with --all-tenants")
+        raise click.UsageError("name the tenants, or use --all-tenants")
     for tenant in tenants:
         if not tenant or tenant == EVERY_TENANT:
-            raise click.UsageError(f"'{tenant}' is no tenant; name one, or every one with --all-tenants")
+            raise click.UsageError(f"'{tenant}' is not a tenant; name one, or use --all-tenants")
     return [EVERY_TENANT] if all_tenants else list(dict.fromkeys(tenants))
 
 
@@ -128,7 +128,7 @@ def _removed(removed: Sequence[Entry]) -> list[str]:
     roles: dict[str, list[str]] = {}
     for one in removed:
         roles.setdefault(one.role_name, []).append(one.tenant_id)
-    return [f"Removed what {role} was granted, a role that was dropped: {_named(tenants)}." for role, tenants in roles.items()]
+    return [f"Removed the access of the dropped role {role}: {_named(tenants)}." for role, tenants in roles.items()]
 
 
 def _entries_table(entries: Sequence[Entry]) -> Table:

@@ -16,8 +16,8 @@ def bootstrap(app: App) -> Report:
     """
     Create dpe's roles, schemas, functions and ledger on the server.
 
-    Run as the administrator (DPE_ADMIN_USER): a superuser, or the database's owner with CREATEROLE. What is there
-    already stays, so that it may be run again. DPE_LOADER_PASSWORD and DPE_TRANSFORMER_PASSWORD set the passwords of
+    Runs as the administrator (DPE_ADMIN_USER): a superuser, or the database's owner with CREATEROLE. Keeps what already
+    exists, so it can be run again. DPE_LOADER_PASSWORD and DPE_TRANSFORMER_PASSWORD set the passwords of
     the two roles that log in.
     """
     server = app.resolve_server()
@@ -26,13 +26,13 @@ def bootstrap(app: App) -> Report:
     if done.created:
         sections.append(Facts({kind: ", ".join(names) for kind, names in _by_kind(done.created).items()}, title="Created"))
     if done.present:
-        sections.append(Facts({kind: len(names) for kind, names in _by_kind(done.present).items()}, title="There already"))
+        sections.append(Facts({kind: len(names) for kind, names in _by_kind(done.present).items()}, title="Already there"))
     if done.passwords:
         sections.append(Facts({"role": ", ".join(done.passwords)}, title="Passwords set"))
     created = plural(len(done.created), "thing") if done.created else "nothing"
     return Report(
         data={"server": server.host, "port": server.port, "database": server.database, **vars(done)},
-        headline=f"{server}, database {server.database}: {created} created, {len(done.present)} there already",
+        headline=f"{server}, database {server.database}: {created} created, {len(done.present)} already there",
         sections=sections,
     )
 

@@ -16,7 +16,7 @@ from dpe_cli.words import size
 
 @click.group()
 def db() -> None:
-    """Start, stop and look at the embedded PostgreSQL."""
+    """Start, stop and inspect the embedded PostgreSQL."""
 
 
 @db.command()
@@ -25,18 +25,18 @@ def start(app: App) -> Report:
     """
     Start the embedded PostgreSQL.
 
-    Its database is bootstrapped where it is not.
+    Bootstraps its database if that is needed.
     """
     was_running = embedded_server(app.project_dir).is_running()
     server = app.server
-    headline = "The embedded PostgreSQL was running already." if was_running else "The embedded PostgreSQL was started."
+    headline = "The embedded PostgreSQL was already running." if was_running else "The embedded PostgreSQL was started."
     return _report(server, server.status(), headline=headline)
 
 
 @db.command()
 @click.pass_obj
 def stop(app: App) -> Report:
-    """Stop the embedded PostgreSQL, ending its sessions."""
+    """Stop the embedded PostgreSQL and end its sessions."""
     stopped = embedded_server(app.project_dir).stop()
     return Report(
         data={"stopped": stopped},
@@ -48,15 +48,15 @@ def stop(app: App) -> Report:
 @click.pass_obj
 def status(app: App) -> Report:
     """
-    Tell which server dpe works in.
+    Show which server dpe uses.
 
-    Exit status 1 when it does not run.
+    Exit status 1 if it is not running.
     """
     server = app.resolve_server(start=False)
     if server.is_embedded and not embedded_server(app.project_dir).is_running():
         return Report(
             data={"is_running": False, "is_embedded": True},
-            headline="The embedded PostgreSQL is not running; `dpe db start` starts it, as does any command that needs it.",
+            headline="The embedded PostgreSQL is not running; `dpe db start` and any command that needs it start it.",
             exit_status=1,
         )
     return _report(
@@ -67,7 +67,7 @@ def status(app: App) -> Report:
 @db.command()
 @click.pass_obj
 def url(app: App) -> Report:
-    """Print the administrator's connection URL; use it as: psql "$(dpe db url)"."""
+    """Print the administrator's connection URL; use it as in: psql "$(dpe db url)"."""
     address = app.resolve_server().url()
     return Report(data={"url": address}, sections=[Lines([address])])
 
@@ -82,11 +82,11 @@ def psql(app: App, arguments: tuple[str, ...]) -> NoReturn:
     """
     Open psql as the administrator.
 
-    Use it as: dpe db psql -c 'select 1'.
-    It is the one of the embedded PostgreSQL. Everything behind `dpe db psql` is psql's, its --help as well.
+    Use it as in: dpe db psql -c 'select 1'.
+    Runs the psql of the embedded PostgreSQL. Everything after `dpe db psql` goes to psql, including --help.
     """
     program = str(wheel_programs() / "psql")
-    os.execv(program, [program, app.server.url(), *arguments])  # noqa: S606 no shell is wanted
+    os.execv(program, [program, app.server.url(), *arguments])  # noqa: S606 no shell involved
 
 
 def _report(server: Server, status: ServerStatus, *, headline: str) -> Report:

@@ -22,14 +22,14 @@ def dbt(app: App, arguments: tuple[str, ...]) -> NoReturn:
     """
     Run dbt with the connection set.
 
-    Everything behind `dpe dbt` is dbt's, its --help as well.
+    Everything after `dpe dbt` goes to dbt, including --help.
     """
     program = Path(sys.executable).with_name("dbt")
     if not program.exists():
-        raise UsageError(f"{program}: is not there; install dbt-core and dbt-postgres where dpe is installed")
+        raise UsageError(f"{program}: does not exist; install dbt-core and dbt-postgres where dpe is installed")
     if directory := _option(arguments, "--project-dir"):
         app.given_project_dir = Path(directory).absolute()
-    # Asked for help, dbt connects to nothing.
+    # When asked for help, dbt does not connect.
     needs_server = bool(arguments) and not WITHOUT_SERVER.intersection(arguments)
     environment = dict(os.environ)
     if needs_server:
@@ -37,17 +37,17 @@ def dbt(app: App, arguments: tuple[str, ...]) -> NoReturn:
         environment.setdefault("DBT_PROJECT_DIR", str(app.project_dir))
         if (app.project_dir / "profiles.yml").exists():
             environment.setdefault("DBT_PROFILES_DIR", str(app.project_dir))
-    # What was given to dpe itself goes before the environment.
+    # Options given to dpe itself take precedence over the environment.
     given = {"DBT_PROJECT_DIR": app.given_project_dir, "DBT_PROFILES_DIR": app.profiles_dir, "DBT_TARGET": app.target}
     environment |= {name: str(value) for name, value in given.items() if value is not None}
     variables = ("--vars", app.vars) if needs_server and app.vars else ()
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(program, [str(program), *arguments, *variables], environment)  # noqa: S606 dbt takes our place, with our terminal and its own exit status
+    os.execve(program, [str(program), *arguments, *variables], environment)  # noqa: S606 dbt replaces this process, and keeps its terminal
 
 
 def _option(arguments: tuple[str, ...], name: str) -> str | None:
-    """Return the value of one of dbt's options, which decides on the server too."""
+    """Return the value of one of dbt's options that also selects the server."""
     for argument, following in zip(arguments, (*arguments[1:], None), strict=True):
         if argument == name:
             return following

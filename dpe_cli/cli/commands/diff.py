@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Lines, Progress, Report, Table
+from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.publishing import diff as differences
 from dpe_cli.publishing.diff import Difference
 from dpe_cli.words import plural
@@ -20,10 +20,10 @@ def diff(app: App, models: tuple[str, ...]) -> Report:
     """
     Show what publishing the newest build would change.
 
-    MODEL names some of its models; without it, all are compared. Rows are compared by their key: the model's unique_key,
-    or the columns that a test says are unique. Without one, a row that changed counts as one removed and one added.
+    MODEL names the models to compare; by default all. Rows are compared by their key: the model's unique_key,
+    or the columns that a test declares unique. Without a key, a changed row counts as one removed and one added.
     """
-    with Progress() as progress, progress.task("dpe diff") as advance:
+    with ProgressDisplay() as progress, progress.task("dpe diff") as advance:
         built, found = differences.compare(app.server, app.project, models, on_relation=lambda _name: advance(1))
     columns = [line for one in found for line in _columns(one)]
     changed = sum(not one.is_none for one in found)
@@ -48,6 +48,6 @@ def diff(app: App, models: tuple[str, ...]) -> Report:
 def _columns(one: Difference) -> list[str]:
     return [
         *(f"{one.relation}: column {name} is new" for name in one.columns_added),
-        *(f"{one.relation}: column {name} goes" for name in one.columns_removed),
+        *(f"{one.relation}: column {name} is removed" for name in one.columns_removed),
         *(f"{one.relation}: column {change}" for change in one.columns_changed),
     ]

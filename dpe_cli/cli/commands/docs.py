@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Lines, Progress, Report
+from dpe_cli.cli.report import Lines, ProgressDisplay, Report
 from dpe_cli.pipeline import run
 
 
@@ -20,9 +20,9 @@ def build(app: App) -> Report:
     """
     Build the documentation site, and print its path.
 
-    It is dbt's, with the rules and their history, as one page that needs no server. The page does not
-    execute what descriptions, code or names contain.
+    It is dbt's site with the rules and their history, in one page that needs no server. The page does not
+    execute anything that descriptions, code or names contain.
     """
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         site = run.build_docs(app.project, app.server, progress)
     return Report(data={"site": site}, sections=[Lines([str(site)])])

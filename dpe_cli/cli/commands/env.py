@@ -14,9 +14,9 @@ from dpe_cli.cli.report import Lines, Report
 @click.pass_obj
 def env(app: App) -> Report:
     """
-    Print the shell exports with which plain dbt works.
+    Print shell exports that make plain dbt work.
 
-    Use it as: eval "$(dpe env)". Passwords are not among them.
+    Use it as in: eval "$(dpe env)". They contain no passwords.
     """
     variables = app.server.environment()
     return Report(data=variables, sections=[Lines([f"export {name}={shlex.quote(value)}" for name, value in variables.items()])])

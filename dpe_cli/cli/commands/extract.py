@@ -8,7 +8,7 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.options import exclude_option, jobs_option, select_argument, select_option
-from dpe_cli.cli.report import Lines, Progress, Report, Table
+from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.ingest import extract as extracts
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.load.extraction import ExtractResult
@@ -19,13 +19,13 @@ from dpe_cli.words import duration, plural, size
 @select_argument
 @select_option
 @exclude_option
-@click.option("--tenant", metavar="TENANT", help="Open this tenant only; a delivery that holds another's rows is refused.")
-@click.option("--full-refresh", is_flag=True, help="Load every file anew, in place of what is there, under the present contract.")
+@click.option("--tenant", metavar="TENANT", help="Open only this tenant; a delivery with rows of another one is refused.")
+@click.option("--full-refresh", is_flag=True, help="Reload every file under the current contract, replacing what is loaded.")
 @jobs_option
 @click.option(
     "--end-sessions",
     is_flag=True,
-    help="End sessions that keep the extract waiting for more than 5 seconds, because they hold a staging table.",
+    help="End sessions that hold a staging table for more than 5 seconds while the extract waits.",
 )
 @click.pass_obj
 def extract(
@@ -41,11 +41,11 @@ def extract(
     """
     Load sources into staging.
 
-    SELECT is dbt's selection syntax: source:nyc, source:nyc.flights, tag:daily, +fct_flights. Without it, every
-    source with an external block. Each source is loaded whole or not at all; files that are loaded already are left out.
+    SELECT is dbt's selection syntax: source:nyc, source:nyc.flights, tag:daily, +fct_flights. By default, every
+    source with an external block. Each source is loaded whole or not at all; files that are already loaded are skipped.
     """
     sources = app.project.select_sources([*select, *more_select], exclude)
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         summary = extracts.extract(
             app.project,
             app.server,
@@ -67,7 +67,7 @@ def extract(
 
 
 def as_data(summary: ExtractSummary) -> dict[str, object]:
-    """Return what machines get to know of extracts."""
+    """Return the JSON form of extracts."""
     return {
         "seconds": summary.seconds,
         "extracts": [
@@ -95,9 +95,9 @@ def status_of(one: ExtractResult) -> str:
 
 
 def loaded_table(summary: ExtractSummary) -> Table:
-    """Return the table of what was loaded, a source a line."""
+    """Return the table of what was loaded, one line per source."""
     return Table(
-        ["source", "", "files", "there already", "rows", "rejects", "size", "MB/s"],
+        ["source", "", "files", "already there", "rows", "rejects", "size", "MB/s"],
         [
             [
                 one.source,
@@ -116,6 +116,6 @@ def loaded_table(summary: ExtractSummary) -> Table:
 
 
 def dropped_lines(summary: ExtractSummary) -> list[Lines]:
-    """Say which views went with a staging table that was rebuilt under a new contract."""
+    """List the views that were dropped with a staging table that was rebuilt under a new contract."""
     dropped = [line for one in summary.extracts for line in one.dropped]
-    return [Lines(["Rebuilt under the new contract; `dpe dbt build` brings back:", *dropped])] if dropped else []
+    return [Lines(["Dropped with the rebuilt staging table; `dpe dbt build` restores:", *dropped])] if dropped else []

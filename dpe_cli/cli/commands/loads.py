@@ -95,13 +95,14 @@ def show(app: App, extract_id: int) -> Report:
 @click.pass_obj
 def undo(app: App, extract_id: int) -> Report:
     """
-    Take an extract back.
+    Undo an extract.
 
-    Its rows leave staging, and its files count as never loaded. Of a source that is replaced by each delivery, the previous one comes back.
+    Removes its rows from staging, and forgets its files, so that they can be loaded again. For sources with `disposition: replace`, the
+    previous extract is restored.
     """
     done = history.undo(app.server, app.project, extract_id)
     restored = f"; extract {done.restored_extract_id} is visible again" if done.restored_extract_id else ""
     return Report(
         data=asdict(done),
-        headline=f"Extract {extract_id} of {done.source} was taken back: {plural(done.rows_removed, 'row')} left staging{restored}",
+        headline=f"Extract {extract_id} of {done.source} was undone: {plural(done.rows_removed, 'row')} removed from staging{restored}",
     )

@@ -8,31 +8,31 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.options import end_sessions_option
-from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table
+from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
 from dpe_cli.pipeline import run
 from dpe_cli.publishing.publication import Exchanged
 from dpe_cli.words import plural
 
 
 @click.command()
-@click.option("--undo", is_flag=True, help="Bring back what the last publication replaced.")
+@click.option("--undo", is_flag=True, help="Restore what the last publication replaced.")
 @end_sessions_option
 @click.pass_obj
 def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
     """
-    Publish the newest build, or take the last publication back.
+    Publish the newest build, or undo the last publication.
 
-    What `dpe run --no-publish` built becomes visible, all of it at once. Before that, and before a publication is taken back, the relations
-    are checked again: they have to be protected as the project declares. Readers are waited for, up to ten minutes, without
-    keeping others from reading; with --end-sessions, those that stay are ended. This needs pg_signal_backend, or a superuser as the
-    administrator.
+    Everything that `dpe run --no-publish` built becomes visible at once. Before publishing or undoing, the relations are
+    checked again: they have to be protected as the project declares. dpe waits for readers, up to ten minutes, without
+    blocking other readers; with --end-sessions, it ends the sessions that stay. This needs pg_signal_backend, or a superuser as
+    the administrator.
     """
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         if undo:
             undone = run.undo(app.project, app.server, ends_sessions=end_sessions, progress=progress)
             back = {str(one) for one in undone.restored}
             gone = [str(one) for one in undone.publication.relations if str(one) not in back]
-            was_new = [Lines([f"Was not there before it, and is gone: {name}" for name in gone])] if gone else []
+            was_new = [Lines([f"Removed, because it did not exist before: {name}" for name in gone])] if gone else []
             return Report(
                 data={
                     "publication": asdict(undone.publication),
@@ -41,7 +41,7 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
                     **as_data(undone),
                 },
                 headline=(
-                    f"Publication {undone.publication.publication_id} was taken back: {plural(len(undone.restored), 'relation')} as before"
+                    f"Publication {undone.publication.publication_id} was undone: {plural(len(undone.restored), 'relation')} restored"
                 ),
                 sections=[*was_new, *sections(undone)],
             )
@@ -55,7 +55,7 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
 
 
 def as_data(exchanged: Exchanged | None) -> dict[str, object]:
-    """Return what machines get to know of earlier versions that are in use, and of sessions that were ended for them."""
+    """Return the JSON form of earlier versions that are in use, and of sessions that were ended for them."""
     return {
         "in_use": [asdict(one) for one in exchanged.uses] if exchanged else [],
         "ended_sessions": [asdict(one) for one in exchanged.ended] if exchanged else [],
@@ -64,7 +64,7 @@ def as_data(exchanged: Exchanged | None) -> dict[str, object]:
 
 
 def sections(exchanged: Exchanged) -> list[Facts | Lines | Table]:
-    """Say which sessions were ended, which were not and why, and what still uses earlier versions."""
+    """Show which sessions were ended, which were not and why, and what still uses earlier versions."""
     shown: list[Facts | Lines | Table] = []
     if exchanged.ended:
         shown.append(Facts({"ended": "; ".join(str(one) for one in exchanged.ended)}, title="Sessions"))
@@ -74,6 +74,6 @@ def sections(exchanged: Exchanged) -> list[Facts | Lines | Table]:
         rows = [
             [one.relation, one.version, one.what, one.role, ", ".join(map(str, one.pids)) or None, one.remedy] for one in exchanged.uses
         ]
-        columns = ["relation", "earlier version", "used by", "of role", "session", "to let it go"]
-        shown.append(Table(columns, rows, title="Warning: earlier versions are in use, and do not follow"))
+        columns = ["relation", "earlier version", "used by", "role", "session", "what to do"]
+        shown.append(Table(columns, rows, title="Warning: earlier versions are still in use, and will not be updated"))
     return shown

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table, shortened
+from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table, shortened
 from dpe_cli.ingest import loads
 from dpe_cli.ingest import rejects as replaying
 from dpe_cli.load.ledger_rejects import RejectEntry
@@ -24,17 +24,17 @@ def rejects() -> None:
 @click.option("--source", metavar="SOURCE", help="Only rejects of this source, such as nyc.flights.")
 @click.option("--load", "load_id", type=int, help="Only rejects of this load.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many, newest load first.")
-@click.option("--all", "with_obsolete", is_flag=True, help="Also rejects of loads that were replaced or taken back.")
+@click.option("--all", "with_obsolete", is_flag=True, help="Include rejects of loads that were replaced or undone.")
 @click.pass_obj
 def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with_obsolete: bool) -> Report:
-    """List rejects: where the record stands, which column, and why."""
+    """List rejects: where the record is, which column, and why."""
     found = loads.rejects(app.server, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete or load_id is not None)
     return Report(
         data=[asdict(one) for one in found],
         headline=plural(len(found), "reject"),
         sections=[
             Table(
-                ["reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "since then"],
+                ["reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "outcome"],
                 [
                     [
                         str(one.reject_id),
@@ -71,7 +71,7 @@ def show(app: App, reject_id: int) -> Report:
                     "SQLSTATE": one.sqlstate,
                     "reason": one.reason,
                     "load": str(one.load_id),
-                    "since then": _became_of(one),
+                    "outcome": _became_of(one),
                 }
             ),
             Lines(["", *one.raw.split("\n")]),
@@ -86,14 +86,14 @@ def export(app: App, wanted: str) -> Report:
     """
     Write the rejects of a source or a load as CSV, to be corrected.
 
-    What was replayed is left out. Correct the columns, keep the first one, leave out what is to stay a reject, and load
-    it with `dpe rejects replay`. Files and pipes get every character as delivered; a terminal shows hidden ones as codes.
+    Omits replayed rejects. Correct the values, keep the first column, delete the lines that are to stay rejects, and load
+    the file with `dpe rejects replay`. Files and pipes get every character as delivered; a terminal shows hidden ones as codes.
     """
     exported = replaying.export(app.project, app.server, wanted)
     if exported.unsplit:
-        with Progress() as progress:
+        with ProgressDisplay() as progress:
             progress.say(
-                f"{plural(exported.unsplit, 'record')} cannot be divided into columns; "
+                f"{plural(exported.unsplit, 'record')} could not be split into columns; "
                 f"write the values into the columns, and empty {replaying.RECORD}"
             )
     return Report(
@@ -116,7 +116,7 @@ def replay(app: App, wanted: str, path: Path) -> Report:
     """
     Load corrected rejects into staging, all of them or none.
 
-    They are a load of their own, and their rejects are marked as replayed; `dpe loads undo` takes it back.
+    They become a load of their own, and their rejects are marked as replayed; `dpe loads undo` undoes it.
     """
     result = replaying.replay(app.project, app.server, wanted, path)
     return Report(

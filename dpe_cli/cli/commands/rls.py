@@ -11,7 +11,7 @@ from dpe_cli.access import checks as rls_check
 from dpe_cli.access import matrix as rls_matrix
 from dpe_cli.access import strays
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Lines, Progress, Report, Table
+from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.outputs import sarif
 from dpe_cli.pipeline import run
 from dpe_cli.words import plural
@@ -19,7 +19,7 @@ from dpe_cli.words import plural
 
 @click.group()
 def rls() -> None:
-    """Prove that every relation is protected, and show who can see what."""
+    """Prove that every relation is protected, and show which roles can see what."""
 
 
 @rls.command()
@@ -28,11 +28,11 @@ def rls() -> None:
     "sarif_file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write SARIF as well, for a code host or a security dashboard.",
+    help="Also write SARIF, for a code host or a security dashboard.",
 )
 @click.pass_obj
 def check(app: App, sarif_file: Path | None) -> Report:
-    """Look for what makes protection weaker than what was declared; exit status 1 where there is an error."""
+    """Report protection that is weaker than declared; exit status 1 if there is an error."""
     found = run.check_rls(app.project, app.server)
     checks = [*rls_check.checks(), strays.CHECK]
     if sarif_file is not None:
@@ -57,23 +57,23 @@ def check(app: App, sarif_file: Path | None) -> Report:
 
 @rls.command()
 @click.argument("relations", metavar="[RELATION]...", nargs=-1)
-@click.option("--login", "logins", multiple=True, metavar="NAME", help="Measure what this login sees, too; may be given several times.")
+@click.option("--login", "logins", multiple=True, metavar="NAME", help="Also measure what this login sees; may be given several times.")
 @click.pass_obj
 def matrix(app: App, relations: tuple[str, ...], logins: tuple[str, ...]) -> Report:
     """
-    Show who can see how much of which relation, measured by acting as them.
+    Show how many rows of each relation each role sees, measured by acting as that role.
 
-    RELATION is schema.name, or a pattern such as `marts.*`; without it all are measured. Each also tries to write a row that
-    is not its own. All of it is rolled back. Exit status 1 where anybody can see or write what is not declared.
+    RELATION is schema.name, or a pattern such as `marts.*`; by default all are measured. Each role also tries to write a row that
+    is not its own. All of it is rolled back. Exit status 1 if a role can see or write what is not declared.
     """
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         cells = run.measure_rls(app.project, app.server, relations, logins, progress)
     faults = [fault for cell in cells for fault in cell.faults]
     headings, lines = rls_matrix.seen(cells)
     return Report(
         data={"cells": [asdict(one) for one in cells], "faults": faults},
         headline=f"{plural(len(lines), 'relation')}, {len(cells):,} measurements: "
-        + ("everybody sees and writes what is declared" if not faults else plural(len(faults), "fault")),
+        + ("every role sees and writes exactly what is declared" if not faults else plural(len(faults), "fault")),
         sections=[Table(headings, lines, title="Rows seen"), *([Lines(["", "Faults", *faults])] if faults else [])],
         exit_status=1 if faults else 0,
     )

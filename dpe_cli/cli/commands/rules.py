@@ -22,17 +22,17 @@ _SIGNS = {"pass": "·", "warn": "w", "fail": "F", "error": "E"}
 
 
 @click.group(invoke_without_command=True)
-@click.option("--write", is_flag=True, help="Write DATA_QUALITY_RULES.md anew; needs no server.")
-@click.option("--check", is_flag=True, help="Fail where that file is not current, or specs and tests differ; needs no server.")
+@click.option("--write", is_flag=True, help="Write DATA_QUALITY_RULES.md; needs no server.")
+@click.option("--check", is_flag=True, help="Fail if that file is not up to date, or if specs and tests differ; needs no server.")
 @click.pass_context
 def rules(context: click.Context, *, write: bool, check: bool) -> Report | None:
-    """Show the rules, whether they hold, and since when they do not."""
+    """Show the rules, whether they hold, and since when they have not."""
     app = context.ensure_object(App)
     if write and check:
-        raise click.UsageError("--write and --check exclude each other; write first, then check")
+        raise click.UsageError("--write and --check cannot be combined; write first, then check")
     if context.invoked_subcommand is not None:
         if write or check:
-            raise click.UsageError(f"--write and --check stand alone; leave {context.invoked_subcommand} out")
+            raise click.UsageError(f"--write and --check cannot be combined with {context.invoked_subcommand}; leave one of them out")
         return None
     if write:
         return _written(app)
@@ -41,10 +41,10 @@ def rules(context: click.Context, *, write: bool, check: bool) -> Report | None:
 
 @rules.command()
 @click.argument("rule_id", metavar="ID")
-@click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="How many rows that break it, newest first.")
+@click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="How many violating rows to show, newest first.")
 @click.pass_obj
 def show(app: App, rule_id: str, limit: int) -> Report:
-    """Show a rule with its last runs, and rows that break it."""
+    """Show a rule with its last runs and the rows that violate it."""
     rule = known.find(known.find_all(app.project, read_all(app.project_dir / "specs")), rule_id)
     state = results.states(app.server, [rule])[rule.rule_id]
     runs = results.histories(app.server, [rule], runs=results.SHOWN_RUNS).get(rule.rule_id, [])
@@ -70,7 +70,7 @@ def show(app: App, rule_id: str, limit: int) -> Report:
                     "status": state.status,
                     "failing rows": state.failures,
                     **({} if kept_out is None else {"rows in quarantine": kept_out}),
-                    "does not hold since": state.since,
+                    "failing since": state.since,
                     "last run": state.last_run_at,
                 }
             ),
@@ -82,10 +82,10 @@ def show(app: App, rule_id: str, limit: int) -> Report:
 
 
 def plot(runs: Sequence[Run]) -> list[str]:
-    """Draw how many rows failed in each run, oldest first; below it, what the run was: `·` passed, w warned, F failed, E an error."""
+    """Plot how many rows failed in each run, oldest first; below it, each run's result: `·` passed, w warned, F failed, E an error."""
     highest = max((run.failures or 0 for run in runs), default=0)
     width = len(f"{highest:,}")
-    # A run with failures shows at least the lowest block, however few they are.
+    # A run with failures shows at least the lowest block, however few there are.
     eighths = [0 if not run.failures else max(1, round(run.failures * 8 * _HEIGHT / highest)) for run in runs]
     lines = []
     for level in reversed(range(_HEIGHT)):
@@ -93,8 +93,8 @@ def plot(runs: Sequence[Run]) -> list[str]:
         blocks = "".join(_BLOCKS[min(8, max(0, eighth - 8 * level))] for eighth in eighths)
         lines.append(f"{label:>{width}} ┤{blocks}".rstrip())
     lines.append(" " * (width + 2) + "".join(_SIGNS[run.status] for run in runs))
-    said = plural(len(runs), "run") + f" from {runs[0].ran_at:%Y-%m-%d %H:%M} to {runs[-1].ran_at:%Y-%m-%d %H:%M}" if runs else "no run"
-    lines.append(" " * (width + 2) + f"{said}; · passed, w warned, F failed, E error")
+    period = plural(len(runs), "run") + f" from {runs[0].ran_at:%Y-%m-%d %H:%M} to {runs[-1].ran_at:%Y-%m-%d %H:%M}" if runs else "no run"
+    lines.append(" " * (width + 2) + f"{period}; · passed, w warned, F failed, E error")
     return lines
 
 
@@ -102,7 +102,7 @@ def _rows_table(rows: Sequence[FailingRow]) -> Table:
     return Table(
         ["first seen", "last seen", "resolved", "row"],
         [[row.first_seen_at, row.last_seen_at, row.resolved_at, _shown(row)] for row in rows],
-        title="Rows that break it, or did",
+        title="Rows that violate it, or did",
     )
 
 
@@ -119,10 +119,10 @@ def _listed(app: App) -> Report:
     broken = sum(state.status not in {"pass", NOT_RUN} for state in states.values())
     return Report(
         data=[{**asdict(rule), **asdict(states[rule.rule_id])} for rule in found],
-        headline=f"{plural(len(found), 'rule')}, {broken:,} of which do not hold",
+        headline=f"{plural(len(found), 'rule')}, {broken:,} failing",
         sections=[
             Table(
-                ["rule", "dimension", "severity", "owner", "status", "failures", "does not hold since", "last run"],
+                ["rule", "dimension", "severity", "owner", "status", "failures", "failing since", "last run"],
                 [_line(rule, states[rule.rule_id]) for rule in found],
             )
         ]
@@ -146,10 +146,10 @@ def _checked(app: App) -> Report:
     faults = known.faults(known.find_all(app.project, specs), specs)
     path, text = known.write(app.project, specs)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        faults.append(f"{path.name}: {'is not current' if path.is_file() else 'is missing'}; run `dpe rules --write`")
+        faults.append(f"{path.name}: {'is not up to date' if path.is_file() else 'is missing'}; run `dpe rules --write`")
     return Report(
         data={"faults": faults},
-        headline=f"{path.name} is current, and specs and tests have the same rules" if not faults else plural(len(faults), "fault"),
+        headline=f"{path.name} is up to date, and specs and tests have the same rules" if not faults else plural(len(faults), "fault"),
         sections=[Lines(faults)] if faults else [],
         exit_status=1 if faults else 0,
     )

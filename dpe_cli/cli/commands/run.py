@@ -15,7 +15,7 @@ from dpe_cli.cli.commands.publish import sections as exchange_sections
 from dpe_cli.cli.commands.validate import FAILED, SUCCESS, checks_table, reconciliation_table, rules_table, sights_table
 from dpe_cli.cli.commands.validate import as_data as validation_data
 from dpe_cli.cli.options import end_sessions_option, exclude_option, jobs_option, select_argument, select_option
-from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table
+from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
 from dpe_cli.outputs.notification import on_outcome
 from dpe_cli.pipeline import run as pipeline
 from dpe_cli.pipeline.run import RunOptions, RunSummary
@@ -27,15 +27,17 @@ from dpe_cli.words import duration, plural
 @select_argument
 @select_option
 @exclude_option
-@click.option("--full-refresh", is_flag=True, help="Load every file and rebuild every model anew.")
-@click.option("--threads", type=click.IntRange(1), help="dbt's threads; by default what profiles.yml says.")
+@click.option("--full-refresh", is_flag=True, help="Reload every file and rebuild every model from scratch.")
+@click.option("--threads", type=click.IntRange(1), help="Number of dbt threads; by default as in profiles.yml.")
 @jobs_option
 @click.option(
-    "--no-publish", is_flag=True, help="Leave what is built beside what is published; `dpe diff` compares, `dpe publish` publishes."
+    "--no-publish",
+    is_flag=True,
+    help="Do not publish the build; `dpe diff` compares it with the published version, `dpe publish` publishes it.",
 )
 @end_sessions_option
-@click.option("--no-docs", is_flag=True, help="Leave the docs site as it is; `dpe docs build` builds it.")
-@click.option("--notify", metavar="URL", help="A webhook that is told when a run has failed, and when it works again (DPE_RUN_NOTIFY).")
+@click.option("--no-docs", is_flag=True, help="Do not rebuild the docs site; `dpe docs build` builds it.")
+@click.option("--notify", metavar="URL", help="Webhook to call when a run fails, and when it recovers (DPE_RUN_NOTIFY).")
 @click.pass_obj
 def run(
     app: App,
@@ -54,12 +56,12 @@ def run(
     """
     Run the whole pipeline: extract, build, publish, check and document.
 
-    SELECT is dbt's selection syntax; what is selected is built with all that it is made from. Without it, everything.
+    SELECT is dbt's selection syntax; the selection is built with everything upstream of it. By default, everything is built.
     Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
     """
     selected = [*select, *more_select]
     with (
-        Progress() as progress,
+        ProgressDisplay() as progress,
         on_outcome(notify, lambda: app.server, [*selected, *(f"-{one}" for one in exclude)], progress.say) as ended,
     ):
         summary = ended(
@@ -92,7 +94,7 @@ def _report(summary: RunSummary) -> Report:
         sections += exchange_sections(summary.exchanged)
     if summary.quarantined:
         kept_out = [[one.rule, one.model, one.rows] for one in summary.quarantined]
-        sections.append(Table(["rule", "kept out of", "rows"], kept_out, title="In quarantine"))
+        sections.append(Table(["rule", "excluded from", "rows"], kept_out, title="In quarantine"))
     if summary.validation:
         sections += [
             *rules_table(summary.validation),
@@ -124,23 +126,23 @@ def _report(summary: RunSummary) -> Report:
 
 
 def _stopped(summary: RunSummary) -> list[Lines]:
-    """Say why nothing was built, or not documented."""
+    """Say why nothing was built or documented."""
     if summary.not_documented:
         return [Lines(["", f"Not documented: {summary.not_documented}"])]
     refused = [one.source for one in summary.extracted.refused]
     if not refused:
         return []
-    return [Lines(["", f"Not built, because {', '.join(refused)} could not be extracted (above); readers see what they saw before."])]
+    return [Lines(["", f"Not built: {', '.join(refused)} could not be extracted (see above); readers still see the previous version."])]
 
 
 def _published(summary: RunSummary, made: Publication) -> dict[str, object]:
-    """Say what readers see of it."""
+    """Say what was published."""
     relations = plural(len(made.relations), "relation")
     if summary.not_published:
-        return {"nothing": summary.not_published, "readers see": "what they saw before"}
+        return {"not published": summary.not_published, "readers see": "still the previous version"}
     if made.status == "built":
         return {"not yet": f"{relations}; `dpe diff` shows what would change, `dpe publish` publishes"}
-    return {relations: f"at once, as publication {made.publication_id}; `dpe publish --undo` takes it back"}
+    return {relations: f"at once, as publication {made.publication_id}; `dpe publish --undo` undoes it"}
 
 
 def _done(summary: RunSummary) -> str:
@@ -150,7 +152,7 @@ def _done(summary: RunSummary) -> str:
 
 
 def _built(summary: RunSummary) -> Table:
-    """Return the table of what dbt did, a kind of node a line."""
+    """Return the table of what dbt did, one line per node type."""
     kinds = Counter(result.resource_type for result in summary.results)
     return Table(
         ["what", "count", "well", "warned", "failed", "skipped", "seconds"],

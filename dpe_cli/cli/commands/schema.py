@@ -15,8 +15,8 @@ def schema() -> Report:
     """
     Print the JSON Schema of the external block, for editors.
 
-    Write it to a file, as with: dpe schema > .dpe/external.schema.json. A file of sources that names it in its first line,
-    # yaml-language-server: $schema=../../.dpe/external.schema.json, is then completed and checked while it is written.
+    Write it to a file, as in: dpe schema > .dpe/external.schema.json. If the first line of a sources file names that file,
+    # yaml-language-server: $schema=../../.dpe/external.schema.json, editors complete and check it as you type.
     """
     found = editors_schema()
     return Report(data=found, sections=[Lines(json.dumps(found, indent=2, ensure_ascii=False).splitlines())])

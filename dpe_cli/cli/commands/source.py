@@ -13,43 +13,43 @@ from dpe_cli.sources.options.formats import FORMATS
 from dpe_cli.words import plural
 
 _BESIDE = ""
-# A tap says itself which streams it has, and what they hold.
+# Taps are missing here: a tap describes its own streams.
 _FORMATS = [name for name in FORMATS if name != "singer"]
 
 
 @click.group()
 def source() -> None:
-    """Look at new sources, and write their YAML."""
+    """Inspect new sources, and write their YAML."""
 
 
 @source.command()
 @click.argument("location", metavar="LOCATION")
-@click.option("--format", "file_format", type=click.Choice(_FORMATS), help="What it is, where its name and content do not tell.")
-@click.option("--name", metavar="SOURCE.TABLE", help="What to call it; by default as the location says.")
-@click.option("--table", metavar="TABLE", help="The table of a database, with its schema where it needs one.")
-@click.option("--records", "--data-selector", metavar="PATH", help="The array of records in JSON, as in $.data.items.")
+@click.option("--format", "file_format", type=click.Choice(_FORMATS), help="The format, if it cannot be detected.")
+@click.option("--name", metavar="SOURCE.TABLE", help="The name of the dbt source and table; by default derived from LOCATION.")
+@click.option("--table", metavar="TABLE", help="The database table, with its schema if it needs one.")
+@click.option("--records", "--data-selector", metavar="PATH", help="The path of the JSON array of records, such as $.data.items.")
 @click.option("--sheet", metavar="NAME", help="The sheet of a workbook; by default the first.")
-@click.option("--header/--no-header", default=None, help="Whether CSV has a first record that names the columns; by default as it looks.")
-@click.option("--header-line", "headers", multiple=True, metavar="NAME:VALUE", help="A header for an API; secrets as ${NAME}.")
-@click.option("--allow-private-addresses", is_flag=True, help="Whether an address may be in a private network, or on this machine.")
+@click.option("--header/--no-header", default=None, help="Whether the first CSV record names the columns; detected by default.")
+@click.option("--header-line", "headers", multiple=True, metavar="NAME:VALUE", help="A request header for an API, with secrets as ${NAME}.")
+@click.option("--allow-private-addresses", is_flag=True, help="Allow URLs that resolve to private networks or this machine.")
 @click.option(
-    "--sample", type=click.IntRange(1), metavar="N", help="How many records to look at; by default a million, of an API ten thousand."
+    "--sample", type=click.IntRange(1), metavar="N", help="How many records to sample; by default a million, from an API ten thousand."
 )
 @click.option(
     "--write",
     is_flag=False,
     flag_value=_BESIDE,
     metavar="[FILE]",
-    help="Write it to FILE, or to the file of its source (models/staging/SOURCE/_SOURCE__sources.yml), which keeps what it has.",
+    help="Add it to FILE; without FILE, to the file of its source (models/staging/SOURCE/_SOURCE__sources.yml).",
 )
 @click.pass_obj
 def infer(app: App, /, location: str, write: str | None, **options: Any) -> Report:
     """
-    Look at a file, an API or a table, and print its dbt source.
+    Inspect a file, an API or a table, and print its dbt source.
 
-    LOCATION is a path or a pattern, an address (https://, s3://, …), an API's address, or a database's URL with --table. Types are
-    such that all that was seen can be loaded; not_null and unique stand where they hold. Needs no server. Descriptions are left
-    to be filled in. A password in LOCATION is written as a reference to a variable.
+    LOCATION is a path or a pattern, a URL (https://, s3://, …) of files or an API, or a database's URL with --table. Picks types
+    that can hold every value it saw, and adds not_null and unique where they held. Needs no server. Leaves descriptions
+    for you to fill in. A password in LOCATION is written as a reference to an environment variable.
     """
     from dpe_cli.infer import yaml_file, yaml_text
     from dpe_cli.infer.request import Request, inferred
@@ -66,5 +66,5 @@ def infer(app: App, /, location: str, write: str | None, **options: Any) -> Repo
     return Report(
         data={"name": found.name, "records": found.records, "yaml": text, "file": str(shown)},
         headline=f"{found.name} is in {shown}: {plural(len(found.columns), 'column')}, from {plural(found.records, 'record')}",
-        sections=[Lines([*map(str, found.notes[1:]), f"Fill in its descriptions, and load it: dpe extract source:{found.name}"])],
+        sections=[Lines([*map(str, found.notes[1:]), f"Fill in the descriptions, then load it: dpe extract source:{found.name}"])],
     )

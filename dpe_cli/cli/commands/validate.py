@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Progress, Report, Table
+from dpe_cli.cli.report import ProgressDisplay, Report, Table
 from dpe_cli.outputs import junit
 from dpe_cli.pipeline import run
 from dpe_cli.pipeline.run import Validation
@@ -20,7 +20,7 @@ from dpe_cli.quality.reconciliation import Balance
 SUCCESS = "DPE SUCCESS"
 FAILED = "DPE FAILED"
 _HELD = ("success", "pass")
-# What PostgreSQL advises stands behind what is wrong, on the same line.
+# PostgreSQL's hint follows the error on the same line.
 _HINT = re.compile(r"\s*HINT:\s*")
 _TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called by")
 
@@ -32,17 +32,17 @@ _TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called 
     "junit_file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write JUnit XML as well, for a CI system.",
+    help="Also write JUnit XML, for a CI system.",
 )
 @click.pass_obj
 def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
     """
-    Check counts, rules, row-level security and freshness of what is there.
+    Check counts, rules, row-level security and freshness of the existing tables.
 
-    SPEC is a ticket or a spec's path; without it everything is checked. Runs the tests on the tables as they are, loads
+    SPEC is a ticket or a spec's path; by default everything is checked. Runs the tests on the tables as they are, and loads
     and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
     """
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         validation = run.validate(app.project, app.server, spec, progress)
     if junit_file is not None:
         junit.write(validation, junit_file)
@@ -63,7 +63,7 @@ def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
 
 
 def as_data(validation: Validation) -> dict[str, object]:
-    """Return what machines get to know of a validation."""
+    """Return the JSON form of a validation."""
     return {
         "checks": [{**asdict(check), "holds": check.holds} for check in validation.checks],
         "results": [asdict(result) for result in validation.results],
@@ -77,13 +77,13 @@ def as_data(validation: Validation) -> dict[str, object]:
 
 
 def rules_table(validation: Validation) -> list[Table]:
-    """Return the table of what did not hold: rules that warned or failed, and whatever could not be built."""
+    """Return the table of what did not hold: rules that warned or failed, and nodes that could not be built."""
     broken = [result for result in validation.results if result.status not in _HELD and result.status != "skipped"]
     if not broken:
         return []
     return [
         Table(
-            ["rule", "severity", "count", "dimension", "what was found"],
+            ["rule", "severity", "count", "dimension", "details"],
             [
                 [
                     result.rule or "-",
@@ -100,7 +100,7 @@ def rules_table(validation: Validation) -> list[Table]:
 
 
 def reconciliation_table(validation: Validation) -> list[Table]:
-    """Return the table of what each place delivers and the next one holds; none where nothing was counted."""
+    """Return the table of what each place delivers and the next one holds; no table if nothing was counted."""
     balances = validation.reconciliation.balances
     if not balances:
         return []
@@ -114,24 +114,24 @@ def reconciliation_table(validation: Validation) -> list[Table]:
 
 
 def checks_table(validation: Validation) -> Table:
-    """Return the table of checks, with each fault and warning on a line."""
+    """Return the table of checks, one line per fault or warning."""
     rows: list[list[object]] = []
     for check in validation.checks:
-        said = [*check.faults, *check.warnings] or [check.detail]
-        rows.append([check.name, "FAILED" if not check.holds else "warns" if check.warnings else "holds", said[0]])
-        rows += [["", "", more] for more in said[1:]]
+        findings = [*check.faults, *check.warnings] or [check.detail]
+        rows.append([check.name, "FAILED" if not check.holds else "warns" if check.warnings else "holds", findings[0]])
+        rows += [["", "", more] for more in findings[1:]]
     return Table(["check", "", ""], rows, title="Checked")
 
 
 def sights_table(validation: Validation) -> list[Table]:
-    """Return the table of who sees how many rows; none where nothing that has tenants is published."""
+    """Return the table of how many rows each role sees; no table if nothing that has tenants is published."""
     if not validation.sights:
         return []
     return [
         Table(
-            ["relation", "who", "rows seen"],
+            ["relation", "role", "rows seen"],
             [[sight.relation, sight.who, sight.rows] for sight in validation.sights],
-            title="Who sees what",
+            title="Rows seen per role",
         )
     ]
 
@@ -156,8 +156,8 @@ def _number(amount: Decimal) -> int | float:
 def _found(result: NodeResult) -> str:
     if result.resource_type == "test" and result.status in {"warn", "fail"}:
         return result.name.replace("_", " ")
-    # The first line says which node it is, as we do; others show the statement.
+    # The first line names the node, as we do; others show the statement.
     lines = [line.strip() for line in result.message.splitlines()]
-    said = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
+    findings = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
     where = f"{result.name} ({result.path}): "
-    return f"{where}{_HINT.sub('; ', ' '.join(said).removeprefix(where))}"
+    return f"{where}{_HINT.sub('; ', ' '.join(findings).removeprefix(where))}"

@@ -1,1 +1,1 @@
-"""How inference reads each kind of source."""
+"""One module per kind of source: how inference reads it."""

@@ -1,4 +1,4 @@
-"""APIs: where in a page their records are, and how one page leads to the next."""
+"""APIs: where the records are in a page, and how one page leads to the next."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from dpe_cli.infer.readers import json_files
 from dpe_cli.infer.sample import parts_of
-from dpe_cli.infer.survey import Asked, Look
+from dpe_cli.infer.survey import Survey, SurveyRequest
 from dpe_cli.sources import secrets
 from dpe_cli.sources.api import Api
 from dpe_cli.sources.http.client import AgainError, Client, Page
 from dpe_cli.sources.json import json_path
 from dpe_cli.sources.options.queries import Auth, Paginator, Rest
 
-# Members of a page that hold the address of the next one, as APIs have them.
+# Common names of members with the address of the next page.
 _NEXT = (
     *("next", "next_url", "next_page_url", "nextPageUrl", "nextLink", "@odata.nextLink", "info.next"),
     *("links.next", "links.next.href", "_links.next", "_links.next.href"),
@@ -29,18 +29,18 @@ _TOTAL = ("total", "total_count", "totalCount", "total_results", "meta.total", "
 _CURSORS = ("next_cursor", "nextCursor", "cursor", "next_page_token", "nextPageToken", "meta.next_cursor", "pagination.next_cursor")
 
 
-def look(asked: Asked, stack: ExitStack) -> Look:
+def survey(request: SurveyRequest, stack: ExitStack) -> Survey:
     """
-    Return how an API is read, and its records.
+    Return how to read an API, and its records.
 
     Raises:
-        InputError: it cannot be read, or holds no records.
+        InputError: it cannot be read, or has no records.
     """
-    written = _written(asked)
+    written = _written(request)
     options = Rest(**_options(written))
     page = _first_page(options)
     document = json.loads(page.body)
-    selector = asked.records or json_files.records_of(document, location=asked.location)
+    selector = request.records or json_files.records_of(document, location=request.location)
     if selector != "$":
         written["data_selector"] = selector
     notes: list[str] = []
@@ -49,13 +49,13 @@ def look(asked: Asked, stack: ExitStack) -> Look:
     else:
         notes = _first_page_only(document, selector)
     api = Api(Rest(**_options(written)), [json_files.WHOLE], declared_at="")
-    seen = json_files.look(partial(parts_of, [api], asked.sample), stack)
+    seen = json_files.survey(partial(parts_of, [api], request.sample), stack)
     return replace(seen, options={**written, **seen.options, "file_format": "rest", "disposition": "replace"}, notes=[*notes, *seen.notes])
 
 
-def _written(asked: Asked) -> dict[str, object]:
-    """Return the options of the source: parameters of the query have one of their own, and those that are secret another."""
-    parts = urlsplit(asked.location)
+def _written(request: SurveyRequest) -> dict[str, object]:
+    """Return the options of the source: query parameters have an option of their own, and secret ones another."""
+    parts = urlsplit(request.location)
     params: dict[str, str] = {}
     written: dict[str, object] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -65,9 +65,9 @@ def _written(asked: Asked) -> dict[str, object]:
             params[name] = value
     if params:
         written["params"] = params
-    if asked.headers:
-        written["headers"] = dict(asked.headers)
-    if asked.allow_private_addresses:
+    if request.headers:
+        written["headers"] = dict(request.headers)
+    if request.allow_private_addresses:
         written["allow_private_addresses"] = True
     return {"location": urlunsplit(parts._replace(query="", fragment="")), **written}
 
@@ -87,8 +87,8 @@ def _first_page(options: Rest) -> Page:
         try:
             json.loads(page.body)
         except ValueError as error:
-            # Half a page, or a proxy's apology.
-            raise AgainError(f"what it answers is no JSON ({error})") from error
+            # Half a page, or a proxy's error page.
+            raise AgainError(f"its answer is not JSON ({error})") from error
         taken[:] = [page]
 
     with closing(Client(options, where=options.location)) as client:
@@ -107,16 +107,16 @@ def _paginator(page: Page, document: Any) -> dict[str, str] | None:
 
 
 def _first_page_only(document: Any, selector: str) -> list[str]:
-    """Say that there seem to be more pages, and how these are asked for is not to be seen."""
+    """Return notes that there seem to be more pages, and that how to request them is unknown."""
     records = json_path.value(document, json_path.parse(selector))
     count = len(records) if isinstance(records, list) else 0
     for path in _TOTAL:
         total = _at(document, path)
         if isinstance(total, int) and not isinstance(total, bool) and total > count:
-            return [f"this is the first page only: {path} says {total:,} records, and there are {count:,}; add a paginator and total_path"]
+            return [f"this is only the first page: {path} says {total:,} records, but there are {count:,}; add a paginator and total_path"]
     if any(_at(document, path) for path in _CURSORS):
-        return ["this is the first page only: it has a cursor for the next one; add a paginator of type cursor"]
-    return ["no link to a next page was seen: if there is one, add a paginator"]
+        return ["this is only the first page: it has a cursor for the next one; add a paginator of type cursor"]
+    return ["no link to a next page was found: if there are more pages, add a paginator"]
 
 
 def _at(document: Any, path: str) -> Any:

@@ -1,7 +1,7 @@
 """
-Files of CSV: their encoding, dialect and header.
+CSV files: their encoding, dialect and header.
 
-By dpe's own grammar: the dialect in which most records have the same number of fields is the one in which they are loaded.
+By dpe's own grammar, which also loads them: it picks the dialect in which most records have the same number of fields.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dpe_cli.blocks import encodings
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 from dpe_cli.errors import InputError
 
-# Where several are as regular, the first is it: a comma is in texts and in numbers as well. Then those that are seldom meant.
+# If several are equally regular, the first wins: texts and numbers contain commas too. The last ones are rarely meant.
 _DELIMITERS = ("\t", "|", ";", ",")
 _RARE = ("\x1f", "\x01", "^", "~")
 _ENOUGH = 512 * 1024
@@ -26,13 +26,13 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What no header says: numbers, dates, times, truth values.
+# Values that never occur in a header: numbers, dates, times, truth values.
 _VALUE = re.compile(rb"\s*[-+]?(\d[\d.,:/eE+-]*|\d{4}-\d\d-\d\d.*|true|false)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a file of CSV is written; `fields` are those of its first record."""
+    """How a CSV file is written; `fields` are those of its first record."""
 
     encoding: str
     dialect: Dialect
@@ -42,10 +42,10 @@ class Form:
 
 def encoding_of(chunks: Iterable[bytes], *, location: str) -> str:
     """
-    Return the encoding of a file: `ascii` where any would do, and cp1252 or latin-1 where it is nothing else.
+    Return the encoding of a file: `ascii` if any would do, and cp1252 or latin-1 if no other fits.
 
     Raises:
-        InputError: it is no text.
+        InputError: it is not text.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     candidates = ["utf-8", "cp1252", "latin-1"]
@@ -58,21 +58,21 @@ def encoding_of(chunks: Iterable[bytes], *, location: str) -> str:
                 return order
             is_first = False
         if b"\0" in chunk:
-            raise InputError(f"{location}: is no text (it holds a NUL byte); name what it is with --format, or have it delivered as text")
+            raise InputError(f"{location}: is not text (it contains a NUL byte); give its format with --format, or ask the sender for text")
         is_ascii = is_ascii and chunk.isascii()
         if "utf-8" in candidates:
             try:
                 decoder.decode(chunk)
             except UnicodeDecodeError:
                 candidates.remove("utf-8")
-        # Bytes that cp1252 leaves open.
+        # Bytes that cp1252 does not define.
         if "cp1252" in candidates and not chunk.isascii() and any(byte in chunk for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)):
             candidates.remove("cp1252")
     return "ascii" if is_ascii else candidates[0]
 
 
 def _utf16_without_mark(chunk: bytes) -> str | None:
-    """Return UTF-16 with its byte order where every other byte of the start, and no more, is a zero, as in what is mostly ASCII."""
+    """Return UTF-16 with its byte order if exactly every other byte of the start is zero, as in text that is mostly ASCII."""
     start = chunk[:4096]
     first, second = start[::2], start[1::2]
     few = len(start) // 20
@@ -85,7 +85,7 @@ def _utf16_without_mark(chunk: bytes) -> str | None:
 
 def form_of(chunks: Iterable[bytes], encoding: str, *, location: str, header: bool | None = None) -> Form:
     """
-    Return how a file of CSV is written.
+    Return how a CSV file is written.
 
     Raises:
         InputError: it is empty.
@@ -108,7 +108,7 @@ def form_of(chunks: Iterable[bytes], encoding: str, *, location: str, header: bo
 
 
 def looks_like_csv(text: bytes) -> bool:
-    """Tell whether most lines of a text's start have as many fields as the others, and more than one."""
+    """Return whether most lines of a text's start have the same number of fields, and more than one."""
     text = text[:_ENOUGH].replace(b"\r\n", b"\n")
     return _regularity(text, _dialect(text, is_whole=True), is_whole=True)[1] > 0.5
 
@@ -125,21 +125,21 @@ def _dialect(text: bytes, *, is_whole: bool) -> Dialect:
 
 
 def _quote(text: bytes) -> str:
-    """Return the quote that stands around whole fields more often."""
+    """Return the quote that encloses whole fields more often."""
     around = {quote: len(re.findall(rb"(?<![^,;\t|\n])%b[^%b\n]*%b(?![^,;\t|\n])" % (quote, quote, quote), text)) for quote in (b'"', b"'")}
     return "'" if around[b"'"] > around[b'"'] else '"'
 
 
 def _has_escapes(text: bytes, quote: str) -> bool:
-    """Tell whether a backslash stands before a quote that ends no field."""
+    """Return whether a backslash stands before a quote that does not end a field."""
     return re.search(rb"\\%b[^,;\t|\n%b]" % (quote.encode(), quote.encode()), text) is not None
 
 
 def _regularity(text: bytes, dialect: Dialect, *, is_whole: bool) -> tuple[bool, float]:
-    """Return whether the first record has as many fields as most have, and the share of these; one field is no sign of any."""
+    """Return whether the first record has as many fields as most, and the share of these; a single field proves nothing."""
     delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
     outlines = Grammar(dialect).outlines(text)
-    # Blank lines tell nothing, nor does what is cut off.
+    # Ignore blank lines, and a last record that is cut off.
     filled = [outline for outline in (outlines if is_whole else outlines[:-1]) if outline]
     widths = Counter(-1 if quote in outline else outline.count(delimiter) for outline in filled)
     width, count = max(widths.items(), key=lambda item: item[1], default=(0, 0))
@@ -156,9 +156,9 @@ def _records(text: bytes, grammar: Grammar, *, is_whole: bool) -> list[list[byte
 
 def _has_header(records: Sequence[Sequence[bytes]]) -> bool:
     """
-    Tell whether the first record names the columns.
+    Return whether the first record names the columns.
 
-    It holds no value; and either there are values below one of its fields, or none is there twice, or comes again below.
+    It contains no values; and either there are values below one of its fields, or its fields are distinct and do not recur below.
     """
     first, *others = records
     if any(_VALUE.fullmatch(name) for name in first):

@@ -1,4 +1,4 @@
-"""Tables of databases: their columns have types already, and often say what they hold."""
+"""Database tables: their columns already have types, and often descriptions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from psycopg import sql
 
 from dpe_cli.errors import InputError, UsageError
 from dpe_cli.infer.sample import parts_of
-from dpe_cli.infer.survey import Asked, Draft, Look
+from dpe_cli.infer.survey import Draft, Survey, SurveyRequest
 from dpe_cli.sources.options.queries import Sql
 
 _MOST_LISTED = 20
@@ -21,9 +21,9 @@ _SHORT = {
     "time with time zone": "timetz",
     "time without time zone": "time",
 }
-# What stands for something in its own database: another has no such relation, role or currency.
+# References to other objects of the database: another one has no such relation, role or currency.
 _OWN = ("reg", "money", "oid", "xid", "cid", "tid", "aclitem", "pg_", "name", '"char"')
-# A type that the database was taught is text elsewhere; of a domain, its own type counts, and of an array, that of its elements.
+# A type defined in the database becomes text; for a domain its base type counts, and for an array the type of its elements.
 _COLUMNS = """
     with recursive types as (
         select
@@ -68,45 +68,45 @@ _COLUMNS = """
 """
 
 
-def look(asked: Asked) -> Look:
+def survey(request: SurveyRequest) -> Survey:
     """
     Return the columns of a table, and its records.
 
     Raises:
-        UsageError: no table was named.
+        UsageError: no table was given.
         InputError: the database cannot be read, or has no such table.
     """
-    options = Sql(location=asked.location, file_format="sql", disposition="replace", table=asked.relation or "*")
-    drafts, description = _of_postgres(options, asked) if options.is_postgres else _of_another(options, asked)
-    written = {"file_format": "sql", "table": asked.relation, "disposition": "replace"}
-    return Look(options=written, drafts=drafts, parts=partial(_parts, options, asked), description=description)
+    options = Sql(location=request.location, file_format="sql", disposition="replace", table=request.relation or "*")
+    drafts, description = _of_postgres(options, request) if options.is_postgres else _of_another(options, request)
+    written = {"file_format": "sql", "table": request.relation, "disposition": "replace"}
+    return Survey(options=written, drafts=drafts, parts=partial(_parts, options, request), description=description)
 
 
-def _parts(options: Sql, asked: Asked) -> Any:
+def _parts(options: Sql, request: SurveyRequest) -> Any:
     if options.is_postgres:
         from dpe_cli.sources.databases.postgres import PostgresTable
 
-        return parts_of([PostgresTable(options, ())], asked.sample)
+        return parts_of([PostgresTable(options, ())], request.sample)
     from dpe_cli.sources.databases.other_databases import SqlTable
 
-    return parts_of([SqlTable(options, (), project_dir=asked.project_dir)], asked.sample)
+    return parts_of([SqlTable(options, (), project_dir=request.project_dir)], request.sample)
 
 
-def _of_postgres(options: Sql, asked: Asked) -> tuple[list[Draft], str]:
+def _of_postgres(options: Sql, request: SurveyRequest) -> tuple[list[Draft], str]:
     from dpe_cli.sources.databases.postgres import PostgresTable
 
     with PostgresTable(options, ()).connected() as connection:
-        if asked.relation is None:
+        if request.relation is None:
             rows = connection.execute(
                 "select relnamespace::regnamespace::text || '.' || relname from pg_class where relkind in ('r', 'p', 'v', 'm', 'f') "
                 "and not relnamespace::regnamespace::text = any(%s) order by 1",
                 [list(_SYSTEM)],
             ).fetchall()
-            raise _no_table(asked, [str(name) for (name,) in rows])
-        row = connection.execute("select to_regclass(%s)::oid", [asked.relation]).fetchone()
+            raise _no_table(request, [str(name) for (name,) in rows])
+        row = connection.execute("select to_regclass(%s)::oid", [request.relation]).fetchone()
         relation = row[0] if row else None
         if relation is None:
-            raise InputError(f"{asked.location}: there is no table {asked.relation}, or it cannot be seen; correct --table")
+            raise InputError(f"{request.location}: table {request.relation} does not exist or is not visible; correct --table")
         found = connection.execute(sql.SQL(_COLUMNS), {"relation": relation}).fetchall()
         comment = connection.execute("select coalesce(obj_description(%s::oid, 'pg_class'), '')", [relation]).fetchone()
     drafts = [
@@ -128,20 +128,20 @@ def _portable(data_type: str) -> str:
     return "text" if data_type.startswith(_OWN) else _SHORT.get(data_type, data_type)
 
 
-def _of_another(options: Sql, asked: Asked) -> tuple[list[Draft], str]:
-    from dpe_cli import extras
+def _of_another(options: Sql, request: SurveyRequest) -> tuple[list[Draft], str]:
+    from dpe_cli import optional_packages
     from dpe_cli.sources.databases.other_databases import connected
 
-    alchemy: Any = extras.needed("sqlalchemy", by=asked.location)
-    with connected(options, where=asked.location, project_dir=asked.project_dir) as connection:
+    alchemy: Any = optional_packages.needed("sqlalchemy", by=request.location)
+    with connected(options, where=request.location, project_dir=request.project_dir) as connection:
         known = alchemy.inspect(connection)
         names = [*known.get_table_names(), *known.get_view_names()]
-        if asked.relation is None:
-            raise _no_table(asked, names)
-        before, _, name = asked.relation.rpartition(".")
+        if request.relation is None:
+            raise _no_table(request, names)
+        before, _, name = request.relation.rpartition(".")
         schema = before or None
         if not (known.has_table(name, schema=schema) or name in known.get_view_names(schema=schema)):
-            raise InputError(f"{asked.location}: there is no table {asked.relation}; correct --table (there are {_listed(names)})")
+            raise InputError(f"{request.location}: table {request.relation} does not exist; correct --table (tables: {_listed(names)})")
         unique = _unique(known, name, schema)
         is_mysql = connection.dialect.name in {"mysql", "mariadb"}
         drafts = [
@@ -169,20 +169,20 @@ def _unique(known: Any, name: str, schema: str | None) -> set[str]:
 
 
 def _type(types: Any, given: Any, *, is_sqlite: bool, is_mysql: bool) -> str | None:
-    """Return PostgreSQL's type for one of SQLAlchemy's; None where the database has none, so that the values tell."""
+    """Return PostgreSQL's type for one of SQLAlchemy's; None if the database enforces none, so that the values decide."""
     is_unsigned = bool(getattr(given, "unsigned", False))
-    # A later one may be a kind of an earlier one.
+    # A later type may be a subclass of an earlier one.
     known: Mapping[Any, str | None] = {
         types.Boolean: "boolean",
         types.SmallInteger: "integer" if is_unsigned else "smallint",
         types.BigInteger: "numeric" if is_unsigned else "bigint",
-        # SQLite keeps eight bytes of what is called so.
+        # SQLite stores eight bytes for this type name.
         types.Integer: "bigint" if is_unsigned or is_sqlite else "integer",
         types.Float: "double precision",
         types.Numeric: "numeric",
         types.DateTime: "timestamptz" if getattr(given, "timezone", False) else "timestamp",
         types.Date: "date",
-        # As long as a duration, there.
+        # There it can be as long as a duration.
         types.Time: "interval" if is_mysql else "time",
         types.Interval: "interval",
         types.Uuid: "uuid",
@@ -193,8 +193,8 @@ def _type(types: Any, given: Any, *, is_sqlite: bool, is_mysql: bool) -> str | N
     return next((data_type for kind, data_type in known.items() if isinstance(given, kind)), "text")
 
 
-def _no_table(asked: Asked, names: Sequence[str]) -> UsageError:
-    return UsageError(f"{asked.location}: is a database; name a table with --table (there are {_listed(names)})")
+def _no_table(request: SurveyRequest, names: Sequence[str]) -> UsageError:
+    return UsageError(f"{request.location}: is a database; name a table with --table (tables: {_listed(names)})")
 
 
 def _listed(names: Sequence[str]) -> str:

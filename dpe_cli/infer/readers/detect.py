@@ -1,4 +1,4 @@
-"""Which format a file has, by the ending of its name, or else by its first bytes."""
+"""The format of a file, by the ending of its name, or else by its first bytes."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ _ENDINGS = {
     ".xlsm": "excel",
 }
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
-# What other programs write, and how to have it delivered.
+# Formats that dpe does not read, and what to ask for instead.
 _FOREIGN = {
-    ".xls": "a workbook of an Excel before 2007; save it as .xlsx",
-    ".xlsb": "a binary workbook of Excel; save it as .xlsx",
-    ".ods": "a workbook of OpenDocument; save it as .xlsx",
-    ".xml": "XML; have it delivered as JSON or CSV",
-    ".avro": "Avro; have it delivered as Parquet",
-    ".orc": "ORC; have it delivered as Parquet",
-    ".pdf": "a document; have its tables delivered as CSV",
-    ".sas7bdat": "a data set of SAS; have it delivered as CSV or Parquet",
+    ".xls": "a workbook from before Excel 2007; save it as .xlsx",
+    ".xlsb": "a binary Excel workbook; save it as .xlsx",
+    ".ods": "an OpenDocument workbook; save it as .xlsx",
+    ".xml": "XML; ask the sender for JSON or CSV",
+    ".avro": "Avro; ask the sender for Parquet",
+    ".orc": "ORC; ask the sender for Parquet",
+    ".pdf": "a document; ask the sender for its tables as CSV",
+    ".sas7bdat": "a SAS data set; ask the sender for CSV or Parquet",
 }
 _SQLITE = b"SQLite format 3\0"
 _BYTES = {b"PAR1": "parquet", b"PK\x03\x04": "excel"}
 
 
 def by_ending(location: str) -> str | None:
-    """Return the format that the ending of a location tells, without that of its compression; None where it tells none."""
+    """Return the format according to a location's ending, ignoring compression; None if unknown."""
     return _ENDINGS.get(_ending(location))
 
 
 def without_ending(name: str) -> str:
-    """Return a file's name without the endings that tell its format and compression."""
+    """Return a file's name without the endings for format and compression."""
     path = PurePosixPath(name)
     if path.suffix.lower() in COMPRESSED:
         path = path.with_suffix("")
@@ -61,33 +61,31 @@ def of(file: File) -> str:
     Return the format of a file.
 
     Raises:
-        InputError: it is none that dpe reads, or cannot be told.
+        InputError: dpe does not read it, or cannot detect it.
     """
     ending = _ending(file.location)
     if foreign := _FOREIGN.get(ending):
         raise InputError(f"{file.location}: is {foreign}")
-    told = _ENDINGS.get(ending)
-    if told not in {None, "json"}:
-        return str(told)
+    by_name = _ENDINGS.get(ending)
+    if by_name not in {None, "json"}:
+        return str(by_name)
     with file.content() as content:
         start = b"".join(islice(content.chunks(), 1))
         if not start.strip():
             raise InputError(f"{file.location}: the file is empty; name one with records")
         if start.startswith(_SQLITE):
-            raise InputError(
-                f"{file.location}: is a database of SQLite; write it as sqlite:///{file.location}, and name a table with --table"
-            )
-        if told is None and (found := next((name for magic, name in _BYTES.items() if start.startswith(magic)), None)):
+            raise InputError(f"{file.location}: is a SQLite database; write it as sqlite:///{file.location}, and name a table with --table")
+        if by_name is None and (found := next((name for magic, name in _BYTES.items() if start.startswith(magic)), None)):
             return found
         text = next(encodings.to_utf8(iter([start]), encodings.with_byte_order(encoding_of([start], location=file.location), start)), b"")
-    found = _of_text(text.lstrip()) or told
+    found = _of_text(text.lstrip()) or by_name
     if found is None and not looks_like_csv(text):
-        raise InputError(f"{file.location}: neither its name nor its content tells what format it has; name it with --format")
+        raise InputError(f"{file.location}: cannot detect the format; give it with --format")
     return found or "csv"
 
 
 def _of_text(text: bytes) -> str | None:
-    """Return json or jsonl for what starts as JSON does: Lines where a second line starts as the first, or there is only one."""
+    """Return json or jsonl for text that starts like JSON: jsonl if the second line starts like the first, or there is only one."""
     if not text.startswith((b"{", b"[")):
         return None
     lines: Iterator[bytes] = (line for line in text.split(b"\n") if line.strip())

@@ -1,4 +1,4 @@
-"""Files, near or far: which there are, what format they have, and how each of them is read."""
+"""Local and remote files: which to read, their format, and how to read it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import InputError, UsageError
 from dpe_cli.infer.readers import csv_files, detect, fixed_width, json_files, parquet
 from dpe_cli.infer.sample import parts_of
-from dpe_cli.infer.survey import Asked, Draft, Look
+from dpe_cli.infer.survey import Draft, Survey, SurveyRequest
 from dpe_cli.sources.files import excel, find, remote
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.files.find import File
@@ -24,51 +24,51 @@ from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.formats import FORMATS
 from dpe_cli.words import plural
 
-# Each file's columns are looked at; of very many files, or of those that have to be fetched, only some.
+# The columns of each file are inspected; only some of very many files, or of files that have to be fetched.
 _MOST_FILES = 500
 _MOST_FETCHED = 5
 _WILDCARDS = frozenset("*?[")
 _ROWS_FOR_HEADER = 50
-# Encodings in which a file that is all ASCII reads the same.
+# Encodings in which an ASCII-only file reads the same.
 _LIKE_ASCII = frozenset({"utf-8", "cp1252", "latin-1"})
 
 
-def look(asked: Asked, stack: ExitStack) -> Look:
+def survey(request: SurveyRequest, stack: ExitStack) -> Survey:
     """
-    Return how files are read, and their records.
+    Return how to read files, and their records.
 
     Raises:
-        InputError: there is none, they cannot be read, or differ from each other.
+        InputError: there are none, they cannot be read, or differ from each other.
     """
-    found = _found(asked)
-    # Whoever names the records means those of a document; of a file of one line, that cannot be told.
-    file_format = asked.file_format or detect.of(found[0])
-    file_format = "json" if file_format == "jsonl" and asked.records and asked.file_format is None else file_format
-    _check_options(asked, file_format)
+    found = _files(request)
+    # --records means a JSON document; a file of a single line could be either.
+    file_format = request.file_format or detect.of(found[0])
+    file_format = "json" if file_format == "jsonl" and request.records and request.file_format is None else file_format
+    _check_options(request, file_format)
     chosen = _chosen(found)
     match file_format:
         case "csv":
-            seen = _csv(asked, chosen)
+            seen = _csv(request, chosen)
         case "jsonl" | "json":
-            seen = _json(asked, chosen, file_format, stack)
+            seen = _json(request, chosen, file_format, stack)
         case "parquet":
-            seen = _parquet(asked, chosen)
+            seen = _parquet(request, chosen)
         case "excel":
-            seen = _excel(asked, chosen)
+            seen = _excel(request, chosen)
         case _:
-            seen = _fixed_width(asked, chosen)
-    left_out = [f"{plural(len(chosen), 'file')} of {len(found):,} looked at"] if len(chosen) < len(found) else []
-    options = {"file_format": file_format, "disposition": _disposition(asked.location)} | dict(seen.options)
-    if asked.allow_private_addresses and remote.is_far(asked.location):
+            seen = _fixed_width(request, chosen)
+    left_out = [f"{len(chosen):,} of {plural(len(found), 'file')} inspected"] if len(chosen) < len(found) else []
+    options = {"file_format": file_format, "disposition": _disposition(request.location)} | dict(seen.options)
+    if request.allow_private_addresses and remote.is_far(request.location):
         options["allow_private_addresses"] = True
     return replace(seen, options=options, notes=[*left_out, *seen.notes])
 
 
 def project_location(location: str, project_dir: Path) -> str:
     """
-    Return a location of files relative to the project, as sources have it; what it names may be relative to where one is.
+    Return a location of files relative to the project, as sources need it; the given path may be relative to the working directory.
 
-    The file of a SQLite database is one, too.
+    The file of a SQLite database counts too.
 
     Raises:
         InputError: it is a directory.
@@ -87,41 +87,43 @@ def project_location(location: str, project_dir: Path) -> str:
             return str(path.relative_to(project_dir)) if path.is_relative_to(project_dir) else str(path)
     if not _WILDCARDS & set(location):
         bases = " or to ".join(dict.fromkeys([str(Path.cwd()), str(project_dir)]))
-        raise InputError(f"{location}: there is no such file; correct the path, which is relative to {bases}")
+        raise InputError(f"{location}: this file does not exist; correct the path, which is relative to {bases}")
     return location
 
 
-def _check_options(asked: Asked, file_format: str) -> None:
-    """Refuse what says something of another format."""
-    given = {"--records": asked.records, "--sheet": asked.sheet, "--table": asked.relation, "--header": asked.header}
+def _check_options(request: SurveyRequest, file_format: str) -> None:
+    """Refuse options for other formats."""
+    given = {"--records": request.records, "--sheet": request.sheet, "--table": request.relation, "--header": request.header}
     of = {"--records": {"json"}, "--sheet": {"excel"}, "--header": {"csv"}}
     for option, value in given.items():
         if value is not None and file_format not in of.get(option, ()):
-            raise UsageError(f"{asked.location}: {option} says nothing of {file_format}; leave it out, or name the format with --format")
+            raise UsageError(
+                f"{request.location}: {option} does not apply to {file_format}; leave it out, or give the format with --format"
+            )
 
 
 def _matches(path: Path) -> Iterator[str]:
     return glob.iglob(str(path), recursive=True)
 
 
-def _found(asked: Asked) -> list[File]:
-    return find.find(_options("csv", asked), project_dir=asked.project_dir, columns=())
+def _files(request: SurveyRequest) -> list[File]:
+    return find.find(_options("csv", request), project_dir=request.project_dir, columns=())
 
 
-def _options(file_format: str, asked: Asked, **more: Any) -> Any:
+def _options(file_format: str, request: SurveyRequest, **more: Any) -> Any:
     kind = FORMATS[file_format]
     return kind(
-        location=asked.location,
+        location=request.location,
         file_format=file_format,
         disposition="replace",
         extra_columns="ignore",
-        allow_private_addresses=asked.allow_private_addresses,  # type: ignore[call-arg]
+        allow_private_addresses=request.allow_private_addresses,  # type: ignore[call-arg]
         **more,
     )
 
 
 def _chosen(found: Sequence[File]) -> list[File]:
-    """Return the files to look at: all of them, or some from the first to the last."""
+    """Return the files to inspect: all of them, or some from the first to the last."""
     most = _MOST_FETCHED if remote.is_far(found[0].location) else _MOST_FILES
     if len(found) <= most:
         return list(found)
@@ -129,20 +131,20 @@ def _chosen(found: Sequence[File]) -> list[File]:
 
 
 def _disposition(location: str) -> str:
-    """Return append where more files are to come, as a pattern says, and replace for one that is delivered anew."""
+    """Return append for a pattern, which expects more files to come, and replace for a single file, which is delivered again."""
     return "append" if _WILDCARDS & set(location.partition("?")[0] if remote.is_far(location) else location) else "replace"
 
 
 def _read(chosen: Sequence[File], options: Files, columns: Sequence[Column] = ()) -> list[File]:
-    """Return the same files, read as options say; what was fetched of them stays."""
+    """Return the same files, to be read with other options, without fetching them again."""
     reading = Reading(options, tuple(columns), "")
     return [replace(file, reading=reading) for file in chosen]
 
 
-def _csv(asked: Asked, chosen: Sequence[File]) -> Look:
-    encoding, notes = _encoding(asked, chosen)
+def _csv(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
+    encoding, notes = _encoding(request, chosen)
     with chosen[0].content() as content:
-        form = csv_files.form_of(content.chunks(), encoding, location=chosen[0].location, header=asked.header)
+        form = csv_files.form_of(content.chunks(), encoding, location=chosen[0].location, header=request.header)
     dialect = form.dialect
     written: dict[str, object] = {"delimiter": dialect.delimiter, "quote": dialect.quote}
     if dialect.escape != dialect.quote:
@@ -153,28 +155,28 @@ def _csv(asked: Asked, chosen: Sequence[File]) -> Look:
         written["encoding"] = form.encoding
     defaults = {"delimiter": ",", "quote": '"'}
     written = {name: value for name, value in written.items() if value != defaults.get(name)}
-    options = _options("csv", asked, **written)
+    options = _options("csv", request, **written)
     names = _header(_read(chosen, options)[0]) if form.header else tuple(f"column_{number}" for number in range(1, form.fields + 1))
     if not form.header:
-        notes.append("the first record is no header: name the columns")
+        notes.append("the first record is not a header: name the columns")
     columns = [Column(name, "text") for name in names]
     inputs = _read(chosen, options, columns)
-    return Look(
+    return Survey(
         options=written,
         drafts=[Draft(name, name) for name in names],
-        parts=partial(parts_of, inputs, asked.sample),
+        parts=partial(parts_of, inputs, request.sample),
         notes=notes,
         may_have_null_string=True,
     )
 
 
-def _encoding(asked: Asked, chosen: Sequence[File]) -> tuple[str, list[str]]:
-    """Return the encoding of all the files, which the source has one of, and what is to be said of it."""
+def _encoding(request: SurveyRequest, chosen: Sequence[File]) -> tuple[str, list[str]]:
+    """Return the encoding of all the files, because a source has only one, and notes about it."""
     found: dict[str, str] = {}
     for file in chosen:
         with file.content() as content:
-            # A block is some ten thousand records.
-            chunks = islice(content.chunks(), max(8, asked.sample // 10_000))
+            # A block is about ten thousand records.
+            chunks = islice(content.chunks(), max(8, request.sample // 10_000))
             found.setdefault(csv_files.encoding_of(chunks, location=file.location), file.location)
     others = sorted(name for name in found if name != "ascii")
     if len(others) > 1 and set(others) <= {"cp1252", "latin-1"}:
@@ -182,10 +184,10 @@ def _encoding(asked: Asked, chosen: Sequence[File]) -> tuple[str, list[str]]:
     if len(others) > 1 or (others and "ascii" in found and others[0] not in _LIKE_ASCII):
         first, second, *_ = others if len(others) > 1 else ["ascii", *others]
         raise InputError(
-            f"{found[second]}: is written in {second}, and {found[first]} in {first}; a source has one encoding: name them apart"
+            f"{found[second]}: is encoded in {second}, but {found[first]} in {first}; a source has one encoding: make them separate sources"
         )
     encoding = others[0] if others else "ascii"
-    guessed = [f"encoding {encoding} is a guess, for the text is no UTF-8: look at letters with accents"]
+    guessed = [f"encoding {encoding} is a guess, because the text is not UTF-8: check accented letters"]
     return encoding, guessed if encoding in {"cp1252", "latin-1"} else []
 
 
@@ -194,68 +196,68 @@ def _header(file: File) -> tuple[str, ...]:
         return opened.columns
 
 
-def _json(asked: Asked, chosen: Sequence[File], file_format: str, stack: ExitStack) -> Look:
+def _json(request: SurveyRequest, chosen: Sequence[File], file_format: str, stack: ExitStack) -> Survey:
     written: dict[str, object] = {}
     if file_format == "json":
-        records = asked.records or json_files.records_of_file(chosen[0])
+        records = request.records or json_files.records_of_file(chosen[0])
         if records != "$":
             written["records"] = records
-    options = _options(file_format, asked, **written)
+    options = _options(file_format, request, **written)
     inputs = _read(chosen, options, [json_files.WHOLE])
-    seen = json_files.look(partial(parts_of, inputs, asked.sample), stack)
+    seen = json_files.survey(partial(parts_of, inputs, request.sample), stack)
     return replace(seen, options={**written, **seen.options})
 
 
-def _parquet(asked: Asked, chosen: Sequence[File]) -> Look:
+def _parquet(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
     drafts = parquet.drafts(chosen)
-    inputs = _read(chosen, _options("parquet", asked))
-    return Look(options={}, drafts=drafts, parts=partial(parts_of, inputs, asked.sample))
+    inputs = _read(chosen, _options("parquet", request))
+    return Survey(options={}, drafts=drafts, parts=partial(parts_of, inputs, request.sample))
 
 
-def _excel(asked: Asked, chosen: Sequence[File]) -> Look:
+def _excel(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
     with chosen[0].content() as content:
-        written, others = _sheet(content, asked)
-    inputs = _read(chosen, _options("excel", asked, **written))
-    notes = [f"of the sheets of {chosen[0].location}, the first; there are also {', '.join(others)} (--sheet)"] if others else []
+        written, others = _sheet(content, request)
+    inputs = _read(chosen, _options("excel", request, **written))
+    notes = [f"only the first sheet of {chosen[0].location}; others: {', '.join(others)} (--sheet)"] if others else []
     names = _header(inputs[0])
-    return Look(
+    return Survey(
         options=written,
         drafts=[Draft(name, name) for name in names],
-        parts=partial(parts_of, inputs, asked.sample),
+        parts=partial(parts_of, inputs, request.sample),
         notes=notes,
         midnights_are_dates=True,
     )
 
 
-def _sheet(content: Content, asked: Asked) -> tuple[Mapping[str, object], list[str]]:
-    """Return the options that find the header, and the sheets that are left out: it is the first row with as many cells as any."""
-    written: dict[str, object] = {"sheet": asked.sheet} if asked.sheet else {}
+def _sheet(content: Content, request: SurveyRequest) -> tuple[Mapping[str, object], list[str]]:
+    """Return the options for the header, the first row with as many cells as any, and the other sheets."""
+    written: dict[str, object] = {"sheet": request.sheet} if request.sheet else {}
     with excel.workbook(content) as workbook:
         names = list(workbook.sheetnames)
-        sheet = excel.sheet_of(workbook, asked.sheet, location=content.location)
+        sheet = excel.sheet_of(workbook, request.sheet, location=content.location)
         rows = islice(sheet.iter_rows(values_only=True), _ROWS_FOR_HEADER)
         filled = [sum(cell not in (None, "") for cell in row) for row in rows]
     if not any(filled):
-        raise InputError(f"{content.location}: the sheet is empty; name one with --sheet (there are {', '.join(names)})")
+        raise InputError(f"{content.location}: the sheet is empty; name one with --sheet (sheets: {', '.join(names)})")
     row = filled.index(max(filled)) + 1
     if row > 1:
         written["header_row"] = row
-    return written, [] if asked.sheet else names[1:]
+    return written, [] if request.sheet else names[1:]
 
 
-def _fixed_width(asked: Asked, chosen: Sequence[File]) -> Look:
-    encoding, notes = _encoding(asked, chosen)
+def _fixed_width(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
+    encoding, notes = _encoding(request, chosen)
     with chosen[0].content() as content:
         layout = fixed_width.layout_of(content.chunks(), encoding, location=chosen[0].location)
     written: dict[str, object] = {} if encoding in {"ascii", "utf-8"} else {"encoding": encoding}
     written |= layout.options
     columns = [Column(draft.name, "text", start=draft.start, width=draft.width) for draft in layout.drafts]
-    inputs = _read(chosen, _options("fixed_width", asked, **written), columns)
-    return Look(
+    inputs = _read(chosen, _options("fixed_width", request, **written), columns)
+    return Survey(
         options=written,
         drafts=layout.drafts,
-        parts=partial(parts_of, inputs, asked.sample),
-        notes=[*notes, "columns are where no line has a blank in between: compare them with the layout of whoever delivers"],
+        parts=partial(parts_of, inputs, request.sample),
+        notes=[*notes, "columns were found by characters that are blank in every line: compare them with the sender's layout"],
         may_have_null_string=True,
         blanks_are_null=True,
     )

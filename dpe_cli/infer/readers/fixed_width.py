@@ -1,4 +1,4 @@
-"""Lines of fixed width: their columns are found by the characters that are blank in every line."""
+"""Fixed-width lines: their columns are found by the characters that are blank in every line."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _ENOUGH = 2000
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the columns are, and what else has to be said to read the lines."""
+class ColumnLayout:
+    """Where the columns are, and the other options for reading the lines."""
 
     drafts: Sequence[Draft]
     options: Mapping[str, object]
 
 
-def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> Layout:
+def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> ColumnLayout:
     """
     Return the layout of a file.
 
     Raises:
-        InputError: there is none to be seen.
+        InputError: no columns can be found.
     """
     lines = _lines(chunks, encoding)
     if not lines:
@@ -36,7 +36,7 @@ def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> Layou
     spans = _spans(lines, width)
     if len(spans) < 2:
         raise InputError(
-            f"{location}: no characters are blank in all of its first {len(lines):,} lines, so that no columns can be seen; "
+            f"{location}: no position is blank in all of its first {len(lines):,} lines, so no columns can be found; "
             "write them with meta.start and meta.width, as docs/guides/sources/fixed_width.md shows"
         )
     names = [lines[0][start:end].strip() for start, end in spans]
@@ -46,12 +46,12 @@ def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> Layou
         options["short_lines"] = "pad"
     drafts = []
     for number, (start, end) in enumerate(spans):
-        # The blanks behind a column are its own: another value may be longer.
+        # Trailing blanks belong to a column: another value may be longer.
         until = spans[number + 1][0] if number + 1 < len(spans) else end
         name = re.sub(r"\W+", "_", names[number].lower()).strip("_") if has_header else ""
         name = name or f"column_{number + 1}"
         drafts.append(Draft(name, name, start=start + 1, width=until - start))
-    return Layout(drafts, options)
+    return ColumnLayout(drafts, options)
 
 
 def _lines(chunks: Iterable[bytes], encoding: str) -> list[str]:
@@ -60,13 +60,13 @@ def _lines(chunks: Iterable[bytes], encoding: str) -> list[str]:
     ordered = encodings.with_byte_order("utf-8" if encoding == "ascii" else encoding, start)
     text = next(encodings.to_utf8(iter([start]), ordered), b"").decode(errors="ignore")
     lines = text.split("\n")
-    # The last one may be cut off.
+    # The last line may be cut off.
     whole = lines[:-1] if len(lines) > 1 else lines
     return [line.rstrip("\r") for line in islice((line for line in whole if line.strip()), _ENOUGH)]
 
 
 def _spans(lines: Sequence[str], width: int) -> list[tuple[int, int]]:
-    """Return from where to where some line has no blank."""
+    """Return the ranges in which some line is not blank."""
     filled = [False] * width
     for line in lines:
         for place, character in enumerate(line):

@@ -1,8 +1,8 @@
 """
-JSON: the members that records have, each a column with its path, and the kinds of JSON that they hold.
+JSON: the members of the records, each a column with its path, and the JSON types of their values.
 
-An object whose members are few, and which is never anything else, is taken apart; an array, and an object with as many
-members as a dictionary has, is kept whole.
+An object with few members, which is never anything else, is split into columns; an array, or an object with as many
+members as a dictionary, is kept whole.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import InputError
-from dpe_cli.infer.sample import Looked, looked
-from dpe_cli.infer.survey import Draft, Look, Part, Parts
+from dpe_cli.infer.sample import Sample, take_sample
+from dpe_cli.infer.survey import Draft, SamplePart, SampleParts, Survey
 from dpe_cli.sources.files.find import File
 from dpe_cli.sources.json import json_path
 from dpe_cli.sources.json.records import RECORD_SEPARATOR, JsonRecords
 from dpe_cli.sources.read.rows import DIALECT
 
-# A record as it is: what its members are is to be found out.
+# A record as it is: its members are yet to be found.
 WHOLE = Column("record", "jsonb", path="$")
 
 _TEXT = frozenset({"date", "timestamp", "timestamptz", "uuid"})
@@ -39,14 +39,14 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 @dataclass(frozen=True)
 class _Member:
-    """A member of the records: the steps to it, and how often it holds which kind of JSON."""
+    """A member of the records: the steps to it, and how often it has which JSON type."""
 
     steps: tuple[str, ...]
     kinds: Mapping[str, int]
 
     @property
     def names(self) -> frozenset[str]:
-        """The kinds of JSON that it holds; numbers are one of them, and null is none."""
+        """The JSON types of its values, with numbers as one type, and without null."""
         numbers = {"UBIGINT", "BIGINT", "HUGEINT", "UHUGEINT", "DOUBLE"}
         return frozenset("NUMBER" if kind in numbers else kind for kind in self.kinds if kind != "NULL")
 
@@ -56,7 +56,7 @@ def records_of_file(file: File) -> str:
     Return the path of the array of records in a document.
 
     Raises:
-        InputError: it is no JSON, too long to be looked at whole, or holds no such array.
+        InputError: it is not JSON, too long to be read whole, or has no such array.
     """
     data = b""
     with file.content() as content:
@@ -65,11 +65,11 @@ def records_of_file(file: File) -> str:
                 return "$"
             data += chunk
             if len(data) > _LONGEST_DOCUMENT:
-                raise InputError(f"{file.location}: is too long to look for its records; name the path of their array with --records")
+                raise InputError(f"{file.location}: is too long to search for its records; give the path of their array with --records")
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file.location}: is no valid JSON ({error}); have it delivered again") from error
+        raise InputError(f"{file.location}: is not valid JSON ({error}); ask the sender to deliver it again") from error
     return records_of(document, location=file.location)
 
 
@@ -78,11 +78,11 @@ def records_of(document: Any, *, location: str) -> str:
     Return the path of the array with the most records in a document.
 
     Raises:
-        InputError: it holds none.
+        InputError: it has none.
     """
     found = sorted(_arrays(document, ()), key=lambda item: (-item[1], len(item[0])))
     if not found:
-        raise InputError(f"{location}: holds no array of records; name its path with --records, as in $.data.items")
+        raise InputError(f"{location}: has no array of records; give its path with --records, as in $.data.items")
     return json_path.written(found[0][0])
 
 
@@ -96,36 +96,34 @@ def _arrays(document: Any, steps: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
                 yield from _arrays(value, (*steps, name))
 
 
-def look(parts: Parts, stack: ExitStack) -> Look:
+def survey(parts: SampleParts, stack: ExitStack) -> Survey:
     """
-    Return the columns that records have, which parts hold as they are; and the same records in those columns.
+    Return the columns of the records, given parts with whole records; and the same records in those columns.
 
     They are kept until `stack` is closed.
 
     Raises:
         InputError: they cannot be read.
     """
-    found = stack.enter_context(looked(parts))
-    found.load("")
-    connection = found.connection
+    sample = stack.enter_context(take_sample(parts))
+    sample.load("")
+    connection = sample.connection
     held = (
-        "select c0 as record, location from looked where json_type(c0) = 'OBJECT'"
-        if found.inputs
+        "select c0 as record, location from sampled where json_type(c0) = 'OBJECT'"
+        if sample.inputs
         else "select '' as record, '' as location limit 0"
     )
     connection.execute(f"create table objects as {held}")
-    # jsonb has no character U+0000.
+    # jsonb cannot hold the character U+0000.
     (has_nul,) = connection.execute(r"select coalesce(bool_or(contains(record, '\u0000')), false) from objects").fetchone()
     drafts, notes = _drafts(list(_members(connection, ())), nested="json" if has_nul else "jsonb")
-    if found.inputs and not drafts:
-        raise InputError(
-            f"{found.inputs[0].location}: none of its records is a JSON object that has members; correct --format or --records"
-        )
-    return Look(options={"extra_columns": "ignore"} if notes else {}, drafts=drafts, parts=partial(_parts, found, drafts), notes=notes)
+    if sample.inputs and not drafts:
+        raise InputError(f"{sample.inputs[0].location}: none of its records is a JSON object with members; correct --format or --records")
+    return Survey(options={"extra_columns": "ignore"} if notes else {}, drafts=drafts, parts=partial(_parts, sample, drafts), notes=notes)
 
 
 def _members(connection: Any, steps: tuple[str, ...]) -> Iterator[_Member]:
-    """Yield the members of an object of the records; those of its own objects in their place, where these are taken apart."""
+    """Yield the members of an object in the records; if a member is itself split into columns, its members instead."""
     names = _names(connection, steps)
     paths = [(*steps, name) for name in names]
     counted = connection.execute(
@@ -147,7 +145,7 @@ def _members(connection: Any, steps: tuple[str, ...]) -> Iterator[_Member]:
 
 
 def _names(connection: Any, steps: tuple[str, ...]) -> list[str]:
-    """Return the names of an object's members, in the order in which the first object has them, and then the others."""
+    """Return the names of an object's members, in the order of the first object, then those of the others."""
     where = json_path.pointer(steps)
     objects = "from objects where json_type(record, $1) = 'OBJECT'"
     first = connection.execute(f"select json_keys(record, $1) {objects} limit 1", [where]).fetchone()
@@ -161,7 +159,7 @@ def _drafts(members: Sequence[_Member], *, nested: str) -> tuple[list[Draft], li
     taken: set[str] = set()
     for member in members:
         if not all(map(json_path.can_be_written, member.steps)):
-            notes.append(f"the member {'.'.join(member.steps)!r} is left out: no path can name it")
+            notes.append(f"the member {'.'.join(member.steps)!r} is left out, because no path can name it")
             continue
         name = next(name for name in _candidates(_name(member.steps)) if name not in taken)
         taken.add(name)
@@ -178,7 +176,7 @@ def _candidates(name: str) -> Iterator[str]:
 
 
 def _kinds(member: _Member) -> frozenset[str] | None:
-    """Return the kinds of value that a type may be made of: a number that its producer writes as text is to stay text."""
+    """Return the kinds of value allowed for the type: a number that the sender writes as text stays text."""
     if member.names == {"NUMBER"}:
         return _NUMBER
     if member.names == {"BOOLEAN"}:
@@ -187,24 +185,24 @@ def _kinds(member: _Member) -> frozenset[str] | None:
 
 
 def _name(steps: Sequence[str]) -> str:
-    """Return a column's name as SQL has it: `customerId` within `order` is order_customer_id."""
+    """Return a column's name in SQL style: `customerId` within `order` is order_customer_id."""
     words = [step if _PLAIN.fullmatch(step) else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", step).lower() for step in steps]
     name = re.sub(r"[^a-z0-9]+", "_", "_".join(words)).strip("_") if not _PLAIN.fullmatch("_".join(words)) else "_".join(words)
     name = name[:60].rstrip("_") or "column"
     return name if not name[0].isdigit() else f"n{name}"
 
 
-def _parts(found: Looked, drafts: Sequence[Draft]) -> Iterator[Part]:
-    """Yield the records as dpe makes CSV of them: numbers to the last digit."""
+def _parts(sample: Sample, drafts: Sequence[Draft]) -> Iterator[SamplePart]:
+    """Yield the records as dpe converts them to CSV, with every digit of numbers."""
     columns = [Column(draft.name, draft.declared or "text", path=draft.path) for draft in drafts]
-    records = JsonRecords(columns, ignores_extra=True, told="")
-    for one in found.inputs:
-        (objects,) = found.connection.execute("select count(*) from objects where location = $1", [one.location]).fetchone()
-        # What is no object is none of its records.
+    records = JsonRecords(columns, ignores_extra=True, declared_at="")
+    for one in sample.inputs:
+        (objects,) = sample.connection.execute("select count(*) from objects where location = $1", [one.location]).fetchone()
+        # Values that are not objects are not among its records.
         refused = one.refused + one.records - objects
-        rows = found.connection.cursor().execute("select record from objects where location = $1", [one.location])
+        rows = sample.connection.cursor().execute("select record from objects where location = $1", [one.location])
         while batch := rows.fetchmany(_RECORDS_AT_ONCE):
             data = "\x1e".join([record for (record,) in batch]).encode()
             block = records.block(data, RECORD_SEPARATOR, location=one.location, first_line=1)
-            yield Part(one.location, records.columns, DIALECT, block, refused, one.first_refused, one.is_cut)
+            yield SamplePart(one.location, records.columns, DIALECT, block, refused, one.first_refused, one.is_cut)
             refused = 0

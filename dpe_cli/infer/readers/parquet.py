@@ -1,16 +1,16 @@
-"""The columns of files of Parquet, and the types that they have in PostgreSQL."""
+"""The columns of Parquet files, and their types in PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
 from dpe_cli.infer.survey import Draft
 from dpe_cli.sources.files.find import File
 
-# DuckDB's types; lists, structs and maps are jsonb, and what is not here is text.
+# DuckDB's types; lists, structs and maps become jsonb, and all others text.
 _TYPES = {
     "BOOLEAN": "boolean",
     "TINYINT": "smallint",
@@ -42,7 +42,7 @@ _WIDER = ("smallint", "integer", "bigint", "numeric")
 
 def drafts(chosen: Sequence[File]) -> list[Draft]:
     """
-    Return the columns of files, each of a type that takes it in all of them.
+    Return the columns of files, each with a type that fits all files.
 
     Raises:
         InputError: one cannot be read.
@@ -55,13 +55,13 @@ def drafts(chosen: Sequence[File]) -> list[Draft]:
 
 
 def _described(file: File) -> list[tuple[str, str]]:
-    duckdb: Any = extras.needed("duckdb", by="reading Parquet")
+    duckdb: Any = optional_packages.needed("duckdb", by="reading Parquet")
     with file.content() as content, content.on_disk() as path:
         try:
             rows = duckdb.connect().execute("describe select * from read_parquet($1)", [str(path)]).fetchall()
         except duckdb.Error as error:
-            said = " ".join(str(error).replace(str(path), file.location).split())
-            raise InputError(f"{file.location}: cannot be read as Parquet ({said}); have the file delivered again") from error
+            message = " ".join(str(error).replace(str(path), file.location).split())
+            raise InputError(f"{file.location}: cannot be read as Parquet ({message}); ask the sender to deliver the file again") from error
     return [(str(name), _type(str(data_type))) for name, data_type, *_ in rows]
 
 

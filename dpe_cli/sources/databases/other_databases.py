@@ -1,4 +1,4 @@
-"""Any other database as a source: by its SQLAlchemy URL, with a cursor on the server, in one transaction."""
+"""Any other database as a source: by its SQLAlchemy URL, with a server-side cursor, in one transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks import cursors
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.contract import Column
@@ -34,39 +34,39 @@ def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
     Raises:
         InputError: it is not reachable, or refuses to be read.
     """
-    alchemy: Any = extras.needed("sqlalchemy", by=where)
+    alchemy: Any = optional_packages.needed("sqlalchemy", by=where)
     try:
         url = _url(alchemy.make_url(secrets.filled(options.location, where=where, in_url=True)), where, project_dir)
         engine = alchemy.create_engine(url, poolclass=alchemy.pool.NullPool)
         with engine.connect() as connection, connection.begin():
             yield connection
     except alchemy.exc.NoSuchModuleError as error:
-        raise InputError(f"{where}: SQLAlchemy knows no such database ({error}); install the package of its dialect") from error
+        raise InputError(f"{where}: SQLAlchemy does not know this database ({error}); install the package of its dialect") from error
     except ModuleNotFoundError as error:
-        raise InputError(f"{where}: needs the driver {error.name}; install it with pip, or name another in the URL") from error
+        raise InputError(f"{where}: needs the driver {error.name}; install it with pip, or name another one in the URL") from error
     except alchemy.exc.SQLAlchemyError as error:
-        said = getattr(error, "orig", None) or error
-        message = " ".join(redact(str(said)).split())
+        cause = getattr(error, "orig", None) or error
+        message = " ".join(redact(str(cause)).split())
         raise InputError(f"{where}: cannot be read ({message}); correct location, table or query") from error
 
 
 def _url(url: Any, where: str, project_dir: Path) -> Any:
-    """Return a database's URL; that of a file is beside the project, and it has to be there: SQLite would make an empty one."""
+    """Return a database's URL. A file's path is relative to the project, and the file has to exist: SQLite would create an empty one."""
     if url.get_backend_name() != "sqlite" or not url.database or url.query.get("uri"):
         return url
     path = project_dir / url.database
     if not path.is_file():
-        raise InputError(f"{where}: there is no such file; correct the location, which is relative to the project")
+        raise InputError(f"{where}: this file does not exist; correct the location, which is relative to the project")
     return url.set(database=str(path))
 
 
 class SqlTable(TableInput):
-    """A table or a query of a database that SQLAlchemy knows."""
+    """A table or a query of a database that SQLAlchemy supports."""
 
     def __init__(self, options: Sql, columns: Sequence[Column], *, project_dir: Path) -> None:
         super().__init__(options, columns)
         self._project_dir = project_dir
-        self._sqlalchemy: ModuleType = extras.needed("sqlalchemy", by=self.location)
+        self._sqlalchemy: ModuleType = optional_packages.needed("sqlalchemy", by=self.location)
 
     @contextmanager
     def open(self) -> Iterator[Opened]:
@@ -80,7 +80,7 @@ class SqlTable(TableInput):
             yield _OpenedQuery(self, connection.execution_options(stream_results=True), self._query(connection))
 
     def _query(self, connection: Any) -> Any:
-        """Return the query, limited to what is new."""
+        """Return the query, limited to new rows."""
         alchemy = self._sqlalchemy
         options = self._options
         if options.query is not None:
@@ -93,7 +93,7 @@ class SqlTable(TableInput):
             schema, _, name = (options.table or "").rpartition(".")
             known = alchemy.inspect(connection)
             if not (known.has_table(name, schema=schema or None) or name in known.get_view_names(schema=schema or None)):
-                raise InputError(f"{self.location}: there is no table {options.table}; correct `table`")
+                raise InputError(f"{self.location}: table {options.table} does not exist; correct `table`")
             names = [column["name"] for column in known.get_columns(name, schema=schema or None)]
             relation = alchemy.table(name, *map(alchemy.column, names), schema=schema or None)
         query = alchemy.select(*(relation.c[name] for name in self._taken(names)))
@@ -105,17 +105,17 @@ class SqlTable(TableInput):
         cursor = relation.c[column.name]
         condition = alchemy.true() if start is None else cursor >= _comparable(start, column.data_type)
         end = connection.execute(alchemy.select(alchemy.func.max(cursor)).where(condition)).scalar()
-        # As the database writes it: where it keeps times as text, it compares them as text.
+        # As the database writes it: a database that keeps times as text compares them as text.
         self._end = None if end is None else str(end)
-        # Nothing tells when a row without a cursor came.
+        # It is unknown when a row without a cursor arrived.
         return query.where(alchemy.or_(condition, cursor.is_(None)))
 
 
 def _comparable(start: str | float, data_type: str) -> str | int | float | Decimal:
     """
-    Return where to start as the database compares it.
+    Return the starting value in the form in which the database compares it.
 
-    A time is written without T and zone: as text, that is less than with them, so that rather more is read than less.
+    A time is written without T and zone: as text, that sorts before the full form, so that too much is read rather than too little.
     """
     if not isinstance(start, str):
         return start

@@ -1,8 +1,8 @@
 """
-PostgreSQL as a source: COPY to COPY, through psql, so that no row is ever in Python.
+PostgreSQL as a source: COPY to COPY, through psql, so that no row ever passes through Python.
 
-One snapshot serves for the greatest cursor and for the rows. `row_security` is off: where a policy would leave rows out,
-PostgreSQL refuses (documentation, "row_security"), and the data is not shorter without anybody's noticing.
+The greatest cursor and the rows are read in one snapshot. `row_security` is off: if a policy would hide rows,
+PostgreSQL raises an error (documentation, "row_security") instead of silently returning less data.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _SETTINGS = """
     set local extra_float_digits = 1;
     set local client_encoding = 'UTF8';
 """
-# Where a table is read, names are PostgreSQL's own: an operator that others made there for a type could be called to compare a cursor
-# (CVE-2018-1058). What a query of the user's means by a name is up to its login's search_path.
+# When a table is read, names resolve to PostgreSQL's own objects: otherwise an operator that somebody created there for a type could be
+# called to compare a cursor (CVE-2018-1058). In a user's query, names resolve by the login's search_path.
 _OWN_NAMES = "set local search_path = pg_catalog, pg_temp;"
 
 
@@ -59,7 +59,7 @@ class PostgresTable(TableInput):
         Raises:
             InputError: the server is not reachable, or refuses to be read.
         """
-        # psycopg's own transactions cannot be told to be repeatable read once more.
+        # psycopg's own transactions cannot be switched to repeatable read again.
         with self.connected() as connection, _snapshot(connection) as name:
             yield self._opened(connection, name)
 
@@ -72,7 +72,7 @@ class PostgresTable(TableInput):
             InputError: the server is not reachable, or refuses to be read.
         """
         try:
-            # libpq would offer dpe's own password, PGPASSWORD, to a server whose URL has none. With an empty one, it still reads ~/.pgpass.
+            # libpq would offer dpe's own PGPASSWORD to a server whose URL has no password. With an empty one, it still reads ~/.pgpass.
             target = self._url if _given(self._url).get(b"password") else make_conninfo(self._url, password="")
             with psycopg.connect(target, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
                 yield connection
@@ -86,7 +86,7 @@ class PostgresTable(TableInput):
         names = self._taken(names)
         condition = self._condition(connection, relation)
         pages = None
-        if self._options.table is not None and self._options.incremental is None and not self.plainly:
+        if self._options.table is not None and self._options.incremental is None and not self.as_text:
             pages = Pages.of(connection, relation.as_string(connection), names, self._columns)
         selected = sql.SQL(", ").join(map(sql.Identifier, names))
         query = sql.SQL("copy (select {} from {}{}) to stdout with (format text);").format(selected, relation, condition)
@@ -94,7 +94,7 @@ class PostgresTable(TableInput):
 
     @property
     def settings(self) -> str:
-        """Return the statements with which a transaction that reads it begins."""
+        """Return the statements at the start of each transaction that reads it."""
         return _SETTINGS + (_OWN_NAMES if self._options.table is not None else "")
 
     @property
@@ -103,12 +103,12 @@ class PostgresTable(TableInput):
 
     def _relation(self, connection: Connection) -> sql.Composable:
         if self._options.query is not None:
-            # A semicolon at its end, and a comment in its last line.
+            # The query may end with a semicolon, and its last line with a comment.
             return sql.SQL("({}\n) as dpe_query").format(sql.SQL(self._options.query.strip().removesuffix(";")))
-        # Quoted as the server knows it, whether or not it stands in quotes in the YAML.
+        # Quoted as the server knows it, whether or not the YAML quotes it.
         found = connection.execute("select to_regclass(%s)", [self._options.table]).fetchone()
         if found is None or found[0] is None:
-            raise InputError(f"{self.location}: there is no table {self._options.table}, or it cannot be seen; correct `table`")
+            raise InputError(f"{self.location}: table {self._options.table} does not exist or is not visible; correct `table`")
         names = connection.execute(
             "select nspname, relname from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid "
             "where pg_class.oid = to_regclass(%s)",
@@ -117,7 +117,7 @@ class PostgresTable(TableInput):
         return sql.Identifier(*map(str, names or ()))
 
     def _condition(self, connection: Connection, relation: sql.Composable) -> sql.Composable:
-        """Return what limits the rows to those that are new, and take note of where they end."""
+        """Return the condition that selects new rows, and note where they end."""
         incremental = self._options.incremental
         if incremental is None:
             return sql.SQL("")
@@ -128,15 +128,15 @@ class PostgresTable(TableInput):
         where = sql.SQL(" where {} >= {}").format(cursor, sql.Literal(str(start))) if start is not None else sql.SQL("")
         row = connection.execute(sql.SQL("select to_jsonb(max({})) #>> '{{}}' from {}{}").format(cursor, relation, where)).fetchone()
         self._end = str(row[0]) if row and row[0] is not None else None
-        # Nothing tells when a row without a cursor came.
+        # It is unknown when a row without a cursor arrived.
         return sql.SQL("{} or {} is null").format(where, cursor) if start is not None else where
 
-    def _refused(self, said: str) -> InputError:
-        message = " ".join(redact(said).split())
+    def _refused(self, errors: str) -> InputError:
+        message = " ".join(redact(errors).split())
         hint = (
-            "; have the role of this connection exempted (BYPASSRLS), or read what it may see through a view of its owner"
+            "; exempt the role of this connection (BYPASSRLS), or read what it may see through a view of the table's owner"
             if "row-level security" in message
-            else "; correct location, table or query, or have the role allowed to read it"
+            else "; correct location, table or query, or grant the role the right to read it"
         )
         return InputError(f"{self.location}: cannot be read ({message}){hint}")
 
@@ -159,7 +159,7 @@ class _OpenedTable:
         Yield the rows.
 
         Raises:
-            InputError: the server refuses, or goes away.
+            InputError: the server refuses, or the connection is lost.
         """
         read = 0
         for block in rows.numbered(self._as_text(self._query) if self._pages is None else self._by_pages(self._pages), self.columns):
@@ -168,7 +168,7 @@ class _OpenedTable:
         self._table.size = read
 
     def _by_pages(self, pages: Pages) -> Iterator[Block]:
-        """Yield the rows in binary format, but for those from a page on whose rows take too much memory at once."""
+        """Yield the rows in binary format, or, from a page whose rows take too much memory at once, as text."""
         counted = 0
         with self._written(pages.script()) as chunks:
             for block in pages.blocks(chunks):
@@ -184,20 +184,20 @@ class _OpenedTable:
 
     @contextmanager
     def _written(self, commands: str) -> Iterator[Iterator[bytes]]:
-        """Give what psql writes; what is not read of it is not waited for."""
-        with tempfile.TemporaryFile() as said, self._psql(said, commands) as process:
+        """Yield what psql writes; output that is not read is not waited for."""
+        with tempfile.TemporaryFile() as errors, self._psql(errors, commands) as process:
             assert process.stdout is not None  # noqa: S101
             chunks = pipes.chunks(process.stdout.fileno())
             yield chunks
-            # Where all was read, psql comes to its end.
+            # psql ends by itself only if everything was read.
             is_read = next(chunks, None) is None
             if is_read and process.wait():
-                said.seek(0)
-                words = said.read().decode(errors="replace") or f"psql ended with status {process.returncode}"
+                errors.seek(0)
+                words = errors.read().decode(errors="replace") or f"psql ended with status {process.returncode}"
                 raise self._table._refused(words)  # noqa: SLF001
 
     @contextmanager
-    def _psql(self, said: IO[bytes], commands: str) -> Iterator[subprocess.Popen[bytes]]:
+    def _psql(self, errors: IO[bytes], commands: str) -> Iterator[subprocess.Popen[bytes]]:
         script = (
             "begin transaction isolation level repeatable read, read only;"
             f"set transaction snapshot '{self._snapshot}';{self._table.settings}{commands}commit;"
@@ -206,7 +206,7 @@ class _OpenedTable:
         with tempfile.TemporaryFile() as file:
             file.write(script.encode())
             file.seek(0)
-            process = subprocess.Popen(program, stdin=file, stdout=subprocess.PIPE, stderr=said, env=_environment(self._url), bufsize=0)
+            process = subprocess.Popen(program, stdin=file, stdout=subprocess.PIPE, stderr=errors, env=_environment(self._url), bufsize=0)
         try:
             yield process
         finally:
@@ -218,7 +218,7 @@ class _OpenedTable:
 
 @contextmanager
 def _snapshot(connection: Connection) -> Iterator[str]:
-    """Open a transaction, and give the name by which others see what it sees."""
+    """Open a transaction, and yield the name under which others can import its snapshot."""
     connection.execute("begin transaction isolation level repeatable read, read only")
     try:
         connection.execute(_SETTINGS.encode())
@@ -231,9 +231,9 @@ def _snapshot(connection: Connection) -> Iterator[str]:
 
 def _environment(url: str) -> dict[str, str]:
     """
-    Return the environment in which psql connects as the URL says: nothing of it is in the list of processes.
+    Return the environment in which psql connects as the URL says, so that nothing of it shows in the process list.
 
-    Of dpe's own it has what psycopg heeds as well, and no password.
+    Of dpe's own environment it keeps what psycopg heeds too, but no password.
     """
     given = _given(url)
     environment = for_program(prefixes=("PG", "KRB5"))
@@ -246,5 +246,5 @@ def _environment(url: str) -> dict[str, str]:
 
 
 def _given(url: str) -> dict[bytes, bytes | None]:
-    """Return what a URL says, by libpq's keywords."""
+    """Return the settings in a URL, by libpq's keywords."""
     return {option.keyword: option.val for option in pq.Conninfo.parse(url.encode())}

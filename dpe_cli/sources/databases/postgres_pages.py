@@ -1,7 +1,7 @@
 """
-Tables of PostgreSQL in its binary format, some pages at a time: nothing that servers write and read is faster.
+PostgreSQL tables in binary format, a range of pages at a time: the fastest format for both servers.
 
-For tables whose columns have the very types of the contract, of those whose binary form is alike in all versions. The pages
+For tables whose columns have exactly the types of the contract, if the binary form of these is the same in all versions. The pages
 of a block are a COPY of their own, whose rows the source's server counts (PostgreSQL documentation, "COPY", binary format).
 """
 
@@ -19,15 +19,15 @@ from dpe_cli.blocks.contract import Column
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-# Rows that were compressed may be far larger than their pages.
+# Compressed rows may be far larger than their pages.
 _MOST_BYTES = 16 * BLOCK_BYTES
 _TYPES = (
     *("boolean", "smallint", "integer", "bigint", "real", "double precision", "numeric"),
     *("text", "character varying", "character", "uuid", "bytea", "json", "jsonb", "inet", "cidr", "macaddr"),
     *("date", "time", "time with time zone", "timestamp", "timestamp with time zone", "interval"),
 )
-# A range of pages is found without reading the others since PostgreSQL 14 (its release notes, E.1.3.1.2), and what was moved
-# out of the rows is not counted by their pages.
+# PostgreSQL 14 and later find a range of pages without reading the others (its release notes, E.1.3.1.2). Data that was
+# moved out of the rows is not counted in their pages.
 _TABLE = """
     select
         pg_relation_size(pg_class.oid) / current_setting('block_size')::bigint,
@@ -53,7 +53,7 @@ _COLUMNS_OF_KNOWN_TYPES = """
 
 @dataclass(frozen=True)
 class Pages:
-    """A table to be read by its pages; `marker` is what tells the COPYs apart, which nobody can guess."""
+    """A table to be read by its pages; `marker` separates the COPYs, and cannot be guessed."""
 
     relation: str
     columns: str
@@ -63,7 +63,7 @@ class Pages:
 
     @classmethod
     def of(cls, connection: Connection, relation: str, names: Sequence[str], contract: Sequence[Column]) -> Pages | None:
-        """Return how to read a table so; None where it has to be read as text."""
+        """Return how to read a table by pages; None if it has to be read as text."""
         types = {column.name: column.data_type for column in contract}
         if not names or not set(names) <= types.keys():
             return None
@@ -88,22 +88,22 @@ class Pages:
         return range(0, max(1, self.pages), self.pages_of_a_block)
 
     def script(self) -> str:
-        """Return what psql is to do: a COPY for each block, and behind it the marker with the count of its rows."""
+        """Return psql's script: a COPY for each block, followed by the marker with the count of its rows."""
         return "".join(map(self._copy, self.starts))
 
     def rest(self, start: int) -> str:
-        """Return the COPY in text format of all rows from a page on."""
+        """Return the COPY in text format of all rows from this page on."""
         return f"copy (select {self.columns} from {self.relation} where ctid >= '({start},0)') to stdout with (format text);"
 
     def _copy(self, start: int) -> str:
-        # What the snapshot sees is on the pages that there are; were it behind them, the last block would have it.
+        # The snapshot sees only existing pages; the last block would include any after them.
         end = f" and ctid < '({start + self.pages_of_a_block},0)'" if start != self.starts[-1] else ""
         rows = f"select {self.columns} from {self.relation} where ctid >= '({start},0)'{end}"
-        # Where it goes is named, because psql remembers no count of a COPY to where it writes itself.
+        # The output file is named, because psql sets no row count for a COPY to its own output.
         return f"copy ({rows}) to stdout with (format binary) \\g /dev/stdout\n\\echo {self.marker} :ROW_COUNT\n"
 
     def blocks(self, chunks: Iterable[bytes]) -> Iterator[Block | None]:
-        """Yield what psql writes as blocks, None for pages without a row; ends early where one would take too much memory."""
+        """Yield psql's output as blocks, None for pages without rows; ends early if a block would take too much memory."""
         marker = f"{self.marker} ".encode()
         pending = b""
         for chunk in chunks:

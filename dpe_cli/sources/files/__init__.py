@@ -1,1 +1,1 @@
-"""Files as sources: where they are, how they are packed, and one module per format."""
+"""Files as sources: finding them, decompressing them, and one module per format."""

@@ -22,7 +22,7 @@ from dpe_cli.errors import InputError
 CHUNK_BYTES = 2 * 1024 * 1024
 _SUFFIXES = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst", ".zip": "zip"}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zstd.ZstdError)
-# Those whose files Python reads to the first stream only that is broken.
+# Formats whose Python file classes stop at the first broken stream.
 _DECOMPRESSORS: dict[str, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]] = {
     "bz2": bz2.BZ2Decompressor,
     "xz": lzma.LZMADecompressor,
@@ -31,7 +31,7 @@ _DECOMPRESSORS: dict[str, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompress
 
 class HashingReader(io.RawIOBase):
     """
-    Passes a file on, and hashes (SHA-256) and counts what went through.
+    Passes a file through, and hashes (SHA-256) and counts what was read.
 
     Raises:
         InputError: it cannot be read.
@@ -46,12 +46,12 @@ class HashingReader(io.RawIOBase):
         self.size = 0
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return that it can be read."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read into `buffer`; return the number of bytes, 0 at the end."""
-        with _told(self._location):
+        with _reporting_read_errors(self._location):
             count: int = self._raw.readinto(buffer)  # type: ignore[attr-defined]
         self._digest.update(buffer[:count])
         self.size += count
@@ -59,17 +59,17 @@ class HashingReader(io.RawIOBase):
 
     def hexdigest(self) -> str:
         """
-        Read what is left, and return the hash of the whole.
+        Read the rest, and return the hash of the whole.
 
         Raises:
-            InputError: the file was written to since it was opened, so that what was read may be half of it.
+            InputError: the file was written to since it was opened, so that only half of it may have been read.
         """
         buffer = memoryview(bytearray(1024 * 1024))
         while self.readinto(buffer):
             pass
         if self._present_version() != self._version:
             raise InputError(
-                f"{self._location}: the file changed while it was read; nothing is loaded, extract again when it is complete "
+                f"{self._location}: the file changed while it was read; nothing was loaded, extract again when it is complete "
                 "(deliver it under another name, and rename it then)"
             )
         return self._digest.hexdigest()
@@ -80,7 +80,7 @@ class HashingReader(io.RawIOBase):
 
 
 def kind_of(name: str) -> str:
-    """Return the compression that a file's name tells: gz, bz2, xz, zst, zip or none."""
+    """Return the compression according to a file's name: gz, bz2, xz, zst, zip or none."""
     return _SUFFIXES.get(Path(name).suffix.lower(), "none")
 
 
@@ -89,9 +89,9 @@ def size_of(path: Path, *, location: str) -> int:
     Return the size of a file in bytes.
 
     Raises:
-        InputError: it is not there, or not ours to see.
+        InputError: it does not exist, or is not readable.
     """
-    with _told(location):
+    with _reporting_read_errors(location):
         return path.stat().st_size
 
 
@@ -104,7 +104,7 @@ def opened(path: Path, member: zipfile.ZipInfo | None, *, location: str) -> Iter
         InputError: it cannot be opened.
     """
     with ExitStack() as stack:
-        with _told(location):
+        with _reporting_read_errors(location):
             raw: IO[bytes] = stack.enter_context(path.open("rb", buffering=0 if member is None else -1))
             descriptor = raw.fileno()
             if member is not None:
@@ -119,7 +119,7 @@ def chunks(reader: HashingReader, kind: str, *, location: str) -> Iterator[bytes
     Raises:
         InputError: the compressed data is broken or ends early.
     """
-    with _told(location):
+    with _reporting_read_errors(location):
         if kind in _DECOMPRESSORS:
             yield from _streams(reader, _DECOMPRESSORS[kind])
             return
@@ -130,46 +130,46 @@ def chunks(reader: HashingReader, kind: str, *, location: str) -> Iterator[bytes
 
 def zip_members(path: Path, *, location: str) -> list[zipfile.ZipInfo]:
     """
-    Return the files within a zip file, by name; without what macOS adds to it.
+    Return the files within a zip file, by name; without the entries that macOS adds.
 
     Raises:
         InputError: it is broken, empty or encrypted.
     """
-    with _told(location), zipfile.ZipFile(path) as archive:
+    with _reporting_read_errors(location), zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith("__MACOSX/")]
     if not members:
-        raise InputError(f"{location}: the zip file holds no file; have it delivered again")
+        raise InputError(f"{location}: the zip file contains no file; ask the sender to deliver it again")
     if any(member.flag_bits & 0x1 for member in members):
         raise InputError(f"{location}: the zip file is encrypted; deliver it without a password")
     return sorted(members, key=lambda member: member.filename)
 
 
 @contextmanager
-def _told(location: str) -> Iterator[None]:
-    """Say of which file it is that it cannot be read."""
+def _reporting_read_errors(location: str) -> Iterator[None]:
+    """Turn read errors into InputErrors that name the file."""
     try:
         yield
     except _BROKEN as error:
-        raise InputError(f"{location}: the compressed data is broken or ends early ({error}); have the file delivered again") from error
+        raise InputError(f"{location}: the compressed data is broken or ends early ({error}); ask the sender for it again") from error
     except NotImplementedError as error:
-        raise InputError(f"{location}: is compressed in a way that Python cannot read ({error}); deliver it as gz, xz or zst") from error
+        raise InputError(f"{location}: is compressed in a format that Python cannot read ({error}); deliver it as gz, xz or zst") from error
     except OSError as error:
         # bz2 reports broken data as an OSError that has no errno.
         what = f"cannot be read ({error.strerror})" if error.errno else f"the compressed data is broken ({error})"
-        raise InputError(f"{location}: {what}; have the file delivered again") from error
+        raise InputError(f"{location}: {what}; ask the sender to deliver the file again") from error
 
 
 def _streams(raw: io.RawIOBase, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> Iterator[bytes]:
     """
-    Yield what the streams of a file hold, one behind the other.
+    Yield the content of a file's streams, one after the other.
 
-    The files of Python's own modules end without a word at the first stream that is none, and lose all that follows.
+    Python's own file classes end silently at the first invalid stream, and lose everything after it.
     """
     decompressor = new()
     while True:
         data = b""
         if decompressor.eof:
-            # Zeros fill a file up to a block of a tape, or a multiple of four bytes.
+            # A file may be padded with zeros to a tape block, or to a multiple of four bytes.
             data = (decompressor.unused_data or raw.read(CHUNK_BYTES) or b"").lstrip(b"\0")
             while not data:
                 filled = raw.read(CHUNK_BYTES)

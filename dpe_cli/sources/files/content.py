@@ -1,4 +1,4 @@
-"""What a file holds, to be read once: as a stream of decompressed chunks, or as a file on disk for what cannot read a stream."""
+"""A file's content, to be read once: as a stream of decompressed chunks, or as a file on disk for readers that cannot stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reading:
 
 
 class Content:
-    """The content of an open file; `path` is where its decompressed bytes are on disk, if they are anywhere."""
+    """The content of an open file; `path` is where its decompressed bytes are on disk, if anywhere."""
 
     def __init__(self, reader: HashingReader, kind: str, *, location: str, path: Path | None) -> None:
         self._reader = reader
@@ -44,7 +44,7 @@ class Content:
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
         """
-        Give the file's path; where it is compressed, in a zip file or far away, that of a copy that goes at the end.
+        Yield the file's path; if it is compressed, in a zip file or remote, the path of a temporary copy.
 
         Raises:
             InputError: the compressed data is broken or ends early.
@@ -60,7 +60,7 @@ class Content:
 
     def finish(self) -> tuple[str, int]:
         """
-        Read what is left; return the hash and the size of the file as delivered.
+        Read the rest; return the hash and the size of the file as delivered.
 
         Raises:
             InputError: the file was written to since it was opened.

@@ -1,4 +1,4 @@
-"""Files of CSV: the header's columns, and blocks of the records behind it."""
+"""CSV files: the header's columns, and blocks of the records after it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from dpe_cli.sources.options.files import CsvFiles
 @contextmanager
 def opened(content: Content, reading: Reading) -> Iterator[OpenedCsv]:
     """
-    Open a file of CSV.
+    Open a CSV file.
 
     Raises:
-        InputError: it is empty, or its header is no record.
+        InputError: it is empty, or its header is not valid.
     """
     options = reading.options
-    assert isinstance(options, CsvFiles)  # noqa: S101 what its file_format says
+    assert isinstance(options, CsvFiles)  # noqa: S101 implied by its file_format
     yield OpenedCsv(content, options, reading.columns)
 
 
 class OpenedCsv:
-    """A file whose header has been read. `columns` are those of the header, or without one the contract's."""
+    """A file whose header has been read. `columns` are those of the header; without a header, those of the contract."""
 
     def __init__(self, content: Content, options: CsvFiles, columns: tuple[Column, ...]) -> None:
         self._content = content
@@ -43,7 +43,7 @@ class OpenedCsv:
         self.columns = self._take_header() if options.header else tuple(column.name for column in columns)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the records behind the header, once."""
+        """Yield the records after the header, once."""
         return cut(
             self._chunks,
             self.dialect,
@@ -80,7 +80,7 @@ def _parse_header(header: bytes, grammar: Grammar, dialect: Dialect, location: s
     if invalid := encodings.invalid_bytes(header, dialect.encoding):
         sequence = " ".join(f"0x{byte:02x}" for byte in invalid)
         raise InputError(
-            f"{location}, line 1: the header is no text in {dialect.encoding} ({sequence}); "
+            f"{location}, line 1: the header is not valid {dialect.encoding} ({sequence}); "
             "correct encoding or compression in the external block"
         )
     if dialect.quote.encode() in outline:
@@ -90,5 +90,5 @@ def _parse_header(header: bytes, grammar: Grammar, dialect: Dialect, location: s
     names = tuple(name.decode() for name in grammar.fields(header))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         listed = ", ".join(map(repr, twice))
-        raise InputError(f"{location}, line 1: the header names {listed} more than once; have it delivered with distinct names")
+        raise InputError(f"{location}, line 1: the header names {listed} more than once; ask the sender for distinct names")
     return names

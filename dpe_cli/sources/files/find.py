@@ -1,4 +1,4 @@
-"""Files as sources: paths and globs, compressed or within zip files, of every format, as blocks of CSV."""
+"""Files as sources: paths and globs, compressed or within zip files, in every format, as blocks of CSV."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from dpe_cli.errors import InputError
 from dpe_cli.sources.files import compression, remote
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import Files
-from dpe_cli.sources.read.remote_file import Found
+from dpe_cli.sources.read.remote_file import RemoteFile
 
-# Opens the content of a file; gives its columns and blocks.
+# Opens the content of a file; returns its columns and blocks.
 Opener = Callable[[Content, Reading], AbstractContextManager[Opened]]
 
 
 def find(options: Files, columns: Sequence[Column], *, declared_at: str = "", project_dir: Path) -> list[File]:
     """
-    Return the files a source's location stands for, in the order of their names; a zip file's members each count as one.
+    Return the files that match a source's location, sorted by name; each member of a zip file counts as a file.
 
-    `columns` are the contract's, in order: what a file without a header holds.
+    `columns` are the contract's, in order: the columns of a file without a header.
 
     Raises:
         InputError: no file matches, or one cannot be read.
@@ -37,7 +37,7 @@ def find(options: Files, columns: Sequence[Column], *, declared_at: str = "", pr
     reading = Reading(options, tuple(columns), declared_at)
     if remote.is_far(location):
         return [file for found in remote.find(options) for file in _far_files(found, reading)]
-    # A path that exists is meant as it is, whatever brackets it has.
+    # The path of an existing file is taken literally, even if it contains brackets.
     names = [location] if (project_dir / location).is_file() else glob.glob(location, root_dir=project_dir, recursive=True)
     paths = [path for path in sorted(project_dir / name for name in names) if not path.is_dir()]
     if not paths:
@@ -50,22 +50,22 @@ def _files(path: Path, reading: Reading, project_dir: Path) -> list[File]:
     try:
         location.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{location.encode(errors='backslashreplace').decode()}: the file's name is no UTF-8; rename it") from None
+        raise InputError(f"{location.encode(errors='backslashreplace').decode()}: the file's name is not valid UTF-8; rename it") from None
     kind = _kind(path.name, reading)
     if kind != "zip":
-        return [File(Near(path), None, compression.size_of(path, location=location), location, kind, reading)]
-    return _members(Near(path), location, reading)
+        return [File(LocalFile(path), None, compression.size_of(path, location=location), location, kind, reading)]
+    return _members(LocalFile(path), location, reading)
 
 
-def _far_files(found: Found, reading: Reading) -> list[File]:
+def _far_files(found: RemoteFile, reading: Reading) -> list[File]:
     kind = _kind(found.location.partition("?")[0], reading)
-    place = remote.Fetched(found)
+    place = remote.FetchedFile(found)
     if kind != "zip":
         return [File(place, None, found.size, found.location, kind, reading, found.version)]
     return _members(place, found.location, reading)
 
 
-def _members(place: Place, location: str, reading: Reading) -> list[File]:
+def _members(place: FileOnDisk, location: str, reading: Reading) -> list[File]:
     return [
         File(place, member, member.file_size, f"{location}!{member.filename}", compression.kind_of(member.filename), reading)
         for member in compression.zip_members(place.path, location=location)
@@ -76,8 +76,8 @@ def _kind(name: str, reading: Reading) -> str:
     return compression.kind_of(name) if reading.options.compression == "auto" else reading.options.compression
 
 
-class Place(Protocol):
-    """Where a file is."""
+class FileOnDisk(Protocol):
+    """The place of a file."""
 
     @property
     def path(self) -> Path:
@@ -85,8 +85,8 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class Near:
-    """A file of this machine."""
+class LocalFile:
+    """A local file."""
 
     path: Path
 
@@ -95,7 +95,7 @@ class Near:
 class File:
     """A file, or a member of a zip file: one load's worth of records. `size` is in bytes, as delivered."""
 
-    place: Place
+    place: FileOnDisk
     member: zipfile.ZipInfo | None
     size: int
     location: str
@@ -106,7 +106,7 @@ class File:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether it holds more bytes of records than its size says."""
+        """Whether it holds more bytes of records than its size suggests."""
         return self.compression != "none"
 
     def content_hash(self) -> str:
@@ -117,13 +117,13 @@ class File:
         return self._hash
 
     def is_known_as(self, content_hash: str) -> None:
-        """Take note of the hash of its content, which need not be read for it."""
+        """Note the hash of its content, so that it need not be read to compute it."""
         self._hash = content_hash
 
     @contextmanager
     def content(self) -> Iterator[Content]:
         """
-        Open what the file holds, in whatever format.
+        Open the file's content, whatever its format.
 
         Raises:
             InputError: it cannot be read.
@@ -138,19 +138,19 @@ class File:
         Open the file and read its header.
 
         Raises:
-            InputError: it cannot be read, is empty, or its header is no record.
+            InputError: it cannot be read, is empty, or its header is not valid.
         """
         with self.content() as content, _opener(self.reading.options)(content, self.reading) as opened:
             yield _Noting(opened, content, self)
 
     def read_to_the_end(self, content_hash: str, size: int) -> None:
-        """Take note of what was read, should the file have changed since it was planned."""
+        """Note the hash and size of what was read, in case the file changed since it was planned."""
         self._hash = content_hash
         self.size = size
 
 
 class _Noting:
-    """An open file whose hash and size are noted when its last block was read."""
+    """An open file whose hash and size are noted after its last block was read."""
 
     def __init__(self, opened: Opened, content: Content, file: File) -> None:
         self.columns: tuple[str, ...] = opened.columns
@@ -166,7 +166,7 @@ class _Noting:
 
 
 def _opener(options: Files) -> Opener:
-    """Return what opens files of a format; imported where it is needed, for some bring large packages."""
+    """Return the function that opens files of a format; imported lazily, because some import large packages."""
     match options.file_format:
         case "csv":
             from dpe_cli.sources.files import csv_files

@@ -1,4 +1,4 @@
-"""Files of fixed width: DuckDB takes the fields from their places in the lines, in columns, at C speed."""
+"""Fixed-width files: DuckDB cuts the fields out of the lines, column by column, at C speed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
@@ -23,13 +23,13 @@ BAD_FORMAT = "22P04"
 @contextmanager
 def opened(content: Content, reading: Reading) -> Iterator[OpenedFixedWidth]:
     """
-    Open a file of fixed width.
+    Open a fixed-width file.
 
     Raises:
         InputError: it cannot be read, or a line is too long.
     """
     options = reading.options
-    assert isinstance(options, FixedWidthFiles)  # noqa: S101 what its file_format says
+    assert isinstance(options, FixedWidthFiles)  # noqa: S101 implied by its file_format
     yield OpenedFixedWidth(content, options, reading.columns)
 
 
@@ -43,12 +43,12 @@ class OpenedFixedWidth:
         self._content = content
         self._options = options
         self._places = places(columns)
-        self._connection = extras.needed("duckdb", by="reading lines of fixed width").connect()
+        self._connection = optional_packages.needed("duckdb", by="reading fixed-width files").connect()
         # One thread keeps the order of the records.
         self._connection.execute("set threads = 1")
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the lines behind the header's."""
+        """Yield the lines after the header's."""
         location = self._content.location
         chunks = self._content.chunks()
         start = next(chunks, b"")
@@ -59,14 +59,14 @@ class OpenedFixedWidth:
             skipped = 0
             while to_skip and data:
                 end = data.find(b"\n") + 1 or len(data)
-                data = data[end:]  # noqa: PLW2901 the header is no part of it
+                data = data[end:]  # noqa: PLW2901 without the header
                 skipped += 1
                 to_skip -= 1
             if data:
                 yield self._block(data, line + skipped, encoding)
 
     def _block(self, data: bytes, first_line: int, encoding: str) -> Block:
-        raws = _Lines(data, first_line, encoding)
+        raws = _TextLines(data, first_line, encoding)
         lines = data.removesuffix(b"\n").count(b"\n") + 1
         refused: dict[int, Fault] = {}
         try:
@@ -80,26 +80,26 @@ class OpenedFixedWidth:
         if kept + len(refused) != lines:
             raise ExtractError(
                 f"{self._content.location}, line {first_line}: {lines:,} records were read, but {kept:,} have the declared width and "
-                f"{len(refused):,} were refused; nothing is loaded, please report this"
+                f"{len(refused):,} were refused; nothing was loaded, please report this"
             )
         csv = bytes(csv or b"")
-        told = tuple((raws.delivered(index), fault) for index, fault in sorted(refused.items()))
-        return Block(csv, kept + len(told), csv.count(b"\n"), 1, origin=_Kept(raws, refused), refused=told)
+        refusals = tuple((raws.delivered(index), fault) for index, fault in sorted(refused.items()))
+        return Block(csv, kept + len(refusals), csv.count(b"\n"), 1, origin=_KeptLines(raws, refused), refused=refusals)
 
     @property
     def _fault_of(self) -> str:
-        """SQL that says what is wrong with a line; null where nothing is."""
+        """Return SQL for what is wrong with a line; null if nothing is."""
         width = max(start + width - 1 for start, width in self._places)
         is_short = "false" if self._options.short_lines == "pad" else f"length(line) < {width}"
         covered = {place for start, width in self._places for place in range(start, start + width)}
         gaps = [f"substring(line, {place}, 1)" for place in range(1, width + 1) if place not in covered]
-        beside = " || ".join([*gaps, f"substring(line, {width + 1})"])
-        has_more = "false" if self._options.extra_columns == "ignore" else f"trim({beside}) <> ''"
+        outside = " || ".join([*gaps, f"substring(line, {width + 1})"])
+        has_more = "false" if self._options.extra_columns == "ignore" else f"trim({outside}) <> ''"
         return f"""
             case
                 when line = '' then 'the line is empty'
-                when {is_short} then 'the line has ' || length(line) || ' characters, and the columns need {width}'
-                when {has_more} then 'the line has text where no column is'
+                when {is_short} then 'the line has ' || length(line) || ' characters, but the columns need {width}'
+                when {has_more} then 'the line has text outside the columns'
             end
         """
 
@@ -133,7 +133,7 @@ class OpenedFixedWidth:
 
 
 def places(columns: Sequence[Column]) -> list[tuple[int, int]]:
-    """Return for each column the first character, from 1, and how many it has; without a start it follows the one before."""
+    """Return each column's first character, counted from 1, and its width; a column without a start follows the previous one."""
     found: list[tuple[int, int]] = []
     end = 0
     for column in columns:
@@ -143,7 +143,7 @@ def places(columns: Sequence[Column]) -> list[tuple[int, int]]:
     return found
 
 
-class _Lines:
+class _TextLines:
     """The lines of a block as they were delivered."""
 
     def __init__(self, data: bytes, first_line: int, encoding: str) -> None:
@@ -152,13 +152,13 @@ class _Lines:
         self._encoding = encoding
 
     def readable(self) -> tuple[str, dict[int, Fault]]:
-        """Return the lines that are text, and why the others are none."""
+        """Return the lines that are text, and the faults of the others."""
         refused: dict[int, Fault] = {}
         lines = list(self.raws)
         for index, raw in enumerate(self.raws):
             if invalid := encodings.invalid_bytes(raw, self._encoding):
                 refused[index] = not_text(invalid, self._encoding)
-                # No layout takes an empty line.
+                # An empty line never fits a layout.
                 lines[index] = b""
         return b"\n".join(lines).decode(), refused
 
@@ -168,10 +168,10 @@ class _Lines:
         return Delivered(self._first_line + index, *encodings.readable(raw, self._encoding))
 
 
-class _Kept:
+class _KeptLines:
     """An Origin: the lines that were not refused."""
 
-    def __init__(self, lines: _Lines, refused: dict[int, Fault]) -> None:
+    def __init__(self, lines: _TextLines, refused: dict[int, Fault]) -> None:
         self._lines = lines
         self._indexes = [index for index in range(len(lines.raws)) if index not in refused] if refused else range(len(lines.raws))
 

@@ -1,4 +1,4 @@
-"""Files of JSON Lines, and JSON documents that hold an array of records."""
+"""JSON Lines files, and JSON documents that hold an array of records."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from dpe_cli.sources.options.files import JsonFiles, JsonLines
 from dpe_cli.sources.read.lines import whole_lines
 from dpe_cli.sources.read.rows import DIALECT
 
-# More would find the server at work on what the others have converted.
+# More threads would compete with the server, which works on what the others have converted.
 _CONVERTERS = min(4, machine.cores())
 
 
 @contextmanager
 def opened(content: Content, reading: Reading) -> Iterator[Opened]:
     """
-    Open a file of JSON.
+    Open a JSON file.
 
     Raises:
         InputError: it is not valid JSON, or ends early.
         ContractError: a record has a member that the contract does not name.
     """
     options = reading.options
-    assert isinstance(options, (JsonLines, JsonFiles))  # noqa: S101 what its file_format says
-    converter = partial(JsonRecords, reading.columns, ignores_extra=options.extra_columns == "ignore", told=reading.declared_at)
+    assert isinstance(options, (JsonLines, JsonFiles))  # noqa: S101 implied by its file_format
+    converter = partial(JsonRecords, reading.columns, ignores_extra=options.extra_columns == "ignore", declared_at=reading.declared_at)
     location, most = content.location, options.max_record_bytes
     if isinstance(options, JsonLines):
         yield _OpenedJson(whole_lines(_utf8(content), location=location, max_record_bytes=most), LINE_FEED, converter, location)
@@ -52,7 +52,7 @@ class _OpenedJson:
     dialect: Dialect = DIALECT
 
     def __init__(self, parts: Iterator[tuple[bytes, int]], separator: bytes, converter: Callable[[], JsonRecords], location: str) -> None:
-        # One converts one part at a time; none is at work here twice.
+        # Each converter converts one part at a time; none is used twice at once here.
         self._idle = [converter()]
         self.columns = self._idle[0].columns
         self._parts = parts
@@ -61,7 +61,7 @@ class _OpenedJson:
         self._location = location
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the records, in their order; parts are converted side by side, which is most of the work."""
+        """Yield the records in order; parts are converted in parallel, because that is most of the work."""
         waiting: deque[Future[Block]] = deque()
         with ThreadPoolExecutor(_CONVERTERS, thread_name_prefix="json") as pool:
             try:
@@ -87,7 +87,7 @@ class _OpenedJson:
 
 
 def _utf8(content: Content) -> Iterator[bytes]:
-    """Yield UTF-8, which JSON is (RFC 8259, section 8.1), or UTF-16 where a byte order mark says so."""
+    """Yield UTF-8, the encoding of JSON (RFC 8259, section 8.1), or UTF-16 converted to it, if a byte order mark says so."""
     chunks = content.chunks()
     start = next(chunks, b"")
     encoding = "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"

@@ -1,4 +1,4 @@
-"""Files of Parquet: DuckDB reads them in columns, and writes CSV into a pipe that is read as a file of CSV is."""
+"""Parquet files: DuckDB reads them by column, and writes CSV into a pipe that is read like a CSV file."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks.block import Block, cut
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.read import pipes, rows
 
-# A block's value may be as long as PostgreSQL takes it.
+# A value may be as long as PostgreSQL accepts.
 _MAX_RECORD_BYTES = 1024 * 1024 * 1024
-# Types of DuckDB whose text PostgreSQL reads as JSON only.
+# DuckDB types whose text PostgreSQL can read only as JSON.
 _NESTED = ("STRUCT", "MAP", "UNION", "JSON", "VARIANT")
 
 
 @contextmanager
 def opened(content: Content, reading: Reading) -> Iterator[OpenedParquet]:
     """
-    Open a file of Parquet.
+    Open a Parquet file.
 
     Raises:
-        InputError: it is no Parquet, or its footer is broken.
+        InputError: it is not Parquet, or its footer is broken.
     """
     del reading
     with content.on_disk() as path, tempfile.TemporaryDirectory(prefix="dpe-") as directory:
@@ -42,10 +42,10 @@ class OpenedParquet:
     dialect: Dialect = rows.DIALECT
 
     def __init__(self, path: Path, pipe: Path, *, location: str) -> None:
-        self._duckdb = extras.needed("duckdb", by="reading Parquet")
+        self._duckdb = optional_packages.needed("duckdb", by="reading Parquet")
         self._connection = self._duckdb.connect()
         self._connection.execute("set timezone = 'UTC'")
-        # More would be ahead of the writers, and hold what these cannot take yet.
+        # More threads would run ahead of the writers, and hold data that these cannot take yet.
         self._connection.execute("set threads = 1")
         self._connection.execute("set enable_progress_bar = false")
         self._path = path
@@ -73,14 +73,14 @@ class OpenedParquet:
             yield block
         if total and total[0] != read:
             raise InputError(
-                f"{self._location}: the file says that it has {total[0]:,} records, and {read:,} were read; have it delivered again"
+                f"{self._location}: the file announces {total[0]:,} records, but {read:,} were read; ask the sender to deliver it again"
             )
 
     def _chunks(self) -> Iterator[bytes]:
-        """Have DuckDB write, and read what it writes as it does."""
+        """Make DuckDB write to the pipe, and read its output meanwhile."""
         os.mkfifo(self._pipe)
         failures: list[Exception] = []
-        # Opened for both, so that neither end waits for ever for the other to come.
+        # Opened for reading and writing, so that neither end waits forever for the other.
         descriptor = os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK)
         writer = threading.Thread(target=self._write, args=[failures], name="dpe parquet", daemon=True)
         keeps_open = os.open(self._pipe, os.O_WRONLY)
@@ -109,7 +109,7 @@ class OpenedParquet:
                 f"to '{self._pipe}' (format csv, header false, nullstr '', quote '\"', escape '\"', delimiter ',')",
                 [str(self._path)],
             )
-        except Exception as error:  # noqa: BLE001 whatever it is, the reader raises it
+        except Exception as error:  # noqa: BLE001 the reader raises it
             failures.append(error)
 
     def _field(self, name: str) -> str:
@@ -123,8 +123,8 @@ class OpenedParquet:
         return quoted
 
     def _unreadable(self, error: Any) -> InputError:
-        said = " ".join(str(error).replace(str(self._path), self._location).split())
-        return InputError(f"{self._location}: cannot be read as Parquet ({said}); have the file delivered again")
+        message = " ".join(str(error).replace(str(self._path), self._location).split())
+        return InputError(f"{self._location}: cannot be read as Parquet ({message}); ask the sender to deliver the file again")
 
 
 def _close_after(writer: threading.Thread, descriptor: int) -> None:

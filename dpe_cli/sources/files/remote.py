@@ -1,8 +1,8 @@
 """
-Where files are: on this machine, in an object store, on a server for files, or at an address of the web.
+Locating files: on this machine, in an object store, on a file server, or on the web.
 
-A file that is far away is fetched whole when it is read, to a temporary file: what breaks off is no file, and what needs to
-jump about in it (Parquet, Excel, zip) can. By the version that its place gives it, it is known without being fetched.
+A remote file is fetched whole, to a temporary file, before it is read: a broken download is not mistaken for a file, and formats that
+need random access (Parquet, Excel, zip) work. If its place reports a version, the file is recognized without being fetched.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.sources import secrets
 from dpe_cli.sources.options.files import Files
-from dpe_cli.sources.read.remote_file import Found
+from dpe_cli.sources.read.remote_file import RemoteFile
 
-# fsspec's package for each place.
+# The fsspec package for each place.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "sftp": "paramiko"}
 
 
-class Fetched:
-    """The copy of a file that is far away, made when it is asked for first; it goes with this object."""
+class FetchedFile:
+    """A copy of a remote file, fetched on first use; it disappears with this object."""
 
-    def __init__(self, found: Found) -> None:
-        self._found = found
+    def __init__(self, file: RemoteFile) -> None:
+        self._file = file
         self._path: Path | None = None
 
     @property
@@ -39,30 +39,30 @@ class Fetched:
         The path of the copy.
 
         Raises:
-            InputError: the file cannot be fetched, or another number of bytes came than its place says.
+            InputError: the file cannot be fetched, or its size is not the announced one.
         """
         if self._path is None:
-            with tempfile.NamedTemporaryFile(prefix="dpe-", suffix=Path(self._found.location).suffix, delete=False) as copy:
+            with tempfile.NamedTemporaryFile(prefix="dpe-", suffix=Path(self._file.location).suffix, delete=False) as copy:
                 path = Path(copy.name)
                 weakref.finalize(self, path.unlink, missing_ok=True)
-                self._found.fetch(copy)
+                self._file.fetch(copy)
             size = path.stat().st_size
-            if size != self._found.size:
+            if size != self._file.size:
                 raise InputError(
-                    f"{self._found.location}: {self._found.size:,} bytes were announced and {size:,} came; nothing is loaded, extract again"
+                    f"{self._file.location}: {self._file.size:,} bytes were announced, {size:,} came; nothing was loaded, extract again"
                 )
             self._path = path
         return self._path
 
 
 def is_far(location: str) -> bool:
-    """Tell whether a location is not on this machine."""
+    """Return whether a location is not on this machine."""
     return "://" in location
 
 
-def find(options: Files) -> list[Found]:
+def find(options: Files) -> list[RemoteFile]:
     """
-    Return the files that are far away which a location stands for, in the order of their names.
+    Return the remote files that match a location, sorted by name.
 
     Raises:
         InputError: there is none, or the place cannot be reached.
@@ -75,33 +75,33 @@ def find(options: Files) -> list[Found]:
     return found
 
 
-def _in_a_store(options: Files, scheme: str) -> list[Found]:
+def _in_a_store(options: Files, scheme: str) -> list[RemoteFile]:
     location = options.location
-    extras.needed(_PACKAGES[scheme], by=location)
-    fsspec = extras.needed("fsspec", by=location)
+    optional_packages.needed(_PACKAGES[scheme], by=location)
+    fsspec = optional_packages.needed("fsspec", by=location)
     given = {name: _filled(value, location, name) for name, value in options.storage_options.items()}
-    with _told(options):
+    with _reporting_connection_errors(options):
         store, path = fsspec.core.url_to_fs(secrets.filled(location, where=location, in_url=True), use_listings_cache=False, **given)
         paths = [path] if not any(character in path for character in "*?[") else sorted(store.glob(path))
         infos = [store.info(one) for one in paths]
     return [_stored(store, info, scheme, options) for info in infos if info["type"] == "file"]
 
 
-def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) -> Found:
+def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) -> RemoteFile:
     def fetch(copy: IO[bytes]) -> None:
-        with _told(options), store.open(info["name"], "rb") as stream:
+        with _reporting_connection_errors(options), store.open(info["name"], "rb") as stream:
             shutil.copyfileobj(stream, copy, 8 * 1024 * 1024)
 
     version = info.get("VersionId") or info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("mtime")
     name = str(info["name"]).removeprefix(f"{scheme}://")
     location = secrets.with_references(f"{scheme}://{name.lstrip('/')}", [options.location, *map(str, options.storage_options.values())])
-    return Found(location, int(info["size"]), str(version).strip('"') if version else None, fetch)
+    return RemoteFile(location, int(info["size"]), str(version).strip('"') if version else None, fetch)
 
 
-def _on_the_web(options: Files) -> list[Found]:
+def _on_the_web(options: Files) -> list[RemoteFile]:
     from dpe_cli.sources.http.client import Download
 
-    return [Download(options).found()]
+    return [Download(options).file()]
 
 
 def _filled(value: str | float, where: str, option: str) -> str | float:
@@ -109,18 +109,18 @@ def _filled(value: str | float, where: str, option: str) -> str | float:
 
 
 @contextmanager
-def _told(options: Files) -> Iterator[None]:
-    """Say of which place it is that it cannot be reached, without its secrets."""
+def _reporting_connection_errors(options: Files) -> Iterator[None]:
+    """Turn connection errors into InputErrors that name the place, without its secrets."""
     try:
         yield
     except DpeError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{options.location}: is not there ({_said(error)}); correct the location") from error
-    # What fsspec's packages raise has nothing in common: botocore's, google's and paramiko's own errors, OSError, ValueError.
+        raise InputError(f"{options.location}: does not exist ({_message(error)}); correct the location") from error
+    # The errors of fsspec's packages have nothing in common: botocore's, google's and paramiko's own errors, OSError, ValueError.
     except Exception as error:
-        raise InputError(f"{options.location}: cannot be reached ({_said(error)}); correct location or storage_options") from error
+        raise InputError(f"{options.location}: cannot be reached ({_message(error)}); correct location or storage_options") from error
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return " ".join(redact(str(error) or type(error).__name__).split())

@@ -1,1 +1,1 @@
-"""HTTP for sources: requests that are repeated where that helps, and downloads."""
+"""HTTP for sources: requests with retries, and downloads."""

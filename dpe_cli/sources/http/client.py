@@ -1,7 +1,7 @@
 """
-Asking an API: again where that may help, never too often, and with its credentials for nobody else.
+Requests to an API: repeated if that may help, rate-limited, and with credentials for this API only.
 
-What is answered is whole or counts for nothing: a page that is cut off, late or too long raises.
+An answer is complete or counts for nothing: a page that is cut off, late or too long raises.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from types import ModuleType
 from typing import IO, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import hide, redact, remember
 from dpe_cli.sources import secrets
 from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.queries import Rest
-from dpe_cli.sources.read.remote_file import Found
+from dpe_cli.sources.read.remote_file import RemoteFile
 from dpe_cli.words import plural
 
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 5
 _THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
-# Seconds before the second attempt; each next pause is twice as long, up to the longest.
+# Seconds before the second attempt; each further pause is twice as long, up to the longest.
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
-# An API may ask for more patience than that, but not for ever.
+# An API may ask for longer pauses than that, but not for endless ones.
 _LONGEST_RETRY_AFTER = 600.0
 
 
 @dataclass(frozen=True)
 class Page:
-    """A whole answer: its body, its address, and the address that its Link header calls next."""
+    """A complete answer: its body, its address, and the address in its Link header's rel="next"."""
 
     body: bytes
     url: str
@@ -51,7 +51,7 @@ class Page:
 
 
 class AgainError(Exception):
-    """An answer that another attempt may make better; `after` are the seconds that the API asks to wait."""
+    """An answer that may be better at another attempt; `after` is how many seconds the API asks to wait."""
 
     def __init__(self, why: str, *, after: float | None = None) -> None:
         super().__init__(why)
@@ -59,7 +59,7 @@ class AgainError(Exception):
 
 
 class Download:
-    """Fetches one file of the web."""
+    """Fetches one file from the web."""
 
     def __init__(self, options: Files) -> None:
         self._options = options
@@ -67,28 +67,28 @@ class Download:
         asking = Rest(location=location, file_format="rest", disposition="replace", allow_private_addresses=options.allow_private_addresses)
         self._client = Client(asking, where=location)
 
-    def found(self) -> Found:
+    def file(self) -> RemoteFile:
         """
-        Return the file, which is asked for once to know its size and version.
+        Return the file, after one request for its size and version.
 
         Raises:
             InputError: it cannot be fetched.
         """
-        told: dict[str, str] = {}
-        # A server need not answer HEAD; what else is wrong, GET will say.
+        known: dict[str, str] = {}
+        # A server need not answer HEAD; GET will report whatever else is wrong.
         with suppress(InputError):
-            self._client.stream(lambda headers, _chunks: told.update(headers), method="HEAD")
-        size = int(told.get("content-length") or -1)
+            self._client.stream(lambda headers, _chunks: known.update(headers), method="HEAD")
+        size = int(known.get("content-length") or -1)
         if size < 0:
-            # Compressed on its way, or made while it is sent: only what came says how long it is.
+            # Compressed in transit, or generated while it is sent: only the received bytes tell its size.
             with tempfile.TemporaryFile() as copy:
                 self.fetch(copy)
                 size = copy.tell()
-        return Found(self._options.location, size, _version(told), self.fetch)
+        return RemoteFile(self._options.location, size, _version(known), self.fetch)
 
     def fetch(self, copy: IO[bytes]) -> None:
         """
-        Write the file, from its start each time that another attempt is needed.
+        Write the file, from its start at each attempt.
 
         Raises:
             InputError: it cannot be fetched.
@@ -105,21 +105,21 @@ class Download:
 
 
 def _version(headers: Mapping[str, str]) -> str | None:
-    """Return what tells one version of a file from another: a weak ETag does not tell every byte (RFC 9110, section 8.8.1)."""
+    """Return the version of a file: a weak ETag does not distinguish every byte (RFC 9110, section 8.8.1)."""
     etag = headers.get("etag")
-    # One that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
+    # A version that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
     return etag.strip('"') if etag and not etag.startswith("W/") and hide(etag) == etag else None
 
 
 class Client:
-    """Asks one API. `where` is what messages call it."""
+    """Sends requests to one API. `where` is what messages call it."""
 
     def __init__(self, options: Rest, *, where: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._httpx: ModuleType = extras.needed("httpx", by=where)
+        self._httpx: ModuleType = optional_packages.needed("httpx", by=where)
         self._options = options
         self._where = where
         self._sleep = sleep
-        # No proxy leads back to this machine.
+        # Proxies do not apply to this machine.
         self._client = self._httpx.Client(timeout=options.timeout, follow_redirects=False, mounts=dict.fromkeys(_THIS_MACHINE))
         self._token: str | None = None
         self._last = 0.0
@@ -132,11 +132,11 @@ class Client:
         The address of the endpoint.
 
         Raises:
-            InputError: the environment does not have it, or has something else.
+            InputError: the environment does not define it, or it is not an address.
         """
         base = secrets.filled(self._options.location, where=self._where, in_url=True)
         if not _is_address(base):
-            raise self.refused("what the environment holds makes no http:// or https:// address of it")
+            raise self.refused("with the environment's values it is not an http:// or https:// address")
         return f"{base.rstrip('/')}/{self._options.path.lstrip('/')}" if self._options.path else base
 
     def close(self) -> None:
@@ -145,15 +145,15 @@ class Client:
 
     def page(self, url: str, params: Mapping[str, Any], read: Callable[[Page], None]) -> None:
         """
-        Get a page and have it read: from the start, each time that either fails in a way that another attempt may mend.
+        Get a page and read it, starting again each time that either fails in a way that another attempt may fix.
 
         Raises:
-            InputError: it could not be had, or read.
+            InputError: it could not be fetched or read.
         """
         self._attempt(lambda: read(self._get(url, params)))
 
     def _attempt(self, once: Callable[[], None]) -> None:
-        """Do something, again where that may help."""
+        """Call `once`, repeatedly if that may help."""
         pause = _FIRST_PAUSE
         for attempt in range(1, self._options.attempts + 1):
             try:
@@ -161,18 +161,18 @@ class Client:
             except AgainError as error:
                 if attempt == self._options.attempts:
                     raise self.refused(f"{error} ({plural(attempt, 'attempt')})") from error
-                # Many clients that failed together are not to come back together.
-                self._sleep(error.after if error.after is not None else pause * random.uniform(0.5, 1))  # noqa: S311 no secret
+                # Clients that failed together should not all return at the same time.
+                self._sleep(error.after if error.after is not None else pause * random.uniform(0.5, 1))  # noqa: S311 not a secret
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 return
 
     def stream(self, take: Callable[[Mapping[str, str], Iterator[bytes]], None], *, method: str) -> None:
         """
-        Have an answer taken as it comes: its headers, and its body as it was sent; from the start with each attempt.
+        Pass on an answer as it arrives: its headers, and its body as it was sent; from the start at each attempt.
 
         Raises:
-            InputError: it could not be had.
+            InputError: it could not be fetched.
         """
 
         def once() -> None:
@@ -193,8 +193,8 @@ class Client:
         self._attempt(once)
 
     def refused(self, why: str) -> InputError:
-        """Return the error that says why the API cannot be read; secrets are not in it."""
-        return InputError(f"{self._where}: {redact(why)}; nothing is loaded, extract again later, or correct the external block")
+        """Return the error that says why the API cannot be read, without secrets."""
+        return InputError(f"{self._where}: {redact(why)}; nothing was loaded, extract again later, or correct the external block")
 
     def _get(self, url: str, params: Mapping[str, Any]) -> Page:
         refreshed = False
@@ -207,7 +207,7 @@ class Client:
                     raise self.refused(f"it redirects more than {_MOST_REDIRECTS} times")
                 url, params = self.joined(url, headers["location"]), {}
             elif status == HTTPStatus.UNAUTHORIZED and self._token and not refreshed:
-                # It has expired before its time.
+                # The token expired early.
                 self._token, refreshed = None, True
             else:
                 self._check_status(status, headers, url)
@@ -221,10 +221,10 @@ class Client:
 
     def joined(self, url: str, link: str) -> str:
         """
-        Return the address that a link on a page means.
+        Resolve a link on a page.
 
         Raises:
-            InputError: it leads from https to http, or is no address.
+            InputError: it leads from https to http, or is not an address.
         """
         try:
             target = urljoin(url, link)
@@ -232,13 +232,13 @@ class Client:
         except (ValueError, self._httpx.InvalidURL) as error:
             raise self.refused("its link is not a valid address") from error
         if not target.startswith(("http://", "https://")):
-            raise self.refused("it links to what is no http:// or https:// address")
+            raise self.refused("it links to something that is not an http:// or https:// address")
         if url.startswith("https://") and target.startswith("http://"):
             raise self.refused("it leads from https to http")
         return target
 
     def _ask(self, url: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes, str | None]:
-        """Ask once; only what is of the API's own origin gets to know its credentials, headers included."""
+        """Send one request; credentials, headers included, go only to the API's own origin."""
         self._check_address(url)
         headers: dict[str, str] = {"Accept": "application/json", "User-Agent": "dpe"}
         query = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in params.items()}
@@ -247,8 +247,8 @@ class Client:
             headers |= self._headers
             auth = self._authorise(headers, query)
         self._wait()
-        # Parameters that the address has already stay.
-        # As bytes: a header's text may be of ASCII only, for httpx.
+        # Parameters already in the address are kept.
+        # As bytes, because httpx accepts only ASCII text in headers.
         as_bytes = {name: value.encode() for name, value in headers.items()}
         return self._send("GET", str(self._httpx.URL(url).copy_merge_params(query)), headers=as_bytes, auth=auth)
 
@@ -269,7 +269,7 @@ class Client:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> Exception:
-        # httpx parses each redirect, and quotes the part of the address that is not valid, which may be a part of a secret.
+        # httpx parses each redirect, and its error quotes the invalid part of the address, which may be part of a secret.
         if "location header" in str(error):
             return self.refused("its link is not a valid address")
         return AgainError(f"the connection failed ({type(error).__name__}: {error})")
@@ -292,7 +292,7 @@ class Client:
         return None
 
     def _new_token(self) -> str:
-        """Ask for a token as RFC 6749, section 4.4, says."""
+        """Request a token (RFC 6749, section 4.4)."""
         auth = self._options.auth
         assert auth is not None  # noqa: S101
         url = self._filled(auth.access_token_url)
@@ -310,7 +310,7 @@ class Client:
         except (ValueError, AttributeError):
             token = None
         if status != HTTPStatus.OK or not isinstance(token, str) or not token:
-            raise self.refused(f"its token endpoint answered {status} and gave no access_token")
+            raise self.refused(f"its token endpoint answered {status} without an access_token")
         remember(token)
         return token
 
@@ -325,7 +325,7 @@ class Client:
             self._last = time.monotonic()
 
     def _check_address(self, url: str) -> None:
-        """Refuse addresses within, which whoever can have an API redirect could else have asked for."""
+        """Refuse internal addresses, which anyone who controls an API's redirects could reach otherwise."""
         if self._options.allow_private_addresses:
             return
         parts = urlsplit(url)
@@ -336,12 +336,12 @@ class Client:
         for *_, address in found:
             if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
                 raise self.refused(
-                    f"{parts.hostname} is in a private network, or this machine; set allow_private_addresses: true if that is meant"
+                    f"{parts.hostname} is in a private network, or is this machine; set allow_private_addresses: true if that is intended"
                 )
 
 
 def _origin(url: str) -> tuple[str, str | None, int]:
-    """Return what an address has to have in common with another to be of its origin (RFC 6454, section 4)."""
+    """Return what two addresses of the same origin have in common (RFC 6454, section 4)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, _port(parts)
 
@@ -358,7 +358,7 @@ def _port(parts: SplitResult) -> int:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for, in either of its forms (RFC 9110, section 10.2.3)."""
+    """Return the seconds in a Retry-After header, in either of its forms (RFC 9110, section 10.2.3)."""
     if value is None:
         return None
     if value.strip().isdigit():

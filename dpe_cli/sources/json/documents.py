@@ -1,8 +1,8 @@
 """
-JSON documents that hold an array of records, read as a stream: whatever their size, a part at a time is in memory.
+JSON documents that hold an array of records, read as a stream, so that only a part of them is in memory.
 
-The records are found by a regular expression that knows strings and brackets, and read by DuckDB. What is left of the
-document without them has to be valid JSON, and the array where its path says.
+A regular expression that knows strings and brackets finds the records; DuckDB reads them. The rest of the
+document has to be valid JSON, with the array where its path says.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dpe_cli.sources.json import json_path
 from dpe_cli.sources.json.records import RECORD_SEPARATOR
 
 _DEPTH = 64
-# Stands for the records in what is left of the document.
+# Stands for the records in the rest of the document.
 _HERE = "the records that were read"
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _SCALAR = rb'[^\s,:"\[\]{}]++'
 
 
 def _container(depth: int) -> bytes:
-    """Return a pattern of brackets that are closed, of any kind: whether each closes its own is DuckDB's to say."""
+    """Return a pattern of closed brackets of any kind; whether they match is left to DuckDB."""
     pattern = rb'[\[{](?:[^"\[\]{}]++|%b)*+[\]}]' % _STRING
     for _ in range(depth - 1):
         pattern = rb'[\[{](?:[^"\[\]{}]++|%b|%b)*+[\]}]' % (_STRING, pattern)
@@ -33,7 +33,7 @@ def _container(depth: int) -> bytes:
 
 _VALUE = rb"(?:%b|%b|%b)" % (_container(_DEPTH), _STRING, _SCALAR)
 _ENDED_RECORD = re.compile(rb"(%b)\s*+," % _VALUE, re.DOTALL)
-# Only what a comma follows is known to be whole: a number may go on in the next chunk.
+# Only a record followed by a comma is known to be complete: a number may continue in the next chunk.
 _RECORDS = re.compile(rb"(?:\s*+%b\s*+,)*+" % _VALUE, re.DOTALL)
 _LAST = re.compile(rb"\s*+(?:%b\s*+)?\]" % _VALUE, re.DOTALL)
 _MEMBER = re.compile(rb"\s*+(%b)\s*+:\s*+" % _STRING, re.DOTALL)
@@ -41,7 +41,7 @@ _SKIPPED = re.compile(rb"\s*+%b\s*+([,}])" % _VALUE, re.DOTALL)
 
 
 class Document:
-    """A document that is read from chunks of UTF-8; `envelope` is what of it is not among the records, once those are read."""
+    """A document that is read from chunks of UTF-8; `envelope` is its text around the records, once those are read."""
 
     def __init__(self, chunks: Iterator[bytes], steps: Sequence[json_path.Step], *, location: str, max_record_bytes: int) -> None:
         self._chunks = chunks
@@ -56,10 +56,10 @@ class Document:
 
     def parts(self) -> Iterator[tuple[bytes, int]]:
         """
-        Yield records, kept apart by RECORD_SEPARATOR, with the line on which the first starts.
+        Yield records, separated by RECORD_SEPARATOR, with the line on which the first starts.
 
         Raises:
-            InputError: the document is not valid JSON, ends early, or holds no array at the path.
+            InputError: the document is not valid JSON, ends early, or has no array at the path.
         """
         self._find_array()
         while True:
@@ -79,13 +79,13 @@ class Document:
         self._check_envelope()
 
     def _separated(self, end: int) -> tuple[bytes, int]:
-        """Take records off what is pending, with a separator for the comma behind each."""
+        """Take records off the pending data, with a separator instead of the comma after each."""
         data = self._pending[:end]
         if not data.endswith(b","):
-            # Without one behind it, a record's own parts would be looked at for commas.
+            # Without a separator after it, commas within a record would be searched too.
             data = data.rstrip() + b","
         if RECORD_SEPARATOR in data:
-            raise self._broken("a record holds the control character U+001E as it is")
+            raise self._broken("a record contains the control character U+001E unescaped")
         line = self._line
         self._take(end)
         return _ENDED_RECORD.sub(rb"\1" + RECORD_SEPARATOR, data), line
@@ -96,16 +96,14 @@ class Document:
         self._skip_blanks()
         while steps:
             step = steps.pop(0)
-            self._open(b"{", f"{_written(self._steps)} leads nowhere")
+            self._open(b"{", f"{_written(self._steps)} does not exist")
             while self._member() != step:
                 end = self._matched(_SKIPPED)
                 closes = end[1] == b"}"
                 self._keep(end.end())
                 if closes:
-                    raise self._broken(
-                        f"it holds nothing at {_written(self._steps)}; correct `records` in the external block", is_json=True
-                    )
-        self._open(b"[", f"what stands at {_written(self._steps)} is no array of records; name the array's path in `records`")
+                    raise self._broken(f"it has nothing at {_written(self._steps)}; correct `records` in the external block", is_json=True)
+        self._open(b"[", f"{_written(self._steps)} is not an array of records; set `records` to the array's path")
 
     def _member(self) -> str:
         if self._after_blanks() == b"}":
@@ -135,33 +133,33 @@ class Document:
                 return
 
     def _matched(self, pattern: re.Pattern[bytes]) -> re.Match[bytes]:
-        """Match at the start of what is pending, of which more is read until it does."""
+        """Match at the start of the pending data, and read more until it matches."""
         while True:
-            # A match that ends where the data does might go on.
+            # A match that ends at the end of the data might continue.
             found = pattern.match(self._pending)
             if found and (found.end() < len(self._pending) or self._is_read):
                 return found
             if len(self._pending) > self._most:
-                raise self._broken(f"what stands before the records is longer than {self._most:,} bytes; set max_record_bytes higher")
+                raise self._broken(f"the text before the records is longer than {self._most:,} bytes; set max_record_bytes higher")
             if not self._read():
                 if found:
                     return found
-                raise self._broken("it ends early, or is no JSON")
+                raise self._broken("it ends early, or is not JSON")
 
     def _check_envelope(self) -> None:
         """Read the rest, and check that the document without its records is valid."""
         while self._read():
             if len(self._pending) > self._most:
-                raise self._broken(f"what follows the records is longer than {self._most:,} bytes; set max_record_bytes higher")
+                raise self._broken(f"the text after the records is longer than {self._most:,} bytes; set max_record_bytes higher")
         without = b"".join(self._before) + json.dumps(_HERE).encode() + self._pending
         try:
             self.envelope = json.loads(without)
         except ValueError as error:
             raise self._broken(f"around its records it is not valid JSON ({error})") from error
         records = json_path.value(self.envelope, self._steps)
-        # Of members of one name, the last one counts.
+        # If a name occurs twice, the last member counts.
         if not (isinstance(records, list) and records == [_HERE]):
-            raise self._broken(f"{_written(self._steps)} is there twice")
+            raise self._broken(f"{_written(self._steps)} occurs twice")
         records.clear()
 
     def _keep(self, length: int) -> None:
@@ -179,10 +177,10 @@ class Document:
         return bool(chunk)
 
     def _nothing_there(self) -> InputError:
-        return self._broken(f"it holds nothing at {_written(self._steps)}; correct `records` in the external block", is_json=True)
+        return self._broken(f"it has nothing at {_written(self._steps)}; correct `records` in the external block", is_json=True)
 
     def _broken(self, fault: str, *, is_json: bool = False) -> InputError:
-        what = fault if is_json else f"the document is not valid JSON: {fault}; have it delivered again"
+        what = fault if is_json else f"the document is not valid JSON: {fault}; ask the sender to deliver it again"
         return InputError(f"{self._location}, line {self._line}: {what}")
 
 

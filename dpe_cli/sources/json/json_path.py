@@ -1,4 +1,4 @@
-"""Paths into JSON, `$.customer.id` or `$.lines[0]['unit price']`: the part of JSONPath (RFC 9535) that names one value."""
+"""Paths into JSON, `$.customer.id` or `$.lines[0]['unit price']`: the part of JSONPath (RFC 9535) that identifies one value."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Step = str | int
 _STEP = re.compile(r"""\.(?P<name>[\w-]+)|\[(?P<index>\d+)\]|\['(?P<single>[^'\\]+)'\]|\["(?P<double>[^"\\]+)"\]""")
 
 _NAME = re.compile(r"[\w-]+")
-# In one kind of quotes or in the other.
+# In either kind of quotes.
 _IN_QUOTES = re.compile(r"[^'\\]+|[^\"\\]+")
 
 
 def parse(path: str) -> tuple[Step, ...]:
     """
-    Return the steps of a path: names of members and indexes of arrays; none for `$`, the whole.
+    Return the steps of a path: member names and array indexes; empty for `$`, the whole document.
 
     Raises:
-        ValueError: it is no such path.
+        ValueError: it is not a valid path.
     """
     if path and not path.startswith("$"):
-        # As dlt writes it.
+        # dlt writes paths this way.
         path = f"$.{path}" if not path.startswith("[") else f"${path}"
     if not path:
         raise ValueError("is empty; write a path like $.customer.id, $.lines[0].sku or $['unit price']")
@@ -35,7 +35,7 @@ def parse(path: str) -> tuple[Step, ...]:
         step = _STEP.match(path, position)
         if step is None:
             raise ValueError(
-                f"{path}: cannot be read from character {position + 1} on; write it like $.customer.id, $.lines[0].sku or $['unit price']"
+                f"{path}: is not valid from character {position + 1} on; write it like $.customer.id, $.lines[0].sku or $['unit price']"
             )
         index = step["index"]
         steps.append(int(index) if index is not None else step["name"] or step["single"] or step["double"])
@@ -44,17 +44,17 @@ def parse(path: str) -> tuple[Step, ...]:
 
 
 def of(column: Column) -> tuple[Step, ...]:
-    """Return the steps to a column's value: its path, or the member of its name."""
+    """Return the steps to a column's value: its path, or the member of the same name."""
     return parse(column.path) if column.path else (column.name,)
 
 
 def pointer(steps: Sequence[Step]) -> str:
-    """Return steps as a JSON Pointer (RFC 6901), in which every name can be written."""
+    """Return steps as a JSON Pointer (RFC 6901), which can express every name."""
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
 
 
 def value(document: Any, steps: Sequence[Step]) -> Any:
-    """Return the value at a path; None where there is none, as for a null."""
+    """Return the value at a path; None if there is none or it is null."""
     for step in steps:
         if isinstance(step, int) and isinstance(document, list) and step < len(document):
             document = document[step]
@@ -66,12 +66,12 @@ def value(document: Any, steps: Sequence[Step]) -> Any:
 
 
 def can_be_written(name: str) -> bool:
-    """Tell whether a path can name a member."""
+    """Return whether a path can name a member."""
     return bool(_NAME.fullmatch(name) or _IN_QUOTES.fullmatch(name))
 
 
 def written(steps: Sequence[Step]) -> str:
-    """Return the path that means the steps, whose names can be written."""
+    """Return the path for these steps, whose names can be written."""
     return "$" + "".join(_written(step) for step in steps)
 
 

@@ -1,8 +1,8 @@
 """
-JSON records as CSV blocks: DuckDB reads them in columns, at C speed; no Python runs for a record that is well.
+JSON records as CSV blocks: DuckDB reads them by column, at C speed; no Python runs for a valid record.
 
-A text column gets a string's characters, and of anything else its JSON; a json or jsonb column gets JSON. What is not
-there is null, as JSON's null is.
+A text column gets a string's characters, and the JSON of anything else; a json or jsonb column gets JSON. Missing
+members are null, like JSON's null.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
@@ -23,33 +23,33 @@ from dpe_cli.sources.json import json_path
 from dpe_cli.sources.read.rows import literal
 
 LINE_FEED = b"\n"
-# Stands for itself nowhere in JSON (RFC 8259, section 7): a record may have line feeds, and no such character.
+# Never occurs unescaped in JSON (RFC 8259, section 7): a record may contain line feeds, but not this character.
 RECORD_SEPARATOR = b"\x1e"
 
 INVALID_JSON_TEXT = "22032"
 NO_JSON_OBJECT = "2203C"
 
-# DuckDB makes a double of a number with a fraction or an exponent. It keeps any fifteen digits, and no less than 1e-307.
+# DuckDB turns a number with a fraction or an exponent into a double, which keeps any fifteen digits, and no less than 1e-307.
 _LONG = 16
 _LONG_RUN = b"0" * (_LONG + 1)
 _DIGITS_AS_ZEROS = bytes(0x30 if byte in b"0123456789." else 0x20 for byte in range(256))
 _TINY = tuple(f"{letter}-{digit}".encode() for letter in "eE" for digit in range(3, 10))
 _LONG_NUMBER = rb"-?(?=\d++[.eE])(?:(?=0?\.?0*+[1-9](?:\.?\d){%d})|(?=[\d.]*+[eE]-\d{3}))\d[\d.]*+(?:[eE][+-]?\d++)?+" % (_LONG - 1)
-# A string ends with its record at the latest: one that is never closed is to spoil no other.
+# A string ends with its record at the latest, so that one that is never closed spoils no other record.
 _STRING = rb'"(?:[^"\\\n\x1e]++|\\[^\n\x1e])*+"'
-# All up to the next long number: strings, other numbers, and what stands between them.
+# Everything up to the next long number: strings, other numbers, and the text between them.
 _UP_TO_LONG_NUMBER = re.compile(rb'((?:[^"\d\-]++|%b|(?!%b)-?\d[\d.eE+\-]*+|-(?!\d)|")*+)(%b|\Z)' % (_STRING, _LONG_NUMBER, _LONG_NUMBER))
 _PRIVATE_USE = range(0xE000, 0xF8FF)
 
 
 class JsonRecords:
     """
-    Makes blocks of the JSON of one input; `columns` are the contract's, each with the path of its value, or the member of its name.
+    Converts the JSON of one input to blocks; `columns` are the contract's, each with the path of its value, or the member of its name.
 
-    `columns` of the result name the fields of the CSV, in order. A record may be the member `within` another JSON object.
+    `columns` of the result name the CSV fields, in order. A record may be the member `within` another JSON object.
     """
 
-    def __init__(self, columns: Sequence[Column], *, ignores_extra: bool, told: str, within: str | None = None) -> None:
+    def __init__(self, columns: Sequence[Column], *, ignores_extra: bool, declared_at: str, within: str | None = None) -> None:
         self._steps = {column.name: json_path.of(column) for column in columns}
         texts = [column.name for column in columns if not column.is_json]
         documents = [column.name for column in columns if column.is_json]
@@ -58,8 +58,8 @@ class JsonRecords:
         self._takes_anything = () in self._steps.values() and within is None
         self._known = {steps[0] for steps in self._steps.values() if steps}
         self._ignores_extra = ignores_extra or () in self._steps.values()
-        self._told = told
-        self._connection = extras.needed("duckdb", by="reading JSON").connect()
+        self._declared_at = declared_at
+        self._connection = optional_packages.needed("duckdb", by="reading JSON").connect()
         # One thread keeps the order of the records.
         self._connection.execute("set threads = 1")
         self._texts = [json_path.pointer((*self._at, *self._steps[name])) for name in texts]
@@ -67,9 +67,9 @@ class JsonRecords:
 
     def block(self, data: bytes, separator: bytes, *, location: str, first_line: int, by_number: bool = False) -> Block:
         """
-        Return records, which a separator ends or keeps apart, as a block of CSV.
+        Return records, each ended or separated by a separator, as a block of CSV.
 
-        Their positions are the lines on which they start, from `first_line` on; or `by_number` their numbers, from there on.
+        Their positions are the lines on which they start, from `first_line` on; with `by_number` their numbers, from there on.
 
         Raises:
             ContractError: a record has a member that the contract does not name.
@@ -88,25 +88,25 @@ class JsonRecords:
                     refused[index] = _why_refused(parts.raws[index], self._at)
             if kept + len(refused) != parts.count:
                 raise ExtractError(
-                    f"{location}, line {first_line}: {parts.count:,} records were read, but {kept:,} of them as JSON and {len(refused):,} "
-                    "refused; nothing is loaded, please report this"
+                    f"{location}, line {first_line}: {parts.count:,} records were read, but only {kept:,} as JSON, with {len(refused):,} "
+                    "refused; nothing was loaded, please report this"
                 )
         csv = bytes(csv or b"")
         if mark:
             character = mark.encode()
             csv = csv.replace(b'""' + character, b"").replace(character + b'""', b"").replace(character, b"")
         origin = parts.origin(refused)
-        told = tuple((parts.delivered(index), fault) for index, fault in sorted(refused.items()))
-        return Block(csv, kept + len(told), csv.count(b"\n"), 1, origin=origin, refused=told)
+        refusals = tuple((parts.delivered(index), fault) for index, fault in sorted(refused.items()))
+        return Block(csv, kept + len(refusals), csv.count(b"\n"), 1, origin=origin, refused=refusals)
 
     @property
     def _record(self) -> str:
-        """The arguments that name the record to a function."""
+        """The function arguments that identify the record."""
         return f"record, {literal(json_path.pointer(self._at))}" if self._at else "record"
 
     @cached_property
     def _readable(self) -> str:
-        """The condition that a record can be read; of what is no JSON, nothing else may be asked."""
+        """The condition for a readable record; it is checked first, because other functions fail on invalid JSON."""
         is_object = "true" if self._takes_anything else f"coalesce(json_type({self._record}) = 'OBJECT', false)"
         return f"case when json_valid(record) then {is_object} else false end"
 
@@ -152,13 +152,13 @@ class JsonRecords:
         hint = f" (did you mean {near[0]}?)" if near else ""
         listed = ", ".join(map(repr, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
         return ContractError(
-            f"{location}, {parts.kind} {line}: the record has {listed}, which the contract does not name{hint}; "
-            f"add columns in {self._told}, or set extra_columns: ignore there for what nobody needs"
+            f"{location}, {parts.kind} {line}: the record has {listed}, which is not in the contract{hint}; "
+            f"add columns in {self._declared_at}, or set extra_columns: ignore to drop unlisted members"
         )
 
 
 class Parts:
-    """The records that a separator keeps apart, blank ones too, and the lines of the input on which they start."""
+    """The records between separators, including blank ones, and the lines of the input on which they start."""
 
     def __init__(self, data: bytes, separator: bytes, first_line: int, *, by_number: bool = False) -> None:
         self.kind = "record" if by_number else "line"
@@ -181,7 +181,7 @@ class Parts:
 
     @property
     def most(self) -> int:
-        """How many there are, if none is blank but a last one; counted without DuckDB, as `count` is."""
+        """How many there are, assuming only the last may be blank; unlike `count`, computed without DuckDB."""
         return self._data.count(self._separator) + (not self._data.endswith(self._separator))
 
     @property
@@ -190,7 +190,7 @@ class Parts:
         return sum(1 for raw in self.raws if raw.strip(_BLANKS))
 
     def is_filled(self, index: int) -> bool:
-        """Tell whether a record is not blank."""
+        """Return whether a record is not blank."""
         return bool(self.raws[index].strip(_BLANKS))
 
     def delivered(self, index: int) -> Delivered:
@@ -200,13 +200,13 @@ class Parts:
         line = self.lines[index] + (raw.count(b"\n", 0, len(raw) - len(record)) if self.kind == "line" else 0)
         return Delivered(line, *encodings.readable(record.rstrip(_BLANKS), "utf-8"))
 
-    def origin(self, refused: dict[int, Fault]) -> _Kept:
-        """Return what knows the records that are neither blank nor refused, by their places among those."""
-        return _Kept(self, refused)
+    def origin(self, refused: dict[int, Fault]) -> _KeptRecords:
+        """Return the Origin of the records that are neither blank nor refused, by their index among those."""
+        return _KeptRecords(self, refused)
 
 
-class _Kept:
-    """An Origin: the records of a block, found when one is asked for."""
+class _KeptRecords:
+    """An Origin: the records of a block, located when one is requested."""
 
     def __init__(self, parts: Parts, refused: dict[int, Fault]) -> None:
         self._parts = parts
@@ -230,12 +230,12 @@ def _literals(texts: Sequence[str]) -> str:
 
 
 def _csv(values: str) -> str:
-    """Return the SQL that writes a list of texts as fields of CSV."""
+    """Return SQL that writes a list of texts as CSV fields."""
     return f"""array_to_string(list_transform({values}, lambda v: coalesce('"' || replace(v, '"', '""') || '"', '')), ',')"""
 
 
 def _text(data: bytes, separator: bytes) -> tuple[str, dict[int, Fault]]:
-    """Return records as text, and those that are none, which stand blank in it."""
+    """Return the records as text, with blanks for those that are not text, and the faults of these."""
     try:
         return data.decode(), {}
     except UnicodeDecodeError:
@@ -249,7 +249,7 @@ def _text(data: bytes, separator: bytes) -> tuple[str, dict[int, Fault]]:
 
 
 def _has_long_number(data: bytes) -> bool:
-    """Tell whether DuckDB would round a number, or text that looks like one."""
+    """Return whether DuckDB would round a number, or text that looks like one."""
     runs = data.translate(_DIGITS_AS_ZEROS)
     end = 0
     while (start := runs.find(_LONG_RUN, end)) >= 0:
@@ -262,17 +262,17 @@ def _has_long_number(data: bytes) -> bool:
 
 
 def _unused_character(text: str) -> str:
-    """Return a character that is not in a text, also not as an escape."""
+    """Return a character that is not in a text, not even escaped."""
     lower = text.lower()
     return next(chr(code) for code in _PRIVATE_USE if chr(code) not in text and f"\\u{code:04x}" not in lower)
 
 
 def _in_quotes(text: str, mark: str) -> str:
-    """Make strings of the numbers that would be rounded, between marks."""
+    """Turn numbers that would be rounded into strings, between marks."""
     character = mark.encode()
     nothing = b'"' + character * 2 + b'"'
     marked = _UP_TO_LONG_NUMBER.sub(rb'\1"' + character + rb"\2" + character + b'"', text.encode())
-    # What the end of the text matched.
+    # Matched at the end of the text.
     while marked.endswith(nothing):
         marked = marked.removesuffix(nothing)
     return marked.decode()
@@ -284,10 +284,10 @@ def _why_refused(raw: bytes, at: Sequence[json_path.Step]) -> Fault:
     except json.JSONDecodeError as error:
         return Fault(None, INVALID_JSON_TEXT, f"the record is not valid JSON: {error.msg}, at character {error.pos + 1}")
     except RecursionError:
-        return Fault(None, INVALID_JSON_TEXT, "the record is nested too deep")
+        return Fault(None, INVALID_JSON_TEXT, "the record is nested too deeplyly")
     if isinstance(document, dict):
-        return Fault(None, INVALID_JSON_TEXT, "the record is not valid JSON: it has half of a surrogate pair")
-    return Fault(None, NO_JSON_OBJECT, "the record is no JSON object")
+        return Fault(None, INVALID_JSON_TEXT, "the record is not valid JSON: it contains half of a surrogate pair")
+    return Fault(None, NO_JSON_OBJECT, "the record is not a JSON object")
 
 
 def _members(raw: bytes, at: Sequence[json_path.Step]) -> set[str]:

@@ -1,4 +1,4 @@
-"""The options of sources that are files."""
+"""Options of file sources."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from dpe_cli.sources.options.base import External, faults_of_encoding, faults_of
 
 @dataclass(frozen=True, kw_only=True)
 class Files(External):
-    """Files, each loaded once, by its content."""
+    """Files, each loaded once, recognized by its content."""
 
     compression: Annotated[
-        Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"], Doc("auto: by the ending of the name; each member of a zip is a file")
+        Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"], Doc("auto: by the name's ending; each member of a zip counts as a file")
     ] = "auto"
     changed_files: Annotated[
-        Literal["add", "replace"], Doc("what a file whose content changed is: more records, or a correction of those it had")
+        Literal["add", "replace"], Doc("whether the new content of a changed file adds records, or replaces its earlier ones")
     ] = "add"
     storage_options: Annotated[
-        dict[str, str | int | float | bool], Doc("what fsspec needs to know of an object store: endpoint_url, anon, …; secrets as ${NAME}")
+        dict[str, str | int | float | bool], Doc("settings of an object store for fsspec: endpoint_url, anon, …; write secrets as ${NAME}")
     ] = field(default_factory=dict)
-    allow_private_addresses: Annotated[bool, Doc("whether a file at http(s):// may be in a private network, or on this machine")] = False
+    allow_private_addresses: Annotated[bool, Doc("allow http(s):// URLs that resolve to private networks or this machine")] = False
 
     def faults_of_place(self) -> Iterator[str]:
-        """Yield what is wrong with where the files are."""
+        """Yield mistakes in the location of the files."""
         yield from super().faults_of_place()
         scheme, separator, _ = self.location.partition("://")
         if not separator:
             return
         if scheme not in PLACES:
-            yield f"location: there is no place {scheme}:// for files{nearest(scheme, PLACES)}"
+            yield f"location: {scheme}:// is not supported for files{nearest(scheme, PLACES)}"
             return
         yield from faults_of_url(self.location)
         for name, value in self.storage_options.items():
             if any(part in name.lower() for part in _SECRET_OPTIONS) and isinstance(value, str) and not secrets.is_reference(value):
-                yield f"storage_options: {name} would be in dbt's manifest; write ${{NAME}} and set the variable NAME in the environment"
+                yield f"storage_options: {name} would end up in dbt's manifest; write ${{NAME}} and set NAME in the environment"
 
 
 # Where files may be besides this machine; fsspec's names.
@@ -53,23 +53,23 @@ _SECRET_OPTIONS = ("secret", "password", "token", "key")
 
 @dataclass(frozen=True, kw_only=True)
 class CsvFiles(Files):
-    """Files of CSV."""
+    """CSV files."""
 
-    file_format: Annotated[Literal["csv"], Doc("CSV: delimiter, quote and escape as given")]
+    file_format: Annotated[Literal["csv"], Doc("CSV, with the given delimiter, quote and escape")]
     delimiter: Annotated[str, Doc("a single ASCII character between fields")] = ","
     quote: Annotated[str, Doc("a single ASCII character around fields")] = '"'
-    escape: Annotated[str, Doc("the character before a quote within quotes; without it the quote is doubled")] | None = None
-    null_string: Annotated[str, Doc("what stands for a missing value")] = ""
+    escape: Annotated[str, Doc("the character before a quote within quotes; by default quotes are doubled")] | None = None
+    null_string: Annotated[str, Doc("how a missing value is written")] = ""
     header: Annotated[bool, Doc("whether the first record names the columns")] = True
-    encoding: Annotated[str, Doc("any that Python knows: utf-8, utf-16, latin-1, …")] = "utf-8"
+    encoding: Annotated[str, Doc("any encoding that Python knows: utf-8, utf-16, latin-1, …")] = "utf-8"
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer line is refused")] = MAX_RECORD_BYTES
 
     def dialect(self, encoding: str) -> Dialect:
-        """Return the CSV dialect of the files, with their encoding as it turned out."""
+        """Return the CSV dialect of the files, given their detected encoding."""
         return Dialect(self.delimiter, self.quote, self.escape or self.quote, self.null_string, encoding)
 
     def faults(self) -> Iterator[str]:
-        """Yield what types do not tell."""
+        """Yield mistakes that types cannot express."""
         for name in ("delimiter", "quote", "escape"):
             value = getattr(self, name)
             if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
@@ -83,40 +83,40 @@ class CsvFiles(Files):
 
 @dataclass(frozen=True, kw_only=True)
 class JsonLines(Files):
-    """Files of JSON Lines: a JSON object a line."""
+    """JSON Lines files: one JSON object per line."""
 
     documentation: ClassVar[str] = "docs/guides/sources/json.md"
 
-    file_format: Annotated[Literal["jsonl"], Doc("JSON Lines: one JSON object a line")]
+    file_format: Annotated[Literal["jsonl"], Doc("JSON Lines: one JSON object per line")]
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer line is refused")] = MAX_RECORD_BYTES
 
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
-        """Yield which paths cannot be read."""
+        """Yield mistakes in paths."""
         return faults_of_paths(columns)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JsonFiles(Files):
-    """Files of JSON, each a document that holds an array of records."""
+    """JSON files, each a document that holds an array of records."""
 
     documentation: ClassVar[str] = "docs/guides/sources/json.md"
 
     file_format: Annotated[Literal["json"], Doc("a JSON document that holds an array of records")]
-    records: Annotated[str, Doc("the path of the array of records, such as $.data.items; $ where the document is the array")] = "$"
+    records: Annotated[str, Doc("the path of the array of records, such as $.data.items; $ if the document itself is the array")] = "$"
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer record is refused")] = MAX_RECORD_BYTES
 
     def faults(self) -> Iterator[str]:
-        """Yield what is wrong with the path of the records."""
+        """Yield mistakes in the path of the records."""
         return faults_of_records(self.records)
 
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
-        """Yield which paths cannot be read."""
+        """Yield mistakes in paths."""
         return faults_of_paths(columns)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetFiles(Files):
-    """Files of Parquet."""
+    """Parquet files."""
 
     documentation: ClassVar[str] = "docs/guides/sources/parquet.md"
 
@@ -125,45 +125,45 @@ class ParquetFiles(Files):
 
 @dataclass(frozen=True, kw_only=True)
 class ExcelFiles(Files):
-    """Workbooks of Excel (.xlsx), of which one sheet is read."""
+    """Excel workbooks (.xlsx), with one sheet that is read."""
 
     documentation: ClassVar[str] = "docs/guides/sources/excel.md"
 
-    file_format: Annotated[Literal["excel"], Doc("workbooks of Excel (.xlsx)")]
-    sheet: Annotated[str, MinLen(1), Doc("the name of the sheet; the first one without it")] | None = None
-    header_row: Annotated[int, Ge(1), Doc("the row that names the columns; what stands above is left out")] = 1
+    file_format: Annotated[Literal["excel"], Doc("Excel workbooks (.xlsx)")]
+    sheet: Annotated[str, MinLen(1), Doc("the name of the sheet; by default the first")] | None = None
+    header_row: Annotated[int, Ge(1), Doc("the row that names the columns; rows above it are skipped")] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedWidthFiles(Files):
-    """Files whose fields stand at the same characters of every line."""
+    """Files whose fields are at the same characters of every line."""
 
     documentation: ClassVar[str] = "docs/guides/sources/fixed_width.md"
 
     file_format: Annotated[Literal["fixed_width"], Doc("fields at the same characters of every line; columns need meta.width")]
-    encoding: Annotated[str, Doc("any that Python knows: utf-8, utf-16, latin-1, …")] = "utf-8"
-    null_string: Annotated[str, Doc("what stands for a missing value, besides blanks")] = ""
-    header_lines: Annotated[int, Ge(0), Doc("lines at the start that are no records")] = 0
-    short_lines: Annotated[Literal["refuse", "pad"], Doc("pad: blanks were cut off the ends of lines")] = "refuse"
+    encoding: Annotated[str, Doc("any encoding that Python knows: utf-8, utf-16, latin-1, …")] = "utf-8"
+    null_string: Annotated[str, Doc("how a missing value is written, besides blanks")] = ""
+    header_lines: Annotated[int, Ge(0), Doc("lines at the start that are not records")] = 0
+    short_lines: Annotated[Literal["refuse", "pad"], Doc("pad: accept lines whose trailing blanks were cut off")] = "refuse"
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer line is refused")] = MAX_RECORD_BYTES
 
     def faults(self) -> Iterator[str]:
-        """Yield what types do not tell."""
+        """Yield mistakes that types cannot express."""
         yield from faults_of_encoding(self.encoding)
         if self.null_string != self.null_string.strip(" "):
-            yield "null_string: fields are compared without the blanks around them; write it without"
+            yield "null_string: fields are compared without the blanks around them; remove them here too"
 
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
-        """Yield which columns have no width, stand before the first character or share characters."""
+        """Yield columns that have no width, start before the first character or overlap."""
         end = 0
         for column in sorted(columns, key=lambda one: one.start or 0) if all(one.start for one in columns) else columns:
             if column.path is not None:
                 yield f"column {column.name}: meta.path is not for this file_format"
             if column.width is None or column.width < 1 or (column.start is not None and column.start < 1):
-                yield f"column {column.name}: needs meta.width (characters), and may have meta.start (counted from 1)"
+                yield f"column {column.name}: needs meta.width (in characters), and may have meta.start (counted from 1)"
                 return
             start = column.start or end + 1
             if start <= end:
-                yield f"column {column.name}: starts at character {start}, where the column before it has not ended; correct meta.start"
+                yield f"column {column.name}: starts at character {start}, before the end of the previous column; correct meta.start"
                 return
             end = start + column.width - 1

@@ -1,4 +1,4 @@
-"""The `external:` block of a dbt source table: checked with every mistake named, and read back from what was checked."""
+"""The `external:` block of a dbt source table: checked, with all mistakes named at once, and read back after the check."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dpe_cli.sources.options.formats import FORMATS
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a block is declared: `declared_at` is its file, and `line_of` tells the line of an option by its path, if known."""
+class SourceDeclaration:
+    """Where a block is declared: `declared_at` is its file, and `line_of` returns the line of an option by its path, if known."""
 
     source: str
     declared_at: str
@@ -29,12 +29,12 @@ def option_names(block: type[Any] = CsvFiles) -> list[str]:
     return [field.name for field in fields(block)]
 
 
-def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place: Place) -> External:
+def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, declaration: SourceDeclaration) -> External:
     """
-    Check an `external:` block, and what the columns say for it; options that dbt fills in with null are left out.
+    Check an `external:` block, and the settings of its columns; options that dbt fills in with null are left out.
 
     Raises:
-        ProjectError: names each option that is wrong, its line, and the nearest one that exists.
+        ProjectError: names each wrong option, its line, and the nearest known one.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -43,27 +43,31 @@ def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, place:
     if file_format not in FORMATS:
         near = difflib.get_close_matches(str(file_format), FORMATS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FORMATS)}"
-        raise _refused([_with_line(f"file_format: there is no {file_format} ({hint})", ["file_format"], place)], External, place)
+        raise _refused(
+            [_with_line(f"file_format: {file_format} is not supported ({hint})", ["file_format"], declaration)], External, declaration
+        )
     kind = FORMATS[str(file_format)]
     try:
         external: External = TypeAdapter(kind).validate_python(options)
     except ValidationError as error:
-        faults = [_with_line(_describe(kind, fault["loc"], fault["type"], fault["msg"]), fault["loc"], place) for fault in error.errors()]
-        raise _refused(faults, kind, place) from error
+        faults = [
+            _with_line(_describe(kind, fault["loc"], fault["type"], fault["msg"]), fault["loc"], declaration) for fault in error.errors()
+        ]
+        raise _refused(faults, kind, declaration) from error
     if faults := [
-        _with_line(fault, fault.partition(":")[0].partition(" ")[0].split("."), place)
+        _with_line(fault, fault.partition(":")[0].partition(" ")[0].split("."), declaration)
         for fault in [*external.faults(), *external.faults_of_place()]
     ]:
-        raise _refused(faults, kind, place)
+        raise _refused(faults, kind, declaration)
     if faults := list(external.faults_of_columns(columns)):
-        raise ProjectError(f"{place.source} ({place.declared_at}): {'; '.join(faults)}; see {kind.documentation}")
+        raise ProjectError(f"{declaration.source} ({declaration.declared_at}): {'; '.join(faults)}; see {kind.documentation}")
     if (encoding := getattr(external, "encoding", None)) is not None:
         external = replace(external, encoding=codecs.lookup(encoding).name)  # type: ignore[call-arg]
     return external
 
 
 def from_dict(values: Mapping[str, Any]) -> External:
-    """Return the block that `dataclasses.asdict` made these values of."""
+    """Return the block from the result of its `dataclasses.asdict`."""
     return _instance(FORMATS[values["file_format"]], values)  # type: ignore[no-any-return]
 
 
@@ -75,12 +79,14 @@ def _instance(kind: type[Any], values: Mapping[str, Any]) -> Any:
     return kind(**given)
 
 
-def _refused(faults: Sequence[str], kind: type[External], place: Place) -> ProjectError:
-    return ProjectError(f"{place.source} ({place.declared_at}): external: {'; '.join(faults)}; see {kind.documentation} for the options")
+def _refused(faults: Sequence[str], kind: type[External], declaration: SourceDeclaration) -> ProjectError:
+    return ProjectError(
+        f"{declaration.source} ({declaration.declared_at}): external: {'; '.join(faults)}; see {kind.documentation} for the options"
+    )
 
 
-def _with_line(fault: str, path: Sequence[int | str], place: Place) -> str:
-    line = place.line_of(path)
+def _with_line(fault: str, path: Sequence[int | str], declaration: SourceDeclaration) -> str:
+    line = declaration.line_of(path)
     return fault if line is None else f"line {line}: {fault}"
 
 

@@ -1,4 +1,4 @@
-"""The options of sources that are asked: APIs, databases and taps."""
+"""Options of sources that are queried: APIs, databases and taps."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Sql(External):
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects, "incremental": Incremental}
 
     file_format: Annotated[Literal["sql"], Doc("a table or a query of a database; location is its URL")]
-    table: Annotated[str, MinLen(1), Doc("the table, with its schema where it needs one")] | None = None
-    query: Annotated[str, MinLen(1), Doc("the query, in place of a table")] | None = None
+    table: Annotated[str, MinLen(1), Doc("the table, with its schema if it needs one")] | None = None
+    query: Annotated[str, MinLen(1), Doc("a query instead of a table")] | None = None
     incremental: Annotated[Incremental, Doc("read only what is new")] | None = None
 
     @property
@@ -45,16 +45,16 @@ class Sql(External):
         return self.location.startswith(("postgresql://", "postgres://"))
 
     def faults(self) -> Iterator[str]:
-        """Yield what types do not tell."""
+        """Yield mistakes that types cannot express."""
         yield from faults_of_url(self.location)
         if "://" not in self.location:
-            yield "location: is no URL of a database; write it like postgresql://reader:${CRM_PASSWORD}@crm.example/crm"
+            yield "location: is not a database URL; write it like postgresql://reader:${CRM_PASSWORD}@crm.example/crm"
         if (self.table is None) == (self.query is None):
             yield "table: give either a table or a query"
         yield from _faults_of_disposition(self, "row")
 
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
-        """Yield what is wrong with the columns it goes on by."""
+        """Yield mistakes in the columns of its cursor and key."""
         yield from super().faults_of_columns(columns)
         if self.incremental:
             yield from self.incremental.faults(columns)
@@ -62,14 +62,14 @@ class Sql(External):
 
 @dataclass(frozen=True)
 class RestIncremental(Incremental):
-    """How an API goes on where the last extract ended, and how it is told."""
+    """How an API resumes where the last extract ended, and how that is requested."""
 
-    start_param: Annotated[str | None, Doc("the parameter that says from where on; or write {incremental.start_value} in params")] = None
+    start_param: Annotated[str | None, Doc("the parameter for the starting value; or write {incremental.start_value} in params")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Auth:
-    """How an API knows who asks. Secrets are references to the environment: ${NAME}."""
+    """How to authenticate to an API. Secrets are references to the environment: ${NAME}."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = STRICT
     required: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -114,34 +114,34 @@ class Paginator:
 
 @dataclass(frozen=True, kw_only=True)
 class Rest(External):
-    """An API that gives its records as JSON, page by page. The words are those of dlt's REST source."""
+    """An API that returns its records as JSON, page by page. The option names are those of dlt's REST source."""
 
     documentation: ClassVar[str] = "docs/guides/sources/apis.md"
     delivered_by: ClassVar[str] = "API"
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects, "incremental": RestIncremental, "auth": Auth, "paginator": Paginator}
 
     file_format: Annotated[Literal["rest"], Doc("an API; location is its base URL")]
-    path: Annotated[str, Doc("the endpoint, behind the base URL")] = ""
-    params: Annotated[dict[str, str | int | float | bool], Doc("parameters of the query")] = field(default_factory=dict)
+    path: Annotated[str, Doc("the endpoint, relative to the base URL")] = ""
+    params: Annotated[dict[str, str | int | float | bool], Doc("query parameters")] = field(default_factory=dict)
     headers: Annotated[dict[str, str], Doc("headers of each request")] = field(default_factory=dict)
-    auth: Annotated[Auth, Doc("how the API knows who asks")] | None = None
+    auth: Annotated[Auth, Doc("how to authenticate")] | None = None
     paginator: Annotated[Paginator, Doc("how one page leads to the next")] = field(default_factory=lambda: Paginator(type="single_page"))
-    data_selector: Annotated[str, Doc("the path of the array of records in a page; $ where the page is the array")] = "$"
-    total_path: (
-        Annotated[str, Doc("the path of the number of all records; where another number is delivered, nothing is loaded")] | None
-    ) = None
+    data_selector: Annotated[str, Doc("the path of the array of records in a page; $ if the page itself is the array")] = "$"
+    total_path: Annotated[str, Doc("the path of the total number of records; if another number is delivered, nothing is loaded")] | None = (
+        None
+    )
     incremental: Annotated[RestIncremental, Doc("read only what is new")] | None = None
-    timeout: Annotated[float, Gt(0), Doc("seconds for a page")] = 60
-    attempts: Annotated[int, Ge(1), Doc("how often a page is asked for before the extract gives up")] = 5
-    requests_per_second: Annotated[float, Gt(0), Doc("how often the API may be asked")] | None = None
+    timeout: Annotated[float, Gt(0), Doc("seconds to wait for a page")] = 60
+    attempts: Annotated[int, Ge(1), Doc("how often a page is requested before the extract gives up")] = 5
+    requests_per_second: Annotated[float, Gt(0), Doc("limit of requests per second")] | None = None
     max_page_bytes: Annotated[int, Gt(0), Doc("a longer page is refused")] = 64 * 1024 * 1024
-    allow_private_addresses: Annotated[bool, Doc("whether the API may be in a private network, or on this machine")] = False
+    allow_private_addresses: Annotated[bool, Doc("allow URLs that resolve to private networks or this machine")] = False
 
     def faults(self) -> Iterator[str]:
-        """Yield what types do not tell."""
+        """Yield mistakes that types cannot express."""
         yield from faults_of_url(self.location)
         if not self.location.startswith(("http://", "https://", "${")):
-            yield "location: is no http:// or https:// address of an API"
+            yield "location: is not an http:// or https:// address of an API"
         for option, path in (("data_selector", self.data_selector), ("total_path", self.total_path)):
             yield from faults_of_path(option, path)
         yield from faults_of_path("paginator", self.paginator.next_url_path)
@@ -150,20 +150,20 @@ class Rest(External):
         yield from _faults_of_disposition(self, "record")
 
     def _faults_of_parts(self) -> Iterator[str]:
-        """Yield what auth, paginator and headers lack, and secrets that stand in them."""
+        """Yield what auth, paginator and headers lack, and secrets written into them."""
         for name, part in (("auth", self.auth), ("paginator", self.paginator)):
             missing = [option for option in part.required.get(part.type, ()) if getattr(part, option) is None] if part else []
             if part and missing:
                 yield f"{name}: type {part.type} needs {' and '.join(missing)}"
         for option in Auth.secrets if self.auth else ():
             if (value := getattr(self.auth, option)) is not None and not secrets.is_reference(value):
-                yield f"auth: {option} would be in dbt's manifest; write ${{NAME}} and set the variable NAME in the environment"
+                yield f"auth: {option} would end up in dbt's manifest; write ${{NAME}} and set NAME in the environment"
         for name, value in self.headers.items():
             if name.lower() in _SECRET_HEADERS and not secrets.names([value]):
-                yield f"headers: {name} would be in dbt's manifest; write ${{NAME}} and set the variable NAME in the environment"
+                yield f"headers: {name} would end up in dbt's manifest; write ${{NAME}} and set NAME in the environment"
 
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
-        """Yield which paths cannot be read, and what is wrong with the columns it goes on by."""
+        """Yield mistakes in paths, and in the columns of its cursor and key."""
         yield from faults_of_paths(columns)
         if self.incremental:
             yield from self.incremental.faults(columns)
@@ -171,30 +171,28 @@ class Rest(External):
 
 @dataclass(frozen=True, kw_only=True)
 class Singer(External):
-    """A stream of a Singer tap, which dpe runs. The words are Singer's."""
+    """A stream of a Singer tap, which dpe runs. The option names are Singer's."""
 
     documentation: ClassVar[str] = "docs/guides/sources/singer.md"
     delivered_by: ClassVar[str] = "tap"
 
     file_format: Annotated[Literal["singer"], Doc("a Singer tap, which is run; location is singer:tap-name")]
-    stream: Annotated[str, MinLen(1), Doc("the stream, as the tap's messages call it; without it, the table's name")] | None = None
-    tap_stream_id: Annotated[str, MinLen(1), Doc("what the tap's catalog calls the stream, where that is another name")] | None = None
-    config: Annotated[dict[str, Any], Doc("the tap's configuration; secrets as ${NAME}")] = field(default_factory=dict)
-    config_file: Annotated[str, MinLen(1), Doc("a file of JSON with the tap's configuration, in place of config")] | None = None
-    environment: Annotated[list[str], Doc("variables that the tap gets besides those that config names, such as AWS_PROFILE")] | None = None
-    executable: Annotated[str, MinLen(1), Doc("the tap's program, where it is neither in .dpe/taps nor on PATH")] | None = None
-    catalog_file: Annotated[str, MinLen(1), Doc("a catalog of the tap's streams, in place of what the tap discovers")] | None = None
-    catalog_option: Annotated[Literal["--catalog", "--properties"], Doc("how the tap is given its catalog; old ones know --properties")] = (
+    stream: Annotated[str, MinLen(1), Doc("the stream's name in the tap's messages; by default the table's name")] | None = None
+    tap_stream_id: Annotated[str, MinLen(1), Doc("the stream's name in the tap's catalog, if different")] | None = None
+    config: Annotated[dict[str, Any], Doc("the tap's configuration; write secrets as ${NAME}")] = field(default_factory=dict)
+    config_file: Annotated[str, MinLen(1), Doc("a JSON file with the tap's configuration, instead of config")] | None = None
+    environment: Annotated[list[str], Doc("environment variables for the tap besides those in config, such as AWS_PROFILE")] | None = None
+    executable: Annotated[str, MinLen(1), Doc("the tap's program, if it is neither in .dpe/taps nor on PATH")] | None = None
+    catalog_file: Annotated[str, MinLen(1), Doc("a catalog of the tap's streams, instead of the one it discovers")] | None = None
+    catalog_option: Annotated[Literal["--catalog", "--properties"], Doc("the option for the catalog; old taps need --properties")] = (
         "--catalog"
     )
     replication_method: (
-        Annotated[Literal["FULL_TABLE", "INCREMENTAL", "LOG_BASED"], Doc("how the tap is to go on; without it, as its catalog says")] | None
+        Annotated[Literal["FULL_TABLE", "INCREMENTAL", "LOG_BASED"], Doc("how the tap resumes; by default as in its catalog")] | None
     ) = None
-    replication_key: Annotated[str, MinLen(1), Doc("the property by which the tap is to go on; without it, as its catalog says")] | None = (
-        None
-    )
+    replication_key: Annotated[str, MinLen(1), Doc("the property from which the tap resumes; by default as in its catalog")] | None = None
     key: (
-        Annotated[list[str], MinLen(1), Doc("the columns that tell records apart: one that is delivered again is not loaded twice")] | None
+        Annotated[list[str], MinLen(1), Doc("the columns that identify a record, so that one delivered again is not loaded twice")] | None
     ) = None
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer message is refused")] = MAX_RECORD_BYTES
 
@@ -204,30 +202,30 @@ class Singer(External):
         return self.location.removeprefix(TAP)
 
     def faults(self) -> Iterator[str]:
-        """Yield what types do not tell."""
+        """Yield mistakes that types cannot express."""
         if not self.location.startswith(TAP) or not _TAP_NAME.fullmatch(self.tap):
             name = re.split(r"[:/\\]", self.location)[-1]
             hint = f" (did you mean {TAP}{name}?)" if _TAP_NAME.fullmatch(name) else ""
-            yield f"location: {self.location} names no tap{hint}; write it like singer:tap-github"
+            yield f"location: {self.location} is not a tap{hint}; write it like singer:tap-github"
         if self.config and self.config_file:
             yield "config_file: give either config or config_file"
         for path, _ in secrets.bare(self.config, ("config",)):
-            yield f"{path}: would be in dbt's manifest; write ${{NAME}} and set the variable NAME in the environment"
+            yield f"{path}: would end up in dbt's manifest; write ${{NAME}} and set NAME in the environment"
         for name in self.environment or ():
             if not _VARIABLE.fullmatch(name):
-                yield f"environment: {name} is not the name of a variable; write the name alone, as in AWS_PROFILE"
+                yield f"environment: {name} is not a variable name; write only the name, as in AWS_PROFILE"
         if self.replication_key and self.replication_method == "FULL_TABLE":
-            yield "replication_key: FULL_TABLE goes on by nothing; leave it out, or write replication_method: INCREMENTAL"
+            yield "replication_key: FULL_TABLE does not use it; leave it out, or write replication_method: INCREMENTAL"
         if self.disposition == "append" and self.key is None:
-            yield "key: append needs it, for taps deliver records again; name the columns that tell records apart, or write replace"
+            yield "key: append needs it, because taps deliver records again; name the columns that identify a record, or write replace"
 
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
-        """Yield which paths cannot be read, and what of the key is no column."""
+        """Yield mistakes in paths, and key columns that do not exist."""
         yield from faults_of_paths(columns)
         names = [column.name for column in columns]
         for name in self.key or ():
             if name not in names:
-                yield f"key: {name} is no column{nearest(name, names)}"
+                yield f"key: {name} is not a column{nearest(name, names)}"
 
 
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -237,8 +235,8 @@ _SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "x-api-key"
 
 
 def _faults_of_disposition(options: Sql | Rest, what: str) -> Iterator[str]:
-    """Yield that what is replaced would be read in part, or what is added again and again."""
+    """Yield mistakes where replaced data would be read only in part, or data would be added again and again."""
     if options.incremental and options.disposition == "replace":
-        yield "incremental: what is replaced is read whole; leave it out, or write disposition: append"
+        yield "incremental: a replaced source is read as a whole; leave it out, or write disposition: append"
     if not options.incremental and options.disposition == "append":
-        yield f"disposition: append needs incremental, or every {what} would be added with every extract; or write replace"
+        yield f"disposition: append needs incremental, because otherwise every extract would add every {what}; or write replace"

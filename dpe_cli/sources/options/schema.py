@@ -1,4 +1,4 @@
-"""What the options of the `external:` block are, for editors (JSON Schema) and for the documentation."""
+"""The options of the `external:` block, for editors (JSON Schema) and for the documentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIALECT = "http://json-schema.org/draft-07/schema#"
 
 @dataclass(frozen=True)
 class Option:
-    """An option: its name, what it is for, and its default as YAML writes it; None where it is required."""
+    """An option: its name, its meaning, and its default as YAML writes it; None if it is required."""
 
     name: str
     meaning: str
@@ -35,7 +35,7 @@ def options(kind: type[Any]) -> Iterator[Option]:
 
 
 def editors_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a file of dbt sources; of what is not dpe's, it says nothing."""
+    """Return the JSON Schema of a dbt sources file; it leaves everything that is not dpe's open."""
     from pydantic import TypeAdapter
 
     adapters = [(name, "validation", TypeAdapter(kind)) for name, kind in FORMATS.items()]
@@ -61,7 +61,7 @@ def editors_schema() -> dict[str, Any]:
         "type": "object",
         "description": "Where the records of this source come from; dpe extract reads them.",
         "required": ["location", "file_format", "disposition"],
-        "properties": {"file_format": {"enum": list(FORMATS), "description": "what the records are written in, or who is asked for them"}},
+        "properties": {"file_format": {"enum": list(FORMATS), "description": "the format of the records, or the kind of source"}},
         "allOf": chosen,
     }
     table = {"type": "object", "properties": {"external": external}}
@@ -93,7 +93,7 @@ def _meanings(kind: type[Any]) -> dict[str, str]:
 
 
 def _within(hint: Any) -> Iterator[Any]:
-    """Yield what is said of the parts of a union: `Annotated[…] | None`."""
+    """Yield the annotations of the parts of a union: `Annotated[…] | None`."""
     for part in getattr(hint, "__args__", ()):
         yield from getattr(part, "__metadata__", ())
 

@@ -1,1 +1,1 @@
-"""What the sources share when they read."""
+"""Readers that several sources share."""

@@ -9,7 +9,7 @@ from dpe_cli.errors import InputError
 
 def whole_lines(chunks: Iterable[bytes], *, location: str, max_record_bytes: int) -> Iterator[tuple[bytes, int]]:
     """
-    Yield parts of whole lines, each with the number of its first line; only the very last line may have no end.
+    Yield parts of whole lines, each with the number of its first line; only the very last line may be unterminated.
 
     Raises:
         InputError: a line is longer than `max_record_bytes`.

@@ -1,4 +1,4 @@
-"""What a pipe brings, in chunks as large as a block: each becomes a COPY of its own."""
+"""The content of a pipe, in chunks as large as a block: each becomes a COPY of its own."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from contextlib import suppress
 
 from dpe_cli.blocks.block import BLOCK_BYTES
 
-# What Linux allows anybody (pipe(7)); a writer that is ahead waits less often.
+# Linux allows this size to any user (pipe(7)); a writer that is ahead waits less often.
 _PIPE_BYTES = 1024 * 1024
 
-# Writers write a few kilobytes at a time. A reader that takes each of these at once is woken, and wakes them, 30,000 times for
-# 200 MB, on the processors that the servers work on; one that pauses finds more, and the pipe holds what comes meanwhile.
+# Writers write a few kilobytes at a time. A reader that takes each of these at once is woken, and wakes them, 30,000 times per
+# 200 MB, on the processors that the servers use; one that pauses finds more, and the pipe holds what arrives meanwhile.
 _WORTHWHILE_BYTES = 128 * 1024
 _PAUSE_SECONDS = 0.001
 
 
 def chunks(descriptor: int) -> Iterator[bytes]:
-    """Yield what comes through a pipe, until its writers have closed it."""
+    """Yield the data from a pipe, until its writers have closed it."""
     # A small pipe would be full long before the pause is over.
     pause = _PAUSE_SECONDS if _made_larger(descriptor) else 0.0
     buffer = memoryview(bytearray(BLOCK_BYTES))
@@ -37,7 +37,7 @@ def chunks(descriptor: int) -> Iterator[bytes]:
 
 
 def _made_larger(descriptor: int) -> bool:
-    """Make a pipe larger; the machine may not know how, allow less, or have no more for this user."""
+    """Enlarge a pipe, if the system supports it, and allows this user more."""
     if not hasattr(fcntl, "F_SETPIPE_SZ"):
         return False
     with suppress(OSError):

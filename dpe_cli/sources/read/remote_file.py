@@ -1,4 +1,4 @@
-"""A file that is far away, as its place describes it."""
+"""A remote file, as its place describes it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import IO
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file that is far away: what the ledger calls it, its size in bytes, its version, and what fetches it."""
+class RemoteFile:
+    """A remote file: its name in the ledger, its size in bytes, its version, and the function that fetches it."""
 
     location: str
     size: int

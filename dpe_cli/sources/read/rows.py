@@ -1,4 +1,4 @@
-"""Records that are not text, as CSV blocks: written by DuckDB, or of rows that only Python can read."""
+"""Records that are not text, as CSV blocks: written by DuckDB, or made of rows that only Python can read."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 from dpe_cli.blocks.block import BLOCK_BYTES, Block, Delivered
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar, split
 
-# A null is nothing, and an empty text stands in quotes.
+# A null is nothing, and an empty text is a pair of quotes.
 DIALECT = Dialect()
 _TO_QUOTE = set('",\r\n\\')
 
 
 def literal(text: str) -> str:
-    """Return a text as a literal of DuckDB's SQL."""
+    """Return a text as a literal in DuckDB's SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def numbered(blocks: Iterable[Block], columns: Sequence[str]) -> Iterator[Block]:
-    """Yield blocks whose records are known by their numbers, from 1 on, and are shown as JSON objects of texts."""
+    """Yield blocks whose records are numbered, from 1 on, and shown as JSON objects of texts."""
     first = 1
     for block in blocks:
         yield replace(block, origin=_Numbered(range(first, first + block.records), columns))
@@ -30,7 +30,7 @@ def numbered(blocks: Iterable[Block], columns: Sequence[str]) -> Iterator[Block]
 
 
 def at(block: Block, columns: Sequence[str], numbers: Sequence[int]) -> Block:
-    """Return a block whose records are known by numbers that are given, and are shown as JSON objects of texts."""
+    """Return a block whose records have the given numbers, and are shown as JSON objects of texts."""
     return replace(block, origin=_Numbered(numbers[: block.records], columns))
 
 
@@ -42,12 +42,12 @@ class _Numbered:
         self._columns = columns
 
     def __call__(self, number: int, csv: bytes) -> Delivered:
-        """Return the record as a JSON object; what is no value in quotes and empty is null."""
+        """Return the record as a JSON object; an empty field without quotes is null."""
         values = Grammar(DIALECT).fields(csv)
         written = split(csv.decode(errors="replace"), DIALECT) or []
         record = {
             name: value.decode(errors="replace") if as_written else None
-            # One that was cut off has fewer.
+            # A truncated record has fewer.
             for name, value, as_written in zip(self._columns, values, written, strict=False)
         }
         return Delivered(self._numbers[number], json.dumps(record, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""A Singer catalog, in which one stream is selected, and of it what the contract needs."""
+"""A Singer catalog, with one stream selected, and of its properties those that the contract needs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dpe_cli.sources.options.queries import Singer
 
 def select(catalog: Any, options: Singer, stream: str, fields: Collection[str] | None, *, where: str) -> dict[str, Any]:
     """
-    Return the entry of a stream, which is selected in the catalog with these top-level properties, or all; all others are not.
+    Select a stream in the catalog, with these top-level properties or all of them, and deselect all others; return its entry.
 
     Raises:
         InputError: there is no such stream, or more than one.
     """
     entries = catalog.get("streams") if isinstance(catalog, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InputError(f"{where}: the tap's catalog has no list of streams; try the tap by hand, with --discover")
+        raise InputError(f"{where}: the tap's catalog has no list of streams; run the tap by hand, with --discover")
     chosen = _entry(entries, options, stream, where)
     for entry in entries:
         _root(entry)["selected"] = entry is chosen
         if options.catalog_option == "--properties":
-            # Taps that know no catalog look for it there.
+            # Taps that do not read the metadata look here.
             entry.setdefault("schema", {})["selected"] = entry is chosen
     _select_fields(chosen, options, fields)
     root = _root(chosen)
@@ -58,30 +58,30 @@ def _root(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metadata(entry: dict[str, Any], breadcrumb: list[str]) -> dict[str, Any]:
-    """Return what is said of a part of a stream, to be added to."""
+    """Return the metadata of a part of a stream, to be added to."""
     parts = entry.get("metadata")
     if not isinstance(parts, list):
         parts = entry["metadata"] = []
     for part in parts:
         if list(part.get("breadcrumb", [])) == breadcrumb:
-            said: dict[str, Any] = part.setdefault("metadata", {})
-            return said
-    said = {}
-    parts.append({"breadcrumb": breadcrumb, "metadata": said})
-    return said
+            metadata: dict[str, Any] = part.setdefault("metadata", {})
+            return metadata
+    metadata = {}
+    parts.append({"breadcrumb": breadcrumb, "metadata": metadata})
+    return metadata
 
 
 def _select_fields(entry: dict[str, Any], options: Singer, fields: Collection[str] | None) -> None:
     for name in (entry.get("schema") or {}).get("properties") or {}:
-        said = _metadata(entry, ["properties", name])
+        metadata = _metadata(entry, ["properties", name])
         is_needed = fields is None or name in fields or name == options.replication_key
-        if said.get("inclusion") not in {"automatic", "unsupported"}:
-            said["selected"] = is_needed
+        if metadata.get("inclusion") not in {"automatic", "unsupported"}:
+            metadata["selected"] = is_needed
             _select_within(entry, name, is_selected=is_needed)
 
 
 def _select_within(entry: dict[str, Any], name: str, *, is_selected: bool) -> None:
-    """Select the parts of a property with it, where the catalog knows them one by one."""
+    """Select the parts of a property too, if the catalog lists them."""
     for part in entry["metadata"]:
         breadcrumb = part.get("breadcrumb", [])
         if len(breadcrumb) > 2 and breadcrumb[:2] == ["properties", name] and part.get("metadata", {}).get("inclusion") != "unsupported":

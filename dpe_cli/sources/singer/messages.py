@@ -1,7 +1,7 @@
 """
-What a Singer tap writes: lines of JSON, of which the records of one stream are wanted.
+The output of a Singer tap: lines of JSON, among them the records of one stream.
 
-DuckDB tells them apart. No Python runs for a record; what is no record is read here.
+DuckDB separates them. No Python runs for a record; all other messages are read here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.blocks.block import Block, Delivered, Origin
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ContractError, InputError
@@ -23,7 +23,7 @@ from dpe_cli.sources.options.base import nearest
 RECORD = "record"
 
 _SHOWN_CHARACTERS = 80
-# What is no record, and the records of other streams, by their lines. Of what is no JSON, nothing else may be asked.
+# Returns the lines that are not records, and the records of other streams. Invalid JSON must not reach other functions.
 _QUERY = """
     with split as (
         select string_split($1, chr(10)) as lines
@@ -31,7 +31,7 @@ _QUERY = """
     messages as (
         select unnest(lines) as line, unnest(range(len(lines))) as index from split
     ),
-    told as (
+    kinds as (
         select
             index,
             case when json_valid(line) then json_extract_string(line, ['/type', '/stream']) end as kind_and_stream
@@ -40,41 +40,41 @@ _QUERY = """
     select
         list(index order by index) filter (kind_and_stream[1] is distinct from 'RECORD' or kind_and_stream[2] is null),
         list(index) filter (kind_and_stream[1] = 'RECORD' and not list_contains($2, kind_and_stream[2]))
-    from told
+    from kinds
 """
 
 
 class Messages:
     """
-    The messages of a tap, of which the records of one stream are wanted: `names` are what catalog and messages may call it.
+    The messages of a tap that sends the records of one stream; `names` are the stream's names in catalog and messages.
 
-    `state` is the last one that came, as JSON; `has_schema` tells whether the stream was described, `others` what else came.
+    `state` is the last state, as JSON; `has_schema`: the stream was described; `others`: other streams that came.
     """
 
-    def __init__(self, names: Collection[str], columns: Sequence[Column], *, where: str, told: str) -> None:
+    def __init__(self, names: Collection[str], columns: Sequence[Column], *, where: str, declared_at: str) -> None:
         self.state: str | None = None
         self.has_schema = False
         self.others: set[str] = set()
         self._names = sorted(names)
         self._columns = columns
         self._where = where
-        self._told = told
-        self._connection = extras.needed("duckdb", by=where).connect()
+        self._declared_at = declared_at
+        self._connection = optional_packages.needed("duckdb", by=where).connect()
         self._connection.execute("set threads = 1")
 
     def records(self, data: bytes, first_line: int) -> bytes:
         """
-        Return the lines that are records of the stream, and take note of all others.
+        Return the lines that are records of the stream, and process all others.
 
         Raises:
-            InputError: a line is no message, or one that dpe cannot take.
+            InputError: a line is not a message, or one that dpe does not support.
             ContractError: the stream's schema lacks a column.
         """
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
             line = first_line + data.count(b"\n", 0, error.start)
-            raise InputError(f"{self._where}, line {line} of the tap's output: is not UTF-8; have the tap mended") from error
+            raise InputError(f"{self._where}, line {line} of the tap's output: is not UTF-8; fix the tap") from error
         others, foreign = self._connection.execute(_QUERY, [text, self._names]).fetchone()
         lines = data.split(b"\n")
         left_out = set(foreign or ())
@@ -86,27 +86,27 @@ class Messages:
         return b"\n".join([line for index, line in enumerate(lines) if index not in left_out]) if left_out else data
 
     def _is_record(self, raw: bytes, line: int) -> bool:
-        """Take note of a message that is no record; tell whether it is one of the stream's after all, which DuckDB cannot read."""
+        """Process a message that is not a record; return whether it is one of the stream's records that DuckDB cannot read."""
         try:
             message = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise self._no_message(raw, line, "is no JSON") from error
+            raise self._no_message(raw, line, "is not JSON") from error
         kind = message.get("type") if isinstance(message, dict) else None
         if kind == "RECORD" and isinstance(message.get("stream"), str):
             return message["stream"] in self._names
         if kind == "STATE" and isinstance(message.get("value"), dict):
-            # To the last digit.
+            # Keep every digit.
             self.state = _member(raw.decode(), "value")
         elif kind == "SCHEMA":
             self._take_schema(message, line)
         elif kind == "BATCH":
             raise InputError(
                 f"{self._where}, line {line} of the tap's output: is a BATCH, whose records are in files; "
-                "have the tap write records, by its configuration (batch_config)"
+                "configure the tap to write records (batch_config)"
             )
-        # The rows of versions that are gone are the business of `disposition: replace`.
+        # Removing rows of old versions is left to `disposition: replace`.
         elif kind != "ACTIVATE_VERSION":
-            raise self._no_message(raw, line, "is no message of Singer")
+            raise self._no_message(raw, line, "is not a Singer message")
         return False
 
     def _take_schema(self, message: dict[str, Any], line: int) -> None:
@@ -125,23 +125,23 @@ class Messages:
             if steps and steps[0] not in known:
                 raise ContractError(
                     f"{self._where}, line {line} of the tap's output: the stream's schema has no {steps[0]}"
-                    f"{nearest(str(steps[0]), list(known))}; correct the column {column.name} in {self._told}, or its meta.path"
+                    f"{nearest(str(steps[0]), list(known))}; correct the column {column.name} in {self._declared_at}, or its meta.path"
                 )
 
     def _no_message(self, raw: bytes, line: int, what: str) -> InputError:
-        # Hidden first: cut, a secret would not be known as one.
+        # Redact first: if it were cut, a secret could no longer be recognized.
         text = redact(raw.decode(errors="replace")).strip()
         shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
         return InputError(
-            f"{self._where}, line {line} of the tap's output: {what} ({shown}); nothing is loaded, have the tap mended: "
-            "what it says belongs on standard error"
+            f"{self._where}, line {line} of the tap's output: {what} ({shown}); nothing was loaded, fix the tap: "
+            "its log belongs on standard error"
         )
 
 
 def as_delivered(block: Block) -> Block:
     """Return a block whose rejects are the records, without the messages around them."""
     origin = block.origin
-    assert origin is not None  # noqa: S101 it was JSON
+    assert origin is not None  # noqa: S101 blocks of JSON have one
     refused = tuple((_record(delivered), fault) for delivered, fault in block.refused)
     return replace(block, origin=partial(_record_of, origin), refused=refused)
 
@@ -155,7 +155,7 @@ def _record(delivered: Delivered) -> Delivered:
 
 
 def _member(message: str, name: str) -> str:
-    """Return a member of a JSON object as it is written; where there is none, the whole."""
+    """Return a member of a JSON object as it is written; if there is none, the whole."""
     decoder = json.JSONDecoder()
     found = message
     position = message.index("{") + 1
@@ -163,7 +163,7 @@ def _member(message: str, name: str) -> str:
         member, position = decoder.raw_decode(message, position)
         start = _after_blanks(message, _after_blanks(message, position) + 1)
         _, position = decoder.raw_decode(message, start)
-        # Of members of one name, the last one counts.
+        # If a name occurs twice, the last member counts.
         found = message[start:position] if member == name else found
         position = _after_blanks(message, position) + 1
     return found

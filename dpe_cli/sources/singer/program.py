@@ -1,4 +1,4 @@
-"""Programs that are Singer taps: found, run, listened to, and ended when nobody reads them any more."""
+"""Programs of Singer taps: find them, run them, read their output, and end them when it is no longer read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 def find(tap: str, executable: str | None, *, project_dir: Path, where: str) -> Path:
     """
-    Return a tap's program: the one that is named, the one of a virtual environment in .dpe/taps, or the one on PATH.
+    Return a tap's program: the one given, the one of a virtual environment in .dpe/taps, or the one on PATH.
 
     Raises:
         InputError: there is none.
@@ -38,7 +38,7 @@ def find(tap: str, executable: str | None, *, project_dir: Path, where: str) -> 
     if executable is not None:
         named = project_dir / executable if os.sep in executable else Path(shutil.which(executable) or executable)
         if not os.access(named, os.X_OK) or named.is_dir():
-            raise InputError(f"{where}: there is no program {executable}; correct `executable`")
+            raise InputError(f"{where}: the program {executable} does not exist; correct `executable`")
         return named
     if os.access(own / "bin" / tap, os.X_OK):
         return own / "bin" / tap
@@ -51,10 +51,10 @@ def find(tap: str, executable: str | None, *, project_dir: Path, where: str) -> 
 
 
 class Program:
-    """A tap's program, run in the project's directory, with this environment and no other."""
+    """A tap's program, run in the project's directory, with exactly this environment."""
 
     def __init__(self, path: Path, *, project_dir: Path, where: str, environment: Mapping[str, str]) -> None:
-        # It is run from another directory than dpe is.
+        # It runs in another directory than dpe.
         self._path = path.absolute()
         self._project_dir = project_dir
         self._where = where
@@ -63,7 +63,7 @@ class Program:
     @contextmanager
     def run(self, arguments: Sequence[str]) -> Iterator[Running]:
         """
-        Run it. However the block is left, the tap and what it started do not outlive it.
+        Run it. However the block ends, the tap and the processes it started do not outlive it.
 
         Raises:
             InputError: it cannot be run.
@@ -89,17 +89,17 @@ class Program:
                 start_new_session=True,
             )
         except OSError as error:
-            raise InputError(f"{self._where}: {self._path} cannot be run ({error.strerror}); install the tap anew") from error
+            raise InputError(f"{self._where}: {self._path} cannot be run ({error.strerror}); reinstall the tap") from error
         return Running(process, where=self._where)
 
 
 @contextmanager
 def private_directory() -> Iterator[Path]:
-    """Make a directory for a tap's secrets that goes with the block; what a killed dpe left of that kind goes first."""
+    """Create a directory for a tap's secrets that lasts as long as the block; first remove those that a killed dpe left."""
     for left in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY}*"):
         _remove_left_behind(left)
     with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as name:
-        # Held as long as this process lives, and by no tap.
+        # Locked as long as this process lives; taps do not inherit the lock.
         descriptor = os.open(name, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -112,11 +112,11 @@ def _remove_left_behind(directory: Path) -> None:
     try:
         descriptor = os.open(directory, os.O_RDONLY)
     except OSError:
-        # Another user's, or gone.
+        # It belongs to another user, or is already removed.
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between its making and its locking, another run's may look as if it were nobody's.
+        # A directory that another run has just created, but not yet locked, would look abandoned.
         if time.time() - os.fstat(descriptor).st_mtime > _SECONDS_TO_LOCK:
             shutil.rmtree(directory, ignore_errors=True)
     except BlockingIOError:
@@ -128,9 +128,9 @@ def _remove_left_behind(directory: Path) -> None:
 @contextmanager
 def cleared_up() -> Iterator[None]:
     """
-    Let SIGTERM and SIGHUP, by which schedulers and terminals end dpe, end the block as an exception does, and as SIGINT does.
+    Let SIGTERM and SIGHUP, with which schedulers and terminals end dpe, leave the block with an exception, like SIGINT.
 
-    No tap is left behind, and no file of secrets.
+    So no tap keeps running, and no file of secrets is left.
     """
     is_main = threading.current_thread() is threading.main_thread()
     taken = {number: signal.getsignal(number) for number in _ENDING_SIGNALS} if is_main else {}
@@ -145,21 +145,21 @@ def cleared_up() -> Iterator[None]:
 
 
 class _Ending:
-    """What a signal that ends dpe does: it raises, but not while a tap is being started that nobody could stop yet."""
+    """Handles a signal that ends dpe: raises, but not while a tap is starting, which could not be stopped yet."""
 
     def __init__(self) -> None:
         self._is_postponed = False
         self._came: int | None = None
 
     def take(self, number: int, _frame: object) -> None:
-        """Take a signal."""
+        """Handle a signal."""
         self._came = number
         if not self._is_postponed:
             self.go_on()
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
-        """Let no signal end the block before it says so, or fails."""
+        """Defer signals until the block calls `go_on`, or fails."""
         self._is_postponed = True
         try:
             yield
@@ -167,7 +167,7 @@ class _Ending:
             self.go_on()
 
     def go_on(self) -> None:
-        """Let signals end dpe: one that came meanwhile at once."""
+        """Allow signals again, and raise for a deferred one at once."""
         self._is_postponed = False
         number, self._came = self._came, None
         if number == signal.SIGINT:
@@ -180,7 +180,7 @@ _ending = _Ending()
 
 
 def signal_name(number: int) -> str:
-    """Return what a signal is called."""
+    """Return the name of a signal."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -188,7 +188,7 @@ def signal_name(number: int) -> str:
 
 
 class Running:
-    """A tap that runs. What it logs is kept as far as an error may need it."""
+    """A running tap. Its log is kept as far as an error may need it."""
 
     def __init__(self, process: subprocess.Popen[bytes], *, where: str) -> None:
         assert process.stdout is not None  # noqa: S101
@@ -200,7 +200,7 @@ class Running:
 
     def check_end(self) -> None:
         """
-        Wait for its end, once it has written everything.
+        Wait for its end, once all its output was read.
 
         Raises:
             InputError: it failed, was killed, or does not end.
@@ -208,15 +208,15 @@ class Running:
         try:
             status = self._process.wait(_SECONDS_TO_END)
         except subprocess.TimeoutExpired as error:
-            raise self._failed(f"has written everything and does not end within {_SECONDS_TO_END} seconds") from error
+            raise self._failed(f"closed its output but did not end within {_SECONDS_TO_END} seconds") from error
         if status < 0:
             raise self._failed(f"was killed by {signal_name(-status)}")
         if status:
             raise self._failed(f"failed with exit status {status}")
 
     def stop(self) -> None:
-        """Kill it and whatever it started, where they still run."""
-        # The group outlives the tap that began it, where that left others behind.
+        """Kill it and the processes it started, if they are still running."""
+        # The process group outlives the tap if the tap left others running.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -225,7 +225,7 @@ class Running:
 
     def _failed(self, how: str) -> InputError:
         self._log.wait()
-        said = self._log.last_lines()
-        words = "".join(f"\n    {line}" for line in said)
-        advice = "its last words tell why:" if said else "it does not say why; try it by hand"
-        return InputError(f"{self._where}: the tap {how}, and nothing is loaded; {advice}{words}")
+        log = self._log.last_lines()
+        words = "".join(f"\n    {line}" for line in log)
+        advice = "last lines of its log:" if log else "it logged nothing; run it by hand"
+        return InputError(f"{self._where}: the tap {how}, and nothing was loaded; {advice}{words}")

@@ -1,4 +1,4 @@
-"""Singer taps as sources: any tap's stream, with the state that it goes on from in the ledger, beside the rows."""
+"""Singer taps as sources: any tap's stream, with the state from which it resumes in the ledger, next to the rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dpe_cli.sources import secrets
 from dpe_cli.sources.json import json_path
 from dpe_cli.sources.json.records import LINE_FEED, JsonRecords
 from dpe_cli.sources.options.queries import Singer
-from dpe_cli.sources.query_inputs import WindowInput
+from dpe_cli.sources.query_inputs import BaseQueryInput
 from dpe_cli.sources.read import pipes
 from dpe_cli.sources.read.lines import whole_lines
 from dpe_cli.sources.read.rows import DIALECT
@@ -32,10 +32,10 @@ from dpe_cli.sources.singer.messages import Messages
 from dpe_cli.sources.singer.program import Program, Running
 
 
-class Tap(WindowInput):
-    """What a tap delivers of one stream, from the state on that the last extract left."""
+class Tap(BaseQueryInput):
+    """The records that a tap delivers of one stream, from the state on that the last extract left."""
 
-    # At least once is all that a tap promises.
+    # Taps only promise delivery at least once.
     may_repeat = True
 
     def __init__(self, options: Singer, table: StagingTable, *, name: str, project_dir: Path) -> None:
@@ -48,26 +48,26 @@ class Tap(WindowInput):
 
     def begin(self, after: str | None) -> None:
         """
-        Take note of the state that the last extract left.
+        Note the state that the last extract saved.
 
         Raises:
-            InputError: what it left is no state.
+            InputError: it is not a state.
         """
         super().begin(after)
         if after is not None and not after.startswith("{"):
             raise InputError(
-                f"{self.location}: the last extract left {after}, which is no state of a tap; "
-                f"start anew with: dpe extract --full-refresh source:{self.table.source}"
+                f"{self.location}: the saved cursor ({after}) is not a Singer state; "
+                f"start over with: dpe extract --full-refresh source:{self.table.source}"
             )
 
     def end(self) -> str | None:
-        """Return the last state that the tap wrote; None where it wrote none, and the one before stays, or where none is needed."""
+        """Return the last state that the tap wrote; None if it wrote none, which keeps the previous one, or if none is needed."""
         return None if self.options.disposition == "replace" else self.state
 
     @contextmanager
     def open(self) -> Iterator[Opened]:
         """
-        Find the tap, and have it tell its streams.
+        Find the tap, and discover its streams.
 
         Raises:
             InputError: it is not installed, fails, or has no such stream.
@@ -90,10 +90,10 @@ class Tap(WindowInput):
 
     def keep(self, state: str | None) -> None:
         """
-        Keep a state, for the ledger.
+        Save a state for the ledger.
 
         Raises:
-            InputError: it holds a secret, which the ledger may not.
+            InputError: it contains a secret, which must not get into the ledger.
         """
         self.state = state
         kept = self.end()
@@ -101,8 +101,8 @@ class Tap(WindowInput):
         held = [secret for value in values for secret in (value, *secrets.parts(value)) if len(secret) >= _LONG_SECRET]
         if spans(kept or "", held):
             raise InputError(
-                f"{self.location}: the tap's state holds a secret of its configuration, which would be in the ledger; "
-                "nothing is loaded, write disposition: replace, which keeps no state"
+                f"{self.location}: the tap's state contains a secret of its configuration, which would end up in the ledger; "
+                "nothing was loaded, write disposition: replace, which keeps no state"
             )
 
     @cached_property
@@ -112,10 +112,10 @@ class Tap(WindowInput):
 
     @cached_property
     def _config(self) -> Any:
-        """What the tap is given; a file may have secrets as they are."""
+        """The tap's configuration; a file may contain secrets in plain text."""
         for _, value in secrets.bare(self._given_config):
             secrets.remember(value)
-        return secrets.filled_document(self._given_config, where=self._told)
+        return secrets.filled_document(self._given_config, where=self._declared_name)
 
     @property
     def _variables(self) -> list[str]:
@@ -123,17 +123,17 @@ class Tap(WindowInput):
         return secrets.names(secrets.texts(self._given_config))
 
     @property
-    def _told(self) -> str:
-        """What a message calls the tap that is about its declaration."""
+    def _declared_name(self) -> str:
+        """The tap's name in messages about its declaration."""
         return f"{self.location} ({self.table.declared_at})" if self.table.declared_at else self.location
 
     def _environment(self) -> dict[str, str]:
-        """Return the environment that the tap gets: what any program needs, and what the source names."""
+        """Return the tap's environment: what any program needs, and what the source names."""
         named = self.options.environment or []
         for name in named:
             if name not in os.environ:
                 raise InputError(
-                    f"{self._told}: environment names {name}, and the environment has no variable {name}; "
+                    f"{self._declared_name}: environment names {name}, but the environment has no variable {name}; "
                     "set it, or write it into the project's .env"
                 )
             secrets.remember(os.environ[name], is_called_one=secrets.names_one(name))
@@ -141,14 +141,14 @@ class Tap(WindowInput):
 
     @property
     def _fields(self) -> set[str] | None:
-        """What the tap is asked for: what the contract names; or all, where one property too many is refused."""
+        """The properties to select: those in the contract; or None for all, if extra properties are refused."""
         steps = [json_path.of(column) for column in self.table.columns]
         if self.options.extra_columns == "refuse" or () in steps:
             return None
         return {str(one[0]) for one in steps}
 
     def _catalog(self, program: Program, arguments: list[str]) -> Any:
-        """Return the catalog of the file that the block names, or what the tap discovers."""
+        """Return the catalog from the file that the block names, or the one that the tap discovers."""
         if self.options.catalog_file is not None:
             return _document(self.project_dir / self.options.catalog_file, "catalog_file", self.location)
         with program.run([*arguments, "--discover"]) as running:
@@ -158,32 +158,32 @@ class Tap(WindowInput):
             return json.loads(written)
         except ValueError as error:
             raise InputError(
-                f"{self.location}: what the tap discovers is no catalog ({error}); give it one with `catalog_file`, or have the tap mended"
+                f"{self.location}: the tap's --discover output is not a valid catalog ({error}); set `catalog_file`, or fix the tap"
             ) from error
 
 
 class _OpenedTap:
-    """A tap that is ready to be run."""
+    """A tap that is ready to run."""
 
     dialect: Dialect = DIALECT
 
     def __init__(self, tap: Tap, names: set[str], run: Callable[[], Running]) -> None:
         options, table = tap.options, tap.table
         self._tap = tap
-        # Whoever opened the tap ends it, however far it was read.
+        # The tap ends with the block that opened it, however far it was read.
         self._run = run
         self._records = JsonRecords(
-            table.columns, ignores_extra=options.extra_columns == "ignore", told=table.declared_at, within=singer_messages.RECORD
+            table.columns, ignores_extra=options.extra_columns == "ignore", declared_at=table.declared_at, within=singer_messages.RECORD
         )
-        self._messages = Messages(names, table.columns, where=tap.location, told=table.declared_at)
+        self._messages = Messages(names, table.columns, where=tap.location, declared_at=table.declared_at)
         self.columns = self._records.columns
 
     def blocks(self) -> Iterator[Block]:
         """
-        Yield the records of the stream; the tap is not read faster than they are loaded.
+        Yield the records of the stream; the tap is read no faster than they are loaded.
 
         Raises:
-            InputError: the tap fails, or writes what is no message.
+            InputError: the tap fails, or writes something that is not a message.
             ContractError: a record has a member that the contract does not name.
         """
         number = 1
@@ -193,7 +193,7 @@ class _OpenedTap:
         chunks = pipes.chunks(running.output.fileno())
         for data, line in whole_lines(chunks, location=where, max_record_bytes=self._tap.options.max_record_bytes):
             if not data.endswith(LINE_FEED):
-                # Half a line is what a tap leaves that dies.
+                # A tap that crashes leaves a partial last line.
                 running.check_end()
             read += len(data)
             if records := self._messages.records(data, line):
@@ -206,18 +206,18 @@ class _OpenedTap:
         self._tap.keep(self._messages.state)
 
     def _check_schema(self) -> None:
-        """Refuse a tap that has not even described the stream: nothing would take the place of what is there."""
+        """Refuse a tap that did not even describe the stream: the existing rows would be replaced by nothing."""
         messages = self._messages
         if not messages.has_schema:
-            others = f", but of {', '.join(sorted(messages.others))}" if messages.others else ""
+            others = f", only of {', '.join(sorted(messages.others))}" if messages.others else ""
             raise InputError(
                 f"{self._tap.location}: the tap wrote no SCHEMA of the stream {self._tap.stream}{others}; "
-                "give the stream's name in its messages as `stream`, and that in its catalog as `tap_stream_id`"
+                "set `stream` to its name in the messages, and `tap_stream_id` to its name in the catalog"
             )
 
 
 class _Given:
-    """Files that a tap is given: nobody else may read them."""
+    """Files for a tap, readable only by this user."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -236,8 +236,8 @@ def _document(path: Path, option: str, where: str) -> Any:
     except OSError as error:
         raise InputError(f"{where}: {path} cannot be read ({error.strerror}); correct `{option}`") from error
     except ValueError as error:
-        raise InputError(f"{where}: {path} is no JSON ({error}); correct it") from error
+        raise InputError(f"{where}: {path} is not valid JSON ({error}); correct it") from error
 
 
-# What is shorter may stand in a state by chance.
+# Anything shorter may occur in a state by chance.
 _LONG_SECRET = 8

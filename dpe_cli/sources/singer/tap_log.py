@@ -1,4 +1,4 @@
-"""What a tap logs, without secrets: for those who ask for it as it comes, and its last lines for an error."""
+"""A tap's log, without secrets: shown as it arrives if requested, and its last lines in errors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SHOWN_CHARACTERS = 300
 _CHUNK_BYTES = 64 * 1024
 _KEPT_BYTES = 1024 * 1024
 _MOST_WAITING = 512 * 1024
-# No secret is longer, however it is written: where a text is cut, this much of it may be a part of one.
+# Longer than any secret, however it is written: where a text is cut, this much of it may be a part of one.
 _LONGEST_SECRET = 32 * 1024
-# What follows sooner may be the rest of a message, and of a secret that is broken over two lines.
+# Text that arrives sooner may continue a message, and a secret that is broken over two lines.
 _PAUSE_SECONDS = 0.1
 _SECONDS_TO_END = 1
 _MOST_SECONDS_TO_END = 30
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class TapLog:
-    """Reads what a tap logs until its end; `where` is what messages call the tap."""
+    """Reads a tap's log until its end; `where` is what messages call the tap."""
 
     def __init__(self, errors: IO[bytes], *, where: str) -> None:
         self._where = where
@@ -40,17 +40,17 @@ class TapLog:
         self._listener.start()
 
     def wait(self) -> None:
-        """Wait for its end, as long as there is something to read: what the tap said last. A process that it started may keep it open."""
+        """Wait for its end as long as there is something to read, for the last lines. A process that it started may keep it open."""
         read, until = -1, time.monotonic() + _MOST_SECONDS_TO_END
         while self._listener.is_alive() and read != self._read and time.monotonic() < until:
             read = self._read
             self._listener.join(timeout=_SECONDS_TO_END)
 
     def last_lines(self) -> list[str]:
-        """Return the last lines, or what is to be shown of them."""
+        """Return the last lines, redacted and shortened."""
         kept = b"".join(tuple(self._kept)).decode(errors="replace")
-        said = redact_end(kept, _LONGEST_SECRET) if self._is_cut else redact(kept)
-        lines = [line.rstrip() for line in said.splitlines()]
+        log = redact_end(kept, _LONGEST_SECRET) if self._is_cut else redact(kept)
+        lines = [line.rstrip() for line in log.splitlines()]
         return [line[:_SHOWN_CHARACTERS] for line in lines if line][-_LAST_LINES:]
 
     def _listen(self, errors: IO[bytes]) -> None:
@@ -72,7 +72,7 @@ class TapLog:
 
 
 class _Shown:
-    """Shows a log's lines as they come; what a secret may still go on in waits."""
+    """Shows a log's lines as they arrive; text in which a secret may continue waits."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -82,7 +82,7 @@ class _Shown:
         self._skips = False
 
     def take(self, chunk: bytes, *, is_pause: bool) -> None:
-        """Take a chunk; after it, the tap may pause."""
+        """Take a chunk; `is_pause`: the tap may pause after it."""
         text = self._decoder.decode(chunk)
         if self._skips:
             _, end, text = text.partition("\n")
@@ -94,7 +94,7 @@ class _Shown:
         elif len(self._waiting) > 2 * _LONGEST_SECRET:
             start, self._waiting = redact_start(self._waiting, _LONGEST_SECRET)
             if len(self._waiting) > _MOST_WAITING:
-                # A run of base64 without an end that holds one: no more of the line is shown.
+                # An endless run of base64 that contains a secret: the rest of the line is not shown.
                 start, self._waiting, self._skips = f"{start}{HIDDEN}\n", "", True
             self._show(start)
 

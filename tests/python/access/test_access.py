@@ -211,13 +211,13 @@ def test_what_was_not_granted_is_not_taken_back(fresh_server: Server, login: str
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("grant", "x"), "name the tenants to see, or every one with --all-tenants"),
-        (("grant", "x", "UA", "--all-tenants"), "name the tenants to see, or every one with --all-tenants"),
-        (("grant", "x", "*"), r"'\*' is no tenant"),
-        (("grant", "x", ""), "'' is no tenant"),
-        (("grant", "x", "UA", "--until", "2020-01-01"), "--until 2020-01-01 00:00:00: is over"),
-        (("revoke", "x"), "name the tenants to take back, or all of them with --all"),
-        (("revoke", "x", "UA", "--all"), "name the tenants to take back, or all of them with --all"),
+        (("grant", "x"), "name the tenants, or use --all-tenants"),
+        (("grant", "x", "UA", "--all-tenants"), "name the tenants, or use --all-tenants"),
+        (("grant", "x", "*"), r"'\*' is not a tenant"),
+        (("grant", "x", ""), "'' is not a tenant"),
+        (("grant", "x", "UA", "--until", "2020-01-01"), "--until 2020-01-01 00:00:00 is in the past"),
+        (("revoke", "x"), "name the tenants to revoke, or use --all"),
+        (("revoke", "x", "UA", "--all"), "name the tenants to revoke, or use --all"),
     ],
 )
 def test_what_is_not_clear_is_refused(server: Server, arguments: tuple[str, ...], said: str) -> None:

@@ -294,7 +294,7 @@ def test_entries_of_dropped_roles_are_found_and_removed(either_server: Server, c
     if command == "list":
         assert [gone, gone] == [row[0] for row in cast("Any", report.sections[0]).rows if row[3] == "removed: the role was dropped"]
     else:
-        assert _said(report)[-1] == f"Removed what {gone} was granted, a role that was dropped: HA, UA."
+        assert _said(report)[-1] == f"Removed the access of the dropped role {gone}: HA, UA."
     changes = [(one.change, one.tenant_id) for one in grants.changes(either_server, gone, limit=10, actor="test")]
     assert [("granted", "HA"), ("granted", "UA"), ("revoked", "HA"), ("revoked", "UA")] == sorted(changes)
 

@@ -292,7 +292,7 @@ def test_the_command_shows_who_sees_how_much(app: App, login: str, capsys: pytes
     status = show(_dpe(app, "marts.fct_orders", "marts.dim_*", "--login", login), "text")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
-    assert (0, "2 relations, 31 measurements: everybody sees and writes what is declared") == (status, lines[0])
+    assert (0, "2 relations, 31 measurements: every role sees and writes exactly what is declared") == (status, lines[0])
     assert ["marts.dim_shops - 2 2 2 2 - 0 - 2 2", "marts.fct_orders - 0 0 UA 2; HA 1 1 - 0 - 3 3"] == lines[-2:]
 
 

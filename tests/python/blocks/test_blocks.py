@@ -28,7 +28,7 @@ def _blocks(data: bytes, *, chunk: int = 1_000_000, max_record_bytes: int = 1_00
 
 
 def _file(dialect: Dialect, chance: random.Random) -> bytes:
-    """Write records of which some have quoted delimiters, quotes, escapes and line ends, and some stray quotes."""
+    """Write records, some with quoted delimiters, quotes, escapes and line ends, and some with stray quotes."""
     quote, escape = dialect.quote, dialect.escape
     fields = ["1", "abc", "", f"{quote}two\nlines{quote}", f"{quote}a{escape}{quote}b\r\nc{quote}", f"{quote}{escape}{escape}{quote}"]
     if chance.random() < 0.3:
@@ -40,7 +40,7 @@ def _file(dialect: Dialect, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 def test_the_chunks_do_not_matter(dialect: Dialect) -> None:
-    """Nothing is lost, nothing is added, and as many records are counted as in one piece; on their right lines."""
+    """Nothing is lost, nothing is added, and the record counts and line numbers are those of the undivided file."""
     chance = random.Random(f"files of {dialect}")
     for _ in range(2000):
         data = _file(dialect, chance)
@@ -58,19 +58,19 @@ def test_the_chunks_do_not_matter(dialect: Dialect) -> None:
 
 
 def test_a_block_ends_with_a_record() -> None:
-    """Where a chunk ends in the middle of one, also of one with several lines, the rest is in the next block."""
+    """If a chunk ends in the middle of one, even one with several lines, the rest is in the next block."""
     assert [Block(b"1,a\n", 1, 1, 1), Block(b'2,"b\nc"\n3,d\n', 2, 3, 2), Block(b"4,e\n", 1, 1, 5)] == _blocks(
         b'1,a\n2,"b\nc"\n3,d\n4,e', chunk=10
     )
 
 
 def test_a_quote_that_is_never_closed_costs_its_line() -> None:
-    """At the end of the input, the lines behind it are records again."""
+    """At the end of the input, the lines after it are records again."""
     assert [Block(b"1,a\n", 1, 1, 1), Block(b'2,"b\n3,c\n4,d\n', 3, 3, 2, (0,))] == _blocks(b'1,a\n2,"b\n3,c\n4,d\n')
 
 
 def test_a_quote_that_is_not_closed_in_time_costs_its_line() -> None:
-    """Behind the longest record that is allowed, also in the middle of the input."""
+    """After the longest allowed record, even in the middle of the input."""
     blocks = _blocks(b'1,"a\n' + b"2,b\n" * 50, chunk=20, max_record_bytes=100)
 
     assert (1, (0,)) == (blocks[0].first_line, blocks[0].broken)
@@ -80,7 +80,7 @@ def test_a_quote_that_is_not_closed_in_time_costs_its_line() -> None:
 
 @pytest.mark.parametrize("chunk", [1000, 20])
 def test_a_stray_quote_costs_its_line(chunk: int) -> None:
-    """Where another one closes it, the lines up to that would be one record, and those of several lines behind it cut in two."""
+    """If another one closes it, the lines up to that would be one record, and later records of several lines would be cut in two."""
     data = b'1,a\n2,5" pipe\n3,6" pipe\n4,"d\nd"\n5,"e\n6,f\n7,"g\ng"\n8,5" pipe\n9,i\n'
 
     blocks = _blocks(data, chunk=chunk)
@@ -91,7 +91,7 @@ def test_a_stray_quote_costs_its_line(chunk: int) -> None:
 
 
 def test_many_stray_quotes_are_found_in_time() -> None:
-    """One on every tenth line of many, behind fields of several lines."""
+    """One on every tenth line of many, after fields of several lines."""
     data = (b'1,"a\na",x\n' * 9 + b'2,5" pipe,x\n') * 10_000
 
     blocks = _blocks(data, chunk=len(data))
@@ -102,12 +102,12 @@ def test_many_stray_quotes_are_found_in_time() -> None:
 @pytest.mark.parametrize("end", [b"", b'x"\n'], ids=["open", "closed"])
 @pytest.mark.parametrize("max_record_bytes", [100_000, 100_000_000])
 def test_escaped_quotes_at_line_ends_are_found_in_time(end: bytes, max_record_bytes: int) -> None:
-    """Where the escape character was not meant as one, as in paths of Windows, each line opens quotes that no other closes."""
+    """If the escape character was not meant as one, as in Windows paths, each line opens quotes that no other closes."""
     line = b'1,"C:\\dir\\"\n'
 
     blocks = _blocks(line * 100_000 + end, dialect=Dialect(escape="\\"), chunk=1_000_000, max_record_bytes=max_record_bytes)
 
-    # The last two lines are one record where a quote closes it.
+    # The last two lines are one record, because a quote closes it.
     assert 100_000 == sum(block.records for block in blocks)
     assert sum(len(block.broken) for block in blocks) >= 99_999
 
@@ -120,7 +120,7 @@ def test_a_field_of_many_lines_within_the_limit_is_one_record() -> None:
 
 
 def test_a_line_that_is_too_long_is_refused() -> None:
-    """With its number: memory is not to grow with it."""
+    """With its number, because memory must not grow with it."""
     with pytest.raises(InputError, match=r"a.csv, line 3: the line is longer than 100 bytes; check the line endings"):
         _blocks(b"1,a\n2,b\n" + b"x" * 200 + b"\n4,d\n", chunk=50, max_record_bytes=100)
 
@@ -132,5 +132,5 @@ def test_nothing_has_no_blocks() -> None:
 
 
 def test_a_blank_line_is_a_record() -> None:
-    """What it means is the server's to say."""
+    """Its meaning is left to the server."""
     assert [Block(b"\n\n1\n", 3, 3, 1)] == _blocks(b"\n\n1\n")

@@ -1,4 +1,4 @@
-"""What the types of cursors have in common, and which values a source can go on behind."""
+"""How types of cursors are classified, and from which values a source can resume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dpe_cli.blocks import cursors
         ("numeric(10, 2)", "number"),
         ("double precision", "number"),
         ("float4", "number"),
-        # Neither is what its name begins with.
+        # Types whose names only begin like the others.
         ("interval", "other"),
         ("daterange", "other"),
         ("timestamptz[]", "other"),
@@ -49,5 +49,5 @@ def test_types_have_kinds(data_type: str, kind: str) -> None:
     ],
 )
 def test_greater_values_follow_an_end(value: str, data_type: str, is_end: bool) -> None:  # noqa: FBT001 a column of the table above
-    """Where none can, a source would never find anything again."""
+    """If none can follow, a source would never find anything again."""
     assert is_end == cursors.is_end(value, data_type)

@@ -1,4 +1,4 @@
-"""To UTF-8 and, where a record is rejected, back to what was delivered."""
+"""To UTF-8 and, if a record is rejected, back to the delivered bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from dpe_cli.blocks.encodings import invalid_bytes, readable, to_utf8, with_byte_order
 from dpe_cli.errors import ProjectError
 from dpe_cli.sources.options.files import CsvFiles
-from dpe_cli.sources.options.parse import Place, parse
+from dpe_cli.sources.options.parse import SourceDeclaration, parse
 
 
 def _transcoded(data: bytes, encoding: str, *, chunk: int = 3) -> bytes:
@@ -20,15 +20,15 @@ def _transcoded(data: bytes, encoding: str, *, chunk: int = 3) -> bytes:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "cp1252", "iso8859-15", "shift_jis", "gb18030"])
 def test_text_becomes_utf_8(encoding: str) -> None:
-    """Also where a chunk ends within a character."""
+    """Even if a chunk ends within a character."""
     text = "1,ツア\n2,漢字\n" if encoding in {"shift_jis", "gb18030"} else "1,é€\n2,ü\n"
 
     assert text.encode() == _transcoded(text.encode(encoding), encoding)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-be"])
-def test_a_byte_order_mark_is_no_text(encoding: str) -> None:
-    """Only the first one; within the input it is a character like others."""
+def test_a_byte_order_mark_is_not_text(encoding: str) -> None:
+    """Only the first one; within the input it is an ordinary character."""
     data = "\ufeffid\n\ufeff1\n".encode(encoding)
 
     assert "id\n\ufeff1\n".encode() == _transcoded(data, encoding, chunk=100)
@@ -44,8 +44,8 @@ def test_a_byte_order_mark_is_no_text(encoding: str) -> None:
         ("utf-8", codecs.BOM_UTF16_BE, "utf-8"),
     ],
 )
-def test_the_byte_order_is_what_the_mark_says(encoding: str, start: bytes, ordered: str) -> None:
-    """Of encodings that have two."""
+def test_the_byte_order_is_that_of_the_mark(encoding: str, start: bytes, ordered: str) -> None:
+    """For encodings that have two."""
     assert ordered == with_byte_order(encoding, start)
 
 
@@ -61,8 +61,8 @@ def test_the_byte_order_is_what_the_mark_says(encoding: str, start: bytes, order
         ("shift_jis", b"\x82\xff,a\n", b"\x82\xff", "\\x82\\xff,a\n"),
     ],
 )
-def test_what_is_no_text_is_given_back_as_it_was_delivered(encoding: str, delivered: bytes, invalid: bytes, shown: str) -> None:
-    """It reaches the server as bytes that it refuses, and people as \\xNN."""
+def test_invalid_bytes_are_returned_as_delivered(encoding: str, delivered: bytes, invalid: bytes, shown: str) -> None:
+    """The server gets bytes that it refuses, and people see \\xNN."""
     data = _transcoded(delivered, encoding, chunk=100)
 
     with pytest.raises(UnicodeDecodeError):
@@ -73,10 +73,10 @@ def test_what_is_no_text_is_given_back_as_it_was_delivered(encoding: str, delive
 
 @pytest.mark.parametrize("encoding", sorted(set(aliases.values())))
 def test_any_bytes_in_any_encoding_can_be_shown(encoding: str) -> None:
-    """In each that a source may declare: a broken file is never more than rejects."""
+    """In each encoding that a source may declare: a broken file is never worse than rejects."""
     try:
         external = {"location": "a.csv", "file_format": "csv", "disposition": "append", "encoding": encoding}
-        options = parse(external, place=Place("shop.orders", "shop.yml:5"))
+        options = parse(external, declaration=SourceDeclaration("shop.orders", "shop.yml:5"))
     except ProjectError:
         return
     assert isinstance(options, CsvFiles)
@@ -90,7 +90,7 @@ def test_any_bytes_in_any_encoding_can_be_shown(encoding: str) -> None:
 
 
 def test_text_needs_no_bytes() -> None:
-    """But a NUL byte, which PostgreSQL's text cannot hold, does."""
+    """Except a NUL byte, which PostgreSQL's text cannot hold."""
     assert ("1,é", None) == readable("1,é".encode(), "cp1252")
     assert ("1,a\\x00é", b"1,a\0\xe9") == readable("1,a\0é".encode(), "cp1252")
     assert b"" == invalid_bytes(b"1,a\0", "utf-8")

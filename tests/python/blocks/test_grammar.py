@@ -1,4 +1,4 @@
-"""The grammar, at C speed, against PostgreSQL's automaton, a character at a time."""
+"""The grammar, at C speed, against PostgreSQL's state machine, one character at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIALECTS = [Dialect(), Dialect(escape="\\"), Dialect(";", "'", "'"), Dialect("|"
 
 
 def _records_of(data: bytes, dialect: Dialect) -> list[bytes]:
-    """Split as CopyReadLineText() does: the last record may be without an end."""
+    """Split as CopyReadLineText() does: the last record may be unterminated."""
     quote, escape = dialect.quote.encode(), dialect.escape.encode()
     records = [b""]
     is_within = is_escaped = False
@@ -31,7 +31,7 @@ def _records_of(data: bytes, dialect: Dialect) -> list[bytes]:
 
 
 def _fields_of(record: bytes, dialect: Dialect) -> list[bytes] | None:
-    """Read fields as CopyReadAttributesCSV() does; None where a quote is never closed."""
+    """Read fields as CopyReadAttributesCSV() does; None if a quote is never closed."""
     delimiter, quote, escape = dialect.delimiter.encode(), dialect.quote.encode(), dialect.escape.encode()
     characters = iter(record.removesuffix(b"\n").removesuffix(b"\r").decode("latin-1"))
     fields = [b""]
@@ -104,7 +104,7 @@ def test_fields_are_those_of_postgresql(dialect: Dialect) -> None:
     ],
 )
 def test_a_stray_quote_is_noticed(data: bytes) -> None:
-    """Where it makes several lines one record, which would be read in silence."""
+    """If it joins several lines into one record, which would go unnoticed."""
     assert Grammar(Dialect()).has_stray_quote(data)
 
 
@@ -118,13 +118,13 @@ def test_a_stray_quote_is_noticed(data: bytes) -> None:
         b"1,abc\n",
     ],
 )
-def test_a_field_of_several_lines_is_no_stray_quote(data: bytes) -> None:
+def test_a_field_of_several_lines_is_not_a_stray_quote(data: bytes) -> None:
     """Nor is a quote within a line, which harms no other record."""
     assert not Grammar(Dialect()).has_stray_quote(data)
 
 
 def test_a_quote_that_is_never_closed_is_found_in_time() -> None:
-    """Also with an escaped quote on each of many lines behind it."""
+    """Even with an escaped quote on each of many lines after it."""
     grammar = Grammar(Dialect(escape="\\"))
     data = b'1,"' + b'x \\" y\n' * 200_000
 
@@ -133,7 +133,7 @@ def test_a_quote_that_is_never_closed_is_found_in_time() -> None:
 
 
 def test_a_long_record_is_split_in_time() -> None:
-    """A quote that is closed 200,000 lines later: what it costs grows with the lines, not with their square."""
+    """A quote that is closed 200,000 lines later: the cost grows with the lines, not with their square."""
     data = b'1,"' + b"line\n" * 200_000 + b'"\n2,x\n'
 
     assert [data[:-4], b"2,x\n"] == Grammar(Dialect()).split(data)

@@ -1,4 +1,4 @@
-"""COPY's text format: cut into whole records, and turned into CSV that means the same to PostgreSQL."""
+"""COPY's text format: cut into whole records, and converted to CSV with the same meaning for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VALUES = ["plain", "", None, "\\N", "N", "\\.", "tab\tand\nline\rend", 'a "quote
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_records_are_cut_whole(size: int) -> None:
-    """Wherever the chunks end, and not one byte is lost."""
+    """Wherever the chunks end, and without losing a byte."""
     data = "".join(f"{number}\ttext {number}\\n\n" for number in range(40)).encode()
 
     blocks = list(copy_text.cut(data[start : start + size] for start in range(0, len(data), size)))
@@ -23,8 +23,8 @@ def test_records_are_cut_whole(size: int) -> None:
     assert [block.first_line for block in blocks] == [1 + sum(before.records for before in blocks[:n]) for n in range(len(blocks))]
 
 
-def test_what_has_no_end_is_a_record() -> None:
-    """The server will refuse it, and it is counted."""
+def test_an_unterminated_line_is_a_record() -> None:
+    """It is counted, and the server will refuse it."""
     assert [(b"1\ta\n", 1), (b"2\n", 1)] == [(block.data, block.records) for block in copy_text.cut([b"1\ta\n2"])]
 
 

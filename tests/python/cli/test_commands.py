@@ -1,4 +1,4 @@
-"""`dpe db`, `bootstrap`, `env` and `dbt`, as a person at a terminal runs them."""
+"""`dpe db`, `bootstrap`, `env` and `dbt`, as a person runs them at a terminal."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ def dpe(project: Path) -> Dpe:
     return run
 
 
-def test_the_server_is_started_looked_at_and_stopped(dpe: Dpe, project: Path) -> None:
-    """Status tells the truth at each step, with an exit status for scripts."""
+def test_the_server_is_started_inspected_and_stopped(dpe: Dpe, project: Path) -> None:
+    """Status is right at each step, with an exit status for scripts."""
     assert 1 == dpe("db", "status").returncode
     assert not (project / ".dpe").exists()
 
     started = dpe("db", "start")
     assert (0, "") == (started.returncode, started.stderr)
     assert "The embedded PostgreSQL was started." in started.stdout
-    assert "was running already" in dpe("db", "start").stdout
+    assert "was already running" in dpe("db", "start").stdout
     assert {"is_running": True, "is_embedded": True, "session_count": 0}.items() <= json.loads(
         dpe("db", "status", "--output", "json").stdout
     ).items()
@@ -78,8 +78,8 @@ def test_the_server_is_started_looked_at_and_stopped(dpe: Dpe, project: Path) ->
     assert {"is_running": False, "is_embedded": True} == json.loads(dpe("--output", "json", "db", "status").stdout)
 
 
-def test_the_url_is_of_a_server_that_runs(dpe: Dpe) -> None:
-    """Any command that needs the server starts it; the URL is all that is printed."""
+def test_the_url_is_that_of_a_running_server(dpe: Dpe) -> None:
+    """Any command that needs the server starts it; only the URL is printed."""
     dpe("db", "stop")
 
     url = dpe("db", "url").stdout.removesuffix("\n")
@@ -88,8 +88,8 @@ def test_the_url_is_of_a_server_that_runs(dpe: Dpe) -> None:
         assert ("postgres", "dpe") == connection.execute("select session_user::text, current_database()::text").fetchone()
 
 
-def test_bootstrap_says_what_it_did(dpe: Dpe, server: Server) -> None:
-    """On any server, from anywhere; what is there stays."""
+def test_bootstrap_reports_what_it_did(dpe: Dpe, server: Server) -> None:
+    """On any server, from anywhere; existing objects are kept."""
     environment = {"PGHOST": server.host, "PGDATABASE": server.database, "PGUSER": "postgres"}
 
     again = dpe("bootstrap", **environment)
@@ -102,7 +102,7 @@ def test_bootstrap_says_what_it_did(dpe: Dpe, server: Server) -> None:
 
 
 def test_the_exports_are_for_a_shell(dpe: Dpe, project: Path) -> None:
-    """A shell that evaluates them can run dbt, also where the path has a space."""
+    """A shell that evaluates them can run dbt, even if the path contains a space."""
     exports = dpe("env", DPE_TRANSFORMER_PASSWORD="hush").stdout
     script = f'{exports}\necho "$PGHOST|$PGUSER|$PGOPTIONS"'
 
@@ -127,7 +127,7 @@ def test_dbt_runs_with_the_connection_set(dpe: Dpe) -> None:
     assert "| dpe_transformer | dbt   |" in done.stdout
 
 
-def test_what_stands_before_dbt_is_handed_on(dpe: Dpe) -> None:
+def test_options_before_dbt_are_passed_on(dpe: Dpe) -> None:
     """`dpe --target prod dbt …` and `dpe dbt … --target prod` are the same, and dbt's exit status is ours."""
     inline = ["show", "--inline", "select '{{ target.schema }}-{{ var(\"a\") }}' as given"]
 
@@ -137,7 +137,7 @@ def test_what_stands_before_dbt_is_handed_on(dpe: Dpe) -> None:
     assert 2 == dpe("dbt", "--quiet", *inline, "--target", "nonsense").returncode
 
 
-def test_help_behind_dbt_is_dbts(dpe: Dpe) -> None:
+def test_help_after_dbt_is_dbts(dpe: Dpe) -> None:
     """And needs no server."""
     dpe("db", "stop")
 

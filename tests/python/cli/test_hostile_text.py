@@ -1,4 +1,4 @@
-"""Text that others delivered or answered is shown by its codes, wherever dpe shows it, and no terminal obeys it."""
+"""Text from outside is shown by its codes, wherever dpe shows it, and no terminal obeys it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dpe_cli.server.server import Server
 
 ORDERS = f"data/orders/monday {HOSTILE}.csv"
 BOTH: tuple[Channel, ...] = get_args(Channel)
-# What each command is given, in the order in which they run, and where it writes to: what takes long, once.
+# The arguments of each command, in the order in which they run, and its channels; slow ones run once.
 COMMANDS: dict[str, tuple[list[str], tuple[Channel, ...]]] = {
     "extract": ([], ("terminal",)),
     "run": (["--no-publish"], ("pipe",)),
@@ -53,13 +53,13 @@ COMMANDS: dict[str, tuple[list[str], tuple[Channel, ...]]] = {
     "db url": ([], BOTH),
     "bootstrap": ([], BOTH),
 }
-# They become another program, or start and stop a server of the project's own and name only its directory.
+# They become another program, or start and stop a server of their own and show only its directory.
 LEFT_OUT = {"dbt", "db psql", "db start", "db stop"}
-# These show none of the project's texts, or only those that are not hostile here.
+# These show none of the project's texts, or only harmless ones.
 SILENT = {"extract", "publish", "docs build", "rules", "loads list", "loads undo", "schema", "env", "db status", "db url", "bootstrap"}
-# These write data, which a pipe gets as it is.
+# These write data, which a pipe gets unchanged.
 DATA = {("rejects export", "pipe")}
-# Rich's own colours, and the cursor where progress is shown.
+# Rich's own colours, and the cursor movements of progress bars.
 OF_RICH = re.compile(r"\x1b\[(?!8m)(?:[0-9;]*m|\?25[lh]|\d*[AK])|\r")
 
 
@@ -101,33 +101,33 @@ def _names(command: click.Command, before: str = "") -> Iterator[str]:
         yield before
 
 
-def test_every_command_is_looked_at() -> None:
-    """A new one is put among the commands above, or its absence is explained."""
+def test_every_command_is_tested() -> None:
+    """A new one has to be added to the commands above, or to the exceptions with a reason."""
     assert set(_names(cli)) == {*COMMANDS, *LEFT_OUT}
 
 
 def test_no_command_writes_a_hidden_character(walk: Walk) -> None:
-    """Neither to a terminal nor to a pipe, be it a result, progress or an error."""
+    """Neither to a terminal nor to a pipe, in a result, progress or an error."""
     raw = {place for place, text in walk.written.items() if has_hidden(OF_RICH.sub("", text))}
 
     assert DATA == raw
 
 
-def test_what_is_hostile_is_shown_all_the_same(walk: Walk) -> None:
-    """By its codes, and markup as it was written: a person sees what was delivered."""
+def test_hostile_text_is_shown_all_the_same(walk: Walk) -> None:
+    """As codes, and markup as it was written: a person sees what was delivered."""
     silent = {command for (command, channel), text in walk.written.items() if SHOWN not in text and (command, channel) not in DATA}
 
     # YAML has codes of its own.
     assert silent == {*SILENT, "source infer"}
 
 
-def test_a_reject_is_shown_on_the_lines_that_it_has(walk: Walk) -> None:
-    """A record is as long as its line feeds say, and not as other characters that begin a line."""
+def test_a_reject_is_shown_on_its_own_lines(walk: Walk) -> None:
+    """A record has as many lines as line feeds, whatever other characters begin a line."""
     assert walk.written["rejects show", "pipe"].endswith(f"\n{SHOWN},UA,3,x\n")
 
 
-def test_an_export_is_exact_where_no_person_looks(walk: Walk) -> None:
-    """It is corrected and replayed, so that a pipe gets each character as it was delivered."""
+def test_an_export_to_a_pipe_is_exact(walk: Walk) -> None:
+    """It will be corrected and replayed, so a pipe gets each character as delivered."""
     header, record = csv.reader(io.StringIO(walk.written["rejects export", "pipe"]))
 
     assert HOSTILE == header[-1]
@@ -144,7 +144,7 @@ def test_json_holds_the_values_and_hides_nothing() -> None:
 
 
 def test_inferred_yaml_is_the_same_to_yaml(walk: Walk) -> None:
-    """Names have hidden characters as codes that YAML reads; comments have them as codes to look at."""
+    """Names have hidden characters as codes that YAML reads; comments have them as visible codes."""
     text = walk.written["source infer", "pipe"]
 
     columns = yaml.safe_load(text)["sources"][0]["tables"][0]["columns"]
@@ -152,7 +152,7 @@ def test_inferred_yaml_is_the_same_to_yaml(walk: Walk) -> None:
 
 
 def test_junit_has_hidden_characters_as_codes(walk: Walk) -> None:
-    """Of a check that failed on a table with a hostile name, and in the name of a test."""
+    """In a failed check on a table with a hostile name, and in the name of a test."""
     root = ET.fromstring((walk.directory / "junit.xml").read_text(encoding="utf-8"))  # noqa: S314 our own
     texts = [text for element in root.iter() for text in (element.text or "", *element.attrib.values())]
 
@@ -162,7 +162,7 @@ def test_junit_has_hidden_characters_as_codes(walk: Walk) -> None:
 
 
 def test_sarif_has_hidden_characters_as_codes(walk: Walk) -> None:
-    """In the values, not just in the JSON: whoever shows a message shows no control character."""
+    """In the values, not just in the JSON, so that a viewer that shows a message shows no control character."""
     results = json.loads((walk.directory / "sarif.json").read_text(encoding="utf-8"))["runs"][0]["results"]
 
     assert all(SHOWN in one["message"]["text"] and not has_hidden(one["message"]["text"]) for one in results)
@@ -179,13 +179,13 @@ def test_the_document_of_rules_has_hidden_characters_as_codes(walk: Walk) -> Non
 
 @pytest.mark.parametrize("part", ["manifest", "catalog"])
 def test_the_docs_site_has_hidden_characters_as_codes(walk: Walk, part: str) -> None:
-    """In what dbt knows of the project, and in what it found in the database."""
+    """In dbt's description of the project, and in the database's catalog."""
     text = (walk.directory / "target" / "static_index.html").read_text(encoding="utf-8")
     data = json.JSONDecoder().raw_decode(text, re.search(rf"\b{part}:(?={{)", text).end())[0]  # type: ignore[union-attr]
     texts = list(_texts(data))
 
     assert SHOWN in data["nodes"]["model.dpe.dim_shops"]["columns"]
-    # Without a width as well, but put there by dpe.
+    # Also zero-width, but added by dpe.
     assert not [one for one in texts if has_hidden(one.replace("\u2060", "").replace("\ufeff", ""))]
 
 

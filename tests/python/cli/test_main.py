@@ -31,7 +31,7 @@ Fake = Callable[[Callable[[App], object]], None]
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Make `dpe env` run a function of the test's instead."""
+    """Make `dpe env` run a function of the test instead."""
 
     def put(function: Callable[[App], object]) -> None:
         module = ModuleType("fake_command")
@@ -39,7 +39,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
         @click.command()
         @click.pass_obj
         def env(app: App) -> object:
-            """Do as the test says."""
+            """Call the test's function."""
             return function(app)
 
         module.env = env  # type: ignore[attr-defined]
@@ -73,7 +73,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_is_there_at_once() -> None:
-    """In under 0.3 s, at least when the machine has nothing else to do."""
+    """In under 0.3 s, at least when the machine is idle."""
     fastest = 60.0
     for _ in range(5):
         started = time.monotonic()
@@ -84,8 +84,8 @@ def test_help_is_there_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_of_commands_says_what_the_commands_say(name: str) -> None:
-    """The short help is written down twice, so that `dpe --help` imports no command."""
+def test_the_list_of_commands_has_the_commands_help(name: str) -> None:
+    """The short help is written twice, so that `dpe --help` imports no command."""
     module, short_help = COMMANDS[name]
     command: click.Command = getattr(importlib.import_module(module), name)
 
@@ -149,7 +149,7 @@ def test_a_bug_is_called_a_bug(fake: Fake, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_debug_shows_the_traceback(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of bugs and of errors."""
+    """For bugs and for errors."""
     for error in (KeyError("carrier"), DpeError("flights: are late; wait")):
         fake(_raising(error))
         main.run(["env", "--debug"])
@@ -157,8 +157,8 @@ def test_debug_shows_the_traceback(fake: Fake, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("error", [KeyError("Basic c2hvcDpjb3JyZWN0IGhvcnNl"), psycopg.OperationalError("no user correct+horse")])
-def test_no_secret_is_in_what_goes_wrong(fake: Fake, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
-    """Neither in a message, nor in a traceback, whatever a library said first."""
+def test_no_secret_is_in_an_error(fake: Fake, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    """Neither in a message, nor in a traceback, whatever a library reported first."""
     redaction.remember("correct horse")
     error.__cause__ = ValueError("as CORRECT HORSE, or c2hvcDpjb3JyZWN0IGhvcnNl")
     fake(_raising(error))
@@ -169,8 +169,8 @@ def test_no_secret_is_in_what_goes_wrong(fake: Fake, capsys: pytest.CaptureFixtu
     assert [] == [piece for piece in ("horse", "HORSE", "jb3JyZWN0") if piece in said]
 
 
-def test_no_secret_is_in_what_libraries_log_and_warn_of(tmp_path: Path) -> None:
-    """Which Python writes to standard error where nobody listens."""
+def test_no_secret_is_in_library_logs_and_warnings(tmp_path: Path) -> None:
+    """Python writes it to standard error unless a handler is set."""
     (tmp_path / "dbt_project.yml").touch()
     program = """
         import logging, warnings
@@ -187,30 +187,30 @@ def test_no_secret_is_in_what_libraries_log_and_warn_of(tmp_path: Path) -> None:
     assert "UserWarning: /?key=*** is slow" in done.stderr
 
 
-def test_a_server_that_goes_away_is_no_bug(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is stopped or runs out of space while we work."""
+def test_a_lost_connection_is_not_a_bug(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is stopped or runs out of space during the work."""
     fake(_raising(psycopg.OperationalError("server closed the connection\nunexpectedly")))
 
     assert 1 == main.run(["env"])
-    assert "Error: server: gave up or went away (server closed the connection unexpectedly)" in capsys.readouterr().err
+    assert "Error: lost the connection to the server (server closed the connection unexpectedly)" in capsys.readouterr().err
 
 
 def test_an_interrupt_is_quiet(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit status 130, as a shell has it."""
+    """Exit status 130, as in a shell."""
     fake(_raising(KeyboardInterrupt()))
 
     assert 130 == main.run(["env"])
     assert "Interrupted." in capsys.readouterr().err
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    """`dpe loads list | head` says nothing of the closed pipe."""
+def test_a_closed_pipe_is_not_an_error() -> None:
+    """`dpe loads list | head` does not mention the closed pipe."""
     program = (
         "import sys, click, dpe_cli.cli.main as main, dpe_cli.cli.commands.env as module; from dpe_cli.cli.report import Lines, Report;"
         "module.env = click.command('env')(lambda: Report(data={}, sections=[Lines(['line'] * 2_000_000)]));"
         "sys.exit(main.run(['env']))"
     )
-    # Unbuffered, Python takes what the pipe took for all there was.
+    # Unbuffered, Python would assume that the pipe took everything.
     environment = os.environ | {"PYTHONUNBUFFERED": ""}
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
@@ -225,31 +225,31 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert 141 == process.returncode
 
 
-@pytest.mark.parametrize("behind", [True, False])
-def test_global_options_stand_on_either_side(fake: Fake, tmp_path: Path, behind: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("is_after", [True, False])
+def test_global_options_are_accepted_on_either_side(fake: Fake, tmp_path: Path, is_after: bool) -> None:  # noqa: FBT001
     """`dpe --target prod run` and `dpe run --target prod` are the same."""
     seen: list[App] = []
     fake(seen.append)
     (tmp_path / "dbt_project.yml").touch()
     options = ["--project-dir", str(tmp_path), "--profiles-dir", str(tmp_path), "--target", "prod", "--vars", "{a: 1}", "--debug"]
 
-    assert 0 == main.run(["env", *options] if behind else [*options, "env"])
+    assert 0 == main.run(["env", *options] if is_after else [*options, "env"])
 
     app = seen[0]
     assert (tmp_path, tmp_path, "prod", "{a: 1}", True) == (app.project_dir, app.profiles_dir, app.target, app.vars, app.debug)
 
 
-def test_what_stands_behind_has_the_last_word(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then what stands before, then the environment."""
+def test_the_option_after_the_name_wins(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Next come options before the name, then the environment."""
     seen: list[App] = []
     fake(seen.append)
     monkeypatch.setenv("DPE_TARGET", "from the environment")
 
-    main.run(["--target", "before", "env", "--target", "behind"])
+    main.run(["--target", "before", "env", "--target", "after"])
     main.run(["--target", "before", "env"])
     main.run(["env"])
 
-    assert ["behind", "before", "from the environment"] == [app.target for app in seen]
+    assert ["after", "before", "from the environment"] == [app.target for app in seen]
 
 
 def test_options_of_subcommands_are_global_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,15 +277,15 @@ def test_no_project_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     assert 2 == main.run(["db", "start"])
     assert (
-        f"Error: {tmp_path}: no dbt_project.yml here or above; go to the project, or name it with --project-dir\n"
+        f"Error: {tmp_path}: no dbt_project.yml here or in a parent directory; change to the project, or give it with --project-dir\n"
         == capsys.readouterr().err
     )
     assert 2 == main.run(["db", "start", "--project-dir", str(tmp_path)])
-    assert f"Error: {tmp_path}: has no dbt_project.yml" in capsys.readouterr().err
+    assert f"Error: {tmp_path}: contains no dbt_project.yml" in capsys.readouterr().err
 
 
 def test_nothing_on_standard_error_is_obeyed_by_a_terminal() -> None:
-    """Neither what dpe says or logs, nor a library's warning, a thread's traceback, or click's words about an argument."""
+    """Neither dpe's messages and log, nor a library's warning, a thread's traceback, or click's message about an argument."""
     program = """
 import logging, sys, threading, warnings, click, dpe_cli.cli.main as main, dpe_cli.cli.commands.env as module
 from dpe_cli.errors import DpeError
@@ -306,7 +306,7 @@ main.run(["env", "--debug"])
 main.run(["env", hostile])
 main.run(["rejects", "replay", "shop.orders", "--file", hostile])
 """
-    # Where it takes the encoding for a mistake, click writes past Python's standard error.
+    # If it distrusts the encoding, click bypasses Python's standard error.
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dpe_cli.cli import report as module
-from dpe_cli.cli.report import Facts, Lines, Progress, Report, Table, shortened, show, words
+from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table, shortened, show, words
 from dpe_cli.safe_text.visible_text import has_hidden, visible_standard_error
 from dpe_cli.words import duration, plural, size
 
@@ -36,13 +36,13 @@ LOADED = _Loaded(58665, datetime(2013, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 def test_a_result_is_text_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    """A result says how it is reported, and the report is shown."""
+    """A result returns its report, which is shown."""
     assert 0 == show(LOADED, "text")
     assert "58,665 rows loaded\n\nDPE SUCCESS\n" == capsys.readouterr().out
 
 
 def test_a_result_is_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Dataclasses, times and paths are put into what JSON has."""
+    """Dataclasses, times and paths are converted to JSON types."""
     show(Report(data={"loaded": LOADED, "log": Path("/log"), "took": timedelta(seconds=2.5), "names": {"b", "a"}}), "json")
 
     assert {
@@ -54,7 +54,7 @@ def test_a_result_is_json_for_machines(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_exit_status_comes_from_the_result() -> None:
-    """A result that is bad news is no error."""
+    """A result that is bad news is not an error."""
     assert 1 == show(Report(data={}, verdict="DPE FAILED", exit_status=1), "text")
     assert 1 == show(Report(data={}, exit_status=1), "json")
 
@@ -66,7 +66,7 @@ def test_a_command_without_a_result_shows_nothing(capsys: pytest.CaptureFixture[
 
 
 def test_a_table_is_aligned_and_as_wide_as_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    """Numbers stand at the right and have separators; nothing is cut off or taken for markup where no person watches."""
+    """Numbers are right-aligned with separators; without a terminal, nothing is cut off or taken for markup."""
     reason = "[red]" + 200 * "x"
     show(
         Report(data={}, sections=[Table(["source", "rows", "reason"], [["nyc.flights", 336776, reason], ["nyc.planes", None, None]])]),
@@ -77,14 +77,14 @@ def test_a_table_is_aligned_and_as_wide_as_its_rows(capsys: pytest.CaptureFixtur
     assert ["source          rows  reason", f"nyc.flights  336,776  {reason}", "nyc.planes         -  -"] == [lines[0], *lines[2:]]
 
 
-def test_facts_have_their_names_before_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_facts_are_shown_after_their_names(capsys: pytest.CaptureFixture[str]) -> None:
     """Under their title."""
     show(Report(data={}, headline="Loaded", sections=[Facts({"files": 12, "took": timedelta(seconds=75)}, title="Flights")]), "text")
 
     assert "Loaded\n\nFlights\nfiles  12\ntook   1 min 15 s\n" == capsys.readouterr().out
 
 
-def test_lines_for_a_shell_are_left_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_for_a_shell_are_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     """No width, no markup, no rich."""
     line = f"export PGOPTIONS='{300 * 'x'} [bold]'  "
     show(Report(data={}, sections=[Lines([line])]), "text")
@@ -92,7 +92,7 @@ def test_lines_for_a_shell_are_left_as_they_are(capsys: pytest.CaptureFixture[st
     assert f"{line}\n" == capsys.readouterr().out
 
 
-def test_values_are_put_into_words() -> None:
+def test_values_are_shown_as_words() -> None:
     """As people read them."""
     assert ["-", "yes", "no", "1,234", "1,234.6", "2.5 s", "2013-01-02 03:04:05", "text"] == [
         words(value) for value in (None, True, False, 1234, 1234.56, timedelta(seconds=2.5), LOADED.at, "text")
@@ -102,9 +102,9 @@ def test_values_are_put_into_words() -> None:
     assert ["999 bytes", "1.0 kB", "12.3 MB", "2,000.0 TB"] == [size(count) for count in (999, 1000, 12_345_678, 2e15)]
 
 
-def test_progress_is_a_line_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_a_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, when a task is done."""
-    with Progress() as progress, progress.task("nyc.flights", total=2_000_000, unit="bytes") as advance:
+    with ProgressDisplay() as progress, progress.task("nyc.flights", total=2_000_000, unit="bytes") as advance:
         advance(1_500_000)
         advance(500_000)
 
@@ -113,38 +113,38 @@ def test_progress_is_a_line_where_nobody_watches(capsys: pytest.CaptureFixture[s
     assert "" == captured.out
 
 
-def test_progress_says_now_and_then_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log shows that a long load goes on."""
+def test_progress_is_reported_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log shows that a long load is still running."""
     monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
 
-    with Progress() as progress, progress.task("nyc.flights", total=400, unit="rows") as advance:
+    with ProgressDisplay() as progress, progress.task("nyc.flights", total=400, unit="rows") as advance:
         advance(100)
 
     assert "nyc.flights: 100 rows (25 %)\n" in capsys.readouterr().err
 
 
 def test_a_task_that_failed_is_not_reported_as_done(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error is said elsewhere."""
-    with pytest.raises(ZeroDivisionError), Progress() as progress, progress.task("nyc.flights"):
+    """The error is reported elsewhere."""
+    with pytest.raises(ZeroDivisionError), ProgressDisplay() as progress, progress.task("nyc.flights"):
         raise ZeroDivisionError
 
     assert "" == capsys.readouterr().err
 
 
 class Terminal(io.StringIO):
-    """A terminal that remembers what it was sent."""
+    """A terminal that records its output."""
 
     def isatty(self) -> bool:
-        """Tell that it is one."""
+        """Claim to be a terminal."""
         return True
 
 
-def test_threads_share_a_bar_where_a_person_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_a_bar_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several writers advance one task."""
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    with Progress() as progress, progress.task("nyc.flights", total=4, unit="rows") as advance:
+    with ProgressDisplay() as progress, progress.task("nyc.flights", total=4, unit="rows") as advance:
         threads = [threading.Thread(target=advance, args=[1]) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -157,7 +157,7 @@ def test_threads_share_a_bar_where_a_person_watches(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names go on in the next line, and numbers stay whole."""
+    """Names wrap onto the next line, and numbers stay whole."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
     name = "marts.fct_carrier_daily_performance_by_month"
@@ -172,7 +172,7 @@ def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_no_part_of_a_report_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Names, headings and values were written by others: each is shown by its codes, on one line where one line is meant."""
+    """Names, headings and values come from outside: each is shown by its codes, and stays on one line where it should."""
     sections = [
         Facts({HOSTILE: f"{HOSTILE}\nnext"}, title=HOSTILE),
         Table([HOSTILE], [[f"{HOSTILE}\nnext"]], title=HOSTILE),
@@ -188,7 +188,7 @@ def test_no_part_of_a_report_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixtu
 
 
 def test_data_is_exact_unless_a_terminal_shows_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another program reads lines that stand alone; a terminal obeys none of them."""
+    """Another program reads reports of lines only; a terminal obeys none of them."""
     data = Report(data={}, sections=[Lines([f"{HOSTILE}\r\n next"])])
     show(data, "text")
     assert f"{HOSTILE}\r\n next\n" == capsys.readouterr().out
@@ -200,7 +200,7 @@ def test_data_is_exact_unless_a_terminal_shows_it(capsys: pytest.CaptureFixture[
 
 
 def test_json_keeps_its_values_and_is_obeyed_by_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Hidden characters are codes of JSON, the others are readable."""
+    """Hidden characters are JSON escapes, the others are readable."""
     show(Report(data={HOSTILE: ["\x7f\udcff", "Zürich"]}), "json")
 
     text = capsys.readouterr().out
@@ -211,11 +211,11 @@ def test_json_keeps_its_values_and_is_obeyed_by_no_terminal(capsys: pytest.Captu
 
 @pytest.mark.parametrize("screen", [Terminal(), io.StringIO()], ids=["a terminal", "a log"])
 def test_progress_is_obeyed_by_no_terminal(monkeypatch: pytest.MonkeyPatch, screen: io.StringIO) -> None:
-    """Neither names of tasks, nor what is said, nor what a library writes to standard error meanwhile; no line in it begins another."""
+    """Neither task names, nor messages, nor what a library writes to standard error meanwhile; no line feed in them starts a message."""
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "300")
-    with visible_standard_error(), Progress() as progress, progress.task(HOSTILE, total=4, unit="rows") as advance:
+    with visible_standard_error(), ProgressDisplay() as progress, progress.task(HOSTILE, total=4, unit="rows") as advance:
         advance(4)
         progress.say(f"said {HOSTILE}\nDPE SUCCESS")
         sys.stderr.write(f"written {HOSTILE}\n")

@@ -12,7 +12,7 @@ import pytest
 
 from dpe_cli.cli import main
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# Fixtures; if they were imported here as well, pytest could not rewrite their asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -21,7 +21,7 @@ pytest_plugins = ["support.shop"]
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed, and its exit status."""
+    """The output of a command, and its exit status."""
 
     status: int
     out: str
@@ -29,7 +29,7 @@ class Done:
 
     @property
     def data(self) -> Any:
-        """What it printed for machines."""
+        """Its JSON output."""
         return json.loads(self.out)
 
     def rows(self, title: str) -> list[list[str]]:
@@ -63,7 +63,7 @@ def dpe(shop: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtur
 
 
 def test_a_run_ends_with_a_summary(shop: Shop, dpe: Dpe) -> None:
-    """What was loaded, built, found, checked and seen, where the docs are, and the verdict."""
+    """It shows what was loaded, built, checked and seen, where the docs are, and the verdict."""
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"})
 
     done = dpe("run")
@@ -76,13 +76,13 @@ def test_a_run_ends_with_a_summary(shop: Shop, dpe: Dpe) -> None:
     assert [["model", "3", "3", "0", "0", "0"], ["test", "2", "1", "1", "0", "0"]] == [row[:6] for row in done.rows("Built")]
     assert [["SHOP-1-02", "warn", "1", "validity", "orders", "are", "not", "cheap"]] == done.rows("Rules that did not hold")
     assert ["holds"] * 7 == [next(word for word in row if word in {"holds", "FAILED"}) for row in done.rows("Checked")]
-    assert [["HA", "2"], ["UA", "2"], ["a", "stranger", "0"]] == [row[1:] for row in done.rows("Who sees what")][:3]
+    assert [["HA", "2"], ["UA", "2"], ["a", "stranger", "0"]] == [row[1:] for row in done.rows("Rows seen per role")][:3]
     assert f"{shop.directory}/target/static_index.html" in done.out
     assert "DPE SUCCESS" == done.out.splitlines()[-1]
 
 
 def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, reader: Callable[..., str]) -> None:
-    """The run succeeds; whose temporary view does not follow is said, and --end-sessions ends that session."""
+    """The run succeeds and names a temporary view of the old version; --end-sessions ends its session."""
     login = reader(shop.server, "UA")
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,UA,40\n"})
     with shop.server.connect(login, autocommit=True, application_name="desk") as connection:
@@ -92,7 +92,7 @@ def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, re
         done = dpe("run", "--no-docs")
 
         assert (0, "DPE SUCCESS") == (done.status, done.out.splitlines()[-1])
-        [row] = done.rows("Warning: earlier versions are in use, and do not follow")
+        [row] = done.rows("Warning: earlier versions are still in use, and will not be updated")
         assert ["marts.fct_orders", "marts__previous.fct_orders", "view"] == row[:3]
         assert [login, str(pid), "end", "that", "session,"] == row[4:9]
         assert [(1,), (2,)] == connection.execute("select order_id from before order by 1").fetchall()
@@ -107,7 +107,7 @@ def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, re
 
 
 def test_progress_goes_to_standard_error(shop: Shop, dpe: Dpe) -> None:
-    """A line for each piece of work, where nobody watches."""
+    """A line per task, without a terminal."""
     done = dpe("extract")
 
     assert ["shop.orders: done", "shop.shops: done"] == [line.partition(" in ")[0] for line in done.err.splitlines()]
@@ -128,7 +128,7 @@ def test_a_refused_delivery_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
 
 
 def test_a_rule_that_fails_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
-    """Failures stand before warnings."""
+    """Failures come before warnings."""
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n3,HA,31\n"})
 
     done = dpe("run")
@@ -137,8 +137,8 @@ def test_a_rule_that_fails_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
     assert [["SHOP-1-01", "error", "1"], ["SHOP-1-02", "warn", "1"]] == [row[:3] for row in done.rows("Rules that did not hold")]
 
 
-def test_a_node_that_cannot_be_built_is_told_with_its_file(shop: Shop, dpe: Dpe) -> None:
-    """In PostgreSQL's words, on a line."""
+def test_a_node_that_cannot_be_built_is_reported_with_its_file(shop: Shop, dpe: Dpe) -> None:
+    """In PostgreSQL's words, on one line."""
     with shop.server.connect("admin") as connection:
         connection.execute("drop table marts.fct_orders")
 
@@ -146,11 +146,11 @@ def test_a_node_that_cannot_be_built_is_told_with_its_file(shop: Shop, dpe: Dpe)
 
     assert 'orders_are_not_cheap (tests/singular/orders_are_not_cheap.sql): relation "marts.fct_orders" does not exist\n' in done.out
     assert "0 of 2 tests passed" in done.out
-    assert "Who sees what" not in done.out
+    assert "Rows seen per role" not in done.out
     assert 1 == done.status
 
 
-def test_a_validation_says_what_it_found(shop: Shop, dpe: Dpe) -> None:
+def test_a_validation_reports_what_it_found(shop: Shop, dpe: Dpe) -> None:
     """Each fault on a line of its own."""
     with shop.server.connect("admin") as connection:
         connection.execute("alter table marts.fct_orders disable row level security")
@@ -178,7 +178,7 @@ def test_machines_get_the_same(dpe: Dpe) -> None:
 
 
 def test_the_docs_are_built_alone(shop: Shop, dpe: Dpe) -> None:
-    """Their path is all that is printed."""
+    """Only their path is printed."""
     site = shop.directory / "target" / "static_index.html"
     site.unlink()
 
@@ -238,7 +238,7 @@ WRONG = {
         ["loads", "undo", "99"],
         {},
         1,
-        "Error: extract 99: is not in the ledger; `dpe loads list` shows which there are",
+        "Error: extract 99: is not in the ledger; `dpe loads list` lists them",
     ),
     "variables that are no YAML": (
         ["run", "--vars", "{a: "],
@@ -280,7 +280,7 @@ def test_wrong_input_gets_one_clear_message(shop: Shop, dpe: Dpe, name: str) -> 
     ],
     ids=" ".join,
 )
-def test_a_server_that_is_not_there_is_told(dpe: Dpe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str]) -> None:
+def test_an_unreachable_server_is_reported(dpe: Dpe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str]) -> None:
     """By every command that needs it, in one line."""
     monkeypatch.setenv("PGHOST", str(tmp_path))
 

@@ -220,7 +220,7 @@ def test_nothing_is_wrong_with_its_protection(demo: Demo) -> None:
     checked, measured = demo.dpe("rls", "check"), demo.dpe("rls", "matrix")
     assert (0, 0) == (checked.returncode, measured.returncode), checked.stdout + measured.stdout
     assert checked.stdout.strip().endswith("checks found nothing")
-    assert measured.stdout.splitlines()[0].endswith("everybody sees and writes what is declared")
+    assert measured.stdout.splitlines()[0].endswith("every role sees and writes exactly what is declared")
 
 
 def test_plain_dbt_protects_as_dpe_run_does(demo: Demo) -> None:
@@ -269,7 +269,7 @@ def test_wrong_input_gets_one_clear_message(demo: Demo, arguments: list[str], st
 
 
 @pytest.mark.parametrize("command", [["run"], ["extract"], ["validate"], ["loads", "list"], ["rejects", "list"], ["bootstrap"]])
-def test_a_server_that_is_not_there_is_told(demo: Demo, command: list[str]) -> None:
+def test_an_unreachable_server_is_reported(demo: Demo, command: list[str]) -> None:
     """No command shows a traceback for a server that does not answer."""
     nobody = replace(demo.server, host=str(demo.directory))
     refused = dpe(demo.directory, nobody, *command)

@@ -66,7 +66,7 @@ def test_an_api_that_dies_halfway_leaves_nothing(project: Path, server: Server, 
     with demo_project.weather_api(tmp_path / "log", ["6:dies"]) as api:
         died = demo_project.dpe(project, server, *EXTRACT, **api.variables)
     assert (1, 6, False) == (died.returncode, api.pages_asked_for, "Traceback" in died.stderr)
-    assert re.search(r"\$\{WEATHER_API_URL\}/observations: the connection failed .* \(3 attempts\); nothing is loaded", died.stderr)
+    assert re.search(r"\$\{WEATHER_API_URL\}/observations: the connection failed .* \(3 attempts\); nothing was loaded", died.stderr)
     assert (0, 0, 0) == _observations(server)
 
     with demo_project.weather_api(tmp_path / "log") as api:
@@ -154,7 +154,9 @@ def test_a_port_that_is_taken_is_named(clone: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         refused = _api(clone, "start", WEATHER_API_URL=f"http://127.0.0.1:{port}")
-    expected = f"Error: weather API: cannot listen on port {port} of 127.0.0.1 (Address already in use); stop what listens there, "
+    expected = (
+        f"Error: weather API: cannot listen on port {port} of 127.0.0.1 (Address already in use); stop the program that listens there, "
+    )
     assert (1, expected + "or write another port into WEATHER_API_URL in .env\n") == (refused.returncode, refused.stderr)
 
 

@@ -85,7 +85,7 @@ def test_nothing_is_loaded_where_the_limit_is_ten(stage_anywhere: Stage) -> None
     source = stage_anywhere(COLUMNS, null_string="NA", rejects={"max_rows": 10})
     content, _ = _damaged_month()
 
-    with pytest.raises(RejectLimitError, match=r"records were rejected, more than rejects.max_rows allows \(10\); nothing is loaded"):
+    with pytest.raises(RejectLimitError, match=r"records were rejected, more than rejects.max_rows allows \(10\); nothing was loaded"):
         source.deliver(gzip.compress(content), "2013-01.csv.gz").extract()
 
     assert (0, [], ["failed"]) == (source.count(), source.rejects(), source.statuses())

@@ -16,7 +16,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.server.server import Server
 from dpe_cli.sources.options import schema
 from dpe_cli.sources.options.formats import FORMATS
-from dpe_cli.sources.options.parse import Place, from_dict, option_names, parse
+from dpe_cli.sources.options.parse import SourceDeclaration, from_dict, option_names, parse
 
 REPOSITORY = Path(__file__).parents[3]
 GUIDES = REPOSITORY / "docs" / "guides"
@@ -54,7 +54,7 @@ def test_every_format_has_a_complete_example(name: str) -> None:
         for table in yaml.safe_load(example)["sources"][0]["tables"]:
             metas = {column["name"]: column.get("config", {}).get("meta", {}) for column in table["columns"]}
             columns = [Column(column["name"], column["data_type"], **metas[column["name"]]) for column in table["columns"]]
-            parsed = parse(table["external"], columns, place=Place(table["name"], kind.documentation))
+            parsed = parse(table["external"], columns, declaration=SourceDeclaration(table["name"], kind.documentation))
             # As it is kept beside the manifest.
             assert parsed == from_dict(json.loads(json.dumps(asdict(parsed))))
             assert all(column["description"] for column in [table, *table["columns"]])

@@ -26,7 +26,7 @@ STAIR = (
     "access ingest specs",
     "infer project",
     "load sources",
-    "blocks extras server",
+    "blocks optional_packages server",
     "errors",
     "environment machine progress safe_text state words",
 )

@@ -1,4 +1,4 @@
-"""What `dpe source infer` writes is a contract under which dpe loads every record, whatever the source is."""
+"""`dpe source infer` writes a contract under which dpe loads every record, whatever the source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytest_plugins = ["support.infer_place"]
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_what_is_inferred_loads_every_record(loaded: Mapping[str, Mapping[str, Any]], name: str) -> None:
-    """Not one is rejected, in whatever format they are."""
+    """None is rejected, in any format."""
     extract = loaded[name]
 
     assert (SOURCES[name][1], 0) == (extract["rows_loaded"], extract["rows_rejected"])
@@ -38,7 +38,7 @@ def test_what_is_inferred_loads_every_record(loaded: Mapping[str, Mapping[str, A
 
 @pytest.mark.parametrize("name", ["flights", "airlines", "airports", "planes", "weather"])
 def test_the_sample_has_the_types_that_people_gave_it(place: Workplace, name: str) -> None:
-    """Whole numbers and double precision, times with their zone, and NA for what is missing."""
+    """Whole numbers and double precision, times with their zone, and NA for missing values."""
     declared = yaml.safe_load((dbt_projects.REPOSITORY / "models/staging/nyc/_nyc__sources.yml").read_text(encoding="utf-8"))
     table = next(table for table in declared["sources"][0]["tables"] if table["name"] == name)
     pattern = dbt_projects.REPOSITORY / str(table["external"]["location"]).replace("*", "2013-01")
@@ -50,12 +50,12 @@ def test_the_sample_has_the_types_that_people_gave_it(place: Workplace, name: st
         # All of them are whole.
         expected["wind_dir"] = "integer"
     assert expected == {column["name"]: column["data_type"] for column in found["columns"]}
-    # Of airlines and airports, none is missing.
+    # In airlines and airports, none is missing.
     assert ("NA" if name not in {"airlines", "airports"} else None) == found["external"].get("null_string")
 
 
 def test_no_type_loses_what_was_seen(place: Workplace) -> None:
-    """Zeros in front, more digits than a number has, dates of several forms and days that no month has stay as they are."""
+    """Leading zeros, more digits than a number holds, dates in several forms and impossible days are kept."""
     assert {
         "zip": "text",
         "phone": "text",
@@ -77,14 +77,14 @@ def test_no_type_loses_what_was_seen(place: Workplace) -> None:
 
 
 def test_a_column_says_why_it_is_text(place: Workplace) -> None:
-    """With a value that is unlike the others, and the file that has it."""
+    """With a value that does not fit, and the file that has it."""
     place.deliver("data/year/1.csv", "id,n\n1,1\n2,2\n")
     place.deliver("data/year/2.csv", "id,n\n3,3\n4,four\n")
 
     done = place.infer("data/year/*.csv")
 
-    assert "# text: 1 of 4 values are no whole number, as 'four' in data/year/2.csv\n" in done.out
-    assert "# inferred from 4 records in 2 files, all that there are now\n" in done.out
+    assert "# text: 1 of 4 values are not a whole number, as 'four' in data/year/2.csv\n" in done.out
+    assert "# inferred from 4 records in 2 files, which is all there are now\n" in done.out
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_a_column_says_why_it_is_text(place: Workplace) -> None:
     ],
 )
 def test_the_dialect_is_told_where_it_is_not_the_default(place: Workplace, name: str, options: Mapping[str, object]) -> None:
-    """And nothing else is said."""
+    """Otherwise it is not mentioned."""
     expected = {"location": f"data/{name}", "file_format": "csv", "disposition": "replace", "rejects": {"max_rows": 0}}
 
     assert expected | options == place.table(f"data/{name}")["external"]
 
 
-def test_json_is_taken_apart_where_it_says_something(place: Workplace) -> None:
-    """Objects into columns with their paths; arrays, and what holds nothing, stay as they are. Text of digits is text."""
+def test_json_objects_are_split_into_columns(place: Workplace) -> None:
+    """Objects become columns with their paths; arrays, and empty objects, stay whole. Text that consists of digits is text."""
     columns = {column["name"]: column for column in place.table("data/lines.jsonl")["columns"]}
 
     assert {
@@ -135,8 +135,8 @@ def test_json_is_taken_apart_where_it_says_something(place: Workplace) -> None:
     assert "config" not in columns["amount"]
 
 
-def test_a_database_says_what_it_knows(place: Workplace) -> None:
-    """Types, keys and comments; types that only it has are text, and its Jinja is none of dbt's."""
+def test_the_catalog_of_a_database_is_used(place: Workplace) -> None:
+    """Types, keys and comments; its own types become text, and its Jinja is not evaluated by dbt."""
     table = place.table(place.url(), "--table", "sales.orders")
     columns = {column["name"]: column for column in table["columns"]}
 
@@ -160,12 +160,12 @@ def test_a_database_says_what_it_knows(place: Workplace) -> None:
 
 
 def test_a_file_of_sqlite_is_written_as_the_project_has_it(place: Workplace) -> None:
-    """From there it is read, wherever the project is."""
+    """It is read from the project's directory, wherever that is."""
     assert "sqlite:///data/shop.db" == place.table("sqlite:///data/shop.db", "--table", "orders")["external"]["location"]
 
 
-def test_sqlite_is_not_taken_at_its_word(place: Workplace) -> None:
-    """It keeps anything in any column: what is there decides."""
+def test_declared_types_of_sqlite_are_checked(place: Workplace) -> None:
+    """It stores anything in any column, so the values decide."""
     assert {
         "id": "bigint",
         "amount": "numeric",
@@ -179,7 +179,7 @@ def test_sqlite_is_not_taken_at_its_word(place: Workplace) -> None:
 
 
 def test_an_api_is_paged_through(place: Workplace) -> None:
-    """Its address is taken apart, its records and the link to the next page are found."""
+    """Its URL is split up, and its records and the link to the next page are found."""
     external = place.table(f"{place.api.url}/records/link?since=2024", "--allow-private-addresses")["external"]
 
     assert {
@@ -195,7 +195,7 @@ def test_an_api_is_paged_through(place: Workplace) -> None:
 
 
 def test_a_file_of_the_web_is_fetched(place: Workplace) -> None:
-    """What its address ends in is its format, and whatever else it is asked with no part of its name."""
+    """The ending of its path is its format; the query is not part of its name."""
     place.api.faults = [lambda answer: replace(answer, body=b"id;n\n1;2\n")] * 2
 
     table = place.table(f"{place.api.url}/exports/orders.csv?day=1", "--allow-private-addresses")
@@ -207,7 +207,7 @@ def test_a_file_of_the_web_is_fetched(place: Workplace) -> None:
 
 
 def test_files_of_a_bucket_are_fetched(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the credentials that the environment has."""
+    """With the credentials from the environment."""
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
@@ -232,17 +232,17 @@ def _without_link(answer: Answer) -> Answer:
     return replace(answer, body=json.dumps(document).encode())
 
 
-def test_more_pages_than_one_are_told_of(place: Workplace) -> None:
-    """Where nothing says how the next one is asked for."""
-    # The page that is looked at, and the same one as it is read.
+def test_more_than_one_page_is_noted(place: Workplace) -> None:
+    """If it is unknown how to request the next one."""
+    # The inspected page, and the same one as it is read.
     place.api.faults = [_without_link, _without_link]
     done = place.infer(f"{place.api.url}/records/page", "--allow-private-addresses")
 
-    assert "# this is the first page only: total says 35 records, and there are 10; add a paginator and total_path\n" in done.out
+    assert "# this is only the first page: total says 35 records, but there are 10; add a paginator and total_path\n" in done.out
 
 
 def test_a_password_is_used_and_never_written(place: Workplace) -> None:
-    """What is printed refers to a variable; and so does an error."""
+    """The output refers to a variable, and so does an error."""
     secret = quote(PASSWORD, safe="")
     done = place.infer(place.url(f":{secret}"), "--table", "sales.orders", "--name", "orders.sold")
     refused = place.infer(place.url(f":{secret}"), "--table", "nothing", "--name", "orders.sold")
@@ -265,7 +265,7 @@ def test_a_key_in_an_address_is_used_and_never_written(place: Workplace) -> None
 
 
 def test_not_null_and_unique_stand_where_they_hold(place: Workplace) -> None:
-    """A few records are not enough to call a value unique, nor is a fraction a key."""
+    """A few records do not make a value unique, and a fraction is not a key."""
     place.deliver("data/keys.csv", lines("id,code,half,ratio\n", lambda n: f"{n},c{n},{n if n % 2 else ''},{n}.5"))
     place.deliver("data/few.csv", "id\n1\n2\n")
 
@@ -275,21 +275,24 @@ def test_not_null_and_unique_stand_where_they_hold(place: Workplace) -> None:
     assert [["not_null"]] == [column.get("data_tests") for column in place.table("data/few.csv")["columns"]]
 
 
-def test_a_sample_is_called_one(place: Workplace) -> None:
-    """Whoever reads the YAML knows on how many records it rests."""
+def test_a_sample_is_described_as_one(place: Workplace) -> None:
+    """The YAML says how many records it is based on."""
     assert (
-        "# inferred from 10 records, and there may be more: --sample looks at others\n"
+        "# inferred from 10 records, and there may be more: set --sample to read more\n"
         in place.infer("data/comma.csv", "--sample", "10").out
     )
 
 
-def test_records_unlike_the_others_are_told_of(place: Workplace) -> None:
-    """They would be rejects: with their number, and where the first of them is."""
+def test_records_unlike_the_others_are_noted(place: Workplace) -> None:
+    """They would be rejects; the note has their number and the place of the first one."""
     place.deliver("data/broken.csv", 'a,b\n1,2\n5",2\n1,2,3\n3,4\n\n')
 
     done = place.infer("data/broken.csv")
 
-    assert "# 3 records cannot be read as the others, the first at data/broken.csv, line 3; have them corrected, or allow" in done.out
+    assert (
+        "# 3 records cannot be read like the others, the first at data/broken.csv, line 3; ask the sender to correct them, or allow"
+        in done.out
+    )
     assert {"a": "integer", "b": "integer"} == place.types("data/broken.csv")
 
 
@@ -305,7 +308,7 @@ def test_what_was_loaded_is_what_was_delivered(loaded: Mapping[str, Mapping[str,
 
 
 def test_dbt_finds_that_the_tests_hold(loaded: Mapping[str, Mapping[str, Any]], place: Workplace) -> None:
-    """As they are written, for columns as well whose names need quotes."""
+    """As written, even for columns whose names need quotes."""
     assert loaded
     selected = ["source:files.hard", "source:files.budget", "source:crm", "source:api", "source:shop"]
     program = [sys.executable, "-m", "dpe_cli", "dbt", "--quiet", "test", "--select", *selected]
@@ -315,8 +318,8 @@ def test_dbt_finds_that_the_tests_hold(loaded: Mapping[str, Mapping[str, Any]], 
     assert 0 == done.returncode, done.stdout
 
 
-def test_whoever_names_the_records_means_a_document(place: Workplace) -> None:
-    """A file of one line may be either."""
+def test_naming_the_records_means_a_document(place: Workplace) -> None:
+    """A file with one line may be either."""
     place.deliver("data/one_line.json", '{"data": {"items": [{"id": 1}, {"id": 2}]}}\n')
 
     external = place.table("data/one_line.json", "--records", "$.data.items")["external"]
@@ -325,14 +328,14 @@ def test_whoever_names_the_records_means_a_document(place: Workplace) -> None:
 
 
 @pytest.mark.parametrize("blank", ["\u00a0", "\u3000"])
-def test_blanks_that_postgresql_does_not_pass_over_make_text(place: Workplace, blank: str) -> None:
-    """Or each row that has one would be a reject."""
+def test_blanks_that_postgresql_does_not_ignore_make_text(place: Workplace, blank: str) -> None:
+    """Otherwise each row that has one would be a reject."""
     place.deliver("data/blank.csv", f"id,n,day\n1, 12 ,2024-01-01\n2,13{blank},{blank}2024-01-01\n")
 
     assert {"id": "integer", "n": "text", "day": "text"} == place.types("data/blank.csv")
 
 
-def test_what_dbt_would_run_is_left_out(place: Workplace) -> None:
+def test_jinja_in_names_is_left_out(place: Workplace) -> None:
     """A name with Jinja would break the project; a location with it is refused."""
     place.deliver("data/jinja.csv", "id,{{ 1/0 }},{% raw %},{# x #}\n1,2,3,4\n")
     found = place.table("data/jinja.csv")
@@ -340,7 +343,7 @@ def test_what_dbt_would_run_is_left_out(place: Workplace) -> None:
 
     place.deliver("data/{{ x }}.csv", "id\n1\n")
     done = place.infer("data/{{ x }}.csv", "--name", "shop.x")
-    assert (1, "Error: shop.x: location is data/{{ x }}.csv, in which dbt would see Jinja; have it named otherwise\n") == (
+    assert (1, "Error: shop.x: location is data/{{ x }}.csv, which dbt would evaluate as Jinja; rename it at the source\n") == (
         done.status,
         done.err,
     )

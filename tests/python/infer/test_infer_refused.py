@@ -1,4 +1,4 @@
-"""What `dpe source infer` cannot look at, or could only guess at, is refused with a word that says why."""
+"""Sources that `dpe source infer` cannot read, or could only guess at, are refused with the reason."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ pytest_plugins = ["support.infer_place"]
 
 REFUSED: dict[str, tuple[str | bytes | None, list[str], str]] = {
     "empty.csv": ("", [], "data/empty.csv: the file is empty; name one with records"),
-    "header.csv": ("a,b\n", [], "data/header.csv: there is no record to look at; name a source that has some"),
-    "nowhere.csv": (None, [], "data/nowhere.csv: there is no such file; correct the path"),
+    "header.csv": ("a,b\n", [], "data/header.csv: it has no records to inspect; name a source that has some"),
+    "nowhere.csv": (None, [], "data/nowhere.csv: this file does not exist; correct the path"),
     "none*.csv": (None, [], "data/none*.csv: no file matches"),
     "twice.csv": ("a,a\n1,2\n", [], "data/twice.csv, line 1: the header names 'a' more than once"),
-    "ours.csv": ("_load_id\n1\n", [], "data/ours.csv: PostgreSQL can have none of its columns (left out"),
-    "old.xls": ("x", [], "data/old.xls: is a workbook of an Excel before 2007; save it as .xlsx"),
-    "picture.bin": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", [], "data/picture.bin: is no text (it holds a NUL byte)"),
+    "ours.csv": ("_load_id\n1\n", [], "data/ours.csv: none of its column names can be used in PostgreSQL (left out"),
+    "old.xls": ("x", [], "data/old.xls: is a workbook from before Excel 2007; save it as .xlsx"),
+    "picture.bin": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", [], "data/picture.bin: is not text (it contains a NUL byte)"),
     "letter.txt": (
         "Dear Sir\n\nplease find below\nnothing.\n",
         [],
-        "data/letter.txt: neither its name nor its content tells what format it has",
+        "data/letter.txt: cannot detect the format; give it with --format",
     ),
-    "broken.json": ('{"a": [', [], "data/broken.json: is no valid JSON"),
-    "scalars.json": ('{"a":\n [1]}', [], "data/scalars.json: holds no array of records; name its path with --records"),
+    "broken.json": ('{"a": [', [], "data/broken.json: is not valid JSON"),
+    "scalars.json": ('{"a":\n [1]}', [], "data/scalars.json: has no array of records; give its path with --records"),
     "broken.parquet": ("PAR1", [], "data/broken.parquet: cannot be read as Parquet"),
-    "broken.xlsx": ("x", [], "data/broken.xlsx: is no workbook of Excel"),
+    "broken.xlsx": ("x", [], "data/broken.xlsx: is not an Excel workbook"),
     "orders.sqlite": (
         b"SQLite format 3\0" + bytes(80),
         [],
-        "data/orders.sqlite: is a database of SQLite; write it as sqlite:///data/orders.sqlite",
+        "data/orders.sqlite: is a SQLite database; write it as sqlite:///data/orders.sqlite",
     ),
-    "words.jsonl": ("a,b\n1,2\n", [], "data/words.jsonl: none of its records is a JSON object that has members"),
-    "narrow.dat": ("abc\ndef\n", ["--format", "fixed_width"], "data/narrow.dat: no characters are blank in all of its first 2 lines"),
+    "words.jsonl": ("a,b\n1,2\n", [], "data/words.jsonl: none of its records is a JSON object with members"),
+    "narrow.dat": ("abc\ndef\n", ["--format", "fixed_width"], "data/narrow.dat: no position is blank in all of its first 2 lines"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_looked_at_is_refused(place: Workplace, name: str) -> None:
-    """With a word that says why, and nothing printed."""
+def test_unreadable_sources_are_refused(place: Workplace, name: str) -> None:
+    """With the reason, and nothing printed."""
     content, arguments, said = REFUSED[name]
     if content is not None:
         place.deliver(f"data/{name}", content)
@@ -56,17 +56,17 @@ def test_what_cannot_be_looked_at_is_refused(place: Workplace, name: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["data/document.json", "--records", "a["], "--records: $.a[: cannot be read from character 4 on"),
-        (["http://[::1/x"], "LOCATION: cannot be read as an address"),
+        (["data/document.json", "--records", "a["], "--records: $.a[: is not valid from character 4 on"),
+        (["http://[::1/x"], "LOCATION: is not a valid URL"),
         (["data/comma.csv", "--format", "rest"], "--format rest: needs the address of an API"),
-        (["singer:tap-github"], "LOCATION: is a tap, which describes its streams itself"),
+        (["singer:tap-github"], "LOCATION: is a tap, which describes its own streams"),
         (["data/comma.csv", "--format", "sql"], "--format sql: needs the URL of a database"),
-        (["data/comma.csv", "--name", "Orders"], "--name: Orders is no name of a source table"),
-        (["https://api.example/x", "--header-line", "x"], "--header-line: is no NAME:VALUE"),
+        (["data/comma.csv", "--name", "Orders"], "--name: Orders is not a name of a source table"),
+        (["https://api.example/x", "--header-line", "x"], "--header-line: is not NAME:VALUE"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(place: Workplace, arguments: list[str], said: str) -> None:
-    """As a mistake of usage, before anything is looked at."""
+def test_contradictory_options_are_refused(place: Workplace, arguments: list[str], said: str) -> None:
+    """As a usage error, before anything is read."""
     done = place.infer(*arguments)
 
     assert (2, "") == (done.status, done.out)
@@ -74,50 +74,54 @@ def test_what_cannot_be_meant_is_refused(place: Workplace, arguments: list[str],
 
 
 def test_a_directory_is_refused(place: Workplace) -> None:
-    """With the pattern that names its files."""
+    """With the pattern that matches its files."""
     assert "Error: data: is a directory; name the files in it, as in data/*.csv\n" == place.infer("data").err
 
 
 def test_a_database_without_a_table_is_refused(place: Workplace) -> None:
-    """With the tables that there are."""
-    assert "is a database; name a table with --table (there are " in place.infer(place.url()).err
-    assert "(there are orders)" in place.infer(f"sqlite:///{place.directory}/data/shop.db").err
+    """With the existing tables."""
+    assert "is a database; name a table with --table (tables: " in place.infer(place.url()).err
+    assert "(tables: orders)" in place.infer(f"sqlite:///{place.directory}/data/shop.db").err
 
 
 def test_files_with_different_columns_are_refused(place: Workplace) -> None:
-    """For a source table has one contract."""
+    """Because a source table has one contract."""
     place.deliver("data/unlike/1.csv", "id,n\n1,1\n")
     place.deliver("data/unlike/2.csv", "id,m\n1,1\n")
 
-    said = "data/unlike/2.csv: has no column 'n', which data/unlike/1.csv has and has the column 'm', which data/unlike/1.csv has not"
+    said = (
+        "data/unlike/2.csv: has no column 'n', which data/unlike/1.csv has, and has the column 'm', which data/unlike/1.csv does not have"
+    )
     assert said in place.infer("data/unlike/*.csv").err
 
 
 def test_files_with_different_encodings_are_refused(place: Workplace) -> None:
-    """What is all ASCII goes with either."""
+    """ASCII-only files go with either."""
     place.deliver("data/letters/1.csv", "id,t\n1,a\n")
     place.deliver("data/letters/2.csv", "id,t\n1,ü\n".encode("cp1252"))
     assert "cp1252" == place.table("data/letters/*.csv")["external"]["encoding"]
 
     place.deliver("data/letters/3.csv", "id,t\n1,ü\n")
 
-    said = "data/letters/3.csv: is written in utf-8, and data/letters/2.csv in cp1252; a source has one encoding: name them apart"
+    said = (
+        "data/letters/3.csv: is encoded in utf-8, but data/letters/2.csv in cp1252; a source has one encoding: make them separate sources"
+    )
     assert said in place.infer("data/letters/*.csv").err
 
 
-def test_an_address_within_needs_a_word(place: Workplace) -> None:
-    """As it does in a source."""
-    assert "is in a private network, or this machine" in place.infer(f"{place.api.url}/records/all").err
+def test_an_internal_address_needs_an_option(place: Workplace) -> None:
+    """As in a source."""
+    assert "is in a private network, or is this machine" in place.infer(f"{place.api.url}/records/all").err
 
 
 @pytest.mark.parametrize("option", [["--records", "$.x"], ["--sheet", "x"], ["--table", "x"]])
 def test_an_option_of_another_format_is_refused(place: Workplace, option: list[str]) -> None:
-    """Instead of doing nothing."""
+    """Instead of ignoring it."""
     place.deliver("data/plain.csv", "id,note\n1,a\n")
 
     done = place.infer("data/plain.csv", *option)
 
-    assert (2, f"Error: data/plain.csv: {option[0]} says nothing of csv; leave it out, or name the format with --format\n") == (
+    assert (2, f"Error: data/plain.csv: {option[0]} does not apply to csv; leave it out, or give the format with --format\n") == (
         done.status,
         done.err,
     )

@@ -1,4 +1,4 @@
-"""`dpe source infer --write` adds a source to the project, of which not a character changes otherwise."""
+"""`dpe source infer --write` adds a source to the project, without changing another character."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ sources:
 
 @pytest.fixture
 def declared(place: Workplace) -> Iterator[Path]:
-    """Write a file of sources, which is gone afterwards."""
+    """Write a sources file, which is removed afterwards."""
     path = place.directory / "models/staging/mine.yml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(SOURCES_FILE.encode())
@@ -49,7 +49,7 @@ def declared(place: Workplace) -> Iterator[Path]:
 
 
 def test_a_table_is_added_to_its_source(place: Workplace, declared: Path) -> None:
-    """Behind the tables that are there, of which not a character changes."""
+    """After the existing tables, without changing a character of them."""
     done = place.infer("data/headless.csv", "--name", "mine.added", "--write")
 
     assert (0, "") == (done.status, done.err)
@@ -61,7 +61,7 @@ def test_a_table_is_added_to_its_source(place: Workplace, declared: Path) -> Non
 
 
 def test_a_source_is_added_to_a_file(place: Workplace, declared: Path) -> None:
-    """Behind the sources that are there; also where the file has line ends of Windows."""
+    """After the existing sources, even if the file has Windows line ends."""
     declared.write_bytes(SOURCES_FILE.replace("\n", "\r\n").encode())
 
     done = place.infer("data/headless.csv", "--name", "third.added", "--write", str(declared))
@@ -76,13 +76,13 @@ def test_a_source_is_added_to_a_file(place: Workplace, declared: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mine.one", "mine.one: is declared in models/staging/mine.yml already; name another with --name"),
+        ("mine.one", "mine.one: is already declared in models/staging/mine.yml; give another name with --name"),
         ("yours.one", "yours.one: staging.one is the staging table of mine.one (models/staging/mine.yml)"),
-        ("other.three", "its list is empty, or in brackets; nothing is written"),
+        ("other.three", "its list is empty or in brackets; nothing was written"),
     ],
 )
-def test_what_cannot_be_added_is_refused(place: Workplace, declared: Path, name: str, said: str) -> None:
-    """And the file stays as it is."""
+def test_unsafe_additions_are_refused(place: Workplace, declared: Path, name: str, said: str) -> None:
+    """The file stays unchanged."""
     done = place.infer("data/headless.csv", "--name", name, "--write")
 
     assert (1, "") == (done.status, done.out)
@@ -92,7 +92,7 @@ def test_what_cannot_be_added_is_refused(place: Workplace, declared: Path, name:
 
 @pytest.mark.parametrize("name", ["a\u202eb", "a\x1bb", "a\u2028b", "a\U000e0041b"])
 def test_hidden_characters_of_a_header_are_written_as_codes(place: Workplace, name: str) -> None:
-    """Who reads the file sees them, and to YAML the name is the one that was delivered."""
+    """People can see them, and YAML reads the name that was delivered."""
     place.deliver("data/hidden.csv", f"{name},n\n1,x{name}\n")
     path = place.directory / "hidden.yml"
     assert 0 == place.infer("data/hidden.csv", "--name", "hidden.one", "--write", str(path)).status
@@ -105,7 +105,7 @@ def test_hidden_characters_of_a_header_are_written_as_codes(place: Workplace, na
 
 
 def test_a_link_stays_a_link(place: Workplace) -> None:
-    """What it leads to is written; a file with line ends of two kinds is left alone."""
+    """Its target is written; a file with mixed line ends is left alone."""
     place.deliver("data/link.csv", "id\n1\n")
     real = place.directory / "real.yml"
     real.write_bytes(b"version: 2\n")

@@ -18,11 +18,11 @@ from dpe_cli.cli import main
 from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError
 from dpe_cli.ingest import loads, rejects
 from dpe_cli.ingest.extract import ExtractSummary, extract
-from dpe_cli.ingest.loads import HistoryError
+from dpe_cli.ingest.loads import LoadsError
 from dpe_cli.ingest.rejects import Export, ReplayError
 from dpe_cli.load import corrections as loading
 from dpe_cli.load.extraction import ExtractResult
-from dpe_cli.load.inputs import Order, RejectLimits
+from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.pipeline import run
 from dpe_cli.quality import reconciliation
 from dpe_cli.quality.reconciliation import Balance
@@ -30,7 +30,7 @@ from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import system_context
 from dpe_cli.sources.files import find
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# Fixtures; if they were imported here as well, pytest could not rewrite their asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
     from support.staged_source import Stage
@@ -44,7 +44,7 @@ fork = multiprocessing.get_context("fork")
 
 @pytest.fixture
 def rejected(shop: Shop) -> Shop:
-    """Give the shop two records that could not be loaded, in a file whose columns stand in another order."""
+    """Give the shop two records that could not be loaded, in a file with its columns in another order."""
     _deliver(shop, "shop,amount,order_id\nHA,forty,4\nHA,50,5\nUA,sixty,6\n")
     return shop
 
@@ -103,7 +103,7 @@ def _outstanding(shop: Shop) -> list[int]:
 
 
 def test_rejects_are_exported_under_the_names_of_the_columns(rejected: Shop) -> None:
-    """In the contract's order, whatever that of the file; the first columns say which reject it is, and why."""
+    """In the contract's order, whatever the file's; the first columns are the reject's id and the reason."""
     export = _export(rejected)
 
     assert HEADER == export.records[0]
@@ -115,7 +115,7 @@ def test_rejects_are_exported_under_the_names_of_the_columns(rejected: Shop) -> 
 
 
 def test_corrected_rejects_are_in_staging(rejected: Shop) -> None:
-    """Beside what was loaded before, as a load of their own."""
+    """In addition to the rows loaded before, as a load of their own."""
     result = _replay(rejected, _corrected(rejected))
 
     assert [(4, "HA", 40), (5, "HA", 50), (6, "UA", 60)] == _orders(rejected)[3:]
@@ -123,7 +123,7 @@ def test_corrected_rejects_are_in_staging(rejected: Shop) -> None:
 
 
 def test_a_replayed_record_is_counted_once(rejected: Shop) -> None:
-    """It was read from its file, and is a reject no more."""
+    """It was read from its file, and is no longer a reject."""
     before = _balance(rejected)
     _replay(rejected, _corrected(rejected))
     after = _balance(rejected)
@@ -133,7 +133,7 @@ def test_a_replayed_record_is_counted_once(rejected: Shop) -> None:
 
 
 def test_a_pipeline_holds_after_a_replay(rejected: Shop) -> None:
-    """Counts, reconciliation, and the rest."""
+    """Counts, reconciliation, and everything else."""
     _replay(rejected, _corrected(rejected))
     rejected.run()
 
@@ -142,7 +142,7 @@ def test_a_pipeline_holds_after_a_replay(rejected: Shop) -> None:
 
 
 def test_some_may_stay_rejects(rejected: Shop) -> None:
-    """Those whose lines are left out."""
+    """Those whose lines are deleted."""
     export = _export(rejected)
     del export.records[2]
     _replay(rejected, _correct(rejected, (",forty", ",40"), export=export))
@@ -152,7 +152,7 @@ def test_some_may_stay_rejects(rejected: Shop) -> None:
 
 
 def test_rejects_of_json_are_corrected_in_columns(shop: Shop) -> None:
-    """As those of CSV are; values stand under the columns to which their paths lead, numbers as they were delivered."""
+    """Like those of CSV; values are in the columns of their paths, with numbers as delivered."""
     text = (shop.directory / SOURCES).read_text(encoding="utf-8")
     text = text.replace("data/orders/*.csv, file_format: csv", "data/orders/*.jsonl, file_format: jsonl, rejects: {max_rows: 9}")
     text = text.replace("{name: shop, data_type: text}", "{name: shop, data_type: text, config: {meta: {path: $.of.shop}}}", 1)
@@ -176,8 +176,8 @@ def test_rejects_of_json_are_corrected_in_columns(shop: Shop) -> None:
     assert 2 == rejects.replay(shop.project, shop.server, "shop.orders", path).rows_loaded
 
 
-def test_what_was_replayed_is_exported_no_more(rejected: Shop) -> None:
-    """Nothing is left to be corrected."""
+def test_replayed_rejects_are_not_exported_again(rejected: Shop) -> None:
+    """There is nothing left to correct."""
     _replay(rejected, _corrected(rejected))
 
     assert [HEADER] == _export(rejected).records
@@ -189,13 +189,13 @@ def test_a_reject_is_replayed_once(rejected: Shop) -> None:
     _replay(rejected, path)
     before = _orders(rejected)
 
-    with pytest.raises(ExtractError, match="reject 1 was replayed already, by load \\d+; reject 2 was replayed already"):
+    with pytest.raises(ExtractError, match="reject 1 was already replayed, by load \\d+; reject 2 was already replayed"):
         _replay(rejected, path)
     assert before == _orders(rejected)
 
 
-def test_a_replay_can_be_taken_back_and_done_again(rejected: Shop) -> None:
-    """The records are rejects again meanwhile."""
+def test_a_replay_can_be_undone_and_repeated(rejected: Shop) -> None:
+    """In between, the records are rejects again."""
     path = _corrected(rejected)
     result = _replay(rejected, path)
     assert result.extract_id is not None
@@ -206,13 +206,13 @@ def test_a_replay_can_be_taken_back_and_done_again(rejected: Shop) -> None:
     assert ([], 6) == (_outstanding(rejected), len(_orders(rejected)))
 
 
-def test_a_record_that_is_still_bad_keeps_all_from_being_replayed(rejected: Shop) -> None:
-    """It is named, and its reject stays what it is."""
+def test_one_bad_record_stops_the_whole_replay(rejected: Shop) -> None:
+    """It is named, and its reject stays as it is."""
     path = _correct(rejected, (",forty", ",40"))
 
     with pytest.raises(RejectLimitError) as refused:
         _replay(rejected, path)
-    assert "corrected.csv: not every record can be loaded yet; nothing is replayed" in str(refused.value)
+    assert "corrected.csv: some records still cannot be loaded; nothing was replayed" in str(refused.value)
     assert "corrected.csv, line 3, column amount: invalid input syntax" in str(refused.value)
     assert ([1, 2], 4) == (_outstanding(rejected), len(_orders(rejected)))
 
@@ -220,9 +220,9 @@ def test_a_record_that_is_still_bad_keeps_all_from_being_replayed(rejected: Shop
 @pytest.mark.parametrize(
     ("wrong", "right", "error", "message"),
     [
-        ('\n2,"', '\n99,"', ExtractError, "reject 99 is none of shop.orders; nothing is replayed"),
-        ('\n2,"', '\n1,"', InputError, "corrected.csv, line 3: reject 1 is corrected in line 2 already; keep one of them"),
-        ('\n2,"', '\ntwo,"', InputError, "corrected.csv, line 3: _reject_id is 'two', no number"),
+        ('\n2,"', '\n99,"', ExtractError, "reject 99 does not belong to shop.orders; nothing was replayed"),
+        ('\n2,"', '\n1,"', InputError, "corrected.csv, line 3: reject 1 is already corrected in line 2; keep one of the two"),
+        ('\n2,"', '\ntwo,"', InputError, "corrected.csv, line 3: _reject_id is 'two', which is not a number"),
         ('"_reject_id"', '"id"', ContractError, "corrected.csv, line 1: column _reject_id is missing"),
         ('"amount"', '"price"', ContractError, "column amount is missing"),
     ],
@@ -240,7 +240,7 @@ def test_an_empty_file_is_refused(rejected: Shop) -> None:
     """It corrects nothing."""
     path = _correct(rejected, export=Export("shop.orders", (), [HEADER], 0))
 
-    with pytest.raises(InputError, match="holds no record"):
+    with pytest.raises(InputError, match="has no records"):
         _replay(rejected, path)
 
 
@@ -250,25 +250,25 @@ def test_a_load_may_be_named(rejected: Shop) -> None:
         ((load_id,),) = connection.execute("select distinct load_id from dpe.rejects").fetchall()
 
     assert 2 == _export(rejected, str(load_id)).count
-    with pytest.raises(ExtractError, match=f"reject 1 is of load {load_id}"):
+    with pytest.raises(ExtractError, match=f"reject 1 is from load {load_id}"):
         _replay(rejected, _corrected(rejected), "1")
     assert 2 == _replay(rejected, _corrected(rejected), str(load_id)).rows_loaded
 
 
-@pytest.mark.parametrize(("wanted", "message"), [("shop.oders", "is no source of the project"), ("99", "load 99: is not in the ledger")])
-def test_what_is_not_there_is_told(shop: Shop, wanted: str, message: str) -> None:
-    """For both commands."""
+@pytest.mark.parametrize(("wanted", "message"), [("shop.oders", "is not a source of the project"), ("99", "load 99: is not in the ledger")])
+def test_an_unknown_source_or_load_is_refused(shop: Shop, wanted: str, message: str) -> None:
+    """By both commands."""
     with pytest.raises(ReplayError, match=message):
         _export(shop, wanted)
 
 
-def test_an_extract_is_not_taken_back_before_its_replays(rejected: Shop) -> None:
-    """Extracted again, its rejects could be replayed a second time."""
+def test_an_extract_is_not_undone_before_its_replays(rejected: Shop) -> None:
+    """If it were extracted again, its rejects could be replayed a second time."""
     original = loads.extracts(rejected.server, source="shop.orders", limit=1)[0]
     replayed = _replay(rejected, _corrected(rejected))
     assert replayed.extract_id is not None
 
-    with pytest.raises(HistoryError, match=f"rejects of it were replayed by extract {replayed.extract_id}; undo that first"):
+    with pytest.raises(LoadsError, match=f"its rejects were replayed by extract {replayed.extract_id}; undo that first"):
         loads.undo(rejected.server, rejected.project, original.extract_id)
     loads.undo(rejected.server, rejected.project, replayed.extract_id)
     assert 1 == loads.undo(rejected.server, rejected.project, original.extract_id).rows_removed
@@ -282,18 +282,18 @@ def test_the_list_of_rejects_says_which_were_replayed(rejected: Shop) -> None:
     assert {result.loads[0].load_id} == replayed_by
 
 
-def test_rejects_of_an_extract_that_was_taken_back_are_not_replayed(rejected: Shop) -> None:
-    """Their file will be extracted again, and they with it."""
+def test_rejects_of_an_undone_extract_are_not_replayed(rejected: Shop) -> None:
+    """Their file, and with it they, will be extracted again."""
     path = _corrected(rejected)
     newest = loads.extracts(rejected.server, source="shop.orders", limit=1)[0]
     loads.undo(rejected.server, rejected.project, newest.extract_id)
 
-    with pytest.raises(ExtractError, match="reject 1 is of load \\d+, whose rows are not in staging any more"):
+    with pytest.raises(ExtractError, match="reject 1 is from load \\d+, whose rows are no longer in staging"):
         _replay(rejected, path)
 
 
-def test_records_that_cannot_be_divided_are_exported_whole(shop: Shop) -> None:
-    """Fields too many, a quote that is never closed; they have to be divided by hand before they are loaded."""
+def test_records_that_cannot_be_split_are_exported_whole(shop: Shop) -> None:
+    """Too many fields, or a quote that is never closed; they have to be split by hand before they are loaded."""
     _deliver(shop, 'order_id,shop,amount\n4,HA,40,50\n5,"HA,50\n')
     export = _export(shop)
 
@@ -307,7 +307,7 @@ def test_records_that_cannot_be_divided_are_exported_whole(shop: Shop) -> None:
 
 
 def test_records_whose_file_is_gone_are_exported_whole(rejected: Shop) -> None:
-    """Which column a field is of, only the file's header knew."""
+    """Only the file's header tells which column a field belongs to."""
     (rejected.directory / "data/orders/wednesday.csv").unlink()
 
     export = _export(rejected)
@@ -315,8 +315,8 @@ def test_records_whose_file_is_gone_are_exported_whole(rejected: Shop) -> None:
     assert export.records[1].endswith(',"HA,forty,4",,,')
 
 
-def test_bytes_that_are_no_text_are_exported_whole(shop: Shop) -> None:
-    r"""Shown as \xNN, they would be loaded so."""
+def test_invalid_bytes_are_exported_whole(shop: Shop) -> None:
+    r"""Shown as \xNN, they would be loaded as such."""
     (shop.directory / "data/orders").joinpath("thursday.csv").write_bytes(b"order_id,shop,amount\n7,\xff,70\n")
     _deliver(shop, "order_id,shop,amount\n4,HA,40\n")
 
@@ -326,7 +326,7 @@ def test_bytes_that_are_no_text_are_exported_whole(shop: Shop) -> None:
 
 
 def test_the_dialect_is_the_sources_own(shop: Shop) -> None:
-    """A missing value stays missing, and a quoted one a text."""
+    """A missing value stays missing, and a quoted one stays text."""
     shop.write({
         "data/orders/monday.csv": "order_id;shop;amount\n1;UA;10\n2;UA;20\n",
         "data/orders/tuesday.csv": "order_id;shop;amount\n3;HA;30\n",
@@ -355,7 +355,7 @@ def test_records_are_split_as_they_are_written(record: str, dialect: Dialect, fi
 
 
 def test_a_source_that_is_replaced_keeps_its_replays_until_it_changes(shop: Shop) -> None:
-    """What is in staging is what was delivered, and its corrections."""
+    """Staging has the delivered rows and their corrections."""
     text = (shop.directory / SOURCES).read_text(encoding="utf-8")
     shop.write({
         SOURCES: text.replace("disposition: append}", "disposition: replace, rejects: {max_rows: 9}}"),
@@ -380,14 +380,14 @@ def test_rejects_are_replayed_on_every_version(stage_anywhere: Stage) -> None:
     path.parent.mkdir()
     path.write_text(f"_reject_id,id,note\n{reject_id},2,b\n", encoding="utf-8")
     (file,) = find.find(dataclasses.replace(source.external, location=str(path)), source.table.columns, project_dir=source.directory)
-    order = Order(source.table, "append", RejectLimits())
-    loading.Replay(partial(source.server.connect, "loader"), order).replay(loading.Corrections(file))
+    order = LoadRequest(source.table, "append", RejectLimits())
+    loading.Replayer(partial(source.server.connect, "loader"), order).replay(loading.Corrections(file))
 
     assert [(1, "a"), (2, "b")] == source.rows()
     assert 1 == source.rejects("replayed_load_id = (select max(load_id) from dpe.loads)").count((True,))
 
 
-def test_a_ledger_that_knew_no_replays_is_brought_up_to_date(rejected: Shop) -> None:
+def test_a_ledger_without_replays_is_upgraded(rejected: Shop) -> None:
     """By running bootstrap again; its rejects can be replayed."""
     with rejected.server.connect("admin") as connection:
         connection.execute("alter table dpe.rejects drop column replayed_load_id")
@@ -399,7 +399,7 @@ def test_a_ledger_that_knew_no_replays_is_brought_up_to_date(rejected: Shop) -> 
 def test_rejects_are_exported_corrected_and_replayed_at_the_terminal(
     rejected: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As the manual says."""
+    """As the manual describes."""
     monkeypatch.chdir(rejected.directory)
     for name, value in {"PGHOST": rejected.server.host, "PGDATABASE": rejected.server.database, "PGUSER": "postgres"}.items():
         monkeypatch.setenv(name, value)
@@ -411,7 +411,7 @@ def test_rejects_are_exported_corrected_and_replayed_at_the_terminal(
     assert 0 == main.run(["rejects", "replay", "shop.orders", "--file", "corrected.csv"])
     assert capfd.readouterr().out.startswith("2 rejects of shop.orders replayed as extract ")
     assert 1 == main.run(["rejects", "replay", "shop.orders", "--file", "corrected.csv"])
-    assert "reject 1 was replayed already" in capfd.readouterr().err
+    assert "reject 1 was already replayed" in capfd.readouterr().err
 
 
 def _killed(work: Callable[[], object], seconds: float) -> None:
@@ -423,7 +423,7 @@ def _killed(work: Callable[[], object], seconds: float) -> None:
 
 
 def test_a_replay_that_is_killed_is_done_or_not_at_all(shop: Shop) -> None:
-    """Killed fifteen times at random moments: rows and marks agree each time, and at the end all is replayed once."""
+    """Killed fifteen times at random moments: rows and marks agree each time, and in the end everything is replayed once."""
     chance = random.Random(15)
     _deliver(shop, "order_id,shop,amount\n" + "".join(f"{number},HA,x{number}\n" for number in range(100, 1100)))
     path = _correct(shop, *((f",x{number}\n", f",{number}\n") for number in range(100, 1100)))

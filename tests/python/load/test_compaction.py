@@ -1,4 +1,4 @@
-"""Many little slices become one, and nothing else changes."""
+"""Many small slices are merged into one, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_the_smaller_slices_are_merged(stage_anywhere: Stage) -> None:
     )
 
 
-def test_it_goes_on(stage: Stage) -> None:
-    """A merged slice is merged again with what came after it."""
+def test_a_merged_slice_is_merged_again(stage: Stage) -> None:
+    """A merged slice is merged again with later ones."""
     source = stage(COLUMNS)
     _deliver(source, range(20))
 
@@ -72,7 +72,7 @@ def test_it_goes_on(stage: Stage) -> None:
     assert source.ledger("select load_id, rows_loaded from dpe.loads where source = %s order by load_id") == _loaded(source)
 
 
-def test_an_extract_for_one_tenant_merges_the_others_rows_too(stage_anywhere: Stage) -> None:
+def test_an_extract_for_one_tenant_also_merges_others_rows(stage_anywhere: Stage) -> None:
     """In its own context it would lose them."""
     source = stage_anywhere(COLUMNS, tenant_column="shop")
     _deliver(source, range(6))
@@ -83,7 +83,7 @@ def test_an_extract_for_one_tenant_merges_the_others_rows_too(stage_anywhere: St
     assert source.ledger("select load_id, rows_loaded from dpe.loads where source = %s order by load_id") == _loaded(source)
 
 
-def test_merged_extracts_are_taken_back(stage_anywhere: Stage) -> None:
+def test_merged_extracts_are_undone(stage_anywhere: Stage) -> None:
     """One whose rows were merged, the one whose extract merged them, and one that was left alone."""
     source = stage_anywhere(COLUMNS)
     _deliver(source, range(8))
@@ -110,7 +110,7 @@ def test_a_column_that_is_added_later_is_merged_too(stage: Stage) -> None:
 
 
 def test_a_table_with_other_policies_is_left_alone(stage: Stage) -> None:
-    """One that somebody added could hide rows from the copying, which would lose them."""
+    """A policy added by hand could hide rows from the copying, which would lose them."""
     source = stage(COLUMNS)
     _deliver(source, range(6))
     before = source.rows()
@@ -121,7 +121,7 @@ def test_a_table_with_other_policies_is_left_alone(stage: Stage) -> None:
     assert (7, len(before) + 1) == (len(source.slices(attached=True)), source.count())
 
 
-def test_it_waits_for_nobody_for_ever(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_wait_forever(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The extract has succeeded; the next one merges."""
     monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
     source = stage(COLUMNS)
@@ -137,18 +137,18 @@ def test_it_waits_for_nobody_for_ever(stage: Stage, monkeypatch: pytest.MonkeyPa
 
 
 def test_it_does_not_change_the_rows(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it would, it is rolled back, and the rows of the extract are there all the same."""
+    """If it would, it is rolled back, and the rows of the extract are visible all the same."""
     source = stage(COLUMNS)
     _deliver(source, range(6))
     create_slice = prepare.create_slice
 
-    def create_and_lose(connection: Any, piece: Any, **options: Any) -> None:
-        create_slice(connection, piece, **options)
-        if piece.number == 0:
-            connection.execute(f"create rule lose as on insert to staging.{piece.name} where new.id = 3 do instead nothing".encode())
+    def create_and_lose(connection: Any, slice_: Any, **options: Any) -> None:
+        create_slice(connection, slice_, **options)
+        if slice_.number == 0:
+            connection.execute(f"create rule lose as on insert to staging.{slice_.name} where new.id = 3 do instead nothing".encode())
 
     monkeypatch.setattr(prepare, "create_slice", create_and_lose)
-    with pytest.raises(ExtractError, match="compaction would have changed the rows; nothing is changed, please report this"):
+    with pytest.raises(ExtractError, match="compaction would have changed the rows; nothing was changed, please report this"):
         _deliver(source, range(6, 7))
 
     assert 7 == len(source.slices(attached=True))

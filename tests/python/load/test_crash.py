@@ -1,4 +1,4 @@
-"""Whatever ends an extract before its end, nothing of it is visible, and the next one does it."""
+"""However an extract is interrupted, nothing of it is visible, and the next one loads everything."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _assert_that_the_ledger_agrees(source: StagedSource) -> None:
 
 
 def test_a_killed_extract_leaves_nothing(stage_anywhere: Stage) -> None:
-    """Killed twenty times at random moments, then run to its end: counts are exact, and no orphan is left."""
+    """Killed twenty times at random moments, then run to the end: counts are exact, and no orphan is left."""
     chance = random.Random(20)
     source = stage_anywhere(COLUMNS).deliver(_csv(10, "first"), "first.csv")
     source.extract()
@@ -51,7 +51,7 @@ def test_a_killed_extract_leaves_nothing(stage_anywhere: Stage) -> None:
 
     for attempt in range(1, 21):
         if attempt == 1 or source.count() == expected:
-            # There is nothing left to be killed at.
+            # Nothing is left to be killed.
             source.deliver(_csv(100_000, f"a{attempt}"), f"{attempt}.csv")
             expected += 100_000
         process = fork.Process(target=source.extract)
@@ -70,7 +70,7 @@ def test_a_killed_extract_leaves_nothing(stage_anywhere: Stage) -> None:
 
 
 def test_an_interrupted_extract_is_recorded_even_when_nothing_is_new(stage: Stage) -> None:
-    """The file that it was about may be gone."""
+    """Its file may be gone."""
     source = stage(COLUMNS).deliver(_csv(1, "a"))
     source.extract()
     with source.server.connect("admin") as connection:
@@ -85,7 +85,7 @@ def test_an_interrupted_extract_is_recorded_even_when_nothing_is_new(stage: Stag
 
 @contextmanager
 def _paused(source: StagedSource, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
-    """Run an extract up to the moment when its first block is written, and to its end afterwards; gives what it raised."""
+    """Run an extract up to its first written block, pause, then to its end; yields the error it raised."""
     written, go_on = threading.Event(), threading.Event()
     raised: list[BaseException] = []
     read = OpenedCsv.blocks
@@ -112,7 +112,7 @@ def _paused(source: StagedSource, monkeypatch: pytest.MonkeyPatch) -> Iterator[l
     extraction.join()
 
 
-# Who of an extract works in which session; all of them look at dpe_locks.locks, but the coordinator not at all times.
+# The sessions of an extract; all of them read dpe_locks.locks, but the coordinator not all the time.
 SESSIONS = {
     "lock": "application_name = 'dpe lock: extract ' || %(source)s",
     "writer": "application_name = 'dpe' and exists (select from pg_locks where pid = activity.pid and relation = 'dpe_locks.locks'::regclass)",
@@ -134,17 +134,17 @@ def _wait_for(source: StagedSource, who: str) -> list[int]:
 
 
 def _end(source: StagedSource, who: str) -> None:
-    """End the sessions that do this, as an administrator may."""
+    """End the sessions that do this, as an administrator can."""
     found = _wait_for(source, who)
     with source.server.connect("admin") as connection:
         connection.execute("select pg_terminate_backend(pid, 5000) from unnest(%s::int[]) as pid", [found])
 
 
 @pytest.mark.parametrize("who", ["writer", "coordinator", "lock"])
-def test_a_session_that_is_ended_ends_the_extract(
+def test_ending_a_session_ends_the_extract(
     stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, who: str
 ) -> None:
-    """In words, and without a trace; the next one does it."""
+    """With a message, and without a traceback; the next extract loads everything."""
     source = stage_anywhere(COLUMNS).deliver(_csv(10, "a"), "a.csv")
     source.extract()
     source.deliver(_csv(20, "b"), "b.csv")
@@ -167,7 +167,7 @@ def test_a_session_that_is_ended_ends_the_extract(
 
 
 def test_an_extract_that_lost_its_lock_does_nothing_more(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one has loaded the same file meanwhile, and what the first one wrote is gone: neither is seen twice, nor removed."""
+    """The next one has loaded the same file meanwhile, and the first one's slices are gone: nothing is loaded twice, or removed."""
     source = stage_anywhere(COLUMNS).deliver(_csv(10, "a"))
     extraction = source.extraction()
     written, go_on = threading.Event(), threading.Event()
@@ -200,8 +200,8 @@ def test_an_extract_that_lost_its_lock_does_nothing_more(stage_anywhere: Stage, 
     _assert_that_the_ledger_agrees(source)
 
 
-def test_the_next_extract_waits_for_what_is_being_published(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the lock is lost at the last moment: it finds the file loaded, and no orphans."""
+def test_the_next_extract_waits_for_a_publication_in_progress(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the lock is lost at the last moment: the next one finds the file loaded, and no orphans."""
     source = stage_anywhere(COLUMNS).deliver(_csv(10, "a"))
     extraction = source.extraction()
     skipped: list[int] = []
@@ -212,7 +212,7 @@ def test_the_next_extract_waits_for_what_is_being_published(stage_anywhere: Stag
         next_one.start()
         time.sleep(0.5)
 
-    # The slices are attached by then, and the ledger does not say so yet.
+    # By then the slices are attached, but the ledger does not say so yet.
     monkeypatch.setattr(extraction, "_end", lose_the_lock)
     source.run(extraction)
     next_one.join()
@@ -223,7 +223,7 @@ def test_the_next_extract_waits_for_what_is_being_published(stage_anywhere: Stag
 
 @pytest.mark.parametrize("noticed", ["as a notice", "not at all"])
 def test_a_session_that_is_ended_between_two_statements_says_why(stage_anywhere: Stage, noticed: str) -> None:
-    """The client takes the server's last words for a notice then, or has not looked at them when the next statement fails."""
+    """The client takes the server's last message for a notice then, or has not read it when the next statement fails."""
     source = stage_anywhere(COLUMNS)
 
     def go_on(connection: Connection) -> None:
@@ -242,7 +242,7 @@ def test_a_session_that_is_ended_between_two_statements_says_why(stage_anywhere:
 
 
 def test_one_extract_of_a_source_runs_at_once(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second one is told so; the first is not disturbed, nor is another source."""
+    """A second one is refused; neither the first nor another source is disturbed."""
     source = stage_anywhere(COLUMNS).deliver(_csv(10, "a"))
     other = stage_anywhere(COLUMNS)
     with _paused(source, monkeypatch) as raised:
@@ -255,12 +255,12 @@ def test_one_extract_of_a_source_runs_at_once(stage_anywhere: Stage, monkeypatch
 
 
 def test_writers_that_outlive_their_extract_are_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They may still commit a slice, which has to be seen as an orphan."""
+    """They may still commit a slice, which has to be visible as an orphan."""
     monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
     source = stage(COLUMNS).deliver(_csv(10, "a"))
     with _paused(source, monkeypatch) as raised:
         _end(source, "lock")
-        with pytest.raises(BusyError, match="writers of an extract that was killed are still at work; run again later"):
+        with pytest.raises(BusyError, match="writers of a killed extract are still at work; run again later"):
             source.extract()
 
     assert 1 == len(raised)
@@ -268,8 +268,8 @@ def test_writers_that_outlive_their_extract_are_waited_for(stage: Stage, monkeyp
     assert [] == source.slices(attached=False)
 
 
-def test_a_reader_is_waited_for_but_not_for_ever(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that changes the table keeps slices from being attached, and is named; nothing of the extract is left."""
+def test_a_reader_is_waited_for_but_not_forever(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that keeps slices from being attached is named; nothing of the extract is left."""
     monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
     source = stage(COLUMNS).deliver(_csv(10, "a"))
     source.extract()
@@ -285,7 +285,7 @@ def test_a_reader_is_waited_for_but_not_for_ever(stage: Stage, monkeypatch: pyte
 
 
 def test_a_session_that_holds_a_slice_is_named(stage: Stage, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that may not read it holds it by asking which slices there are."""
+    """A reader without access to it holds it by listing the slices."""
     monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
     source = stage(COLUMNS, disposition="replace").deliver(_csv(10, "a"))
     source.extract()
@@ -308,7 +308,7 @@ def test_a_writer_that_gets_no_connection_ends_the_extract(stage: Stage, monkeyp
     def connect_once() -> Any:
         for call in calls:
             return call()
-        raise ServerError("server: does not let dpe_loader in (too many clients already); ask whoever runs it")
+        raise ServerError("server: rejected the login of dpe_loader (too many clients already); ask its administrator")
 
     monkeypatch.setattr(extraction, "_connect", connect_once)
     with pytest.raises(ServerError, match="too many clients already"):
@@ -318,7 +318,7 @@ def test_a_writer_that_gets_no_connection_ends_the_extract(stage: Stage, monkeyp
 
 
 def test_the_user_may_interrupt(stage: Stage) -> None:
-    """What was written is removed at once."""
+    """The written slices are removed at once."""
 
     def interrupt(_bytes: int) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""An extract: all of it or nothing, each file once, and what is there is what was delivered."""
+"""An extract: all of it or nothing, each file once, and staging holds what was delivered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _loads(source: StagedSource) -> list[tuple[Any, ...]]:
 
 
 def test_counts_are_those_of_the_files(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read, loaded and rejected, for each file, however many writers there are; each row says which load it is of."""
+    """Read, loaded and rejected, per file, however many writers there are; each row has its load."""
     monkeypatch.setattr(compression, "CHUNK_BYTES", 500)
     source = stage_anywhere(COLUMNS)
     for letter, count in (("a", 300), ("b", 1), ("c", 70)):
@@ -78,7 +78,7 @@ def test_values_do_not_depend_on_the_servers_settings(stage_anywhere: Stage) -> 
 
 
 def test_a_file_is_loaded_once(stage: Stage) -> None:
-    """Also under another name, also when it comes along with new ones."""
+    """Even under another name, and even if it comes along with new ones."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     first = source.extract()
     again = source.extract()
@@ -91,7 +91,7 @@ def test_a_file_is_loaded_once(stage: Stage) -> None:
 
 
 def test_new_files_that_are_the_same_are_loaded_once(stage: Stage) -> None:
-    """Of several of one size, those with one content."""
+    """Several files of the same size and content count as one."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n", "a.csv").deliver("id,note\n2,b\n", "b.csv").deliver("id,note\n1,a\n", "c.csv")
 
     result = source.extract()
@@ -100,7 +100,7 @@ def test_new_files_that_are_the_same_are_loaded_once(stage: Stage) -> None:
 
 
 def test_a_file_that_changed_is_new(stage: Stage) -> None:
-    """Of the same size, too."""
+    """Even if its size is the same."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     source.extract()
     source.deliver("id,note\n2,b\n").extract()
@@ -108,8 +108,8 @@ def test_a_file_that_changed_is_new(stage: Stage) -> None:
     assert [(1, "a"), (2, "b")] == source.rows()
 
 
-def test_a_file_that_grew_while_it_was_read_is_known_by_what_was_read(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its size at the time it was found is not the one it is known by."""
+def test_a_file_that_grew_while_it_was_read_is_recorded_as_read(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not recorded with the size that it had when it was found."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     find = files.find
 
@@ -125,14 +125,14 @@ def test_a_file_that_grew_while_it_was_read_is_known_by_what_was_read(stage: Sta
 
 
 def test_a_file_that_is_written_to_while_it_is_read_is_refused(stage: Stage) -> None:
-    """What was read may be half of it; the next extract finds all of it, once."""
+    """Only half of it may have been read; the next extract loads all of it, once."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
 
     def write_more(_bytes: int) -> None:
         with (source.directory / "a.csv").open("r+") as file:
             file.write("id,note\n1,a\n2,b\n")
 
-    with pytest.raises(InputError, match=r"a.csv: the file changed while it was read; nothing is loaded, extract again when it is compl"):
+    with pytest.raises(InputError, match=r"a.csv: the file changed while it was read; nothing was loaded, extract again when it is compl"):
         source.run(source.extraction(progress=write_more))
     assert 0 == source.count()
 
@@ -143,8 +143,8 @@ def test_a_file_that_is_written_to_while_it_is_read_is_refused(stage: Stage) -> 
 # replace: the newest delivery only
 
 
-def test_a_delivery_replaces_the_one_before(stage: Stage) -> None:
-    """As soon as a file changed, came or went; readers see one of them."""
+def test_a_delivery_replaces_the_previous_one(stage: Stage) -> None:
+    """As soon as a file changed, was added or removed; readers see either of the two."""
     source = stage(COLUMNS, disposition="replace").deliver("id,note\n1,a\n")
     source.extract()
     source.deliver("id,note\n2,b\n").extract()
@@ -168,8 +168,8 @@ def test_a_delivery_that_did_not_change_is_left_alone(stage: Stage) -> None:
     assert (None, 2, ["succeeded"]) == (result.extract_id, result.skipped, source.statuses())
 
 
-def test_one_delivery_before_the_newest_is_kept(stage: Stage) -> None:
-    """Out of sight, so that the newest can be undone; older ones are gone."""
+def test_the_previous_delivery_is_kept(stage: Stage) -> None:
+    """It is hidden, and kept so that the newest can be undone; older ones are gone."""
     source = stage(COLUMNS, disposition="replace")
     extracts = [source.deliver(f"id,note\n{number},a\n").extract().extract_id for number in range(3)]
 
@@ -181,8 +181,8 @@ def test_one_delivery_before_the_newest_is_kept(stage: Stage) -> None:
 # full refresh and the contract
 
 
-def test_a_full_refresh_loads_everything_anew(stage: Stage) -> None:
-    """What is no longer delivered is gone."""
+def test_a_full_refresh_reloads_everything(stage: Stage) -> None:
+    """Rows that are no longer delivered are gone."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n", "a.csv").deliver("id,note\n2,b\n", "b.csv")
     source.extract()
     (source.directory / "a.csv").unlink()
@@ -195,7 +195,7 @@ def test_a_full_refresh_loads_everything_anew(stage: Stage) -> None:
 
 
 def test_a_new_column_is_added(stage_anywhere: Stage) -> None:
-    """It is null in what was loaded before; the order of the columns is nobody's business."""
+    """It is null in earlier rows; the order of the columns does not matter."""
     source = stage_anywhere(COLUMNS).deliver("id,note\n1,a\n")
     source.extract()
     source.declare("size numeric(6,2), id integer, note text")
@@ -209,12 +209,12 @@ def test_a_new_column_is_added(stage_anywhere: Stage) -> None:
     [
         ("id bigint, note text", "column id is integer in staging.{table} and bigint in the contract"),
         ("id integer, note varchar(9)", "column note is text in staging.{table} and character varying(9) in the contract"),
-        ("id integer", "column note is text in staging.{table} and gone in the contract"),
-        ("id integer, _note text", "column note is text in staging.{table} and gone in the contract"),
+        ("id integer", "column note is text in staging.{table} and missing in the contract"),
+        ("id integer, _note text", "column note is text in staging.{table} and missing in the contract"),
     ],
 )
 def test_a_changed_contract_is_refused_with_the_command_that_helps(stage: Stage, columns: str, change: str) -> None:
-    """And that helps; a file is known to have been loaded under the old one."""
+    """And the command helps; the file was recorded as loaded under the old contract."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     source.extract()
     source.declare(columns, extra_columns="ignore")
@@ -222,14 +222,14 @@ def test_a_changed_contract_is_refused_with_the_command_that_helps(stage: Stage,
 
     with pytest.raises(ContractError) as caught:
         source.extract()
-    refresh = f"to load everything anew under the new contract: dpe extract --full-refresh source:{source.table.source}"
+    refresh = f"to reload everything under the new contract: dpe extract --full-refresh source:{source.table.source}"
     assert f"{source.table.source} (shop.yml:5): {change.format(table=source.table.name)}; {refresh}" == str(caught.value)
 
     source.extract(full_refresh=True)
     assert 1 == source.count()
 
 
-def test_a_rebuilt_table_says_what_went_with_it(stage: Stage) -> None:
+def test_a_rebuilt_table_lists_the_dropped_views(stage: Stage) -> None:
     """The views on it have to be built again."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     source.extract()
@@ -267,13 +267,13 @@ def test_a_tenant_column_may_be_renamed(stage: Stage) -> None:
         ("id numeric(0)", "PostgreSQL refuses staging.{table} (NUMERIC precision 0 must be between 1 and 1000)"),
         ("ctid integer", 'PostgreSQL refuses staging.{table} (column name "ctid" conflicts with a system column name)'),
         ("id int; drop table x", "column id: 'int; drop table x' is not the name of a type; correct its data_type"),
-        ("_load_id bigint", "column _load_id: is dpe's own name; name it otherwise"),
-        ("x" * 64 + " text", "x" * 63 + "…: is longer than 63 bytes; shorten the name"),
-        (", ".join(f"c{n} text" for n in range(1599)), "1,599 columns are more than a table can have (1,598 beside dpe's own)"),
+        ("_load_id bigint", "column _load_id is reserved for dpe; rename it"),
+        ("x" * 64 + " text", "x" * 63 + "… is longer than 63 bytes; shorten the name"),
+        (", ".join(f"c{n} text" for n in range(1599)), "1,599 columns are more than a table can have (1,598 besides dpe's own)"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused(stage: Stage, columns: str, message: str) -> None:
-    """With the place of its declaration, when it is new and when it is there already."""
+def test_an_impossible_table_is_refused(stage: Stage, columns: str, message: str) -> None:
+    """With the place of its declaration, whether the table is new or exists."""
     source = stage(columns).deliver("id\n1\n")
     with pytest.raises(ContractError) as when_new:
         source.extract()
@@ -289,17 +289,17 @@ def test_a_table_that_cannot_be_is_refused(stage: Stage, columns: str, message: 
 
 
 def test_a_relation_of_another_kind_is_not_loaded_into(stage: Stage) -> None:
-    """A model may have the name already."""
+    """A model may already have the name."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     with source.server.connect("transformer") as connection:
         connection.execute(f"create view {source.relation} as select 1 as id".encode())
 
-    with pytest.raises(ContractError, match=rf"staging.{source.table.name} is there already and is no staging table"):
+    with pytest.raises(ContractError, match=rf"staging.{source.table.name} already exists and was not created by dpe"):
         source.extract()
 
 
 def test_tables_with_long_names_keep_apart(stage: Stage) -> None:
-    """Their slices' names are cut, but do not become the same."""
+    """Their slices' names are cut, but stay different."""
     sources = [stage(COLUMNS), stage(COLUMNS)]
     for source, ending in zip(sources, ("one", "two"), strict=True):
         name = f"a_table_with_quite_a_long_name_that_ends_in_{ending}"
@@ -315,7 +315,7 @@ def test_tables_with_long_names_keep_apart(stage: Stage) -> None:
 
 @pytest.mark.parametrize("step", [(ledger, "finish_extract"), (ledger_rejects, "add")], ids=["load", "rejects"])
 def test_a_failure_while_publishing_leaves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str]) -> None:
-    """Neither rows nor rejects nor loads; what was there before is untouched, and the next extract does it."""
+    """Neither rows nor rejects nor loads; earlier rows are untouched, and the next extract loads everything."""
     source = stage(COLUMNS, disposition="replace").deliver("id,note\n1,a\n")
     source.extract()
     source.deliver("id,note\n2,b\nx,c\n")
@@ -336,7 +336,7 @@ def test_a_failure_while_publishing_leaves_nothing(stage: Stage, monkeypatch: py
 
 
 def test_one_file_that_is_refused_refuses_the_others(stage: Stage) -> None:
-    """Files of one extract are visible together or not at all."""
+    """Files of one extract become visible together or not at all."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n", "a.csv").deliver("id,other\n2,b\n", "b.csv")
 
     with pytest.raises(ContractError, match=r"b\.csv, line 1: column note is missing"):
@@ -346,15 +346,17 @@ def test_one_file_that_is_refused_refuses_the_others(stage: Stage) -> None:
 
 
 def test_more_fields_than_a_table_has_columns_are_refused(stage: Stage) -> None:
-    """Also where those that the contract does not name are left out."""
+    """Even if fields that the contract does not name are ignored."""
     source = stage("c0 text", extra_columns="ignore")
     source.deliver(",".join(f"c{n}" for n in range(1700)) + "\n" + "," * 1699 + "\n")
 
-    with pytest.raises(ContractError, match=r"a.csv, line 1: 1,700 fields are more columns than a table can have \(1,598 beside dpe's own"):
+    with pytest.raises(
+        ContractError, match=r"a.csv, line 1: 1,700 fields are more columns than a table can have \(1,598 besides dpe's own"
+    ):
         source.extract()
 
 
-def test_files_may_differ_in_the_columns_that_nobody_needs(stage: Stage) -> None:
+def test_files_may_differ_in_ignored_columns(stage: Stage) -> None:
     """Each is matched by its own header."""
     source = stage(COLUMNS, extra_columns="ignore")
     source.deliver("x,id,note\n9,1,a\n", "a.csv").deliver("note,id\nb,2\n", "b.csv").deliver("id,x,y,z,note\n3,9,9,9,c\n", "c.csv")
@@ -364,8 +366,8 @@ def test_files_may_differ_in_the_columns_that_nobody_needs(stage: Stage) -> None
     assert [(1, "a"), (2, "b"), (3, "c")] == source.rows()
 
 
-def test_what_comes_out_of_reading_fewer_records_is_not_published(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read = loaded + rejected, for each file, or nothing."""
+def test_an_extract_whose_counts_differ_is_not_published(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each file, the records read equal those loaded and rejected, or nothing is published."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     extraction = source.extraction()
 
@@ -375,15 +377,15 @@ def test_what_comes_out_of_reading_fewer_records_is_not_published(stage: Stage, 
 
     monkeypatch.setattr(extraction, "_read", Miscounting())
     with pytest.raises(
-        ExtractError, match=r"a\.csv: 3 records were read, but 1 loaded and 0 rejected; nothing is loaded, please report this"
+        ExtractError, match=r"a\.csv: 3 records were read, but 1 loaded and 0 rejected; nothing was loaded, please report this"
     ):
         source.run(extraction)
 
     assert (0, ["failed"]) == (source.count(), source.statuses())
 
 
-def test_the_parent_has_statistics_once_they_were_taken(stage_anywhere: Stage) -> None:
-    """Which autovacuum takes of slices only."""
+def test_the_parent_table_is_analyzed(stage_anywhere: Stage) -> None:
+    """Autovacuum analyzes only slices."""
     source = stage_anywhere(COLUMNS).deliver("id,note\n1,a\n2,b\n")
     source.extract()
     statistics = "select count(*) from pg_stats where schemaname = 'staging' and tablename = %s and inherited"

@@ -1,4 +1,4 @@
-"""Memory does not grow with what is loaded."""
+"""Memory does not grow with the amount of data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ spawn = multiprocessing.get_context("spawn")
 
 
 def _peak(source: StagedSource) -> int:
-    """Extract in a process of its own; return how many megabytes of memory it had at most."""
+    """Extract in a separate process; return its peak memory in megabytes."""
     receiver, sender = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_extract, args=[source, sender])
     process.start()
@@ -33,14 +33,14 @@ def _peak(source: StagedSource) -> int:
 
 def _extract(source: StagedSource, sender: Connection) -> None:
     source.extract()
-    # getrusage() would tell the peak of the process that started this one, where that is higher.
+    # getrusage() would return the peak of the parent process if that is higher.
     [peak] = [line.split()[1] for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
     sender.send(int(peak) // 1024)
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="the peak of a process is read from /proc")
 def test_memory_does_not_grow_with_the_file(stage: Stage) -> None:
-    """Twenty times the file has the same peak, though one record in twenty is rejected, and kept until the end."""
+    """Twenty times the file has the same peak, although one record in twenty is rejected and kept until the end."""
     records = b"".join(RECORD % number if number % 20 else b"x" + RECORD % number for number in range(50_000))
     small, large = stage("id integer, note text"), stage("id integer, note text")
     small.deliver(b"id,note\n" + records, "small.csv").declare(location="small.csv")
@@ -54,7 +54,7 @@ def test_memory_does_not_grow_with_the_file(stage: Stage) -> None:
 
 @pytest.mark.skipif(not STATUS.exists(), reason="the peak of a process is read from /proc")
 def test_memory_does_not_grow_with_the_rejects(stage: Stage) -> None:
-    """Where every record is one: a block of them would take far more memory than their file."""
+    """If every record is one: a block of rejects would take far more memory than their file."""
     small, large = stage("id integer, note text"), stage("id integer, note text")
     small.deliver(b"id,note\n" + b"x,some note of it\n" * 10_000, "small.csv").declare(location="small.csv")
     large.deliver(b"id,note\n" + b"x,some note of it\n" * 200_000, "large.csv").declare(location="large.csv")

@@ -1,4 +1,4 @@
-"""Staging tables and slices are under row-level security, also while they are filled."""
+"""Staging tables and slices are under row-level security, even while they are filled."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _count(connection: psycopg.Connection[Any], relation: sql.Identifier) -> int
 
 
 def _pause_reading(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
-    """Stop each file after its first block was handed over; return what is set then, and what lets it go on."""
+    """Stop each file after its first block was handed over; return the event that is set then, and the one that lets it continue."""
     handed_over, go_on = threading.Event(), threading.Event()
     read = OpenedCsv.blocks
 
@@ -55,8 +55,8 @@ def _pause_reading(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, th
     return handed_over, go_on
 
 
-def test_nobody_sees_a_slice_while_it_is_filled(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither through the parent nor by itself; all of it appears at once."""
+def test_no_role_sees_a_slice_while_it_is_filled(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither through the parent nor directly; all of it appears at once."""
     source = stage_anywhere(COLUMNS).deliver("shop,id\nUA,1\n")
     source.extract()
     source.deliver("shop,id\n" + "".join(f"UA,{number}\n" for number in range(1000)), "b.csv")
@@ -77,7 +77,7 @@ def test_nobody_sees_a_slice_while_it_is_filled(stage_anywhere: Stage, monkeypat
     assert [1001] * 3 == [_count_as(source, role) for role in ("transformer", "loader", "dpe_owner")]
 
 
-def test_a_slice_that_is_not_attached_is_nobodys(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_role_sees_a_slice_that_is_not_attached(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash before publishing leaves it committed: under forced row-level security without a policy, without a grant."""
     source = stage(COLUMNS).deliver("shop,id\nUA,1\n")
     extraction = source.extraction()
@@ -100,7 +100,7 @@ def _crash(*_arguments: object, **_options: object) -> None:
 
 
 def test_the_table_and_its_slices_are_protected(stage_anywhere: Stage) -> None:
-    """Enabled and forced on all of them, policies on the table only; an attached slice cannot be read by itself."""
+    """Enabled and forced on all of them, with policies on the table only; an attached slice cannot be read directly."""
     source = stage_anywhere(COLUMNS).deliver("shop,id\nUA,1\n")
     source.extract()
 
@@ -113,8 +113,8 @@ def test_the_table_and_its_slices_are_protected(stage_anywhere: Stage) -> None:
         """,
         [f"{source.table.name}%"],
     )
-    [piece] = source.slices(attached=True)
-    by_itself = _count_as(source, "loader", relation=sql.Identifier("staging", piece))
+    [slice_] = source.slices(attached=True)
+    by_itself = _count_as(source, "loader", relation=sql.Identifier("staging", slice_))
 
     assert [("p", True, True, 3), ("r", True, True, 0)] == protection
     assert (0, 1) == (by_itself, source.count())
@@ -122,7 +122,7 @@ def test_the_table_and_its_slices_are_protected(stage_anywhere: Stage) -> None:
 
 @pytest.mark.parametrize("tenant_column", ["shop", None])
 def test_without_a_context_there_are_no_rows(stage_anywhere: Stage, tenant_column: str | None) -> None:
-    """For the owner of the table as for whoever may read it; a reader may not."""
+    """For the table's owner as for the pipeline's other roles; readers are not allowed to read it at all."""
     source = stage_anywhere(COLUMNS, tenant_column=tenant_column).deliver("shop,id\nUA,1\n")
     source.extract()
 
@@ -138,7 +138,7 @@ def test_without_a_context_there_are_no_rows(stage_anywhere: Stage, tenant_colum
 
 
 def test_a_context_sees_its_tenant(stage_anywhere: Stage) -> None:
-    """Every tenant, or the one it was opened for; rows of nobody are seen by the former only."""
+    """Every tenant, or the one it was opened for; rows without a tenant are visible only to the former."""
     source = stage_anywhere(COLUMNS, tenant_column="shop").deliver("shop,id\nUA,1\nUA,2\nHA,3\n,4\n")
 
     assert 4 == source.extract().rows_loaded
@@ -148,7 +148,7 @@ def test_a_context_sees_its_tenant(stage_anywhere: Stage) -> None:
 
 
 def test_a_delivery_for_one_tenant_is_loaded(stage_anywhere: Stage) -> None:
-    """Beside what others have."""
+    """In addition to other tenants' rows."""
     source = stage_anywhere(COLUMNS, tenant_column="shop").deliver("shop,id\nHA,1\n", "a.csv")
     source.extract()
 
@@ -158,22 +158,22 @@ def test_a_delivery_for_one_tenant_is_loaded(stage_anywhere: Stage) -> None:
     assert [("UA",)] == source.ledger("select tenant_id from dpe.extracts where source = %s and tenant_id is not null")
 
 
-@pytest.mark.parametrize("others", ["HA,3\n", ",3\n", "ua,3\n"], ids=["another tenant", "nobody", "another spelling"])
+@pytest.mark.parametrize("others", ["HA,3\n", ",3\n", "ua,3\n"], ids=["another tenant", "no tenant", "another spelling"])
 def test_a_delivery_for_one_tenant_with_others_rows_is_refused(stage_anywhere: Stage, others: str) -> None:
     """By the policies of the table; nothing of it is loaded, nor of the files that came with it."""
     source = stage_anywhere(COLUMNS, tenant_column="shop").deliver("shop,id\nUA,1\n", "a.csv").deliver(f"shop,id\nUA,2\n{others}", "b.csv")
 
-    with pytest.raises(ExtractError, match=r"b\.csv: 1 of 2 rows do not belong to tenant UA; nothing is loaded, correct the delivery"):
+    with pytest.raises(ExtractError, match=r"b\.csv: 1 of 2 rows do not belong to tenant UA; nothing was loaded, correct the delivery"):
         source.extract(tenant_id="UA")
 
     assert (0, ["failed"]) == (source.count(), source.statuses())
     assert [] == source.slices(attached=True) == source.slices(attached=False)
 
 
-def test_an_extract_for_one_tenant_has_to_know_whose_a_row_is(stage: Stage) -> None:
-    """And may not replace what belongs to others."""
+def test_an_extract_for_one_tenant_needs_the_tenant_of_each_row(stage: Stage) -> None:
+    """And it may not replace other tenants' rows."""
     source = stage(COLUMNS).deliver("shop,id\nUA,1\n")
-    with pytest.raises(ExtractError, match=r"needs to know whose a row is; declare `rls: {tenant_column: …}` in the source's meta"):
+    with pytest.raises(ExtractError, match=r"needs the tenant of each row; declare `rls: {tenant_column: …}` in the source's meta"):
         source.extract(tenant_id="UA")
     with pytest.raises(ExtractError, match=r"for one tenant cannot replace the table"):
         source.extract(tenant_id="UA", full_refresh=True)
@@ -183,7 +183,7 @@ def test_an_extract_for_one_tenant_has_to_know_whose_a_row_is(stage: Stage) -> N
 
 
 def test_a_tenant_column_that_is_declared_later_protects_what_is_there(stage: Stage) -> None:
-    """As soon as anything is extracted, also nothing new."""
+    """As soon as anything is extracted, even if nothing is new."""
     source = stage(COLUMNS).deliver("shop,id\nUA,1\nHA,2\n")
     source.extract()
     source.declare(tenant_column="shop")
@@ -192,8 +192,8 @@ def test_a_tenant_column_that_is_declared_later_protects_what_is_there(stage: St
     assert 1 == _count_as(source, "transformer", tenant_id="UA")
 
 
-def test_a_policy_that_hides_rows_refuses_them(stage: Stage) -> None:
-    """One that somebody added to the table: the rows would be counted, and never seen."""
+def test_an_extract_whose_rows_a_policy_hides_is_refused(stage: Stage) -> None:
+    """If somebody added one to the table: the rows would be counted, and never seen."""
     source = stage(COLUMNS).deliver("shop,id\nUA,1\n")
     source.extract()
     with source.server.connect("admin") as connection:
@@ -205,8 +205,8 @@ def test_a_policy_that_hides_rows_refuses_them(stage: Stage) -> None:
     assert 1 == source.count()
 
 
-def test_policies_that_change_meanwhile_refuse_the_extract(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was counted under the old ones says nothing about the new."""
+def test_an_extract_whose_policies_change_meanwhile_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts under the old ones prove nothing about the new ones."""
     source = stage(COLUMNS, tenant_column="shop").deliver("shop,id\nUA,1\n")
     source.extract()
     source.deliver("shop,id\nUA,2\n", "b.csv")
@@ -226,8 +226,8 @@ def test_policies_that_change_meanwhile_refuse_the_extract(stage: Stage, monkeyp
     assert (1, 1) == (source.count(), source.extract().rows_loaded)
 
 
-def test_one_row_tells_of_all_only_where_no_policy_looks_at_a_row(stage_anywhere: Stage) -> None:
-    """On each version: it is told by how the server spells the policies."""
+def test_one_row_stands_for_all_only_if_no_policy_depends_on_the_row(stage_anywhere: Stage) -> None:
+    """On each version, because it depends on how the server spells the policies."""
     shared = stage_anywhere(COLUMNS).deliver("shop,id\nUA,1\n")
     tenants = stage_anywhere(COLUMNS, tenant_column="shop").deliver("shop,id\nUA,1\n")
     for source in (shared, tenants):

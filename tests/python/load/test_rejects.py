@@ -1,4 +1,4 @@
-"""How many rejects an extract survives."""
+"""How many rejects an extract tolerates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["support.staged_source"]
 
-# Ten records, of which three are bad.
+# Ten records, three of them bad.
 CSV = "id,note\n" + "".join(f"{'x' if number in (3, 5, 8) else number},a\n" for number in range(1, 11))
 
 
@@ -23,7 +23,7 @@ CSV = "id,note\n" + "".join(f"{'x' if number in (3, 5, 8) else number},a\n" for 
     ids=str,
 )
 def test_rejects_within_the_limits_are_kept(stage: Stage, limits: dict[str, float]) -> None:
-    """And the rest is loaded."""
+    """And the others are loaded."""
     source = stage("id integer, note text", rejects=limits)
 
     result = source.deliver(CSV).extract()
@@ -45,13 +45,13 @@ def test_rejects_within_the_limits_are_kept(stage: Stage, limits: dict[str, floa
     ids=str,
 )
 def test_rejects_above_a_limit_refuse_the_extract(stage: Stage, limits: dict[str, float], message: str) -> None:
-    """Nothing of it is visible, neither rows nor rejects nor loads; the message shows some of what is bad."""
+    """Neither rows nor rejects nor loads are visible; the message shows some of the bad records."""
     source = stage("id integer, note text", rejects=limits).deliver(CSV)
 
     with pytest.raises(RejectLimitError) as caught:
         source.extract()
 
-    advice = "nothing is loaded, correct the input or raise the limit in the source's external block"
+    advice = "nothing was loaded, correct the input or raise the limit in the source's external block"
     bad = [f'  a.csv, line {line}, column id: invalid input syntax for type integer: "x"' for line in (4, 6, 9)]
     assert "\n".join([f"{source.table.source}: {message}; {advice}", *bad]) == str(caught.value)
     assert (0, [], ["failed"]) == (source.count(), source.rejects(), source.statuses())
@@ -59,7 +59,7 @@ def test_rejects_above_a_limit_refuse_the_extract(stage: Stage, limits: dict[str
 
 
 def test_the_limits_are_those_of_the_extract(stage: Stage) -> None:
-    """Of all its files together."""
+    """The files of an extract are counted together."""
     source = stage("id integer, note text", rejects={"max_rows": 5})
     source.deliver(CSV, "a.csv").extract()
 

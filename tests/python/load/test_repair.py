@@ -1,4 +1,4 @@
-"""Damaged records become rejects, with their place and the server's words; every other record is loaded."""
+"""Damaged records become rejects, with their place and the server's message; every other record is loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNTERMINATED = (None, "22P04", "unterminated CSV quoted field")
 
 @dataclass(frozen=True)
 class Damage:
-    """A damaged record, and what is to be said of it."""
+    """A damaged record, and its expected reject."""
 
     name: str
     record: bytes
@@ -64,13 +64,13 @@ DAMAGES = [
     Damage("a quote within a field", b'2,5" pipe,2024-01-02', *UNTERMINATED),
 ]
 
-# What the server needs for a single record on each version; there is no damage in these.
+# What the server needs for a single record on each version; these are undamaged.
 WHOLE = [b"1,a,2024-01-01", b'2,"b\nb",2024-01-02', b'3,"c""c",', b'"4",,2024-01-04', "5,é€,2024-01-05".encode()]
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 def test_damaged_records_are_rejects(stage_anywhere: Stage, line_end: bytes) -> None:
-    """Each with its line, column, SQLSTATE, reason and the record as it was delivered; all others are loaded."""
+    """Each with its line, column, SQLSTATE, reason and the record as delivered; all others are loaded."""
     source = stage_anywhere(COLUMNS)
     good = [b"1,a,2024-01-01", b'2,"b\nb",2024-01-02']
     records = [b"id,note,day", *(record for damage in DAMAGES for record in (*good, damage.record)), *good]
@@ -101,8 +101,8 @@ def test_the_first_and_the_last_record_may_be_damaged(stage_anywhere: Stage, dam
     assert [(1, "a")] == [row[:2] for row in source.rows()]
 
 
-def test_nothing_but_damage(stage_anywhere: Stage) -> None:
-    """Leaves no slice, but rejects and a load."""
+def test_a_file_with_only_damaged_records(stage_anywhere: Stage) -> None:
+    """It leaves no slice, but rejects and a load."""
     source = stage_anywhere(COLUMNS)
 
     result = source.deliver(b"id,note,day\nx,a,\n2\n").extract()
@@ -117,11 +117,11 @@ def test_nothing_but_damage(stage_anywhere: Stage) -> None:
 def test_a_block_loads_what_the_server_takes_record_by_record(
     stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch, seed: int, line_end: bytes
 ) -> None:
-    """Whatever the damage, wherever it is, however the file is cut, whichever writer gets it."""
-    monkeypatch.setattr(repair, "PIECE_RECORDS", 7)
+    """Whatever the damage, wherever it is, however the file is cut, and whichever writer gets it."""
+    monkeypatch.setattr(repair, "PART_RECORDS", 7)
     monkeypatch.setattr(compression, "CHUNK_BYTES", 1500)
     chance = random.Random(seed)
-    # Quotes that one line opens and another closes, both at the edge of a field, are in order.
+    # Quotes that one line opens and another closes, both at the edge of a field, are valid.
     damages = [damage.record for damage in DAMAGES if damage.name != "a quote that is never opened"]
     records = [chance.choice(damages) if chance.random() < (0.02, 0.1, 0.3, 0.9)[seed] else chance.choice(WHOLE) for _ in range(400)]
     source = stage_anywhere(COLUMNS, header=False)
@@ -142,7 +142,7 @@ def test_a_block_loads_what_the_server_takes_record_by_record(
 
 
 def _refused(source: StagedSource, records: list[bytes]) -> list[bool]:
-    """Ask the server about each record alone. A line that is only an end marker is none to it, before PostgreSQL 18."""
+    """Ask the server about each record alone. Before PostgreSQL 18, a line that is only an end marker is not a record."""
     known: dict[bytes, bool] = {b"\\.": True}
     with source.server.connect("admin") as connection:
         connection.execute(sql.SQL("create temporary table alone (id integer, note varchar(8), day date)"))
@@ -157,7 +157,7 @@ def _refused(source: StagedSource, records: list[bytes]) -> list[bool]:
 
 
 def test_line_ends_may_differ(stage_anywhere: Stage) -> None:
-    """COPY refuses that; they are made equal, but within quotes, and there is nothing to reject."""
+    """COPY refuses that; they are made equal, except within quotes, and nothing is rejected."""
     source = stage_anywhere("id integer, note text")
 
     result = source.deliver(b'id,note\r\n1,a\n2,b\r\n3,"c\r\nc"\n4,"d\nd"\r\n').extract()
@@ -167,7 +167,7 @@ def test_line_ends_may_differ(stage_anywhere: Stage) -> None:
 
 
 def test_an_end_marker_is_a_value_where_it_fits(stage_anywhere: Stage) -> None:
-    """And the records behind it are loaded, also by servers that stop reading there."""
+    """The records after it are loaded too, even by servers that stop reading there."""
     source = stage_anywhere("note text")
 
     source.deliver(b"note\na\n\\.\nb\n").extract()
@@ -176,7 +176,7 @@ def test_an_end_marker_is_a_value_where_it_fits(stage_anywhere: Stage) -> None:
 
 
 def test_a_blank_line_is_a_null_of_the_only_column(stage_anywhere: Stage) -> None:
-    """As PostgreSQL has it."""
+    """As in PostgreSQL."""
     source = stage_anywhere("note text")
 
     source.deliver(b"note\na\n\nb\n").extract()
@@ -185,7 +185,7 @@ def test_a_blank_line_is_a_null_of_the_only_column(stage_anywhere: Stage) -> Non
 
 
 def test_a_stray_quote_does_not_swallow_what_follows(stage_anywhere: Stage) -> None:
-    """COPY would load two records and all that is between them as one, in silence."""
+    """COPY would silently load two records and everything between them as one."""
     source = stage_anywhere("id integer, note text")
 
     result = source.deliver(b'id,note\n1,5" pipe\n2,6" pipe\n3,c\n4,"d\n5,e\n6,"f"\n7,"g\n8,"h"\n9,i\n').extract()
@@ -196,7 +196,7 @@ def test_a_stray_quote_does_not_swallow_what_follows(stage_anywhere: Stage) -> N
 
 
 def test_a_record_of_several_lines_is_rejected_as_a_whole(stage_anywhere: Stage) -> None:
-    """Its quotes are in order: what looks like a record within them is text."""
+    """Its quotes are valid: what looks like a record within them is text."""
     source = stage_anywhere("id integer, note text")
 
     source.deliver(b'id,note\n1,"a\n2,b\nc",x\ntwo,"a\n2,b\nc"\n3,c\n').extract()
@@ -206,7 +206,7 @@ def test_a_record_of_several_lines_is_rejected_as_a_whole(stage_anywhere: Stage)
 
 
 def test_an_escape_character_is_read_as_the_server_reads_it(stage_anywhere: Stage) -> None:
-    """Within quotes only; outside of them it is a character like others."""
+    """Only within quotes; outside of them it is an ordinary character."""
     source = stage_anywhere("id integer, note text", escape="\\")
 
     source.deliver(b'id,note\n1,"a\\"b\n,\\\\"\n2,a\\\n3,a\\"b,c"\nx,"\\""\n4,d\n').extract()
@@ -216,7 +216,7 @@ def test_an_escape_character_is_read_as_the_server_reads_it(stage_anywhere: Stag
 
 
 @pytest.mark.parametrize(("encoding", "name"), [("cp1252", "cp1252"), ("utf-16", "utf-16-le")])
-def test_bytes_that_are_no_text_in_the_encoding_are_a_reject(stage_anywhere: Stage, encoding: str, name: str) -> None:
+def test_bytes_that_are_invalid_in_the_encoding_are_a_reject(stage_anywhere: Stage, encoding: str, name: str) -> None:
     """As they were delivered, not as they were sent."""
     bad = {"cp1252": b"\x81", "utf-16": b"\x00\xd8"}[encoding]
     source = stage_anywhere("id integer, note text", encoding=encoding)
@@ -232,7 +232,7 @@ def test_bytes_that_are_no_text_in_the_encoding_are_a_reject(stage_anywhere: Sta
 
 
 def test_columns_are_called_what_the_file_calls_them(stage_anywhere: Stage) -> None:
-    """Also those that the contract does not name."""
+    """Including those that the contract does not name."""
     source = stage_anywhere("id integer, note text", extra_columns="ignore")
 
     source.deliver(b"colour,id,note,size\nred,1,a,9\nblue,2,b\nred,x,c,9\n").extract()
@@ -244,7 +244,7 @@ def test_columns_are_called_what_the_file_calls_them(stage_anywhere: Stage) -> N
 
 
 def test_a_server_that_does_not_speak_english_is_understood(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it stepped over cannot be read then, nor the line of an error: it is asked about ever smaller parts."""
+    """Its notices about skipped records and error lines cannot be parsed: it is asked about ever smaller parts."""
     monkeypatch.setattr(copier, "_SKIPPED", copier.re.compile("^cette ligne est ignorée"))
     for module in (copier, repair):
         monkeypatch.setattr(module, "CONTEXT", copier.re.compile("^à la ligne (\\d+)"))
@@ -258,8 +258,8 @@ def test_a_server_that_does_not_speak_english_is_understood(stage: Stage, monkey
     ] == source.rejects()
 
 
-def test_a_domain_says_what_it_refuses(stage_anywhere: Stage) -> None:
-    """Its checks may be functions, which have lines of their own; and it may refuse a null."""
+def test_a_value_that_a_domain_refuses_is_a_reject(stage_anywhere: Stage) -> None:
+    """Its checks may be functions, whose errors have line numbers of their own; and it may refuse a null."""
     source = stage_anywhere("id integer, size public.dpe_test_size, note text")
     with source.server.connect("admin") as connection:
         connection.execute("create function pg_temp.x() returns int language sql as 'select 1'")
@@ -284,7 +284,7 @@ def test_a_domain_says_what_it_refuses(stage_anywhere: Stage) -> None:
 
 
 def test_whatever_a_check_raises_is_the_records_fault(stage_anywhere: Stage) -> None:
-    """`raise exception` has an SQLSTATE of no class of data errors. But what the server is out of is no reject."""
+    """The SQLSTATE of `raise exception` is not in a class of data errors. But a server that runs out of a resource is not a reject."""
     source = stage_anywhere("id integer, word public.dpe_test_word")
     with source.server.connect("admin") as connection:
         connection.execute(
@@ -317,7 +317,7 @@ def test_whatever_a_check_raises_is_the_records_fault(stage_anywhere: Stage) -> 
 
 
 def test_a_long_reason_is_shortened(stage_anywhere: Stage) -> None:
-    """The server repeats the whole value; the record has it already."""
+    """The server repeats the whole value, which is already in the record."""
     source = stage_anywhere("id integer")
 
     source.deliver("id\n" + "x" * 5000 + "\n").extract()
@@ -329,7 +329,7 @@ def test_a_long_reason_is_shortened(stage_anywhere: Stage) -> None:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("record", ["x,Some name,2024-01-02", "1,a,31/12/2024"], ids=["a number", "a day"])
 def test_a_file_of_bad_records_only_is_rejected_whole(stage_anywhere: Stage, record: str) -> None:
-    """The server tells of so many that its words and ours would not pass each other on one connection."""
+    """The server reports so many that both sides would block each other on one connection."""
     records = 6_000
     source = stage_anywhere("id integer, note text, day date", rejects={"max_rows": records})
 
@@ -339,8 +339,8 @@ def test_a_file_of_bad_records_only_is_rejected_whole(stage_anywhere: Stage, rec
 
 
 @pytest.mark.timeout(60)
-def test_bad_and_good_records_of_many_blocks_are_told_apart(stage: Stage) -> None:
-    """However much the server has to tell while it is still being sent more."""
+def test_bad_and_good_records_of_many_blocks_are_separated(stage: Stage) -> None:
+    """However much the server reports while more is being sent."""
     records = 120_000
     source = stage("id integer, note text, day date", rejects={"max_rows": records})
     kinds = ("{n},good,2024-01-01", "x{n},bad number,2024-01-01", "{n},bad date,2024-13-01", "x{n},both,soon")
@@ -353,7 +353,7 @@ def test_bad_and_good_records_of_many_blocks_are_told_apart(stage: Stage) -> Non
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 1), (1, 1), (3, 3)])
 def test_a_row_that_is_too_big_for_a_page_is_rejected(stage_anywhere: Stage, before: int, after: int) -> None:
-    """Of which the server says it late, and of no line that helps; the others are loaded."""
+    """The server reports it late, without a useful line number; the others are loaded."""
     columns = [f"c{number}" for number in range(1000)]
     small, big = ",".join(["1"] * 1000), ",".join(["123456789012"] * 1000)
     source = stage_anywhere(", ".join(f"{name} text" for name in columns), rejects={"max_rows": 1})
@@ -366,7 +366,7 @@ def test_a_row_that_is_too_big_for_a_page_is_rejected(stage_anywhere: Stage, bef
 
 @pytest.mark.parametrize("first", ['12,"x\ny",2024-01-03', '12,"x\ry",2024-01-03'], ids=["line feed", "carriage return"])
 def test_a_first_record_of_several_lines_shifts_no_other(stage_anywhere: Stage, first: str) -> None:
-    """COPY counts lines otherwise in the first record that it is sent; here that is the second one, behind one that is bad for certain."""
+    """COPY counts lines differently in the first record that it receives; here that is the second one, after a certainly bad one."""
     source = stage_anywhere("id integer, t text, d date", rejects={"max_rows": 2})
 
     source.deliver(f"id,t,d\nonly one field\n{first}\n1,a,BAD\n2,b,2024-01-04\n").extract()

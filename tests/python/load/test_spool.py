@@ -10,7 +10,7 @@ from dpe_cli.load.spool import Spool
 
 @pytest.mark.parametrize("limit", [1_000_000, 50], ids=["in memory", "in a file"])
 def test_items_come_back_in_their_order(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    """As often as they are asked for, and with more that are added in between."""
+    """As often as requested, and with more items added in between."""
     monkeypatch.setattr(spool, "_BYTES_IN_MEMORY", limit)
     kept: Spool[str] = Spool()
     kept.extend(["a", "b"])
@@ -26,7 +26,7 @@ def test_items_come_back_in_their_order(monkeypatch: pytest.MonkeyPatch, limit: 
 
 
 def test_memory_does_not_grow_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is over the limit is in the file."""
+    """Items over the limit are in the file."""
     monkeypatch.setattr(spool, "_BYTES_IN_MEMORY", 1000)
     kept: Spool[bytes] = Spool()
     kept.extend([b"x" * 500])

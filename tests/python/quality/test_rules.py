@@ -179,7 +179,7 @@ def test_the_document_does_not_depend_on_the_order_of_tests(written: Path) -> No
 
 def test_a_current_document_is_well(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The check says so, and no server is needed for it."""
-    assert (0, "DATA_QUALITY_RULES.md is current, and specs and tests have the same rules\n") == _check(written, capsys)
+    assert (0, "DATA_QUALITY_RULES.md is up to date, and specs and tests have the same rules\n") == _check(written, capsys)
 
 
 def test_a_missing_document_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +194,7 @@ def test_a_stale_document_is_found(project: Path, capsys: pytest.CaptureFixture[
     spec = project / "specs" / "SHOP-2-customers-spec.md"
     spec.write_text(spec.read_text().replace("Every order", "Each order"))
 
-    assert (1, "1 fault\nDATA_QUALITY_RULES.md: is not current; run `dpe rules --write`\n") == _check(project, capsys)
+    assert (1, "1 fault\nDATA_QUALITY_RULES.md: is not up to date; run `dpe rules --write`\n") == _check(project, capsys)
 
 
 def test_a_rule_without_a_test_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -308,8 +308,8 @@ def _timeless(report: Report, capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_each_rule_is_listed_with_what_it_is_now(app: App, capsys: pytest.CaptureFixture[str]) -> None:
     """Whether it holds, since when not, and when it ran last."""
     assert [
-        "3 rules, 1 of which do not hold",
-        "rule dimension severity owner status failures does not hold since last run",
+        "3 rules, 1 failing",
+        "rule dimension severity owner status failures failing since last run",
         "SHOP-1-01 uniqueness error sales pass 0 - … …",
         "SHOP-1-02 validity error sales pass 0 - … …",
         "SHOP-2-01 completeness warn sales warn 1 … … … …",

@@ -1,4 +1,4 @@
-"""Secrets in text that others see."""
+"""Secrets in text that other people see."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ALPHABETS = (
     string.punctuation,
     string.ascii_letters + BEYOND_ASCII,
     string.printable + BEYOND_ASCII,
-    # Of which nothing is what it seems to be.
+    # Strings that only look like something to decode.
     "%41\\u00n&amp;+ ",
 )
-# What may be left around a secret: quotes, what escapes them, and blanks.
+# The characters that may be left around a secret: quotes, their escapes, and blanks.
 LEFT = "\"'\\= \n"
 
 
@@ -45,7 +45,7 @@ def _utf_16(secret: str) -> Iterator[int]:
 
 
 def _every_other(secret: str) -> str:
-    """Return a secret of which a URL's escapes stand for each second character, and for what would be one itself."""
+    """Return a secret with every second character URL-escaped, and with every character that looks like an escape escaped."""
     pairs = enumerate(secret)
     return "".join("".join(f"%{byte:02x}" for byte in one.encode()) if at % 2 or one in "%\\" else one for at, one in pairs)
 
@@ -90,7 +90,7 @@ WAYS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_secret_is_hidden_however_it_is_written(way: str) -> None:
-    """As other programs' messages may have it, and nothing of it is left."""
+    """In any form that other programs' messages may have, without a remainder."""
     for secret in _secrets():
         written = WAYS[way](secret)
         _assert_hidden(written, redact(f"refused: <{written}>; try again", more=[secret]))
@@ -117,17 +117,17 @@ ENCODED: dict[str, Callable[[bytes], str]] = {
 @pytest.mark.parametrize("before", ["", "a", "a:", "user:"])
 @pytest.mark.parametrize("way", ENCODED)
 def test_a_secret_is_hidden_in_base64(way: str, before: str) -> None:
-    """With all that was encoded with it, wherever in three bytes it begins; also as a form or JSON writes it."""
+    """With everything that was encoded along with it, whatever its offset within three bytes; also as a form or JSON writes it."""
     for secret in _secrets():
         for text in (secret, f"{secret}:b", quote_plus(secret), json.dumps(secret)):
             written = ENCODED[way](f"{before}{text}".encode())
             shown = redact(f"refused: <Basic {written}>; try again", more=[secret])
-            # A last line may have nothing but the few characters after the secret.
+            # The last line may contain only the few characters after the secret.
             _assert_hidden(written, shown.replace("<Basic ", "<", 1), most_left=8 if "lines" in way else 0)
 
 
-def test_what_holds_no_secret_is_shown_as_it_is() -> None:
-    """Escapes, digits and base64 of other things stay."""
+def test_text_without_secrets_is_unchanged() -> None:
+    """Escapes, digits and base64 of other data stay."""
     text = 'Basic YTpi %41 \\u0041 &amp; 0xdeadbeef "C:\\new" the tap failed with exit status 1\n  and more: 12:34:56 é\ufffd'
 
     assert text == redact(text, more=["correct horse", "s3cr3t", "éa"])
@@ -135,7 +135,7 @@ def test_what_holds_no_secret_is_shown_as_it_is() -> None:
 
 @pytest.mark.parametrize("secret", ["a", "1", "abc", "x/1", "!", "é"])
 def test_a_short_secret_is_hidden_as_a_word_only(secret: str) -> None:
-    """It would turn every text into asterisks; and as a word, or encoded, it is not shown."""
+    """Elsewhere it would turn every text into asterisks; as a word, or encoded, it is hidden."""
     remember(secret)
     basic = base64.b64encode(f"shop:{secret}".encode()).decode()
 
@@ -143,15 +143,15 @@ def test_a_short_secret_is_hidden_as_a_word_only(secret: str) -> None:
     assert f"the key is {HIDDEN}, or {HIDDEN}" == hide(f"the key is {quote(secret, safe='')}, or {basic}")
 
 
-def test_a_short_value_that_is_not_called_a_secret_is_shown() -> None:
-    """A region, a number, or the name of a user."""
+def test_a_short_value_that_is_not_named_a_secret_is_shown() -> None:
+    """A region, a number, or a user name."""
     remember("eu", "dpe", "eu-central", is_called_one=False)
 
     assert f"run `dpe extract` in eu, not in {HIDDEN}" == hide("run `dpe extract` in eu, not in eu-central")
 
 
-def test_an_error_does_not_say_what_was_remembered() -> None:
-    """Whoever raises it, and whatever it quotes."""
+def test_errors_hide_remembered_secrets() -> None:
+    """Wherever it is raised, and whatever it quotes."""
     remember("correct horse")
 
     assert f"shop.orders: no column {HIDDEN}; correct it" == str(InputError("shop.orders: no column Correct%20Horse; correct it"))
@@ -159,14 +159,14 @@ def test_an_error_does_not_say_what_was_remembered() -> None:
 
 
 def test_a_secret_is_known_to_webhooks_as_well() -> None:
-    """With what the environment calls one, and what connection strings hold."""
+    """As are secrets in the environment, and in connection strings."""
     remember("correct horse")
 
     assert f'{HIDDEN} "password": {HIDDEN}, token={HIDDEN}' == redact('correct horse "password": "a", token=b')
 
 
-def test_a_text_that_goes_on_is_not_cut_within_a_secret() -> None:
-    """Of what comes in pieces, each is shown as soon as no secret can go on in it."""
+def test_a_stream_is_not_cut_within_a_secret() -> None:
+    """Each piece of a stream is shown as soon as no secret can continue in it."""
     secret = "correct horse battery staple"
     remember(secret)
     text = f"before {secret} between {secret} after"
@@ -202,7 +202,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_long_line_takes_time_in_proportion(piece: str) -> None:
-    """Whatever it is made of: four times the text is not sixteen times the time."""
+    """Whatever it is made of: four times the text does not take sixteen times as long."""
     remember("correct horse battery staple", "abc", *(f"secret-{number}" for number in range(5)))
 
     def seconds(length: int) -> float:
@@ -218,5 +218,5 @@ def test_a_long_line_takes_time_in_proportion(piece: str) -> None:
 
 
 def test_tests_begin_without_secrets() -> None:
-    """Those of another test would hide what this one looks at."""
+    """Secrets of another test would hide parts of this one's text."""
     assert frozenset() == redaction._known

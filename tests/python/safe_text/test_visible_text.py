@@ -20,7 +20,7 @@ from dpe_cli.safe_text.visible_text import (
     visible_standard_error,
 )
 
-# In other writing systems these have a glyph, or decide how their neighbours are drawn.
+# In other writing systems these have a glyph, or determine how their neighbours are drawn.
 KEPT = {
     "\t": "tab",
     "\n": "line feed",
@@ -32,7 +32,7 @@ EVERYTHING = "".join(map(chr, range(sys.maxunicode + 1)))
 
 
 def test_no_control_or_format_character_is_left() -> None:
-    """Of all of Unicode: controls, formats such as changes of direction, separators of lines, and halves of surrogate pairs."""
+    """In all of Unicode: controls, formats such as changes of direction, line separators, and lone surrogates."""
     left = {sign for sign in visible(EVERYTHING) if unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Zl", "Zp"}}
 
     assert set(KEPT) == left
@@ -51,23 +51,23 @@ def test_no_control_or_format_character_is_left() -> None:
     ],
 )
 def test_a_hidden_character_is_shown_by_its_code(text: str, shown: str) -> None:
-    """Letters, signs and spaces of any language stay, and doing it again changes nothing."""
+    """Letters, signs and spaces of any language stay, and repeating it changes nothing."""
     assert shown == visible(text) == visible(visible(text))
     assert (text != shown) == has_hidden(text)
 
 
-def test_one_line_stays_one() -> None:
-    """In a cell of a table, no value begins a row of its own."""
+def test_one_line_stays_one_line() -> None:
+    """In a table cell, no value can start a row of its own."""
     assert r"a⏎DPE SUCCESS\x0d⏎" == on_one_line("a\nDPE SUCCESS\r\n")
 
 
 def test_only_the_first_line_of_a_message_begins_at_the_left() -> None:
-    """A name with a line feed cannot pass for a verdict; what is indented already stays as it is."""
+    """A name with a line feed cannot pass for a verdict; indented lines stay as they are."""
     assert "data/x\n    DPE SUCCESS\n  detail\n\nend" == message("data/x\nDPE SUCCESS\n  detail\n\nend").replace("\n    end", "\nend")
 
 
 def test_json_keeps_its_values() -> None:
-    """Whatever characters they have; those that a terminal obeys are not in the document."""
+    """Whatever characters they have; the document contains none that a terminal obeys."""
     values = {"北京\x9b": [sign for sign in EVERYTHING if has_hidden(sign)]}
     document = visible_json(json.dumps(values, ensure_ascii=False))
 
@@ -84,7 +84,7 @@ def test_codes_are_those_of_yaml() -> None:
 
 
 def test_whatever_is_written_to_standard_error_is_visible() -> None:
-    """By one `write` or by `writelines`; what moves the cursor itself finds the terminal."""
+    """By `write` or by `writelines`; programs that move the cursor get the terminal itself."""
     stream = io.StringIO()
     with redirect_stderr(stream):
         with visible_standard_error():

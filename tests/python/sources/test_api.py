@@ -1,4 +1,4 @@
-"""APIs: every record once, whatever the API does meanwhile; or nothing, and a clear word."""
+"""APIs: every record is loaded once, whatever the API does meanwhile, or nothing is, with a clear message."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INCREMENTAL = {"cursor_path": "changed_at", "key": ["id"], "start_param": "since
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Note how long is waited between attempts, without waiting."""
+    """Record the pauses between attempts, without waiting."""
     waited: list[float] = []
     monkeypatch.setattr(client.Client.__init__, "__kwdefaults__", {"sleep": waited.append})
     return waited
@@ -57,7 +57,7 @@ def _ids(source: StagedSource) -> list[int]:
 
 @pytest.mark.parametrize("style", PAGINATORS)
 def test_every_page_is_read(stage: Stage, api: Api, style: str) -> None:
-    """In each way in which one page leads to the next."""
+    """In each way in which one page can lead to the next."""
     source = _source(stage, api, style)
 
     assert (35, 35) == (source.extract().records_read, source.count())
@@ -80,8 +80,8 @@ MENDED: dict[str, list[Callable[[Answer], Answer] | None]] = {
 
 @pytest.mark.parametrize("style", ["link", "page", "offset", "cursor"])
 @pytest.mark.parametrize("fault", MENDED)
-def test_what_another_attempt_mends_is_mended(stage: Stage, api: Api, style: str, fault: str) -> None:
-    """To the last record, and none twice."""
+def test_temporary_failures_are_retried(stage: Stage, api: Api, style: str, fault: str) -> None:
+    """All records are loaded, and none twice."""
     api.faults = list(MENDED[fault])
     source = _source(stage, api, style)
 
@@ -91,8 +91,8 @@ def test_what_another_attempt_mends_is_mended(stage: Stage, api: Api, style: str
 
 
 @pytest.mark.parametrize("style", ["page", "offset", "cursor"])
-def test_a_page_that_comes_twice_is_asked_for_again(stage: Stage, api: Api, style: str) -> None:
-    """And what should have come is loaded."""
+def test_a_repeated_page_is_requested_again(stage: Stage, api: Api, style: str) -> None:
+    """The page that should have come is loaded."""
     pages: list[Answer] = []
     api.faults = [lambda answer: pages.append(answer) or answer, lambda _answer: pages[0]]  # type: ignore[func-returns-value]
     source = _source(stage, api, style)
@@ -102,13 +102,13 @@ def test_a_page_that_comes_twice_is_asked_for_again(stage: Stage, api: Api, styl
     assert list(range(35)) == _ids(source)
 
 
-def test_a_page_that_comes_again_and_again_is_refused(stage: Stage, api: Api) -> None:
-    """Or it would be read for ever."""
+def test_a_page_that_keeps_repeating_is_refused(stage: Stage, api: Api) -> None:
+    """Otherwise the extract would never end."""
     pages: list[Answer] = []
     api.faults = [lambda answer: pages.append(answer) or answer, *[lambda _answer: pages[0]] * 5]  # type: ignore[func-returns-value]
     source = _source(stage, api, "page")
 
-    with pytest.raises(InputError, match=r"page 2 has the same records as page 1 \(5 attempts\); nothing is loaded"):
+    with pytest.raises(InputError, match=r"page 2 has the same records as page 1 \(5 attempts\); nothing was loaded"):
         source.extract()
     assert 0 == source.count()
     source.extract()
@@ -117,7 +117,7 @@ def test_a_page_that_comes_again_and_again_is_refused(stage: Stage, api: Api) ->
 
 
 def test_the_api_says_how_long_to_wait(stage: Stage, api: Api, pauses: list[float]) -> None:
-    """In seconds or as a date; else each pause is longer than the one before, and no two clients' are the same."""
+    """In seconds or as a date; otherwise each pause is longer than the previous one, and no two clients' pauses are the same."""
     date = email.utils.formatdate(time.time() + 30, usegmt=True)
     api.faults = [
         _answers(status=429, headers={"Retry-After": "7"}),
@@ -138,12 +138,12 @@ def test_the_api_says_how_long_to_wait(stage: Stage, api: Api, pauses: list[floa
         (_answers(status=500), r"it answered 500 \(5 attempts\)"),
         (_answers(status=404), "it answered 404 to /records/link"),
         (_answers(cut=10), r"the connection failed .* \(5 attempts\)"),
-        (_answers(body=b'{"data": {"items": 5}}'), "what stands at .*data.items is no array"),
+        (_answers(body=b'{"data": {"items": 5}}'), "data.items is not an array"),
         (_answers(slow=0.4), r"the connection failed \(ReadTimeout"),
     ],
 )
-def test_what_dies_halfway_leaves_nothing(stage: Stage, api: Api, fault: Callable[[Answer], Answer], said: str) -> None:
-    """And the next extract has every record once; the cursor stays where it was."""
+def test_an_extract_that_fails_halfway_leaves_nothing(stage: Stage, api: Api, fault: Callable[[Answer], Answer], said: str) -> None:
+    """The cursor is unchanged, and the next extract loads every record once."""
     api.faults = [None, None, *[fault] * 5]
     source = _source(stage, api, disposition="append", incremental=INCREMENTAL, timeout=0.3)
 
@@ -157,8 +157,8 @@ def test_what_dies_halfway_leaves_nothing(stage: Stage, api: Api, fault: Callabl
     assert list(range(35)) == _ids(source)
 
 
-def test_only_what_is_new_is_asked_for(stage: Stage, api: Api) -> None:
-    """From the greatest value on that is in staging; what is delivered again is not loaded twice."""
+def test_only_new_records_are_requested(stage: Stage, api: Api) -> None:
+    """From the greatest value in staging on; records that are delivered again are not loaded twice."""
     source = _source(stage, api, disposition="append", incremental=INCREMENTAL | {"initial_value": "2024-01-01T00:30:00Z"})
     source.extract()
     assert list(range(30, 35)) == _ids(source)
@@ -178,7 +178,7 @@ def test_only_what_is_new_is_asked_for(stage: Stage, api: Api) -> None:
 
 
 def test_a_record_that_moves_to_the_next_page_is_loaded_once(stage: Stage, api: Api) -> None:
-    """As when another one comes in before it, between two requests."""
+    """For example, when a new record pushes it there between two requests."""
 
     def grow(answer: Answer) -> Answer:
         api.records.insert(0, {"id": 900, "changed_at": "2024-01-01T00:00:00Z"})
@@ -192,8 +192,8 @@ def test_a_record_that_moves_to_the_next_page_is_loaded_once(stage: Stage, api: 
     assert [(35, 1)] == source.ledger("select records_read, records_repeated from dpe.loads where source = %s")
 
 
-def test_late_records_come_within_the_overlap(stage: Stage, api: Api) -> None:
-    """Of which the start of the next request is that much earlier."""
+def test_late_records_within_the_overlap_are_loaded(stage: Stage, api: Api) -> None:
+    """The next request starts that much earlier."""
     incremental = {key: value for key, value in INCREMENTAL.items() if key != "start_param"} | {"overlap": "10 minutes"}
     source = _source(stage, api, "page", disposition="append", incremental=incremental, params={"since": "{incremental.start_value}"})
     source.extract()
@@ -205,15 +205,15 @@ def test_late_records_come_within_the_overlap(stage: Stage, api: Api) -> None:
 
 
 def test_a_total_that_is_not_reached_is_refused(stage: Stage, api: Api) -> None:
-    """As records are missing, whoever lost them."""
+    """Records are missing, wherever they were lost."""
     api.faults = [lambda answer: replace(answer, body=answer.body.replace(b'"total": 35', b'"total": 36'))] * 4
 
-    with pytest.raises(InputError, match="it says that there are 36 records, and delivered 35; nothing is loaded"):
+    with pytest.raises(InputError, match="it announced 36 records, but delivered 35; nothing was loaded"):
         _source(stage, api, "cursor").extract()
 
 
 def test_records_that_do_not_fit_are_rejects(stage: Stage, api: Api) -> None:
-    """With their number among all records, and as they were delivered."""
+    """They have their number among all records, and are kept as delivered."""
     api.records[12]["id"] = "twelve"
     source = _source(stage, api)
 
@@ -224,10 +224,10 @@ def test_records_that_do_not_fit_are_rejects(stage: Stage, api: Api) -> None:
 
 
 def test_a_member_without_a_column_is_refused(stage: Stage, api: Api) -> None:
-    """As in a file."""
+    """As for a file."""
     api.records[12]["more"] = 1
 
-    with pytest.raises(ContractError, match=r"/records/link, record 13: the record has 'more', which the contract does not name"):
+    with pytest.raises(ContractError, match=r"/records/link, record 13: the record has 'more', which is not in the contract"):
         _source(stage, api).extract()
 
 
@@ -239,10 +239,10 @@ def test_a_member_without_a_column_is_refused(stage: Stage, api: Api) -> None:
         ({"type": "api_key", "name": "X-Key", "api_key": "${SHOP_TOKEN}"}, "x-key", "s3cr3t"),
     ],
 )
-def test_credentials_are_for_the_api_alone(
+def test_credentials_are_sent_to_the_api_only(
     stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, auth: dict[str, str], header: str, value: str
 ) -> None:
-    """Wherever a redirect or a next link leads; and so are headers of the source's own."""
+    """They are not sent along a redirect or link to another origin; nor are the source's own headers."""
     monkeypatch.setenv("SHOP_TOKEN", "s3cr3t")
     options = {"auth": auth, "headers": {"X-Own": "mine"}, "data_selector": "$"}
     source = _source(stage, api, "moved", **options)
@@ -263,7 +263,7 @@ def test_credentials_are_for_the_api_alone(
 
 
 def test_a_key_in_the_query_stays_with_the_api(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is in no error, nor in the ledger."""
+    """It is neither in errors nor in the ledger."""
     monkeypatch.setenv("SHOP_KEY", "s3cr3t")
     auth = {"type": "api_key", "name": "key", "api_key": "${SHOP_KEY}", "location": "query"}
     api.faults = [None, _answers(status=403)]
@@ -278,7 +278,7 @@ def test_a_key_in_the_query_stays_with_the_api(stage: Stage, api: Api, monkeypat
 
 
 def test_an_expired_token_is_renewed(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle of an extract too."""
+    """Even in the middle of an extract."""
     monkeypatch.setenv("SHOP_SECRET", "s3cr3t")
     auth = {
         "type": "oauth2_client_credentials",
@@ -297,17 +297,17 @@ def test_an_expired_token_is_renewed(stage: Stage, api: Api, monkeypatch: pytest
     assert ["grant_type=client_credentials&scope=read&client_id=dpe&client_secret=s3cr3t"] * 2 == asked
 
 
-def test_addresses_within_are_refused(stage: Stage, api: Api) -> None:
-    """Unless they are meant: an API that is redirected could else be made to read what only this machine may."""
+def test_internal_addresses_are_refused(stage: Stage, api: Api) -> None:
+    """Unless explicitly allowed: otherwise a redirect could make dpe read what only this machine can reach."""
     source = _source(stage, api, allow_private_addresses=False)
 
-    with pytest.raises(InputError, match=r"127.0.0.1 is in a private network, or this machine; set allow_private_addresses: true"):
+    with pytest.raises(InputError, match=r"127.0.0.1 is in a private network, or is this machine; set allow_private_addresses: true"):
         source.extract()
     assert [] == api.requests
 
 
-def test_the_rate_is_kept(stage: Stage, api: Api, pauses: list[float]) -> None:
-    """With a pause before each request but the first."""
+def test_the_rate_limit_is_kept(stage: Stage, api: Api, pauses: list[float]) -> None:
+    """There is a pause before each request except the first."""
     _source(stage, api, requests_per_second=0.1).extract()
 
     assert 3 == len(pauses)
@@ -317,15 +317,15 @@ def test_the_rate_is_kept(stage: Stage, api: Api, pauses: list[float]) -> None:
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"auth": {"type": "bearer", "token": "abc"}}, "auth: token would be in dbt's manifest; write \\${NAME}"),
+        ({"auth": {"type": "bearer", "token": "abc"}}, "auth: token would end up in dbt's manifest; write \\${NAME}"),
         ({"auth": {"type": "bearer"}}, "auth: type bearer needs token"),
         ({"auth": {"type": "bearer", "tokn": "x"}}, r"auth.tokn is not an option \(did you mean token"),
-        ({"headers": {"Authorization": "Bearer abc"}}, "headers: Authorization would be in dbt's manifest"),
+        ({"headers": {"Authorization": "Bearer abc"}}, "headers: Authorization would end up in dbt's manifest"),
         ({"paginator": {"type": "cursor"}}, "paginator: type cursor needs cursor_path"),
         ({"paginator": {"type": "pages"}}, "paginator.type: Input should be 'single_page', 'header_link'"),
-        ({"location": "ftp://x"}, "location: is no http:// or https:// address"),
-        ({"location": "https://me:secret@x"}, "location: holds a password"),
-        ({"data_selector": "$.a[*]"}, r"data_selector: \$.a\[\*\]: cannot be read from character 4 on"),
+        ({"location": "ftp://x"}, "location: is not an http:// or https:// address"),
+        ({"location": "https://me:secret@x"}, "location: contains a password"),
+        ({"data_selector": "$.a[*]"}, r"data_selector: \$.a\[\*\]: is not valid from character 4 on"),
         ({"disposition": "append"}, "disposition: append needs incremental"),
     ],
 )
@@ -336,7 +336,7 @@ def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: s
 
 
 def test_the_address_may_be_a_variable(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is taken as it is, and the ledger says its name."""
+    """It is used unchanged, and the ledger records the variable's name."""
     monkeypatch.setenv("SHOP_URL", api.url)
     source = _source(stage, api, location="${SHOP_URL}")
     source.extract()
@@ -346,19 +346,19 @@ def test_the_address_may_be_a_variable(stage: Stage, api: Api, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("value", ["shop.example", "http://shop.example:x/", "ftp://shop.example"])
-def test_a_variable_that_is_no_address_is_refused(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """By its name: what it holds may be a secret."""
+def test_a_variable_that_is_not_an_address_is_refused(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """The error names the variable, because its value may be a secret."""
     monkeypatch.setenv("SHOP_URL", value)
     source = _source(stage, api, location="${SHOP_URL}")
 
     with pytest.raises(
-        InputError, match=r"^\$\{SHOP_URL\}/records/link: what the environment holds makes no http:// or https:// address of it"
+        InputError, match=r"^\$\{SHOP_URL\}/records/link: with the environment's values it is not an http:// or https:// address"
     ):
         source.extract()
 
 
-def test_no_proxy_is_asked_for_this_machine(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would look for the API on its own."""
+def test_no_proxy_is_used_for_this_machine(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would look for the API on its own machine."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     source = _source(stage, api)
 

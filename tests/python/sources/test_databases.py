@@ -1,4 +1,4 @@
-"""Databases: a table or a query to the last row, what is new and nothing twice, and refusals instead of less."""
+"""Databases: a table or a query is read to the last row, new rows are read once, and nothing is silently left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.infer.request import Request, inferred
 from dpe_cli.ingest import loads
-from dpe_cli.ingest.loads import HistoryError
+from dpe_cli.ingest.loads import LoadsError
 
 if TYPE_CHECKING:
     from support.databases import Crm
@@ -46,7 +46,7 @@ def _loads(source: StagedSource) -> list[tuple[Any, ...]]:
 
 
 def test_a_table_is_read_to_the_last_row(stage: Stage, crm: Crm) -> None:
-    """With nulls, empty texts and whatever stands in a text; and anew each time, in place of what was there."""
+    """With nulls, empty texts and special characters; each extract reads it again, and replaces the previous rows."""
     source = _source(stage, crm)
     texts = ["plain", "", None, 'Zoë "a", b\nc\\.', "NULL", "\\N"]
     crm.add(*((number, text, f"{number}.50", _day(number + 1)) for number, text in enumerate(texts)))
@@ -62,8 +62,8 @@ def test_a_table_is_read_to_the_last_row(stage: Stage, crm: Crm) -> None:
     assert [0] == _ids(source)
 
 
-def test_what_is_inferred_of_a_table_loads_it(stage: Stage, crm: Crm, tmp_path: Path) -> None:
-    """Its key is unique, and what may be null is not required; nothing is rejected."""
+def test_an_inferred_contract_loads_its_table(stage: Stage, crm: Crm, tmp_path: Path) -> None:
+    """Its key is unique, and nullable columns are not required; no row is rejected."""
     crm.add(*((number, "Zoë" if number else None, f"{number}.50", _day(number + 1)) for number in range(25)))
 
     found = inferred(Request(location=crm.url, table="orders", name="crm.orders"), tmp_path)
@@ -75,7 +75,7 @@ def test_what_is_inferred_of_a_table_loads_it(stage: Stage, crm: Crm, tmp_path: 
 
 
 def test_many_rows_are_read(stage: Stage, crm: Crm) -> None:
-    """More than fit into a block, or into what is fetched at once."""
+    """More than fit into a block, or into one fetch."""
     crm.write(
         "insert into orders values (:id, :customer, '1', '2024-01-01 10:00:00')",
         *({"id": number, "customer": "x" * 90} for number in range(30_000)),
@@ -85,8 +85,8 @@ def test_many_rows_are_read(stage: Stage, crm: Crm) -> None:
     assert (30_000, 30_000) == (source.extract().records_read, source.count())
 
 
-def test_only_what_is_new_is_read(stage: Stage, crm: Crm) -> None:
-    """By the cursor: rows with the last one's value that came later as well, and none of them twice."""
+def test_only_new_rows_are_read(stage: Stage, crm: Crm) -> None:
+    """By the cursor: late rows with the last cursor value are included, and no row is loaded twice."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
     crm.add((1, "old", "1", "2023-12-31 10:00:00"), (2, "a", "1", _day(2)), (3, "b", "1", _day(3)))
     source.extract()
@@ -105,8 +105,8 @@ def test_only_what_is_new_is_read(stage: Stage, crm: Crm) -> None:
 @pytest.mark.parametrize(
     ("crm", "endless"), [("postgresql", "infinity"), ("sqlite", "soon"), ("sqlite", "2024-99-99 10:00:00")], indirect=["crm"]
 )
-def test_a_source_goes_on_behind_what_is_no_end(stage: Stage, crm: Crm, endless: str) -> None:
-    """Nothing is greater than infinity, or than a word where times are kept as text; it is read again, and counted once."""
+def test_a_source_resumes_past_values_without_a_successor(stage: Stage, crm: Crm, endless: str) -> None:
+    """No value is greater than infinity, or than a word if times are kept as text; such a row is read again, and counted once."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL | {"overlap": "1 hour"})
     crm.add((1, "a", "1", _day(2)), (2, "b", "1", endless))
     source.extract()
@@ -119,8 +119,8 @@ def test_a_source_goes_on_behind_what_is_no_end(stage: Stage, crm: Crm, endless:
 
 
 @pytest.mark.parametrize("crm", ["sqlite"], indirect=True)
-def test_a_number_that_is_not_whole_ends_no_source_of_whole_ones(stage: Stage, crm: Crm) -> None:
-    """It is a reject, and what comes later is read."""
+def test_a_fraction_does_not_end_a_source_of_whole_numbers(stage: Stage, crm: Crm) -> None:
+    """It is a reject, and later rows are read."""
     source = _source(stage, crm, disposition="append", incremental={"cursor_path": "id", "key": ["id"]})
     crm.add((1, "a", "1", _day(2)))
     crm.write("create table copied as select * from orders")
@@ -135,7 +135,7 @@ def test_a_number_that_is_not_whole_ends_no_source_of_whole_ones(stage: Stage, c
 
 @pytest.mark.parametrize("key", [["id", "changed_at"], ["id", "customer", "changed_at"]])
 def test_rows_without_a_cursor_are_read(stage: Stage, crm: Crm, key: list[str]) -> None:
-    """Nothing tells when they came: they are read each time, and counted once, whatever of their key is missing."""
+    """They have no time of arrival, so they are read each time and counted once, even with nulls in their key."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL | {"key": key})
     crm.add((1, "a", "1", _day(2)), (2, None, "1", None))
     source.extract()
@@ -147,7 +147,7 @@ def test_rows_without_a_cursor_are_read(stage: Stage, crm: Crm, key: list[str]) 
 
 
 def test_late_rows_are_read_within_the_overlap(stage: Stage, crm: Crm) -> None:
-    """And those that are there already are left out, by their key and all their values."""
+    """Rows that are already loaded are left out, by their key and all their values."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL | {"overlap": "2 days"})
     crm.add((1, "a", "1", _day(1)), (5, "b", "1", _day(5)))
     source.extract()
@@ -159,7 +159,7 @@ def test_late_rows_are_read_within_the_overlap(stage: Stage, crm: Crm) -> None:
 
 
 def test_a_row_that_does_not_fit_is_a_reject(stage: Stage, crm: Crm) -> None:
-    """With its number, and its values as JSON; the others are loaded."""
+    """With its number, and its values as JSON; the other rows are loaded."""
     source = _source(stage, crm, query="select * from orders order by id", table=None)
     crm.add((1, "a", "1.5", _day(1)), (2, 'b"', "n/a", _day(2)), (3, None, "3", _day(3)))
 
@@ -170,7 +170,7 @@ def test_a_row_that_does_not_fit_is_a_reject(stage: Stage, crm: Crm) -> None:
 
 
 def test_a_reject_is_counted_once(stage: Stage, crm: Crm) -> None:
-    """Though the row is read again with every extract, as the last one that the cursor knows."""
+    """Even though every extract reads its row again, because it has the last cursor value."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
     crm.add((1, "a", "1", _day(1)), (2, "b", "n/a", _day(2)))
     for _ in range(3):
@@ -183,8 +183,8 @@ def test_a_reject_is_counted_once(stage: Stage, crm: Crm) -> None:
     assert 1 == source.extract().rows_loaded
 
 
-def test_an_extract_that_others_went_on_from_is_not_undone(stage: Stage, crm: Crm) -> None:
-    """What it brought would never be read again; the newest one is, and is read again."""
+def test_an_extract_from_which_another_resumed_is_not_undone(stage: Stage, crm: Crm) -> None:
+    """Its rows would never be read again; the newest extract can be undone, and its rows are read again."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
     crm.add((1, "a", "1", _day(1)))
     first = source.extract().extract_id
@@ -194,7 +194,7 @@ def test_an_extract_that_others_went_on_from_is_not_undone(stage: Stage, crm: Cr
     assert second
 
     project: Any = type("Project", (), {"sources": {source.table.source: source.source}})
-    with pytest.raises(HistoryError, match=rf"^extract {first}: extract {second} went on where it ended; undo that first"):
+    with pytest.raises(LoadsError, match=rf"^extract {first}: extract {second} resumed where it ended; undo that first"):
         loads.undo(source.server, project, first)
     loads.undo(source.server, project, second)
     assert [1] == _ids(source)
@@ -203,8 +203,8 @@ def test_an_extract_that_others_went_on_from_is_not_undone(stage: Stage, crm: Cr
     assert [1, 2] == _ids(source)
 
 
-def test_a_full_refresh_starts_anew(stage: Stage, crm: Crm) -> None:
-    """From the initial value on, in place of all that was there."""
+def test_a_full_refresh_starts_over(stage: Stage, crm: Crm) -> None:
+    """It reads from the initial value, and replaces all earlier rows."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
     crm.add((1, "a", "1", _day(1)), (2, "b", "1", _day(2)))
     source.extract()
@@ -217,12 +217,12 @@ def test_a_full_refresh_starts_anew(stage: Stage, crm: Crm) -> None:
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"table": "oders"}, "there is no table oders"),
+        ({"table": "oders"}, "table oders does not exist"),
         ({"table": None, "query": "select * from orders where nothing"}, "cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_refused(stage: Stage, crm: Crm, options: dict[str, Any], fault: str) -> None:
-    """With what the database says."""
+    """With the database's message."""
     source = _source(stage, crm, **options)
 
     with pytest.raises(InputError, match=fault):
@@ -230,8 +230,8 @@ def test_what_cannot_be_read_is_refused(stage: Stage, crm: Crm, options: dict[st
     assert ["failed"] == source.statuses()
 
 
-def test_a_column_without_a_place_is_refused(stage: Stage, crm: Crm) -> None:
-    """As in a file."""
+def test_a_column_missing_from_the_contract_is_refused(stage: Stage, crm: Crm) -> None:
+    """As for a file."""
     crm.write("alter table orders add column note varchar(10)")
     source = _source(stage, crm)
 
@@ -249,14 +249,14 @@ def test_a_column_without_a_place_is_refused(stage: Stage, crm: Crm) -> None:
         ("mysql+pymysql://reader:${CRM_PASSWORD}@127.0.0.1:1/crm", "cannot be read"),
         (
             "postgresql://reader:${NO_PASSWORD}@127.0.0.1:1/crm",
-            r"refers to \$\{NO_PASSWORD\}, and the environment has no variable NO_PASSWORD",
+            r"refers to \$\{NO_PASSWORD\}, but the environment has no variable NO_PASSWORD",
         ),
-        ("nosuch://reader@host/crm", "SQLAlchemy knows no such database"),
+        ("nosuch://reader@host/crm", "SQLAlchemy does not know this database"),
         ("oracle+oracledb://reader@host/crm", "needs the driver oracledb"),
     ],
 )
 def test_a_password_is_in_no_message(stage: Stage, monkeypatch: pytest.MonkeyPatch, location: str, fault: str) -> None:
-    """Nor in the ledger: where it is used, the environment says it."""
+    """Nor in the ledger: the value comes from the environment where it is used."""
     monkeypatch.setenv("CRM_PASSWORD", "s3cr3t/&")
     source = stage(COLUMNS, location=location, file_format="sql", table="orders", disposition="replace")
 
@@ -270,17 +270,20 @@ def test_a_password_is_in_no_message(stage: Stage, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"location": "postgresql://reader:secret@host/crm"}, "location: holds a password"),
-        ({"location": "crm.sqlite"}, "location: is no URL of a database"),
+        ({"location": "postgresql://reader:secret@host/crm"}, "location: contains a password"),
+        ({"location": "crm.sqlite"}, "location: is not a database URL"),
         ({"table": None}, "table: give either a table or a query"),
         ({"query": "select 1"}, "table: give either a table or a query"),
         ({"disposition": "append"}, "disposition: append needs incremental"),
-        ({"incremental": INCREMENTAL}, "incremental: what is replaced is read whole"),
+        ({"incremental": INCREMENTAL}, "incremental: a replaced source is read as a whole"),
         (
             {"disposition": "append", "incremental": INCREMENTAL | {"cursor_path": "changed"}},
-            r"changed is no column \(did you mean changed_at",
+            r"changed is not a column \(did you mean changed_at",
         ),
-        ({"disposition": "append", "incremental": INCREMENTAL | {"key": ["ids"]}}, r"incremental.key: ids is no column \(did you mean id"),
+        (
+            {"disposition": "append", "incremental": INCREMENTAL | {"key": ["ids"]}},
+            r"incremental.key: ids is not a column \(did you mean id",
+        ),
         ({"disposition": "append", "incremental": INCREMENTAL | {"keys": ["id"]}}, r"incremental.keys is not an option \(did you mean key"),
         (
             {"disposition": "append", "incremental": INCREMENTAL | {"cursor_path": "customer", "overlap": "1 day"}},
@@ -296,9 +299,9 @@ def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: s
         stage(COLUMNS, **(block | options))
 
 
-def test_a_list_is_no_cursor(stage: Stage) -> None:
-    """Nothing tells which of its values should be the greatest."""
-    with pytest.raises(ProjectError, match=r"incremental.cursor_path: days is date\[\], a list; name a column of single values"):
+def test_an_array_is_not_a_cursor(stage: Stage) -> None:
+    """Its values have no defined greatest one."""
+    with pytest.raises(ProjectError, match=r"incremental.cursor_path: days is date\[\], an array; name a column of single values"):
         stage(
             "id integer, days date[]",
             location="sqlite:///crm.sqlite",
@@ -311,7 +314,7 @@ def test_a_list_is_no_cursor(stage: Stage) -> None:
 
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 def test_a_policy_at_the_source_fails_loudly(stage: Stage, crm: Crm) -> None:
-    """Instead of leaving rows out that the role may not see."""
+    """Instead of silently leaving out rows that the role may not see."""
     crm.add((1, "a", "1", _day(1)))
     crm.write("alter table orders enable row level security")
     crm.write("drop role if exists crm_reader")
@@ -319,7 +322,7 @@ def test_a_policy_at_the_source_fails_loudly(stage: Stage, crm: Crm) -> None:
     crm.write("grant select on orders to crm_reader")
     source = _source(stage, crm, location=crm.url.replace("postgres@", "crm_reader@"))
     try:
-        with pytest.raises(InputError, match=r"row-level security.*; have the role of this connection exempted \(BYPASSRLS\)"):
+        with pytest.raises(InputError, match=r"row-level security.*; exempt the role of this connection \(BYPASSRLS\)"):
             source.extract()
     finally:
         crm.write("drop owned by crm_reader")
@@ -328,7 +331,7 @@ def test_a_policy_at_the_source_fails_loudly(stage: Stage, crm: Crm) -> None:
 
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 def test_the_cursor_is_that_of_the_snapshot(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row that comes between the look at the cursor and the read of the rows is not lost, and not there twice."""
+    """A row that arrives between reading the cursor and reading the rows is neither lost nor loaded twice."""
     from dpe_cli.sources.databases import postgres
 
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
@@ -350,7 +353,7 @@ def test_the_cursor_is_that_of_the_snapshot(stage: Stage, crm: Crm, monkeypatch:
 
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 def test_a_server_that_goes_away_leaves_nothing(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of a table is none; the cursor stays where it was, and the next extract is whole."""
+    """Half a table is not loaded; the cursor stays unchanged, and the next extract is complete."""
     from dpe_cli.sources.databases import postgres
 
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
@@ -367,8 +370,8 @@ def test_a_server_that_goes_away_leaves_nothing(stage: Stage, crm: Crm, monkeypa
 
 
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
-def test_rejects_of_postgresql_are_what_its_rows_hold(stage_anywhere: Stage, crm: Crm) -> None:
-    """In whichever block they are, and whatever PostgreSQL writes instead of a tab, a line feed, a backslash or a null."""
+def test_rejects_from_postgresql_have_the_values_of_their_rows(stage_anywhere: Stage, crm: Crm) -> None:
+    """In any block, and however PostgreSQL escapes a tab, a line feed, a backslash or a null."""
     source = _source(stage_anywhere, crm, query="select * from orders order by id", table=None)
     texts = ["tab\t, line\nand \\N", None, 'quote " and \\.', ""]
     crm.write(
@@ -387,8 +390,8 @@ def test_rejects_of_postgresql_are_what_its_rows_hold(stage_anywhere: Stage, crm
 
 
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
-def test_a_row_that_a_domain_refuses_takes_no_other_with_it(stage_anywhere: Stage, crm: Crm) -> None:
-    """Which ends the COPY of a whole block, on servers that step over values of a wrong type as well."""
+def test_a_row_that_a_domain_refuses_spoils_no_other(stage_anywhere: Stage, crm: Crm) -> None:
+    """It makes the COPY of a whole block fail, even on servers that skip values of a wrong type."""
     with stage_anywhere("id bigint").server.connect("admin", autocommit=True) as connection:
         connection.execute("create domain public.positive as numeric not null check (value > 0)")
     source = _source(stage_anywhere, crm, query="select id, amount from orders order by id", table=None)
@@ -403,7 +406,7 @@ def test_a_row_that_a_domain_refuses_takes_no_other_with_it(stage_anywhere: Stag
 
 @pytest.mark.parametrize("crm", ["sqlite"], indirect=True)
 def test_a_file_of_sqlite_is_relative_to_the_project(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever dpe is started, as the files of other sources are; one that is not there is not made."""
+    """Wherever dpe is started, like other files; a missing file is not created."""
     crm.add((1, "a", "1", _day(1)))
     source = _source(stage, crm, location="sqlite:///crm.sqlite")
     elsewhere = source.directory / "elsewhere"
@@ -413,14 +416,14 @@ def test_a_file_of_sqlite_is_relative_to_the_project(stage: Stage, crm: Crm, mon
     assert [1] == _ids(source)
 
     (source.directory / "crm.sqlite").unlink()
-    with pytest.raises(InputError, match="sqlite:///crm.sqlite orders: there is no such file; correct the location"):
+    with pytest.raises(InputError, match="sqlite:///crm.sqlite orders: this file does not exist; correct the location"):
         source.extract()
     assert [] == [*source.directory.rglob("crm.sqlite")]
 
 
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 def test_a_schema_that_needs_quotes_is_read(stage: Stage, crm: Crm) -> None:
-    """By its name in quotes, as PostgreSQL takes it."""
+    """By its quoted name, as PostgreSQL requires."""
     crm.write('create schema "My Crm"')
     crm.write('create table "My Crm"."Orders" as select 1::bigint as id')
     source = stage("id bigint", location=crm.url, file_format="sql", table='"My Crm"."Orders"', disposition="replace")
@@ -431,8 +434,8 @@ def test_a_schema_that_needs_quotes_is_read(stage: Stage, crm: Crm) -> None:
 
 
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
-def test_an_operator_of_others_compares_no_cursor(stage: Stage, crm: Crm) -> None:
-    """Where others may create in a schema that the source's login looks in, a comparison of theirs may fit better than PostgreSQL's."""
+def test_another_users_operator_does_not_compare_cursors(stage: Stage, crm: Crm) -> None:
+    """In a schema on the login's search path, another user's comparison may fit better than PostgreSQL's own."""
     crm.add(*((number, f"C{number}", "1", _day(number)) for number in (1, 2)))
     crm.write("""
         create function public.trapped(varchar, varchar) returns boolean language plpgsql as $$
@@ -451,13 +454,13 @@ def test_an_operator_of_others_compares_no_cursor(stage: Stage, crm: Crm) -> Non
 
 @pytest.fixture
 def curious() -> Iterator[tuple[int, list[bytes]]]:
-    """Run a server that asks every login for its password, in plain text; give its port, and what it was told."""
+    """Run a server that asks every login for its password, in plain text; yield its port, and the passwords it received."""
     told: list[bytes] = []
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             while (start := self.request.recv(4096))[4:8] in {b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"}:
-                # Asked for encryption, which it does not have.
+                # A request for encryption, which it does not have.
                 self.request.sendall(b"N")
             if start:
                 self.request.sendall(b"R\x00\x00\x00\x08\x00\x00\x00\x03")
@@ -472,7 +475,7 @@ def curious() -> Iterator[tuple[int, list[bytes]]]:
 def test_a_source_is_not_offered_the_password_of_dpe(
     stage: Stage, curious: tuple[int, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PGPASSWORD is for the server that dpe works in, and not for one whose URL has no password."""
+    """PGPASSWORD is for dpe's own server, not for one whose URL has no password."""
     port, told = curious
     monkeypatch.setenv("PGPASSWORD", "hush-of-the-warehouse")
     source = stage(COLUMNS, location=f"postgresql://reader@127.0.0.1:{port}/crm", file_format="sql", table="orders", disposition="replace")

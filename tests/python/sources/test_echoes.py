@@ -1,4 +1,4 @@
-"""What a source was asked with, and is echoed by others: it is in no message, and not in the ledger."""
+"""Secrets of a source that others echo: they appear neither in messages nor in the ledger."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ FORMS = {
     "in base64 with a user": base64.b64encode(f"shop:{SECRET}".encode()).decode(),
     "in JSON": json.dumps(SECRET)[1:-1],
     "in capitals": SECRET.upper(),
-    "behind so much that it is cut": f"{'x' * 50}{SECRET}",
+    "after so much that it is cut": f"{'x' * 50}{SECRET}",
 }
-# Pieces by which one would know it, in any form.
+# Fragments that would reveal it, in any form.
 PIECES = ("horse", "battery", "Y29ycmVjdC9", "NvcnJlY3Qva", "jb3JyZWN0L2")
 
 
 class Echo:
-    """A server that answers every request with the answer it is given."""
+    """A server that answers every request with the given answer."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -55,14 +55,14 @@ class Echo:
         self.url = ""
 
     def answer(self, request: Request) -> Answer:
-        """Return the next answer, and the last one again and again."""
+        """Return the next answer, or the last one again."""
         self.requests.append(request)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Echo]:
-    """Run such a server, that does not have to be waited for."""
+    """Run such a server, without delays."""
     monkeypatch.setenv("SHOP_KEY", SECRET)
     monkeypatch.setattr(client.Client.__init__, "__kwdefaults__", {"sleep": lambda _seconds: None})
     echo = Echo()
@@ -83,7 +83,7 @@ def _rest(stage: Stage, echo: Echo, columns: str = "id bigint", **options: Any) 
 
 
 def _refused(source: StagedSource, error: type[DpeError] = ExtractError) -> str:
-    """Extract, and return what the error says, after a look at it and at the ledger."""
+    """Extract, and return the error's text, after checking it and the ledger."""
     with pytest.raises(error) as caught:
         source.extract()
     said = str(caught.value)
@@ -95,7 +95,7 @@ def _refused(source: StagedSource, error: type[DpeError] = ExtractError) -> str:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_secret_as_the_name_of_a_column_is_hidden(stage: Stage, echo: Echo, form: str) -> None:
-    """Of a file that does not fit; the error says all else, and that a name was there."""
+    """In a file that does not fit; the error says everything else, and that there was a name."""
     echo.answers = [Answer(f'id,"{FORMS[form]}"\n1,2\n'.encode(), headers={"Content-Type": "text/csv"})]
 
     said = _refused(_csv(stage, echo))
@@ -106,10 +106,10 @@ def test_a_secret_as_the_name_of_a_column_is_hidden(stage: Stage, echo: Echo, fo
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_secret_as_a_member_of_a_record_is_hidden(stage: Stage, echo: Echo, form: str) -> None:
-    """Whether it is echoed as it came in the header, or written otherwise."""
+    """Whether it is echoed as sent in the header, or in another form."""
     echo.answers = [Answer(json.dumps([{"id": 1, FORMS[form]: 2}]).encode())]
 
-    assert f"{HIDDEN}', which the contract does not name" in _refused(_rest(stage, echo))
+    assert f"{HIDDEN}', which is not in the contract" in _refused(_rest(stage, echo))
     assert f"Bearer {SECRET}" == echo.requests[0].headers["authorization"].encode("latin-1").decode()
 
 
@@ -120,14 +120,14 @@ def test_a_secret_as_a_member_of_a_record_is_hidden(stage: Stage, echo: Echo, fo
         (Answer(b"", 302, {"Location": f"/{FORMS['in base64 with a user']}"}), f"it answered 403 to {HIDDEN};"),
         (Answer(b"", 302, {"Location": f"http://[{quote(SECRET)}/"}), "its link is not a valid address"),
         (Answer(b"", 302, {"Location": f"http://host:{quote(SECRET)}/"}), "its link is not a valid address"),
-        (Answer(b"", 302, {"Location": f"ftp://host/{quote(SECRET)}"}), "it links to what is no http:// or https:// address"),
+        (Answer(b"", 302, {"Location": f"ftp://host/{quote(SECRET)}"}), "it links to something that is not an http:// or https:// address"),
         (Answer(f'{{"error": "{SECRET}"}}'.encode()), "a page cannot be read"),
         (Answer(f"<p>{SECRET}</p>".encode()), "a page cannot be read"),
         (Answer(SECRET.encode(), 200, {"Content-Encoding": "gzip"}), "the connection failed (DecodingError"),
     ],
 )
 def test_a_secret_in_an_answer_is_hidden(stage: Stage, echo: Echo, answer: Answer, words: str) -> None:
-    """In a redirect, in an error as JSON or a page of HTML; and no answer is a bug of ours."""
+    """In a redirect, or in an error as JSON or HTML; and no answer counts as a bug of dpe."""
     echo.answers = [answer, Answer(SECRET.encode(), 403)]
     source = _rest(stage, echo, data_selector="$.data.items", attempts=1)
 
@@ -135,14 +135,14 @@ def test_a_secret_in_an_answer_is_hidden(stage: Stage, echo: Echo, answer: Answe
 
 
 def test_a_header_that_cannot_be_sent_does_not_show_its_secret(stage: Stage, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with the line break that a file of a secret ends with: httpx says which value it is."""
+    """For example, with the line break at the end of a secret's file: httpx quotes the value."""
     monkeypatch.setenv("SHOP_KEY", "horse\n")
 
     assert f"Illegal header value b'Bearer {HIDDEN}'" in _refused(_rest(stage, echo)).replace("\\n", "")
 
 
 def test_a_token_that_was_fetched_is_hidden(stage: Stage, echo: Echo) -> None:
-    """dpe itself asked for it; nobody else had it before."""
+    """dpe itself requested it, so no variable holds it."""
     token = "battery-of-the-token"
     auth = {
         "type": "oauth2_client_credentials",
@@ -157,7 +157,7 @@ def test_a_token_that_was_fetched_is_hidden(stage: Stage, echo: Echo) -> None:
 
 
 def test_a_reject_keeps_its_record_and_its_reason_shows_no_secret(stage: Stage, echo: Echo) -> None:
-    """What was delivered is data, and stays as it is; what PostgreSQL says of it is a message."""
+    """The delivered record is data, and stays unchanged; PostgreSQL's error is a message."""
     long = f"{'y' * 480}{SECRET}"
     echo.answers = [Answer(f'id,note\n"{SECRET}",a\n"{long}",b\n3,c\n'.encode(), headers={"ETag": '"1"'})]
     source = _csv(stage, echo, "id integer, note text", rejects={"max_rows": 5})
@@ -174,7 +174,7 @@ def test_a_reject_keeps_its_record_and_its_reason_shows_no_secret(stage: Stage, 
 
 
 def test_a_column_that_is_missing_from_a_record_is_hidden(stage: Stage, echo: Echo) -> None:
-    """Its name is the server's, where columns that the contract does not name are ignored."""
+    """The server chose its name, and columns that the contract does not name are ignored."""
     echo.answers = [Answer(f'id,"{SECRET}"\n1\n'.encode())]
     source = _csv(stage, echo, extra_columns="ignore", rejects={"max_rows": 5})
     source.extract()
@@ -182,8 +182,8 @@ def test_a_column_that_is_missing_from_a_record_is_hidden(stage: Stage, echo: Ec
     assert [(HIDDEN, f'missing data for column "{HIDDEN}"')] == source.rejects("column_name, reason")
 
 
-def test_a_version_that_echoes_a_secret_is_none(stage: Stage, echo: Echo) -> None:
-    """The ledger would have it; the content tells as well, though it has to be fetched for that."""
+def test_a_version_that_echoes_a_secret_is_ignored(stage: Stage, echo: Echo) -> None:
+    """Otherwise it would be in the ledger; the content tells versions apart as well, but has to be fetched for that."""
     echo.answers = [Answer(b"id\n1\n", headers={"ETag": f'"{quote(SECRET)}"'})]
     source = _csv(stage, echo)
     source.extract()
@@ -194,7 +194,7 @@ def test_a_version_that_echoes_a_secret_is_none(stage: Stage, echo: Echo) -> Non
 
 @pytest.mark.parametrize("value", ["{url}/feed/horse-battery/orders.csv", "{url}/orders.csv?sig=horse-battery-staple"])
 def test_a_part_of_an_address_that_is_secret_is_hidden(stage: Stage, echo: Echo, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """Where all of it is in a variable, as with an address that is signed."""
+    """The whole address is in a variable, as for a signed URL."""
     monkeypatch.setenv("SHOP_URL", value.format(url=echo.url))
     echo.answers = [Answer(b"id,horse-battery-staple\n", 200), Answer(b"", 403)]
 
@@ -212,7 +212,7 @@ def test_a_part_of_an_address_that_is_secret_is_hidden(stage: Stage, echo: Echo,
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("form", ["as it is", "in a URL", "in base64 with a user"])
 def test_a_database_that_echoes_its_password_does_not_show_it(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    """In an error of a COPY, which psql says, and in one of a query, which psycopg says."""
+    """In an error of a COPY, reported by psql, and in one of a query, reported by psycopg."""
     monkeypatch.setenv("CRM_PASSWORD", SECRET)
     crm.write("drop table if exists echoes cascade")
     crm.write("create table echoes (id bigint, customer text)")
@@ -230,7 +230,7 @@ def test_a_database_that_echoes_its_password_does_not_show_it(stage: Stage, crm:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="a process's environment is read from /proc")
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 def test_psql_has_no_secret_of_other_sources(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gets what it connects with, and what any program needs."""
+    """Its environment has its connection settings, and what any program needs."""
     monkeypatch.setenv("OTHER_TOKEN", SECRET)
     monkeypatch.setenv("PGAPPNAME", "dpe-test")
     crm.write("insert into orders select n, repeat('x', 100), 1, now() from generate_series(1, 200000) as n")
@@ -242,8 +242,8 @@ def test_psql_has_no_secret_of_other_sources(stage: Stage, crm: Crm, monkeypatch
         disposition="replace",
         extra_columns="ignore",
     )
-    [window] = extract.inputs_of(source.source, project_dir=source.directory)
-    with window.open() as opened:
+    [query] = extract.inputs_of(source.source, project_dir=source.directory)
+    with query.open() as opened:
         blocks = opened.blocks()
         next(blocks)
         names = [_names_of(path) for path in Path("/proc").glob("[0-9]*") if _is_psql_of_ours(path)]
@@ -264,7 +264,7 @@ def _names_of(process: Path) -> set[str]:
 
 
 def test_the_ledger_hides_secrets_by_itself(stage: Stage) -> None:
-    """Whoever writes an error into it."""
+    """Whichever code writes an error into it."""
     source = stage("id integer")
     redaction.remember(SECRET)
     with source.server.connect("loader") as connection, contexts.system_context(connection, actor="test"):
@@ -274,7 +274,7 @@ def test_the_ledger_hides_secrets_by_itself(stage: Stage) -> None:
     assert [(f"no column {HIDDEN}",)] == source.ledger("select error from dpe.extracts where source = %s")
 
 
-def test_what_dbt_says_of_a_model_shows_no_secret(stage: Stage, tmp_path: Path) -> None:
+def test_dbts_messages_show_no_secret(stage: Stage, tmp_path: Path) -> None:
     """PostgreSQL quotes values, and one may be a secret that a source delivered."""
     redaction.remember(SECRET)
     models = {"models/staging/stg_orders.sql": f"select '{SECRET}'::integer as id"}
@@ -301,8 +301,8 @@ SOURCES = """
 """
 
 
-def test_a_secret_is_in_nothing_that_a_command_says(stage: Stage, echo: Echo, tmp_path: Path) -> None:
-    """Neither in its result, nor in what it says meanwhile, nor in a traceback or the list of loads."""
+def test_no_command_prints_a_secret(stage: Stage, echo: Echo, tmp_path: Path) -> None:
+    """Neither in its result, nor in its progress, nor in a traceback or the list of loads."""
     echo.answers = [Answer(json.dumps([{"id": 1, **dict.fromkeys(FORMS.values(), 1)}]).encode())]
     dbt_projects.make(tmp_path, {"models/_shop__sources.yml": SOURCES.format(url=echo.url)})
     server = stage("id integer").server
@@ -325,7 +325,7 @@ def test_a_secret_is_in_nothing_that_a_command_says(stage: Stage, echo: Echo, tm
 
 
 def test_infer_writes_no_secret_that_a_server_echoes(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A column that is called like it is left out; nor is it in what is said of the others."""
+    """A column with the secret as its name is left out, and not shown in notes about the others."""
     echo = Echo()
     echo.answers = [Answer(json.dumps([{"id": 1, SECRET: 2, "note": None, "number": number} for number in ("1", SECRET)]).encode())]
     monkeypatch.setenv("SHOP_KEY", SECRET)
@@ -333,25 +333,25 @@ def test_infer_writes_no_secret_that_a_server_echoes(place: Workplace, monkeypat
         done = place.infer(f"{url}/v1/orders", "--header-line", "X-Key: ${SHOP_KEY}", "--allow-private-addresses")
 
     assert (0, SECRET) == (done.status, echo.requests[0].headers["x-key"].encode("latin-1").decode())
-    assert f"left out, for PostgreSQL, dpe or dbt cannot have a column of that name: '{HIDDEN}'" in done.out
+    assert f"left out, because PostgreSQL, dpe or dbt does not allow such column names: '{HIDDEN}'" in done.out
     assert "- {name: number, data_type: text," in done.out
     assert [] == [piece for piece in ("horse", "battery") if piece in done.out + done.err]
 
 
-def test_infer_shows_no_secret_in_what_it_says_of_values(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a long value only the start is shown, which may be that of a secret."""
+def test_infer_shows_no_secret_in_notes_about_values(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the start of a long value is shown, which may be the start of a secret."""
     echo = Echo()
     echo.answers = [Answer("".join(["id\n", *("1\n" * 30), f"{'x' * 15}{SECRET}\n"]).encode())]
     monkeypatch.setenv("SHOP_KEY", SECRET)
     with served(echo) as url:  # type: ignore[arg-type]
         done = place.infer(f"{url}/orders.csv?key=${{SHOP_KEY}}", "--allow-private-addresses")
 
-    assert f"1 of 31 values are no whole number, as '{'x' * 15}{HIDDEN}' in" in done.out, done
+    assert f"1 of 31 values are not a whole number, as '{'x' * 15}{HIDDEN}' in" in done.out, done
     assert "corr" not in done.out
 
 
 def test_infer_shows_no_secret_in_a_traceback(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a library said first is in it as well."""
+    """It also contains the library's original message."""
     monkeypatch.setenv("ORDERS_PASSWORD", SECRET)
     done = place.dpe(
         "--debug",

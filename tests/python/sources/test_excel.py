@@ -1,4 +1,4 @@
-"""Workbooks: one sheet, its header's columns, and each row or a reject."""
+"""Workbooks: one sheet, with the columns of its header, and a reject for each row that does not fit."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _workbook(**sheets: Sequence[Sequence[Any]]) -> bytes:
     return content.getvalue()
 
 
-def test_a_sheet_is_rows(stage_anywhere: Stage) -> None:
-    """Typed as the cells are; blank rows are no records, and what stands above the header is none."""
+def test_a_sheet_is_loaded_as_rows(stage_anywhere: Stage) -> None:
+    """With the types of the cells; blank rows, and rows above the header, are skipped."""
     source = stage_anywhere(COLUMNS, file_format="excel", location="*.xlsx", sheet="May", header_row=3)
     rows = [
         ("Orders of May",),
@@ -70,16 +70,16 @@ def test_a_cell_that_does_not_fit_is_a_reject(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "fault"),
     [
-        (b"no workbook", {}, "^a.xlsx: is no workbook of Excel"),
-        (_workbook(A=[("id",)]), {"sheet": "B"}, "^a.xlsx: has no sheet 'B'; correct `sheet` in the external block \\(there are A\\)"),
-        (_workbook(A=[]), {}, "^a.xlsx, sheet 'A', row 1: names no columns; set header_row"),
+        (b"no workbook", {}, "^a.xlsx: is not an Excel workbook"),
+        (_workbook(A=[("id",)]), {"sheet": "B"}, "^a.xlsx: has no sheet 'B'; correct `sheet` in the external block \\(sheets: A\\)"),
+        (_workbook(A=[]), {}, "^a.xlsx, sheet 'A', row 1: has no column names; set header_row"),
         (_workbook(A=[("id", None, "name")]), {}, "^a.xlsx, sheet 'A', row 1, column 2: has no name"),
         (_workbook(A=[("id", "id")]), {}, "^a.xlsx, sheet 'A', row 1: names 'id' more than once"),
         (_workbook(A=[("id",), (1, "more")]), {}, "^a.xlsx, sheet 'A', row 2: has a value in column 2, which has no name"),
     ],
 )
 def test_what_cannot_be_read_is_refused(stage: Stage, content: bytes, options: dict[str, Any], fault: str) -> None:
-    """With the sheet, the row and the column."""
+    """The error names the sheet, the row and the column."""
     source = stage("id integer", file_format="excel", location="*.xlsx", **options).deliver(content, "a.xlsx")
 
     with pytest.raises(InputError, match=fault):

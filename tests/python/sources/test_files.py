@@ -1,4 +1,4 @@
-"""Files as they are delivered, loaded into PostgreSQL 18; and those that are refused, of which nothing is visible."""
+"""Files as they are delivered, loaded into PostgreSQL 18; nothing of a refused file is visible."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     ids=repr,
 )
 def test_a_file_is_read_as_its_options_say(stage: Stage, options: dict[str, object], content: str) -> None:
-    """Whatever it looks like, the rows are the same, and nothing is rejected."""
+    """However the file is written, the rows are the same, and nothing is rejected."""
     source = stage("id integer, note text", **options)
 
     result = source.deliver(content).extract()
@@ -73,7 +73,7 @@ def test_a_file_is_read_as_its_options_say(stage: Stage, options: dict[str, obje
 
 
 def test_a_null_in_quotes_is_text(stage: Stage) -> None:
-    """Only what is written as the null string, and without quotes, is missing."""
+    """Only the unquoted null string is a missing value."""
     source = stage("id integer, note text", null_string="NA")
 
     source.deliver('id,note\n1,NA\n2,"NA"\n3,\n4,""\nNA,x\n').extract()
@@ -94,7 +94,7 @@ def test_a_null_in_quotes_is_text(stage: Stage) -> None:
     ],
 )
 def test_text_is_text_in_any_encoding(stage: Stage, encoding: str, declared: str) -> None:
-    """With a byte order mark or without, also where it stands before a file without a header."""
+    """With or without a byte order mark, even in a file without a header."""
     source = stage("note text, id integer", encoding=declared)
     source.deliver("note,id\né,1\n".encode(encoding)).extract()
     source.declare(header=False)
@@ -106,7 +106,7 @@ def test_text_is_text_in_any_encoding(stage: Stage, encoding: str, declared: str
 
 @pytest.mark.parametrize("kind", COMPRESSORS)
 def test_a_compressed_file_is_read(stage: Stage, kind: str) -> None:
-    """By the ending of its name, or as it is declared."""
+    """According to its name's ending, or as declared."""
     source = stage("id integer, note text")
     source.deliver(COMPRESSORS[kind](CSV), f"a.csv.{kind}").extract()
     source.declare(compression=kind, location="delivery")
@@ -116,7 +116,7 @@ def test_a_compressed_file_is_read(stage: Stage, kind: str) -> None:
 
 
 def test_members_of_a_zip_file_are_files(stage: Stage) -> None:
-    """Each a load of its own, also one that is compressed itself; what macOS adds is none."""
+    """Each is a load of its own, even if it is compressed itself; entries added by macOS are skipped."""
     source = stage("id integer, note text")
     members = {"b/two.csv.gz": gzip.compress(b"id,note\n2,b\n"), "a/": b"", "a/one.csv": b"id,note\n1,a\n", "__MACOSX/a/._one.csv": b"\0\5"}
 
@@ -129,8 +129,8 @@ def test_members_of_a_zip_file_are_files(stage: Stage) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_members_of_one_name_are_all_read(stage: Stage) -> None:
-    """A zip file may have two; reading by name would give the last one twice."""
+def test_members_with_the_same_name_are_all_read(stage: Stage) -> None:
+    """A zip file may have two; reading by name would yield the last one twice."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("a.csv", "id,note\n1,a\n")
@@ -143,7 +143,7 @@ def test_members_of_one_name_are_all_read(stage: Stage) -> None:
 
 
 def test_a_header_alone_is_a_load_of_nothing(stage: Stage) -> None:
-    """And so is an empty file, where no header is expected. They are loaded once, as others are."""
+    """So is an empty file, if no header is expected. Such files are loaded once, like others."""
     source = stage("id integer, note text").deliver("id,note\n")
     first = source.extract()
     source.declare(header=False, location="b.csv")
@@ -162,7 +162,7 @@ def _damaged(content: bytes) -> bytes:
 @pytest.mark.parametrize("kind", COMPRESSORS)
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], _damaged], ids=["truncated", "damaged"])
 def test_a_broken_compressed_file_is_refused(stage: Stage, kind: str, damage: Callable[[bytes], bytes]) -> None:
-    """With its name, after a good one and part of itself were read; nothing of either is visible."""
+    """The error names it, and nothing is visible, even of the parts and files that were read before."""
     source = stage("id integer, note text").deliver(CSV)
     source.extract()
     # Text that does not compress away, so that there is a middle to damage.
@@ -171,7 +171,7 @@ def test_a_broken_compressed_file_is_refused(stage: Stage, kind: str, damage: Ca
 
     source.deliver(b"id,note\n3,c\n", "a2.csv").deliver(damage(COMPRESSORS[kind](content)), f"b.csv.{kind}")
 
-    with pytest.raises(InputError, match=rf"^b.csv.{kind}.*: the compressed data is broken.*; have the file delivered again"):
+    with pytest.raises(InputError, match=rf"^b.csv.{kind}.*: the compressed data is broken.*; ask the sender for it again"):
         source.extract()
     assert (ROWS, []) == (source.rows(), source.slices(attached=False))
     # A zip file without its directory is found to be broken before anything is recorded.
@@ -179,7 +179,7 @@ def test_a_broken_compressed_file_is_refused(stage: Stage, kind: str, damage: Ca
 
 
 def test_a_broken_member_is_refused_also_when_it_is_only_hashed(stage: Stage) -> None:
-    """Of two files of one size the contents are compared before they are read."""
+    """Two files of the same size are hashed before they are read."""
     content = random.Random(1).randbytes(1000).hex().encode()
     broken = bytearray(_zip(**{"a.csv": content}))
     broken[200] ^= 0xFF
@@ -190,7 +190,7 @@ def test_a_broken_member_is_refused_also_when_it_is_only_hashed(stage: Stage) ->
 
 
 def test_a_zip_file_that_cannot_be_read_says_why(stage: Stage) -> None:
-    """Encrypted, compressed in an exotic way, or empty."""
+    """Encrypted, compressed in an unusual format, or empty."""
     content = bytearray(_zip(**{"a.csv": CSV}))
     directory = content.index(b"PK\1\2")
     encrypted, exotic = content.copy(), content.copy()
@@ -200,9 +200,11 @@ def test_a_zip_file_that_cannot_be_read_says_why(stage: Stage) -> None:
 
     with pytest.raises(InputError, match=r"^a.zip: the zip file is encrypted; deliver it without a password"):
         source.deliver(bytes(encrypted), "a.zip").extract()
-    with pytest.raises(InputError, match=r"^a.zip!a.csv: is compressed in a way that Python cannot read .*; deliver it as gz, xz or zst"):
+    with pytest.raises(
+        InputError, match=r"^a.zip!a.csv: is compressed in a format that Python cannot read .*; deliver it as gz, xz or zst"
+    ):
         source.deliver(bytes(exotic), "a.zip").extract()
-    with pytest.raises(InputError, match=r"^a.zip: the zip file holds no file"):
+    with pytest.raises(InputError, match=r"^a.zip: the zip file contains no file"):
         source.deliver(_zip(), "a.zip").extract()
 
 
@@ -214,13 +216,13 @@ def test_a_zip_file_that_cannot_be_read_says_why(stage: Stage) -> None:
         (b"id,note\r1,a\r2,b\n", r"^a.csv, line 1: has a carriage return without a line feed; convert the line ends"),
         (b"id,note,id,note,x\n1,a,1,a\n", r"^a.csv, line 1: the header names 'id', 'note' more than once"),
         (b'id,"note\n1,a\n', r"^a.csv, line 1: the header has a quote that is never closed; correct quote or escape"),
-        (b"id,not\xe9\n1,a\n", r"^a.csv, line 1: the header is no text in utf-8 \(0xe9\); correct encoding or compression"),
-        (gzip.compress(CSV, mtime=0), r"^a.csv, line 1: the header is no text in utf-8 \(0x8b\)"),
-        ("id,note\n1,a\n".encode("utf-16"), r"^a.csv, line 1: the header is no text in utf-8 \(0xff\)"),
+        (b"id,not\xe9\n1,a\n", r"^a.csv, line 1: the header is not valid utf-8 \(0xe9\); correct encoding or compression"),
+        (gzip.compress(CSV, mtime=0), r"^a.csv, line 1: the header is not valid utf-8 \(0x8b\)"),
+        ("id,note\n1,a\n".encode("utf-16"), r"^a.csv, line 1: the header is not valid utf-8 \(0xff\)"),
     ],
 )
 def test_a_file_without_a_proper_header_is_refused(stage: Stage, content: bytes, message: str) -> None:
-    """What it is, where, and what to do."""
+    """The error says what it is, where, and what to do."""
     source = stage("id integer, note text").deliver(content)
 
     with pytest.raises(InputError, match=message):
@@ -229,7 +231,7 @@ def test_a_file_without_a_proper_header_is_refused(stage: Stage, content: bytes,
 
 
 def test_a_header_that_does_not_end_is_refused(stage: Stage) -> None:
-    """Before all of the file is in memory."""
+    """Before the whole file is in memory."""
     source = stage("id integer, note text", max_record_bytes=1000).deliver("x" * 5_000_000)
 
     with pytest.raises(InputError, match=r"^a.csv, line 1: the header does not end; check the line ends"):
@@ -249,7 +251,7 @@ def test_a_header_that_does_not_end_is_refused(stage: Stage) -> None:
     ids=range(6),
 )
 def test_a_header_that_is_not_the_contract_is_refused(stage: Stage, content: bytes, message: str) -> None:
-    """Each column that is missing or too many, in a message of a bearable length."""
+    """Each missing or extra column is named, in a message of reasonable length."""
     source = stage("id integer, note text").deliver(content)
 
     with pytest.raises(ContractError, match=message):
@@ -267,7 +269,7 @@ def test_a_line_that_is_too_long_is_refused(stage: Stage) -> None:
 
 
 def test_files_are_found_by_path_and_glob(stage: Stage, tmp_path: Path) -> None:
-    """In the order of their names, at any depth, relative to the project or not; directories are none."""
+    """Sorted by name, at any depth, relative to the project or not; directories are skipped."""
     source = stage("id integer", location="data/**/*.csv")
     for name in ("data/b.csv", "data/a.csv", "data/2024/01/c.csv", "data/note.txt", "other/d.csv", "data/x.csv/deep.csv"):
         source.deliver("id\n1\n", name)
@@ -282,8 +284,8 @@ def test_files_are_found_by_path_and_glob(stage: Stage, tmp_path: Path) -> None:
     assert ["data/a.csv"] == locations(str(tmp_path / "data" / "a.*"))
 
 
-def test_brackets_in_a_path_are_no_pattern(stage: Stage, tmp_path: Path) -> None:
-    """Neither in the project's, nor in that of a file that is there."""
+def test_brackets_in_a_path_are_not_a_pattern(stage: Stage, tmp_path: Path) -> None:
+    """Neither in the project's path, nor in that of an existing file."""
     source = stage("id integer", location="delivery [1].csv")
     source.directory = tmp_path / "project [new]"
     source.deliver("id\n1\n", "delivery [1].csv")
@@ -294,7 +296,7 @@ def test_brackets_in_a_path_are_no_pattern(stage: Stage, tmp_path: Path) -> None
 
 
 def test_a_file_elsewhere_has_its_whole_path(stage: Stage, tmp_path: Path) -> None:
-    """One within the project has its path in that."""
+    """A file within the project has a relative path."""
     source = stage("id integer", location=str(tmp_path / "a.csv")).deliver("id\n1\n")
     elsewhere = source.directory / "project"
 
@@ -304,23 +306,23 @@ def test_a_file_elsewhere_has_its_whole_path(stage: Stage, tmp_path: Path) -> No
 
 
 def test_no_file_is_an_error(stage: Stage) -> None:
-    """Nothing was delivered, or the location is wrong: neither may pass in silence."""
+    """Nothing was delivered, or the location is wrong: neither may go unnoticed."""
     source = stage("id integer", location="data/*.csv")
 
     with pytest.raises(InputError, match=r"^data/\*.csv: no file matches; correct the location \(it is relative to .*\)"):
         source.extract()
 
 
-def test_a_link_to_nowhere_is_said(stage: Stage, tmp_path: Path) -> None:
+def test_a_dangling_link_is_reported(stage: Stage, tmp_path: Path) -> None:
     """By its name."""
     source = stage("id integer")
     (tmp_path / "a.csv").symlink_to("nowhere.csv")
 
-    with pytest.raises(InputError, match=r"^a.csv: cannot be read \(No such file or directory\); have the file delivered again"):
+    with pytest.raises(InputError, match=r"^a.csv: cannot be read \(No such file or directory\); ask the sender to deliver the file again"):
         source.extract()
 
 
-def test_compression_is_told_by_the_name() -> None:
+def test_compression_is_detected_by_name() -> None:
     """By its last ending, in any case."""
     names = ["a.csv", "a.csv.GZ", "a.bz2", "a.xz", "a.zst", "a.gz.zip", "gz"]
 
@@ -329,7 +331,7 @@ def test_compression_is_told_by_the_name() -> None:
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
 def test_all_streams_of_a_compressed_file_are_read(stage: Stage, kind: str) -> None:
-    """As they come of parallel compressors, and of files that were put together; zeros at the end are none."""
+    """As written by parallel compressors, or by concatenating files; zeros at the end are ignored."""
     compress = COMPRESSORS[kind]
     filled = b"" if kind == "zst" else b"\0" * 512
     content = compress(b"id,note\n1,a\n") + compress(b"2,b\n") + filled
@@ -341,8 +343,8 @@ def test_all_streams_of_a_compressed_file_are_read(stage: Stage, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
-def test_a_broken_stream_behind_a_good_one_is_refused(stage: Stage, kind: str) -> None:
-    """It is no rubbish at the end of the file, but its records."""
+def test_a_broken_stream_after_a_good_one_is_refused(stage: Stage, kind: str) -> None:
+    """It is not trailing garbage, but part of the file's records."""
     second = bytearray(COMPRESSORS[kind](b"2,b\n"))
     second[1] ^= 1
     source = stage("id integer, note text").deliver(COMPRESSORS[kind](b"id,note\n1,a\n") + bytes(second), f"a.csv.{kind}")
@@ -353,10 +355,10 @@ def test_a_broken_stream_behind_a_good_one_is_refused(stage: Stage, kind: str) -
     assert [] == source.rows()
 
 
-def test_a_name_that_is_no_utf_8_is_told(stage: Stage) -> None:
-    """The ledger could not say which file it is."""
+def test_a_name_that_is_not_utf_8_is_reported(stage: Stage) -> None:
+    """Otherwise the ledger could not name the file."""
     source = stage("id integer", location="*.csv")
     (source.directory / os.fsdecode(b"a\xff.csv")).write_text("id\n1\n")
 
-    with pytest.raises(InputError, match=r"^a\\udcff.csv: the file's name is no UTF-8; rename it$"):
+    with pytest.raises(InputError, match=r"^a\\udcff.csv: the file's name is not valid UTF-8; rename it$"):
         source.extract()

@@ -1,4 +1,4 @@
-"""Lines of fixed width: fields by their places, and a line that has not that width is a reject."""
+"""Fixed-width lines: fields are cut out by position, and lines of another width are rejects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = "id integer at 1+4, name text at 5+6, amount numeric at 13+5"
 
 
 def test_fields_are_taken_from_their_places(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted in characters, without the blanks around them; a blank field is null, and so is the null string."""
+    """Counted in characters, without surrounding blanks; a blank field is null, and so is the null string."""
     monkeypatch.setattr(compression, "CHUNK_BYTES", 1000)
     source = stage_anywhere(COLUMNS, file_format="fixed_width", encoding="latin-1", header_lines=2, null_string="--")
     lines = [f"{number:>4}Zoë {number % 10}   {number:>3}.5" for number in range(500)]
@@ -34,7 +34,7 @@ def test_fields_are_taken_from_their_places(stage_anywhere: Stage, monkeypatch: 
 
 
 def test_a_line_of_another_width_is_a_reject(stage_anywhere: Stage) -> None:
-    """With its line, why, and itself."""
+    """With its line number, the reason, and the line itself."""
     source = stage_anywhere(COLUMNS, file_format="fixed_width")
     lines = [
         b"   1good    1.00",
@@ -51,16 +51,16 @@ def test_a_line_of_another_width_is_a_reject(stage_anywhere: Stage) -> None:
 
     assert (7, 2, 5) == (result.records_read, result.rows_loaded, result.rows_rejected)
     assert [
-        (2, None, "22P04", "the line has 9 characters, and the columns need 17"),
+        (2, None, "22P04", "the line has 9 characters, but the columns need 17"),
         (3, None, "22P04", "the line is empty"),
-        (4, None, "22P04", "the line has text where no column is"),
+        (4, None, "22P04", "the line has text outside the columns"),
         (5, "id", "22P02", 'invalid input syntax for type integer: "x"'),
         (6, None, "22021", 'invalid byte sequence for encoding "UTF8": 0xff'),
     ] == source.rejects("position, column_name, sqlstate, reason")
 
 
 def test_text_between_the_columns_is_not_lost(stage: Stage) -> None:
-    """A line that has some is a reject, unless nobody needs it."""
+    """Such a line is a reject, unless the source ignores extra columns."""
     source = stage(COLUMNS, file_format="fixed_width").deliver("   1name  ? 12.50\n", "a.txt")
     assert (0, 1) == (source.extract().rows_loaded, len(source.rejects()))
 
@@ -71,7 +71,7 @@ def test_text_between_the_columns_is_not_lost(stage: Stage) -> None:
 
 
 def test_lines_whose_blanks_were_cut_off_may_be_padded(stage: Stage) -> None:
-    """Where the source says so."""
+    """If the source says so."""
     source = stage(COLUMNS, file_format="fixed_width", short_lines="pad").deliver("   1name\n\n   2\n", "a.txt")
 
     assert 1 == source.extract().rows_rejected
@@ -82,18 +82,18 @@ def test_lines_whose_blanks_were_cut_off_may_be_padded(stage: Stage) -> None:
     ("columns", "fault"),
     [
         ("id integer", "column id: needs meta.width"),
-        ("id integer at 1+4, name text at 4+2", "column name: starts at character 4, where the column before it has not ended"),
+        ("id integer at 1+4, name text at 4+2", "column name: starts at character 4, before the end of the previous column"),
         ("id integer at $.id", "column id: meta.path is not for this file_format"),
     ],
 )
 def test_wrong_places_are_named(stage: Stage, columns: str, fault: str) -> None:
-    """When the project is read, before anything is."""
+    """When the project is read, before any data."""
     with pytest.raises(ProjectError, match=fault):
         stage(columns, file_format="fixed_width")
 
 
 def test_a_line_that_never_ends_is_refused(stage: Stage) -> None:
-    """As it is in CSV."""
+    """As in CSV."""
     source = stage(COLUMNS, file_format="fixed_width", max_record_bytes=100).deliver("x\n" + "y" * 101, "a.txt")
 
     with pytest.raises(InputError, match=r"^a.txt, line 2: the line is longer than 100 bytes"):

@@ -1,4 +1,4 @@
-"""JSON Lines and JSON documents: as CSV, with paths, nothing lost, and the record as it was delivered where it is rejected."""
+"""JSON Lines and JSON documents: converted to CSV by paths, without losses; rejects keep the record as delivered."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _rows(count: int) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("name", COMPRESSORS)
 def test_lines_of_json_are_rows(stage_anywhere: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In blocks of many or few records, compressed or not; values come from where their paths lead."""
+    """In blocks of many or few records, compressed or not; values come from their paths."""
     monkeypatch.setattr(compression, "CHUNK_BYTES", 10_000)
     source = stage_anywhere(COLUMNS, file_format="jsonl", extra_columns="ignore")
     text = "".join(json.dumps(record) + "\n" for record in _records(3000))
@@ -51,7 +51,7 @@ def test_lines_of_json_are_rows(stage_anywhere: Stage, name: str, monkeypatch: p
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_records_of_a_document_are_rows(stage: Stage, indent: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever in it they stand, however it is written, and whatever its size: it is read in parts."""
+    """Wherever they are in it, however it is written, and whatever its size: it is read in parts."""
     monkeypatch.setattr(compression, "CHUNK_BYTES", 10_000)
     source = stage(COLUMNS, file_format="json", records="$.data.items", extra_columns="ignore")
     document = {"meta": {"data": ["]}", {}]}, "data": {"total": 3000, "items": _records(3000), "more": [1]}, "next": None}
@@ -64,7 +64,7 @@ def test_records_of_a_document_are_rows(stage: Stage, indent: int | None, monkey
 
 
 def test_values_are_those_of_the_json(stage_anywhere: Stage) -> None:
-    """A null is null and so is what is missing; an empty text is none; numbers keep every digit, also within documents."""
+    """A null is null, and so is a missing member; an empty text is not; numbers keep every digit, also within documents."""
     source = stage_anywhere("a text, n numeric, b bigint, d jsonb, f double precision", file_format="jsonl")
     source.deliver(
         r"""
@@ -111,8 +111,8 @@ BROKEN_LINES = (
 )
 
 
-def test_what_is_wrong_with_a_record_is_its_reject(stage_anywhere: Stage) -> None:
-    """With its line, its column, why, and the record as it was delivered; all others are loaded."""
+def test_a_bad_record_is_a_reject_with_the_reason(stage_anywhere: Stage) -> None:
+    """With its line, its column, the reason, and the record as delivered; all others are loaded."""
     source = stage_anywhere("id integer, note text", file_format="jsonl").deliver(BROKEN_LINES, "a.jsonl")
 
     result = source.extract()
@@ -149,16 +149,16 @@ def test_a_record_of_a_document_is_rejected_alone(stage: Stage) -> None:
         ('{"items": [{"id": 1}, {"id": 2}', "line 1: the document is not valid JSON: the array of records does not end"),
         ('{"items": [{"id": 1}], "x": }', "around its records it is not valid JSON"),
         ('{"items": [{"id": 1}]', "around its records it is not valid JSON"),
-        ('{"items": [{"id": 1}], "items": []}', "$.items is there twice"),
-        ('{"other": [], "x": {"items": []}}', "line 1: it holds nothing at $.items; correct `records`"),
-        ('\n{"items": {"id": 1}}', "line 2: what stands at $.items is no array of records"),
-        ('[{"id": 1}]', "$.items leads nowhere"),
-        ("", "$.items leads nowhere"),
+        ('{"items": [{"id": 1}], "items": []}', "$.items occurs twice"),
+        ('{"other": [], "x": {"items": []}}', "line 1: it has nothing at $.items; correct `records`"),
+        ('\n{"items": {"id": 1}}', "line 2: $.items is not an array of records"),
+        ('[{"id": 1}]', "$.items does not exist"),
+        ("", "$.items does not exist"),
         ('{"items": [' + "[" * 100 + "]" * 100 + "]}", "nested deeper than 64 levels"),
     ],
 )
 def test_a_broken_document_is_refused(stage: Stage, document: str, fault: str) -> None:
-    """Whole: what of it is good cannot be told from what is not."""
+    """As a whole, because its good records cannot be told from the others."""
     source = stage("id integer", file_format="json", records="$.items", max_record_bytes=150).deliver(document, "a.json")
 
     with pytest.raises(InputError) as caught:
@@ -169,11 +169,11 @@ def test_a_broken_document_is_refused(stage: Stage, document: str, fault: str) -
 
 
 def test_a_member_without_a_column_is_refused(stage: Stage) -> None:
-    """Or it would be lost; unless the source says that nobody needs it."""
+    """It would be lost otherwise; unless the source ignores extra members."""
     source = stage("id integer, name text at $.customer.name", file_format="jsonl")
     source.deliver('{"id": 1, "customer": {"name": "a", "age": 3}}\n{"id": 2, "costumer": {}}\n', "a.jsonl")
 
-    with pytest.raises(ContractError, match=r"^a.jsonl, line 2: the record has 'costumer', which the contract does not name "):
+    with pytest.raises(ContractError, match=r"^a.jsonl, line 2: the record has 'costumer', which is not in the contract "):
         source.extract()
     source.declare(extra_columns="ignore")
     source.extract()
@@ -182,7 +182,7 @@ def test_a_member_without_a_column_is_refused(stage: Stage) -> None:
 
 
 def test_a_whole_record_may_be_kept(stage: Stage) -> None:
-    """By the path of everything; then anything is a record."""
+    """With the path of the whole document; then any value is a record."""
     source = stage("everything jsonb at $, id integer", file_format="jsonl").deliver('{"id": 1, "x": [2]}\n[3]\n', "a.jsonl")
 
     source.extract()
@@ -195,18 +195,18 @@ def test_a_whole_record_may_be_kept(stage: Stage) -> None:
     [("$", ()), ("$.a.b-c", ("a", "b-c")), ("$['x y'][3]", ("x y", 3)), ('$["a.b"].c', ("a.b", "c"))],
 )
 def test_paths_are_those_of_rfc_9535(path: str, steps: tuple[object, ...]) -> None:
-    """As far as they name one value."""
+    """The part of it that identifies one value."""
     assert steps == json_path.parse(path)
 
 
 def test_a_wrong_path_is_named(stage: Stage) -> None:
-    """With the character from which on it cannot be read."""
-    with pytest.raises(ProjectError, match=r"column name: meta.path: \$.a\[\*\]: cannot be read from character 4 on"):
+    """With the character from which it is not valid."""
+    with pytest.raises(ProjectError, match=r"column name: meta.path: \$.a\[\*\]: is not valid from character 4 on"):
         stage("name text at $.a[*]", file_format="jsonl")
 
 
-def test_parts_that_are_converted_side_by_side_keep_their_lines(stage: Stage) -> None:
-    """A reject is on its own line, whichever part of a large file it is in; the first of two faults is the one that is told."""
+def test_parts_that_are_converted_in_parallel_keep_their_lines(stage: Stage) -> None:
+    """A reject has its own line, whichever part of a large file it is in; the first of two faults is reported."""
     lines = [f'{{"id": {number}, "name": "{"x" * 200}"}}' for number in range(1, 40_001)]
     bad = [2, 15_000, 29_999, 40_000]
     for line in bad:

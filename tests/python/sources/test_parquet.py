@@ -40,7 +40,7 @@ def _write(query: str, path: Path, options: str = "") -> bytes:
 
 
 def test_values_are_those_of_the_file(stage_anywhere: Stage, tmp_path: Path) -> None:
-    """Of every type, to the last digit; a null is null and an empty text is none."""
+    """Of every type, to the last digit; a null is null, and an empty text is not."""
     source = stage_anywhere(
         "whole bigint, exact numeric, inexact double precision, empty text, missing text, text text, moment timestamptz, day date, "
         "bytes bytea, list jsonb, document jsonb, yes boolean, id uuid",
@@ -102,7 +102,7 @@ def test_a_value_that_does_not_fit_is_a_reject(stage_anywhere: Stage, tmp_path: 
 
 
 def test_a_broken_row_group_refuses_the_file(stage: Stage, tmp_path: Path) -> None:
-    """And nothing of it is visible, nor of the others of the extract; what tells of it has the file's name."""
+    """Nothing of it is visible, nor of the extract's other files; the error names the file."""
     source = stage("id integer, note text", file_format="parquet", location="*.parquet")
     path = tmp_path / "b.parquet"
     content = bytearray(
@@ -112,7 +112,7 @@ def test_a_broken_row_group_refuses_the_file(stage: Stage, tmp_path: Path) -> No
     path.write_bytes(content)
     _write("select 1 as id, 'a' as note", tmp_path / "a.parquet")
 
-    with pytest.raises(InputError, match=r"^b.parquet: cannot be read as Parquet \(.*\); have the file delivered again$"):
+    with pytest.raises(InputError, match=r"^b.parquet: cannot be read as Parquet \(.*\); ask the sender to deliver the file again$"):
         source.extract()
 
     assert 0 == source.count()
@@ -120,8 +120,8 @@ def test_a_broken_row_group_refuses_the_file(stage: Stage, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("cut", [0, 3, -10])
-def test_what_is_no_parquet_is_refused(stage: Stage, tmp_path: Path, cut: int) -> None:
-    """As a file is that ends early."""
+def test_a_file_that_is_not_parquet_is_refused(stage: Stage, tmp_path: Path, cut: int) -> None:
+    """Like a file that ends early."""
     source = stage("id integer", file_format="parquet", location="*.parquet")
     path = tmp_path / "a.parquet"
     path.write_bytes(_write("select 1 as id", path)[:cut])
@@ -131,7 +131,7 @@ def test_what_is_no_parquet_is_refused(stage: Stage, tmp_path: Path, cut: int) -
 
 
 def test_columns_are_matched_by_name(stage: Stage, tmp_path: Path) -> None:
-    """As everywhere: in another order, and one too many is refused."""
+    """In any order, and an extra one is refused, as for all formats."""
     source = stage("id integer, note text", file_format="parquet", location="*.parquet")
     _write("select 'x' as note, 1 as id, 2 as more", tmp_path / "a.parquet")
 
@@ -144,7 +144,7 @@ def test_columns_are_matched_by_name(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_a_compressed_file_is_read(stage: Stage, tmp_path: Path) -> None:
-    """Though Parquet has compression of its own."""
+    """Although Parquet has its own compression."""
     source = stage("id integer", file_format="parquet", location="*.gz")
     source.deliver(gzip.compress(_write("select 1 as id", tmp_path / "a.parquet")), "a.parquet.gz").extract()
 

@@ -1,4 +1,4 @@
-"""Files that are far away: in S3 and on the web, known by their versions, fetched whole or not at all."""
+"""Remote files: in S3 and on the web, recognized by their versions, and fetched completely or not at all."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Give an empty bucket, and the environment that opens it."""
+    """Yield an empty bucket, with the environment to access it."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
     bucket = boto3.resource("s3", endpoint_url=endpoint, region_name="us-east-1").Bucket("orders")
@@ -56,7 +56,7 @@ def _source(stage: Stage, endpoint: str, location: str = "s3://orders/2024/*.csv
 
 
 def test_files_of_a_bucket_are_loaded_once(stage: Stage, endpoint: str, bucket: Any) -> None:
-    """Compressed or not; and which are known already, their versions tell, without a byte of theirs being fetched."""
+    """Compressed or not; known ones are recognized by their versions, without fetching a byte."""
     bucket.put_object(Key="2024/a.csv", Body=CSV)
     bucket.put_object(Key="2024/b.csv.gz", Body=gzip.compress(b"id,note\n3,c\n"))
     bucket.put_object(Key="2023/old.csv", Body=b"id,note\n4,d\n")
@@ -74,7 +74,7 @@ def test_files_of_a_bucket_are_loaded_once(stage: Stage, endpoint: str, bucket: 
 
 
 def test_the_ledger_has_references_and_no_values(stage: Stage, endpoint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a location that has some; by what it says there, a file is known again."""
+    """If the location has references; a file is recognized by the location with them."""
     monkeypatch.setenv("LAKE_PREFIX", "2024-of-our-customer")
     bucket.put_object(Key="2024-of-our-customer/a.csv", Body=CSV)
     source = _source(stage, endpoint, "s3://orders/${LAKE_PREFIX}/*.csv")
@@ -84,19 +84,19 @@ def test_the_ledger_has_references_and_no_values(stage: Stage, endpoint: str, bu
     assert 1 == source.extract().skipped
 
 
-def test_what_is_known_is_not_fetched(stage: Stage, endpoint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its version; another version is fetched, though it has the same size."""
+def test_known_files_are_not_fetched(stage: Stage, endpoint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its version; another version is fetched, even if it has the same size."""
     bucket.put_object(Key="2024/a.csv", Body=CSV)
     source = _source(stage, endpoint)
     source.extract()
     from dpe_cli.sources.files import remote
 
     fetched: list[str] = []
-    path = remote.Fetched.path
+    path = remote.FetchedFile.path
     monkeypatch.setattr(
-        remote.Fetched,
+        remote.FetchedFile,
         "path",
-        property(lambda self: fetched.append(self._found.location) or path.fget(self)),  # type: ignore[attr-defined,func-returns-value]
+        property(lambda self: fetched.append(self._file.location) or path.fget(self)),  # type: ignore[attr-defined,func-returns-value]
     )
     assert 1 == source.extract().skipped
     assert [] == fetched
@@ -107,7 +107,7 @@ def test_what_is_known_is_not_fetched(stage: Stage, endpoint: str, bucket: Any, 
 
 
 def test_parquet_and_zip_are_read_from_a_bucket(stage: Stage, endpoint: str, bucket: Any, tmp_path: Path) -> None:
-    """Though they have to be jumped about in."""
+    """Although they need random access."""
     duckdb.connect().execute(f"copy (select 1 as id, 'a' as note) to '{tmp_path}/a.parquet' (format parquet)")
     bucket.put_object(Key="a.parquet", Body=(tmp_path / "a.parquet").read_bytes())
     archive = BytesIO()
@@ -128,9 +128,9 @@ def test_parquet_and_zip_are_read_from_a_bucket(stage: Stage, endpoint: str, buc
 @pytest.mark.parametrize(
     ("location", "options", "fault"),
     [
-        ("s3://orders/none.csv", {}, "^s3://orders/none.csv: is not there"),
+        ("s3://orders/none.csv", {}, "^s3://orders/none.csv: does not exist"),
         ("s3://orders/*.none", {}, r"^s3://orders/\*.none: no file matches"),
-        ("s3://nobody/a.csv", {}, "^s3://nobody/a.csv: is not there"),
+        ("s3://nobody/a.csv", {}, "^s3://nobody/a.csv: does not exist"),
         (
             "s3://orders/a.csv",
             {"storage_options": {"endpoint_url": "http://127.0.0.1:1", "secret": "${AWS_SECRET_ACCESS_KEY}"}},
@@ -138,7 +138,7 @@ def test_parquet_and_zip_are_read_from_a_bucket(stage: Stage, endpoint: str, buc
         ),
     ],
 )
-def test_what_is_not_there_is_told(stage: Stage, endpoint: str, bucket: Any, location: str, options: dict[str, Any], fault: str) -> None:
+def test_a_missing_file_is_reported(stage: Stage, endpoint: str, bucket: Any, location: str, options: dict[str, Any], fault: str) -> None:
     """With the location, and without secrets."""
     del bucket
     with pytest.raises(InputError, match=fault) as caught:
@@ -149,9 +149,9 @@ def test_what_is_not_there_is_told(stage: Stage, endpoint: str, bucket: Any, loc
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"location": "s4://orders/a.csv"}, r"location: there is no place s4:// for files \(there are s3, gs, az, "),
-        ({"storage_options": {"secret": "abc"}}, "storage_options: secret would be in dbt's manifest"),
-        ({"location": "https://me:abc@host/a.csv"}, "location: holds a password"),
+        ({"location": "s4://orders/a.csv"}, r"location: s4:// is not supported for files \(there are s3, gs, az, "),
+        ({"storage_options": {"secret": "abc"}}, "storage_options: secret would end up in dbt's manifest"),
+        ({"location": "https://me:abc@host/a.csv"}, "location: contains a password"),
     ],
 )
 def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: str) -> None:
@@ -162,7 +162,7 @@ def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: s
 
 @pytest.fixture
 def web(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
-    """Serve one file, which the API calls its records, without waiting between attempts."""
+    """Serve one file, the API's records, without pauses between attempts."""
     monkeypatch.setattr(client.Client.__init__, "__kwdefaults__", {"sleep": lambda _seconds: None})
     api.records = [{"id": number, "changed_at": "x"} for number in range(300)]
     return api
@@ -183,7 +183,7 @@ def test_a_file_of_the_web_is_loaded_once(stage: Stage, web: Api) -> None:
 
 
 def test_a_file_that_breaks_off_is_fetched_again(stage: Stage, web: Api) -> None:
-    """From its start; and where it always does, nothing is loaded."""
+    """From the start; if it always breaks off, nothing is loaded."""
     web.faults = [None, lambda answer: replace(answer, cut=1000)]
     assert 300 == _file(stage, web).extract().rows_loaded
 
@@ -192,7 +192,7 @@ def test_a_file_that_breaks_off_is_fetched_again(stage: Stage, web: Api) -> None
         _file(stage, web).extract()
 
 
-def test_a_file_within_is_refused(stage: Stage, web: Api) -> None:
-    """As an API is."""
-    with pytest.raises(InputError, match="is in a private network, or this machine"):
+def test_a_file_at_an_internal_address_is_refused(stage: Stage, web: Api) -> None:
+    """Like an API."""
+    with pytest.raises(InputError, match="is in a private network, or is this machine"):
         stage("id integer", location=f"{web.url}/records/all", file_format="json").extract()

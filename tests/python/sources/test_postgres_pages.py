@@ -1,4 +1,4 @@
-"""Tables of PostgreSQL that are passed on in its binary format: every value, every row, and text where that cannot be."""
+"""PostgreSQL tables passed on in binary format: every value, every row, and text where binary is impossible."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ROWS = 39_999
 
 @pytest.fixture
 def source(stage_anywhere: Stage, crm: Crm) -> StagedSource:
-    """Make a table with the contract's types, of more rows than a block has, and with pages that have none."""
+    """Create a table with the contract's types, more rows than fit into a block, and pages without rows."""
     with crm.engine.begin() as connection:
         for statement in TABLE.split(";"):
             connection.exec_driver_sql(statement)
@@ -56,7 +56,7 @@ def _here(source: StagedSource) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def formats(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return in which formats blocks come, in order."""
+    """Return the formats of the blocks, in order."""
     formats: list[str] = []
     opened = PostgresTable._opened
 
@@ -76,8 +76,8 @@ def formats(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return formats
 
 
-def test_a_table_of_the_contracts_types_is_passed_on_as_it_is(source: StagedSource, crm: Crm, formats: list[str]) -> None:
-    """In binary format: whatever its values are, rounded as the contract's types say, and not a row less."""
+def test_a_table_with_the_contracts_types_is_passed_on_unchanged(source: StagedSource, crm: Crm, formats: list[str]) -> None:
+    """In binary format: every value, rounded as the contract's types require, and every row."""
     result = source.extract()
 
     assert _there(crm) == _here(source)
@@ -85,8 +85,8 @@ def test_a_table_of_the_contracts_types_is_passed_on_as_it_is(source: StagedSour
     assert ({"binary"}, True) == (set(formats), len(formats) > 1)
 
 
-def test_what_takes_too_much_memory_is_read_as_text(source: StagedSource, crm: Crm, formats: list[str]) -> None:
-    """From those pages on: rows that were compressed are larger than they seem."""
+def test_rows_that_take_too_much_memory_are_read_as_text(source: StagedSource, crm: Crm, formats: list[str]) -> None:
+    """From those pages on: compressed rows are larger than they seem."""
     crm.write("insert into odd (id, note) select i, repeat('y', 1500000) from generate_series(70001, 70030) as i")
 
     source.extract()
@@ -100,7 +100,7 @@ def test_what_takes_too_much_memory_is_read_as_text(source: StagedSource, crm: C
     "change", ["alter column amount type text", "alter column born type timestamp", "alter column raw type oid using 1"]
 )
 def test_other_types_are_read_as_text(source: StagedSource, crm: Crm, formats: list[str], change: str) -> None:
-    """Which the contract's types have to read."""
+    """The contract's types have to parse them."""
     crm.write(f"alter table odd {change}")
     source.declare(COLUMNS.replace("raw bytea", "raw text"))
     source.extract()
@@ -109,8 +109,8 @@ def test_other_types_are_read_as_text(source: StagedSource, crm: Crm, formats: l
     assert ROWS == source.count()
 
 
-def test_what_the_server_does_not_take_as_it_is_is_read_again(source: StagedSource, crm: Crm, formats: list[str]) -> None:
-    """As text: then a row with a number too large is a reject, and all others are loaded."""
+def test_a_refused_binary_block_is_read_again(source: StagedSource, crm: Crm, formats: list[str]) -> None:
+    """As text: then a row with a number out of range is a reject, and all others are loaded."""
     crm.write("update odd set amount = 123456789.123 where id = 50000")
 
     result = source.extract()
@@ -122,7 +122,7 @@ def test_what_the_server_does_not_take_as_it_is_is_read_again(source: StagedSour
 
 
 def test_a_server_that_goes_away_leaves_nothing(source: StagedSource, crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of a table is none."""
+    """Half a table is not loaded."""
     crm.goes_away(monkeypatch, postgres_pages.Pages)
     with pytest.raises(InputError, match="cannot be read"):
         source.extract()

@@ -1,4 +1,4 @@
-"""Singer taps: what they deliver, once; the state that they go on from, with the rows; and nothing of a tap that fails."""
+"""Singer taps: what they deliver is loaded once; the state to resume from is saved with the rows; a failed tap loads nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _cursors(source: StagedSource) -> list[str | None]:
 
 
 def test_a_stream_is_read_as_json_is(stage: Stage, tap: Tap) -> None:
-    """To the last digit, and where the contract says that a value stands; of other streams, nothing."""
+    """To the last digit, from the contract's paths; records of other streams are skipped."""
     columns = "id bigint, note text, town text at $.shop.address.town, shop jsonb, price numeric, raw json at $"
     tap.says(
         schema("shops", "id"),
@@ -61,8 +61,8 @@ def test_a_stream_is_read_as_json_is(stage: Stage, tap: Tap) -> None:
     assert [("singer:tap-shop orders",)] == source.ledger("select location from dpe.loads where source = %s")
 
 
-def test_the_last_state_is_given_back(stage: Stage, tap: Tap) -> None:
-    """As it was written, to the last digit; a run that writes none leaves the one before."""
+def test_the_last_state_is_passed_to_the_next_run(stage: Stage, tap: Tap) -> None:
+    """As written, to the last digit; a run without a state keeps the previous one."""
     source = tap.source(stage)
     tap.says(schema(), state({"at": 0}), record(id=1), ("write", '{"type": "STATE", "value": {"at": 1.00000000000000000001}}\n'))
     source.extract()
@@ -77,8 +77,8 @@ def test_the_last_state_is_given_back(stage: Stage, tap: Tap) -> None:
     assert 4 == source.count()
 
 
-def test_what_is_delivered_again_counts_once(stage: Stage, tap: Tap) -> None:
-    """Rows and rejects alike, within a run too; another version of a record is another row."""
+def test_repeated_records_count_once(stage: Stage, tap: Tap) -> None:
+    """Rows and rejects alike, even within a run; another version of a record is another row."""
     source = tap.source(stage)
     bad = line(type="RECORD", stream="orders", record={"id": "x"}, time_extracted="2024-01-01T00:00:00Z")
     tap.says(schema(), record(id=1, note="a"), record(id=1, note="a"), record(id=2, note="b"), bad)
@@ -93,7 +93,7 @@ def test_what_is_delivered_again_counts_once(stage: Stage, tap: Tap) -> None:
 
 @pytest.mark.parametrize("fresh", ["replace", "full refresh"])
 def test_what_is_replaced_is_read_from_the_start(stage: Stage, tap: Tap, fresh: str) -> None:
-    """Without a state, in place of what was there."""
+    """Without a state, and it replaces all earlier rows."""
     source = tap.source(stage, disposition="replace" if fresh == "replace" else "append")
     tap.says(schema(), record(id=1), state({"at": 1}))
     source.extract()
@@ -105,7 +105,7 @@ def test_what_is_replaced_is_read_from_the_start(stage: Stage, tap: Tap, fresh: 
 
 
 def test_the_stream_is_selected(stage: Stage, tap: Tap) -> None:
-    """And no other; of its properties, those that the contract needs where others may be left out."""
+    """And no other stream; of its properties, only those that the contract needs, if others may be left out."""
     source = tap.source(stage, "id bigint, note text", extra_columns="ignore", replication_key="changed_at")
     source.extract()
     source.declare(extra_columns="refuse")
@@ -121,7 +121,7 @@ def test_the_stream_is_selected(stage: Stage, tap: Tap) -> None:
 
 
 def test_an_old_tap_has_its_own_option(stage: Stage, tap: Tap) -> None:
-    """And looks for what is selected in the schema; a catalog may come from a file."""
+    """It looks for the selection in the schema; a catalog may come from a file."""
     tap.discovers(("exit", 2))
     (tap.world / "catalog.json").write_text(str(CATALOG).replace("'", '"'), encoding="utf-8")
     source = tap.source(stage, catalog_option="--properties", catalog_file="world/catalog.json")
@@ -136,7 +136,7 @@ def test_an_old_tap_has_its_own_option(stage: Stage, tap: Tap) -> None:
     [("ordrs", "the tap has no stream ordrs (did you mean orders?); correct `stream`"), ("twice", "the tap has 2 streams twice (a, b)")],
 )
 def test_a_stream_that_is_not_there_is_refused(stage: Stage, tap: Tap, stream: str, fault: str) -> None:
-    """With the nearest one that is."""
+    """With the nearest existing one."""
     twins = [{"tap_stream_id": name, "stream": "twice", "schema": {}} for name in ("a", "b")]
     tap.discovers(("write", json.dumps({"streams": [*CATALOG["streams"], *twins]})))
 
@@ -145,14 +145,14 @@ def test_a_stream_that_is_not_there_is_refused(stage: Stage, tap: Tap, stream: s
     assert fault in str(caught.value)
 
 
-def test_a_stream_that_messages_call_otherwise_is_told(stage: Stage, tap: Tap) -> None:
-    """Not taken for one without records, which would replace what is there."""
+def test_a_stream_with_another_name_in_messages_is_reported(stage: Stage, tap: Tap) -> None:
+    """It is not mistaken for an empty stream, which would replace the existing rows."""
     source = tap.source(stage, disposition="replace")
     tap.says(schema(), record(id=1))
     source.extract()
     tap.says(schema("public-orders"), record("public-orders", id=2))
 
-    with pytest.raises(InputError, match=r"wrote no SCHEMA of the stream orders, but of public-orders; give the stream's name"):
+    with pytest.raises(InputError, match=r"wrote no SCHEMA of the stream orders, only of public-orders; set `stream` to its name"):
         source.extract()
     assert [(1, None)] == source.rows()
     source.declare(stream="public-orders", tap_stream_id="orders")
@@ -161,18 +161,21 @@ def test_a_stream_that_messages_call_otherwise_is_told(stage: Stage, tap: Tap) -
 
 
 FAILURES = {
-    "exits with an error": ([("log", "no more"), ("exit", 3)], r"the tap failed with exit status 3, and nothing is loaded.*\n    no more$"),
-    "is killed": ([("kill", None)], r"the tap was killed by SIGKILL, and nothing is loaded; it does not say why"),
-    "is killed by a signal without a name": ([("kill", signal.SIGRTMIN + 1)], r"the tap was killed by signal \d+, and nothing is loaded"),
-    "logs what is no text": ([("log", "no \0 more \ud800"), ("exit", 1)], r"the tap failed with exit status 1.*\n    no . more"),
+    "exits with an error": (
+        [("log", "no more"), ("exit", 3)],
+        r"the tap failed with exit status 3, and nothing was loaded.*\n    no more$",
+    ),
+    "is killed": ([("kill", None)], r"the tap was killed by SIGKILL, and nothing was loaded; it logged nothing"),
+    "is killed by a signal without a name": ([("kill", signal.SIGRTMIN + 1)], r"the tap was killed by signal \d+, and nothing was loaded"),
+    "logs invalid text": ([("log", "no \0 more \ud800"), ("exit", 1)], r"the tap failed with exit status 1.*\n    no . more"),
     "is killed within a line": ([("write", '{"type": "REC'), ("kill", None)], r"the tap was killed by SIGKILL"),
-    "writes no JSON": ([("write", "Fetching page 2\n")], r"line 4 of the tap's output: is no JSON \(Fetching page 2\)"),
-    "ends within a line": ([("write", '{"type": "REC')], r"line 4 of the tap's output: is no JSON"),
+    "writes no JSON": ([("write", "Fetching page 2\n")], r"line 4 of the tap's output: is not JSON \(Fetching page 2\)"),
+    "ends within a line": ([("write", '{"type": "REC')], r"line 4 of the tap's output: is not JSON"),
     "writes no text": ([("write", "\udcff\n")], r"line 4 of the tap's output: is not UTF-8"),
-    "writes other JSON": ([("write", "[1]\n")], r"line 4 of the tap's output: is no message of Singer \(\[1\]\)"),
-    "writes an unknown message": ([line(type="LOG")], r"line 4 of the tap's output: is no message of Singer"),
-    "writes a record of no stream": ([line(type="RECORD", record={"id": 2})], r"line 4 of the tap's output: is no message of Singer"),
-    "writes a state that is none": ([line(type="STATE", value=5)], r"line 4 of the tap's output: is no message of Singer"),
+    "writes other JSON": ([("write", "[1]\n")], r"line 4 of the tap's output: is not a Singer message \(\[1\]\)"),
+    "writes an unknown message": ([line(type="LOG")], r"line 4 of the tap's output: is not a Singer message"),
+    "writes a record of no stream": ([line(type="RECORD", record={"id": 2})], r"line 4 of the tap's output: is not a Singer message"),
+    "writes a state that is none": ([line(type="STATE", value=5)], r"line 4 of the tap's output: is not a Singer message"),
     "writes a batch": (
         [line(type="BATCH", stream="orders", manifest=[])],
         r"line 4 of the tap's output: is a BATCH, whose records are in files",
@@ -183,7 +186,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_nothing_is_loaded_of_a_tap_that_fails(stage: Stage, tap: Tap, failure: str) -> None:
-    """Its state is as it was; it leaves no file, and the next run has every record once."""
+    """Its state is unchanged; it leaves no file, and the next run loads every record once."""
     actions, fault = FAILURES[failure]
     source = tap.source(stage, max_record_bytes=2000)
     tap.says(schema(), record(id=1), state({"at": 1}))
@@ -203,8 +206,8 @@ def test_nothing_is_loaded_of_a_tap_that_fails(stage: Stage, tap: Tap, failure: 
     assert [None, {"at": 1}, {"at": 1}] == [run.get("--state") for run in tap.runs]
 
 
-def test_a_tap_that_fails_to_discover_is_told(stage: Stage, tap: Tap) -> None:
-    """With what it said last, or what it wrote in place of a catalog."""
+def test_a_tap_that_fails_to_discover_is_reported(stage: Stage, tap: Tap) -> None:
+    """With the last lines of its log, or with its output if that is not a catalog."""
     tap.discovers(("log", "which shop?"), ("exit", 1))
     with pytest.raises(InputError, match=r"the tap failed with exit status 1.*\n    which shop\?$"):
         tap.source(stage).extract()
@@ -214,12 +217,12 @@ def test_a_tap_that_fails_to_discover_is_told(stage: Stage, tap: Tap) -> None:
         tap.source(stage).extract()
 
     tap.discovers(("write", "usage: tap-shop"))
-    with pytest.raises(InputError, match=r"what the tap discovers is no catalog .*give it one with `catalog_file`"):
+    with pytest.raises(InputError, match=r"the tap's --discover output is not a valid catalog .*set `catalog_file`"):
         tap.source(stage).extract()
 
 
 def test_a_column_that_the_schema_lacks_is_refused(stage: Stage, tap: Tap) -> None:
-    """A misspelt one would be null in every row; where the schema leaves properties open, it may be there."""
+    """A misspelt one would be null in every row; if the schema is open, it may exist."""
     source = tap.source(stage, "id bigint, notes text")
     tap.says(schema(), record(id=1, note="a"))
 
@@ -233,12 +236,12 @@ def test_a_column_that_the_schema_lacks_is_refused(stage: Stage, tap: Tap) -> No
 
 
 def test_a_property_without_a_column_is_refused(stage: Stage, tap: Tap) -> None:
-    """As a member of any JSON is, with the record that has it; or left out, where the block says so."""
+    """Like an extra member in other JSON, with the record that has it; or left out, if the source ignores extra columns."""
     source = tap.source(stage)
     tap.says(schema(), record(id=1), record("shops", id=3), record(id=2, nota="a"))
 
     with pytest.raises(
-        ContractError, match=r"orders, record 2: the record has 'nota', which the contract does not name \(did you mean note\?\)"
+        ContractError, match=r"orders, record 2: the record has 'nota', which is not in the contract \(did you mean note\?\)"
     ):
         source.extract()
     source.declare(extra_columns="ignore")
@@ -248,7 +251,7 @@ def test_a_property_without_a_column_is_refused(stage: Stage, tap: Tap) -> None:
 
 
 def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
-    """As it was delivered, without the message around it, and with its number in the stream."""
+    """As delivered, without the message around it, and with its number in the stream."""
     source = tap.source(stage)
     tap.says(
         schema(),
@@ -266,10 +269,10 @@ def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
     assert (7, 2, 5) == (result.records_read, result.rows_loaded, result.rows_rejected)
     assert [
         (2, "id", '{"id":  "two"}'),
-        (3, "the record is no JSON object", "[3]"),
-        (4, "the record is no JSON object", '{"type": "RECORD", "stream": "orders"}'),
+        (3, "the record is not a JSON object", "[3]"),
+        (4, "the record is not a JSON object", '{"type": "RECORD", "stream": "orders"}'),
         (5, "id", '{"id": NaN}'),
-        (6, "the record is not valid JSON: it has half of a surrogate pair", '{"id": 6, "note": "\\ud800"}'),
+        (6, "the record is not valid JSON: it contains half of a surrogate pair", '{"id": 6, "note": "\\ud800"}'),
     ] == [(position, column or reason, raw) for position, column, _, reason, raw in source.rejects()]
     project: Any = type("Project", (), {"sources": {source.table.source: source.source}, "directory": source.directory})
     exported = rejects.export(project, source.server, source.table.source)
@@ -277,8 +280,8 @@ def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
     assert exported.records[1].endswith(',,"two",')
 
 
-def test_the_tap_is_given_secrets_and_nobody_else(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a file that only dpe's user may read; without the variables that dpe's own server is reached by."""
+def test_only_the_tap_gets_the_secrets(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a file that only dpe's user can read; without the variables for dpe's own server."""
     monkeypatch.setenv("SHOP_KEY", "s3cr3t/&")
     monkeypatch.setenv("PGPASSWORD", "dpe's own")
     tap.config["auth"] = {"api_key": "${SHOP_KEY}", "kinds": ["Bearer ${SHOP_KEY}", 5]}
@@ -294,7 +297,7 @@ def test_the_tap_is_given_secrets_and_nobody_else(stage: Stage, tap: Tap, monkey
 
 @pytest.mark.parametrize("place", ["config", "config_file"])
 def test_a_secret_is_in_no_message(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    """Nor in the ledger: neither what the tap logs, nor a line that is none."""
+    """Nor in the ledger: neither from the tap's log, nor from a line that is not a message."""
     secret = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7\n-----END KEY-----"
     monkeypatch.setenv("SHOP_KEY", secret)
     if place == "config":
@@ -315,13 +318,15 @@ def test_a_secret_is_in_no_message(stage: Stage, tap: Tap, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("written", ["s3cr3t/s3cr3t", r"s3cr3t\/s3cr3t", r"\u00733cr3t/s3cr3t"])
 def test_a_state_with_a_secret_is_not_kept(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
-    """The ledger would hold it; where all is replaced, no state is needed."""
+    """It would be in the ledger; if everything is replaced, no state is needed."""
     monkeypatch.setenv("SHOP_TOKEN", "s3cr3t/s3cr3t")
     tap.config["token"] = "${SHOP_TOKEN}"
     source = tap.source(stage)
     tap.says(schema(), record(id=1), ("write", f'{{"type": "STATE", "value": {{"token": "{written}"}}}}\n'))
 
-    with pytest.raises(InputError, match=r"the tap's state holds a secret of its configuration, which would be in the ledger; nothing"):
+    with pytest.raises(
+        InputError, match=r"the tap's state contains a secret of its configuration, which would end up in the ledger; nothing"
+    ):
         source.extract()
     source.declare(disposition="replace")
     source.extract()
@@ -330,25 +335,25 @@ def test_a_state_with_a_secret_is_not_kept(stage: Stage, tap: Tap, monkeypatch: 
 
 
 def test_a_variable_that_is_missing_is_named(stage: Stage, tap: Tap) -> None:
-    """Before the tap is run."""
+    """Before the tap runs."""
     tap.config["token"] = "${NO_TOKEN}"
 
     with pytest.raises(
-        InputError, match=r"orders \(shop.yml:5\): refers to \$\{NO_TOKEN\}, and the environment has no variable NO_TOKEN; set it"
+        InputError, match=r"orders \(shop.yml:5\): refers to \$\{NO_TOKEN\}, but the environment has no variable NO_TOKEN; set it"
     ):
         tap.source(stage).extract()
     assert [] == tap.all_runs
 
 
-def test_what_another_kind_of_source_left_is_no_state(stage: Stage, tap: Tap, api: Api) -> None:
-    """A cursor is not given to a tap, which would not know what to do with it."""
+def test_the_cursor_of_another_kind_of_source_is_not_a_state(stage: Stage, tap: Tap, api: Api) -> None:
+    """A cursor is not passed to a tap, which could not use it."""
     columns = "id bigint, changed_at timestamptz"
     rest = {"location": api.url, "path": "all", "file_format": "rest", "allow_private_addresses": True}
     source = stage(columns, **rest, disposition="append", incremental={"cursor_path": "changed_at", "key": ["id"]})
     source.extract()
     source.external = tap.source(stage, columns).external
 
-    with pytest.raises(InputError, match=r"the last extract left 2024-01-01T00:34:00\+00:00, which is no state of a tap; start anew with"):
+    with pytest.raises(InputError, match=r"the saved cursor \(2024-01-01T00:34:00\+00:00\) is not a Singer state; start over with"):
         source.extract()
     tap.says(schema("orders", "id", "changed_at"), record(id=1), state({}))
     source.extract(full_refresh=True)
@@ -375,7 +380,7 @@ SOURCES = """
 
 
 def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tmp_path: Path) -> None:
-    """With the stream that has the table's name, and names as the YAML has them; what it logs is shown to those who ask."""
+    """With the stream named like the table; --debug shows the tap's log."""
     sources = SOURCES.format(world=tap.world)
     dbt_projects.make(tmp_path, {"models/_shop__sources.yml": sources, ".env": "OTHER_TOKEN=another source's\n"})
     tap.says(("log", "the token is s3cr3t!"), schema(), record(id=1))
@@ -390,37 +395,37 @@ def test_a_tap_is_read_from_the_command_line(module_server: Server, tap: Tap, tm
     assert "OTHER_TOKEN" not in tap.runs[0]["environment"]
 
     dbt_projects.write(tmp_path, {"models/_shop__sources.yml": sources.replace('pass: "${SHOP_TOKEN}"', "\n" + " " * 24 + "pass: abc")})
-    with pytest.raises(ProjectError, match=r"external: line 12: config\.auth\.pass: would be in dbt's manifest; write \$\{NAME\}"):
+    with pytest.raises(ProjectError, match=r"external: line 12: config\.auth\.pass: would end up in dbt's manifest; write \$\{NAME\}"):
         _ = Project(tmp_path).sources
 
 
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"location": "tap-shop"}, "location: tap-shop names no tap (did you mean singer:tap-shop?)"),
-        ({"location": "singr:tap-shop"}, "location: singr:tap-shop names no tap (did you mean singer:tap-shop?)"),
-        ({"location": "singer:../tap shop"}, "location: singer:../tap shop names no tap; write it like singer:tap-github"),
+        ({"location": "tap-shop"}, "location: tap-shop is not a tap (did you mean singer:tap-shop?)"),
+        ({"location": "singr:tap-shop"}, "location: singr:tap-shop is not a tap (did you mean singer:tap-shop?)"),
+        ({"location": "singer:../tap shop"}, "location: singer:../tap shop is not a tap; write it like singer:tap-github"),
         (
             {"file_format": "json", "stream": None, "config": None, "key": None},
-            "file_format: singer:tap-shop is a tap, which is not read as json",
+            "file_format: singer:tap-shop is a tap, which cannot be read as json",
         ),
-        ({"config": {"api_key": "abc"}}, "config.api_key: would be in dbt's manifest; write ${NAME}"),
+        ({"config": {"api_key": "abc"}}, "config.api_key: would end up in dbt's manifest; write ${NAME}"),
         (
             {"config": {"streams": [{"headers": {"Authorization": "Bearer abc"}}]}},
-            "config.streams.headers.Authorization: would be in dbt's",
+            "config.streams.headers.Authorization: would end up in dbt's",
         ),
-        ({"config": {"dsn": "mysql://a:b@host/crm"}}, "config.dsn: would be in dbt's manifest"),
-        ({"config": {"credentials_json": "{}"}}, "config.credentials_json: would be in dbt's manifest"),
-        ({"config": {"clientSecret": "abc"}}, "config.clientSecret: would be in dbt's manifest"),
-        ({"config": {"api_keys": ["abc"]}}, "config.api_keys: would be in dbt's manifest"),
-        ({"config": {"password": 1234}}, "config.password: would be in dbt's manifest"),
+        ({"config": {"dsn": "mysql://a:b@host/crm"}}, "config.dsn: would end up in dbt's manifest"),
+        ({"config": {"credentials_json": "{}"}}, "config.credentials_json: would end up in dbt's manifest"),
+        ({"config": {"clientSecret": "abc"}}, "config.clientSecret: would end up in dbt's manifest"),
+        ({"config": {"api_keys": ["abc"]}}, "config.api_keys: would end up in dbt's manifest"),
+        ({"config": {"password": 1234}}, "config.password: would end up in dbt's manifest"),
         ({"config": {"a": 1}, "config_file": "a.json"}, "config_file: give either config or config_file"),
-        ({"key": None}, "key: append needs it, for taps deliver records again"),
-        ({"key": ["ids"]}, "key: ids is no column (did you mean id?)"),
-        ({"replication_method": "FULL_TABLE", "replication_key": "a"}, "replication_key: FULL_TABLE goes on by nothing"),
+        ({"key": None}, "key: append needs it, because taps deliver records again"),
+        ({"key": ["ids"]}, "key: ids is not a column (did you mean id?)"),
+        ({"replication_method": "FULL_TABLE", "replication_key": "a"}, "replication_key: FULL_TABLE does not use it"),
         (
             {"environment": ["${SHOP_KEY}"]},
-            "environment: ${SHOP_KEY} is not the name of a variable; write the name alone, as in AWS_PROFILE",
+            "environment: ${SHOP_KEY} is not a variable name; write only the name, as in AWS_PROFILE",
         ),
         ({"strem": "a"}, "strem is not an option (did you mean stream?)"),
     ],
@@ -443,6 +448,6 @@ def test_a_wrong_option_is_named(stage: Stage, tap: Tap, options: dict[str, Any]
         {"use_token": True},
     ],
 )
-def test_what_only_sounds_like_a_secret_is_none(stage: Stage, tap: Tap, config: dict[str, Any]) -> None:
-    """Names of columns, addresses and paths may stand in the project."""
+def test_names_that_only_sound_like_secrets_are_allowed(stage: Stage, tap: Tap, config: dict[str, Any]) -> None:
+    """Names of columns, addresses and paths may be written in the project."""
     assert config == tap.source(stage, config=config).external.config

@@ -1,4 +1,4 @@
-"""The programs that taps are: found, waited for, and ended with the extract, however that ends."""
+"""Programs of taps: they are found, waited for, and ended with the extract, however that ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytest_plugins = ["support.staged_source", "support.misbehaving_tap"]
 
 
 def test_a_tap_is_found(stage: Stage, tap: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the project's .dpe/taps, on PATH, or where the block says; else the error says how it is installed."""
+    """In the project's .dpe/taps, on PATH, or where the source says; otherwise the error says how to install it."""
     source = tap.source(stage)
     source.extract()
     program = tmp_path / ".dpe/taps/tap-shop/bin/tap-shop"
@@ -39,20 +39,20 @@ def test_a_tap_is_found(stage: Stage, tap: Tap, tmp_path: Path, monkeypatch: pyt
         r"\.dpe/taps/tap-shop/bin/pip install tap-shop$",
     ):
         source.extract()
-    with pytest.raises(InputError, match=r"there is no program \./tap-shops; correct `executable`"):
+    with pytest.raises(InputError, match=r"the program \./tap-shops does not exist; correct `executable`"):
         tap.source(stage, executable="./tap-shops").extract()
     tap.source(stage, executable="./tap-shop").extract()
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     source.extract()
     elsewhere.write_text("#!/nowhere/python\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"tap-shop cannot be run \(No such file or directory\); install the tap anew"):
+    with pytest.raises(InputError, match=r"tap-shop cannot be run \(No such file or directory\); reinstall the tap"):
         source.extract()
 
     assert 3 == len(tap.runs)
 
 
 def test_the_tap_does_not_outlive_an_extract_that_is_refused(stage: Stage, tap: Tap) -> None:
-    """Though it would go on writing for hours."""
+    """Although it would keep writing for hours."""
     source = tap.source(stage, rejects={"max_rows": 0})
     tap.says(schema(), record(id="x"), ("repeat", [numbered_record("y" * 1000), 1_000_000_000]))
 
@@ -64,12 +64,12 @@ def test_the_tap_does_not_outlive_an_extract_that_is_refused(stage: Stage, tap: 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what a process has written is read from /proc")
 def test_a_tap_waits_for_the_loader(stage: Stage, tap: Tap) -> None:
-    """It is not read faster than its records are loaded, so that memory does not grow with what it delivers."""
+    """It is read no faster than its records are loaded, so that memory does not grow with its output."""
     source = tap.source(stage)
     tap.says(schema(), ("repeat", [numbered_record("y" * 1000), 1_000_000_000]))
-    [window] = extract.inputs_of(source.source, project_dir=source.directory)
+    [query] = extract.inputs_of(source.source, project_dir=source.directory)
 
-    with window.open() as opened:
+    with query.open() as opened:
         blocks = opened.blocks()
         first = next(blocks)
         before, written = 0, _written(tap.runs[0]["pid"])
@@ -107,7 +107,7 @@ table = StagingTable("shop.orders", "staging", "orders", (Column("id", "bigint")
 with Tap(options, table, name="shop.orders", project_dir=Path({directory!r})).open() as opened:
     list(opened.blocks())
 """
-# A shell lets what it runs in the background ignore SIGINT.
+# A shell lets its background processes ignore SIGINT.
 _END_WHILE_IT_STARTS = """
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -142,7 +142,7 @@ def test_a_terminated_extract_leaves_neither_tap_nor_secrets(tap: Tap, tmp_path:
 
 @pytest.mark.parametrize(("sent", "status"), [("SIGTERM", 128 + signal.SIGTERM), ("SIGINT", -signal.SIGINT)])
 def test_an_extract_that_is_ended_while_a_tap_starts_leaves_nothing(tap: Tap, tmp_path: Path, sent: str, status: int) -> None:
-    """When it runs already, and dpe does not know it yet."""
+    """It is already running, but dpe has no handle on it yet."""
     tap.says(schema(), ("sleep", 60))
     first = _END_WHILE_IT_STARTS.format(runs=str(tap.world / "runs.jsonl"), signal=sent)
     script = _EXTRACT.format(first=first, config=tap.config, directory=str(tmp_path))
@@ -152,15 +152,15 @@ def test_an_extract_that_is_ended_while_a_tap_starts_leaves_nothing(tap: Tap, tm
 
 
 def test_an_extract_that_is_ended_while_no_tap_starts_ends(tap: Tap, tmp_path: Path) -> None:
-    """The signal is not forgotten, nor kept for the next tap."""
+    """The signal is neither lost, nor kept for the next tap."""
     first = 'subprocess.Popen = lambda *_, **__: (os.kill(os.getpid(), signal.SIGTERM), open("/nowhere"))'
     script = _EXTRACT.format(first=first, config=tap.config, directory=str(tmp_path))
 
     assert 128 + signal.SIGTERM == subprocess.run([sys.executable, "-c", script], timeout=60).returncode  # noqa: PLW1510 asked for
 
 
-def test_what_a_killed_extract_left_goes_with_the_next(stage: Stage, tap: Tap) -> None:
-    """Nothing clears up after SIGKILL; what another extract has in use stays."""
+def test_the_next_extract_removes_what_a_killed_one_left(stage: Stage, tap: Tap) -> None:
+    """Nothing cleans up after SIGKILL; files that another extract is using stay."""
     with taps.private_directory() as in_use:
         left = Path(tempfile.mkdtemp(prefix="dpe-tap-"))
         (left / "config.json").write_text("s3cr3t", encoding="utf-8")
@@ -174,8 +174,8 @@ def test_what_a_killed_extract_left_goes_with_the_next(stage: Stage, tap: Tap) -
 
 
 @pytest.mark.parametrize("end", [0, 1])
-def test_what_a_tap_starts_does_not_outlive_it(stage: Stage, tap: Tap, end: int) -> None:
-    """Also where the tap itself has ended, well or not."""
+def test_processes_that_a_tap_starts_do_not_outlive_it(stage: Stage, tap: Tap, end: int) -> None:
+    """Even if the tap itself has ended, successfully or not."""
     tap.says(schema(), record(id=1), ("start", ["sleep", "60"]), ("exit", end))
     with contextlib.suppress(InputError):
         tap.source(stage).extract()

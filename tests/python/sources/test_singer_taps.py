@@ -1,4 +1,4 @@
-"""Taps as their authors publish them, of both frameworks that taps are written in; `make test` installs them."""
+"""Published taps of both frameworks that taps are written in; `make test` installs them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _installed(tap: str) -> str:
 
 
 def test_a_tap_of_the_singer_sdk_is_read(stage: Stage, api: Api) -> None:
-    """An API through tap-rest-api-msdk: whole, then what is new by its state, and nothing twice."""
+    """An API through tap-rest-api-msdk: completely, then only new records by its state, and none twice."""
     stream = {
         "name": "orders",
         "path": "/all",
@@ -56,14 +56,14 @@ def test_a_tap_of_the_singer_sdk_is_read(stage: Stage, api: Api) -> None:
     result = source.extract()
 
     assert "2024-01-01T00:34:00Z" == api.requests[-1].query["since"]
-    # The last record is always asked for again.
+    # The last record is always requested again.
     assert [(1, 1)] == [(load.rows_loaded, load.records_repeated) for load in result.loads]
     assert 36 == source.count()
 
 
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 def test_a_tap_of_singer_python_is_read(stage: Stage, crm: Crm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database through tap-postgres, as a project's YAML says it; incremental, and with words that dbt has its own for."""
+    """A database through tap-postgres, configured in a project's YAML; incremental, and with words that mean something to dbt."""
     given = crm.engine.url
     monkeypatch.setenv("CRM_PASSWORD", "not asked for")
     config: dict[str, Any] = {

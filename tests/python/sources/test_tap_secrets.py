@@ -1,4 +1,4 @@
-"""Which secrets a tap gets, and where those that it has do not appear."""
+"""Which secrets a tap gets, and where they must not appear."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOGGED = {
     "over two lines": f"2024-01-01 INFO a wrapped line ends with {SECRET[:14]}\n                {SECRET[14:]}",
     "in base64 over two lines": f"INFO Basic {BASIC[:20]}\n           {BASIC[20:]}",
 }
-# What any program gets, of what the tests set.
+# The variables, among those that the tests set, that any program gets.
 COMMON = {"PATH", "HOME", "TZ", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}
 
 
@@ -45,7 +45,7 @@ def _secret(monkeypatch: pytest.MonkeyPatch, tap: Tap) -> None:
 
 
 def test_a_tap_gets_the_variables_that_its_source_names(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what any program needs; nothing else of the environment, and nothing of dpe's own, also when it discovers."""
+    """And what any program needs; no other variables, and none of dpe's own, even during discovery."""
     monkeypatch.setenv("OTHER_TOKEN", "another source's")
     monkeypatch.setenv("PGPASSWORD", "dpe's own")
     monkeypatch.setenv("DPE_LOADER_PASSWORD", "dpe's own")
@@ -66,10 +66,10 @@ def test_a_tap_gets_the_variables_that_its_source_names(stage: Stage, tap: Tap, 
 
 
 def test_a_variable_that_is_named_and_not_set_is_refused(stage: Stage, tap: Tap) -> None:
-    """With where it is named, before the tap runs."""
+    """The error says where it is named, before the tap runs."""
     with pytest.raises(
         InputError,
-        match=r"tap-shop orders \(shop.yml:5\): environment names NO_PROFILE, and the environment has no variable NO_PROFILE; set it",
+        match=r"tap-shop orders \(shop.yml:5\): environment names NO_PROFILE, but the environment has no variable NO_PROFILE; set it",
     ):
         tap.source(stage, environment=["NO_PROFILE"]).extract()
 
@@ -77,7 +77,7 @@ def test_a_variable_that_is_named_and_not_set_is_refused(stage: Stage, tap: Tap)
 
 
 def _said(source: StagedSource) -> str:
-    """Extract, and return all that is said of the failure: by the error, and by the ledger."""
+    """Extract, and return the failure as the error and the ledger describe it."""
     with pytest.raises(InputError) as caught:
         source.extract()
     [(error,)] = source.ledger("select error from dpe.extracts where source = %s order by extract_id desc limit 1")
@@ -85,7 +85,7 @@ def _said(source: StagedSource) -> str:
 
 
 def _shown(text: str) -> list[str]:
-    """Return the pieces of the secret that a text has, joined over its lines."""
+    """Return the fragments of the secret in a text, joined over its lines."""
     joined = "".join(text.split()).lower()
     return [piece for piece in PIECES if piece.lower() in joined] + [
         piece for piece in ("horse", "attery") if piece.encode().hex() in joined
@@ -95,7 +95,7 @@ def _shown(text: str) -> list[str]:
 @pytest.mark.parametrize("place", ["config", "config_file"])
 @pytest.mark.parametrize("form", LOGGED)
 def test_what_a_tap_logs_shows_no_secret(stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture, form: str, place: str) -> None:
-    """Neither in the error and the ledger, nor in the log for those who ask for it; what else it says is there."""
+    """Neither in the error and the ledger, nor in the debug log; the rest of the log is there."""
     caplog.set_level(logging.DEBUG, "dpe_cli")
     source = tap.source(stage)
     if place == "config_file":
@@ -114,7 +114,7 @@ def test_what_a_tap_logs_shows_no_secret(stage: Stage, tap: Tap, caplog: pytest.
 def test_a_secret_across_what_is_read_at_once_is_hidden(
     stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture, length: int, end: str
 ) -> None:
-    """A line may be longer than what is read, or kept, at once: it is cut within no secret."""
+    """A line may be longer than what is read, or kept, at once: it is never cut within a secret."""
     caplog.set_level(logging.DEBUG, "dpe_cli")
     source = tap.source(stage)
     for cut in (3, 16, 28):
@@ -156,8 +156,10 @@ def test_a_run_of_base64_without_an_end_is_not_waited_for(caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "WARNING"])
-def test_what_is_kept_of_a_long_log_begins_within_no_secret(stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture, level: str) -> None:
-    """More is kept than is shown, so that what was cut off is known; its end is waited for, also where all of it is shown."""
+def test_the_kept_end_of_a_long_log_does_not_start_within_a_secret(
+    stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture, level: str
+) -> None:
+    """More is kept than is shown, so that a cut secret is recognized; its end is waited for, even if everything is shown."""
     caplog.set_level(level, "dpe_cli")
     tap.says(schema(), ("log", SECRET * 50_000), ("log", "CRITICAL out of memory"), ("exit", 1))
 
@@ -168,13 +170,13 @@ def test_what_is_kept_of_a_long_log_begins_within_no_secret(stage: Stage, tap: T
 
 @pytest.mark.parametrize("before", [0, 50, 70])
 @pytest.mark.parametrize("form", ["as it is", "in base64"])
-def test_a_line_that_is_no_message_shows_no_secret(stage: Stage, tap: Tap, before: int, form: str) -> None:
-    """Of a long one only the start is shown, which may be that of a secret."""
+def test_a_line_that_is_not_a_message_shows_no_secret(stage: Stage, tap: Tap, before: int, form: str) -> None:
+    """Only the start of a long one is shown, which may be the start of a secret."""
     tap.says(schema(), ("write", f"{'x' * before} {SECRET if form == 'as it is' else BASIC}\n"))
 
     said = _said(tap.source(stage))
 
-    assert (True, []) == ("is no JSON (" in said, _shown(said))
+    assert (True, []) == ("is not JSON (" in said, _shown(said))
     assert "corr" not in said
 
 
@@ -194,7 +196,7 @@ KEY = "-----BEGIN PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7horse\nbatteryKCAQEA7MIIEpA
     ids=["a key", "credentials in JSON", "a URL", "a connection string", "an address with a path", "an address that is signed"],
 )
 def test_a_part_of_a_secret_is_hidden_by_itself(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch, value: str, logged: str) -> None:
-    """As others show it who take the whole apart."""
+    """Other programs may show it after taking the whole apart."""
     monkeypatch.setenv("SHOP_KEY", value)
     tap.says(schema(), ("log", logged), ("log", "a require of mine"), ("exit", 1))
 
@@ -205,7 +207,7 @@ def test_a_part_of_a_secret_is_hidden_by_itself(stage: Stage, tap: Tap, monkeypa
 
 @pytest.mark.parametrize("secret", ["a", "1", "x-1"])
 def test_a_short_secret_is_hidden_where_it_is_a_word(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
-    """What is said can still be read."""
+    """The message stays readable."""
     monkeypatch.setenv("SHOP_KEY", secret)
     basic = base64.b64encode(f"shop:{secret}".encode()).decode()
     tap.says(schema(), ("log", f"denied: {secret}"), ("log", f"Basic {basic}"), ("log", "after 12 attempts"), ("exit", 3))
@@ -218,7 +220,7 @@ def test_a_short_secret_is_hidden_where_it_is_a_word(stage: Stage, tap: Tap, mon
 
 @pytest.mark.parametrize("written", [BASIC, quote(SECRET, safe=""), SECRET.upper()])
 def test_a_state_that_holds_a_secret_in_another_form_is_not_kept(stage: Stage, tap: Tap, written: str) -> None:
-    """The ledger would have it."""
+    """It would be in the ledger."""
     tap.says(schema(), record(id=1), state({"since": written}))
 
-    assert "the tap's state holds a secret of its configuration" in _said(tap.source(stage))
+    assert "the tap's state contains a secret of its configuration" in _said(tap.source(stage))

@@ -19,11 +19,11 @@ from conftest import Cluster
 from dpe_cli.blocks.contract import Column, StagingTable
 from dpe_cli.ingest import extract as extracts
 from dpe_cli.load import staging
-from dpe_cli.load.extraction import Extraction, ExtractResult
+from dpe_cli.load.extraction import Extractor, ExtractResult
 from dpe_cli.project.project import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server
-from dpe_cli.sources.options.parse import Place, parse
+from dpe_cli.sources.options.parse import SourceDeclaration, parse
 
 numbers = itertools.count(1)
 
@@ -55,7 +55,7 @@ class StagedSource:
         self.external = self._parsed(asdict(self.external) | external)
 
     def _parsed(self, external: dict[str, Any]) -> Any:
-        return parse(external, self.table.columns, place=Place("shop", "shop.yml:5"))
+        return parse(external, self.table.columns, declaration=SourceDeclaration("shop", "shop.yml:5"))
 
     def deliver(self, content: str | bytes, name: str = "a.csv") -> Self:
         """Write a file."""
@@ -68,7 +68,7 @@ class StagedSource:
         """Extract what was delivered."""
         return self.run(self.extraction(jobs=jobs, **options))
 
-    def run(self, extraction: Extraction) -> ExtractResult:
+    def run(self, extraction: Extractor) -> ExtractResult:
         """Run an extraction of what was delivered."""
         return extraction.run(extracts.inputs_of(self.source, project_dir=self.directory))
 
@@ -77,10 +77,10 @@ class StagedSource:
         """The source as the project has it."""
         return Source("", self.table.source, self.table, self.external, None)
 
-    def extraction(self, *, jobs: int = 2, **options: Any) -> Extraction:
+    def extraction(self, *, jobs: int = 2, **options: Any) -> Extractor:
         """Return an extraction that is still to be run."""
-        order = extracts.order_of(self.source)
-        return Extraction(partial(self.server.connect, "loader"), order, jobs=jobs, **options)
+        order = extracts.load_request_of(self.source)
+        return Extractor(partial(self.server.connect, "loader"), order, jobs=jobs, **options)
 
     def rows(self) -> list[tuple[Any, ...]]:
         """Return the rows in staging, sorted, as a model sees them: without dpe's own columns, nulls as None."""
@@ -112,7 +112,7 @@ class StagedSource:
     def slices(self, *, attached: bool) -> list[str]:
         """Return the names of the slices that are attached, or that are not."""
         with self.server.connect("loader") as connection:
-            return [piece.name for piece in staging.slices(connection, self.table, attached=attached)]
+            return [slice_.name for slice_ in staging.slices(connection, self.table, attached=attached)]
 
     @property
     def relation(self) -> str:

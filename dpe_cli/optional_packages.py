@@ -1,4 +1,4 @@
-"""Packages that only some sources need: imported where they are used, and named where they are missing."""
+"""Optional packages that only some sources need: imported where they are used, with a message that names a missing one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import ModuleType
 
 from dpe_cli.errors import UsageError
 
-# The extra of pyproject.toml that brings each module.
+# The extra in pyproject.toml that installs each module.
 EXTRAS = {
     "adlfs": "az",
     "duckdb": "duckdb",
@@ -23,7 +23,7 @@ EXTRAS = {
 
 def needed(module: str, *, by: str) -> ModuleType:
     """
-    Import a package that an extra brings; `by` says what needs it.
+    Import a package that an extra installs; `by` names what needs it.
 
     Raises:
         UsageError: it is not installed.
@@ -35,5 +35,5 @@ def needed(module: str, *, by: str) -> ModuleType:
             raise
         extra = EXTRAS[module]
         raise UsageError(
-            f"{by}: needs the package {module}; install it with dpe's extra, in dpe's directory: .venv/bin/pip install '.[{extra}]'"
+            f"{by}: needs the package {module}; install it with dpe's extra {extra}, in dpe's directory: .venv/bin/pip install '.[{extra}]'"
         ) from error

@@ -1,4 +1,4 @@
-"""The ledger, and taking an extract back."""
+"""The ledger, and undoing an extract."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from dpe_cli.errors import BusyError, ServerError
 from dpe_cli.ingest import loads
-from dpe_cli.ingest.loads import HistoryError, Undone
+from dpe_cli.ingest.loads import LoadsError, Undone
 from dpe_cli.load import locks
 from dpe_cli.project.project import Project
 
@@ -27,8 +27,8 @@ def _undo(source: StagedSource, extract_id: int | None) -> Undone:
     return loads.undo(source.server, cast("Project", project), extract_id or 0)
 
 
-def test_an_appended_extract_is_taken_back(stage_anywhere: Stage) -> None:
-    """Its rows are gone, those of others stay, and its files count as never loaded."""
+def test_an_appended_extract_is_undone(stage_anywhere: Stage) -> None:
+    """Its rows are removed, others' rows stay, and its files count as never loaded."""
     source = stage_anywhere(COLUMNS).deliver("id,note\n1,a\n2,b\n", "a.csv")
     first = source.extract()
     second = source.deliver("id,note\n3,c\nx,c\n", "b.csv").extract()
@@ -40,8 +40,8 @@ def test_an_appended_extract_is_taken_back(stage_anywhere: Stage) -> None:
     assert [(1, "a"), (2, "b")] == source.rows()
 
 
-def test_a_replaced_delivery_comes_back(stage_anywhere: Stage) -> None:
-    """With its files, which count as loaded again; a second one back is gone."""
+def test_undo_restores_the_replaced_delivery(stage_anywhere: Stage) -> None:
+    """With its files, which count as loaded again; the one before that is gone."""
     source = stage_anywhere(COLUMNS, disposition="replace")
     first, second, third = [source.deliver(f"id,note\n{number},a\n").extract().extract_id for number in (1, 2, 3)]
 
@@ -51,7 +51,7 @@ def test_a_replaced_delivery_comes_back(stage_anywhere: Stage) -> None:
     assert 0 == len(source.extract().loads)
     assert Undone(second or 0, source.table.source, 1, None) == _undo(source, second)
     assert [] == source.rows()
-    with pytest.raises(HistoryError, match=r"its rows are not in staging any more, a later extract replaced them; undo that one"):
+    with pytest.raises(LoadsError, match=r"its rows are no longer in staging, because a later extract replaced them; undo that one"):
         _undo(source, first)
 
 
@@ -68,8 +68,8 @@ def test_a_replaced_delivery_has_the_columns_that_were_added_since(stage: Stage)
     assert [(1, "a", None)] == source.rows()
 
 
-def test_what_many_extracts_appended_comes_back_whole(stage: Stage) -> None:
-    """Where a source that was appended becomes one that is replaced."""
+def test_undo_restores_the_rows_of_many_extracts(stage: Stage) -> None:
+    """If a source changes its disposition from append to replace."""
     source = stage(COLUMNS)
     for number in (1, 2, 3):
         source.deliver(f"id,note\n{number},a\n", f"{number}.csv").extract()
@@ -83,8 +83,8 @@ def test_what_many_extracts_appended_comes_back_whole(stage: Stage) -> None:
     assert ["4.csv"] == [load.location for load in source.extract().loads]
 
 
-def test_a_full_refresh_brings_nothing_back(stage: Stage) -> None:
-    """What it replaced may have had other columns, and is gone."""
+def test_undoing_a_full_refresh_restores_nothing(stage: Stage) -> None:
+    """The replaced rows may have had other columns, and are gone."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     source.extract()
     refreshed = source.extract(full_refresh=True)
@@ -93,7 +93,7 @@ def test_a_full_refresh_brings_nothing_back(stage: Stage) -> None:
     assert [] == source.rows()
 
 
-def test_an_extract_without_rows_is_taken_back(stage: Stage) -> None:
+def test_an_extract_without_rows_is_undone(stage: Stage) -> None:
     """Its file counts as never loaded."""
     source = stage(COLUMNS).deliver("id,note\n")
     _undo(source, source.extract().extract_id)
@@ -101,38 +101,38 @@ def test_an_extract_without_rows_is_taken_back(stage: Stage) -> None:
     assert 1 == len(source.extract().loads)
 
 
-def test_what_cannot_be_taken_back_is_said(stage: Stage) -> None:
-    """What is not there, did not succeed, was taken back, or is of a source that is gone."""
+def test_an_extract_that_cannot_be_undone_is_refused(stage: Stage) -> None:
+    """It does not exist, did not succeed, was already undone, or its source no longer exists."""
     source = stage("id integer", rejects={})
-    with pytest.raises(HistoryError, match=r"^extract 0: is not in the ledger; `dpe loads list` shows which there are"):
+    with pytest.raises(LoadsError, match=r"^extract 0: is not in the ledger; `dpe loads list` lists them"):
         _undo(source, 0)
     first = source.deliver("id\n1\n").extract().extract_id
     with pytest.raises(Exception, match="more than rejects.max_rows allows"):
         source.deliver("id\nx\n").extract()
-    with pytest.raises(HistoryError, match="cannot be undone, it is failed"):
+    with pytest.raises(LoadsError, match="cannot be undone, because it is failed"):
         _undo(source, (first or 0) + 1)
-    with pytest.raises(HistoryError, match=f"^extract {first}: its source {source.table.source} is not in the project any more"):
+    with pytest.raises(LoadsError, match=f"^extract {first}: its source {source.table.source} is no longer in the project"):
         loads.undo(source.server, cast("Project", SimpleNamespace(sources={})), first or 0)
     _undo(source, first)
-    with pytest.raises(HistoryError, match="cannot be undone, it is undone"):
+    with pytest.raises(LoadsError, match="cannot be undone, because it is undone"):
         _undo(source, first)
 
 
-def test_nothing_is_taken_back_where_the_counts_differ(stage: Stage) -> None:
-    """Somebody deleted a row: what was counted is not what is there."""
+def test_nothing_is_undone_if_the_counts_differ(stage: Stage) -> None:
+    """Somebody deleted a row, so the counts in the ledger are no longer true."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n2,b\n")
     extract_id = source.extract().extract_id
     with source.server.connect("admin") as connection:
         connection.execute(f"delete from {source.relation} where id = 1".encode())
 
-    with pytest.raises(HistoryError, match=r"2 rows were loaded, but 1 are in staging; nothing is changed, run `dpe validate`"):
+    with pytest.raises(LoadsError, match=r"2 rows were loaded, but 1 are in staging; nothing was changed, run `dpe validate`"):
         _undo(source, extract_id)
 
     assert ([(2, "b")], ["succeeded"]) == (source.rows(), source.statuses())
 
 
-def test_undo_and_extract_keep_apart(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that comes second is told so; a reader that holds the table is waited for, but not for ever."""
+def test_undo_and_extract_exclude_each_other(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one is refused; a reader that holds the table is waited for, but not forever."""
     monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     extract_id = source.extract().extract_id
@@ -170,14 +170,14 @@ def test_the_ledger_is_read_newest_first(stage: Stage) -> None:
     assert found[1] == loads.reject(source.server, found[1].reject_id)
     assert [newest] == loads.extracts(source.server, source=name, limit=1)
     assert [] == loads.rejects(source.server, source="shop.other", load_id=None, limit=5)
-    with pytest.raises(HistoryError, match="reject 0: is not in the ledger"):
+    with pytest.raises(LoadsError, match="reject 0: is not in the ledger"):
         loads.reject(source.server, 0)
-    with pytest.raises(HistoryError, match="extract 0: is not in the ledger"):
+    with pytest.raises(LoadsError, match="extract 0: is not in the ledger"):
         loads.extract(source.server, 0)
 
 
-def test_a_corrected_file_takes_the_place_of_what_it_was(stage_anywhere: Stage) -> None:
-    """Where the source says so; other files, also of the same extract, stay. The corrected one can be taken back."""
+def test_a_corrected_file_replaces_its_earlier_rows(stage_anywhere: Stage) -> None:
+    """If the source says so; other files, even of the same extract, stay. The correction can be undone."""
     source = stage_anywhere(COLUMNS, changed_files="replace", rejects={"max_rows": 5})
     first = source.deliver("id,note\n1,a\n2,b\nx,c\n", "a.csv").deliver("id,note\n3,c\n", "b.csv").extract()
 
@@ -198,8 +198,8 @@ def test_a_corrected_file_takes_the_place_of_what_it_was(stage_anywhere: Stage) 
     assert [] == source.rows()
 
 
-def test_rejects_of_what_is_gone_are_obsolete(stage: Stage) -> None:
-    """They are listed where they are wanted, and say so."""
+def test_rejects_of_removed_loads_are_obsolete(stage: Stage) -> None:
+    """They are listed on request, and marked as such."""
     source = stage(COLUMNS, disposition="replace").deliver("id,note\nx,a\n")
     source.extract()
     source.deliver("id,note\ny,b\n").extract()
@@ -210,7 +210,7 @@ def test_rejects_of_what_is_gone_are_obsolete(stage: Stage) -> None:
 
 
 def test_files_that_are_corrected_to_the_same_content_lose_their_rows(stage_anywhere: Stage) -> None:
-    """Two that are empty now, say: the second one is known by its content, and what it held is gone all the same."""
+    """For example, two that are empty now: the second is recognized by its content, and its old rows are removed all the same."""
     source = stage_anywhere(COLUMNS, changed_files="replace")
     source.deliver("id,note\n1,a\n", "a.csv").deliver("id,note\n2,b\n", "b.csv").deliver("id,note\n3,c\n", "c.csv").extract()
 
@@ -226,7 +226,7 @@ def test_files_that_are_corrected_to_the_same_content_lose_their_rows(stage_anyw
 
 
 def test_a_file_that_took_the_name_of_another_one_did_not_change(stage_anywhere: Stage) -> None:
-    """Where deliveries are renamed in turn, each is loaded once and stays; corrected under its new name, it is replaced."""
+    """If deliveries are rotated by renaming, each is loaded once and stays; corrected under its new name, it is replaced."""
     source = stage_anywhere(COLUMNS, changed_files="replace")
     source.deliver("id,note\n1,monday\n", "today.csv").extract()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dpe_cli import extras
+from dpe_cli import optional_packages
 from dpe_cli.errors import UsageError
 
 
@@ -17,10 +17,10 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "duckdb", None)
 
     with pytest.raises(UsageError, match=r"^reading JSON: needs the package duckdb; install it .*: .venv/bin/pip install '.\[duckdb\]'$"):
-        extras.needed("duckdb", by="reading JSON")
+        optional_packages.needed("duckdb", by="reading JSON")
 
 
 def test_every_extra_is_one_of_the_package() -> None:
     """Or pip would not know it."""
     declared = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert set(extras.EXTRAS.values()) <= set(declared["optional-dependencies"])
+    assert set(optional_packages.EXTRAS.values()) <= set(declared["optional-dependencies"])
