@@ -1,4 +1,4 @@
-"""dbt's manifest of a project: read as it is where nothing has changed, else parsed again by dbt."""
+"""dbt's manifest of a project: reused if nothing has changed, else parsed again by dbt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dpe_cli.state import state_directory
 
 _DBT_SUFFIXES = (".sql", ".yml", ".yaml", ".md", ".csv")
 _PATH_OPTIONS = ("model-paths", "seed-paths", "snapshot-paths", "macro-paths", "test-paths", "analysis-paths")
-# dbt reads these without being told where they are.
+# dbt reads these from fixed places.
 _MORE_FILES = ("packages.yml", "dependencies.yml", "package-lock.yml")
 _ENV_VAR = re.compile(r"env_var\(\s*['\"](\w+)")
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 
 class Parser:
-    """Knows dbt's manifest of the project in a directory; `options` are those with which dbt has to look at it."""
+    """Returns dbt's manifest of the project in a directory; `options` are those with which dbt has to parse it."""
 
     def __init__(self, directory: Path, options: Sequence[str], *, profiles_dir: Path) -> None:
         self._directory = directory
         self._options = options
         self._settings = directory / "dbt_project.yml"
         self._profiles = profiles_dir / "profiles.yml"
-        # The same where the project is moved to.
+        # The same after the project has been moved.
         ways = [option.replace(str(directory), ".") for option in options]
         digest = hashlib.sha256(json.dumps(ways).encode()).hexdigest()[:12]
         self._path = directory / ".dpe" / "parsed" / digest / "manifest.json"
@@ -41,7 +41,7 @@ class Parser:
 
     def manifest(self) -> Mapping[str, Any]:
         """
-        Return the manifest, parsed first where a file of the project, or a variable that it asks for, has changed.
+        Return the manifest, after parsing if a file of the project, or a variable that it uses, has changed.
 
         Raises:
             ProjectError: dbt refuses the project.
@@ -53,9 +53,9 @@ class Parser:
 
     def derived(self, name: str, derive: Callable[[Mapping[str, Any]], T]) -> T:
         """
-        Return what `derive` makes of the manifest, which JSON can hold: kept under `name` until the manifest is another.
+        Return the result of `derive` (JSON values) for the manifest; it is kept under `name` until the manifest changes.
 
-        A manifest has megabytes, of which a command may need a few lines.
+        A manifest has megabytes, and a command may need only a few lines of it.
 
         Raises:
             ProjectError: dbt refuses the project.
@@ -80,7 +80,7 @@ class Parser:
         command = ["ls", "--output", "json", "--output-keys", "unique_id"]
         command += ["--select", *select] if select else []
         command += ["--exclude", *exclude] if exclude else []
-        # Beside the manifest is what dbt parsed; the manifest itself stays as it is.
+        # dbt reuses what it parsed next to the manifest; the manifest itself stays unchanged.
         outcome = dbt.invoke(command, ["--no-write-json", "--target-path", str(self._path.parent), *self._options])
         return {json.loads(line)["unique_id"] for line in outcome.result}
 
@@ -88,7 +88,7 @@ class Parser:
         started = time.time()
         roots = self._roots()
         state_directory(self._directory)
-        # Looked up before dbt does: what changes meanwhile counts as changed.
+        # Read before dbt does, so that changes during the parse count as changes.
         state = {"variables": _digests(_variables_asked_for(self._watched(roots))), "roots": roots}
         dbt.invoke(["parse"], ["--target-path", str(self._path.parent), *self._options])
         self._state_path.write_text(json.dumps(state))
@@ -108,7 +108,7 @@ class Parser:
             return False
 
     def _watched(self, roots: Sequence[str]) -> Iterator[str]:
-        """Yield the files dbt reads, and their directories, whose times change when a file is removed."""
+        """Yield the files that dbt reads, and their directories, whose times change when a file is removed."""
         for path in (self._settings, self._profiles, *(self._directory / name for name in _MORE_FILES)):
             if path.exists():
                 yield str(path)
@@ -136,7 +136,7 @@ class Parser:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what a file of ours holds; nothing where it is missing, or was cut short by an interrupt or a full disk."""
+    """Return the content of one of our files; nothing if it is missing, or was cut short by an interrupt or a full disk."""
     try:
         return json.loads(path.read_bytes())  # type: ignore[no-any-return]
     except (OSError, ValueError):
@@ -144,7 +144,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _tree(path: str) -> Iterator[str]:
-    """Yield the directory, those below it that dbt reads, and their files."""
+    """Yield the directory, the directories below it that dbt reads, and their files."""
     try:
         entries = list(os.scandir(path))
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def _tree(path: str) -> Iterator[str]:
 
 
 def _variables_asked_for(watched: Iterable[str]) -> set[str]:
-    """Return the environment variables that the project asks for; those of the connection are no part of the manifest."""
+    """Return the environment variables that the project uses; the manifest does not depend on those of the connection."""
     paths = [Path(path) for path in watched if path.endswith((".sql", ".yml", ".yaml")) and not path.endswith("profiles.yml")]
     return {name for path in paths for name in _ENV_VAR.findall(path.read_text(encoding="utf-8", errors="replace"))}
 

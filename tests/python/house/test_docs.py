@@ -1,4 +1,4 @@
-"""The documentation says what is there. Run this file as a script to write docs/commands.md and docs/rls-checks.md anew."""
+"""The documentation describes the present code. Run this file as a script to regenerate docs/commands.md and docs/rls-checks.md."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ CHECKS_PAGE = REPOSITORY / "docs" / "rls-checks.md"
 CHECKS_HEAD = """# Checks of row-level security
 
 Written by `python tests/python/house/test_docs.py` from `dpe_cli/access/sql/checks`. What `dpe rls check` looks for
-([row-level security](row-level-security.md)); an id never changes its meaning. An error makes the exit status 1, and keeps
-`dpe run` from publishing and `dpe validate` from succeeding; a warning does not.
+([row-level security](row-level-security.md)); the meaning of an id never changes. An error makes the exit status 1, and
+prevents `dpe run` from publishing and `dpe validate` from succeeding; a warning does not.
 
 | check | severity | what it finds | why that matters |
 |---|---|---|---|"""
@@ -38,14 +38,14 @@ OPTIONS_HEAD = """# Options of the external block
 Written by `python tests/python/house/test_docs.py` from the classes in `dpe_cli/sources/options/formats.py`. Editors know them too: `dpe schema >
 .dpe/external.schema.json`, and a first line `# yaml-language-server: $schema=../../.dpe/external.schema.json` in the file.
 
-Beside these, a column may have `meta.path` (JSON, APIs, taps), `meta.start` and `meta.width` (lines of fixed width).
+In addition, a column may have `meta.path` (JSON, APIs, taps), `meta.start` and `meta.width` (lines of fixed width).
 """
 HEAD = """# Commands
 
 Written by `python tests/python/house/test_docs.py` from the help texts; `dpe COMMAND --help` shows the same.
 
-Exit status: 0 all is well; 1 something was refused, rejected over its limit, or failed a rule; 2 a usage error or a bug.
-Results go to standard output, everything else to standard error. Every option can be given as a variable, `DPE_…`.
+Exit status: 0 success; 1 something was refused, exceeded its limit of rejects, or failed a rule; 2 a usage error or a bug.
+Results go to standard output, everything else to standard error. Every option can also be set as a variable, `DPE_…`.
 """
 
 
@@ -61,7 +61,7 @@ def _pages(command: click.Command, context: click.Context) -> Iterator[str]:
 
 def render() -> str:
     """Return the text of docs/commands.md."""
-    # As the command line is invoked, -h included.
+    # As on the command line, including -h.
     root = click.Context(cli, info_name="dpe", terminal_width=120, max_content_width=120, **cli.context_settings)
     parts = list(_pages(cli, root))
     for name in COMMANDS:
@@ -72,7 +72,7 @@ def render() -> str:
 
 
 def test_every_command_is_documented() -> None:
-    """docs/commands.md is what the help texts say."""
+    """docs/commands.md matches the help texts."""
     assert render() == PAGE.read_text(encoding="utf-8")
 
 
@@ -83,7 +83,7 @@ def render_checks() -> str:
 
 
 def test_every_check_is_documented() -> None:
-    """docs/rls-checks.md is what the checks say of themselves."""
+    """docs/rls-checks.md matches the checks."""
     assert render_checks() == CHECKS_PAGE.read_text(encoding="utf-8")
 
 
@@ -109,20 +109,20 @@ def _table(kind: type) -> list[str]:
 
 
 def test_every_option_is_documented() -> None:
-    """docs/sources/options.md is what the formats say of themselves."""
+    """docs/sources/options.md matches the formats."""
     assert render_options() == OPTIONS_PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("option", option_names())
 def test_every_option_of_a_csv_source_is_explained(option: str) -> None:
-    """docs/sources/csv.md has a row for each option of the external block; that of a place has a page of its own."""
+    """docs/sources/csv.md has a row for each option of the external block; options of a location have their own page."""
     pages = ("csv.md", "places.md")
     assert any(f"`{option}" in (REPOSITORY / "docs" / "sources" / page).read_text(encoding="utf-8") for page in pages)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_has_a_complete_example(name: str) -> None:
-    """Its page shows a source that dpe reads as it stands."""
+    """Its page shows a source that dpe can read unchanged."""
     kind = FORMATS[name]
     text = (REPOSITORY / kind.documentation).read_text(encoding="utf-8")
     assert "file_format: " + name in text
@@ -131,13 +131,13 @@ def test_every_format_has_a_complete_example(name: str) -> None:
             metas = {column["name"]: column.get("config", {}).get("meta", {}) for column in table["columns"]}
             columns = [Column(column["name"], column["data_type"], **metas[column["name"]]) for column in table["columns"]]
             parsed = parse(table["external"], columns, place=Place(table["name"], kind.documentation))
-            # As it is kept beside the manifest.
+            # As it is stored next to the manifest.
             assert parsed == from_dict(json.loads(json.dumps(asdict(parsed))))
             assert all(column["description"] for column in [table, *table["columns"]])
 
 
-def test_the_schema_takes_what_dpe_takes() -> None:
-    """Editors complete and check the block by it: the examples pass, and a misspelt option is marked."""
+def test_the_schema_accepts_what_dpe_accepts() -> None:
+    """Editors complete and check the block with it: the examples pass, and a misspelt option is marked."""
     validator = jsonschema.Draft7Validator(schema.editors_schema())
     for page in sorted((REPOSITORY / "docs" / "sources").glob("*.md")):
         for example in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
@@ -154,14 +154,14 @@ def test_the_schema_takes_what_dpe_takes() -> None:
 @pytest.mark.parametrize("page", sorted(REPOSITORY.glob("*.md")) + sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page names a file."""
-    # What is shown as code is no link, though a regular expression looks like one.
+    # Code is not a link, though a regular expression may look like one.
     text = re.sub(r"`[^`\n]+`", "", page.read_text(encoding="utf-8"))
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     assert [] == [target for target in targets if not (page.parent / target).exists()]
 
 
 def test_each_promise_names_a_test() -> None:
-    """The security model says which test holds a promise: it is there."""
+    """The security model names the test for each promise, and it exists."""
     text = (REPOSITORY / "docs" / "security-model.md").read_text(encoding="utf-8")
     promises = [line for line in text.splitlines() if line.startswith("| ") and line.endswith("` |")]
     named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", text)

@@ -154,8 +154,8 @@ def test_a_session_that_is_ended_ends_the_extract(
     [error] = raised
     assert isinstance(error, ServerError)
     said = {
-        "lock": f"extract {source.table.source}: the session that kept others away has ended (terminating connection due to administrator "
-        "command); nothing is committed, run again",
+        "lock": f"extract {source.table.source}: the session that held the lock has ended (terminating connection due to administrator "
+        "command); nothing was committed, run again",
     }.get(who, f"{source.table.source}: the server gave up (terminating connection due to administrator command); run again")
     assert said in str(error)
     assert [] == caplog.messages
@@ -308,7 +308,7 @@ def test_a_writer_that_gets_no_connection_ends_the_extract(stage: Stage, monkeyp
     def connect_once() -> Any:
         for call in calls:
             return call()
-        raise ServerError("server: does not let dpe_loader in (too many clients already); ask whoever runs it")
+        raise ServerError("server: rejected the login of dpe_loader (too many clients already); ask the server's administrator")
 
     monkeypatch.setattr(extraction, "_connect", connect_once)
     with pytest.raises(ServerError, match="too many clients already"):

@@ -92,8 +92,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(dbt_projects.make(tmp_path_factory.mktemp("project"), PROJECT))
 
 
-def test_a_source_is_what_the_yaml_says(project: Project) -> None:
-    """With every option of its external block, and where it stands; a table without a block is none of ours."""
+def test_a_source_matches_its_yaml(project: Project) -> None:
+    """With every option of its external block, and its place; a table without a block is not dpe's."""
     orders = project.sources["shop.orders"]
 
     assert ["shop.orders", "shop.shops", "weather.hours"] == list(project.sources)
@@ -126,8 +126,8 @@ def test_a_source_is_what_the_yaml_says(project: Project) -> None:
     )
 
 
-def test_what_is_not_said_has_a_default(project: Project) -> None:
-    """A source without tenants, and without a single reject."""
+def test_omitted_options_have_defaults(project: Project) -> None:
+    """A source without tenants, and without any rejects."""
     hours = project.sources["weather.hours"]
 
     assert CsvFiles(location="weather.csv", file_format="csv", disposition="append") == hours.external
@@ -136,7 +136,7 @@ def test_what_is_not_said_has_a_default(project: Project) -> None:
 
 
 def test_models_and_rules_are_known(project: Project) -> None:
-    """Models with who may see them; rules with the test that implements each."""
+    """Models with their declaration of readers; rules with the test that implements each."""
     assert ("marts", ("shop",), True) == (
         project.models["fct_orders"].schema,
         project.models["fct_orders"].tenant_columns,
@@ -173,7 +173,7 @@ def test_models_and_rules_are_known(project: Project) -> None:
 def test_sources_are_selected_without_asking_dbt(
     project: Project, monkeypatch: pytest.MonkeyPatch, select: Sequence[str], names: list[str]
 ) -> None:
-    """By name, with dbt's wildcards, in no time."""
+    """By name, with dbt's wildcards, at once."""
     assert project.sources
     monkeypatch.setattr(dbt, "invoke", None)
 
@@ -187,8 +187,8 @@ def test_sources_are_selected_without_asking_dbt(
         (["tag:daily", "source:shop"], ["source:shop.orders"], ["shop.shops"]),
     ],
 )
-def test_whatever_else_is_selected_by_dbt(project: Project, select: list[str], exclude: list[str], names: list[str]) -> None:
-    """By model, tag, or what is left over."""
+def test_dbt_evaluates_all_other_selectors(project: Project, select: list[str], exclude: list[str], names: list[str]) -> None:
+    """By model, by tag, or by exclusion."""
     assert names == [source.name for source in project.select_sources(select, exclude)]
 
 
@@ -205,7 +205,7 @@ def test_whatever_else_is_selected_by_dbt(project: Project, select: list[str], e
     ],
 )
 def test_an_unknown_source_names_the_nearest(project: Project, select: str, message: str) -> None:
-    """As one that is declared and has no external block."""
+    """Also one that is declared without an external block."""
     with pytest.raises(UsageError) as error:
         project.select_sources([select])
 
@@ -213,19 +213,19 @@ def test_an_unknown_source_names_the_nearest(project: Project, select: str, mess
 
 
 def test_a_run_may_need_no_source(project: Project) -> None:
-    """Of a model that is made from none."""
+    """For a model that reads none."""
     assert [] == project.sources_among(["+fct_nothing"])
 
 
 GOOD = "{location: x.csv, file_format: csv, disposition: append}"
 COLUMNS = "[{name: order_id, data_type: bigint}, {name: shop, data_type: text}]"
-# A source table each: its external block, its columns, its rls, and what is wrong.
+# One source table each: its external block, its columns, its rls, and what is wrong.
 BROKEN = {
     "no_columns": (GOOD, "[]", "~", "it declares no columns; the columns with their data_type are the load contract"),
     "no_type": (GOOD, "[{name: a, data_type: text}, {name: b}, {name: c}]", "~", "column b, c has no data_type; the columns with their"),
     "no_such_column": (GOOD, COLUMNS, "{tenant_column: shp}", "meta.rls: tenant_column shp is not a column; did you mean shop?"),
     "far_column": (GOOD, COLUMNS, "{tenant_column: x}", "tenant_column x is not a column; name one of its columns (order_id, shop)"),
-    "number_column": (GOOD, COLUMNS, "{tenant_column: order_id}", "tenant_column order_id is bigint; declare it as text, as what it is"),
+    "number_column": (GOOD, COLUMNS, "{tenant_column: order_id}", "tenant_column order_id is bigint; declare it as text, because it is"),
     "type_of_others": (
         GOOD,
         COLUMNS.replace("text", "app.tag"),
@@ -264,7 +264,7 @@ BROKEN = {
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Write a project in which each source is broken in another way."""
+    """Write a project in which each source is broken in a different way."""
     tables = "".join(
         f"      - name: {name}\n        external: {block}\n        columns: {columns}\n        config: {{meta: {{rls: {rls}}}}}\n"
         for name, (block, columns, rls, _) in BROKEN.items()
@@ -277,7 +277,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_wrong_with_a_source_is_said_with_its_place(broken: Project, name: str) -> None:
+def test_a_broken_source_is_reported_with_its_place(broken: Project, name: str) -> None:
     """File and line, what is wrong, and what to do."""
     line = 5 + 4 * list(BROKEN).index(name)
     table = broken.manifest["sources"][f"source.dpe.shop.{name}"]
@@ -290,7 +290,7 @@ def test_what_is_wrong_with_a_source_is_said_with_its_place(broken: Project, nam
 
 
 class FakeDbt:
-    """Stands in for dbt: writes a manifest that says which parse it is of."""
+    """A fake dbt that writes a manifest with the number of the parse."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.parses = 0
@@ -304,7 +304,7 @@ class FakeDbt:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """Write a project of two files, a minute old."""
+    """Write a project with two files that are a minute old."""
     directory = dbt_projects.make(tmp_path, {"models/a.sql": "select 1", "models/below/b.yml": "x: {{ env_var('SHOP_DATA') }}"})
     for path in [directory, *directory.rglob("*")]:
         os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 60))
@@ -347,8 +347,8 @@ def test_a_project_is_parsed_again_when_it_changed(small: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", [*CHANGES, "what was made of it was cut short"])
-def test_what_was_made_of_the_manifest_is_made_again_when_that_changed(small: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """And only then: without reading the manifest."""
+def test_what_is_derived_from_the_manifest_is_renewed_when_that_changes(small: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """And only then; otherwise without reading the manifest."""
     FakeDbt(monkeypatch)
     monkeypatch.delenv("SHOP_DATA", raising=False)
     parser = Project(small)._parser
@@ -373,18 +373,18 @@ def test_what_was_made_of_the_manifest_is_made_again_when_that_changed(small: Pa
     assert ([[expected], [expected]], 2) == (again, len(made))
 
 
-def test_each_way_of_looking_has_a_manifest_of_its_own(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another target, other variables: schemas and sources may be others."""
+def test_each_target_and_set_of_variables_has_its_own_manifest(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Because schemas and sources may depend on them."""
     FakeDbt(monkeypatch)
     projects = [Project(small), Project(small, target="prod"), Project(small, variables="{a: 1}"), Project(small, profiles_dir=small)]
 
     assert [1, 2, 3] == [project.manifest["parse"] for project in projects[:3]]
-    # Its own directory is where profiles are looked for anyway.
+    # Profiles are looked up in the project's own directory anyway.
     assert 1 == projects[3].manifest["parse"]
 
 
 def test_dbt_sees_what_changed(tmp_path: Path) -> None:
-    """A column that is added, and a file that is gone."""
+    """An added column, and a removed file."""
     directory = dbt_projects.make(tmp_path, PROJECT | {"models/marts/fct_orders.sql": "select order_id, shop from {{ ref('stg_orders') }}"})
     assert "shop.orders" in Project(directory).sources
 
@@ -409,8 +409,8 @@ def test_dbt_sees_what_changed(tmp_path: Path) -> None:
         (b"name: \xff\n", "dbt_project.yml: cannot be read ('utf-8' codec can't decode byte 0xff"),
     ],
 )
-def test_broken_settings_are_said_with_their_place(tmp_path: Path, text: bytes, message: str) -> None:
-    """Before dbt is asked."""
+def test_broken_settings_are_reported_with_their_place(tmp_path: Path, text: bytes, message: str) -> None:
+    """Before dbt runs."""
     (tmp_path / "dbt_project.yml").write_bytes(text)
 
     with pytest.raises(ProjectError) as error:
@@ -419,8 +419,8 @@ def test_broken_settings_are_said_with_their_place(tmp_path: Path, text: bytes, 
     assert f"{tmp_path}/{message}" in str(error.value)
 
 
-def test_a_directory_without_a_project_is_said(tmp_path: Path) -> None:
-    """With the option that names another."""
+def test_a_directory_without_a_project_is_reported(tmp_path: Path) -> None:
+    """With the option for another directory."""
     with pytest.raises(
         ProjectError, match=r"dbt_project.yml: cannot be read .*No such file.*; run dpe within a dbt project, or give --project-dir"
     ):
@@ -428,15 +428,15 @@ def test_a_directory_without_a_project_is_said(tmp_path: Path) -> None:
 
 
 def test_variables_keep_their_types(tmp_path: Path) -> None:
-    """Those that are given, beside those that dpe adds: JSON would have no dates."""
+    """The user's, together with those that dpe adds: JSON would have no dates."""
     options = Project(tmp_path, variables="{day: 2026-01-31, name: 'a: b'}").dbt_options_with({"added": "__next"})
 
     given = yaml.safe_load(options[options.index("--vars") + 1])
     assert {"day": date(2026, 1, 31), "name": "a: b", "added": "__next"} == given
 
 
-def test_what_dbt_refuses_is_said_in_its_words(tmp_path: Path) -> None:
-    """Without its clock."""
+def test_what_dbt_refuses_is_reported_in_its_words(tmp_path: Path) -> None:
+    """Without its timestamps."""
     directory = dbt_projects.make(tmp_path, {"models/_models.yml": "models:\n  - name: [a\n"})
 
     with pytest.raises(ProjectError) as error:
@@ -445,7 +445,7 @@ def test_what_dbt_refuses_is_said_in_its_words(tmp_path: Path) -> None:
     assert str(error.value).startswith(
         dedent(
             """\
-            dbt parse: the project cannot be read; correct what dbt says:
+            dbt parse: the project cannot be read; fix what dbt reports:
             Parsing Error
               Error reading dpe: _models.yml - Runtime Error
             """

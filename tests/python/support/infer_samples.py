@@ -1,4 +1,4 @@
-"""Sources of all kinds to look at: what files and databases hold, and what `dpe source infer` is called with."""
+"""Sources of all kinds to infer: the content of files and databases, and the arguments of `dpe source infer`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PASSWORD = "s3cr3t&more"
 
 
 def lines(head: str, line: Callable[[int], str]) -> str:
-    """Return a file of a head and a line for each number."""
+    """Return a file with a header and one line per number."""
     return head + "".join(f"{line(number)}\n" for number in NUMBERS)
 
 
@@ -53,7 +53,7 @@ FILES: dict[str, str | bytes] = {
     ),
     "unpacked.csv.bz2": bz2.compress(b"id,n\n1,2\n2,3\n"),
     "lines.jsonl": "".join(json.dumps({"id": n} | EVENT) + "\n" for n in NUMBERS),
-    # COPY takes quotes in the middle of a field: 5x, which is no number.
+    # COPY accepts quotes in the middle of a field: 5x, which is not a number.
     "inches.csv": lines("id,t\n", lambda n: f'{n},"5"{"x" if n == 3 else ""}'),
     "unnamed.jsonl": lines("", lambda n: json.dumps({"id": n, "": 1})),
     "document.json": json.dumps({"meta": {"total": 30}, "data": {"items": [{"id": n} | EVENT for n in NUMBERS]}}, indent=1),
@@ -95,7 +95,7 @@ POSTGRES = """
     select i, 'r' || i, i / 4.0, i % 2 = 0, now(), 'good', '{good,bad}', '{a,b}', '{"a": 1}', 5, 'x', 'infinity', '[1,5)' from generate_series(0, 29) as i
 """
 
-# What is inferred, by its name: the arguments, and how many records there are.
+# What is inferred, by name: the arguments, and the number of records.
 SOURCES: dict[str, tuple[list[str], int]] = {
     **{
         f"files.{name.partition('.')[0]}": ([f"data/{name}", *(["--format", "fixed_width"] if name == "fixed.dat" else [])], 30)
