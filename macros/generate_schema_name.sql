@@ -1,6 +1,6 @@
 {#
-    Use a configured schema as it is written, without the target's in front of it: bootstrap has made these schemas.
-    What is built to be published later goes beside it. Stored failures are never published, so they have one place.
+    Use a configured schema unchanged, without the target's as a prefix: bootstrap created these schemas.
+    Relations that will be published later get a shadow schema. Stored failures are never published, so they have one schema.
 #}
 {% macro generate_schema_name(custom_schema_name, node) -%}
 

@@ -1,1 +1,1 @@
-"""Who may see what, and the proof: the access list, checks of the catalog, and measuring by acting as each role."""
+"""Who may see what: the access list, checks of the catalog, and measurements that act as each role."""

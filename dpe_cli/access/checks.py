@@ -1,12 +1,12 @@
 """
-What is wrong with the protection of a database, from its catalog.
+Finds what is wrong with the protection of a database, from its catalog.
 
-Each file in `sql/checks` is a check: its id and name, its severity, what it finds and why that matters in comments, and
-a query over the common table expressions of `sql/catalog.sql` and its continuations that returns what is wrong (subject,
-detail, fix). All of them are one query, and so look at one moment.
+Each file in `sql/checks` is a check: its name gives the check's id and name, comments give its severity, what it finds and why that
+matters, and a query over the common table expressions of `sql/catalog.sql` and its continuations returns the findings (subject,
+detail, fix). All checks run as one query, so that they see the same snapshot.
 
-What a reader can do with its own rights is a warning at most, unless it weakens the protection of others: an error keeps a run
-from publishing, and so would keep all others from new data.
+What a reader can do with its own rights is at most a warning, unless it weakens the protection of others: an error stops a run
+from publishing, which would cut off everyone's new data.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from dpe_cli.server.bootstrap import function_bodies
 Connection = psycopg.Connection[tuple[object, ...]]
 Severity = Literal["error", "warning"]
 
-# Common table expressions, each file's on those of the files before it.
+# Common table expressions; each file builds on the files before it.
 CATALOG = ("catalog.sql", "outside.sql", "reaching.sql")
 _HEAD = re.compile(r"-- severity: (?P<severity>error|warning)\n-- title: (?P<title>.+)\n-- why: (?P<why>.+)\n")
 
 
 @dataclass(frozen=True)
 class RlsCheck:
-    """A thing that can be wrong. `check_id` never changes its meaning."""
+    """A check of the catalog. The meaning of a `check_id` never changes."""
 
     check_id: str
     name: str
@@ -46,7 +46,7 @@ class RlsCheck:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, with what would put it right."""
+    """A problem that a check found, and how to fix it."""
 
     check_id: str
     severity: Severity
@@ -55,7 +55,7 @@ class Finding:
     fix: str
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Describe it in one line."""
         return f"{self.subject}: {self.detail}; {self.fix}"
 
 
@@ -76,10 +76,10 @@ def checks() -> tuple[RlsCheck, ...]:
 
 def check(connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None) -> list[Finding]:
     """
-    Return what is wrong with the protection of what dpe manages, and with the roles; errors first.
+    Return what is wrong with the roles and with the protection of the relations that dpe manages; errors first.
 
-    `schemas` are all that dpe manages. Relations are judged in those of them that are `judged`, or all; what lets others past
-    the policies from elsewhere is found for all of them.
+    `schemas` are all that dpe manages. Relations are checked in the `judged` ones, or in all; objects elsewhere that bypass the
+    policies are found for all of them.
 
     Raises:
         ServerError: the database is not bootstrapped for this version of dpe.
@@ -88,10 +88,10 @@ def check(connection: Connection, schemas: Sequence[str], *, judged: Sequence[st
     names, bodies = zip(*function_bodies().items(), strict=True)
     arguments = [list(schemas if judged is None else judged), list(names), list(bodies), list(schemas)]
     with connection.transaction(), psycopg.RawCursor(connection) as cursor:
-        # No schema of others, and temporary relations last. In a context, because the access list is looked at, too.
+        # No schema of other roles, and temporary relations last. In a context, because the query reads the access list, too.
         cursor.execute("select set_config('search_path', 'pg_catalog, pg_temp', true), set_config('dpe.actor', 'dpe rls check', true)")
-        # PostgreSQL guesses that few objects come of each step. Where a reader has made thousands, loops over loops would take minutes.
-        # Compiling so long a query takes longer than it does.
+        # PostgreSQL estimates that each step returns few objects. If a reader has made thousands, nested loops would take minutes.
+        # Compiling so long a query takes longer than running it.
         cursor.execute("select set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)")
         try:
             rows = cursor.execute(_query(), arguments).fetchall()
@@ -117,6 +117,6 @@ def _query() -> sql.Composed:
 
 
 def _expressions(name: str) -> str:
-    """Return the common table expressions of a file, which is a query by itself so that it can be checked for style."""
+    """Return the common table expressions of a file, which is a complete query so that it can be linted."""
     text = resources.files("dpe_cli.access").joinpath("sql", name).read_text(encoding="utf-8")
     return text.partition("\nwith\n")[2].partition("-- The checks take the place of what follows.")[0]

@@ -1,9 +1,9 @@
 """
-Whether what was built is protected as the project's files declare, and granted to no one else.
+Whether relations were built with the protection that the project's files declare, and are granted to no other role.
 
-The ledger and the comments of policies say what dbt's session declared while it built. A model's hooks and Jinja run in that session, and
-may call what dpe's own macros call; so before anything is published, the catalog is compared with the project as it was read: each policy
-with the one that the declaration stands for, and each privilege.
+The ledger and the comments on policies record what dbt's session declared while it built. A model's hooks and Jinja run in that session,
+and can call whatever dpe's own macros call. So before anything is published, each policy and each privilege in the catalog is compared
+with the project's files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dpe_cli.server.relations import QUARANTINE
 Connection = psycopg.Connection[tuple[object, ...]]
 
 _READERS = ("dpe_reader", "dpe_masked_reader")
-_LOOK = "look for what its model or hooks do to protection"
+_LOOK = "check what its model or hooks do to its protection"
 # The server breaks long conditions into lines.
 _LINE_BREAK = re.compile(r"\n\s*")
 _FOUND = """
@@ -105,7 +105,7 @@ _FOUND = """
 
 @dataclass(frozen=True)
 class _Found:
-    """A relation as the catalog has it."""
+    """A relation as the catalog describes it."""
 
     name: str
     is_table: bool
@@ -117,9 +117,9 @@ class _Found:
 
 def differences(connection: Connection, project: Project, made: Mapping[str, str]) -> list[str]:
     """
-    Return what is not as the project declares it, of relations that dbt has made; each with what to do.
+    Return how relations that dbt has built differ from what the project declares, each with what to do.
 
-    `made` are the schemas in which they are, by dbt's unique id. Quarantines are held against the declaration of their models.
+    `made` maps dbt's unique ids to the schemas of the relations. Quarantines are compared with the declaration of their models.
     """
     models = {
         (made[model.unique_id], model.alias + suffix): model
@@ -128,7 +128,7 @@ def differences(connection: Connection, project: Project, made: Mapping[str, str
         for suffix in ("", QUARANTINE)
     }
     with connection.transaction():
-        # Policies are written with the names of schemas that are not looked in.
+        # PostgreSQL writes policies with the names of schemas that are not in the search_path.
         connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
         rows = connection.execute(_FOUND, [[schema for schema, _ in models], [name for _, name in models]]).fetchall()
     lookups = _lookups(project)
@@ -169,19 +169,19 @@ def _faults(project: Project, model: Model, found: _Found, lookups: Mapping[str,
     allowed = {"dpe_owner", *(_READERS if model.is_published else ()), *_granted(node)}
     for grantee, privilege in sorted(found.granted):
         if grantee not in allowed:
-            yield f"is granted to {grantee}, which neither meta.rls nor grants says; look for what its model or hooks grant"
+            yield f"is granted to {grantee}, which neither meta.rls nor grants names; check what its model or hooks grant"
         elif privilege.partition(" (")[0] != "select":
-            yield f"grants {privilege} to {grantee}, who may read and do no more; look for what its model or hooks grant"
+            yield f"grants {privilege} to {grantee}, which may only read; check what its model or hooks grant"
     for column in model.masked:
         if column in found.shown:
-            yield f"shows masked readers the column {column}, which meta.masked hides; look for what its model or hooks do to it"
+            yield f"shows masked readers the column {column}, which meta.masked hides; check what its model or hooks do to it"
 
 
 def _faults_of_policies(node: Mapping[str, Any], model: Model, found: _Found, lookups: Mapping[str, str]) -> Iterator[str]:
     declaration = (node["config"].get("meta") or {}).get("rls") or {"private": True}
     names = declared_policies.compared_columns(declaration)
     if missing := [name for name in names if name not in found.columns]:
-        yield f"has no column {', '.join(missing)}, by which it is declared; {_LOOK}"
+        yield f"has no column {', '.join(missing)}, which its declaration names; {_LOOK}"
         return
     for name in names:
         if not found.columns[name].is_comparable:
@@ -192,19 +192,19 @@ def _faults_of_policies(node: Mapping[str, Any], model: Model, found: _Found, lo
         looked_up=lookups.get(declaration["access"]["model"], "") if "access" in declaration else "",
         is_masked=bool(model.masked),
     )
-    said = f"tenant_column {', '.join(model.tenant_columns)}" if model.tenant_columns else model.declared
+    declared = f"tenant_column {', '.join(model.tenant_columns)}" if model.tenant_columns else model.declared
     for name in sorted({*wanted, *found.policies}):
         if name not in found.policies:
-            yield f"lacks the policy {name} of its declaration, {said}; {_LOOK}"
+            yield f"lacks the policy {name} of its declaration, {declared}; {_LOOK}"
         elif name not in wanted:
-            yield f"has the policy {name}, which its declaration, {said}, does not ask for; {_LOOK}"
+            yield f"has the policy {name}, which its declaration, {declared}, does not call for; {_LOOK}"
         elif wanted[name] != found.policies[name]:
             condition = found.policies[name].using or found.policies[name].with_check
-            yield f"has the policy {name}, {condition}, which does not say what its declaration does, {said}; {_LOOK}"
+            yield f"has the policy {name}, {condition}, which does not match its declaration, {declared}; {_LOOK}"
 
 
 def _lookups(project: Project) -> dict[str, str]:
-    """Return the quoted names of published relations, by the names of what dbt builds them from (macros/rls/access_relation.sql)."""
+    """Return the quoted names of published relations, by the names of their dbt nodes (macros/rls/access_relation.sql)."""
     found: dict[str, str] = {}
     for node in project.manifest["nodes"].values():
         if node["resource_type"] in {"model", "seed", "snapshot"}:
@@ -214,7 +214,7 @@ def _lookups(project: Project) -> dict[str, str]:
 
 
 def _granted(node: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the roles that a node's `grants` name, as PostgreSQL knows them (macros/rls/grantees_of.sql)."""
+    """Yield the roles that a node's `grants` name, as PostgreSQL stores them (macros/rls/grantees_of.sql)."""
     for grantees in (node["config"].get("grants") or {}).values():
         for grantee in [grantees] if isinstance(grantees, str) else grantees:
             name = str(grantee).strip()

@@ -1,8 +1,8 @@
 """
-The policies that a model's declaration asks for, as PostgreSQL writes them in its catalog.
+The policies that a model's declaration calls for, as PostgreSQL writes them in its catalog.
 
-`macros/rls/protect_table.sql` makes them; here they are said again from the project's files, so that what a table has can be compared
-with what its author declared, whatever the build of it did in between.
+`macros/rls/protect_table.sql` creates them. They are derived again here from the project's files, so that a table's policies can be
+compared with what its author declared, no matter what its build did.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _READERS = ("dpe_masked_reader", "dpe_reader")
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column: its name as SQL writes it, its type, and whether texts in it are equal only if they are the same."""
+    """A column: its quoted name, its type, and whether its texts are equal only if they are identical."""
 
     quoted: str
     type: str
@@ -27,18 +27,18 @@ class TableColumn:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether it is text of PostgreSQL's own, so that neither casts nor operators nor collations of others decide what equals what."""
+        """Whether it has one of PostgreSQL's text types, so that other roles' casts, operators or collations cannot decide equality."""
         return self.is_exact and self.type in {"text", "name", "varchar", "bpchar"}
 
     @property
     def compared(self) -> str:
-        """The column as it stands in a comparison with text."""
+        """The column as PostgreSQL writes it in a comparison with text."""
         return f"({self.quoted})::text" if self.type in {"varchar", "bpchar"} else self.quoted
 
 
 @dataclass(frozen=True)
 class TablePolicy:
-    """A policy, its `roles` sorted, and its `command` as in pg_policy. What it does not say is an empty text."""
+    """A policy with its `roles` sorted and its `command` as in pg_policy. A missing expression is an empty string."""
 
     command: str
     is_permissive: bool
@@ -61,7 +61,7 @@ def policies(declaration: Mapping[str, Any], columns: Sequence[TableColumn], *, 
     """
     Return the policies of a table with this declaration, by name.
 
-    `columns` are those that it compares, in order; `looked_up` is the quoted name of the relation in which `access` looks keys up.
+    `columns` are those that it compares, in order; `looked_up` is the quoted name of the relation in which `access` looks up keys.
     """
     system = _of_system(declaration, columns)
     found = {
@@ -102,7 +102,7 @@ def _in_array(columns: Sequence[TableColumn], asked: str) -> list[str]:
 
 
 def _asked(call: str, label: str, kind: str, *, masks: bool = False) -> str:
-    """Return what is asked once a query; a mask asks in the same breath whether the session reads masked."""
+    """Return a sub-select that runs once per query; in a mask it also checks whether the session reads masked."""
     if masks:
         call = f"CASE WHEN {_MASK} THEN NULL::{kind} ELSE {call} END"
     return f"( SELECT {call} AS {label})"

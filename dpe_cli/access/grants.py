@@ -19,7 +19,7 @@ EVERY_TENANT = "*"
 READER = "dpe_reader"
 MASKED_READER = "dpe_masked_reader"
 _SHOWN_CHARACTERS = 60
-# Since then a membership says whether it is inherited, before that the role does.
+# From this version on, the membership decides whether privileges are inherited; before it, the role does.
 _INHERITS_BY_GRANT = 160_000
 
 
@@ -30,9 +30,9 @@ class AccessError(DpeError):
 @dataclass(frozen=True)
 class Entry:
     """
-    A tenant that a role may see; `tenant_id` is `*` where it may see every tenant, one at a time.
+    A tenant that a role may see; `tenant_id` is `*` if it may see every tenant, one at a time.
 
-    Where not `is_role`, the role was dropped and the entry was removed just now; `role_name` is what the role was called.
+    If not `is_role`, the role was dropped and the entry has just been removed; `role_name` is the role's former name.
     """
 
     role_name: str
@@ -45,9 +45,9 @@ class Entry:
 @dataclass(frozen=True)
 class Granted:
     """
-    What a grant did: the entries that the role has, whether it became a reader by it, and the entries that were removed.
+    What a grant did: the role's entries, whether it made the role a reader, and the entries that were removed.
 
-    `is_compared` is false where tenants could not be compared with published ones, because nothing with tenants is published yet.
+    `is_compared` is false if tenants could not be compared with published ones, because no relation with tenants is published yet.
     """
 
     entries: list[Entry]
@@ -58,7 +58,7 @@ class Granted:
 
 @dataclass(frozen=True)
 class Revoked:
-    """What a revocation did: the tenants that the role had, the entries that it keeps, and those of dropped roles that were removed."""
+    """What a revocation did: the revoked tenants, the entries that the role keeps, and those of dropped roles that were removed."""
 
     tenants: list[str]
     kept: list[Entry]
@@ -68,9 +68,9 @@ class Revoked:
 @dataclass(frozen=True)
 class Change:
     """
-    A change of the access list. `changed_by` is the login, `actor` who the context said it was.
+    A change of the access list. `changed_by` is the login, `actor` the person that the context named.
 
-    `role_id` is the role's oid where it was changed, and tells roles apart that had the same name one after the other.
+    `role_id` is the role's oid on that server, and tells apart roles that had the same name at different times.
     """
 
     changed_at: datetime
@@ -147,13 +147,13 @@ def grant(
     future: bool = False,
 ) -> Granted:
     """
-    Let a role see tenants, and make it a reader, or a masked one: all of it, or nothing.
+    Let a role see tenants, and make it a reader or a masked reader, in one transaction.
 
-    A tenant has to have a row in what is published, unless `future`: it is most likely misspelt otherwise.
+    Unless `future`, each tenant has to have a published row: otherwise it is most likely misspelt.
 
     Raises:
         AccessError: there is no such role, it sees more than the list says, it is a reader of the other kind, the login may not
-            grant it to read, or nothing that is published has a row of one of the tenants.
+            make it a reader, or one of the tenants has no published row.
     """
     with server.connect("admin") as connection, contexts.admin_context(connection, actor):
         removed = _remove_dropped(connection)
@@ -176,13 +176,13 @@ def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: st
     """
     with server.connect("admin") as connection, contexts.admin_context(connection, actor):
         removed = _remove_dropped(connection)
-        # What a role had that was dropped is revoked already.
+        # The entries of a dropped role have just been revoked.
         had = [one.tenant_id for one in (*_entries(connection, role), *removed) if one.role_name == role]
         named = list(dict.fromkeys(had if wanted is None else wanted))
         missing = [tenant for tenant in named if tenant not in had]
         if missing or not had:
             what = f"has no access to {', '.join(map(_shown, missing))}" if missing else "has no access to any tenant"
-            raise AccessError(f"{role}: {what}; `dpe access list` shows who may see what")
+            raise AccessError(f"{role}: {what}; `dpe access list` shows all access")
         connection.execute(
             "delete from dpe.tenant_access where role_name = to_regrole(quote_ident(%s)) and tenant_id = any(%s)", [role, named]
         )
@@ -190,14 +190,14 @@ def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: st
 
 
 def entries(server: Server, role: str | None, *, actor: str) -> list[Entry]:
-    """Return the entries of the access list, of one role or all, and those of dropped roles, which are removed by that."""
+    """Return the access list's entries, of one role or all, and those of dropped roles, which this removes."""
     with server.connect("admin") as connection, contexts.admin_context(connection, actor):
         removed = _remove_dropped(connection)
         return [*_entries(connection, role), *removed]
 
 
 def changes(server: Server, role: str | None, *, limit: int, actor: str) -> list[Change]:
-    """Return the changes of the access list, newest first; of one role also those from when it had another name."""
+    """Return the changes of the access list, newest first; for one role, including those under its earlier names."""
     with server.connect("admin") as connection, contexts.admin_context(connection, actor):
         cursor = connection.cursor(row_factory=class_row(Change))
         return cursor.execute(_CHANGES, {"role": role, "limit": limit}).fetchall()
@@ -214,22 +214,22 @@ def _remove_dropped(connection: psycopg.Connection) -> list[Entry]:
 
 
 def _check_role(connection: psycopg.Connection, role: str, *, masked: bool) -> bool:
-    """Refuse a role for which the list cannot hold; return whether it is a reader of the wanted kind already."""
+    """Refuse a role that the list cannot restrict; return whether it already is a reader of the wanted kind."""
     group, other = (MASKED_READER, READER) if masked else (READER, MASKED_READER)
     row = connection.execute(_ROLE, {"role": role, "wanted": group, "other": other}).fetchone()
     if row is None:
-        raise AccessError(f"{role}: there is no such role; create it first, as by `create role {role} login`")
+        raise AccessError(f"{role}: there is no such role; create it first, for example with `create role {role} login`")
     obstacle, is_reader, is_other = row
     if obstacle is not None:
-        raise AccessError(f"{role}: {obstacle}; give the access to another role, which is for reading only")
+        raise AccessError(f"{role}: {obstacle}; grant the access to another role, which only reads")
     if is_other:
-        what = "reads everything, also what is masked" if masked else "is a masked reader, and would see what is masked"
-        raise AccessError(f"{role}: {what}; run `revoke {other} from {role}` first, or give the access to another role")
+        what = "is a reader, and sees masked columns" if masked else "is a masked reader, and would see masked columns"
+        raise AccessError(f"{role}: {what}; run `revoke {other} from {role}` first, or grant the access to another role")
     return bool(is_reader)
 
 
 def _check_tenants(connection: psycopg.Connection, wanted: Sequence[str]) -> bool:
-    """Refuse tenants of which nothing published has a row; return whether there was anything to compare them with."""
+    """Refuse tenants without a published row; return whether there was anything to compare them with."""
     relations = tenants.published(connection)
     unknown = tenants.unknown(connection, relations, wanted) if relations else []
     if unknown:
@@ -259,9 +259,9 @@ def _add(connection: psycopg.Connection, role: str, tenant: str, until: datetime
 
 def _make_reader(connection: psycopg.Connection, role: str, *, masked: bool) -> None:
     """
-    Let a role read what is published; policies still decide which rows. The last thing in a context: the login does this.
+    Let a role read published relations; policies still decide which rows. Call this last in a context: it switches to the login's role.
 
-    Policies hold for the roles whose privileges a role inherits, also where it was created with NOINHERIT.
+    Policies apply to a role only if it inherits the privileges of the role that they name.
     """
     group = MASKED_READER if masked else READER
     connection.execute("set local role none")
@@ -275,7 +275,7 @@ def _make_reader(connection: psycopg.Connection, role: str, *, masked: bool) -> 
         ) from error
     if connection.execute("select pg_has_role(%s, %s, 'usage')", [role, group]).fetchone() != (True,):
         raise AccessError(
-            f"{role}: was created with NOINHERIT, so that no policy for readers holds for it; run `alter role {role} inherit`"
+            f"{role}: was created with NOINHERIT, so that no policy for readers applies to it; run `alter role {role} inherit`"
         )
 
 

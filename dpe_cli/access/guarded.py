@@ -1,9 +1,9 @@
 """
-Ask as a role, in a way that the code which a query calls cannot leave.
+Run queries as a role, without letting the code that they call leave that role.
 
-A policy, a view, a cast or a trigger may call a function of somebody else, and `reset role` in it would bring back the rights of the login,
-a superuser's perhaps. So a session asks through functions that belong to the role (SECURITY DEFINER): in these, PostgreSQL refuses to
-change the role. What such code wrote, created or set is rolled back with each question.
+A policy, a view, a cast or a trigger may call another role's function, and `reset role` in it would restore the rights of the login,
+perhaps a superuser's. So a session runs its queries through functions that belong to the role (SECURITY DEFINER), in which PostgreSQL
+refuses to change the role. Whatever such code wrote, created or set is rolled back after each query.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _OWN_GUARDS = """
 @contextmanager
 def asking(connection: Connection, roles: Collection[str], *, strictly: bool = True) -> Iterator[None]:
     """
-    Make what these roles are asked through, for the block, in its transaction; all that the block does is rolled back.
+    Create the functions that queries as these roles go through, for the block; everything that the block does is rolled back.
 
-    A session that is not a superuser's needs roles that may create temporary objects. Where one may not: refuse if `strictly`, and else
-    ask with nothing that keeps code in the role.
+    Unless the session is a superuser's, the roles have to be allowed to create temporary objects. If one is not, fail if `strictly`;
+    otherwise run its queries without confining code to the role.
 
     Raises:
         ContextError: a role does not exist, or it may not create temporary objects.
@@ -62,9 +62,9 @@ def asking(connection: Connection, roles: Collection[str], *, strictly: bool = T
 
 def rows(connection: Connection, role: str, query: sql.Composable) -> list[dict[str, Any]]:
     """
-    Return the rows of a query, run by a session that acts as a role; nothing that it calls leaves the role, or a setting behind.
+    Return the rows of a query that runs as a role; the code that it calls can neither leave the role nor leave settings behind.
 
-    The query is a parameter: who sees the texts of running queries sees none of its values.
+    The query is a parameter, so that roles that see the texts of running queries do not see its values.
     """
     asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("rows of", role)))
     with connection.transaction(force_rollback=True):
@@ -72,7 +72,7 @@ def rows(connection: Connection, role: str, query: sql.Composable) -> list[dict[
 
 
 def affected(connection: Connection, role: str, statement: sql.Composable) -> int:
-    """Return how many rows a statement writes. The rest is as with `rows`."""
+    """Return how many rows a statement writes. Otherwise like `rows`."""
     asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("affected by", role)))
     with connection.transaction(force_rollback=True):
         [(count,)] = connection.execute(asked, [statement.as_string(connection)]).fetchall()
@@ -98,7 +98,7 @@ def _make(connection: Connection, role: str, *, strictly: bool) -> None:
         if strictly:
             database = sql.Identifier(connection.info.dbname).as_string(connection)
             raise ContextError(
-                f"{connection.info.user}: may not ask as {role} ({error.diag.message_primary}); connect as a superuser, "
+                f"{connection.info.user}: may not run queries as {role} ({error.diag.message_primary}); connect as a superuser, "
                 f"or run `grant temporary on database {database} to {role}`"
             ) from error
         connection.execute(sql.SQL(_GUARDS).format(**names, security=sql.SQL("invoker")))
@@ -109,5 +109,5 @@ def _act_as(connection: Connection, role: str) -> None:
 
 
 def _named_for(what: str, role: str) -> str:
-    # PostgreSQL cuts longer names.
+    # PostgreSQL truncates longer names.
     return f"{what} {hashlib.blake2b(role.encode(), digest_size=8).hexdigest()}"

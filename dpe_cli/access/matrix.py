@@ -1,10 +1,10 @@
 """
-Who can do what with which relation, measured by acting as them: reading declarations would prove what was meant, not what is.
+Which actor can do what with which relation, measured by acting as each: reading declarations would show the intention, not the effect.
 
 Each actor counts the rows that it sees of each relation, and tries to insert, update and delete a row that is not its own.
-Everything is rolled back. TRUNCATE would lock readers out, and heeds no policy, so the privilege is asked for instead.
+Everything is rolled back. TRUNCATE would lock readers out and ignores policies, so the privilege is checked instead.
 
-A view or a trigger may call a function of a model's author: all is asked in a way that such code cannot leave (dpe_cli/access/guarded.py).
+A view or a trigger may call a function of a model's author: everything runs confined to the acting role (dpe_cli/access/guarded.py).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe rls matrix"
 WRITES = ("insert", "update", "delete", "truncate")
-# What an actor may not even try, what it may try and no row comes of, and what it can do.
+# Denied: the actor lacks the privilege. Refused: it has the privilege, but policies stop it. Allowed: it can do it.
 DENIED, REFUSED, ALLOWED = "denied", "refused", "allowed"
-# The role is made for the measurement: a name that no role has, and that another measurement at the same time does not wait for.
+# A role that is created for the measurement, under a name that no other role has and no concurrent measurement waits for.
 NOBODY = f"dpe_matrix_nobody_{secrets.token_hex(8)}"
 AUDITOR = "dpe_auditor"
 MASKED_READER = "dpe_masked_reader"
@@ -70,7 +70,7 @@ _GRANTED_ROWS = """
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation: its kind as in pg_class, and how its model declares who may see it, and which columns are `masked`."""
+    """A relation: its kind as in pg_class, how its model declares who may see it, and which columns are `masked`."""
 
     oid: int
     schema: str
@@ -93,10 +93,10 @@ class Relation:
 @dataclass(frozen=True)
 class _Sample:
     """
-    A relation with its rows, its tenants with theirs, most first, and a row of the first tenant: values, table and place.
+    A relation with its row count, its tenants with theirs, most first, and a row of the first tenant: values, table and ctid.
 
-    `is_of_declaration` is false for a version that was built under another declaration of the model than the present one. `problem` is
-    what the server said where it cannot be looked at.
+    `is_of_declaration` is false for a version that was built under an earlier declaration of the model. `problem` is the server's
+    message if the relation cannot be read.
     """
 
     relation: Relation
@@ -109,7 +109,7 @@ class _Sample:
 
 @dataclass(frozen=True)
 class Actor:
-    """Somebody who acts as a role: in a context where `actor` is given, for one tenant where `tenant` is."""
+    """An actor of a role: in a context if `actor` is given, for one tenant if `tenant` is."""
 
     name: str
     role: str
@@ -124,7 +124,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Cell:
-    """What an actor can do with a relation: rows seen (None: may not read), what came of each write, and what is wrong with that."""
+    """What an actor can do with a relation: rows seen (None: may not read), the outcome of each write, and what is wrong with that."""
 
     relation: str
     actor: str
@@ -134,12 +134,12 @@ class Cell:
     faults: tuple[str, ...]
 
 
-# Who sees all of what dbt builds, and of the ledger.
+# The actors that see everything: of dbt's relations, and of the ledger.
 _EVERYTHING = (Actor("the transformer", "dpe_transformer", ACTOR), Actor("an administrator", "dpe_owner", ACTOR))
 
 
 def find_relations(connection: Connection, project: Project, schemas: Sequence[str]) -> list[Relation]:
-    """Return the relations in schemas, but slices, which are read through their parents."""
+    """Return the relations in schemas, except slices, which are read through their parents."""
     declared = {(model.schema, model.alias): (model.declared, model.tenant_columns, model.masked) for model in project.models.values()}
     for source in project.sources.values():
         column = source.table.tenant_column
@@ -162,9 +162,9 @@ def measure(
     on_relation: Callable[[int], None] = lambda _count: None,
 ) -> list[Cell]:
     """
-    Measure what roles, and logins that are named, can do with each relation.
+    Measure what roles and the given logins can do with each relation.
 
-    `connection` is an administrator's; the transformer's will do for the roles in TRANSFORMERS_ROLES. `on_relation` is called with
+    `connection` is an administrator's; the transformer's is enough for TRANSFORMERS_ROLES. `on_relation` is called with
     1 after each relation.
 
     Raises:
@@ -174,7 +174,7 @@ def measure(
     with connection.transaction(force_rollback=True):
         connection.execute("select set_config('lock_timeout', '2s', true)")
         if NOBODY in roles:
-            # Somebody to whom nothing was ever granted; gone with the transaction.
+            # A role without any grants, which disappears with the transaction.
             connection.execute(sql.SQL("create role {role}; grant {role} to current_user").format(role=sql.Identifier(NOBODY)))
         with guarded.asking(connection, {*roles, *logins, *(actor.role for actor in _EVERYTHING)}, strictly=False):
             for relation in relations:
@@ -219,19 +219,19 @@ def _everything(relation: Relation) -> Actor:
 
 
 def _look_at(connection: Connection, relation: Relation) -> _Sample:
-    """Return what there is; a relation that raises, as a view with code of its author may, is measured without a row and tenants."""
-    looked: list[_Sample] = []
+    """Sample a relation; one that raises, as a view may that calls its author's code, is measured without a row and tenants."""
+    samples: list[_Sample] = []
 
-    def look() -> int:
-        looked.append(_sampled(connection, relation))
+    def sample() -> int:
+        samples.append(_sampled(connection, relation))
         return 1
 
-    outcome = _outcome(look)
-    return looked[0] if looked else _Sample(relation, 0, (), None, is_of_declaration=False, problem=str(outcome))
+    outcome = _outcome(sample)
+    return samples[0] if samples else _Sample(relation, 0, (), None, is_of_declaration=False, problem=str(outcome))
 
 
 def _sampled(connection: Connection, relation: Relation) -> _Sample:
-    """Return what there is, as the one sees it in a context who sees all of the relation."""
+    """Sample a relation as the actor that sees all of it."""
     everything = _everything(relation)
     with _acting_as(connection, everything):
         [counted] = guarded.rows(connection, everything.role, sql.SQL("select count(*) as rows from {}").format(relation.identifier))
@@ -258,7 +258,7 @@ def _sampled(connection: Connection, relation: Relation) -> _Sample:
 
 
 def _is_declared_as_now(connection: Connection, relation: Relation) -> bool:
-    """Tell whether another version of a table than the published one has the policies of the model's present declaration."""
+    """Return whether an unpublished version of a table has the policies of the model's present declaration."""
     rows = connection.execute(
         "select obj_description(oid, 'pg_policy') from pg_policy where polrelid = %s and polname = 'dpe_system'", [relation.oid]
     ).fetchall()
@@ -284,12 +284,12 @@ def _measure(connection: Connection, sample: _Sample, actor: Actor) -> Cell:
 
 
 def _is_problem(outcome: int | str) -> bool:
-    """Tell whether a query came to an end that no privilege and no policy explains."""
+    """Return whether a query had an outcome that neither privileges nor policies explain."""
     return isinstance(outcome, str) and outcome not in {DENIED, REFUSED, ALLOWED}
 
 
 def _unmasked(connection: Connection, relation: Relation) -> list[str]:
-    """Return the masked columns that can be read all the same. In a view, they hold nothing."""
+    """Return the masked columns that can be read anyway. In a view, they are null."""
     if relation.kind == "v":
         return []
     query = sql.SQL("select count({}) as rows from {}")
@@ -302,7 +302,7 @@ def _unmasked(connection: Connection, relation: Relation) -> list[str]:
 
 def _write(connection: Connection, sample: _Sample, role: str, write: str) -> str:
     row = connection.execute(
-        # A column is enough to write a row, or to fire a trigger.
+        # A privilege on one column is enough to write a row, or to fire a trigger.
         "select case when %(write)s in ('insert', 'update') then has_any_column_privilege(%(oid)s::oid, %(write)s)"
         " else has_table_privilege(%(oid)s::oid, %(write)s) end and has_schema_privilege(%(schema)s, 'usage')",
         {"oid": sample.relation.oid, "write": write, "schema": sample.relation.schema},
@@ -314,12 +314,12 @@ def _write(connection: Connection, sample: _Sample, role: str, write: str) -> st
     outcome = _outcome(lambda: guarded.affected(connection, role, statement), writes=True)
     if isinstance(outcome, int):
         return ALLOWED if outcome else REFUSED
-    # Denied in spite of the privilege is who may write, but not look for the row; a trigger that raises may let the next row in.
+    # With the privilege, "denied" means that the role may write, but not search for the row; a trigger that raises may let another row in.
     return REFUSED if outcome == REFUSED else ALLOWED
 
 
 def _statement(connection: Connection, sample: _Sample, write: str) -> sql.Composed:
-    """Return the statement that writes the row that was sampled, in the columns that the role which acts may write."""
+    """Return the statement that writes the sampled row, in the columns that the acting role may write."""
     relation = sample.relation.identifier
     values, table, place = sample.row or ({}, 0, "")
     where = sql.SQL("where tableoid = {} and ctid = {}::tid").format(sql.Literal(table), sql.Literal(place))
@@ -329,7 +329,7 @@ def _statement(connection: Connection, sample: _Sample, write: str) -> sql.Compo
         sql.Identifier(str(name))
         for (name,) in connection.execute(
             "select attname from pg_attribute where attrelid = %(oid)s and attnum > 0 and not attisdropped and attgenerated = ''"
-            # An identity may be given to a new row, and not be changed.
+            # An identity column may be set in a new row, but not changed.
             " and (attidentity <> 'a' or %(write)s = 'insert') and has_column_privilege(attrelid, attnum, %(write)s) order by attnum",
             {"oid": sample.relation.oid, "write": write},
         )
@@ -343,35 +343,35 @@ def _statement(connection: Connection, sample: _Sample, write: str) -> sql.Compo
 
 
 def _count(connection: Connection, role: str, query: sql.Composed) -> int | str:
-    """Return what a query of one number says, or what came of it."""
+    """Return the number that a query counts, or its outcome."""
     return _outcome(lambda: int(guarded.rows(connection, role, query)[0]["rows"]))
 
 
 def _outcome(attempt: Callable[[], int], *, writes: bool = False) -> int | str:
-    """Return the number of rows, or what came of it: DENIED, REFUSED, ALLOWED, or else what the server said."""
+    """Return the number of rows, or else the outcome: DENIED, REFUSED, ALLOWED, or the server's message."""
     try:
         return attempt()
     except psycopg.errors.InsufficientPrivilege as error:
         return REFUSED if "row-level security" in str(error) else DENIED
     except (psycopg.IntegrityError, psycopg.DataError) as error:
-        # Policies are asked before constraints are (PostgreSQL documentation, "CREATE POLICY").
+        # Policies are checked before constraints (PostgreSQL documentation, "CREATE POLICY").
         return ALLOWED if writes else server_said(error)
     except psycopg.Error as error:
-        # The connection itself is gone: nothing more can be measured.
+        # The connection is lost: nothing more can be measured.
         if isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01"):
             raise
         return server_said(error)
 
 
 def _expected_rows(connection: Connection, sample: _Sample, actor: Actor) -> int | None:
-    """Return how many rows an actor should see; None where nobody has said so."""
+    """Return how many rows an actor should see; None if nothing specifies it."""
     relation = sample.relation
     if actor.role == NOBODY or (actor.is_system and not actor.actor):
         return 0
     if not sample.is_of_declaration:
         return 0 if is_shadow(relation.schema) and not actor.is_system else None
     if relation.schema == LEDGER:
-        # What the pipeline and auditors see there depends on the table, and on who they are what readers see of their access.
+        # What the pipeline and auditors see there depends on the table, and readers see their own entries of the access list.
         return None if actor.is_system or actor.role == AUDITOR or relation.name == "tenant_access" else 0
     return _expected_of_system(sample, actor) if actor.is_system else _expected_of_reader(connection, sample, actor)
 
@@ -386,7 +386,7 @@ def _expected_of_system(sample: _Sample, actor: Actor) -> int | None:
         return sample.rows
     if relation.tenant_columns:
         return dict(sample.tenants).get(actor.tenant, 0)
-    # A view shows what the tables below it do.
+    # A view shows what its tables show.
     return None if relation.kind == "v" else sample.rows
 
 
@@ -410,7 +410,7 @@ def _expected_of_reader(connection: Connection, sample: _Sample, actor: Actor) -
 
 def _reading_faults(sample: _Sample, actor: Actor, rows: int | None, expected: int | None) -> Iterator[str]:
     if actor.role == MASKED_READER and sample.relation.kind == "v" and rows is None:
-        # It reads what is masked, and so is not for those who may not.
+        # The view reads masked columns, so masked readers cannot read it.
         return
     if expected is not None and (rows or 0) != expected:
         yield f"{sample.relation}: {_named(actor)} sees {rows or 0:,} rows instead of {expected:,}"
@@ -439,9 +439,9 @@ def _named(actor: Actor) -> str:
 
 def seen(cells: Sequence[Cell], *, names_tenants: bool = True) -> tuple[list[str], list[list[str]]]:
     """
-    Return what each sees of each relation as a table: headings, and a line a relation.
+    Return a table of the rows that each actor sees: headings, and one line per relation.
 
-    A `-` is who may not read at all. Without a context stands for each role of the pipeline.
+    A `-` means that the actor may not read at all. The column without a context covers all roles of the pipeline.
     """
     lines: dict[str, dict[str, list[str]]] = {}
     headings: dict[str, None] = {}

@@ -1,9 +1,9 @@
 """
-Relations in the project's schemas that no model of the project makes.
+Relations in the project's schemas that no model of the project creates.
 
-A hook can make one and give it policies of dpe, with the comment that says what was declared; it would be read by all who read its model.
-So what others may read there has to be a model, seed or snapshot of the project, the view of masked readers of a model that masks
-columns, or the quarantine of a model with rules that keep rows out.
+A hook can create one and give it dpe's policies, with the comment that records a declaration, so that readers could read it. So a
+relation there that others may read has to be a model, seed or snapshot of the project, the masked readers' view of a model that masks
+columns, or the quarantine of a model with quarantining rules.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CHECK = RlsCheck(
     "RLS070",
     "not_of_the_project",
     "error",
-    "A relation of no model that others may read",
-    "nothing in the project says who may see it, and its policies say what a hook made them say",
+    "A relation without a model that others may read",
+    "the project does not declare who may see it, and a hook decided its policies",
     "",
 )
-# The pipeline's own roles. What nobody else may read is not shown to anybody.
+# The pipeline's own roles. A relation that only they may read is not visible to others.
 _OWN = ["dpe_owner", "dpe_loader", "dpe_transformer"]
 _OWNERS = [*_OWN, "dpe_tenant", "dpe_reader", "dpe_masked_reader", "dpe_auditor"]
 _READABLE = """
@@ -37,7 +37,7 @@ _READABLE = """
         format('%%I.%%I', pg_namespace.nspname, pg_class.relname),
         pg_class.relkind::text,
         array(
-            select distinct case granted.grantee when 0 then 'everybody (PUBLIC)' else pg_get_userbyid(granted.grantee)::text end
+            select distinct case granted.grantee when 0 then 'every role (PUBLIC)' else pg_get_userbyid(granted.grantee)::text end
             from (
                 select pg_class.relacl as acl
                 union all
@@ -60,7 +60,7 @@ _READABLE = """
 
 @dataclass(frozen=True)
 class Part:
-    """What a relation is to the project: `unique_id` is that of its model, `kinds` are those in pg_class that it may be."""
+    """A relation's place in the project: its model, and the kinds (as in pg_class) that it may have."""
 
     unique_id: str
     model: str
@@ -68,7 +68,7 @@ class Part:
 
 
 def parts(project: Project) -> dict[tuple[str, str], Part]:
-    """Return what the project makes, by published schema and name: models, seeds, snapshots, and what belongs to them."""
+    """Return the project's relations, by published schema and name: models, seeds, snapshots, and their views and quarantines."""
     nodes = project.manifest["nodes"]
     quarantining = {
         node.get("attached_node")
@@ -86,12 +86,12 @@ def parts(project: Project) -> dict[tuple[str, str], Part]:
             found[node["schema"], node["alias"] + MASKED] = Part(node["unique_id"], node["name"], "v")
         if node["unique_id"] in quarantining:
             found[node["schema"], node["alias"] + QUARANTINE] = Part(node["unique_id"], node["name"], "rp")
-    # Last: a model that has the name of something else's part is a model.
+    # Last: a model with the name of another model's view or quarantine is a model.
     return found | {(node["schema"], node["alias"]): Part(node["unique_id"], node["name"], "rpv") for node in relations}
 
 
 def of_models(connection: Connection, project: Project, unique_ids: Collection[str], *, schema_suffix: str) -> list[tuple[str, str]]:
-    """Return the relations of models in schemas with this suffix, with what belongs to them; by published schema and name."""
+    """Return the models' relations, views and quarantines in schemas with this suffix, by published schema and name."""
     wanted = {name: part for name, part in parts(project).items() if part.unique_id in unique_ids}
     with connection.transaction():
         rows = connection.execute(
@@ -108,7 +108,7 @@ def of_models(connection: Connection, project: Project, unique_ids: Collection[s
 
 
 def find(connection: Connection, project: Project, schemas: Sequence[str], *, but: Iterable[tuple[str, str]] = ()) -> list[Finding]:
-    """Return the relations of the pipeline in schemas that others may read and that are not the project's, nor among `but`."""
+    """Return the pipeline's relations in schemas that others may read and that neither the project nor `but` contains."""
     known = parts(project)
     left_out = set(but)
     with connection.transaction():
@@ -127,9 +127,9 @@ def _finding(known: dict[tuple[str, str], Part], schema: str, name: str, subject
     for suffix in (MASKED, QUARANTINE):
         owner = known.get((published, name.removesuffix(suffix))) if name.endswith(suffix) else None
         if owner is not None:
-            what = "masks no columns" if suffix == MASKED else "has no rule that keeps rows out"
-            detail = f"may be read by {readers}, and {owner.model} {what}, or makes something else of this name"
+            what = "masks no columns" if suffix == MASKED else "has no quarantining rule"
+            detail = f"may be read by {readers}, but {owner.model} {what}, or creates another kind of relation with this name"
             return Finding(CHECK.check_id, CHECK.severity, subject, detail, f"drop it, or run `dpe run {owner.model}`")
-    detail = f"may be read by {readers}, and no model of the project makes it"
-    fix = "look for what the hooks of models make" if schema.endswith(NEXT) else "drop it, or restore its model"
+    detail = f"may be read by {readers}, but no model of the project creates it"
+    fix = "check what the hooks of models create" if schema.endswith(NEXT) else "drop it, or restore its model"
     return Finding(CHECK.check_id, CHECK.severity, subject, detail, fix)

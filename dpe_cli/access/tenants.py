@@ -1,9 +1,9 @@
 """
-Which tenants have rows in what is published, as the policies in the catalog say: no project has to be read for it.
+Which tenants have published rows, according to the policies in the catalog, without reading a project.
 
-A published relation is here a table of the pipeline's own that readers may read and whose policies compare tenant columns, a quarantine
-included. Each function works in the transaction of its caller, an administrator's context. What a policy calls may be a function of a
-model's author: relations are asked in a way that it cannot leave (dpe_cli/access/guarded.py).
+A published relation is here a table of the pipeline that readers may read and whose policies compare tenant columns, including
+quarantines. Each function works in the transaction of its caller, an administrator's context. A policy may call a function of a model's
+author: queries run confined to the acting role (dpe_cli/access/guarded.py).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from psycopg import sql
 from dpe_cli.access import guarded
 
 MAX_SIMILAR = 3
-# How many tenants are compared by their names, and for how long they are looked for: a hint should not take longer than the answer.
+# How many names are compared, and for how long they are searched: a hint should not take longer than the answer.
 _MAX_COMPARED = 10_000
 _COMPARING_SECONDS = 2.0
-# Two names of which half the characters match: one-letter mistakes in codes of two.
+# Half of the characters match: one-letter mistakes in two-letter codes.
 _SIMILARITY = 0.5
-# What an administrator's context acts as.
+# The role of an administrator's context.
 _ASKER = "dpe_owner"
 
-# The columns are those that the policy depends on: a name that is written in its comment may have been changed since. A table of
-# somebody else may have such a policy as well, and a type of somebody else casts and operators of theirs.
+# The columns are those that the policy depends on, because a column named in its comment may have been renamed since. Excludes other
+# roles' tables, which may have such a policy as well, and columns of other roles' types, which have their own casts and operators.
 _PUBLISHED = """
     select
         pg_namespace.nspname,
@@ -66,13 +66,13 @@ _PUBLISHED = """
     )
     order by pg_class.reltuples, pg_namespace.nspname, pg_class.relname
 """
-# LIMIT keeps it from becoming a join that reads the whole relation.
+# LIMIT prevents a join that reads the whole relation.
 _FOUND = """
     select wanted.tenant
     from unnest({tenants}::text[]) as wanted (tenant)
     cross join lateral (select from {relation} as published where {is_tenants} limit 1) as found
 """
-# From each tenant to the next by the index, past the rows that they have.
+# Steps from each tenant to the next through the index, skipping their rows.
 _TENANTS = """
     with recursive tenants (tenant) as (
         (select {column} from {relation} where {column} is not null order by {column} limit 1)
@@ -88,7 +88,7 @@ _TENANTS = """
 
 @dataclass(frozen=True)
 class PublishedRelation:
-    """A relation that readers read, and the columns that say whose its rows are."""
+    """A relation that readers read, and its tenant columns."""
 
     schema: str
     name: str
@@ -107,7 +107,7 @@ def published(connection: psycopg.Connection) -> list[PublishedRelation]:
 
 
 def unknown(connection: psycopg.Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
-    """Return the tenants that no relation has a row of; each is looked up by the index of its column."""
+    """Return the tenants without a row in any relation, looked up through the columns' indexes."""
     left = list(dict.fromkeys(tenants))
     with guarded.asking(connection, [_ASKER]):
         connection.execute("select set_config('enable_seqscan', 'off', true)")
@@ -125,7 +125,7 @@ def unknown(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
 
 
 def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
-    """Return a few tenants that are called much like one of these: of those that were found in the time that there is."""
+    """Return a few tenants whose names resemble one of these, among those found within the time limit."""
     names: dict[str, str] = {}
     deadline = time.monotonic() + _COMPARING_SECONDS
     try:
@@ -141,7 +141,7 @@ def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
                 found = [str(one["tenant"]) for one in guarded.rows(connection, _ASKER, query)]
                 names |= {name.casefold(): name for name in found}
     except psycopg.errors.QueryCanceled:
-        # What was found in time is a hint, too.
+        # The names found in time still make a hint.
         pass
     matches = [difflib.get_close_matches(tenant.casefold(), names, n=MAX_SIMILAR, cutoff=_SIMILARITY) for tenant in tenants[:MAX_SIMILAR]]
     # The best match of each, then the second ones.

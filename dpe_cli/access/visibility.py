@@ -1,4 +1,4 @@
-"""How many rows roles see of what is published, measured by acting as them: tenants, a stranger, the owner without a context."""
+"""How many published rows roles see, measured by acting as them: tenants, a stranger, the owner without a context."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from dpe_cli.server.server import server_said
 @dataclass(frozen=True)
 class Sight:
     """
-    How many rows of a published relation someone sees, measured by acting as them; `expected` is how many they should.
+    How many rows of a published relation a role sees, measured by acting as it; `expected` is how many it should see.
 
-    `problem` is what the server said where they cannot read it for another reason than a privilege.
+    `problem` is the server's message if it cannot read the relation for a reason other than a missing privilege.
     """
 
     relation: str
@@ -35,7 +35,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe validate"
 
-# The tenants of a relation with their numbers of rows, most first. A row may belong to several; those of nobody are left out.
+# The tenants of a relation with their row counts, most first. A row may belong to several; rows without a tenant are omitted.
 _TENANTS = """
     select
         tenant,
@@ -50,9 +50,9 @@ _TENANTS = """
 
 def measure_sights(connection: Connection, project: Project) -> list[Sight]:
     """
-    Count what tenants, a stranger and the owner without a context see of each published relation that has tenants.
+    Count the rows that tenants, a stranger and the owner without a context see of each published relation that has tenants.
 
-    The tenants are those with the most, a middling number and the fewest rows. `connection` is the transformer's.
+    The tenants are those with the most, the median and the fewest rows. `connection` is the transformer's.
     """
     sights: list[Sight] = []
     for model in project.models.values():
@@ -79,9 +79,9 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
 
 def count_by_tenant(connection: Connection, relation: sql.Identifier, columns: Sequence[str]) -> list[tuple[str, int]] | None:
     """
-    Return the tenants that any of `columns` names with their numbers of rows, as the session sees them; most rows first.
+    Return the tenants in `columns` with their row counts, as the session sees them; most rows first.
 
-    None for a version of the relation that does not have the columns yet: the model got them since it was built.
+    None for a version of the relation that was built before the model had the columns.
     """
     if not columns_of(connection, relation).issuperset(columns):
         return None
@@ -89,14 +89,14 @@ def count_by_tenant(connection: Connection, relation: sql.Identifier, columns: S
 
 
 def tenants_query(relation: sql.Identifier, columns: Sequence[str]) -> sql.Composed:
-    """Return the query for the tenants that any of `columns` names and their numbers of rows (`tenant`, `rows`), most rows first."""
+    """Return the query for the tenants in `columns` and their row counts (`tenant`, `rows`), most rows first."""
     return sql.SQL(_TENANTS).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), relation=relation)
 
 
 def _sight(
     connection: Connection, relation: str, who: str, query: sql.Composed, expected: int, context: AbstractContextManager[object]
 ) -> Sight:
-    """Count what one sees in a context; who may not read at all, as of a view on a table that is private, sees nothing."""
+    """Count the rows visible in a context; a role that may not read at all (a view on a private table) sees none."""
     try:
         with context:
             row = connection.execute(query).fetchone()
@@ -108,7 +108,7 @@ def _sight(
 
 
 def _said(connection: Connection, error: psycopg.Error) -> str:
-    """Return what the server said of a query; where the connection is gone with it, nothing more can be measured."""
+    """Return the server's message about a query; if the connection is lost, nothing more can be measured."""
     if connection.closed:
-        raise ServerError(f"database {connection.info.dbname}: ended the session that measures ({error}); look for what ends it") from error
+        raise ServerError(f"database {connection.info.dbname}: ended the measuring session ({error}); find out what ended it") from error
     return server_said(error)

@@ -1,1 +1,1 @@
-"""What other programs get: JUnit XML, SARIF, webhooks."""
+"""Output for other programs: JUnit XML, SARIF, webhooks."""

@@ -1,7 +1,7 @@
 """
-What a validation found, as JUnit XML for CI systems.
+The results of a validation as JUnit XML for CI systems.
 
-No row and no value of a row is in it: the words of a rule that could not be run, which may quote one, are left out.
+It contains no rows or values: the message of a rule that could not be run is omitted, because it may quote one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CHECKS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that was tested. `failure` says what is wrong; an `is_error` could not even be tested."""
+    """A test case. `failure` says what is wrong; with `is_error` it could not be tested."""
 
     name: str
     classname: str
@@ -50,11 +50,11 @@ class Case:
 
 @dataclass
 class Suite:
-    """Cases that belong together; `said` are lines for a person, which fail nothing."""
+    """A group of cases; `messages` are lines for people, which do not make it fail."""
 
     name: str
     cases: list[Case] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 def write(validation: Validation, path: Path) -> None:
@@ -87,7 +87,7 @@ def suites(validation: Validation) -> list[Suite]:
     of_checks = {name: Suite(name) for name in (_COUNTS, _RECONCILIATION, _SECURITY, _FRESHNESS, _COVERAGE)}
     for check in validation.checks:
         suite = of_checks.get(_CHECKS.get(check.name, _COVERAGE), of_checks[_COVERAGE])
-        suite.said += check.warnings
+        suite.messages += check.warnings
         suite.cases += _hops(validation.reconciliation) if suite.name == _RECONCILIATION else [_of_check(check)]
     of_rules = [_rules(f"rules: {dimension}", validation.results, dimension) for dimension in (*DIMENSIONS, None)]
     ordered = [
@@ -122,7 +122,7 @@ def _hops(reconciliation: Reconciliation) -> list[Case]:
 
 
 def _rules(name: str, results: Iterable[NodeResult], dimension: str | None) -> Suite:
-    """Return the tests of one dimension; without one, those that are of no rule, and what was built."""
+    """Return the tests of one dimension; without one, the tests without a rule, and what was built."""
     suite = Suite(name if dimension else "tests of no rule")
     for result in results:
         if (result.dimension if result.dimension in DIMENSIONS else None) != dimension:
@@ -132,9 +132,9 @@ def _rules(name: str, results: Iterable[NodeResult], dimension: str | None) -> S
         if result.status == "fail":
             failure = f"{_rows(result)}{f'; {result.because}' if result.because else ''}"
         elif result.status not in _RAN:
-            failure = f"{result.name} ({result.path}) could not be run; `dpe validate` says why"
+            failure = f"{result.name} ({result.path}) could not be run; `dpe validate` shows why"
         elif result.status == "warn":
-            suite.said.append(f"{title}: {_rows(result)}{f'; {result.because}' if result.because else ''}")
+            suite.messages.append(f"{title}: {_rows(result)}{f'; {result.because}' if result.because else ''}")
         suite.cases.append(
             Case(
                 title,
@@ -153,7 +153,7 @@ def _rows(result: NodeResult) -> str:
 
 
 def _append(root: ET.Element, suite: Suite, number: int, moment: datetime) -> None:
-    """Add a suite, with all that the schemas of Ant and of Jenkins ask for, in the order of the stricter one."""
+    """Add a suite with everything that the schemas of Ant and Jenkins require, in the order of the stricter one."""
     element = ET.SubElement(
         root,
         "testsuite",
@@ -162,7 +162,7 @@ def _append(root: ET.Element, suite: Suite, number: int, moment: datetime) -> No
             "package": "dpe",
             "id": str(number),
             "timestamp": moment.strftime("%Y-%m-%dT%H:%M:%S"),
-            # Which machine it was is nobody's business; the schema knows this word for that.
+            # The machine's name is private; the schema has this word for that.
             "hostname": "localhost",
             "tests": str(len(suite.cases)),
             "failures": str(sum(case.failure is not None and not case.is_error for case in suite.cases)),
@@ -181,7 +181,7 @@ def _append(root: ET.Element, suite: Suite, number: int, moment: datetime) -> No
             text = _text(case.failure)
             kind = "error" if case.is_error else "failure"
             ET.SubElement(one, kind, {"message": text.splitlines()[0], "type": _line(suite.name)}).text = text
-    ET.SubElement(element, "system-out").text = "".join(f"{_line(line)}\n" for line in suite.said)
+    ET.SubElement(element, "system-out").text = "".join(f"{_line(line)}\n" for line in suite.messages)
     ET.SubElement(element, "system-err")
 
 
@@ -190,7 +190,7 @@ def _classname(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text without secrets, in which XML 1.0 can hold each character."""
+    """Return a text without secrets and without characters that XML 1.0 cannot contain."""
     return visible(redact(text))
 
 

@@ -1,9 +1,9 @@
 """
-Tell a webhook when a run has failed, and when it works again.
+Notify a webhook when a run has failed, and when it works again.
 
-The webhook gets one JSON document with a `text`, as Slack and its like take it, and fields of our own. Neither secrets nor
-rows leave: sources, rules and checks are named, and counted. Whatever goes wrong with the telling is a warning; the run has
-ended as it has ended.
+The webhook gets one JSON document with a `text`, which Slack and similar services accept, and fields of our own. It contains
+neither secrets nor rows, only names and counts of sources, rules and checks. A problem with the notification is a warning and
+does not change the outcome of the run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `faults` are lines for people, `fields` what machines get."""
+    """How a run ended: `faults` are lines for people, `fields` are for programs."""
 
     has_failed: bool
     faults: Sequence[str]
@@ -48,12 +48,12 @@ def on_outcome(
     url: str | None, server: Callable[[], Server], select: Sequence[str], say: Say, *, patience: Patience | None = None
 ) -> Iterator[Callable[[RunSummary], RunSummary]]:
     """
-    Tell a webhook how the block ends: give it the run's summary, or let it raise. Without an address nothing is told.
+    Notify a webhook of how the block ends: it passes on the run's summary, or raises. Without an address nothing is sent.
 
-    `select` is what was run: a recovery is one after a failure of the same selection.
+    `select` is what was run: a recovery follows a failure of the same selection.
 
     Raises:
-        UsageError: the address is none; before the block.
+        UsageError: the address is not valid; raised before the block.
     """
     if url is None:
         yield lambda summary: summary
@@ -71,7 +71,7 @@ def on_outcome(
     except Exception as error:
         tell(url, server, pipeline, of_error(error), say, patience=patience)
         raise
-    # What waits to be published is no news for readers.
+    # A build that waits to be published does not concern readers.
     if summaries and not _waits(summaries[-1]):
         tell(url, server, pipeline, of_summary(summaries[-1]), say, patience=patience)
 
@@ -81,13 +81,13 @@ def _waits(summary: RunSummary) -> bool:
 
 
 def of_error(error: Exception) -> Outcome:
-    """Return the outcome of a run that ended before its end. What a bug says may hold anything, and is left out."""
-    said = str(error).partition("\n")[0] if isinstance(error, DpeError) else f"{type(error).__name__}; run it again with --debug"
-    return Outcome(has_failed=True, faults=[said], fields={"error": said})
+    """Return the outcome of a run that raised. A bug's message may contain anything, and is omitted."""
+    message = str(error).partition("\n")[0] if isinstance(error, DpeError) else f"{type(error).__name__}; run it again with --debug"
+    return Outcome(has_failed=True, faults=[message], fields={"error": message})
 
 
 def of_summary(summary: RunSummary) -> Outcome:
-    """Return the outcome of a run, without a row or a value of one: of a message only the first line, which names things."""
+    """Return the outcome of a run without rows or values: only the first line of each message, which names things."""
     refused = [{"source": one.source, "error": (one.error or "").partition("\n")[0]} for one in summary.extracted.refused]
     broken = [result for result in summary.results if result.has_failed]
     rules = [
@@ -105,7 +105,7 @@ def of_summary(summary: RunSummary) -> Outcome:
         ),
         *(f"{check.name}: {len(check.faults):,} {'fault' if len(check.faults) == 1 else 'faults'}" for check in checks),
     ]
-    # What failed is why, where something did; else the publishing itself was refused.
+    # If something failed, that is the reason; otherwise the publication itself was refused.
     not_published = (summary.not_published or "").partition("\n")[0]
     if not_published and not broken:
         faults.append(f"nothing was published: {not_published}")
@@ -128,10 +128,10 @@ def of_summary(summary: RunSummary) -> Outcome:
 def tell(
     url: str, server: Callable[[], Server], pipeline: str, outcome: Outcome, say: Say, *, patience: Patience | None = None
 ) -> Event | None:
-    """Post a failure, or a recovery where the run before had failed; return what there was to tell. Never raises for the telling."""
+    """Post a failure, or a recovery if the previous run failed; return the event. Does not raise if the notification fails."""
     event: Event | None = "failure" if outcome.has_failed else None
-    # The server may be what failed: of that is told all the same.
-    with _warned("a recovery may go untold", url, say):
+    # The server may be what failed, which is still reported.
+    with _warned("a recovery may go unreported", url, say):
         if not outcome.has_failed and _has_to_recover(server(), pipeline):
             event = "recovery"
     is_delivered = _deliver(url, pipeline, event, outcome, say, patience or Patience()) if event else None
@@ -141,14 +141,14 @@ def tell(
 
 
 def payload(pipeline: str, event: Event, outcome: Outcome) -> dict[str, Any]:
-    """Return what is posted, before secrets are taken out."""
-    # Before anything is cut or escaped, or a part of a secret would no longer be known as one.
+    """Return what is posted, before secrets are removed."""
+    # Before anything is cut or escaped; otherwise a part of a secret would not be recognised.
     faults = [on_one_line(redact(line)) for line in outcome.faults[:_MOST_LINES]]
     lines = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in faults]
     if len(outcome.faults) > _MOST_LINES:
         lines.append(f"and {len(outcome.faults) - _MOST_LINES:,} more")
     return {
-        # Slack takes what stands between < and > for a link, or for everybody in the channel.
+        # Slack treats text between < and > as a link, or as a mention of everybody in the channel.
         "text": escape("\n".join([f"dpe run ({on_one_line(pipeline)}) {_WORDS[event]}", *(f"• {line}" for line in lines)]), quote=False),
         "event": event,
         "verdict": "DPE FAILED" if outcome.has_failed else "DPE SUCCESS",
@@ -159,16 +159,16 @@ def payload(pipeline: str, event: Event, outcome: Outcome) -> dict[str, Any]:
 
 @contextmanager
 def _warned(consequence: str, url: str, say: Say) -> Iterator[None]:
-    """Turn what the ledger cannot do into a warning."""
+    """Turn errors of the ledger into a warning."""
     try:
         yield
     except (DpeError, psycopg.Error) as error:
-        said = redact(str(error).partition("\n")[0], more=[url])
-        say(f"Warning: notify: the ledger cannot be asked or told ({said}); {consequence}, look after the server")
+        message = redact(str(error).partition("\n")[0], more=[url])
+        say(f"Warning: notify: the ledger cannot be read or written ({message}); {consequence}, check the server")
 
 
 def _has_to_recover(server: Server, pipeline: str) -> bool:
-    """Tell whether the run before had failed, or had recovered and the webhook did not take that."""
+    """Return whether the previous run failed, or recovered but the webhook did not accept that."""
     with server.connect("loader", application_name=ACTOR) as connection, contexts.system_context(connection, actor=ACTOR):
         row = connection.execute(
             """
@@ -192,12 +192,12 @@ def _record(server: Server, pipeline: str, outcome: Outcome, event: Event | None
 
 
 def _deliver(url: str, pipeline: str, event: Event, outcome: Outcome, say: Say, patience: Patience) -> bool:
-    """Post, and warn where that fails; return whether the webhook took it."""
+    """Post, and warn if that fails; return whether the webhook accepted it."""
     document = _without_secrets(payload(pipeline, event, outcome), [url])
     try:
         post(url, document, patience)
     except UndeliveredError as error:
-        say(f"Warning: notify: the webhook was not told of the {event}: {error}; check the address given with --notify, and the network")
+        say(f"Warning: notify: the webhook did not get the {event}: {error}; check the address given with --notify, and the network")
         return False
     return True
 

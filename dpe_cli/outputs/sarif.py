@@ -1,5 +1,5 @@
 """
-What is wrong with the protection of a database, as SARIF for code hosts and security dashboards.
+The findings of `dpe rls check` as SARIF for code hosts and security dashboards.
 
 Source: Static Analysis Results Interchange Format 2.1.0 (OASIS).
 """
@@ -23,7 +23,7 @@ def write(path: Path, checks: Sequence[RlsCheck], findings: Sequence[Finding], f
     """
     Write findings as SARIF.
 
-    `files` are the project's files of relations, by the relation's name; `otherwise` is that of what has none.
+    `files` are the project's files, by the name of their relation; `otherwise` is used for findings without a file.
 
     Raises:
         UsageError: the file cannot be written.

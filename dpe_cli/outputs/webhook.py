@@ -1,4 +1,4 @@
-"""Post JSON to a webhook, in bounded time, with its address in no error."""
+"""Post JSON to a webhook, in bounded time, without its address in any error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dpe_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a webhook is tried, how many seconds it has each time, and how long the first pause is; each next one is twice as long."""
+    """How often a webhook is tried, the seconds it has each time, and the first pause; each later pause is twice as long."""
 
     attempts: int = 3
     timeout: float = 5.0
@@ -28,7 +28,7 @@ class Patience:
 
 
 class UndeliveredError(Exception):
-    """The webhook did not take it; the message does not hold its address."""
+    """The webhook did not accept it; the message does not contain its address."""
 
     def __init__(self, why: str, *, is_final: bool = False) -> None:
         super().__init__(why)
@@ -37,10 +37,10 @@ class UndeliveredError(Exception):
 
 def check_url(url: str) -> None:
     """
-    Check that an address is one that can be posted to.
+    Check that an address can be posted to.
 
     Raises:
-        UsageError: it is not; the message does not hold the address, which is a secret.
+        UsageError: it cannot; the message does not contain the address, which is a secret.
     """
     try:
         parts = urlsplit(url)
@@ -48,15 +48,15 @@ def check_url(url: str) -> None:
     except ValueError:
         is_complete = False
     if not is_complete or any(character.isspace() or not character.isprintable() for character in url):
-        raise UsageError("--notify: is no http:// or https:// address; copy the webhook's whole address")
+        raise UsageError("--notify: is not an http:// or https:// address; copy the webhook's whole address")
 
 
 def post(url: str, document: dict[str, Any], patience: Patience) -> None:
     """
-    Post a document, more than once where that may help.
+    Post a document, more than once if that may help.
 
     Raises:
-        UndeliveredError: it was not taken.
+        UndeliveredError: it was not accepted.
     """
     pause = patience.pause
     for attempt in range(1, patience.attempts + 1):
@@ -73,9 +73,9 @@ def post(url: str, document: dict[str, Any], patience: Patience) -> None:
 
 def _post_in_time(url: str, body: bytes, timeout: float) -> None:
     """
-    Post once, in a thread that is left to itself once its time is over.
+    Post once, in a thread that is abandoned when its time is over.
 
-    A socket's timeout starts anew with each byte, and there is none for looking up a name.
+    A socket's timeout restarts with each byte, and looking up a name has none.
     """
     failures: list[UndeliveredError] = []
 
@@ -98,7 +98,7 @@ def _post_once(url: str, body: bytes, timeout: float) -> None:
     parts = urlsplit(url)
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "dpe"}
     if parts.username is not None:
-        # urllib takes no credentials in an address.
+        # urllib does not accept credentials in an address.
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
     address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
@@ -116,7 +116,7 @@ def _post_once(url: str, body: bytes, timeout: float) -> None:
 
 
 def _in_words(reason: object, timeout: float) -> str:
-    """Say why there was no answer, in words of our own: those of the libraries may hold the address."""
+    """Explain why there was no answer, in our own words: the libraries' may contain the address."""
     match reason:
         case TimeoutError():
             return f"no answer within {timeout:g} s"
@@ -133,7 +133,7 @@ def _in_words(reason: object, timeout: float) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect as the answer it is: a POST that is sent elsewhere arrives without its body, or at whom nobody named."""
+    """Treats a redirect as the answer: a redirected POST would arrive without its body, or at an address that the user did not give."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         """Follow none."""

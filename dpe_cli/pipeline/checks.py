@@ -1,4 +1,4 @@
-"""Checks of what is there: counts against the ledger, row-level security from the catalog, specs against the rules, and more."""
+"""Checks of the present state: counts against the ledger, row-level security from the catalog, specs against the rules, and more."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Connection = psycopg.Connection[tuple[object, ...]]
 ACTOR = "dpe validate"
 
 
-# Each load with its rows in the ledger and in staging, and rows of no load.
+# Each load with its rows in the ledger and in staging, and rows without a load.
 _LOADS = """
     select
         coalesce(load_id, _load_id),
-        coalesce(location, 'no load that the ledger knows'),
+        coalesce(location, 'a load that is not in the ledger'),
         coalesce(rows_loaded, 0),
         coalesce(present, 0)
     from (select load_id, location, rows_loaded from dpe.loads where source = {source} and removed_at is null) as known
@@ -39,7 +39,7 @@ _LOADS = """
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked, and what was found wrong with it; nothing where it holds. Warnings fail nothing."""
+    """A check and its faults; it holds if there are none. Warnings do not make it fail."""
 
     name: str
     detail: str
@@ -48,7 +48,7 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no faults."""
         return not self.faults
 
 
@@ -72,18 +72,18 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
                         f"find out who changed them, then run `dpe extract --full-refresh source:{source.name}`"
                     )
     tables = plural(len(sources), "staging table")
-    return Check("counts", f"{plural(total, 'row')} in {tables} are those of the ledger", tuple(faults))
+    return Check("counts", f"{plural(total, 'row')} in {tables} match the ledger", tuple(faults))
 
 
 def check_reconciliation(found: Reconciliation) -> Check:
-    """Check that every difference between what one place delivers and the next one holds is explained."""
-    quantities = len(found.balances)
-    named = "quantity of a hop is" if quantities == 1 else "quantities of hops are"
-    return Check("reconciliation", f"{quantities:,} {named} explained to the last record", tuple(found.faults))
+    """Check that every difference between the records delivered to a relation and those it holds is explained."""
+    balances = len(found.balances)
+    named = "balance reconciles" if balances == 1 else "balances reconcile"
+    return Check("reconciliation", f"{balances:,} {named} exactly", tuple(found.faults))
 
 
 def check_freshness(found: Sequence[Freshness]) -> Check:
-    """Check that every source with a declared freshness was loaded lately enough."""
+    """Check that every source with a declared freshness was loaded recently enough."""
     return Check(
         "freshness",
         f"recent enough: {plural(len(found), 'source')} with a declared freshness" if found else "no source declares its freshness",
@@ -94,10 +94,10 @@ def check_freshness(found: Sequence[Freshness]) -> Check:
 
 def check_protection(connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None) -> Check:
     """
-    Check that nothing is wrong with the protection of what is in the schemas, and with the roles (`dpe rls check`).
+    Check the roles and the protection of the relations in the schemas (`dpe rls check`).
 
-    Where only some of the schemas are `judged`, faults of relations in the others do not count; what leads past the policies from
-    outside of all of them does.
+    If only some of the schemas are `judged`, faults of relations in the others do not count; objects outside of all schemas that
+    bypass the policies do.
     """
     found = checks.check(connection, schemas, judged=judged)
     with connection.transaction():
@@ -114,7 +114,7 @@ def check_protection(connection: Connection, schemas: Sequence[str], *, judged: 
 
 
 def check_coverage(project: Project, specs: Sequence[Spec]) -> Check:
-    """Check that what specs ask for is there: each rule has a test, each source and model is in the project."""
+    """Check that the project has what specs require: a test for each rule, and each source and model."""
     tested = {rule.rule_id for rule in project.rules}
     faults: list[str] = []
     for spec in specs:
@@ -123,34 +123,34 @@ def check_coverage(project: Project, specs: Sequence[Spec]) -> Check:
         faults += [f"{name}: source {one} is not in the project; declare it" for one in wanted.sources if one not in project.sources]
         faults += [f"{name}: model {one} is not in the project; write it" for one in wanted.models if one not in project.models]
     rules = sum(len(spec.rules) for spec in specs)
-    return Check(
-        "spec coverage", f"every rule of {', '.join(spec.ticket for spec in specs) or 'no spec'} has a test ({rules:,})", tuple(faults)
-    )
+    detail = f"every rule of {', '.join(spec.ticket for spec in specs)} has a test ({rules:,})" if specs else "no specs"
+    return Check("spec coverage", detail, tuple(faults))
 
 
 def check_rules(rules: Sequence[Rule], specs: Sequence[Spec]) -> Check:
-    """Check that each test of a rule says what rules say, and that its rule is in a spec."""
+    """Check that each test of a rule has the metadata that rules require, and that its rule is in a spec."""
     described = {rule for spec in specs for rule in spec.rules}
     faults: list[str] = []
     for rule in rules:
         where = f"{rule.test}: rule {rule.rule_id}"
         missing = [name for name, value in (("owner", rule.owner), ("because", rule.because)) if not value]
         if rule.rule_id not in described:
-            faults.append(f"{where} is in no spec; describe it in its ticket's")
+            faults.append(f"{where} is not in a spec; describe it in its ticket's spec")
         if missing:
-            faults.append(f"{where} has no {' and no '.join(missing)}; say so in the test's meta")
+            faults.append(f"{where} has no {' and no '.join(missing)}; add {'it' if len(missing) == 1 else 'them'} to the test's meta")
         if rule.dimension not in DIMENSIONS:
             faults.append(f"{where} has the dimension {rule.dimension or 'none'}; choose one of {', '.join(DIMENSIONS)}")
     return Check("rules", f"every test of a rule has an owner, a reason and a place in a spec ({len(rules):,})", tuple(faults))
 
 
 def check_sights(sights: Sequence[Sight]) -> Check:
-    """Check that nobody sees more or less than their own rows."""
+    """Check that every role sees exactly its own rows."""
     faults = [
         f"{sight.relation}: {sight.who} cannot read it ({sight.problem}); correct the model"
         if sight.problem is not None
-        else f"{sight.relation}: {sight.who} sees {sight.rows:,} rows instead of {sight.expected:,}; look at its policies and grants"
+        else f"{sight.relation}: {sight.who} sees {sight.rows:,} rows instead of {sight.expected:,}; check its policies and grants"
         for sight in sights
         if sight.problem is not None or sight.rows != sight.expected
     ]
-    return Check("who sees what", f"{len(sights)} views of published tables, each measured by acting as its reader", tuple(faults))
+    counts = plural(len(sights), "row count")
+    return Check("who sees what", f"{counts} of published tables, each measured by acting as the role", tuple(faults))

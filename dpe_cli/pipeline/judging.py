@@ -1,8 +1,8 @@
 """
-What is judged before readers see it: is what was built, or is to come back, protected as the project declares, and nothing else besides?
+Judges relations before readers see them: are the built or restored ones protected as declared, and are there no others?
 
-Code of the models runs wherever they are built, tested, counted or documented. So they are judged after that, in a session of its own,
-and what protects them is returned as well: the transaction that exchanges them compares it once more.
+The models' code runs wherever they are built, tested, counted or documented. So relations are judged after that, in a separate session.
+Their protection is returned as well, because the transaction that swaps them compares it once more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 @dataclass(frozen=True)
 class Judged:
-    """What is wrong with the protection of relations, and what protects each of them, by its oid, as it was then."""
+    """What is wrong with the protection of relations, and the protection of each at that time, by oid."""
 
     faults: list[str]
     protection: Mapping[int, str]
@@ -34,16 +34,16 @@ class Judged:
 
 @contextmanager
 def apart(server: Server) -> Iterator[Connection]:
-    """Open a session of its own to judge in, so that what code of models did to another session has no effect."""
+    """Open a separate session to judge in, which the models' code cannot have changed."""
     with server.connect("transformer") as connection:
-        # A hook may have set something else for the role.
+        # A hook may have changed these settings of the role.
         connection.execute("set role none; set row_security = on")
         connection.commit()
         yield connection
 
 
 def built(connection: Connection, project: Project, names: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
-    """Return the relations of these names that were built beside what is published, with what belongs to the models that were made."""
+    """Return the relations of these names in the shadow schemas, with the views and quarantines of the models that were built."""
     wanted = dict.fromkeys([*names, *strays.of_models(connection, project, made, schema_suffix=NEXT)])
     with connection.transaction():
         found = [(schema, name, find_relation(connection, schema + NEXT, name)) for schema, name in wanted]
@@ -60,32 +60,32 @@ def judge(
     before: Collection[int] | None = None,
 ) -> Judged:
     """
-    Judge relations, which are in schemas with this suffix, before readers see them; and what was left elsewhere meanwhile.
+    Judge relations in schemas with this suffix before readers see them, and relations that hooks left elsewhere meanwhile.
 
-    `connection` is one of apart(), `protected_schemas` are all in which dpe protects something.
+    `connection` is one of apart(), `protected_schemas` are all in which dpe protects relations.
 
-    What goes with the publication is not judged: quarantines and masked views that no file declares any more. It has to be among `before`,
-    the oids of what was published before the build, where these are known.
+    Relations that the publication removes are not judged: quarantines and masked views that are no longer declared. They have to be among
+    `before`, the oids of what was published before the build, if these are known.
     """
     schemas = project.published_schemas
     known = strays.parts(project)
     parts = [known.get((one.schema, one.name)) for one in relations]
     made = {part.unique_id: one.schema + suffix for one, part in zip(relations, parts, strict=True) if part}
     with connection.transaction():
-        # First, so that what changes while the rest is looked at is a change.
+        # First, so that changes during the rest of the checks count as changes.
         protection = publication.protection(connection, relations)
         left_over = quarantine.left_over(connection, relations, schema_suffix="") if suffix == NEXT else []
         found_now = [(schema, name, find_relation(connection, schema, name)) for schema, name in left_over]
         going = [(schema, name) for schema, name, one in found_now if before is None or (one is not None and one.oid in before)]
     found = [
-        # What is published already is judged after the run; a hook may have left something elsewhere.
+        # Published relations are judged after the run; a hook may have left relations elsewhere.
         *checks.check_protection(connection, protected_schemas, judged=[schema + suffix for schema in schemas]).faults,
         *declared.differences(connection, project, made),
     ]
     if suffix == NEXT:
         found += map(str, strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=going))
     found += [
-        f"{one.schema}{suffix}.{one.name}: belongs to no model of the project; restore its model, or run `dpe run`"
+        f"{one.schema}{suffix}.{one.name}: does not belong to a model of the project; restore its model, or run `dpe run`"
         for one, part in zip(relations, parts, strict=True)
         if part is None and not _belongs(known, one)
     ]
@@ -93,6 +93,6 @@ def judge(
 
 
 def _belongs(known: Mapping[tuple[str, str], strays.Part], relation: Relation) -> bool:
-    """Tell whether a relation has the name of what belongs to a model: its files may declare no mask or quarantine any more."""
+    """Return whether a relation is named like a model's view or quarantine, which the model's files may no longer declare."""
     names = [relation.name.removesuffix(suffix) for suffix in (QUARANTINE, MASKED) if relation.name.endswith(suffix)]
     return any((relation.schema, name) in known for name in names)

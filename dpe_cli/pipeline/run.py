@@ -1,4 +1,4 @@
-"""What the commands do, in which order: extract, build, check, document."""
+"""What the commands do, and in which order: extract, build, check, document."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _PARENTS = re.compile(r"^\d*\+")
 
 @dataclass(frozen=True)
 class Validation:
-    """What was checked, and what the rules said."""
+    """The checks and the results of the rules' tests."""
 
     checks: list[Check]
     results: list[NodeResult]
@@ -62,16 +62,16 @@ class Validation:
 
     @property
     def holds(self) -> bool:
-        """Whether every check holds and nothing of error severity failed."""
+        """Whether every check holds and no test of error severity failed."""
         return all(check.holds for check in self.checks) and not any(result.has_failed for result in self.results)
 
 
 @dataclass(frozen=True)
 class RunOptions:
     """
-    How to run. Where `publishes` is false, what is built stays beside what is published; `documents`: build the docs site.
+    How to run. Unless `publishes`, the build stays in the shadow schemas; `documents`: build the docs site.
 
-    `ends_sessions`: end the sessions that are in the way of an extract, of dbt or of a publication.
+    `ends_sessions`: end the sessions that block an extract, dbt or a publication.
     """
 
     full_refresh: bool = False
@@ -84,7 +84,7 @@ class RunOptions:
 
 @dataclass
 class RunSummary:
-    """What a run did; parts that it did not come to are empty."""
+    """What a run did; parts that it did not reach are empty."""
 
     extracted: ExtractSummary
     validation: Validation | None = None
@@ -99,7 +99,7 @@ class RunSummary:
 
     @property
     def holds(self) -> bool:
-        """Whether everything was loaded, built and documented, and holds."""
+        """Whether everything was loaded, built and documented, and every check holds."""
         is_done = not self.extracted.refused and self.not_published is None and self.not_documented is None
         return is_done and self.validation is not None and self.validation.holds
 
@@ -113,10 +113,10 @@ def run(
     options: RunOptions = RunOptions(),
 ) -> RunSummary:
     """
-    Run the pipeline: extract its sources, build its models and test its rules, publish, build the docs site, check all of it.
+    Run the pipeline: extract its sources, build its models and test its rules, publish, build the docs site, check the result.
 
-    Stops after the extract if a source is refused: models are not built on part of a delivery. Where a rule of error
-    severity fails, nothing is published; nor where it is not to be (`publishes`).
+    Stops after the extract if a source is refused: models are not built on part of a delivery. Publishes nothing if a rule of
+    error severity fails, or unless `publishes`.
 
     Raises:
         PublishError: another run is building.
@@ -124,7 +124,7 @@ def run(
         UsageError: nothing is selected.
     """
     started = time.monotonic()
-    # A broken one is said before the work, not after it.
+    # A broken spec is reported before the work, not after it.
     specs = read_all(project.directory / "specs")
     selected = with_parents(select)
     sources = project.sources_among(selected, exclude)
@@ -142,7 +142,7 @@ def run(
     if not summary.extracted.refused:
         analyze(server, sources, summary.extracted)
         build_and_publish(project, server, selected, exclude, progress, options, summary)
-        # dbt renders the models once more, for which their Jinja runs: what it may have changed is checked after it.
+        # dbt renders the models once more, which runs their Jinja: what it may have changed is checked afterwards.
         if options.documents:
             _document(project, server, progress, summary)
         summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
@@ -159,7 +159,7 @@ def build_and_publish(
     options: RunOptions,
     summary: RunSummary,
 ) -> None:
-    """Build beside what is published, and publish it where nothing failed."""
+    """Build in the shadow schemas, and publish if nothing failed."""
     schemas = project.published_schemas
     with publication.building(server, schemas) as building:
         connection = building.connection
@@ -167,10 +167,10 @@ def build_and_publish(
         with connection.transaction():
             before = {one.oid for one in old_versions.relations(connection, schemas)}
         if left_out:
-            progress.say(f"Left out, for they look at what is not published yet: {', '.join(left_out)}")
+            progress.say(f"Skipped, because they read models that have never been published: {', '.join(left_out)}")
         build = ["build", *_dbt_selection(selected, [*exclude, *left_out]), *(["--full-refresh"] if options.full_refresh else [])]
         build += ["--threads", str(options.threads)] if options.threads else []
-        # What dbt has parsed for one suffix is of no use for another: each has a target directory of its own.
+        # dbt cannot reuse what it parsed for another suffix: each suffix has its own target directory.
         variables, target_path = {"dpe_schema_suffix": NEXT}, project.directory / ".dpe" / "next"
         ender = Ender(server) if options.ends_sessions else None
         with (
@@ -190,7 +190,7 @@ def build_and_publish(
         refusals = [*_refusals(summary.results), *(_tampered(one) for one in read.changed())]
         if not built and not refusals:
             return
-        # Code of the models runs where they are counted, in a session of its own. What it does is judged after it, in another.
+        # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
         with publication.connected(server) as counting:
             refusals += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
             relations = judging.built(counting, project, built, made)
@@ -226,7 +226,7 @@ def _judge(
 
 def publish(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
     """
-    Publish the newest build, once it is judged again: since it was built, hooks and Jinja of models may have run.
+    Publish the newest build after judging it again: hooks and Jinja of models may have run since it was built.
 
     Raises:
         PublishError: no build waits, it is not protected as the project declares, or as in publication.publish().
@@ -234,10 +234,10 @@ def publish(project: Project, server: Server, *, ends_sessions: bool, progress: 
     with publication.connected(server) as connection:
         built = publication.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status in {"published", "undone"}:
-            raise PublishError("there is no build that waits to be published (one that was taken back is gone); run `dpe run`")
+            raise PublishError("no build is waiting to be published (an undone one no longer counts); run `dpe run`")
         judged = _judge(project, server, built.relations, suffix=NEXT)
         if built.status == "built" and judged.faults:
-            raise PublishError(f"publication {built.publication_id}: is not published ({'; '.join(judged.faults)}); run `dpe run`")
+            raise PublishError(f"publication {built.publication_id}: was not published ({'; '.join(judged.faults)}); run `dpe run`")
         return publication.publish(
             connection,
             built,
@@ -250,7 +250,7 @@ def publish(project: Project, server: Server, *, ends_sessions: bool, progress: 
 
 def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
     """
-    Bring back what the last publication replaced, if it is protected as the project declares now.
+    Restore what the last publication replaced, if it is protected as the project now declares.
 
     Raises:
         PublishError: it is not, or as in publication.undo().
@@ -260,7 +260,7 @@ def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Pro
         judged = _judge(project, server, last.replaced or [], suffix=PREVIOUS)
         if judged.faults:
             raise PublishError(
-                f"publication {last.publication_id}: is not taken back, what it replaced is not as the project declares "
+                f"publication {last.publication_id}: was not undone, because what it replaced is not protected as the project declares "
                 f"({'; '.join(judged.faults)}); check out the files of that version, then run `dpe publish --undo`"
             )
         return publication.undo(
@@ -273,18 +273,18 @@ def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Pro
 
 
 def untestable(connection: Connection, project: Project, selected: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Return the tests of a part of the project that look at the rest, as far as that was never published."""
+    """Return the tests of a part of the project that read relations of the rest that were never published."""
     with connection.transaction():
         return project.untestable(selected, exclude, swap.names(connection, project.published_schemas))
 
 
 def _refusals(results: Sequence[NodeResult]) -> list[str]:
-    """Say what keeps a build from being published."""
+    """Return what prevents a build from being published."""
     return [_refusal(result) for result in results if result.has_failed]
 
 
 def _tampered(unique_id: str) -> str:
-    return f"{unique_id}: was changed in dbt while the project was built; look for Jinja that changes the graph, nodes or macros"
+    return f"{unique_id}: was changed in dbt while the project was built; check for Jinja that changes the graph, nodes or macros"
 
 
 def _refusal(result: NodeResult) -> str:
@@ -297,11 +297,11 @@ def _refusal(result: NodeResult) -> str:
 
 def validate(project: Project, server: Server, wanted: str | None, progress: Progress) -> Validation:
     """
-    Check what is there, for one spec or all: counts, reconciliation, rules, row-level security, freshness and spec coverage.
+    Check the present state, for one spec or all: counts, reconciliation, rules, row-level security, freshness and spec coverage.
 
     Raises:
-        ProjectError: a declaration of a model or source cannot be followed.
-        SpecError: a spec is broken, or there is none of this ticket.
+        ProjectError: a declaration of a model or source cannot be applied.
+        SpecError: a spec is broken, or this ticket has none.
         UsageError: no rule of the spec has a test.
     """
     directory = project.directory / "specs"
@@ -316,7 +316,7 @@ def validate(project: Project, server: Server, wanted: str | None, progress: Pro
         sources = [source for source in sources if source.name in spec.front_matter.sources]
         rules = [rule for rule in rules if rule.rule_id in spec.rules or rule.rule_id.startswith(f"{spec.ticket}-")]
         if not rules:
-            raise UsageError(f"{spec.path.name}: no rule of it has a test, so there is nothing to check; give tests its rules' ids")
+            raise UsageError(f"{spec.path.name}: none of its rules has a test, so there is nothing to check; give tests its rules' ids")
         selection = ["--select", *sorted({rule.test for rule in rules})]
     with progress.task("dbt test", len(selection) - 1 if wanted else project.test_count) as advance:
         results = run_dbt(project, server, ["test", *selection], on_node=lambda _name: advance(1))
@@ -332,7 +332,7 @@ def _validate(
     results: list[NodeResult],
     models: Collection[str] | None = None,
 ) -> Validation:
-    """Check what is there. Where `results` are those of a build, only hops to what it built are counted; else those to `models`, or all."""
+    """Check the present state; count the balances of what was built, if `results` are a build's, else those of `models`, or all."""
     built = [result for result in results if result.resource_type in _RELATIONS]
     made = {result.unique_id: result.schema for result in built if result.status == "success"}
     with server.connect("transformer") as connection, server.connect("loader") as loader:
@@ -345,7 +345,7 @@ def _validate(
         counts,
         validation.check_reconciliation(reconciled),
         validation.check_freshness(fresh),
-        # After all that runs code of the models.
+        # After everything that runs the models' code.
         _check_protection(project, server),
         validation.check_sights(sights),
         validation.check_coverage(project, specs),
@@ -362,21 +362,21 @@ def _check_protection(project: Project, server: Server) -> Check:
 
 
 def _open_schemas(project: Project) -> list[str]:
-    """Return the schemas in which nothing but what the project makes may be read."""
+    """Return the schemas in which only the project's relations may be readable."""
     return sorted({*project.published_schemas, old_versions.FAILURES})
 
 
 def protected_schemas(connection: Connection, project: Project) -> list[str]:
-    """Return the schemas in which everything is protected: the ledger's, the sources', and the models' with their other versions."""
+    """Return the schemas that dpe protects: the ledger's, the sources', and the models' with their other versions."""
     published = project.published_schemas
-    beside = [schema + suffix for schema in published for suffix in (NEXT, PREVIOUS)]
+    shadow = [schema + suffix for schema in published for suffix in (NEXT, PREVIOUS)]
     with connection.transaction():
         old = old_versions.old_schemas(connection, published)
-    return sorted({*_MANAGED_SCHEMAS, *published, *beside, *old, *(source.table.schema for source in project.sources.values())})
+    return sorted({*_MANAGED_SCHEMAS, *published, *shadow, *old, *(source.table.schema for source in project.sources.values())})
 
 
 def check_rls(project: Project, server: Server) -> list[Finding]:
-    """Return what is wrong with the protection of the project's relations, and with the roles; errors first."""
+    """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
     with judging.apart(server) as connection:
         found = rls_check.check(connection, protected_schemas(connection, project))
         found += rls_strays.find(connection, project, _open_schemas(project))
@@ -385,7 +385,7 @@ def check_rls(project: Project, server: Server) -> list[Finding]:
 
 def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:
     """
-    Measure who can do what with the project's relations, or with those that match `wanted`.
+    Measure what each role can do with the project's relations, or with those that match `wanted`.
 
     Raises:
         ContextError: the administrator's login may not act as one of them.
@@ -395,16 +395,16 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         found = matrix.find_relations(connection, project, protected_schemas(connection, project))
         chosen = [one for one in found if not wanted or any(fnmatch.fnmatchcase(str(one), pattern) for pattern in wanted)]
         if not chosen:
-            raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all that there are")
+            raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all relations")
         try:
             with progress.task("dpe rls matrix", len(chosen)) as advance:
                 return matrix.measure(connection, chosen, logins=logins, on_relation=advance)
         except psycopg.OperationalError as error:
-            raise ServerError(f"{server}: the measurement ended ({error}); look for what ends sessions, then measure again") from error
+            raise ServerError(f"{server}: the measurement ended ({error}); find out what ends sessions, then measure again") from error
 
 
 def _document(project: Project, server: Server, progress: Progress, summary: RunSummary) -> None:
-    """Build the docs site; where that fails, what is there is checked all the same, and the run fails."""
+    """Build the docs site; if that fails, the present state is checked anyway, and the run fails."""
     try:
         summary.site = build_docs(project, server, progress)
     except DpeError as error:
@@ -427,7 +427,7 @@ def build_docs(project: Project, server: Server, progress: Progress) -> Path:
 
 
 def with_parents(select: Sequence[str]) -> list[str]:
-    """Return the selectors such that they name all that the selected is made from as well."""
+    """Return the selectors, extended to everything that the selection is built from."""
     parts = [part for one in select for part in one.split()]
     return [part if part.startswith("@") else f"+{_PARENTS.sub('', part)}" for part in parts]
 

@@ -1,1 +1,1 @@
-"""What dbt knows of the project: sources, models, rules and what a selection names."""
+"""What dbt knows about the project: sources, models, rules and what a selection names."""

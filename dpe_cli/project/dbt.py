@@ -1,4 +1,4 @@
-"""Run a dbt command within this process, and put into words why it ended."""
+"""Run a dbt command within this process, and explain its failure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dpe_cli.errors import BuildError, ProjectError
 
 def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[Callable[[Any], None]] = (), *, manifest: Any = None) -> Any:
     """
-    Run a dbt command, which shows nothing, and return dbt's own `dbtRunnerResult`; each of `callbacks` is called with dbt's events.
+    Run a dbt command without output, and return dbt's own `dbtRunnerResult`; each of `callbacks` is called with dbt's events.
 
-    `manifest` is that of dbt's for the project, where it was read already.
+    `manifest` is dbt's manifest of the project, if it has already been read.
 
     Raises:
         ProjectError: dbt cannot read the project.
@@ -35,14 +35,14 @@ def as_json(manifest: Any) -> str:
 
 
 def _explained(command: Sequence[str], error: BaseException) -> BaseException:
-    """Put what ended dbt into words. An interrupt stays one: dbt's runner returns it as it does errors."""
+    """Return what ended dbt as an error of ours. An interrupt is returned unchanged: dbt's runner returns it like an error."""
     from dbt.exceptions import CompilationError, DbtConfigError, DbtValidationError, ParsingError
 
     if not isinstance(error, Exception):
         return error
-    said = str(error).strip()
-    if " in operation " in said.partition("\n")[0]:
-        return BuildError(f"dbt {command[0]}: stopped by a check before or after the build; correct what dbt says:\n{said}")
+    message = str(error).strip()
+    if " in operation " in message.partition("\n")[0]:
+        return BuildError(f"dbt {command[0]}: stopped by a check before or after the build; fix what dbt reports:\n{message}")
     if isinstance(error, (CompilationError, DbtConfigError, DbtValidationError, ParsingError)):
-        return ProjectError(f"dbt {command[0]}: the project cannot be read; correct what dbt says:\n{said}")
-    return BuildError(f"dbt {command[0]}: {said}; correct it, or run `dpe dbt {' '.join(command)}` to see all that dbt says")
+        return ProjectError(f"dbt {command[0]}: the project cannot be read; fix what dbt reports:\n{message}")
+    return BuildError(f"dbt {command[0]}: {message}; correct it, or run `dpe dbt {' '.join(command)}` to see dbt's whole output")

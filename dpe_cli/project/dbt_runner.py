@@ -1,4 +1,4 @@
-"""Run dbt within this process, as dpe_transformer in a context of its own, and return what became of each node."""
+"""Run dbt within this process, as dpe_transformer in a context of its own, and return the result of each node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAILED = ("error", "fail", "runtime error")
 
 @dataclass(frozen=True)
 class NodeResult:
-    """What became of a model, seed, snapshot or test. `failures` is a test's number of failing rows."""
+    """The result of a model, seed, snapshot or test. `failures` is a test's number of failing rows."""
 
     unique_id: str
     name: str
@@ -40,7 +40,7 @@ class NodeResult:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it is an error, or a failure of an error-severity test."""
+        """Whether it ended in an error, or in a failure of an error-severity test."""
         return self.status in FAILED
 
 
@@ -55,9 +55,9 @@ def run_dbt(
     on_node: Callable[[str], None] = lambda _name: None,
 ) -> list[NodeResult]:
     """
-    Run a dbt command, with variables of ours besides the user's; `on_node` is called with the name of each node that has finished.
+    Run a dbt command, with our variables in addition to the user's; `on_node` is called with the name of each finished node.
 
-    `target_path` is where dbt keeps what it has parsed, if not where it does by itself; `read` is what was read of the project already.
+    `target_path` is where dbt keeps what it has parsed, if not in its default place; `read` is the project as it was read before.
 
     Raises:
         ProjectError: dbt cannot read the project.
@@ -75,11 +75,11 @@ def run_dbt(
         outcome = dbt.invoke(command, options, [on_event], manifest=read.manifest if read else None)
     results = getattr(outcome.result, "results", None)
     if results is None and not outcome.success:
-        # `docs generate` has a catalog instead, and what it could not find out.
-        said = "; ".join(getattr(outcome.result, "errors", None) or ["not everything can be compiled"])
-        raise BuildError(f"dbt {' '.join(command)}: {said}; run `dpe dbt {' '.join(command)}` to see all that dbt says")
+        # `docs generate` has a catalog and its errors instead.
+        message = "; ".join(getattr(outcome.result, "errors", None) or ["not everything can be compiled"])
+        raise BuildError(f"dbt {' '.join(command)}: {message}; run `dpe dbt {' '.join(command)}` to see dbt's whole output")
     nodes = [_node_result(result) for result in results or []]
-    # Hooks are in the results as well; one that worked is no news.
+    # The results include hooks, which matter only if they failed.
     return [node for node in nodes if node.resource_type != "operation" or node.has_failed]
 
 
@@ -98,7 +98,7 @@ def read_project(
 
 
 def _target(path: Path | None) -> list[str]:
-    """Return the options for another directory than dbt's own, in which nobody but dbt looks: manifests there take a second to write."""
+    """Return the options for another directory than dbt's own, which only dbt reads: manifests there would take a second to write."""
     return [] if path is None else ["--target-path", str(path), "--no-write-json"]
 
 

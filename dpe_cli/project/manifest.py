@@ -1,4 +1,4 @@
-"""dbt's manifest of a project: read as it is where nothing has changed, else parsed again by dbt."""
+"""dbt's manifest of a project: reused if nothing has changed, else parsed again by dbt."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 class Parser:
-    """Knows dbt's manifest of the project in a directory; `options` are those with which dbt has to look at it."""
+    """Returns dbt's manifest of the project in a directory; `options` are those with which dbt has to parse it."""
 
     def __init__(self, directory: Path, options: Sequence[str], *, profiles: Path) -> None:
         self._directory = directory
         self._options = options
         self._profiles = profiles
-        # The same where the project is moved to.
+        # The same after the project has been moved.
         ways = [option.replace(str(directory), ".") for option in options]
         digest = hashlib.sha256(json.dumps(ways).encode()).hexdigest()[:12]
         self._path = directory / ".dpe" / "parsed" / digest / "manifest.json"
@@ -31,7 +31,7 @@ class Parser:
 
     def manifest(self) -> Mapping[str, Any]:
         """
-        Return the manifest, parsed first where a file of the project, or a variable that it asks for, has changed.
+        Return the manifest, after parsing if a file of the project, or a variable that it uses, has changed.
 
         Raises:
             ProjectError: dbt refuses the project.
@@ -43,9 +43,9 @@ class Parser:
 
     def derived(self, name: str, derive: Callable[[Mapping[str, Any]], T]) -> T:
         """
-        Return what `derive` makes of the manifest, which JSON can hold: kept under `name` until the manifest is another.
+        Return the result of `derive` (JSON values) for the manifest; it is kept under `name` until the manifest changes.
 
-        A manifest has megabytes, of which a command may need a few lines.
+        A manifest has megabytes, and a command may need only a few lines of it.
 
         Raises:
             ProjectError: dbt refuses the project.
@@ -71,7 +71,7 @@ class Parser:
         command = ["ls", "--output", "json", "--output-keys", "unique_id"]
         command += ["--select", *select] if select else []
         command += ["--exclude", *exclude] if exclude else []
-        # Beside the manifest is what dbt parsed; the manifest itself stays as it is.
+        # dbt reuses what it parsed next to the manifest; the manifest itself stays unchanged.
         outcome = dbt.invoke(command, ["--no-write-json", "--target-path", str(self._path.parent), *self._options])
         return {json.loads(line)["unique_id"] for line in outcome.result}
 
@@ -95,7 +95,7 @@ class Parser:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what a file of ours holds; nothing where it is missing, or was cut short by an interrupt or a full disk."""
+    """Return the content of one of our files; nothing if it is missing, or was cut short by an interrupt or a full disk."""
     try:
         return json.loads(path.read_bytes())  # type: ignore[no-any-return]
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What dbt knows of the project: sources with their columns, models, rules; and which of them a selection names."""
+"""What dbt knows about the project: sources with their columns, models, rules; and which of them a selection names."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from dpe_cli.sources.options import parse
 from dpe_cli.sources.options.base import External
 from dpe_cli.sources.options.parse import SourceDeclaration
 
-# Only needed where the project has changed, as YAML is.
+# Needed only if the project has changed, like YAML.
 if TYPE_CHECKING:
     from dpe_cli.project.source_yaml import Declaration
 
 _PLAIN_SELECTOR = re.compile(r"source:[\w*?]+(\.[\w*?]+)?")
-# What stands around a name in a selector: `2+fct_flights+`, `@fct_flights`, `source:nyc.flights`.
+# The operators around a name in a selector: `2+fct_flights+`, `@fct_flights`, `source:nyc.flights`.
 _AROUND_A_NAME = re.compile(r"^(@|\d*\+)?(\w+:)?|\+\d*$")
 
-# PostgreSQL's own types of text. A type, cast or collation of others would decide whose row a row is.
+# PostgreSQL's own text types. Another role's type, cast or collation could decide which tenant a row belongs to.
 _TEXT = re.compile(r"(text|varchar|character varying|char|character|bpchar|name)(\s*\(\s*\d+\s*\))?", re.IGNORECASE)
 
 
@@ -45,7 +45,7 @@ class Source:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Source:
-        """Return the source that `dataclasses.asdict` made these values of."""
+        """Return the source that `dataclasses.asdict` turned into these values."""
         columns = tuple(Column(**column) for column in values["table"]["columns"])
         table = StagingTable(**{**values["table"], "columns": columns})
         return cls(**{**values, "table": table, "external": parse.from_dict(values["external"])})
@@ -56,7 +56,7 @@ class Model:
     """
     A relation that dbt builds. `declared` is the kind of its `meta.rls`.
 
-    `tenant_columns` say whose tenant's a row is, `masked` columns are hidden from masked readers.
+    `tenant_columns` name the tenants of a row, `masked` columns are hidden from masked readers.
     """
 
     unique_id: str
@@ -87,7 +87,7 @@ class Rule:
 
 
 class Project:
-    """A dbt project on disk. `vars` is what the user gave as --vars, in YAML."""
+    """A dbt project on disk. `variables` is the user's --vars, in YAML."""
 
     def __init__(
         self, directory: Path, *, profiles_dir: Path | None = None, target: str | None = None, variables: str | None = None
@@ -100,7 +100,7 @@ class Project:
 
     @property
     def dbt_options(self) -> list[str]:
-        """The options that make dbt look at this project as dpe does."""
+        """The options with which dbt sees this project as dpe does."""
         return self.dbt_options_with({})
 
     def dbt_options_with(self, variables: Mapping[str, object]) -> list[str]:
@@ -108,7 +108,7 @@ class Project:
         Return these options with more variables.
 
         Raises:
-            UsageError: the user's variables are no YAML mapping.
+            UsageError: the user's variables are not a YAML mapping.
         """
         options = ["--project-dir", str(self.directory)]
         if self._profiles_dir:
@@ -120,7 +120,7 @@ class Project:
         if variables or self._variables:
             import yaml
 
-            # In YAML, as it is given: JSON has no dates.
+            # In YAML, as given: JSON has no dates.
             options += ["--vars", yaml.safe_dump({**self._given_variables(), **variables}, default_flow_style=True, width=math.inf)]
         return options
 
@@ -138,7 +138,7 @@ class Project:
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """
-        dbt's manifest, parsed first where the project has changed.
+        dbt's manifest, parsed again if the project has changed.
 
         Raises:
             ProjectError: dbt refuses the project.
@@ -155,7 +155,7 @@ class Project:
         The source tables with an `external:` block, by name.
 
         Raises:
-            ProjectError: a block, or a column without a type.
+            ProjectError: a block is wrong, or a column has no type.
         """
         found = [Source.from_dict(source) for source in self._parser.derived("sources", self._declared_sources)]
         return {source.name: source for source in sorted(found, key=lambda source: source.name)}
@@ -173,7 +173,7 @@ class Project:
         for node in self.manifest["nodes"].values():
             if node["resource_type"] not in {"model", "seed", "snapshot"} or node["config"].get("materialized") == "ephemeral":
                 continue
-            # Its macros refuse what is wrong with a declaration.
+            # dpe's macros refuse a wrong declaration.
             declared = _mapping(_mapping(node["config"].get("meta")).get("rls"))
             found[node["name"]] = Model(
                 unique_id=node["unique_id"],
@@ -203,7 +203,7 @@ class Project:
         return sorted({model.schema for model in self.models.values()})
 
     def key_of(self, model: Model) -> tuple[str, ...]:
-        """Return the columns that tell a model's rows apart, as its unique_key or a test on all rows says; none where nothing does."""
+        """Return the columns that identify a model's rows, from its unique_key or a test on all rows; none if neither names them."""
         unique_key = self.manifest["nodes"][model.unique_id]["config"].get("unique_key")
         if unique_key:
             return (unique_key,) if isinstance(unique_key, str) else tuple(unique_key)
@@ -230,7 +230,7 @@ class Project:
 
     @cached_property
     def rules(self) -> list[Rule]:
-        """The rules, one entry for each test that implements one, by id."""
+        """The rules, one entry per test that implements one, by id."""
         found = []
         for node in self.manifest["nodes"].values():
             meta = node.get("config", {}).get("meta") or {}
@@ -250,9 +250,9 @@ class Project:
 
     def select_sources(self, select: Sequence[str], exclude: Sequence[str] = ()) -> list[Source]:
         """
-        Return the sources that dbt's selection syntax names; all of them where nothing is selected.
+        Return the sources that dbt's selection syntax names; all of them if nothing is selected.
 
-        `source:name` and `source:name.table` are matched here; whatever else is asked of `dbt ls`.
+        `source:name` and `source:name.table` are matched here; `dbt ls` evaluates all other selectors.
 
         Raises:
             UsageError: a selector, or all of them together, name no source.
@@ -271,7 +271,7 @@ class Project:
 
     def sources_among(self, select: Sequence[str], exclude: Sequence[str] = ()) -> list[Source]:
         """
-        Return the sources among all that dbt's selection syntax names; there may be none, where models need none.
+        Return the sources among everything that dbt's selection syntax names; there may be none if models need none.
 
         Raises:
             UsageError: nothing at all is selected.
@@ -285,7 +285,7 @@ class Project:
 
     def untestable(self, select: Sequence[str], exclude: Sequence[str], published: Collection[tuple[str, str]]) -> list[str]:
         """
-        Return the tests among what dbt's selection syntax names that look at what is neither among it nor published.
+        Return the selected tests that read relations which are neither selected nor published.
 
         `published` are schemas and names of relations.
         """
@@ -325,7 +325,7 @@ class Project:
 
 
 def _split(select: Sequence[str]) -> list[str]:
-    """Return the selectors; dbt takes several in one argument too."""
+    """Return the selectors; dbt also takes several in one argument."""
     return [selector for one in select for selector in one.split()]
 
 
@@ -371,7 +371,7 @@ def _source(node: Mapping[str, Any], declaration: Declaration) -> Source:
 
 
 def _column(column: Mapping[str, Any], *, where: str) -> Column:
-    """Return a column of the contract, with where its meta says that its values stand."""
+    """Return a column of the contract, with the place of its values from its meta."""
     meta = {**(column.get("meta") or {}), **((column.get("config") or {}).get("meta") or {})}
     for name, kind in (("path", str), ("start", int), ("width", int)):
         if not isinstance(meta.get(name), (kind, type(None))):
@@ -390,9 +390,9 @@ def _column(column: Mapping[str, Any], *, where: str) -> Column:
 
 def _tenant_column(declared: object, types: Mapping[str, str], *, where: str) -> str | None:
     """
-    Return the tenant column that a source's `rls` declares; none where its rows have no tenant. No reader sees staging either way.
+    Return the tenant column that a source's `rls` declares; none if its rows have no tenant. Readers do not see staging either way.
 
-    `types` are the columns of the source, with the types that it declares.
+    `types` are the source's columns with their declared types.
     """
     if declared in (None, {"shared": True}, {"private": True}):
         return None
@@ -404,7 +404,6 @@ def _tenant_column(declared: object, types: Mapping[str, str], *, where: str) ->
         hint = f"did you mean {nearest[0]}?" if nearest else f"name one of its columns ({', '.join(types)})"
         raise ProjectError(f"{where}: meta.rls: tenant_column {tenant_column} is not a column; {hint}")
     if not _TEXT.fullmatch(types[tenant_column].strip()):
-        raise ProjectError(
-            f"{where}: meta.rls: tenant_column {tenant_column} is {types[tenant_column]}; declare it as text, as what it is compared with"
-        )
+        what = f"is {types[tenant_column]}; declare it as text, because it is compared with text"
+        raise ProjectError(f"{where}: meta.rls: tenant_column {tenant_column} {what}")
     return str(tenant_column)

@@ -1,8 +1,8 @@
 """
-Whether dbt ran the project as it was read.
+Checks whether dbt ran the project as it was read.
 
-Jinja of a model can change what dbt holds of the others while it runs: their configuration, the rules of their tests, macros. So what
-dbt holds is compared with what it was when the project had been read: of each node when it has run, and of all at the end.
+A model's Jinja can change what dbt knows about other nodes while it runs: their configuration, the rules of their tests, macros. So
+dbt's state is compared with that after reading the project: for each node when it has run, and for all of them at the end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What decides how a node is built, protected and tested; dbt itself changes other members while it runs.
+# The members that decide how a node is built, protected and tested; dbt itself changes others while it runs.
 _MEMBERS = (
     "alias",
     "attached_node",
@@ -31,7 +31,7 @@ _MEMBERS = (
 
 
 class ReadManifest:
-    """dbt's manifest as it was read, and as it is while dbt runs it: as objects of dbt's, and as Jinja sees it (`graph`)."""
+    """dbt's manifest as it was read, and while dbt runs it: as dbt's objects, and as Jinja sees it (`graph`)."""
 
     def __init__(self, manifest: Any) -> None:
         self._manifest = manifest
@@ -49,13 +49,13 @@ class ReadManifest:
         return self._manifest
 
     def look_at(self, unique_id: str) -> None:
-        """Compare a node, and the tests of it, with what was read."""
+        """Compare a node and its tests with what was read."""
         for one in (unique_id, *self._tests.get(unique_id, ())):
             if one in self._read and self._of(one) != self._read[one]:
                 self._changed.add(one)
 
     def changed(self) -> list[str]:
-        """Return the names of the nodes and macros that are, or were when they had run, not as they were read."""
+        """Return the names of the nodes and macros that differ, or differed after they had run, from what was read."""
         present, macros = self._present(), self._present_macros()
         changed = {one for one in {*self._read, *present} if self._read.get(one) != present.get(one)} | self._changed
         changed |= {one for one in {*self._macros, *macros} if self._macros.get(one) != macros.get(one)}
@@ -80,6 +80,6 @@ class ReadManifest:
 
 
 def _members(node: Mapping[str, Any]) -> dict[str, Any]:
-    # dbt adds the macros that a node turns out to call.
+    # dbt adds the macros that a node calls.
     reads = (node.get("depends_on") or {}).get("nodes")
     return {"reads": reads, **{name: node[name] for name in _MEMBERS if name in node}}

@@ -1,4 +1,4 @@
-"""The sources of a project as they stand in its YAML: their lines, and their options by the names that are written there."""
+"""The sources of a project as its YAML declares them: their lines, and their options by the names that the YAML uses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-# What dbt-postgres calls otherwise wherever it stands in a source, a tap's configuration included.
+# Keys that dbt-postgres renames anywhere in a source, including a tap's configuration.
 _RENAMED_BY_DBT = {"dbname": "database", "pass": "password"}
 
 
 class Declaration:
-    """A source table's declaration in a file; `node` is None where it cannot be found in the file as it is now."""
+    """A source table's declaration in a file; `node` is None if it cannot be found in the current file."""
 
     def __init__(self, path: str, node: yaml.Node | None) -> None:
         self._path = path
@@ -25,12 +25,12 @@ class Declaration:
         return self._path if self._node is None else f"{self._path}:{self._node.start_mark.line + 1}"
 
     def as_written(self, external: Mapping[str, Any]) -> dict[str, Any]:
-        """Return dbt's external block with the names of its options as they are written."""
+        """Return dbt's external block with its options named as in the YAML."""
         block: dict[str, Any] = _as_written(dict(external), _member(self._node, "external"))
         return block
 
     def line_of_option(self, path: Sequence[int | str]) -> int | None:
-        """Return the line of an option of the external block, or of what holds it."""
+        """Return the line of an option of the external block, or of its nearest parent there."""
         found, within = None, self._node
         for name in ("external", *path):
             member = next((one for one in _members(within) if one[0].value == name), None)
@@ -41,7 +41,7 @@ class Declaration:
 
 
 class Declarations:
-    """Finds declarations in the files of a project, each of which is read once."""
+    """Finds declarations in the files of a project, and reads each file once."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -70,7 +70,7 @@ class Declarations:
 
 
 def _members(node: yaml.Node | None) -> list[tuple[yaml.Node, yaml.Node]]:
-    """Return the keys and values of a mapping; none of what is no mapping."""
+    """Return the keys and values of a mapping; none for other nodes."""
     return list(node.value) if isinstance(node, yaml.MappingNode) else []
 
 
@@ -90,7 +90,7 @@ def _scalar(node: yaml.Node, key: str) -> str | None:
 
 
 def _as_written(value: Any, node: yaml.Node | None) -> Any:
-    """Return a value of dbt's with the names that its YAML has."""
+    """Return a value from dbt with the names that its YAML uses."""
     if isinstance(value, dict):
         names: dict[str, str] = {_RENAMED_BY_DBT[key.value]: str(key.value) for key, _ in _members(node) if key.value in _RENAMED_BY_DBT}
         written = {names.get(str(name), str(name)): one for name, one in value.items()}

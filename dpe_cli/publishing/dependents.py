@@ -1,8 +1,8 @@
 """
-What depends on relations that are exchanged, and stays where it is: views, functions, row types, foreign keys and the like.
+Objects that depend on swapped relations and stay where they are: views, functions, row types, foreign keys and the like.
 
-They hold on to what they read by its identity, and go on showing the previous version. The pipeline's own are made again with their
-own definition, which names the new version, or are refused. What belongs to others is left as it is: a reader stops no publication.
+They refer to what they read by its oid, and would keep showing the previous version. The pipeline's own are recreated from their
+definition, which then names the new version, or refused. Those of other roles are left alone: a reader cannot stop a publication.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dpe_cli.server import relations as versions
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-# A relation has parts (columns' sequences, its row type, its rules), on which others may depend as on itself. What depends on a part
-# of a table (a rule, a default, a policy) belongs to that table, and with it to its owner.
+# A relation has parts (its columns' sequences, its row type, its rules), on which other objects may depend as on the relation itself.
+# A rule, a default or a policy that depends on something belongs to its own table, and so to that table's owner.
 _DEPENDENTS = """
     with recursive
 
@@ -129,7 +129,7 @@ _DEPENDENTS = """
     left join pg_roles on pg_roles.oid = coalesce(holder.relowner, proowner, typowner)
     order by 5, 2
 """
-# Of a view, what stands after its name: it may be moved before it is made again.
+# The part of a view's definition after its name: it may be moved before it is recreated.
 _VIEW = """
     select format(
         '%%s as %%s',
@@ -149,9 +149,9 @@ _TEMPORARY = "pg_temp_"
 @dataclass(frozen=True)
 class Dependent:
     """
-    Something that depends on a relation: a view, a function with a body of SQL, or something other that holds on to it.
+    An object that depends on a relation: a view, a function with an SQL body, or another kind.
 
-    `holder_id` is the oid of the view or function, or of the table that it is a part of; `what` and `how` say what it is, and does.
+    `holder_id` is the oid of the view or function, or of the table that it is a part of; `what` describes it, `how` its dependency.
     """
 
     relation_id: int
@@ -166,13 +166,13 @@ class Dependent:
 
     @property
     def session_number(self) -> int | None:
-        """The number of the session whose temporary object it is; None where it is not temporary."""
+        """The number of the session whose temporary object it is; None if it is not temporary."""
         return int(self.schema.removeprefix(_TEMPORARY)) if self.schema.startswith(_TEMPORARY) else None
 
 
 @dataclass(frozen=True)
 class Follower:
-    """A view or function of the pipeline that is to read another version. `definition` is the statement that makes it, or its end."""
+    """A view or function of the pipeline that has to read another version. `definition` is its statement, or the end of it."""
 
     oid: int
     is_view: bool
@@ -182,20 +182,20 @@ class Follower:
 
 
 def of(connection: Connection, relations: Collection[int]) -> list[Dependent]:
-    """Return what depends on each of the relations, by oid; also others of them."""
+    """Return what depends on each of the relations (oids), including the other relations."""
     return [Dependent(*row) for row in connection.execute(_DEPENDENTS, {"relations": list(relations)})]  # type: ignore[arg-type]
 
 
 def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:
     """
-    Return what reads relations that leave and can be made to read what comes instead; names are resolved in no schema from here on.
+    Return the objects that read replaced relations and can read the new ones instead; the search_path is empty from here on.
 
-    What belongs to others is left out, and so are temporary objects, and earlier versions that nothing brings back.
+    Omits other roles' objects, temporary objects, and earlier versions that cannot be restored.
 
     Raises:
-        PublishError: something of the pipeline's own depends on a relation and cannot follow.
+        PublishError: one of the pipeline's objects depends on a relation and cannot follow.
     """
-    # Names without their schema would be looked for in another session's search path.
+    # Names without a schema would be resolved in another session's search_path.
     connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
     followers: dict[int, Follower] = {}
     for one in of(connection, leaving):
@@ -204,7 +204,7 @@ def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:
         if one.how == "refers to":
             raise PublishError(f"{one.what}: refers to {one.relation}; publish both tables together, or drop the foreign key")
         if one.kind == "other":
-            raise PublishError(f"{one.what}: {one.how} {one.relation} and cannot be made to follow to its new version; drop it")
+            raise PublishError(f"{one.what}: {one.how} {one.relation} and cannot be switched to its new version; drop it")
         [(definition,)] = connection.execute(_VIEW if one.kind == "view" else _FUNCTION, [one.holder_id]).fetchall()
         followers[one.holder_id] = Follower(one.holder_id, one.kind == "view", one.what, one.relation, str(definition))
     return list(followers.values())
@@ -212,7 +212,7 @@ def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:
 
 def rebind(connection: Connection, follower: Follower) -> None:
     """
-    Make something read what has the names of its definition now; its grants and comments stay.
+    Make an object read the relations that its definition names now; its grants and comments stay.
 
     Raises:
         PublishError: the new version does not fit.

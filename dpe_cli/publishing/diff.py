@@ -1,4 +1,4 @@
-"""What publishing a build would change: the columns and rows of each relation, beside what readers see now."""
+"""What publishing a build would change: the columns and rows of each relation, compared with what readers see now."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ACTOR = "dpe diff"
 @dataclass(frozen=True)
 class Difference:
     """
-    What would change of one relation.
+    What would change in one relation.
 
-    `changed` are rows whose key stays and whose other values do not; without a key, a changed row counts as removed and
-    added. A relation that is new has no rows before.
+    `changed` counts rows with the same key and other values; without a key, a changed row counts as removed and added.
+    `rows_before` is None for a new relation.
     """
 
     relation: str
@@ -43,7 +43,7 @@ class Difference:
 
     @property
     def is_none(self) -> bool:
-        """Whether readers would see what they see now."""
+        """Whether nothing would change for readers."""
         return not (
             self.rows_before is None
             or self.columns_added
@@ -59,12 +59,12 @@ def compare(
     server: Server, project: Project, wanted: Sequence[str], *, on_relation: Callable[[str], None] | None = None
 ) -> tuple[publication.Publication, list[Difference]]:
     """
-    Compare the newest build with what is published; `wanted` are names of models, all of them where it is empty.
+    Compare the newest build with the published version; `wanted` are names of models, all if it is empty.
 
-    `on_relation` is called with each relation that was compared.
+    `on_relation` is called with the name of each compared relation.
 
     Raises:
-        PublishError: nothing is built that is not published.
+        PublishError: there is no unpublished build.
         UsageError: a model is not part of it.
     """
     keys = {(model.schema, model.alias): project.key_of(model) for model in project.models.values()}
@@ -72,7 +72,7 @@ def compare(
         built = publication.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status not in {"built", "refused"}:
             raise PublishError(
-                "there is no build that waits to be published (one that was taken back is gone); "
+                "no build is waiting to be published (an undone one no longer counts); "
                 "run `dpe run --no-publish` to build without publishing"
             )
         relations = _wanted(built.relations, wanted)
@@ -92,7 +92,7 @@ def _wanted(relations: Sequence[Relation], wanted: Sequence[str]) -> list[Relati
         if name not in names:
             nearest = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"it built {', '.join(names) or 'nothing'}"
-            raise UsageError(f"{name}: is no part of the newest build; {hint}")
+            raise UsageError(f"{name}: is not part of the newest build; {hint}")
     return [one for one in relations if not wanted or one.name in wanted]
 
 
@@ -139,8 +139,8 @@ def _columns(connection: Connection, relation: sql.Identifier) -> dict[str, str]
 def _compare_rows(
     connection: Connection, before: sql.Identifier, after: sql.Identifier, key: Sequence[str], columns: Sequence[str]
 ) -> tuple[int, int, int]:
-    """Count the rows that are new, gone and changed in the columns that both versions have."""
-    # Rows that are the same are paired by their number among their like, so that doubled rows count as rows.
+    """Count the rows that are added, removed and changed in the columns that both versions have."""
+    # Identical rows are numbered and paired by number, so that each duplicate counts.
     values = sql.SQL("md5(row({})::text)").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
     match_on = sql.SQL("row({})::text").format(sql.SQL(", ").join(map(sql.Identifier, key))) if key else values
     query = sql.SQL(

@@ -1,8 +1,8 @@
 """
-Versions of relations that are not published any more: they are dropped, as soon as nothing uses them.
+Versions of relations that are no longer published: they are dropped as soon as nothing uses them.
 
-What a reader made of a version (a temporary view, a column of its row type) goes on reading it, and a session may hold it. A
-publication does not wait for either: the schema gets another name, for which no relation needs to be locked, and later ones look again.
+Objects that a reader created from a version (a temporary view, a column of its row type) keep using it, and a session may hold it. A
+publication waits for neither: it renames the schema, which locks no relation, and later publications check again.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Connection = psycopg.Connection[tuple[object, ...]]
 # Where dbt stores the failures of tests (dbt_project.yml).
 FAILURES = "quality"
 
-# Since then, the name of a temporary schema tells whose it is.
+# From this version on, the name of a temporary schema identifies its session.
 _NUMBERED_SINCE = 160_000
 _KINDS = {"v": "view", "m": "materialized view", "rp": "table"}
-# Something depends on it, holds it, owns it, or has moved it meanwhile.
+# It has dependents, is held, has another owner, or was moved meanwhile.
 _IN_USE = (
     psycopg.errors.DependentObjectsStillExist,
     psycopg.errors.LockNotAvailable,
@@ -50,16 +50,16 @@ class Stored:
 
     @property
     def published_name(self) -> str:
-        """The name by which readers know it, or knew it."""
+        """The name that readers use, or used, for it."""
         return f"{published_schema(self.schema)}.{self.name}"
 
 
 @dataclass(frozen=True)
 class Use:
     """
-    What keeps an earlier version of a relation from being dropped.
+    A reason why an earlier version of a relation cannot be dropped.
 
-    `pids` are the sessions with whose end it goes; before PostgreSQL 16, it may be any of several (`is_certain` is false).
+    It ends with the sessions in `pids`; before PostgreSQL 16, it may be any one of several (`is_certain` is false).
     """
 
     relation: str
@@ -87,7 +87,7 @@ def relations(connection: Connection, schemas: Iterable[str]) -> list[Stored]:
 
 
 def old_schemas(connection: Connection, schemas: Iterable[str]) -> list[str]:
-    """Return the schemas of earlier versions of what is published in schemas, which something used when they were replaced."""
+    """Return the schemas of earlier versions of published schemas, which were in use when they were replaced."""
     rows = connection.execute(
         """
         select nspname
@@ -105,10 +105,10 @@ def old_schemas(connection: Connection, schemas: Iterable[str]) -> list[str]:
 
 def clear(connection: Connection, schemas: Iterable[str]) -> None:
     """
-    Empty schemas for another version: what is in them is dropped or, where something uses it, goes with the schema to another name.
+    Empty schemas for another version: drop their relations, and rename schemas with relations in use.
 
     Raises:
-        PublishError: a schema is in use and belongs to somebody else.
+        PublishError: a schema is in use and belongs to another role.
     """
     schemas = list(schemas)
     _drop(connection, schemas)
@@ -117,7 +117,7 @@ def clear(connection: Connection, schemas: Iterable[str]) -> None:
 
 
 def sweep(connection: Connection, schemas: Iterable[str]) -> None:
-    """Drop the earlier versions that nothing uses any more."""
+    """Drop the earlier versions that are no longer used."""
     old = old_schemas(connection, schemas)
     if not old:
         return
@@ -127,7 +127,7 @@ def sweep(connection: Connection, schemas: Iterable[str]) -> None:
 
 
 def uses(connection: Connection, schemas: Sequence[str]) -> list[Use]:
-    """Return what uses versions that were replaced, of what is published in schemas: the previous ones, and those before them."""
+    """Return what uses replaced versions of published schemas: the previous ones, and earlier ones."""
     connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
     old = old_schemas(connection, schemas)
     kept = {one.oid: one for one in relations(connection, [*(schema + PREVIOUS for schema in schemas), *old])}
@@ -137,7 +137,7 @@ def uses(connection: Connection, schemas: Sequence[str]) -> list[Use]:
         for one in dependents.of(connection, list(kept))
         if one.holder_id not in kept and one.schema not in built
     ]
-    # The previous version stays anyway.
+    # The previous version is kept anyway, so holding it does not count.
     found += [
         _held(kept[one.relation_id], one)
         for one in sessions.holders(connection, [oid for oid, version in kept.items() if version.schema in old])
@@ -147,7 +147,7 @@ def uses(connection: Connection, schemas: Sequence[str]) -> list[Use]:
 
 
 def _drop(connection: Connection, schemas: Sequence[str]) -> None:
-    """Drop the relations in schemas that nothing uses, and with them stored failures that are views of them: the next test makes these."""
+    """Drop the unused relations in schemas, and views of them with stored failures, which the next test recreates."""
     for name in _stored_failures(connection, schemas):
         _try(connection, sql.SQL("drop view if exists {}").format(sql.Identifier(FAILURES, name)))
     found = relations(connection, schemas)
@@ -159,7 +159,7 @@ def _drop(connection: Connection, schemas: Sequence[str]) -> None:
 
 
 def _in_use(connection: Connection, found: Collection[int]) -> set[int]:
-    """Return those relations, of those found, that something else depends on or a session holds, and what these depend on."""
+    """Return the relations (of these oids) that have other dependents or are held by a session, and what they depend on."""
     if not found:
         return set()
     links = dependents.of(connection, found)
@@ -186,7 +186,7 @@ def _set_aside(connection: Connection, schema: str) -> None:
 
 
 def _try(connection: Connection, statement: sql.Composed) -> bool:
-    """Run a statement unless something is in its way; return whether it was run."""
+    """Run a statement unless its object is in use; return whether it ran."""
     try:
         with connection.transaction():
             connection.execute(statement)
@@ -199,15 +199,15 @@ def _use(connection: Connection, version: Stored, one: Dependent) -> Use:
     number = one.session_number
     pids = [] if number is None else sessions.of_temporary_schema(connection, number, one.owner)
     if len(pids) > 1 and connection.info.server_version < _NUMBERED_SINCE:
-        remedy = "it is that of one of these sessions (before PostgreSQL 16 nothing tells which): end it"
+        remedy = "it belongs to one of these sessions (PostgreSQL before 16 does not show which one): end it"
     elif pids:
         remedy = "end that session, or let --end-sessions do so"
     elif number is not None:
-        remedy = "its session is gone, so an administrator drops it"
+        remedy = "its session is gone, so an administrator has to drop it"
     elif one.kind == "other":
-        remedy = "drop it, or make it again"
+        remedy = "drop it, or recreate it"
     else:
-        remedy = "make it again"
+        remedy = "recreate it"
     return Use(
         version.published_name,
         f"{version.schema}.{version.name}",
@@ -227,7 +227,7 @@ def _held(version: Stored, holder: Holder) -> Use:
 
 
 def _stored_failures(connection: Connection, schemas: Sequence[str]) -> list[str]:
-    """Return the views of stored failures that read something in schemas."""
+    """Return the views with stored failures that read relations in schemas."""
     rows = connection.execute(
         """
         select distinct reader.relname

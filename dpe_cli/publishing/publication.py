@@ -1,4 +1,4 @@
-"""Publishing: what `dpe run` built beside the published version becomes visible to readers, all of it at once, or nothing."""
+"""Publishing: makes what `dpe run` built in the shadow schemas visible to readers, all of it at once, or nothing."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Connection = psycopg.Connection[tuple[object, ...]]
 Status = Literal["built", "refused", "published", "undone"]
 
 ACTOR = "dpe publish"
-# Shorter than deadlock_timeout (1 s by default): it is the publisher that gives way, never a reader.
+# Shorter than deadlock_timeout (1 s by default), so that the publisher gives up, never a reader.
 _LOCK_TIMEOUT = "400ms"
 
 
 @dataclass(frozen=True)
 class Publication:
-    """A build beside the published version, and what became of it."""
+    """A build in the shadow schemas, and what became of it."""
 
     publication_id: int
     status: Status
@@ -42,16 +42,16 @@ class Publication:
     built_at: datetime
     published_at: datetime | None
     undone_at: datetime | None
-    # None before it is published, and of those that an earlier version of dpe published.
+    # None before it is published, and for those that an earlier version of dpe published.
     replaced: list[Relation] | None = None
 
 
 @dataclass(frozen=True)
 class Exchanged:
     """
-    What readers see since a publication, or since it was undone.
+    The result of a publication, or of undoing it.
 
-    `uses` are what earlier versions are still used by; `ended` are the sessions that were ended, `not_ended` says why others were not.
+    `uses` are the remaining uses of earlier versions; `ended` are the sessions that were ended, `not_ended` why others were not.
     """
 
     publication: Publication
@@ -68,7 +68,7 @@ def connected(server: Server) -> Connection:
 
 @dataclass(frozen=True)
 class Building:
-    """A build that is going on: the connection to work with, and the lock that another session holds for it."""
+    """A running build: its connection, and the lock that another session holds for it."""
 
     connection: Connection
     lock: Lock
@@ -77,7 +77,7 @@ class Building:
 @contextmanager
 def building(server: Server, schemas: Sequence[str]) -> Iterator[Building]:
     """
-    Keep other builds away for as long as the block takes, and make room in the shadow schemas of the published ones.
+    Exclude other builds for the duration of the block, and empty the shadow schemas of the published ones.
 
     Raises:
         PublishError: another build is running.
@@ -88,10 +88,10 @@ def building(server: Server, schemas: Sequence[str]) -> Iterator[Building]:
         except TakenError as error:
             raise _busy("run again") from error
         with connected(server) as connection:
-            # It is idle for as long as dbt works; a rollback would undo the setting.
+            # The session is idle while dbt works; a rollback would undo the setting.
             connection.execute("set idle_session_timeout = 0")
             connection.commit()
-            # What an earlier build left is not published by this one.
+            # This build does not publish what an earlier one left.
             with _alone(connection, lock):
                 old_versions.clear(connection, [schema + NEXT for schema in schemas])
                 old_versions.sweep(connection, schemas)
@@ -107,19 +107,19 @@ def record(
     lock: Lock | None = None,
 ) -> Publication:
     """
-    Write down what was built, as published schemas and names, and why it may not be published, if so.
+    Record what was built (published schemas and names) and, if it may not be published, why.
 
-    `lock` is that of the build that goes on, if the caller holds it.
+    `lock` is the running build's, if the caller holds it.
 
     Raises:
-        PublishError: one of them is not there, or another build is running.
+        PublishError: one of the relations is missing, or another build is running.
     """
     with _alone(connection, lock):
         relations: list[Relation] = []
         for schema, name in built:
             found = find_relation(connection, schema + NEXT, name)
             if found is None:
-                raise PublishError(f"{schema}{NEXT}.{name}: was built and is not there any more; nothing is published, run again")
+                raise PublishError(f"{schema}{NEXT}.{name}: was built, but no longer exists; nothing was published, run again")
             relations.append(Relation(schema, name, found.oid))
         [(publication_id,)] = connection.execute(
             """
@@ -151,17 +151,16 @@ def publish(
     """
     Make a build visible to readers, in one transaction; what it replaces is kept.
 
-    Readers are waited for without keeping other readers from coming; with an `ender`, the sessions of those that stay are ended. `judged`
-    is what protects the relations, as it was when it was judged: it still has to be so. `lock` is that of the build that goes on, if the
-    caller holds it.
+    Waits for readers without blocking new ones; an `ender` ends the sessions of those that stay. `judged` is the protection of the
+    relations when they were judged, which must not have changed. `lock` is the running build's, if the caller holds it.
 
     Raises:
-        PublishError: it may not be published, is not there or not protected any more as it was, something of the pipeline's own cannot
-            follow, another build is running, or readers never let go.
+        PublishError: it may not be published, no longer exists, its protection has changed, one of the pipeline's objects cannot follow,
+            another build is running, or readers do not release a relation.
     """
     if publication.status != "built":
         because = f" ({publication.refused_because})" if publication.refused_because else ""
-        raise PublishError(f"publication {publication.publication_id}: is {publication.status}{because}; run `dpe run` to build anew")
+        raise PublishError(f"publication {publication.publication_id}: is {publication.status}{because}; run `dpe run` to build again")
 
     def exchange(first: Sequence[int]) -> None:
         with _alone(connection, lock):
@@ -194,11 +193,11 @@ def undo(
     patience: float = PATIENCE_SECONDS,
 ) -> Exchanged:
     """
-    Bring back what the last publication replaced; `judged` is as in publish().
+    Restore what the last publication replaced; `judged` is as in publish().
 
     Raises:
-        PublishError: nothing was published, it was undone already, or built over since; what it replaced is not there or not protected
-            any more as it was; another build is running; or readers never let go.
+        PublishError: nothing was published, or it was undone already or rebuilt since; what it replaced no longer exists, or its protection
+            has changed; another build is running; or readers do not release a relation.
     """
     last = to_undo(connection)
     restored: list[Relation] = []
@@ -226,13 +225,13 @@ def to_undo(connection: Connection) -> Publication:
     """
     last = newest(connection, "published", "undone")
     if last is None or last.status == "undone":
-        what = "nothing was published yet" if last is None else f"publication {last.publication_id} was taken back already"
+        what = "nothing was published yet" if last is None else f"publication {last.publication_id} has already been undone"
         raise PublishError(f"{what}; there is nothing to undo")
     return last
 
 
 def protection(connection: Connection, relations: Sequence[Relation]) -> dict[int, str]:
-    """Return what protects each of the relations, by its oid: owner, policies, privileges, and triggers, which run code of their own."""
+    """Return the protection of each relation, by oid: owner, policies, privileges, and triggers, which run their own code."""
     rows = connection.execute(
         """
         select
@@ -252,13 +251,13 @@ def protection(connection: Connection, relations: Sequence[Relation]) -> dict[in
 
 
 def _check_unchanged(connection: Connection, relations: Sequence[Relation], judged: Mapping[int, str] | None) -> None:
-    """Compare what protects relations, which are locked by now, with what was judged."""
+    """Compare the protection of the now locked relations with what was judged."""
     if judged is None:
         return
     found = protection(connection, relations)
     for one in relations:
         if found.get(one.oid) != judged.get(one.oid):
-            raise PublishError(f"{one}: how it is protected was changed after it was checked; run `dpe run` to build and publish it")
+            raise PublishError(f"{one}: its protection was changed after it was checked; run `dpe run` to build and publish it")
 
 
 def newest(connection: Connection, *statuses: Status) -> Publication | None:
@@ -277,10 +276,10 @@ def read(connection: Connection, publication_id: int) -> Publication:
 @contextmanager
 def _alone(connection: Connection, lock: Lock | None) -> Iterator[None]:
     """
-    Open a transaction that no build runs beside, or none but that of the `lock`, which has to be held until the transaction ends.
+    Open a transaction during which no build runs, except that of the `lock`, which has to be held until the transaction ends.
 
     Raises:
-        PublishError: another build is running, or the lock is lost, so that one may be.
+        PublishError: another build is running, or the lock is lost, so that one may be running.
     """
     try:
         with contexts.system_context(connection, actor=ACTOR):
@@ -299,7 +298,7 @@ def _alone(connection: Connection, lock: Lock | None) -> Iterator[None]:
 
 
 def _busy(what_to_do: str) -> PublishError:
-    """Refuse to disturb a build: what it has made so far would be lost."""
+    """Refuse to disturb a build: its work so far would be lost."""
     return PublishError(f"another `dpe run` is building; wait for it to end, then {what_to_do}")
 
 
@@ -344,7 +343,7 @@ class _Row:
 
 
 def _exchanged(connection: Connection, publication_id: int, schemas: Sequence[str], *, lock: Lock | None, ender: Ender | None) -> Exchanged:
-    """Drop earlier versions that nothing uses any more, and say what became of the exchange."""
+    """Drop earlier versions that are no longer used, and return the result of the exchange."""
     uses = _sweep(connection, schemas, lock)
     not_ended: list[str] = []
     if ender is not None and uses:
@@ -355,7 +354,7 @@ def _exchanged(connection: Connection, publication_id: int, schemas: Sequence[st
 
 
 def _sweep(connection: Connection, schemas: Sequence[str], lock: Lock | None) -> list[Use]:
-    """Return what still uses earlier versions. Where a build has begun meanwhile, it has dropped what is not used."""
+    """Drop unused earlier versions (unless a build has begun, which drops them itself), and return the uses of the others."""
     with suppress(PublishError), _alone(connection, lock):
         old_versions.sweep(connection, schemas)
     with contexts.system_context(connection, actor=ACTOR):
@@ -363,7 +362,7 @@ def _sweep(connection: Connection, schemas: Sequence[str], lock: Lock | None) ->
 
 
 def _versions(relations: Sequence[Relation], suffix: str) -> list[tuple[str, str]]:
-    """Return the schemas and names of what is exchanged: the published versions, and those with this suffix."""
+    """Return the schemas and names of the swapped relations: the published versions, and those with this suffix."""
     return [(one.schema + where, one.name) for one in relations for where in ("", suffix)]
 
 

@@ -1,9 +1,9 @@
 """
-Exchange versions of relations for readers: what was built beside the published schemas takes the place of what is there.
+Swap versions of relations for readers: what was built in the shadow schemas replaces what is published.
 
-All of it happens in the caller's transaction, as dpe_transformer. Indexes, policies, grants and comments go with a relation
-to its new schema, and views follow what they read by its identity (PostgreSQL documentation, "ALTER TABLE", SET SCHEMA). So
-what stays where it is has to be told of the new version (dpe_cli/publishing/dependents.py).
+Everything happens in the caller's transaction, as dpe_transformer. Indexes, policies, grants and comments move with a relation
+to its new schema, and views follow what they read by its oid (PostgreSQL documentation, "ALTER TABLE", SET SCHEMA). So objects
+that stay where they are have to be switched to the new version (dpe_cli/publishing/dependents.py).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def publish(
     first: Sequence[int] = (),
 ) -> list[Relation]:
     """
-    Put relations from beside the published schemas in the place of those there, which are kept; return what was replaced.
+    Replace published relations, which are kept, with those from the shadow schemas; return the replaced ones.
 
-    `schemas` are all that the project publishes in: what they kept of earlier versions goes, or is set aside. `without` are schemas
-    and names of those that belong to the present version only. `first` are the oids of those to lock first.
+    `schemas` are all that the project publishes in: earlier versions that were kept for them are dropped, or set aside. `without` are the
+    schemas and names of relations that only the present version has. `first` are the oids of relations to lock first.
 
     Raises:
-        PublishError: a relation is not what was built, or something of the pipeline's own reads the present version and cannot follow.
-        HeldError: a session holds one of those to exchange for longer than lock_timeout.
+        PublishError: a relation is not the one that was built, or an object of the pipeline reads the present version and cannot follow.
+        HeldError: a session holds one of the relations for longer than lock_timeout.
     """
     _check_identity(connection, relations, NEXT)
     old_versions.clear(connection, [schema + PREVIOUS for schema in schemas])
@@ -63,15 +63,15 @@ def take_back(
     first: Sequence[int] = (),
 ) -> list[Relation]:
     """
-    Put what relations replaced back in their place, and keep them in its; return what came back.
+    Restore the relations that `relations` replaced, and keep these instead; return the restored ones.
 
-    `replaced` are those that come back, where they are known: not whatever else has their name by now. `without` and `first` are as in
+    `replaced` are the relations to restore, if they are known, whatever else has their names by now. `without` and `first` are as in
     publish().
 
     Raises:
-        PublishError: a relation was built anew since, one that was replaced is not there any more, or something of the pipeline's own
-            reads it and cannot go back.
-        HeldError: a session holds one of those to exchange for longer than lock_timeout.
+        PublishError: a relation was rebuilt since, a replaced one no longer exists, or an object of the pipeline reads a relation and
+            cannot follow.
+        HeldError: a session holds one of the relations for longer than lock_timeout.
     """
     _check_identity(connection, relations, "")
     if replaced is None:
@@ -80,7 +80,7 @@ def take_back(
             Relation(schema, name, found.oid) for schema, name in names if (found := find_relation(connection, schema + PREVIOUS, name))
         ]
     _check_identity(connection, replaced, PREVIOUS)
-    # Out of the way first: both cannot have one name in one schema.
+    # Moved away first: two relations cannot have the same name in one schema.
     old_versions.clear(connection, [schema + NEXT for schema in schemas])
     for schema in sorted({one.schema for one in replaced}):
         _create_schema(connection, schema + NEXT)
@@ -93,7 +93,7 @@ def take_back(
 def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Sequence[Relation], first: Sequence[int]) -> list[Relation]:
     for schema in sorted({one.schema for one in leaving}):
         _create_schema(connection, schema + PREVIOUS)
-    # One that nothing was published in before.
+    # A schema in which nothing was published before.
     for schema in sorted({one.schema for one in coming}):
         _create_schema(connection, schema)
     followers = dependents.find(connection, [one.oid for one in leaving])
@@ -113,17 +113,17 @@ def _check_identity(connection: Connection, relations: Sequence[Relation], suffi
         found = find_relation(connection, one.schema + suffix, one.name)
         if found is None or found.oid != one.oid:
             where = f"{one.schema}{suffix}.{one.name}"
-            what = "is not there any more" if found is None else "was built anew since"
+            what = "no longer exists" if found is None else "was rebuilt since"
             raise PublishError(f"{where}: {what}; run `dpe run` to build and publish it")
 
 
 def _lock(connection: Connection, oids: Sequence[int], first: Sequence[int]) -> None:
     """
-    Wait for the readers of relations, and keep new ones waiting.
+    Wait for the readers of relations, and block new ones.
 
-    In the order in which readers lock them, or each new reader would hold one that we wait for and wait for one that we
-    hold: a view before what it reads, which is older. For the rest, what was held the last time comes first. The sequences that columns
-    own move with their tables, and are locked as these are.
+    Locks in the order in which readers do; otherwise each new reader would hold one that we wait for, and wait for one that we hold:
+    a view before what it reads, which is older. Among the others, those held the last time come first. The sequences that columns own
+    move with their tables, and are locked like them.
     """
     rows = connection.execute(
         """
@@ -149,7 +149,7 @@ def _lock(connection: Connection, oids: Sequence[int], first: Sequence[int]) -> 
     ).fetchall()
     for oid, kind, schema, name, owner in rows:
         relation = sql.Identifier(str(schema), str(name))
-        # LOCK of a view would lock what it reads as well, and of a sequence there is none; to change nothing of it takes the same lock.
+        # LOCK on a view would also lock what it reads, and does not exist for sequences; a change without effect takes the same lock.
         to_itself = {"v": sql.SQL("alter view {} owner to {}"), "S": sql.SQL("alter sequence {} owner to {}")}
         lock = to_itself.get(str(kind), sql.SQL("lock table {} in access exclusive mode"))
         try:
@@ -169,9 +169,9 @@ def _move(connection: Connection, relation: Relation, source: str, target: str) 
 
 def _make_room_for_indexes(connection: Connection, relation: Relation) -> None:
     """
-    Rename the indexes and sequences of a relation whose names another one has where it goes.
+    Rename a relation's indexes and sequences whose names are taken in its new schema.
 
-    PostgreSQL makes their names of the table's, of which it takes the start.
+    PostgreSQL derives their names from the (truncated) name of the table.
     """
     rows = connection.execute(
         """
@@ -219,5 +219,5 @@ def _create_schema(connection: Connection, schema: str) -> None:
 
 
 def names(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:
-    """Return schema and name of the relations in schemas."""
+    """Return the schemas and names of the relations in schemas."""
     return [(one.schema, one.name) for one in old_versions.relations(connection, schemas)]

@@ -1,4 +1,4 @@
-"""Waiting for readers: a publication gives way to them, and tries again until none holds what it exchanges."""
+"""Waiting for readers: a publication gives way to them, and tries again until none holds a relation that it swaps."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def for_readers(
     patience: float,
 ) -> None:
     """
-    Exchange in one transaction, again and again while sessions hold relations of these schemas and names.
+    Exchange in one transaction, retrying while sessions hold relations of these schemas and names.
 
-    `exchange` gets the oids of the relations that were in its way, the last one first. An `ender` ends the sessions that stay.
+    `exchange` gets the oids of the relations that blocked it, the last one first. An `ender` ends the sessions that stay.
 
     Raises:
-        PublishError: they never let go.
+        PublishError: they do not release a relation.
     """
     started = time.monotonic()
     pause = _FIRST_PAUSE
@@ -50,7 +50,7 @@ def for_readers(
                 held = [error.oid, *(oid for oid in held if oid != error.oid)]
             now = time.monotonic()
             holders = _holders(connection, names, held)
-            # A reader that comes again and again is not the one that stays: each of its transactions is another one.
+            # A reader that returns again and again does not count as one that stays: each of its transactions is a new one.
             first_seen = {one.transaction: first_seen.get(one.transaction, now) for one in holders}
             if ender is not None:
                 ender.end({one.pid for one in holders if one.pid and now - first_seen[one.transaction] >= END_AFTER_SECONDS})
@@ -76,5 +76,5 @@ def _explained(waited: float, holders: Sequence[Holder], ender: Ender | None) ->
     remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in holders)).removesuffix(".") or "End that session"
     option = "" if ender else " (or let --end-sessions do so)"
     return (
-        f"after {waited:.0f} s {sessions.named(holders)} still{refusals}; nothing is published. {remedies}{option}, then run `dpe publish`"
+        f"after {waited:.0f} s {sessions.named(holders)} still{refusals}; nothing was published. {remedies}{option}, then run `dpe publish`"
     )

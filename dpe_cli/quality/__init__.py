@@ -1,1 +1,1 @@
-"""Rules, what they found, and the rows that they keep out."""
+"""Rules, their results, and the rows that they quarantine."""

@@ -1,8 +1,8 @@
 """
-How old the newest records of sources are, against the freshness that dbt's own `freshness:` declares.
+How old the newest records of sources are, compared with what dbt's own `freshness:` declares.
 
-When a source was loaded last is asked of `loaded_at_field` or `loaded_at_query` where it declares one, as dbt does, and else
-of the ledger, which knows it of every source.
+The time of the last load comes from `loaded_at_field` or `loaded_at_query` if the source declares one, as in dbt, and else from
+the ledger, which knows it for every source.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dpe_cli.server.server import server_said
 Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe validate"
-# All that dbt's queries may hold of Jinja here: the others would need dbt.
+# The only Jinja that these queries may contain: any other would need dbt.
 _THIS = re.compile(r"\{\{\s*this\s*\}\}")
 
 _FINISHED = """
@@ -38,7 +38,7 @@ _FINISHED = """
 
 @dataclass(frozen=True)
 class Freshness:
-    """How fresh a source is: `said` is that in words, `age` is None where it was never loaded."""
+    """How fresh a source is: `message` describes it, `age` is None if it was never loaded."""
 
     source: str
     status: Literal["pass", "warn", "error"]
@@ -63,9 +63,9 @@ def _measured(connection: Connection, source: Source, node: Mapping[str, Any], l
         with contexts.system_context(connection, actor=ACTOR):
             row = connection.execute(_query(source, node)).fetchone()
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
-        said = hide(server_said(error))
+        message = hide(server_said(error))
         return Freshness(
-            source.name, "error", None, None, f"{source.name}: when it was loaded cannot be asked ({said}); correct its freshness in dbt"
+            source.name, "error", None, None, f"{source.name}: its load time cannot be queried ({message}); correct its freshness in dbt"
         )
     loaded_at = _moment(row[0] if row else None)
     if loaded_at is None:
@@ -79,14 +79,14 @@ def _measured(connection: Connection, source: Source, node: Mapping[str, Any], l
             status, passed = ("error" if name == "error" else "warn"), limit
     said = f"{source.name}: was last loaded {_days(age)} ago"
     if passed is not None:
-        said += f", more than {_days(passed)}; ask who delivers it, then run `dpe extract source:{source.name}`"
+        said += f", more than {_days(passed)}; ask its sender, then run `dpe extract source:{source.name}`"
     return Freshness(source.name, status, loaded_at, age, said)
 
 
 def _query(source: Source, node: Mapping[str, Any]) -> sql.Composed:
     relation = source.table.identifier
     if node.get("loaded_at_query"):
-        # SQL of the project's own authors, as their models are.
+        # SQL by the project's own authors, like their models.
         first, *others = [sql.SQL(part) for part in _THIS.split(str(node["loaded_at_query"]))]
         return sql.Composed([first, *(part for other in others for part in (relation, other))])
     if not node.get("loaded_at_field"):
@@ -108,7 +108,7 @@ def _limit(node: Mapping[str, Any], name: str) -> timedelta | None:
 
 
 def _moment(value: object) -> datetime | None:
-    """Return a point in time; a date or a time without a zone is UTC's, as dbt takes it."""
+    """Return a point in time; a date, or a time without a zone, is in UTC, as in dbt."""
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, date):

@@ -1,4 +1,4 @@
-"""The rows that rules keep out of what is published."""
+"""The rows that rules keep out of published relations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACTOR = "dpe run"
 
 @dataclass(frozen=True)
 class Quarantined:
-    """How many rows of a model a rule keeps out of it; a row that breaks several rules counts for each."""
+    """How many rows of a model a rule has quarantined; a row that breaks several rules counts for each."""
 
     model: str
     rule: str
@@ -29,7 +29,7 @@ class Quarantined:
 
 
 def counts(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[Quarantined]:
-    """Count the rows in quarantine of relations in schemas with this suffix, by model and rule."""
+    """Count the quarantined rows of relations in schemas with this suffix, by model and rule."""
     found: list[Quarantined] = []
     with contexts.system_context(connection, actor=ACTOR):
         for one in relations:
@@ -45,7 +45,7 @@ def counts(connection: Connection, relations: Sequence[Relation], *, schema_suff
 
 
 def kept_out(server: Server, project: Project, rule: Rule) -> int | None:
-    """Count the rows that a rule keeps out of what is published; None where it keeps none out, or nothing was published yet."""
+    """Count the published models' rows that a rule has quarantined; None if it does not quarantine, or nothing is published yet."""
     relations: list[Relation] = []
     with server.connect("transformer", application_name=ACTOR) as connection:
         for test in rule.tests:
@@ -61,9 +61,9 @@ def kept_out(server: Server, project: Project, rule: Rule) -> int | None:
 
 def left_over(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[tuple[str, str]]:
     """
-    Return the quarantines and masked views, in schemas with this suffix, that belong to relations and are not among them.
+    Return the quarantines and masked views in schemas with this suffix that belong to relations, but are not among them.
 
-    By the schemas and names that readers know them by: in the other version no rule keeps rows out, or nothing is masked.
+    As published schemas and names: in the other version no rule quarantines rows, or nothing is masked.
     """
     names = {(one.schema, one.name) for one in relations}
     wanted = sorted({(schema, name + suffix) for schema, name in names for suffix in (QUARANTINE, MASKED)} - names)

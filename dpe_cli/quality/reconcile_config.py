@@ -1,5 +1,5 @@
 """
-The hops that models declare in their meta: where their rows come from, and what explains that there are fewer of them.
+The reconciliations that models declare in their meta: where their rows come from, and what explains that some are missing.
 
     reconcile:
       from: stg_shop__orders            # a model, or a source as source_name.table_name
@@ -22,7 +22,7 @@ from dpe_cli.project.project import Project
 
 Kind = Literal["rejected", "filtered", "deduplicated"]
 
-# In this order: a row that two of them explain is left out once, by the first.
+# In this order: a row that two of them explain counts for the first.
 KINDS: tuple[Kind, ...] = ("rejected", "filtered", "deduplicated")
 _OPTIONS = ("from", "count", "sums", "explained_by")
 _EXPLANATIONS = {"where": ("where", "rule"), "by": ("by", "order_by", "rule"), "relation": ("relation", "rule")}
@@ -31,10 +31,10 @@ _EXPLANATIONS = {"where": ("where", "rule"), "by": ("by", "order_by", "rule"), "
 @dataclass(frozen=True)
 class Explanation:
     """
-    Why rows of the relation before are not in the model: one of `where`, `by` and `relation` is given.
+    Why rows of the origin are not in the model: one of `where`, `by` and `relation` is given.
 
-    `where` is a condition on those rows, `by` the columns of which only one row stays (the first in `order_by`), and
-    `relation` holds the rows themselves. `rule` is the rule that says so.
+    `where` is a condition on those rows, `by` the columns for which only one row per value stays (the first in `order_by`), and
+    `relation` contains the rows themselves. `rule` is the rule that requires it.
     """
 
     kind: Kind
@@ -47,7 +47,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Quarantine:
-    """Where rows of a model are kept that its rules keep out of it. It has the model's columns; such rows count as rejected."""
+    """The relation with the rows that a model's rules keep out of it. It has the model's columns; its rows count as rejected."""
 
     relation: sql.Identifier
     rules: tuple[str, ...]
@@ -55,7 +55,7 @@ class Quarantine:
 
 @dataclass(frozen=True)
 class Hop:
-    """What a model declares: whence its rows come, what is counted and summed there and here, and what explains a difference."""
+    """What a model declares: where its rows come from, what is counted and summed there and here, and what explains a difference."""
 
     unique_id: str
     model: str
@@ -76,12 +76,12 @@ class Hop:
 
 def declared(project: Project, models: Collection[str] | None = None, schemas: Mapping[str, str] | None = None) -> list[Hop]:
     """
-    Return the hops that models declare, by model; `models` are the unique ids to which to keep.
+    Return the reconciliations that models declare, by name; `models` restricts them to these unique ids.
 
-    `schemas` says by unique id which relations are counted in another schema than they are published in.
+    `schemas` maps unique ids to the schema in which the relation is counted, if it is not the published one.
 
     Raises:
-        ProjectError: a declaration says what cannot be done.
+        ProjectError: a declaration is wrong.
     """
     found = [
         _Declaration(project, node, schemas or {}).hop()
@@ -92,7 +92,7 @@ def declared(project: Project, models: Collection[str] | None = None, schemas: M
 
 
 def ancestry(project: Project, names: Iterable[str]) -> set[str]:
-    """Return the unique ids of models, and of all that they are built from."""
+    """Return the unique ids of models, and of everything that they are built from."""
     parents: Mapping[str, Sequence[str]] = project.manifest["parent_map"]
     waiting = [project.models[name].unique_id for name in names if name in project.models]
     found: set[str] = set()
@@ -116,23 +116,23 @@ class _Declaration:
 
     @property
     def _schema(self) -> str:
-        """Where the model is counted."""
+        """The schema in which the model is counted."""
         return self._schemas.get(self._node["unique_id"], str(self._node["schema"]))
 
     def hop(self) -> Hop:
-        """Return what it declares."""
+        """Return the declared reconciliation."""
         declared = self._mapping(self._declared, "meta.reconcile", _OPTIONS)
         if not declared.get("from"):
-            raise self._refused("it does not say where the rows come from; add `from:` with a model or source_name.table_name")
+            raise self._refused("it does not name the rows' origin; add `from:` with a model or source_name.table_name")
         explained_by = self._mapping(declared.get("explained_by") or {}, "explained_by", KINDS)
         explanations = tuple(self._explanation(kind, explained_by[kind]) for kind in KINDS if kind in explained_by)
         sums = self._sums(declared.get("sums") or {})
         for one in explanations:
             if sums and one.by and not one.order_by:
-                raise self._refused(f"explained_by: {one.kind}: sums need to know which of several rows stays; add `order_by:`")
+                raise self._refused(f"explained_by: {one.kind}: sums depend on which of several rows stays; add `order_by:`")
         count = declared.get("count", True)
         if not isinstance(count, (bool, str)):
-            raise self._refused("count: is neither true, nor false, nor the column here that counts the records; write one of these")
+            raise self._refused("count: is not true, false or the column here that counts the records; write one of these")
         return Hop(
             unique_id=self._node["unique_id"],
             model=self._node["name"],
@@ -147,7 +147,7 @@ class _Declaration:
         )
 
     def _quarantine(self) -> Quarantine | None:
-        """Return where the rows are that rules with `on_failure: quarantine` keep out of the model."""
+        """Return the quarantine of the model's rules with `on_failure: quarantine`."""
         rules = {
             str(_meta(node).get("rule"))
             for node in self._project.manifest["nodes"].values()
@@ -189,7 +189,7 @@ class _Declaration:
         )
 
     def _kept(self, name: str) -> sql.Identifier:
-        """Return a relation that holds what was left out: a model, or a table beside this one, as a quarantine is."""
+        """Return a relation with omitted rows: a model, or a table in the model's schema, such as a quarantine."""
         if name in self._project.models:
             return self._relation(name)
         return sql.Identifier(self._schema, name)

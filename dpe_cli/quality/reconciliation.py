@@ -1,9 +1,9 @@
 """
-Reconciliation: are the records that one place delivers those that the next one holds, but for what is explained?
+Reconciliation: does each relation hold the records that its origin delivers, except those whose absence is explained?
 
-Two kinds of hop are counted: from the files of a source to staging, by the ledger; and from one relation to the next where
-a model declares it (hops.py). What is explained is counted anew, from the rows that were delivered: what a model says that it
-left out proves nothing.
+Counts from the files of a source to staging, by the ledger; and from one relation to the next if a model declares it
+(reconcile_config.py). Explained rows are counted again, from the rows that were delivered: a model's own report of what it omitted
+would prove nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe validate"
 RECORDS = "records"
-# The three numbers come from three places: what the reader counted, the rejects that are kept, the rows that are there.
-# What a replay loads was read before, as the reject that it corrects.
+# The three numbers come from three places: the records that were read, the rejects, and the rows in staging.
+# A replayed record was read before, as the reject that it corrects.
 _FILES = """
     select
         (
@@ -49,7 +49,7 @@ _FILES = """
 
 @dataclass(frozen=True)
 class Balance:
-    """One quantity of one hop: `delivered` there, `found` here, and what became of the rest. `rules` are those that explain it."""
+    """One quantity: `delivered` by the origin, `found` in the relation, and what became of the rest. `rules` explain it."""
 
     hop: str
     quantity: str
@@ -62,30 +62,30 @@ class Balance:
 
     @property
     def expected(self) -> Decimal:
-        """What has to be found."""
+        """How much has to be found."""
         return self.delivered - self.rejected - self.deduplicated - self.filtered
 
     @property
     def unexplained(self) -> Decimal:
-        """What was found too much; negative where something is missing."""
+        """The surplus; negative if something is missing."""
         return self.found - self.expected
 
     @property
     def holds(self) -> bool:
-        """Whether all is explained."""
+        """Whether everything is explained."""
         return self.unexplained == 0
 
 
 @dataclass
 class Reconciliation:
-    """All balances, and the hops that could not be counted, with why."""
+    """All balances, and what could not be counted, with the reason."""
 
     balances: list[Balance] = field(default_factory=list)
     uncounted: dict[str, str] = field(default_factory=dict)
 
     @property
     def faults(self) -> list[str]:
-        """What does not add up, in words."""
+        """Descriptions of what does not add up."""
         return [
             *(f"{hop}: {why}" for hop, why in self.uncounted.items()),
             *(
@@ -98,7 +98,7 @@ class Reconciliation:
 
 
 def standing(connection: Connection, project: Project, built: Mapping[str, str]) -> dict[str, str]:
-    """Return of what was built, with the schema that it was built in, what is still there: what was not published."""
+    """Return the built relations that still exist in the schema that they were built in: those that were not published."""
     names = {model.unique_id: model.alias for model in project.models.values()}
     with connection.transaction():
         return {
@@ -109,13 +109,13 @@ def standing(connection: Connection, project: Project, built: Mapping[str, str])
 
 
 def reconcile(loader: Connection, transformer: Connection, sources: Sequence[Source], declared: Sequence[Hop]) -> Reconciliation:
-    """Count every hop: those from files as the loader, who alone of the two knows the rejects; the others as the transformer."""
+    """Count everything: files as the loader, because the transformer cannot read rejects; models as the transformer."""
     files, models = reconcile_files(loader, sources), reconcile_models(transformer, declared)
     return Reconciliation(files.balances + models.balances, files.uncounted | models.uncounted)
 
 
 def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconciliation:
-    """Count what the files of each source delivered against staging. `connection` is the loader's."""
+    """Compare what the files of each source delivered with staging. `connection` is the loader's."""
     result = Reconciliation()
     with contexts.system_context(connection, actor=ACTOR):
         for source in sources:
@@ -128,18 +128,18 @@ def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconc
 
 
 def reconcile_models(connection: Connection, declared: Sequence[Hop]) -> Reconciliation:
-    """Count the hops that models declare. `connection` is the transformer's."""
+    """Count the reconciliations that models declare. `connection` is the transformer's."""
     result = Reconciliation()
     for hop in declared:
         try:
-            # A context of its own: what one declaration does wrong must not end the others.
+            # A context of its own: a wrong declaration must not stop the others.
             with contexts.system_context(connection, actor=ACTOR):
                 result.balances += _count_hop(connection, hop)
         except psycopg.errors.UndefinedTable as error:
             result.uncounted[hop.name] = f"{server_said(error)}; run `dpe run {hop.model}`"
         except psycopg.Error as error:
             if connection.closed:
-                raise ServerError(f"{hop.name}: the session that counts has ended ({server_said(error)}); look for what ends it") from error
+                raise ServerError(f"{hop.name}: the counting session has ended ({server_said(error)}); find out what ended it") from error
             result.uncounted[hop.name] = f"cannot be counted ({server_said(error)}); correct meta.reconcile of {hop.model}"
     return result
 
@@ -151,7 +151,7 @@ def _count_files(connection: Connection, source: Source, name: str) -> Balance:
 
 
 def _count_hop(connection: Connection, hop: Hop) -> list[Balance]:
-    """Take both ends and every explanation, each in one scan."""
+    """Count both ends and every explanation, each in one scan."""
     there = [sql.Identifier(name) for name in hop.sums]
     here = [sql.Identifier(name) for name in hop.sums.values()]
     counted_here = sql.SQL("sum({})").format(sql.Identifier(hop.count_column)) if hop.count_column else sql.SQL("count(*)")
@@ -189,12 +189,12 @@ def _count_hop(connection: Connection, hop: Hop) -> list[Balance]:
 
 
 def _explained(hop: Hop, columns: Sequence[sql.Identifier]) -> sql.Composed:
-    """Return the query for counts and sums of the relation before, by why a row is not in the model; null: it has to be."""
+    """Return the query for the origin's counts and sums, by why rows are not in the model; null for rows that should be."""
     cases: list[sql.Composable] = []
     first_rows: sql.Composable = sql.SQL("null::bigint")
     for explanation in sorted(hop.explanations, key=lambda one: KINDS.index(one.kind)):
         if explanation.where is not None:
-            # SQL of the project's own authors, as their models are.
+            # SQL by the project's own authors, like their models.
             condition = sql.SQL(explanation.where)
             cases.append(sql.SQL("when ({}) then {}").format(condition, sql.Literal(explanation.kind)))
         elif explanation.by:
@@ -236,5 +236,5 @@ def _exists(connection: Connection, relation: sql.Identifier) -> bool:
 
 
 def _number(value: object) -> Decimal:
-    """Return a count or a sum; that of no row is null."""
+    """Return a count or a sum; a sum of no rows is null."""
     return Decimal(0) if value is None else Decimal(str(value))

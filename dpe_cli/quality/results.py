@@ -1,4 +1,4 @@
-"""Whether rules hold, for how long they have not, and which rows break them: what `macros/ledger` has written to the ledger."""
+"""Whether rules hold, for how long they have not, and which rows break them: what `macros/ledger` wrote to the ledger."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dpe_cli.server.server import Server
 ACTOR = "dpe rules"
 SHOWN_RUNS = 30
 NOT_RUN = "not run"
-# The worst of a rule's tests is what the rule is.
+# A rule has the worst status of its tests.
 STATUSES = ("error", "fail", "warn", NOT_RUN, "pass")
 
-# The newest result of each test, and when the results began that do not hold, up to it.
+# The newest result of each test, and the start of its current run of results that do not hold.
 _STATES = """
     with
 
@@ -96,7 +96,7 @@ _FAILURES = """
 
 @dataclass(frozen=True)
 class State:
-    """Whether a rule holds now: `failures` of all its tests together, `since` is when it did not for the first time in a row."""
+    """Whether a rule holds now: `failures` of all its tests together, `since` is when it stopped holding."""
 
     status: str
     failures: int | None
@@ -106,7 +106,7 @@ class State:
 
 @dataclass(frozen=True)
 class Run:
-    """What a rule was in one run."""
+    """A rule's result in one run."""
 
     ran_at: datetime
     status: str
@@ -115,7 +115,7 @@ class Run:
 
 @dataclass(frozen=True)
 class FailingRow:
-    """A row that breaks a rule, or did until `resolved_at`. `key` are the columns that name it, where they are known."""
+    """A row that breaks a rule, or did until `resolved_at`. `key` are the columns that identify it, if they are known."""
 
     test: str
     key: Mapping[str, Any] | None
@@ -126,7 +126,7 @@ class FailingRow:
 
 
 def states(server: Server, rules: Sequence[Rule]) -> dict[str, State]:
-    """Return what each rule is now, by its id."""
+    """Return the present state of each rule, by id."""
     wanted = [test.test_id for rule in rules for test in rule.tests]
     with server.connect("transformer") as connection, contexts.system_context(connection, actor=ACTOR):
         found = {test_id: result for test_id, *result in connection.execute(_STATES, [wanted])}
@@ -134,7 +134,7 @@ def states(server: Server, rules: Sequence[Rule]) -> dict[str, State]:
 
 
 def histories(server: Server, rules: Sequence[Rule], *, runs: int) -> dict[str, list[Run]]:
-    """Return the last runs of each rule that ever ran, oldest first, by its id."""
+    """Return the last runs of each rule that ever ran, oldest first, by id."""
     found: dict[str, list[Run]] = {}
     with server.connect("transformer") as connection, contexts.system_context(connection, actor=ACTOR):
         for rule_id, ran_at, statuses, failures in connection.execute(_HISTORIES, [[rule.rule_id for rule in rules], runs]):
@@ -143,13 +143,13 @@ def histories(server: Server, rules: Sequence[Rule], *, runs: int) -> dict[str, 
 
 
 def failing_rows(server: Server, rule: Rule, *, limit: int) -> list[FailingRow]:
-    """Return rows that break a rule, and after them those that did, newest first."""
+    """Return the rows that break a rule, then those that did, newest first."""
     with server.connect("transformer") as connection, contexts.system_context(connection, actor=ACTOR):
         return [FailingRow(*row) for row in connection.execute(_FAILURES, [[test.test_id for test in rule.tests], limit])]
 
 
 def _state(results: Sequence[Sequence[Any]], rule: Rule) -> State:
-    """Put the newest results of a rule's tests together. One that never ran is no news where another has."""
+    """Combine the newest results of a rule's tests. A test that never ran makes the rule "not run" at best."""
     if not results:
         return State(NOT_RUN, None, None, None)
     found = [status for status, *_ in results]

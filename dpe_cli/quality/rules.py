@@ -1,8 +1,8 @@
 """
-The rules, from specs and dbt's tests: what they ask, where that is written, and why.
+The rules, from specs and dbt's tests: what they require, where they are written, and why.
 
-A rule has one test or several, with its id in their meta. Its definition is the row of its spec's table of rules; where
-there is none, it is put together from what the test asks.
+A rule has one test or several, with its id in their meta. Its definition is the row in its spec's table of rules; if there
+is none, it is derived from the test.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _JINJA = re.compile(r"\{\{.*?\}\}|\{#.*?#\}|\{%.*?%\}", re.DOTALL)
 
 
 class RulesError(DpeError):
-    """A rule is not in the project, or rules cannot be written down."""
+    """A rule is not in the project, or rules cannot be written to a file."""
 
 
 @dataclass(frozen=True)
 class Test:
-    """A dbt test that implements a rule. `asks` is what it asks, `path` where that is written, `kind_path` where its kind is."""
+    """A dbt test that implements a rule. `asks` is what it requires, `path` its file, `kind_path` the file of its kind."""
 
     test_id: str
     name: str
@@ -51,7 +51,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule with its tests; `definition` is that of its spec, where there is one."""
+    """A rule with its tests; `definition` is its spec's, if there is one."""
 
     rule_id: str
     pipeline: str
@@ -65,9 +65,11 @@ class Rule:
 
     @property
     def thresholds(self) -> str:
-        """From how many failing rows on its tests warn and fail; each by its name where they differ."""
-        said = {test.name: ", ".join(_thresholds(test)) for test in self.tests}
-        return "; ".join(f"{name} {limits}" for name, limits in said.items()) if len(set(said.values())) > 1 else next(iter(said.values()))
+        """When its tests warn and fail; by test name if they differ."""
+        limits = {test.name: ", ".join(_thresholds(test)) for test in self.tests}
+        if len(set(limits.values())) == 1:
+            return next(iter(limits.values()))
+        return "; ".join(f"{name} {limit}" for name, limit in limits.items())
 
 
 def find_all(project: Project, specs: Sequence[Spec]) -> list[Rule]:
@@ -81,7 +83,7 @@ def find_all(project: Project, specs: Sequence[Spec]) -> list[Rule]:
 
 def find(rules: Sequence[Rule], rule_id: str) -> Rule:
     """
-    Return a rule by its id, in capital letters or not.
+    Return a rule by its id, ignoring case.
 
     Raises:
         RulesError: no test has this id.
@@ -89,11 +91,11 @@ def find(rules: Sequence[Rule], rule_id: str) -> Rule:
     for rule in rules:
         if rule.rule_id.casefold() == rule_id.casefold():
             return rule
-    raise RulesError(f"{rule_id}: no test has a rule of this id; `dpe rules` shows which there are")
+    raise RulesError(f"{rule_id}: no test has a rule with this id; `dpe rules` lists the rules")
 
 
 def definitions(spec: Spec) -> dict[str, dict[str, str]]:
-    """Return the rows of a spec's tables of rules: what stands under each heading, by the id in the first column."""
+    """Return the rows of a spec's tables of rules: the cell under each heading, by the id in the first column."""
     found: dict[str, dict[str, str]] = {}
     headings: list[str] = []
     for line in spec.path.read_text(encoding="utf-8-sig").splitlines():
@@ -109,7 +111,7 @@ def definitions(spec: Spec) -> dict[str, dict[str, str]]:
 
 
 def faults(rules: Sequence[Rule], specs: Sequence[Spec]) -> list[str]:
-    """Say which rule of a spec has no test, and which test's rule is in no spec."""
+    """Return the rules of specs without a test, and the tests' rules without a spec."""
     tested = {rule.rule_id for rule in rules}
     missing = [
         f"{spec.path.name}: rule {rule_id} has no test; give a test this id in its meta"
@@ -117,13 +119,13 @@ def faults(rules: Sequence[Rule], specs: Sequence[Spec]) -> list[str]:
         for rule_id in spec.rules
         if rule_id not in tested
     ]
-    unasked = [
-        f"{test.path}: {test.name} has rule {rule.rule_id}, which is in no spec; describe it in its ticket's"
+    unspecified = [
+        f"{test.path}: {test.name} has rule {rule.rule_id}, which is not in a spec; describe it in its ticket's spec"
         for rule in rules
         if rule.spec is None
         for test in rule.tests
     ]
-    return missing + unasked
+    return missing + unspecified
 
 
 def _rule(manifest: Mapping[str, Any], rule_id: str, unique_ids: Sequence[str], spec: Spec | None, row: Mapping[str, str]) -> Rule:
@@ -148,7 +150,7 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
     metadata = node.get("test_metadata") or {}
     kind, arguments = metadata.get("name"), metadata.get("kwargs") or {}
     macro = next((one for one in node["depends_on"]["macros"] if one.endswith(f".test_{kind}")), "") if kind else ""
-    # Only the project's own kinds have a file that one can open.
+    # Only the project's own kinds have a file that users can open.
     kind_path = manifest["macros"][macro]["original_file_path"] if macro and macro.split(".")[1] == node["package_name"] else None
     asks = _asked(kind, node, arguments) if kind else "a query of its own"
     return Test(
@@ -174,7 +176,7 @@ def _tested(node: Mapping[str, Any]) -> str:
 
 
 def _asked(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
-    """Say what a generic test asks, in the words of its YAML."""
+    """Describe a generic test in the words of its YAML."""
     given = {name: value for name, value in arguments.items() if name not in {"model", "column_name"}}
     column = f"{node['column_name']} of " if node.get("column_name") else ""
     options = "".join(f", {name} {_value(value)}" for name, value in given.items())
@@ -183,19 +185,19 @@ def _asked(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
 
 
 def _defined(node: Mapping[str, Any], kind: str | None, arguments: Mapping[str, Any], asks: str) -> str:
-    """Define a rule that no spec defines: as the test is described, or as its kind and arguments read."""
+    """Define a rule that no spec defines, from the test's description, or from its kind and arguments."""
     if node.get("description"):
         return " ".join(str(node["description"]).split())
     if kind is None:
         return _first_comment(str(node.get("raw_code") or "")) or f"{_sentence(node['name'])}."
     column, model = node.get("column_name"), _tested(node)
-    said = {
+    definitions_of_kinds = {
         "not_null": f"Every row of {model} has a {column}.",
         "unique": f"No two rows of {model} have the same {column}.",
         "accepted_values": f"Every {column} of {model} is one of {_value(arguments.get('values'))}.",
         "relationships": f"Every {column} of {model} is among the {arguments.get('field')} of {_value(arguments.get('to'))}.",
     }
-    return said.get(kind) or f"{_sentence(node['name'])}: {asks}."
+    return definitions_of_kinds.get(kind) or f"{_sentence(node['name'])}: {asks}."
 
 
 def _sentence(name: str) -> str:
@@ -204,13 +206,13 @@ def _sentence(name: str) -> str:
 
 def _first_comment(code: str) -> str:
     """Return the comment with which a query starts, as one line."""
-    said = []
+    lines = []
     for line in _JINJA.sub("", code).strip().splitlines():
         comment = _COMMENT.match(line)
         if comment is None:
             break
-        said.append(comment.group(1).strip())
-    return " ".join(said)
+        lines.append(comment.group(1).strip())
+    return " ".join(lines)
 
 
 def _value(value: object) -> str:
@@ -220,12 +222,12 @@ def _value(value: object) -> str:
 
 
 def _thresholds(test: Test) -> list[str]:
-    """Say when a test warns and fails; only one of error severity fails."""
+    """Describe when a test warns and fails; only one of error severity fails."""
     fails = [("fails", test.error_if, test.error_share)] if test.severity == "error" else []
     warns = ("warns", test.warn_if, test.warn_share)
-    said = fails if fails and warns[1:] == fails[0][1:] else [*fails, warns]
-    kept_out = ["keeps rows that break it in quarantine"] if test.quarantines else []
-    return [*kept_out, *(f"{verb} {_limit(limit, share)}" for verb, limit, share in said)]
+    limits = fails if fails and warns[1:] == fails[0][1:] else [*fails, warns]
+    quarantine = ["quarantines the rows that break it"] if test.quarantines else []
+    return [*quarantine, *(f"{verb} {_limit(limit, share)}" for verb, limit, share in limits)]
 
 
 def _limit(limit: str, share: float | None) -> str:
@@ -243,7 +245,7 @@ def document(rules: Sequence[Rule], specs: Sequence[Spec]) -> str:
     """Return the rules as Markdown, by pipeline and dimension; the same for the same rules."""
     parts = [
         "# Data quality rules\n",
-        "Written by `dpe rules --write` from the specs and the tests. Whether the rules hold, `dpe rules` shows.\n",
+        "Written by `dpe rules --write` from the specs and the tests. `dpe rules` shows whether the rules hold.\n",
     ]
     titles = {spec.ticket: f"[{spec.ticket}](specs/{spec.path.name}): {spec.front_matter.title}" for spec in specs}
     for pipeline in [*titles, NO_SPEC]:

@@ -1,8 +1,8 @@
 """
 What a server has to have before dpe can work in it: roles, schemas, functions and the ledger.
 
-The statements are in `sql/`. They say what has to be, so that running them again changes nothing, and an administrator
-who is no superuser (CREATEROLE, owner of the database) may run them.
+The statements are in `sql/`. They are idempotent, and an administrator who is not a superuser (CREATEROLE, owner of the
+database) can run them.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ FILES = (
     "refusals.sql",
 )
 OLDEST = 15
-# A bootstrap changes tables that readers' queries look at. It waits for each for less than deadlock_timeout, so that it is the
-# one to give way, and lets others read before it tries again.
+# A bootstrap changes tables that readers' queries use. It waits less than deadlock_timeout for each lock, so that in a deadlock
+# the bootstrap is the one that gives up; it lets the others read before it tries again.
 _LOCK_TIMEOUT = "400ms"
 PATIENCE_SECONDS = 10.0
 _PAUSE = 0.2
-# Another bootstrap is at work: on this database, or on another one of the server, which has the same roles.
+# Another bootstrap is running, on this database or on another one of the server, which shares the roles.
 _CONCURRENT = (
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,
@@ -58,7 +58,7 @@ _ALSO_CONCURRENT = "tuple concurrently updated"
 
 WHO_MAY = (
     "be a superuser (DPE_ADMIN_USER names the administrator), or own the database, with CREATEROLE "
-    "and, where others made dpe's roles, membership in dpe_owner, dpe_loader, dpe_transformer and dpe_tenant"
+    "and, if another role created dpe's roles, membership in dpe_owner, dpe_loader, dpe_transformer and dpe_tenant"
 )
 
 CLOSE_PUBLIC = "revoke create on schema public from public"
@@ -94,7 +94,7 @@ where relnamespace = to_regnamespace('dpe')
 
 @dataclass(frozen=True)
 class BootstrapReport:
-    """What a bootstrap created, and what was there already; each as `kind name`."""
+    """What a bootstrap created, and what already existed; each as `kind name`."""
 
     created: list[str]
     present: list[str]
@@ -105,13 +105,13 @@ def bootstrap(
     connection: psycopg.Connection, *, passwords: Mapping[str, str] | None = None, closes_public: bool = False
 ) -> BootstrapReport:
     """
-    Create roles, schemas, functions and ledger where they are missing, and set the passwords of logins, in one transaction.
+    Create missing roles, schemas, functions and the ledger, and set the passwords of logins, in one transaction.
 
-    Passwords are hashed here, so that the server, its log and its statistics see none. Where every role may create in the schema
-    `public`, that privilege is revoked if `closes_public`, and else the database is refused: other applications may rely on it.
+    Passwords are hashed here, so that neither the server nor its log or statistics see them. If every role may create in the schema
+    `public`, `closes_public` revokes that privilege; otherwise the bootstrap fails, because other applications may rely on it.
 
     Raises:
-        ServerError: the server is too old, every role may create in `public`, the login may not do this, or a session holds the ledger.
+        ServerError: the server is too old, every role may create in `public`, the login lacks a privilege, or a session holds the ledger.
     """
     if connection.info.server_version < OLDEST * 10_000:
         raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
@@ -133,11 +133,11 @@ def bootstrap(
 def _bootstrap(connection: psycopg.Connection, passwords: Mapping[str, str], *, closes_public: bool) -> BootstrapReport:
     """Run the statements in one transaction."""
     with connection.transaction():
-        # The access list is protected from its owner too: it is filled in a context. One of an outer session must not narrow it.
+        # The access list is protected from its owner too, so it is filled in a context. The outer session's must not narrow it.
         connection.execute("select set_config('dpe.actor', 'bootstrap', true), set_config('dpe.tenant_id', '', true)")
         connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
         before = _inventory(connection)
-        # Two that bootstrap a new database at once wait for each other here, and later ones at the row that turns.sql locks.
+        # Concurrent bootstraps of a new database wait for each other here, later ones at the row that turns.sql locks.
         connection.execute("create schema if not exists dpe")
         _close_public(connection, revoke=closes_public)
         for name in FILES:
@@ -154,7 +154,7 @@ def _bootstrap(connection: psycopg.Connection, passwords: Mapping[str, str], *, 
 
 
 def _held(connection: psycopg.Connection, error: psycopg.Error) -> ServerError:
-    """Say which sessions hold tables of the ledger, all of whose policies are made again, or their sequences."""
+    """Name the sessions that hold tables of the ledger, whose policies are all recreated, or their sequences."""
     with connection.transaction():
         rows = connection.execute(
             "select oid::bigint from pg_class where relkind in ('r', 'S') and relnamespace::regnamespace::text in ('dpe', 'dpe_locks')"
@@ -166,7 +166,7 @@ def _held(connection: psycopg.Connection, error: psycopg.Error) -> ServerError:
 
 
 def is_bootstrapped(connection: psycopg.Connection) -> bool:
-    """Tell whether this version of dpe has bootstrapped the database. Every role may ask."""
+    """Return whether this version of dpe has bootstrapped the database. Any role can call this."""
     found = connection.execute("select obj_description(to_regnamespace('dpe'), 'pg_namespace')").fetchone()
     return found is not None and found[0] == _seal()
 
@@ -180,10 +180,10 @@ def bootstrap_server(server: Server) -> BootstrapReport:
 
 def ensure_bootstrapped(server: Server) -> None:
     """
-    See to it that a server is bootstrapped: the embedded one is ours, so that it is simply done.
+    Bootstrap the embedded server if necessary; check that any other server is bootstrapped.
 
     Raises:
-        ServerError: another server is not; somebody with an administrator's rights has to run `dpe bootstrap`.
+        ServerError: a server that is not embedded is not bootstrapped; an administrator has to run `dpe bootstrap`.
     """
     with server.connect("admin" if server.is_embedded else "loader", autocommit=True) as connection:
         if is_bootstrapped(connection):
@@ -196,7 +196,7 @@ def ensure_bootstrapped(server: Server) -> None:
 
 @cache
 def function_bodies() -> dict[str, str]:
-    """Return the bodies of the functions that a bootstrap makes, as the catalog keeps them, by name."""
+    """Return the bodies of the functions that a bootstrap creates, as the catalog stores them, by name."""
     return {found["name"]: found["body"] for name in FILES for found in _FUNCTION.finditer(_text(name))}
 
 
@@ -205,7 +205,7 @@ def _inventory(connection: psycopg.Connection) -> list[str]:
 
 
 def _close_public(connection: psycopg.Connection, *, revoke: bool) -> None:
-    """See to it that not every role may create functions in `public`, as before PostgreSQL 15 (CVE-2018-1058)."""
+    """Stop every role from creating functions in `public`, which PostgreSQL before 15 allows (CVE-2018-1058)."""
     [(is_open,)] = connection.execute(IS_PUBLIC_OPEN).fetchall()
     if is_open and not revoke:
         raise ServerError(
@@ -228,6 +228,6 @@ def _text(name: str) -> str:
 
 @cache
 def _seal() -> str:
-    """Return what the schema's comment says once these very statements have been run."""
+    """Return the schema's comment after exactly these statements have run."""
     digest = hashlib.blake2b("".join(_text(name) for name in FILES).encode(), digest_size=8).hexdigest()
     return f"The ledger of dpe, and what its policies ask. Bootstrapped with {digest}."

@@ -2,13 +2,13 @@
 The contexts in which dpe reads and writes protected rows, and the only ways in.
 
     system_context(connection, actor="etl_pipeline")    a pipeline, for every tenant or for one
-    tenant_context(connection, "UA")                    an application or a proof, as one tenant
-    stranger_context(connection)                        a proof, as a reader who was granted no tenant
+    tenant_context(connection, "UA")                    an application or a check, as one tenant
+    stranger_context(connection)                        a check, as a reader who was granted no tenant
     admin_context(connection, "j.doe")                  a person with an administrator's login, reading and repairing
 
-Each opens a transaction and sets role, actor and tenant in it, all three and locally: they end with the transaction,
-also behind a transaction-mode pooler, and nothing of an outer session shows through. What a role may see is decided by
-the policies of the database, not here.
+Each opens a transaction and sets role, actor and tenant locally in it. They end with the transaction, also through a
+transaction-mode pooler, and override any settings of the session. The database's policies decide what a role may see,
+not this module.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OPEN = "select set_config('role', {role}, true), set_config('dpe.actor', %(actor
 OPEN_SYSTEM = OPEN.format(role="coalesce(%(role)s, case session_user when 'dpe_loader' then 'dpe_loader' else 'dpe_transformer' end)")
 OPEN_STRANGER = OPEN.format(role="'dpe_reader'")
 OPEN_ADMIN = OPEN.format(role="'dpe_owner'")
-# Who may become dpe_tenant does, and sees what an application sees; a reader keeps its own role and its own entries in
+# A login that can become dpe_tenant does, and sees what an application sees; a reader keeps its own role and its own entries in
 # the access list.
 OPEN_TENANT = OPEN.format(role="case when pg_has_role(session_user, 'dpe_tenant', 'member') then 'dpe_tenant' else current_user end")
 
@@ -44,12 +44,12 @@ def system_context(
     """
     Open a transaction in which a pipeline acts for every tenant, or for one only.
 
-    Acts as dpe_loader where the session logged in as it, else as dpe_transformer; `role` says otherwise.
+    Acts as `role`; by default as dpe_loader if the session logged in as it, else as dpe_transformer.
 
     Raises:
         ContextError: the connection is already in a transaction, the actor or tenant is empty, or the login may not do this.
     """
-    # An empty tenant would be every tenant.
+    # An empty tenant would mean every tenant.
     _require(connection, actor=actor, **({} if tenant_id is None else {"tenant_id": tenant_id}))
     with connection.transaction():
         _open(connection, OPEN_SYSTEM, actor=actor, tenant=tenant_id or "", role=role)
@@ -65,7 +65,7 @@ def tenant_context(connection: psycopg.Connection, tenant_id: str) -> Iterator[N
     administrators act as dpe_tenant, which may see any tenant, one at a time.
 
     Raises:
-        ContextError: the connection is already in a transaction, the tenant is empty, or the login is no reader.
+        ContextError: the connection is already in a transaction, the tenant is empty, or the login is not a reader.
     """
     _require(connection, tenant_id=tenant_id)
     with connection.transaction():
@@ -73,7 +73,7 @@ def tenant_context(connection: psycopg.Connection, tenant_id: str) -> Iterator[N
         is_reader = connection.execute(IS_READER).fetchone()
         if is_reader != (True,):
             raise ContextError(
-                f"{connection.info.user}: is no reader; run `grant dpe_reader to {connection.info.user}` as an administrator"
+                f"{connection.info.user}: is not a reader; run `grant dpe_reader to {connection.info.user}` as an administrator"
             )
         yield
 
@@ -81,7 +81,7 @@ def tenant_context(connection: psycopg.Connection, tenant_id: str) -> Iterator[N
 @contextmanager
 def stranger_context(connection: psycopg.Connection) -> Iterator[None]:
     """
-    Open a transaction that sees what a new reader sees: one who may read, and was granted no tenant.
+    Open a transaction that sees what a new reader sees: a role that may read, but was granted no tenant.
 
     Raises:
         ContextError: the connection is already in a transaction, or the login may not become dpe_reader.
@@ -98,7 +98,7 @@ def admin_context(connection: psycopg.Connection, user: str) -> Iterator[None]:
     Open a transaction in which a person, named `user`, acts as dpe_owner for every tenant.
 
     Raises:
-        ContextError: the connection is already in a transaction, the user is empty, or the login is no administrator.
+        ContextError: the connection is already in a transaction, the user is empty, or the login is not an administrator.
     """
     _require(connection, user=user)
     with connection.transaction():
@@ -112,7 +112,7 @@ def _require(connection: psycopg.Connection, **names: str) -> None:
         raise ContextError(f"{connection.info.user}: the connection is already in a transaction; end it before opening a context")
     for name, value in names.items():
         if not value:
-            raise ContextError(f"{name}: is empty; a context has to say for whom it acts")
+            raise ContextError(f"{name}: is empty; a context has to name who it acts for")
 
 
 def _open(connection: psycopg.Connection, statement: str, *, actor: str, tenant: str, role: str | None = None) -> None:

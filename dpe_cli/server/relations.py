@@ -1,5 +1,5 @@
 """
-Relations by their names, their columns, and the names that dpe gives to what belongs to them and to schemas of other versions.
+Relations by name, their columns, and the names that dpe derives for related relations and for the schemas of other versions.
 
     marts__next        what `dpe run` builds
     marts__previous    what the last publication replaced
@@ -16,7 +16,7 @@ from psycopg import sql
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-# macros/quality/quarantine_of_this.sql names it so, and macros/rls/masked_view.sql what masked readers see.
+# The suffixes that macros/quality/quarantine_of_this.sql and macros/rls/masked_view.sql use.
 QUARANTINE = "__quarantine"
 MASKED = "__masked"
 
@@ -31,7 +31,7 @@ _OLD = re.compile("__old_[0-9]+$")
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation, by the schema and name that readers know it by, and its oid."""
+    """A relation: the schema and name that readers use, and its oid."""
 
     schema: str
     name: str
@@ -43,12 +43,12 @@ class Relation:
 
 
 def is_shadow(schema: str) -> bool:
-    """Return whether a schema is one in which readers have no rights: it holds another version than the published one."""
+    """Return whether a schema holds a version other than the published one, so that readers have no rights in it."""
     return _SHADOW.search(schema) is not None
 
 
 def is_old(schema: str) -> bool:
-    """Return whether a schema is one of versions that nothing brings back."""
+    """Return whether a schema holds versions that cannot be restored."""
     return _OLD.search(schema) is not None
 
 
@@ -58,7 +58,7 @@ def published_schema(schema: str) -> str:
 
 
 def find_relation(connection: Connection, schema: str, name: str) -> Relation | None:
-    """Return the relation of this name in a schema, if it is there."""
+    """Return the relation of this name in a schema, if it exists."""
     row = connection.execute(
         "select pg_class.oid from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid where nspname = %s and relname = %s",
         [schema, name],
@@ -67,7 +67,7 @@ def find_relation(connection: Connection, schema: str, name: str) -> Relation | 
 
 
 def columns_of(connection: Connection, relation: sql.Identifier) -> set[str]:
-    """Return the names of a relation's columns; none where there is no such relation."""
+    """Return the names of a relation's columns; none if there is no such relation."""
     rows = connection.execute(
         "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
         [relation.as_string(connection)],

@@ -22,25 +22,26 @@ Role = Literal["admin", "loader", "transformer"]
 
 LOGINS = {"loader": "dpe_loader", "transformer": "dpe_transformer"}
 PASSWORDS = {"dpe_loader": "DPE_LOADER_PASSWORD", "dpe_transformer": "DPE_TRANSFORMER_PASSWORD"}
-# What dbt's sessions act as: its statements cannot open a context themselves.
+# The actor of dbt's sessions: its statements cannot open a context themselves.
 DBT_ACTOR = "dbt"
 # How servers and libpq say that a password is missing or wrong.
 REFUSALS = ("authentication failed", "no password supplied", "pg_hba.conf", "requires a password")
 CONNECT_SECONDS = 10
 _SEARCH_PATH_OPTION = re.compile(r"(?:^|\s+)-c\s*search_path=(?:\\.|\S)*")
 _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
-# What it warns of, a COPY that a failure cut short, is told by the failure.
+# It warns of a COPY that a failure cut short, which the failure itself reports.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 STARTING_SECONDS = 60
-# For how long sessions that hold what is exchanged are waited for, and by dbt for any lock.
+# How long a publication waits for sessions that hold its relations, and dbt for any lock.
 PATIENCE_SECONDS = 600.0
-# A function of others in a schema that a session looks in may be called in place of PostgreSQL's own (CVE-2018-1058); "$user" is such
-# a schema for who may create one of that name. And pg_temp is looked in first, for relations and types, where it is not named.
+# If other roles can create functions in a schema of the search_path, theirs may be called instead of PostgreSQL's own (CVE-2018-1058);
+# "$user" is such a schema for a role that may create one of that name. Unless pg_temp is named, it is searched first for relations
+# and types.
 SEARCH_PATH = "pg_catalog, pg_temp"
 NARROW_SEARCH_PATH = f"select pg_catalog.set_config('search_path', '{SEARCH_PATH}', false)"
-# What dbt's own sessions look in: where the login does by default, as far as that is safe.
+# The search_path of dbt's own sessions: the login's default, as far as that is safe.
 _SEARCH_PATH_OF_DBT = "select dpe.safe_search_path(pg_catalog.current_schemas(false))"
-# Not where somebody has said so, for the login, the database or in PGOPTIONS.
+# False if lock_timeout was set for the login, for the database or in PGOPTIONS.
 _WAITS_FOR_EVER = """
 select setting = '0' and source in ('default', 'configuration file')
 from pg_catalog.pg_settings
@@ -51,7 +52,7 @@ _NOT_BOOTSTRAPPED = (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSch
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """What a running server says of itself; `session_count` is without the one that asked."""
+    """What a running server reports about itself; `session_count` excludes the session that asked."""
 
     version: str
     database_bytes: int
@@ -78,11 +79,11 @@ class Server:
         """
         Connect as the administrator, the loader, the transformer or any other login, outside of any context.
 
-        The session looks names up in PostgreSQL's own schema only. An embedded server that still recovers is waited for. Passwords come
+        The session's search_path is PostgreSQL's own schema only. Waits for an embedded server that is still recovering. Passwords come
         from the environment or ~/.pgpass.
 
         Raises:
-            ServerError: the server is not reachable, or does not let the role in.
+            ServerError: the server is not reachable, or rejects the login.
         """
         user = self.admin_user if role == "admin" else LOGINS.get(role, role)
         parameters: dict[str, str | int] = {
@@ -97,13 +98,13 @@ class Server:
             parameters["password"] = password
         options = os.environ.get("PGOPTIONS", "")
         if "dpe." in options:
-            # The shell was set up for dbt (`dpe env`): its context is not ours. Of two settings, the later one counts.
+            # The shell was set up for dbt (`dpe env`), whose context is not ours. The later of two settings wins.
             parameters["options"] = f"{options} -c dpe.actor= -c dpe.tenant_id="
         deadline = time.monotonic() + STARTING_SECONDS
         pause = 0.05
         while True:
             try:
-                # A statement that is prepared has a name, by which code that a query calls could put another one in its place.
+                # A prepared statement has a name, by which code that a query calls could replace it.
                 connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
             except psycopg.OperationalError as error:
                 if not (self.is_embedded and _is_starting(str(error)) and time.monotonic() < deadline):
@@ -116,7 +117,7 @@ class Server:
             pause = min(2 * pause, 1.0)
 
     def url(self) -> str:
-        """Return the administrator's connection URL; there is no password in it."""
+        """Return the administrator's connection URL, without a password."""
         user, database = quote(self.admin_user, safe=""), quote(self.database, safe="")
         if self.host.startswith("/"):
             return f"postgresql://{user}@/{database}?host={quote(self.host, safe='')}&port={self.port}"
@@ -127,11 +128,11 @@ class Server:
         """
         Return the variables with which plain dbt reaches this database as the transformer, in a context of its own.
 
-        Its sessions look names up in no schema in which others may create, and wait ten minutes at most for a lock, unless a lock_timeout
-        was set for them. Asks the server what holds for them.
+        The search_path of its sessions omits schemas in which others may create, and they wait at most ten minutes for a lock, unless a
+        lock_timeout was set for them. Asks the server for these settings.
 
         Raises:
-            ServerError: the server is not reachable, or does not let the transformer in.
+            ServerError: the server is not reachable, or rejects the transformer's login.
         """
         options = os.environ.get("PGOPTIONS", "")
         if "dpe.actor=" not in options:
@@ -139,7 +140,7 @@ class Server:
         with self.connect("transformer", autocommit=True) as connection:
             path = _search_path_of_dbt(connection)
             waits_for_ever = connection.execute(_WAITS_FOR_EVER).fetchone() == (True,)
-        # That of the shell has been asked already. In options, a backslash keeps a space (PostgreSQL documentation, "Connection Strings").
+        # The path accounts for the shell's. In options, a backslash escapes a space (PostgreSQL documentation, "Connection Strings").
         options = _SEARCH_PATH_OPTION.sub("", options).strip()
         options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, path)}"
         if waits_for_ever:
@@ -154,7 +155,7 @@ class Server:
         }
 
     def status(self) -> ServerStatus:
-        """Ask the server, as the administrator, how it is."""
+        """Ask the server for its status, as the administrator."""
         with self.connect("admin", autocommit=True) as connection:
             row = connection.execute(
                 """
@@ -168,35 +169,35 @@ class Server:
     def __str__(self) -> str:
         return f"server {self.host}:{self.port}"
 
-    def _explain(self, user: str, said: str) -> str:
-        """Put the reason that a connection failed into words, with what helps."""
-        # One line for each address that was tried; the first names the reason.
-        reason = said.strip().splitlines()[0].rpartition("failed: ")[2].removeprefix("FATAL:").strip()
-        if f'role "{user}" does not exist' in said:
+    def _explain(self, user: str, message: str) -> str:
+        """Return why a connection failed, and what to do about it."""
+        # One line per address that was tried; the first names the reason.
+        reason = message.strip().splitlines()[0].rpartition("failed: ")[2].removeprefix("FATAL:").strip()
+        if f'role "{user}" does not exist' in message:
             if user == self.admin_user:
                 return f"{self}: has no administrator {user}; name an existing one with DPE_ADMIN_USER or PGUSER"
             return f"{self}: has no role {user}; run `dpe bootstrap`, which creates dpe's roles"
-        if f'database "{self.database}" does not exist' in said:
+        if f'database "{self.database}" does not exist' in message:
             return f"{self}: has no database {self.database}; create it, or name another with PGDATABASE"
-        if any(sign in said for sign in REFUSALS):
+        if any(sign in message for sign in REFUSALS):
             variable = PASSWORDS.get(user)
             given_with = f"{variable}, PGPASSWORD" if variable else "PGPASSWORD"
-            # Asked for a password, a server does not say that the role is missing.
-            absent = f"; where the server has no role {user} yet, run `dpe bootstrap`" if variable else ""
-            return f"{self}: does not let {user} in ({reason}); give its password with {given_with} or ~/.pgpass{absent}"
-        if "FATAL" in said:
-            return f"{self}: does not let {user} in ({reason}); ask whoever runs the server"
+            # When it asks for a password, a server does not say that the role is missing.
+            absent = f"; if the server has no role {user} yet, run `dpe bootstrap`" if variable else ""
+            return f"{self}: rejected the login of {user} ({reason}); give its password with {given_with} or ~/.pgpass{absent}"
+        if "FATAL" in message:
+            return f"{self}: rejected the login of {user} ({reason}); ask the server's administrator"
         remedy = f"run `dpe db start`, or read {self.log}" if self.is_embedded else "start it, or correct PGHOST and PGPORT"
         return f"{self}: is not reachable ({reason}); {remedy}"
 
 
 def resolve(project_dir: Path, *, start: bool = True) -> Server:
     """
-    Return the server that a project works in: the one that PGHOST names, or the embedded one, which is started if wanted.
+    Return the server that a project works in: the one that PGHOST names, or the embedded one, which `start` starts.
 
     Raises:
         ServerError: the embedded server cannot be started.
-        UsageError: PGPORT is no number.
+        UsageError: PGPORT is not a number.
     """
     embedded = EmbeddedServer(_embedded_directory(project_dir))
     named = os.environ.get("PGHOST")
@@ -217,11 +218,11 @@ def embedded_server(project_dir: Path) -> EmbeddedServer:
     Return the embedded server of a project, running or not.
 
     Raises:
-        UsageError: PGHOST names another one.
+        UsageError: PGHOST names another server.
     """
     server = resolve(project_dir, start=False)
     if not server.is_embedded:
-        raise UsageError(f"PGHOST: names {server}, which is not dpe's to start or stop; unset PGHOST for the embedded PostgreSQL")
+        raise UsageError(f"PGHOST: names {server}, which dpe cannot start or stop; unset PGHOST for the embedded PostgreSQL")
     return EmbeddedServer(_embedded_directory(project_dir))
 
 
@@ -232,12 +233,12 @@ def _embedded_directory(project_dir: Path) -> Path:
 def _port() -> int:
     port = os.environ.get("PGPORT") or str(PORT)
     if not port.isdigit():
-        raise UsageError(f"PGPORT: {port!r} is not a port; give one number")
+        raise UsageError(f"PGPORT: {port!r} is not a port; give a number")
     return int(port)
 
 
 def _search_path_of_dbt(connection: psycopg.Connection) -> str:
-    """Return where dbt's sessions may look names up; before the database is bootstrapped, in PostgreSQL's own schema."""
+    """Return the search_path of dbt's sessions; before the database is bootstrapped, PostgreSQL's own schema."""
     connection.execute("reset search_path")
     try:
         [(path,)] = connection.execute(_SEARCH_PATH_OF_DBT.encode()).fetchall()
@@ -246,5 +247,6 @@ def _search_path_of_dbt(connection: psycopg.Connection) -> str:
     return str(path)
 
 
-def _is_starting(said: str) -> bool:
-    return any(f"the database system is {state}" in said for state in ("starting up", "in recovery mode", "not yet accepting connections"))
+def _is_starting(message: str) -> bool:
+    states = ("starting up", "in recovery mode", "not yet accepting connections")
+    return any(f"the database system is {state}" in message for state in states)

@@ -1,4 +1,4 @@
-"""Sessions of the database: which of them hold a relation, which one made a temporary object, and how they end."""
+"""Sessions of the database: which of them hold a relation, which one made a temporary object, and ending them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 _ENDING_MILLISECONDS = 5_000
 _MOST_NAMED = 5
-# With a relation, its indexes and the sequences that its columns own go where it goes, and a reader can lock these alone: nextval()
-# locks a sequence before it asks for the privilege. A prepared transaction has no session; its own identifier is locked with the rest.
+# A relation's indexes and the sequences that its columns own move with it, and a reader can lock these alone: nextval() locks a
+# sequence before it checks the privilege. A prepared transaction has no session; its own identifier is locked with the rest.
 _HOLDERS = """
     with
 
@@ -68,7 +68,7 @@ _HOLDERS = """
         and pg_locks.pid is distinct from pg_backend_pid()
     order by 4, 2
 """
-# For what sessions of this login wait, and which others are in their way: who holds it, or has asked for it before. A prepared
+# What sessions of this login wait for, and which others block them: those that hold it, or queued for it before. A prepared
 # transaction has the number 0.
 _BLOCKING = """
     with
@@ -103,9 +103,9 @@ _TO_END = """
         and not (usename = %s and application_name ~ '^dpe( |$)')
     order by pid
 """
-# Whether a session may end those of other roles: at once, or after it has become pg_signal_backend (the transformer inherits nothing).
+# Whether a session may end those of other roles: directly, or after SET ROLE pg_signal_backend (the transformer inherits nothing).
 _MAY_END = "select pg_has_role('pg_signal_backend', 'usage'), pg_has_role('pg_signal_backend', 'member')"
-# Before 16, the number of a session shows in its open transaction only; else it may be any session of that role.
+# Before 16, a session's number shows only in its open transaction; without one it may be any session of that role.
 _OF_TEMPORARY_SCHEMA = """
     with
 
@@ -162,12 +162,12 @@ class Holder:
 
     @property
     def is_known(self) -> bool:
-        """Whether it is a login's; autovacuum, too, holds relations for a while."""
+        """Whether it belongs to a login; autovacuum, too, holds relations for a while."""
         return bool(self.role)
 
     @property
     def remedy(self) -> str:
-        """What lets go of the relation."""
+        """How to release the relation."""
         if self.prepared_as is None:
             return "End that session"
         statement = sql.SQL("rollback prepared {}").format(sql.Literal(self.prepared_as)).as_string()
@@ -189,39 +189,39 @@ class Session:
 
 def holders(connection: Connection, relations: Collection[int], *, waiting: Collection[int] = ()) -> list[Holder]:
     """
-    Return who else holds a lock on relations, which are given by their oids, on an index of theirs or a sequence that they own.
+    Return the other transactions that hold a lock on relations (given by oid), on their indexes or on sequences that they own.
 
-    Processes among `waiting` count though they only wait for it themselves.
+    Processes in `waiting` count even if they only wait for the lock themselves.
     """
     found = connection.execute(_HOLDERS, {"relations": list(relations), "waiting": list(waiting)})
     return [Holder(*row) for row in found]  # type: ignore[arg-type]
 
 
 def blocking(connection: Connection, application: str) -> list[Holder]:
-    """Return who keeps sessions of the connection's own login waiting, of those whose application's name matches a pattern."""
+    """Return what blocks sessions of the connection's own login whose application name matches a pattern."""
     found = [(int(str(relation)), int(str(pid))) for relation, pid in connection.execute(_BLOCKING, [application])]
     pids = {pid for _, pid in found}
     return [one for one in holders(connection, {relation for relation, _ in found}, waiting=pids) if (one.pid or 0) in pids]
 
 
 def named(found: Sequence[Holder]) -> str:
-    """Say who holds what, each transaction once."""
+    """List who holds what, each transaction once."""
     each = list({one.transaction: str(one) for one in reversed(found)}.values())[::-1]
     more = [f"{len(each) - _MOST_NAMED} more"] if len(each) > _MOST_NAMED else []
-    return "; ".join([*each[:_MOST_NAMED], *more]) or "a session holds what is in the way"
+    return "; ".join([*each[:_MOST_NAMED], *more]) or "a session holds a relation"
 
 
 def of_temporary_schema(connection: Connection, number: int, owner: str) -> list[int]:
     """
     Return the process of the session that has the temporary schema pg_temp_`number`, in which the role `owner` made something.
 
-    Before PostgreSQL 16, all sessions of that role may be returned. Empty where the session is gone: a crash left its objects.
+    Before PostgreSQL 16, all sessions of that role may be returned. Empty if the session is gone: a crash left its objects.
     """
     return [int(str(pid)) for (pid,) in connection.execute(_OF_TEMPORARY_SCHEMA, {"number": number, "owner": owner})]
 
 
 class Ender:
-    """Ends sessions that are in the way, as the transformer or else as the administrator. Knows which it ended, and why not others."""
+    """Ends blocking sessions, as the transformer or else as the administrator. Records which it ended, and why not others."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -244,28 +244,28 @@ class Ender:
                 self.refusals.append(str(error))
 
     def _end(self, connection: Connection, pids: Collection[int]) -> set[int]:
-        """Return those that are still there."""
+        """Return those that still exist."""
         remaining = set()
         for pid, role, application in connection.execute(_TO_END, [list(pids), list(LOGINS.values()), self._server.admin_user]).fetchall():
             session = Session(int(str(pid)), str(role), str(application))
             try:
                 [(is_gone,)] = connection.execute("select pg_terminate_backend(%s, %s)", [session.pid, _ENDING_MILLISECONDS]).fetchall()
             except psycopg.errors.InsufficientPrivilege as error:
-                said = error.diag.message_primary
+                reason = error.diag.message_primary
                 self.refusals.append(
-                    f"{session} cannot be ended ({said}); run `grant pg_signal_backend to dpe_transformer`, or end it as a superuser"
+                    f"{session} cannot be ended ({reason}); run `grant pg_signal_backend to dpe_transformer`, or end it as a superuser"
                 )
                 remaining.add(session.pid)
             else:
                 if is_gone:
                     self.ended.append(session)
                 else:
-                    self.refusals.append(f"{session} was told to end and has not yet")
+                    self.refusals.append(f"{session} was asked to end, but has not ended yet")
         return remaining
 
 
 def _may_end(connection: Connection) -> bool:
-    """Return whether a session may end those of other roles, and make it the role that may."""
+    """Return whether a session may end those of other roles, after switching to the role that may."""
     [(may, may_become)] = connection.execute(_MAY_END).fetchall()
     if not may and may_become:
         try:
@@ -278,19 +278,19 @@ def _may_end(connection: Connection) -> bool:
 @contextmanager
 def last_words(connection: Connection) -> Iterator[None]:
     """
-    Have the error for a lost connection say why the server ended the session.
+    Make the error for a lost connection include why the server ended the session.
 
-    What it says between two statements comes as a notice, or stays in the connection; the next statement fails without a word of
-    it (libpq, "Notice Processing" and PQerrorMessage).
+    A message between two statements arrives as a notice, or stays in the connection; the next statement's error does not
+    contain it (libpq, "Notice Processing" and PQerrorMessage).
 
     Raises:
         psycopg.OperationalError: the connection is lost.
     """
-    said: list[str] = []
+    messages: list[str] = []
 
     def note(notice: Diagnostic) -> None:
         if notice.severity_nonlocalized == "FATAL" and notice.message_primary:
-            said.append(notice.message_primary)
+            messages.append(notice.message_primary)
 
     connection.add_notice_handler(note)
     try:
@@ -298,14 +298,14 @@ def last_words(connection: Connection) -> Iterator[None]:
     except psycopg.OperationalError as error:
         if error.sqlstate or not connection.broken:
             raise
-        # What was received before the end may not have been looked at yet.
+        # Messages received before the end may not have been processed yet.
         connection.pgconn.is_busy()
         if connection.pgconn.error_message:
-            said += connection.pgconn.get_error_message().splitlines()[:1]
-        raise psycopg.OperationalError(said[0] if said else str(error)) from error
+            messages += connection.pgconn.get_error_message().splitlines()[:1]
+        raise psycopg.OperationalError(messages[0] if messages else str(error)) from error
     finally:
         connection.remove_notice_handler(note)
 
 
-# For how long a transaction has to be in the way before its session is ended, where that is wanted.
+# How long a transaction has to block before its session is ended, if that is wanted.
 END_AFTER_SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""Watching: while a command waits for locks, say which sessions are in its way, and end these where that is wanted."""
+"""Watching: while a command waits for locks, report which sessions block it and, if wanted, end them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dpe_cli.server import sessions
 from dpe_cli.server.server import Server
 from dpe_cli.server.sessions import Ender
 
-# Most work is over before anybody has to be asked.
+# Most work is done before this.
 _FIRST_LOOK_SECONDS = 2.0
 _PAUSE_SECONDS = 1.0
 # The applications of dbt's sessions, and of those of an extract.
@@ -27,9 +27,9 @@ def watching(
     server: Server, role: Literal["loader", "transformer"], application: str, *, ender: Ender | None, say: Callable[[str], None]
 ) -> Iterator[None]:
     """
-    Watch, for as long as the block takes, what sessions of a role wait for whose application's name matches a pattern.
+    Watch what blocks sessions of a role whose application name matches a pattern, for the duration of the block.
 
-    Whoever keeps one waiting for END_AFTER_SECONDS is named and, with an `ender`, ended.
+    A transaction that blocks one for END_AFTER_SECONDS is reported and, with an `ender`, its session ended.
     """
     over = threading.Event()
     thread = threading.Thread(target=_watch, args=(server, role, application, ender, say, over), daemon=True)
@@ -45,7 +45,7 @@ def _watch(server: Server, role: str, application: str, ender: Ender | None, say
     if over.wait(_FIRST_LOOK_SECONDS):
         return
     first_seen: dict[str, float] = {}
-    said: set[str] = set()
+    reported: set[str] = set()
     try:
         with server.connect(role, autocommit=True, application_name="dpe watch") as connection:
             while True:
@@ -53,16 +53,16 @@ def _watch(server: Server, role: str, application: str, ender: Ender | None, say
                 blocking = sessions.blocking(connection, application)
                 first_seen = {one.transaction: first_seen.get(one.transaction, now) for one in blocking}
                 staying = [one for one in blocking if now - first_seen[one.transaction] >= sessions.END_AFTER_SECONDS]
-                if new := [one for one in staying if one.transaction not in said]:
+                if new := [one for one in staying if one.transaction not in reported]:
                     say(f"Waiting: {sessions.named(new)}.")
-                    said |= {one.transaction for one in new}
+                    reported |= {one.transaction for one in new}
                     if ender is not None:
                         _end(ender, {one.pid for one in new if one.pid}, say)
                 if over.wait(_PAUSE_SECONDS):
                     return
     except (ServerError, psycopg.Error) as error:
-        # What ends this session ends the work as well, or does not matter to it.
-        say(f"Warning: sessions that are in the way are not looked for any more ({(str(error).splitlines() or [type(error).__name__])[0]})")
+        # Whatever ends this session ends the work as well, or does not matter to it.
+        say(f"Warning: no longer watching for blocking sessions ({(str(error).splitlines() or [type(error).__name__])[0]})")
 
 
 def _end(ender: Ender, pids: set[int], say: Callable[[str], None]) -> None:

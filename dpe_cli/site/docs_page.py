@@ -1,10 +1,9 @@
 """
-dbt's docs page with its data inside, of which it executes nothing.
+dbt's docs page with its data embedded, without executing any of it.
 
-Authors of models write descriptions and code; the name of a column may be a value that was delivered. The page shows them as
-text, or through a Markdown renderer that escapes HTML, except in the results of its search: there, names, labels,
-descriptions, columns, tags and code are HTML (CWE-79). So no text that the page is given can open a tag, and a policy lets
-it run no script but its own.
+Authors of models write descriptions and code, and a column's name may come from delivered data. The page shows them as text,
+or through a Markdown renderer that escapes HTML, except in its search results: there, names, labels, descriptions, columns,
+tags and code are HTML (CWE-79). So no text given to the page can open a tag, and a policy allows only the page's own scripts.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from typing import Any
 
 from dpe_cli.safe_text.visible_text import visible
 
-# dbt's page has these where a page that needs no server has the data (dbt/task/docs/generate.py).
+# dbt's page has these placeholders for the data of a page without a server (dbt/task/docs/generate.py).
 _DATA = re.compile('"(MANIFEST|CATALOG)[.]JSON INLINE DATA"')
-# How the results of a search show code.
+# How search results show code.
 _CODE_AS_HTML = re.compile(r"""ng-bind-html\s*=\s*"highlight\((shorten\(result\.model\[\\?'raw_code\\?'\]\))\)\"""")
-# Members that are shown as code, with a button that copies it.
+# Members that are shown as code, with a button to copy it.
 _CODE = {"raw_code", "compiled_code", "macro_sql"}
 _SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script\s*>", re.DOTALL | re.IGNORECASE)
 _HEAD = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
 
-# Has no width. After `<`, it keeps that from opening a tag, in HTML, in Markdown and in code spans alike.
+# Has no width. After `<`, it prevents a tag, in HTML, in Markdown and in code spans.
 _WORD_JOINER = "\u2060"
-# Has no width either, and is white space to JavaScript: the Markdown renderer ends an address before it.
+# Also has no width, and is white space in JavaScript: the Markdown renderer ends an address before it.
 _END_OF_ADDRESS = "\ufeff"
 _TAG = re.compile(r"<(?=[A-Za-z/!?]|\Z)")
 _LINK_TARGET = re.compile(r"(\]\(\s*|\]:\s*)<([^\s<>]*)>")
@@ -37,9 +36,9 @@ _ADDRESS = re.compile(r"<((?:https?|ftp)://[^\s<>]*|[^\s<>@/]+@[^\s<>@/]+)>")
 
 
 def filled(page: str, manifest: Mapping[str, Any], catalog: Mapping[str, Any]) -> str:
-    """Return dbt's page with a manifest and a catalog inside. It shows their texts and executes none."""
+    """Return dbt's page with an embedded manifest and catalog. It shows their texts but does not execute them."""
     page, replaced = _CODE_AS_HTML.subn(r'ng-bind="\1"', page)
-    # Code stays exact only where that is known to be safe.
+    # Code stays exact only if that is known to be safe.
     code = _visible if replaced else without_tags
     data = {"MANIFEST": _as_script(manifest, code), "CATALOG": _as_script(catalog, code)}
     page = _DATA.sub(lambda place: data[place.group(1)], page)
@@ -51,9 +50,9 @@ def filled(page: str, manifest: Mapping[str, Any], catalog: Mapping[str, Any]) -
 
 def without_tags(text: str) -> str:
     """
-    Return a text that looks the same and is not HTML, with hidden characters as codes.
+    Return a text that looks the same but is not HTML, with hidden characters as codes.
 
-    It is the same Markdown, including addresses between `<` and `>`.
+    It remains the same Markdown, including addresses between `<` and `>`.
     """
     text = _visible(text)
     if "<" not in text:
@@ -67,12 +66,12 @@ def _visible(text: str) -> str:
 
 
 def _as_script(data: Mapping[str, Any], code: Callable[[str], str]) -> str:
-    """Return data as JSON that neither ends the script that it is put into nor begins another."""
+    """Return data as JSON that can neither end the script that contains it nor begin another."""
     return json.dumps(_shown(data, code)).replace("<", "\\u003c")
 
 
 def _shown(data: Any, code: Callable[[str], str]) -> Any:
-    """Return data with its texts as they are shown, names of members included: the page looks up columns by theirs."""
+    """Return data with its texts as they are shown, including members' names, by which the page looks up columns."""
     match data:
         case str():
             return without_tags(data)

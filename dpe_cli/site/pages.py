@@ -1,4 +1,4 @@
-"""The docs site: dbt's, in which models and sources show their rules, whether they hold, and for how long they have not."""
+"""The docs site: dbt's, extended so that models and sources show their rules, whether they hold, and for how long they have not."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _HEADINGS = ("rule", "asks", "dimension", "severity", "owner", "status", "failin
 _ABOUT_SEEN = """
 # Who sees what
 
-The rows of each published relation that readers saw when this page was built, measured by acting as them: who was granted no
-tenant, the tenants with the most and the fewest rows, and the role that builds, outside and inside of a context. `dpe rls
-matrix` measures this for all relations and roles, and that nobody writes what is not theirs.
+How many rows of each published relation these roles saw when this page was built, measured by acting as them: a reader without a
+tenant, the tenants with the most and the fewest rows, and the role that builds, outside and inside a context. `dpe rls matrix`
+measures this for all relations and roles, and whether any role can write rows that are not its own.
 """
 _ABOUT = """
 # Rules
 
-Whether they held when this page was built. In the last runs, oldest first, `·` is one in which no row failed, and a block is
-as high as its share of the most rows that failed in any of them; `E` could not run. `dpe rules show ID` shows rows that
-break a rule, to those who may see them.
+Whether the rules held when this page was built. In the column "last runs", oldest first, `·` is a run without failing rows, and
+a block is as high as its share of the most failing rows in any of them; `E` could not run. `dpe rules show ID` shows the rows
+that break a rule, if you may see them.
 """
 
 
@@ -43,8 +43,8 @@ def write(
     """
     Write the site as a single page from what `dbt docs generate` left in `target`, and return its path.
 
-    `seen` is who sees how much of which published relation: headings, and a line a relation.
-    It names no failing row: who opens the page need not be who may see the rows.
+    `seen` is a table of the published rows that each role sees: headings, and one line per relation.
+    The page contains no failing rows: its readers may not be allowed to see them.
     """
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
     lines = {rule.rule_id: _line(rule, states[rule.rule_id], histories.get(rule.rule_id, ())) for rule in rules}
@@ -56,7 +56,7 @@ def write(
     catalog = json.loads((target / "catalog.json").read_text(encoding="utf-8"))
     page = docs_page.filled((target / "index.html").read_text(encoding="utf-8"), manifest, catalog)
     path = target / NAME
-    # A reader of the page keeps the whole of the last one until this one is whole.
+    # The previous page stays complete until this one is.
     written = path.with_name(f"{NAME}.{os.getpid()}")
     written.write_text(page, encoding="utf-8")
     written.replace(path)
@@ -64,7 +64,7 @@ def write(
 
 
 def _by_relation(manifest: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, list[Rule]]:
-    """Return the rules of each relation, by dbt's id: those that are attached to it, or that look at it."""
+    """Return the rules of each relation, by dbt's id: those that are attached to it, or that read it."""
     found: dict[str, list[Rule]] = {}
     for rule in rules:
         for test in rule.tests:
@@ -83,7 +83,7 @@ def _add_overview(
     lines: Mapping[str, Sequence[str]],
     seen: tuple[Sequence[str], Sequence[Sequence[str]]],
 ) -> None:
-    """Show who sees what, and all rules, on the first page, below what the project says there."""
+    """Show who sees what, and all rules, on the first page, below the project's own text."""
     headings, rows = seen
     parts = [f"{_ABOUT_SEEN}\n\n{_table(([_text(cell) for cell in row] for row in rows), headings)}"] if rows else []
     if rules:
@@ -103,12 +103,12 @@ def _add_overview(
 def _line(rule: Rule, state: State, runs: Sequence[Run]) -> list[str]:
     since = f"{state.since:%Y-%m-%d %H:%M}" if state.since else ""
     failures = "" if state.failures is None else f"{state.failures:,}"
-    said = [rule.rule_id, rule.definition, rule.dimension, rule.severity, rule.owner, state.status, failures, since]
-    return [*(_text(one) for one in said), sparkline(runs)]
+    cells = [rule.rule_id, rule.definition, rule.dimension, rule.severity, rule.owner, state.status, failures, since]
+    return [*(_text(cell) for cell in cells), sparkline(runs)]
 
 
 def sparkline(runs: Sequence[Run]) -> str:
-    """Draw how many rows failed in each run, a sign each, oldest first."""
+    """Draw how many rows failed in each run, one character per run, oldest first."""
     highest = max((run.failures or 0 for run in runs), default=0)
     return "".join("E" if run.status == "error" else _sign(run.failures or 0, highest) for run in runs)
 
@@ -122,7 +122,7 @@ def _table(lines: Iterable[Sequence[str]], headings: Sequence[str] = _HEADINGS) 
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _text(said: str) -> str:
-    """Keep text from being read as Markdown or HTML."""
-    escaped = html.escape(" ".join(said.split()), quote=False)
+def _text(text: str) -> str:
+    """Escape text so that it is not read as Markdown or HTML."""
+    escaped = html.escape(" ".join(text.split()), quote=False)
     return "".join(f"\\{sign}" if sign in "|*_`[]" else sign for sign in escaped)

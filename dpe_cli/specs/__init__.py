@@ -1,1 +1,1 @@
-"""Specs: what was asked for."""
+"""Specs: the written requirements."""

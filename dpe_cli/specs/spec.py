@@ -16,7 +16,7 @@ _RULE_ID = re.compile(r"[A-Z][A-Z0-9]*-\d+-\d+")
 
 
 class FrontMatter(BaseModel):
-    """What every spec says at its top; more may stand there."""
+    """The fields at the top of every spec; others are allowed."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -52,7 +52,7 @@ def read_all(directory: Path) -> list[Spec]:
     for path in sorted(directory.glob("*-spec.md")):
         spec = read(path)
         if other := specs.get(spec.ticket):
-            raise SpecError(f"{path}: {other.path.name} is the spec of ticket {spec.ticket} already; give one of them another ticket")
+            raise SpecError(f"{path}: {other.path.name} already is the spec of ticket {spec.ticket}; give one of them another ticket")
         specs[spec.ticket] = spec
     return list(specs.values())
 
@@ -79,7 +79,7 @@ def read(path: Path) -> Spec:
     Read a spec.
 
     Raises:
-        SpecError: says file, line and column, and what is wrong there.
+        SpecError: with file, line and column, and what is wrong there.
     """
     try:
         # With or without a byte order mark.

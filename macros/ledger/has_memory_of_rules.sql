@@ -1,5 +1,5 @@
 {#
-    Return whether the database has what remember_rules calls.
+    Return whether the database has the functions that remember_rules calls.
 #}
 {% macro has_memory_of_rules() %}
 

@@ -1,5 +1,5 @@
 {#
-    Return the columns that tell a model's rows apart, by its unique id: its unique_key, or what a test says of all its rows.
+    Return the columns that identify each model's rows, by unique id: its unique_key, or those of a uniqueness test on all its rows.
 #}
 {% macro keys_of_models() %}
 

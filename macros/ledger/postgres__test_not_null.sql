@@ -1,6 +1,5 @@
 {#
-    Select whole rows where dbt selects the column, all of whose values are null: what is kept of a failing row has to say
-    which row it is.
+    Select whole rows instead of dbt's column, whose values are all null: a stored failing row has to be identifiable.
 #}
 {% macro postgres__test_not_null(model, column_name) %}
 

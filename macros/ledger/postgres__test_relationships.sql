@@ -1,5 +1,5 @@
 {#
-    Select whole rows where dbt selects the column: what is kept of a failing row has to say which row it is.
+    Select whole rows instead of dbt's column: a stored failing row has to be identifiable.
 #}
 {% macro postgres__test_relationships(model, column_name, to, field) %}
 

@@ -1,8 +1,8 @@
 {#
-    Remember what the tests of this run found, and the rows that broke them: an on-run-end hook. One statement for all of
-    them; only tests that found something run once more, until they have as many rows as are kept.
-    dbt is in no transaction then, so that the statement is one of its own.
-    Where the database has no ledger to write to, it says so, and the run is what it is.
+    Store the results of this run's tests, and the rows that failed them: an on-run-end hook. One statement stores them all;
+    only tests with failing rows run once more, until they have as many rows as are kept.
+    dbt has no open transaction at this point, so the statement is its own transaction.
+    If the database has no ledger, this logs a message, and the outcome of the run does not change.
 #}
 {% macro remember_rules() %}
 
@@ -16,7 +16,7 @@
             {% do found.append(rule_result(test, rows_built, keys)) %}
         {% endfor %}
         {% if has_memory_of_rules() %}
-            {% set said = run_query(
+            {% set unstored = run_query(
                 "select test, problem from dpe.remember_rules('" ~ invocation_id ~ "', "
                 ~ dbt.string_literal(dbt.escape_single_quotes(tojson(found))) ~ ", current_schemas(false))"
             ) %}
@@ -24,11 +24,11 @@
             {% do run_query(
                 "select dpe.resolve_failures_of_other_tests('" ~ project_name ~ "', '{" ~ known | join(',') ~ "}')"
             ) %}
-            {% for row in said.rows %}
-                {% do log(row['test'] ~ ": its failing rows are not kept, its query cannot run any more (" ~ row['problem'] ~ ")", info=true) %}
+            {% for row in unstored.rows %}
+                {% do log(row['test'] ~ ": its failing rows were not stored, because its query failed (" ~ row['problem'] ~ ")", info=true) %}
             {% endfor %}
         {% else %}
-            {% do log("The results of rules are not remembered: the database is not bootstrapped for this version of dpe; run `dpe bootstrap`", info=true) %}
+            {% do log("The results of rules were not stored: the database is not bootstrapped for this version of dpe; run `dpe bootstrap`", info=true) %}
         {% endif %}
     {% endif %}
 {% endif %}

@@ -1,6 +1,6 @@
 {#
-    Return the number of rows of each table that this run has built whole, by the model's unique id: dbt knows it, nothing
-    is counted. What an incremental model adds is not the number of its rows.
+    Return the number of rows of each table that this run has built from scratch, by the model's unique id, as dbt reports it,
+    without counting. An incremental model's number of added rows is not its number of rows.
 #}
 {% macro rows_of_built_tables(results) %}
 

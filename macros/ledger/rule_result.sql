@@ -1,6 +1,6 @@
 {#
-    Return what is remembered of a test's result, as dpe.remember_rules reads it. `query` is there where rows may have been
-    found: also where a test passed only because they were fewer than its thresholds, of which dbt says nothing.
+    Return what dpe.remember_rules stores of a test's result. `query` is set if there may be failing rows, also if a test passed
+    only because they were below its thresholds, which dbt does not report.
 #}
 {% macro rule_result(result, rows_built, keys) %}
 

@@ -1,6 +1,6 @@
 {#
-    Copy what dbt adds to or changes from run to run (incremental models, snapshots) beside what is published, before it is
-    built there: an on-run-start hook. The copies are protected in the transaction that makes them.
+    Copy relations that dbt updates in place (incremental models, snapshots) into the shadow schema, before they are built there:
+    an on-run-start hook. The copies are protected in the transaction that creates them.
 #}
 {% macro clone_published() %}
 
@@ -14,11 +14,11 @@
             {% set copy = api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias, type='table') %}
             {% set published = copy.replace_path(schema=node.schema[:-(suffix | length)]) %}
             {% set present = adapter.get_relation(published.database, published.schema, published.identifier) %}
-            {# A view that becomes incremental is built anew, as dbt does. #}
+            {# A view that becomes incremental is built from scratch, as in dbt. #}
             {% if present is not none and present.type == 'table' %}
                 {% do adapter.create_schema(copy) %}
                 {% set declaration = (node.config.meta or {}).get('rls') or {'private': true} %}
-                {# Where a policy's column is still to be added, nobody sees the copy until it is: apply_policies opens it. #}
+                {# If a policy's column is still missing, no reader sees the copy until apply_policies has it. #}
                 {% set names = adapter.get_columns_in_relation(present) | map(attribute='name') | list %}
                 {% set is_complete = policy_columns(declaration) | reject('in', names) | list | length == 0 %}
                 {% set masked = masked_columns(node) | select('in', names) | list %}

@@ -1,6 +1,6 @@
 {#
     The statements that copy a table with its rows, columns, constraints, indexes and comments, under the same policies,
-    in a transaction of their own: dbt commits nothing after an on-run-start hook.
+    in their own transaction: dbt does not commit after an on-run-start hook.
 #}
 {% macro clone_table(source, target, declaration, masked, node) %}
 

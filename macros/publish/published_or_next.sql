@@ -1,6 +1,6 @@
 {#
-    Return the relation of a node of the graph: beside what is published where it is being built there, else as published.
-    For hooks and tests, which may not `ref` whatever they look at.
+    Return the relation of a node of the graph: in the shadow schema if it is being built there, else the published one.
+    For hooks and tests, which cannot `ref` every relation that they read.
 #}
 {% macro published_or_next(node) %}
 

@@ -1,6 +1,6 @@
 {#
-    Refer to the published version of what is not being built, where `dpe run` builds beside what is published: a part of
-    the project is built on the rest as its readers see it.
+    When `dpe run` builds in shadow schemas, refer to the published version of what is not being built: a part of the project
+    is built on the rest as readers see it.
 #}
 {% macro ref() %}
 
@@ -18,7 +18,7 @@
     {% for kind in ['model', 'seed', 'snapshot'] if kind ~ '.' ~ package ~ '.' ~ name in selected_resources %}
         {{ return(relation) }}
     {% endfor %}
-    {# Without a version, the latest one is meant: the one of this alias. #}
+    {# Without a version, this means the latest one, which has this alias. #}
     {% for unique_id in selected_resources if unique_id.startswith('model.' ~ package ~ '.' ~ name ~ '.v') %}
         {% if graph.nodes[unique_id].alias == relation.identifier %}
             {{ return(relation) }}

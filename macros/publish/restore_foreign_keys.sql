@@ -1,6 +1,6 @@
 {#
-    Give the copy of a table (clone_published) the foreign keys that the published one has, which a copy loses. What
-    they refer to is built by then, and where it is, they refer to that.
+    Give the copy of a table (clone_published) the foreign keys of the published one, which a copy loses. They refer to the
+    shadow version of their table if that was built, which is the case by now.
 #}
 {% macro restore_foreign_keys(relation) %}
 

@@ -1,6 +1,6 @@
 {#
-    Return what is put behind the schemas of what is built: nothing, or `__next` where `dpe run` builds beside what is
-    published (docs/guides/publishing.md).
+    Return the suffix for the schemas in which dbt builds: nothing, or `__next` if `dpe run` builds in shadow schemas
+    (docs/guides/publishing.md).
 #}
 {% macro schema_suffix() %}
 

@@ -1,6 +1,6 @@
 {#
-    The condition under which a row of the table that is being built, under this alias, breaks a test's rule: it has the
-    values of a row that the test returns. So a test has to return columns of the model that tell what is wrong with a row.
+    The condition that a row (with this alias) of the table that is being built breaks a test's rule: it has the values of a row
+    that the test returns. So a test has to return columns of the model that identify a failing row.
 #}
 {% macro breaks(relation, test, alias) %}
 
@@ -10,7 +10,7 @@
 {% set own_columns = [] %}
 {% set their_columns = [] %}
 {% set returned = get_columns_in_query(failing_rows) %}
-{# dbt's own tests give the tested column a name of theirs, and count besides: what they count is no column of the model. #}
+{# dbt's own tests rename the tested column, and add a count, which is not a column of the model. #}
 {% set has_names_of_dbt = returned | select('in', named) | list | length > 0 %}
 {% for column in returned %}
     {% set name = named.get(column, column) %}
@@ -23,11 +23,11 @@
 {% if not own_columns %}
     {{ exceptions.raise_compiler_error(
         test.name ~ " (" ~ test.original_file_path ~ "): does not return columns of " ~ model.name
-        ~ ", so nobody knows which rows break rule " ~ test.config.meta.rule ~ "; take on_failure: quarantine away, or use a test that does"
+        ~ ", so the rows that break rule " ~ test.config.meta.rule ~ " cannot be found; remove on_failure: quarantine, or use a test that does"
     ) }}
 {% endif %}
 
-{# As text, nulls are equal to nulls, and PostgreSQL can look all rows up in one hash table. #}
+{# As text, nulls are equal to nulls, and PostgreSQL can look up all rows in one hash table. #}
 row({{ own_columns | join(', ') }})::text in (
     select row({{ their_columns | join(', ') }})::text
     from (

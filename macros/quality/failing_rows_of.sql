@@ -1,5 +1,5 @@
 {#
-    The query of a generic test on the table that is being built, which is not yet where `ref` finds it.
+    The query of a generic test on the table that is being built, which `ref` cannot find yet.
 #}
 {% macro failing_rows_of(relation, test) %}
 

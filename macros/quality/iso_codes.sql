@@ -47,7 +47,7 @@
     ",
 } %}
 {% if standard not in codes %}
-    {{ exceptions.raise_compiler_error("is_iso_code: " ~ standard ~ " is no standard; write one of " ~ codes | join(', ')) }}
+    {{ exceptions.raise_compiler_error("is_iso_code: " ~ standard ~ " is not a known standard; write one of " ~ codes | join(', ')) }}
 {% endif %}
 {{ return(codes[standard].split()) }}
 

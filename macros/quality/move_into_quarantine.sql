@@ -1,6 +1,6 @@
 {#
-    The statements that move the rows that break rules from the table that is being built into its quarantine. A row that
-    breaks several has the ids of all of them.
+    The statements that move rows that break rules from the table that is being built into its quarantine. A row that breaks
+    several rules has the ids of all of them.
 #}
 {% macro move_into_quarantine(relation, tests) %}
 
@@ -13,7 +13,7 @@ create table {{ quarantine }} (
     _quarantined_at timestamptz not null default now()
 );
 {{ protect_table(quarantine, rls_declaration(), model.unique_id, keeps_rows_of_nobody=true, masked=masked_columns(model)) }}
-comment on table {{ quarantine }} is 'Rows that are kept out of {{ this.identifier }} because they break rules (_rules). They come back when they are corrected.';
+comment on table {{ quarantine }} is 'Rows that are kept out of {{ this.identifier }} because they break rules (_rules). They return once they are corrected.';
 
 {% for test in tests %}
 {{ check_quarantine_limit(relation, test) }}
@@ -47,7 +47,7 @@ broken as (
 
 ),
 
-taken_out as (
+quarantined as (
 
     delete from {{ relation }} as candidate
     using broken
@@ -60,8 +60,8 @@ taken_out as (
 
 insert into {{ quarantine }}
 select
-    taken_out.*,
+    quarantined.*,
     now()
-from taken_out;
+from quarantined;
 
 {% endmacro %}

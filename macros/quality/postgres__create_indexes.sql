@@ -1,6 +1,6 @@
 {#
-    Protect a table as private before its author's hooks run, which may commit, and take the rows that break rules out of it
-    (quarantine) before anything can fail on them: the indexes of its configuration, and the hooks. Then create the indexes, as dbt does.
+    Protect a table as private before its author's hooks run, which may commit, and quarantine the rows that break rules before
+    anything can fail on them: the configured indexes, and the hooks. Then create the indexes, as dbt does.
 #}
 {% macro postgres__create_indexes(relation) %}
 

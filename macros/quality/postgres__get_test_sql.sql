@@ -1,7 +1,7 @@
 {#
-    Ask a test whether it warns or fails as dbt does, and for `warn_share` and `error_share` in its meta as well: it warns,
-    or fails, where a larger share of the tested model's rows than this fails. `error_share: 0.01` is a hundredth.
-    dbt's own warn_if and error_if compare the number of failing rows, which is a whole number.
+    Evaluate a test as dbt does, and also `warn_share` and `error_share` in its meta: it warns, or fails, if more than this share
+    of the tested model's rows fail. `error_share: 0.01` is one percent. dbt's own warn_if and error_if compare the number of
+    failing rows.
 #}
 {% macro postgres__get_test_sql(main_sql, fail_calc, warn_if, error_if, limit) %}
 
@@ -13,7 +13,7 @@
 {% set tested = graph.nodes.get(model.attached_node) %}
 {% if not tested %}
     {{ exceptions.raise_compiler_error(
-        model.name ~ " (" ~ model.original_file_path ~ "): a share is of the rows of a model, seed or snapshot, and this test is not on one; use warn_if and error_if"
+        model.name ~ " (" ~ model.original_file_path ~ "): a share needs a test on a model, seed or snapshot, which this one is not; use warn_if and error_if"
     ) }}
 {% endif %}
 {% set relation = published_or_next(tested) %}

@@ -1,5 +1,5 @@
 {#
-    Where the rows go that rules keep out of the table that is being built.
+    Return the relation for the rows that rules keep out of the table that is being built.
 #}
 {% macro quarantine_of_this() %}
 {{ return(this.incorporate(path={'identifier': this.identifier ~ '__quarantine'}, type='table')) }}

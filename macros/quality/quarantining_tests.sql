@@ -1,5 +1,5 @@
 {#
-    Return the tests of the model that is being built whose meta says `on_failure: quarantine`, in the order of their rules.
+    Return the tests of the model that is being built with `on_failure: quarantine` in their meta, in the order of their rules.
 #}
 {% macro quarantining_tests() %}
 
@@ -8,12 +8,12 @@
     {% set on_failure = (node.config.meta or {}).get('on_failure') %}
     {% if on_failure == 'quarantine' %}
         {% if not node.config.meta.rule %}
-            {{ exceptions.raise_compiler_error(node.name ~ " (" ~ node.original_file_path ~ "): has no rule in its meta; rows in quarantine name theirs") }}
+            {{ exceptions.raise_compiler_error(node.name ~ " (" ~ node.original_file_path ~ "): has no rule in its meta, which rows in quarantine need") }}
         {% endif %}
         {% do found.append(node) %}
     {% elif on_failure is not none %}
         {{ exceptions.raise_compiler_error(
-            node.name ~ " (" ~ node.original_file_path ~ "): on_failure is " ~ on_failure ~ "; it can be quarantine, or left out"
+            node.name ~ " (" ~ node.original_file_path ~ "): on_failure is " ~ on_failure ~ "; write quarantine, or omit it"
         ) }}
     {% endif %}
 {% endfor %}

@@ -1,6 +1,5 @@
 {#
-    The name of a column as SQL reads it: quoted, unless it is. dbt quotes the columns of a model that say `quote: true`
-    before it hands them to their tests.
+    The quoted name of a column, unless it is already quoted: dbt quotes columns with `quote: true` before it passes them to tests.
 #}
 {% macro quoted(column) %}
     {{- column if column.startswith('"') else adapter.quote(column) -}}

@@ -1,6 +1,6 @@
 {#
-    Return the relation that a test's argument names as `ref('…')` or `source('…', '…')`, or the argument as it is. A hook
-    may not `ref` what its model does not depend on.
+    Return the relation that a test's argument names as `ref('…')` or `source('…', '…')`, or else the argument unchanged. A hook
+    cannot `ref` a node that its model does not depend on.
 #}
 {% macro relation_named(argument) %}
 
@@ -18,7 +18,7 @@
 {% set node = nodes | first %}
 {% if node.resource_type != 'source' and node.unique_id not in model.depends_on.nodes %}
     {{ exceptions.raise_compiler_error(
-        model.name ~ " (" ~ model.original_file_path ~ "): a rule with on_failure: quarantine looks at " ~ node.name
+        model.name ~ " (" ~ model.original_file_path ~ "): a rule with on_failure: quarantine reads " ~ node.name
         ~ ", which may be built after it; add the line `-- depends_on: {{ ref('" ~ node.name ~ "') }}` to the model"
     ) }}
 {% endif %}

@@ -1,6 +1,6 @@
 {#
-    Return the name, as readers know it, of the relation in which a declaration's `access` looks up who may see what. By name,
-    so that a new version of it that is published counts at once.
+    Return the published name of the relation in which a declaration's `access` looks up who may see what. By name, so that a
+    newly published version of it counts at once.
 #}
 {% macro access_relation(access) %}
 
@@ -10,7 +10,7 @@
     {{ return(adapter.quote(schema) ~ '.' ~ adapter.quote(node.alias)) }}
 {% endfor %}
 {{ exceptions.raise_compiler_error(
-    model.name ~ " (" ~ model.original_file_path ~ "): meta.rls looks access up in " ~ access.model ~ ", which is no model; name one"
+    model.name ~ " (" ~ model.original_file_path ~ "): meta.rls looks up access in " ~ access.model ~ ", which is not a model; name one"
 ) }}
 
 {% endmacro %}

@@ -1,6 +1,6 @@
 {#
-    The statements that protect the relation that is being built, as its `meta.rls` declares, and grant it to the roles that its
-    `grants` name. What it masks is masked (mask_table). A model in marts that declares nothing is refused.
+    The statements that protect the relation that is being built as its `meta.rls` declares, mask its masked columns (mask_table), and
+    grant it to the roles in its `grants`. A model in marts without a declaration is refused.
 #}
 {% macro apply_policies(relation, grants) %}
 
@@ -21,7 +21,7 @@
     {% endif %}
     {% if is_protected(relation, declaration, masked, grants) %}
         {{ require_context() }}
-        {# A column that was added since. #}
+        {# A column may have been added since. #}
         {{ grant_to_readers(relation, declaration, masked) if masked }}
         {{ remember_protection(relation, model.unique_id, describe_protection(declaration, masked, grants)) }}
     {% else %}

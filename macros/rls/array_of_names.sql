@@ -1,5 +1,5 @@
 {#
-    Names as an array in SQL.
+    Names as an SQL array.
 #}
 {% macro array_of_names(names) -%}
 array['{{ names | map("replace", "'", "''") | join("', '") }}']::name[]

@@ -1,6 +1,6 @@
 {#
-    Refuse a column in a declaration that the relation, once it is there, does not have, or that is not text of PostgreSQL's own: tenants,
-    roles and keys are compared as text, and a type, cast or collation of others would decide what equals what.
+    Refuse a declared column that the built relation does not have, or that does not have one of PostgreSQL's text types: tenants, roles and
+    keys are compared as text, and another role's type, cast or collation could decide which values are equal.
 #}
 {% macro check_policy_column(name) %}
 
@@ -18,11 +18,11 @@
     ) }}
 {% elif not found['is_text'] %}
     {{ exceptions.raise_compiler_error(
-        where ~ ": meta.rls compares the column " ~ name ~ ", which is " ~ found['type'] ~ "; cast it to text, as what it is compared with"
+        where ~ ": meta.rls compares the column " ~ name ~ ", which is " ~ found['type'] ~ "; cast it to text, because it is compared with text"
     ) }}
 {% elif not found['is_exact'] %}
     {{ exceptions.raise_compiler_error(
-        where ~ ": meta.rls compares the column " ~ name ~ ", whose collation takes different texts for equal; give it the collation "
+        where ~ ": meta.rls compares the column " ~ name ~ ", whose collation treats different texts as equal; give it the collation "
         ~ '"default"'
     ) }}
 {% endif %}

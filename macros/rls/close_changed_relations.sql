@@ -1,10 +1,10 @@
 {#
-    Close relations whose protection was changed after the transaction that built them, as by a hook after the commit, or that others
-    have taken the place of, and fail: an on-run-end hook, the first one. What happens within that transaction, PostgreSQL itself
-    refuses to commit (dpe_cli/server/sql/protection.sql).
+    Close relations that were replaced, or whose protection was changed, after the transaction that built them (for example by a hook
+    after the commit), and fail: the first on-run-end hook. PostgreSQL itself refuses to commit changes within that transaction
+    (dpe_cli/server/sql/protection.sql).
 
-    Nodes that failed are looked at, too: a hook after the commit may have opened the relation before it raised. A hook may also have set
-    something for the role, so that this session could change nothing: what matters is set here.
+    Failed nodes are checked, too: a hook after the commit may have opened the relation before it raised. A hook may also have changed the
+    role's settings so that this session could not change anything; the relevant ones are set here.
 #}
 {% macro close_changed_relations() %}
 
@@ -30,8 +30,8 @@
     {% endfor %}
     {% if faults %}
         {{ exceptions.raise_compiler_error(
-            faults | join('; ') ~ ". What could be closed is closed to all readers; take that out of the hooks, and build it again: readers are "
-            ~ "declared in meta.rls, other roles in grants"
+            faults | join('; ') ~ ". These relations were closed to all readers, as far as possible; remove that from the hooks, and build again: declare readers "
+            ~ "in meta.rls, other roles in grants"
         ) }}
     {% endif %}
 {% endif %}

@@ -1,5 +1,5 @@
 {#
-    Say what a relation was declared to be, for dpe.protected_relations: its policies, and the roles that its `grants` name.
+    Describe a relation's declared protection for dpe.protected_relations: its policies, and the roles in its `grants`.
 #}
 {% macro describe_protection(declaration, masked=[], grants={}) -%}
 

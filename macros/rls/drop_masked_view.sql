@@ -1,5 +1,5 @@
 {#
-    Drop the view of masked readers and what readers made of it, if there is one; a view of its name that somebody else made stays.
+    Drop the masked readers' view, if there is one, and what readers built on it; another role's view of this name stays.
 #}
 {% macro drop_masked_view() %}
 

@@ -1,5 +1,5 @@
 {#
-    The statements that grant a relation to the roles that its `grants` name. They see rows as far as they are readers.
+    The statements that grant a relation to the roles in its `grants`. Policies show them rows only if they are readers.
 #}
 {% macro grant_to_others(relation, grants) %}
 

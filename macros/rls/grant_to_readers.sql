@@ -1,6 +1,6 @@
 {#
-    Grant a relation to who may see it: to readers the whole of it, to masked readers all but the masked columns. PostgreSQL
-    itself refuses them the others (documentation, "GRANT": privileges on columns), whatever they read it through.
+    Grant a relation to its readers: all of it to readers, all but the masked columns to masked readers. PostgreSQL itself denies
+    them the masked ones (documentation, "GRANT": privileges on columns), also through views.
 #}
 {% macro grant_to_readers(relation, declaration, masked=[]) %}
 

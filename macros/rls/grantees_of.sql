@@ -1,5 +1,5 @@
 {#
-    Return the names of the roles that a configuration of `grants` names, as PostgreSQL knows them: small letters, unless in quotes.
+    Return the roles that a `grants` configuration names, as PostgreSQL stores them: in lower case, unless quoted.
 #}
 {% macro grantees_of(grants) %}
 
@@ -14,7 +14,7 @@
         {% else %}
             {{ exceptions.raise_compiler_error(
                 model.name ~ " (" ~ model.original_file_path ~ "): grants names " ~ grantee ~ ", which is not the name of a role; write "
-                ~ "such a name in quotes, as '" ~ '"' ~ "bi-tool" ~ '"' ~ "'"
+                ~ "such a name in quotes, like '" ~ '"' ~ "bi-tool" ~ '"' ~ "'"
             ) }}
         {% endif %}
     {% endfor %}

@@ -1,6 +1,6 @@
 {#
-    Index a column that the policies compare, unless an index starts with it already. PostgreSQL names the index: the table
-    that this one replaces keeps its own until dbt drops it.
+    Index a column that the policies compare, unless an index already starts with it. PostgreSQL chooses the index's name, because
+    the replaced table keeps its own index until dbt drops it.
 #}
 {% macro index_policy_column(relation, column) %}
 

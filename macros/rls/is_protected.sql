@@ -1,6 +1,6 @@
 {#
-    Return whether the table has the policies and privileges of the declaration already, and no others, as an incremental model has
-    from its second run on. Saying them again would lock out who reads it (PostgreSQL documentation, "ALTER TABLE": ACCESS EXCLUSIVE).
+    Return whether the table already has exactly the policies and privileges of the declaration, like an incremental model from its
+    second run on. Setting them again would lock out readers (PostgreSQL documentation, "ALTER TABLE": ACCESS EXCLUSIVE).
 #}
 {% macro is_protected(relation, declaration, masked, grants) %}
 

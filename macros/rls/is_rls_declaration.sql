@@ -1,5 +1,5 @@
 {#
-    Return whether a declaration says who may see a relation, in one way only.
+    Return whether a declaration is valid: it says in exactly one way who may see a relation.
 #}
 {% macro is_rls_declaration(declaration) %}
 

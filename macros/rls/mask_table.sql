@@ -1,7 +1,7 @@
 {#
-    Make the view of a table that shows null in its masked columns, so that masked readers can select all of it. It has its
-    reader's rights, so it shows nobody more than the table does. Where nothing is masked any more, it goes. What readers made of it goes
-    with it, as dbt drops what they made of the table: it must not stop the build.
+    Create a table's view with null in its masked columns, so that masked readers can select all of it. The view runs with its reader's
+    rights, so it never shows more than the table does. It is dropped once nothing is masked, together with what readers built on it, as
+    dbt does for the table: that must not stop the build.
 #}
 {% macro mask_table(relation, masked) %}
 

@@ -1,6 +1,6 @@
 {#
-    Add and remove columns of an incremental model, as dbt does. What reads a column that goes, goes with it, as what reads a table that
-    dbt replaces: the view of masked readers, which mask_table makes anew in the same transaction, and what readers made.
+    Add and remove columns of an incremental model, as dbt does. What reads a removed column is dropped with it, as with a table that dbt
+    replaces: the masked readers' view, which mask_table recreates in the same transaction, and what readers built on it.
 #}
 {% macro postgres__alter_relation_add_remove_columns(relation, add_columns, remove_columns) %}
 

@@ -1,9 +1,9 @@
 {#
-    Protect what a materialization has built, before it commits: dbt grants at this place for every model, seed and snapshot. Of a
-    table, the hooks of its author have run by then; those of the others run later, and PostgreSQL looks at what they did when dbt
-    commits (dpe_cli/server/sql/protection.sql).
+    Protect what a materialization has built, before it commits: dbt calls this for every model, seed and snapshot. A table's hooks have
+    run by then; the hooks of the others run later, and PostgreSQL checks their effects when dbt commits
+    (dpe_cli/server/sql/protection.sql).
 
-    Decided by what the relation is, not by what the model is configured to be: `dbt clone` makes views of tables.
+    Depends on the kind of the relation, not on the model's configuration: `dbt clone` creates views of tables.
 #}
 {% macro postgres__apply_grants(relation, grant_config, should_revoke=True) %}
 

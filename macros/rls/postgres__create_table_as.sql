@@ -1,8 +1,8 @@
 {#
-    Refuse a wrong declaration before the work is done, not after it, and create a table that only the pipeline sees where nothing
-    protects it before it is committed: dbt's `test` materialization, which stores failures, grants nothing.
+    Refuse a wrong declaration before the work, not after it. Make a table private if nothing else protects it before the commit: dbt's
+    `test` materialization, which stores failures, does not grant.
 
-    What models, seeds and snapshots create is protected by postgres__apply_grants alone, so that dbt shows its number of rows.
+    Relations of models, seeds and snapshots are protected only by postgres__apply_grants, so that dbt shows their number of rows.
 #}
 {% macro postgres__create_table_as(temporary, relation, sql) %}
 

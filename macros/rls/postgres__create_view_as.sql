@@ -1,6 +1,6 @@
 {#
-    Create a view that reads with its reader's rights where nothing would say so before it is committed: that of a stored failure.
-    What the materialization `view` creates is protected by postgres__apply_grants.
+    Create a view with its reader's rights if nothing else would set them before the commit: a view of stored failures.
+    Views of the materialization `view` are protected by postgres__apply_grants.
 #}
 {% macro postgres__create_view_as(relation, sql) %}
 

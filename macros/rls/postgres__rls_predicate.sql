@@ -1,8 +1,8 @@
 {#
-    PostgreSQL's form: what asks for the session is in sub-selects, so that it is asked once a query, not once a row
+    PostgreSQL's form: functions of the session are called in sub-selects, so that they run once per query, not once per row
     (PostgreSQL documentation, "Row Security Policies"; EXPLAIN shows an InitPlan).
 
-    A mask asks whether the session reads masked, and for its rows, in one sub-select: between two, a session can change its role.
+    A mask checks whether the session reads masked, and for which rows, in one sub-select: between two, a session could change its role.
 #}
 {% macro postgres__rls_predicate(declaration, audience) %}
 

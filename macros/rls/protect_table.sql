@@ -1,7 +1,7 @@
 {#
-    Put a table under forced row-level security with the policies of its declaration, and grant it to who may see it. Other
-    policies and privileges go. Rows without a tenant are refused, unless they are kept for a reason (`keeps_rows_of_nobody`):
-    a quarantine. Of the columns in `masked`, masked readers see nothing. `node` is dbt's unique id of what the table belongs to.
+    Put a table under forced row-level security with the policies of its declaration, and grant it to its readers. Other policies and
+    privileges are removed. Rows without a tenant are refused, except in a quarantine (`keeps_rows_of_nobody`). The columns in `masked`
+    are hidden from masked readers. `node` is dbt's unique id of the table's node.
 #}
 {% macro protect_table(relation, declaration, node, keeps_rows_of_nobody=false, masked=[], grants={}) %}
 

@@ -1,6 +1,6 @@
 {#
-    Make a view read with its reader's rights, so that the policies of the tables below it decide (PostgreSQL
-    documentation, "CREATE VIEW", security_invoker), and grant it to who may see it.
+    Make a view run with its reader's rights, so that the policies of its tables apply (PostgreSQL documentation, "CREATE VIEW",
+    security_invoker), and grant it to its readers.
 #}
 {% macro protect_view(relation, declaration, node, grants={}) %}
 

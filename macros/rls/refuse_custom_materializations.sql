@@ -1,6 +1,6 @@
 {#
-    Refuse materializations that are not dbt's: nothing makes them grant (postgres__apply_grants) before they commit, so that what
-    they build may be seen without its policies. An on-run-start hook: nothing is built yet.
+    Refuse materializations that are not dbt's: they need not grant (postgres__apply_grants) before they commit, so that readers could see
+    what they build without its policies. An on-run-start hook: nothing is built yet.
 #}
 {% macro refuse_custom_materializations() %}
 
@@ -12,8 +12,8 @@
         {% if materialized not in known[node.resource_type] or 'materialization_' ~ materialized ~ '_postgres' in context
                 or (default and default.macro.package_name != 'dbt') %}
             {{ exceptions.raise_compiler_error(
-                node.name ~ " (" ~ node.original_file_path ~ "): the materialization " ~ materialized ~ " is not dbt's own, so that nothing "
-                ~ "protects what it builds before it is committed; use " ~ known[node.resource_type] | join(', ')
+                node.name ~ " (" ~ node.original_file_path ~ "): the materialization " ~ materialized ~ " is not dbt's own, so that its "
+                ~ "relations are not protected before they are committed; use " ~ known[node.resource_type] | join(', ')
             ) }}
         {% endif %}
     {% endfor %}

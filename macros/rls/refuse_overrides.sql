@@ -1,7 +1,7 @@
 {#
-    Refuse macros of the project that take the place of dbt's own, or of what dbt gives to Jinja: protection rests on these. dpe's own
-    overrides are known by name and file. What a project chooses about names, and generic tests, may be overridden. An on-run-start hook,
-    the first one; it calls no macro.
+    Refuse macros of the project that override dbt's own macros, or dbt's variables in Jinja: protection relies on these. dpe's own
+    overrides are known by name and file. The macros for alias and database names, and generic tests, may be overridden. The first
+    on-run-start hook; it calls no macro.
 #}
 {% macro refuse_overrides() %}
 
@@ -34,7 +34,7 @@
         {% set macro = context.get(name).macro %}
         {% if macro.package_name not in ['dbt', 'dbt_postgres'] and own.get(name) != macro.original_file_path %}
             {{ exceptions.raise_compiler_error(
-                name ~ " (" ~ macro.original_file_path ~ "): takes the place of a macro or a variable of dbt on which protection rests; "
+                name ~ " (" ~ macro.original_file_path ~ "): overrides a macro or a variable of dbt that protection relies on; "
                 ~ "give the macro another name"
             ) }}
         {% endif %}

@@ -1,6 +1,6 @@
 {#
-    Refuse tests that would store their failures outside of the schema for these: dbt drops what has the name there, such as a published
-    relation or the view of masked readers. An on-run-start hook: nothing is built yet.
+    Refuse tests that would store their failures outside of the schema for failures: dbt would drop a relation of that name there, such as
+    a published one or a masked readers' view. An on-run-start hook: nothing is built yet.
 #}
 {% macro refuse_tests_elsewhere() %}
 
@@ -10,7 +10,7 @@
         {% if stores and node.config.store_failures_as != 'ephemeral' and node.schema != 'quality' %}
             {{ exceptions.raise_compiler_error(
                 node.name ~ " (" ~ node.original_file_path ~ "): stores its failures as " ~ node.schema ~ "." ~ node.alias
-                ~ ", and would replace what has that name; store them in the schema quality"
+                ~ ", and would replace a relation of that name; store them in the schema quality"
             ) }}
         {% endif %}
     {% endfor %}

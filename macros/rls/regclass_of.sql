@@ -1,5 +1,5 @@
 {#
-    A relation as a value of regclass: what dpe's functions are given.
+    A relation as a regclass value, for dpe's functions.
 #}
 {% macro regclass_of(relation) -%}
 '{{ relation | string | replace("'", "''") }}'::regclass

@@ -1,6 +1,6 @@
 {#
-    The statement that remembers how a relation is protected now: PostgreSQL commits only if it still is so then, and a table that is
-    kept from run to run is left alone as long as it is. `node` is dbt's unique id of what the relation belongs to.
+    The statement that records how a relation is protected now: PostgreSQL commits only if that has not changed, and a table that is kept
+    between runs is left alone as long as it has not. `node` is dbt's unique id of the relation's node.
 #}
 {% macro remember_protection(relation, node, declared) %}
 

@@ -1,6 +1,6 @@
 {#
-    Refuse to build in a session that looks names up in a schema where others may create: an on-run-start hook. A reader's function
-    there may be called in place of PostgreSQL's own, with the rights of the pipeline (CVE-2018-1058).
+    Refuse to build in a session whose search_path has a schema where others may create: an on-run-start hook. A reader's function
+    there could be called instead of PostgreSQL's own, with the rights of the pipeline (CVE-2018-1058).
 #}
 {% macro require_safe_search_path() %}
 
@@ -10,7 +10,7 @@
     {% endif %}
     {% for row in run_query("select schema_name from unnest(dpe.open_schemas(current_schemas(false))) as schema_name").rows %}
         {{ exceptions.raise_compiler_error(
-            row['schema_name'] ~ ": others may create functions in this schema, and dbt's session would look names up there; "
+            row['schema_name'] ~ ": others may create functions in this schema, which is in the search_path of dbt's session; "
             ~ "run dbt as `dpe dbt`, set PGOPTIONS with `eval \"$(dpe env)\"`, or revoke create on schema " ~ row['schema_name'] ~ " from them"
         ) }}
     {% endfor %}

@@ -1,5 +1,5 @@
 {#
-    Refuse rows without a tenant: nobody could see them, and nobody would miss them.
+    Refuse rows without a tenant: no reader could see them, so their absence would go unnoticed.
 #}
 {% macro require_tenant(relation, column) %}
 
@@ -8,8 +8,8 @@ begin
     alter table {{ relation }} alter column {{ adapter.quote(column) }} set not null;
 exception
     when not_null_violation then
-        raise exception '{{ relation.schema }}.{{ relation.identifier }}: has rows without a {{ column | replace("'", "''") }}, the tenant that they belong to'
-            using hint = 'Leave them out, give them a tenant, or keep them in quarantine with a not_null rule (on_failure: quarantine).';
+        raise exception '{{ relation.schema }}.{{ relation.identifier }}: has rows without a {{ column | replace("'", "''") }}, its tenant column'
+            using hint = 'Filter them out, give them a tenant, or quarantine them with a not_null rule (on_failure: quarantine).';
 end
 $$;
 

@@ -9,7 +9,7 @@
 {% if declaration is none or declaration is undefined %}
     {% if 'marts' in model.fqn[1:-1] or model.schema == 'marts' ~ schema_suffix() %}
         {{ exceptions.raise_compiler_error(
-            where ~ ": a model in marts has to say who may see it; declare meta.rls as {tenant_column: …}, {shared: true} or {private: true}"
+            where ~ ": a model in marts has to declare who may see it; write meta.rls as {tenant_column: …}, {shared: true} or {private: true}"
         ) }}
     {% endif %}
     {{ return({'private': true}) }}

@@ -1,7 +1,7 @@
 {#
-    The rows that somebody sees under a declaration: `audience` is 'reader', or 'system' for the pipeline and administrators; 'mask'
-    is what a reader's view has to meet besides, where columns are masked: masked readers see no rows through its reader's rights.
-    Every predicate of a model's policies is written here; another engine has its own form as `<adapter>__rls_predicate`.
+    The condition for the rows that an audience sees under a declaration: `audience` is 'reader', or 'system' for the pipeline and
+    administrators; 'mask' is an additional condition if columns are masked, so that masked readers see no rows through a reader's view.
+    All predicates of a model's policies come from here; another engine has its own form as `<adapter>__rls_predicate`.
 #}
 {% macro rls_predicate(declaration, audience) %}
 {{ return(adapter.dispatch('rls_predicate')(declaration, audience)) }}

@@ -1,5 +1,5 @@
 {#
-    Return the columns that say whose tenant's a row is: it belongs to the tenant in any of them.
+    Return the tenant columns: a row belongs to the tenant in each of them.
 #}
 {% macro tenant_columns(declaration) %}
 

@@ -1,4 +1,4 @@
--- The delivered airports, and those that flights go to but the delivery lacks.
+-- The delivered airports, and destinations that the delivery lacks.
 with
 
 delivered as (
@@ -30,7 +30,7 @@ added as (
         time_zone,
         true as is_added
     from {{ ref('airports_added') }}
-    -- Once the delivery has one of them, the delivery counts.
+    -- Once the delivery has one of them, the delivered row is used.
     where airport not in (select delivered.airport from delivered)
 
 ),

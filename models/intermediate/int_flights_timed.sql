@@ -1,7 +1,7 @@
 -- One row per departure, with its times as points in time.
 --
--- Arrivals are delivered as the clock at the destination showed them, without a date: a flight arrives the first time
--- after its departure that the clock there shows that time.
+-- Arrivals are delivered as local times at the destination, without a date: a flight arrives the first time after its
+-- departure that the clock there shows that time.
 with
 
 flights as (

@@ -1,6 +1,6 @@
--- One row per airport and point in time; of several observations, the most complete one, and of these the newest.
+-- One row per airport and point in time: the most complete observation, or the newest of several equally complete ones.
 --
--- The local hour that occurs twice when the clocks are set back is two points in time, and no duplicate: both stay.
+-- The local hour that occurs twice when the clocks are set back is two points in time, not a duplicate: both stay.
 with
 
 weather as (

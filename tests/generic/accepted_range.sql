@@ -1,6 +1,6 @@
 {#
-    Fails each row whose value lies outside of `min_value` and `max_value`, either optional; with `inclusive: false`, also
-    one that equals either. A null passes: presence is the business of `not_null`.
+    Fails each row whose value is outside `min_value` and `max_value`, either optional; with `inclusive: false`, also
+    one that equals either. A null passes: use `not_null` for that.
 #}
 {% test accepted_range(model, column_name, min_value=none, max_value=none, inclusive=true) %}
 

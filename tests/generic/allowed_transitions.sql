@@ -1,7 +1,7 @@
 {#
-    Fails each row whose state may not follow the one before it, of the same entity, in the order of `order_column`.
-    `transitions` lists what may: [[new, paid], [paid, shipped]], or by the state before, {new: [paid], paid: [shipped]}; with
-    none, a state may not change. The same state again may; a null is left out, and so is a row without an entity.
+    Fails each row whose state may not follow the previous state of the same entity, in the order of `order_column`.
+    `transitions` lists the allowed ones: [[new, paid], [paid, shipped]], or by previous state, {new: [paid], paid: [shipped]};
+    if it is empty, a state may not change. A state may repeat; rows with a null state or entity are ignored.
 #}
 {% test allowed_transitions(model, column_name, entity_column, order_column, transitions) %}
 

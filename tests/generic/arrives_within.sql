@@ -1,5 +1,5 @@
 {#
-    Fails each row that came later than `interval` after its event. A null on either side passes.
+    Fails each row that arrived later than `interval` after its event. A null on either side passes.
 #}
 {% test arrives_within(model, column_name, event_column, interval) %}
 

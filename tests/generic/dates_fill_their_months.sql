@@ -1,5 +1,5 @@
 {#
-    Fails each day that no row has, of a month that some row has.
+    Fails each day without a row, in each month that has rows.
 #}
 {% test dates_fill_their_months(model, column_name) %}
 

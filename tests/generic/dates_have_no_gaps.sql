@@ -1,5 +1,5 @@
 {#
-    Fails each day between the first and the last date of the column that no row has. A time is of its day.
+    Fails each day without a row between the first and the last date of the column. A time counts for its day.
 #}
 {% test dates_have_no_gaps(model, column_name) %}
 

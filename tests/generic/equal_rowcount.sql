@@ -1,5 +1,5 @@
 {#
-    Fails with one row where the two relations do not have the same number of rows.
+    Fails with one row if the two relations do not have the same number of rows.
 #}
 {% test equal_rowcount(model, compare_model) %}
 

@@ -1,6 +1,6 @@
 {#
-    Fails each value that only one of the two columns has, and says which; `compare_column` is by default the same name.
-    Nulls are left out.
+    Fails each value that only one of the two columns has, and returns which; `compare_column` has the same name by default.
+    Nulls are ignored.
 #}
 {% test equal_sets(model, column_name, compare_model, compare_column=none) %}
 

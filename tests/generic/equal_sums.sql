@@ -1,6 +1,6 @@
 {#
-    Fails with one row where the sum of the column differs from that of `compare_column` (by default the same name) in the
-    other relation by more than `tolerance`. No rows, or nulls only, are a sum of 0.
+    Fails with one row if the sum of the column differs from that of `compare_column` (by default the same name) in the other
+    relation by more than `tolerance`. The sum of no rows, or of nulls only, is 0.
 #}
 {% test equal_sums(model, column_name, compare_model, compare_column=none, tolerance=0) %}
 

@@ -1,5 +1,5 @@
 {#
-    Fails each row whose year, month and day, three numbers, are no day of the calendar. A null fails too: it makes no date.
+    Fails each row whose year, month and day, three numbers, are not a calendar date. A null fails, too.
 #}
 {% test is_calendar_date(model, year_column, month_column, day_column) %}
 

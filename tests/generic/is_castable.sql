@@ -1,6 +1,6 @@
 {#
-    Fails each row whose text is no value of the type. A null passes. Needs PostgreSQL 16: before, a value of a wrong type
-    cannot be told without failing the query.
+    Fails each row whose text is not a value of the type. A null passes. Needs PostgreSQL 16: before, a cast can only be tested
+    by a query that fails.
 #}
 {% test is_castable(model, column_name, data_type) %}
 

@@ -1,5 +1,5 @@
 {#
-    Fails each row whose number is no time of day written as hhmm. Midnight is 0 or 2400. A null passes.
+    Fails each row whose number is not a time of day written as hhmm. Midnight is 0 or 2400. A null passes.
 #}
 {% test is_clock_time(model, column_name) %}
 

@@ -1,6 +1,6 @@
 {#
-    Fails each row whose text is no e-mail address as people have them (WHATWG HTML, "valid e-mail address", with a dot in
-    the domain). Whether it receives mail, nobody can tell from it. A null passes.
+    Fails each row whose text is not an e-mail address (WHATWG HTML, "valid e-mail address", with a dot in the domain). Does not
+    check whether the address receives mail. A null passes.
 #}
 {% test is_email(model, column_name) %}
 

@@ -1,5 +1,5 @@
 {#
-    Fails each row whose text is no UUID in its usual form, 8-4-4-4-12 hexadecimal digits (RFC 9562). A null passes.
+    Fails each row whose text is not a UUID in its usual form, 8-4-4-4-12 hexadecimal digits (RFC 9562). A null passes.
 #}
 {% test is_uuid(model, column_name) %}
 

@@ -1,8 +1,7 @@
 {#
-    Fails each row whose range, from the lower bound to the upper one, which it does not include, is none, or does not end
-    where the next one of its partition allows: `gaps: allowed` (no overlap), `not_allowed` (the next begins where this
-    ends) or `required` (the next begins later). A range needs a lower bound below its upper one, or with
-    `zero_length_range_allowed` not above it. A null bound fails.
+    Fails each row whose range (the upper bound is excluded) is not valid, or conflicts with the next one of its partition:
+    `gaps: allowed` (no overlap), `not_allowed` (the next begins where this ends) or `required` (the next begins later). The
+    lower bound has to be below the upper one, or with `zero_length_range_allowed` not above it. A null bound fails.
 #}
 {% test mutually_exclusive_ranges(model, lower_bound_column, upper_bound_column, partition_by=none, gaps='allowed', zero_length_range_allowed=false) %}
 

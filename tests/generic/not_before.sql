@@ -1,6 +1,6 @@
 {#
     Fails each row whose value precedes the one in `earlier_column`.
-    A null on either side passes: presence is the business of `not_null`.
+    A null on either side passes: use `not_null` for that.
 #}
 {% test not_before(model, column_name, earlier_column) %}
 

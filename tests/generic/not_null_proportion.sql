@@ -1,6 +1,6 @@
 {#
-    Fails each group, or the whole relation where there are no groups, in which the share of rows with a value lies outside
-    of `at_least` and `at_most`. An empty relation passes.
+    Fails each group, or without groups the whole relation, in which the share of rows with a value is outside `at_least` and
+    `at_most`. An empty relation passes.
 #}
 {% test not_null_proportion(model, column_name, at_least, at_most=1.0, group_by_columns=[]) %}
 

@@ -1,6 +1,6 @@
 {#
-    Fails each group, or the whole relation where there are no groups, whose newest time in `field` is older than so many
-    `datepart`s. A relation, or a group, without a time fails; an empty relation with groups has none to fail.
+    Fails each group, or without groups the whole relation, whose newest time in `field` is older than `interval` times
+    `datepart`. A relation or group without a time fails; an empty relation with groups passes.
 #}
 {% test recency(model, datepart, field, interval, group_by_columns=[]) %}
 

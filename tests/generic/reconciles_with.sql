@@ -1,5 +1,5 @@
 {#
-    Fails each group, or all where there are no groups, in which the number of rows, or with a column the sum of it, differs
+    Fails each group, or without groups the whole relation, whose number of rows, or sum of the column if there is one, differs
     from that in the other relation by more than `tolerance`. A group that only one side has counts 0 on the other.
 #}
 {% test reconciles_with(model, compare_model, column_name=none, compare_column=none, group_by_columns=[], tolerance=0) %}

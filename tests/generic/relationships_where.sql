@@ -1,6 +1,6 @@
 {#
-    Fails each row, of those that meet `from_condition`, whose value is not in `field` of the rows of `to` that meet
-    `to_condition`. A null passes.
+    Fails each row that meets `from_condition` and whose value is not in `field` of the rows of `to` that meet `to_condition`.
+    A null passes.
 #}
 {% test relationships_where(model, column_name, to, field, from_condition='true', to_condition='true') %}
 

@@ -1,7 +1,7 @@
 {#
-    Fails with one row where what is built has lost, or gained, a larger share of rows than the published version before it
-    had: `max_decrease: 0.1` is a tenth. Looks at the version that readers see, so it holds where nothing is published yet,
-    and where dbt builds in place.
+    Fails with one row if the build has lost or gained a larger share of the published version's rows than allowed:
+    `max_decrease: 0.1` is a tenth. Compares with the version that readers see, so it passes if nothing is published yet, and
+    if dbt builds in place.
 #}
 {% test row_count_against_published(model, max_decrease=none, max_increase=none) %}
 

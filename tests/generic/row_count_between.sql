@@ -1,5 +1,5 @@
 {#
-    Fails with one row where the relation has fewer rows than `min_value` or more than `max_value`, either optional.
+    Fails with one row if the relation has fewer rows than `min_value` or more than `max_value`, either optional.
 #}
 {% test row_count_between(model, min_value=none, max_value=none) %}
 

@@ -1,6 +1,6 @@
 {#
-    Fails each row whose value does not follow the one before it, in the order of the column, by exactly `interval`: a
-    number, or with `datepart` so many of these, quarters included. Nulls are left out.
+    Fails each row whose value is not exactly `interval` after the previous value of the column: a number, or with `datepart`
+    a number of these (including quarters). Nulls are ignored.
 #}
 {% test sequential_values(model, column_name, interval=1, datepart=none, group_by_columns=[]) %}
 
@@ -28,7 +28,7 @@ from ordered
 {%- if datepart is none %}
 where {{ value }} <> value_before + {{ interval }}
 {%- else %}
-{# PostgreSQL has intervals of everything but quarters. #}
+{# PostgreSQL has intervals of all units except quarters. #}
 where {{ value }} <> value_before + {{ 3 if datepart == 'quarter' else 1 }} * interval '{{ interval }} {{ 'month' if datepart == 'quarter' else datepart }}'
 {%- endif %}
 

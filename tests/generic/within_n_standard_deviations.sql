@@ -1,7 +1,7 @@
 {#
-    Fails each of the latest periods whose number of rows, or with a column whose sum of it, is further from the mean of the
-    periods before than so many of their standard deviations. `datepart` is the length of a period. Passes where there are
-    fewer than `minimum_history` periods before. Rows without a date are left out, and so are periods without rows.
+    Fails each of the latest periods whose number of rows, or sum of the column if there is one, is more than a number of standard
+    deviations from the mean of the periods before. `datepart` is the length of a period. Passes if fewer than `minimum_history`
+    periods precede it. Rows without a date, and periods without rows, are ignored.
 #}
 {% test within_n_standard_deviations(model, date_column, column_name=none, deviations=3, periods=1, datepart='day', minimum_history=7) %}
 

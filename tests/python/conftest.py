@@ -1,8 +1,8 @@
 """
 Real servers for the tests: PostgreSQL 18 from the wheel and, where Debian has installed it, PostgreSQL 15.
 
-Each server is started once a session and bootstrapped in a template, from which a test gets a database of its own.
-Roles belong to the whole server: a test that needs a login takes the fixture `reader`.
+Each server is started once per session and bootstrapped in a template, from which a test gets a database of its own.
+Roles belong to the whole server: a test that needs a login uses the fixture `reader`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
 
-# Where each version's programs are; none for the wheel's own.
+# The directory of each version's programs; none for the wheel's.
 VERSIONS: dict[str, Path | None] = {"18": None, "15": Path("/usr/lib/postgresql/15/bin")}
 
-# The files that take longest, in minutes on a small machine. They are begun first, so that none is left to one process at the end.
+# The files that take longest, in minutes on a small machine. They run first, so that none is left to one process at the end.
 LONGEST = (
     "test_demo.py",
     "test_publishing.py",
@@ -68,7 +68,7 @@ class Cluster:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest; the others keep their order."""
+    """Run the files that take longest first; the others keep their order."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
@@ -82,7 +82,7 @@ def _own_environment() -> None:
 
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what another test had as a secret, and that it asked for the log."""
+    """Forget the secrets and the log settings of other tests."""
     monkeypatch.setattr(redaction, "_known", frozenset())
     log = logging.getLogger("dpe_cli")
     level, handlers = log.level, [*log.handlers]
@@ -93,7 +93,7 @@ def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    """Make a directory with a short path that a server's user may enter, for sockets and data; pytest's own are closed to others."""
+    """Make a directory with a short path that the server's user may enter, for sockets and data; pytest's are closed to others."""
     _clear_up()
     directory = Path(tempfile.mkdtemp(prefix=f"dpe-test-{os.getpid()}-"))
     directory.chmod(0o711)
@@ -140,7 +140,7 @@ def cluster_18(_own_environment: None, scratch: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def cluster_15(_own_environment: None, scratch: Path) -> Iterator[Cluster]:
-    """Run PostgreSQL 15 from Debian; a test that needs it is skipped where it is not installed."""
+    """Run PostgreSQL 15 from Debian; a test that needs it is skipped if it is not installed."""
     yield from _cluster(scratch, "15")
 
 

@@ -4,10 +4,10 @@
         'rule': 'DPE-101-20',
         'dimension': 'timeliness',
         'owner': 'weather-desk',
-        'because': "weather that arrives later than the flights would be missing from the report without a word"
+        'because': "weather that arrives later than the flights would be silently missing from the report"
     }
 ) }}
--- Fails each airport and day with flights and without one observation.
+-- Fails each airport and day with flights but without an observation.
 with
 
 flights as (

@@ -4,10 +4,10 @@
         'rule': 'DPE-102-16',
         'dimension': 'consistency',
         'owner': 'airport-operations',
-        'because': "both desks look at the same departures, which are delivered to each of them apart"
+        'because': "both desks see the same departures, which are delivered to each separately"
     }
 ) }}
--- Fails each airport and hour that has other departures than the carriers have flights, from the first to the last hour that both have.
+-- Fails each airport and hour whose departures and flights differ in number, from the first to the last hour that both have.
 with
 
 flights as (

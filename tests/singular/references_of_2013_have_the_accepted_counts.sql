@@ -4,12 +4,12 @@
         'rule': 'DPE-101-22',
         'dimension': 'accuracy',
         'owner': 'flight-operations',
-        'because': "they are how this pipeline was accepted"
+        'because': "the pipeline was accepted with them"
     }
 ) }}
--- Fails each count of the references that is not the one the pipeline was accepted with.
+-- Fails each count of the reference data that differs from the accepted one.
 --
--- A delivery replaces the references: what came with 2013 is compared as long as no later flights are there.
+-- A delivery replaces the reference data, so the counts of 2013 are compared only as long as there are no later flights.
 with
 
 airports as (

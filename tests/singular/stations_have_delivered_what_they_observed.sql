@@ -4,10 +4,10 @@
         'rule': 'DPE-102-01',
         'dimension': 'completeness',
         'owner': 'weather-desk',
-        'because': "a page that is lost on its way would be missing without a word"
+        'because': "a lost page would be silently missing"
     }
 ) }}
--- Fails each station of which there are more, or fewer, observations up to its last hour than its register says.
+-- Fails each station that has more or fewer observations up to its last hour than the register states.
 with
 
 stations as (

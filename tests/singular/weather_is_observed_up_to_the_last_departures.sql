@@ -4,7 +4,7 @@
         'rule': 'DPE-102-18',
         'dimension': 'timeliness',
         'owner': 'weather-desk',
-        'because': "weather that arrives later than the departures would be missing from the report without a word"
+        'because': "weather that arrives later than the departures would be silently missing from the report"
     }
 ) }}
 -- Fails each hour with departures of an airport that is later than its last observation.

@@ -4,10 +4,10 @@
         'rule': 'DPE-102-11',
         'dimension': 'accuracy',
         'owner': 'airport-operations',
-        'because': "they are how this pipeline was accepted"
+        'because': "the pipeline was accepted with them"
     }
 ) }}
--- Fails each count of the departures of 2013 and their weather that is not the one the pipeline was accepted with.
+-- Fails each count of the departures of 2013 and their weather that differs from the accepted one.
 with
 
 accepted (origin, observation_count, hour_count, scheduled_count, cancelled_count, delayed_count, hours_without_weather_count) as (

@@ -4,10 +4,10 @@
         'rule': 'DPE-101-22',
         'dimension': 'accuracy',
         'owner': 'flight-operations',
-        'because': "they are how this pipeline was accepted"
+        'because': "the pipeline was accepted with them"
     }
 ) }}
--- Fails each count of the flights of 2013 that is not the one the pipeline was accepted with.
+-- Fails each count of the flights of 2013 that differs from the accepted one.
 with
 
 delivered as (

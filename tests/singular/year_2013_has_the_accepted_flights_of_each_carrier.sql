@@ -4,10 +4,10 @@
         'rule': 'DPE-101-22',
         'dimension': 'accuracy',
         'owner': 'flight-operations',
-        'because': "they are how this pipeline was accepted"
+        'because': "the pipeline was accepted with them"
     }
 ) }}
--- Fails each carrier that has not as many flights in 2013, delivered or published, as the pipeline was accepted with.
+-- Fails each carrier whose number of flights in 2013, delivered or published, differs from the accepted one.
 with
 
 accepted (carrier, flight_count) as (

@@ -1,5 +1,5 @@
--- What the checks in checks/ look at: what is in the schemas that are judged, $1, and the roles. $2 and $3 are the functions
--- that bootstrap makes. outside.sql continues it.
+-- What the checks in checks/ examine: the contents of the checked schemas, $1, and the roles. $2 and $3 are the functions that
+-- bootstrap creates. outside.sql continues it.
 -- noqa: disable=ST03, ST05
 with
 
@@ -11,28 +11,28 @@ managed_schemas as (
 
 ),
 
--- What a declaration was, as macros/rls/describe_policies.sql and dpe_cli/load/policies.py have written it.
+-- The declarations, as macros/rls/describe_policies.sql and dpe_cli/load/policies.py recorded them.
 declarations as (
 
     select
         pg_policy.polrelid as relation_id,
-        split_part(said.words, ' ', 1) as declared_kind,
-        case split_part(said.words, ' ', 1)
-            when 'tenant_column' then string_to_array(substr(said.words, strpos(said.words, ' ') + 1), ', ')
-            when 'role_column' then array[substr(said.words, strpos(said.words, ' ') + 1)]
-            when 'access' then array[substring(said.words from '[{ ]column: ([^,}]+)')]
+        split_part(comments.text, ' ', 1) as declared_kind,
+        case split_part(comments.text, ' ', 1)
+            when 'tenant_column' then string_to_array(substr(comments.text, strpos(comments.text, ' ') + 1), ', ')
+            when 'role_column' then array[substr(comments.text, strpos(comments.text, ' ') + 1)]
+            when 'access' then array[substring(comments.text from '[{ ]column: ([^,}]+)')]
         end as declared_columns,
         coalesce(
-            substring(said.words from '[{ ]key: ([^,}]+)'),
-            substring(said.words from '[{ ]column: ([^,}]+)')
+            substring(comments.text from '[{ ]key: ([^,}]+)'),
+            substring(comments.text from '[{ ]column: ([^,}]+)')
         ) as declared_key,
-        substring(said.words from '[{ ]role_column: ([^,}]+)') as declared_role_column
+        substring(comments.text from '[{ ]role_column: ([^,}]+)') as declared_role_column
     from pg_policy
     cross join
         lateral (
-            select regexp_replace(obj_description(pg_policy.oid, 'pg_policy'), ', [0-9a-f]{32}$', '') as words
-        ) as said
-    where pg_policy.polname = 'dpe_system' and said.words ~ '^(tenant_column|shared|private|role_column|access|no) '
+            select regexp_replace(obj_description(pg_policy.oid, 'pg_policy'), ', [0-9a-f]{32}$', '') as text
+        ) as comments
+    where pg_policy.polname = 'dpe_system' and comments.text ~ '^(tenant_column|shared|private|role_column|access|no) '
 
 ),
 
@@ -80,7 +80,7 @@ managed as (
 
 ),
 
--- Who was granted what on these relations; of a single column, where one is named. 0 is everybody (PUBLIC).
+-- The privileges granted on these relations, or on the column that is named. 0 is PUBLIC.
 privileges as materialized (
 
     select
@@ -106,7 +106,7 @@ privileges as materialized (
 
 ),
 
--- Written out once: the server reads a policy as it is at that moment, which may be another one an instant later.
+-- Materialized: pg_get_expr() reads a policy's current state, which may change while the query runs.
 expressions as materialized (
 
     select
@@ -135,7 +135,7 @@ policies as (
             select case roles.role_id when 0 then 'public' else pg_get_userbyid(roles.role_id)::text end
             from unnest(pg_policy.polroles) as roles (role_id)
         ) as roles,
-        -- What is dropped meanwhile has no text any more, though this query still sees it.
+        -- A policy that is dropped meanwhile no longer has a text, though this query still sees it.
         pg_policy.polqual is not null and expressions.using_expression is null as is_gone,
         pg_policy.polwithcheck is not null as has_check,
         expressions.using_expression,
@@ -146,8 +146,8 @@ policies as (
 
 ),
 
--- The roles that bootstrap makes. A reader may act as dpe_reader whenever it likes, a masked reader and an auditor as theirs: what belongs
--- to one of these may be the work of any of its members.
+-- The roles that bootstrap creates. A reader can act as dpe_reader at any time, and masked readers and auditors as their group: any member
+-- may have created what belongs to one of these.
 dpe_roles as materialized (
 
     select
@@ -159,7 +159,7 @@ dpe_roles as materialized (
 
 ),
 
--- Roles that see more than readers, or may become such a role: superusers, BYPASSRLS, the pipeline's roles, and their members.
+-- Roles that see more than readers, or can become such a role: superusers, BYPASSRLS, the pipeline's roles, and their members.
 privileged as materialized (
 
     with recursive members (role_id) as (
@@ -179,9 +179,9 @@ privileged as materialized (
 
 ),
 
--- dpe_reader and dpe_masked_reader, and all roles that are granted them, also through other roles. The pipeline is never a reader,
--- and an administrator is not one for being allowed to become dpe_tenant, to grant a role that it created (from PostgreSQL 16 on it
--- is a member that neither inherits nor may become it), or for a membership that a reader granted it: it gains nothing by these.
+-- dpe_reader and dpe_masked_reader, and all roles that are granted them, also through other roles. The pipeline is never a reader.
+-- Nor is an administrator only because it can become dpe_tenant, can grant a role that it created (from PostgreSQL 16 on it is a
+-- member that neither inherits nor can become it), or was granted a membership by a reader: it gains nothing by these.
 reading as (
 
     with recursive members (role_id, is_granted_directly) as (
@@ -258,7 +258,7 @@ open_schemas as materialized (
 
 ),
 
--- Those of them in which a reader may create by its own rights, as dpe_reader too: dpe's roles do not own these.
+-- Those of them in which a reader may create with its own rights, or as dpe_reader: dpe's roles do not own these.
 schemas_of_others as materialized (
 
     select pg_namespace.oid as schema_id
@@ -274,7 +274,7 @@ session_settings as materialized (
     select
         pg_db_role_setting.setrole as role_id,
         pg_roles.rolname::text as role_name,
-        -- Only those of the role that logs in are applied, not those of one that it becomes later.
+        -- Only the settings of the role that logs in apply, not those of a role that it becomes later.
         coalesce(pg_roles.rolcanlogin, true) as is_applied,
         settings.setting,
         case
@@ -291,7 +291,7 @@ session_settings as materialized (
 
 ),
 
--- Each search_path: of functions, of all sessions, of the sessions of privileged roles, and the one that this session began with.
+-- Each search_path: of functions, of all sessions, of the sessions of privileged roles, and the initial one of this session.
 set_paths as (
 
     select
@@ -320,7 +320,7 @@ set_paths as (
 
 ),
 
--- Their schemas in order, as the server reads them: names without quotes are folded, "$user" is the role.
+-- Their schemas in order, as the server parses them: names without quotes are folded, "$user" is the role.
 path_schemas as materialized (
 
     select
@@ -340,7 +340,7 @@ path_schemas as materialized (
 
 ),
 
--- Functions that search pg_temp last, also for types, and before it no schema in which others may create.
+-- Functions that search pg_temp last, also for types, and no schema in which others may create.
 safe_paths as (
 
     select function_id
@@ -365,7 +365,7 @@ functions as (
         pg_proc.prosecdef as is_definer,
         pg_proc.provolatile as volatility,
         pg_proc.proparallel as parallel_safety,
-        -- An aggregate has no settings.
+        -- Aggregates have no settings.
         pg_proc.prokind = 'a' or 'search_path=pg_catalog, pg_temp' = any(pg_proc.proconfig) is true as has_exact_path,
         pg_proc.oid in (select safe_paths.function_id from safe_paths) as has_safe_path
     from pg_proc

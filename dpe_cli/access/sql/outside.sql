@@ -1,10 +1,10 @@
--- What the checks look at outside of dpe's schemas: what reads protected rows there, as whom, and who may reach it. It continues
--- catalog.sql. $4 are all schemas of dpe and the project; $1 are those of them that are judged.
+-- What the checks examine outside of dpe's schemas: objects that read protected rows, the roles that they act as, and the roles that
+-- can reach them. It continues catalog.sql. $4 are all schemas of dpe and the project; $1 are the checked ones among them.
 -- noqa: disable=ST03, ST05
 with
 
--- Schemas in which sessions look names up by default: `public`, those of the paths that are set, and what "$user" is for roles with
--- rights that others lack. The path of the session that asks does not tell: dpe's own leave out what is open to others.
+-- Schemas that sessions search by default: `public`, those of the search_paths that are set, and "$user" for roles with rights that
+-- others lack. This session's own path does not count: dpe omits schemas that are open to others from it.
 looked_in as (
 
     select 'public' as schema_name
@@ -33,7 +33,7 @@ protected as materialized (
 
 ),
 
--- Who else than privileged roles was granted what on a relation or a column; 0 is everybody (PUBLIC).
+-- The privileges of roles that are not privileged on a relation or a column; 0 is PUBLIC.
 granted_to_others as (
 
     select
@@ -54,7 +54,7 @@ granted_to_others as (
 
 ),
 
--- Who else may do anything with a relation, read it, and write it.
+-- The other roles with any privilege on a relation, with SELECT, and with a privilege to write.
 others as (
 
     select
@@ -69,7 +69,7 @@ others as (
 
 ),
 
--- Relations elsewhere, but for temporary ones, which other sessions do not reach.
+-- Relations elsewhere, except temporary ones, which other sessions cannot reach.
 outside as materialized (
 
     select
@@ -91,14 +91,14 @@ outside as materialized (
     where
         pg_class.relkind in ('r', 'p', 'v', 'm', 'f')
         and pg_class.relpersistence <> 't'
-        -- PostgreSQL's own have lower numbers.
+        -- PostgreSQL's own have lower oids.
         and pg_class.oid >= 16384
         and pg_namespace.nspname <> all($4::text[])
         and pg_namespace.nspname <> 'pg_toast'
 
 ),
 
--- Servers of others' rows that are this one, and this database, as far as their options show.
+-- Foreign servers that lead to this server and database, as far as their options show.
 servers_that_lead_back as (
 
     select pg_foreign_server.oid as server_id
@@ -122,7 +122,7 @@ servers_that_lead_back as (
 
 ),
 
--- Foreign tables elsewhere, and who may use their servers by them or by tables of their own.
+-- Foreign tables elsewhere, and the roles that can use their servers through these or through their own foreign tables.
 foreign_tables as (
 
     select

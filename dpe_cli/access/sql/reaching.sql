@@ -1,10 +1,10 @@
--- What the checks look at outside of dpe's schemas, continued: which objects lead to protected rows, with whose rights, and who
--- may use them. It continues outside.sql.
+-- What the checks examine outside of dpe's schemas, continued: the objects that lead to protected rows, with whose rights, and the
+-- roles that can use them. It continues outside.sql.
 -- noqa: disable=ST03, ST05, AM09
 with
 
--- Superusers, who owns the database, and who may become dpe_owner. dpe's own roles are not among them, because authors of models act
--- as them.
+-- Superusers, the owner of the database, and roles that can become dpe_owner. dpe's own roles are excluded, because authors of models
+-- act as them.
 administrators as materialized (
 
     select pg_roles.oid as role_id
@@ -23,7 +23,7 @@ administrators as materialized (
 
 ),
 
--- What administrators installed. Who owns an extension that it may install itself can add functions of its own to it.
+-- What administrators installed. A role that owns a trusted extension can add its own functions to it.
 extension_members as materialized (
 
     select
@@ -39,8 +39,7 @@ extension_members as materialized (
 
 ),
 
--- What is named by the rules of relations (a view is one), by the bodies of functions that are not strings, by operators and
--- aggregates.
+-- The objects named by rules of relations (a view is one), by function bodies that are not strings, by operators and by aggregates.
 dependencies as materialized (
 
     select
@@ -69,7 +68,7 @@ dependencies as materialized (
     where
         pg_depend.classid in ('pg_proc'::regclass, 'pg_operator'::regclass)
         and pg_depend.refclassid in ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
-        -- What a body in a string names is not recorded; its defaults may name a relation.
+        -- The catalog does not record what a string body names; a function's defaults may name a relation.
         and (pg_proc.oid is null or pg_proc.prosqlbody is not null or pg_proc.prokind = 'a')
 
 ),
@@ -85,8 +84,8 @@ running_strings as materialized (
 
 ),
 
--- Functions that run SQL from a string, so that no catalog says what they read: those with such a body, and those that call one of
--- PostgreSQL's own which does. Extensions are trusted, but for dblink.
+-- Functions that run SQL from a string, so that the catalog does not record what they read: those with a string body, and those that
+-- call one of PostgreSQL's own that runs strings. Extensions are trusted, except dblink.
 unjudged as materialized (
 
     select pg_proc.oid as function_id
@@ -112,7 +111,7 @@ unjudged as materialized (
 
 ),
 
--- What shows only what a role without privileges sees, regardless of who asks.
+-- Objects that show only what an unprivileged owner sees, no matter which role reads them.
 narrowing as materialized (
 
     select
@@ -148,9 +147,9 @@ protected_roots as materialized (
 
 ),
 
--- What reads a protected relation, or calls a function that cannot be judged; itself, or through views and functions that it names.
--- Each object is followed once, by the indexes of the catalog, so that a reader's functions, however many, take no longer than they are
--- many. What is protected itself, and what narrows, is reached and not followed.
+-- Objects that read a protected relation, or call a function that cannot be judged, directly or through the views and functions that
+-- they name. Each object is followed once, through the catalog's indexes, so that the time is linear in the number of a reader's
+-- functions. Objects that are protected, or that narrow, are reached but not followed.
 reached as materialized (
 
     with recursive objects (class_id, object_id, is_of_protected, is_root, is_followed) as (
@@ -207,7 +206,7 @@ reached as materialized (
                     end as object_id
                 from pg_depend
                 where pg_depend.refclassid = objects.class_id and pg_depend.refobjid = objects.object_id
-                -- Looked up for each object by itself.
+                -- Looked up separately for each object.
                 offset 0
             ) as naming
         where
@@ -244,7 +243,7 @@ passing as materialized (
 
 ),
 
--- Of what acts as an owner who sees more: the roots that it reaches, found from there.
+-- The roots that objects reach which act as an owner with more rights, searched from these objects.
 walked as materialized (
 
     with recursive walk (class_id, object_id, is_reading, named_class_id, named_id) as (
@@ -307,7 +306,7 @@ walked as materialized (
                 offset 0
             ) as named
         where
-            -- "is true", so that they are hashed once and not joined at each step.
+            -- "is true" makes PostgreSQL hash them once instead of joining them at each step.
             (
                 (named.class_id, named.object_id) in (
                     select
@@ -341,8 +340,8 @@ roots as materialized (
 
 ),
 
--- Views and rules elsewhere that read or write protected rows with the rights of their relation's owner, to whom the policies of
--- the owner's roles apply. A view with its reader's rights passes these on, also from within another view.
+-- Views and rules elsewhere that read or write protected rows with the rights of their relation's owner, so that the owner's policies
+-- apply. A security_invoker view passes these rights on, also from within another view.
 acting_as_owner as materialized (
 
     select distinct
@@ -401,7 +400,7 @@ definers as materialized (
 
 ),
 
--- Who else may call them: EXECUTE is asked of the caller, through an operator or a cast too. USAGE on the schema is not.
+-- The other roles that can call them: the caller needs EXECUTE, also through an operator or a cast, but not USAGE on the schema.
 executable as (
 
     select
@@ -413,8 +412,8 @@ executable as (
 
 ),
 
--- How others come to run them. Where an aggregate calls a function, EXECUTE is asked of the aggregate's owner; where a trigger or
--- a type does, of nobody.
+-- How others can run them. If an aggregate calls a function, the aggregate's owner needs EXECUTE; if a trigger or a type does, no role
+-- does.
 ways as (
 
     select
@@ -463,7 +462,7 @@ ways as (
     inner join definers on pg_trigger.tgfoid = definers.function_id
     where outside.writers <> '{}'
     union all
-    -- Ranges, operator classes and the like call it without asking for EXECUTE.
+    -- Ranges, operator classes and the like call it without checking EXECUTE.
     select
         definers.function_id,
         'is called by the ' || pg_describe_object(pg_depend.classid, pg_depend.objid, 0) as way

@@ -1,9 +1,9 @@
 """
-The embedded PostgreSQL: a server of one's own in a directory, with nothing to install and nobody else to reach it.
+The embedded PostgreSQL: a private server in a directory, with nothing to install and no access for other users.
 
     <directory>/data        the data directory; dpe.conf in it is rewritten at each start
-    <directory>/socket      where the server listens; elsewhere when the path is too long for a socket
-    <directory>/log         what the server says
+    <directory>/socket      where the server listens; elsewhere if this path is too long for a socket
+    <directory>/log         the server's log
 
 The directory itself is locked while a process starts or stops the server.
 """
@@ -41,7 +41,7 @@ STOP_SECONDS = 120
 
 
 class EmbeddedServer:
-    """A PostgreSQL server in a directory; `bin_dir` names another PostgreSQL's programs than the wheel's."""
+    """A PostgreSQL server in a directory; `bin_dir` replaces the wheel's programs with those of another PostgreSQL."""
 
     def __init__(self, directory: Path, bin_dir: Path | None = None) -> None:
         self.directory = directory.absolute()
@@ -57,17 +57,17 @@ class EmbeddedServer:
 
     @property
     def socket_dir(self) -> Path:
-        """The directory that the running server listens in, or that it will listen in when started: what PGHOST has to be."""
+        """The directory in which the running server listens, or will listen once started: the value for PGHOST."""
         status = self._pid_file()
         return Path(status[4]) if len(status) > 4 else self._wanted_socket_dir()
 
     def is_running(self) -> bool:
-        """Tell whether a server listens. Asks its socket: after a crash the pid file remains and may name a stranger's process."""
+        """Return whether a server listens, by its socket: after a crash the pid file remains and may name an unrelated process."""
         if self.directory.exists() and not os.access(self.directory, os.X_OK):
             raise ServerError(f"{self.directory}: belongs to another user; run dpe as the user that made it, or remove it")
         path = self.socket_dir / f".s.PGSQL.{self.port}"
         try:
-            # A directory in the temp dir may be made by anyone, and who listens in it would be asked for data.
+            # Anyone can make a directory in the temp dir, and dpe would connect to whatever server listens in it.
             if len(self._pid_file()) < 5 or self.socket_dir.lstat().st_uid != self.data_directory.stat().st_uid:
                 return False
             with socket.socket(socket.AF_UNIX) as client:
@@ -78,9 +78,9 @@ class EmbeddedServer:
 
     def start(self) -> bool:
         """
-        Start the server where it is not running, and return whether that was so.
+        Start the server if it is not running, and return whether it had to be started.
 
-        Makes its data directory where there is none, and waits until it accepts connections.
+        Makes its data directory if there is none, and waits until it accepts connections.
         """
         if self._is_ready():
             return False
@@ -99,7 +99,7 @@ class EmbeddedServer:
             return True
 
     def stop(self) -> bool:
-        """Stop the server, ending its sessions; what they committed is kept. Returns whether it was running."""
+        """Stop the server and end its sessions; committed work is kept. Return whether it was running."""
         if not self.is_running() and not self._is_unreachable():
             return False
         with self._locked() as user:
@@ -111,7 +111,7 @@ class EmbeddedServer:
 
     @contextmanager
     def _locked(self) -> Iterator[SystemUser]:
-        """Keep other processes from starting or stopping the server; give the user that it runs as."""
+        """Keep other processes from starting or stopping the server; yield the user that it runs as."""
         user = server_user(self.directory)
         try:
             if self.directory.exists():
@@ -128,7 +128,7 @@ class EmbeddedServer:
             raise ServerError(f"{error.filename or self.directory}: {error.strerror}; the embedded PostgreSQL needs it") from error
 
     def _initialise(self, user: SystemUser) -> None:
-        """Make the data directory and the database, under another name first, so that a half-made one is never taken for a whole."""
+        """Make the data directory and the database under a temporary name, so that an unfinished one is never used."""
         for directory in (self.bin_dir, self.bin_dir.parent / "lib", self.bin_dir.parent / "share"):
             if directory.is_dir():
                 user.let_through(directory.parent)
@@ -136,11 +136,11 @@ class EmbeddedServer:
         making = self.directory / "data.making"
         if making.exists():
             shutil.rmtree(making)
-        # From 17 on PostgreSQL brings its own C.UTF-8, the same on every machine; before that it is the system's.
+        # PostgreSQL 17 and later have their own C.UTF-8, the same on every machine; before that it is the system's.
         own_locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         locale = own_locale if self._program_version() >= 17 else ["--locale=C.UTF-8"]
-        # Trust: nobody but the owner of the socket's directory reaches the server, and a password would have to be kept
-        # in a file beside it, for the same owner to read.
+        # Trust: only the owner of the socket's directory can reach the server, and a password would have to be kept in a
+        # file next to it that the same owner can read.
         self._run(user, "initdb", "-D", making, "-U", ADMINISTRATOR, "--auth=trust", "--encoding=UTF8", *locale)
         with (making / "postgresql.conf").open("a") as configuration:
             configuration.write("\n# dpe's settings\ninclude = 'dpe.conf'\n")
@@ -149,7 +149,7 @@ class EmbeddedServer:
         making.rename(self.data_directory)
 
     def _configure(self, user: SystemUser) -> None:
-        """Write the settings, make the socket's directory, and put a long log aside."""
+        """Write the settings, make the socket's directory, and rotate a long log."""
         socket_directory = self._wanted_socket_dir()
         user.make_directory(socket_directory)
         text = settings.settings(socket_directory=socket_directory, port=self.port, data_directory=self.data_directory)
@@ -158,24 +158,24 @@ class EmbeddedServer:
             self.log.rename(self.log.with_suffix(".previous"))
 
     def _wanted_socket_dir(self) -> Path:
-        """Return the socket's directory: beside the data or, where that path is too long, one of our own where others may be too."""
-        beside = self.directory / "socket"
-        if len(os.fsencode(beside / f".s.PGSQL.{self.port}")) <= SOCKET_PATH_LIMIT:
-            return beside
+        """Return the socket's directory: next to the data or, if that path is too long, a private one in a shared directory."""
+        preferred = self.directory / "socket"
+        if len(os.fsencode(preferred / f".s.PGSQL.{self.port}")) <= SOCKET_PATH_LIMIT:
+            return preferred
         name = f"dpe-{os.geteuid()}-{hashlib.blake2b(os.fsencode(self.directory), digest_size=8).hexdigest()}"
         # Root's runtime directory is closed to the user that the server runs as.
         runtime = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() != 0 else None
         for shared in (runtime, tempfile.gettempdir()):
             if shared and Path(shared).is_dir() and len(os.fsencode(Path(shared, name, f".s.PGSQL.{self.port}"))) <= SOCKET_PATH_LIMIT:
                 return Path(shared, name)
-        raise ServerError(f"{beside}: the path is too long for a socket, and no shorter directory is there; set TMPDIR to a short path")
+        raise ServerError(f"{preferred}: the path is too long for a socket, and there is no shorter directory; set TMPDIR to a short path")
 
     def _check_version(self) -> None:
         data, program = (self.data_directory / "PG_VERSION").read_text().strip(), str(self._program_version())
         if data != program:
             raise ServerError(
                 f"{self.data_directory}: was made by PostgreSQL {data}, and this is PostgreSQL {program}; "
-                f"upgrade it with pg_upgrade, or remove {self.directory} to begin anew"
+                f"upgrade it with pg_upgrade, or remove {self.directory} to start from scratch"
             )
 
     def _program_version(self) -> int:
@@ -194,7 +194,7 @@ class EmbeddedServer:
         return self._pid_file()[7:8] == ["ready   "] and self.is_running()
 
     def _wait_until_ready(self) -> None:
-        """Wait for a server that was started by a process that is gone, and that still recovers."""
+        """Wait for a server that is still recovering and whose starter has gone."""
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             if time.monotonic() > deadline:
@@ -203,11 +203,11 @@ class EmbeddedServer:
 
     def _discard_stale_locks(self) -> None:
         """
-        Remove a crashed server's lock files that PostgreSQL would take for a running one's, and refuse to start.
+        Remove a crashed server's lock files if PostgreSQL would mistake them for a running server's and refuse to start.
 
-        That is so when the pid in them now is another program's, as after a restart of the machine, or a dead process's
-        that nobody waits for, as in a container without an init. Sessions that outlived a killed server still keep a new
-        one off: PostgreSQL looks for their shared memory too.
+        That happens when their pid now belongs to another program, as after a restart of the machine, or to a zombie
+        process, as in a container without an init. Sessions that outlived a killed server still prevent a new one from
+        starting: PostgreSQL checks for their shared memory too.
         """
         for lock in (self.socket_dir / f".s.PGSQL.{self.port}.lock", self.data_directory / "postmaster.pid"):
             pid = lock.read_text().partition("\n")[0] if lock.exists() else ""
@@ -215,7 +215,7 @@ class EmbeddedServer:
                 lock.unlink()
 
     def _is_unreachable(self) -> bool:
-        """Tell whether the server runs and has lost its socket, as where one that ran in this place before took it away at its end."""
+        """Return whether the server runs but has lost its socket, for example because an earlier server here removed it on exit."""
         pid = next(iter(self._pid_file()), "")
         try:
             return not self.is_running() and Path(f"/proc/{int(pid)}/cwd").readlink() == self.data_directory
@@ -227,7 +227,7 @@ class EmbeddedServer:
             self._run_pg_ctl(user, "stop", "-m", "fast", "-t", str(STOP_SECONDS))
 
     def _run_pg_ctl(self, user: SystemUser, action: str, *arguments: str | Path) -> None:
-        said = ""
+        message = ""
         # A killed server and its sessions take a moment to end.
         for patience in (0.2, 0.5, 1.0, 2.0, 5.0, 0.0):
             logged = self.log.stat().st_size if self.log.exists() else 0
@@ -236,24 +236,24 @@ class EmbeddedServer:
                 return
             with self.log.open(errors="replace") as log:
                 log.seek(logged)
-                said = log.read().strip() or done.stderr.strip() or done.stdout.strip()
-            if "is still in use" not in said and "already exists" not in said:
+                message = log.read().strip() or done.stderr.strip() or done.stdout.strip()
+            if "is still in use" not in message and "already exists" not in message:
                 break
             time.sleep(patience)
             self._discard_stale_locks()
-        lines = said.splitlines() or ["no reason given"]
+        lines = message.splitlines() or ["no reason given"]
         reason = next((line for line in lines if "FATAL" in line), lines[-1])
         raise ServerError(f"{self.directory}: the embedded PostgreSQL did not {action} ({reason.strip()}); read {self.log}")
 
     def _run(self, user: SystemUser, program: str, *arguments: str | Path, script: str | None = None) -> None:
         done = user.run([self.bin_dir / program, *arguments], directory=self.directory, script=script)
         if done.returncode != 0 or "FATAL" in done.stderr or "ERROR" in done.stderr:
-            said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
-            raise ServerError(f"{self.directory}: {program} failed ({said}); mend what it names, and try again")
+            reason = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
+            raise ServerError(f"{self.directory}: {program} failed ({reason}); fix that, and try again")
 
 
 def _is_postgres(pid: int) -> bool:
-    """Tell whether a process is a living PostgreSQL."""
+    """Return whether a process is a running PostgreSQL."""
     if Path("/proc/self/stat").exists():
         try:
             program, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")

@@ -1,4 +1,4 @@
-"""The embedded server's settings: durable, fit for bulk loading, and sized to the machine."""
+"""The embedded server's settings: durable, tuned for bulk loading, and sized for the machine."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ MEGABYTE = 1024 * 1024
 GIGABYTE = 1024 * MEGABYTE
 
 TEMPLATE = """\
-# Written by dpe at each start of the server: what is changed here is lost. Use ALTER SYSTEM, which has the last word.
+# Written by dpe at each start of the server: changes here are lost. Use ALTER SYSTEM, which overrides these settings.
 
-# Reachable through the socket only, and the socket's directory through its owner only.
+# Reachable only through the socket, whose directory only its owner can enter.
 listen_addresses = ''
 unix_socket_directories = '{socket_directory}'
 unix_socket_permissions = 0700
 port = {port}
 
-# Durable: what is committed survives a crash.
+# Durable: committed work survives a crash.
 fsync = on
 full_page_writes = on
 synchronous_commit = on
 
-# Fit for bulk loading: COPY into a table of the same transaction writes no WAL, and checkpoints are far apart.
+# For bulk loading: COPY into a table of the same transaction writes no WAL, and checkpoints are far apart.
 wal_level = minimal
 max_wal_senders = 0
 max_wal_size = {max_wal_size}MB
 checkpoint_timeout = 15min
 
-# Sized to the machine.
+# Sized for the machine.
 shared_buffers = {shared_buffers}MB
 effective_cache_size = {effective_cache_size}MB
 maintenance_work_mem = {maintenance_work_mem}MB
@@ -58,14 +58,14 @@ def settings(*, socket_directory: Path, port: int, data_directory: Path) -> str:
     return TEMPLATE.format(
         socket_directory=str(socket_directory).replace("'", "''"),
         port=port,
-        # Several gigabytes, so that a load does not wait for checkpoints, but no more than the disk can bear.
+        # Several gigabytes, so that a load does not wait for checkpoints, but no more than the disk can spare.
         max_wal_size=_between(1 * GIGABYTE, free_disk // 10, 8 * GIGABYTE),
-        # The kernel's cache does the rest; more would be taken from whatever else the machine is for.
+        # The kernel's cache does the rest; more would take memory from other programs.
         shared_buffers=_between(32 * MEGABYTE, memory // 8, 1 * GIGABYTE),
         effective_cache_size=_between(128 * MEGABYTE, memory // 2, 64 * GIGABYTE),
         maintenance_work_mem=_between(64 * MEGABYTE, memory // 16, 1 * GIGABYTE),
         work_mem=_between(4 * MEGABYTE, memory // 256, 64 * MEGABYTE),
-        # PostgreSQL's own 2, where there are processors for them beside the session's own.
+        # PostgreSQL's default of 2, if there are processors for them besides the session's own.
         parallel_workers=max(1, min(2, machine.cores() - 1)),
         dynamic_shared_memory=_dynamic_shared_memory(),
     )
@@ -79,7 +79,7 @@ def _between(least: int, wanted: int, most: int) -> int:
 def _dynamic_shared_memory() -> str:
     """Keep parallel queries out of a small /dev/shm: containers get 64 MB by default, where a parallel hash join fails."""
     try:
-        shared = os.statvfs("/dev/shm")  # noqa: S108 looked at only
+        shared = os.statvfs("/dev/shm")  # noqa: S108 only inspected
     except OSError:
         return ""
     return "dynamic_shared_memory_type = sysv\n" if shared.f_frsize * shared.f_blocks < GIGABYTE else ""

@@ -1,8 +1,8 @@
 """
-As whom the embedded PostgreSQL runs.
+The operating system's user that the embedded PostgreSQL runs as.
 
-PostgreSQL refuses to run as root. Where dpe is run by root (a container, mostly), the server gets a system user of its
-own, or runs as the one whose data it has; everywhere else it runs as the person who runs dpe.
+PostgreSQL refuses to run as root. If root runs dpe (mostly in a container), the server runs as the owner of its data
+directory or, if that is new, as a system user of its own; otherwise it runs as the user that runs dpe.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class SystemUser:
 
     @property
     def is_other(self) -> bool:
-        """Whether this is somebody else than who runs dpe."""
+        """Whether this is not the user that runs dpe."""
         return self.uid != os.geteuid()
 
     def run(self, arguments: Sequence[str | Path], *, directory: Path, script: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a program as this user, give it `script` as standard input, and return what it wrote; its messages are in English."""
+        """Run a program as this user with `script` as standard input, and return its output; its messages are in English."""
         identity = {"user": self.uid, "group": self.gid, "extra_groups": []} if self.is_other else {}
         return subprocess.run(  # type: ignore[call-overload, no-any-return]
             [str(argument) for argument in arguments],
             check=False,
             cwd=directory,
-            # Not the caller's environment: PGDATA and PGOPTIONS would steer the server, and passwords are none of its business.
+            # Not the caller's environment: PGDATA and PGOPTIONS would change the server, and it has no need of passwords.
             env={name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ} | {"LC_ALL": "C"},
             input=script or "",
             capture_output=True,
@@ -54,7 +54,7 @@ class SystemUser:
         )
 
     def make_directory(self, directory: Path) -> None:
-        """Make a directory, where it is missing, that nobody but this user enters, and see to it that it is so."""
+        """Make a missing directory, and ensure that only this user can enter it."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.lstat()
         if found.st_uid == os.geteuid() and self.is_other:
@@ -72,7 +72,7 @@ class SystemUser:
             os.chown(path, self.uid, self.gid)
 
     def take_over(self, directory: Path) -> None:
-        """Own a directory and all within, as it may have got another owner when it was copied or mounted elsewhere."""
+        """Make this user the owner of a directory and its content: copying or mounting it may have changed the owner."""
         if directory.stat().st_uid == self.uid:
             return
         if os.geteuid() != 0:
@@ -82,7 +82,7 @@ class SystemUser:
                 os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def let_through(self, directory: Path) -> None:
-        """Let this user pass to a directory: search permission, and no more, on each directory above that lacks it. Says so."""
+        """Give others search permission on each directory along this path that this user cannot enter, and print which."""
         if not self.is_other:
             return
         for ancestor in reversed((directory, *directory.parents)):
@@ -94,7 +94,7 @@ class SystemUser:
                 )
 
     def let_read(self, directory: Path) -> None:
-        """Let this user read a directory and all within: programs that root installed under a strict umask. Says so where it has to."""
+        """Let this user read a directory and its content (programs that root installed under a strict umask), and print that."""
         if not self.is_other or directory.stat().st_mode & stat.S_IROTH:
             return
         for parent, _, files in os.walk(directory):
@@ -107,10 +107,10 @@ class SystemUser:
 
 def server_user(directory: Path) -> SystemUser:
     """
-    Return the user that runs the server of a directory: oneself.
+    Return the user that runs the server of a directory: the current one.
 
-    For root it is the directory's owner, so that somebody's own server stays theirs when root looks in; for a new
-    directory it is the system user `dpe-postgres`, which is made when it is missing.
+    For root it is the directory's owner, so that a user's server remains theirs when root uses it; for a new
+    directory it is the system user `dpe-postgres`, which is created if it is missing.
     """
     if os.geteuid() != 0:
         found = pwd.getpwuid(os.geteuid())
@@ -125,7 +125,7 @@ def server_user(directory: Path) -> SystemUser:
 
 
 def _owner(directory: Path) -> pwd.struct_passwd | None:
-    """Return who owns a directory, unless that is root or, as in a directory from another machine, nobody that is known here."""
+    """Return the owner of a directory, unless it is root or (in a directory from another machine) unknown here."""
     try:
         found = pwd.getpwuid(directory.stat().st_uid)
     except (OSError, KeyError):
@@ -135,7 +135,9 @@ def _owner(directory: Path) -> pwd.struct_passwd | None:
 
 def _create() -> pwd.struct_passwd:
     if shutil.which("useradd") is None:
-        raise ServerError(f"user {NAME}: PostgreSQL cannot run as root, and useradd is not there; create that user, or run dpe as another")
+        raise ServerError(
+            f"user {NAME}: PostgreSQL cannot run as root, and useradd is not installed; create that user, or run dpe as another user"
+        )
     created = subprocess.run(
         ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", NAME],
         env=for_program(),
@@ -144,7 +146,7 @@ def _create() -> pwd.struct_passwd:
         text=True,
     )
     try:
-        # Another dpe may have made it meanwhile, so that what counts is the user and not useradd's exit status.
+        # Another dpe may have created it meanwhile, so check for the user and not useradd's exit status.
         return pwd.getpwnam(NAME)
     except KeyError:
-        raise ServerError(f"user {NAME}: could not be created ({created.stderr.strip()}); create it, or run dpe as another") from None
+        raise ServerError(f"user {NAME}: could not be created ({created.stderr.strip()}); create it, or run dpe as another user") from None

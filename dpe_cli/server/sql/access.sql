@@ -1,4 +1,4 @@
--- Who changed the access list, how and when: also where somebody does it without dpe.
+-- Who changed the access list, how and when, including changes made without dpe.
 create table if not exists dpe.access_changes (
     change_id bigint generated always as identity primary key,
     changed_at timestamptz not null default clock_timestamp(),
@@ -10,18 +10,18 @@ create table if not exists dpe.access_changes (
     valid_until timestamptz
 );
 
--- Added to records that were there before.
+-- Added to existing tables.
 alter table dpe.access_changes add column if not exists role_id oid;
 
-comment on table dpe.access_changes is 'One row a change of dpe.tenant_access.';
+comment on table dpe.access_changes is 'One row per change of dpe.tenant_access.';
 comment on column dpe.access_changes.changed_by is 'The login that changed it.';
-comment on column dpe.access_changes.actor is 'Who acted, as the context says; empty outside of one.';
-comment on column dpe.access_changes.role_name is 'The name that the role had then.';
+comment on column dpe.access_changes.actor is 'The actor of the context; empty outside of one.';
+comment on column dpe.access_changes.role_name is 'The role''s name at that time.';
 comment on column dpe.access_changes.role_id is
-'The oid of the role on the server on which it was changed: of two roles that had the name one after the other, which one it was.';
-comment on column dpe.access_changes.valid_until is 'Until when the entry is valid after the change; before it, where it was revoked.';
+'The role''s oid on that server, which tells apart roles that had the same name at different times.';
+comment on column dpe.access_changes.valid_until is 'When the entry expires after the change; for a revoked entry, when it would have expired.';
 
--- What a role is called; where it was dropped, what it was called when its access was last changed, else its number.
+-- A role's name; for a dropped role its name when its access was last changed, or else its oid.
 create or replace function dpe.recorded_name(role_id oid)
 returns text
 language sql
@@ -73,8 +73,8 @@ begin
 end
 $$;
 
--- Take over a list that was kept by name: the entries of the roles that have these names now, which is recorded as a change of each,
--- with the role. Entries of roles that were dropped are recorded as revoked. This comes before the trigger, which would say 'granted'.
+-- Migrate a list that was kept by name. Entries whose role exists are kept, and each is recorded as a change, with the role's oid.
+-- Entries of dropped roles are recorded as revoked. This comes before the trigger is created, which would record 'granted'.
 do $$
 begin
     if to_regclass('dpe.tenant_access_by_name') is null then
@@ -104,7 +104,7 @@ begin
         drop table dpe.tenant_access_by_name;
     exception
         when dependent_objects_still_exist then
-            -- A view of a reader keeps it alive, which sees nothing from now on. The next bootstrap tries again.
+            -- A reader's view depends on it; that view is empty from now on. The next bootstrap tries again.
             drop trigger if exists record_access_change on dpe.tenant_access_by_name;
             drop trigger if exists refuse_truncate on dpe.tenant_access_by_name;
             drop policy if exists own_entries on dpe.tenant_access_by_name;
@@ -113,7 +113,7 @@ begin
             revoke all on dpe.tenant_access_by_name
             from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
             comment on table dpe.tenant_access_by_name is
-            'Where the access list was kept until dpe.tenant_access took it over. Empty; dropped when no view reads it any more.';
+            'The former access list, replaced by dpe.tenant_access. Empty; dropped once no view reads it.';
     end;
 end
 $$;
@@ -130,7 +130,7 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    raise exception '%.%: is not truncated, so that each change is recorded', tg_table_schema, tg_table_name
+    raise exception '%.%: cannot be truncated, because each change is recorded', tg_table_schema, tg_table_name
         using hint = 'Delete its rows, or run `dpe access revoke`.', errcode = 'insufficient_privilege';
 end
 $$;
@@ -143,7 +143,7 @@ create or replace trigger refuse_truncate
 before truncate on dpe.access_changes
 for each statement execute function dpe.refuse_truncate();
 
--- Added to and read, never changed: no policy lets anybody.
+-- Rows are added and read, never changed: no policy allows it.
 alter function dpe.recorded_name(oid) owner to dpe_owner;
 alter function dpe.record_access_change() owner to dpe_owner;
 alter function dpe.refuse_truncate() owner to dpe_owner;

@@ -1,6 +1,7 @@
--- What happens to relations whose protection was changed after the transaction that built them: they are found by the catalog, and closed
--- to all readers (macros/rls/close_changed_relations.sql).
--- What dbt protected stays known for as long as it is there: who builds may neither delete its row nor let the row name another relation.
+-- Relations whose protection was changed after the transaction that built them are found in the catalog, and closed to all readers
+-- (macros/rls/close_changed_relations.sql).
+-- A protected relation stays registered as long as it exists: the role that builds can neither delete its row nor make the row name
+-- another relation.
 create or replace function dpe.keep_protected_relation()
 returns trigger
 language plpgsql
@@ -10,7 +11,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     if exists(select from pg_class where oid = old.relation_id) then
-        raise exception '%: dpe.protected_relations has to know it for as long as it is there', old.relation_id::regclass
+        raise exception '%: stays in dpe.protected_relations as long as it exists', old.relation_id::regclass
             using errcode = 'insufficient_privilege',
             hint = 'Leave the rows of dpe.protected_relations to dpe.';
     end if;
@@ -18,11 +19,11 @@ begin
 end
 $$;
 
-comment on function dpe.keep_protected_relation() is 'Refuses to forget a relation that is still there.';
+comment on function dpe.keep_protected_relation() is 'Refuses to forget a relation that still exists.';
 
--- What a run of dbt has to answer for, and what differs from what was declared. `built` is what dbt came to: [{node, relation, built}], the
--- relation as a quoted name, with what belongs to it by name; `built` is false where it failed, so that a relation of an earlier run may
--- be there. Where privileges were only taken away, nothing is shown to more than it was.
+-- The relations of a run of dbt, and related ones by name, whose protection differs from the declared one. The argument `built` lists the
+-- nodes that dbt reached, [{node, relation, built}], the relation as a quoted name; `built` is false for a node that failed, so that its
+-- relation may be an earlier run's. A relation that only lost privileges is omitted: it is not visible to more roles than declared.
 create or replace function dpe.changed_relations(of_invocation_id text, built jsonb)
 returns table (node text, relation_id oid, differences text)
 language sql
@@ -98,7 +99,7 @@ as $$
                 and (known.invocation_id = of_invocation_id or not looked_at.is_of_this_run)
         where
             pg_class.relkind in ('r', 'p', 'v', 'm', 'f')
-            -- A relation of somebody else that has the name is not what dbt built, nor a hook of it.
+            -- Another role's relation of that name was built neither by dbt nor by a hook.
             and (known.relation_id is not null or pg_has_role(pg_class.relowner, 'member'))
 
     )
@@ -108,7 +109,7 @@ as $$
         compared.relation_id,
         case
             when compared.declared is null and compared.is_of_this_run then 'another relation is in its place'
-            when compared.declared is null then 'nothing is known of how it was protected'
+            when compared.declared is null then 'there is no record of its protection'
             else dpe.protection_differences(compared.declared, compared.present)
         end
     from compared
@@ -129,8 +130,8 @@ $$;
 comment on function dpe.changed_relations(text, jsonb) is
 'The relations of a run of dbt that are not protected as declared, each with what differs.';
 
--- Undoes what was done to relations after the transaction that protected them: rows are shown to no reader, and the caller is told. Each by
--- itself, so that one that cannot be closed leaves none of the others open; privileges first, for which nothing has to be waited for.
+-- Closes relations that were changed after the transaction that protected them, so that no reader sees their rows, and returns them. Each
+-- is closed separately, so that one failure does not leave others open; privileges go first, because revoking them waits for no lock.
 create or replace function dpe.close_changed_relations(of_invocation_id text, built jsonb)
 returns table (node text, differences text)
 language plpgsql
@@ -142,7 +143,7 @@ as $$
 declare
     changed record;
 begin
-    -- What a hook may have set for the role, so that nothing is seen or changed.
+    -- A hook may have changed these for the role, so that this would see or change nothing.
     perform set_config('dpe.tenant_id', '', true), set_config('row_security', 'on', true);
     if not dpe.every_tenant_is_open() then
         perform set_config('dpe.actor', 'dbt', true);
@@ -189,7 +190,7 @@ end
 $$;
 
 comment on function dpe.close_changed_relations(text, jsonb) is
-'Takes all policies and privileges from relations of a run of dbt that are no longer protected as declared; returns how they differ.';
+'Drops all policies and privileges of a dbt run''s relations that are no longer protected as declared; returns how they differ.';
 
 do $$
 begin

@@ -1,11 +1,10 @@
--- What policies ask. Each is STABLE, PARALLEL SAFE and SECURITY INVOKER; policies call them in a sub-select, so that
--- PostgreSQL evaluates them once a query (docs: "CREATE POLICY", "Function Volatility").
+-- The functions that policies call. Each is STABLE, PARALLEL SAFE and SECURITY INVOKER; policies call them in a sub-select, so
+-- that PostgreSQL evaluates them once per query (docs: "CREATE POLICY", "Function Volatility").
 --
--- Every function of dpe has a fixed search_path that ends in pg_temp: where pg_temp is not named, PostgreSQL searches it first
--- for types, so that whoever calls the function decides what `text` is (docs: "search_path", and "Writing SECURITY DEFINER
--- Functions Safely").
+-- Every function of dpe has a fixed search_path that ends in pg_temp: unless pg_temp is named, PostgreSQL searches it first for
+-- types, so that the caller could redefine `text` (docs: "search_path", and "Writing SECURITY DEFINER Functions Safely").
 
--- Who the session acts for in a system or admin context; null outside of one.
+-- The actor of a system or admin context; null outside of one.
 create or replace function dpe.actor()
 returns text
 language sql
@@ -15,7 +14,7 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select nullif(current_setting('dpe.actor', true), '') $$;
 
--- The tenant that the session narrows itself to; null when it does not.
+-- The tenant that the session restricts itself to; null if it does not.
 create or replace function dpe.chosen_tenant()
 returns text
 language sql
@@ -25,8 +24,8 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select nullif(current_setting('dpe.tenant_id', true), '') $$;
 
--- Whether a system or admin context is open. Only policies TO a pipeline role or TO dpe_owner ask this:
--- a reader who sets dpe.actor gains nothing.
+-- Whether a system or admin context is open. Only policies TO a pipeline role or TO dpe_owner call this:
+-- a reader that sets dpe.actor gains nothing.
 create or replace function dpe.context_is_open()
 returns boolean
 language sql
@@ -36,7 +35,7 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select dpe.actor() is not null $$;
 
--- Whether the open context is for every tenant. Asked only where context_is_open() is.
+-- Whether the open context is for every tenant. Used only in the same policies as context_is_open().
 create or replace function dpe.every_tenant_is_open()
 returns boolean
 language sql
@@ -46,8 +45,8 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select dpe.actor() is not null and dpe.chosen_tenant() is null $$;
 
--- The access list was kept by the roles' names once. Such a list makes room, and access.sql takes its entries over: its column cannot
--- change its type while a reader's view reads it, which no reader can be kept from making.
+-- The access list used to be kept by role name. Such a list is renamed, and access.sql migrates its entries: its column cannot change
+-- its type while a reader's view uses it, and readers cannot be prevented from creating one.
 do $$
 declare
     kept name;
@@ -59,7 +58,7 @@ begin
     ) then
         alter table dpe.tenant_access add column if not exists valid_until timestamptz;
         alter table dpe.tenant_access rename to tenant_access_by_name;
-        -- Or those of the new one would be called otherwise.
+        -- Otherwise the new table's constraints would get other names.
         for kept in
             select conname from pg_constraint where conrelid = 'dpe.tenant_access_by_name'::regclass
         loop
@@ -69,9 +68,9 @@ begin
 end
 $$;
 
--- The access list: which tenants a role may see. '*' is every tenant, for an application that narrows itself to one
--- per transaction with set_config('dpe.tenant_id', …, true). A regrole is the role itself, and not its name: one that is dropped and
--- created again is another role, which sees nothing until it is granted again. pg_dump writes the name.
+-- The access list: which tenants a role may see. '*' is every tenant, for an application that restricts itself to one
+-- per transaction with set_config('dpe.tenant_id', …, true). A regrole is the role itself, not its name: one that is dropped and
+-- created again is another role, which sees nothing until access is granted to it. pg_dump writes the name.
 create table if not exists dpe.tenant_access (
     role_name regrole not null,
     tenant_id text not null check (tenant_id <> ''),
@@ -82,15 +81,15 @@ create table if not exists dpe.tenant_access (
 comment on table dpe.tenant_access is
 'Which tenants a role may see. tenant_id ''*'' is every tenant, one at a time: the session chooses with the setting dpe.tenant_id.';
 comment on column dpe.tenant_access.role_name is
-'The role itself, written as its name; compare it with ''name''::regrole. A role that is dropped and created again is another one.';
-comment on column dpe.tenant_access.valid_until is 'Until when; null is until it is revoked.';
+'The role itself, shown by its name; compare it with ''name''::regrole. A role that is dropped and created again is another role.';
+comment on column dpe.tenant_access.valid_until is 'When the entry expires; null if it does not.';
 
 insert into dpe.tenant_access (role_name, tenant_id)
 values ('dpe_tenant', '*')
 on conflict do nothing;
 
--- Why the access list cannot hold for a role, as the rest of a sentence; null where it can. Asked with 'member': who may grant itself a
--- role, or become it, counts like who has it.
+-- Why the access list cannot restrict a role, as the rest of a sentence; null if it can. Checked with 'member': a role that can grant
+-- itself another role, or become it, counts as having it.
 create or replace function dpe.access_obstacle(role_id regrole)
 returns text
 language sql
@@ -117,7 +116,7 @@ as $$
                 when pg_roles.rolname = 'pg_read_server_files' then 'reads the files of the server'
                 when pg_roles.rolname = 'pg_write_server_files' then 'writes the files of the server'
                 when pg_roles.rolname = 'pg_execute_server_program' then 'runs programs on the server'
-                -- Before PostgreSQL 16, such a role grants itself any other that is not a superuser.
+                -- Before PostgreSQL 16, such a role can grant itself any other that is not a superuser.
                 when pg_roles.rolcreaterole and current_setting('server_version_num', true)::integer < 160000
                     then 'may become any role that is not a superuser (CREATEROLE)'
             end as privilege
@@ -139,7 +138,7 @@ as $$
                     || privileged.privilege
                 from privileged
                 where privileged.privilege is not null and pg_has_role(role_id, privileged.oid, 'member')
-                -- Who may become dpe_transformer may become dpe_tenant by that.
+                -- A role that can become dpe_transformer can thereby become dpe_tenant.
                 order by privileged.oid <> role_id, privileged.rolname = 'dpe_tenant', privileged.rolname
                 limit 1
             )
@@ -149,13 +148,13 @@ as $$
 $$;
 
 comment on function dpe.access_obstacle(regrole) is
-'Why the access list cannot hold for a role, as the rest of a sentence that begins with its name; null where it can.';
+'Why the access list cannot restrict a role, as the rest of a sentence that begins with its name; null if it can.';
 
--- The tenants that the session may see: granted to the role that acts, narrowed by the setting dpe.tenant_id. Each query of a
--- reader asks this once, so it has to be quick: in PL/pgSQL, which keeps the plan of its query for the session, and by the
--- primary key, where a table of one page would be read by other plans, which take longer to start. It names the role in the very
--- words of the policy own_entries, so that PostgreSQL finds the role's number once, for both. It names it at all because who reads
--- the list by another policy as well, an auditor, is not bound by that one.
+-- The tenants that the session may see: those granted to the acting role, restricted by the setting dpe.tenant_id. Each query of
+-- a reader calls this once, so it has to be fast: in PL/pgSQL, which caches the plan of its query for the session, and through
+-- the primary key, because the plans that PostgreSQL prefers for a table of one page take longer to start. It uses the same
+-- expression for the role as the policy own_entries, so that PostgreSQL looks the role up once for both. It needs the condition
+-- because another policy lets auditors read the whole list.
 create or replace function dpe.visible_tenants()
 returns text[]
 language plpgsql
@@ -170,7 +169,7 @@ declare
     chosen constant text := nullif(current_setting('dpe.tenant_id', true), '');
 begin
     if chosen is null then
-        -- Granted by name. Granted every tenant: none without a choice.
+        -- Those granted by name. A role that was granted every tenant sees none until it chooses one.
         return array(
             select granted.tenant_id
             from dpe.tenant_access as granted
@@ -179,11 +178,11 @@ begin
                 and granted.tenant_id <> '*'
         );
     end if;
-    -- A pipeline or administrator that opened one tenant.
+    -- A pipeline or administrator whose context is for one tenant.
     if nullif(current_setting('dpe.actor', true), '') is not null and current_user in ('dpe_loader', 'dpe_transformer', 'dpe_owner') then
         return array[chosen];
     end if;
-    -- The chosen one, where it was granted by name or with every other.
+    -- The chosen one, if it was granted by name or with '*'.
     return array(
         select chosen
         from dpe.tenant_access as granted
@@ -194,8 +193,8 @@ begin
 end
 $$;
 
--- The keys that the acting role was granted in a table of the user's own, by that table's policies: none where it is not
--- there. By name, so that the policies of other tables need not know its present version.
+-- The keys that the acting role was granted in one of the user's own tables, subject to that table's policies; none if the table
+-- does not exist. By name, so that other tables' policies do not depend on its current version.
 create or replace function dpe.granted_keys(access_table text, key_column text, role_column text)
 returns text[]
 language plpgsql
@@ -217,10 +216,10 @@ begin
 end
 $$;
 
--- The schemas among `schemas` in which other roles than dpe's, superusers and administrators may create: functions and operators
--- there may be a reader's, made to be called in place of PostgreSQL's own (CVE-2018-1058). An administrator owns the database,
--- or may become dpe_owner. And those that have the name of a role ("$user" of its search_path) and belong to another one, dpe's own
--- among them, that is not an administrator.
+-- The schemas among `schemas` in which roles other than dpe's, superusers and administrators may create: a reader could create
+-- functions and operators there that are called instead of PostgreSQL's own (CVE-2018-1058). An administrator owns the database,
+-- or can become dpe_owner. Also the schemas named like a role ("$user" of its search_path) that belong to a different role which is
+-- not an administrator, even if it is one of dpe's.
 create or replace function dpe.open_schemas(schemas name[])
 returns name[]
 language sql
@@ -261,7 +260,7 @@ as $$
 
     opened as (
 
-        -- PUBLIC is no role.
+        -- PUBLIC is not a role.
         select creators.schema_name
         from creators
         where
@@ -281,10 +280,10 @@ as $$
 $$;
 
 comment on function dpe.open_schemas(name[]) is
-'The schemas among these in which others than dpe''s roles and administrators may create, and those that are named like a role of others.';
+'Those of the schemas in which roles other than dpe''s and administrators may create, or that are named like a role but belong to another.';
 
--- A search_path for the pipeline's sessions: the schemas that the session would look in, without those in which others may create,
--- and pg_temp last. Called with current_schemas(false), which only the caller can know.
+-- A search_path for the pipeline's sessions: the session's schemas, without those in which others may create, and pg_temp last.
+-- Called with current_schemas(false), which only the caller can know.
 create or replace function dpe.safe_search_path(schemas name[])
 returns text
 language sql
@@ -299,7 +298,7 @@ as $$
 $$;
 
 comment on function dpe.safe_search_path(name[]) is
-'The search_path of these schemas without those in which others may create: a function there may be made to be called in place of another.';
+'The search_path of these schemas, without those in which others may create: a function there could be called instead of another.';
 
 do $$
 declare

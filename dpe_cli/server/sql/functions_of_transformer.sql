@@ -1,4 +1,4 @@
--- What dbt's macros and dpe call while a project is built: dpe_owner owns these functions, and only dpe_transformer may call them.
+-- Functions that dbt's macros and dpe call while a project is built: dpe_owner owns them, and only dpe_transformer may call them.
 do $$
 declare
     signature regprocedure;

@@ -37,7 +37,7 @@ create table if not exists dpe.loads (
     check (records_read = rows_loaded + rows_rejected)
 );
 
--- A file is loaded once, by its content, while its rows are in staging.
+-- A file's content is loaded only once as long as its rows are in staging.
 create index if not exists loads_content_index on dpe.loads (source, content_hash) where removed_at is null;
 create index if not exists loads_extract_index on dpe.loads (extract_id);
 
@@ -56,41 +56,41 @@ create table if not exists dpe.rejects (
 
 create index if not exists rejects_load_index on dpe.rejects (load_id, position);
 
--- Added to ledgers that were there before: where the next extract of an API, a database or a tap goes on.
+-- Added to existing ledgers: where the next extract of an API, a database or a tap resumes.
 alter table dpe.extracts add column if not exists cursor_value text;
 alter table dpe.loads add column if not exists records_repeated bigint not null default 0;
--- And the version that an object store gave a file, by which it is known without being read.
+-- And the version that an object store gave a file, by which it is recognised without being read.
 alter table dpe.loads add column if not exists version text;
 
--- A reject that was corrected names the load that brought it.
+-- A corrected reject names the load that replayed it.
 alter table dpe.rejects add column if not exists replayed_load_id bigint references dpe.loads (load_id);
 create index if not exists rejects_replayed_index on dpe.rejects (replayed_load_id) where replayed_load_id is not null;
 
-comment on table dpe.extracts is 'One row an extraction of one source. records_read = rows_loaded + rows_rejected when it succeeded.';
+comment on table dpe.extracts is 'One row per extraction of a source. records_read = rows_loaded + rows_rejected when it succeeded.';
 comment on column dpe.extracts.source is 'dbt''s source_name.table_name.';
-comment on column dpe.extracts.spec is 'The ticket of the spec that asks for the source.';
-comment on column dpe.extracts.status is 'running, succeeded, failed (nothing of it is visible) or undone.';
-comment on column dpe.extracts.tenant_id is 'The only tenant the extract was opened for; null for all.';
+comment on column dpe.extracts.spec is 'The ticket of the spec that requires the source.';
+comment on column dpe.extracts.status is 'running, succeeded, failed (none of its rows are visible) or undone.';
+comment on column dpe.extracts.tenant_id is 'The only tenant that the extract was for; null for all.';
 comment on column dpe.extracts.cursor_value is
-'Up to where an incremental source was read, committed with the rows. The newest succeeded extract''s counts.';
+'How far an incremental source was read, committed with the rows. The newest succeeded extract''s value is used.';
 comment on column dpe.loads.records_repeated is
-'Records that were delivered again within the overlap and are in staging already; they are no part of records_read.';
-comment on column dpe.loads.version is 'What the place of the file calls this version of it (an ETag); null where it says none.';
+'Records that were delivered again within the overlap and already were in staging; records_read does not include them.';
+comment on column dpe.loads.version is 'The version that the file''s store reports for it (an ETag); null if it reports none.';
 comment on table dpe.loads is
-'One row a file, or a window of what an API or a database gave, that a succeeded extract loaded. '
+'One row per file, or per part of an API''s or a database''s records, that a succeeded extract loaded. '
 'Staging rows carry its load_id in _load_id.';
-comment on column dpe.loads.location is 'The file, relative to the project where it lies within; member of a zip file after "!".';
+comment on column dpe.loads.location is 'The file, relative to the project if it is inside it; member of a zip file after "!".';
 comment on column dpe.loads.content_hash is 'SHA-256 (hexadecimal) of the file as delivered, before decompression.';
 comment on column dpe.loads.size_bytes is 'Size of the file as delivered, in bytes.';
-comment on column dpe.loads.removed_at is 'When its rows left staging (undone, replaced or reloaded); null while they are there.';
-comment on table dpe.rejects is 'One row a record that could not be loaded, as it was delivered.';
+comment on column dpe.loads.removed_at is 'When its rows left staging (undone, replaced or reloaded); null while they are in it.';
+comment on table dpe.rejects is 'One row per record that could not be loaded, as it was delivered.';
 comment on column dpe.rejects.position is 'Line of the file on which the record starts, counted from 1.';
-comment on column dpe.rejects.raw is 'The record as delivered; bytes that are no text are shown as \xNN, and are kept in raw_bytes.';
+comment on column dpe.rejects.raw is 'The record as delivered; bytes that are not valid text are shown as \xNN, and are kept in raw_bytes.';
 comment on column dpe.rejects.replayed_load_id is
-'The load that brought the corrected record; it counts as replayed while that load''s rows are in staging.';
-comment on column dpe.rejects.raw_bytes is 'The record''s bytes where raw cannot hold them; otherwise null.';
+'The load that contains the corrected record; the reject counts as replayed while that load''s rows are in staging.';
+comment on column dpe.rejects.raw_bytes is 'The record''s bytes if raw cannot hold them; otherwise null.';
 
--- Row-level security for the ledger itself: pipeline roles in an open context, auditors always, nobody else.
+-- Row-level security for the ledger itself: pipeline roles in an open context, auditors always, no other roles.
 do $$
 declare
     ledger_table text;
@@ -117,7 +117,7 @@ begin
                 ledger_table
             );
             execute format('grant select, insert, update on dpe.%I to dpe_loader', ledger_table);
-            -- A reject that was delivered again is forgotten.
+            -- A reject that was delivered again is deleted.
             if ledger_table = 'rejects' then
                 execute format('grant delete on dpe.%I to dpe_loader', ledger_table);
             end if;
@@ -135,13 +135,13 @@ begin
 end
 $$;
 
--- visible_tenants() reads the access list with the caller's rights: each role finds its own entries, no other.
+-- visible_tenants() reads the access list with the caller's rights: each role sees only its own entries.
 drop policy if exists own_entries on dpe.tenant_access;
 create policy own_entries on dpe.tenant_access for select
 to dpe_reader, dpe_masked_reader, dpe_tenant, dpe_loader, dpe_transformer
--- In no sub-select, which would take longer to start than the key takes to be searched: visible_tenants() asks with each query.
+-- Not in a sub-select, which takes longer to start than searching the key: visible_tenants() does so in each query.
 using (role_name = to_regrole(quote_ident(current_user)));
--- The pipeline finds the entries that should not be there, for `dpe rls check`, and no others.
+-- For `dpe rls check`, the pipeline sees the entries that should not exist, and no others.
 drop policy if exists obstacles_in_context on dpe.tenant_access;
 create policy obstacles_in_context on dpe.tenant_access for select to dpe_transformer
 using ((select dpe.context_is_open()) and (select dpe.access_obstacle(role_name)) is not null);

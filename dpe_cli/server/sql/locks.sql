@@ -1,11 +1,11 @@
--- What keeps two runs, two extracts of one source and two bootstraps apart: transactions lock rows of this table (turns.sql made
--- it). Advisory locks would not do, because any login can take any number.
+-- Two runs, two extracts of one source and two bootstraps exclude each other by locking rows of this table (created in turns.sql).
+-- Advisory locks would not do, because any login can take any number.
 insert into dpe_locks.locks (name)
 values ('build'), ('rule results')
 on conflict do nothing;
 
 comment on table dpe_locks.locks is
-'One row per thing that one session at a time may do. A session that does it holds a lock on the row (for update, for share).';
+'One row per operation that one session at a time may do. The session that does it locks the row (for update, for share).';
 comment on column dpe_locks.locks.name is
 'bootstrap, build, rule results, "extract" and a source, or "writers" and a source. A row without a lock on it means nothing.';
 
@@ -19,7 +19,7 @@ revoke all on dpe_locks.locks from public, dpe_loader, dpe_transformer, dpe_read
 drop policy if exists admin_in_context on dpe_locks.locks;
 create policy admin_in_context on dpe_locks.locks for all to dpe_owner
 using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
--- To lock a row takes the right to update it, and none is ever changed: a renamed row would keep all later runs from their lock.
+-- Locking a row requires the right to update it, but no row may change: a renamed row would leave later runs without their lock.
 drop policy if exists pipeline_in_context on dpe_locks.locks;
 drop policy if exists pipeline_reads on dpe_locks.locks;
 create policy pipeline_reads on dpe_locks.locks for select to dpe_loader, dpe_transformer

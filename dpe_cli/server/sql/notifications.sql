@@ -1,4 +1,4 @@
--- What `dpe run --notify` decided after each run: whether the run before had failed is asked of here.
+-- What `dpe run --notify` decided after each run, which tells the next run whether this one failed.
 create table if not exists dpe.notifications (
     notification_id bigint generated always as identity primary key,
     pipeline text not null,
@@ -12,11 +12,11 @@ create table if not exists dpe.notifications (
 
 create index if not exists notifications_pipeline_index on dpe.notifications (pipeline, notification_id);
 
-comment on table dpe.notifications is 'One row a run that was to be told of. The webhook''s address is a secret, and nowhere here.';
+comment on table dpe.notifications is 'One row per run with --notify. The webhook''s address is a secret and is not stored.';
 comment on column dpe.notifications.pipeline is 'What was run: its selection, or everything.';
-comment on column dpe.notifications.event is 'What was told: a failure, or a recovery after one; null where there was nothing to tell.';
+comment on column dpe.notifications.event is 'What was sent: a failure, or a recovery after one; null if there was nothing to send.';
 comment on column dpe.notifications.is_delivered is
-'Whether the webhook took it; a recovery that it did not take is told again after the next run.';
+'Whether the webhook accepted it; a recovery that it did not accept is sent again after the next run.';
 
 alter table dpe.notifications owner to dpe_owner;
 alter table dpe.notifications enable row level security, force row level security;

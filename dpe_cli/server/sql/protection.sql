@@ -1,5 +1,5 @@
--- How dbt's relations are protected, as they were declared, and the trigger that holds it against what is there when dbt commits.
--- What the hooks of a model changed since fails the build of that model (docs/guides/row-level-security.md).
+-- The declared protection of dbt's relations, and the trigger that compares it with the actual one when dbt commits. If a model's hooks
+-- changed it in between, the build of that model fails (docs/guides/row-level-security.md).
 create table if not exists dpe.protected_relations (
     relation_id oid primary key,
     node text not null,
@@ -14,8 +14,8 @@ comment on column dpe.protected_relations.relation_id is 'The relation, by its o
 comment on column dpe.protected_relations.node is 'dbt''s unique id of the model, seed, snapshot or test that it belongs to.';
 comment on column dpe.protected_relations.declaration is 'meta.rls, with a digest of the policies, masked columns and grants.';
 comment on column dpe.protected_relations.protection is
-'Owner, policies and privileges, as dpe.protection_of() found them after they were set.';
-comment on column dpe.protected_relations.invocation_id is 'The run of dbt that protected it last.';
+'Owner, policies and privileges, as dpe.protection_of() returned them after they were set.';
+comment on column dpe.protected_relations.invocation_id is 'The run of dbt that last protected it.';
 
 alter table dpe.protected_relations owner to dpe_owner;
 alter table dpe.protected_relations enable row level security;
@@ -34,7 +34,7 @@ create policy auditor_reads on dpe.protected_relations for select to dpe_auditor
 grant select, insert, update, delete on dpe.protected_relations to dpe_transformer;
 grant select on dpe.protected_relations to dpe_auditor;
 
--- What decides who sees the rows of a relation, each fact under a name that an error can show.
+-- Everything that decides who sees the rows of a relation, each fact under a name that an error can show.
 create or replace function dpe.protection_of(relation_id oid)
 returns jsonb
 language sql
@@ -124,7 +124,7 @@ as $$
         select
             format(
                 'privileges of %s%s',
-                case privileges.grantee when 0 then 'everybody (PUBLIC)' else pg_get_userbyid(privileges.grantee)::text end,
+                case privileges.grantee when 0 then 'every role (PUBLIC)' else pg_get_userbyid(privileges.grantee)::text end,
                 privileges.where_granted
             ),
             string_agg(
@@ -148,9 +148,9 @@ as $$
 $$;
 
 comment on function dpe.protection_of(oid) is
-'Owner, row-level security, policies, parents and privileges (but the owner''s) of a relation: fact by fact, as text.';
+'Owner, row-level security, policies, parents and privileges (except the owner''s) of a relation, each fact as text.';
 
--- Null where nothing differs.
+-- Null if nothing differs.
 create or replace function dpe.protection_differences(declared jsonb, found jsonb)
 returns text
 language sql
@@ -173,10 +173,10 @@ as $$
 $$;
 
 comment on function dpe.protection_differences(jsonb, jsonb) is
-'What differs between two answers of dpe.protection_of(), in words; null for nothing.';
+'The differences between two results of dpe.protection_of(), in words; null if there are none.';
 
--- Refuses what hooks did to a table since it was created, which protection would undo without a word: dbt runs the hooks of a table
--- before it grants.
+-- Fails if hooks changed a table's protection since it was created, which protecting it would silently undo: dbt runs the hooks of a
+-- table before it grants.
 create or replace function dpe.refuse_changes_of_hooks(relation regclass, node text)
 returns void
 language plpgsql
@@ -195,13 +195,13 @@ begin
         raise exception '%: a hook changed who may see it: %',
             split_part(node, '.', 3), coalesce(differences, 'another relation is in its place')
             using errcode = 'insufficient_privilege',
-            hint = 'Take that out of the hook: readers are declared in meta.rls, other roles in grants.';
+            hint = 'Remove that from the hook: declare readers in meta.rls, other roles in grants.';
     end if;
 end
 $$;
 
 comment on function dpe.refuse_changes_of_hooks(regclass, text) is
-'Fails where a new table is not protected any more as it was when it was created.';
+'Fails if a new table is no longer protected as it was when it was created.';
 
 create or replace function dpe.revoke_privileges(relation regclass)
 returns void
@@ -226,15 +226,15 @@ begin
         cross join lateral aclexplode(acls.acl) as granted
         where pg_class.oid = relation and granted.grantee <> pg_class.relowner
     loop
-        -- On the table, which takes those on its columns along (docs: "REVOKE").
+        -- On the table, which also revokes those on its columns (docs: "REVOKE").
         execute format('revoke all on %s from %s cascade', relation, grantee);
     end loop;
 end
 $$;
 
-comment on function dpe.revoke_privileges(regclass) is 'Revokes all privileges on a relation but its owner''s.';
+comment on function dpe.revoke_privileges(regclass) is 'Revokes all privileges on a relation except its owner''s.';
 
--- Takes away all policies, privileges and parents, so that what is declared next is all that there is.
+-- Removes all policies, privileges and parents, so that only what is declared next remains.
 create or replace function dpe.reset_protection(relation regclass)
 returns void
 language plpgsql
@@ -271,9 +271,9 @@ end
 $$;
 
 comment on function dpe.reset_protection(regclass) is
-'Drops all policies and parents of a relation, and revokes all privileges but its owner''s.';
+'Drops all policies and parents of a relation, and revokes all privileges except its owner''s.';
 
--- Whether a relation still is as it was when this declaration was followed.
+-- Whether a relation still is protected as it was when this declaration was applied.
 create or replace function dpe.is_protected(relation regclass, declaration text)
 returns boolean
 language sql
@@ -311,7 +311,7 @@ as $$
 $$;
 
 comment on function dpe.remember_protection(regclass, text, text, text) is
-'Remembers how a relation is protected now; the transaction commits only if it still is so then.';
+'Records how a relation is protected now; the transaction commits only if that has not changed by then.';
 
 create or replace function dpe.check_protection_at_commit()
 returns trigger
@@ -324,7 +324,7 @@ declare
     declared jsonb := new.protection;
     differences text;
 begin
-    -- What the transaction declared last counts.
+    -- The transaction's last declaration counts.
     select coalesce(max(known.protection::text)::jsonb, declared)
     into declared
     from dpe.protected_relations as known
@@ -338,13 +338,13 @@ begin
     if differences is not null then
         raise exception '%: a hook changed how it is protected: %', split_part(new.node, '.', 3), differences
             using errcode = 'insufficient_privilege',
-            hint = 'Take that out of the hook: readers are declared in meta.rls, other roles in grants.';
+            hint = 'Remove that from the hook: declare readers in meta.rls, other roles in grants.';
     end if;
     return null;
 end
 $$;
 
-comment on function dpe.check_protection_at_commit() is 'Fails the commit where a relation is not protected as it was declared.';
+comment on function dpe.check_protection_at_commit() is 'Fails the commit if a relation is not protected as declared.';
 
 do $$
 begin

@@ -1,4 +1,4 @@
--- What was built beside the published version, and what became of it.
+-- What was built in shadow schemas, and what became of it.
 create table if not exists dpe.publications (
     publication_id bigint generated always as identity primary key,
     status text not null check (status in ('built', 'refused', 'published', 'undone')),
@@ -13,12 +13,12 @@ create table if not exists dpe.publications (
 
 alter table dpe.publications add column if not exists replaced jsonb;
 
-comment on table dpe.publications is 'One row a build of dpe run: what it built, and whether it was published.';
+comment on table dpe.publications is 'One row per build of dpe run: what it built, and whether it was published.';
 comment on column dpe.publications.status is 'built (not published yet), refused (a rule or a check failed), published or undone.';
-comment on column dpe.publications.selection is 'What was selected to be built, in dbt''s syntax; empty for everything.';
+comment on column dpe.publications.selection is 'What was selected to build, in dbt''s syntax; empty for everything.';
 comment on column dpe.publications.relations is 'The relations: schema and name as published, and oid.';
 comment on column dpe.publications.replaced is
-'The relations that it replaced, likewise: an undo restores these and no others. Null until it is published.';
+'The relations that it replaced, in the same form: an undo restores exactly these. Null until it is published.';
 comment on column dpe.publications.refused_because is 'The rules, models and checks that failed.';
 
 alter table dpe.publications owner to dpe_owner;
@@ -33,12 +33,12 @@ create policy transformer_in_context on dpe.publications for all to dpe_transfor
 using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()));
 drop policy if exists auditor_reads on dpe.publications;
 create policy auditor_reads on dpe.publications for select to dpe_auditor using (true);
--- Not the number, by which the newest is found, nor what was built.
+-- Not publication_id, which identifies the newest, nor what was built.
 grant select, insert (status, selection, relations, refused_because), update (status, refused_because, replaced, published_at, undone_at)
 on dpe.publications to dpe_transformer;
 grant select on dpe.publications to dpe_auditor;
 
--- Hooks and Jinja of models act as dpe_transformer, as dpe does: what was refused stays refused, and is not recorded again as built.
+-- Hooks and Jinja of models act as dpe_transformer, like dpe itself: a refused build stays refused, and cannot be recorded again as built.
 create or replace function dpe.refuse_rewriting_of_publications()
 returns trigger
 language plpgsql
@@ -74,7 +74,7 @@ begin
         end;
     end if;
     if not is_allowed then
-        raise exception 'publication %: % does not become %', new.publication_id, coalesce(old.status, 'what was refused'), new.status
+        raise exception 'publication %: a % build cannot become %', new.publication_id, coalesce(old.status, 'refused'), new.status
             using errcode = 'insufficient_privilege',
             hint = 'Leave the rows of dpe.publications to dpe; `dpe run` builds again.';
     end if;
@@ -83,7 +83,7 @@ end
 $$;
 
 comment on function dpe.refuse_rewriting_of_publications() is
-'Refuses to make a build that was refused one that may be published, or to change what was published.';
+'Prevents a refused build from becoming publishable, and a published one from being changed.';
 
 do $$
 begin

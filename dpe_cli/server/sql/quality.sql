@@ -1,4 +1,4 @@
--- The memory of rules: the result of each test in each run of dbt, and the rows that broke it.
+-- The memory of rules: the result of each test in each run of dbt, and the rows that failed it.
 create table if not exists dpe.rule_results (
     invocation_id text not null,
     ran_at timestamptz not null,
@@ -38,22 +38,22 @@ create table if not exists dpe.rule_failures (
 
 create index if not exists rule_failures_rule_index on dpe.rule_failures (rule, last_seen_at);
 
-comment on table dpe.rule_results is 'One row a data test of a run of dbt (dbt''s invocation). Skipped tests have none.';
+comment on table dpe.rule_results is 'One row per data test and run of dbt (dbt''s invocation). Skipped tests have none.';
 comment on column dpe.rule_results.rule is 'The id in the test''s meta; null for a test without one.';
 comment on column dpe.rule_results.test_id is 'dbt''s unique id of the test.';
-comment on column dpe.rule_results.model is 'What was tested, by its name in dbt; several, with commas, for a test of several.';
+comment on column dpe.rule_results.model is 'The tested model, by its name in dbt; several are separated by commas.';
 comment on column dpe.rule_results.failures is
-'What the test counted: rows that break the rule, unless it has a fail_calc. Null where it did not run to its end.';
+'What the test counted: rows that break the rule, unless it has a fail_calc. Null if it did not complete.';
 comment on column dpe.rule_results.records is
-'Rows of the tested model: exact where the run built it as a table, or PostgreSQL''s estimate; null where neither is known, as of views.';
+'Rows of the tested model: exact if the run built it as a table, else PostgreSQL''s estimate; null if neither is known, as for views.';
 comment on column dpe.rule_results.share is
-'Failures by records; null where records are not known or the test counts something else than rows.';
+'Failures divided by records; null if records are not known or the test does not count rows.';
 comment on table dpe.rule_failures is
-'One row a row that breaks a rule, or did, as its test selects it; capped by meta.keep_rows. Business rows: no auditor reads them.';
-comment on column dpe.rule_failures.row_hash is 'SHA-256 (hexadecimal) of row_key, or of the row where no key is known.';
+'One row per row that breaks or broke a rule, as its test selects it; capped by meta.keep_rows. Business rows: auditors cannot read them.';
+comment on column dpe.rule_failures.row_hash is 'SHA-256 (hexadecimal) of row_key, or of the row if no key is known.';
 comment on column dpe.rule_failures.row_key is
-'The columns that tell rows of the model apart; null where they are not known, or the test does not select them.';
-comment on column dpe.rule_failures.first_seen_at is 'When it failed for the first time; stays when it fails again.';
+'The columns that identify a row of the model; null if they are not known, or the test does not select them.';
+comment on column dpe.rule_failures.first_seen_at is 'When it first failed; unchanged when it fails again.';
 comment on column dpe.rule_failures.resolved_at is 'When the test first ran without finding it again; null while it fails.';
 
 -- The signatures that earlier versions had.
@@ -61,8 +61,8 @@ drop function if exists dpe.count_failures(text, text);
 drop function if exists dpe.remember_failures(jsonb, text, timestamptz);
 drop function if exists dpe.remember_rules(text, jsonb);
 
--- What the hook remember_rules (macros/ledger) calls, once a run. It acts with the rights of dbt's session, and the queries in
--- it are those that this session has just run; `path` is the search_path in which they look names up.
+-- Called by the hook remember_rules (macros/ledger), once per run. It acts with the rights of dbt's session, and the queries that
+-- it runs are those that this session has just run; `path` is their search_path.
 create or replace function dpe.count_failures(query text, fail_calc text, path text)
 returns bigint
 language plpgsql
@@ -73,7 +73,7 @@ as $$
 declare
     counted bigint;
 begin
-    -- Until the function ends: its own search_path is fixed (docs: "CREATE FUNCTION", SET).
+    -- Lasts until the function ends, whose own search_path is fixed (docs: "CREATE FUNCTION", SET).
     perform set_config('search_path', path, true);
     execute 'select ' || fail_calc || ' from (' || query || E'\n) as dpe_failing' into counted;
     return counted;
@@ -83,9 +83,9 @@ exception
 end
 $$;
 
-comment on function dpe.count_failures(text, text, text) is 'What a test counts; null where its query cannot run any more.';
+comment on function dpe.count_failures(text, text, text) is 'What a test counts; null if its query can no longer run.';
 
--- Not more than `wanted` of the rows of a test that still fail, nor of those that do not any more: the newest.
+-- Keeps the newest `wanted` rows of a test that still fail, and as many of those that no longer do.
 create or replace function dpe.keep_newest_failures(of_test_id text, wanted integer)
 returns void
 language sql
@@ -111,7 +111,7 @@ as $$
 $$;
 
 comment on function dpe.keep_newest_failures(text, integer) is
-'Forgets rows of a test but the newest of those that fail, and of those that do not any more.';
+'Deletes all rows of a test except the newest that still fail, and the newest that no longer do.';
 
 create or replace function dpe.remember_failures(result jsonb, invocation text, seen_at timestamptz, path text)
 returns text
@@ -129,13 +129,13 @@ declare
 begin
     perform set_config('search_path', path, true);
     begin
-        -- A materialized CTE is planned for all of its rows, and read until the limit: planned for the limit, a query that
-        -- finds less than that may take for ever.
+        -- A materialized CTE is planned for all of its rows but read only up to the limit. Planned for the limit, a query that
+        -- returns fewer rows may take forever.
         begin
-            -- The same rows each time: of others, each would be new, and those of before resolved.
+            -- Ordered, so that the same rows return each time: others would count as new, and the earlier ones as resolved.
             execute query || '(select * from dpe_failing order by dpe_failing.* limit $1) as dpe_row' into found using wanted + 1;
         exception
-            -- A column of json or a point has no order.
+            -- Columns of type json or point cannot be ordered.
             when undefined_function then
                 execute query || '(select * from dpe_failing limit $1) as dpe_row' into found using wanted + 1;
         end;
@@ -166,7 +166,7 @@ begin
         end as row_key
     ) as keyed
     cross join lateral (
-        -- Where a row was loaded from does not make it another one.
+        -- The load that a row came from does not distinguish it.
         select encode(sha256(convert_to(coalesce(keyed.row_key, failing.failing_row - '_load_id')::text, 'UTF8')), 'hex') as row_hash
     ) as hashed
     order by hashed.row_hash
@@ -177,7 +177,7 @@ begin
         last_seen_at = excluded.last_seen_at,
         resolved_at = null;
 
-    -- Of a list that was cut, nobody knows what became of the others.
+    -- If the list was cut, the state of the other rows is unknown.
     if cardinality(found) <= wanted then
         update dpe.rule_failures
         set resolved_at = seen_at
@@ -189,9 +189,9 @@ end
 $$;
 
 comment on function dpe.remember_failures(jsonb, text, timestamptz, text) is
-'Runs a test''s query again and keeps its rows. Returns why it could not run, or null.';
+'Reruns a test''s query and keeps its rows. Returns why it could not run, or null.';
 
--- `schemas` are those that dbt's session looks names up in: current_schemas(false).
+-- `schemas` are those of the search_path of dbt's session: current_schemas(false).
 create or replace function dpe.remember_rules(invocation text, results jsonb, schemas name[])
 returns table (test text, problem text)
 language plpgsql
@@ -206,11 +206,11 @@ declare
     result jsonb;
 begin
     if not dpe.every_tenant_is_open() then
-        raise exception 'no context is open for every tenant, so that tests see no rows, or not all'
+        raise exception 'no context for every tenant is open, so that tests see no rows, or only some'
             using hint = 'Run dbt as `dpe dbt`, or set PGOPTIONS with `eval "$(dpe env)"`.';
     end if;
 
-    -- Runs that end at the same time take turns, or they might wait for each other's rows in a circle.
+    -- Runs that end at the same time take turns; otherwise they could deadlock on each other's rows.
     perform from dpe_locks.locks where name = 'rule results' for update;
     seen_at := clock_timestamp();
 
@@ -255,7 +255,7 @@ begin
         duration_seconds double precision
     )
     cross join lateral (
-        -- dbt says nothing of the failures of a test that passes by its thresholds.
+        -- dbt does not report the failures of a test that passes by its thresholds.
         select case
             when given.status = 'pass' and given.query is not null then dpe.count_failures(given.query, given.fail_calc, path)
             else given.failures
@@ -307,7 +307,7 @@ as $$
 $$;
 
 comment on function dpe.resolve_failures_of_other_tests(text, text[]) is
-'Resolves the rows of tests that a dbt project does not have any more: nobody would ever find them again, or not.';
+'Resolves the rows of tests that a dbt project no longer has, because no run would ever update them.';
 
 do $$
 declare
@@ -324,7 +324,7 @@ begin
             'create policy admin_in_context on dpe.%I for all to dpe_owner using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()))',
             memory_table
         );
-        -- Nothing in it says whose tenant's a row is.
+        -- The rows do not say which tenant they belong to.
         execute format('drop policy if exists transformer_in_context on dpe.%I', memory_table);
         execute format(
             'create policy transformer_in_context on dpe.%I for all to dpe_transformer using ((select dpe.every_tenant_is_open())) with check ((select dpe.every_tenant_is_open()))',
@@ -337,7 +337,7 @@ $$;
 grant select, insert on dpe.rule_results to dpe_transformer;
 grant select, insert, update, delete on dpe.rule_failures to dpe_transformer;
 
--- Counts are for auditors, business rows are not.
+-- Auditors may read counts, but not business rows.
 drop policy if exists auditor_reads on dpe.rule_results;
 create policy auditor_reads on dpe.rule_results for select to dpe_auditor using (true);
 grant select on dpe.rule_results to dpe_auditor;

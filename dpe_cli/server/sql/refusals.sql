@@ -1,9 +1,9 @@
--- Two statements that PostgreSQL lets readers run, and that would harm others. Whoever has the privileges of a role may DROP OWNED BY
--- it, which takes that role out of every policy, whoever owns the table: one reader would hide all rows from all readers. And CREATE
--- RULE locks any relation that it can name exclusively, the catalog's too, before it asks for the privilege.
+-- Two statements that PostgreSQL lets readers run, and that would harm others. A role that has the privileges of another can run DROP
+-- OWNED BY that role, which removes it from every policy, on anyone's tables: one reader could hide all rows from all readers. And
+-- CREATE RULE takes an exclusive lock on any relation that it can name, even in the catalog, before it checks the privilege.
 --
--- Only a superuser can make an event trigger. It stays the superuser's own: its function runs with the rights of who runs the statement.
--- Where a bootstrap by another administrator cannot make it, `dpe rls check` warns (RLS069).
+-- Only a superuser can create an event trigger, and keeps owning it: its function runs with the rights of the role that runs the
+-- statement. If another administrator bootstraps and cannot create it, `dpe rls check` warns (RLS069).
 do $bootstrap$
 begin
     if not (select rolsuper from pg_roles where rolname = current_user) then
@@ -21,7 +21,7 @@ begin
             from unnest(array['dpe_reader', 'dpe_masked_reader', 'dpe_auditor']) as readers (role_name)
             where pg_has_role(readers.role_name, 'member')
         ) then
-            raise exception '%: is refused to readers, because it would harm others; ask an administrator', tg_tag
+            raise exception '%: is not allowed for readers, because it would harm others; ask an administrator', tg_tag
                 using errcode = 'insufficient_privilege';
         end if;
     end
@@ -35,6 +35,6 @@ begin
     create event trigger dpe_refuse_to_readers on ddl_command_start
     when tag in ('DROP OWNED', 'CREATE RULE')
     execute function dpe.refuse_to_readers();
-    comment on event trigger dpe_refuse_to_readers is 'Keeps readers from statements that would hide rows from others, or keep them waiting.';
+    comment on event trigger dpe_refuse_to_readers is 'Keeps readers from statements that would hide rows from others, or block them.';
 end
 $bootstrap$;

@@ -1,6 +1,6 @@
--- The roles of dpe. Roles are the trust boundary: none may bypass row-level security, itself or through a membership.
--- What is right already is left alone, so that the administrator of a managed server can run this, also for a second
--- database, when others made the roles. Attributes that only a superuser may change are checked, not set.
+-- The roles of dpe. Roles are the trust boundary: none may bypass row-level security, directly or through a membership.
+-- Roles that are already right are not altered, so that the administrator of a managed server can run this, also for a second
+-- database, when another role created them. Attributes that only a superuser may change are checked, not set.
 do $$
 declare
     wanted record;
@@ -14,7 +14,7 @@ begin
                 ('dpe_transformer', 'login', 'noinherit'),
                 ('dpe_owner', 'nologin', 'inherit'),
                 ('dpe_reader', 'nologin', 'inherit'),
-                -- Reads what a reader does, but for the columns that a model masks.
+                -- Reads what a reader does, except the columns that a model masks.
                 ('dpe_masked_reader', 'nologin', 'inherit'),
                 ('dpe_auditor', 'nologin', 'inherit'),
                 ('dpe_tenant', 'nologin', 'inherit')
@@ -38,14 +38,14 @@ begin
                 and pg_has_role(wanted.role_name, privileged.oid, 'member')
         ) then
             raise exception 'role %: is a superuser, may bypass row-level security, or may become a role that does', wanted.role_name
-                using errcode = 'insufficient_privilege', hint = 'Take that attribute or membership from it, then bootstrap again.';
+                using errcode = 'insufficient_privilege', hint = 'Remove that attribute or membership, then bootstrap again.';
         end if;
     end loop;
 end
 $$;
 
--- Whoever acts as dpe_tenant sees one tenant at a time, as an application does. The transformer may become it,
--- which only narrows what it sees, so that a run can show what a tenant sees without an administrator's login.
+-- A session that acts as dpe_tenant sees one tenant at a time, as an application does. The transformer can become it, so that a
+-- run can show what a tenant sees without an administrator's login; it sees less as dpe_tenant, not more.
 do $$
 begin
     if not pg_has_role('dpe_tenant', 'dpe_reader', 'usage') then
@@ -57,8 +57,8 @@ begin
 end
 $$;
 
--- On a server where the administrator is no superuser, it has to be a member of the owner to hand objects over.
--- Who created a role may grant it, to itself too, but is no full member by that alone.
+-- An administrator that is not a superuser has to be a member of the owner to transfer objects to it. A role that created
+-- another may grant it, also to itself, but that does not make it a full member.
 do $$
 declare
     granted text;
@@ -71,8 +71,8 @@ begin
 end
 $$;
 
--- COPY reports skipped rows in the server's language; the loader asks for English. Only a superuser can grant this,
--- and without it the loader finds the rows another, slower way.
+-- COPY reports skipped rows in the server's language; the loader sets English. Only a superuser can grant this; without it
+-- the loader finds the rows in a slower way.
 do $$
 begin
     if (select rolsuper from pg_roles where rolname = current_user)

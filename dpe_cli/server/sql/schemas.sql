@@ -1,4 +1,4 @@
--- One schema a layer, and one for the ledger. Nothing here is open to PUBLIC.
+-- One schema per layer, and one for the ledger. None is open to PUBLIC.
 create schema if not exists dpe;
 create schema if not exists staging;
 create schema if not exists intermediate;
@@ -17,9 +17,9 @@ grant usage, create on schema staging to dpe_loader, dpe_transformer;
 grant usage, create on schema intermediate, marts, quality to dpe_transformer;
 grant usage on schema marts to dpe_reader, dpe_tenant, dpe_masked_reader;
 
--- dbt creates the schemas it is asked for (a test's, a shadow schema), and temporary tables for incremental models, snapshots and
--- unit tests. An administrator asks what is published through temporary functions of dpe_owner. Where the database is dpe's own,
--- others make no temporary objects in it.
+-- dbt creates schemas (for tests, or shadow schemas), and temporary tables for incremental models, snapshots and unit tests.
+-- An administrator queries what is published through temporary functions of dpe_owner. If the database belongs to dpe_owner, no
+-- other roles may create temporary objects in it.
 do $$
 begin
     execute format('grant create, temporary on database %I to dpe_transformer', current_database());
@@ -34,5 +34,5 @@ begin
 end
 $$;
 
--- Tables are nobody else's by default, but functions are everybody's: not those of dpe's roles.
+-- By default PUBLIC may execute new functions (but not read new tables); not those of dpe's roles.
 alter default privileges for role dpe_owner, dpe_loader, dpe_transformer revoke execute on functions from public;

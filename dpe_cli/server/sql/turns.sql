@@ -1,8 +1,8 @@
--- Bootstraps of one database take turns: each locks a row that no other login can reach, to the end of its transaction. The first
--- ones wait for each other's schema or table, and then fail because it is there already: `bootstrap` tries again.
+-- Bootstraps of one database take turns: each locks a row that no other login can reach, until the end of its transaction. The first
+-- ones wait for each other's schema or table, and then fail because it already exists: `bootstrap` tries again.
 --
--- The table has a schema of its own, on which readers have no USAGE, so that they cannot name it. Who may name a table can wait for its
--- exclusive lock (`create rule` looks at the owner only when it has it), and whoever comes later waits behind that.
+-- The table has a schema of its own, on which readers have no USAGE, so that they cannot name it. A role that can name a table can
+-- queue for its exclusive lock (`create rule` checks the owner only once it has the lock), and every later session queues after it.
 create schema if not exists dpe_locks;
 
 create table if not exists dpe_locks.locks (

@@ -11,7 +11,7 @@ observations as (
 
     select
         *,
-        -- More was never measured there: the gauge was broken, and how the wind blew is not known.
+        -- More was never measured there: the gauge was broken, and the wind is unknown.
         greatest(
             case when wind_speed_mph <= 200 then wind_speed_mph end,
             case when wind_gust_mph <= 200 then wind_gust_mph end

@@ -1,4 +1,4 @@
--- One row per airport and point in time; of several versions of an observation the newest.
+-- One row per airport and point in time: the newest version of the observation.
 with
 
 observations as (

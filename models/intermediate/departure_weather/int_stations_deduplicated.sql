@@ -1,4 +1,4 @@
--- One row per station; of several versions the newest.
+-- One row per station: the newest version.
 with
 
 stations as (

@@ -15,7 +15,7 @@ renamed as (
         origin,
         dest as destination,
         tailnum as tail_number,
-        -- Midnight is delivered as 2400; PostgreSQL knows 24:00, most programs that read it do not.
+        -- Midnight is delivered as 2400; PostgreSQL accepts 24:00, but most programs do not.
         make_time(sched_dep_time / 100 % 24, sched_dep_time % 100, 0) as scheduled_departure_time,
         make_time(dep_time / 100 % 24, dep_time % 100, 0) as departure_time,
         make_time(sched_arr_time / 100 % 24, sched_arr_time % 100, 0) as scheduled_arrival_time,

@@ -1,4 +1,4 @@
-"""Who may see which tenants is granted, ends, is taken back and recorded, by `dpe access` and without it."""
+"""Access to tenants is granted, expires, is revoked and recorded, with and without `dpe access`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VISIBLE = "select dpe.visible_tenants()"
 
 @pytest.fixture
 def login(fresh_server: Server) -> Iterator[str]:
-    """Create a login that is no reader yet."""
+    """Create a login that is not a reader yet."""
     name = f"desk_{next(numbers)}"
     with fresh_server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login").format(sql.Identifier(name)))
@@ -51,7 +51,7 @@ def _changes(server: Server, login: str) -> list[tuple[str, str]]:
 
 
 def test_a_login_that_was_granted_tenants_sees_them(fresh_server: Server, login: str) -> None:
-    """It is a reader from then on, which it need not have been."""
+    """The grant makes it a reader if it was not one."""
     report = _dpe(fresh_server, "grant", login, "UA", "HA")
 
     assert f"{login} may see UA, HA" == report.headline
@@ -61,7 +61,7 @@ def test_a_login_that_was_granted_tenants_sees_them(fresh_server: Server, login:
 
 
 def test_an_application_is_granted_every_tenant_one_at_a_time(fresh_server: Server, login: str) -> None:
-    """It sees none until it chooses one, and that one only."""
+    """It sees none until it chooses one, and then only that one."""
     _dpe(fresh_server, "grant", login, "--all-tenants")
 
     assert [] == _visible(fresh_server, login)
@@ -70,8 +70,8 @@ def test_an_application_is_granted_every_tenant_one_at_a_time(fresh_server: Serv
         assert (["HA"],) == connection.execute(VISIBLE).fetchone()
 
 
-def test_access_is_taken_back(fresh_server: Server, login: str) -> None:
-    """One tenant, or all; what the session has open does not keep it."""
+def test_access_is_revoked(fresh_server: Server, login: str) -> None:
+    """For one tenant, or all; an open session loses it, too."""
     _dpe(fresh_server, "grant", login, "UA", "HA", "DL")
 
     with fresh_server.connect(login, autocommit=True) as open_session:
@@ -81,8 +81,8 @@ def test_access_is_taken_back(fresh_server: Server, login: str) -> None:
         assert ([],) == open_session.execute(VISIBLE).fetchone()
 
 
-def test_access_ends_by_itself(fresh_server: Server, login: str) -> None:
-    """At its time, within a transaction that is open too."""
+def test_access_expires(fresh_server: Server, login: str) -> None:
+    """At its time, also within an open transaction."""
     _dpe(fresh_server, "grant", login, "UA")
     with fresh_server.connect("admin") as connection, admin_context(connection, "test"):
         end = "update dpe.tenant_access set valid_until = clock_timestamp() + interval '1 second' where role_name = %s::regrole"
@@ -95,8 +95,8 @@ def test_access_ends_by_itself(fresh_server: Server, login: str) -> None:
     assert [False] == [one.is_valid for one in grants.entries(fresh_server, login, actor="test")]
 
 
-def test_access_ends_within_a_statement_that_goes_on(server: Server, reader: Callable[..., str]) -> None:
-    """A loop that began before does not go on seeing the tenant: time is asked for as it is then."""
+def test_access_expires_within_a_running_statement(server: Server, reader: Callable[..., str]) -> None:
+    """A loop that began before stops seeing the tenant: policies use the current time."""
     login = reader(server)
     grants.grant(server, login, ["UA"], until=datetime.now(UTC) + timedelta(seconds=1), actor="test")
 
@@ -108,8 +108,8 @@ def test_access_ends_within_a_statement_that_goes_on(server: Server, reader: Cal
         )
 
 
-def test_every_tenant_ends_by_itself(fresh_server: Server, login: str) -> None:
-    """So does what an application was granted."""
+def test_access_to_every_tenant_expires(fresh_server: Server, login: str) -> None:
+    """An application's access, too."""
     _dpe(fresh_server, "grant", login, "--all-tenants")
     with fresh_server.connect("admin") as connection, admin_context(connection, "test"):
         connection.execute("update dpe.tenant_access set valid_until = now() - interval '1 second' where role_name = %s::regrole", [login])
@@ -119,8 +119,8 @@ def test_every_tenant_ends_by_itself(fresh_server: Server, login: str) -> None:
         assert ([],) == connection.execute(VISIBLE).fetchone()
 
 
-def test_granting_again_changes_until_when(fresh_server: Server, login: str) -> None:
-    """And nothing else; the same again is no change."""
+def test_granting_again_changes_the_expiry(fresh_server: Server, login: str) -> None:
+    """And nothing else; the same grant again is not a change."""
     day = f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}"
     _dpe(fresh_server, "grant", login, "UA", "--until", day)
     _dpe(fresh_server, "grant", login, "UA", "--until", day)
@@ -135,7 +135,7 @@ def test_granting_again_changes_until_when(fresh_server: Server, login: str) -> 
 
 
 def test_each_change_is_recorded(fresh_server: Server, login: str) -> None:
-    """With who made it; also one that is made by hand."""
+    """With the login that made it; also changes made by hand."""
     _dpe(fresh_server, "grant", login, "UA", "HA")
     with fresh_server.connect("admin") as connection, admin_context(connection, "j.doe"):
         connection.execute("update dpe.tenant_access set tenant_id = 'DL' where tenant_id = 'HA' and role_name = %s::regrole", [login])
@@ -151,7 +151,7 @@ def test_each_change_is_recorded(fresh_server: Server, login: str) -> None:
     "statement",
     ["update dpe.access_changes set role_name = 'x'", "delete from dpe.access_changes"],
 )
-def test_the_record_is_not_changed(fresh_server: Server, login: str, statement: str) -> None:
+def test_the_record_cannot_be_changed(fresh_server: Server, login: str, statement: str) -> None:
     """Not even by its owner."""
     _dpe(fresh_server, "grant", login, "UA")
     with fresh_server.connect("admin") as connection, admin_context(connection, "test"):
@@ -161,18 +161,18 @@ def test_the_record_is_not_changed(fresh_server: Server, login: str, statement: 
 
 
 @pytest.mark.parametrize("table", ["tenant_access", "access_changes"])
-def test_the_list_is_not_truncated(fresh_server: Server, table: str) -> None:
-    """It would leave no record of what was revoked."""
+def test_the_list_cannot_be_truncated(fresh_server: Server, table: str) -> None:
+    """Otherwise there would be no record of what was revoked."""
     with (
         fresh_server.connect("admin") as connection,
         admin_context(connection, "test"),
-        pytest.raises(psycopg.errors.InsufficientPrivilege, match="is not truncated, so that each change is recorded"),
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="cannot be truncated, because each change is recorded"),
     ):
         connection.execute(sql.SQL("truncate {}").format(sql.Identifier("dpe", table)))
 
 
 def test_a_reader_reads_its_own_entries_only_and_changes_none(fresh_server: Server, reader: Reader) -> None:
-    """Whatever it sets."""
+    """Whatever it sets in its session."""
     ours, theirs = reader(fresh_server, "UA"), reader(fresh_server, "HA")
     with fresh_server.connect(ours, autocommit=True) as connection:
         connection.execute("set dpe.actor = 'me'")
@@ -190,17 +190,19 @@ def test_a_reader_reads_its_own_entries_only_and_changes_none(fresh_server: Serv
                 connection.execute(statement.encode())
 
 
-def test_an_unknown_role_is_said(fresh_server: Server) -> None:
-    """With the statement that makes it."""
-    with pytest.raises(AccessError, match="nobody_at_all: there is no such role; create it first, as by `create role nobody_at_all login`"):
+def test_an_unknown_role_is_reported(fresh_server: Server) -> None:
+    """With the statement that creates it."""
+    with pytest.raises(
+        AccessError, match="nobody_at_all: there is no such role; create it first, for example with `create role nobody_at_all login`"
+    ):
         _dpe(fresh_server, "grant", "nobody_at_all", "UA")
 
 
-def test_what_was_not_granted_is_not_taken_back(fresh_server: Server, login: str) -> None:
-    """Nor is the rest of what was named with it."""
+def test_access_that_was_not_granted_cannot_be_revoked(fresh_server: Server, login: str) -> None:
+    """And the other tenants of the same command are not revoked, either."""
     _dpe(fresh_server, "grant", login, "UA")
 
-    with pytest.raises(AccessError, match=f"{login}: has no access to HA; `dpe access list` shows who may see what"):
+    with pytest.raises(AccessError, match=f"{login}: has no access to HA; `dpe access list` shows all access"):
         _dpe(fresh_server, "revoke", login, "UA", "HA")
 
     assert ["UA"] == _visible(fresh_server, login)
@@ -220,14 +222,14 @@ def test_what_was_not_granted_is_not_taken_back(fresh_server: Server, login: str
         (("revoke", "x", "UA", "--all"), "name the tenants to revoke, or use --all"),
     ],
 )
-def test_what_is_not_clear_is_refused(server: Server, arguments: tuple[str, ...], said: str) -> None:
+def test_unclear_arguments_are_refused(server: Server, arguments: tuple[str, ...], said: str) -> None:
     """Before anything is changed."""
     with pytest.raises(click.UsageError, match=said):
         _dpe(server, *arguments)
 
 
-def test_the_list_tells_what_is_over(fresh_server: Server, login: str) -> None:
-    """And what dpe itself has."""
+def test_the_list_shows_expired_entries(fresh_server: Server, login: str) -> None:
+    """And dpe's own entries."""
     _dpe(fresh_server, "grant", login, "UA")
     with fresh_server.connect("admin") as connection, admin_context(connection, "test"):
         connection.execute("update dpe.tenant_access set valid_until = now() - interval '1 day' where role_name = %s::regrole", [login])
@@ -240,8 +242,8 @@ def test_the_list_tells_what_is_over(fresh_server: Server, login: str) -> None:
 
 
 @pytest.mark.parametrize("name", ['Ua "desk"', "123", "-", "none of it", "UA_DESK", "select"])
-def test_any_name_of_a_role_will_do(fresh_server: Server, name: str) -> None:
-    """Also one that has to be quoted in SQL, and one that reads like another role's number."""
+def test_any_role_name_works(fresh_server: Server, name: str) -> None:
+    """Also one that has to be quoted in SQL, and one that looks like another role's oid."""
     quoted = sql.Identifier(name)
     with fresh_server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login").format(quoted))
@@ -257,7 +259,7 @@ def test_any_name_of_a_role_will_do(fresh_server: Server, name: str) -> None:
             connection.execute(sql.SQL("drop owned by {name}; drop role {name}").format(name=quoted))
 
 
-def test_who_is_an_auditor_too_sees_its_own_tenants_only(fresh_server: Server, login: str, reader: Reader) -> None:
+def test_an_auditor_who_is_a_reader_sees_only_its_own_tenants(fresh_server: Server, login: str, reader: Reader) -> None:
     """Though it may read the whole list."""
     reader(fresh_server, "HA")
     _dpe(fresh_server, "grant", login, "UA")
@@ -271,8 +273,8 @@ def test_who_is_an_auditor_too_sees_its_own_tenants_only(fresh_server: Server, l
         assert ([],) == connection.execute(VISIBLE).fetchone()
 
 
-def test_the_list_is_asked_by_its_key(fresh_server: Server, reader: Reader) -> None:
-    """However many entries of others there are."""
+def test_the_list_is_searched_by_its_key(fresh_server: Server, reader: Reader) -> None:
+    """However many entries of other roles there are."""
     name = reader(fresh_server, "UA")
     with fresh_server.connect("admin") as connection:
         connection.execute("insert into dpe.tenant_access select 'dpe_tenant', 'T' || number from generate_series(1, 5000) as number")

@@ -1,4 +1,4 @@
-"""A list that was kept by the roles' names becomes one of roles, whatever readers have made of it; and a dump brings it elsewhere."""
+"""A list kept by role name is migrated to one by role, whatever readers have built on it; and a dump restores it elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
 
 VISIBLE = "select dpe.visible_tenants()"
-# The list and its record as dpe made them until it kept roles.
+# The list and its record as dpe created them when it kept names.
 BY_NAME = """
     drop table dpe.tenant_access, dpe.access_changes;
     drop function dpe.record_access_change, dpe.recorded_name, dpe.access_obstacle;
@@ -77,7 +77,7 @@ BY_NAME = """
     create policy admin_reads_in_context on dpe.access_changes for select to dpe_owner using ((select dpe.context_is_open()));
     create policy admin_adds_in_context on dpe.access_changes for insert to dpe_owner with check ((select dpe.context_is_open()));
 """
-# What a table is, but for its number.
+# Everything about a table except its oid.
 DESCRIBED = """
     select 'table', array[
         pg_get_userbyid(relowner)::text, relrowsecurity::text, relforcerowsecurity::text, obj_description(oid, 'pg_class'),
@@ -98,7 +98,7 @@ DESCRIBED = """
 
 @pytest.fixture
 def logins(fresh_server: Server) -> Iterator[tuple[str, str]]:
-    """Create two readers, of which the name of the second has to be quoted."""
+    """Create two readers; the name of the second has to be quoted."""
     names = f"desk_{next(numbers)}", f'Desk "{next(numbers)}"'
     with fresh_server.connect("admin", autocommit=True) as connection:
         for name in names:
@@ -110,7 +110,7 @@ def logins(fresh_server: Server) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def by_name(fresh_server: Server, logins: tuple[str, str]) -> Server:
-    """Give a database with a list by name: each reader has tenants, and so have roles that were dropped."""
+    """Give a database with a list by name, with tenants of each reader and of dropped roles."""
     with fresh_server.connect("admin", autocommit=True) as connection:
         connection.execute(BY_NAME)
         rows = [
@@ -142,8 +142,8 @@ def _rows(server: Server, query: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("administrator", ["a superuser", "a manager"])
-def test_a_list_by_name_is_taken_over(any_cluster: Cluster, by_name: Server, logins: tuple[str, str], administrator: str) -> None:
-    """Once, with a table that is like a new one. It is recorded, and that what dropped roles had is revoked."""
+def test_a_list_by_name_is_migrated(any_cluster: Cluster, by_name: Server, logins: tuple[str, str], administrator: str) -> None:
+    """Once, to a table that is like a new one. The record says so, and that the entries of dropped roles were revoked."""
     server, manager = by_name, sql.Identifier(f"manager_{next(numbers)}")
     with by_name.connect("admin", autocommit=True) as connection:
         if administrator == "a manager":
@@ -183,7 +183,7 @@ def test_a_list_by_name_is_taken_over(any_cluster: Cluster, by_name: Server, log
 
 
 def test_a_view_of_a_reader_does_not_stop_it(by_name: Server, logins: tuple[str, str]) -> None:
-    """It sees nothing from then on, and the old table, which it keeps alive, goes when it does."""
+    """The view is empty from then on, and the old table is dropped once the view is gone."""
     with by_name.connect("admin", autocommit=True) as connection:
         connection.execute("create schema of_readers; grant all on schema of_readers to public")
     with by_name.connect(logins[0], autocommit=True) as connection, by_name.connect(logins[1], autocommit=True) as other:
@@ -213,7 +213,7 @@ def test_a_view_of_a_reader_does_not_stop_it(by_name: Server, logins: tuple[str,
 
 @pytest.fixture
 def restored(any_cluster: Cluster, fresh_server: Server, logins: tuple[str, str]) -> Iterator[Server]:
-    """Dump a database in which two readers, and one that was dropped, have tenants, and restore it as another one of the server."""
+    """Dump a database in which two readers, and a dropped one, have tenants, and restore it as another database of the server."""
     programs, other = any_cluster.embedded.bin_dir, replace(fresh_server, database=f"restored_{next(numbers)}")
     for name, tenant in zip(logins, ("UA", "HA"), strict=True):
         grants.grant(fresh_server, name, [tenant], until=None, actor="test")
@@ -233,8 +233,8 @@ def restored(any_cluster: Cluster, fresh_server: Server, logins: tuple[str, str]
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(other.database)))
 
 
-def test_a_restored_dump_holds(restored: Server, logins: tuple[str, str]) -> None:
-    """Readers see their tenants there, and what was granted to a role that was dropped is found and removed."""
+def test_a_restored_dump_works(restored: Server, logins: tuple[str, str]) -> None:
+    """Readers see their tenants there, and entries of a dropped role are found and removed."""
     assert (["UA"], ["HA"]) == (_visible(restored, logins[0]), _visible(restored, logins[1]))
     assert {"RLS060"} == _checks(restored)
 

@@ -1,4 +1,4 @@
-"""Roles for which the access list cannot hold are refused, and an entry is a role's: not that of its name."""
+"""Roles that the access list cannot restrict are refused, and an entry belongs to a role, not to its name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Create = Callable[..., str]
 VISIBLE = "select dpe.visible_tenants()"
 OWN = ("dpe_owner", "dpe_loader", "dpe_transformer", "dpe_auditor", "dpe_reader", "dpe_masked_reader", "dpe_tenant")
 PREDEFINED = ("pg_read_all_data", "pg_monitor")
-# What makes a role see more than the list says, and how it is said.
+# What makes a role see more than the list says, and the message.
 PRIVILEGES = {
     "alter role {role} superuser": "because it is a superuser",
     "alter role {role} bypassrls": "because it bypasses row-level security",
@@ -61,7 +61,7 @@ def either_server(any_cluster: Cluster) -> Iterator[Server]:
 
 @pytest.fixture
 def create(either_server: Server) -> Iterator[Create]:
-    """Create roles: `create()` returns the name of a login that is not a reader, `create(name)` that of one called so."""
+    """Create roles: `create()` returns the name of a login that is not a reader, `create(name)` uses that name."""
     made: list[str] = []
 
     def new(name: str = "") -> str:
@@ -100,7 +100,7 @@ def _rights(server: Server, role: str) -> Any:
 
 
 def _found(server: Server) -> set[tuple[str, str]]:
-    """Return what the checks of the access list find, as the pipeline looks."""
+    """Return what the checks of the access list find, as the pipeline."""
     with server.connect("transformer") as connection:
         return {(one.check_id, one.subject) for one in checks.check(connection, ["dpe"]) if one.check_id in {"RLS060", "RLS061"}}
 
@@ -111,11 +111,11 @@ def _said(report: Report) -> list[str]:
 
 @pytest.mark.parametrize("role", [*OWN, *PREDEFINED])
 def test_roles_of_dpe_and_of_postgresql_are_refused(either_server: Server, role: str) -> None:
-    """dpe_reader above all: each reader may act as it, and so has what it has."""
+    """Above all dpe_reader: each reader can act as it, and so has its access."""
     before = _rights(either_server, role)
 
     for options in (["UA"], ["--all-tenants"], ["UA", "--masked"], ["UA", "--future"]):
-        with pytest.raises(AccessError, match=f"^{role}: is one of (dpe|PostgreSQL)'s .* roles; give the access to another role"):
+        with pytest.raises(AccessError, match=f"^{role}: is one of (dpe|PostgreSQL)'s .* roles; grant the access to another role"):
             _dpe(either_server, "grant", role, *options)
 
     assert before == _rights(either_server, role)
@@ -124,7 +124,7 @@ def test_roles_of_dpe_and_of_postgresql_are_refused(either_server: Server, role:
 
 @pytest.mark.parametrize("statement", [*PRIVILEGES, *SINCE_16])
 def test_a_role_that_sees_more_than_the_list_says_is_refused(either_server: Server, create: Create, statement: str) -> None:
-    """Itself or by a membership, whatever that gives; and nothing of the grant stays. The same made by hand is found."""
+    """Directly or through any membership, without a trace of the grant. The same entry made by hand is found."""
     role, other = create(), f"other_{next(numbers)}"
     obstacle = {**PRIVILEGES, **SINCE_16}[statement].format(other=other)
     with either_server.connect("admin", autocommit=True) as connection:
@@ -133,7 +133,7 @@ def test_a_role_that_sees_more_than_the_list_says_is_refused(either_server: Serv
         connection.execute(statement.format(role=role, other=other).encode())
     try:
         with pytest.raises(
-            AccessError, match=f"^{role}: sees more than the access list says, {obstacle}.*; give the access to another role"
+            AccessError, match=f"^{role}: sees more than the access list says, {obstacle}.*; grant the access to another role"
         ):
             _dpe(either_server, "grant", role, "UA")
         assert ([], False) == _rights(either_server, role)
@@ -148,7 +148,7 @@ def test_a_role_that_sees_more_than_the_list_says_is_refused(either_server: Serv
 
 
 def test_before_postgresql_16_a_role_that_creates_roles_is_refused(either_server: Server, create: Create) -> None:
-    """It would grant itself dpe_transformer. Later ones need to administrate a role for that."""
+    """It could grant itself dpe_transformer. Later versions require the admin option for that."""
     role = create()
     _execute(either_server, "alter role {} createrole", role)
     with either_server.connect("admin") as connection:
@@ -173,8 +173,8 @@ def test_a_role_with_other_privileges_is_not_refused(either_server: Server, crea
     assert ["UA"] == _visible(either_server, role)
 
 
-def test_a_role_that_inherits_nothing_reads_all_the_same(either_server: Server, create: Create) -> None:
-    """Or is refused, before PostgreSQL 16: policies for readers would not hold for it."""
+def test_a_role_that_inherits_nothing_can_read_anyway(either_server: Server, create: Create) -> None:
+    """Or is refused, before PostgreSQL 16: policies for readers would not apply to it."""
     role = create()
     _execute(either_server, "alter role {} noinherit", role)
     with either_server.connect("admin") as connection:
@@ -192,7 +192,7 @@ def test_a_role_that_inherits_nothing_reads_all_the_same(either_server: Server, 
 
 @pytest.mark.parametrize("role", OWN)
 def test_a_role_of_dpe_that_was_listed_by_hand_is_found(either_server: Server, role: str) -> None:
-    """But for dpe_tenant's own entry, by which a run shows what a tenant sees."""
+    """Except dpe_tenant's own entry, with which a run shows what a tenant sees."""
     assert set() == _found(either_server)
     with either_server.connect("admin") as connection:
         connection.execute("insert into dpe.tenant_access values (%s, 'UA')", [role])
@@ -202,7 +202,7 @@ def test_a_role_of_dpe_that_was_listed_by_hand_is_found(either_server: Server, r
 
 
 def test_a_login_that_may_not_make_readers_grants_nothing(either_server: Server, create: Create) -> None:
-    """Not even an entry that would count as soon as the role is a reader."""
+    """Not even an entry that would count once the role is a reader."""
     role, manager = create(), create()
     _execute(either_server, "grant dpe_owner, dpe_loader, dpe_transformer, dpe_tenant to {}", manager)
 
@@ -214,8 +214,8 @@ def test_a_login_that_may_not_make_readers_grants_nothing(either_server: Server,
     assert ([], False) == _rights(either_server, role)
 
 
-def test_a_tenant_that_is_too_long_is_said_to_be(either_server: Server, create: Create) -> None:
-    """In a line that can be read; and the role is not a reader by that."""
+def test_a_tenant_that_is_too_long_is_reported(either_server: Server, create: Create) -> None:
+    """In a readable line, and without making the role a reader."""
     role = create()
     with either_server.connect("admin") as connection:
         # Text that does not compress.
@@ -230,7 +230,7 @@ def test_a_tenant_that_is_too_long_is_said_to_be(either_server: Server, create: 
 
 
 def test_a_role_that_was_created_again_sees_nothing(either_server: Server, create: Create) -> None:
-    """Until it is granted again; not in a session of the first role either."""
+    """Until access is granted to it; not in a session of the first role, either."""
     role = create()
     _dpe(either_server, "grant", role, "UA")
     with either_server.connect(role, autocommit=True) as of_first:
@@ -245,7 +245,7 @@ def test_a_role_that_was_created_again_sees_nothing(either_server: Server, creat
             connection.execute("select set_config('dpe.tenant_id', 'UA', true)")
             assert ([],) == connection.execute(VISIBLE).fetchone()
         _dpe(either_server, "grant", role, "HA")
-        # It acts as a role that is not there.
+        # It acts as a role that no longer exists.
         with pytest.raises(psycopg.Error, match="role with OID|permission denied|invalid role OID"):
             of_first.execute(VISIBLE)
 
@@ -255,7 +255,7 @@ def test_a_role_that_was_created_again_sees_nothing(either_server: Server, creat
 
 
 def test_a_role_that_is_renamed_keeps_its_tenants(either_server: Server, create: Create) -> None:
-    """And who gets its old name has none; its record is found by both names."""
+    """And a role that gets its old name has none; its record is found by both names."""
     role = create()
     _dpe(either_server, "grant", role, "UA")
     renamed = f"{role}_renamed"
@@ -273,7 +273,7 @@ def test_a_role_that_is_renamed_keeps_its_tenants(either_server: Server, create:
 
 @pytest.mark.parametrize("command", ["list", "grant", "revoke", "revoke it"])
 def test_entries_of_dropped_roles_are_found_and_removed(either_server: Server, create: Create, command: str) -> None:
-    """By whatever is done to the list next, which says so; and it is recorded under the name that the role had."""
+    """By the next command on the list, which reports it; the record has the role's former name."""
     gone, other = create(), create()
     _dpe(either_server, "grant", gone, "UA", "HA")
     _dpe(either_server, "grant", other, "DL")
@@ -299,8 +299,8 @@ def test_entries_of_dropped_roles_are_found_and_removed(either_server: Server, c
     assert [("granted", "HA"), ("granted", "UA"), ("revoked", "HA"), ("revoked", "UA")] == sorted(changes)
 
 
-def test_the_record_tells_roles_of_one_name_apart(either_server: Server, create: Create) -> None:
-    """By the number that each had."""
+def test_the_record_distinguishes_roles_with_the_same_name(either_server: Server, create: Create) -> None:
+    """By their oids."""
     role = create()
     _dpe(either_server, "grant", role, "UA")
     _execute(either_server, "drop role {}", role)
@@ -327,14 +327,14 @@ def test_a_refused_command_removes_nothing(either_server: Server, create: Create
 
 
 def test_the_pipeline_reads_no_entry_but_those_that_are_wrong(either_server: Server, create: Create) -> None:
-    """Who may see what is not the business of those who write models."""
+    """Authors of models must not see who has access."""
     _dpe(either_server, "grant", create(), "UA")
     with either_server.connect("transformer") as connection:
         connection.execute("select set_config('dpe.actor', 'test', true)")
         assert [("dpe_tenant", "*")] == connection.execute("select role_name::text, tenant_id from dpe.tenant_access").fetchall()
 
 
-def test_an_administrator_who_is_no_superuser_finds_them_too(either_server: Server, create: Create) -> None:
+def test_an_administrator_who_is_not_a_superuser_finds_them_too(either_server: Server, create: Create) -> None:
     """With the login that `dpe access` uses."""
     gone, manager = create(), create()
     _execute(either_server, "grant dpe_owner, dpe_loader, dpe_transformer, dpe_tenant to {}", manager)

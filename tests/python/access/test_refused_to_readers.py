@@ -1,4 +1,4 @@
-"""Statements that PostgreSQL lets anybody run who has a role's privileges, and by which one reader would harm all others."""
+"""Statements that PostgreSQL allows to any role with a group's privileges, and with which one reader could harm all others."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def readers(any_cluster: Cluster) -> Iterator[Readers]:
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("become", ["", "set role {group}; "], ids=["by its privileges", "having become it"])
-def test_no_reader_takes_its_group_out_of_the_policies(readers: Readers, group: str, become: str) -> None:
-    """PostgreSQL would take the role out of each policy, whoever owns the table, and no reader would see a row."""
+def test_no_reader_removes_its_group_from_the_policies(readers: Readers, group: str, become: str) -> None:
+    """PostgreSQL would remove the role from each policy, on anyone's tables, and no reader would see a row."""
     with (
         readers.server.connect(readers.login[group], autocommit=True) as connection,
-        pytest.raises(psycopg.errors.InsufficientPrivilege, match="DROP OWNED: is refused to readers"),
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="DROP OWNED: is not allowed for readers"),
     ):
         connection.execute((become + "drop owned by {group}").format(group=group).encode())
 
@@ -65,18 +65,18 @@ def test_no_reader_takes_its_group_out_of_the_policies(readers: Readers, group: 
 
 @pytest.mark.parametrize("relation", ["marts.fct_orders", "pg_catalog.pg_database"])
 def test_a_reader_that_creates_a_rule_waits_for_no_lock(readers: Readers, relation: str) -> None:
-    """It is refused before PostgreSQL locks the relation exclusively, for which others would have to wait."""
+    """It is refused before PostgreSQL locks the relation exclusively, which would block others."""
     login = readers.login["dpe_reader"]
     connect = partial(readers.server.connect, login, autocommit=True)
     with connect() as other, connect() as connection, other.transaction():
         other.execute(f"select count(*) from {relation}".encode())
         connection.execute("set lock_timeout = '1s'")
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="CREATE RULE: is refused to readers"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="CREATE RULE: is not allowed for readers"):
             connection.execute(f"create rule r as on insert to {relation} do nothing".encode())
 
 
-def test_an_administrator_is_refused_nothing(fresh_server: Server, reader: Callable[..., str]) -> None:
-    """It drops what a reader owns, who leaves."""
+def test_an_administrator_may_run_these_statements(fresh_server: Server, reader: Callable[..., str]) -> None:
+    """It drops what a departing reader owns."""
     name = reader(fresh_server)
     with fresh_server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create schema authorization {}").format(sql.Identifier(name)))

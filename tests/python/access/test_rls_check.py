@@ -1,4 +1,4 @@
-"""`dpe rls check` finds whatever makes protection weaker than what was declared; on what dbt builds it finds nothing."""
+"""`dpe rls check` finds whatever makes protection weaker than declared; on what dbt builds it finds nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dpe_cli.server.server import Server
 
 SCHEMAS = ("dpe", "staging", "intermediate", "marts", "quality", "marts__next", "marts__previous")
 
-# One of them, that each relation is a model's, asks the project and not only the catalog.
+# One of them, that each relation belongs to a model, reads the project as well as the catalog.
 CHECKS = len(checks.checks()) + 1
 
 
@@ -38,7 +38,7 @@ def project(scratch: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def built(project: Project, module_server: Server) -> Iterator[Server]:
-    """Build the project, and make a reader and a role that is none."""
+    """Build the project, and create a reader and a role that is not one."""
     results = run_dbt(project, module_server, ["build"])
     assert not any(result.has_failed for result in results)
     with module_server.connect("admin", autocommit=True) as connection:
@@ -48,7 +48,7 @@ def built(project: Project, module_server: Server) -> Iterator[Server]:
 
 
 def _weaken(connection: psycopg.Connection[Any], statements: str) -> None:
-    """Make a mutation, in an administrator's transaction."""
+    """Apply a mutation, in an administrator's transaction."""
     [(index,)] = connection.execute(
         "select indexrelid::regclass::text from pg_index where indrelid = 'marts.fct_orders'::regclass and not indisunique"
     ).fetchall()
@@ -62,7 +62,7 @@ def _ids(connection: psycopg.Connection[Any]) -> set[str]:
 
 
 def test_nothing_is_wrong_with_what_dbt_builds(built: Server) -> None:
-    """Neither for an administrator who looks nor for the pipeline."""
+    """Neither as an administrator nor as the pipeline."""
     for login in ("admin", "transformer"):
         with built.connect(login) as connection:
             assert [] == checks.check(connection, SCHEMAS)
@@ -70,7 +70,7 @@ def test_nothing_is_wrong_with_what_dbt_builds(built: Server) -> None:
 
 @pytest.mark.parametrize(("statements", "check_id"), MUTATIONS.items(), ids=[f"{check}-{text[:60]}" for text, check in MUTATIONS.items()])
 def test_what_weakens_protection_is_found(built: Server, statements: str, check_id: str) -> None:
-    """By the check that is for it, with a subject, what is wrong and what to do."""
+    """By its check, with a subject, what is wrong and what to do."""
     with built.connect("admin") as connection:
         _weaken(connection, statements)
         found = checks.check(connection, SCHEMAS)
@@ -82,7 +82,7 @@ def test_what_weakens_protection_is_found(built: Server, statements: str, check_
 
 
 def test_a_fix_fixes(built: Server) -> None:
-    """Where a fix is a statement, it is one that puts right what was found."""
+    """If a fix is a statement, running it resolves the finding."""
     fixed = set()
     with built.connect("admin") as connection:
         for statements in MUTATIONS:
@@ -104,11 +104,11 @@ def test_a_fix_fixes(built: Server) -> None:
 
 
 def test_each_check_is_shown_to_find_something() -> None:
-    """One that is added has to show what it finds."""
+    """A new one has to show what it finds."""
     ids = [check.check_id for check in checks.checks()]
 
     assert len(ids) == len(set(ids))
-    # Of a server's version, and of rows from another one.
+    # They need another server version, or rows from another server.
     assert set(ids) == {*MUTATIONS.values(), "RLS031", "RLS052"}
 
 
@@ -116,27 +116,27 @@ def test_each_check_is_shown_to_find_something() -> None:
     ("version", "is_found"), [("150013", True), ("150014", False), ("160009", True), ("170006", False), ("180000", False)]
 )
 def test_a_server_with_a_known_leak_is_found(built: Server, version: str, is_found: bool) -> None:  # noqa: FBT001
-    """Below the minor release that fixed it."""
+    """Before the minor release that fixed it."""
     [leak] = [check for check in checks.checks() if check.check_id == "RLS031"]
     query = leak.query.replace("current_setting('server_version_num')", f"'{version}'")
     with built.connect("admin") as connection, psycopg.RawCursor(connection) as cursor:
         assert is_found == bool(cursor.execute(query.encode()).fetchall())
 
 
-def test_an_administrator_who_is_no_superuser_is_no_finding(built: Server) -> None:
-    """Who manages dpe may act as its roles, and is no reader by that."""
+def test_an_administrator_who_is_not_a_superuser_is_not_a_finding(built: Server) -> None:
+    """A role that manages dpe can act as its roles, which does not make it a reader."""
     with built.connect("admin") as connection:
         connection.execute(
             "create role manager_of_checks login createrole; grant dpe_owner, dpe_transformer, dpe_tenant to manager_of_checks;"
-            # As who created a role is a member of it from PostgreSQL 16 on.
+            # From PostgreSQL 16 on, the creator of a role is a member of it.
             "grant dpe_reader, dpe_masked_reader, dpe_tenant, dpe_auditor to manager_of_checks with admin true, inherit false, set false"
         )
         assert set() == _ids(connection)
         connection.rollback()
 
 
-def test_a_database_of_another_version_is_told_to_be_bootstrapped(built: Server) -> None:
-    """Where a function that the checks ask is not there, so that none of them can be run."""
+def test_a_database_of_another_version_has_to_be_bootstrapped(built: Server) -> None:
+    """If a function that the checks call is missing, none of them can run."""
     with built.connect("admin") as connection:
         connection.execute("drop function dpe.open_schemas")
         with pytest.raises(ServerError, match=r"function dpe\.open_schemas\(name\[\]\) does not exist; run `dpe bootstrap`"):
@@ -144,7 +144,7 @@ def test_a_database_of_another_version_is_told_to_be_bootstrapped(built: Server)
         connection.rollback()
 
 
-def test_bootstrap_puts_functions_right(built: Server) -> None:
+def test_bootstrap_repairs_functions(built: Server) -> None:
     """As the fix says."""
     with built.connect("admin") as connection:
         connection.execute(next(text for text in MUTATIONS if "array['UA', 'HA']" in text).encode())
@@ -156,7 +156,7 @@ def test_bootstrap_puts_functions_right(built: Server) -> None:
 
 @pytest.fixture
 def app(built: Server, project: Project) -> App:
-    """Give what commands are given."""
+    """Give the commands' context."""
     app = App(given_project_dir=project.directory)
     app.server = built
     return app
@@ -166,8 +166,8 @@ def _dpe(app: App, *arguments: str) -> Report:
     return cast("Report", main.cli.main(args=["rls", "check", *arguments], standalone_mode=False, obj=app))
 
 
-def test_the_command_succeeds_where_nothing_is_wrong(app: App) -> None:
-    """And says how much it looked for."""
+def test_the_command_succeeds_if_nothing_is_wrong(app: App) -> None:
+    """And says how many checks it ran."""
     report = _dpe(app)
 
     assert (0, f"{CHECKS} checks found nothing") == (report.exit_status, report.headline)
@@ -175,7 +175,7 @@ def test_the_command_succeeds_where_nothing_is_wrong(app: App) -> None:
 
 @pytest.fixture
 def weakened(built: Server) -> Iterator[None]:
-    """Weaken a published table and an internal one, and add what is a warning only."""
+    """Weaken a published table and an internal one, and add something that is only a warning."""
     with built.connect("admin", autocommit=True) as connection:
         connection.execute("alter table marts.fct_orders no force row level security; alter table dpe.loads no force row level security")
         connection.execute("create unique index orders_once on marts.fct_orders (order_id)")
@@ -185,8 +185,8 @@ def weakened(built: Server) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("weakened")
-def test_the_command_fails_where_something_is_wrong(app: App, capsys: pytest.CaptureFixture[str]) -> None:
-    """Errors first, each with what puts it right."""
+def test_the_command_fails_if_something_is_wrong(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors first, each with its fix."""
     report = _dpe(app)
     status = show(report, "text")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
@@ -199,7 +199,7 @@ def test_the_command_fails_where_something_is_wrong(app: App, capsys: pytest.Cap
 
 @pytest.mark.usefixtures("weakened")
 def test_sarif_names_the_file_of_a_model(app: App, tmp_path: Path) -> None:
-    """And the project's for what is not the project's."""
+    """And the project file for relations that are not the project's."""
     path = tmp_path / "new" / "rls.sarif"
 
     _dpe(app, "--sarif", str(path))
@@ -224,7 +224,7 @@ def test_sarif_names_the_file_of_a_model(app: App, tmp_path: Path) -> None:
 
 
 def test_sarif_names_a_file_by_a_uri() -> None:
-    """Whatever the file is called: a URI has neither spaces nor control characters."""
+    """Whatever its name: a URI has neither spaces nor control characters."""
     finding = checks.Finding("RLS002", "error", "marts.a\x1b[2J\n", "does not force row-level security", "alter it\u202e")
     files = {finding.subject: "models/marts/a b\x1b\u202e.sql"}
 
@@ -237,7 +237,7 @@ def test_sarif_names_a_file_by_a_uri() -> None:
     assert r"marts.a\x1b[2J⏎: does not force row-level security; alter it\u202e" == result["message"]["text"]
 
 
-def test_sarif_that_cannot_be_written_is_said(app: App, tmp_path: Path) -> None:
+def test_sarif_that_cannot_be_written_is_reported(app: App, tmp_path: Path) -> None:
     """With the option's name."""
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="--sarif: .*rls.sarif cannot be written"):

@@ -1,4 +1,4 @@
-"""Acting as everybody, after each command that makes relations: nobody sees or writes what is not declared. And what they could is found."""
+"""Acting as every role, after each command that creates relations: none sees or writes more than declared, and if one could, it is found."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
 
 LOGIN = f"desk_of_matrix_{next(numbers)}"
-# What makes relations, in the order in which people would; and schemas that are there after it.
+# Commands that create relations, in the usual order, and the schemas that exist after each.
 COMMANDS = {
     "dbt build": ["build"],
     "dbt build --full-refresh": ["build", "--full-refresh"],
@@ -37,7 +37,7 @@ COMMANDS = {
     "dpe run": ["publish"],
     "dpe run again": ["publish"],
     "dpe run of a part": ["publish", "fct_orders"],
-    "dpe run --no-publish": ["build beside"],
+    "dpe run --no-publish": ["build only"],
     "dpe publish --undo": ["undo"],
     "dbt build in place": ["build"],
 }
@@ -65,7 +65,7 @@ def _measure(project: Project, server: Server, login: str) -> list[Cell]:
 
 
 def _do(project: Project, server: Server, command: list[str]) -> None:
-    if command[0] in {"publish", "build beside"}:
+    if command[0] in {"publish", "build only"}:
         options = run.RunOptions(publishes=command[0] == "publish", documents=False)
         summary = run.run(project, server, command[1:], (), dbt_projects.Silence(), options)
         assert summary.not_published is None
@@ -78,7 +78,7 @@ def _do(project: Project, server: Server, command: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def states(project: Project, module_server: Server, login: str) -> dict[str, tuple[list[str], list[Cell]]]:
-    """Run each command, and keep what the catalog and the actors say after it."""
+    """Run each command, and keep the findings of the catalog and of the actors after it."""
     found: dict[str, tuple[list[str], list[Cell]]] = {}
     for name, command in COMMANDS.items():
         _do(project, module_server, command)
@@ -89,7 +89,7 @@ def states(project: Project, module_server: Server, login: str) -> dict[str, tup
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_nothing_is_wrong_after(states: dict[str, tuple[list[str], list[Cell]]], command: str) -> None:
-    """Neither in the catalog, nor for anybody who acts."""
+    """Neither in the catalog, nor for any actor."""
     findings, cells = states[command]
 
     assert [] == findings
@@ -105,13 +105,13 @@ def _rows(cells: list[Cell], relation: str) -> dict[str, int | None]:
     "relation", ["marts.fct_orders", "marts.fct_added_orders", "marts.orders", "marts.orders_history", "marts.orders_seen"]
 )
 def test_a_tenant_sees_its_own_after(states: dict[str, tuple[list[str], list[Cell]]], command: str, relation: str) -> None:
-    """Each its own, a login those that it was granted, and who builds it all of it in a context only."""
+    """Each tenant its own, a login those granted to it, and the builder everything, but only in a context."""
     rows = _rows(states[command][1], relation)
 
     assert {
         "everybody": None,
         "a stranger": 0,
-        # Views of a masked column are not for those who may not read it.
+        # Masked readers cannot use views of a masked column.
         "a masked stranger": None if relation == "marts.orders_seen" else 0,
         "a tenant UA": 2,
         "a tenant HA": 1,
@@ -130,16 +130,16 @@ def test_a_tenant_sees_its_own_after(states: dict[str, tuple[list[str], list[Cel
 
 
 def test_previous_and_next_versions_are_measured(states: dict[str, tuple[list[str], list[Cell]]]) -> None:
-    """No reader finds their schemas."""
-    beside = _rows(states["dpe run --no-publish"][1], "marts__next.fct_orders")
+    """No reader can enter their schemas."""
+    built = _rows(states["dpe run --no-publish"][1], "marts__next.fct_orders")
     before = _rows(states["dpe run again"][1], "marts__previous.fct_orders")
 
-    for rows in (beside, before):
+    for rows in (built, before):
         assert (None, None, None, 3) == (rows["a stranger"], rows["a tenant UA"], rows[LOGIN], rows["the transformer"])
 
 
 def test_writes_are_tried(states: dict[str, tuple[list[str], list[Cell]]]) -> None:
-    """Who reads is denied, who builds is refused a row of another tenant, and writes in a context for all."""
+    """Readers are denied; the builder is refused a row of another tenant, and can write in a context for all."""
     cells = [cell for cell in states["dbt build"][1] if cell.relation == "marts.fct_orders"]
     writes = {f"{cell.actor} {cell.tenant}".strip(): [cell.writes[write] for write in ("insert", "update", "delete")] for cell in cells}
 
@@ -162,15 +162,15 @@ def test_measuring_changes_nothing(
         assert [] == connection.execute("select from pg_roles where rolname = %s", [matrix.NOBODY]).fetchall()
 
 
-def test_measurements_do_not_meet(module_server: Server) -> None:
-    """Each makes a role of its own, which nobody has made before: not somebody with its plain name, and not a second measurement."""
+def test_measurements_do_not_conflict(module_server: Server) -> None:
+    """Each creates a role of its own, which neither an existing role with the plain name nor a second measurement has."""
     with module_server.connect("admin") as connection, connection.transaction(force_rollback=True):
         connection.execute("create role dpe_matrix_nobody")
 
         assert [] == matrix.measure(connection, [])
 
 
-# What a model's author may make, as the transformer: code that a view or a trigger runs as whoever looks, to be the session's login again.
+# Code of a model's author that a view or a trigger runs as its reader, and that tries to become the session's login again.
 ESCAPE = """
     set role dpe_transformer;
     create function marts.escape() returns boolean language plpgsql as $$
@@ -195,7 +195,7 @@ ESCAPE = """
 
 @pytest.mark.usefixtures("states")
 def test_what_is_measured_runs_nothing_as_the_administrator(project: Project, module_server: Server, login: str) -> None:
-    """A superuser acts as each role, and the code of a view or a trigger does not get back to its rights."""
+    """A superuser acts as each role, and the code of a view or a trigger cannot regain its rights."""
     with module_server.connect("admin", autocommit=True) as connection:
         connection.execute(ESCAPE)
         try:
@@ -209,7 +209,7 @@ def test_what_is_measured_runs_nothing_as_the_administrator(project: Project, mo
     assert "marts.escapes" in relations
 
 
-# What weakens protection, and what acting shows of it.
+# What weakens protection, and what the measurement shows.
 MUTATIONS = {
     "alter table marts.fct_orders no force row level security": "the transformer, no context sees 3 rows instead of 0",
     "alter table marts.fct_orders disable row level security": "a tenant (UA) sees 3 rows instead of 2",
@@ -249,10 +249,10 @@ MUTATIONS = {
 
 
 @pytest.mark.parametrize(("statements", "fault"), MUTATIONS.items(), ids=[text[:70] for text in MUTATIONS])
-def test_what_somebody_could_do_is_found(
+def test_what_a_role_could_do_is_found(
     project: Project, module_server: Server, states: dict[str, tuple[list[str], list[Cell]]], login: str, statements: str, fault: str
 ) -> None:
-    """By doing it, whatever the catalog says."""
+    """By trying it, whatever the catalog says."""
     del states
     with module_server.connect("admin") as connection:
         connection.execute(statements.encode())
@@ -265,7 +265,7 @@ def test_what_somebody_could_do_is_found(
 
 
 def test_each_of_these_is_found_by_the_catalog_too(module_server: Server, states: dict[str, tuple[list[str], list[Cell]]]) -> None:
-    """But for entries of the access list, which are nobody's mistake."""
+    """Except entries of the access list, which are not a mistake."""
     del states
     with module_server.connect("admin") as connection:
         for statements in MUTATIONS:
@@ -296,8 +296,8 @@ def test_the_command_shows_who_sees_how_much(app: App, login: str, capsys: pytes
     assert ["marts.dim_shops - 2 2 2 2 - 0 - 2 2", "marts.fct_orders - 0 0 UA 2; HA 1 1 - 0 - 3 3"] == lines[-2:]
 
 
-def test_the_command_fails_where_somebody_sees_too_much(app: App, capsys: pytest.CaptureFixture[str]) -> None:
-    """And says who, and what."""
+def test_the_command_fails_if_a_role_sees_too_much(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """And names the role and the relation."""
     with app.server.connect("admin", autocommit=True) as connection:
         connection.execute("alter table marts.fct_orders no force row level security")
         try:
@@ -309,7 +309,7 @@ def test_the_command_fails_where_somebody_sees_too_much(app: App, capsys: pytest
     assert "marts.fct_orders: the transformer, no context sees 3 rows instead of 0" in capsys.readouterr().out
 
 
-def test_what_is_not_there_is_said(app: App) -> None:
+def test_what_does_not_exist_is_reported(app: App) -> None:
     """A relation, or a login."""
     with pytest.raises(UsageError, match=r"marts\.nothing: no relation matches"):
         _dpe(app, "marts.nothing")

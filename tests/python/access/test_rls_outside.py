@@ -1,4 +1,4 @@
-"""What leads past the policies from outside dpe's schemas: each leak is shown to be one, found by `dpe rls check`, and closed by its fix."""
+"""Ways to bypass the policies from outside dpe's schemas: each is shown to be a leak, found by `dpe rls check`, and closed by its fix."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Place:
     roles: dict[str, str]
 
     def fill(self, statements: str) -> bytes:
-        """Put the names of the roles, and where the server is, into statements."""
+        """Insert the names of the roles and the address of the server into statements."""
         server = self.server
         return statements.format(**self.roles, host=server.host, port=server.port, database=server.database).encode()
 
@@ -66,14 +66,14 @@ def place(any_cluster: Cluster) -> Iterator[Place]:
 
 @pytest.fixture
 def connection(place: Place) -> Iterator[psycopg.Connection[Any]]:
-    """Give an administrator's transaction, of which nothing stays."""
+    """Give an administrator's transaction, which is rolled back."""
     with place.server.connect("admin") as connection:
         yield connection
         connection.rollback()
 
 
 def _seen(connection: psycopg.Connection[Any], role: str, statements: str) -> object:
-    """Return what a role gets, or that it is refused."""
+    """Return what a role sees, or that it is refused."""
     try:
         with connection.transaction():
             connection.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
@@ -87,7 +87,7 @@ def _seen(connection: psycopg.Connection[Any], role: str, statements: str) -> ob
 
 
 def _found(connection: psycopg.Connection[Any], *, judged: tuple[str, ...] | None = None) -> list[Finding]:
-    """Look as the pipeline does, which is not a superuser."""
+    """Run the checks as the pipeline, which is not a superuser."""
     connection.execute("set local role dpe_transformer")
     found = checks.check(connection, SCHEMAS, judged=judged)
     connection.execute("reset role")
@@ -95,8 +95,8 @@ def _found(connection: psycopg.Connection[Any], *, judged: tuple[str, ...] | Non
 
 
 @pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
-def test_what_leads_past_the_policies_is_found(place: Place, connection: psycopg.Connection[Any], leak: Leak) -> None:
-    """It shows a reader what it must not see; the check that is for it finds it, and where its fix is a statement, that closes it."""
+def test_what_bypasses_the_policies_is_found(place: Place, connection: psycopg.Connection[Any], leak: Leak) -> None:
+    """It shows a reader what it must not see; its check finds it, and if the fix is a statement, that closes the leak."""
     reader = place.roles[leak.reader]
     read_by = place.fill(leak.read_by).decode()
     connection.execute(place.fill(leak.made_by))
@@ -114,7 +114,7 @@ def test_what_leads_past_the_policies_is_found(place: Place, connection: psycopg
 
 
 def test_a_function_that_only_a_type_may_call_is_found(place: Place, connection: psycopg.Connection[Any]) -> None:
-    """A type calls it for whoever uses the type, though nobody has EXECUTE on it."""
+    """A type calls it for any role that uses the type, though no role has EXECUTE on it."""
     connection.execute(place.fill(LEAK_OF_A_TYPE.made_by))
 
     assert LEAK_OF_A_TYPE.seen == _seen(connection, place.roles["ua"], LEAK_OF_A_TYPE.read_by)
@@ -122,7 +122,7 @@ def test_a_function_that_only_a_type_may_call_is_found(place: Place, connection:
 
 
 def test_a_collation_by_which_different_texts_are_equal_is_found(place: Place, connection: psycopg.Connection[Any]) -> None:
-    """Where the server has such: a reader of UA would see the rows of ua."""
+    """If the server has such a collation: a reader of UA would see the rows of ua."""
     try:
         connection.execute("create collation public.any_case (provider = icu, locale = 'und-u-ks-level1', deterministic = false)")
     except psycopg.errors.FeatureNotSupported:
@@ -140,8 +140,8 @@ def test_a_collation_by_which_different_texts_are_equal_is_found(place: Place, c
     assert "RLS065" in {finding.check_id for finding in _found(connection)}
 
 
-def test_functions_of_a_reader_are_each_looked_at_once(place: Place, connection: psycopg.Connection[Any]) -> None:
-    """However many call each other: what takes a second with some would take an hour with more, and stop each run."""
+def test_each_function_of_a_reader_is_checked_once(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """However many call each other: otherwise a second with a few would be an hour with more, and stop each run."""
     calls = "; ".join(
         f"create function sandbox.f{number}() returns integer language sql as 'select 1';"
         f" create function sandbox.g{number}() returns integer language sql begin atomic select {call}; end"
@@ -165,14 +165,14 @@ def test_functions_of_a_reader_are_each_looked_at_once(place: Place, connection:
 
 @pytest.mark.parametrize("leak", [leak for leak in LEAKS.values() if leak.check_id == "RLS056"], ids=["view", "rule"])
 def test_a_reader_cannot_remove_a_mask(place: Place, connection: psycopg.Connection[Any], leak: Leak) -> None:
-    """Its view or rule has its privileges, and the tenants of the masked reader who uses it: that one sees no row through it."""
+    """Its view or rule has its privileges, but the tenants of the masked reader that uses it, which sees no rows through it."""
     connection.execute(place.fill(leak.made_by.removeprefix(UNMASKED)))
 
     assert (None,) == _seen(connection, place.roles["intern"], place.fill(leak.read_by).decode())
     assert {"warning"} >= {finding.severity for finding in _found(connection)}
 
 
-# A masked reader gets the questions of the policies answered for different roles: for an accomplice who has no tenant, and for itself.
+# A masked reader makes the functions of the policies run as different roles: as an accomplice that has no tenant, and as itself.
 ROW_BY_ROW = (
     "select one.* from (values (0), (1), (2), (3)) as numbers (number) left join lateral"
     " (select * from {relation} as found where found.order_id = numbers.number offset 0) as one on true"
@@ -196,7 +196,7 @@ ACCOMPLICE = f"""
 
 
 def test_a_role_that_changes_within_a_query_removes_no_mask(place: Place, connection: psycopg.Connection[Any]) -> None:
-    """Whose mask it is and whose tenants are asked for at once: not of one role first, and of another one later."""
+    """The mask and the tenants are evaluated together, not for one role first and for another one later."""
     connection.execute(place.fill(ACCOMPLICE))
     intern = sql.SQL("set local role {}").format(sql.Identifier(place.roles["intern"]))
 
@@ -216,7 +216,7 @@ def test_a_role_that_changes_within_a_query_removes_no_mask(place: Place, connec
 def test_what_shows_a_reader_its_own_rows_is_not_found(
     place: Place, connection: psycopg.Connection[Any], made_by: str, read_by: str
 ) -> None:
-    """Views with their reader's rights within others, functions that only their owner may call: they are no leaks."""
+    """Views with their reader's rights within others, functions that only their owner may call: these are not leaks."""
     connection.execute(place.fill(made_by))
 
     assert _seen(connection, place.roles["ua"], read_by) in {(2,), (0,), "refused"}
@@ -227,7 +227,7 @@ def test_what_shows_a_reader_its_own_rows_is_not_found(
 def test_nothing_that_a_reader_may_do_stops_the_others(
     place: Place, connection: psycopg.Connection[Any], statements: str, expected: list[str]
 ) -> None:
-    """Not even with a schema of its own: an error would keep a run from publishing. What hands its own rows on is a warning."""
+    """Not even with a schema of its own, because an error would stop runs from publishing. Passing on its own rows is a warning."""
     connection.execute(place.fill(f"set local role {{ha}}; {statements}; reset role"))
 
     found = _found(connection)
@@ -236,8 +236,8 @@ def test_nothing_that_a_reader_may_do_stops_the_others(
     assert {"warning"} >= {finding.severity for finding in found}
 
 
-def test_a_reader_is_told_of_once(place: Place, connection: psycopg.Connection[Any]) -> None:
-    """However many functions it makes."""
+def test_a_reader_is_reported_once(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """However many functions it creates."""
     for number in range(5):
         connection.execute(place.fill(f"set local role {{ha}}; create function sandbox.f{number}() returns bigint language sql {DEFINER}"))
 
@@ -247,8 +247,8 @@ def test_a_reader_is_told_of_once(place: Place, connection: psycopg.Connection[A
     assert "sandbox.f0(), sandbox.f1(), sandbox.f2() and 2 more" in finding.detail
 
 
-def test_a_leader_that_takes_in_others_stops_nobody(place: Place, connection: psycopg.Connection[Any]) -> None:
-    """A reader who may grant its own role makes neither the pipeline nor an administrator a reader that sees too much."""
+def test_a_reader_that_grants_its_own_role_stops_no_run(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """A reader that can grant its own role makes neither the pipeline nor an administrator a reader that sees too much."""
     connection.execute(
         place.fill(
             "create role team in role dpe_reader; grant team to {ha} with admin option;"
@@ -260,9 +260,9 @@ def test_a_leader_that_takes_in_others_stops_nobody(place: Place, connection: ps
     assert [] == _found(connection)
 
 
-def test_extensions_are_no_findings(connection: psycopg.Connection[Any]) -> None:
-    """Not one of those that come with the server: the administrator who installs an extension trusts it."""
-    # Where an extension goes that says nothing of its schema.
+def test_extensions_are_not_findings(connection: psycopg.Connection[Any]) -> None:
+    """None of those that come with the server: the administrator that installs an extension trusts it."""
+    # The schema for extensions that do not name one.
     connection.execute("set local search_path = public")
     names = connection.execute(
         "select name from pg_available_extensions where installed_version is null and name !~ '^(pl|jsonb_pl|hstore_pl|ltree_pl|bool_pl)'"
@@ -278,7 +278,7 @@ def test_extensions_are_no_findings(connection: psycopg.Connection[Any]) -> None
     assert [] == _found(connection)
 
 
-def test_an_administrator_who_is_no_superuser_may_have_an_application(place: Place, connection: psycopg.Connection[Any]) -> None:
+def test_an_administrator_who_is_not_a_superuser_may_have_an_application(place: Place, connection: psycopg.Connection[Any]) -> None:
     """It owns the database, and other schemas with functions, rules, triggers and event triggers of their own."""
     connection.execute(
         place.fill(
@@ -324,7 +324,7 @@ def test_a_search_path_is_compared_with_the_safe_form(
     path: str,
     is_safe: bool,  # noqa: FBT001
 ) -> None:
-    """It ends in pg_temp, which is searched first for types where it is not named, and has no schema in which others may create."""
+    """It ends in pg_temp, which is searched first for types unless it is named, and has no schema in which others may create."""
     connection.execute(
         place.fill(
             'create schema "of extensions"; create schema "with "" quote" authorization {ha};'
@@ -337,7 +337,7 @@ def test_a_search_path_is_compared_with_the_safe_form(
 
 
 def test_a_fix_of_a_search_path_is_safe(connection: psycopg.Connection[Any]) -> None:
-    """What is found is not found any more."""
+    """The finding is gone."""
     connection.execute(
         "create function marts.leak(integer, text) returns text language sql security definer set search_path = pg_catalog"
         " as $$ select current_user::text $$; alter function marts.leak(integer, text) owner to dpe_transformer"
@@ -350,9 +350,9 @@ def test_a_fix_of_a_search_path_is_safe(connection: psycopg.Connection[Any]) -> 
 
 
 def test_rows_that_a_subscription_writes_are_found(connection: psycopg.Connection[Any]) -> None:
-    """They arrive past the pipeline. The check cannot read how the subscription connects, and does not need to."""
+    """They bypass the pipeline. The check cannot read how the subscription connects, and does not need to."""
     connection.execute("create subscription orders_of_others connection 'dbname=elsewhere' publication orders with (connect = false)")
-    # As the server writes down once it is connected; those of the tests send no changes to others.
+    # The server records this once it is connected; the tests' servers do not send changes to others.
     connection.execute("set local allow_system_table_mods = on")
     connection.execute(
         "insert into pg_subscription_rel (srsubid, srrelid, srsubstate) select oid, 'marts.fct_orders'::regclass, 'r' from pg_subscription"
@@ -362,7 +362,7 @@ def test_rows_that_a_subscription_writes_are_found(connection: psycopg.Connectio
 
 
 def test_a_foreign_key_that_shows_values_is_found(place: Place, connection: psycopg.Connection[Any]) -> None:
-    """A reader who does not see an order learns from a refusal whether it is there."""
+    """A reader that does not see an order learns from an error whether it exists."""
     connection.execute(
         "create unique index on marts.fct_orders (order_id); create table public.box (id integer references marts.fct_orders (order_id));"
         "grant insert on public.box to public"
@@ -374,8 +374,8 @@ def test_a_foreign_key_that_shows_values_is_found(place: Place, connection: psyc
     assert {"RLS022", "RLS047"} == {finding.check_id for finding in _found(connection)}
 
 
-def test_a_part_is_judged_by_itself_and_by_what_leads_past_it(place: Place, connection: psycopg.Connection[Any]) -> None:
-    """Of a build, what is published meanwhile is judged elsewhere; what a hook left elsewhere is a finding of this build."""
+def test_a_part_is_judged_by_itself_and_by_what_bypasses_it(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """A build is judged without the published relations, but what a hook left elsewhere is a finding of this build."""
     connection.execute(
         place.fill(
             "create schema marts__next; alter schema marts__next owner to dpe_owner;"
@@ -408,13 +408,13 @@ def test_a_plan_shows_what_the_documentation_says(place: Place, connection: psyc
     def estimate() -> int:
         return int(plan(of_tenant).partition("rows=")[2].partition(" ")[0])
 
-    # As of a table that masks nothing.
+    # As for a table without masks.
     connection.execute(UNMASKED)
     connection.execute("insert into marts.fct_orders select number, 'HA', number from generate_series(100, 2099) as number")
     connection.execute("create index on marts.fct_orders (shop, amount)")
     connection.execute("alter table marts.fct_orders alter column shop set statistics 0; analyze marts.fct_orders")
     assert estimate() < 100
-    # At most its own two rows are looked at.
+    # It reads at most its own two rows.
     assert "Rows Removed by Filter: 1" not in plan(of_amount.format(100))
 
     connection.execute("create index on marts.fct_orders (amount)")

@@ -1,4 +1,4 @@
-"""A tenant that nothing published has is most likely misspelt: it is granted only where that is asked for."""
+"""A tenant without published rows is most likely misspelt: it is granted only with --future."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def _granted(server: Server, login: str) -> list[str]:
         return [tenant for (tenant,) in rows]
 
 
-def test_what_readers_read_by_tenant_is_looked_at(built: Server) -> None:
-    """Tables that declare tenants: not views, nor what is private, internal or shared, nor other versions of what is published."""
+def test_relations_with_tenants_are_compared(built: Server) -> None:
+    """Tables that declare tenants: not views, nor private, internal or shared relations, nor other versions of published ones."""
     with built.connect("admin") as connection, admin_context(connection, "test"):
         found = tenants.published(connection)
 
@@ -62,8 +62,8 @@ def test_what_readers_read_by_tenant_is_looked_at(built: Server) -> None:
 
 
 @pytest.mark.parametrize("schema", ["marts__next", "marts__previous", "marts__old_17"])
-def test_other_versions_are_not_looked_at(built: Server, schema: str) -> None:
-    """Also where a reader may enter their schemas."""
+def test_other_versions_are_not_compared(built: Server, schema: str) -> None:
+    """Even if a reader may enter their schemas."""
     with built.connect("admin") as connection:
         connection.execute(sql.SQL("create schema {0}; grant usage on schema {0} to dpe_reader").format(sql.Identifier(schema)))
         connection.execute(sql.SQL("alter table marts.orders set schema {}").format(sql.Identifier(schema)))
@@ -72,7 +72,7 @@ def test_other_versions_are_not_looked_at(built: Server, schema: str) -> None:
 
 
 def test_a_tenant_that_has_no_rows_is_refused(built: Server, login: str) -> None:
-    """With those that it may have been meant to be; nothing is granted, and the role is not a reader."""
+    """With similar names; nothing is granted, and the role does not become a reader."""
     message = (
         "^ua, XX: no published relation has a row of these tenants \\(similar: UA, HA\\); correct the name, or grant it with --future$"
     )
@@ -84,8 +84,8 @@ def test_a_tenant_that_has_no_rows_is_refused(built: Server, login: str) -> None
         assert (False,) == connection.execute("select pg_has_role(%s, 'dpe_reader', 'member')", [login]).fetchone()
 
 
-def test_one_that_has_rows_is_granted(built: Server, login: str) -> None:
-    """Without a word about it."""
+def test_a_tenant_that_has_rows_is_granted(built: Server, login: str) -> None:
+    """Without any comment."""
     report = _dpe(built, "grant", login, "UA", "HA")
 
     assert ["HA", "UA"] == _granted(built, login)
@@ -95,22 +95,22 @@ def test_one_that_has_rows_is_granted(built: Server, login: str) -> None:
     ]
 
 
-def test_one_that_will_have_rows_is_granted_with_future(built: Server, login: str) -> None:
-    """As is every tenant, without."""
+def test_a_tenant_that_will_have_rows_is_granted_with_future(built: Server, login: str) -> None:
+    """Every tenant (`*`) is granted without it."""
     _dpe(built, "grant", login, "XX", "UA", "--future")
     _dpe(built, "grant", login, "--all-tenants")
 
     assert ["*", "UA", "XX"] == _granted(built, login)
 
 
-def test_a_long_name_is_answered_shortly(built: Server, login: str) -> None:
-    """And at once."""
+def test_a_long_name_is_shortened_in_the_message(built: Server, login: str) -> None:
+    """And the answer comes at once."""
     with pytest.raises(AccessError, match=f"^{'x' * 60}…: no published relation has a row of this tenant; correct the name"):
         _dpe(built, "grant", login, "x" * 5000)
 
 
-def test_tenants_are_looked_up_by_the_index(built: Server) -> None:
-    """However many rows there are, also of few tenants, where PostgreSQL would look through the rows for the first that matches."""
+def test_tenants_are_looked_up_through_the_index(built: Server) -> None:
+    """However many rows there are, also with few tenants, for which PostgreSQL would scan the rows for the first match."""
     with built.connect("admin") as connection:
         connection.execute(
             """
@@ -134,8 +134,8 @@ def test_tenants_are_looked_up_by_the_index(built: Server) -> None:
         connection.rollback()
 
 
-def test_a_hint_that_takes_long_is_left_out(built: Server, login: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusal is what was asked for."""
+def test_a_hint_that_takes_too_long_is_omitted(built: Server, login: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal does not wait for it."""
     monkeypatch.setattr(tenants, "_COMPARING_SECONDS", 0.0)
     monkeypatch.setattr(tenants, "_TENANTS", "select pg_sleep(60)::text as tenant from {relation} order by {column} limit {limit}")
 
@@ -145,7 +145,7 @@ def test_a_hint_that_takes_long_is_left_out(built: Server, login: str, monkeypat
         _dpe(built, "grant", login, "XX")
 
 
-def test_what_the_administrator_may_not_read_is_left_out(built: Server) -> None:
+def test_what_the_administrator_may_not_read_is_omitted(built: Server) -> None:
     """Instead of failing for all."""
     with built.connect("admin") as connection, connection.transaction(force_rollback=True):
         connection.execute("revoke select on marts.orders from dpe_owner")
@@ -153,7 +153,7 @@ def test_what_the_administrator_may_not_read_is_left_out(built: Server) -> None:
         assert "orders" not in {one.name for one in tenants.published(connection)}
 
 
-# What has rights that `dpe access grant` has, and its author has not, leaves word of itself.
+# Code that runs with rights that `dpe access grant` has, but its author does not, leaves a trace.
 SPY = """
     create schema {schema} authorization {author};
     set role {author};
@@ -199,9 +199,9 @@ BAIT = """
 @pytest.fixture
 def spying(built: Server, login: str) -> Iterator[Callable[..., tuple[int, int]]]:
     """
-    Let somebody have a relation that looks published, with code of theirs, and somebody else grant access.
+    Let a role create a relation that looks published, with its own code, and let an administrator grant access.
 
-    `spying(author, type, value, where)` returns how often the code was called, and how many words it left.
+    `spying(author, type, value, where)` returns how often the code was called, and how many traces it left.
     """
     schema = f"desk_of_{login}"
 
@@ -223,18 +223,18 @@ def spying(built: Server, login: str) -> Iterator[Callable[..., tuple[int, int]]
         connection.execute(f"drop table if exists marts.bait; drop schema {schema} cascade".encode())
 
 
-def test_a_table_of_somebody_else_is_not_asked(spying: Callable[..., tuple[int, int]], login: str) -> None:
-    """Whatever its policy is called: nobody's code but the pipeline's own runs when access is granted."""
+def test_another_roles_table_is_not_queried(spying: Callable[..., tuple[int, int]], login: str) -> None:
+    """Whatever its policy is called: only the pipeline's own code runs when access is granted."""
     assert (0, 0) == spying(login)
 
 
-def test_a_type_of_somebody_else_is_not_asked(spying: Callable[..., tuple[int, int]]) -> None:
-    """A hook may leave a cast of the tenant column, which PostgreSQL would call to compare it."""
+def test_a_column_of_another_roles_type_is_not_queried(spying: Callable[..., tuple[int, int]]) -> None:
+    """A hook may leave a cast of the tenant column, which PostgreSQL would call in comparisons."""
     assert (0, 0) == spying("dpe_transformer", "marts", "{}.code", "row('HA')::{}.code")
 
 
-def test_code_of_a_model_does_not_leave_the_role_that_asks(spying: Callable[..., tuple[int, int]]) -> None:
-    """A hook may leave a policy that calls its function: it runs with the rights of dpe_owner and no others, and writes nothing."""
+def test_code_of_a_model_does_not_leave_the_querying_role(spying: Callable[..., tuple[int, int]]) -> None:
+    """A hook may leave a policy that calls its function: it runs only with the rights of dpe_owner, and its writes are rolled back."""
     calls, words = spying("dpe_transformer", "marts")
 
     assert (True, 0) == (calls > 0, words)

@@ -12,7 +12,7 @@ import pytest
 
 from dpe_cli.cli import main
 
-# Fixtures; if they were imported here as well, pytest could not rewrite their asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -159,8 +159,8 @@ def test_a_validation_reports_what_it_found(shop: Shop, dpe: Dpe) -> None:
 
     assert (1, "DPE FAILED") == (done.status, done.out.splitlines()[-1])
     assert done.out.startswith("1 of 2 tests passed\n")
-    assert "marts.fct_orders: has policies that do nothing, for row-level security is off; " in done.out
-    assert "marts.fct_orders: HA sees 3 rows instead of 1; look at its policies and grants\n" in done.out
+    assert "marts.fct_orders: has policies that do nothing, because row-level security is off; " in done.out
+    assert "marts.fct_orders: HA sees 3 rows instead of 1; check its policies and grants\n" in done.out
 
 
 def test_machines_get_the_same(dpe: Dpe) -> None:
@@ -228,7 +228,7 @@ WRONG = {
         ["extract"],
         {"models/staging/_shop__sources.yml": "sources: [\n"},
         1,
-        "Error: dbt parse: the project cannot be read; correct what dbt says:\n    Parsing Error\n  Error reading dpe: staging/_shop",
+        "Error: dbt parse: the project cannot be read; fix what dbt reports:\n    Parsing Error\n  Error reading dpe: staging/_shop",
     ),
     "an unknown option": (["extract", "--tenants", "UA"], {}, 2, "Error: No such option"),
     "no number": (["run", "--threads", "many"], {}, 2, "'many' is not a valid integer range."),

@@ -1,4 +1,4 @@
-"""The project itself, end to end, as `make demo` runs it: a year of flights and weather, to tables that each tenant sees its part of."""
+"""The project itself, end to end, as with `make demo`: a year of flights and weather, to tables of which each tenant sees its part."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ ROWS = {
     "marts.fct_weather_impact": 15,
     "marts.dim_weather_stations": 3,
 }
-# Policies with their expressions, and what the owner of a view reads with: what protects each relation.
+# What protects each relation: policies with their expressions, and the options of views.
 PROTECTION = """
     select
         nspname, relname, relkind, relrowsecurity, relforcerowsecurity, reloptions,
@@ -70,7 +70,7 @@ PROTECTION = """
 
 @dataclass(frozen=True)
 class Demo:
-    """A copy of the project and the server it ran in, with what the first run printed."""
+    """A copy of the project and its server, with the output of the first run."""
 
     directory: Path
     server: Server
@@ -96,7 +96,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(module_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """Give the project after its first run; tests only look at it, or change nothing that another one looks at."""
+    """Give the project after its first run; tests only read it, or change only what no other test reads."""
     directory = demo_project.copy(tmp_path_factory.mktemp("demo"))
     with demo_project.weather_api(directory.with_name("weather_api.log")) as api:
         yield Demo(directory, module_server, api, dpe(directory, module_server, "run", **api.variables))
@@ -104,7 +104,7 @@ def demo(module_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def login(demo: Demo, reader: Callable[..., str]) -> Callable[..., str]:
-    """Make logins that are readers, with tenants."""
+    """Create logins that are readers, with tenants."""
     return partial(reader, demo.server)
 
 
@@ -145,7 +145,7 @@ def test_real_faults_are_reported_with_their_counts(demo: Demo, rule: str, failu
 
 
 def test_every_record_is_traced_to_what_delivered_it(demo: Demo) -> None:
-    """Files, an API, a database: none of them lost a record on its way."""
+    """Files, an API, a database: no record was lost on its way."""
     hops = {line.split("  ")[0]: line.split()[-1] for line in demo.first_run.stdout.splitlines() if " → " in line}
 
     assert {"API → met.observations", "database → met.stations", "files → met.hourly_departures", "files → nyc.flights"} <= hops.keys()
@@ -153,7 +153,7 @@ def test_every_record_is_traced_to_what_delivered_it(demo: Demo) -> None:
 
 
 def test_staging_and_marts_hold_the_known_counts(demo: Demo) -> None:
-    """As administrator: what was delivered, in staging and published."""
+    """As an administrator: the delivered rows, in staging and published."""
     with demo.server.connect("admin") as connection, admin_context(connection, "auditor"):
         counts = {
             relation: connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(*relation.split(".")))).fetchone()
@@ -177,7 +177,7 @@ def test_each_airport_sees_its_own_hours(demo: Demo, login: Callable[..., str]) 
 
 
 def test_a_stranger_sees_no_flight(demo: Demo, login: Callable[..., str]) -> None:
-    """A reader who was granted no tenant sees nothing."""
+    """A reader without a tenant sees nothing."""
     assert count(demo.server, login(), "marts.fct_flights") == 0
 
 
@@ -187,7 +187,7 @@ def test_a_reader_sees_reference_data(demo: Demo, login: Callable[..., str]) -> 
 
 
 def test_an_application_sees_the_tenant_it_chooses(demo: Demo, login: Callable[..., str]) -> None:
-    """A login with every tenant sees one at a time, and none without a choice."""
+    """A login with access to every tenant sees one at a time, and none until it chooses."""
     application = login("*")
     with demo.server.connect(application) as connection:
         without = connection.execute("select count(*) from marts.fct_flights").fetchone()
@@ -210,13 +210,13 @@ def test_an_owner_without_a_context_sees_nothing(demo: Demo, role: str, relation
 
 
 def test_a_second_run_loads_nothing_new(demo: Demo) -> None:
-    """Every file is known by its content, and what API and database give again by its key."""
+    """Files are recognised by their content, and repeated records of the API and the database by their key."""
     again = demo.dpe("extract")
     assert (0, "0 rows loaded from 8 sources") == (again.returncode, again.stdout.splitlines()[0].partition(" in ")[0])
 
 
 def test_nothing_is_wrong_with_its_protection(demo: Demo) -> None:
-    """As the catalog says, and as everybody finds who acts."""
+    """According to the catalog, and to every actor."""
     checked, measured = demo.dpe("rls", "check"), demo.dpe("rls", "matrix")
     assert (0, 0) == (checked.returncode, measured.returncode), checked.stdout + measured.stdout
     assert checked.stdout.strip().endswith("checks found nothing")
@@ -263,22 +263,22 @@ def test_validate_checks_one_spec(demo: Demo) -> None:
     ],
 )
 def test_wrong_input_gets_one_clear_message(demo: Demo, arguments: list[str], status: int, says: str) -> None:
-    """What is wrong, on standard error, with the right exit status and without a traceback."""
+    """On standard error, with the right exit status and without a traceback."""
     refused = demo.dpe(*arguments)
     assert (status, True, False) == (refused.returncode, says in refused.stderr, "Traceback" in refused.stderr), refused.stderr
 
 
 @pytest.mark.parametrize("command", [["run"], ["extract"], ["validate"], ["loads", "list"], ["rejects", "list"], ["bootstrap"]])
-def test_an_unreachable_server_is_reported(demo: Demo, command: list[str]) -> None:
+def test_a_server_that_is_not_running_is_reported(demo: Demo, command: list[str]) -> None:
     """No command shows a traceback for a server that does not answer."""
-    nobody = replace(demo.server, host=str(demo.directory))
-    refused = dpe(demo.directory, nobody, *command)
+    missing = replace(demo.server, host=str(demo.directory))
+    refused = dpe(demo.directory, missing, *command)
     assert (1, True, False) == (refused.returncode, "is not reachable" in refused.stderr, "Traceback" in refused.stderr), refused.stderr
 
 
 @dataclass(frozen=True)
 class FaultyMonth:
-    """What became of a faulty delivery, and of the corrected one after it."""
+    """The results of a faulty delivery, and of the corrected one after it."""
 
     faulty_run: subprocess.CompletedProcess[str]
     seen_meanwhile: dict[str, int]
@@ -287,7 +287,7 @@ class FaultyMonth:
 
 
 def faulty(month: bytes) -> bytes:
-    """Return a month's file in which columns are shifted, rows are doubled, and a carrier is nobody's."""
+    """Return a month's file with shifted columns, duplicated rows, and an unknown carrier."""
     header, *lines = gzip.decompress(month).decode().splitlines()
     carrier = header.split(",").index("carrier")
     damaged = [header]
@@ -305,7 +305,7 @@ def faulty(month: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def faulty_month(demo: Demo) -> FaultyMonth:
-    """Have June delivered with faults, and then as it should be; at the end all is as it was."""
+    """Deliver June with faults, and then corrected; at the end everything is as before."""
     june = demo.directory / "data" / "nyc_flights" / "flights" / "2013-06.csv.gz"
     original = june.read_bytes()
     june.write_bytes(faulty(original))
@@ -324,7 +324,7 @@ def visible(server: Server, relation: str) -> int:
 
 
 def test_a_faulty_month_is_caught_and_not_published(faulty_month: FaultyMonth) -> None:
-    """The rule is named, and readers see what they saw before."""
+    """The rule is named, and readers still see the previous version."""
     run = faulty_month.faulty_run
     assert (1, "DPE FAILED") == (run.returncode, run.stdout.splitlines()[-1]), run.stderr
     assert "rule DPE-101-05 failed (flights_are_scheduled_once: 10 failing)" in run.stdout
@@ -332,7 +332,7 @@ def test_a_faulty_month_is_caught_and_not_published(faulty_month: FaultyMonth) -
 
 
 def test_a_faulty_month_loses_nothing(faulty_month: FaultyMonth) -> None:
-    """Its shifted records are rejects with their lines, its other rows, ten of them twice, are in staging."""
+    """Its shifted records are rejects with their lines; its other rows are in staging, ten of them twice."""
     rejects = json.loads(faulty_month.rejects.stdout)
     assert {("nyc.flights", "data/nyc_flights/flights/2013-06.csv.gz", "22P02")} == {
         (reject["source"], reject["location"], reject["sqlstate"]) for reject in rejects
@@ -340,15 +340,15 @@ def test_a_faulty_month_loses_nothing(faulty_month: FaultyMonth) -> None:
     assert ROWS["staging.flights"] + 10 == faulty_month.seen_meanwhile["staging.flights"] + len(rejects)
 
 
-def test_the_corrected_month_recovers_by_itself(demo: Demo, faulty_month: FaultyMonth) -> None:
-    """It takes the place of the faulty one; nobody has to undo anything."""
+def test_the_corrected_month_recovers_automatically(demo: Demo, faulty_month: FaultyMonth) -> None:
+    """It replaces the faulty one, without having to undo anything."""
     run = faulty_month.corrected_run
     assert (0, "DPE SUCCESS") == (run.returncode, run.stdout.splitlines()[-1]), run.stderr
     assert ROWS == {relation: visible(demo.server, relation) for relation in ROWS}
 
 
 def test_rules_of_all_dimensions_have_a_history(demo: Demo, faulty_month: FaultyMonth) -> None:
-    """Of each run, plain dbt's as well; the one that failed says for how long it did not hold."""
+    """For each run, including plain dbt's; the rule that failed shows for how long."""
     assert faulty_month.corrected_run.returncode == 0
     rules = json.loads(demo.dpe("rules", "--output", "json").stdout)
     assert {"completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"} == {rule["dimension"] for rule in rules}

@@ -1,4 +1,4 @@
-"""The demo's second pipeline: its API in every bad mood that it has, and what its sources are made of."""
+"""The demo's second pipeline: its API with all its faults, and how its sources are made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXTRACT = ("extract", "source:met.observations")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the project with its sources of the weather alone, and with less patience for an API that is gone."""
+    """Give the project with only the weather sources, and less patience for an API that is gone."""
     declared = "models/staging/met/_met__sources.yml"
     directory = demo_project.copy(tmp_path_factory.mktemp("project"), ["dbt_project.yml", "profiles.yml", "macros", declared])
     sources = directory / declared
@@ -39,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _observations(server: Server) -> tuple[int, int, int]:
-    """Return the observations that are visible, how many different ones, and the rows that the ledger has."""
+    """Return the number of visible observations, of different ones, and of rows in the ledger."""
     with server.connect("admin") as connection, admin_context(connection, "auditor"):
         if connection.execute("select to_regclass('staging.observations')").fetchone() == (None,):
             return 0, 0, 0
@@ -51,8 +51,8 @@ def _observations(server: Server) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "half", "again", "expired"])
-def test_what_the_api_does_wrong_once_is_mended(project: Path, server: Server, tmp_path: Path, fault: str) -> None:
-    """Too many requests, an error, half a page, the same page twice, an expired token: asked again, and every record is there once."""
+def test_temporary_faults_of_the_api_are_repaired(project: Path, server: Server, tmp_path: Path, fault: str) -> None:
+    """Too many requests, an error, half a page, a repeated page, an expired token: dpe retries, and loads every record once."""
     with demo_project.weather_api(tmp_path / "log", [f"4:{fault}"]) as api:
         extracted = demo_project.dpe(project, server, *EXTRACT, **api.variables)
 
@@ -62,7 +62,7 @@ def test_what_the_api_does_wrong_once_is_mended(project: Path, server: Server, t
 
 
 def test_an_api_that_dies_halfway_leaves_nothing(project: Path, server: Server, tmp_path: Path) -> None:
-    """One clear message, and not a row; once it is back, every record is loaded once, and then none again."""
+    """One clear message, and no rows; once it is back, every record is loaded once, and then none again."""
     with demo_project.weather_api(tmp_path / "log", ["6:dies"]) as api:
         died = demo_project.dpe(project, server, *EXTRACT, **api.variables)
     assert (1, 6, False) == (died.returncode, api.pages_asked_for, "Traceback" in died.stderr)
@@ -77,8 +77,8 @@ def test_an_api_that_dies_halfway_leaves_nothing(project: Path, server: Server, 
     assert (OBSERVATIONS, OBSERVATIONS, OBSERVATIONS) == _observations(server)
 
 
-def test_the_secret_is_where_it_is_written_and_nowhere_else(project: Path, server: Server, tmp_path: Path) -> None:
-    """The project's .env says it; manifest, state, logs, ledger and messages do not."""
+def test_the_secret_is_in_the_env_file_and_nowhere_else(project: Path, server: Server, tmp_path: Path) -> None:
+    """Not in the manifest, the state, the logs, the ledger or messages."""
     dotenv = project / ".env"
     with demo_project.weather_api(tmp_path / "log") as api:
         dotenv.write_text("".join(f"{name}={value}\n" for name, value in api.variables.items()), encoding="utf-8")
@@ -101,7 +101,7 @@ def test_the_secret_is_where_it_is_written_and_nowhere_else(project: Path, serve
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Path]:
-    """Give what the API needs of a clone, with a port that is free in its .env; stop it at the end."""
+    """Give the parts of a clone that the API needs, with a free port in its .env; stop the API at the end."""
     directory = demo_project.copy(tmp_path / "clone", ["demo", "data/nyc_flights/weather.csv.gz"])
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -121,7 +121,7 @@ def _running(clone: Path) -> tuple[str, str]:
 
 
 def test_the_api_is_started_once(clone: Path) -> None:
-    """Again, it is the same one; stopped, it is gone, and to stop it again is no fault."""
+    """Starting it again changes nothing; stopped, it is gone, and stopping it again is not an error."""
     started, (pid, url), again = _api(clone, "start"), _running(clone), _api(clone, "start")
     assert (0, 0, (pid, url)) == (started.returncode, again.returncode, _running(clone)), started.stderr + again.stderr
     assert int(pid) == httpx.get(f"{url}/health").json()["pid"]
@@ -131,8 +131,8 @@ def test_the_api_is_started_once(clone: Path) -> None:
         httpx.get(f"{url}/health")
 
 
-def test_a_new_clone_takes_a_port_that_is_free(clone: Path) -> None:
-    """Another clone may have the usual one; what .env has already, stays."""
+def test_a_new_clone_uses_a_free_port(clone: Path) -> None:
+    """Another clone may have the usual one; an existing .env is kept."""
     shutil.copy(REPOSITORY / ".env.example", clone)
     example = (clone / ".env.example").read_text(encoding="utf-8")
     (clone / ".env").unlink()
@@ -161,7 +161,7 @@ def test_a_port_that_is_taken_is_named(clone: Path) -> None:
 
 
 def test_the_sample_makes_the_file_and_the_register(tmp_path: Path) -> None:
-    """Nothing in them is invented: the script makes of the flights and the weather what is committed."""
+    """Nothing in them is invented: the script derives the committed files from the flights and the weather."""
     folder = REPOSITORY / "data" / "departure_weather"
     subprocess.run([sys.executable, str(folder / "make.py"), str(tmp_path)], check=True)
 

@@ -23,7 +23,7 @@ COLUMNS = (
 )
 GOOD = b"2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z"
 
-# What is done to a good record, and the SQLSTATE and column that are to be said of it.
+# A change to a good record, and the SQLSTATE and column that have to be reported.
 UNCLOSED: tuple[bytes, str, str | None] = (GOOD.replace(b"EWR", b'"EWR'), "22P04", None)
 DAMAGES = [
     (GOOD.rpartition(b",")[0], "22P04", "time_hour"),
@@ -45,9 +45,9 @@ DAMAGES = [
 
 def _damaged_month() -> tuple[bytes, list[tuple[Any, ...]]]:
     """
-    Spread fifty damaged records over the month; return it, and what the ledger is to say of them.
+    Spread fifty damaged records over the month; return it, and the rejects that the ledger should have.
 
-    Some have other line ends. The last one is the end of the file: a quote that nothing closes, and no line end.
+    Some have different line ends. The last one is at the end of the file: an unclosed quote, without a line end.
     """
     lines = gzip.decompress(MONTH.read_bytes()).splitlines(keepends=True)
     expected = []
@@ -67,7 +67,7 @@ def _said(source: StagedSource) -> list[tuple[Any, ...]]:
 
 
 def test_all_but_the_damaged_records_are_loaded(stage_anywhere: Stage) -> None:
-    """Each of the fifty is a reject with its line, and as many rows are there as without them."""
+    """Each of the fifty is a reject with its line, and all other rows are loaded."""
     source = stage_anywhere(COLUMNS, null_string="NA")
     content, expected = _damaged_month()
 
@@ -80,8 +80,8 @@ def test_all_but_the_damaged_records_are_loaded(stage_anywhere: Stage) -> None:
     )
 
 
-def test_nothing_is_loaded_where_the_limit_is_ten(stage_anywhere: Stage) -> None:
-    """Neither a row nor a reject is visible, and nothing but the failure is in the ledger."""
+def test_nothing_is_loaded_if_the_limit_is_ten(stage_anywhere: Stage) -> None:
+    """Neither rows nor rejects are visible, and the ledger has only the failure."""
     source = stage_anywhere(COLUMNS, null_string="NA", rejects={"max_rows": 10})
     content, _ = _damaged_month()
 

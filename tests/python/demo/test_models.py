@@ -1,4 +1,4 @@
-"""What the kinds of rule find, and what the models of DPE-101 make of the flights that are difficult."""
+"""What the kinds of rule find, and what the models of DPE-101 do with difficult flights."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from dpe_cli.server.server import Server
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of rule on some rows: what it is asked, the rows, and how many of them fail it."""
+    """A kind of rule on some rows: its arguments, the rows, and how many of them fail it."""
 
     arguments: str
     rows: str
     failures: int
 
 
-# Each with rows that fail, rows that do not, and nulls.
+# Each has rows that fail, rows that do not, and nulls.
 KINDS = {
     "accepted_length": Kind(
         "{column_name: a, min_value: 2, max_value: 3}", "(values ('ab'), ('abc'), ('é€ß'), ('a'), (''), ('abcd'), (null)) as t (a)", 3
     ),
     "accepted_range": Kind("{column_name: a, min_value: 1, max_value: 9}", "(values (1), (5), (9), (0), (10), (null)) as t (a)", 2),
-    # June lacks its last two days, and September all but its last; July and August are no months of the delivery.
+    # June lacks its last two days, and September all but its last; July and August are not in the delivery.
     "dates_fill_their_months": Kind(
         "{column_name: a}",
         "(select generate_series('2013-06-01', '2013-06-28', interval '1 day')::date union values (date '2013-09-30'), (null)) as t (a)",
@@ -46,7 +46,7 @@ KINDS = {
     ),
     "equal_rowcount": Kind("{compare_model: ref('accepted_range_rows')}", "(values (1), (2), (null)) as t (a)", 1),
     "expression_is_true": Kind("{expression: a <= b}", "(values (1, 1), (1, 2), (2, 1), (3, 1), (null, 1)) as t (a, b)", 2),
-    # Half a date is none: a null fails here, and here only.
+    # Half a date is not a date: only here a null fails.
     "is_calendar_date": Kind(
         "{year_column: a, month_column: b, day_column: c}",
         "(values (2012, 2, 29), (2013, 12, 31), (2013, 2, 29), (2013, 4, 31), (2013, 13, 1), (2013, 1, 0), (0, 1, 1), (2013, null, 1))"
@@ -135,12 +135,12 @@ KINDS = {
         1,
     ),
     "not_before": Kind("{column_name: a, earlier_column: b}", "(values (2, 1), (1, 1), (1, 2), (1, null), (null, 1)) as t (a, b)", 1),
-    # Two combinations occur twice; one of them holds a null.
+    # Two combinations occur twice; one of them contains a null.
     "unique_combination_of_columns": Kind(
         "{combination_of_columns: [a, b]}", "(values (1, 'x'), (1, 'y'), (2, 'x'), (2, 'x'), (null, 'z'), (null, 'z')) as t (a, b)", 2
     ),
 }
-# What the kinds do at their limits.
+# The kinds at their limits.
 LIMITS = {
     "a value is the same however it is written": (
         "reconciles_with",
@@ -210,7 +210,7 @@ LIMITS = {
         Kind("{datepart: quarter, field: a, interval: 1}", "(values (now() - interval '4 months')) as t (a)", 1),
     ),
 }
-# What fails where there are no rows: only what counts them, or compares them with another relation's.
+# What fails without rows: only what counts them, or compares them with another relation's.
 EMPTY = dict.fromkeys(KINDS, 0) | {
     "equal_rowcount": 1,
     "equal_sets": 5,
@@ -218,7 +218,7 @@ EMPTY = dict.fromkeys(KINDS, 0) | {
     "reconciles_with": 3,
     "row_count_between": 1,
 }
-# Those whose arguments are expressions, or name a column of the other relation, say themselves what is quoted.
+# Kinds whose arguments are expressions, or name a column of the other relation, quote names themselves.
 QUOTED_BY_THE_USER = {
     "expression_is_true",
     "relationships_where",
@@ -235,7 +235,7 @@ RULE = """
 
 
 def _in_mixed_case(kind: Kind) -> Kind:
-    """Give the same rows and question with columns that have to be quoted."""
+    """Give the same rows and arguments with columns that have to be quoted."""
     [columns] = re.findall(r"(?:as t \(|as )([a-z, ]+)(?:\)| from .*)$", kind.rows)
     names = columns.split(", ")
     arguments = re.sub(r"\b(" + "|".join(names) + r")\b(?=[,\]}])", r"Mixed \1", kind.arguments)
@@ -249,7 +249,7 @@ def _name(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def found(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, int | None]]:
-    """Give how many rows each kind of rule found to fail, by the name of the test."""
+    """Give the number of failing rows that each kind of rule found, by the name of the test."""
     instances = {kind: (kind, one) for kind, one in KINDS.items()}
     instances |= {_name(limit): one for limit, one in LIMITS.items()}
     instances |= {f"{kind}_mixed": (kind, _in_mixed_case(KINDS[kind])) for kind in MIXED_CASE}
@@ -263,35 +263,35 @@ def found(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, int | None]]
 
 
 def test_every_kind_of_rule_is_shown() -> None:
-    """One that is added has to show what it finds."""
+    """A new one has to show what it finds."""
     assert set(KINDS) == {path.stem for path in (dbt_projects.REPOSITORY / "tests" / "generic").glob("*.sql")}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_of_rule_finds_what_fails_it(found: dict[str, int | None], kind: str) -> None:
-    """It finds that, and neither what holds nor nulls."""
+    """It finds that, but neither passing rows nor nulls."""
     assert KINDS[kind].failures == found[kind]
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_a_kind_of_rule_keeps_to_its_limits(found: dict[str, int | None], limit: str) -> None:
-    """Constants, nothing, and the same in other words."""
+def test_a_kind_of_rule_works_at_its_limits(found: dict[str, int | None], limit: str) -> None:
+    """Constants, nothing, and the same in another form."""
     assert LIMITS[limit][1].failures == found[_name(limit)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_of_rule_takes_an_empty_relation(found: dict[str, int | None], kind: str) -> None:
-    """No row fails where there is none."""
+def test_a_kind_of_rule_works_on_an_empty_relation(found: dict[str, int | None], kind: str) -> None:
+    """No row fails if there is none."""
     assert EMPTY[kind] == found[f"{kind}_empty"]
 
 
 @pytest.mark.parametrize("kind", MIXED_CASE)
 def test_a_kind_of_rule_quotes_columns(found: dict[str, int | None], kind: str) -> None:
-    """A column may be named in mixed case and with spaces."""
+    """A column's name may have mixed case and spaces."""
     assert KINDS[kind].failures == found[f"{kind}_mixed"]
 
 
-# Two of a hundred rows fail: what becomes of that, by the shares in the test's meta and dbt's severity.
+# Two of a hundred rows fail: the result, by the shares in the test's meta and dbt's severity.
 SHARES = {
     "error_share: 0.01": "fail",
     "error_share: 0.02": "pass",
@@ -302,7 +302,7 @@ SHARES = {
 
 @pytest.fixture(scope="module")
 def shares(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, str]]:
-    """Give what became of a test, by the shares that it allows."""
+    """Give a test's result, by the shares that it allows."""
     tests = "".join(
         f"""
       - accepted_range:
@@ -321,14 +321,14 @@ def shares(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, str]]:
         results = {result.name: result.status for result in run_dbt(Project(directory), server, ["build"])}
         with server.connect("transformer") as connection, system_context(connection, actor="test"):
             remembered = connection.execute("select distinct failures from dpe.rule_results").fetchall()
-        # However it ends, two rows fail, and that is remembered.
+        # Whatever the result, two rows fail, and that is stored.
         assert [(2,)] == remembered
         yield {share: results[f"share_{number}"] for number, share in enumerate(SHARES)}
 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_a_threshold_may_be_a_share(shares: dict[str, str], share: str) -> None:
-    """Of the rows of the model: dbt's own thresholds are numbers of rows."""
+    """Of the model's rows: dbt's own thresholds are numbers of rows."""
     assert SHARES[share] == shares[share]
 
 
@@ -343,7 +343,7 @@ year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_del
 2013,11,3,130,130,0,600,600,0,B6,7,N3,JFK,SJU,200,1598,1,30,2013-11-03T06:00:00Z
 2013,7,1,900,900,0,1300,1300,0,B6,8,N3,JFK,STT,200,1623,9,0,2013-07-01T13:00:00Z
 """
-# JFK repeats a local hour, as two points in time, and one point in time, as two observations.
+# JFK repeats a local hour (two points in time), and has two observations of one point in time.
 WEATHER = """
 origin,year,month,day,hour,temp,dewp,humid,wind_dir,wind_speed,wind_gust,precip,pressure,visib,time_hour
 JFK,2013,11,3,1,53.96,NA,NA,NA,5,NA,0,NA,10,2013-11-03T05:00:00Z
@@ -351,7 +351,7 @@ JFK,2013,11,3,1,51.98,NA,NA,NA,5,NA,0,NA,10,2013-11-03T06:00:00Z
 JFK,2013,7,1,9,NA,NA,NA,NA,NA,NA,0,NA,10,2013-07-01T13:00:00Z
 JFK,2013,7,1,9,75.02,NA,NA,NA,5,NA,0,NA,10,2013-07-01T13:00:00Z
 """
-# STT is among those that are added where the delivery lacks them; this one has it.
+# STT is among those that are added if the delivery lacks them; this one has it.
 AIRPORTS = """
 faa,name,lat,lon,alt,tz,dst,tzone
 BOS,Boston,42.4,-71.0,19,-5,A,America/New_York
@@ -369,7 +369,7 @@ DELIVERY = {
 
 @pytest.fixture(scope="module")
 def built(scratch: Path, cluster_18: Cluster) -> Iterator[Server]:
-    """Load a small delivery, and build the repository's own models of it."""
+    """Load a small delivery, and build the repository's own models from it."""
     directory = dbt_projects.make(scratch / "difficult", DELIVERY)
     for name in ("models", "seeds", "tests/generic"):
         shutil.copytree(dbt_projects.REPOSITORY / name, directory / name)
@@ -409,12 +409,12 @@ def test_on_time_is_less_than_15_minutes_late(built: Server, number: int, is_on_
 
 
 def test_a_diverted_flight_has_not_arrived(built: Server) -> None:
-    """It landed somewhere, which is no arrival where it was scheduled to."""
+    """It landed somewhere else than scheduled."""
     assert (False, True, None) == _flight(built, 4, "has_arrived", "is_diverted_or_unrecorded", "arrived_at")
 
 
 def test_midnight_is_the_first_minute_of_a_day(built: Server) -> None:
-    """It is delivered as 2400, which PostgreSQL would take and Python would not."""
+    """It is delivered as 2400, which PostgreSQL accepts, but Python does not."""
     assert (time(0), time(0)) == _flight(built, 5, "departure_time", "scheduled_arrival_time")
 
 
@@ -423,27 +423,27 @@ def test_a_flight_may_arrive_on_the_next_day(built: Server) -> None:
     assert (_at(2, 4), _at(2, 4), _at(2, 5, 40)) == _flight(built, 5, "departed_at", "scheduled_arrival_at", "arrived_at")
 
 
-def test_arrivals_are_told_by_the_clock_at_the_destination(built: Server) -> None:
-    """Half past two in Honolulu is half past midnight of the next day in Greenwich."""
+def test_arrivals_are_in_local_time_at_the_destination(built: Server) -> None:
+    """Half past two in the afternoon in Honolulu is half past midnight of the next day in Greenwich."""
     assert (_at(2, 0, 30),) == _flight(built, 6, "arrived_at")
 
 
 def test_a_flight_has_the_weather_of_its_point_in_time(built: Server) -> None:
-    """Not that of the other hour with the same name, when the clocks are set back."""
+    """Not that of the other hour with the same local time, when the clocks are set back."""
     assert (51.98,) == _flight(built, 7, "temperature_fahrenheit")
 
 
-def test_of_two_observations_the_more_complete_one_counts(built: Server) -> None:
-    """And the flight stays one row."""
+def test_the_more_complete_of_two_observations_counts(built: Server) -> None:
+    """And the flight remains one row."""
     assert (75.02,) == _flight(built, 8, "temperature_fahrenheit")
 
 
 def test_a_flight_without_an_observation_has_no_weather(built: Server) -> None:
-    """It is published all the same."""
+    """It is published anyway."""
     assert (False, None) == _flight(built, 2, "has_weather", "temperature_fahrenheit")
 
 
-def test_a_delivered_airport_takes_the_place_of_the_added_one(built: Server) -> None:
+def test_a_delivered_airport_replaces_the_added_one(built: Server) -> None:
     """The others of the seed are added, and marked."""
     with built.connect("transformer") as connection, system_context(connection, actor="test"):
         rows = connection.execute("select airport, is_added, airport_name = 'Delivered' from marts.dim_airports order by 1").fetchall()

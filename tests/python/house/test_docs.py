@@ -46,7 +46,7 @@ def test_every_option_of_a_csv_source_is_explained(option: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_has_a_complete_example(name: str) -> None:
-    """Its page shows a source that dpe reads as it stands."""
+    """Its page shows a source that dpe can read unchanged."""
     kind = FORMATS[name]
     text = (REPOSITORY / kind.documentation).read_text(encoding="utf-8")
     assert "file_format: " + name in text
@@ -60,8 +60,8 @@ def test_every_format_has_a_complete_example(name: str) -> None:
             assert all(column["description"] for column in [table, *table["columns"]])
 
 
-def test_the_schema_takes_what_dpe_takes() -> None:
-    """Editors complete and check the block by it: the examples pass, and a misspelt option is marked."""
+def test_the_schema_accepts_what_dpe_accepts() -> None:
+    """Editors complete and check the block with it: the examples pass, and a misspelt option is marked."""
     validator = jsonschema.Draft7Validator(schema.editors_schema())
     for page in sorted((GUIDES / "sources").glob("*.md")):
         for example in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
@@ -78,7 +78,7 @@ def test_the_schema_takes_what_dpe_takes() -> None:
 @pytest.mark.parametrize("page", sorted(REPOSITORY.glob("*.md")) + sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page names a file."""
-    # What is shown as code is no link, though a regular expression looks like one.
+    # Code is not a link, though a regular expression may look like one.
     text = re.sub(r"`[^`\n]+`", "", page.read_text(encoding="utf-8"))
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     assert [] == [target for target in targets if not (page.parent / target).exists()]

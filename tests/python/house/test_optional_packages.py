@@ -1,4 +1,4 @@
-"""A package that only some sources need is named where it is missing."""
+"""A package that only some sources need is named if it is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dpe_cli.errors import UsageError
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what needs it, and how to get it."""
+    """With what needs it, and how to install it."""
     monkeypatch.setitem(sys.modules, "duckdb", None)
 
     with pytest.raises(UsageError, match=r"^reading JSON: needs the package duckdb; install it .*: .venv/bin/pip install '.\[duckdb\]'$"):
@@ -21,6 +21,6 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_extra_is_one_of_the_package() -> None:
-    """Or pip would not know it."""
+    """Otherwise pip would not know it."""
     declared = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(optional_packages.EXTRAS.values()) <= set(declared["optional-dependencies"])

@@ -1,4 +1,4 @@
-"""Imports lead downwards: between the packages of dpe_cli, and within those that have floors of their own. No folder has a cycle."""
+"""Imports lead downwards: between the packages of dpe_cli, and within those that have layers of their own. No folder has a cycle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[3] / "dpe_cli"
 
-# Each line may import those below it; packages on one line do not know each other. CONTRIBUTING.md and docs/background/architecture.md print the same list.
+# Each line may import those below it; packages on one line do not import each other. CONTRIBUTING.md and docs/background/architecture.md print the same list.
 STAIR = (
     "__main__",
     "cli",
@@ -44,13 +44,13 @@ def _modules(folder: Path) -> list[Path]:
 
 
 def _part(path: Path, folder: Path) -> str:
-    """Return the module, or the subpackage, of a folder in which a file is."""
+    """Return the module or subpackage of a folder that a file belongs to."""
     return path.relative_to(folder).parts[0].removesuffix(".py")
 
 
 @cache
 def _imported(path: Path) -> tuple[str, ...]:
-    """Return what a module imports of dpe_cli, wherever in it and for types as well: `load.staging.Slice`."""
+    """Return what a module imports from dpe_cli, anywhere in it and also for types: `load.staging.Slice`."""
     found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -77,7 +77,7 @@ STAIRS = {"": STAIR, **WITHIN}
 
 @pytest.mark.parametrize("name", STAIRS)
 def test_every_module_has_its_place(name: str) -> None:
-    """A new one is put where it belongs, here too."""
+    """A new one has to be added to the list."""
     folder = PACKAGE / name
 
     assert set(_floors(STAIRS[name])) == {_part(path, folder) for path in _modules(folder)}
@@ -85,7 +85,7 @@ def test_every_module_has_its_place(name: str) -> None:
 
 @pytest.mark.parametrize("name", STAIRS)
 def test_imports_lead_downwards(name: str) -> None:
-    """No package knows what is on its own floor, or above it."""
+    """No package imports from its own layer, or from above."""
     folder, floors = PACKAGE / name, _floors(STAIRS[name])
     upwards = {
         f"{path.relative_to(PACKAGE)} imports {imported}"
@@ -115,7 +115,7 @@ def test_no_folder_has_a_cycle(folder: Path) -> None:
 
 
 def test_every_module_can_be_imported_first() -> None:
-    """In a fresh interpreter, whatever else has been imported by then. Each is imported by a child of one process that has its libraries."""
+    """In a fresh interpreter, without other modules. Each is imported by a child of one process that has loaded its libraries."""
     names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in _modules(PACKAGE) if path.name != "__main__.py"]
     # Their libraries are loaded once, and not by each child.
     for name in names:

@@ -30,7 +30,7 @@ from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import system_context
 from dpe_cli.sources.files import find
 
-# Fixtures; if they were imported here as well, pytest could not rewrite their asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
     from support.staged_source import Stage

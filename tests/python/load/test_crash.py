@@ -154,8 +154,8 @@ def test_ending_a_session_ends_the_extract(
     [error] = raised
     assert isinstance(error, ServerError)
     said = {
-        "lock": f"extract {source.table.source}: the session that kept others away has ended (terminating connection due to administrator "
-        "command); nothing is committed, run again",
+        "lock": f"extract {source.table.source}: the session that held the lock has ended (terminating connection due to administrator "
+        "command); nothing was committed, run again",
     }.get(who, f"{source.table.source}: the server gave up (terminating connection due to administrator command); run again")
     assert said in str(error)
     assert [] == caplog.messages

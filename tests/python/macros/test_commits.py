@@ -1,4 +1,4 @@
-"""No transaction of dbt commits a relation without its policies: PostgreSQL itself looks at each, as it commits."""
+"""No transaction of dbt commits a relation without its policies: PostgreSQL itself checks each at the commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dpe_cli.project.project import Project
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.server import Server
 
-# What a transaction creates or alters is noted by an event trigger, and checked by a deferred one when it commits.
+# An event trigger records what a transaction creates or alters, and a deferred trigger checks it at the commit.
 GUARD = """
 create schema guard;
 grant usage on schema guard to public;
@@ -55,7 +55,7 @@ for each row execute function guard.verify();
 create event trigger note on ddl_command_end execute function guard.note();
 """
 
-# Each way in which dbt creates a relation. A batch is a year, so that there are several.
+# Each way in which dbt creates a relation. A batch covers a year, so that there are several.
 DECLARATION = "meta={'rls': {'tenant_column': 'shop'}}, "
 MODEL = "{{{{ config({declaration}contract={{'enforced': false}}, {config}) }}}} select * from {{{{ ref('orders') }}}}"
 MICROBATCH = (
@@ -120,7 +120,7 @@ def _failed(results: Sequence[NodeResult]) -> dict[str, str]:
 
 
 def test_the_guard_refuses_what_is_unprotected(guarded: Server) -> None:
-    """It is what makes the other tests red."""
+    """Without it, the other tests could not fail."""
     with (
         pytest.raises(psycopg.errors.RaiseException, match="unprotected is committed unprotected"),
         guarded.connect("transformer") as connection,
@@ -128,16 +128,16 @@ def test_the_guard_refuses_what_is_unprotected(guarded: Server) -> None:
         connection.execute("create table marts.unprotected as select 1 as one")
 
 
-def test_what_is_new_is_committed_with_its_policies(built: list[NodeResult]) -> None:
-    """Also each batch of a microbatch, whose hooks run after the last one, and stored failures, which have no hooks."""
+def test_a_new_relation_is_committed_with_its_policies(built: list[NodeResult]) -> None:
+    """Including each batch of a microbatch, whose hooks run after the last one, and stored failures, which have no hooks."""
     assert {} == _failed(built)
 
 
 @pytest.mark.parametrize("command", [["build"], ["build", "--full-refresh"]], ids=["again", "full refresh"])
-def test_what_is_replaced_is_committed_with_its_policies(
+def test_a_replaced_relation_is_committed_with_its_policies(
     project: Project, guarded: Server, built: list[NodeResult], command: list[str]
 ) -> None:
-    """The old relation under its other name, and the new one."""
+    """The old relation under its new name, and the new one."""
     del built
     assert {} == _failed(run_dbt(project, guarded, command))
 
@@ -153,7 +153,7 @@ def test_a_microbatch_without_a_declaration_leaves_nothing(scratch: Path, guarde
 
 @pytest.mark.parametrize("model", ["added_orders", "batched_orders"])
 def test_adding_rows_does_not_lock_readers_out(project: Project, guarded: Server, built: list[NodeResult], model: str) -> None:
-    """The policies that a table has already are left alone: saying them again would wait for whoever reads it."""
+    """A table's existing policies are left alone: setting them again would wait for its readers."""
     del built
     with guarded.connect("admin", autocommit=True) as connection:
         connection.execute(f'alter role dpe_transformer in database "{guarded.database}" set lock_timeout = 500')

@@ -1,4 +1,4 @@
-"""Hooks are SQL of a model's author that runs as the pipeline: what they do to the model's protection fails its build."""
+"""Hooks are SQL by a model's author that runs as the pipeline: if they change the model's protection, its build fails."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from dpe_cli.server.server import Server
 
 OUTSIDER = f"outsider_{next(numbers)}"
 TABLES, KEPT = ("table", "incremental"), ("incremental", "snapshot", "seed")
-# What a hook may do to protection, to which kinds of relation, and what is said of it.
+# What a hook can do to protection, to which kinds of relation, and the message.
 HARMFUL: dict[str, tuple[tuple[str, ...], str]] = {
     f"grant select on {{{{ this }}}} to {OUTSIDER}": (("table", "view", *KEPT), f"privileges of {OUTSIDER}: select"),
-    "grant select on {{ this }} to public": (("table", "view", *KEPT), "privileges of everybody (PUBLIC): select"),
+    "grant select on {{ this }} to public": (("table", "view", *KEPT), "privileges of every role (PUBLIC): select"),
     f"grant select (amount) on {{{{ this }}}} to {OUTSIDER}": (TABLES, f"privileges of {OUTSIDER} on column amount: select"),
     "grant truncate on {{ this }} to dpe_reader": (KEPT, "privileges of dpe_reader: select, truncate (declared: select)"),
     "create policy wide on {{ this }} for select to dpe_reader using (true)": (
@@ -54,11 +54,11 @@ REPLACE = (
     "alter table marts.other_rows rename to {{ this.identifier }}; grant select on {{ this }} to public"
 )
 HARMFUL |= {
-    "grant select on {{ this }} to public; commit; begin": (("table", "incremental"), "privileges of everybody (PUBLIC): select"),
+    "grant select on {{ this }} to public; commit; begin": (("table", "incremental"), "privileges of every role (PUBLIC): select"),
     REPLACE: (("table",), "another relation is in its place"),
     f"{REPLACE}; select 1": (("incremental",), "it was dropped"),
 }
-# What a hook may do.
+# What a hook may do without harm.
 HARMLESS = "create index on {{ this }} (amount); comment on table {{ this }} is 'of the hook'; analyze {{ this }}"
 META = "meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}"
 ROWS = "select * from (values (1, 'UA', 10), (2, 'UA', 20), (3, 'HA', 30)) as t (id, shop, amount)"
@@ -68,7 +68,7 @@ def _files(name: str, kind: str, hook: str) -> dict[str, str]:
     """Write a model, seed or snapshot with a hook."""
     hook = hook.replace('"', '\\"')
     if kind in {"seed", "snapshot"}:
-        # dbt fills in what stands in YAML before there is a `this`.
+        # dbt renders YAML before there is a `this`.
         hook = hook.replace("{{ this }}", f"marts.{name}")
     if kind == "seed":
         config = f'{{schema: marts, column_types: {{shop: text}}, meta: {{rls: {{tenant_column: shop}}}}, post-hook: "{hook}"}}'
@@ -86,7 +86,7 @@ def _files(name: str, kind: str, hook: str) -> dict[str, str]:
 
 
 CASES = {f"harmed_{number}_{kind}": (kind, hook, said) for number, (hook, (kinds, said)) in enumerate(HARMFUL.items(), 1) for kind in kinds}
-# No relation, so that nothing has to protect it.
+# Not a relation, so that it needs no protection.
 FUNCTION = {
     "functions/is_positive.sql": "select amount > 0",
     "functions/_functions.yml": """
@@ -116,7 +116,7 @@ def _outsider(server: Server) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def outsider(module_server: Server) -> Iterator[Server]:
-    """Create a reader who was granted no tenant, and a table that others may inherit from."""
+    """Create a reader without a tenant, and a table that others may inherit from."""
     with _outsider(module_server):
         yield module_server
 
@@ -133,17 +133,17 @@ def harmed(scratch: Path, outsider: Server) -> dict[str, NodeResult]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_hook_that_harms_protection_fails_the_build(harmed: dict[str, NodeResult], name: str) -> None:
-    """With the model's name, and with what the hook did."""
+    """With the model's name, and what the hook did."""
     result = harmed[name]
 
     assert result.has_failed
     assert f"{name}: a hook changed " in result.message
     assert CASES[name][2] in result.message
-    assert "readers are declared in meta.rls, other roles in grants" in result.message
+    assert "declare readers in meta.rls, other roles in grants" in result.message
 
 
 def test_nothing_of_what_a_hook_harmed_is_committed(harmed: dict[str, NodeResult], outsider: Server) -> None:
-    """It is as if it had never been built."""
+    """As if it had never been built."""
     del harmed
     with outsider.connect("admin") as connection:
         assert [] == connection.execute("select relname from pg_class where relname ~ '^harmed_' and relkind in ('r', 'v')").fetchall()
@@ -165,7 +165,7 @@ def careful(scratch: Path, cluster_18: Cluster) -> Iterator[tuple[Project, Serve
         yield project, server
 
 
-def test_a_hook_that_leaves_protection_alone_is_welcome(careful: tuple[Project, Server]) -> None:
+def test_a_hook_that_leaves_protection_alone_is_allowed(careful: tuple[Project, Server]) -> None:
     """Indexes, comments, statistics, on each kind of relation, however often it is built."""
     project, server = careful
     with server.connect("transformer") as connection:
@@ -178,7 +178,7 @@ def test_a_hook_that_leaves_protection_alone_is_welcome(careful: tuple[Project, 
 
 
 def test_a_function_of_dbt_is_built(careful: tuple[Project, Server]) -> None:
-    """It holds no rows, so nothing has to protect it; readers do not call it."""
+    """It has no rows, so it needs no protection; readers cannot call it."""
     _, server = careful
     with server.connect("admin") as connection:
         [(acl,)] = connection.execute("select proacl::text from pg_proc where proname = 'is_positive'").fetchall()
@@ -195,7 +195,7 @@ def copied(careful: tuple[Project, Server], cluster_18: Cluster, tmp_path: Path)
 
 
 def _wide(server: Server, relation: str, reader: str) -> bool:
-    """Tell whether a reader who was granted no tenant sees rows."""
+    """Return whether a reader without a tenant sees rows."""
     with server.connect(reader, autocommit=True) as connection:
         try:
             return connection.execute(sql.SQL("select from {} limit 1").format(sql.Identifier(*relation.split(".")))).rowcount > 0
@@ -231,7 +231,7 @@ LATE: dict[str, tuple[object, str]] = {
     "before an error": ([WIDE, {"sql": "select 1 / 0", "transaction": False}], "policy wide: for select to dpe_reader using (true)"),
     "by another relation in its place, before an error": (
         [{"sql": REPLACE, "transaction": False}, {"sql": "select 1 / 0", "transaction": False}],
-        "nothing is known of how it was protected",
+        "there is no record of its protection",
     ),
     "and has dpe forget": (
         [WIDE, {"sql": "delete from dpe.protected_relations where relation_id = '{{ this }}'::regclass", "transaction": False}],
@@ -247,7 +247,7 @@ LATE: dict[str, tuple[object, str]] = {
         ],
         "policy wide: for select to dpe_reader using (true)",
     ),
-    "beside a relation that cannot be closed": (
+    "together with a relation that cannot be closed": (
         [WIDE, {"sql": NOT_TO_BE_CLOSED, "transaction": False}],
         "its policies could not be removed: must be owner of table kept",
     ),
@@ -255,8 +255,8 @@ LATE: dict[str, tuple[object, str]] = {
 
 
 @pytest.mark.parametrize("when", LATE)
-def test_what_a_hook_harms_past_the_commit_is_closed(copied: tuple[Path, Server], reader: Callable[..., str], when: str) -> None:
-    """At the end of the run, which fails: after it no reader sees a row."""
+def test_what_a_hook_harms_after_the_commit_is_closed(copied: tuple[Path, Server], reader: Callable[..., str], when: str) -> None:
+    """At the end of the run, which fails; after it no reader sees a row."""
     directory, server = copied
     stranger = reader(server)
     hook, said = LATE[when]
@@ -279,7 +279,7 @@ def test_what_a_hook_harms_past_the_commit_is_closed(copied: tuple[Path, Server]
 
 
 def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Server]) -> None:
-    """An administrator who drops a role during a run shows nothing to anybody."""
+    """An administrator that drops a role during a run opens nothing."""
     directory, server = copied
     hook = {"sql": "revoke select on {{ this }} from dpe_masked_reader", "transaction": False}
     dbt_projects.write(
@@ -290,8 +290,8 @@ def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Ser
     assert ["success"] == [result.status for result in run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])]
 
 
-def test_what_is_there_before_the_build_is_put_right(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
-    """By a hook before it, or by hand since the last build, in a table that is kept."""
+def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
+    """Changes by an earlier hook, or by hand since the last build, in a table that is kept."""
     directory, server = copied
     stranger = reader(server)
     with server.connect("admin", autocommit=True) as connection:
@@ -310,7 +310,7 @@ def test_what_is_there_before_the_build_is_put_right(copied: tuple[Path, Server]
 
 
 def test_an_index_of_a_hook_does_not_fail_on_rows_in_quarantine(copied: tuple[Path, Server]) -> None:
-    """They are taken out before: by the time that hooks run, the rows that break a rule are gone."""
+    """The rows that break a rule are quarantined before the hooks run."""
     directory, server = copied
     config = f'materialized="table", post_hook="create unique index on {{{{ this }}}} (id)", indexes=[{{"columns": ["id"], "unique": true}}], {META}'
     dbt_projects.write(
@@ -344,8 +344,8 @@ GRANTED = {
 
 
 @pytest.mark.parametrize("kind", ["table", "incremental", "view"])
-def test_roles_of_grants_are_granted_beside_the_readers(server: Server, tmp_path: Path, kind: str) -> None:
-    """However often it is built; who is no reader sees no row."""
+def test_roles_of_grants_are_granted_in_addition_to_readers(server: Server, tmp_path: Path, kind: str) -> None:
+    """However often it is built; a role that is not a reader sees no row."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute("create role auditing_tool login")
         connection.execute("grant usage on schema marts to auditing_tool")
@@ -388,7 +388,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_path: Path, name: str) -> None:
-    """Before anything is built: it need not grant, so nothing would protect what it makes."""
+    """Before anything is built: it need not grant, so its relations would not be protected."""
     macros, config, said = REFUSED[name]
     project = Project(
         dbt_projects.make(tmp_path / name, {**macros, f"models/marts/{name}.sql": f"{{{{ config({config}, {META}) }}}} {ROWS}"})
@@ -403,15 +403,15 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
 OVERRIDES = {
     "apply_grants": "{% macro apply_grants(relation, grant_config, should_revoke=True) %}{% endmacro %}",
     "run_query": "{% macro run_query(sql) %}{{ return(none) }}{% endmacro %}",
-    # dbt has default__ and postgres__ forms of others, and looks for these in the project first.
+    # dbt has default__ and postgres__ forms of others, and searches the project for these first.
     "postgres__get_create_table_as_sql": "{% macro postgres__get_create_table_as_sql(temporary, relation, sql) %}select 1{% endmacro %}",
     "tojson": "{% macro tojson(value, default=none, sort_keys=false) %}[]{% endmacro %}",
 }
 
 
 @pytest.mark.parametrize("name", OVERRIDES)
-def test_a_macro_in_the_place_of_dbts_own_is_refused(server: Server, tmp_path: Path, name: str) -> None:
-    """Before anything is built: protection rests on these. How models are named is the project's to choose."""
+def test_a_macro_that_overrides_dbts_own_is_refused(server: Server, tmp_path: Path, name: str) -> None:
+    """Before anything is built: protection relies on these. Projects may choose how models are named."""
     files = {
         "macros/helper.sql": OVERRIDES[name],
         "macros/alias.sql": "{% macro generate_alias_name(custom_alias_name=none, node=none) %}{{ node.name }}{% endmacro %}",
@@ -421,12 +421,12 @@ def test_a_macro_in_the_place_of_dbts_own_is_refused(server: Server, tmp_path: P
     with pytest.raises(BuildError) as caught:
         run_dbt(Project(dbt_projects.make(tmp_path / "helped", files)), server, ["build"])
 
-    assert f"{name} (macros/helper.sql): takes the place of a macro or a variable of dbt on which protection rests" in str(caught.value)
+    assert f"{name} (macros/helper.sql): overrides a macro or a variable of dbt that protection relies on" in str(caught.value)
 
 
 @pytest.mark.parametrize("stored", ["store_failures_as='table'", "store_failures_as='view'", "store_failures=true", ""])
 def test_a_test_that_stores_its_failures_elsewhere_is_refused(copied: tuple[Path, Server], stored: str) -> None:
-    """It would replace what has that name, such as what masked readers see of a table; one that stores nothing is run."""
+    """It would replace a relation of that name, such as a masked readers' view; a test that stores nothing runs."""
     directory, server = copied
     config = f"severity='warn', schema='marts', alias='careful_table__masked', {stored}"
     dbt_projects.write(directory, {"tests/singular/large.sql": f"{{{{ config({config}) }}}} select * from {{{{ ref('plain_table') }}}}"})
@@ -447,8 +447,8 @@ WRONG_GRANTS = {
     "{'select': ['bi_tool, public']}": "names bi_tool, public, which is not the name of a role",
     "{'select': ['bi_tool with grant option']}": "names bi_tool with grant option, which is not the name of a role",
     "{'select': ['bi_tool; create policy wide on marts.wrong_1 using (true); --']}": "which is not the name of a role",
-    "{'truncate': ['bi_tool']}": "names the privilege truncate; it can be select",
-    "{'select': ['{masked}']}": "a masked reader, who would see what is masked; leave it out",
+    "{'truncate': ['bi_tool']}": "names the privilege truncate; only select is allowed",
+    "{'select': ['{masked}']}": "a masked reader, which would see masked columns; omit it",
 }
 
 
@@ -475,10 +475,10 @@ def test_grants_that_would_show_more_are_refused(server: Server, tmp_path: Path)
 
 
 def test_a_clone_is_protected_as_what_it_is(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
-    """`dbt clone` makes views of tables: they read with their reader's rights."""
+    """`dbt clone` creates views of tables, which run with their reader's rights."""
     directory, server = copied
     state = shutil.copytree(directory / "target", directory / "state")
-    # Built in another database, which this one is a copy of.
+    # Built in another database, of which this one is a copy.
     manifest = (state / "manifest.json").read_text(encoding="utf-8")
     built_in = json.loads(manifest)["nodes"]["model.dpe.plain_table"]["database"]
     (state / "manifest.json").write_text(re.sub(rf"\b{built_in}\b", server.database, manifest), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Masked readers see the rows of their tenants without the columns that a model masks, whatever is built or published."""
+"""Masked readers see the rows of their tenants without a model's masked columns, whatever is built or published."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ GUESTS = """
         date '1815-12-10' as "Born on"
         {{ ", 7 as room" if var('with_room', false) }}
 """
-# 56 characters: one more than leave room for `__masked`.
+# 56 characters: one too many for the suffix `__masked`.
 LONG = "fct_" + "guest" * 10 + "_1"
 WRONG = {
     "masked: [nmae]": "meta.masked names the column nmae; name one of its columns (hotel, name)",
-    "masked: [name, hotel]": "meta.masked hides the column hotel, by which a reader knows whose a row is; mask others",
+    "masked: [name, hotel]": "meta.masked hides the column hotel, which identifies the owner of a row; mask others",
     "masked: name": "meta.masked is name; write a list of columns",
     "masked: [1]": "meta.masked is [1]; write a list of columns",
 }
@@ -67,7 +67,7 @@ def intern(server: Server) -> Iterator[str]:
 
 
 def _read(server: Server, login: str, query: str) -> list[tuple[Any, ...]] | None:
-    """Return the rows that a login sees; None where it is denied them, or they are not there."""
+    """Return the rows that a login sees; None if it is denied them, or the relation does not exist."""
     with server.connect(login) as connection:
         try:
             return connection.execute(query.encode()).fetchall()
@@ -81,8 +81,8 @@ def _publish(directory: Path, server: Server, variables: str = "{}") -> None:
 
 
 @pytest.mark.parametrize("kind", ["table", "incremental"])
-def test_what_is_masked_stays_so_from_version_to_version(guests: Path, server: Server, intern: str, kind: str) -> None:
-    """Published, published again with one more column, taken back; and shown once nothing is masked any more."""
+def test_a_mask_stays_from_version_to_version(guests: Path, server: Server, intern: str, kind: str) -> None:
+    """Published, published again with one more column, and undone; the column is shown once it is no longer masked."""
     everything, name = "select * from marts.fct_guests__masked", "select name from marts.fct_guests"
     _publish(guests, server, f"{{kind: {kind}}}")
     assert [(1, "UA", None, None)] == _read(server, intern, everything)
@@ -109,7 +109,7 @@ def test_what_is_masked_stays_so_from_version_to_version(guests: Path, server: S
 
 
 def test_plain_dbt_masks_as_well(guests: Path, server: Server, intern: str) -> None:
-    """An incremental model that is built in place, with a column that is masked from then on, and one that is new."""
+    """An incremental model that is built in place, with a newly masked column, and a new one."""
     for variables in ("{kind: incremental, masked: [name]}", "{kind: incremental, with_room: true}"):
         assert {"success"} == {result.status for result in run_dbt(Project(guests, variables=variables), server, ["build"])}
 
@@ -118,7 +118,7 @@ def test_plain_dbt_masks_as_well(guests: Path, server: Server, intern: str) -> N
     assert _read(server, intern, 'select "Born on" from marts.fct_guests') is None
     assert [(1,), (1,)] == _read(server, intern, "select id from marts.fct_guests")
 
-    # Without the column again, of which the catalog keeps a trace.
+    # Without the column again, which leaves a trace in the catalog.
     run_dbt(Project(guests, variables="{kind: incremental, masked: [name]}"), server, ["build"])
     assert [("Ada", None)] * 3 == [("Ada", name) for (name,) in _read(server, intern, "select name from marts.fct_guests__masked") or []]
     assert _read(server, intern, "select name from marts.fct_guests") is None
@@ -130,7 +130,7 @@ def test_plain_dbt_masks_as_well(guests: Path, server: Server, intern: str) -> N
 
 
 def test_types_are_those_of_the_table(guests: Path, server: Server) -> None:
-    """So that a query of one works with the other."""
+    """So that a query of one also works on the other."""
     run_dbt(Project(guests), server, ["build"])
 
     query = (
@@ -142,7 +142,7 @@ def test_types_are_those_of_the_table(guests: Path, server: Server) -> None:
 
 
 def test_a_mask_that_hides_nothing_is_refused(tmp_path: Path, server: Server) -> None:
-    """Or that the policies look behind; with the model and what to write."""
+    """Or that hides a column which policies need; with the model and what to write."""
     models = {
         f"models/marts/fct_{number}.sql": "{{ config(contract={'enforced': false}) }} select 'UA'::text as hotel, 'Ada'::text as name"
         for number in range(len(WRONG))
@@ -162,9 +162,9 @@ def test_a_mask_that_hides_nothing_is_refused(tmp_path: Path, server: Server) ->
 
     for number, fault in enumerate(WRONG.values()):
         assert f"fct_{number} (models/marts/fct_{number}.sql): {fault}" in said[f"fct_{number}"]
-    assert "meta.masked hides columns from readers, and no reader sees a private relation" in said["fct_private"]
-    assert f"its name leaves no room for that of the masked view, {LONG}__masked; shorten it" in said[LONG]
-    assert "meta.masked is for tables; a view shows what the tables below it do" in said["fct_view"]
+    assert "meta.masked hides columns from readers, but readers cannot see a private relation" in said["fct_private"]
+    assert f"its name is too long for a masked view, {LONG}__masked; shorten it" in said[LONG]
+    assert "meta.masked is for tables; mask the columns in the tables that the view reads" in said["fct_view"]
 
 
 def test_access_is_masked_or_not(server: Server, intern: str, tmp_path: Path) -> None:
@@ -177,13 +177,13 @@ def test_access_is_masked_or_not(server: Server, intern: str, tmp_path: Path) ->
 
     assert "became_reader" in cast("dict[str, object]", grant(intern, "HA", "--masked").data)
     with pytest.raises(
-        AccessError, match=f"^{intern}: is a masked reader, and would see what is masked; run `revoke dpe_masked_reader from "
+        AccessError, match=f"^{intern}: is a masked reader, and would see masked columns; run `revoke dpe_masked_reader from "
     ):
         grant(intern, "HA")
     with server.connect("admin") as connection:
         connection.execute(sql.SQL("revoke dpe_masked_reader from {}").format(sql.Identifier(intern)))
     assert {"became_reader": True}.items() <= cast("dict[str, object]", grant(intern, "HA").data).items()
-    with pytest.raises(AccessError, match=f"^{intern}: reads everything, also what is masked; run `revoke dpe_reader from {intern}` first"):
+    with pytest.raises(AccessError, match=f"^{intern}: is a reader, and sees masked columns; run `revoke dpe_reader from {intern}` first"):
         grant(intern, "UA", "--masked")
 
 
@@ -201,7 +201,7 @@ STAYS = {
                   - not_null: {config: {meta: {rule: STAY-1, on_failure: quarantine, quarantine: {max_rows: 9}}}}
         """,
 }
-# What a reader makes of what is published, in a session that stays.
+# What a reader creates from published relations, in a session that stays open.
 OF_READERS = (
     "create temporary view rooms as select room from marts.fct_guests",
     "create temporary view guests as select * from marts.fct_guests__masked",
@@ -209,8 +209,8 @@ OF_READERS = (
 )
 
 
-def test_what_a_reader_makes_of_masked_views_and_quarantines_stops_no_build(guests: Path, server: Server, intern: str) -> None:
-    """Plain dbt replaces the views and quarantines, and removes columns, as it replaces tables: what was made of them goes."""
+def test_what_readers_build_on_masked_views_and_quarantines_stops_no_build(guests: Path, server: Server, intern: str) -> None:
+    """Plain dbt replaces the views and quarantines, and removes columns, as with tables: what was built on them is dropped."""
     dbt_projects.write(guests, STAYS)
     builds = (
         "{kind: incremental, with_room: true}",

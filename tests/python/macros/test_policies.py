@@ -1,4 +1,4 @@
-"""What dbt builds with the project's macros is protected as it declares, from the first moment on, however it is built."""
+"""What dbt builds with the project's macros is protected as declared, from the first moment on, however it is built."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _policies(rows: str, *, readers: str | None) -> set[Policy]:
     return {system, admin} | ({("dpe_reader", "dpe_masked_reader,dpe_reader", "SELECT", readers, None)} if readers else set())
 
 
-# Of a table that masks columns: a reader's view shows masked readers nothing.
+# For a table with masked columns: a reader's view shows masked readers nothing.
 OF_UNMASKED_TENANT = (
     "(shop = ANY (( SELECT CASE WHEN pg_has_role('dpe_masked_reader'::name, 'usage'::text) THEN NULL::text[] "
     "ELSE dpe.visible_tenants() END AS visible_tenants)::text[]))"
@@ -62,7 +62,7 @@ POLICIES = {
 
 @dataclass(frozen=True)
 class State:
-    """What a run left: how relations are protected, and how many rows of each everybody sees; None where it is not allowed to."""
+    """What a run left: the relations' protection, and the rows of each that every role sees; None if it may not read."""
 
     protection: Mapping[str, str]
     policies: Mapping[str, set[Policy]]
@@ -73,7 +73,7 @@ class State:
 
 @dataclass(frozen=True)
 class Logins:
-    """Readers: the desk of the shop UA, an intern there, who reads masked, and one who was granted no shop."""
+    """Readers: the desk of the shop UA, an intern there, who reads masked, and one without a shop."""
 
     ua_desk: str
     ua_intern: str
@@ -105,7 +105,7 @@ def project(scratch: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def states(project: Project, module_server: Server) -> dict[str, State]:
-    """Build the project three times, and look at what each run left."""
+    """Build the project three times, and inspect what each run left."""
     found: dict[str, State] = {}
     with _logins(module_server) as logins:
         for run, command in RUNS.items():
@@ -162,7 +162,7 @@ def _look(server: Server, logins: Logins) -> State:
 
 
 def _masked(server: Server, login: str) -> tuple[list[tuple[Any, ...]], list[str]]:
-    """Return what a masked reader sees through the view, and what is denied to it of the table."""
+    """Return what a masked reader sees through the view, and which columns of the table are denied to it."""
     denied = []
     with server.connect(login, autocommit=True) as connection:
         shown = connection.execute("select order_id, shop, amount from marts.fct_orders__masked order by 1").fetchall()
@@ -185,7 +185,7 @@ def _seen(server: Server, logins: Logins) -> dict[str, dict[str, int | None]]:
         with server.connect(login, autocommit=True) as connection:
             seen[who] = _count_each(connection)
             if who == "stranger":
-                # Views with their owner's rights would believe it.
+                # Views with their owner's rights would be fooled by this.
                 connection.execute("select set_config('dpe.actor', 'dbt', false)")
                 seen["stranger who claims a context"] = _count_each(connection)
     with server.connect("transformer") as connection, system_context(connection, actor="test"):
@@ -210,7 +210,7 @@ def _count_each(connection: psycopg.Connection) -> dict[str, int | None]:
 
 
 def test_every_relation_is_protected(state: State) -> None:
-    """Tables under forced row-level security, views with their reader's rights; and there is no other relation."""
+    """Tables under forced row-level security, views with their reader's rights; and there are no other relations."""
     tables = dict.fromkeys((*TENANT_TABLES, *SHARED_TABLES, *PRIVATE_TABLES), "enabled,forced")
 
     views = dict.fromkeys(VIEWS, "security_invoker=true") | {"marts.fct_orders__masked": "security_barrier=true,security_invoker=true"}
@@ -223,26 +223,26 @@ def test_policies_are_those_of_the_declaration(state: State) -> None:
 
 
 def test_what_is_published_may_be_read(state: State) -> None:
-    """By readers, and only read; what is private is granted to administrators alone."""
+    """By readers, and only read; private relations are granted only to administrators."""
     relations = {*TENANT_TABLES, *SHARED_TABLES, "marts.orders_seen", "marts.fct_orders__masked"}
     published = {(relation, "dpe_reader SELECT") for relation in relations}
-    # Of what is masked, but for the columns.
+    # For masked relations, except the columns.
     published |= {(relation, "dpe_masked_reader SELECT") for relation in relations - {"marts.fct_orders"}}
 
     assert published | {(relation, "dpe_owner SELECT") for relation in ROWS} == state.grants
 
 
 def test_a_tenant_sees_its_own_rows(state: State) -> None:
-    """Its rows of what has tenants, all of what is shared, and nothing else."""
+    """Its own rows of relations with tenants, all rows of shared ones, and nothing else."""
     own = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "marts.fct_orders__masked"), 2) | {"marts.dim_shops": 2}
 
     assert dict.fromkeys(ROWS) | own == state.seen["UA"]
-    # A view that reads a masked column is not for those who may not.
+    # Masked readers cannot use a view that reads a masked column.
     assert dict.fromkeys(ROWS) | own | {"marts.orders_seen": None} == state.seen["UA, masked"]
 
 
 def test_a_masked_reader_sees_no_masked_column(state: State) -> None:
-    """Null in its place through the view; of the table, nothing that reads it."""
+    """Through the view it is null; a query of the table cannot read it."""
     shown, denied = state.masked
 
     assert [(1, "UA", None), (2, "UA", None)] == shown
@@ -250,7 +250,7 @@ def test_a_masked_reader_sees_no_masked_column(state: State) -> None:
 
 
 def test_a_stranger_sees_what_is_shared(state: State) -> None:
-    """One who may read, and was granted no tenant."""
+    """A stranger may read, but was granted no tenant."""
     nothing = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "marts.fct_orders__masked"), 0)
 
     assert dict.fromkeys(ROWS) | nothing | {"marts.dim_shops": 2} == state.seen["stranger"]
@@ -258,12 +258,12 @@ def test_a_stranger_sees_what_is_shared(state: State) -> None:
 
 
 def test_the_owner_sees_nothing_without_a_context(state: State) -> None:
-    """Who built it is bound by its policies as everybody is."""
+    """Policies bind the role that built it like any other."""
     assert dict.fromkeys(ROWS, 0) == state.seen["owner, no context"]
 
 
 def test_the_transformer_sees_all_in_its_context(state: State) -> None:
-    """Or one tenant, where it opened one."""
+    """Or one tenant, in a context for one."""
     of_ha = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "marts.fct_orders__masked", "staging.stg_orders"), 1)
 
     assert ROWS == state.seen["transformer"]
@@ -271,7 +271,7 @@ def test_the_transformer_sees_all_in_its_context(state: State) -> None:
 
 
 def test_an_administrator_sees_all_in_its_context(state: State) -> None:
-    """What readers may not see as well."""
+    """Including what readers may not see."""
     assert ROWS == state.seen["administrator"]
 
 
@@ -293,7 +293,7 @@ def test_the_tenant_column_is_indexed_once(module_server: Server, states: dict[s
 
 @pytest.mark.parametrize("relation", TENANT_TABLES)
 def test_no_row_of_another_tenant_is_written_for_one(module_server: Server, states: dict[str, State], relation: str) -> None:
-    """PostgreSQL refuses it, also to the one who owns the table."""
+    """PostgreSQL refuses it, even for the owner of the table."""
     del states
     insert = sql.SQL("insert into {} (order_id, shop) values (4, 'UA')").format(sql.Identifier(*relation.split(".")))
     with (
@@ -305,7 +305,7 @@ def test_no_row_of_another_tenant_is_written_for_one(module_server: Server, stat
 
 
 def test_dbt_has_a_context_of_its_own(module_server: Server, states: dict[str, State], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that dbt is given open it, and nothing else does."""
+    """Only dbt's variables open it."""
     del states
     for name, value in module_server.environment().items():
         monkeypatch.setenv(name, value)
@@ -318,7 +318,7 @@ def test_dbt_has_a_context_of_its_own(module_server: Server, states: dict[str, S
 
 
 @pytest.mark.parametrize("options", ["-c dpe.actor= ", "-c dpe.actor=dbt -c dpe.tenant_id=UA"])
-def test_nothing_is_built_of_what_cannot_be_seen(
+def test_nothing_is_built_from_rows_that_dbt_cannot_see(
     project: Project, module_server: Server, states: dict[str, State], monkeypatch: pytest.MonkeyPatch, options: str
 ) -> None:
     """Without a context, or for one tenant, dbt would publish tables that lack the others' rows."""
@@ -327,7 +327,7 @@ def test_nothing_is_built_of_what_cannot_be_seen(
     results = {result.name: result for result in run_dbt(project, module_server, ["run", "--select", "fct_orders", "fct_added_orders"])}
 
     assert {"fct_orders": "error", "fct_added_orders": "error"} == {name: result.status for name, result in results.items()}
-    assert "no context is open for every tenant, so dbt sees no rows, or not all" in results["fct_orders"].message
+    assert "no context for every tenant is open, so dbt sees no rows, or only some" in results["fct_orders"].message
     assert "Run dbt as `dpe dbt`" in results["fct_orders"].message
     with module_server.connect("transformer") as connection, system_context(connection, actor="test"):
         assert [(3,), (3,)] == connection.execute(
@@ -336,7 +336,7 @@ def test_nothing_is_built_of_what_cannot_be_seen(
 
 
 def test_what_is_protected_already_is_left_alone(project: Project, module_server: Server, states: dict[str, State]) -> None:
-    """An incremental model's policies stay from run to run: saying them again would lock its readers out meanwhile."""
+    """An incremental model's policies stay from run to run: setting them again would lock out its readers meanwhile."""
     del states
     policies = "select oid from pg_policy where polrelid = 'marts.fct_added_orders'::regclass order by oid"
     with module_server.connect("admin", autocommit=True) as connection:
@@ -348,7 +348,7 @@ def test_what_is_protected_already_is_left_alone(project: Project, module_server
 
 
 def test_dbt_shows_how_many_rows_a_table_has(project: Project, module_server: Server, states: dict[str, State]) -> None:
-    """Of the statements that build and protect it, the one that says so is the last that dbt hears of."""
+    """Of the statements that build and protect it, the one with the row count is the last whose result dbt sees."""
     del states
     results = run_dbt(project, module_server, ["run", "--select", "dim_shops"])
 
@@ -356,7 +356,7 @@ def test_dbt_shows_how_many_rows_a_table_has(project: Project, module_server: Se
 
 
 def test_a_wrong_declaration_is_refused_before_the_work(scratch: Path, module_server: Server, states: dict[str, State]) -> None:
-    """Which would take its time, and here fail for a reason of its own."""
+    """Which would take time, and would fail here for another reason."""
     del states
     model = "{{ config(contract={'enforced': false}, meta={'rls': {}}) }} select 1 / 0 as order_id"
     project = Project(dbt_projects.make(scratch / "hopeless", {"models/marts/fct_hopeless.sql": model}))
@@ -367,7 +367,7 @@ def test_a_wrong_declaration_is_refused_before_the_work(scratch: Path, module_se
 
 
 BROKEN = {
-    "undeclared": ("none", "a model in marts has to say who may see it; declare meta.rls as"),
+    "undeclared": ("none", "a model in marts has to declare who may see it; write meta.rls as"),
     "two_answers": ("{'tenant_column': 'shop', 'shared': true}", "write one of {tenant_column: …}, {shared: true} and {private: true}"),
     "no_answer": ("{}", "write one of {tenant_column: …}"),
     "not_shared": ("{'shared': false}", "meta.rls is {'shared': False}; write one of"),
@@ -383,11 +383,11 @@ BROKEN = {
     "numbered_access": ("{'access': {'model': 'x', 'column': 1, 'role_column': 'r'}}", "write one of"),
     "unknown_access": (
         "{'access': {'model': 'nothing', 'column': 'shop', 'role_column': 'r'}}",
-        "meta.rls looks access up in nothing, which is no model; name one",
+        "meta.rls looks up access in nothing, which is not a model; name one",
     ),
     "no_such_column": ("{'tenant_column': 'shpo'}", "meta.rls names the column shpo; name one of its columns (order_id, shop, word)"),
     "number_column": ("{'tenant_column': 'order_id'}", "compares the column order_id, which is integer; cast it to text"),
-    # A domain, whose maker may say more of it than that it is text.
+    # A domain, whose creator may define more than that it is text.
     "domain_column": (
         "{'tenant_column': 'word'}",
         "compares the column word, which is information_schema.character_data; cast it to text",
@@ -403,7 +403,7 @@ select 1 as order_id, 'UA'::text as shop, 'UA'::information_schema.character_dat
 
 @pytest.fixture(scope="module")
 def broken(scratch: Path, module_server: Server, states: dict[str, State]) -> dict[str, NodeResult]:
-    """Build models that declare nothing, or something that cannot be."""
+    """Build models that declare nothing, or something impossible."""
     del states
     models = {
         f"models/marts/{name}_{kind}.sql": MODEL.format(kind=kind, rls=rls)
@@ -418,7 +418,7 @@ def broken(scratch: Path, module_server: Server, states: dict[str, State]) -> di
 @pytest.mark.parametrize("kind", ["table", "view", "incremental"])
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_wrong_declaration_fails_its_model(broken: dict[str, NodeResult], name: str, kind: str) -> None:
-    """And says which, where, and what to write."""
+    """With the model, its file, and what to write."""
     result = broken[f"{name}_{kind}"]
 
     assert result.has_failed
@@ -434,8 +434,8 @@ def test_a_materialized_view_is_refused(broken: dict[str, NodeResult]) -> None:
     assert UNPROTECTABLE["materialized_view"][1] in result.message
 
 
-def test_nothing_is_built_of_what_is_refused(broken: dict[str, NodeResult], module_server: Server) -> None:
-    """Not even half of it: no relation is left."""
+def test_a_refused_model_leaves_no_relation(broken: dict[str, NodeResult], module_server: Server) -> None:
+    """Not even an unfinished one."""
     with module_server.connect("admin") as connection:
         found = connection.execute(
             "select relname from pg_class where relnamespace = 'marts'::regnamespace and relname ~ %s", [f"^({'|'.join(broken)})"]
@@ -445,13 +445,13 @@ def test_nothing_is_built_of_what_is_refused(broken: dict[str, NodeResult], modu
 
 
 def test_outside_of_marts_private_is_the_default(states: dict[str, State]) -> None:
-    """A reader does not even find the schema."""
+    """A reader cannot even enter the schema."""
     assert states["first"].seen["UA"]["intermediate.int_orders"] is None
     assert states["first"].seen["UA"]["staging.stg_orders"] is None
 
 
 def test_a_changed_declaration_changes_the_policies(scratch: Path, server: Server) -> None:
-    """Of a table that is kept from run to run as well, whose rows dbt only adds to."""
+    """Also for a table that is kept from run to run, to which dbt only adds rows."""
     directory = dbt_projects.make(scratch / "changed", PROJECT)
     run_dbt(Project(directory), server, ["build"])
     models = directory / "models" / "marts" / "_marts__models.yml"
@@ -471,13 +471,13 @@ def test_a_changed_declaration_changes_the_policies(scratch: Path, server: Serve
 
 @pytest.fixture(scope="module")
 def watched(cluster_18: Cluster) -> Iterator[Server]:
-    """Give a database in which nothing is built yet."""
+    """Give a database without any builds."""
     with cluster_18.new_database() as server:
         yield server
 
 
 class Watch:
-    """What a session that looks without a pause found: for each relation the answers, leaving out repetitions."""
+    """The observations of a session that polls continuously: each relation's results, without repetitions."""
 
     def __init__(self, connection: psycopg.Connection, looks: Mapping[str, Callable[[psycopg.Connection], object]]) -> None:
         self.answers: dict[str, list[object]] = {name: [] for name in looks}
@@ -520,7 +520,7 @@ def _faults(connection: psycopg.Connection) -> object:
     ("relations", "before", "commands"),
     [
         (TENANT_TABLES, ["UndefinedTable"], [["build"], *[["build", "--full-refresh"]] * 2]),
-        # A view is not watched while its table is rebuilt: dbt drops it with the table that went, and creates it again later.
+        # A view is not watched while its table is rebuilt: dbt drops it with the old table, and recreates it later.
         (("marts.orders_seen",), [], [["run", "--select", "orders_seen"]] * 2),
     ],
     ids=["tables", "view"],
@@ -528,18 +528,18 @@ def _faults(connection: psycopg.Connection) -> object:
 def test_no_moment_is_unprotected(
     project: Project, watched: Server, relations: tuple[str, ...], before: list[object], commands: list[list[str]]
 ) -> None:
-    """While dbt builds and rebuilds, nobody sees a foreign row or an unprotected relation, nor that one is gone for a moment."""
+    """While dbt builds and rebuilds, no reader sees another tenant's row, an unprotected relation, or a missing one."""
     shops = {relation: _shops(relation) for relation in relations}
     with _logins(watched) as logins, ExitStack() as stack:
         reader, owner, admin = (
             stack.enter_context(closing(watched.connect(login, autocommit=True))) for login in (logins.ua_desk, "transformer", "admin")
         )
-        with Watch(reader, shops) as tenant, Watch(owner, shops) as nobody, Watch(admin, {"faults": _faults}) as catalog:
+        with Watch(reader, shops) as tenant, Watch(owner, shops) as stranger, Watch(admin, {"faults": _faults}) as catalog:
             for command in commands:
                 assert [] == [result.message for result in run_dbt(project, watched, command) if result.has_failed]
 
     assert {relation: [*before, ["UA"]] for relation in relations} == tenant.answers
-    assert {relation: [*before, None] for relation in relations} == nobody.answers
+    assert {relation: [*before, None] for relation in relations} == stranger.answers
     assert {"faults": [()]} == catalog.answers
-    assert min(tenant.count, nobody.count) > 100
+    assert min(tenant.count, stranger.count) > 100
     assert catalog.count > 5

@@ -1,4 +1,4 @@
-"""Who may see a row is said by one column, by several, by the role, or by a table of grants; and no row is nobody's."""
+"""One column, several, the role, or a table of grants decide who may see a row; and no row lacks a tenant."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIG = "{{{{ config(contract={{'enforced': false}}, meta={{'rls': {rls}}}) }}}
 MASKED = "{{{{ config(contract={{'enforced': false}}, meta={{'rls': {rls}, 'masked': ['hidden']}}) }}}}\n"
 ACCESS = "{'access': {'model': 'account_managers', 'column': 'account_id', 'role_column': 'manager', 'key': 'account'}}"
 PROJECT = {
-    # A transfer is seen by the shop that sends and by the one that receives.
+    # The shop that sends and the one that receives see a transfer.
     "models/marts/fct_transfers.sql": CONFIG.format(rls="{'tenant_column': ['sender', 'Receiver']}")
     + """
     select * from (values (1, 'UA', 'HA'), (2, 'UA', 'UA'), (3, 'DL', 'HA')) as t (id, sender, "Receiver")
@@ -43,7 +43,7 @@ PROJECT = {
     """
     select * from (values (1, 'HA', 'Ada'), (2, 'DL', 'Bob')) as t (id, shop, guest)
     """,
-    # Every type that may be compared, and every declaration with a mask.
+    # Every comparable type, and every declaration with a mask.
     "models/marts/fct_codes.sql": MASKED.format(rls="{'tenant_column': ['varying', 'Padded one', 'called']}")
     + """
     select 'UA'::varchar(3) as varying, 'HA'::char(4) as "Padded one", 'DL'::name as called, 1 as hidden
@@ -53,7 +53,7 @@ PROJECT = {
     "models/marts/fct_masked_notes.sql": MASKED.format(rls="{'role_column': 'manager'}") + "select 'x'::varchar as manager, 1 as hidden",
     "models/marts/dim_masked.sql": MASKED.format(rls="{'shared': true}") + "select 1 as id, 1 as hidden",
 }
-# A type of the reader's own that is called text, which is cast from and to the real one by a function of its own.
+# A reader's own type named text, with its own functions as casts from and to the real one.
 OWN_TYPE = """
     create temp table makes_the_schema ();
     create type pg_temp.text as enum ('x');
@@ -72,7 +72,7 @@ OWN_TYPE = """
 
 @pytest.fixture(scope="module")
 def manager(module_server: Server) -> Iterator[str]:
-    """Create a reader: the desk of HA, who manages account A."""
+    """Create a reader: the desk of HA, which manages account A."""
     name = f"manager_{next(numbers)}"
     with module_server.connect("admin") as connection:
         connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(name)))
@@ -124,7 +124,7 @@ def test_a_row_may_belong_to_several_tenants(project: Project, server: Server, m
 
 
 def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -> None:
-    """Each policy is what its declaration stands for, of each kind and type of column: to the checks of the catalog and of a build."""
+    """Each policy matches its declaration, for each kind and type of column, in the checks of the catalog and of a build."""
     with server.connect("transformer") as connection:
         assert [] == checks.check(connection, run.protected_schemas(connection, project))
         made = {model.unique_id: model.schema for model in project.models.values()}
@@ -132,7 +132,7 @@ def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -
 
 
 def test_a_table_of_grants_decides(server: Server, manager: str) -> None:
-    """A reader sees the rows of the keys that it was granted there, and its own grants only."""
+    """A reader sees the rows of the keys that it was granted there, and only its own grants."""
     assert [1, 2] == _column(server, manager, "select amount from marts.fct_accounts order by 1")
     assert ["A"] == _column(server, manager, "select account from marts.account_managers")
     with server.connect("transformer") as connection, system_context(connection, actor="test"):
@@ -140,7 +140,7 @@ def test_a_table_of_grants_decides(server: Server, manager: str) -> None:
 
 
 def test_a_new_version_of_the_grants_counts_at_once(project: Project, server: Server, manager: str, tmp_path: Path) -> None:
-    """Published alone, without the tables whose rows they grant."""
+    """Even if it is published alone, without the tables whose rows it grants."""
     moved = PROJECT["models/marts/account_managers.sql"].replace("'A'", "'C'").replace("'somebody else'", f"'{manager}'")
     directory = shutil.copytree(project.directory, tmp_path / "moved")
     dbt_projects.write(directory, {"models/marts/account_managers.sql": moved})
@@ -158,7 +158,7 @@ def test_a_new_version_of_the_grants_counts_at_once(project: Project, server: Se
 
 
 def test_without_a_table_of_grants_nothing_is_seen(server: Server, manager: str) -> None:
-    """Not an error for the reader, and no row."""
+    """The reader gets neither an error nor a row."""
     with server.connect("admin") as connection:
         connection.execute("drop table marts.account_managers")
 
@@ -180,9 +180,9 @@ def test_types_of_a_reader_decide_nothing(
     server: Server, reader: Callable[..., str], *, query: str, granted: str, wanted: str, masked: bool
 ) -> None:
     """
-    A reader calls a type of its own `text`, which PostgreSQL would look up before its own, and casts a tenant to another one.
+    A reader names its own type `text`, which PostgreSQL would find before the built-in one, and casts a tenant to another one.
 
-    (PostgreSQL documentation, "search_path".) What it sees stays what it was granted.
+    (PostgreSQL documentation, "search_path".) It still sees only what it was granted.
     """
     login = reader(server, "HA")
     with server.connect("admin") as connection:
@@ -205,8 +205,8 @@ def test_types_of_a_reader_decide_nothing(
 
 
 @pytest.mark.parametrize("table", ["fct_transfers", "account_managers", "fct_accounts"])
-def test_the_session_is_asked_once_a_query(server: Server, manager: str, table: str) -> None:
-    """Not once a row: what asks for it is an InitPlan, and the columns that are compared are indexed."""
+def test_the_session_is_evaluated_once_per_query(server: Server, manager: str, table: str) -> None:
+    """Not once per row: the sub-select is an InitPlan, and the compared columns are indexed."""
     plan = "\n".join(map(str, _column(server, manager, f"explain select * from marts.{table}")))
     conditions = [line for line in plan.splitlines() if "Filter:" in line or "Cond:" in line]
 
@@ -219,7 +219,7 @@ def test_the_session_is_asked_once_a_query(server: Server, manager: str, table: 
     ("table", "columns"),
     [("fct_transfers", {"sender", "Receiver"}), ("account_managers", {"manager"}), ("fct_accounts", {"account_id"})],
 )
-def test_what_is_compared_is_indexed(server: Server, table: str, columns: set[str]) -> None:
+def test_compared_columns_are_indexed(server: Server, table: str, columns: set[str]) -> None:
     """Each column by an index that starts with it."""
     query = "select attname::text from pg_index inner join pg_attribute on attrelid = indrelid and attnum = indkey[0] where indrelid = "
 
@@ -228,7 +228,7 @@ def test_what_is_compared_is_indexed(server: Server, table: str, columns: set[st
 
 @pytest.fixture(scope="module")
 def without_a_tenant(scratch: Path, cluster_18: Cluster) -> Iterator[tuple[Server, dict[str, NodeResult]]]:
-    """Build a table and an incremental model with a row that has no tenant; first a table whose rows all have one."""
+    """Build a table and an incremental model with a row without a tenant, after a version in which all rows have one."""
     text = CONFIG.format(rls="{'tenant_column': 'shop'}") + "{{{{ config(materialized='{kind}') }}}} select 1 as id, {shop} as shop"
     text = text.replace("{{{{", "{{").replace("}}}}", "}}")
     models = {
@@ -243,19 +243,19 @@ def without_a_tenant(scratch: Path, cluster_18: Cluster) -> Iterator[tuple[Serve
 
 @pytest.mark.parametrize("name", ["tables", "incrementals"])
 def test_a_row_without_a_tenant_fails_the_build(without_a_tenant: tuple[Server, dict[str, NodeResult]], name: str) -> None:
-    """Nobody would see it, and nobody would miss it; what was there before stays."""
+    """No reader could see it, so its absence would go unnoticed; the earlier version stays."""
     server, results = without_a_tenant
 
     assert results[name].has_failed
     assert [1] == [count for (count,) in _in_context(server, f"select count(*) from marts.{name} where shop = 'UA'")]
 
 
-def test_a_missing_tenant_is_said(without_a_tenant: tuple[Server, dict[str, NodeResult]]) -> None:
-    """With what can be done."""
+def test_a_missing_tenant_is_reported(without_a_tenant: tuple[Server, dict[str, NodeResult]]) -> None:
+    """With what to do."""
     message = without_a_tenant[1]["tables"].message
 
-    assert "marts.tables: has rows without a shop, the tenant that they belong to" in message
-    assert "Leave them out, give them a tenant, or keep them in quarantine" in message
+    assert "marts.tables: has rows without a shop, its tenant column" in message
+    assert "Filter them out, give them a tenant, or quarantine them" in message
 
 
 def _in_context(server: Server, query: str) -> list[psycopg.rows.TupleRow]:

@@ -1,4 +1,4 @@
-"""Tenants are compared with what is published, whatever its columns are called, on each version of PostgreSQL."""
+"""Tenants are compared with published relations, whatever their columns are called, on each version of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dpe_cli.cli.report import Lines, Report
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
 
-# A relation as macros/rls/protect_table.sql protects it, with tenants in two columns whose names and types are unusual.
+# A relation protected as by macros/rls/protect_table.sql, with tenants in two columns with unusual names and types.
 RELATION = """
     create table marts."fct, orders" (
         order_id integer,
@@ -52,7 +52,7 @@ def _similar(server: Server, *wanted: str) -> list[str]:
 
 
 def test_before_anything_is_published_every_tenant_is_granted(fresh_server: Server, reader: Callable[..., str]) -> None:
-    """And said not to have been compared."""
+    """And reported as not compared."""
     app, login = App(), reader(fresh_server)
     app.server = fresh_server
     report = cast("Report", main.cli.main(args=["access", "grant", login, "UA"], standalone_mode=False, obj=app))
@@ -63,8 +63,8 @@ def test_before_anything_is_published_every_tenant_is_granted(fresh_server: Serv
     assert "Nothing with tenants is published yet, so the names could not be checked; check their spelling yourself." in said
 
 
-def test_every_tenant_column_is_looked_at(fresh_server: Server) -> None:
-    """Whatever its name and type, and where only masked readers read the rest; compared as policies compare it."""
+def test_every_tenant_column_is_compared(fresh_server: Server) -> None:
+    """Whatever its name and type, even if only masked readers read the others; compared as in policies."""
     with fresh_server.connect("admin", autocommit=True) as connection:
         connection.execute(RELATION)
 

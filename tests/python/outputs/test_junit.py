@@ -19,7 +19,7 @@ from dpe_cli.pipeline.run import RunSummary, Validation
 from dpe_cli.project.dbt_runner import NodeResult
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -27,7 +27,7 @@ pytest_plugins = ["support.shop"]
 
 MOMENT = datetime(2013, 1, 31, 12, 30, 15, 999, tzinfo=UTC)
 INTEGER, DECIMAL, WORD = r"\d+", r"\d+\.\d+", r"\S(.*\S)?"
-# What Ant's schema for JUnit reports asks for: children in this order, and attributes as these patterns. Jenkins' is laxer.
+# Requirements of Ant's schema for JUnit reports: children in this order, and attributes with these patterns. Jenkins' is laxer.
 CHILDREN = {
     "testsuites": r"(testsuite )*",
     "testsuite": r"properties (testcase )*system-out system-err ",
@@ -95,7 +95,7 @@ def _assert_valid(element: ET.Element) -> None:
         _assert_valid(child)
 
 
-def test_a_suite_for_each_thing_that_is_checked(first_run: tuple[Shop, RunSummary]) -> None:
+def test_each_check_has_a_suite(first_run: tuple[Shop, RunSummary]) -> None:
     """Rules by dimension."""
     _, summary = first_run
     assert summary.validation is not None
@@ -114,15 +114,15 @@ def test_a_suite_for_each_thing_that_is_checked(first_run: tuple[Shop, RunSummar
 
 
 def test_the_document_is_valid(first_run: tuple[Shop, RunSummary]) -> None:
-    """By the schema of Ant, which the others build on."""
+    """By Ant's schema, which the others are based on."""
     _, summary = first_run
     assert summary.validation is not None
 
     _assert_valid(_written(summary.validation))
 
 
-def test_a_document_of_all_that_can_go_wrong_is_valid() -> None:
-    """Failures, errors, what was skipped, and characters that XML cannot hold."""
+def test_a_document_with_every_kind_of_problem_is_valid() -> None:
+    """Failures, errors, skipped tests, and characters that XML cannot contain."""
     results = [
         replace(TEST, status="fail", failures=3),
         replace(TEST, status="error", message="Database Error\nwith a row"),
@@ -153,7 +153,7 @@ def test_counts_are_those_of_the_cases() -> None:
 
 
 def test_a_rule_that_failed_is_a_failure_with_its_reason() -> None:
-    """And how many rows break it."""
+    """And the number of rows that break it."""
     suite = _suite(_validation(replace(TEST, status="fail", failures=1234)), "rules: uniqueness")
 
     (case,) = suite.findall("testcase")
@@ -165,7 +165,7 @@ def test_a_rule_that_failed_is_a_failure_with_its_reason() -> None:
     )
 
 
-def test_a_rule_that_warns_is_told_and_is_no_failure() -> None:
+def test_a_rule_that_warns_is_reported_and_is_not_a_failure() -> None:
     """In the suite's output."""
     suite = _suite(_validation(replace(TEST, status="warn", failures=2, severity="warn")), "rules: uniqueness")
 
@@ -173,24 +173,24 @@ def test_a_rule_that_warns_is_told_and_is_no_failure() -> None:
     assert ("0", "0") == (suite.get("failures"), suite.get("errors"))
 
 
-def test_a_check_that_warns_is_told_and_is_no_failure() -> None:
-    """As freshness does."""
+def test_a_check_that_warns_is_reported_and_is_not_a_failure() -> None:
+    """For example freshness."""
     suite = _suite(_validation(checks=[Check("freshness", "", (), ("shop.orders: was last loaded 3 days ago",))]), "freshness")
 
     assert "shop.orders: was last loaded 3 days ago\n" == suite.findtext("system-out")
     assert "0" == suite.get("failures")
 
 
-def test_what_a_test_that_could_not_run_says_is_left_out() -> None:
-    """The server's words may quote a row."""
+def test_the_message_of_a_test_that_could_not_run_is_omitted() -> None:
+    """The server's message may quote a row."""
     broken = replace(TEST, status="error", message='Database Error in test x\n  invalid input syntax for type integer: "Jane Doe"')
 
     assert b"Jane" not in junit.document(_validation(broken), MOMENT)
     assert "could not be run" in (_suite(_validation(broken), "rules: uniqueness")[1][0].get("message") or "")
 
 
-def test_each_hop_is_a_case() -> None:
-    """With all its numbers where it does not add up."""
+def test_each_balance_is_a_case() -> None:
+    """With all its numbers if it does not add up."""
     good = Balance("a → b", "records", Decimal(3), Decimal(3))
     bad = Balance("a → b", "sum of amount", Decimal(30), Decimal("20.5"), filtered=Decimal(5))
     first, second = _suite(_validation(balances=(good, bad)), "reconciliation").findall("testcase")
@@ -201,35 +201,35 @@ def test_each_hop_is_a_case() -> None:
     )
 
 
-def test_all_faults_of_a_check_are_told() -> None:
-    """A line for each."""
+def test_all_faults_of_a_check_are_reported() -> None:
+    """One line for each."""
     suite = _suite(_validation(checks=[Check("row-level security", "", ("marts.a: is open", "marts.b: is open"))]), "row-level security")
 
     assert "marts.a: is open\nmarts.b: is open" == suite.findtext("testcase/failure")
 
 
-def test_secrets_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever they got in."""
+def test_secrets_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever they come from."""
     monkeypatch.setenv("DPE_LOADER_PASSWORD", "hush")
 
     assert b"hush" not in junit.document(_validation(checks=[Check("counts", "", ("cannot log in with hush",))]), MOMENT)
 
 
 def test_the_file_is_written_with_its_directories(tmp_path: Path) -> None:
-    """CI systems collect reports in one."""
+    """CI systems collect reports in a directory."""
     junit.write(_validation(TEST), tmp_path / "reports" / "dpe.xml")
 
     assert "testsuites" == ET.parse(tmp_path / "reports" / "dpe.xml").getroot().tag  # noqa: S314 our own
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """It is the command line that is wrong."""
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    """As a usage error."""
     with pytest.raises(UsageError, match="cannot be written"):
         junit.write(_validation(TEST), tmp_path)
 
 
 def test_a_validation_that_fails_has_failures(shop: Shop) -> None:
-    """As the exit status says."""
+    """Like the exit status."""
     with shop.server.connect("admin") as connection:
         connection.execute("delete from staging.orders where order_id = 2")
     validation = run.validate(shop.project, shop.server, "SHOP-1", Silence())

@@ -1,4 +1,4 @@
-"""The webhook is a real HTTP server on this machine, that answers as each test tells it to."""
+"""The webhook is a real HTTP server on this machine, with the answers that each test configures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dpe_cli.safe_text.redaction import redact
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -86,13 +86,13 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 
 @pytest.fixture
 def said() -> list[str]:
-    """Collect what is said on standard error."""
+    """Collect the messages on standard error."""
     return []
 
 
 @pytest.fixture
 def tell(server: Server, webhook: Webhook, said: list[str]) -> Tell:
-    """Tell the webhook how a run ended, on a database of the test's own."""
+    """Notify the webhook of how a run ended, on a database of the test's own."""
 
     def told(outcome: Outcome, pipeline: str = "everything", url: str | None = None) -> notification.Event | None:
         return notification.tell(url or webhook.url, lambda: server, pipeline, outcome, said.append, patience=SOON)
@@ -107,8 +107,8 @@ def _records(server: Server) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-def test_a_failure_is_told_as_slack_takes_it(tell: Tell, webhook: Webhook, said: list[str]) -> None:
-    """A text for people, and fields for machines."""
+def test_a_failure_is_sent_in_slacks_format(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """A text for people, and fields for programs."""
     assert "failure" == tell(FAILED)
 
     ((path, headers, _),) = webhook.requests
@@ -125,34 +125,34 @@ def test_a_failure_is_told_as_slack_takes_it(tell: Tell, webhook: Webhook, said:
     assert [] == said
 
 
-def test_a_run_that_went_well_is_not_told(tell: Tell, webhook: Webhook) -> None:
-    """Nor is the next one."""
+def test_a_successful_run_is_not_sent(tell: Tell, webhook: Webhook) -> None:
+    """Nor the next one."""
     assert [None, None] == [tell(WELL), tell(WELL)]
     assert [] == webhook.requests
 
 
-def test_a_recovery_is_told_once(tell: Tell, webhook: Webhook) -> None:
-    """By the first run that goes well."""
+def test_a_recovery_is_sent_once(tell: Tell, webhook: Webhook) -> None:
+    """By the first successful run."""
     assert ["failure", "failure", "recovery", None] == [tell(FAILED), tell(FAILED), tell(WELL), tell(WELL)]
     assert "dpe run (everything) works again" == webhook.posted[-1]["text"]
 
 
-def test_a_recovery_is_one_of_the_same_selection(tell: Tell) -> None:
-    """Another part of the project proves nothing."""
+def test_a_recovery_needs_the_same_selection(tell: Tell) -> None:
+    """A run of another part of the project proves nothing."""
     tell(FAILED, "fct_orders")
 
     assert [None, "recovery"] == [tell(WELL, "dim_shops"), tell(WELL, "fct_orders")]
 
 
-def test_a_recovery_that_was_not_taken_is_told_again(tell: Tell, webhook: Webhook) -> None:
-    """Or people would go on looking for a fault."""
+def test_an_undelivered_recovery_is_sent_again(tell: Tell, webhook: Webhook) -> None:
+    """Otherwise people would keep looking for a fault."""
     tell(FAILED)
     webhook.answers = [404]
 
     assert ["recovery", "recovery", None] == [tell(WELL), tell(WELL), tell(WELL)]
 
 
-def test_the_ledger_keeps_what_was_told(tell: Tell, webhook: Webhook, server: Server) -> None:
+def test_the_ledger_records_what_was_sent(tell: Tell, webhook: Webhook, server: Server) -> None:
     """Without the address."""
     webhook.answers = [404]
     tell(FAILED)
@@ -167,8 +167,8 @@ def test_the_ledger_keeps_what_was_told(tell: Tell, webhook: Webhook, server: Se
 
 
 @pytest.mark.parametrize("role", ["dpe_reader", "dpe_tenant", "dpe_transformer"])
-def test_who_has_no_business_with_notifications_cannot_read_them(tell: Tell, server: Server, role: str) -> None:
-    """They say which parts fail."""
+def test_other_roles_cannot_read_notifications(tell: Tell, server: Server, role: str) -> None:
+    """They show which parts fail."""
     tell(FAILED)
 
     with server.connect("admin") as connection:
@@ -177,7 +177,7 @@ def test_who_has_no_business_with_notifications_cannot_read_them(tell: Tell, ser
             connection.execute("select * from dpe.notifications")
 
 
-def test_a_webhook_that_stumbles_is_tried_again(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+def test_a_webhook_that_fails_temporarily_is_tried_again(tell: Tell, webhook: Webhook, said: list[str]) -> None:
     """With the same document."""
     webhook.answers = [500, 429, 200]
     tell(FAILED)
@@ -188,7 +188,7 @@ def test_a_webhook_that_stumbles_is_tried_again(tell: Tell, webhook: Webhook, sa
 
 
 def test_pauses_grow(tell: Tell, webhook: Webhook) -> None:
-    """Who is overloaded is left alone."""
+    """An overloaded webhook gets time to recover."""
     webhook.answers = [500, 500]
     started = time.monotonic()
     tell(FAILED)
@@ -196,16 +196,16 @@ def test_pauses_grow(tell: Tell, webhook: Webhook) -> None:
     assert time.monotonic() - started > SOON.pause + 2 * SOON.pause
 
 
-def test_a_webhook_that_goes_on_failing_is_a_warning(tell: Tell, webhook: Webhook, said: list[str]) -> None:
-    """And no more than that."""
+def test_a_webhook_that_keeps_failing_is_a_warning(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """And nothing more."""
     webhook.answers = [500, 500, 500]
     tell(FAILED)
 
-    assert ["Warning: notify: the webhook was not told of the failure: it answered 500 (3 attempts)"] == [one.split(";")[0] for one in said]
+    assert ["Warning: notify: the webhook did not get the failure: it answered 500 (3 attempts)"] == [one.split(";")[0] for one in said]
 
 
-def test_a_webhook_that_refuses_is_not_asked_again(tell: Tell, webhook: Webhook, said: list[str]) -> None:
-    """It would say the same."""
+def test_a_webhook_that_refuses_is_not_tried_again(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """Its answer would be the same."""
     webhook.answers = [403]
     tell(FAILED)
 
@@ -213,8 +213,8 @@ def test_a_webhook_that_refuses_is_not_asked_again(tell: Tell, webhook: Webhook,
     assert "it answered 403 (1 attempt)" in said[0]
 
 
-def test_a_webhook_that_hangs_is_given_up(tell: Tell, webhook: Webhook, said: list[str]) -> None:
-    """In the time it was given, three times over."""
+def test_a_webhook_that_hangs_is_abandoned(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+    """After its time, three times."""
     webhook.answers = [None, None, None]
     started = time.monotonic()
     tell(FAILED)
@@ -223,8 +223,8 @@ def test_a_webhook_that_hangs_is_given_up(tell: Tell, webhook: Webhook, said: li
     assert time.monotonic() - started < 5
 
 
-def test_a_webhook_that_answers_byte_by_byte_is_given_up(tell: Tell, said: list[str]) -> None:
-    """Each byte is in time, the answer never is."""
+def test_a_webhook_that_answers_byte_by_byte_is_abandoned(tell: Tell, said: list[str]) -> None:
+    """Each byte is in time, but the answer is not."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def drip() -> None:
@@ -246,8 +246,8 @@ def test_a_webhook_that_answers_byte_by_byte_is_given_up(tell: Tell, said: list[
     assert time.monotonic() - started < 5
 
 
-def test_a_webhook_that_is_not_there_is_a_warning(tell: Tell, said: list[str]) -> None:
-    """Its address is not told."""
+def test_a_webhook_that_does_not_exist_is_a_warning(tell: Tell, said: list[str]) -> None:
+    """Without its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     tell(FAILED, url=f"http://127.0.0.1:{port}{PATH}")
@@ -258,7 +258,7 @@ def test_a_webhook_that_is_not_there_is_a_warning(tell: Tell, said: list[str]) -
 
 
 def test_a_redirect_is_not_followed(tell: Tell, webhook: Webhook, said: list[str]) -> None:
-    """What is posted is for nobody else."""
+    """The document is only for the given address."""
     webhook.answers = [302]
     tell(FAILED)
 
@@ -267,7 +267,7 @@ def test_a_redirect_is_not_followed(tell: Tell, webhook: Webhook, said: list[str
 
 
 def test_credentials_in_the_address_become_a_header(tell: Tell, webhook: Webhook) -> None:
-    """As curl does it."""
+    """As with curl."""
     tell(FAILED, url=webhook.url.replace("http://", "http://dpe:pass%40word@"))
 
     ((path, headers, _),) = webhook.requests
@@ -276,15 +276,15 @@ def test_credentials_in_the_address_become_a_header(tell: Tell, webhook: Webhook
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://secret.example/x", "secret.example/x", "https://", "http://[secret", ""])
 def test_only_the_web_is_posted_to(url: str) -> None:
-    """Told before the run, without the address."""
-    with pytest.raises(UsageError, match="is no http:// or https:// address") as refused:
+    """Reported before the run, without the address."""
+    with pytest.raises(UsageError, match="is not an http:// or https:// address") as refused:
         notification.check_url(url)
 
     assert "secret" not in str(refused.value)
 
 
 def test_secrets_of_the_environment_are_never_posted(tell: Tell, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever they stand in, also as a URL writes them."""
+    """In any text, also in the form that a URL uses."""
     monkeypatch.setenv("DPE_LOADER_PASSWORD", "hush/now")
     monkeypatch.setenv("my_api_Token", "t0k")
     faults = ["source x: cannot log in with hush/now", "https://x/?key=hush%2Fnow", "header t0k"]
@@ -317,15 +317,15 @@ def test_connection_strings_lose_their_secrets(text: str, redacted: str) -> None
     assert redacted == redact(text)
 
 
-def test_a_failure_is_told_when_the_database_is_gone(webhook: Webhook, said: list[str]) -> None:
-    """It may be what failed."""
+def test_a_failure_is_sent_when_the_database_is_gone(webhook: Webhook, said: list[str]) -> None:
+    """It may be the cause."""
 
     def gone() -> Server:
         raise ServerError("server db:5432: is not reachable; start it")
 
     assert "failure" == notification.tell(webhook.url, gone, "everything", FAILED, said.append, patience=SOON)
     assert 1 == len(webhook.requests)
-    assert "the ledger cannot be asked or told (server db:5432: is not reachable; start it)" in said[0]
+    assert "the ledger cannot be read or written (server db:5432: is not reachable; start it)" in said[0]
 
 
 def _run(shop: Shop, webhook: Webhook, said: list[str]) -> RunSummary:
@@ -333,8 +333,8 @@ def _run(shop: Shop, webhook: Webhook, said: list[str]) -> RunSummary:
         return ended(shop.run())
 
 
-def test_a_run_that_fails_and_recovers_is_told_twice(shop: Shop, webhook: Webhook, said: list[str]) -> None:
-    """With the rule that failed, and not one of the rows."""
+def test_a_run_that_fails_and_recovers_is_sent_twice(shop: Shop, webhook: Webhook, said: list[str]) -> None:
+    """With the failed rule, but without its rows."""
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,4711\n"})
     _run(shop, webhook, said)
     (shop.directory / "data/orders/wednesday.csv").unlink()
@@ -353,8 +353,8 @@ def test_a_run_that_fails_and_recovers_is_told_twice(shop: Shop, webhook: Webhoo
     assert [] == said
 
 
-def test_what_a_rejected_record_holds_is_not_told() -> None:
-    """Of a message only the first line is posted, which names the source and counts."""
+def test_the_content_of_a_rejected_record_is_not_sent() -> None:
+    """Only the first line of a message is posted, which names the source and counts."""
     refused = ExtractResult(
         "shop.orders", error="shop.orders: at least 1 records were rejected\n  a.csv, line 2: invalid input: 'Jane Doe'"
     )
@@ -364,15 +364,15 @@ def test_what_a_rejected_record_holds_is_not_told() -> None:
     assert ["source shop.orders: at least 1 records were rejected"] == list(outcome.faults)
 
 
-def test_a_run_that_ends_in_an_error_is_told(server: Server, webhook: Webhook, said: list[str]) -> None:
-    """And the error goes on its way."""
+def test_a_run_that_ends_in_an_error_is_sent(server: Server, webhook: Webhook, said: list[str]) -> None:
+    """And the error is raised again."""
     with pytest.raises(BuildError), notification.on_outcome(webhook.url, lambda: server, ["fct_orders"], said.append, patience=SOON):
         raise BuildError("dbt build: gave up\nwith rows")
 
     assert "dpe run (fct_orders) failed\n• dbt build: gave up" == webhook.posted[0]["text"]
 
 
-def test_what_a_bug_says_is_not_told(server: Server, webhook: Webhook, said: list[str]) -> None:
+def test_the_message_of_a_bug_is_not_sent(server: Server, webhook: Webhook, said: list[str]) -> None:
     """It may quote a row."""
     with pytest.raises(KeyError), notification.on_outcome(webhook.url, lambda: server, [], said.append, patience=SOON):
         raise KeyError("Jane Doe")
@@ -380,8 +380,8 @@ def test_what_a_bug_says_is_not_told(server: Server, webhook: Webhook, said: lis
     assert "dpe run (everything) failed\n• KeyError; run it again with --debug" == webhook.posted[0]["text"]
 
 
-def test_without_an_address_nobody_is_told(webhook: Webhook, said: list[str]) -> None:
-    """And no server is asked."""
+def test_without_an_address_nothing_is_sent(webhook: Webhook, said: list[str]) -> None:
+    """And no server is contacted."""
 
     def none() -> Server:
         raise AssertionError
@@ -392,15 +392,15 @@ def test_without_an_address_nobody_is_told(webhook: Webhook, said: list[str]) ->
     assert ([], []) == (webhook.requests, said)
 
 
-def test_nobody_is_called_by_what_a_message_quotes() -> None:
-    """Slack would tell everybody in the channel."""
+def test_a_quoted_text_mentions_no_one() -> None:
+    """Slack would notify everybody in the channel."""
     text = notification.payload("everything", "failure", replace(FAILED, faults=["<!channel> a.csv & b.csv"]))["text"]
 
     assert text.endswith("• &lt;!channel&gt; a.csv &amp; b.csv")
 
 
-def test_text_of_others_is_shown_by_its_codes() -> None:
-    """In the message for people, where it begins no line of its own; the fields that a program reads hold it as it is."""
+def test_foreign_text_is_escaped() -> None:
+    """In the message for people, where it cannot begin a line; the fields for programs contain it unchanged."""
     outcome = replace(FAILED, faults=["a\x1b]0;owned\x07\u202e.csv: is late\nDPE SUCCESS"], fields={"error": "\u202e"})
 
     told = notification.payload("\x9b", "failure", outcome)
@@ -409,8 +409,8 @@ def test_text_of_others_is_shown_by_its_codes() -> None:
     assert "\u202e" == told["error"]
 
 
-def test_a_build_that_could_not_be_published_is_told() -> None:
-    """Though no rule failed."""
+def test_a_build_that_could_not_be_published_is_sent() -> None:
+    """Even if no rule failed."""
     summary = RunSummary(ExtractSummary([], 1.0), not_published="marts: readers hold its tables too long; run again")
 
     outcome = notification.of_summary(summary)
@@ -420,8 +420,8 @@ def test_a_build_that_could_not_be_published_is_told() -> None:
     )
 
 
-def test_a_long_list_is_cut() -> None:
-    """A webhook takes only so much."""
+def test_a_long_list_is_truncated() -> None:
+    """Webhooks accept only a limited size."""
     text = notification.payload("everything", "failure", replace(FAILED, faults=["x" * 1000] * 30))["text"]
 
     assert text.endswith("• and 10 more")

@@ -21,7 +21,7 @@ from dpe_cli.publishing import waiting
 from dpe_cli.server import watching
 from dpe_cli.server.contexts import system_context
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -59,8 +59,8 @@ def test_a_run_does_all_of_it(first_run: tuple[Shop, RunSummary]) -> None:
     assert summary.holds
 
 
-def test_a_rule_that_warns_is_told_and_fails_nothing(first_run: tuple[Shop, RunSummary]) -> None:
-    """With its id, its count and why it is there."""
+def test_a_rule_that_warns_is_reported_and_fails_nothing(first_run: tuple[Shop, RunSummary]) -> None:
+    """With its id, its count and its reason."""
     _, summary = first_run
 
     (warned,) = (result for result in summary.results if result.status == "warn")
@@ -75,8 +75,8 @@ def test_a_rule_that_warns_is_told_and_fails_nothing(first_run: tuple[Shop, RunS
     assert not warned.has_failed
 
 
-def test_the_docs_are_a_page_of_their_own(first_run: tuple[Shop, RunSummary]) -> None:
-    """It needs no server: manifest and catalog are in it."""
+def test_the_docs_are_a_single_page(first_run: tuple[Shop, RunSummary]) -> None:
+    """It contains manifest and catalog, and needs no server."""
     _, summary = first_run
 
     assert summary.site is not None
@@ -108,7 +108,7 @@ def test_a_refused_extract_stops_the_run(shop: Shop) -> None:
     assert [orders] == summary.extracted.refused
     assert "data/orders/wednesday.csv" in orders.error
     assert "price" in orders.error
-    # The other source is loaded all the same.
+    # The other source is loaded anyway.
     assert 1 == shops.rows_loaded
     assert ([], None, None) == (summary.results, summary.validation, summary.site)
     assert not summary.holds
@@ -116,7 +116,7 @@ def test_a_refused_extract_stops_the_run(shop: Shop) -> None:
 
 
 def test_a_rule_that_fails_fails_the_run(shop: Shop) -> None:
-    """All else is done and told nevertheless."""
+    """Everything else is done and reported anyway."""
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n3,HA,31\n"})
 
     summary = shop.run(documents=True)
@@ -131,7 +131,7 @@ def test_a_rule_that_fails_fails_the_run(shop: Shop) -> None:
 
 
 def test_a_model_that_cannot_be_built_fails_the_run(shop: Shop) -> None:
-    """With what PostgreSQL said."""
+    """With PostgreSQL's message."""
     shop.write({"models/marts/dim_shops.sql": "select shop, nonsense as name from {{ source('shop', 'shops') }}"})
 
     summary = shop.run("dim_shops")
@@ -144,7 +144,7 @@ def test_a_model_that_cannot_be_built_fails_the_run(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), [("SHOP-2-broken-spec.md", "---\nticket: [\n---\n"), ("SHOP-2-two-spec.md", None)])
-def test_a_broken_spec_is_said_before_the_work(shop: Shop, name: str, text: str | None) -> None:
+def test_a_broken_spec_is_reported_before_the_work(shop: Shop, name: str, text: str | None) -> None:
     """Nothing is loaded for a run that cannot be judged."""
     text = text or (shop.directory / "specs" / "SHOP-1-orders-spec.md").read_text()
     shop.write({f"specs/{name}": text, **WEDNESDAY})
@@ -179,7 +179,7 @@ def test_what_is_selected_is_built_from_the_start(select: Sequence[str], expecte
     assert expected == run.with_parents(select)
 
 
-def test_what_is_there_is_validated(shop: Shop) -> None:
+def test_the_present_state_is_validated(shop: Shop) -> None:
     """All tests and all checks, without loading or building."""
     shop.write(WEDNESDAY)
 
@@ -191,17 +191,15 @@ def test_what_is_there_is_validated(shop: Shop) -> None:
 
 
 HELD_BY_DBT = "{{ config(pre_hook='lock table marts.dim_shops in share row exclusive mode') }} "
-# Both with the rights of a reader: which slices there are, and a MERGE that writes nothing (PostgreSQL 15 and later).
+# Both with the rights of a reader: a query of the slices, and a MERGE that writes nothing (PostgreSQL 15 and later).
 HOLD = {
     "staging.shops__": "select pg_partition_tree(oid) from pg_class where relname = 'shops'",
     "marts.dim_shops": "merge into marts.dim_shops using (select 1) as nothing on false when matched then do nothing",
 }
 
 
-def test_sessions_that_keep_a_run_waiting_are_named_and_ended(
-    shop: Shop, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those in the way of the extract, and those in the way of dbt."""
+def test_sessions_that_block_a_run_are_named_and_ended(shop: Shop, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that block the extract, and those that block dbt."""
     monkeypatch.setattr(waiting, "END_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(watching, "_FIRST_LOOK_SECONDS", 0.2)
     orders = (shop.directory / "models/marts/fct_orders.sql").read_text()
@@ -226,7 +224,7 @@ def test_sessions_that_keep_a_run_waiting_are_named_and_ended(
                 connection.execute("select 1")
 
 
-# A model whose function leaves settings in each session that counts its rows: names are written otherwise from then on.
+# A model whose function changes the settings of each session that counts its rows, and with them how names are written.
 MEDDLING = """
     {{ config(
         materialized='view',
@@ -242,7 +240,7 @@ MEDDLING = """
 
 
 def test_code_of_a_model_has_no_effect_on_the_checks(shop: Shop) -> None:
-    """Neither before what was built is published, nor after the run: they are made in a session in which no such code has run."""
+    """Neither before a build is published, nor after the run: the checks use a session in which no such code has run."""
     shop.write({"models/marts/fct_orders.sql": MEDDLING})
 
     summary = shop.run()
@@ -253,7 +251,7 @@ def test_code_of_a_model_has_no_effect_on_the_checks(shop: Shop) -> None:
 
 
 def test_one_spec_is_validated(shop: Shop) -> None:
-    """Its rules and its sources; another spec's are left out."""
+    """Its rules and its sources, without another spec's."""
     spec = (shop.directory / "specs" / "SHOP-1-orders-spec.md").read_text()
     shop.write(
         {
@@ -266,17 +264,19 @@ def test_one_spec_is_validated(shop: Shop) -> None:
     found = _validate(shop, "SHOP-2")
 
     assert ["orders_are_not_cheap"] == [result.name for result in found.results]
-    assert "2 rows in 1 staging table are those of the ledger" == found.checks[0].detail
+    assert "2 rows in 1 staging table match the ledger" == found.checks[0].detail
     assert "every rule of SHOP-2 has a test (1)" == found.checks[5].detail
     assert found.holds
 
 
 def test_a_spec_without_tests_is_not_validated(shop: Shop) -> None:
-    """Nothing checked is not nothing wrong."""
+    """Checking nothing does not mean that nothing is wrong."""
     spec = (shop.directory / "specs" / "SHOP-1-orders-spec.md").read_text()
     shop.write({"specs/SHOP-2-new-spec.md": spec.replace("SHOP-1", "SHOP-2")})
 
-    with pytest.raises(UsageError, match=r"SHOP-2-new-spec\.md: no rule of it has a test, so there is nothing to check; give tests its"):
+    with pytest.raises(
+        UsageError, match=r"SHOP-2-new-spec\.md: none of its rules has a test, so there is nothing to check; give tests its"
+    ):
         _validate(shop, "SHOP-2")
     assert "SHOP-2-new-spec.md: rule SHOP-2-01 has no test" in " ".join(_validate(shop).checks[5].faults)
 
@@ -292,7 +292,7 @@ def test_an_unknown_ticket_is_refused(shop: Shop) -> None:
     [
         (
             "alter table marts.fct_orders disable row level security",
-            "marts.fct_orders: has policies that do nothing, for row-level security is off",
+            "marts.fct_orders: has policies that do nothing, because row-level security is off",
         ),
         ("delete from staging.orders", "shop.orders: load 1"),
         (
@@ -332,16 +332,16 @@ def test_dbt_leaves_the_environment_as_it_was(shop: Shop, monkeypatch: pytest.Mo
     assert ("elsewhere", None) == (dbt_runner.os.environ["PGHOST"], dbt_runner.os.environ.get("PGOPTIONS"))
 
 
-def test_a_project_that_cannot_be_read_is_said_in_dbts_words(shop: Shop) -> None:
+def test_a_project_that_cannot_be_read_is_reported_in_dbts_words(shop: Shop) -> None:
     """Which name the file."""
     shop.write({"models/marts/broken.sql": "select * from {{ ref('nothing') }}"})
 
-    with pytest.raises(ProjectError, match=r"(?s)dbt run: the project cannot be read; correct what dbt says:.*models/marts/broken\.sql"):
+    with pytest.raises(ProjectError, match=r"(?s)dbt run: the project cannot be read; fix what dbt reports:.*models/marts/broken\.sql"):
         run_dbt(shop.project, shop.server, ["run"])
 
 
-def test_a_server_that_is_gone_is_said_before_dbt_starts(shop: Shop, tmp_path: Path) -> None:
-    """With what helps."""
+def test_a_server_that_is_gone_is_reported_before_dbt_starts(shop: Shop, tmp_path: Path) -> None:
+    """With what to do."""
     gone = replace(shop.server, host=str(tmp_path))
 
     with pytest.raises(ServerError, match=r"is not reachable \(No such file or directory\); run `dpe db start`"):
@@ -357,7 +357,7 @@ def test_an_interrupt_of_dbt_is_an_interrupt(shop: Shop, monkeypatch: pytest.Mon
 
 
 def test_docs_that_lack_something_are_an_error(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """dbt writes them all the same."""
+    """dbt writes them anyway."""
     monkeypatch.setattr("dbt.adapters.postgres.PostgresAdapter.get_filtered_catalog", _no_catalog)
 
     with pytest.raises(BuildError, match=r"dbt docs generate .*: the catalog is closed; run `dpe dbt docs generate"):

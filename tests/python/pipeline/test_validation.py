@@ -18,7 +18,7 @@ from dpe_cli.quality import dimensions
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
 from dpe_cli.specs.spec import FrontMatter, Spec
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -40,7 +40,7 @@ def _as_superuser(shop: Shop, *statements: str) -> None:
 
 def test_staging_holds_what_the_ledger_says(shop: Shop) -> None:
     """Both sources, all loads."""
-    assert Check("counts", "5 rows in 2 staging tables are those of the ledger") == _counts(shop)
+    assert Check("counts", "5 rows in 2 staging tables match the ledger") == _counts(shop)
 
 
 def test_a_lost_row_is_found(shop: Shop) -> None:
@@ -53,7 +53,7 @@ def test_a_lost_row_is_found(shop: Shop) -> None:
 
 
 def test_a_lost_load_is_found(shop: Shop) -> None:
-    """Not a single row of it is left."""
+    """With all of its rows."""
     _as_superuser(shop, "delete from staging.orders where order_id = 3")
 
     assert ["shop.orders: load 2 (data/orders/tuesday.csv): rows in the ledger: 1, in staging: 0"] == [
@@ -68,15 +68,15 @@ def test_rows_that_change_their_load_are_found(shop: Shop) -> None:
     assert 2 == len(_counts(shop).faults)
 
 
-def test_rows_of_no_load_are_found(shop: Shop) -> None:
-    """Whoever put them there."""
+def test_rows_without_a_load_are_found(shop: Shop) -> None:
+    """Whatever inserted them."""
     _as_superuser(shop, "update staging.shops set _load_id = 99")
 
-    assert "shop.shops: load 99 (no load that the ledger knows): rows in the ledger: 0, in staging: 2" in " ".join(_counts(shop).faults)
+    assert "shop.shops: load 99 (a load that is not in the ledger): rows in the ledger: 0, in staging: 2" in " ".join(_counts(shop).faults)
 
 
 def test_a_source_that_was_never_extracted_is_found(shop: Shop) -> None:
-    """It is no zero."""
+    """It does not count as zero."""
     _as_superuser(shop, "drop table staging.shops cascade")
 
     assert ("shop.shops: was never extracted; run `dpe extract source:shop.shops`",) == _counts(shop).faults
@@ -96,7 +96,7 @@ def _declare_reconciliation(shop: Shop) -> None:
 
 
 def test_a_model_that_loses_a_row_fails_its_run(shop: Shop) -> None:
-    """No rule has to think of it."""
+    """Without any rule for it."""
     _declare_reconciliation(shop)
     shop.write({"models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }} where order_id <> 2"})
     summary = shop.run()
@@ -107,7 +107,7 @@ def test_a_model_that_loses_a_row_fails_its_run(shop: Shop) -> None:
 
 
 def test_what_a_rule_keeps_in_quarantine_is_explained(shop: Shop) -> None:
-    """The doubled rows, with their amounts."""
+    """The duplicated rows, with their amounts."""
     _declare_reconciliation(shop)
     path = "models/marts/_marts__models.yml"
     text = (shop.directory / path).read_text(encoding="utf-8")
@@ -122,7 +122,7 @@ def test_what_a_rule_keeps_in_quarantine_is_explained(shop: Shop) -> None:
 
 
 def test_what_was_not_published_is_counted_where_it_was_built(shop: Shop) -> None:
-    """What readers still see is older than staging, and no fault of reconciliation."""
+    """What readers still see is older than staging, which is not a fault of reconciliation."""
     _declare_reconciliation(shop)
     shop.run()
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,40\n"})
@@ -134,7 +134,7 @@ def test_what_was_not_published_is_counted_where_it_was_built(shop: Shop) -> Non
 
 
 def test_a_part_that_is_built_is_reconciled_by_itself(shop: Shop) -> None:
-    """Other models are not this run's business."""
+    """Other models are not checked in this run."""
     _declare_reconciliation(shop)
     _as_superuser(shop, "delete from marts.fct_orders")
     summary = shop.run("dim_shops")
@@ -154,7 +154,7 @@ def test_an_unexplained_difference_fails() -> None:
 
 
 def test_validate_says_what_was_reconciled(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line a hop and quantity, with a verdict at the end; and a report for CI."""
+    """One line per relation and quantity, with a verdict at the end; and a report for CI."""
     _declare_reconciliation(shop)
     shop.run()
     _as_superuser(shop, "update marts.fct_orders set amount = 11 where order_id = 1")
@@ -208,7 +208,7 @@ def test_all_is_protected_after_a_run(shop: Shop) -> None:
     ],
 )
 def test_what_is_not_protected_is_a_fault(shop: Shop, statement: str, fault: str) -> None:
-    """With what puts it right; and nothing else is."""
+    """With its fix; and nothing else is a fault."""
     with shop.server.connect("admin") as connection:
         connection.execute(statement.encode())
         assert (fault,) == _protection(connection).faults
@@ -226,15 +226,15 @@ def test_what_is_slow_or_could_leak_is_a_warning(shop: Shop) -> None:
     ]
 
 
-def test_a_view_may_spell_its_protection_otherwise(shop: Shop) -> None:
+def test_a_view_may_spell_its_protection_differently(shop: Shop) -> None:
     """PostgreSQL keeps the option as it was written."""
     with shop.server.connect("admin") as connection:
         connection.execute("set role dpe_transformer; create view marts.seen with (security_invoker = on) as select 1 as one")
         assert _protection(connection).holds
 
 
-def test_other_schemas_are_nobodys_business(shop: Shop) -> None:
-    """Of dpe's, that is."""
+def test_other_schemas_are_not_checked(shop: Shop) -> None:
+    """Only dpe's are."""
     with shop.server.connect("admin") as connection:
         connection.execute("create table public.stray as select 1 as one")
         assert _protection(connection).holds
@@ -246,7 +246,7 @@ def _sights(shop: Shop) -> list[Sight]:
 
 
 def test_who_sees_what_is_measured(shop: Shop) -> None:
-    """Of each published relation that has tenants, by acting as them."""
+    """For each published relation with tenants, by acting as them."""
     sights = _sights(shop)
 
     assert [
@@ -279,11 +279,11 @@ def test_who_sees_too_much_or_too_little_is_found(shop: Shop, statements: Sequen
     _as_superuser(shop, *statements)
 
     check = checks.check_sights(_sights(shop))
-    assert [f"marts.fct_orders: {fault}; look at its policies and grants" for fault in faults] == list(check.faults)
+    assert [f"marts.fct_orders: {fault}; check its policies and grants" for fault in faults] == list(check.faults)
 
 
-def test_rows_of_no_tenant_are_nobodys(shop: Shop) -> None:
-    """Nobody can be asked what they see of them."""
+def test_rows_without_a_tenant_are_not_measured(shop: Shop) -> None:
+    """There is no role that should see them."""
     _as_superuser(
         shop, "alter table marts.fct_orders alter shop drop not null", "insert into marts.fct_orders values (4, null, 1), (5, '', 1)"
     )
@@ -294,14 +294,14 @@ def test_rows_of_no_tenant_are_nobodys(shop: Shop) -> None:
 
 
 def test_what_is_not_built_is_not_measured(shop: Shop) -> None:
-    """As before the first run."""
+    """For example before the first run."""
     _as_superuser(shop, "drop table marts.fct_orders")
 
     assert [] == _sights(shop)
 
 
 def test_a_version_from_before_the_tenant_column_has_no_tenants(shop: Shop) -> None:
-    """It stays published while builds of the model that divides it are refused; the rest of it is measured."""
+    """It stays published while builds of the model with tenants are refused; the rest is measured."""
     _as_superuser(shop, "alter table marts.fct_orders rename column shop to branch")
 
     assert ["a stranger", "its owner, no context"] == [sight.who for sight in _sights(shop)]
@@ -328,7 +328,7 @@ def project(first_run: tuple[Shop, object]) -> Project:
         (_spec(models=["fct_orders", "dim_days"]), ("SHOP-1-spec.md: model dim_days is not in the project; write it",)),
     ],
 )
-def test_what_a_spec_asks_for_has_to_be_there(project: Project, spec: Spec, faults: tuple[str, ...]) -> None:
+def test_the_project_has_what_a_spec_requires(project: Project, spec: Spec, faults: tuple[str, ...]) -> None:
     """Rules, sources and models."""
     assert faults == checks.check_coverage(project, [spec]).faults
 
@@ -348,14 +348,14 @@ GOOD_RULE = {
     ("fields", "faults"),
     [
         ({}, ()),
-        ({"rule_id": "SHOP-1-07"}, ("t: rule SHOP-1-07 is in no spec; describe it in its ticket's",)),
-        ({"rule_id": "SHIP-1-01"}, ("t: rule SHIP-1-01 is in no spec; describe it in its ticket's",)),
-        ({"owner": "", "because": ""}, ("t: rule SHOP-1-01 has no owner and no because; say so in the test's meta",)),
+        ({"rule_id": "SHOP-1-07"}, ("t: rule SHOP-1-07 is not in a spec; describe it in its ticket's spec",)),
+        ({"rule_id": "SHIP-1-01"}, ("t: rule SHIP-1-01 is not in a spec; describe it in its ticket's spec",)),
+        ({"owner": "", "because": ""}, ("t: rule SHOP-1-01 has no owner and no because; add them to the test's meta",)),
         ({"dimension": "beauty"}, (f"t: rule SHOP-1-01 has the dimension beauty; choose one of {', '.join(dimensions.DIMENSIONS)}",)),
         ({"dimension": ""}, (f"t: rule SHOP-1-01 has the dimension none; choose one of {', '.join(dimensions.DIMENSIONS)}",)),
     ],
 )
-def test_a_rule_says_what_rules_say(fields: dict[str, str], faults: tuple[str, ...]) -> None:
+def test_a_rule_has_the_required_metadata(fields: dict[str, str], faults: tuple[str, ...]) -> None:
     """And is in a spec."""
     assert faults == checks.check_rules([Rule(**(GOOD_RULE | fields))], [_spec()]).faults
 

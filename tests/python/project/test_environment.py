@@ -1,4 +1,4 @@
-"""The project's .env: what it says counts where the environment says nothing."""
+"""The project's .env: its variables count unless the environment sets them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("DOTENV_URL", "DOTENV_SECRET", "DOTENV_EMPTY")
 
 @pytest.fixture(autouse=True)
 def _without(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have none of the variables, before and after."""
+    """Unset the variables, before and after."""
     for name in NAMES:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -29,8 +29,8 @@ def _load(directory: Path, content: str | bytes) -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in NAMES}
 
 
-def test_values_are_taken_as_they_stand(tmp_path: Path) -> None:
-    """In quotes or without, with comments; a dollar is a dollar."""
+def test_values_are_taken_literally(tmp_path: Path) -> None:
+    """With or without quotes, with comments; a dollar is a dollar."""
     content = "# of the shop\nexport DOTENV_URL='http://127.0.0.1:8102'  # here\nDOTENV_SECRET=pa$$w0rd-${DOTENV_URL}\nDOTENV_EMPTY=\n"
 
     assert {"DOTENV_URL": "http://127.0.0.1:8102", "DOTENV_SECRET": "pa$$w0rd-${DOTENV_URL}", "DOTENV_EMPTY": ""} == _load(
@@ -38,8 +38,8 @@ def test_values_are_taken_as_they_stand(tmp_path: Path) -> None:
     )
 
 
-def test_the_environment_has_the_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where it says that a variable is empty."""
+def test_the_environment_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if it sets a variable to an empty value."""
     monkeypatch.setenv("DOTENV_URL", "")
 
     assert {"DOTENV_URL": "", "DOTENV_SECRET": "b", "DOTENV_EMPTY": None} == _load(tmp_path, "DOTENV_URL=a\nDOTENV_SECRET=b\n")
@@ -48,15 +48,15 @@ def test_the_environment_has_the_last_word(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("DOTENV_URL=a\nthis: is s3cr3t\n", "line 2: is no NAME=value"),
-        ("DOTENV_URL=a\nDOTENV_SECRET='s3cr3t\n", "line 2: is no NAME=value"),
-        ("DOTENV_URL=a\nDOTENV_SECRET=s3cr3t\0\n", "line 2: is no NAME=value"),
-        ("DOTENV_URL=a\n'DOTENV=SECRET'=s3cr3t\n", "line 2: is no NAME=value"),
-        (b"DOTENV_SECRET=s3cr3t\xff\n", "cannot be read (it is no UTF-8)"),
+        ("DOTENV_URL=a\nthis: is s3cr3t\n", "line 2: is not NAME=value"),
+        ("DOTENV_URL=a\nDOTENV_SECRET='s3cr3t\n", "line 2: is not NAME=value"),
+        ("DOTENV_URL=a\nDOTENV_SECRET=s3cr3t\0\n", "line 2: is not NAME=value"),
+        ("DOTENV_URL=a\n'DOTENV=SECRET'=s3cr3t\n", "line 2: is not NAME=value"),
+        (b"DOTENV_SECRET=s3cr3t\xff\n", "cannot be read (it is not valid UTF-8)"),
     ],
 )
 def test_what_cannot_be_read_is_refused_without_showing_it(tmp_path: Path, content: str | bytes, says: str) -> None:
-    """With its line, and nothing of it is set."""
+    """With its line, and without setting any of its variables."""
     with pytest.raises(UsageError) as refused:
         _load(tmp_path, content)
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_read_is_refused_without_showing_it(tmp_path: Path, conte
 
 
 def test_a_project_without_one_does_not_pay_for_it(tmp_path: Path) -> None:
-    """The library is imported for a file that is there."""
+    """The library is imported only if there is a file."""
     program = "import sys, pathlib; from dpe_cli.project import dotenv; dotenv.load(pathlib.Path.cwd()); print('dotenv' in sys.modules)"
     found = []
     for content in (None, "DOTENV_URL=a\n"):
@@ -75,8 +75,8 @@ def test_a_project_without_one_does_not_pay_for_it(tmp_path: Path) -> None:
     assert ["False\n", "True\n"] == found
 
 
-def test_commands_heed_it(tmp_path: Path) -> None:
-    """The server may be named in it; what cannot be read is told before anything is done."""
+def test_commands_use_it(tmp_path: Path) -> None:
+    """It may name the server; a file that cannot be read is reported before anything else."""
     (tmp_path / "dbt_project.yml").write_text("name: shop\n", encoding="utf-8")
     said = []
     for content in (f"PGHOST={tmp_path / 'nowhere'}\n", "what is this\n"):
@@ -85,4 +85,4 @@ def test_commands_heed_it(tmp_path: Path) -> None:
         said.append((done.returncode, done.stderr))
 
     assert (1, True) == (said[0][0], f"{tmp_path / 'nowhere'}" in said[0][1]), said
-    assert (2, f"Error: {tmp_path / '.env'}, line 1: is no NAME=value; correct it, or put a # before it\n") == said[1]
+    assert (2, f"Error: {tmp_path / '.env'}, line 1: is not NAME=value; correct it, or put a # before it\n") == said[1]

@@ -94,8 +94,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(dbt_projects.make(tmp_path_factory.mktemp("project"), PROJECT))
 
 
-def test_a_source_is_what_the_yaml_says(project: Project) -> None:
-    """With every option of its external block, and where it stands; a table without a block is none of ours."""
+def test_a_source_matches_its_yaml(project: Project) -> None:
+    """With every option of its external block, and its place; a table without a block is not dpe's."""
     orders = project.sources["shop.orders"]
 
     assert ["shop.orders", "shop.shops", "weather.hours"] == list(project.sources)
@@ -128,8 +128,8 @@ def test_a_source_is_what_the_yaml_says(project: Project) -> None:
     )
 
 
-def test_what_is_not_said_has_a_default(project: Project) -> None:
-    """A source without tenants, and without a single reject."""
+def test_omitted_options_have_defaults(project: Project) -> None:
+    """A source without tenants, and without any rejects."""
     hours = project.sources["weather.hours"]
 
     assert CsvFiles(location="weather.csv", file_format="csv", disposition="append") == hours.external
@@ -138,7 +138,7 @@ def test_what_is_not_said_has_a_default(project: Project) -> None:
 
 
 def test_models_and_rules_are_known(project: Project) -> None:
-    """Models with who may see them; rules with the test that implements each."""
+    """Models with their declaration of readers; rules with the test that implements each."""
     assert ("marts", ("shop",), True) == (
         project.models["fct_orders"].schema,
         project.models["fct_orders"].tenant_columns,
@@ -175,7 +175,7 @@ def test_models_and_rules_are_known(project: Project) -> None:
 def test_sources_are_selected_without_asking_dbt(
     project: Project, monkeypatch: pytest.MonkeyPatch, select: Sequence[str], names: list[str]
 ) -> None:
-    """By name, with dbt's wildcards, in no time."""
+    """By name, with dbt's wildcards, at once."""
     assert project.sources
     monkeypatch.setattr(dbt, "invoke", None)
 
@@ -189,8 +189,8 @@ def test_sources_are_selected_without_asking_dbt(
         (["tag:daily", "source:shop"], ["source:shop.orders"], ["shop.shops"]),
     ],
 )
-def test_whatever_else_is_selected_by_dbt(project: Project, select: list[str], exclude: list[str], names: list[str]) -> None:
-    """By model, tag, or what is left over."""
+def test_dbt_evaluates_all_other_selectors(project: Project, select: list[str], exclude: list[str], names: list[str]) -> None:
+    """By model, by tag, or by exclusion."""
     assert names == [source.name for source in project.select_sources(select, exclude)]
 
 
@@ -207,7 +207,7 @@ def test_whatever_else_is_selected_by_dbt(project: Project, select: list[str], e
     ],
 )
 def test_an_unknown_source_names_the_nearest(project: Project, select: str, message: str) -> None:
-    """As one that is declared and has no external block."""
+    """Also one that is declared without an external block."""
     with pytest.raises(UsageError) as error:
         project.select_sources([select])
 
@@ -215,19 +215,19 @@ def test_an_unknown_source_names_the_nearest(project: Project, select: str, mess
 
 
 def test_a_run_may_need_no_source(project: Project) -> None:
-    """Of a model that is made from none."""
+    """For a model that reads none."""
     assert [] == project.sources_among(["+fct_nothing"])
 
 
 GOOD = "{location: x.csv, file_format: csv, disposition: append}"
 COLUMNS = "[{name: order_id, data_type: bigint}, {name: shop, data_type: text}]"
-# A source table each: its external block, its columns, its rls, and what is wrong.
+# One source table each: its external block, its columns, its rls, and what is wrong.
 BROKEN = {
     "no_columns": (GOOD, "[]", "~", "it declares no columns; the columns with their data_type are the load contract"),
     "no_type": (GOOD, "[{name: a, data_type: text}, {name: b}, {name: c}]", "~", "column b, c has no data_type; the columns with their"),
     "no_such_column": (GOOD, COLUMNS, "{tenant_column: shp}", "meta.rls: tenant_column shp is not a column; did you mean shop?"),
     "far_column": (GOOD, COLUMNS, "{tenant_column: x}", "tenant_column x is not a column; name one of its columns (order_id, shop)"),
-    "number_column": (GOOD, COLUMNS, "{tenant_column: order_id}", "tenant_column order_id is bigint; declare it as text, as what it is"),
+    "number_column": (GOOD, COLUMNS, "{tenant_column: order_id}", "tenant_column order_id is bigint; declare it as text, because it is"),
     "type_of_others": (
         GOOD,
         COLUMNS.replace("text", "app.tag"),
@@ -266,7 +266,7 @@ BROKEN = {
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Write a project in which each source is broken in another way."""
+    """Write a project in which each source is broken in a different way."""
     tables = "".join(
         f"      - name: {name}\n        external: {block}\n        columns: {columns}\n        config: {{meta: {{rls: {rls}}}}}\n"
         for name, (block, columns, rls, _) in BROKEN.items()
@@ -279,7 +279,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_wrong_with_a_source_is_said_with_its_place(broken: Project, name: str) -> None:
+def test_a_broken_source_is_reported_with_its_place(broken: Project, name: str) -> None:
     """File and line, what is wrong, and what to do."""
     line = 5 + 4 * list(BROKEN).index(name)
     table = broken.manifest["sources"][f"source.dpe.shop.{name}"]
@@ -292,7 +292,7 @@ def test_what_is_wrong_with_a_source_is_said_with_its_place(broken: Project, nam
 
 
 class FakeDbt:
-    """Stands in for dbt: its manifest says which parse it is of."""
+    """A fake dbt whose manifest says which parse it is from."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.parses = 0
@@ -312,7 +312,7 @@ class FakeDbt:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """Write a project of two files, a minute old."""
+    """Write a project whose files are a minute old."""
     files = {
         "models/a.sql": "select 1",
         "models/below/b.yml": "x: {{ env_var('SHOP_DATA') }}",
@@ -378,8 +378,8 @@ def test_a_project_is_parsed_again_when_it_changed(small: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", [*CHANGES, "what was made of it was cut short"])
-def test_what_was_made_of_the_manifest_is_made_again_when_that_changed(small: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """And only then: without reading the manifest."""
+def test_what_is_derived_from_the_manifest_is_renewed_when_that_changes(small: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """And only then; otherwise without reading the manifest."""
     FakeDbt(monkeypatch)
     monkeypatch.delenv("SHOP_DATA", raising=False)
     parser = Project(small)._parser
@@ -410,7 +410,7 @@ def _leave_paths_to_dbt(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["models/a.sql", "models/h.sql", "functions/i.sql", "seeds/j.csv"])
-def test_dbts_own_paths_are_watched_where_the_settings_name_none(small: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_dbts_default_paths_are_watched(small: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Most projects leave them to dbt."""
     FakeDbt(monkeypatch)
     _leave_paths_to_dbt(small)
@@ -434,7 +434,7 @@ def test_what_changed_while_dbt_was_reading_is_read_again(small: Path, monkeypat
 
 
 def test_another_version_of_dbt_parses_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told by the names of what pip wrote, without an import of dbt."""
+    """dpe knows it by the names of pip's directories, without an import of dbt."""
     FakeDbt(monkeypatch)
     assert [1, 1] == [Project(small).manifest["parse"] for _ in range(2)]
     (small / "installed" / "dbt_core-9.9.9.dist-info").mkdir(parents=True)
@@ -445,7 +445,7 @@ def test_another_version_of_dbt_parses_again(small: Path, monkeypatch: pytest.Mo
 
 
 def test_no_digest_of_a_secret_is_kept(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what decides something in the manifest is remembered, by its digest."""
+    """Only variables that affect the manifest are remembered."""
     FakeDbt(monkeypatch)
     monkeypatch.setenv("DBT_ENV_SECRET_TOKEN", "hidden")
 
@@ -456,13 +456,13 @@ def test_no_digest_of_a_secret_is_kept(small: Path, monkeypatch: pytest.MonkeyPa
     assert not {"DPE_TRANSFORMER_PASSWORD", "PGPASSWORD", "DBT_ENV_SECRET_TOKEN"} & set(remembered)
 
 
-def test_each_way_of_looking_has_a_manifest_of_its_own(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another target, other variables: schemas and sources may be others."""
+def test_each_target_and_set_of_variables_has_its_own_manifest(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Because schemas and sources may depend on them."""
     FakeDbt(monkeypatch)
     projects = [Project(small), Project(small, target="prod"), Project(small, variables="{a: 1}"), Project(small, profiles_dir=small)]
 
     assert [1, 2, 3] == [project.manifest["parse"] for project in projects[:3]]
-    # Its own directory is where profiles are looked for anyway.
+    # Profiles are looked up in the project's own directory anyway.
     assert 1 == projects[3].manifest["parse"]
 
 
@@ -493,8 +493,8 @@ def test_dbt_sees_what_changed(tmp_path: Path) -> None:
         (b"name: \xff\n", "dbt_project.yml: cannot be read ('utf-8' codec can't decode byte 0xff"),
     ],
 )
-def test_broken_settings_are_said_with_their_place(tmp_path: Path, text: bytes, message: str) -> None:
-    """Before dbt is asked."""
+def test_broken_settings_are_reported_with_their_place(tmp_path: Path, text: bytes, message: str) -> None:
+    """Before dbt runs."""
     (tmp_path / "dbt_project.yml").write_bytes(text)
 
     with pytest.raises(ProjectError) as error:
@@ -503,8 +503,8 @@ def test_broken_settings_are_said_with_their_place(tmp_path: Path, text: bytes, 
     assert f"{tmp_path}/{message}" in str(error.value)
 
 
-def test_a_directory_without_a_project_is_said(tmp_path: Path) -> None:
-    """With the option that names another."""
+def test_a_directory_without_a_project_is_reported(tmp_path: Path) -> None:
+    """With the option for another directory."""
     with pytest.raises(
         ProjectError, match=r"dbt_project.yml: cannot be read .*No such file.*; run dpe within a dbt project, or give --project-dir"
     ):
@@ -512,15 +512,15 @@ def test_a_directory_without_a_project_is_said(tmp_path: Path) -> None:
 
 
 def test_variables_keep_their_types(tmp_path: Path) -> None:
-    """Those that are given, beside those that dpe adds: JSON would have no dates."""
+    """The user's, together with those that dpe adds: JSON would have no dates."""
     options = Project(tmp_path, variables="{day: 2026-01-31, name: 'a: b'}").dbt_options_with({"added": "__next"})
 
     given = yaml.safe_load(options[options.index("--vars") + 1])
     assert {"day": date(2026, 1, 31), "name": "a: b", "added": "__next"} == given
 
 
-def test_what_dbt_refuses_is_said_in_its_words(tmp_path: Path) -> None:
-    """Without its clock."""
+def test_what_dbt_refuses_is_reported_in_its_words(tmp_path: Path) -> None:
+    """Without its timestamps."""
     directory = dbt_projects.make(tmp_path, {"models/_models.yml": "models:\n  - name: [a\n"})
 
     with pytest.raises(ProjectError) as error:
@@ -529,7 +529,7 @@ def test_what_dbt_refuses_is_said_in_its_words(tmp_path: Path) -> None:
     assert str(error.value).startswith(
         dedent(
             """\
-            dbt parse: the project cannot be read; correct what dbt says:
+            dbt parse: the project cannot be read; fix what dbt reports:
             Parsing Error
               Error reading dpe: _models.yml - Runtime Error
             """

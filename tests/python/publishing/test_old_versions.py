@@ -1,4 +1,4 @@
-"""What others made of an earlier version, or look at, stops no publication: it is named, and the version goes when it is let go."""
+"""Uses of an earlier version by others stop no publication: they are named, and the version is dropped once it is unused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dpe_cli.server.sessions import Ender
 
 Reader = Callable[..., str]
 
-# What anybody may make in a session of their own, and what the server calls it.
+# What any role can create in its own session, and what the server calls it.
 TEMPORARY = {
     "view pg_temp.mine": "create temp view mine as select number from marts.left_half",
     "column half of table pg_temp.rows": "create temp table rows (half marts.left_half)",
@@ -45,7 +45,7 @@ TEMPORARY = {
         create policy those on guarded using (number in (select number from marts.left_half))
         """,
 }
-# What a role may make in a schema of its own, where an administrator gave it one.
+# What a role can create in a schema of its own, which an administrator gave it.
 PERMANENT = {
     "view desk.numbers": "create view desk.numbers as select number from marts.left_half",
     "materialized view desk.kept": "create materialized view desk.kept as select number from marts.left_half",
@@ -70,7 +70,7 @@ def _old_schemas(server: Server) -> list[str]:
 
 
 def _plainly(what: str) -> str:
-    """Leave out the numbers of schemas."""
+    """Remove the numbers of schemas."""
     return re.sub(r"(pg_temp)_\d+|marts__old_\d+", lambda found: found[1] or "marts__previous", what)
 
 
@@ -79,7 +79,7 @@ def _publish(server: Server, number: int, **options: object) -> Exchanged:
 
 
 def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server, reader: Reader) -> None:
-    """Of whatever kind: each is named with its role and session. They read what they were made of, and it goes with the session."""
+    """Of any kind: each is named with its role and session. They keep reading their version, which is dropped after the session."""
     server = fresh_server
     _publish(server, 1)
     ua_desk = reader(server)
@@ -95,7 +95,7 @@ def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server,
             assert [number] == rows(server, "select distinct number from marts.left_half")
             assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
         assert {"marts__old_1.left_half"} == {one.version for one in uses}
-        # What it does not use is gone.
+        # What it does not use has been dropped.
         assert ["left_half"] == rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace")
 
     assert [] == _publish(server, 5).uses
@@ -103,7 +103,7 @@ def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server,
 
 
 def test_objects_of_others_stop_no_publication(fresh_server: Server, reader: Reader) -> None:
-    """In a schema of their own: each is named with its owner, and with what makes it follow."""
+    """In a schema of their own: each is named with its owner, and with how to switch it to the new version."""
     server = fresh_server
     _publish(server, 1)
     ua_desk = reader(server)
@@ -116,8 +116,8 @@ def test_objects_of_others_stop_no_publication(fresh_server: Server, reader: Rea
         assert dict.fromkeys(PERMANENT, (ua_desk, ())) == {one.what: (one.role, one.pids) for one in uses}
         assert [number] == rows(server, "select distinct number from marts.left_half")
     remedies = {one.what: one.remedy for one in uses}
-    follow = "make it again"
-    assert (follow, "drop it, or make it again") == (remedies["view desk.numbers"], remedies["materialized view desk.kept"])
+    follow = "recreate it"
+    assert (follow, "drop it, or recreate it") == (remedies["view desk.numbers"], remedies["materialized view desk.kept"])
 
     execute(server, "postgres", "drop schema desk cascade")
     assert [] == _publish(server, 4).uses
@@ -130,7 +130,7 @@ def _is_15(server: Server) -> bool:
 
 
 def test_a_view_that_is_handed_over_follows(server: Server, reader: Reader) -> None:
-    """That of an administrator who writes it again; and not one of a role that the pipeline was made a member of."""
+    """An administrator's view, which the pipeline may recreate; but not one of a role that the pipeline is a member of."""
     _publish(server, 1)
     ua_desk = reader(server)
     execute(server, "postgres", f"create schema desk authorization {ua_desk}", "grant usage, create on schema desk to dpe_transformer")
@@ -146,7 +146,7 @@ def test_a_view_that_is_handed_over_follows(server: Server, reader: Reader) -> N
 
 
 def test_temporary_objects_of_the_pipeline_stop_no_publication(server: Server) -> None:
-    """No other session could make them again."""
+    """No other session could recreate them."""
     _publish(server, 1)
     with server.connect("transformer", autocommit=True) as connection:
         connection.execute(TEMPORARY["view pg_temp.mine"].encode())
@@ -156,7 +156,7 @@ def test_temporary_objects_of_the_pipeline_stop_no_publication(server: Server) -
 
 
 def test_a_foreign_key_of_another_role_stops_no_publication(server: Server, reader: Reader) -> None:
-    """Where it was granted REFERENCES."""
+    """If it was granted REFERENCES."""
     ua_desk = reader(server)
     execute(server, "postgres", f"create schema desk authorization {ua_desk}")
     for number in (1, 2, 3):
@@ -177,7 +177,7 @@ def test_a_foreign_key_of_another_role_stops_no_publication(server: Server, read
 
 
 def test_a_transaction_that_reads_an_earlier_version_is_not_waited_for(fresh_server: Server, reader: Reader) -> None:
-    """Through its temporary view; the version goes when the transaction and the view have gone."""
+    """Through its temporary view; the version is dropped when the transaction and the view are gone."""
     server = fresh_server
     _publish(server, 1)
     ua_desk = reader(server)
@@ -195,14 +195,14 @@ def test_a_transaction_that_reads_an_earlier_version_is_not_waited_for(fresh_ser
     assert [] == _old_schemas(server)
 
 
-def test_an_undone_publication_brings_back_what_a_reader_looks_at(server: Server, reader: Reader) -> None:
-    """A version that is in use is exchanged as any other; what is in the way of the undone one goes aside."""
+def test_undoing_restores_a_version_that_a_reader_uses(server: Server, reader: Reader) -> None:
+    """A version that is in use is swapped like any other; what blocks the undone one is set aside."""
     _publish(server, 1)
     with _reading(server, reader(server)) as connection:
         connection.execute(TEMPORARY["view pg_temp.mine"].encode())
         _publish(server, 2)
         connection.execute("create temp view later as select number from marts.left_half")
-        # Somebody looks at what is built and not published.
+        # A reader uses what is built but not published.
         build(server, 3)
         execute(server, "postgres", "create schema desk", "create view desk.next as select number from marts__next.left_half")
         with publication.connected(server) as publisher:
@@ -216,13 +216,13 @@ def test_an_undone_publication_brings_back_what_a_reader_looks_at(server: Server
     assert ["view desk.next"] == [one.what for one in _publish(server, 4).uses]
 
 
-def test_an_earlier_version_that_is_kept_has_no_say(server: Server, reader: Reader) -> None:
-    """A view of an earlier version reads a table that is published alone: neither does it follow, nor is that refused."""
+def test_an_earlier_version_that_is_kept_does_not_interfere(server: Server, reader: Reader) -> None:
+    """A view of an earlier version reads a table that is published alone: it neither follows nor prevents that."""
     _publish(server, 1)
     with _reading(server, reader(server)) as connection:
         connection.execute("create temp view mine as select number from marts.both_halves")
         execute(server, "dpe_transformer", "create schema if not exists marts__next")
-        # The view is exchanged, and then a table that the earlier view reads, under another name of its column.
+        # The view is swapped, and then a table that the earlier view reads, with another column name.
         execute(server, "dpe_transformer", "create view marts__next.both_halves as select number from marts.right_half")
         with publication.connected(server) as publisher:
             publish(server, publication.record(publisher, [], [("marts", "both_halves")], []))
@@ -236,8 +236,8 @@ def test_an_earlier_version_that_is_kept_has_no_say(server: Server, reader: Read
     assert [] == _old_schemas(server)
 
 
-def test_what_no_one_needs_of_an_earlier_version_goes(server: Server, reader: Reader) -> None:
-    """What a kept view reads stays with it, and the rest is dropped."""
+def test_unused_relations_of_an_earlier_version_are_dropped(server: Server, reader: Reader) -> None:
+    """What a kept view reads stays, and the rest is dropped."""
     with _reading(server, reader(server)) as connection:
         for number in (1, 2, 3):
             with publication.building(server, ["marts"]) as building:
@@ -253,8 +253,8 @@ def test_what_no_one_needs_of_an_earlier_version_goes(server: Server, reader: Re
     assert ["both_halves", "left_half", "right_half"] == kept
 
 
-def test_a_schema_of_somebody_else_is_not_taken_for_an_earlier_version(server: Server, reader: Reader) -> None:
-    """Whatever its name: nothing in it is dropped, and it takes no part in checks."""
+def test_another_roles_schema_does_not_count_as_an_earlier_version(server: Server, reader: Reader) -> None:
+    """Whatever its name: nothing in it is dropped or checked."""
     _publish(server, 1)
     execute(server, "postgres", "create schema marts__old_1", "create table marts__old_1.left_half (number integer)")
     with _reading(server, reader(server)) as connection:
@@ -269,7 +269,7 @@ def test_a_schema_of_somebody_else_is_not_taken_for_an_earlier_version(server: S
 
 
 def test_an_earlier_version_stays_closed_to_readers(server: Server, reader: Reader) -> None:
-    """It is found by what it was called, and no reader has a right on its schema."""
+    """It is found by its former name, and no reader has rights on its schema."""
     _publish(server, 1)
     login = reader(server)
     with _reading(server, login) as connection:
@@ -310,12 +310,12 @@ def _is_ended(connection: psycopg.Connection) -> bool:
 
 
 def _powerless(server: Server) -> Server:
-    """Return the server as somebody has it whose administrator may end no session."""
+    """Return the server with an administrator that may not end sessions."""
     return replace(server, admin_user="dpe_loader")
 
 
 def _end_two(server: Server, ender: Ender, reader: Reader) -> None:
-    """Let a reader hold what is published, another one use an earlier version, and end both."""
+    """Let one reader hold a published relation and another use an earlier version, and end both."""
     _publish(server, 1)
     holder, user = reader(server), reader(server)
     with _reading(server, holder) as holding, _reading(server, user) as using:
@@ -333,20 +333,20 @@ def _end_two(server: Server, ender: Ender, reader: Reader) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_sessions_in_the_way_are_ended_by_the_administrator(fresh_server: Server, reader: Reader) -> None:
-    """Where it is a superuser, and the transformer may not: one that holds what is published, one whose temporary view is old."""
+def test_blocking_sessions_are_ended_by_the_administrator(fresh_server: Server, reader: Reader) -> None:
+    """If it is a superuser and the transformer may not: one that holds a published relation, one whose temporary view is old."""
     _end_two(fresh_server, Ender(fresh_server), reader)
 
 
 @pytest.mark.usefixtures("quick", "signalling")
-def test_sessions_in_the_way_are_ended_by_the_transformer(server: Server, reader: Reader) -> None:
-    """Where it was granted pg_signal_backend, which it does not inherit."""
+def test_blocking_sessions_are_ended_by_the_transformer(server: Server, reader: Reader) -> None:
+    """If it was granted pg_signal_backend, which it does not inherit."""
     _end_two(server, Ender(_powerless(server)), reader)
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_cannot_be_ended_is_named(server: Server, reader: Reader) -> None:
-    """With the privilege that is missing; the previous version stays published, and an earlier one is kept."""
+    """With the missing privilege; the previous version stays published, and an earlier one is kept."""
     _publish(server, 1)
     login = reader(server)
     with _reading(server, login) as connection:
@@ -366,7 +366,7 @@ def test_what_cannot_be_ended_is_named(server: Server, reader: Reader) -> None:
     assert [2] == rows(server, "select distinct number from marts.left_half")
 
 
-# A reader that may not use a sequence locks it all the same: PostgreSQL asks for the privilege after that.
+# A reader that may not use a sequence locks it anyway: PostgreSQL checks the privilege after that.
 HOLD_SEQUENCE = """
     do $$
     begin
@@ -379,7 +379,7 @@ HOLD_SEQUENCE = """
 
 @pytest.mark.usefixtures("quick")
 def test_a_session_that_holds_a_sequence_is_named_and_ended(fresh_server: Server, reader: Reader) -> None:
-    """It is that of a column of what is exchanged, and goes with it."""
+    """It belongs to a column of a swapped table, and moves with it."""
     server = fresh_server
 
     def built(number: int) -> publication.Publication:
@@ -414,7 +414,7 @@ def test_a_superusers_session_needs_a_superuser_to_end_it(server: Server) -> Non
 
 @pytest.mark.usefixtures("quick")
 def test_dpes_own_sessions_are_not_ended(server: Server) -> None:
-    """A person who looks as the transformer is named, and not thrown out."""
+    """A person who queries as the transformer is named, but not disconnected."""
     _publish(server, 1)
     with server.connect("transformer") as holding, system_context(holding, actor="test"):
         holding.execute("select from marts.left_half")
@@ -425,7 +425,7 @@ def test_dpes_own_sessions_are_not_ended(server: Server) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_readers_that_come_and_go_are_not_ended(server: Server, reader: Reader) -> None:
-    """However often one is in the way: each time it is another transaction, a short one."""
+    """However often one blocks: each time it is a different, short transaction."""
     _publish(server, 1)
     [oid] = rows(server, "select 'marts.left_half'::regclass::oid::bigint")
     over = threading.Event()
@@ -455,7 +455,7 @@ def test_readers_that_come_and_go_are_not_ended(server: Server, reader: Reader) 
 
 @pytest.mark.parametrize("version", list(VERSIONS))
 def test_a_prepared_transaction_is_named(scratch: Path, version: str) -> None:
-    """No session has it; it says under which name it can be rolled back."""
+    """It has no session; the message contains the name with which it can be rolled back."""
     bin_dir = VERSIONS[version]
     if bin_dir is not None and not bin_dir.is_dir():
         pytest.skip(f"PostgreSQL {version} is not installed in {bin_dir}")

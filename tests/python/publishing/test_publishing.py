@@ -1,4 +1,4 @@
-"""Readers see the last version that passed its rules, until the next one has passed, and then all of it at once."""
+"""Readers see the last version that passed its rules, until the next one passes, and then all of that at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dpe_cli.publishing import diff, publication, swap
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.relations import Relation
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["support.shop"]
 
 WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
-# Order 3 was delivered on Tuesday already.
+# Order 3 was already delivered on Tuesday.
 DOUBLED = {"data/orders/wednesday.csv": "order_id,shop,amount\n3,HA,31\n4,HA,40\n"}
 FCT_ORDERS = "{{{{ config(post_hook={hooks}) }}}} select order_id, shop, amount from {{{{ ref('stg_shop__orders') }}}}"
 SHOPS_ARE_KNOWN = {
@@ -68,7 +68,7 @@ def _undo(shop: Shop) -> list[str]:
 
 
 def test_a_run_publishes_what_it_built(first_run: tuple[Shop, RunSummary]) -> None:
-    """All of it, and leaves nothing beside it."""
+    """All of it, and leaves nothing in the shadow schemas."""
     shop, summary = first_run
 
     assert summary.publication is not None
@@ -78,7 +78,7 @@ def test_a_run_publishes_what_it_built(first_run: tuple[Shop, RunSummary]) -> No
 
 
 def test_what_fails_a_rule_is_not_published(shop: Shop) -> None:
-    """Not the relation itself, and nothing else that was built with it; the rule is named."""
+    """Neither the relation nor anything else that was built with it; the rule is named."""
     shop.write({**DOUBLED, "data/shops.csv": "shop,name\nHA,Hats and caps\n"})
 
     summary = _run(shop)
@@ -107,14 +107,14 @@ def test_what_leaves_rows_elsewhere_is_not_published(shop: Shop, reader: Callabl
     assert summary.publication is not None
     assert "refused" == summary.publication.status
     assert (
-        f"copies.orders: belongs to dpe_transformer, and is open to {stranger}; "
+        f"copies.orders: belongs to dpe_transformer, but is open to {stranger}; "
         f"revoke all on copies.orders from {stranger}; publish rows for readers with a model" == summary.not_published
     )
     assert [1, 2, 3] == _orders(shop)
 
 
 def test_the_next_run_that_passes_is_published(shop: Shop) -> None:
-    """What a refused one left is not in its way."""
+    """What a refused build left does not interfere."""
     shop.write(DOUBLED)
     _run(shop)
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"})
@@ -146,7 +146,7 @@ def test_a_version_that_lost_too_many_rows_is_not_published(shop: Shop) -> None:
 
 @pytest.mark.parametrize("suffix", ["__next", "__previous"])
 def test_no_reader_reaches_what_is_not_published(shop: Shop, suffix: str) -> None:
-    """The policies are there as well, should the schema ever be opened."""
+    """It also has its policies, in case the schema is ever opened."""
     shop.write(WEDNESDAY)
     _run(shop, publishes=suffix == "__previous")
 
@@ -164,7 +164,7 @@ def test_no_reader_reaches_what_is_not_published(shop: Shop, suffix: str) -> Non
 
 
 def test_a_part_is_tested_against_the_rest_as_it_is_published(shop: Shop) -> None:
-    """What is not selected is not built, and not looked for beside what is published."""
+    """What is not selected is not built, and not read from the shadow schemas."""
     shop.write({**WEDNESDAY, **SHOPS_ARE_KNOWN})
 
     summary = _run(shop, "fct_orders")
@@ -175,19 +175,19 @@ def test_a_part_is_tested_against_the_rest_as_it_is_published(shop: Shop) -> Non
 
 
 def test_a_part_can_be_the_first_to_be_published(new_shop: Shop) -> None:
-    """A test that looks at what is neither built nor published cannot run yet; that is said."""
+    """A test that reads relations which are neither built nor published cannot run yet, which is reported."""
     new_shop.write(SHOPS_ARE_KNOWN)
     progress = Silence()
 
     summary = run.run(new_shop.project, new_shop.server, ("fct_orders",), (), progress, RunOptions(documents=False))
 
     assert summary.not_published is None
-    assert ["Left out, for they look at what is not published yet: shops_are_known"] == progress.said
+    assert ["Skipped, because they read models that have never been published: shops_are_known"] == progress.said
     assert [1, 2, 3] == _orders(new_shop)
 
 
-def test_the_previous_version_comes_back(shop: Shop) -> None:
-    """All of it; a relation that was new is gone, and a second time there is nothing to undo."""
+def test_undoing_restores_the_previous_version(shop: Shop) -> None:
+    """All of it; a relation that was new is removed, and a second time there is nothing to undo."""
     shop.write({**WEDNESDAY, "models/intermediate/int_big_orders.sql": "select * from {{ ref('stg_shop__orders') }} where amount > 25"})
     _run(shop)
     assert "intermediate.int_big_orders" in _relations(shop.server, "intermediate")
@@ -196,19 +196,19 @@ def test_the_previous_version_comes_back(shop: Shop) -> None:
 
     assert [1, 2, 3] == _orders(shop)
     assert set() == _relations(shop.server, "intermediate")
-    with pytest.raises(PublishError, match="was taken back already; there is nothing to undo"):
+    with pytest.raises(PublishError, match="has already been undone; there is nothing to undo"):
         _undo(shop)
     _run(shop)
     assert [1, 2, 3, 4] == _orders(shop)
 
 
-def test_what_was_built_over_is_not_taken_back(shop: Shop) -> None:
-    """Plain dbt builds in place: bringing back what was before that would lose its work."""
+def test_what_was_rebuilt_since_is_not_undone(shop: Shop) -> None:
+    """Plain dbt builds in place: restoring the previous version would lose its work."""
     shop.write(WEDNESDAY)
     _run(shop)
     run_dbt(shop.project, shop.server, ["run", "--select", "fct_orders"])
 
-    with pytest.raises(PublishError, match=r"marts.fct_orders: was built anew since; run `dpe run`"):
+    with pytest.raises(PublishError, match=r"marts.fct_orders: was rebuilt since; run `dpe run`"):
         _undo(shop)
     assert [1, 2, 3, 4] == _orders(shop)
 
@@ -233,7 +233,7 @@ KEPT = {
         select order_id, shop, amount, 'run {{ var("number", 1) }}' as added_by from {{ ref('stg_shop__orders') }}
         {% if is_incremental() %} where order_id > (select max(order_id) from {{ this }}) {% endif %}
         """,
-    # Whose its rows are is told by a column that the second run adds.
+    # The second run adds its tenant column.
     "models/marts/fct_widened.sql": """
         {{ config(
             materialized='incremental',
@@ -255,8 +255,8 @@ KEPT = {
 }
 
 
-def test_what_grows_from_run_to_run_goes_on_growing(shop: Shop) -> None:
-    """Incremental models, snapshots and seeds are built beside what is published, on its rows."""
+def test_what_grows_from_run_to_run_keeps_growing(shop: Shop) -> None:
+    """Incremental models, snapshots and seeds are built in the shadow schemas, on the published rows."""
     shop.write(KEPT)
     assert _run(shop).holds
     shop.write({**WEDNESDAY, "data/shops.csv": "shop,name\nHA,Hats and caps\nUA,Umbrellas\n", "seeds/colours.csv": "colour\nred\nblue\n"})
@@ -273,7 +273,7 @@ def test_what_grows_from_run_to_run_goes_on_growing(shop: Shop) -> None:
         shop.server, "select name, dbt_valid_to is null from intermediate.shops_over_time order by 1"
     )
     assert ["blue", "red"] == _rows(shop.server, "select colour from intermediate.colours order by 1")
-    # The index that dbt made, and the one that the policies need.
+    # The index that dbt created, and the one that the policies need.
     assert [2] == _rows(shop.server, "select count(*) from pg_index where indrelid = 'marts.fct_added'::regclass")
     assert [3] == _rows(shop.server, "select count(*) from pg_policy where polrelid = 'marts.fct_added'::regclass")
     assert [3] == _rows(shop.server, "select count(*) from marts__previous.fct_added")
@@ -304,7 +304,7 @@ FOREIGN_KEYS = "select confrelid::regclass::text from pg_constraint where contyp
 
 
 def test_foreign_keys_refer_to_what_is_published(shop: Shop) -> None:
-    """From the copy of an incremental model, too; and from a part, to the rest as it is published."""
+    """Also from the copy of an incremental model; and from a part of the project to the published rest."""
     shop.write(REFERRING)
     for select, exclude in (((), ()), ((), ()), (("fct_referring",), ("dim_of_shops",))):
         summary = run.run(shop.project, shop.server, select, exclude, Silence(), RunOptions(documents=False))
@@ -313,8 +313,8 @@ def test_foreign_keys_refer_to_what_is_published(shop: Shop) -> None:
         assert ["marts.dim_of_shops"] == _rows(shop.server, FOREIGN_KEYS)
 
 
-def test_a_full_refresh_starts_anew(shop: Shop) -> None:
-    """Without the rows that are published."""
+def test_a_full_refresh_starts_from_scratch(shop: Shop) -> None:
+    """Without the published rows."""
     shop.write(KEPT)
     _run(shop)
 
@@ -330,8 +330,8 @@ def test_a_full_refresh_starts_anew(shop: Shop) -> None:
     assert ["run 2"] == _rows(shop.server, "select distinct added_by from marts.fct_added")
 
 
-def test_what_is_not_to_be_published_waits(shop: Shop) -> None:
-    """And is published by itself later."""
+def test_an_unpublished_build_waits(shop: Shop) -> None:
+    """And can be published later."""
     shop.write(WEDNESDAY)
 
     summary = _run(shop, publishes=False)
@@ -343,8 +343,8 @@ def test_what_is_not_to_be_published_waits(shop: Shop) -> None:
     assert ("published", [1, 2, 3, 4]) == (made.status, _orders(shop))
 
 
-def test_a_diff_says_what_would_change(shop: Shop) -> None:
-    """By key, by columns; a relation that stays the same does not."""
+def test_a_diff_shows_what_would_change(shop: Shop) -> None:
+    """By key and by columns; an unchanged relation is not shown."""
     _change_columns(
         shop, "- {name: amount, data_type: integer}", "- {name: amount, data_type: bigint}\n      - {name: note, data_type: text}"
     )
@@ -379,18 +379,18 @@ def test_a_diff_says_what_would_change(shop: Shop) -> None:
         by_name["intermediate.int_new"].rows_after,
         by_name["intermediate.int_new"].added,
     )
-    with pytest.raises(UsageError, match=r"fct_order: is no part of the newest build; did you mean fct_orders\?"):
+    with pytest.raises(UsageError, match=r"fct_order: is not part of the newest build; did you mean fct_orders\?"):
         diff.compare(shop.server, shop.project, ["fct_order"])
 
 
-def test_nothing_to_compare_is_said(shop: Shop) -> None:
-    """With the command that makes something."""
-    with pytest.raises(PublishError, match="there is no build that waits to be published .*; run `dpe run --no-publish`"):
+def test_nothing_to_compare_is_reported(shop: Shop) -> None:
+    """With the command that builds something."""
+    with pytest.raises(PublishError, match="no build is waiting to be published .*; run `dpe run --no-publish`"):
         diff.compare(shop.server, shop.project, [])
 
 
 def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was exchanged before it goes back."""
+    """What had been swapped before it is rolled back."""
     shop.write(WEDNESDAY)
     summary = _run(shop, publishes=False)
     move = swap._move
@@ -416,7 +416,7 @@ def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest
     assert [1, 2, 3, 4] == _orders(shop)
 
 
-# What authors may write into a model to say something else than its YAML does, with dpe's own macros and functions.
+# What authors can write into a model to contradict its YAML, with dpe's own macros and functions.
 FORGED = {
     "private_orders": """
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, materialized='incremental',
@@ -435,7 +435,7 @@ FORGED = {
             ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
         select * from {{ ref('stg_shop__orders') }}
         """,
-    # Asks a table of PostgreSQL's own, which answers the same for every reader.
+    # Queries one of PostgreSQL's own tables, with the same result for every reader.
     "answered_orders": """
         {{ config(meta={'rls': {'access': {'model': 'managers', 'column': 'shop', 'role_column': 'manager'}}}, contract={'enforced': false},
             materialized='incremental', post_hook="alter policy dpe_reader on {{ this }} using"
@@ -443,7 +443,7 @@ FORGED = {
             ~ "{{ remember_protection(this, model.unique_id, 'access') }}") }}
         select * from {{ ref('stg_shop__orders') }}
         """,
-    # A type whose author writes what is equal to what.
+    # A type whose author defines equality.
     "tagged_orders": """
         {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, materialized='incremental',
             post_hook="do $x$ begin create type intermediate.tag as enum ('UA', 'HA');"
@@ -460,7 +460,7 @@ FORGED = {
         {{ config(meta={'rls': {'role_column': 'manager'}}, contract={'enforced': false}) }}
         select 'UA'::text as shop, 'nobody'::text as manager
         """,
-    # Of another author, who finds another table in the place of the one that it names.
+    # By another author, who substitutes another table for the one that it names.
     "looked_up_orders": """
         {{ config(meta={'rls': {'access': {'model': 'managers', 'column': 'shop', 'role_column': 'manager'}}}, contract={'enforced': false}) }}
         -- depends_on: {{ ref('changing_orders') }}
@@ -484,18 +484,18 @@ FORGED = {
 
 
 def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> None:
-    """Not even where a model's hooks or Jinja say to PostgreSQL, the ledger or dbt that it was declared otherwise."""
+    """Not even if a model's hooks or Jinja make PostgreSQL, the ledger or dbt believe in another declaration."""
     new_shop.write({f"models/marts/{name}.sql": text for name, text in FORGED.items()})
 
     summary = new_shop.run()
 
     assert summary.not_published is not None
     for fault in (
-        "marts__next.private_orders: has the policy dpe_reader, which its declaration, private, does not ask for",
+        "marts__next.private_orders: has the policy dpe_reader, which its declaration, private, does not call for",
         "marts__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
-        "marts__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants says",
-        "marts__next.granted_orders: grants insert (shop) to dpe_reader, who may read and do no more",
-        "marts__next.changed_orders: has the policy dpe_reader, which its declaration, private, does not ask for",
+        "marts__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants names",
+        "marts__next.granted_orders: grants insert (shop) to dpe_reader, which may only read",
+        "marts__next.changed_orders: has the policy dpe_reader, which its declaration, private, does not call for",
         "marts__next.answered_orders: has the policy dpe_reader, ('true'::text = ANY (",
         "marts__next.looked_up_orders: has the policy dpe_reader, (shop = ANY (",
         "marts__next.tagged_orders: compares the column shop, which is intermediate.tag; cast it to text",
@@ -503,7 +503,7 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         assert fault in summary.not_published
 
 
-# A rule of fct_orders keeps cheap orders out; another model's Jinja takes that out of what dbt holds, for as long as fct_orders is built.
+# A rule of fct_orders keeps cheap orders out; another model's Jinja removes it from dbt's graph while fct_orders is built.
 TAMPERING = {
     "models/marts/_rule.yml": """
         models:
@@ -537,20 +537,20 @@ TAMPERING = {
 
 
 def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) -> None:
-    """Jinja that switches another model's rule off is found, and named, also where it switches the rule on again afterwards."""
+    """Jinja that switches off another model's rule is found and named, even if it switches the rule on again afterwards."""
     shop.write(TAMPERING)
 
     summary = _run(shop, "dim_hiding")
 
     assert summary.not_published is not None
     assert re.fullmatch(
-        r"test\.dpe\.amounts_are_known\.\w+: was changed in dbt while the project was built; look for Jinja that changes the graph, "
+        r"test\.dpe\.amounts_are_known\.\w+: was changed in dbt while the project was built; check for Jinja that changes the graph, "
         "nodes or macros",
         summary.not_published,
     )
 
 
-# What a hook of fct_orders makes beside dim_shops, whose declaration it would borrow, with the policies and comments of dpe.
+# What a hook of fct_orders creates next to dim_shops, whose declaration it would borrow, with dpe's policies and comments.
 STRAYS = [("marts", "dim_shops__masked"), ("marts", "dim_shops__quarantine"), ("marts__next", "dim_shops__quarantine")]
 MAKE_STRAY = (
     "create table {schema}.{name} as select 1 as one, now() as _quarantined_at; "
@@ -558,8 +558,8 @@ MAKE_STRAY = (
 )
 
 
-def test_a_relation_of_no_model_is_not_published(shop: Shop) -> None:
-    """Whatever its policies and comments say: nothing in the project declares it. `dpe rls check` finds it as well."""
+def test_a_relation_without_a_model_is_not_published(shop: Shop) -> None:
+    """Whatever its policies and comments say: the project does not declare it. `dpe rls check` finds it as well."""
     hooks = [MAKE_STRAY.format(schema=schema, name=name) for schema, name in STRAYS]
     shop.write({**WEDNESDAY, "models/marts/fct_orders.sql": FCT_ORDERS.format(hooks=hooks)})
 
@@ -608,7 +608,7 @@ OPENING = {
 
 
 def test_what_counting_a_model_changes_is_judged(new_shop: Shop) -> None:
-    """Code of the models runs before the protection is checked, and none between the check and the publication."""
+    """The models' code runs before the protection is checked, and none runs between the check and the publication."""
     new_shop.write(OPENING)
 
     summary = new_shop.run()
@@ -618,14 +618,14 @@ def test_what_counting_a_model_changes_is_judged(new_shop: Shop) -> None:
 
 
 def _as_an_author(shop: Shop, *statements: str) -> None:
-    """Do what a model's hook or Jinja may do."""
+    """Do what a model's hook or Jinja can do."""
     with shop.server.connect("transformer") as connection, system_context(connection, actor="dbt"):
         for statement in statements:
             connection.execute(statement.encode())
 
 
 def test_what_changes_after_the_check_is_not_published(shop: Shop) -> None:
-    """The transaction that exchanges relations compares how they are protected with what was judged."""
+    """The transaction that swaps relations compares their protection with what was judged."""
     shop.write(WEDNESDAY)
     summary = _run(shop, publishes=False)
     assert summary.publication is not None
@@ -634,14 +634,14 @@ def test_what_changes_after_the_check_is_not_published(shop: Shop) -> None:
         connection.rollback()
         _as_an_author(shop, "grant insert on marts__next.fct_orders to dpe_reader")
 
-        with pytest.raises(PublishError, match="marts.fct_orders: how it is protected was changed after it was checked; run `dpe run`"):
+        with pytest.raises(PublishError, match="marts.fct_orders: its protection was changed after it was checked; run `dpe run`"):
             publication.publish(connection, summary.publication, shop.project.published_schemas, judged=judged)
 
     assert [1, 2, 3] == _orders(shop)
 
 
-def test_what_waits_and_what_comes_back_is_judged_again(shop: Shop) -> None:
-    """Since it was built or replaced, hooks and Jinja of models may have opened it, or put something else in its place."""
+def test_what_waits_and_what_is_restored_is_judged_again(shop: Shop) -> None:
+    """Since it was built or replaced, hooks and Jinja of models may have opened it or substituted something else."""
 
     def undo() -> None:
         run.undo(shop.project, shop.server, ends_sessions=False, progress=Silence())
@@ -659,7 +659,7 @@ def test_what_waits_and_what_comes_back_is_judged_again(shop: Shop) -> None:
 
     _as_an_author(shop, OPEN.format("marts__previous.fct_orders"))
     with pytest.raises(
-        PublishError, match=r"is not taken back, .* \(marts__previous.fct_orders: shows all rows to dpe_reader by the policy dpe_open"
+        PublishError, match=r"was not undone, .* \(marts__previous.fct_orders: shows all rows to dpe_reader through the policy dpe_open"
     ):
         undo()
     _as_an_author(
@@ -667,7 +667,7 @@ def test_what_waits_and_what_comes_back_is_judged_again(shop: Shop) -> None:
         "alter table marts__previous.fct_orders rename to replaced_orders",
         "create table marts__previous.fct_orders (like marts.fct_orders including all)",
     )
-    with publication.connected(shop.server) as connection, pytest.raises(PublishError, match="marts__previous.fct_orders: was built anew"):
+    with publication.connected(shop.server) as connection, pytest.raises(PublishError, match="marts__previous.fct_orders: was rebuilt"):
         publication.undo(connection, shop.project.published_schemas)
     _as_an_author(
         shop,
@@ -676,9 +676,7 @@ def test_what_waits_and_what_comes_back_is_judged_again(shop: Shop) -> None:
         "drop policy dpe_open on marts__previous.fct_orders",
     )
     _change_columns(shop, "{tenant_column: shop}", "{private: true}")
-    with pytest.raises(
-        PublishError, match=r"marts__previous.fct_orders: has the policy .* which does not say what its declaration does, private"
-    ):
+    with pytest.raises(PublishError, match=r"marts__previous.fct_orders: has the policy .* which does not match its declaration, private"):
         undo()
     _change_columns(shop, "{private: true}", "{tenant_column: shop}")
     undo()
@@ -699,7 +697,7 @@ REWRITING = (
 
 
 def test_what_was_refused_stays_refused(shop: Shop) -> None:
-    """Hooks and Jinja act as the role that publishes, and may not say otherwise."""
+    """Hooks and Jinja act as the role that publishes, but cannot change that."""
     shop.write(DOUBLED)
     assert _run(shop).not_published is not None
 
@@ -734,7 +732,7 @@ TOUCHY = {
 
 
 def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
-    """So are docs that cannot be built: everything else is checked and measured, and the run fails."""
+    """So is a docs site that cannot be built: everything else is checked and measured, and the run fails."""
     shop.write(TOUCHY)
 
     summary = shop.run(documents=True)
@@ -752,7 +750,7 @@ def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
 
 @pytest.mark.parametrize("declared", [("{tenant_column: shop}", "{private: true}"), ("{shared: true}", "{tenant_column: shop}")])
 def test_an_earlier_version_is_measured_by_its_own_declaration(shop: Shop, declared: tuple[str, str]) -> None:
-    """What is right for the present one would be a fault of the one before."""
+    """What is right for the present version would be a fault of the previous one."""
     _change_columns(shop, *declared)
     assert _run(shop).not_published is None
 

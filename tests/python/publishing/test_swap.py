@@ -1,4 +1,4 @@
-"""What was built takes the place of what is published, and whatever reads it reads the new version; or nothing changes."""
+"""The build replaces what is published, and whatever reads that reads the new version; or nothing changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dpe_cli.server.server import Server
 
 
-def test_one_build_runs_at_once(server: Server) -> None:
+def test_only_one_build_runs_at_a_time(server: Server) -> None:
     """A second one would build over the first."""
     with (
         publication.building(server, []),
@@ -30,30 +30,30 @@ def test_one_build_runs_at_once(server: Server) -> None:
         pass
 
 
-def test_a_session_is_not_in_the_way_of_a_build(server: Server) -> None:
-    """One that looks at what an earlier build left, and did not end its transaction: what it looks at goes later."""
+def test_a_session_does_not_block_a_build(server: Server) -> None:
+    """One that reads what an earlier build left, in an open transaction: what it reads is dropped later."""
     build(server, 1)
     with server.connect("transformer") as looking, system_context(looking, actor="test"):
         looking.execute("select from marts__next.left_half")
         publish(server, build(server, 2))
         assert [2] == rows(server, "select distinct number from marts.left_half")
-        # A table that the view reads is not dropped without it.
+        # A table that the view reads cannot be dropped without it.
         assert ["left_half"] == rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace")
 
     publish(server, build(server, 3))
     assert [] == rows(server, "select nspname from pg_namespace where nspname ~ '__old'")
 
 
-def test_what_was_built_and_is_gone_is_not_published(server: Server) -> None:
-    """A custom materialization may say that it built what it did not."""
+def test_a_build_whose_relation_is_gone_is_not_published(server: Server) -> None:
+    """A custom materialization may report a relation that it did not build."""
     with (
         publication.building(server, ["marts"]) as building,
-        pytest.raises(PublishError, match="marts__next.nowhere: was built and is not there any more; nothing is published, run again"),
+        pytest.raises(PublishError, match="marts__next.nowhere: was built, but no longer exists; nothing was published, run again"),
     ):
         publication.record(building.connection, [], [("marts", "nowhere")], [], lock=building.lock)
 
 
-# What reads a relation, and stays where it is
+# Objects that read a relation, and stay where they are
 
 VIEW = (
     "create view reporting.numbers with (security_invoker = true, security_barrier = true) as select number as n from marts.left_half",
@@ -72,14 +72,14 @@ FUNCTION = (
 
 
 def _with_reports(server: Server, *statements: str) -> None:
-    """Publish a first version, and let something read it."""
+    """Publish a first version, and create objects that read it."""
     publish(server, build(server, 1))
     execute(server, "postgres", "create schema reporting", "grant usage, create on schema reporting to dpe_transformer")
     execute(server, "dpe_transformer", *statements)
 
 
 def test_a_view_elsewhere_reads_the_new_version(server: Server) -> None:
-    """With the options, grants and comment that it had."""
+    """With its options, grants and comment."""
     _with_reports(server, *VIEW)
 
     publish(server, build(server, 2))
@@ -95,7 +95,7 @@ def test_a_view_elsewhere_reads_the_new_version(server: Server) -> None:
 
 
 def test_a_function_elsewhere_reads_the_new_version(server: Server) -> None:
-    """One whose body PostgreSQL has parsed; and it does not keep the version before from going."""
+    """One whose body PostgreSQL has parsed; and it does not prevent the previous version from being dropped."""
     _with_reports(server, *FUNCTION)
 
     for number in (2, 3):
@@ -109,11 +109,11 @@ def test_a_function_elsewhere_reads_the_new_version(server: Server) -> None:
     [
         (
             ["create materialized view reporting.numbers as select number from marts.left_half"],
-            "materialized view reporting.numbers: reads marts.left_half and cannot be made to follow to its new version; drop it",
+            "materialized view reporting.numbers: reads marts.left_half and cannot be switched to its new version; drop it",
         ),
         (
             ["create function reporting.all_of_it() returns setof marts.left_half language sql as 'select * from marts.left_half'"],
-            r"function reporting.all_of_it\(\): is bound to the rows of marts.left_half and cannot be made to follow to its new version",
+            r"function reporting.all_of_it\(\): is bound to the rows of marts.left_half and cannot be switched to its new version",
         ),
         (
             ["create table reporting.kept (id integer, copies marts.left_half[])"],
@@ -124,13 +124,13 @@ def test_a_function_elsewhere_reads_the_new_version(server: Server) -> None:
                 "create table reporting.mine (number integer)",
                 "create policy those on reporting.mine using (number in (select number from marts.left_half))",
             ],
-            "policy those on table reporting.mine: reads marts.left_half and cannot be made to follow to its new version; drop it",
+            "policy those on table reporting.mine: reads marts.left_half and cannot be switched to its new version; drop it",
         ),
     ],
     ids=["a materialized view", "a row type", "a column", "a policy"],
 )
 def test_what_cannot_follow_of_the_pipelines_own_is_named(server: Server, statements: tuple[str, ...], message: str) -> None:
-    """Nothing is published: it would go on to show the previous version, or break."""
+    """Nothing is published: it would keep showing the previous version, or break."""
     _with_reports(server, *statements)
     made = build(server, 2)
 
@@ -163,7 +163,7 @@ def test_a_view_whose_column_is_gone_is_named(server: Server) -> None:
 
 
 def test_a_foreign_key_of_what_stays_is_named(server: Server) -> None:
-    """It would go on to refer to the previous version."""
+    """It would keep referring to the previous version."""
     publish(server, build(server, 1))
     execute(
         server,
@@ -181,8 +181,8 @@ def test_a_foreign_key_of_what_stays_is_named(server: Server) -> None:
         publish(server, made)
 
 
-def test_names_that_postgresql_cuts_do_not_meet(server: Server) -> None:
-    """Those of indexes and sequences are made of the table's name, of which two long ones may have the same start."""
+def test_names_that_postgresql_truncates_do_not_collide(server: Server) -> None:
+    """Names of indexes and sequences are derived from the table's name, and two long ones may have the same start."""
     first, second = ("a_rather_long_name_of_a_table_of_orders_of_the_year_" + year for year in ("2023", "2024"))
     for name in (first, second):
         execute(
@@ -202,7 +202,7 @@ def test_names_that_postgresql_cuts_do_not_meet(server: Server) -> None:
 
 # Readers
 
-# In the order in which the tables were made, and through the view.
+# In the order in which the tables were created, and through the view.
 READINGS = (
     b"select number from marts.left_half union all select number from marts.right_half",
     b"select number from marts.both_halves union all select number from marts.left_half",
@@ -241,8 +241,8 @@ def test_a_reader_sees_no_mixed_versions_and_no_error(server: Server) -> None:
     assert len({number for versions in seen for number in versions}) > 20
 
 
-def test_readers_in_any_order_are_got_along_with(server: Server) -> None:
-    """One that takes the tables the other way round than the publisher would otherwise be in its way each time."""
+def test_readers_may_lock_tables_in_any_order(server: Server) -> None:
+    """Otherwise one that locks the tables in the opposite order would block the publisher each time."""
     publish(server, build(server, 0))
     over = threading.Event()
     seen: list[set[int]] = []
@@ -277,8 +277,8 @@ def _reading(server: Server) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def test_a_long_reader_delays_and_does_not_break(server: Server) -> None:
-    """Other readers are let in meanwhile; when it has ended, the new version is there."""
+def test_a_long_reader_delays_but_does_not_fail(server: Server) -> None:
+    """Other readers are not blocked meanwhile; when it has ended, the new version is published."""
     publish(server, build(server, 1))
     made = build(server, 2)
     said: list[str] = []
@@ -295,8 +295,8 @@ def test_a_long_reader_delays_and_does_not_break(server: Server) -> None:
     assert [2] == rows(server, "select distinct number from marts.left_half")
 
 
-def test_a_reader_that_never_lets_go_is_named(server: Server) -> None:
-    """What was built stays, to be published later."""
+def test_a_reader_that_never_ends_is_named(server: Server) -> None:
+    """The build is kept, to be published later."""
     publish(server, build(server, 1))
     made = build(server, 2)
 

@@ -1,4 +1,4 @@
-"""What a run of dbt's tests found is remembered, whoever runs them: results, and the rows that broke a rule, from first to last."""
+"""The results of dbt's tests are stored, however dbt is run, and so are the rows that failed, from the first run to the last."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dpe_cli.project.project import Project
 from dpe_cli.server.contexts import admin_context, system_context
 from dpe_cli.server.server import Server
 
-# Orders, of which some are cheap: which ones they are, the tests decide.
+# Orders, some of which are cheap; each test decides which.
 PROJECT = {
     "models/marts/fct_orders.sql": "{{ config(materialized='table') }} select * from {{ var('orders', 'quality.orders') }}",
     "models/marts/_marts__models.yml": """
@@ -60,7 +60,7 @@ def _query(server: Server, query: str | sql.Composed) -> list[Any]:
 
 
 class Orders:
-    """The project with its orders, which a test writes anew before each run."""
+    """The project with its orders, which a test replaces before each run."""
 
     def __init__(self, directory: Path, server: Server) -> None:
         self.directory = directory
@@ -82,7 +82,7 @@ class Orders:
         return {result.name: result.status for result in results}
 
     def failures(self, test: str = "orders_have_a_customer") -> list[tuple[str, bool, bool]]:
-        """Return the orders that are kept for a test: whether they were seen in one run only, and whether they still fail."""
+        """Return the orders that are stored for a test: whether only one run saw them, and whether they still fail."""
         return _query(self.server, sql.SQL(FAILURES).format(test=sql.Literal(test)))
 
     def statuses(self, test: str = "orders_have_a_customer") -> list[tuple[str, int | None]]:
@@ -103,7 +103,7 @@ def orders(directory: Path, server: Server) -> Orders:
 
 
 def test_each_test_of_a_build_leaves_its_result(orders: Orders) -> None:
-    """With its rule, what it counted, of how many rows, and its thresholds."""
+    """With its rule, its count, the number of rows, and its thresholds."""
     orders.are((1, None, 10), (2, "A", 20), (3, "B", 30), (4, "C", 40)).run()
 
     assert [
@@ -117,7 +117,7 @@ def test_each_test_of_a_build_leaves_its_result(orders: Orders) -> None:
     )
 
 
-def test_a_plain_dbt_is_remembered_too(orders: Orders) -> None:
+def test_plain_dbts_results_are_stored_too(orders: Orders) -> None:
     """dbt itself, with the variables of `dpe env`, and `dpe dbt`."""
     orders.are((1, "A", 20)).run()
     environment = {**os.environ, **orders.server.environment(), "PYTHONPATH": str(dbt_projects.REPOSITORY)}
@@ -138,8 +138,8 @@ def test_a_rule_has_a_history(orders: Orders) -> None:
     assert [("pass", 0), ("warn", 2), ("pass", 0)] == orders.statuses()
 
 
-def test_a_failing_row_is_kept_whole(orders: Orders) -> None:
-    """With the columns that say which one it is, and the run that saw it first."""
+def test_a_whole_failing_row_is_stored(orders: Orders) -> None:
+    """With the columns that identify it, and the run that first saw it."""
     orders.are((1, "A", 20), (2, None, 20)).run()
 
     assert [("SHOP-1-01", {"order_id": 2}, {"order_id": 2, "customer": None, "amount": 20}, None, True)] == _query(
@@ -149,8 +149,8 @@ def test_a_failing_row_is_kept_whole(orders: Orders) -> None:
     )
 
 
-def test_a_row_that_still_fails_was_first_seen_before(orders: Orders) -> None:
-    """When it was seen first stays, also where another column has changed."""
+def test_a_row_that_still_fails_keeps_its_first_date(orders: Orders) -> None:
+    """Even if another column has changed."""
     orders.are((1, None, 20)).run()
     assert [("1", True, True)] == orders.failures()
     orders.are((1, None, 30), (2, None, 20)).run()
@@ -162,8 +162,8 @@ def test_a_row_that_still_fails_was_first_seen_before(orders: Orders) -> None:
 
 
 @pytest.mark.parametrize("other", [(), ((2, None, 20),)], ids=["its rule holds", "its rule does not hold"])
-def test_a_row_that_does_not_fail_any_more_is_resolved(orders: Orders, other: tuple[tuple[int, str | None, int], ...]) -> None:
-    """Whether others still do or not."""
+def test_a_row_that_no_longer_fails_is_resolved(orders: Orders, other: tuple[tuple[int, str | None, int], ...]) -> None:
+    """Whether or not others still do."""
     orders.are((1, None, 20), *other).run()
     orders.are((1, "A", 20), *other).run()
 
@@ -171,15 +171,15 @@ def test_a_row_that_does_not_fail_any_more_is_resolved(orders: Orders, other: tu
 
 
 def test_a_row_that_fails_again_is_opened_again(orders: Orders) -> None:
-    """When it was seen first stays."""
+    """It keeps its first date."""
     for customer in (None, "A", None):
         orders.are((1, customer, 20)).run()
 
     assert [("1", False, True)] == orders.failures()
 
 
-def test_the_rows_of_a_test_that_is_gone_are_resolved(orders: Orders, tmp_path: Path) -> None:
-    """Nobody would ever find them again, or not."""
+def test_the_rows_of_a_removed_test_are_resolved(orders: Orders, tmp_path: Path) -> None:
+    """Because no run would ever update them."""
     orders.are((1, None, 20), (2, "b", 10), (3, "c", 10)).run()
     assert [("2", True, True), ("3", True, True)] == orders.failures("orders_are_not_cheap")
     shutil.copytree(orders.directory, tmp_path / "without")
@@ -192,7 +192,7 @@ def test_the_rows_of_a_test_that_is_gone_are_resolved(orders: Orders, tmp_path: 
 
 
 def test_a_test_that_did_not_run_resolves_nothing(orders: Orders) -> None:
-    """Neither one that is not selected, nor one that cannot run: its result is an error, and counts nothing."""
+    """Neither one that was not selected, nor one that cannot run: its result is an error without a count."""
     orders.are((1, None, 20)).run()
     orders.run("test", "--select", "orders_are_unique")
     with orders.server.connect("admin") as connection:
@@ -204,7 +204,7 @@ def test_a_test_that_did_not_run_resolves_nothing(orders: Orders) -> None:
 
 
 def test_a_test_that_passes_by_its_threshold_keeps_its_rows(orders: Orders) -> None:
-    """dbt counts nothing where a test passes; the row still breaks the rule."""
+    """dbt does not count if a test passes; the row still breaks the rule."""
     orders.are((1, "A", 1), (2, "B", 2)).run()
     orders.are((1, "A", 1), (2, "B", 20)).run()
 
@@ -212,8 +212,8 @@ def test_a_test_that_passes_by_its_threshold_keeps_its_rows(orders: Orders) -> N
     assert [("1", False, True), ("2", True, False)] == orders.failures("orders_are_not_cheap")
 
 
-def test_so_many_rows_are_kept_of_a_test(orders: Orders) -> None:
-    """Those that fail now; of the others, nobody knows whether they still do."""
+def test_a_limited_number_of_rows_is_stored_for_a_test(orders: Orders) -> None:
+    """Those that fail now; whether the others still do is unknown."""
     orders.are(*[(number, "A", number) for number in range(1, 8)]).run()
     assert [("1", True, True), ("2", True, True), ("3", True, True)] == orders.failures("orders_are_not_cheap")
     orders.are(*[(number, "A", number) for number in range(3, 8)]).run()
@@ -222,8 +222,8 @@ def test_so_many_rows_are_kept_of_a_test(orders: Orders) -> None:
     assert [("warn", 7), ("warn", 5)] == orders.statuses("orders_are_not_cheap")
 
 
-def test_so_many_resolved_rows_are_kept_of_a_test(orders: Orders) -> None:
-    """The newest ones: memory does not grow for ever."""
+def test_a_limited_number_of_resolved_rows_is_stored_for_a_test(orders: Orders) -> None:
+    """The newest ones, so that the memory does not grow forever."""
     for start in (1, 3, 5):
         orders.are((start, "A", 1), (start + 1, "A", 2)).run()
     orders.are((9, "A", 20)).run()
@@ -233,14 +233,14 @@ def test_so_many_resolved_rows_are_kept_of_a_test(orders: Orders) -> None:
     assert {"5", "6"} < {number for number, *_ in kept}
 
 
-def test_no_row_is_kept_where_none_is_wanted(orders: Orders) -> None:
-    """`keep_rows: 0` for rules on rows that nobody else may hold; the count is remembered."""
+def test_no_row_is_stored_if_none_is_wanted(orders: Orders) -> None:
+    """`keep_rows: 0` for rules on rows that must not be copied; the count is stored."""
     orders.are((1, None, 20)).run("build", "--vars", "dpe_keep_rows: 0")
 
     assert ([], [("warn", 1)]) == (orders.failures(), orders.statuses())
 
 
-def test_values_with_quotes_are_kept_as_they_are(orders: Orders, tmp_path: Path) -> None:
+def test_values_with_quotes_are_stored_unchanged(orders: Orders, tmp_path: Path) -> None:
     r"""In rows, in names, in queries: ' " \ % { $$ and letters that are not ASCII."""
     value = "O'Neill \"\\ 50 % {{ x }} $$ ü"
     directory = dbt_projects.make(
@@ -263,8 +263,8 @@ def test_values_with_quotes_are_kept_as_they_are(orders: Orders, tmp_path: Path)
     )
 
 
-def test_where_nothing_is_tested_nothing_is_remembered(orders: Orders) -> None:
-    """Neither in a run, nor in a build of no rows, which would pass them all."""
+def test_without_tests_nothing_is_stored(orders: Orders) -> None:
+    """Neither in a run, nor in a build without rows, in which all tests would pass."""
     orders.are((1, None, 20))
     orders.run("run")
     orders.run("build", "--empty")
@@ -273,7 +273,7 @@ def test_where_nothing_is_tested_nothing_is_remembered(orders: Orders) -> None:
 
 
 def test_a_build_needs_no_ledger(orders: Orders) -> None:
-    """On a server that this version has not bootstrapped, dbt does what it does."""
+    """On a server that this version has not bootstrapped, dbt works as usual."""
     with orders.server.connect("admin") as connection:
         connection.execute("drop function dpe.remember_rules")
 
@@ -281,8 +281,8 @@ def test_a_build_needs_no_ledger(orders: Orders) -> None:
     assert [] == orders.statuses()
 
 
-def test_rows_that_cannot_be_selected_any_more_stop_nothing(orders: Orders) -> None:
-    """A result whose query fails is remembered, without its rows; the others are whole."""
+def test_rows_that_can_no_longer_be_selected_stop_nothing(orders: Orders) -> None:
+    """A result whose query fails is stored without its rows; the others are complete."""
     result = {
         "test_id": "test.dpe.gone", "test": "gone", "severity": "warn", "status": "warn", "failures": 3, "warn_if": "!= 0", "error_if": "!= 0",
         "fail_calc": "count(*)", "query": "select * from marts.gone", "duration_seconds": 1, "keep_rows": 9, "key_columns": [],
@@ -299,11 +299,11 @@ def test_rows_that_cannot_be_selected_any_more_stop_nothing(orders: Orders) -> N
 
 
 @pytest.mark.parametrize("options", ["-c dpe.actor= ", "-c dpe.actor=dbt -c dpe.tenant_id=UA"])
-def test_what_tests_could_not_see_is_no_result(orders: Orders, monkeypatch: pytest.MonkeyPatch, options: str) -> None:
+def test_tests_that_see_no_rows_have_no_result(orders: Orders, monkeypatch: pytest.MonkeyPatch, options: str) -> None:
     """Without a context, or in one for a single tenant, every rule would seem to hold."""
     orders.are((1, None, 20)).run()
     monkeypatch.setenv("PGOPTIONS", options)
-    with pytest.raises(Exception, match=r"no context is open for every tenant, so that tests see no rows, or not all"):
+    with pytest.raises(Exception, match=r"no context for every tenant is open, so that tests see no rows, or only some"):
         orders.run("test")
     monkeypatch.delenv("PGOPTIONS")
 
@@ -331,8 +331,8 @@ def remembered(directory: Path, cluster_18: Cluster) -> Iterator[Orders]:
 
 
 @pytest.mark.parametrize("role", WHO_READS)
-def test_who_reads_the_memory_without_a_context(remembered: Orders, role: str) -> None:
-    """An auditor the counts, but not the rows; nobody else anything."""
+def test_only_auditors_read_the_memory_without_a_context(remembered: Orders, role: str) -> None:
+    """They see counts, but not rows; other roles see nothing."""
     seen: list[int | None] = []
     with remembered.server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
@@ -347,21 +347,21 @@ def test_who_reads_the_memory_without_a_context(remembered: Orders, role: str) -
 
 
 def test_an_administrator_reads_the_memory_in_a_context(remembered: Orders) -> None:
-    """A person who says who it is."""
+    """The context names the person."""
     with remembered.server.connect("admin") as connection, admin_context(connection, "j.doe"):
         assert [(3,), (1,)] == connection.execute(
             "select count(*) from dpe.rule_results union all select count(*) from dpe.rule_failures"
         ).fetchall()
 
 
-def test_one_tenants_context_sees_no_row_of_the_memory(remembered: Orders) -> None:
-    """Nothing in it says whose tenant's a row is."""
+def test_a_context_for_one_tenant_sees_no_rows_of_the_memory(remembered: Orders) -> None:
+    """The rows do not say which tenant they belong to."""
     with remembered.server.connect("transformer") as connection, system_context(connection, actor="test", tenant_id="UA"):
         assert (0,) == connection.execute("select count(*) from dpe.rule_failures").fetchone()
 
 
-def test_results_are_not_changed_afterwards(remembered: Orders) -> None:
-    """Not by the role that writes them."""
+def test_results_cannot_be_changed_afterwards(remembered: Orders) -> None:
+    """Not even by the role that writes them."""
     with (
         remembered.server.connect("transformer") as connection,
         system_context(connection, actor="test"),
@@ -370,8 +370,8 @@ def test_results_are_not_changed_afterwards(remembered: Orders) -> None:
         connection.execute("update dpe.rule_results set status = 'pass'")
 
 
-def test_an_oldest_server_remembers_as_well(directory: Path, fresh_server: Server) -> None:
-    """On each version of PostgreSQL."""
+def test_each_version_of_postgresql_stores_results(directory: Path, fresh_server: Server) -> None:
+    """Including the oldest."""
     orders = Orders(directory, fresh_server).are((1, None, 20))
     orders.run()
 
@@ -379,7 +379,7 @@ def test_an_oldest_server_remembers_as_well(directory: Path, fresh_server: Serve
 
 
 def test_runs_that_end_at_once_take_turns(remembered: Orders) -> None:
-    """Else they could wait for each other's rows in a circle, in whichever order each of them writes its own."""
+    """Otherwise they could deadlock on each other's rows, depending on the order in which each writes them."""
     remember = "select * from dpe.remember_rules(%s, '[]', current_schemas(false))"
     with remembered.server.connect("transformer") as first, remembered.server.connect("transformer") as second:
         for connection in (first, second):

@@ -1,4 +1,4 @@
-"""Rows that break a rule are kept out of what is published, with the rule's id, and come back when they are corrected."""
+"""Rows that break a rule are not published but quarantined, with the rule's id, and return once they are corrected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dpe_cli.quality import quarantine
 from dpe_cli.quality.rules import find_all as rules_of
 from dpe_cli.server.contexts import system_context, tenant_context
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -86,7 +86,7 @@ SPEC = """
     | SHOP-1-04 | An order is paid. |
     """
 
-# Order 2 was delivered on Monday already, XX is nobody's, and order 6 costs nothing.
+# Order 2 was already delivered on Monday, XX is not a shop, and order 6 costs nothing.
 BAD_DAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n2,UA,20\n4,HA,40\n5,XX,50\n6,XX,-1\n"}
 
 
@@ -100,7 +100,7 @@ def _rows(shop: Shop, query: str) -> list[Any]:
 
 
 def test_rows_that_break_rules_are_kept_out(shop: Shop) -> None:
-    """With the ids of all the rules that they break; what is left passes its tests and is published."""
+    """With the ids of all the rules that they break; the others pass their tests and are published."""
     shop.write(_models() | BAD_DAY)
 
     summary = _run(shop)
@@ -115,8 +115,8 @@ def test_rows_that_break_rules_are_kept_out(shop: Shop) -> None:
     assert [2, None, 2, 1] == [quarantine.kept_out(shop.server, shop.project, rule) for rule in rules]
 
 
-def test_a_corrected_row_comes_back_by_itself(shop: Shop) -> None:
-    """With the next run; nobody has to release it."""
+def test_a_corrected_row_returns_automatically(shop: Shop) -> None:
+    """With the next run, without having to be released."""
     shop.write(_models() | BAD_DAY)
     _run(shop)
     shop.write({"data/shops.csv": "shop,name\nHA,Hats\nUA,Umbrellas\nXX,Unknown no more\n"})
@@ -127,7 +127,7 @@ def test_a_corrected_row_comes_back_by_itself(shop: Shop) -> None:
     assert [(2,), (2,), (6,)] == _rows(shop, "select order_id from marts.fct_orders__quarantine order by 1")
 
 
-def test_a_quarantine_is_under_the_policies_of_its_model(shop: Shop) -> None:
+def test_a_quarantine_has_the_policies_of_its_model(shop: Shop) -> None:
     """Each tenant sees its own rows there."""
     shop.write(_models() | BAD_DAY)
     _run(shop)
@@ -138,8 +138,8 @@ def test_a_quarantine_is_under_the_policies_of_its_model(shop: Shop) -> None:
         assert [] == connection.execute("select order_id from marts.fct_orders__quarantine").fetchall()
 
 
-def test_no_row_to_keep_out_leaves_an_empty_quarantine(shop: Shop) -> None:
-    """So that who looks there finds it."""
+def test_without_failing_rows_the_quarantine_is_empty(shop: Shop) -> None:
+    """But it exists, so that queries of it work."""
     shop.write(_models())
     _run(shop)
 
@@ -147,8 +147,8 @@ def test_no_row_to_keep_out_leaves_an_empty_quarantine(shop: Shop) -> None:
     assert [(3,)] == _rows(shop, "select count(*) from marts.fct_orders")
 
 
-def test_a_quarantine_goes_with_its_rules(shop: Shop) -> None:
-    """It would show forever what the last run with a rule kept out; taking that run back brings it back."""
+def test_a_quarantine_is_removed_with_its_rules(shop: Shop) -> None:
+    """Otherwise it would show forever what the last run with a rule kept out; undoing the publication restores it."""
     shop.write(_models())
     _run(shop)
     shop.write(_models(unique=NOTHING, shops=NOTHING, amounts=NOTHING))
@@ -161,8 +161,8 @@ def test_a_quarantine_goes_with_its_rules(shop: Shop) -> None:
     assert [("marts",)] == _quarantines(shop)
 
 
-def test_a_quarantine_goes_with_its_rules_in_plain_dbt(shop: Shop) -> None:
-    """Which builds in place; a table of somebody else's that only has such a name stays."""
+def test_a_quarantine_is_removed_with_its_rules_in_plain_dbt(shop: Shop) -> None:
+    """Which builds in place; another role's table with such a name stays."""
     shop.write(_models())
     _run(shop)
     shop.write(_models(unique=NOTHING, shops=NOTHING, amounts=NOTHING))
@@ -183,20 +183,20 @@ def _quarantines(shop: Shop) -> list[Any]:
 
 @pytest.mark.parametrize("limit", ["{max_rows: 1}", "{max_ratio: 0.2}", "null"])
 def test_more_than_the_limit_is_not_published(shop: Shop, limit: str) -> None:
-    """That is a bad delivery, not some bad rows."""
+    """Then the delivery is bad, not only some rows."""
     shop.write(_models(shops=f"on_failure: quarantine, quarantine: {limit}") | BAD_DAY)
 
     summary = _run(shop)
 
     [failed] = [result for result in summary.results if result.has_failed]
-    assert "rule SHOP-1-03: 2 of 7 rows break it, more than its quarantine takes" in failed.message
+    assert "rule SHOP-1-03: 2 of 7 rows break it, more than its quarantine allows" in failed.message
     assert "model fct_orders failed" in str(summary.not_published)
     with pytest.raises(psycopg.errors.UndefinedTable):
         _rows(shop, "select from marts.fct_orders__quarantine")
 
 
-def test_what_is_no_table_has_no_quarantine(shop: Shop) -> None:
-    """The build says so."""
+def test_only_tables_have_a_quarantine(shop: Shop) -> None:
+    """Otherwise the build fails with a message."""
     shop.write(
         _models()
         | {
@@ -212,7 +212,7 @@ def test_what_is_no_table_has_no_quarantine(shop: Shop) -> None:
     assert "fct_orders (models/marts/fct_orders.sql): only a table can have rows in quarantine" in failed.message
 
 
-def test_a_rule_that_looks_at_another_model_needs_it_first(shop: Shop) -> None:
+def test_a_rule_that_reads_another_model_needs_it_first(shop: Shop) -> None:
     """A test's ref makes dbt build it before the test, not before the model."""
     shop.write(
         _models() | {"models/marts/fct_orders.sql": "select order_id, shop, 1 as n_records, amount from {{ ref('stg_shop__orders') }}"}
@@ -220,13 +220,13 @@ def test_a_rule_that_looks_at_another_model_needs_it_first(shop: Shop) -> None:
 
     [failed] = [result for result in _run(shop).results if result.has_failed]
 
-    assert "looks at dim_shops, which may be built after it; add the line `-- depends_on: {{ ref('dim_shops') }}`" in failed.message
+    assert "reads dim_shops, which may be built after it; add the line `-- depends_on: {{ ref('dim_shops') }}`" in failed.message
 
 
 def test_a_misspelt_on_failure_is_refused(shop: Shop) -> None:
-    """It would otherwise keep nothing out."""
+    """Otherwise it would quarantine nothing."""
     shop.write(_models(shops="on_failure: quarantin"))
 
     [failed] = [result for result in _run(shop).results if result.has_failed]
 
-    assert "on_failure is quarantin; it can be quarantine, or left out" in failed.message
+    assert "on_failure is quarantin; write quarantine, or omit it" in failed.message

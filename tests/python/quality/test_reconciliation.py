@@ -14,7 +14,7 @@ from dpe_cli.quality import reconcile_config, reconciliation
 from dpe_cli.quality.reconcile_config import Explanation, Hop, Quarantine
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -44,7 +44,7 @@ def _reconcile(shop: Shop, *wanted_hops: Hop, sources: bool = False) -> Reconcil
 
 
 def _numbers(balance: Balance) -> tuple[str, int, int, int, int, int, int, int]:
-    """Return a balance as a line of the table."""
+    """Return a balance as a row of the table."""
     amounts = (balance.delivered, balance.rejected, balance.deduplicated, balance.filtered, balance.expected, balance.found)
     return balance.quantity, *map(int, amounts), int(balance.unexplained)  # type: ignore[return-value]
 
@@ -60,7 +60,7 @@ def test_files_add_up_to_staging(shop: Shop) -> None:
 
 
 def test_rejects_explain_what_is_not_in_staging(shop: Shop) -> None:
-    """As many as the ledger keeps."""
+    """As many as the ledger contains."""
     shop.write({
         "models/staging/_shop__sources.yml": (shop.directory / "models/staging/_shop__sources.yml")
         .read_text()
@@ -82,21 +82,21 @@ def test_a_row_that_is_lost_after_its_load_is_unexplained(shop: Shop) -> None:
 
 
 def test_a_reject_that_is_gone_from_the_ledger_is_unexplained(shop: Shop) -> None:
-    """What the load counted has to be kept."""
+    """The ledger has to keep the rejects that the load counted."""
     _as_superuser(shop, "update dpe.loads set records_read = 3, rows_rejected = 1 where load_id = 1")
 
     assert "files → shop.orders: records: 3 found where 4 were expected; 1 missing" in " ".join(_reconcile(shop, sources=True).faults)
 
 
 def test_a_source_that_was_never_extracted_is_not_counted(shop: Shop) -> None:
-    """It is no zero."""
+    """It does not count as zero."""
     _as_superuser(shop, "drop table staging.shops cascade")
 
     assert ["files → shop.shops: was never extracted; run `dpe extract source:shop.shops`"] == _reconcile(shop, sources=True).faults
 
 
-def test_counts_and_sums_are_those_of_the_relation_before(shop: Shop) -> None:
-    """A line for each."""
+def test_counts_and_sums_match_the_origin(shop: Shop) -> None:
+    """One balance for each."""
     assert [("records", 3, 0, 0, 0, 3, 3, 0), ("sum of amount", 60, 0, 0, 0, 60, 60, 0)] == [
         _numbers(one) for one in _reconcile(shop, ORDERS).balances
     ]
@@ -110,7 +110,7 @@ def test_a_changed_amount_is_unexplained_though_the_count_is_right(shop: Shop) -
     assert (True, False, 1) == (count.holds, amount.holds, amount.unexplained)
 
 
-def test_a_doubled_row_is_unexplained(shop: Shop) -> None:
+def test_a_duplicated_row_is_unexplained(shop: Shop) -> None:
     """Too many is as bad as too few."""
     _as_superuser(shop, "insert into marts.fct_orders select * from marts.fct_orders where order_id = 1")
 
@@ -118,7 +118,7 @@ def test_a_doubled_row_is_unexplained(shop: Shop) -> None:
 
 
 def test_filtered_rows_are_explained_with_their_sums(shop: Shop) -> None:
-    """By the condition, taken on the rows before; and with the rule that says so."""
+    """By the condition on the origin's rows; and with the rule that requires it."""
     _as_superuser(
         shop,
         "update staging.orders set amount = -5 where order_id = 3",
@@ -131,7 +131,7 @@ def test_filtered_rows_are_explained_with_their_sums(shop: Shop) -> None:
 
 
 def test_rows_that_should_have_been_filtered_and_were_not_are_unexplained(shop: Shop) -> None:
-    """An explanation is counted, not believed."""
+    """Explanations are counted, not trusted."""
     _as_superuser(shop, "update staging.orders set amount = -5 where order_id = 3")
 
     (count, _) = _reconcile(shop, replace(ORDERS, explanations=(NEGATIVE,))).balances
@@ -139,7 +139,7 @@ def test_rows_that_should_have_been_filtered_and_were_not_are_unexplained(shop: 
 
 
 def test_duplicates_are_explained_by_their_key(shop: Shop) -> None:
-    """All but the first, of which the order says which it is."""
+    """All but the first one in the declared order."""
     _as_superuser(
         shop,
         "insert into staging.orders select 3, 'HA', 7, _load_id, _slice_id from staging.orders where order_id = 3",
@@ -151,8 +151,8 @@ def test_duplicates_are_explained_by_their_key(shop: Shop) -> None:
     ]
 
 
-def test_a_row_that_two_things_explain_is_left_out_once(shop: Shop) -> None:
-    """A duplicate that is filtered is no duplicate of what stays."""
+def test_a_row_with_two_explanations_counts_once(shop: Shop) -> None:
+    """A filtered duplicate is not a duplicate of a row that stays."""
     _as_superuser(
         shop,
         "insert into staging.orders select 3, 'HA', amounts.amount, _load_id, _slice_id "
@@ -166,7 +166,7 @@ def test_a_row_that_two_things_explain_is_left_out_once(shop: Shop) -> None:
 
 
 def test_rows_that_are_kept_elsewhere_are_explained_by_that_relation(shop: Shop) -> None:
-    """As those of a quarantine are."""
+    """Like those of a quarantine."""
     _as_superuser(
         shop,
         "create table marts.fct_orders__quarantine as select * from marts.fct_orders where order_id = 2",
@@ -181,7 +181,7 @@ def test_rows_that_are_kept_elsewhere_are_explained_by_that_relation(shop: Shop)
 
 
 def test_rows_in_quarantine_count_as_rejected(shop: Shop) -> None:
-    """Besides those that the declaration explains, and by the model's own names."""
+    """In addition to those that the declaration explains, with the model's own column names."""
     _as_superuser(
         shop,
         "create table marts.fct_orders__quarantine as select order_id, shop, amount as euros from marts.fct_orders where order_id = 2",
@@ -197,7 +197,7 @@ def test_rows_in_quarantine_count_as_rejected(shop: Shop) -> None:
 
 
 def test_a_column_may_count_the_records(shop: Shop) -> None:
-    """Where a row here stands for several there."""
+    """If one row of the model stands for several of the origin."""
     _as_superuser(
         shop,
         "create table marts.daily as select shop, count(*) as order_count from marts.fct_orders group by shop",
@@ -209,7 +209,7 @@ def test_a_column_may_count_the_records(shop: Shop) -> None:
 
 
 def test_sums_of_floating_point_numbers_are_exact(shop: Shop) -> None:
-    """Whatever order the rows are in: as floats, these would not even add up to what they are."""
+    """In any order of the rows: as floats, the sums would depend on it."""
     _as_superuser(
         shop,
         "create table marts.there as select unnest(array[1e16, 1, -1e16, 0.1]::float8[]) as amount",
@@ -224,7 +224,7 @@ def test_sums_of_floating_point_numbers_are_exact(shop: Shop) -> None:
 
 
 def test_what_was_not_built_is_not_counted(shop: Shop) -> None:
-    """And the others are."""
+    """But the others are."""
     missing = replace(ORDERS, model="dim_days", model_relation=sql.Identifier("marts", "dim_days"))
     found = _reconcile(shop, missing, ORDERS)
 
@@ -232,8 +232,8 @@ def test_what_was_not_built_is_not_counted(shop: Shop) -> None:
     assert 2 == len(found.balances)
 
 
-def test_a_condition_that_is_no_sql_is_told(shop: Shop) -> None:
-    """With where it stands."""
+def test_a_condition_that_is_not_valid_sql_is_reported(shop: Shop) -> None:
+    """With its place."""
     hop = replace(ORDERS, explanations=(Explanation("filtered", where="price < 0"),))
 
     assert [
@@ -242,7 +242,7 @@ def test_a_condition_that_is_no_sql_is_told(shop: Shop) -> None:
 
 
 class _Declared(Project):
-    """A project of one model that declares this."""
+    """A project with one model that has this declaration."""
 
     def __init__(self, reconcile: Any) -> None:
         node = {
@@ -263,7 +263,7 @@ class _Declared(Project):
 
 
 def test_a_declaration_names_relations_sums_and_explanations() -> None:
-    """Short where there is little to say."""
+    """With short forms for simple cases."""
     (hop,) = reconcile_config.declared(
         _Declared({"from": "stg_orders", "sums": ["amount"], "explained_by": {"filtered": {"where": "amount < 0", "rule": "SHOP-1-04"}}})
     )
@@ -276,7 +276,7 @@ def test_a_declaration_names_relations_sums_and_explanations() -> None:
     )
 
 
-def test_what_was_built_and_not_published_is_counted_where_it_is() -> None:
+def test_an_unpublished_build_is_counted_in_its_schema() -> None:
     """Both ends."""
     (hop,) = reconcile_config.declared(
         _Declared({"from": "stg_orders"}), None, {"model.dpe.fct_orders": "marts__next", "model.dpe.stg_orders": "staging__next"}
@@ -288,7 +288,7 @@ def test_what_was_built_and_not_published_is_counted_where_it_is() -> None:
     )
 
 
-def test_a_model_with_rules_that_quarantine_has_one() -> None:
+def test_a_model_with_quarantining_rules_has_a_quarantine() -> None:
     """In the schema in which it is counted."""
     project = _Declared({"from": "stg_orders"})
     test = {"attached_node": "model.dpe.fct_orders", "config": {"meta": {"rule": "SHOP-1-05", "on_failure": "quarantine"}}}
@@ -299,8 +299,8 @@ def test_a_model_with_rules_that_quarantine_has_one() -> None:
     assert Quarantine(sql.Identifier("marts__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == hop.quarantine
 
 
-def test_only_hops_of_the_models_asked_for_are_counted() -> None:
-    """As of a spec, or of a part that was built."""
+def test_only_the_requested_models_are_counted() -> None:
+    """Those of a spec, or of a part that was built."""
     assert [] == reconcile_config.declared(_Declared({"from": "stg_orders"}), {"model.dpe.other"})
 
 
@@ -308,23 +308,23 @@ def test_only_hops_of_the_models_asked_for_are_counted() -> None:
     ("declared", "fault"),
     [
         ("stg_orders", "meta.reconcile: has to be a mapping of from, count, sums, explained_by"),
-        ({}, "it does not say where the rows come from; add `from:`"),
+        ({}, "it does not name the rows' origin; add `from:`"),
         ({"from": "stg_order"}, "there is no stg_order; did you mean stg_orders?"),
         ({"from": "stg_orders", "sum": ["amount"]}, "sum is not an option; did you mean sums?"),
         ({"from": "stg_orders", "sums": "amount"}, "sums: has to be a list of columns"),
-        ({"from": "stg_orders", "count": 3}, "count: is neither true, nor false, nor the column"),
+        ({"from": "stg_orders", "count": 3}, "count: is not true, false or the column"),
         ({"from": "stg_orders", "explained_by": {"duplicated": {}}}, "duplicated is not an option; did you mean deduplicated?"),
         ({"from": "stg_orders", "explained_by": {"filtered": {}}}, "filtered: says nothing; give one of where, by, relation"),
         ({"from": "stg_orders", "explained_by": {"filtered": {"where": "a", "by": ["b"]}}}, "filtered: says where and by; give one of"),
         ({"from": "stg_orders", "explained_by": {"filtered": {"where": "a", "order_by": ["b"]}}}, "filtered: order_by is not an option"),
         (
             {"from": "stg_orders", "sums": ["a"], "explained_by": {"deduplicated": {"by": ["b"]}}},
-            "deduplicated: sums need to know which of several rows stays; add `order_by:`",
+            "deduplicated: sums depend on which of several rows stays; add `order_by:`",
         ),
     ],
 )
-def test_a_declaration_that_cannot_be_followed_is_refused(declared: Any, fault: str) -> None:
-    """Before anything is counted, with where it stands."""
+def test_a_wrong_declaration_is_refused(declared: Any, fault: str) -> None:
+    """Before anything is counted, with its place."""
     with pytest.raises(ProjectError) as refused:
         reconcile_config.declared(_Declared(declared))
 
@@ -332,7 +332,7 @@ def test_a_declaration_that_cannot_be_followed_is_refused(declared: Any, fault: 
     assert fault in str(refused.value)
 
 
-def test_a_spec_is_about_its_models_and_what_they_are_built_from(shop: Shop) -> None:
+def test_a_spec_covers_its_models_and_what_they_are_built_from(shop: Shop) -> None:
     """Up to the sources."""
     parents: Mapping[str, object] = dict.fromkeys(reconcile_config.ancestry(shop.project, ["fct_orders"]))
 

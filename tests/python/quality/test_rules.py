@@ -1,4 +1,4 @@
-"""`dpe rules`: what is asked, whether it holds, and the document that says so."""
+"""`dpe rules`: what rules require, whether they hold, and the document about them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ PROJECT = {
 DOCUMENT = """\
 # Data quality rules
 
-Written by `dpe rules --write` from the specs and the tests. Whether the rules hold, `dpe rules` shows.
+Written by `dpe rules --write` from the specs and the tests. `dpe rules` shows whether the rules hold.
 
 ## [SHOP-1](specs/SHOP-1-orders-spec.md): Orders
 
@@ -162,13 +162,13 @@ def _check(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
     return status, capsys.readouterr().out
 
 
-def test_the_document_says_what_each_rule_is(written: Path) -> None:
-    """By pipeline and dimension, in the spec's words where it has some, else in the test's."""
+def test_the_document_describes_each_rule(written: Path) -> None:
+    """By pipeline and dimension, in the words of the spec, or else of the test."""
     assert DOCUMENT == (written / "DATA_QUALITY_RULES.md").read_text(encoding="utf-8")
 
 
 def test_the_document_does_not_depend_on_the_order_of_tests(written: Path) -> None:
-    """Written again from a manifest in another order, it is the same."""
+    """It is the same for a manifest in another order."""
     project, specs = Project(written), read_all(written / "specs")
     nodes = dict(reversed(project.manifest["nodes"].items()))
     turned = Project(written)
@@ -177,20 +177,20 @@ def test_the_document_does_not_depend_on_the_order_of_tests(written: Path) -> No
     assert DOCUMENT == rules.document(rules.find_all(turned, specs), specs)
 
 
-def test_a_current_document_is_well(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_current_document_passes(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The check says so, and no server is needed for it."""
     assert (0, "DATA_QUALITY_RULES.md is up to date, and specs and tests have the same rules\n") == _check(written, capsys)
 
 
 def test_a_missing_document_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The check is red, and says what to do."""
+    """The check fails, and says what to do."""
     (project / "DATA_QUALITY_RULES.md").unlink()
 
     assert (1, "1 fault\nDATA_QUALITY_RULES.md: is missing; run `dpe rules --write`\n") == _check(project, capsys)
 
 
 def test_a_stale_document_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A definition was changed, and not the document."""
+    """A definition was changed, but not the document."""
     spec = project / "specs" / "SHOP-2-customers-spec.md"
     spec.write_text(spec.read_text().replace("Every order", "Each order"))
 
@@ -198,22 +198,22 @@ def test_a_stale_document_is_found(project: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_rule_without_a_test_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The document is current: it has the rules that are tested."""
+    """The document is current, because it contains the rules that have tests."""
     spec = project / "specs" / "SHOP-2-customers-spec.md"
     spec.write_text(spec.read_text() + "| SHOP-2-02 | Every customer is known. |\n")
 
     assert (1, f"1 fault\n{spec.name}: rule SHOP-2-02 has no test; give a test this id in its meta\n") == _check(project, capsys)
 
 
-def test_a_test_of_no_specs_rule_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where the document has it, under no pipeline."""
+def test_a_test_whose_rule_is_in_no_spec_is_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also if the document has it, under no pipeline."""
     (project / "specs" / "SHOP-2-customers-spec.md").unlink()
     main.run(["rules", "--write", "--project-dir", str(project)])
     status, said = _check(project, capsys)
 
     assert (1, 2) == (status, len(said.splitlines()))
     assert (
-        "models/marts/_marts__models.yml: orders_have_a_customer has rule SHOP-2-01, which is in no spec; describe it in its ticket's"
+        "models/marts/_marts__models.yml: orders_have_a_customer has rule SHOP-2-01, which is not in a spec; describe it in its ticket's spec"
         in said
     )
     assert "## In no spec\n\n### Completeness\n\n**SHOP-2-01.** Every row of fct_orders has a customer.\n" in (
@@ -243,7 +243,7 @@ def test_a_test_of_no_specs_rule_is_found(project: Path, capsys: pytest.CaptureF
     ],
     ids=["description", "name", "not_null", "unique", "accepted_values", "relationships", "another kind"],
 )
-def test_a_test_defines_a_rule_where_no_spec_does(node: dict[str, Any], definition: str) -> None:
+def test_a_test_defines_a_rule_if_no_spec_does(node: dict[str, Any], definition: str) -> None:
     """In the words of its description, or in those of its kind and arguments."""
     whole = {
         "unique_id": "test.shop.orders_are_few",
@@ -267,11 +267,11 @@ def test_a_test_defines_a_rule_where_no_spec_does(node: dict[str, Any], definiti
             {"meta": {"warn_share": 0.01, "error_share": 0.1}},
             ["fails if more than 10 % of the rows do", "warns if more than 1 % of the rows do"],
         ),
-        ({"meta": {"on_failure": "quarantine"}}, ["keeps rows that break it in quarantine", "fails on any row"]),
+        ({"meta": {"on_failure": "quarantine"}}, ["quarantines the rows that break it", "fails on any row"]),
     ],
 )
-def test_a_rule_says_when_it_does_not_hold(config: dict[str, Any], said: list[str]) -> None:
-    """In numbers or shares, and what becomes of the rows."""
+def test_a_rule_describes_its_thresholds(config: dict[str, Any], said: list[str]) -> None:
+    """As numbers or shares, and whether rows are quarantined."""
     node = {
         "unique_id": "test.shop.orders_are_few",
         "name": "orders_are_few",
@@ -285,7 +285,7 @@ def test_a_rule_says_when_it_does_not_hold(config: dict[str, Any], said: list[st
 
 @pytest.fixture(scope="module")
 def app(written: Path, cluster_18: Cluster) -> Iterator[App]:
-    """Run the project three times: one rule holds, does not for two orders, and then for one."""
+    """Run the project three times: one rule holds, then fails for two orders, and then for one."""
     with cluster_18.new_database() as server:
         app = App(given_project_dir=written)
         app.server = server
@@ -299,14 +299,14 @@ def _dpe(app: App, *arguments: str) -> Report:
 
 
 def _timeless(report: Report, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Return what people read, without points in time, and with single spaces."""
+    """Return the output for people, without times, and with single spaces."""
     show(report, "text")
     words = [line.split() for line in capsys.readouterr().out.splitlines()]
     return [" ".join("…" if part[:3] == f"{datetime.now(UTC):%Y}"[:3] or part[2:3] == ":" else part for part in line) for line in words]
 
 
-def test_each_rule_is_listed_with_what_it_is_now(app: App, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whether it holds, since when not, and when it ran last."""
+def test_each_rule_is_listed_with_its_state(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether it holds, since when not, and when it last ran."""
     assert [
         "3 rules, 1 failing",
         "rule dimension severity owner status failures failing since last run",
@@ -316,8 +316,8 @@ def test_each_rule_is_listed_with_what_it_is_now(app: App, capsys: pytest.Captur
     ] == [line for line in _timeless(_dpe(app), capsys) if not line.startswith("─")]
 
 
-def test_a_rule_does_not_hold_since_it_held_last(app: App) -> None:
-    """Not since the last run, and not since the first."""
+def test_a_rule_stops_holding_after_its_last_pass(app: App) -> None:
+    """Not at the last run, and not at the first."""
     found = rules.find_all(app.project, read_all(app.project_dir / "specs"))
     runs = results.histories(app.server, found, runs=30)["SHOP-2-01"]
     state = results.states(app.server, found)["SHOP-2-01"]
@@ -327,7 +327,7 @@ def test_a_rule_does_not_hold_since_it_held_last(app: App) -> None:
 
 
 def test_a_rule_is_shown_with_its_history_and_its_rows(app: App, capsys: pytest.CaptureFixture[str]) -> None:
-    """What it asks and why, how it went, and which rows break it or did."""
+    """What it requires and why, its last runs, and the rows that break or broke it."""
     lines = _timeless(_dpe(app, "show", "shop-2-01"), capsys)
 
     assert "SHOP-2-01: Every order has a customer." == lines[0]
@@ -337,7 +337,7 @@ def test_a_rule_is_shown_with_its_history_and_its_rows(app: App, capsys: pytest.
     assert ["… … … … - order_id 4, customer null", "… … … … … … order_id 3, customer null"] == lines[-2:]
 
 
-def test_machines_get_the_same(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+def test_programs_get_the_same(app: App, capsys: pytest.CaptureFixture[str]) -> None:
     """Rules with states, runs and rows, in JSON."""
     assert 0 == show(_dpe(app), "json")
     assert '"rule_id": "SHOP-1-01"' in capsys.readouterr().out
@@ -356,15 +356,15 @@ def test_a_rule_that_never_ran_has_no_state(app: App, server: Server) -> None:
     assert {} == results.histories(server, found, runs=30)
 
 
-def test_an_unknown_rule_is_said(app: App) -> None:
-    """With the way to those that there are."""
-    with pytest.raises(RulesError, match=r"SHOP-9-01: no test has a rule of this id; `dpe rules` shows which there are"):
+def test_an_unknown_rule_is_reported(app: App) -> None:
+    """With the command that lists the rules."""
+    with pytest.raises(RulesError, match=r"SHOP-9-01: no test has a rule with this id; `dpe rules` lists the rules"):
         _dpe(app, "show", "SHOP-9-01")
 
 
 @pytest.mark.parametrize("arguments", [["--write", "--check"], ["--write", "show", "SHOP-1-01"]])
 def test_options_that_exclude_each_other_are_refused(app: App, arguments: list[str]) -> None:
-    """Instead of one of them being left out without a word."""
+    """Instead of silently ignoring one of them."""
     with pytest.raises(click.UsageError):
         _dpe(app, *arguments)
 
@@ -375,7 +375,7 @@ def _runs(*found: tuple[str, int | None]) -> list[Run]:
 
 
 def test_a_plot_is_as_high_as_its_highest_run() -> None:
-    """A run with few failures shows too, one with none or without a count does not."""
+    """A run with few failures is visible, too; one with none or without a count is not."""
     assert [
         "1,000 ┤   █",
         "      ┤   █",

@@ -20,7 +20,7 @@ from dpe_cli.server.server import Server
 
 @pytest.fixture
 def empty(any_cluster: Cluster) -> Iterator[Server]:
-    """Give a database that nobody bootstrapped, on a server that has the roles already."""
+    """Give a database that was not bootstrapped, on a server that already has the roles."""
     server = replace(any_cluster.template, database=f"empty_{next(numbers)}")
     with any_cluster.template.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create database {} template template0").format(sql.Identifier(server.database)))
@@ -30,7 +30,7 @@ def empty(any_cluster: Cluster) -> Iterator[Server]:
 
 @pytest.fixture(params=list(VERSIONS))
 def managed(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Server]:
-    """Give a new server whose administrator is no superuser, as a provider's customers have it."""
+    """Give a new server whose administrator is not a superuser, like a managed server's."""
     bin_dir = VERSIONS[request.param]
     if bin_dir is not None and not bin_dir.is_dir():
         pytest.skip(f"PostgreSQL {request.param} is not installed in {bin_dir}")
@@ -47,7 +47,7 @@ def managed(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Server]:
 
 
 def test_everything_is_created_once(empty: Server) -> None:
-    """The first bootstrap creates what is missing, the second finds it all."""
+    """The first bootstrap creates what is missing, the second finds everything."""
     first = bootstrap_server(empty)
     second = bootstrap_server(empty)
 
@@ -60,7 +60,7 @@ def test_everything_is_created_once(empty: Server) -> None:
 
 
 def test_bootstraps_at_the_same_time_take_turns(managed: Server) -> None:
-    """Of a new server's database, of another one that shares its roles, and of both once more."""
+    """Of a new server's database, of another one that shares its roles, and of both again."""
     one = replace(managed, admin_user="postgres")
     with ThreadPoolExecutor(6) as pool:
         for _ in range(2):
@@ -73,7 +73,7 @@ def test_bootstraps_at_the_same_time_take_turns(managed: Server) -> None:
             assert is_bootstrapped(connection)
 
 
-# What a reader can hold: the access list, which its policies read, and a sequence, which PostgreSQL locks before it asks for privileges.
+# What a reader can hold: the access list, which its policies read, and a sequence, which PostgreSQL locks before it checks privileges.
 HELD = {
     "tenant_access": "select dpe.visible_tenants()",
     "extract_id": """
@@ -88,10 +88,10 @@ HELD = {
 
 
 @pytest.mark.parametrize("held", list(HELD))
-def test_a_reader_in_the_way_of_a_bootstrap_is_named(
+def test_a_reader_that_blocks_a_bootstrap_is_named(
     fresh_server: Server, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch, held: str
 ) -> None:
-    """Its open transaction holds something; other readers are let in while it is waited for."""
+    """Its open transaction holds a lock; other readers are not blocked while the bootstrap waits."""
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 1)
     login = reader(fresh_server, "UA")
     with fresh_server.connect(login) as holding, fresh_server.connect(login, autocommit=True) as another:
@@ -111,8 +111,8 @@ def test_a_reader_in_the_way_of_a_bootstrap_is_named(
     bootstrap_server(fresh_server)
 
 
-def test_a_run_in_the_way_of_a_bootstrap_is_named(fresh_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it locks is not changed under its hands."""
+def test_a_run_that_blocks_a_bootstrap_is_named(fresh_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has locked does not change during the run."""
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
     with (
         publication.building(fresh_server, []),
@@ -124,7 +124,7 @@ def test_a_run_in_the_way_of_a_bootstrap_is_named(fresh_server: Server, monkeypa
 
 
 def test_a_database_knows_whether_it_is_bootstrapped(empty: Server) -> None:
-    """By the very statements of this version of dpe, so that an older database is brought up to date."""
+    """By exactly the statements of this version of dpe, so that an older database is updated."""
     with empty.connect("admin") as connection:
         assert not is_bootstrapped(connection)
         connection.rollback()
@@ -134,8 +134,8 @@ def test_a_database_knows_whether_it_is_bootstrapped(empty: Server) -> None:
         assert not is_bootstrapped(connection)
 
 
-def test_our_own_server_is_bootstrapped_by_itself(empty: Server) -> None:
-    """The embedded server needs no administrator who thinks of it."""
+def test_our_own_server_is_bootstrapped_automatically(empty: Server) -> None:
+    """The embedded server needs no administrator for it."""
     ensure_bootstrapped(empty)
 
     with empty.connect("loader") as connection:
@@ -143,7 +143,7 @@ def test_our_own_server_is_bootstrapped_by_itself(empty: Server) -> None:
 
 
 def test_another_server_asks_for_bootstrap(empty: Server) -> None:
-    """Nobody's database gets schemas that its owner did not ask for."""
+    """A database does not get schemas that its owner did not ask for."""
     with pytest.raises(ServerError, match=r"database empty_.* is not bootstrapped for this version of dpe; run `dpe bootstrap`"):
         ensure_bootstrapped(replace(empty, is_embedded=False))
 
@@ -151,8 +151,8 @@ def test_another_server_asks_for_bootstrap(empty: Server) -> None:
         assert (None,) == connection.execute("select to_regnamespace('dpe')").fetchone()
 
 
-def test_an_administrator_needs_not_be_a_superuser(managed: Server) -> None:
-    """CREATEROLE and a database of one's own are enough, also for the second time and for the contexts."""
+def test_an_administrator_need_not_be_a_superuser(managed: Server) -> None:
+    """CREATEROLE and ownership of the database are enough, also for the second bootstrap and for the contexts."""
     first = bootstrap_server(managed)
     second = bootstrap_server(managed)
 
@@ -168,8 +168,8 @@ def test_an_administrator_needs_not_be_a_superuser(managed: Server) -> None:
             assert connection.execute("select dpe.visible_tenants()").fetchone() == (["UA"],)
 
 
-def test_a_second_administrator_needs_membership_only(empty: Server) -> None:
-    """Where others made the roles, they are used as they are."""
+def test_a_second_administrator_only_needs_membership(empty: Server) -> None:
+    """Roles that another role created are used as they are."""
     manager = sql.Identifier(f"manager_{next(numbers)}")
     database = sql.Identifier(empty.database)
     with empty.connect("admin", autocommit=True) as connection:
@@ -187,7 +187,7 @@ def test_a_second_administrator_needs_membership_only(empty: Server) -> None:
 
 
 def test_a_login_without_the_rights_is_told_who_may(empty: Server) -> None:
-    """Nothing of a refused bootstrap stays."""
+    """A refused bootstrap leaves nothing."""
     with pytest.raises(ServerError, match=r"dpe_loader: may not bootstrap empty_.*; be a superuser"):
         bootstrap_server(replace(empty, admin_user="dpe_loader"))
 
@@ -203,7 +203,7 @@ def open_to_all(empty: Server) -> Server:
     return empty
 
 
-def test_a_schema_in_which_everybody_may_create_is_closed(open_to_all: Server) -> None:
+def test_a_schema_in_which_every_role_may_create_is_closed(open_to_all: Server) -> None:
     """In the embedded server, which is dpe's own."""
     bootstrap_server(open_to_all)
 
@@ -212,7 +212,7 @@ def test_a_schema_in_which_everybody_may_create_is_closed(open_to_all: Server) -
 
 
 def test_elsewhere_it_has_to_be_closed_first(open_to_all: Server) -> None:
-    """Others may rely on it, so nothing is changed; the message has the statement to run."""
+    """Other applications may rely on it, so nothing is changed; the message contains the statement to run."""
     server = replace(open_to_all, is_embedded=False)
     with pytest.raises(ServerError, match=r"run `revoke create on schema public from public`, then `dpe bootstrap`"):
         bootstrap_server(server)
@@ -223,8 +223,8 @@ def test_elsewhere_it_has_to_be_closed_first(open_to_all: Server) -> None:
     bootstrap_server(server)
 
 
-def test_others_make_no_temporary_objects_in_a_database_of_dpe(empty: Server) -> None:
-    """Where dpe_owner owns it; the pipeline does, for incremental models, snapshots and unit tests."""
+def test_others_create_no_temporary_objects_in_a_database_of_dpe(empty: Server) -> None:
+    """If dpe_owner owns it; the pipeline does, for incremental models, snapshots and unit tests."""
     rights = "select array(select rolname::text from pg_roles where rolname ~ '^dpe_' and has_database_privilege(oid, current_database(), 'temporary'))"
     with empty.connect("admin", autocommit=True) as connection:
         bootstrap(connection)
@@ -239,12 +239,12 @@ def test_others_make_no_temporary_objects_in_a_database_of_dpe(empty: Server) ->
 
 @pytest.mark.parametrize("loosened", ["alter role dpe_reader bypassrls", "alter role dpe_loader superuser", "grant boss to dpe_loader"])
 def test_a_role_that_may_bypass_row_level_security_is_refused(fresh_server: Server, loosened: str) -> None:
-    """Itself or through a membership: policies would not bind it."""
+    """Directly or through a membership: policies would not bind it."""
     with fresh_server.connect("admin") as connection:
         connection.execute("create role boss superuser")
         connection.execute(loosened.encode())
 
-        with pytest.raises(ServerError, match=r"may become a role that does\); Take that attribute or membership from it"):
+        with pytest.raises(ServerError, match=r"may become a role that does\); Remove that attribute or membership"):
             bootstrap(connection)
         connection.rollback()
 
@@ -269,7 +269,7 @@ def test_an_old_server_is_refused(fresh_server: Server, monkeypatch: pytest.Monk
 def test_passwords_reach_neither_the_server_nor_its_log(
     any_cluster: Cluster, fresh_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are hashed on this side, so that a server that logs every statement logs no password."""
+    """They are hashed by dpe, so that a server that logs every statement logs no password."""
     monkeypatch.setenv("DPE_LOADER_PASSWORD", "hush'hush")
     with fresh_server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("alter database {} set log_statement = 'all'").format(sql.Identifier(fresh_server.database)))
@@ -288,7 +288,7 @@ def test_passwords_reach_neither_the_server_nor_its_log(
     assert "hush" not in log
 
 
-def test_nothing_is_open_to_everybody(fresh_server: Server) -> None:
+def test_nothing_is_open_to_every_role(fresh_server: Server) -> None:
     """PUBLIC has no right on dpe's schemas, tables, functions, or on functions that its roles will create."""
     with fresh_server.connect("admin") as connection:
         for statement in (

@@ -28,7 +28,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the serve
 
 @pytest.fixture(scope="module")
 def shared(scratch: Path) -> Iterator[EmbeddedServer]:
-    """Make one server for the tests that stop, kill and start it."""
+    """Make a server for the tests that stop, kill and start it."""
     server = EmbeddedServer(scratch / "own")
     yield server
     server.stop()
@@ -50,7 +50,7 @@ def _postmaster(server: EmbeddedServer) -> int:
 
 
 def test_a_server_is_started_once(running: EmbeddedServer) -> None:
-    """Starting a running server does nothing, and says so."""
+    """Starting a running server does nothing, and returns that."""
     before = _postmaster(running)
 
     assert running.start() is False
@@ -65,7 +65,7 @@ def test_stopping_ends_it_and_says_whether_it_ran(running: EmbeddedServer) -> No
 
 
 def test_data_outlives_a_stop(running: EmbeddedServer) -> None:
-    """What was committed is there when the server is started again."""
+    """Committed work is still there when the server is started again."""
     with _connect(running) as connection:
         connection.execute("create table kept as select 1 as kept")
 
@@ -92,8 +92,8 @@ def test_a_killed_server_recovers(running: EmbeddedServer) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="where a process works is read from /proc")
-def test_a_server_that_has_lost_its_socket_is_started_anew(running: EmbeddedServer) -> None:
-    """One that ran in the same place before takes the socket away when it ends; what was committed is there."""
+def test_a_server_that_has_lost_its_socket_is_restarted(running: EmbeddedServer) -> None:
+    """An earlier one in the same place removed the socket when it ended; committed work is still there."""
     with _connect(running) as connection:
         connection.execute("create table unreached as select 1")
     lost = _postmaster(running)
@@ -109,8 +109,8 @@ def test_a_server_that_has_lost_its_socket_is_started_anew(running: EmbeddedServ
     assert (True, False) == (running.stop(), running.stop())
 
 
-def test_a_pid_file_that_names_a_stranger_does_not_hinder(running: EmbeddedServer) -> None:
-    """After a restart of the machine the pid of a crashed server may be another program's, which is left alone."""
+def test_a_pid_file_of_an_unrelated_process_does_no_harm(running: EmbeddedServer) -> None:
+    """After a restart of the machine a crashed server's pid may be another program's, which is left alone."""
     os.kill(_postmaster(running), signal.SIGKILL)
     _wait_until_gone(running)
     pid_file = running.data_directory / "postmaster.pid"
@@ -138,8 +138,8 @@ def test_processes_that_start_at_once_share_one_server(scratch: Path) -> None:
     assert ["False", "False", "True"] == sorted(answers)
 
 
-def test_a_half_made_data_directory_is_made_anew(scratch: Path) -> None:
-    """A process that was killed while it made the data directory leaves no server that lacks something."""
+def test_an_unfinished_data_directory_is_made_again(scratch: Path) -> None:
+    """A process that was killed while it made the data directory does not leave an incomplete server."""
     server = EmbeddedServer(scratch / "half")
     (server.directory / "data.making").mkdir(parents=True)
     (server.directory / "data.making" / "PG_VERSION").write_text("18\n")
@@ -152,7 +152,7 @@ def test_a_half_made_data_directory_is_made_anew(scratch: Path) -> None:
 
 
 def test_only_its_owner_reaches_the_socket(any_cluster: Cluster) -> None:
-    """The socket is in a directory that nobody else may enter, and no network address is listened on."""
+    """The socket is in a directory that only its owner may enter, and the server listens on no network address."""
     server = any_cluster.embedded
     with any_cluster.template.connect("admin") as connection:
         addresses = connection.execute("show listen_addresses").fetchone()
@@ -163,7 +163,7 @@ def test_only_its_owner_reaches_the_socket(any_cluster: Cluster) -> None:
 
 
 def test_the_server_has_no_secret_of_dpes(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever may run a program on it, as superusers do, would read its environment."""
+    """A role that can run programs on the server, like a superuser, could read its environment."""
     monkeypatch.setenv("SHOP_TOKEN", "another program's")
     monkeypatch.setenv("DPE_LOADER_PASSWORD", "dpe's own")
     server = EmbeddedServer(scratch / "without")
@@ -180,7 +180,7 @@ def test_the_server_has_no_secret_of_dpes(scratch: Path, monkeypatch: pytest.Mon
 
 @as_root
 def test_another_user_is_kept_out(any_cluster: Cluster) -> None:
-    """Trust authentication is safe because the operating system lets no other user pass."""
+    """Trust authentication is safe because the operating system keeps other users out."""
     path = str(any_cluster.embedded.socket_dir / f".s.PGSQL.{any_cluster.embedded.port}")
     child = os.fork()
     if child == 0:
@@ -200,7 +200,7 @@ def test_another_user_is_kept_out(any_cluster: Cluster) -> None:
 
 
 def test_the_server_is_durable_and_the_same_everywhere(any_cluster: Cluster) -> None:
-    """What is committed survives a crash; text, times and messages do not depend on the machine."""
+    """Committed work survives a crash; text, times and messages do not depend on the machine."""
     expected = {
         "fsync": "on",
         "full_page_writes": "on",
@@ -220,7 +220,7 @@ def test_the_server_is_durable_and_the_same_everywhere(any_cluster: Cluster) -> 
 
 
 def test_memory_is_sized_within_bounds(any_cluster: Cluster) -> None:
-    """The server takes at most 1 GB for itself, and lets several gigabytes of WAL pass between checkpoints where the disk bears it."""
+    """The server uses at most 1 GB for itself, and allows several gigabytes of WAL between checkpoints if the disk can spare them."""
     with any_cluster.template.connect("admin") as connection:
         shared_buffers = connection.execute("select pg_size_bytes(current_setting('shared_buffers'))").fetchone()
         max_wal_size = connection.execute("select pg_size_bytes(current_setting('max_wal_size'))").fetchone()
@@ -232,7 +232,7 @@ def test_memory_is_sized_within_bounds(any_cluster: Cluster) -> None:
 
 
 def test_parallel_queries_leave_the_session_a_core(any_cluster: Cluster) -> None:
-    """On two cores, two workers and the session that waits for them would be one too many."""
+    """On two cores, two workers and the waiting session would be one too many."""
     with any_cluster.template.connect("admin") as connection:
         workers = connection.execute("select current_setting('max_parallel_workers_per_gather')::integer").fetchone()
 
@@ -240,7 +240,7 @@ def test_parallel_queries_leave_the_session_a_core(any_cluster: Cluster) -> None
 
 
 def test_a_long_path_gets_a_socket_elsewhere(scratch: Path) -> None:
-    """A socket's path has a limit that a project's path has not."""
+    """A socket's path has a limit that a project's path does not have."""
     server = EmbeddedServer(scratch / ("long-" * 30) / "postgres")
 
     server.start()
@@ -256,7 +256,7 @@ def test_a_long_path_gets_a_socket_elsewhere(scratch: Path) -> None:
 
 
 def test_a_directory_that_someone_else_made_for_the_socket_is_refused(scratch: Path) -> None:
-    """In the temp dir anyone may make a directory of the name we want, and would reach what is in it."""
+    """In the temp dir anyone can make a directory with the name that we want, and access what is in it."""
     if os.geteuid() != 0:
         pytest.skip("only root can make a directory in another's name")
     server = EmbeddedServer(scratch / ("else-" * 30) / "postgres")
@@ -272,7 +272,7 @@ def test_a_directory_that_someone_else_made_for_the_socket_is_refused(scratch: P
 
 
 def test_data_of_another_major_version_is_refused(shared: EmbeddedServer) -> None:
-    """The message names both versions and what can be done."""
+    """The message names both versions and what to do."""
     shared.start()
     shared.stop()
     version = shared.data_directory / "PG_VERSION"
@@ -302,7 +302,7 @@ def test_a_server_that_cannot_start_says_why(shared: EmbeddedServer) -> None:
 
 @as_root
 def test_root_runs_it_as_another_user(running: EmbeddedServer) -> None:
-    """PostgreSQL refuses to run as root, so that the server gets a user of its own."""
+    """PostgreSQL refuses to run as root, so the server gets a user of its own."""
     owner = Path(f"/proc/{_postmaster(running)}").stat().st_uid
 
     assert owner != 0
@@ -310,8 +310,8 @@ def test_root_runs_it_as_another_user(running: EmbeddedServer) -> None:
 
 
 @as_root
-def test_the_way_to_the_data_is_opened_for_search_only_and_said(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where root's directories are closed, the server's user may pass, but neither list nor read."""
+def test_directories_above_the_data_become_searchable_only(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If root's directories are closed, the server's user gets to pass through them, but neither list nor read them."""
     closed = scratch / "closed"
     closed.mkdir(mode=0o700)
 
@@ -322,7 +322,7 @@ def test_the_way_to_the_data_is_opened_for_search_only_and_said(scratch: Path, c
 
 
 @as_root
-def test_root_leaves_somebodys_server_theirs(scratch: Path) -> None:
+def test_root_leaves_a_users_server_to_that_user(scratch: Path) -> None:
     """Root runs the server of another user's project as that user."""
     directory = scratch / "theirs"
     directory.mkdir()
@@ -332,7 +332,7 @@ def test_root_leaves_somebodys_server_theirs(scratch: Path) -> None:
 
 
 def test_what_dpe_makes_is_kept_out_of_version_control(tmp_path: Path) -> None:
-    """`.dpe` ignores all that is in it."""
+    """`.dpe` ignores its whole content."""
     directory = state_directory(tmp_path)
 
     assert tmp_path / ".dpe" == directory

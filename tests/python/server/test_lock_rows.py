@@ -1,4 +1,4 @@
-"""One run builds at a time, kept apart by rows of the ledger that no reader can lock; one whose lock is lost commits nothing."""
+"""Runs build one at a time, through row locks of the ledger that no reader can take; one that loses its lock commits nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ fork = multiprocessing.get_context("fork")
 
 
 def test_no_lock_is_one_that_any_login_can_take(server: Server) -> None:
-    """Anybody may take any advisory lock, whatever its number; rows of the ledger are the pipeline's."""
+    """Any role can take any advisory lock, whatever its number; rows of the ledger belong to the pipeline."""
     with (
         publication.building(server, ["marts"]),
         locks.source_lock(partial(server.connect, "loader"), "shop.orders", actor="test"),
@@ -36,7 +36,7 @@ def test_no_lock_is_one_that_any_login_can_take(server: Server) -> None:
         assert [("dpe lock: build",), ("dpe lock: extract shop.orders",)] == held.fetchall()
 
 
-# What a login may ask of a table that it may name: PostgreSQL looks at the rights of some only when it has the table's lock.
+# Statements on a table that a login can name: for some, PostgreSQL checks the rights only once it has the table's lock.
 ASKED = (
     "select from dpe_locks.locks for update",
     "select from dpe_locks.locks for key share",
@@ -48,13 +48,13 @@ ASKED = (
 
 
 def test_no_reader_can_take_a_lock(server: Server, reader: Reader) -> None:
-    """Nor is one in the way that looks at the table as far as it can, or waits for it while a build holds it: it cannot name it."""
+    """Nor can one block the table by reading it, or by waiting for it while a build holds it, because it cannot name it."""
     with publication.building(server, ["marts"]), server.connect(reader(server, "UA")) as connection:
         connection.execute("set lock_timeout = '1s'")
         connection.commit()
         for asked in ASKED:
             with pytest.raises(
-                psycopg.errors.InsufficientPrivilege, match="permission denied for schema dpe_locks|CREATE RULE: is refused"
+                psycopg.errors.InsufficientPrivilege, match="permission denied for schema dpe_locks|CREATE RULE: is not allowed"
             ):
                 connection.execute(asked.encode())
             connection.rollback()
@@ -62,7 +62,7 @@ def test_no_reader_can_take_a_lock(server: Server, reader: Reader) -> None:
 
 @pytest.mark.parametrize("login", ["loader", "transformer"])
 def test_no_lock_is_renamed_or_removed(server: Server, login: str) -> None:
-    """By a hook of a model, after which no later run would find its lock: the pipeline may lock rows, and change none."""
+    """By a hook of a model, after which later runs could not find their lock: the pipeline may lock rows, but not change them."""
     with server.connect(login) as connection, system_context(connection, actor="test"):
         for statement in ("update dpe_locks.locks set name = 'mine'", "delete from dpe_locks.locks"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
@@ -70,7 +70,7 @@ def test_no_lock_is_renamed_or_removed(server: Server, login: str) -> None:
 
 
 def test_the_locks_are_protected(server: Server) -> None:
-    """As the rest of the ledger is, and to no reader and no auditor."""
+    """Like the rest of the ledger, and not visible to readers or auditors."""
     with server.connect("transformer") as connection:
         assert [] == [one for one in checks.check(connection, ["dpe"]) if "locks" in one.subject]
     with server.connect("admin") as connection:
@@ -81,7 +81,7 @@ def test_the_locks_are_protected(server: Server) -> None:
 
 
 def test_a_servers_timeouts_do_not_end_a_build(fresh_server: Server) -> None:
-    """A lock is a transaction that is open, and idle, for as long as dbt works; the rest waits for it."""
+    """A lock is a transaction that stays open, and idle, while dbt works."""
     timeouts = "name in ('transaction_timeout', 'lock_timeout') or name like 'idle%session_timeout'"
     with fresh_server.connect("admin", autocommit=True) as connection:
         for (name,) in connection.execute(f"select name from pg_settings where {timeouts}".encode()).fetchall():
@@ -118,7 +118,7 @@ def _end(server: Server, building: Building) -> None:
         connection.execute("select pg_terminate_backend(%s, 5000)", [building.lock.connection.info.backend_pid])
 
 
-LOST = r"^build: the session that kept others away has ended \(terminating connection due to administrator command\); nothing is committed"
+LOST = r"^build: the session that held the lock has ended \(terminating connection due to administrator command\); nothing was committed"
 
 
 def test_a_build_that_lost_its_lock_is_not_recorded(server: Server) -> None:
@@ -135,7 +135,7 @@ def test_a_build_that_lost_its_lock_is_not_recorded(server: Server) -> None:
 
 
 def test_a_build_that_lost_its_lock_is_not_published(server: Server) -> None:
-    """Readers see what they saw before."""
+    """Readers still see the previous version."""
     publish(server, build(server, 1))
     with publication.building(server, ["marts"]) as building:
         make(server, 2)
@@ -150,8 +150,8 @@ def test_a_build_that_lost_its_lock_is_not_published(server: Server) -> None:
     assert [2] == rows(server, "select distinct number from marts.left_half")
 
 
-def test_nothing_is_exchanged_while_another_build_runs(server: Server) -> None:
-    """It would lose what the build has made so far."""
+def test_nothing_is_swapped_while_another_build_runs(server: Server) -> None:
+    """The build's work so far would be lost."""
     publish(server, build(server, 1))
     made = build(server, 2)
     refused = pytest.raises(PublishError, match="another `dpe run` is building; wait for it to end, then publish or undo")

@@ -19,7 +19,7 @@ NETWORK = Server("db.example.org", 5433, "ware house", "ad:min", is_embedded=Fal
 
 @pytest.fixture
 def guarded(cluster_18: Cluster, module_server: Server) -> Iterator[Server]:
-    """Give a database whose loader needs the password `right`, as on a server that others reach."""
+    """Give a database whose loader needs the password `right`, as on a shared server."""
     rules = cluster_18.embedded.data_directory / "pg_hba.conf"
     before = rules.read_text()
     rules.write_text(f"local {module_server.database} dpe_loader scram-sha-256\n{before}")
@@ -33,7 +33,7 @@ def guarded(cluster_18: Cluster, module_server: Server) -> Iterator[Server]:
 
 
 def test_without_pghost_a_project_has_its_embedded_server(tmp_path: Path) -> None:
-    """Nothing has to be set for a server of the project's own."""
+    """Nothing has to be set for the project's own server."""
     server = resolve(tmp_path, start=False)
 
     assert server.is_embedded
@@ -42,7 +42,7 @@ def test_without_pghost_a_project_has_its_embedded_server(tmp_path: Path) -> Non
 
 
 def test_the_embedded_server_is_started_when_it_is_needed(scratch: Path) -> None:
-    """Whoever resolves the server can connect to it."""
+    """Resolving the server makes it possible to connect."""
     project = scratch / "project"
     project.mkdir()
     server = resolve(project)
@@ -83,7 +83,7 @@ def test_a_shell_that_was_set_up_for_dbt_leads_to_the_same_server(
     assert server == resolve(tmp_path, start=False)
 
 
-def test_a_port_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_not_a_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the variable."""
     monkeypatch.setenv("PGHOST", "db.example.org")
     monkeypatch.setenv("PGPORT", "54x")
@@ -92,11 +92,11 @@ def test_a_port_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest
         resolve(tmp_path)
 
 
-def test_another_server_is_not_ours_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`dpe db stop` is for the embedded server."""
+def test_another_server_cannot_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dpe db stop` is only for the embedded server."""
     monkeypatch.setenv("PGHOST", "db.example.org")
 
-    with pytest.raises(UsageError, match="is not dpe's to start or stop"):
+    with pytest.raises(UsageError, match="which dpe cannot start or stop"):
         embedded_server(tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_each_role_has_its_login(module_server: Server, role: str, login: str) -
 
 
 def test_a_connection_has_a_name_that_the_server_shows(module_server: Server) -> None:
-    """Whoever looks at pg_stat_activity sees what the session is for."""
+    """pg_stat_activity shows what the session is for."""
     with module_server.connect("loader", application_name="dpe extract nyc.flights") as connection:
         assert ("dpe extract nyc.flights",) == connection.execute("show application_name").fetchone()
 
@@ -147,7 +147,7 @@ def test_the_environment_holds_no_password(module_server: Server, monkeypatch: p
 
 
 def test_the_url_connects(module_server: Server) -> None:
-    """It is what `psql "$(dpe db url)"` is given."""
+    """As in `psql "$(dpe db url)"`."""
     with psycopg.connect(module_server.url()) as connection:
         assert ("postgres", module_server.database) == connection.execute("select session_user::text, current_database()::text").fetchone()
 
@@ -165,7 +165,7 @@ def test_the_url_connects(module_server: Server) -> None:
 def test_dbt_waits_for_locks_no_longer_than_a_publication(
     server: Server, monkeypatch: pytest.MonkeyPatch, statement: str, options: str, expected: str
 ) -> None:
-    """Unless somebody has said so."""
+    """Unless lock_timeout was set."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(statement.format(database=server.database).encode())
     monkeypatch.setenv("PGOPTIONS", options)
@@ -176,7 +176,7 @@ def test_dbt_waits_for_locks_no_longer_than_a_publication(
 
 
 def test_the_url_is_quoted() -> None:
-    """Names may hold what has a meaning in a URL."""
+    """Names may contain characters with a meaning in a URL."""
     assert "postgresql://ad%3Amin@db.example.org:5433/ware%20house" == NETWORK.url()
     assert "postgresql://ad%3Amin@[::1]:5433/ware%20house" == replace(NETWORK, host="::1").url()
 
@@ -203,7 +203,7 @@ def test_a_missing_role_leads_to_bootstrap(module_server: Server, monkeypatch: p
         module_server.connect("loader")
 
 
-def test_a_missing_administrator_is_no_case_for_bootstrap(module_server: Server) -> None:
+def test_a_missing_administrator_does_not_lead_to_bootstrap(module_server: Server) -> None:
     """The message names the variable that names the administrator."""
     with pytest.raises(ServerError, match="has no administrator boss; name an existing one with DPE_ADMIN_USER"):
         replace(module_server, admin_user="boss").connect("admin")
@@ -216,22 +216,22 @@ def test_a_missing_database_is_named(module_server: Server) -> None:
 
 
 @pytest.mark.parametrize("password", [None, "wrong"])
-def test_a_missing_or_wrong_password_is_said_without_showing_it(
+def test_a_missing_or_wrong_password_is_reported_without_showing_it(
     guarded: Server, monkeypatch: pytest.MonkeyPatch, password: str | None
 ) -> None:
-    """The message names the variable for the password, and bootstrap, as a server does not say that a role is missing."""
+    """The message names the variable for the password, and bootstrap, because a server does not say that a role is missing."""
     if password:
         monkeypatch.setenv("DPE_LOADER_PASSWORD", password)
 
     with pytest.raises(
-        ServerError, match=r"does not let dpe_loader in .*DPE_LOADER_PASSWORD, PGPASSWORD or ~/.pgpass.*dpe bootstrap"
+        ServerError, match=r"rejected the login of dpe_loader .*DPE_LOADER_PASSWORD, PGPASSWORD or ~/.pgpass.*dpe bootstrap"
     ) as error:
         guarded.connect("loader")
     assert "wrong" not in str(error.value)
 
 
 def test_passwords_come_from_the_environment(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each pipeline role has a variable of its own, which goes before PGPASSWORD."""
+    """Each pipeline role has a variable of its own, which overrides PGPASSWORD."""
     monkeypatch.setenv("PGPASSWORD", "the administrator's")
     monkeypatch.setenv("DPE_LOADER_PASSWORD", "right")
 
@@ -239,12 +239,14 @@ def test_passwords_come_from_the_environment(guarded: Server, monkeypatch: pytes
         assert connection.execute("select 1").fetchone() == (1,)
 
 
-def test_a_role_that_may_not_connect_is_told_so(server: Server) -> None:
-    """The server's own reason is passed on."""
+def test_a_role_that_may_not_connect_is_reported(server: Server) -> None:
+    """The message includes the server's reason."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("revoke connect on database {} from public").format(sql.Identifier(server.database)))
 
-    with pytest.raises(ServerError, match=r"does not let dpe_loader in \(permission denied for database.*\); ask whoever runs the server"):
+    with pytest.raises(
+        ServerError, match=r"rejected the login of dpe_loader \(permission denied for database.*\); ask the server's administrator"
+    ):
         server.connect("loader")
 
 
@@ -264,8 +266,8 @@ def test_a_server_that_recovers_is_waited_for(module_server: Server, monkeypatch
         assert connection.execute("select 1").fetchone() == (1,)
 
 
-def test_status_tells_how_the_server_is(module_server: Server) -> None:
-    """Version, size and sessions, without one's own."""
+def test_status_describes_the_server(module_server: Server) -> None:
+    """Version, size and sessions, without its own."""
     with module_server.connect("loader"):
         status = module_server.status()
 

@@ -12,7 +12,7 @@ from dpe_cli.server.server import Server
 
 Reader = Callable[..., str]
 
-# A mart as the macros of the dbt project protect it: tenants UA and HA.
+# A mart protected as by the macros of the dbt project: tenants UA and HA.
 MART = """
 create table marts.flights as
 select *
@@ -52,7 +52,7 @@ def _acting_as(connection: psycopg.Connection) -> tuple[object, ...] | None:
 
 
 def test_a_system_context_is_for_every_tenant(server: Server) -> None:
-    """The transformer sees and writes all rows in it, and none outside, though it owns the table."""
+    """The transformer sees and writes all rows in it, but none outside, though it owns the table."""
     with server.connect("transformer", autocommit=True) as connection:
         assert [] == _flights(connection)
         with system_context(connection, actor="etl_pipeline"):
@@ -63,7 +63,7 @@ def test_a_system_context_is_for_every_tenant(server: Server) -> None:
 
 
 def test_a_system_context_for_one_tenant_refuses_the_others(server: Server) -> None:
-    """PostgreSQL refuses the row, no code of ours."""
+    """PostgreSQL refuses the row, not our code."""
     with server.connect("transformer") as connection:
         with system_context(connection, actor="etl_pipeline", tenant_id="UA"):
             assert [1, 2] == _flights(connection)
@@ -73,7 +73,7 @@ def test_a_system_context_for_one_tenant_refuses_the_others(server: Server) -> N
 
 @pytest.mark.parametrize(("login", "role"), [("admin", "dpe_transformer"), ("transformer", "dpe_transformer"), ("loader", "dpe_loader")])
 def test_a_system_context_acts_as_a_pipeline_role(server: Server, login: str, role: str) -> None:
-    """Never as an administrator, whom policies would not bind."""
+    """Never as an administrator, which policies would not bind."""
     with server.connect(login) as connection, system_context(connection, actor="x"):
         assert (role, "x", None) == _acting_as(connection)
 
@@ -86,7 +86,7 @@ def test_a_system_context_may_name_its_role(server: Server) -> None:
 
 @pytest.mark.parametrize("login", ["admin", "transformer"])
 def test_a_tenant_context_shows_what_a_tenant_sees(server: Server, login: str) -> None:
-    """Whoever may become dpe_tenant does, and sees one tenant."""
+    """A login that can become dpe_tenant does, and sees one tenant."""
     with server.connect(login) as connection:
         with tenant_context(connection, "HA"):
             assert ("dpe_tenant", None, "HA") == _acting_as(connection)
@@ -96,7 +96,7 @@ def test_a_tenant_context_shows_what_a_tenant_sees(server: Server, login: str) -
 
 
 def test_a_reader_sees_its_own_tenants_only(server: Server, reader: Reader) -> None:
-    """The access list decides; choosing a tenant narrows it and never widens it."""
+    """The access list decides; choosing a tenant restricts it, and never extends it."""
     with server.connect(reader(server, "UA")) as connection:
         assert [1, 2] == _flights(connection)
         connection.rollback()
@@ -107,7 +107,7 @@ def test_a_reader_sees_its_own_tenants_only(server: Server, reader: Reader) -> N
 
 
 def test_an_application_sees_one_tenant_at_a_time(server: Server, reader: Reader) -> None:
-    """Granted all tenants, a login sees none before it chooses."""
+    """A login with access to every tenant sees none until it chooses one."""
     with server.connect(reader(server, "*"), autocommit=True) as connection:
         assert [] == _flights(connection)
         with tenant_context(connection, "HA"):
@@ -116,13 +116,13 @@ def test_an_application_sees_one_tenant_at_a_time(server: Server, reader: Reader
 
 
 def test_a_reader_without_an_entry_sees_nothing(server: Server, reader: Reader) -> None:
-    """A stranger may ask and gets no row."""
+    """A stranger may query, but gets no rows."""
     with server.connect(reader(server)) as connection:
         assert [] == _flights(connection)
 
 
 def test_a_reader_gains_nothing_by_claiming_to_be_a_pipeline(server: Server, reader: Reader) -> None:
-    """Settings narrow; the role is the boundary."""
+    """Settings only restrict; the role is the boundary."""
     with server.connect(reader(server, "UA")) as connection:
         connection.execute("select set_config('dpe.actor', 'etl_pipeline', false), set_config('dpe.tenant_id', '', false)")
         assert [1, 2] == _flights(connection)
@@ -132,14 +132,14 @@ def test_a_reader_gains_nothing_by_claiming_to_be_a_pipeline(server: Server, rea
 
 
 def test_a_reader_finds_no_entry_of_others_in_the_access_list(server: Server, reader: Reader) -> None:
-    """Who may see whom is nobody else's business."""
+    """Readers must not learn who else has access."""
     reader(server, "HA")
     with server.connect(reader(server, "UA")) as connection:
         assert [("UA",)] == connection.execute("select tenant_id from dpe.tenant_access").fetchall()
 
 
 def test_an_admin_context_names_the_person(server: Server) -> None:
-    """A superuser acts as dpe_owner, whom the policies bind."""
+    """A superuser acts as dpe_owner, which the policies bind."""
     with server.connect("admin") as connection, admin_context(connection, "j.doe"):
         assert ("dpe_owner", "j.doe", None) == _acting_as(connection)
         assert [1, 2, 3] == _flights(connection)
@@ -166,11 +166,11 @@ def test_a_reader_opens_no_system_context(server: Server, reader: Reader) -> Non
         pass
 
 
-def test_the_loader_is_no_tenant(server: Server) -> None:
-    """The message says how a login becomes a reader."""
+def test_the_loader_is_not_a_tenant(server: Server) -> None:
+    """The message says how to make a login a reader."""
     with (
         server.connect("loader") as connection,
-        pytest.raises(ContextError, match="dpe_loader: is no reader; run `grant dpe_reader to dpe_loader`"),
+        pytest.raises(ContextError, match="dpe_loader: is not a reader; run `grant dpe_reader to dpe_loader`"),
         tenant_context(connection, "UA"),
     ):
         pass
@@ -207,7 +207,7 @@ def test_a_context_is_not_nested_in_a_transaction(server: Server, name: str) -> 
             pass
 
 
-def test_nothing_of_an_outer_session_shows_through(server: Server) -> None:
+def test_a_context_overrides_the_sessions_settings(server: Server) -> None:
     """A pooled session may have been left with another's actor and tenant."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute("select set_config('dpe.actor', 'somebody', false), set_config('dpe.tenant_id', 'HA', false)")
@@ -220,8 +220,8 @@ def test_nothing_of_an_outer_session_shows_through(server: Server) -> None:
             assert ("dpe_tenant", None, "UA") == _acting_as(connection)
 
 
-def test_a_context_says_for_whom(server: Server) -> None:
-    """An empty tenant would be every tenant, an empty actor none."""
+def test_a_context_names_who_it_acts_for(server: Server) -> None:
+    """An empty tenant would mean every tenant, an empty actor none."""
     with server.connect("transformer") as connection:
         for context in (
             system_context(connection, actor=""),

@@ -1,4 +1,4 @@
-"""No session of the pipeline looks names up where others may create: a function there may be called in place of PostgreSQL's own."""
+"""No session of the pipeline searches a schema where others may create: a function there could be called instead of PostgreSQL's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dpe_cli.server.contexts import system_context
 from dpe_cli.server.server import Server
 
 CALL = "select to_char(time '10:30', 'HH24') as hour"
-# PostgreSQL itself has to_char(interval, text) for this call; that of a time fits better.
+# PostgreSQL itself has to_char(interval, text) for this call; one for time is a better match.
 TRAP = """
     create table public.loot (who text);
     grant all on public.loot to public;
@@ -44,7 +44,7 @@ PROJECT = {
 
 @pytest.fixture
 def trapped(server: Server, reader: Callable[..., str]) -> Iterator[Server]:
-    """Give a database in which everybody may create in public, as before PostgreSQL 15, and a reader has."""
+    """Give a database in which every role may create in public, as before PostgreSQL 15, and a reader has done so."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute("grant create on schema public to public")
     with psycopg.connect(server.url().replace("postgres@", f"{reader(server, 'UA')}@"), autocommit=True) as connection:
@@ -56,14 +56,14 @@ def trapped(server: Server, reader: Callable[..., str]) -> Iterator[Server]:
 
 @pytest.mark.parametrize("role", ["admin", "loader", "transformer"])
 def test_a_function_of_a_reader_is_not_called_by_dpe(trapped: Server, role: str) -> None:
-    """Not by any of its sessions, the administrator's above all."""
+    """Not by any of its sessions, above all not by the administrator's."""
     with trapped.connect(role) as connection:
         assert ("10",) == connection.execute(CALL).fetchone()
 
 
 @pytest.mark.parametrize(("role", "schema", "author"), NAMED_LIKE_A_LOGIN)
-def test_a_schema_named_like_a_login_is_not_looked_in(server: Server, role: str, schema: str, author: str) -> None:
-    """Though it is where "$user" looks: a hook may make one, with a function that fits better than PostgreSQL's own."""
+def test_a_schema_named_like_a_login_is_not_searched(server: Server, role: str, schema: str, author: str) -> None:
+    """Though "$user" refers to it: a hook may create one, with a function that is a better match than PostgreSQL's own."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(f"create schema {schema}; {TRAP.replace('public.', f'{schema}.')}".encode())
         connection.execute(f"grant usage on schema {schema} to public; alter schema {schema} owner to {author}".encode())
@@ -77,7 +77,7 @@ def test_a_schema_named_like_a_login_is_not_looked_in(server: Server, role: str,
 
 
 def test_a_temporary_view_does_not_blind_the_checks(server: Server) -> None:
-    """What code of a model leaves in a session has PostgreSQL's names, and is not what is looked at."""
+    """What a model's code leaves in a session has the names of PostgreSQL's catalog, but the checks do not read it."""
     with server.connect("transformer", autocommit=True) as connection:
         connection.execute("create table marts.open as select 1 as shop; grant select on marts.open to dpe_reader")
         connection.execute("create temp view pg_class as select * from pg_catalog.pg_class where relname <> 'open'")
@@ -85,7 +85,7 @@ def test_a_temporary_view_does_not_blind_the_checks(server: Server) -> None:
 
 
 def test_a_function_of_a_reader_is_not_called_by_dbt(trapped: Server, tmp_path: Path) -> None:
-    """Neither when it builds, nor when it tests, nor when the failing rows of a test are kept."""
+    """Neither when it builds or tests, nor when a test's failing rows are stored."""
     project = Project(dbt_projects.make(tmp_path / "hours", PROJECT))
 
     results = run_dbt(project, trapped, ["build"])
@@ -95,7 +95,7 @@ def test_a_function_of_a_reader_is_not_called_by_dbt(trapped: Server, tmp_path: 
         assert [({"hour": "10"},)] == connection.execute("select failing_row from dpe.rule_failures").fetchall()
 
 
-def test_a_session_that_looks_there_is_refused_by_dbt(trapped: Server, tmp_path: Path) -> None:
+def test_a_session_that_searches_such_a_schema_is_refused_by_dbt(trapped: Server, tmp_path: Path) -> None:
     """Before it builds anything: the variables of this shell are not those of `dpe env`."""
     directory = dbt_projects.make(tmp_path / "hours", PROJECT)
     variables = {**os.environ, **trapped.environment(), "PGOPTIONS": "-c dpe.actor=dbt", "DBT_PROFILES_DIR": str(directory)}
@@ -108,8 +108,8 @@ def test_a_session_that_looks_there_is_refused_by_dbt(trapped: Server, tmp_path:
     assert "public: others may create functions in this schema" in done.stdout
 
 
-def test_schemas_of_administrators_are_looked_in(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By dbt: where extensions are, names are found as before, also where those need quotes; others' schemas are left out."""
+def test_schemas_of_administrators_are_searched(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By dbt: names of extensions are found as before, even if their schema has to be quoted; others' schemas are omitted."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute('create schema "of extensions"; create schema "of dpe" authorization dpe_owner')
         connection.execute("create role somebody; create schema of_somebody authorization somebody")
@@ -119,7 +119,7 @@ def test_schemas_of_administrators_are_looked_in(server: Server, monkeypatch: py
     try:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        # As dbt connects, and as dpe does in such a shell.
+        # Connections of dbt, and of dpe in such a shell.
         for connected, path in (
             (psycopg.connect(), '"of extensions", public, "of dpe", pg_temp'),
             (server.connect("loader"), "pg_catalog, pg_temp"),
@@ -132,8 +132,8 @@ def test_schemas_of_administrators_are_looked_in(server: Server, monkeypatch: py
             connection.execute("drop owned by somebody; drop role somebody")
 
 
-def test_a_database_that_is_not_bootstrapped_is_said_to_be(server: Server, tmp_path: Path) -> None:
-    """Also where an older dpe was there."""
+def test_a_database_that_is_not_bootstrapped_is_reported(server: Server, tmp_path: Path) -> None:
+    """Also one that an older dpe has bootstrapped."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute("drop function dpe.safe_search_path; drop function dpe.open_schemas")
 
@@ -143,7 +143,7 @@ def test_a_database_that_is_not_bootstrapped_is_said_to_be(server: Server, tmp_p
 
 @pytest.mark.parametrize("role", ["admin", "loader", "transformer"])
 def test_code_that_a_query_calls_replaces_no_statement(server: Server, role: str) -> None:
-    """However often dpe asks the same: what has a name in its session could be put in place of it, and run with its rights."""
+    """However often dpe repeats a query: a named statement in its session could be replaced, and would run with its rights."""
     with server.connect(role) as connection:
         connection.execute(
             """

@@ -1,4 +1,4 @@
-"""dbt's docs page shows what authors and databases wrote, and executes none of it."""
+"""dbt's docs page shows text from authors and databases, and executes none of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.dbt_projects import Silence
 from dpe_cli.pipeline import run
 from dpe_cli.site.docs_page import filled, without_tags
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -62,7 +62,7 @@ MODEL = f"""
 select shop, name from {{{{ source('shop', 'shops') }}}}
 where name <> '<b>' /* {_attack("code")} */
 """
-# Names that a person gives to what is documented, and words about it.
+# Names and texts that people write in documentation.
 DOCUMENTED = f"""
 models:
   - name: fct_orders
@@ -94,7 +94,7 @@ FILES = {
     "tests/singular/orders_are_not_cheap.sql": "select 1 as shop where false",
 }
 
-# Looks at pages, follows every link that is not an address, searches, and at last writes what the page must not execute.
+# Opens pages, follows every link that is not an address, searches, and finally writes what the page must not execute.
 SCRIPT = """
     const seen = {}, page = view.document;
     for (const [name, place] of Object.entries({
@@ -127,7 +127,7 @@ SCRIPT = """
 
 @pytest.fixture(scope="module")
 def seen(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Build the site of a project in which all that has words attacks the page, and look at it in a browser."""
+    """Build the site of a project in which every text attacks the page, and open it in a browser."""
     original, _ = first_run
     directory = tmp_path_factory.mktemp("docs")
     shutil.copytree(original.directory, directory / "shop")
@@ -135,17 +135,17 @@ def seen(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path_facto
         shop = replace(original, directory=directory / "shop", server=server)
         shop.write(FILES)
         with server.connect("admin") as connection:
-            # As a model does that makes a column of each value that was delivered.
+            # Like a model that turns each delivered value into a column.
             connection.execute(sql.SQL("alter table marts.dim_shops add {} text").format(sql.Identifier(_attack("catalog"))))
         answer = visit(run.build_docs(shop.project, server, Silence()), SCRIPT, directory)
     assert isinstance(answer, dict), answer
-    # What is put into texts has no width.
+    # The characters that are inserted into texts have no width.
     return {name: value.replace("\u2060", "").replace("\ufeff", "") if isinstance(value, str) else value for name, value in answer.items()}
 
 
 @needs_browser
 def test_a_search_shows_what_was_written_and_executes_none_of_it(seen: dict[str, Any]) -> None:
-    """Descriptions, labels, tags, code, and names of columns that only the database knows."""
+    """Descriptions, labels, tags, code, and column names that only the database knows."""
     assert ([], [], 0) == (seen["executed"], seen["blocked"], seen["images"])
     shown = {name for name in ("description", "exposure", "macro", "label", "tag", "catalog") if _attack(name) in seen["results"]}
     assert {"description", "exposure", "macro", "label", "tag", "catalog"} == shown
@@ -154,7 +154,7 @@ def test_a_search_shows_what_was_written_and_executes_none_of_it(seen: dict[str,
 
 @needs_browser
 def test_pages_show_what_was_written(seen: dict[str, Any]) -> None:
-    """Of a model, an exposure and a macro."""
+    """For a model, an exposure and a macro."""
     places = {
         "model": ("description", "column", "tag", "meta", "catalog", "code"),
         "exposure": ("label", "owner", "exposure"),
@@ -166,7 +166,7 @@ def test_pages_show_what_was_written(seen: dict[str, Any]) -> None:
 
 @needs_browser
 def test_markdown_is_still_rendered(seen: dict[str, Any]) -> None:
-    """Headings, tables, code and links; and `<` is what was written, in code as well. Links to scripts are gone."""
+    """Headings, tables, code and links; `<` is shown as written, also in code. Links to scripts are removed."""
     markdown = seen["markdown"]
 
     assert '<h2 id="grain">Grain</h2>' in markdown
@@ -183,13 +183,13 @@ def test_markdown_is_still_rendered(seen: dict[str, Any]) -> None:
 
 @needs_browser
 def test_the_pages_policy_stops_any_script_but_its_own(seen: dict[str, Any]) -> None:
-    """Were there HTML on the page, or a link to a script: neither would be executed."""
+    """If there were HTML on the page, or a link to a script, neither would be executed."""
     assert [] == seen["executed_at_last"]
     assert ["script-src-attr", "script-src-elem"] == sorted(seen["blocked_at_last"])
 
 
 def _data(page: str, part: str) -> Any:
-    """Return the manifest or the catalog that is in a page, as a browser reads it."""
+    """Return the manifest or the catalog in a page, as a browser reads it."""
     found = re.search(rf"\b{part}:(?=\{{)", page)
     assert found is not None
     return json.JSONDecoder().raw_decode(page, found.end())[0]
@@ -208,7 +208,7 @@ def _texts(data: object) -> Iterator[str]:
 
 
 def test_no_text_in_the_page_can_open_a_tag() -> None:
-    """Wherever in the data it stands; but code is what it is, for it is copied from there."""
+    """Wherever it is in the data; but code stays unchanged, because users copy it from there."""
     hostile, code = "</script><!-- <img src=x><?x <", "select '<b>' where a <b\n"
     node = {"description": hostile, "tags": [hostile], "columns": {hostile: {"name": hostile}, "raw_code": {"description": hostile}}}
     manifest = {"nodes": {hostile: {**node, "raw_code": code, "compiled_code": code}}, "docs": {"x": {"block_contents": hostile}}}
@@ -221,7 +221,7 @@ def test_no_text_in_the_page_can_open_a_tag() -> None:
 
 
 def test_code_is_text_like_any_other_where_the_page_is_not_known() -> None:
-    """Were dbt's search to show code in another way, `<` in code would open no tag either."""
+    """If dbt's search showed code differently, `<` in code could still not open a tag."""
     page = DBTS_PAGE.replace("shorten(result.model[", "shortened(result.model[")
 
     raw_code = _data(filled(page, {"raw_code": "a <b"}, {}), "manifest")["raw_code"]
@@ -229,8 +229,8 @@ def test_code_is_text_like_any_other_where_the_page_is_not_known() -> None:
     assert "a <\u2060b" == raw_code
 
 
-def test_text_that_looks_like_a_place_for_data_is_text() -> None:
-    """The manifest and the catalog are put into the page, not into each other."""
+def test_text_that_looks_like_a_placeholder_is_text() -> None:
+    """The manifest and the catalog are inserted into the page, not into each other."""
     place = "CATALOG.JSON INLINE DATA"
 
     page = filled(DBTS_PAGE, {"description": place}, {"comment": "MANIFEST.JSON INLINE DATA"})
@@ -240,7 +240,7 @@ def test_text_that_looks_like_a_place_for_data_is_text() -> None:
 
 
 def test_the_policy_names_the_pages_own_script() -> None:
-    """By its content, which holds the data."""
+    """By its content, which includes the data."""
     page = filled(DBTS_PAGE, {"nodes": {}}, {"nodes": {}})
 
     [script] = re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)
@@ -263,5 +263,5 @@ def test_the_policy_names_the_pages_own_script() -> None:
     ],
 )
 def test_a_text_keeps_its_looks(text: str, shown: str) -> None:
-    """What opens no tag stays, and what does is parted by a character without width; so is an address, where it ends."""
+    """What cannot open a tag stays; what could is split by a character without width, as is the end of an address."""
     assert shown == without_tags(text)

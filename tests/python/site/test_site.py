@@ -1,4 +1,4 @@
-"""The docs site shows rules with their memory, where a person looks for them; and nobody's rows."""
+"""The docs site shows rules with their history, where people look for them, but no rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.quality.results import Run
 from dpe_cli.site import pages
 
-# Its fixtures; imported here as well, pytest could not rewrite its asserts.
+# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
 if TYPE_CHECKING:
     from support.shop import Shop
 
@@ -31,7 +31,7 @@ def _built(shop: Shop) -> Path:
 
 
 def _manifest(page: Path) -> dict[str, Any]:
-    """Return the manifest that is in the page, as a browser reads it."""
+    """Return the manifest in the page, as a browser reads it."""
     text = page.read_text(encoding="utf-8")
     start = text.index("var n={manifest:") + len("var n={manifest:")
     found: dict[str, Any] = json.JSONDecoder().raw_decode(text[start:])[0]
@@ -39,7 +39,7 @@ def _manifest(page: Path) -> dict[str, Any]:
 
 
 def _rows(markdown: str) -> list[list[str]]:
-    """Return the cells of the lines of tables."""
+    """Return the cells of all table rows."""
     lines = [line for line in markdown.splitlines() if line.startswith("| SHOP-")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
@@ -49,7 +49,7 @@ def _overview(page: Path) -> str:
 
 
 def test_the_first_page_shows_all_rules(shop: Shop) -> None:
-    """Each with what it was in the last runs: one held, was broken, and holds again."""
+    """Each with its last runs: one held, failed, and holds again."""
     orders = "models/marts/fct_orders.sql"
     twice = "select order_id, shop, amount from {{ ref('stg_shop__orders') }} union all select 1, 'UA', 99 union all select 2, 'UA', 99"
     whole = (shop.directory / orders).read_text(encoding="utf-8")
@@ -65,14 +65,14 @@ def test_the_first_page_shows_all_rules(shop: Shop) -> None:
 
 
 def test_a_relation_shows_its_rules(shop: Shop) -> None:
-    """Those that look at it, below what it is described as, and no others."""
+    """Those that read it, below its description, and no others."""
     nodes = _manifest(_built(shop))["nodes"]
 
     assert ["SHOP-1-01", "SHOP-1-02"] == [row[0] for row in _rows(nodes["model.dpe.fct_orders"]["description"])]
     assert "" == nodes["model.dpe.dim_shops"]["description"]
 
 
-def test_what_the_project_says_on_the_first_page_stays(shop: Shop) -> None:
+def test_the_projects_own_first_page_stays(shop: Shop) -> None:
     """Above the rules."""
     shop.write({"models/overview.md": "{% docs __overview__ %}\nOrders of shops.\n{% enddocs %}\n"})
 
@@ -82,8 +82,8 @@ def test_what_the_project_says_on_the_first_page_stays(shop: Shop) -> None:
     assert 2 == len(_rows(overview))
 
 
-def test_the_text_of_a_rule_is_no_markup(shop: Shop) -> None:
-    """Nor does it end the script in which the page has its data."""
+def test_the_text_of_a_rule_is_not_markup(shop: Shop) -> None:
+    """Nor does it end the script that contains the page's data."""
     spec = shop.directory / "specs" / "SHOP-1-orders-spec.md"
     text = spec.read_text(encoding="utf-8")
     spec.write_text(text.replace("An order is not cheap.", "</script><b>a_b</b> \\| *c*"), encoding="utf-8")
@@ -94,7 +94,7 @@ def test_the_text_of_a_rule_is_no_markup(shop: Shop) -> None:
 
 
 def test_what_ends_a_script_does_not_end_the_pages(shop: Shop) -> None:
-    """A description is the project's own Markdown, and may be about HTML."""
+    """A description is the project's own Markdown, and may mention HTML."""
     models = shop.directory / "models" / "marts" / "_marts__models.yml"
     models.write_text(models.read_text(encoding="utf-8").replace("- name: dim_shops", "- name: dim_shops\n    description: </script>!"))
     scripts = _built(shop).read_text(encoding="utf-8").count("</script>")
@@ -104,7 +104,7 @@ def test_what_ends_a_script_does_not_end_the_pages(shop: Shop) -> None:
 
 
 def test_the_page_shows_no_row_and_names_no_tenant(shop: Shop) -> None:
-    """Who reads the page need not be who may see the rows."""
+    """Readers of the page may not be allowed to see the rows."""
     orders = shop.directory / "models" / "marts" / "fct_orders.sql"
     whole = orders.read_text(encoding="utf-8")
     orders.write_text("select 1 as order_id, 'Unmistakable Ltd'::text as shop, 1 as amount", encoding="utf-8")
@@ -118,7 +118,7 @@ def test_the_page_shows_no_row_and_names_no_tenant(shop: Shop) -> None:
 
 
 def test_the_first_page_shows_who_sees_what(shop: Shop) -> None:
-    """Of the published relations: a stranger, two tenants, and who builds them, outside and inside of a context."""
+    """For the published relations: a stranger, two tenants, and the role that builds, outside and inside a context."""
     lines = [line for line in _overview(_built(shop)).splitlines() if line.startswith(("| relation", "| marts"))]
 
     assert [
@@ -145,6 +145,6 @@ def test_a_browser_shows_rules(shop: Shop) -> None:
         ([("error", None), ("pass", 0)], "E·"),
     ],
 )
-def test_runs_are_drawn_as_signs(runs: list[tuple[str, int | None]], drawn: str) -> None:
-    """Any failing row shows, however few."""
+def test_runs_are_drawn_as_characters(runs: list[tuple[str, int | None]], drawn: str) -> None:
+    """Even a single failing row is visible."""
     assert drawn == pages.sparkline([Run(RUN_AT, status, failures) for status, failures in runs])

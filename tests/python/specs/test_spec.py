@@ -32,7 +32,7 @@ readers: each shop
 | `DPE-7-02` | No order is free. |
 |DPE-7-03|No order is free, DPE-7-09 neither.|
 
-A line with | DPE-7-08 | in it is no row.
+A line with | DPE-7-08 | in it is not a row.
 """
 
 
@@ -50,7 +50,7 @@ def _write(directory: Path, text: str, *, name: str = "DPE-7-orders-spec.md") ->
 
 
 def test_a_spec_is_read(directory: Path) -> None:
-    """Its fields, with those that dpe does not know, and the ids in the first column of its tables."""
+    """Its fields, including those that dpe does not know, and the ids in the first column of its tables."""
     (found,) = spec.read_all(directory)
 
     assert ("DPE-7", "Orders", "sales") == (found.ticket, found.front_matter.title, found.front_matter.owner)
@@ -60,8 +60,8 @@ def test_a_spec_is_read(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["\ufeff" + GOOD.lstrip(), GOOD.lstrip().replace("\n", "\r\n")], ids=["byte order mark", "windows"])
-def test_an_editor_leaves_its_marks(tmp_path: Path, text: str) -> None:
-    """They are no fault of the analyst's."""
+def test_traces_of_editors_are_accepted(tmp_path: Path, text: str) -> None:
+    """They are not the analyst's fault."""
     path = tmp_path / "DPE-7-orders-spec.md"
     path.write_bytes(text.encode())
 
@@ -69,7 +69,7 @@ def test_an_editor_leaves_its_marks(tmp_path: Path, text: str) -> None:
 
 
 def test_a_spec_is_found_by_its_ticket_or_its_path(directory: Path) -> None:
-    """Whatever the file is called."""
+    """Whatever the name of the file."""
     assert "DPE-7" == spec.find(directory, "DPE-7").ticket
     assert "DPE-7" == spec.find(Path("elsewhere"), str(directory / "DPE-7-orders-spec.md")).ticket
 
@@ -82,8 +82,8 @@ def test_an_unknown_ticket_names_the_known_ones(directory: Path) -> None:
         spec.find(directory / "nowhere", "DPE-8")
 
 
-def test_a_path_that_is_not_there_is_named(directory: Path) -> None:
-    """As one that is no text."""
+def test_a_path_that_does_not_exist_is_named(directory: Path) -> None:
+    """Also one that is not text."""
     with pytest.raises(SpecError, match=r"gone-spec\.md: cannot be read \(.*No such file"):
         spec.find(directory, str(directory / "gone-spec.md"))
     binary = directory / "binary-spec.md"
@@ -122,7 +122,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, name: str) -> None:
+def test_errors_are_reported_with_their_place(tmp_path: Path, name: str) -> None:
     """File, line and column, what is wrong, and what to do."""
     text, message = FAULTS[name]
     path = _write(tmp_path, text)
@@ -135,8 +135,8 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, name: str) -> None
 
 
 def test_two_specs_for_one_ticket_are_refused(directory: Path) -> None:
-    """Which of them the rules are those of, nobody could say."""
+    """It would be unclear which one the rules belong to."""
     _write(directory, GOOD, name="DPE-7-returns-spec.md")
 
-    with pytest.raises(SpecError, match=r"DPE-7-returns-spec\.md: DPE-7-orders-spec\.md is the spec of ticket DPE-7 already"):
+    with pytest.raises(SpecError, match=r"DPE-7-returns-spec\.md: DPE-7-orders-spec\.md already is the spec of ticket DPE-7"):
         spec.read_all(directory)

@@ -1,1 +1,1 @@
-"""What tests of several folders share: projects, servers, samples and things that misbehave."""
+"""Shared by tests of several folders: projects, servers, samples and misbehaving sources."""

@@ -1,4 +1,4 @@
-"""Databases to extract from, for the tests: a second PostgreSQL database, SQLite, and MariaDB where Debian has installed it."""
+"""Databases to extract from, for the tests: a second PostgreSQL database, SQLite, and MariaDB if Debian's package is installed."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Crm:
     engine: sqlalchemy.Engine
 
     def write(self, statement: str, *rows: dict[str, object]) -> None:
-        """Change what is there."""
+        """Run a statement that changes data."""
         with self.engine.begin() as connection:
             connection.execute(sqlalchemy.text(statement), list(rows) or None)
 
     def add(self, *orders: tuple[int, str | None, str | None, str | None]) -> None:
-        """Add orders, or change those that are there."""
+        """Add orders, or change existing ones."""
         for order in orders:
             row = dict(zip(("id", "customer", "amount", "changed_at"), order, strict=True))
             self.write("delete from orders where id = :id", {"id": order[0]})
             self.write("insert into orders values (:id, :customer, :amount, :changed_at)", row)
 
     def goes_away(self, monkeypatch: pytest.MonkeyPatch, reader: type) -> None:
-        """End the session that is read from, once the `blocks` of a reader have given one."""
+        """End the reader's session once its `blocks` has yielded one."""
         read = reader.blocks  # type: ignore[attr-defined]
 
         def cut_off(*arguments: Any) -> Iterator[Any]:

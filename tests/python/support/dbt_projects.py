@@ -34,7 +34,7 @@ def _frames() -> Iterator[tuple[FrameType]]:
 # At each start, dbt asks 36 times for the stack of calls with its lines of source, to look at the first frames only. Under pytest the
 # stack is deep, so that takes a fifth of a second.
 behavior_flags.inspect = SimpleNamespace(stack=_frames, getmodule=inspect.getmodule)
-# What makes a project dpe's: how it connects, and which hooks protect what it builds.
+# The parts of a dpe project: how it connects, and the hooks that protect what it builds.
 CONFIGURATION = ("dbt_project.yml", "profiles.yml", "macros")
 
 
@@ -51,7 +51,7 @@ def make(directory: Path, files: Mapping[str, str]) -> Path:
     """
     Write a project with the repository's configuration and macros, and return its directory.
 
-    dbt has parsed these macros once for the session already, and finds what came of it where it looks for that.
+    dbt has already parsed these macros once for the session, and the result is copied to where dbt looks for it.
     """
     _configure(directory)
     for target, parsed in _parsed_macros().items():
@@ -71,7 +71,7 @@ def _configure(directory: Path) -> None:
 
 @cache
 def _parsed_macros() -> dict[str, Path]:
-    """Return what dbt keeps of a parse, by the target directories of dpe's projects; dbt parses all again where the variables differ."""
+    """Return dbt's parsed state, by the target directories of dpe's projects; dbt parses again if the variables differ."""
     directory = Path(tempfile.mkdtemp(prefix="dpe-macros-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     project = directory / "project"
@@ -86,18 +86,18 @@ def _parsed_macros() -> dict[str, Path]:
 
 
 class Silence:
-    """Shows no progress, and remembers what was said."""
+    """Shows no progress, and collects the messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
 
     def say(self, text: str) -> None:
-        """Remember a line."""
+        """Collect a line."""
         self.said.append(text)
 
     def task(
         self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
     ) -> AbstractContextManager[Callable[[int], None]]:
-        """Let work be done."""
+        """Show nothing."""
         del name, total, unit
         return nullcontext(lambda _amount: None)

@@ -1,4 +1,4 @@
-"""The project itself in a directory of its own, and the weather API that it loads from, as the demo starts it."""
+"""The project itself in its own directory, and the weather API that it loads from, as the demo starts it."""
 
 from __future__ import annotations
 
@@ -49,30 +49,30 @@ def dpe(directory: Path, server: Server, *arguments: str, **variables: str) -> s
 
 @dataclass(frozen=True)
 class WeatherApi:
-    """The demo's API on a port of its own. `log` is what it says of each request."""
+    """The demo's API on a port of its own. `log` has a line per request."""
 
     url: str
     log: Path
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the environment has to say of it."""
+        """The environment variables for it."""
         return {"WEATHER_API_URL": self.url, "WEATHER_API_CLIENT_SECRET": SECRET}
 
     @property
     def pages_asked_for(self) -> int:
-        """How often a page was asked for."""
+        """How often a page was requested."""
         return self.log.read_text(encoding="utf-8").count('"GET /observations')
 
     @property
     def tokens_asked_for(self) -> int:
-        """How often a token was asked for."""
+        """How often a token was requested."""
         return self.log.read_text(encoding="utf-8").count('"POST /token')
 
 
 @contextmanager
 def weather_api(log: Path, faults: Sequence[str] = ()) -> Iterator[WeatherApi]:
-    """Run the API; `faults` are the misbehaviour that `serve --fault` knows."""
+    """Run the API; `faults` are names of faults that `serve --fault` accepts."""
     command = [sys.executable, str(REPOSITORY / "demo" / "weather_api.py"), "serve", *(f"--fault={fault}" for fault in faults)]
     environment = {**os.environ, "WEATHER_API_URL": "http://127.0.0.1:0", "WEATHER_API_CLIENT_SECRET": SECRET}
     with (

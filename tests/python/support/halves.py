@@ -1,4 +1,4 @@
-"""Two tables and a view on both, built and published without dbt: that would take seconds each time."""
+"""Two tables and a view on both, built and published without dbt, which would take seconds each time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dpe_cli.server.server import Server
 
 
 def rows(server: Server, query: str) -> list[Any]:
-    """Ask as the transformer, in a context."""
+    """Query as the transformer, in a context."""
     with server.connect("transformer") as connection, system_context(connection, actor="test"):
         return [row if len(row) > 1 else row[0] for row in connection.execute(query.encode()).fetchall()]
 
@@ -33,7 +33,7 @@ def build(server: Server, number: int) -> Publication:
 
 
 def make(server: Server, number: int) -> None:
-    """Make the relations of a build in a session of its own, as dbt does."""
+    """Create the relations of a build in a separate session, as dbt does."""
     with server.connect("transformer") as connection, system_context(connection, actor="test"):
         connection.execute("create schema if not exists marts__next")
         for name in ("left_half", "right_half"):

@@ -1,7 +1,7 @@
 """
-A shop to which hostile text is delivered, and every command of dpe as it shows that: to a terminal and to a pipe.
+A shop that gets hostile text, and the output of every dpe command for it: on a terminal and in a pipe.
 
-Hostile are values, a header, names of files, a table, a role, tenants, a test, and the words of a rule.
+The hostile text is in values, a header, names of files, a table, a role, tenants, a test, and the text of a rule.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dpe_cli.server.server import Server
 from support import dbt_projects
 from support.shop import SHOP
 
-# Sets a window's title, hides what follows, clears the screen, turns the direction of reading, begins a line; and is markup of rich.
+# Sets a window's title, hides what follows, clears the screen, reverses the reading direction, begins a line; and is rich markup.
 HOSTILE = "\x1b]0;owned\x07\x1b[8m\x9b2J\u202e\u2028[red]:x:"
 SHOWN = r"\x1b]0;owned\x07\x1b[8m\x9b2J\u202e\u2028[red]:x:"
 ROLE, TENANT, TABLE = f"desk {HOSTILE}", f"UA {HOSTILE}", f"table {HOSTILE}"
@@ -62,14 +62,14 @@ def make(directory: Path, server: Server) -> Path:
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(ROLE)))
         connection.execute(sql.SQL("create table marts.{} (n integer)").format(sql.Identifier(TABLE)))
-        # Readable without it, it would keep the project from being published.
+        # If readers could read it, the project could not be published.
         connection.execute(sql.SQL("alter table marts.{} enable row level security").format(sql.Identifier(TABLE)))
         connection.execute(sql.SQL("alter table marts.{} owner to dpe_transformer").format(sql.Identifier(TABLE)))
     return project
 
 
 def clear(server: Server) -> None:
-    """Drop what the server has besides the database."""
+    """Drop what was created on the server outside of the database."""
     with server.connect("admin") as connection:
         with admin_context(connection, "test"):
             connection.execute("delete from dpe.tenant_access where role_name = to_regrole(quote_ident(%s))", [ROLE])
@@ -78,7 +78,7 @@ def clear(server: Server) -> None:
 
 
 def environment(server: Server) -> Mapping[str, str]:
-    """Return the variables by which dpe works on the server, in a wide terminal."""
+    """Return the variables with which dpe uses the server, in a wide terminal."""
     return {
         "PGHOST": server.host,
         "PGPORT": str(server.port),
@@ -90,7 +90,7 @@ def environment(server: Server) -> Mapping[str, str]:
 
 
 def written(channel: Channel, *arguments: str) -> str:
-    """Run dpe in this process, and return what it wrote to a terminal, or to a pipe, of its own."""
+    """Run dpe in this process, and return what it wrote to its own terminal or pipe."""
     with _channel(channel) as (stream_number, chunks), os.fdopen(stream_number, "w", encoding="utf-8") as stream:
         with redirect_stdout(stream), redirect_stderr(stream):
             main.run(arguments)
@@ -100,12 +100,12 @@ def written(channel: Channel, *arguments: str) -> str:
 
 @contextmanager
 def _channel(channel: Channel) -> Iterator[tuple[int, list[bytes]]]:
-    """Give where to write to; what was written is complete after the block."""
+    """Yield a descriptor to write to, and the output, which is complete after the block."""
     reading, writing = os.openpty() if channel == "terminal" else os.pipe()
     chunks: list[bytes] = []
 
     def read() -> None:
-        # Programs that dbt starts keep the other end open.
+        # Programs that dbt started keep the other end open.
         while not b"".join(chunks[-2:]).endswith(_END.encode()):
             chunks.append(os.read(reading, 65536))
 

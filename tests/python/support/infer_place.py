@@ -37,7 +37,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Workplace:
-    """A dbt project, and a server with what other databases hold."""
+    """A dbt project, and a server with other databases."""
 
     directory: Path
     server: Server
@@ -46,7 +46,7 @@ class Workplace:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that lead to the server, and to what a password refers to."""
+        """The variables for the server, and for a password."""
         server = {"PGHOST": self.server.host, "PGPORT": str(self.server.port), "PGDATABASE": self.server.database, "PGUSER": "postgres"}
         return server | {"ORDERS_PASSWORD": PASSWORD}
 
@@ -61,22 +61,22 @@ class Workplace:
         return Done(status, out.getvalue(), err.getvalue())
 
     def infer(self, *arguments: str) -> Done:
-        """Look at a source."""
+        """Infer a source."""
         return self.dpe("source", "infer", *arguments)
 
     def table(self, *arguments: str) -> dict[str, Any]:
-        """Look at a source, and return its table as YAML has it."""
+        """Infer a source, and return its table from the YAML."""
         done = self.infer(*arguments)
         assert (0, "") == (done.status, done.err)
         found: dict[str, Any] = yaml.safe_load(done.out)["sources"][0]["tables"][0]
         return found
 
     def types(self, *arguments: str) -> dict[str, str]:
-        """Look at a source, and return the types of its columns."""
+        """Infer a source, and return the types of its columns."""
         return {column["name"]: column["data_type"] for column in self.table(*arguments)["columns"]}
 
     def deliver(self, name: str, content: str | bytes) -> str:
-        """Write a file, and return its path as the project has it."""
+        """Write a file, and return its path relative to the project."""
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -121,7 +121,7 @@ def _workbook(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def loaded(place: Workplace) -> Mapping[str, Mapping[str, Any]]:
-    """Write every source, and extract them all at once; return what the extract says of each."""
+    """Write every source, and extract all of them in one command; return the result of each."""
     nyc = dbt_projects.REPOSITORY / "data" / "nyc_flights"
     for name, (arguments, _) in SOURCES.items():
         filled = [one.format(api=place.api.url, postgres=place.url(), nyc=nyc) for one in arguments]

@@ -1,4 +1,4 @@
-"""Sources of all kinds to look at: what files and databases hold, and what `dpe source infer` is called with."""
+"""Sources of all kinds to infer: the content of files and databases, and the arguments of `dpe source infer`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PASSWORD = "s3cr3t&more"
 
 
 def lines(head: str, line: Callable[[int], str]) -> str:
-    """Return a file of a head and a line for each number."""
+    """Return a file with a header and one line per number."""
     return head + "".join(f"{line(number)}\n" for number in NUMBERS)
 
 
@@ -95,7 +95,7 @@ POSTGRES = """
     select i, 'r' || i, i / 4.0, i % 2 = 0, now(), 'good', '{good,bad}', '{a,b}', '{"a": 1}', 5, 'x', 'infinity', '[1,5)' from generate_series(0, 29) as i
 """
 
-# What is inferred, by its name: the arguments, and how many records there are.
+# What is inferred, by name: the arguments, and the number of records.
 SOURCES: dict[str, tuple[list[str], int]] = {
     **{
         f"files.{name.partition('.')[0]}": ([f"data/{name}", *(["--format", "fixed_width"] if name == "fixed.dat" else [])], 30)

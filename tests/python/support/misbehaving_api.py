@@ -1,4 +1,4 @@
-"""An API on loopback that serves records in every way that dpe can page through, and misbehaves as it is told to."""
+"""An API on loopback that serves records in every way that dpe can page through, and misbehaves as configured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = 10
 
 @dataclass
 class Request:
-    """What was asked."""
+    """A request."""
 
     method: str
     path: str
@@ -30,7 +30,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """What is answered; `cut` bytes are missing at its end, after `slow` seconds."""
+    """An answer; `cut` bytes are missing at its end, and it comes after `slow` seconds."""
 
     body: bytes = b""
     status: int = 200
@@ -40,7 +40,7 @@ class Answer:
 
 
 class Api:
-    """Serves `records`. `faults` are taken one by one: what each makes of the answer, or None for no fault."""
+    """Serves `records`. Each request uses the next of `faults`, which changes the answer; None is no fault."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = [{"id": number, "changed_at": f"2024-01-01T00:{number:02}:00Z"} for number in range(35)]
@@ -87,7 +87,7 @@ def _json(document: Any, headers: Mapping[str, str] = {}) -> Answer:
 
 @contextmanager
 def served(api: Api) -> Iterator[str]:
-    """Serve an API, and give its address."""
+    """Serve an API, and yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -126,7 +126,7 @@ def served(api: Api) -> Iterator[str]:
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    """Run an API, at two addresses: of two origins."""
+    """Run an API at two addresses, of two origins."""
     api = Api()
     with served(api) as url, served(api) as elsewhere:
         api.url, api.elsewhere = url, elsewhere

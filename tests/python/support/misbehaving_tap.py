@@ -1,4 +1,4 @@
-"""A small tap that says what it is told to say, and fails as it is told to; and what it was given, each time it ran."""
+"""A small tap that writes and fails as configured, and records what it was given, each time it ran."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = "id bigint, note text"
 
-# Runs in a process of its own, as any tap does. Its configuration names the directory that says what is to happen.
+# Runs in its own process, like any tap. Its configuration names the directory with the actions.
 PROGRAM = """
     #!{python}
     import json, os, pathlib, signal, subprocess, sys, time
@@ -67,7 +67,7 @@ PROGRAM = """
 
 @dataclass
 class Tap:
-    """The tap `tap-shop` of a project. It is told what to do with `says`, and `runs` are those that it made."""
+    """The tap `tap-shop` of a project. `says` sets its actions, and `runs` are its runs."""
 
     world: Path
     config: dict[str, Any] = field(init=False)
@@ -78,11 +78,11 @@ class Tap:
         self.says(schema())
 
     def says(self, *actions: Action) -> None:
-        """Do this in the next runs."""
+        """Set the actions of the next runs."""
         (self.world / "sync").write_text(json.dumps(actions), encoding="utf-8")
 
     def discovers(self, *actions: Action) -> None:
-        """Do this in the next discoveries."""
+        """Set the actions of the next discoveries."""
         (self.world / "discovery").write_text(json.dumps(actions), encoding="utf-8")
 
     def source(self, stage: Stage, columns: str = COLUMNS, **options: Any) -> StagedSource:
@@ -99,7 +99,7 @@ class Tap:
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """What each run was given, discoveries left out."""
+        """What each run was given, without discoveries."""
         return [run for run in self.all_runs if "--discover" not in run["options"]]
 
     @property

@@ -1,4 +1,4 @@
-"""A project that builds every kind of relation that dbt knows, declared in every way; for tests of what protects them."""
+"""A project that builds every kind of relation that dbt knows, with every declaration; for tests of their protection."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Ways past the policies from outside dpe's schemas, ways that are none, and what a reader may do with its own rights.
+Ways to bypass the policies from outside dpe's schemas, harmless look-alikes, and what a reader may do with its own rights.
 
 In statements, {ua}, {ha} and {intern} are the names of roles, and {host}, {port} and {database} those of the server.
 """
@@ -59,7 +59,7 @@ COPY = (
 
 @dataclass(frozen=True)
 class Leak:
-    """How a reader of UA, who may see two orders, comes to see three; or a masked reader of UA what is masked."""
+    """How a reader of UA, which may see two orders, gets to see three; or a masked reader of UA masked columns."""
 
     made_by: str
     read_by: str
@@ -159,7 +159,7 @@ LEAKS = {
         "select public.leak()",
         "RLS043",
     ),
-    "a trigger whose function nobody else may call": Leak(
+    "a trigger whose function no other role may call": Leak(
         f"{OPEN_TABLE}; create function public.leak() returns trigger language plpgsql security definer as"
         f" $$ begin new.seen := ({COUNT}); return new; end $$; {CLOSED.format('')};"
         " create trigger leak before insert on public.box for each row execute function public.leak()",
@@ -322,7 +322,7 @@ LEAKS = {
     ),
 }
 
-# PostgreSQL asks nobody for EXECUTE here. A session that has called it goes on with what it was, whatever the function becomes.
+# PostgreSQL does not check EXECUTE here. A session that has called the function keeps using its cached definition.
 LEAK_OF_A_TYPE = Leak(
     "create schema copies authorization dpe_transformer; set local role dpe_transformer; grant usage on schema copies to public;"
     " create table copies.kept (seen bigint); grant select on copies.kept to {ua};"
@@ -336,7 +336,7 @@ LEAK_OF_A_TYPE = Leak(
     "RLS062",
 )
 
-# What looks like one of these, and shows a reader nothing but its own rows; what is found of it is said.
+# What looks like one of these, but shows a reader only its own rows; with what the checks find.
 NO_LEAKS = {
     "a view of a view with its reader's rights": (
         "create view public.leak as select count(*) from marts.orders_seen; grant select on public.leak to public",
@@ -349,7 +349,7 @@ NO_LEAKS = {
         ),
         "select * from public.seen",
     ),
-    "a function that only its owner may call, behind an operator": (
+    "a function that only its owner may call, used by an operator": (
         (
             f"create function public.leak(integer, integer) returns bigint language sql {DEFINER}; {CLOSED.format('integer, integer')};"
             " create operator public.=== (function = public.leak, leftarg = integer, rightarg = integer)"
@@ -371,7 +371,7 @@ NO_LEAKS = {
         ),
         "select public.leak()",
     ),
-    "a temporary view, which other sessions do not reach": (f"create temporary view seen as {COUNT}", "select 2"),
+    "a temporary view, which other sessions cannot reach": (f"create temporary view seen as {COUNT}", "select 2"),
     "a function that calls an extension": (
         (
             "create extension pg_trgm schema public; create function public.leak() returns bigint language sql security definer begin atomic"
@@ -381,7 +381,7 @@ NO_LEAKS = {
     ),
 }
 
-# What a reader does with its own rights, as the owner of a schema: what is found, and that is never an error.
+# What a reader does with its own rights, as the owner of a schema, with what the checks find, which is never an error.
 OWN_AFFAIRS: dict[str, list[str]] = {
     "create temporary view seen as select * from marts.fct_orders": [],
     "create temporary table seen as select * from marts.fct_orders": [],
@@ -406,7 +406,7 @@ OWN_AFFAIRS: dict[str, list[str]] = {
     " create function public.over() returns bigint language sql security definer begin atomic select sandbox.seen(); end;"
     f" set local role {{ha}}; create or replace function sandbox.seen() returns bigint language sql {DEFINER}": ["RLS053"],
     "alter role {ha} set row_security = off": ["RLS054"],
-    # Any reader may act as the role by which it is one; it does not log in, so what it sets has no effect.
+    # Any reader can act as its group role, which does not log in, so that the role's settings have no effect.
     "set local role dpe_reader; alter role dpe_reader set row_security = off; alter role dpe_reader set search_path = sandbox": [],
     "set local role dpe_masked_reader; alter role dpe_masked_reader set row_security = off": [],
     "set local role dpe_auditor; alter role dpe_auditor set row_security = off": [],

@@ -1,4 +1,4 @@
-"""What may be done to a database of `protected_project` that weakens its protection, and the check that has to find it."""
+"""Changes to a database of `protected_project` that weaken its protection, and the check that has to find each."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from conftest import numbers
 READER = f"reader_of_checks_{next(numbers)}"
 OUTSIDE = f"outside_{next(numbers)}"
 
-# A table whose rows are those of the keys that another one grants.
+# A table whose rows are visible by the keys that another one grants.
 ACCESS = (
     "comment on policy dpe_system on marts.fct_margins is 'access {model: managers, column: shop, role_column: manager}';"
     "create policy dpe_reader on marts.fct_margins for select to dpe_reader, dpe_masked_reader"
     " using (shop = any ((select dpe.granted_keys('\"marts\".\"managers\"', 'shop', 'manager'))::text[]))"
 )
-# A type of texts whose cast its maker writes.
+# A text type whose creator writes its cast.
 TAG = (
     "create type public.tag as enum ('UA', 'HA'); create function public.tag_text(public.tag) returns text language plpgsql stable as"
     " $$ begin return 'UA'; end $$; create cast (public.tag as text) with function public.tag_text(public.tag)"
@@ -28,7 +28,7 @@ RETYPE = (
     " comment on policy dpe_system on marts.fct_orders is 'tenant_column shop'"
 )
 
-# What an administrator may do in a few statements, by mistake or not. {index} is that of the tenant column of fct_orders; {database}
+# What an administrator can do in a few statements, by mistake or not. {index} is that of the tenant column of fct_orders; {database}
 # and {port} are those of the session.
 MUTATIONS = {
     "alter table marts.fct_orders disable row level security": "RLS003",
@@ -71,7 +71,7 @@ MUTATIONS = {
     "drop policy dpe_reader on marts.fct_orders; create policy dpe_reader on marts.fct_orders to dpe_reader, dpe_masked_reader"
     " using (shop = any ((select dpe.visible_tenants())::text[]))": "RLS010",
     "alter policy dpe_mask on marts.fct_orders using (not (select pg_has_role('dpe_masked_reader', 'usage')) or amount > 0)": "RLS010",
-    # A question whose answer is the same for every reader; a table of PostgreSQL's own; another column than the declared one.
+    # A lookup with the same result for every reader; a table of PostgreSQL's own; a column other than the declared one.
     f"{ACCESS}; alter policy dpe_reader on marts.fct_margins"
     " using ('true'::text = any ((select dpe.granted_keys('pg_catalog.pg_roles', 'rolinherit', 'rolname'))::text[]))": "RLS010",
     f"{ACCESS}; alter policy dpe_reader on marts.fct_margins"
@@ -205,7 +205,7 @@ MUTATIONS = {
     f" grant select (id) on public.copied to {OUTSIDE}": "RLS045",
     "create table public.copied as select 1 as id; alter table public.copied owner to dpe_loader; grant select on public.copied to public;"
     " alter table public.copied enable row level security": "RLS045",
-    # Whatever policies it has, no declaration asks for them.
+    # Whatever policies it has, no declaration calls for them.
     "create table public.copied as select 1 as id, 'UA'::text as shop; alter table public.copied owner to dpe_transformer;"
     " alter table public.copied enable row level security, force row level security; create policy dpe_reader on public.copied"
     " for select to dpe_reader using (shop = any ((select dpe.visible_tenants())::text[])); grant select on public.copied to dpe_reader": "RLS045",
@@ -254,7 +254,7 @@ MUTATIONS = {
     "create function public.serve() returns trigger language plpgsql security definer as $$ begin return new; end $$;"
     " create trigger serve before insert on marts.fct_orders for each row execute function public.serve()": "RLS063",
     f"create rule serve as on insert to marts.orders_seen do instead select * from dpe.loads; grant insert (shop) on marts.orders_seen to {OUTSIDE}": "RLS063",
-    # As `drop owned by dpe_reader` does, which takes the role out of each policy and its privileges away.
+    # As `drop owned by dpe_reader` does, which removes the role from each policy and revokes its privileges.
     "alter policy own_entries on dpe.tenant_access to dpe_masked_reader, dpe_tenant, dpe_loader, dpe_transformer": "RLS064",
     "drop owned by dpe_reader": "RLS064",
     "drop owned by dpe_auditor": "RLS064",

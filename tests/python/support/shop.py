@@ -1,8 +1,8 @@
 """
 A small pipeline, from files to marts: for tests that name this module in `pytest_plugins`.
 
-The fixture `shop` is a copy of the project after its first run, with a database of its own: what a test does to either,
-no other sees.
+The fixture `shop` is a copy of the project after its first run, with a database of its own: changes of a test are not visible
+to others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dpe_cli.project.project import Project
 from dpe_cli.server.server import Server
 from support import dbt_projects
 
-# Orders of two shops, the tenants: two of UA, one of HA. One of them is cheap, which a rule warns of.
+# Orders of two shops, the tenants: two of UA, one of HA. One of them is cheap, and a rule warns of that.
 SHOP = {
     "data/orders/monday.csv": """
         order_id,shop,amount
@@ -104,7 +104,7 @@ class Shop:
 
     @property
     def project(self) -> Project:
-        """The project, read anew."""
+        """The project, read again."""
         return Project(self.directory)
 
     def write(self, files: Mapping[str, str]) -> None:
@@ -112,7 +112,7 @@ class Shop:
         dbt_projects.write(self.directory, files)
 
     def run(self, *select: str, documents: bool = False) -> RunSummary:
-        """Run the pipeline; without the docs site, unless it is looked at, for that takes as long as a build."""
+        """Run the pipeline; by default without the docs site, which takes as long as a build."""
         return pipeline.run(self.project, self.server, select, (), dbt_projects.Silence(), RunOptions(documents=documents))
 
 
@@ -137,5 +137,5 @@ def shop(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path: Path
 
 @pytest.fixture
 def new_shop(server: Server, tmp_path: Path) -> Shop:
-    """Give a copy of the project that was never run, and a database of its own."""
+    """Give a copy of the project that was never run, with a database of its own."""
     return Shop(dbt_projects.make(tmp_path / "shop", SHOP), server)

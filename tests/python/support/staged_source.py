@@ -1,5 +1,5 @@
 """
-A source for the tests: files in a directory, the staging table they are loaded into, and what became of them.
+A source for the tests: files in a directory, the staging table that they are loaded into, and the results.
 
 A test module gets the fixtures with `pytest_plugins = ["support.staged_source"]`.
 """
@@ -33,9 +33,9 @@ Stage = Callable[..., "StagedSource"]
 
 class StagedSource:
     """
-    A source of the columns given, as in a table's definition; what else is given are options of its external block.
+    A source with these columns, as in a table's definition; other arguments are options of its external block.
 
-    Unless said otherwise it takes all files of its directory, appends them, and accepts any number of rejects.
+    By default it loads all files of its directory, appends them, and accepts any number of rejects.
     """
 
     def __init__(self, server: Server, directory: Path, columns: str, *, tenant_column: str | None = None, **external: Any) -> None:
@@ -47,7 +47,7 @@ class StagedSource:
         self.external = self._parsed(defaults | external)
 
     def declare(self, columns: str | None = None, *, tenant_column: str | None = None, **external: Any) -> None:
-        """Change the declaration: the columns, the tenant's column, options of the external block."""
+        """Change the declaration: the columns, the tenant column, options of the external block."""
         if columns is not None:
             self.table = replace(self.table, columns=_columns(columns))
         if tenant_column is not None:
@@ -74,7 +74,7 @@ class StagedSource:
 
     @property
     def source(self) -> Source:
-        """The source as the project has it."""
+        """The source as the project declares it."""
         return Source("", self.table.source, self.table, self.external, None)
 
     def extraction(self, *, jobs: int = 2, **options: Any) -> Extractor:
@@ -92,12 +92,12 @@ class StagedSource:
         return int(self.query(f"select count(*) from {self.relation}")[0][0])
 
     def query(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Ask as dbt does, in the system context of the transformer."""
+        """Query as dbt does, in the system context of the transformer."""
         with self.server.connect("transformer") as connection, contexts.system_context(connection, actor="test"):
             return connection.execute(statement.encode(), parameters).fetchall()
 
     def rejects(self, columns: str = "position, column_name, sqlstate, reason, raw") -> list[tuple[Any, ...]]:
-        """Return what the ledger says of the rejects, by file and line."""
+        """Return the rejects in the ledger, by file and line."""
         return self.ledger(f"select {columns} from dpe.rejects where source = %s order by load_id, position")
 
     def statuses(self) -> list[str]:
@@ -105,7 +105,7 @@ class StagedSource:
         return [status for (status,) in self.ledger("select status from dpe.extracts where source = %s order by extract_id")]
 
     def ledger(self, statement: str) -> list[tuple[Any, ...]]:
-        """Ask about this source what the loader may know."""
+        """Query the ledger about this source, as the loader."""
         with self.server.connect("loader") as connection, contexts.system_context(connection, actor="test"):
             return connection.execute(statement.encode(), [self.table.source]).fetchall()
 

@@ -1,4 +1,4 @@
-"""What a tap may be told to do: messages to write, and a catalog."""
+"""Actions of a tap: messages to write, and a catalog."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def numbered_record(note: str) -> str:
 
 
 def schema(stream: str = "orders", *properties: str) -> Action:
-    """Write a schema; of orders, the catalog's."""
+    """Write a schema; for orders, the catalog's."""
     known = {name: {} for name in properties or ("id", "note", "shop")}
     return line(type="SCHEMA", stream=stream, schema={"type": "object", "properties": known}, key_properties=["id"])
 

@@ -1,6 +1,6 @@
 -- severity: error
 -- title: Row-level security is not forced on the owner
--- why: the owner, and whoever acts as it, sees all rows without a context
+-- why: the owner, and any role that acts as it, sees all rows without a context
 select
     name as subject,
     'does not force row-level security on its owner' as detail,

@@ -1,10 +1,10 @@
 -- severity: error
--- title: A policy that is true for a reader
+-- title: A policy that is always true for a reader
 -- why: permissive policies add up: one that is always true shows all rows
 select
     relation as subject,
-    format('shows all rows to %s by the policy %s', array_to_string(roles, ', '), policy) as detail,
-    format('drop policy %I on %s; where all readers may see all rows, declare {shared: true} and build it with dbt', policy, relation)
+    format('shows all rows to %s through the policy %s', array_to_string(roles, ', '), policy) as detail,
+    format('drop policy %I on %s; if all readers may see all rows, declare {shared: true} and build it with dbt', policy, relation)
         as fix
 from policies
 where

@@ -3,7 +3,7 @@
 -- why: permissive policies add up: each one widens what its roles see
 select
     relation as subject,
-    format('has the permissive policy %s for %s, which no declaration asks for', policy, array_to_string(roles, ', ')) as detail,
+    format('has the permissive policy %s for %s, which no declaration calls for', policy, array_to_string(roles, ', ')) as detail,
     format('drop policy %I on %s; declare in meta.rls who may see the rows', policy, relation) as fix
 from policies
 where
@@ -13,7 +13,7 @@ where
 union all
 select
     relation as subject,
-    format('has the policy %s for %s, who have no business in the ledger', policy, array_to_string(roles, ', ')) as detail,
+    format('has the policy %s for %s, which must not read the ledger', policy, array_to_string(roles, ', ')) as detail,
     format('drop policy %I on %s', policy, relation) as fix
 from policies
 where

@@ -1,8 +1,8 @@
 -- severity: error
--- title: A policy is not what its declaration says
--- why: somebody has changed the condition, the command or the roles that it is for
--- Compared as the server writes it, but for line breaks: text is compared as it is, the other types of text as text, a name by an
--- operator of its own. Which relation `access` looks keys up in is compared with the project's files before it is published.
+-- title: A policy does not match its declaration
+-- why: its condition, its command or its roles were changed
+-- Compared as the server writes it, ignoring line breaks: text is compared as it is, varchar and bpchar as text, a name with its own
+-- operator. The relation in which `access` looks up keys is compared with the project's files before publishing.
 with
 
 written as (
@@ -60,7 +60,7 @@ words as (
 
 ),
 
--- Asked for in a sub-select, by a mask together with whether the session reads masked.
+-- Called in a sub-select, in a mask together with the check whether the session reads masked.
 asked as (
 
     select
@@ -127,7 +127,7 @@ wanted as (
 
 select
     relation as subject,
-    format('has the policy %s, which does not say what its declaration does, %s', policy, declared_kind) as detail,
+    format('has the policy %s, which does not match its declaration, %s', policy, declared_kind) as detail,
     'build it with dbt --full-refresh' as fix
 from wanted
 where

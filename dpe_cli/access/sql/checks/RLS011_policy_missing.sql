@@ -1,6 +1,6 @@
 -- severity: error
 -- title: A declared policy is missing
--- why: who should see rows sees none, or the pipeline builds on nothing
+-- why: readers that should see rows see none, or the pipeline reads no rows
 with
 
 declared as (
@@ -41,7 +41,7 @@ where
 union all
 select
     name as subject,
-    'has policies, of which none says what was declared' as detail,
+    'has policies, but none records what was declared' as detail,
     'build it with dbt --full-refresh' as fix
 from managed
 where

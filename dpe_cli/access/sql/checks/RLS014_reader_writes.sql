@@ -1,6 +1,6 @@
 -- severity: error
 -- title: A reader, or another role, may do more than read
--- why: TRUNCATE and REFERENCES heed no policy, who writes can move rows to other tenants, and a trigger runs for one column too
+-- why: TRUNCATE and REFERENCES ignore policies, a writer can move rows to other tenants, and writing one column is enough to fire a trigger
 with
 
 more as (
@@ -14,7 +14,7 @@ more as (
     inner join managed on privileges.relation_id = managed.relation_id
     where
         privileges.grantee in (select readers.role_id from readers)
-        -- Others may be let vacuum and analyze.
+        -- Others may be allowed to vacuum and analyze.
         or privileges.privilege_type <> 'MAINTAIN'
         and privileges.grantee <> 0
         and privileges.grantee not in (select privileged.role_id from privileged)

@@ -1,6 +1,6 @@
 -- severity: error
 -- title: A reader may create relations
--- why: what it creates where dpe publishes has no policies, and may stand in for what others read
+-- why: relations it creates in a published schema have no policies, and may be mistaken for dpe's
 select
     pg_namespace.nspname as subject,
     format('lets %s create relations in it', readers.role_name) as detail,

@@ -1,9 +1,9 @@
 -- severity: error
--- title: A reader is granted what is not published
--- why: staging, what is private and the ledger are for the pipeline
+-- title: A reader has privileges on an unpublished relation
+-- why: staging, private relations and the ledger are for the pipeline only
 select distinct
     managed.name as subject,
-    format('is not published, and granted to %s', readers.role_name) as detail,
+    format('is not published, but granted to %s', readers.role_name) as detail,
     format('revoke all on %s from %I', managed.name, readers.role_name) as fix
 from managed
 inner join privileges on managed.relation_id = privileges.relation_id

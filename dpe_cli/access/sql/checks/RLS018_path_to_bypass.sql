@@ -1,6 +1,6 @@
 -- severity: error
--- title: A role that may become one that no policy binds
--- why: SET ROLE takes it there
+-- title: A role that can become one that no policy binds
+-- why: it can bypass policies with SET ROLE
 select
     pg_get_userbyid(pg_auth_members.member)::text as subject,
     format('may become %s, which no policy binds', privileged.rolname) as detail,

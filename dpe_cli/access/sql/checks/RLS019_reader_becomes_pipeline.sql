@@ -5,7 +5,7 @@ select distinct
     readers.role_name as subject,
     format('may become %s', pg_get_userbyid(pg_auth_members.roleid)) as detail,
     format('revoke %I from %I', pg_get_userbyid(pg_auth_members.roleid), pg_get_userbyid(pg_auth_members.member))
-    || '; who administrates gets a login of their own' as fix
+    || '; give administrators a login of their own' as fix
 from pg_auth_members
 inner join readers on pg_has_role(readers.role_id, pg_auth_members.member, 'member')
 where

@@ -1,9 +1,9 @@
 -- severity: error
 -- title: A tenant column that may be null
--- why: a row without a tenant is seen by nobody, and missed by nobody
+-- why: no reader can see such a row, so its absence goes unnoticed
 select
     managed.name as subject,
-    format('may have rows without a %s, the tenant that they belong to', columns.name) as detail,
+    format('may have rows without a %s, its tenant column', columns.name) as detail,
     format('alter table %s alter column %I set not null', managed.name, columns.name) as fix
 from managed
 cross join lateral unnest(managed.declared_columns) as columns (name)

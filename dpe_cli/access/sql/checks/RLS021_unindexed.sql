@@ -1,6 +1,6 @@
 -- severity: warning
 -- title: A column that policies compare has no index
--- why: each query of a tenant reads the rows of all
+-- why: each query of a tenant reads the rows of all tenants
 select
     managed.name as subject,
     format('has no index that begins with %s, which its policies compare', columns.name) as detail,

@@ -1,6 +1,6 @@
 -- severity: warning
 -- title: A unique constraint across tenants
--- why: who writes for one tenant learns from a refusal that another has the value
+-- why: an error tells a writer of one tenant that another has the value
 select
     managed.name as subject,
     format(

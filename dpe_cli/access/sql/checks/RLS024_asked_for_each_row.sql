@@ -1,7 +1,7 @@
 -- severity: warning
--- title: A policy that asks for the session once a row
+-- title: A policy that calls a function for each row
 -- why: it is slow, and PostgreSQL cannot use an index
--- What is left of a condition without its sub-selects should call no function.
+-- Apart from its sub-selects, a condition should not call functions.
 select
     relation as subject,
     format('has the policy %s, which calls a function for each row', policy) as detail,
@@ -12,5 +12,5 @@ where
         regexp_replace(concat_ws(' ', using_expression, check_expression), '\( SELECT\s[^()]*(\([^()]*\)[^()]*)*\)', '', 'g'),
         '\m(ANY|AND|OR|NOT|IN|ARRAY)\s*\(', '(', 'g'
     ) ~ '[[:alnum:]_"]\('
-    -- It compares the key, which is searched for what the function returns once.
+    -- It compares the key with the function's result, which is computed once for the index search.
     and (relation, policy) <> ('dpe.tenant_access', 'own_entries')

@@ -1,6 +1,6 @@
 -- severity: error
 -- title: A view with its owner's rights
--- why: it shows what its owner sees, whoever reads it
+-- why: it shows what its owner sees, no matter which role reads it
 select
     name as subject,
     'is a view with its owner''s rights' as detail,

@@ -1,6 +1,6 @@
 -- severity: error
 -- title: A SECURITY DEFINER function that readers may call
--- why: it acts as its owner, to whom other policies apply
+-- why: it acts as its owner, to which other policies apply
 select
     functions.signature as subject,
     format('runs with the rights of %s and %s', functions.owner, callable_definers.ways) as detail,

@@ -35,7 +35,7 @@ select
         lower(privilege_type),
         case kind when 'r' then 'relations' else kind_name end,
         pg_get_userbyid(role_id),
-        case grantee when 0 then 'everybody (PUBLIC)' else pg_get_userbyid(grantee)::text end
+        case grantee when 0 then 'every role (PUBLIC)' else pg_get_userbyid(grantee)::text end
     ) as detail,
     format(
         'alter default privileges for role %I%s revoke all on %s from %s',
@@ -46,11 +46,11 @@ select
     ) as fix
 from defaults
 where
-    -- Other roles create no relations here; what they grant on their own is their affair.
+    -- Other roles create no relations here, and may grant their own as they like.
     kind = 'r'
     and role_id in (select privileged.role_id from privileged)
     and (grantee = 0 or grantee in (select readers.role_id from readers))
-    -- Types hold no rows, and belong to everybody by default.
+    -- Types hold no rows, and every role may use them by default.
     or kind in ('n', 'f', 'S', 'L')
     and role_id in (
         select dpe_roles.role_id
@@ -59,10 +59,10 @@ where
     )
     and grantee not in (select privileged.role_id from privileged)
 union all
--- Without an entry, everybody may call them.
+-- Without an entry, every role may call them.
 select
     'every schema' as subject,
-    format('grants execute on new functions of %s to everybody (PUBLIC) by default', dpe_roles.role_name) as detail,
+    format('grants execute on new functions of %s to every role (PUBLIC) by default', dpe_roles.role_name) as detail,
     format('alter default privileges for role %I revoke all on functions from public', dpe_roles.role_name) as fix
 from dpe_roles
 where

@@ -1,8 +1,8 @@
 -- severity: error
 -- title: A context is open by default
--- why: who logs in so acts for all tenants without having said so
--- Policies ask no other role for a context, and what a reader sets for itself is its own affair (RLS054). Settings of roles that do not
--- log in, as dpe_reader, which any reader may act as and set, have no effect.
+-- why: a login acts for all tenants without opening a context
+-- Policies check the context of no other role, and a reader may set its own settings (RLS054). Settings of roles that do not log in
+-- have no effect, such as dpe_reader, which any reader can act as.
 select
     coalesce(role_name, 'every role') as subject,
     format('has %s set for each of its sessions', split_part(setting, '=', 1)) as detail,

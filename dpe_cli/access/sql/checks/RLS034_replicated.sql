@@ -22,6 +22,6 @@ union all
 select
     pubname as subject,
     'is a publication of all tables, whose subscribers get all rows' as detail,
-    format('drop publication %I, and publish only the tables that you mean to', pubname) as fix
+    format('drop publication %I, and publish only the intended tables', pubname) as fix
 from pg_publication
 where puballtables

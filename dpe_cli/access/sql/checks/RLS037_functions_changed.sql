@@ -1,14 +1,14 @@
 -- severity: error
--- title: A function of dpe is not dpe's any more
--- why: policies ask it who may see what
+-- title: A function of dpe was changed
+-- why: policies use it to decide who may see what
 select
     format('dpe.%s()', wanted.function_name) as subject,
     case
-        when functions.function_id is null then 'is not there'
+        when functions.function_id is null then 'is missing'
         when functions.is_definer then 'runs with its owner''s rights, and so sees all entries of the access list'
-        when functions.body <> wanted.body then 'is not what dpe bootstrap makes'
+        when functions.body <> wanted.body then 'differs from what dpe bootstrap creates'
         when not functions.has_exact_path then 'has a search_path other than pg_catalog, pg_temp'
-        else 'is volatile, not parallel safe or belongs to somebody else'
+        else 'is volatile, is not parallel safe or belongs to another role'
     end as detail,
     'run dpe bootstrap' as fix
 from wanted_functions as wanted
@@ -24,7 +24,7 @@ where
 union all
 select
     signature as subject,
-    'is in the schema of dpe, and has a search_path other than pg_catalog, pg_temp' as detail,
+    'is in the schema dpe, but has a search_path other than pg_catalog, pg_temp' as detail,
     format('alter routine %s set search_path = pg_catalog, pg_temp; or drop it', signature) as fix
 from functions
 where

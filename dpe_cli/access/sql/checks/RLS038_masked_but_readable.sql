@@ -1,6 +1,6 @@
 -- severity: error
--- title: A masked column that may be read
--- why: who reads masked would see its values
+-- title: A masked column that can be read
+-- why: masked readers could read the values
 with
 
 masking as (
@@ -16,7 +16,7 @@ masking as (
 
 ),
 
--- What the view does not read, it masks.
+-- The view masks the columns that it does not read.
 masked as (
 
     select

@@ -1,9 +1,9 @@
 -- severity: error
--- title: A role that reads masked, and everything
--- why: what it may as a reader takes the mask off
+-- title: A role that is both a masked reader and a reader
+-- why: its rights as a reader remove the mask
 select
     roles.rolname::text as subject,
-    'is a masked reader and a reader as well, so it sees what is masked' as detail,
+    'is a masked reader and also a reader, so it sees masked columns' as detail,
     format('revoke dpe_reader from %I', roles.rolname) as fix
 from pg_roles as roles
 where

@@ -1,9 +1,9 @@
 -- severity: error
--- title: Every role may create in a schema that sessions look in
+-- title: Every role may create in a schema that sessions search
 -- why: a reader's function there runs instead of PostgreSQL's own, with the rights of its caller (CVE-2018-1058)
 select
     pg_namespace.nspname as subject,
-    'lets every role (PUBLIC) create in it, and sessions look names up in it by default' as detail,
+    'lets every role (PUBLIC) create in it, and sessions search it by default' as detail,
     format('revoke create on schema %I from public', pg_namespace.nspname) as fix
 from pg_namespace
 cross join lateral aclexplode(pg_namespace.nspacl) as granted
@@ -11,7 +11,7 @@ where
     granted.grantee = 0
     and granted.privilege_type = 'CREATE'
     and pg_namespace.nspname in (select looked_in.schema_name from looked_in)
-    -- Where another role owns it, that is what is wrong (RLS041), whatever it grants.
+    -- If another role owns it, that is the problem (RLS041), no matter what it grants.
     and (
         pg_namespace.nspowner in (select privileged.role_id from privileged)
         or pg_get_userbyid(pg_namespace.nspowner) = 'pg_database_owner'

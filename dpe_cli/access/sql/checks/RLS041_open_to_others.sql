@@ -1,15 +1,15 @@
 -- severity: warning
--- title: A role may create in a schema that sessions of other roles look in
+-- title: A role may create in a schema that sessions of other roles search
 -- why: its function there runs instead of PostgreSQL's own, with the rights of its caller (CVE-2018-1058)
 select
     pg_namespace.nspname as subject,
     format(
-        '%s %s, and sessions of other roles look names up in it by default',
+        '%s %s, and sessions of other roles search it by default',
         case when creators.is_owner then 'belongs to' else 'lets' end,
         pg_get_userbyid(creators.role_id) || case when creators.is_owner then '' else ' create in it' end
     ) as detail,
     case
-        when creators.is_owner then 'take it out of the search_path, or give it to an administrator'
+        when creators.is_owner then 'remove it from the search_path, or make an administrator its owner'
         else format('revoke create on schema %I from %I', pg_namespace.nspname, pg_get_userbyid(creators.role_id))
     end as fix
 from pg_namespace

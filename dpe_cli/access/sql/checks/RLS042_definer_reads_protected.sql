@@ -1,6 +1,6 @@
 -- severity: error
 -- title: A SECURITY DEFINER function outside dpe's schemas reads protected rows
--- why: it acts as its owner, who sees more than its callers
+-- why: it acts as its owner, which sees more than its callers
 select
     definers.signature as subject,
     format('reads %s with the rights of %s, and %s', roots.names, definers.owner, callable_definers.ways) as detail,

@@ -1,13 +1,13 @@
 -- severity: warning
 -- title: A function or materialized view outside dpe's schemas cannot be judged
--- why: it runs SQL from a string as an owner who sees protected rows; the catalog does not record what it reads
+-- why: it runs SQL from a string as an owner that sees protected rows; the catalog does not record what it reads
 select
     definers.signature as subject,
     format(
         'runs SQL from a string with the rights of %s, so the catalog does not record what it reads; it %s%s',
         definers.owner,
         callable_definers.ways,
-        case when definers.has_safe_path then '' else '; its caller decides where it looks names up' end
+        case when definers.has_safe_path then '' else '; its caller chooses its search_path' end
     ) as detail,
     format('alter routine %s security invoker, or review it and write its body as begin atomic', definers.signature) as fix
 from definers
@@ -31,7 +31,9 @@ union all
 select
     outside.name as subject,
     format(
-        'keeps what %s sees by %s, which runs SQL from a string, so the catalog does not record what it reads', outside.owner, roots.names
+        'keeps what %s sees through %s, which runs SQL from a string, so the catalog does not record what it reads',
+        outside.owner,
+        roots.names
     ) as detail,
     'review it, or make it a view with security_invoker' as fix
 from outside

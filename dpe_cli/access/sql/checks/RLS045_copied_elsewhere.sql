@@ -1,6 +1,6 @@
 -- severity: error
 -- title: A relation of the pipeline outside dpe's schemas is open to other roles
--- why: a hook may have copied protected rows there; whatever policies it has there, no declaration asks for them
+-- why: a hook may have copied protected rows there, and no declaration calls for the policies that it has
 with
 
 of_readers as (
@@ -25,12 +25,12 @@ kept as (
         and pg_class.relpersistence <> 't'
         and pg_class.oid >= 16384
         and pg_namespace.nspname not in (select managed_schemas.schema_name from managed_schemas)
-        -- What its members may make there is their affair (RLS053).
+        -- Members may create relations there (RLS053).
         and not (
             pg_class.relowner in (select of_readers.role_id from of_readers)
             and pg_namespace.oid in (select schemas_of_others.schema_id from schemas_of_others)
         )
-        -- What dpe has built is protected; whether rightly, is judged there.
+        -- Relations that dpe has built are protected, and have checks of their own.
         and case
             when pg_namespace.nspname <> all($4::text[]) then true
             when pg_class.relkind = 'v' then pg_class.oid not in (select invokers_views.relation_id from invokers_views)
@@ -59,12 +59,12 @@ kept as (
 select
     kept.name as subject,
     format(
-        'belongs to %s, and is open to %s',
+        'belongs to %s, but is open to %s',
         dpe_roles.role_name,
         case when dpe_roles.is_of_readers then 'all of its members' else granted.names end
     ) as detail,
     case
-        when dpe_roles.is_of_readers then 'give it to an administrator, and look at what it holds'
+        when dpe_roles.is_of_readers then 'make an administrator its owner, and check its contents'
         else format('revoke all on %s from %s; publish rows for readers with a model', kept.name, granted.quoted_names)
     end as fix
 from kept

@@ -1,7 +1,7 @@
 -- severity: error
 -- title: A protected table has a parent or a child outside dpe's schemas
 -- why: a query of a parent ignores the policies of its children, and rows of a child appear in its parent
--- Of a partition, `detach partition` is what `no inherit` is of a table that inherits.
+-- For a partition, `detach partition` does what `no inherit` does for a table that inherits.
 select
     child.name as subject,
     format('is a child of %s, queries of which ignore its policies', outside.name) as detail,

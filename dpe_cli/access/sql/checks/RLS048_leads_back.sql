@@ -1,6 +1,6 @@
 -- severity: error
 -- title: A foreign server leads back into this database
--- why: its user mapping lets readers act as another role, to which other policies apply
+-- why: its user mapping lets readers act as another role, with other policies
 select
     pg_user_mappings.srvname::text as subject,
     format(

@@ -1,6 +1,6 @@
 -- severity: warning
 -- title: A foreign server that other roles may use
--- why: it may lead back into this database, as another role; the catalog does not show it
+-- why: it may lead back into this database, as another role, which the catalog does not show
 select
     pg_foreign_server.srvname::text as subject,
     format(

@@ -1,7 +1,7 @@
 -- severity: warning
 -- title: A reader or auditor passes on what it sees
--- why: other roles read its rows without being granted them
--- One finding per role, however many objects it makes. A view of a reader shows other readers their own rows; one of an auditor shows
+-- why: other roles read its rows without having been granted them
+-- One finding per role, however many objects it creates. A reader's view shows other readers their own rows; an auditor's view shows
 -- what the auditor sees.
 with
 
@@ -20,7 +20,7 @@ passed_on as (
     from acting_as_owner
     where acting_as_owner.is_reading and acting_as_owner.readers <> '{}' and pg_has_role(acting_as_owner.owner_id, 'dpe_auditor', 'usage')
     union
-    -- A role that many may act as: what is here may be a copy that a hook of the pipeline made, too (RLS045).
+    -- Many can act as this role; its relation may also be a copy that a hook of the pipeline made (RLS045).
     select
         outside.owner_id,
         outside.name
@@ -51,15 +51,15 @@ passed_on as (
 select
     pg_get_userbyid(passed_on.owner_id)::text as subject,
     format(
-        'lets other roles read what it sees, or may do so, by %s%s',
+        'lets other roles read what it sees, or may do so, through %s%s',
         array_to_string((array_agg(passed_on.name order by passed_on.name))[1:3], ', '),
         case when count(*) > 3 then format(' and %s more', count(*) - 3) else '' end
     ) as detail,
-    'ask this role; no policy keeps it from passing on its own rows' as fix
+    'ask this role''s owner; no policy can stop it from passing on its own rows' as fix
 from passed_on
 where
     passed_on.owner_id not in (select privileged.role_id from privileged)
-    -- No reader may act as dpe_tenant: what belongs to it is an error (RLS045, RLS062).
+    -- No reader can act as dpe_tenant: what belongs to it is an error (RLS045, RLS062).
     and pg_get_userbyid(passed_on.owner_id) <> 'dpe_tenant'
     and (
         passed_on.owner_id in (

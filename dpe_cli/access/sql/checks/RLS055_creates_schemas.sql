@@ -1,6 +1,6 @@
 -- severity: warning
 -- title: A role may create schemas
--- why: a schema with a name that dpe needs blocks publishing, and one named after a role is looked in first
+-- why: a schema with a name that dpe needs blocks publishing, and one named after a role is searched first by that role
 select
     pg_database.datname::text as subject,
     format(

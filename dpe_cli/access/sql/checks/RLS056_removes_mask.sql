@@ -1,9 +1,9 @@
 -- severity: error
 -- title: A mask that a view can remove
--- why: a view or rule of a reader combines its privileges with the tenants of the masked reader who uses it
+-- why: a reader's view or rule combines its privileges with the tenants of the masked reader that uses it
 select
     protected.name as subject,
-    'has masked columns, and no policy dpe_mask that hides rows from masked readers who look through a reader''s view or rule' as detail,
+    'has masked columns, but no policy dpe_mask, which hides rows from masked readers that use a reader''s view or rule' as detail,
     'build it with dbt --full-refresh' as fix
 from managed as protected
 inner join managed as shown

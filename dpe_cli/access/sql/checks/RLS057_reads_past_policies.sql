@@ -1,5 +1,5 @@
 -- severity: error
--- title: A role reads past policies by an attribute or a predefined role
+-- title: A role bypasses policies through an attribute or a predefined role
 -- why: replication and the server's files bypass policies, and pg_read_all_data bypasses masks
 select
     pg_roles.rolname::text as subject,
@@ -10,8 +10,8 @@ where pg_roles.rolreplication and not pg_roles.rolsuper and pg_roles.oid in (sel
 union all
 select
     pg_roles.rolname::text as subject,
-    format('may act as %s, which bypasses policies or masks', predefined.rolname) as detail,
-    format('revoke %I from %I, or from the role by which it has it', predefined.rolname, pg_roles.rolname) as fix
+    format('can act as %s, which bypasses policies or masks', predefined.rolname) as detail,
+    format('revoke %I from %I, or from the role that it has it through', predefined.rolname, pg_roles.rolname) as fix
 from pg_roles
 inner join pg_roles as predefined
     on

@@ -1,9 +1,9 @@
 -- severity: error
--- title: A schema has the name of a privileged role, and belongs to another one
--- why: sessions of that role look in it first ("$user"): a function there runs with its rights, instead of PostgreSQL's own (CVE-2018-1058)
+-- title: A schema has the name of a privileged role, but belongs to another one
+-- why: sessions of that role search it first ("$user"): a function there runs with its rights, instead of PostgreSQL's own (CVE-2018-1058)
 select
     pg_namespace.nspname as subject,
-    format('has the name of the role %s, and belongs to %s', pg_roles.rolname, pg_get_userbyid(pg_namespace.nspowner)) as detail,
+    format('has the name of the role %s, but belongs to %s', pg_roles.rolname, pg_get_userbyid(pg_namespace.nspowner)) as detail,
     format(
         'alter schema %I rename to %I',
         pg_namespace.nspname,

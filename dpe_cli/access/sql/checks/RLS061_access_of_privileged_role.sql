@@ -1,6 +1,6 @@
 -- severity: error
--- title: Access of a role for which the access list cannot hold
--- why: it sees more than the list says, or lends its access to all who are granted it
+-- title: Access of a role that the access list cannot restrict
+-- why: it sees more than the list says, or passes its access on to all of its members
 with
 
 listed as (
@@ -10,7 +10,7 @@ listed as (
         dpe.access_obstacle(tenant_access.role_name) as obstacle
     from dpe.tenant_access
     inner join pg_roles on tenant_access.role_name = pg_roles.oid
-    -- dpe_tenant's own entry is how a run shows what a tenant sees.
+    -- A run uses dpe_tenant's own entry to show what a tenant sees.
     where not (pg_roles.rolname = 'dpe_tenant' and tenant_access.tenant_id = '*')
 
 )

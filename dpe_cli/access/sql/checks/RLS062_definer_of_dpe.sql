@@ -1,7 +1,7 @@
 -- severity: error
 -- title: A SECURITY DEFINER function belongs to a role of dpe
--- why: types, operator classes and aggregates call it without asking for EXECUTE, and dpe needs none
--- What the members of dpe_reader and the like may make, where they may create, is their affair (RLS053).
+-- why: types, operator classes and aggregates call it without checking EXECUTE, and dpe needs no such function
+-- Members of dpe_reader and the like may create functions in schemas where they may create (RLS053).
 select
     definers.signature as subject,
     format('runs with the rights of %s, regardless of who calls it', definers.owner) as detail,

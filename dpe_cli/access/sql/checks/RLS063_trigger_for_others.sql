@@ -1,6 +1,6 @@
 -- severity: error
 -- title: A trigger or rule on a protected relation that acts for others
--- why: a trigger runs for who may write a column, and a SECURITY DEFINER function in it as its owner
+-- why: a trigger runs for any role that may write a column, and a SECURITY DEFINER function in it runs as its owner
 select
     protected.name as subject,
     format(
@@ -9,7 +9,7 @@ select
         case
             when pg_proc.prosecdef
                 then format('whose function %s runs with the rights of %s', pg_proc.oid::regprocedure, pg_get_userbyid(pg_proc.proowner))
-            else 'which other roles fire by writing to it'
+            else 'which other roles can fire by writing to the relation'
         end
     ) as detail,
     format('drop trigger %I on %s', pg_trigger.tgname, protected.name) as fix
@@ -21,7 +21,7 @@ where not pg_trigger.tgisinternal and (pg_proc.prosecdef or others.writers <> '{
 union all
 select
     protected.name as subject,
-    format('has the rule %s, by which roles that may write to it act as its owner', pg_rewrite.rulename) as detail,
+    format('has the rule %s, through which roles that may write to it act as its owner', pg_rewrite.rulename) as detail,
     format('drop rule %I on %s', pg_rewrite.rulename, protected.name) as fix
 from pg_rewrite
 inner join protected on pg_rewrite.ev_class = protected.relation_id

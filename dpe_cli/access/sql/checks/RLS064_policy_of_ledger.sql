@@ -1,6 +1,6 @@
 -- severity: error
--- title: A policy or privilege of dpe's own tables is not what bootstrap makes
--- why: readers see no rows without their entries of the access list, and auditors and the pipeline no ledger
+-- title: A policy or privilege of dpe's own tables differs from what bootstrap creates
+-- why: readers may see no rows, and auditors and the pipeline no ledger
 with
 
 pipelines as (
@@ -102,7 +102,7 @@ select
     coalesce(wanted.relation, present.relation) as subject,
     case
         when present.policy is null then format('lacks the policy %s', wanted.policy)
-        when wanted.policy is null then format('has the policy %s, which bootstrap does not make', present.policy)
+        when wanted.policy is null then format('has the policy %s, which bootstrap does not create', present.policy)
         when present.roles <> wanted.roles
             then
                 format(
@@ -131,7 +131,7 @@ where
 union all
 select
     'dpe.tenant_access' as subject,
-    format('may not be read by %s, so that no policy knows its tenants', dpe_roles.role_name) as detail,
+    format('may not be read by %s, so that policies cannot look up its tenants', dpe_roles.role_name) as detail,
     'run dpe bootstrap' as fix
 from dpe_roles
 where

@@ -1,6 +1,6 @@
 -- severity: error
--- title: A column that policies compare is not text of PostgreSQL's own
--- why: casts, operators and collations that others make decide what equals what
+-- title: A column that policies compare does not have one of PostgreSQL's text types
+-- why: casts, operators and collations of other roles decide which values are equal
 select
     managed.name as subject,
     format(
@@ -9,7 +9,7 @@ select
         format_type(pg_attribute.atttypid, pg_attribute.atttypmod),
         case
             when not pg_collation.collisdeterministic
-                then format(' with the collation %s, to which different texts are equal', quote_ident(pg_collation.collname))
+                then format(' with the collation %s, which treats different texts as equal', quote_ident(pg_collation.collname))
         end
     ) as detail,
     'cast it to text, with the collation "default", and build it with dbt --full-refresh' as fix

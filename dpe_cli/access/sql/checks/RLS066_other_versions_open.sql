@@ -1,10 +1,10 @@
 -- severity: error
--- title: A schema of versions that are not published is open
--- why: readers would read what is being built, and what was replaced
+-- title: A schema of unpublished versions is open
+-- why: readers could read versions that are being built or were replaced
 select
     pg_namespace.nspname as subject,
     format(
-        'holds what is not published, and grants %s to %s',
+        'holds unpublished versions, but grants %s to %s',
         string_agg(lower(granted.privilege_type), ', ' order by granted.privilege_type),
         pg_get_userbyid(granted.grantee)
     ) as detail,
@@ -14,7 +14,7 @@ cross join lateral aclexplode(pg_namespace.nspacl) as granted
 where
     pg_namespace.nspname = any($4::text[])
     and pg_namespace.nspname ~ '__(next|previous|old_[0-9]+)$'
-    -- What is granted to everybody is another finding (RLS013).
+    -- Grants to PUBLIC are another finding (RLS013).
     and granted.grantee not in (0, pg_namespace.nspowner)
     and granted.grantee not in (select privileged.role_id from privileged)
 group by pg_namespace.nspname, granted.grantee

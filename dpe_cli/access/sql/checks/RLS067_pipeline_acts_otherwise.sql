@@ -1,6 +1,6 @@
 -- severity: error
--- title: A setting changes as whom the pipeline acts, or what it may do
--- why: each of its sessions begins so: as another role, without writing, or with code that others name
+-- title: A setting changes which role the pipeline acts as, or what it may do
+-- why: each of its sessions starts as another role, read-only, or with preloaded code
 select
     role_name as subject,
     format('has %s set for each of its sessions', split_part(setting, '=', 1)) as detail,

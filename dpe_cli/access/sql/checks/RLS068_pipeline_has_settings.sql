@@ -1,6 +1,6 @@
 -- severity: warning
 -- title: A role of the pipeline has settings
--- why: bootstrap makes none; a time limit, for example, ends its runs
+-- why: bootstrap sets none, and a time limit, for example, would end its runs
 select
     role_name as subject,
     format('has %s set for each of its sessions', setting) as detail,

@@ -1,10 +1,10 @@
 -- severity: warning
 -- title: Readers may change what others see
--- why: a reader that runs `drop owned by dpe_reader` takes that role out of every policy, and no reader sees a row
+-- why: a reader that runs `drop owned by dpe_reader` removes that role from every policy, so that no reader sees any rows
 select
     'dpe_refuse_to_readers' as subject,
-    'is not there or is disabled: nothing keeps a reader from DROP OWNED BY dpe_reader, or from CREATE RULE' as detail,
-    'run `dpe bootstrap` as a superuser, which only can make an event trigger' as fix
+    'is missing or disabled: nothing stops a reader from running DROP OWNED BY dpe_reader or CREATE RULE' as detail,
+    'run `dpe bootstrap` as a superuser: only superusers can create event triggers' as fix
 where
     not exists (
         select
