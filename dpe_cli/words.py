@@ -1,6 +1,8 @@
-"""Counts, durations and sizes as text."""
+"""Counts, durations, sizes and hints as text."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
@@ -21,3 +23,16 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:,.1f} TB"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the name among `known` that is most like the one given; None if none is like it."""
+    import difflib  # only for mistakes
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return `did you mean …?` with the nearest of the names, or `otherwise`."""
+    near = nearest(name, known)
+    return otherwise if near is None else f"did you mean {near}?"

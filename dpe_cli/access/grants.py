@@ -152,7 +152,7 @@ def grant(
     Unless `future`, each tenant has to have a published row: otherwise it is most likely misspelt.
 
     Raises:
-        AccessError: there is no such role, it sees more than the list says, it is a reader of the other kind, the login may not
+        AccessError: the role does not exist, it sees more than the list says, it is a reader of the other kind, the login may not
             make it a reader, or one of the tenants has no published row.
     """
     with server.connect("admin") as connection, contexts.admin_context(connection, actor):
@@ -218,7 +218,7 @@ def _check_role(connection: psycopg.Connection, role: str, *, masked: bool) -> b
     group, other = (MASKED_READER, READER) if masked else (READER, MASKED_READER)
     row = connection.execute(_ROLE, {"role": role, "wanted": group, "other": other}).fetchone()
     if row is None:
-        raise AccessError(f"{role}: there is no such role; create it first, for example with `create role {role} login`")
+        raise AccessError(f"{role}: the role does not exist; create it first, for example with `create role {role} login`")
     obstacle, is_reader, is_other = row
     if obstacle is not None:
         raise AccessError(f"{role}: {obstacle}; grant the access to another role, which only reads")

@@ -62,7 +62,7 @@ def asking(connection: Connection, roles: Collection[str], *, strictly: bool = T
 
 def rows(connection: Connection, role: str, query: sql.Composable) -> list[dict[str, Any]]:
     """
-    Return the rows of a query that runs as a role; the code that it calls can neither leave the role nor leave settings behind.
+    Return the rows of a query that runs as a role; the code that it calls can neither leave the role nor keep settings.
 
     The query is a parameter, so that roles that see the texts of running queries do not see its values.
     """
@@ -93,7 +93,7 @@ def _make(connection: Connection, role: str, *, strictly: bool) -> None:
                 connection.execute(sql.SQL(_OWN_GUARDS).format(**names, role=sql.Identifier(role)))
             _act_as(connection, acting)
     except psycopg.errors.UndefinedObject as error:
-        raise ContextError(f"{role}: there is no such role; correct --login") from error
+        raise ContextError(f"{role}: the role does not exist; correct --login") from error
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue) as error:
         if strictly:
             database = sql.Identifier(connection.info.dbname).as_string(connection)

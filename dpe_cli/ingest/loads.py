@@ -79,7 +79,7 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
     Restores the extract that it replaced, if that is still kept.
 
     Raises:
-        LoadsError: it is not in the ledger, did not succeed, or its rows are no longer in staging.
+        LoadsError: it is not in the ledger, did not succeed, or its rows have left staging.
         BusyError: an extract of the source is running.
     """
     with server.connect("loader") as connection:
@@ -88,7 +88,7 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
         source = project.sources.get(found.source)
         if source is None:
             raise LoadsError(
-                f"extract {extract_id}: its source {found.source} is no longer in the project; declare it again to undo the extract"
+                f"extract {extract_id}: its source {found.source} was removed from the project; declare it again to undo the extract"
             )
         locks.ensure(connection, found.source, actor=ACTOR)
         with (
@@ -105,9 +105,7 @@ def _undo(connection: Connection, table: StagingTable, extract: ExtractEntry) ->
         raise LoadsError(f"extract {extract.extract_id}: cannot be undone, because it is {extract.status}")
     load_ids = ledger.visible_load_ids(connection, extract.extract_id)
     if not load_ids:
-        raise LoadsError(
-            f"extract {extract.extract_id}: its rows are no longer in staging, because a later extract replaced them; undo that one"
-        )
+        raise LoadsError(f"extract {extract.extract_id}: its rows have left staging, because a later extract replaced them; undo that one")
     if later := ledger.extracts_that_resumed(connection, extract.extract_id):
         # What it loaded would never be read again.
         raise LoadsError(f"extract {extract.extract_id}: extract {', '.join(map(str, later))} resumed where it ended; undo that first")

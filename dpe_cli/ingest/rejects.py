@@ -57,7 +57,7 @@ def export(project: Project, server: Server, wanted: str) -> Export:
     are not text, or its file no longer exists to tell what the columns were.
 
     Raises:
-        ReplayError: there is no such source or load.
+        ReplayError: the source or load does not exist.
     """
     source, load_id = _find(project, server, wanted)
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
@@ -82,7 +82,7 @@ def replay(project: Project, server: Server, wanted: str, path: Path) -> Extract
     Load a file of corrected rejects of a source or a load, as a load of its own; either all of it or nothing.
 
     Raises:
-        ReplayError: there is no such source or load.
+        ReplayError: the source or load does not exist.
         ExtractError: the file or a reject is refused; nothing is replayed.
     """
     source, load_id = _find(project, server, wanted)

@@ -221,7 +221,7 @@ class Replayer(Extractor):
         if replayed_by is not None:
             return f"reject {reject_id} was already replayed, by load {replayed_by}"
         if is_removed:
-            return f"reject {reject_id} is from load {load_id}, whose rows are no longer in staging"
+            return f"reject {reject_id} is from load {load_id}, whose rows have left staging"
         if self._load_id not in (None, load_id):
             return f"reject {reject_id} is from load {load_id}"
         return None
@@ -271,6 +271,6 @@ def replays_of(connection: Connection, extract_id: int) -> list[int]:
 
 
 def source_of(connection: Connection, load_id: int) -> str | None:
-    """Return the source of a load; None if there is no such load."""
+    """Return the source of a load; None if it does not exist."""
     row = connection.execute("select source from dpe.loads where load_id = %s", [load_id]).fetchone()
     return None if row is None else str(row[0])

@@ -306,7 +306,7 @@ def extracts(connection: Connection, *, source: str | None = None, limit: int = 
 
 
 def extract(connection: Connection, extract_id: int) -> ExtractEntry | None:
-    """Return one extract; None if there is no such extract."""
+    """Return one extract; None if it does not exist."""
     row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()
     return None if row is None else ExtractEntry(*row)  # type: ignore[arg-type]
 

@@ -145,7 +145,7 @@ def entries(
 
 
 def entry(connection: Connection, reject_id: int) -> RejectEntry | None:
-    """Return one reject; None if there is no such reject."""
+    """Return one reject; None if it does not exist."""
     row = connection.execute(f"{_SELECT_REJECTS} where reject_id = %s", [reject_id]).fetchone()
     return None if row is None else RejectEntry(*row)  # type: ignore[arg-type]
 

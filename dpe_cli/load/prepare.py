@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from dpe_cli.load import policies, staging
 from dpe_cli.load.copier import Shape
 from dpe_cli.load.staging import execute
 from dpe_cli.safe_text.redaction import hide
+from dpe_cli.words import did_you_mean
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -228,5 +228,5 @@ def _shortened(name: str) -> str:
 
 
 def _hint(name: str, names: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name[:_LONGEST_NAME], names, n=1)
-    return f" (did you mean {nearest[0]}?)" if nearest else ""
+    hint = did_you_mean(name[:_LONGEST_NAME], names)
+    return f" ({hint})" if hint else ""

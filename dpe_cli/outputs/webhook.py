@@ -116,7 +116,7 @@ def _post_once(url: str, body: bytes, timeout: float) -> None:
 
 
 def _in_words(reason: object, timeout: float) -> str:
-    """Explain why there was no answer, in our own words: the libraries' may contain the address."""
+    """Explain why the webhook did not answer, in our own words: the libraries' may contain the address."""
     match reason:
         case TimeoutError():
             return f"no answer within {timeout:g} s"

@@ -48,7 +48,7 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether there are no faults."""
+        """Whether it has no faults."""
         return not self.faults
 
 

@@ -64,7 +64,7 @@ def judge(
 
     `connection` is one of apart(), `protected_schemas` are all in which dpe protects relations.
 
-    Relations that the publication removes are not judged: quarantines and masked views that are no longer declared. They have to be among
+    Relations that the publication removes are not judged: quarantines and masked views whose declaration was removed. They have to be among
     `before`, the oids of what was published before the build, if these are known.
     """
     schemas = project.published_schemas

@@ -1,7 +1,7 @@
 """
 What dbt reads of a project, so that a manifest is used only while none of it has changed.
 
-That is every file in the paths of the project and of its installed packages, the settings beside them, the environment variables that
+That is every file in the paths of the project and of its installed packages, the settings at their top, the environment variables that
 these ask for, dbt's own variables, and the versions of dbt's packages.
 """
 
@@ -191,7 +191,7 @@ def _digests(names: Iterable[str]) -> dict[str, str]:
 
 
 def _versions() -> list[str]:
-    """Return the versions of dpe and of dbt's packages: the names of what pip wrote beside them. It takes no import of them."""
+    """Return the versions of dpe and of dbt's packages: the names of the directories that pip wrote, which takes no import."""
     spec = importlib.util.find_spec("dbt")
     places: Sequence[str] = list(spec.submodule_search_locations or []) if spec else []
     names = {name for place in places for name in _names(os.path.dirname(place))}  # noqa: PTH120 at each start

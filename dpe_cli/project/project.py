@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import math
 import os
@@ -20,6 +19,7 @@ from dpe_cli.project.manifest import Parser
 from dpe_cli.sources.options import parse
 from dpe_cli.sources.options.base import External
 from dpe_cli.sources.options.parse import SourceDeclaration
+from dpe_cli.words import did_you_mean, nearest
 
 # Needed only if the project has changed, like YAML.
 if TYPE_CHECKING:
@@ -318,9 +318,9 @@ class Project:
 
     def _nothing_selected(self, selectors: Sequence[str], what: str, known: Iterable[str]) -> str:
         names = [_AROUND_A_NAME.sub("", selector) for selector in selectors]
-        nearest = [near for name in names for near in difflib.get_close_matches(name, list(known), n=1)]
-        spelt = [f"source:{name}" if name in self.sources else name for name in nearest or self.sources]
-        hint = f"did you mean {spelt[0]}?" if nearest else f"there are {', '.join(spelt) or 'no sources'}"
+        near = [found for name in names if (found := nearest(name, known))]
+        spelt = [f"source:{name}" if name in self.sources else name for name in near or self.sources]
+        hint = f"did you mean {spelt[0]}?" if near else f"there are {', '.join(spelt) or 'no sources'}"
         return f"{' '.join(selectors)}: {what}; {hint}"
 
 
@@ -400,8 +400,7 @@ def _tenant_column(declared: object, types: Mapping[str, str], *, where: str) ->
         raise ProjectError(f"{where}: meta.rls is {declared}; write one of {{tenant_column: …}}, {{shared: true}} and {{private: true}}")
     tenant_column = declared["tenant_column"]
     if tenant_column not in types:
-        nearest = difflib.get_close_matches(str(tenant_column), types, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"name one of its columns ({', '.join(types)})"
+        hint = did_you_mean(str(tenant_column), types, f"name one of its columns ({', '.join(types)})")
         raise ProjectError(f"{where}: meta.rls: tenant_column {tenant_column} is not a column; {hint}")
     if not _TEXT.fullmatch(types[tenant_column].strip()):
         what = f"is {types[tenant_column]}; declare it as text, because it is compared with text"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from dpe_cli.publishing import publication
 from dpe_cli.server import contexts
 from dpe_cli.server.relations import NEXT, Relation, find_relation
 from dpe_cli.server.server import Server
+from dpe_cli.words import did_you_mean
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -64,7 +64,7 @@ def compare(
     `on_relation` is called with the name of each compared relation.
 
     Raises:
-        PublishError: there is no unpublished build.
+        PublishError: nothing is built that is not published yet.
         UsageError: a model is not part of it.
     """
     keys = {(model.schema, model.alias): project.key_of(model) for model in project.models.values()}
@@ -90,8 +90,7 @@ def _wanted(relations: Sequence[Relation], wanted: Sequence[str]) -> list[Relati
     names = [one.name for one in relations]
     for name in wanted:
         if name not in names:
-            nearest = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"it built {', '.join(names) or 'nothing'}"
+            hint = did_you_mean(name, names, f"it built {', '.join(names) or 'nothing'}")
             raise UsageError(f"{name}: is not part of the newest build; {hint}")
     return [one for one in relations if not wanted or one.name in wanted]
 

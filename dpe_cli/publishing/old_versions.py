@@ -117,7 +117,7 @@ def clear(connection: Connection, schemas: Iterable[str]) -> None:
 
 
 def sweep(connection: Connection, schemas: Iterable[str]) -> None:
-    """Drop the earlier versions that are no longer used."""
+    """Drop the earlier versions that nothing uses."""
     old = old_schemas(connection, schemas)
     if not old:
         return

@@ -343,7 +343,7 @@ class _Row:
 
 
 def _exchanged(connection: Connection, publication_id: int, schemas: Sequence[str], *, lock: Lock | None, ender: Ender | None) -> Exchanged:
-    """Drop earlier versions that are no longer used, and return the result of the exchange."""
+    """Drop earlier versions that nothing uses, and return the result of the exchange."""
     uses = _sweep(connection, schemas, lock)
     not_ended: list[str] = []
     if ender is not None and uses:

@@ -10,7 +10,6 @@ The reconciliations that models declare in their meta: where their rows come fro
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from psycopg import sql
 
 from dpe_cli.errors import ProjectError
 from dpe_cli.project.project import Project
+from dpe_cli.words import did_you_mean
 
 Kind = Literal["rejected", "filtered", "deduplicated"]
 
@@ -183,10 +183,7 @@ class _Declaration:
         if name in self._project.sources:
             return self._project.sources[name].table.identifier
         known = [*self._project.models, *self._project.sources]
-        nearest = difflib.get_close_matches(name, known, n=1)
-        raise self._refused(
-            f"there is no {name}; {f'did you mean {nearest[0]}?' if nearest else 'name a model, or source_name.table_name'}"
-        )
+        raise self._refused(f"{name} does not exist; {did_you_mean(name, known, 'name a model, or source_name.table_name')}")
 
     def _kept(self, name: str) -> sql.Identifier:
         """Return a relation with omitted rows: a model, or a table in the model's schema, such as a quarantine."""
@@ -198,8 +195,7 @@ class _Declaration:
         if not isinstance(value, Mapping):
             raise self._refused(f"{what}: has to be a mapping of {', '.join(known)}")
         if unknown := [str(name) for name in value if name not in known]:
-            nearest = difflib.get_close_matches(unknown[0], known, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
+            hint = did_you_mean(unknown[0], known, f"there are {', '.join(known)}")
             raise self._refused(f"{what}: {unknown[0]} is not an option; {hint}")
         return value
 

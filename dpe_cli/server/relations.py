@@ -67,7 +67,7 @@ def find_relation(connection: Connection, schema: str, name: str) -> Relation | 
 
 
 def columns_of(connection: Connection, relation: sql.Identifier) -> set[str]:
-    """Return the names of a relation's columns; none if there is no such relation."""
+    """Return the names of a relation's columns; none if it does not exist."""
     rows = connection.execute(
         "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
         [relation.as_string(connection)],

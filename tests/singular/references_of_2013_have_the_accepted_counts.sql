@@ -9,7 +9,7 @@
 ) }}
 -- Fails each count of the reference data that differs from the accepted one.
 --
--- A delivery replaces the reference data, so the counts of 2013 are compared only as long as there are no later flights.
+-- A delivery replaces the reference data, so the counts of 2013 are compared only until later flights are loaded.
 with
 
 airports as (

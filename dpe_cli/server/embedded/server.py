@@ -168,7 +168,7 @@ class EmbeddedServer:
         for shared in (runtime, tempfile.gettempdir()):
             if shared and Path(shared).is_dir() and len(os.fsencode(Path(shared, name, f".s.PGSQL.{self.port}"))) <= SOCKET_PATH_LIMIT:
                 return Path(shared, name)
-        raise ServerError(f"{preferred}: the path is too long for a socket, and there is no shorter directory; set TMPDIR to a short path")
+        raise ServerError(f"{preferred}: the path is too long for a socket, and no directory is shorter; set TMPDIR to a short path")
 
     def _check_version(self) -> None:
         data, program = (self.data_directory / "PG_VERSION").read_text().strip(), str(self._program_version())

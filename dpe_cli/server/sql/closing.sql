@@ -109,7 +109,7 @@ as $$
         compared.relation_id,
         case
             when compared.declared is null and compared.is_of_this_run then 'another relation is in its place'
-            when compared.declared is null then 'there is no record of its protection'
+            when compared.declared is null then 'its protection is not recorded'
             else dpe.protection_differences(compared.declared, compared.present)
         end
     from compared
@@ -190,7 +190,7 @@ end
 $$;
 
 comment on function dpe.close_changed_relations(text, jsonb) is
-'Drops all policies and privileges of a dbt run''s relations that are no longer protected as declared; returns how they differ.';
+'Drops all policies and privileges of a dbt run''s relations whose protection differs from the declared one; returns how they differ.';
 
 do $$
 begin

@@ -7,7 +7,6 @@ members are null, like JSON's null.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ContractError, ExtractError
 from dpe_cli.sources.json import json_path
 from dpe_cli.sources.read.rows import literal
+from dpe_cli.words import did_you_mean
 
 LINE_FEED = b"\n"
 # Never occurs unescaped in JSON (RFC 8259, section 7): a record may contain line feeds, but not this character.
@@ -148,8 +148,8 @@ class JsonRecords:
     def _extra_members(self, extra: Sequence[str], parts: Parts, location: str) -> ContractError:
         """Return the error that names members without a column, and the first record that has one."""
         line = next((line for raw, line in zip(parts.raws, parts.lines, strict=True) if _members(raw, self._at) & set(extra)), 0)
-        near = difflib.get_close_matches(extra[0], [str(name) for name in self._known], n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        near = did_you_mean(extra[0], map(str, self._known))
+        hint = f" ({near})" if near else ""
         listed = ", ".join(map(repr, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
         return ContractError(
             f"{location}, {parts.kind} {line}: the record has {listed}, which is not in the contract{hint}; "

@@ -7,7 +7,6 @@ Docstrings and `Doc` are what `dpe schema` shows in editors.
 from __future__ import annotations
 
 import codecs
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
@@ -21,6 +20,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.inputs import Increment
 from dpe_cli.sources import secrets
 from dpe_cli.sources.json import json_path
+from dpe_cli.words import did_you_mean
 
 # pydantic checks a block only when it changed, because importing pydantic takes longer than a small extract.
 STRICT: dict[str, object] = {"extra": "forbid"}
@@ -83,10 +83,9 @@ _MOST_NAMES = 20
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """Return, in brackets, the known name nearest to an unknown one, or the known names."""
-    if near := difflib.get_close_matches(name, names, n=1):
-        return f" (did you mean {near[0]}?)"
+    shown = ", ".join(names[:_MOST_NAMES])
     more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-    return f" (there are {', '.join(names[:_MOST_NAMES])}{more})"
+    return f" ({did_you_mean(name, names, f'there are {shown}{more}')})"
 
 
 @dataclass(frozen=True, kw_only=True)

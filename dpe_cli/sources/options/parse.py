@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -13,6 +12,7 @@ from dpe_cli.errors import ProjectError
 from dpe_cli.sources.options.base import External
 from dpe_cli.sources.options.files import CsvFiles
 from dpe_cli.sources.options.formats import FORMATS
+from dpe_cli.words import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, declar
     options = {name: value for name, value in block.items() if value is not None}
     file_format = options.get("file_format", "csv")
     if file_format not in FORMATS:
-        near = difflib.get_close_matches(str(file_format), FORMATS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FORMATS)}"
+        hint = did_you_mean(str(file_format), FORMATS, f"there are {', '.join(FORMATS)}")
         raise _refused(
             [_with_line(f"file_format: {file_format} is not supported ({hint})", ["file_format"], declaration)], External, declaration
         )
@@ -100,6 +99,6 @@ def _describe(kind: type[Any], where: tuple[int | str, ...], what: str, message:
         for name in where[:-1]:
             kind = getattr(kind, "nested", {}).get(name, kind)
         known = option_names(kind)
-        nearest = difflib.get_close_matches(str(where[-1]), known, n=1)
-        return f"{option} is not an option" + (f" (did you mean {nearest[0]}?)" if nearest else f" (there are {', '.join(known)})")
+        otherwise = f"there are {', '.join(known)}"
+        return f"{option} is not an option ({did_you_mean(str(where[-1]), known, otherwise)})"
     return f"{option}: {message}"

@@ -15,7 +15,7 @@ def select(catalog: Any, options: Singer, stream: str, fields: Collection[str] |
     Select a stream in the catalog, with these top-level properties or all of them, and deselect all others; return its entry.
 
     Raises:
-        InputError: there is no such stream, or more than one.
+        InputError: no stream has this name, or more than one.
     """
     entries = catalog.get("streams") if isinstance(catalog, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -193,7 +193,7 @@ def test_a_reader_reads_its_own_entries_only_and_changes_none(fresh_server: Serv
 def test_an_unknown_role_is_reported(fresh_server: Server) -> None:
     """With the statement that creates it."""
     with pytest.raises(
-        AccessError, match="nobody_at_all: there is no such role; create it first, for example with `create role nobody_at_all login`"
+        AccessError, match="nobody_at_all: the role does not exist; create it first, for example with `create role nobody_at_all login`"
     ):
         _dpe(fresh_server, "grant", "nobody_at_all", "UA")
 

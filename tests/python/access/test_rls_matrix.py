@@ -313,5 +313,5 @@ def test_what_does_not_exist_is_reported(app: App) -> None:
     """A relation, or a login."""
     with pytest.raises(UsageError, match=r"marts\.nothing: no relation matches"):
         _dpe(app, "marts.nothing")
-    with pytest.raises(ContextError, match="nobody_here: there is no such role; correct --login"):
+    with pytest.raises(ContextError, match="nobody_here: the role does not exist; correct --login"):
         _dpe(app, "marts.fct_orders", "--login", "nobody_here")

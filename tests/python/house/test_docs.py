@@ -1,4 +1,4 @@
-"""The documentation says what is there. Run this file as a script to write docs/reference/commands.md and docs/reference/rls-checks.md anew."""
+"""The documentation matches the program: its generated pages, examples, links and promises."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_format_has_a_complete_example(name: str) -> None:
             metas = {column["name"]: column.get("config", {}).get("meta", {}) for column in table["columns"]}
             columns = [Column(column["name"], column["data_type"], **metas[column["name"]]) for column in table["columns"]]
             parsed = parse(table["external"], columns, declaration=SourceDeclaration(table["name"], kind.documentation))
-            # As it is kept beside the manifest.
+            # As it is stored with the manifest.
             assert parsed == from_dict(json.loads(json.dumps(asdict(parsed))))
             assert all(column["description"] for column in [table, *table["columns"]])
 

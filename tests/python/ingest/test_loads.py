@@ -51,7 +51,7 @@ def test_undo_restores_the_replaced_delivery(stage_anywhere: Stage) -> None:
     assert 0 == len(source.extract().loads)
     assert Undone(second or 0, source.table.source, 1, None) == _undo(source, second)
     assert [] == source.rows()
-    with pytest.raises(LoadsError, match=r"its rows are no longer in staging, because a later extract replaced them; undo that one"):
+    with pytest.raises(LoadsError, match=r"its rows have left staging, because a later extract replaced them; undo that one"):
         _undo(source, first)
 
 
@@ -111,7 +111,7 @@ def test_an_extract_that_cannot_be_undone_is_refused(stage: Stage) -> None:
         source.deliver("id\nx\n").extract()
     with pytest.raises(LoadsError, match="cannot be undone, because it is failed"):
         _undo(source, (first or 0) + 1)
-    with pytest.raises(LoadsError, match=f"^extract {first}: its source {source.table.source} is no longer in the project"):
+    with pytest.raises(LoadsError, match=f"^extract {first}: its source {source.table.source} was removed from the project"):
         loads.undo(source.server, cast("Project", SimpleNamespace(sources={})), first or 0)
     _undo(source, first)
     with pytest.raises(LoadsError, match="cannot be undone, because it is undone"):
@@ -119,7 +119,7 @@ def test_an_extract_that_cannot_be_undone_is_refused(stage: Stage) -> None:
 
 
 def test_nothing_is_undone_if_the_counts_differ(stage: Stage) -> None:
-    """Somebody deleted a row, so the counts in the ledger are no longer true."""
+    """Somebody deleted a row, so the counts in the ledger are wrong now."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n2,b\n")
     extract_id = source.extract().extract_id
     with source.server.connect("admin") as connection:

@@ -123,7 +123,7 @@ def test_corrected_rejects_are_in_staging(rejected: Shop) -> None:
 
 
 def test_a_replayed_record_is_counted_once(rejected: Shop) -> None:
-    """It was read from its file, and is no longer a reject."""
+    """As a record of its file that was loaded, not as a reject."""
     before = _balance(rejected)
     _replay(rejected, _corrected(rejected))
     after = _balance(rejected)
@@ -288,7 +288,7 @@ def test_rejects_of_an_undone_extract_are_not_replayed(rejected: Shop) -> None:
     newest = loads.extracts(rejected.server, source="shop.orders", limit=1)[0]
     loads.undo(rejected.server, rejected.project, newest.extract_id)
 
-    with pytest.raises(ExtractError, match="reject 1 is from load \\d+, whose rows are no longer in staging"):
+    with pytest.raises(ExtractError, match="reject 1 is from load \\d+, whose rows have left staging"):
         _replay(rejected, path)
 
 

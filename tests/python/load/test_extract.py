@@ -182,7 +182,7 @@ def test_the_previous_delivery_is_kept(stage: Stage) -> None:
 
 
 def test_a_full_refresh_reloads_everything(stage: Stage) -> None:
-    """Rows that are no longer delivered are gone."""
+    """Rows that a later delivery does not contain are gone."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n", "a.csv").deliver("id,note\n2,b\n", "b.csv")
     source.extract()
     (source.directory / "a.csv").unlink()

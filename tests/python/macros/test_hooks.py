@@ -231,7 +231,7 @@ LATE: dict[str, tuple[object, str]] = {
     "before an error": ([WIDE, {"sql": "select 1 / 0", "transaction": False}], "policy wide: for select to dpe_reader using (true)"),
     "by another relation in its place, before an error": (
         [{"sql": REPLACE, "transaction": False}, {"sql": "select 1 / 0", "transaction": False}],
-        "there is no record of its protection",
+        "its protection is not recorded",
     ),
     "and has dpe forget": (
         [WIDE, {"sql": "delete from dpe.protected_relations where relation_id = '{{ this }}'::regclass", "transaction": False}],

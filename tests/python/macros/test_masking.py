@@ -82,7 +82,7 @@ def _publish(directory: Path, server: Server, variables: str = "{}") -> None:
 
 @pytest.mark.parametrize("kind", ["table", "incremental"])
 def test_a_mask_stays_from_version_to_version(guests: Path, server: Server, intern: str, kind: str) -> None:
-    """Published, published again with one more column, and undone; the column is shown once it is no longer masked."""
+    """Published, published again with one more column, and undone; the column is shown once its mask is removed."""
     everything, name = "select * from marts.fct_guests__masked", "select name from marts.fct_guests"
     _publish(guests, server, f"{{kind: {kind}}}")
     assert [(1, "UA", None, None)] == _read(server, intern, everything)

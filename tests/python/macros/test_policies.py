@@ -210,7 +210,7 @@ def _count_each(connection: psycopg.Connection) -> dict[str, int | None]:
 
 
 def test_every_relation_is_protected(state: State) -> None:
-    """Tables under forced row-level security, views with their reader's rights; and there are no other relations."""
+    """Tables under forced row-level security, views with their reader's rights; and no other relations."""
     tables = dict.fromkeys((*TENANT_TABLES, *SHARED_TABLES, *PRIVATE_TABLES), "enabled,forced")
 
     views = dict.fromkeys(VIEWS, "security_invoker=true") | {"marts.fct_orders__masked": "security_barrier=true,security_invoker=true"}

@@ -283,7 +283,7 @@ def test_who_sees_too_much_or_too_little_is_found(shop: Shop, statements: Sequen
 
 
 def test_rows_without_a_tenant_are_not_measured(shop: Shop) -> None:
-    """There is no role that should see them."""
+    """No role should see them."""
     _as_superuser(
         shop, "alter table marts.fct_orders alter shop drop not null", "insert into marts.fct_orders values (4, null, 1), (5, '', 1)"
     )

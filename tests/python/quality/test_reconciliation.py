@@ -309,7 +309,7 @@ def test_only_the_requested_models_are_counted() -> None:
     [
         ("stg_orders", "meta.reconcile: has to be a mapping of from, count, sums, explained_by"),
         ({}, "it does not name the rows' origin; add `from:`"),
-        ({"from": "stg_order"}, "there is no stg_order; did you mean stg_orders?"),
+        ({"from": "stg_order"}, "stg_order does not exist; did you mean stg_orders?"),
         ({"from": "stg_orders", "sum": ["amount"]}, "sum is not an option; did you mean sums?"),
         ({"from": "stg_orders", "sums": "amount"}, "sums: has to be a list of columns"),
         ({"from": "stg_orders", "count": 3}, "count: is not true, false or the column"),

@@ -40,7 +40,7 @@ class Answer:
 
 
 class Api:
-    """Serves `records`. Each request uses the next of `faults`, which changes the answer; None is no fault."""
+    """Serves `records`. Each request uses the next of `faults`, which changes the answer; None causes no fault."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = [{"id": number, "changed_at": f"2024-01-01T00:{number:02}:00Z"} for number in range(35)]
