@@ -14,11 +14,11 @@ from pathlib import Path
 from textwrap import dedent
 
 import click
-import psycopg
 
 from dpe_cli.access import checks, strays
 from dpe_cli.cli.main import COMMANDS, cli
 from dpe_cli.server.bootstrap import bootstrap_server
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
 from dpe_cli.sources.options import schema
@@ -147,7 +147,7 @@ def generic_tests() -> str:
     return "\n".join(parts)
 
 
-def ledger_tables(connection: psycopg.Connection) -> str:
+def ledger_tables(connection: Connection) -> str:
     """Return the text of ledger-tables.md, from the comments in a bootstrapped database."""
     parts, present = [LEDGER_HEAD], None
     for table, comment, column, type_name, meaning in connection.execute(_COLUMNS).fetchall():

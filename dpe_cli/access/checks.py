@@ -23,8 +23,8 @@ from psycopg import sql
 
 from dpe_cli.errors import ServerError
 from dpe_cli.server.bootstrap import function_bodies
+from dpe_cli.server.connection import Connection
 
-Connection = psycopg.Connection[tuple[object, ...]]
 Severity = Literal["error", "warning"]
 
 # Common table expressions; each file builds on the files before it.

@@ -13,14 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
 from dpe_cli.access import declared_policies
 from dpe_cli.access.declared_policies import TableColumn, TablePolicy
 from dpe_cli.project.project import Model, Project
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import QUARANTINE
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 _READERS = ("dpe_reader", "dpe_masked_reader")
 _LOOK = "check what its model or hooks do to its protection"

@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 from dpe_cli.access import tenants
 from dpe_cli.errors import DpeError
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import Server
 
 EVERY_TENANT = "*"
@@ -203,17 +204,17 @@ def changes(server: Server, role: str | None, *, limit: int, actor: str) -> list
         return cursor.execute(_CHANGES, {"role": role, "limit": limit}).fetchall()
 
 
-def _entries(connection: psycopg.Connection, role: str | None) -> list[Entry]:
+def _entries(connection: Connection, role: str | None) -> list[Entry]:
     with connection.cursor(row_factory=class_row(Entry)) as cursor:
         return cursor.execute(_ENTRIES, {"role": role}).fetchall()
 
 
-def _remove_dropped(connection: psycopg.Connection) -> list[Entry]:
+def _remove_dropped(connection: Connection) -> list[Entry]:
     with connection.cursor(row_factory=class_row(Entry)) as cursor:
         return cursor.execute(_REMOVE_DROPPED).fetchall()
 
 
-def _check_role(connection: psycopg.Connection, role: str, *, masked: bool) -> bool:
+def _check_role(connection: Connection, role: str, *, masked: bool) -> bool:
     """Refuse a role that the list cannot restrict; return whether it already is a reader of the wanted kind."""
     group, other = (MASKED_READER, READER) if masked else (READER, MASKED_READER)
     row = connection.execute(_ROLE, {"role": role, "wanted": group, "other": other}).fetchone()
@@ -228,7 +229,7 @@ def _check_role(connection: psycopg.Connection, role: str, *, masked: bool) -> b
     return bool(is_reader)
 
 
-def _check_tenants(connection: psycopg.Connection, wanted: Sequence[str]) -> bool:
+def _check_tenants(connection: Connection, wanted: Sequence[str]) -> bool:
     """Refuse tenants without a published row; return whether there was anything to compare them with."""
     relations = tenants.published(connection)
     unknown = tenants.unknown(connection, relations, wanted) if relations else []
@@ -240,7 +241,7 @@ def _check_tenants(connection: psycopg.Connection, wanted: Sequence[str]) -> boo
     return bool(relations) or not wanted
 
 
-def _add(connection: psycopg.Connection, role: str, tenant: str, until: datetime | None) -> None:
+def _add(connection: Connection, role: str, tenant: str, until: datetime | None) -> None:
     try:
         connection.execute(
             """
@@ -257,7 +258,7 @@ def _add(connection: psycopg.Connection, role: str, tenant: str, until: datetime
         raise AccessError(f"{_shown(tenant)}: {what}; give the tenant a shorter name in the rows") from error
 
 
-def _make_reader(connection: psycopg.Connection, role: str, *, masked: bool) -> None:
+def _make_reader(connection: Connection, role: str, *, masked: bool) -> None:
     """
     Let a role read published relations; policies still decide which rows. Call this last in a context: it switches to the login's role.
 

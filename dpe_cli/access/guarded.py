@@ -17,8 +17,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import ContextError
-
-Connection = psycopg.Connection[Any]
+from dpe_cli.server.connection import Connection
 
 _GUARDS = """
     create function pg_temp.{rows}(query text) returns setof jsonb

@@ -23,10 +23,9 @@ from dpe_cli.access import guarded
 from dpe_cli.access.visibility import tenants_query
 from dpe_cli.errors import ContextError
 from dpe_cli.project.project import Project
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, QUARANTINE, columns_of, is_shadow, published_schema
 from dpe_cli.server.server import server_said
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe rls matrix"
 WRITES = ("insert", "update", "delete", "truncate")

@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-import psycopg
-
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.project.project import Project
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, published_schema
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 CHECK = RlsCheck(
     "RLS070",

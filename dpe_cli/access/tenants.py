@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.access import guarded
+from dpe_cli.server.connection import Connection
 
 MAX_SIMILAR = 3
 # How many names are compared, and for how long they are searched: a hint should not take longer than the answer.
@@ -100,13 +101,13 @@ class PublishedRelation:
         return sql.Identifier(self.schema, self.name)
 
 
-def published(connection: psycopg.Connection) -> list[PublishedRelation]:
+def published(connection: Connection) -> list[PublishedRelation]:
     """Return the published relations that have tenants, small ones first."""
     rows = connection.execute(_PUBLISHED).fetchall()
     return [PublishedRelation(schema, name, tuple(columns)) for schema, name, columns in rows]
 
 
-def unknown(connection: psycopg.Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
+def unknown(connection: Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
     """Return the tenants without a row in any relation, looked up through the columns' indexes."""
     left = list(dict.fromkeys(tenants))
     with guarded.asking(connection, [_ASKER]):
@@ -124,7 +125,7 @@ def unknown(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
     return left
 
 
-def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
+def similar(connection: Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
     """Return a few tenants whose names resemble one of these, among those found within the time limit."""
     names: dict[str, str] = {}
     deadline = time.monotonic() + _COMPARING_SECONDS

@@ -12,6 +12,7 @@ from psycopg import sql
 from dpe_cli.errors import ServerError
 from dpe_cli.project.project import Project
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import columns_of
 from dpe_cli.server.server import server_said
 
@@ -30,8 +31,6 @@ class Sight:
     expected: int
     problem: str | None = None
 
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe validate"
 

@@ -13,9 +13,9 @@ from dpe_cli.errors import DpeError
 from dpe_cli.load import corrections, ledger, ledger_rejects, locks, staging
 from dpe_cli.load.ledger import ExtractEntry, Load
 from dpe_cli.load.ledger_rejects import RejectEntry
-from dpe_cli.load.staging import Connection
 from dpe_cli.project.project import Project
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import Server
 
 ACTOR = "dpe loads"

@@ -10,9 +10,8 @@ from dpe_cli.errors import BusyError, ExtractError, LockLostError
 from dpe_cli.load import locks, policies, prepare, staging
 from dpe_cli.load.staging import Slice
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import Lock
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 MOST_SLICES = 64
 # The largest slices are left alone, so that the bulk of a table is not rewritten again and again.

@@ -16,8 +16,7 @@ from psycopg.errors import Diagnostic
 from dpe_cli.blocks import copy_text
 from dpe_cli.blocks.block import CopyFormat
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
-
-Connection = psycopg.Connection[tuple[object, ...]]
+from dpe_cli.server.connection import Connection
 
 # ON_ERROR and LOG_VERBOSITY came with PostgreSQL 17 (documentation of COPY).
 FIRST_VERSION_WITH_ON_ERROR = 170000

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-import psycopg
-
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 from dpe_cli.blocks.inputs import Input, Opened
@@ -21,8 +19,7 @@ from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitE
 from dpe_cli.load.extraction import Extractor, ExtractResult
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.load.ledger import Load
-
-Connection = psycopg.Connection[tuple[object, ...]]
+from dpe_cli.server.connection import Connection
 
 # The columns before a source's own columns in a file of rejects.
 REJECT_ID = "_reject_id"
@@ -251,7 +248,7 @@ def outstanding(connection: Connection, source: str, load_id: int | None = None)
         """,
         [source, load_id, load_id],
     ).fetchall()
-    return [Outstanding(*row) for row in rows]  # type: ignore[arg-type]
+    return [Outstanding(*row) for row in rows]
 
 
 def replays_of(connection: Connection, extract_id: int) -> list[int]:

@@ -26,9 +26,8 @@ from dpe_cli.load.repair import BinaryRefusedError
 from dpe_cli.load.staging import Slice
 from dpe_cli.load.writers import Writers, Written
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import Lock
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe extract"
 # Text compresses about fourfold; used only to guess how many writers an extract can keep busy.

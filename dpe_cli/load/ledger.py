@@ -6,12 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import psycopg
-
 from dpe_cli.load.inputs import Known
 from dpe_cli.safe_text.redaction import hide
-
-Connection = psycopg.Connection[tuple[object, ...]]
+from dpe_cli.server.connection import Connection
 
 
 @dataclass(frozen=True)
@@ -206,7 +203,7 @@ def known_inputs(connection: Connection, source: str) -> list[Known]:
         """,
         [source],
     ).fetchall()
-    return [Known(*row) for row in rows]  # type: ignore[arg-type]
+    return [Known(*row) for row in rows]
 
 
 def move_loads(connection: Connection, locations: Mapping[int, str]) -> None:
@@ -302,13 +299,13 @@ def extracts(connection: Connection, *, source: str | None = None, limit: int = 
         f"{_SELECT_EXTRACTS} where %s::text is null or source = %s order by extract_id desc limit %s",
         [source, source, limit],
     ).fetchall()
-    return [ExtractEntry(*row) for row in rows]  # type: ignore[arg-type]
+    return [ExtractEntry(*row) for row in rows]
 
 
 def extract(connection: Connection, extract_id: int) -> ExtractEntry | None:
     """Return one extract; None if it does not exist."""
     row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()
-    return None if row is None else ExtractEntry(*row)  # type: ignore[arg-type]
+    return None if row is None else ExtractEntry(*row)
 
 
 def loads(connection: Connection, extract_id: int) -> list[Load]:
@@ -322,7 +319,7 @@ def loads(connection: Connection, extract_id: int) -> list[Load]:
         """,
         [extract_id],
     ).fetchall()
-    return [Load(*row) for row in rows]  # type: ignore[arg-type]
+    return [Load(*row) for row in rows]
 
 
 def visible_load_ids(connection: Connection, extract_id: int) -> list[int]:

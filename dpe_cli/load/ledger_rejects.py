@@ -6,11 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import psycopg
-
 from dpe_cli.load.repair import Reject
-
-Connection = psycopg.Connection[tuple[object, ...]]
+from dpe_cli.server.connection import Connection
 
 _REJECTS_AT_ONCE = 1000
 _CHARACTERS_AT_ONCE = 4 * 1024 * 1024
@@ -141,13 +138,13 @@ def entries(
         """,
         [source, source, load_id, load_id, with_obsolete, limit],
     ).fetchall()
-    return [RejectEntry(*row) for row in rows]  # type: ignore[arg-type]
+    return [RejectEntry(*row) for row in rows]
 
 
 def entry(connection: Connection, reject_id: int) -> RejectEntry | None:
     """Return one reject; None if it does not exist."""
     row = connection.execute(f"{_SELECT_REJECTS} where reject_id = %s", [reject_id]).fetchone()
-    return None if row is None else RejectEntry(*row)  # type: ignore[arg-type]
+    return None if row is None else RejectEntry(*row)
 
 
 _SELECT_REJECTS = """

@@ -11,10 +11,9 @@ from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.errors import BusyError, ServerError
 from dpe_cli.load import staging
 from dpe_cli.server import lock_rows, sessions
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import Lock, TakenError
 from dpe_cli.server.sessions import last_words
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 _LOCK_TIMEOUT = "60s"
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import sql
 
 from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.load.staging import execute
+from dpe_cli.server.connection import Connection
 
 _CONTEXT_IS_OPEN = "(select dpe.context_is_open())"
 # As we write it, and as the server shows it in pg_policies.
 _ALL_OR_NOTHING = {_CONTEXT_IS_OPEN, "( SELECT dpe.context_is_open() AS context_is_open)"}
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def present(connection: Connection, table: StagingTable) -> list[Policy]:
         """,
         [table.schema, table.name],
     ).fetchall()
-    return [Policy(name, permissive, tuple(roles), command, using, check) for name, permissive, roles, command, using, check in rows]  # type: ignore[arg-type]
+    return [Policy(name, permissive, tuple(roles), command, using, check) for name, permissive, roles, command, using, check in rows]
 
 
 def protect(connection: Connection, table: StagingTable) -> None:

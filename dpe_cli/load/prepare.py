@@ -16,9 +16,8 @@ from dpe_cli.load import policies, staging
 from dpe_cli.load.copier import Shape
 from dpe_cli.load.staging import execute
 from dpe_cli.safe_text.redaction import hide
+from dpe_cli.server.connection import Connection
 from dpe_cli.words import did_you_mean
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 _OURS = ("_load_id", "_slice_id")
 _LONGEST_IDENTIFIER = 63

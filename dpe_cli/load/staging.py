@@ -17,8 +17,7 @@ from psycopg import sql
 
 from dpe_cli.blocks import cursors
 from dpe_cli.blocks.contract import StagingTable
-
-Connection = psycopg.Connection[tuple[object, ...]]
+from dpe_cli.server.connection import Connection
 
 SLICES_PER_EXTRACT = 1000
 _FIRST_VERSION_WITH_ANALYZE_ONLY = 180000

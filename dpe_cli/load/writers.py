@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.layout import BlockLayout
 from dpe_cli.load import locks, policies, prepare, staging
-from dpe_cli.load.copier import Connection, Copier, Shape
+from dpe_cli.load.copier import Copier, Shape
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import RejectCollector
 from dpe_cli.load.repair import Repair
 from dpe_cli.load.staging import Slice
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 
 # By default a thread may keep the interpreter for 5 ms, during which the server empties a writer's socket more than once.
 _SWITCH_SECONDS = 0.0005

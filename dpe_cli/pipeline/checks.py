@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import sql
 
 from dpe_cli.access import checks
@@ -15,11 +14,10 @@ from dpe_cli.quality.dimensions import DIMENSIONS
 from dpe_cli.quality.freshness import Freshness
 from dpe_cli.quality.reconciliation import Reconciliation
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import columns_of
 from dpe_cli.specs.spec import Spec
 from dpe_cli.words import plural
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe validate"
 

@@ -11,17 +11,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import psycopg
-
 from dpe_cli.access import declared, strays
 from dpe_cli.pipeline import checks
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
 from dpe_cli.quality import quarantine
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, Relation, find_relation
 from dpe_cli.server.server import Server
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass(frozen=True)

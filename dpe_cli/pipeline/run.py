@@ -35,6 +35,7 @@ from dpe_cli.quality.quarantine import Quarantined
 from dpe_cli.quality.reconciliation import Reconciliation
 from dpe_cli.quality.rules import find_all
 from dpe_cli.safe_text.redaction import hide
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import NEXT, PREVIOUS, Relation
 from dpe_cli.server.server import Server
 from dpe_cli.server.sessions import Ender
@@ -42,8 +43,6 @@ from dpe_cli.server.watching import DBT, watching
 from dpe_cli.site import pages
 from dpe_cli.specs.spec import Spec, read_all
 from dpe_cli.specs.spec import find as find_spec
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 _RELATIONS = {"model", "seed", "snapshot"}
 _MANAGED_SCHEMAS = {"dpe", "quality"}

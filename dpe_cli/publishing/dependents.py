@@ -14,8 +14,7 @@ import psycopg
 
 from dpe_cli.errors import PublishError
 from dpe_cli.server import relations as versions
-
-Connection = psycopg.Connection[tuple[object, ...]]
+from dpe_cli.server.connection import Connection
 
 # A relation has parts (its columns' sequences, its row type, its rules), on which other objects may depend as on the relation itself.
 # A rule, a default or a policy that depends on something belongs to its own table, and so to that table's owner.
@@ -183,7 +182,7 @@ class Follower:
 
 def of(connection: Connection, relations: Collection[int]) -> list[Dependent]:
     """Return what depends on each of the relations (oids), including the other relations."""
-    return [Dependent(*row) for row in connection.execute(_DEPENDENTS, {"relations": list(relations)})]  # type: ignore[arg-type]
+    return [Dependent(*row) for row in connection.execute(_DEPENDENTS, {"relations": list(relations)})]
 
 
 def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:

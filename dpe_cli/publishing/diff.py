@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import NEXT, Relation, find_relation
 from dpe_cli.server.server import Server
 from dpe_cli.words import did_you_mean
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe diff"
 

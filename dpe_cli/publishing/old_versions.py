@@ -18,10 +18,9 @@ from dpe_cli.errors import PublishError
 from dpe_cli.publishing import dependents
 from dpe_cli.publishing.dependents import Dependent
 from dpe_cli.server import sessions
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import NEXT, OLD, PREVIOUS, published_schema
 from dpe_cli.server.sessions import Holder
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 # Where dbt stores the failures of tests (dbt_project.yml).
 FAILURES = "quality"
@@ -83,7 +82,7 @@ def relations(connection: Connection, schemas: Iterable[str]) -> list[Stored]:
         """,
         [list(schemas)],
     ).fetchall()
-    return [Stored(*row) for row in rows]  # type: ignore[arg-type]
+    return [Stored(*row) for row in rows]
 
 
 def old_schemas(connection: Connection, schemas: Iterable[str]) -> list[str]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-import psycopg
 from psycopg.rows import class_row
 
 from dpe_cli.errors import LockLostError, PublishError
@@ -17,12 +16,12 @@ from dpe_cli.publishing import old_versions, swap, waiting
 from dpe_cli.publishing.old_versions import Use
 from dpe_cli.quality import quarantine
 from dpe_cli.server import contexts, lock_rows
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import BUILD, Lock, TakenError
 from dpe_cli.server.relations import NEXT, PREVIOUS, Relation, find_relation
 from dpe_cli.server.server import PATIENCE_SECONDS, Server
 from dpe_cli.server.sessions import Ender, Session
 
-Connection = psycopg.Connection[tuple[object, ...]]
 Status = Literal["built", "refused", "published", "undone"]
 
 ACTOR = "dpe publish"

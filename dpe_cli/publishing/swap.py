@@ -15,9 +15,8 @@ from psycopg import sql
 
 from dpe_cli.errors import PublishError
 from dpe_cli.publishing import dependents, old_versions
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import NEXT, PREVIOUS, Relation, find_relation
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 
 class HeldError(Exception):

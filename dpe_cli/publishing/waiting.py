@@ -10,10 +10,9 @@ import psycopg
 from dpe_cli.errors import PublishError
 from dpe_cli.publishing import swap
 from dpe_cli.server import sessions
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import find_relation
 from dpe_cli.server.sessions import END_AFTER_SECONDS, Ender, Holder
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 _SAY_AFTER_SECONDS = 5.0
 _FIRST_PAUSE = 0.1

@@ -19,9 +19,8 @@ from psycopg import sql
 from dpe_cli.project.project import Project, Source
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import server_said
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe validate"
 # The only Jinja that these queries may contain: any other would need dbt.

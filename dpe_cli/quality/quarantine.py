@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import sql
 
 from dpe_cli.project.project import Project
 from dpe_cli.quality.rules import Rule
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, QUARANTINE, Relation, find_relation
 from dpe_cli.server.server import Server
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe run"
 

@@ -19,9 +19,8 @@ from dpe_cli.errors import ServerError
 from dpe_cli.project.project import Project, Source
 from dpe_cli.quality.reconcile_config import KINDS, Hop
 from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import server_said
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 ACTOR = "dpe validate"
 RECORDS = "records"

@@ -21,6 +21,7 @@ from psycopg import sql
 
 from dpe_cli.errors import ServerError
 from dpe_cli.server import sessions
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import PASSWORDS, Server
 
 FILES = (
@@ -101,9 +102,7 @@ class BootstrapReport:
     passwords: list[str]
 
 
-def bootstrap(
-    connection: psycopg.Connection, *, passwords: Mapping[str, str] | None = None, closes_public: bool = False
-) -> BootstrapReport:
+def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = None, closes_public: bool = False) -> BootstrapReport:
     """
     Create missing roles, schemas, functions and the ledger, and set the passwords of logins, in one transaction.
 
@@ -130,7 +129,7 @@ def bootstrap(
         time.sleep(_PAUSE)
 
 
-def _bootstrap(connection: psycopg.Connection, passwords: Mapping[str, str], *, closes_public: bool) -> BootstrapReport:
+def _bootstrap(connection: Connection, passwords: Mapping[str, str], *, closes_public: bool) -> BootstrapReport:
     """Run the statements in one transaction."""
     with connection.transaction():
         # The access list is protected from its owner too, so it is filled in a context. The outer session's must not narrow it.
@@ -153,7 +152,7 @@ def _bootstrap(connection: psycopg.Connection, passwords: Mapping[str, str], *, 
     )
 
 
-def _held(connection: psycopg.Connection, error: psycopg.Error) -> ServerError:
+def _held(connection: Connection, error: psycopg.Error) -> ServerError:
     """Name the sessions that hold tables of the ledger, whose policies are all recreated, or their sequences."""
     with connection.transaction():
         rows = connection.execute(
@@ -165,7 +164,7 @@ def _held(connection: psycopg.Connection, error: psycopg.Error) -> ServerError:
     return ServerError(f"database {connection.info.dbname}: {who}; nothing is changed. {remedies}, then run `dpe bootstrap`")
 
 
-def is_bootstrapped(connection: psycopg.Connection) -> bool:
+def is_bootstrapped(connection: Connection) -> bool:
     """Return whether this version of dpe has bootstrapped the database. Any role can call this."""
     found = connection.execute("select obj_description(to_regnamespace('dpe'), 'pg_namespace')").fetchone()
     return found is not None and found[0] == _seal()
@@ -200,11 +199,11 @@ def function_bodies() -> dict[str, str]:
     return {found["name"]: found["body"] for name in FILES for found in _FUNCTION.finditer(_text(name))}
 
 
-def _inventory(connection: psycopg.Connection) -> list[str]:
+def _inventory(connection: Connection) -> list[str]:
     return [thing for (thing,) in connection.execute(INVENTORY)]
 
 
-def _close_public(connection: psycopg.Connection, *, revoke: bool) -> None:
+def _close_public(connection: Connection, *, revoke: bool) -> None:
     """Stop every role from creating functions in `public`, which PostgreSQL before 15 allows (CVE-2018-1058)."""
     [(is_open,)] = connection.execute(IS_PUBLIC_OPEN).fetchall()
     if is_open and not revoke:
@@ -216,7 +215,7 @@ def _close_public(connection: psycopg.Connection, *, revoke: bool) -> None:
         connection.execute(CLOSE_PUBLIC.encode())
 
 
-def _set_password(connection: psycopg.Connection, login: str, password: str) -> None:
+def _set_password(connection: Connection, login: str, password: str) -> None:
     hashed = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
     connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(login), sql.Literal(hashed)))
 

@@ -21,6 +21,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from dpe_cli.errors import ContextError
+from dpe_cli.server.connection import Connection
 
 PipelineRole = Literal["dpe_loader", "dpe_transformer"]
 
@@ -38,9 +39,7 @@ IS_READER = "select pg_has_role('dpe_reader', 'usage')"
 
 
 @contextmanager
-def system_context(
-    connection: psycopg.Connection, *, actor: str, tenant_id: str | None = None, role: PipelineRole | None = None
-) -> Iterator[None]:
+def system_context(connection: Connection, *, actor: str, tenant_id: str | None = None, role: PipelineRole | None = None) -> Iterator[None]:
     """
     Open a transaction in which a pipeline acts for every tenant, or for one only.
 
@@ -57,7 +56,7 @@ def system_context(
 
 
 @contextmanager
-def tenant_context(connection: psycopg.Connection, tenant_id: str) -> Iterator[None]:
+def tenant_context(connection: Connection, tenant_id: str) -> Iterator[None]:
     """
     Open a transaction that sees one tenant's published rows, and no other's.
 
@@ -79,7 +78,7 @@ def tenant_context(connection: psycopg.Connection, tenant_id: str) -> Iterator[N
 
 
 @contextmanager
-def stranger_context(connection: psycopg.Connection) -> Iterator[None]:
+def stranger_context(connection: Connection) -> Iterator[None]:
     """
     Open a transaction that sees what a new reader sees: a role that may read, but was granted no tenant.
 
@@ -93,7 +92,7 @@ def stranger_context(connection: psycopg.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def admin_context(connection: psycopg.Connection, user: str) -> Iterator[None]:
+def admin_context(connection: Connection, user: str) -> Iterator[None]:
     """
     Open a transaction in which a person, named `user`, acts as dpe_owner for every tenant.
 
@@ -106,7 +105,7 @@ def admin_context(connection: psycopg.Connection, user: str) -> Iterator[None]:
         yield
 
 
-def _require(connection: psycopg.Connection, **names: str) -> None:
+def _require(connection: Connection, **names: str) -> None:
     if connection.info.transaction_status != TransactionStatus.IDLE:
         # Nested in another transaction, role and settings would outlive the block.
         raise ContextError(f"{connection.info.user}: the connection is already in a transaction; end it before opening a context")
@@ -115,7 +114,7 @@ def _require(connection: psycopg.Connection, **names: str) -> None:
             raise ContextError(f"{name}: is empty; a context has to name who it acts for")
 
 
-def _open(connection: psycopg.Connection, statement: str, *, actor: str, tenant: str, role: str | None = None) -> None:
+def _open(connection: Connection, statement: str, *, actor: str, tenant: str, role: str | None = None) -> None:
     user = connection.info.user
     try:
         connection.execute(statement.encode(), {"actor": actor, "tenant": tenant, "role": role})

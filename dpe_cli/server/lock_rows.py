@@ -17,8 +17,7 @@ from psycopg import sql
 
 from dpe_cli.errors import LockLostError, ServerError
 from dpe_cli.server import contexts, sessions
-
-Connection = psycopg.Connection[tuple[object, ...]]
+from dpe_cli.server.connection import Connection
 
 BUILD = "build"
 # The sessions of a killed dpe take a moment to end; a session that is working keeps its lock for longer than that.

@@ -11,10 +11,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import sql
 
-Connection = psycopg.Connection[tuple[object, ...]]
+from dpe_cli.server.connection import Connection
 
 # The suffixes that macros/quality/quarantine_of_this.sql and macros/rls/masked_view.sql use.
 QUARANTINE = "__quarantine"

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import psycopg
 
 from dpe_cli.errors import ServerError, UsageError
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.embedded.server import ADMINISTRATOR, DATABASE, PORT, EmbeddedServer
 from dpe_cli.state import state_directory
 
@@ -75,7 +76,7 @@ class Server:
     is_embedded: bool
     log: Path | None = None
 
-    def connect(self, role: Role | str, *, autocommit: bool = False, application_name: str = "dpe") -> psycopg.Connection:
+    def connect(self, role: Role | str, *, autocommit: bool = False, application_name: str = "dpe") -> Connection:
         """
         Connect as the administrator, the loader, the transformer or any other login, outside of any context.
 
@@ -237,7 +238,7 @@ def _port() -> int:
     return int(port)
 
 
-def _search_path_of_dbt(connection: psycopg.Connection) -> str:
+def _search_path_of_dbt(connection: Connection) -> str:
     """Return the search_path of dbt's sessions; before the database is bootstrapped, PostgreSQL's own schema."""
     connection.execute("reset search_path")
     try:

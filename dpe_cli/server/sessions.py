@@ -12,9 +12,8 @@ from psycopg import sql
 from psycopg.errors import Diagnostic
 
 from dpe_cli.errors import ServerError
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import LOGINS, Server
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 _ENDING_MILLISECONDS = 5_000
 _MOST_NAMED = 5
@@ -194,7 +193,7 @@ def holders(connection: Connection, relations: Collection[int], *, waiting: Coll
     Processes in `waiting` count even if they only wait for the lock themselves.
     """
     found = connection.execute(_HOLDERS, {"relations": list(relations), "waiting": list(waiting)})
-    return [Holder(*row) for row in found]  # type: ignore[arg-type]
+    return [Holder(*row) for row in found]
 
 
 def blocking(connection: Connection, application: str) -> list[Holder]:

@@ -24,13 +24,12 @@ from dpe_cli.blocks.inputs import Opened
 from dpe_cli.environment import for_program
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import redact
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.programs import wheel_programs
 from dpe_cli.sources import secrets
 from dpe_cli.sources.databases.postgres_pages import Pages
 from dpe_cli.sources.query_inputs import TableInput
 from dpe_cli.sources.read import pipes, rows
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 _CONNECT_SECONDS = 10
 # What is read does not depend on the server's settings.

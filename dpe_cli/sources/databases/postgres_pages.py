@@ -11,13 +11,11 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import sql
 
 from dpe_cli.blocks.block import BLOCK_BYTES, Block
 from dpe_cli.blocks.contract import Column
-
-Connection = psycopg.Connection[tuple[object, ...]]
+from dpe_cli.server.connection import Connection
 
 # Compressed rows may be far larger than their pages.
 _MOST_BYTES = 16 * BLOCK_BYTES
