@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from dpe_cli.access import checks
 from dpe_cli.access.visibility import Sight
-from dpe_cli.project.project import Project, Rule, Source
-from dpe_cli.quality.dimensions import DIMENSIONS
+from dpe_cli.project.project import Source
+from dpe_cli.quality import coverage
+from dpe_cli.quality.coverage import RuleTest
 from dpe_cli.quality.freshness import Freshness
 from dpe_cli.quality.reconciliation import Reconciliation
 from dpe_cli.server import contexts
@@ -111,34 +112,18 @@ def check_protection(connection: Connection, schemas: Sequence[str], *, judged: 
     )
 
 
-def check_coverage(project: Project, specs: Sequence[Spec]) -> Check:
-    """Check that the project has what specs require: a test for each rule, and each source and model."""
-    tested = {rule.rule_id for rule in project.rules}
-    faults: list[str] = []
-    for spec in specs:
-        name, wanted = spec.path.name, spec.front_matter
-        faults += [f"{name}: rule {rule} has no test; give a test this id in its meta" for rule in spec.rules if rule not in tested]
-        faults += [f"{name}: source {one} is not in the project; declare it" for one in wanted.sources if one not in project.sources]
-        faults += [f"{name}: model {one} is not in the project; write it" for one in wanted.models if one not in project.models]
+def check_coverage(tests: Sequence[RuleTest], specs: Sequence[Spec], *, sources: Collection[str], models: Collection[str]) -> Check:
+    """Check that the project has what specs require: a test for each rule, and each source and model, by name."""
+    faults = [*coverage.rules_without_test(tests, specs), *coverage.missing_from_project(specs, sources, models)]
     rules = sum(len(spec.rules) for spec in specs)
     detail = f"every rule of {', '.join(spec.ticket for spec in specs)} has a test ({rules:,})" if specs else "no specs"
     return Check("spec coverage", detail, tuple(faults))
 
 
-def check_rules(rules: Sequence[Rule], specs: Sequence[Spec]) -> Check:
+def check_rules(tests: Sequence[RuleTest], specs: Sequence[Spec]) -> Check:
     """Check that each test of a rule has the metadata that rules require, and that its rule is in a spec."""
-    described = {rule for spec in specs for rule in spec.rules}
-    faults: list[str] = []
-    for rule in rules:
-        where = f"{rule.test}: rule {rule.rule_id}"
-        missing = [name for name, value in (("owner", rule.owner), ("because", rule.because)) if not value]
-        if rule.rule_id not in described:
-            faults.append(f"{where} is not in a spec; describe it in its ticket's spec")
-        if missing:
-            faults.append(f"{where} has no {' and no '.join(missing)}; add {'it' if len(missing) == 1 else 'them'} to the test's meta")
-        if rule.dimension not in DIMENSIONS:
-            faults.append(f"{where} has the dimension {rule.dimension or 'none'}; choose one of {', '.join(DIMENSIONS)}")
-    return Check("rules", f"every test of a rule has an owner, a reason and a place in a spec ({len(rules):,})", tuple(faults))
+    faults = [*coverage.tests_without_spec(tests, specs), *coverage.incomplete_tests(tests)]
+    return Check("rules", f"every test of a rule has an owner, a reason and a place in a spec ({len(tests):,})", tuple(faults))
 
 
 def check_sights(sights: Sequence[Sight]) -> Check:

@@ -25,11 +25,12 @@ from dpe_cli.pipeline.checks import Check
 from dpe_cli.pipeline.judging import Judged
 from dpe_cli.progress import Progress
 from dpe_cli.project.dbt_runner import NodeResult, read_project, run_dbt
-from dpe_cli.project.project import Project, Rule, Source
+from dpe_cli.project.project import Project, Source
 from dpe_cli.publishing import old_versions, publication, swap
 from dpe_cli.publishing.publication import Exchanged, Publication
 from dpe_cli.quality import freshness, quarantine, reconcile_config, reconciliation
 from dpe_cli.quality import results as rule_memory
+from dpe_cli.quality.coverage import RuleTest, rule_tests
 from dpe_cli.quality.freshness import Freshness
 from dpe_cli.quality.quarantine import Quarantined
 from dpe_cli.quality.reconciliation import Reconciliation
@@ -124,7 +125,7 @@ def run(
     """
     started = time.monotonic()
     # A broken spec is reported before the work, not after it.
-    specs = read_all(project.directory / "specs")
+    specs = read_all(project.specs_directory)
     selected = with_parents(select)
     sources = project.sources_among(selected, exclude)
     summary = RunSummary(
@@ -144,7 +145,7 @@ def run(
         # dbt renders the models once more, which runs their Jinja: what it may have changed is checked afterwards.
         if options.documents:
             _document(project, server, progress, summary)
-        summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
+        summary.validation = _validate(project, server, specs, rule_tests(project.manifest), sources, summary.results)
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -303,30 +304,30 @@ def validate(project: Project, server: Server, wanted: str | None, progress: Pro
         SpecError: a spec is broken, or this ticket has none.
         UsageError: no rule of the spec has a test.
     """
-    directory = project.directory / "specs"
+    directory = project.specs_directory
     specs = [find_spec(directory, wanted)] if wanted else read_all(directory)
     sources = list(project.sources.values())
-    rules = project.rules
+    tests = rule_tests(project.manifest)
     selection: list[str] = []
     models: Collection[str] | None = None
     if wanted:
         spec = specs[0]
         models = reconcile_config.ancestry(project, spec.front_matter.models)
         sources = [source for source in sources if source.name in spec.front_matter.sources]
-        rules = [rule for rule in rules if rule.rule_id in spec.rules or rule.rule_id.startswith(f"{spec.ticket}-")]
-        if not rules:
+        tests = [test for test in tests if test.rule_id in spec.rules or test.rule_id.startswith(f"{spec.ticket}-")]
+        if not tests:
             raise UsageError(f"{spec.path.name}: none of its rules has a test, so there is nothing to check; give tests its rules' ids")
-        selection = ["--select", *sorted({rule.test for rule in rules})]
+        selection = ["--select", *sorted({test.test for test in tests})]
     with progress.task("dbt test", len(selection) - 1 if wanted else project.test_count) as advance:
         results = run_dbt(project, server, ["test", *selection], on_node=lambda _name: advance(1))
-    return _validate(project, server, specs, rules, sources, results, models)
+    return _validate(project, server, specs, tests, sources, results, models)
 
 
 def _validate(
     project: Project,
     server: Server,
     specs: Sequence[Spec],
-    rules: Sequence[Rule],
+    tests: Sequence[RuleTest],
     sources: Sequence[Source],
     results: list[NodeResult],
     models: Collection[str] | None = None,
@@ -347,8 +348,8 @@ def _validate(
         # After everything that runs the models' code.
         _check_protection(project, server),
         validation.check_sights(sights),
-        validation.check_coverage(project, specs),
-        validation.check_rules(rules, specs),
+        validation.check_coverage(rule_tests(project.manifest), specs, sources=project.sources, models=project.models),
+        validation.check_rules(tests, specs),
     ]
     return Validation(checks, results, sights, reconciled, fresh)
 
@@ -417,7 +418,7 @@ def build_docs(project: Project, server: Server, progress: Progress) -> Path:
     target = project.directory / "target"
     with progress.task("dbt docs"):
         run_dbt(project, server, ["docs", "generate", "--target-path", str(target)])
-        rules = find_all(project, read_all(project.directory / "specs"))
+        rules = find_all(project.manifest, read_all(project.specs_directory))
         histories = rule_memory.histories(server, rules, runs=rule_memory.SHOWN_RUNS)
         with server.connect("transformer") as connection:
             published = [one for one in matrix.find_relations(connection, project, project.published_schemas) if one.declared != "private"]

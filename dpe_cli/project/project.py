@@ -73,19 +73,6 @@ class Model:
         return self.declared != "private"
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A data quality rule as one dbt test implements it."""
-
-    rule_id: str
-    test: str
-    unique_id: str
-    dimension: str
-    severity: str
-    owner: str
-    because: str
-
-
 class Project:
     """A dbt project on disk. `variables` is the user's --vars, in YAML."""
 
@@ -97,6 +84,11 @@ class Project:
         self._target = target
         self._variables = variables
         self._chosen: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = {}
+
+    @property
+    def specs_directory(self) -> Path:
+        """Where the project's specs are."""
+        return self.directory / "specs"
 
     @property
     def dbt_options(self) -> list[str]:
@@ -227,26 +219,6 @@ class Project:
         """How many tests the project has."""
         tests = [node for node in self.manifest["nodes"].values() if node["resource_type"] == "test"]
         return len(tests) + len(self.manifest.get("unit_tests") or {})
-
-    @cached_property
-    def rules(self) -> list[Rule]:
-        """The rules, one entry per test that implements one, by id."""
-        found = []
-        for node in self.manifest["nodes"].values():
-            meta = node.get("config", {}).get("meta") or {}
-            if node["resource_type"] == "test" and meta.get("rule"):
-                found.append(
-                    Rule(
-                        rule_id=str(meta["rule"]),
-                        test=node["name"],
-                        unique_id=node["unique_id"],
-                        dimension=str(meta.get("dimension", "")),
-                        severity=str(node["config"].get("severity", "error")).lower(),
-                        owner=str(meta.get("owner", "")),
-                        because=str(meta.get("because", "")),
-                    )
-                )
-        return sorted(found, key=lambda rule: (rule.rule_id, rule.test))
 
     def select_sources(self, select: Sequence[str], exclude: Sequence[str] = ()) -> list[Source]:
         """

@@ -10,18 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dpe_cli.errors import DpeError
-from dpe_cli.project.project import Project
-from dpe_cli.quality.dimensions import DIMENSIONS
-from dpe_cli.safe_text.visible_text import visible
+from dpe_cli.quality import coverage
+from dpe_cli.specs.rules_table import RuleRow
 from dpe_cli.specs.spec import Spec
 
 NO_SPEC = "no spec"
 
-_CELL = re.compile(r"(?<!\\)\|")
 _COMMENT = re.compile(r"^\s*--\s?(.*)$")
 _JINJA = re.compile(r"\{\{.*?\}\}|\{#.*?#\}|\{%.*?%\}", re.DOTALL)
 
@@ -72,13 +69,13 @@ class Rule:
         return "; ".join(f"{name} {limit}" for name, limit in limits.items())
 
 
-def find_all(project: Project, specs: Sequence[Spec]) -> list[Rule]:
-    """Return the rules that have a test, by id."""
+def find_all(manifest: Mapping[str, Any], specs: Sequence[Spec]) -> list[Rule]:
+    """Return the rules that have a test in dbt's manifest, by id."""
     tests: dict[str, list[str]] = {}
-    for one in project.rules:
+    for one in coverage.rule_tests(manifest):
         tests.setdefault(one.rule_id, []).append(one.unique_id)
-    described = {rule: (spec, row) for spec in specs for rule, row in definitions(spec).items()}
-    return [_rule(project.manifest, rule_id, ids, *described.get(rule_id, (None, {}))) for rule_id, ids in sorted(tests.items())]
+    described = {row.rule_id: (spec, row) for spec in specs for row in spec.rows}
+    return [_rule(manifest, rule_id, ids, *described.get(rule_id, (None, None))) for rule_id, ids in sorted(tests.items())]
 
 
 def find(rules: Sequence[Rule], rule_id: str) -> Rule:
@@ -94,41 +91,7 @@ def find(rules: Sequence[Rule], rule_id: str) -> Rule:
     raise RulesError(f"{rule_id}: no test has a rule with this id; `dpe rules` lists the rules")
 
 
-def definitions(spec: Spec) -> dict[str, dict[str, str]]:
-    """Return the rows of a spec's tables of rules: the cell under each heading, by the id in the first column."""
-    found: dict[str, dict[str, str]] = {}
-    headings: list[str] = []
-    for line in spec.path.read_text(encoding="utf-8-sig").splitlines():
-        if not line.lstrip().startswith("|"):
-            headings = []
-            continue
-        cells = [cell.strip().replace("\\|", "|") for cell in _CELL.split(line.strip().removeprefix("|").removesuffix("|"))]
-        if not headings:
-            headings = [cell.lower() for cell in cells]
-        elif (rule_id := cells[0].strip("`")) in spec.rules:
-            found[rule_id] = dict(zip(headings, cells, strict=False))
-    return found
-
-
-def faults(rules: Sequence[Rule], specs: Sequence[Spec]) -> list[str]:
-    """Return the rules of specs without a test, and the tests' rules without a spec."""
-    tested = {rule.rule_id for rule in rules}
-    missing = [
-        f"{spec.path.name}: rule {rule_id} has no test; give a test this id in its meta"
-        for spec in specs
-        for rule_id in spec.rules
-        if rule_id not in tested
-    ]
-    unspecified = [
-        f"{test.path}: {test.name} has rule {rule.rule_id}, which is not in a spec; describe it in its ticket's spec"
-        for rule in rules
-        if rule.spec is None
-        for test in rule.tests
-    ]
-    return missing + unspecified
-
-
-def _rule(manifest: Mapping[str, Any], rule_id: str, unique_ids: Sequence[str], spec: Spec | None, row: Mapping[str, str]) -> Rule:
+def _rule(manifest: Mapping[str, Any], rule_id: str, unique_ids: Sequence[str], spec: Spec | None, row: RuleRow | None) -> Rule:
     nodes = [manifest["nodes"][unique_id] for unique_id in sorted(unique_ids)]
     tests = tuple(_test(manifest, node) for node in nodes)
     meta = nodes[0]["config"]["meta"]
@@ -136,7 +99,7 @@ def _rule(manifest: Mapping[str, Any], rule_id: str, unique_ids: Sequence[str], 
         rule_id=rule_id,
         pipeline=spec.ticket if spec else NO_SPEC,
         spec=spec.path.name if spec else None,
-        definition=row.get("definition") or " ".join(test.definition for test in tests),
+        definition=(row.definition if row else "") or " ".join(test.definition for test in tests),
         dimension=str(meta.get("dimension") or "none"),
         severity="error" if any(test.severity == "error" for test in tests) else "warn",
         owner=str(meta.get("owner") or "-"),
@@ -234,42 +197,3 @@ def _limit(limit: str, share: float | None) -> str:
     if share is not None:
         return f"if more than {share * 100:g} % of the rows do"
     return "on any row" if limit.strip() in {"!= 0", "> 0"} else f"if the count is {limit.strip()}"
-
-
-def write(project: Project, specs: Sequence[Spec]) -> tuple[Path, str]:
-    """Return the path of the document of rules, and its text."""
-    return project.directory / "DATA_QUALITY_RULES.md", document(find_all(project, specs), specs)
-
-
-def document(rules: Sequence[Rule], specs: Sequence[Spec]) -> str:
-    """Return the rules as Markdown, by pipeline and dimension; the same for the same rules."""
-    parts = [
-        "# Data quality rules\n",
-        "Written by `dpe rules --write` from the specs and the tests. `dpe rules` shows whether the rules hold.\n",
-    ]
-    titles = {spec.ticket: f"[{spec.ticket}](specs/{spec.path.name}): {spec.front_matter.title}" for spec in specs}
-    for pipeline in [*titles, NO_SPEC]:
-        of_pipeline = [rule for rule in rules if rule.pipeline == pipeline]
-        if not of_pipeline:
-            continue
-        parts.append(f"## {titles.get(pipeline, 'In no spec')}\n")
-        dimensions = [*DIMENSIONS, *sorted({rule.dimension for rule in of_pipeline} - set(DIMENSIONS))]
-        for dimension in dimensions:
-            listed = [rule for rule in of_pipeline if rule.dimension == dimension]
-            if listed:
-                parts.append(f"### {dimension.capitalize()}\n")
-                parts += [_entry(rule) for rule in listed]
-    return visible("\n".join(parts))
-
-
-def _entry(rule: Rule) -> str:
-    lines = [
-        f"**{rule.rule_id}.** {rule.definition}\n",
-        f"- severity {rule.severity}: {rule.thresholds}",
-        f"- owner: {rule.owner}",
-        f"- because: {rule.because}",
-    ]
-    for test in rule.tests:
-        kind = f"; its kind in [{test.kind_path}]({test.kind_path})" if test.kind_path else ""
-        lines.append(f"- implemented by `{test.name}` in [{test.path}]({test.path}): `{test.asks}`{kind}")
-    return "\n".join(lines) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dpe_cli.errors import SpecError
+from dpe_cli.specs import rules_table
+from dpe_cli.specs.rules_table import RuleRow
 
 _FENCE = "---"
-_RULE_ID = re.compile(r"[A-Z][A-Z0-9]*-\d+-\d+")
 
 
 class FrontMatter(BaseModel):
@@ -29,11 +29,16 @@ class FrontMatter(BaseModel):
 
 @dataclass(frozen=True)
 class Spec:
-    """A spec: `rules` are the ids in its table of rules."""
+    """A spec, with the rows of its tables of rules."""
 
     path: Path
     front_matter: FrontMatter
-    rules: tuple[str, ...]
+    rows: tuple[RuleRow, ...]
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The ids of its rules."""
+        return tuple(row.rule_id for row in self.rows)
 
     @property
     def ticket(self) -> str:
@@ -93,7 +98,7 @@ def read(path: Path) -> Spec:
     if end is None:
         raise SpecError(f"{path}, line 1: the front matter has no end; close it with a line `---`")
     front_matter = _front_matter(path, "\n".join(lines[1:end]))
-    return Spec(path, front_matter, _rules(path, lines, end, front_matter.ticket))
+    return Spec(path, front_matter, rules_table.rows_of(path, lines, start=end, ticket=front_matter.ticket))
 
 
 def _front_matter(path: Path, text: str) -> FrontMatter:
@@ -120,20 +125,3 @@ def _line_of(text: str, field: str) -> str:
         if line.startswith(f"{field}:"):
             return f" (line {number})"
     return ""
-
-
-def _rules(path: Path, lines: list[str], start: int, ticket: str) -> tuple[str, ...]:
-    """Return the ids in the first column of the tables."""
-    rules: list[str] = []
-    for number, line in enumerate(lines[start:], start + 1):
-        if not line.lstrip().startswith("|"):
-            continue
-        cell = line.strip().strip("|").split("|")[0].strip().strip("`")
-        if not _RULE_ID.fullmatch(cell):
-            if cell.lower().startswith(f"{ticket.lower()}-"):
-                raise SpecError(f"{path}, line {number}: {cell!r} is not the id of a rule; write it as the ticket and a number, DPE-101-01")
-            continue
-        if cell in rules:
-            raise SpecError(f"{path}, line {number}: rule {cell} is defined twice; give each rule an id of its own")
-        rules.append(cell)
-    return tuple(rules)

@@ -9,7 +9,7 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Facts, Lines, Report, Table
-from dpe_cli.quality import quarantine, results
+from dpe_cli.quality import coverage, quarantine, results, rules_document
 from dpe_cli.quality import rules as known
 from dpe_cli.quality.results import NOT_RUN, FailingRow, Run, State
 from dpe_cli.quality.rules import Rule
@@ -45,7 +45,7 @@ def rules(context: click.Context, *, write: bool, check: bool) -> Report | None:
 @click.pass_obj
 def show(app: App, rule_id: str, limit: int) -> Report:
     """Show a rule with its last runs and the rows that violate it."""
-    rule = known.find(known.find_all(app.project, read_all(app.project_dir / "specs")), rule_id)
+    rule = known.find(known.find_all(app.project.manifest, read_all(app.project.specs_directory)), rule_id)
     state = results.states(app.server, [rule])[rule.rule_id]
     runs = results.histories(app.server, [rule], runs=results.SHOWN_RUNS).get(rule.rule_id, [])
     rows = results.failing_rows(app.server, rule, limit=limit)
@@ -114,7 +114,7 @@ def _shown(row: FailingRow) -> str:
 
 
 def _listed(app: App) -> Report:
-    found = known.find_all(app.project, read_all(app.project_dir / "specs"))
+    found = known.find_all(app.project.manifest, read_all(app.project.specs_directory))
     states = results.states(app.server, found)
     broken = sum(state.status not in {"pass", NOT_RUN} for state in states.values())
     return Report(
@@ -136,15 +136,17 @@ def _line(rule: Rule, state: State) -> list[object]:
 
 
 def _written(app: App) -> Report:
-    path, text = known.write(app.project, read_all(app.project_dir / "specs"))
-    path.write_text(text, encoding="utf-8")
+    specs = read_all(app.project.specs_directory)
+    path = app.project_dir / rules_document.FILE
+    path.write_text(rules_document.document(known.find_all(app.project.manifest, specs), specs), encoding="utf-8")
     return Report(data={"path": path}, headline=f"{path.name} is written")
 
 
 def _checked(app: App) -> Report:
-    specs = read_all(app.project_dir / "specs")
-    faults = known.faults(known.find_all(app.project, specs), specs)
-    path, text = known.write(app.project, specs)
+    specs = read_all(app.project.specs_directory)
+    tests = coverage.rule_tests(app.project.manifest)
+    faults = [*coverage.rules_without_test(tests, specs), *coverage.tests_without_spec(tests, specs)]
+    path, text = app.project_dir / rules_document.FILE, rules_document.document(known.find_all(app.project.manifest, specs), specs)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         faults.append(f"{path.name}: {'is not up to date' if path.is_file() else 'is missing'}; run `dpe rules --write`")
     return Report(

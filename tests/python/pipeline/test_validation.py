@@ -13,9 +13,11 @@ from dpe_cli.access.visibility import Sight
 from dpe_cli.cli import main
 from dpe_cli.pipeline import checks
 from dpe_cli.pipeline.checks import Check
-from dpe_cli.project.project import Project, Rule
+from dpe_cli.project.project import Project
 from dpe_cli.quality import dimensions
+from dpe_cli.quality.coverage import RuleTest, rule_tests
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
+from dpe_cli.specs.rules_table import RuleRow
 from dpe_cli.specs.spec import FrontMatter, Spec
 
 # For its fixtures; if it were imported here, pytest could not rewrite its asserts.
@@ -307,10 +309,10 @@ def test_a_version_from_before_the_tenant_column_has_no_tenants(shop: Shop) -> N
     assert ["a stranger", "its owner, no context"] == [sight.who for sight in _sights(shop)]
 
 
-def _spec(**fields: object) -> Spec:
-    rules = fields.pop("rules", ("SHOP-1-01", "SHOP-1-02"))
+def _spec(*, rules: Sequence[str] = ("SHOP-1-01", "SHOP-1-02"), **fields: object) -> Spec:
     wanted = {"ticket": "SHOP-1", "title": "Orders", "owner": "sales", "sources": ["shop.orders"], "models": ["fct_orders"]} | fields
-    return Spec(Path("SHOP-1-spec.md"), FrontMatter.model_validate(wanted), rules)  # type: ignore[arg-type]
+    rows = tuple(RuleRow(rule_id, line, {}) for line, rule_id in enumerate(rules, 10))
+    return Spec(Path("SHOP-1-spec.md"), FrontMatter.model_validate(wanted), rows)
 
 
 @pytest.fixture
@@ -330,7 +332,9 @@ def project(first_run: tuple[Shop, object]) -> Project:
 )
 def test_the_project_has_what_a_spec_requires(project: Project, spec: Spec, faults: tuple[str, ...]) -> None:
     """Rules, sources and models."""
-    assert faults == checks.check_coverage(project, [spec]).faults
+    tests = rule_tests(project.manifest)
+
+    assert faults == checks.check_coverage(tests, [spec], sources=project.sources, models=project.models).faults
 
 
 GOOD_RULE = {
@@ -338,7 +342,7 @@ GOOD_RULE = {
     "test": "t",
     "unique_id": "test.t",
     "dimension": "validity",
-    "severity": "warn",
+    "path": "_models.yml",
     "owner": "o",
     "because": "b",
 }
@@ -348,20 +352,20 @@ GOOD_RULE = {
     ("fields", "faults"),
     [
         ({}, ()),
-        ({"rule_id": "SHOP-1-07"}, ("t: rule SHOP-1-07 is not in a spec; describe it in its ticket's spec",)),
-        ({"rule_id": "SHIP-1-01"}, ("t: rule SHIP-1-01 is not in a spec; describe it in its ticket's spec",)),
-        ({"owner": "", "because": ""}, ("t: rule SHOP-1-01 has no owner and no because; add them to the test's meta",)),
-        ({"dimension": "beauty"}, (f"t: rule SHOP-1-01 has the dimension beauty; choose one of {', '.join(dimensions.DIMENSIONS)}",)),
-        ({"dimension": ""}, (f"t: rule SHOP-1-01 has the dimension none; choose one of {', '.join(dimensions.DIMENSIONS)}",)),
+        ({"rule_id": "SHOP-1-07"}, ("_models.yml: t has rule SHOP-1-07, which is not in a spec; describe it in its ticket's spec",)),
+        ({"rule_id": "SHIP-1-01"}, ("_models.yml: t has rule SHIP-1-01, which is not in a spec; describe it in its ticket's spec",)),
+        ({"owner": "", "because": ""}, ("_models.yml: t has no owner and no because; add them to the test's meta",)),
+        ({"dimension": "beauty"}, (f"_models.yml: t has the dimension beauty; choose one of {', '.join(dimensions.DIMENSIONS)}",)),
+        ({"dimension": ""}, (f"_models.yml: t has the dimension none; choose one of {', '.join(dimensions.DIMENSIONS)}",)),
     ],
 )
 def test_a_rule_has_the_required_metadata(fields: dict[str, str], faults: tuple[str, ...]) -> None:
     """And is in a spec."""
-    assert faults == checks.check_rules([Rule(**(GOOD_RULE | fields))], [_spec()]).faults
+    assert faults == checks.check_rules([RuleTest(**(GOOD_RULE | fields))], [_spec()]).faults
 
 
 def test_the_rules_of_the_project_are_sound(project: Project) -> None:
     """Those of the first run."""
     assert Check("rules", "every test of a rule has an owner, a reason and a place in a spec (2)") == checks.check_rules(
-        project.rules, [_spec()]
+        rule_tests(project.manifest), [_spec()]
     )

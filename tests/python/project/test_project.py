@@ -19,6 +19,7 @@ from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.project import dbt
 from dpe_cli.project.project import Project, _source
 from dpe_cli.project.source_yaml import Declarations
+from dpe_cli.quality.coverage import rule_tests
 from dpe_cli.sources.options.base import Rejects
 from dpe_cli.sources.options.files import CsvFiles
 
@@ -147,12 +148,11 @@ def test_models_and_rules_are_known(project: Project) -> None:
     assert {"stg_orders": False, "fct_nothing": False} == {
         name: project.models[name].is_published for name in ("stg_orders", "fct_nothing")
     }
-    (rule,) = project.rules
-    assert ("DPE-7-01", "orders_are_unique", "uniqueness", "warn", "sales", "an order is paid once") == (
+    (rule,) = rule_tests(project.manifest)
+    assert ("DPE-7-01", "orders_are_unique", "uniqueness", "sales", "an order is paid once") == (
         rule.rule_id,
         rule.test,
         rule.dimension,
-        rule.severity,
         rule.owner,
         rule.because,
     )

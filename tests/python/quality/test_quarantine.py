@@ -111,7 +111,7 @@ def test_rows_that_break_rules_are_kept_out(shop: Shop) -> None:
     assert [(2, "UA", ["SHOP-1-01"]), (2, "UA", ["SHOP-1-01"]), (5, "XX", ["SHOP-1-03"]), (6, "XX", ["SHOP-1-03", "SHOP-1-04"])] == _rows(
         shop, "select order_id, shop, _rules from marts.fct_orders__quarantine order by 1"
     )
-    rules = rules_of(shop.project, [])
+    rules = rules_of(shop.project.manifest, [])
     assert [2, None, 2, 1] == [quarantine.kept_out(shop.server, shop.project, rule) for rule in rules]
 
 

@@ -19,7 +19,7 @@ from dpe_cli.cli.commands.rules import plot
 from dpe_cli.cli.report import Report, show
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
-from dpe_cli.quality import results, rules
+from dpe_cli.quality import results, rules, rules_document
 from dpe_cli.quality.results import Run
 from dpe_cli.quality.rules import RulesError
 from dpe_cli.server.server import Server
@@ -171,10 +171,9 @@ def test_the_document_does_not_depend_on_the_order_of_tests(written: Path) -> No
     """It is the same for a manifest in another order."""
     project, specs = Project(written), read_all(written / "specs")
     nodes = dict(reversed(project.manifest["nodes"].items()))
-    turned = Project(written)
-    turned.manifest = {**project.manifest, "nodes": nodes}
+    turned = {**project.manifest, "nodes": nodes}
 
-    assert DOCUMENT == rules.document(rules.find_all(turned, specs), specs)
+    assert DOCUMENT == rules_document.document(rules.find_all(turned, specs), specs)
 
 
 def test_a_current_document_passes(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -318,7 +317,7 @@ def test_each_rule_is_listed_with_its_state(app: App, capsys: pytest.CaptureFixt
 
 def test_a_rule_stops_holding_after_its_last_pass(app: App) -> None:
     """Not at the last run, and not at the first."""
-    found = rules.find_all(app.project, read_all(app.project_dir / "specs"))
+    found = rules.find_all(app.project.manifest, read_all(app.project_dir / "specs"))
     runs = results.histories(app.server, found, runs=30)["SHOP-2-01"]
     state = results.states(app.server, found)["SHOP-2-01"]
 
@@ -349,7 +348,7 @@ def test_programs_get_the_same(app: App, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_rule_that_never_ran_has_no_state(app: App, server: Server) -> None:
     """On a database that no test has seen."""
-    found = rules.find_all(app.project, [])
+    found = rules.find_all(app.project.manifest, [])
     new = results.states(server, found)
 
     assert {("not run", None, None, None)} == {(one.status, one.failures, one.since, one.last_run_at) for one in new.values()}
