@@ -61,7 +61,7 @@ def _described(file: File) -> list[tuple[str, str]]:
             rows = duckdb.connect().execute("describe select * from read_parquet($1)", [str(path)]).fetchall()
         except duckdb.Error as error:
             message = " ".join(str(error).replace(str(path), file.location).split())
-            raise InputError(f"{file.location}: cannot be read as Parquet ({message}); ask the sender to deliver the file again") from error
+            raise InputError(f"{file.location}: cannot be read as Parquet ({message}); ask the sender for it again") from error
     return [(str(name), _type(str(data_type))) for name, data_type, *_ in rows]
 
 

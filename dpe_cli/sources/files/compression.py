@@ -156,7 +156,7 @@ def _reporting_read_errors(location: str) -> Iterator[None]:
     except OSError as error:
         # bz2 reports broken data as an OSError that has no errno.
         what = f"cannot be read ({error.strerror})" if error.errno else f"the compressed data is broken ({error})"
-        raise InputError(f"{location}: {what}; ask the sender to deliver the file again") from error
+        raise InputError(f"{location}: {what}; ask the sender for it again") from error
 
 
 def _streams(raw: io.RawIOBase, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> Iterator[bytes]:

@@ -124,7 +124,7 @@ class OpenedParquet:
 
     def _unreadable(self, error: Any) -> InputError:
         message = " ".join(str(error).replace(str(self._path), self._location).split())
-        return InputError(f"{self._location}: cannot be read as Parquet ({message}); ask the sender to deliver the file again")
+        return InputError(f"{self._location}: cannot be read as Parquet ({message}); ask the sender for it again")
 
 
 def _close_after(writer: threading.Thread, descriptor: int) -> None:

@@ -318,7 +318,7 @@ def test_a_dangling_link_is_reported(stage: Stage, tmp_path: Path) -> None:
     source = stage("id integer")
     (tmp_path / "a.csv").symlink_to("nowhere.csv")
 
-    with pytest.raises(InputError, match=r"^a.csv: cannot be read \(No such file or directory\); ask the sender to deliver the file again"):
+    with pytest.raises(InputError, match=r"^a.csv: cannot be read \(No such file or directory\); ask the sender for it again"):
         source.extract()
 
 

@@ -112,7 +112,7 @@ def test_a_broken_row_group_refuses_the_file(stage: Stage, tmp_path: Path) -> No
     path.write_bytes(content)
     _write("select 1 as id, 'a' as note", tmp_path / "a.parquet")
 
-    with pytest.raises(InputError, match=r"^b.parquet: cannot be read as Parquet \(.*\); ask the sender to deliver the file again$"):
+    with pytest.raises(InputError, match=r"^b.parquet: cannot be read as Parquet \(.*\); ask the sender for it again$"):
         source.extract()
 
     assert 0 == source.count()
