@@ -157,7 +157,8 @@ def _found(name: str, is_table: Any, policies: Any, columns: Any, granted: Any) 
         columns={column: TableColumn(values["quoted"], values["type"], values["is_exact"]) for column, values in columns.items()},
         shown=frozenset(column for column, values in columns.items() if values["is_shown"]),
         granted=frozenset(
-            (one["grantee"], one["privilege"] if one["column"] is None else f"{one['privilege']} ({one['column']})") for one in granted
+            (grant["grantee"], grant["privilege"] if grant["column"] is None else f"{grant['privilege']} ({grant['column']})")
+            for grant in granted
         ),
     )
 

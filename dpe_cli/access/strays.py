@@ -59,7 +59,7 @@ _READABLE = """
 
 
 @dataclass(frozen=True)
-class Part:
+class ProjectRelation:
     """A relation's place in the project: its model, and the kinds (as in pg_class) that it may have."""
 
     unique_id: str
@@ -67,7 +67,7 @@ class Part:
     kinds: str
 
 
-def parts(project: Project) -> dict[tuple[str, str], Part]:
+def project_relations(project: Project) -> dict[tuple[str, str], ProjectRelation]:
     """Return the project's relations, by published schema and name: models, seeds, snapshots, and their views and quarantines."""
     nodes = project.manifest["nodes"]
     quarantining = {
@@ -75,7 +75,7 @@ def parts(project: Project) -> dict[tuple[str, str], Part]:
         for node in nodes.values()
         if node["resource_type"] == "test" and (node["config"].get("meta") or {}).get("on_failure") == "quarantine"
     }
-    found: dict[tuple[str, str], Part] = {}
+    found: dict[tuple[str, str], ProjectRelation] = {}
     relations = [
         node
         for node in nodes.values()
@@ -83,16 +83,16 @@ def parts(project: Project) -> dict[tuple[str, str], Part]:
     ]
     for node in relations:
         if (node["config"].get("meta") or {}).get("masked"):
-            found[node["schema"], node["alias"] + MASKED] = Part(node["unique_id"], node["name"], "v")
+            found[node["schema"], node["alias"] + MASKED] = ProjectRelation(node["unique_id"], node["name"], "v")
         if node["unique_id"] in quarantining:
-            found[node["schema"], node["alias"] + QUARANTINE] = Part(node["unique_id"], node["name"], "rp")
+            found[node["schema"], node["alias"] + QUARANTINE] = ProjectRelation(node["unique_id"], node["name"], "rp")
     # Last: a model with the name of another model's view or quarantine is a model.
-    return found | {(node["schema"], node["alias"]): Part(node["unique_id"], node["name"], "rpv") for node in relations}
+    return found | {(node["schema"], node["alias"]): ProjectRelation(node["unique_id"], node["name"], "rpv") for node in relations}
 
 
 def of_models(connection: Connection, project: Project, unique_ids: Collection[str], *, schema_suffix: str) -> list[tuple[str, str]]:
     """Return the models' relations, views and quarantines in schemas with this suffix, by published schema and name."""
-    wanted = {name: part for name, part in parts(project).items() if part.unique_id in unique_ids}
+    wanted = {name: part for name, part in project_relations(project).items() if part.unique_id in unique_ids}
     with connection.transaction():
         rows = connection.execute(
             """
@@ -109,7 +109,7 @@ def of_models(connection: Connection, project: Project, unique_ids: Collection[s
 
 def find(connection: Connection, project: Project, schemas: Sequence[str], *, but: Iterable[tuple[str, str]] = ()) -> list[Finding]:
     """Return the pipeline's relations in schemas that others may read and that neither the project nor `but` contains."""
-    known = parts(project)
+    known = project_relations(project)
     left_out = set(but)
     with connection.transaction():
         rows = connection.execute(_READABLE, {"schemas": list(schemas), "own": _OWN, "owners": _OWNERS}).fetchall()
@@ -122,7 +122,7 @@ def find(connection: Connection, project: Project, schemas: Sequence[str], *, bu
     return found
 
 
-def _finding(known: dict[tuple[str, str], Part], schema: str, name: str, subject: str, readers: str) -> Finding:
+def _finding(known: dict[tuple[str, str], ProjectRelation], schema: str, name: str, subject: str, readers: str) -> Finding:
     published = published_schema(schema)
     for suffix in (MASKED, QUARANTINE):
         owner = known.get((published, name.removesuffix(suffix))) if name.endswith(suffix) else None

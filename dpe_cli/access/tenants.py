@@ -119,7 +119,7 @@ def unknown(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
                 sql.SQL("{} = any (array[wanted.tenant])").format(sql.Identifier("published", column)) for column in relation.columns
             )
             query = sql.SQL(_FOUND).format(relation=relation.identifier, is_tenants=is_tenants, tenants=sql.Literal(left))
-            found = {one["tenant"] for one in guarded.rows(connection, _ASKER, query)}
+            found = {row["tenant"] for row in guarded.rows(connection, _ASKER, query)}
             left = [tenant for tenant in left if tenant not in found]
     return left
 
@@ -130,7 +130,7 @@ def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
     deadline = time.monotonic() + _COMPARING_SECONDS
     try:
         with guarded.asking(connection, [_ASKER]):
-            for relation, column in [(one, column) for one in relations for column in one.columns]:
+            for relation, column in [(candidate, column) for candidate in relations for column in candidate.columns]:
                 milliseconds = max(1, round((deadline - time.monotonic()) * 1000))
                 connection.execute(
                     "select set_config('enable_seqscan', 'off', true), set_config('statement_timeout', %s, true)", [str(milliseconds)]
@@ -138,7 +138,7 @@ def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
                 query = sql.SQL(_TENANTS).format(
                     relation=relation.identifier, column=sql.Identifier(column), limit=sql.Literal(_MAX_COMPARED - len(names))
                 )
-                found = [str(one["tenant"]) for one in guarded.rows(connection, _ASKER, query)]
+                found = [str(row["tenant"]) for row in guarded.rows(connection, _ASKER, query)]
                 names |= {name.casefold(): name for name in found}
     except psycopg.errors.QueryCanceled:
         # The names found in time still make a hint.

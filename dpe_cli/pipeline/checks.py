@@ -9,8 +9,8 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.access import checks
-from dpe_cli.access.visibility import Sight
-from dpe_cli.project.project import Project, Rule, Source
+from dpe_cli.access.visibility import Visibility
+from dpe_cli.project.project import Project, RuleTest, Source
 from dpe_cli.quality.dimensions import DIMENSIONS
 from dpe_cli.quality.freshness import Freshness
 from dpe_cli.quality.reconciliation import Reconciliation
@@ -87,8 +87,8 @@ def check_freshness(found: Sequence[Freshness]) -> Check:
     return Check(
         "freshness",
         f"recent enough: {plural(len(found), 'source')} with a declared freshness" if found else "no source declares its freshness",
-        tuple(one.said for one in found if one.status == "error"),
-        tuple(one.said for one in found if one.status == "warn"),
+        tuple(freshness.said for freshness in found if freshness.status == "error"),
+        tuple(freshness.said for freshness in found if freshness.status == "warn"),
     )
 
 
@@ -108,8 +108,8 @@ def check_protection(connection: Connection, schemas: Sequence[str], *, judged: 
     return Check(
         "row-level security",
         f"{row[0] if row else 0:,} relations are protected, by {len(checks.checks())} checks of the catalog",
-        tuple(str(one) for one in found if one.severity == "error"),
-        tuple(str(one) for one in found if one.severity == "warning"),
+        tuple(str(finding) for finding in found if finding.severity == "error"),
+        tuple(str(finding) for finding in found if finding.severity == "warning"),
     )
 
 
@@ -120,14 +120,16 @@ def check_coverage(project: Project, specs: Sequence[Spec]) -> Check:
     for spec in specs:
         name, wanted = spec.path.name, spec.front_matter
         faults += [f"{name}: rule {rule} has no test; give a test this id in its meta" for rule in spec.rules if rule not in tested]
-        faults += [f"{name}: source {one} is not in the project; declare it" for one in wanted.sources if one not in project.sources]
-        faults += [f"{name}: model {one} is not in the project; write it" for one in wanted.models if one not in project.models]
+        faults += [
+            f"{name}: source {source} is not in the project; declare it" for source in wanted.sources if source not in project.sources
+        ]
+        faults += [f"{name}: model {model} is not in the project; write it" for model in wanted.models if model not in project.models]
     rules = sum(len(spec.rules) for spec in specs)
     detail = f"every rule of {', '.join(spec.ticket for spec in specs)} has a test ({rules:,})" if specs else "no specs"
     return Check("spec coverage", detail, tuple(faults))
 
 
-def check_rules(rules: Sequence[Rule], specs: Sequence[Spec]) -> Check:
+def check_rules(rules: Sequence[RuleTest], specs: Sequence[Spec]) -> Check:
     """Check that each test of a rule has the metadata that rules require, and that its rule is in a spec."""
     described = {rule for spec in specs for rule in spec.rules}
     faults: list[str] = []
@@ -143,14 +145,14 @@ def check_rules(rules: Sequence[Rule], specs: Sequence[Spec]) -> Check:
     return Check("rules", f"every test of a rule has an owner, a reason and a place in a spec ({len(rules):,})", tuple(faults))
 
 
-def check_sights(sights: Sequence[Sight]) -> Check:
+def check_visibility(visible_rows: Sequence[Visibility]) -> Check:
     """Check that every role sees exactly its own rows."""
     faults = [
-        f"{sight.relation}: {sight.who} cannot read it ({sight.problem}); correct the model"
-        if sight.problem is not None
-        else f"{sight.relation}: {sight.who} sees {sight.rows:,} rows instead of {sight.expected:,}; check its policies and grants"
-        for sight in sights
-        if sight.problem is not None or sight.rows != sight.expected
+        f"{visible.relation}: {visible.who} cannot read it ({visible.problem}); correct the model"
+        if visible.problem is not None
+        else f"{visible.relation}: {visible.who} sees {visible.rows:,} rows instead of {visible.expected:,}; check its policies and grants"
+        for visible in visible_rows
+        if visible.problem is not None or visible.rows != visible.expected
     ]
-    counts = plural(len(sights), "row count")
+    counts = plural(len(visible_rows), "row count")
     return Check("who sees what", f"{counts} of published tables, each measured by acting as the role", tuple(faults))

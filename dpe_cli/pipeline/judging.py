@@ -25,7 +25,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """What is wrong with the protection of relations, and the protection of each at that time, by oid."""
 
     faults: list[str]
@@ -47,7 +47,7 @@ def built(connection: Connection, project: Project, names: Sequence[tuple[str, s
     wanted = dict.fromkeys([*names, *strays.of_models(connection, project, made, schema_suffix=NEXT)])
     with connection.transaction():
         found = [(schema, name, find_relation(connection, schema + NEXT, name)) for schema, name in wanted]
-    return [Relation(schema, name, one.oid) for schema, name, one in found if one is not None]
+    return [Relation(schema, name, relation.oid) for schema, name, relation in found if relation is not None]
 
 
 def judge(
@@ -58,7 +58,7 @@ def judge(
     *,
     suffix: str,
     before: Collection[int] | None = None,
-) -> Judged:
+) -> Judgement:
     """
     Judge relations in schemas with this suffix before readers see them, and relations that hooks left elsewhere meanwhile.
 
@@ -68,15 +68,17 @@ def judge(
     `before`, the oids of what was published before the build, if these are known.
     """
     schemas = project.published_schemas
-    known = strays.parts(project)
-    parts = [known.get((one.schema, one.name)) for one in relations]
-    made = {part.unique_id: one.schema + suffix for one, part in zip(relations, parts, strict=True) if part}
+    known = strays.project_relations(project)
+    parts = [known.get((relation.schema, relation.name)) for relation in relations]
+    made = {part.unique_id: relation.schema + suffix for relation, part in zip(relations, parts, strict=True) if part}
     with connection.transaction():
         # First, so that changes during the rest of the checks count as changes.
         protection = publication.protection(connection, relations)
         left_over = quarantine.left_over(connection, relations, schema_suffix="") if suffix == NEXT else []
         found_now = [(schema, name, find_relation(connection, schema, name)) for schema, name in left_over]
-        going = [(schema, name) for schema, name, one in found_now if before is None or (one is not None and one.oid in before)]
+        going = [
+            (schema, name) for schema, name, relation in found_now if before is None or (relation is not None and relation.oid in before)
+        ]
     found = [
         # Published relations are judged after the run; a hook may have left relations elsewhere.
         *checks.check_protection(connection, protected_schemas, judged=[schema + suffix for schema in schemas]).faults,
@@ -85,14 +87,14 @@ def judge(
     if suffix == NEXT:
         found += map(str, strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=going))
     found += [
-        f"{one.schema}{suffix}.{one.name}: does not belong to a model of the project; restore its model, or run `dpe run`"
-        for one, part in zip(relations, parts, strict=True)
-        if part is None and not _belongs(known, one)
+        f"{relation.schema}{suffix}.{relation.name}: does not belong to a model of the project; restore its model, or run `dpe run`"
+        for relation, part in zip(relations, parts, strict=True)
+        if part is None and not _belongs(known, relation)
     ]
-    return Judged(found, protection)
+    return Judgement(found, protection)
 
 
-def _belongs(known: Mapping[tuple[str, str], strays.Part], relation: Relation) -> bool:
+def _belongs(known: Mapping[tuple[str, str], strays.ProjectRelation], relation: Relation) -> bool:
     """Return whether a relation is named like a model's view or quarantine, which the model's files may no longer declare."""
     names = [relation.name.removesuffix(suffix) for suffix in (QUARANTINE, MASKED) if relation.name.endswith(suffix)]
     return any((relation.schema, name) in known for name in names)

@@ -73,7 +73,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Rule:
+class RuleTest:
     """A data quality rule as one dbt test implements it."""
 
     rule_id: str
@@ -229,14 +229,14 @@ class Project:
         return len(tests) + len(self.manifest.get("unit_tests") or {})
 
     @cached_property
-    def rules(self) -> list[Rule]:
+    def rules(self) -> list[RuleTest]:
         """The rules, one entry per test that implements one, by id."""
         found = []
         for node in self.manifest["nodes"].values():
             meta = node.get("config", {}).get("meta") or {}
             if node["resource_type"] == "test" and meta.get("rule"):
                 found.append(
-                    Rule(
+                    RuleTest(
                         rule_id=str(meta["rule"]),
                         test=node["name"],
                         unique_id=node["unique_id"],
@@ -326,7 +326,7 @@ class Project:
 
 def _split(select: Sequence[str]) -> list[str]:
     """Return the selectors; dbt also takes several in one argument."""
-    return [selector for one in select for selector in one.split()]
+    return [selector for argument in select for selector in argument.split()]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -336,7 +336,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _as_tuple(value: object) -> tuple[str, ...]:
     """Return a name, or a list of names, as names."""
     if isinstance(value, (list, tuple)):
-        return tuple(str(one) for one in value)
+        return tuple(str(name) for name in value)
     return () if value is None else (str(value),)
 
 

@@ -51,9 +51,9 @@ def for_readers(
             now = time.monotonic()
             holders = _holders(connection, names, held)
             # A reader that returns again and again does not count as one that stays: each of its transactions is a new one.
-            first_seen = {one.transaction: first_seen.get(one.transaction, now) for one in holders}
+            first_seen = {holder.transaction: first_seen.get(holder.transaction, now) for holder in holders}
             if ender is not None:
-                ender.end({one.pid for one in holders if one.pid and now - first_seen[one.transaction] >= END_AFTER_SECONDS})
+                ender.end({holder.pid for holder in holders if holder.pid and now - first_seen[holder.transaction] >= END_AFTER_SECONDS})
             if now - started > patience:
                 raise PublishError(_explained(now - started, holders, ender)) from error
             if now - started > _SAY_AFTER_SECONDS and not has_said:
@@ -72,8 +72,8 @@ def _holders(connection: Connection, names: Sequence[tuple[str, str]], held: Seq
 
 
 def _explained(waited: float, holders: Sequence[Holder], ender: Ender | None) -> str:
-    refusals = "".join(f"; {one}" for one in ender.refusals) if ender else ""
-    remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in holders)).removesuffix(".") or "End that session"
+    refusals = "".join(f"; {refusal}" for refusal in ender.refusals) if ender else ""
+    remedies = " ".join(dict.fromkeys(f"{holder.remedy}." for holder in holders)).removesuffix(".") or "End that session"
     option = "" if ender else " (or let --end-sessions do so)"
     return (
         f"after {waited:.0f} s {sessions.named(holders)} still{refusals}; nothing was published. {remedies}{option}, then run `dpe publish`"

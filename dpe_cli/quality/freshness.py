@@ -19,7 +19,7 @@ from psycopg import sql
 from dpe_cli.project.project import Project, Source
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server import contexts
-from dpe_cli.server.server import server_said
+from dpe_cli.server.server import server_message
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -38,7 +38,7 @@ _FINISHED = """
 
 @dataclass(frozen=True)
 class Freshness:
-    """How fresh a source is: `message` describes it, `age` is None if it was never loaded."""
+    """How fresh a source is: `said` describes it, `age` is None if it was never loaded."""
 
     source: str
     status: Literal["pass", "warn", "error"]
@@ -63,7 +63,7 @@ def _measured(connection: Connection, source: Source, node: Mapping[str, Any], l
         with contexts.system_context(connection, actor=ACTOR):
             row = connection.execute(_query(source, node)).fetchone()
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
-        message = hide(server_said(error))
+        message = hide(server_message(error))
         return Freshness(
             source.name, "error", None, None, f"{source.name}: its load time cannot be queried ({message}); correct its freshness in dbt"
         )

@@ -75,8 +75,8 @@ class Rule:
 def find_all(project: Project, specs: Sequence[Spec]) -> list[Rule]:
     """Return the rules that have a test, by id."""
     tests: dict[str, list[str]] = {}
-    for one in project.rules:
-        tests.setdefault(one.rule_id, []).append(one.unique_id)
+    for rule_test in project.rules:
+        tests.setdefault(rule_test.rule_id, []).append(rule_test.unique_id)
     described = {rule: (spec, row) for spec in specs for rule, row in definitions(spec).items()}
     return [_rule(project.manifest, rule_id, ids, *described.get(rule_id, (None, {}))) for rule_id, ids in sorted(tests.items())]
 
@@ -149,7 +149,7 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
     config = node["config"]
     metadata = node.get("test_metadata") or {}
     kind, arguments = metadata.get("name"), metadata.get("kwargs") or {}
-    macro = next((one for one in node["depends_on"]["macros"] if one.endswith(f".test_{kind}")), "") if kind else ""
+    macro = next((macro_id for macro_id in node["depends_on"]["macros"] if macro_id.endswith(f".test_{kind}")), "") if kind else ""
     # Only the project's own kinds have a file that users can open.
     kind_path = manifest["macros"][macro]["original_file_path"] if macro and macro.split(".")[1] == node["package_name"] else None
     asks = _asked(kind, node, arguments) if kind else "a query of its own"
@@ -172,7 +172,7 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
 
 def _tested(node: Mapping[str, Any]) -> str:
     tested: Sequence[str] = [node["attached_node"]] if node.get("attached_node") else node["depends_on"]["nodes"]
-    return ", ".join(".".join(one.split(".")[2:]) for one in tested)
+    return ", ".join(".".join(unique_id.split(".")[2:]) for unique_id in tested)
 
 
 def _asked(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
@@ -217,7 +217,7 @@ def _first_comment(code: str) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(_value(one) for one in value)
+        return ", ".join(_value(item) for item in value)
     return str(value)
 
 

@@ -94,7 +94,7 @@ def _add_overview(
     ]
     project = manifest["metadata"]["project_name"]
     docs = manifest["docs"]
-    own = [one for one in docs.values() if one["name"] == _OVERVIEW and one["package_name"] != "dbt"]
+    own = [doc for doc in docs.values() if doc["name"] == _OVERVIEW and doc["package_name"] != "dbt"]
     block = own[0] if own else {**docs[f"doc.dbt.{_OVERVIEW}"], "package_name": project, "block_contents": f"# {_text(project)}"}
     contents = "\n\n".join([block["block_contents"], *parts])
     docs[f"doc.{block['package_name']}.{_OVERVIEW}"] = {**block, "block_contents": contents}

@@ -55,7 +55,7 @@ def test_a_run_does_all_of_it(first_run: tuple[Shop, RunSummary]) -> None:
         check.name for check in summary.validation.checks
     ]
     assert [] == [fault for check in summary.validation.checks for fault in check.faults]
-    assert 4 == len(summary.validation.sights)
+    assert 4 == len(summary.validation.visibility)
     assert summary.holds
 
 

@@ -19,7 +19,7 @@ from support.halves import build, execute, make, publish, rows
 from dpe_cli.access import checks
 from dpe_cli.errors import PublishError
 from dpe_cli.publishing import old_versions, publication, waiting
-from dpe_cli.publishing.publication import Exchanged
+from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.publishing.swap import HeldError
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import system_context
@@ -74,7 +74,7 @@ def _plainly(what: str) -> str:
     return re.sub(r"(pg_temp)_\d+|marts__old_\d+", lambda found: found[1] or "marts__previous", what)
 
 
-def _publish(server: Server, number: int, **options: object) -> Exchanged:
+def _publish(server: Server, number: int, **options: object) -> ExchangeResult:
     return publish(server, build(server, number), **options)
 
 

@@ -740,8 +740,10 @@ def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
     assert summary.not_documented is not None
     assert "not to be documented" in summary.not_documented
     assert summary.validation is not None
-    sights = next(check for check in summary.validation.checks if check.name == "who sees what")
-    assert {f"marts.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("UA", "HA")} == set(sights.faults)
+    visibility_check = next(check for check in summary.validation.checks if check.name == "who sees what")
+    assert {f"marts.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("UA", "HA")} == set(
+        visibility_check.faults
+    )
     assert not summary.holds
     cells = run.measure_rls(shop.project, shop.server, ["marts.*"], (), Silence())
     assert {"marts.touchy_orders: a tenant (UA) cannot read it (not for readers)"} < {fault for cell in cells for fault in cell.faults}
