@@ -218,8 +218,8 @@ def test_sessions_that_block_a_run_are_named_and_ended(shop: Shop, reader: Calla
         assert summary.holds
         for relation, connection in holding.items():
             login, pid = connection.info.user, connection.info.backend_pid
-            assert any(re.match(rf"Waiting: {login} \(process {pid}\) holds {relation}", one) for one in progress.said)
-            assert f"Ended {login} (process {pid})." in progress.said
+            assert any(re.match(rf"Waiting: {login} \(process {pid}\) holds {relation}", one) for one in progress.messages)
+            assert f"Ended {login} (process {pid})." in progress.messages
             with pytest.raises(psycopg.OperationalError):
                 connection.execute("select 1")
 

@@ -182,7 +182,7 @@ def test_a_part_can_be_the_first_to_be_published(new_shop: Shop) -> None:
     summary = run.run(new_shop.project, new_shop.server, ("fct_orders",), (), progress, RunOptions(documents=False))
 
     assert summary.not_published is None
-    assert ["Skipped, because they read models that have never been published: shops_are_known"] == progress.said
+    assert ["Skipped, because they read models that have never been published: shops_are_known"] == progress.messages
     assert [1, 2, 3] == _orders(new_shop)
 
 

@@ -281,9 +281,9 @@ def test_a_long_reader_delays_but_does_not_fail(server: Server) -> None:
     """Other readers are not blocked meanwhile; when it has ended, the new version is published."""
     publish(server, build(server, 1))
     made = build(server, 2)
-    said: list[str] = []
+    messages: list[str] = []
     with _reading(server) as reader:
-        publisher = threading.Thread(target=publish, args=[server, made], kwargs={"say": said.append})
+        publisher = threading.Thread(target=publish, args=[server, made], kwargs={"say": messages.append})
         publisher.start()
         time.sleep(1)
         for _ in range(5):
