@@ -176,9 +176,9 @@ def measure(
         if NOBODY in roles:
             # A role without any grants, which disappears with the transaction.
             connection.execute(sql.SQL("create role {role}; grant {role} to current_user").format(role=sql.Identifier(NOBODY)))
-        with guarded.asking(connection, {*roles, *logins, *(actor.role for actor in _EVERYTHING)}, strictly=False):
+        with guarded.acting_as(connection, {*roles, *logins, *(actor.role for actor in _EVERYTHING)}, strictly=False):
             for relation in relations:
-                sample = _look_at(connection, relation)
+                sample = _sample(connection, relation)
                 cells += [_measure(connection, sample, actor) for actor in _actors(sample, logins) if actor.role in {*roles, *logins}]
                 on_relation(1)
     return cells
@@ -218,19 +218,19 @@ def _everything(relation: MeasuredRelation) -> Actor:
     return _EVERYTHING[relation.schema == LEDGER]
 
 
-def _look_at(connection: Connection, relation: MeasuredRelation) -> _Sample:
+def _sample(connection: Connection, relation: MeasuredRelation) -> _Sample:
     """Sample a relation; one that raises, as a view may that calls its author's code, is measured without a row and tenants."""
     samples: list[_Sample] = []
 
     def sample() -> int:
-        samples.append(_sampled(connection, relation))
+        samples.append(_sample_rows(connection, relation))
         return 1
 
     outcome = _outcome(sample)
     return samples[0] if samples else _Sample(relation, 0, (), None, is_of_declaration=False, problem=str(outcome))
 
 
-def _sampled(connection: Connection, relation: MeasuredRelation) -> _Sample:
+def _sample_rows(connection: Connection, relation: MeasuredRelation) -> _Sample:
     """Sample a relation as the actor that sees all of it."""
     everything = _everything(relation)
     with _acting_as(connection, everything):

@@ -110,14 +110,14 @@ def of_models(connection: Connection, project: Project, unique_ids: Collection[s
 def find(connection: Connection, project: Project, schemas: Sequence[str], *, but: Iterable[tuple[str, str]] = ()) -> list[Finding]:
     """Return the pipeline's relations in schemas that others may read and that neither the project nor `but` contains."""
     known = project_relations(project)
-    left_out = set(but)
+    excluded = set(but)
     with connection.transaction():
         rows = connection.execute(_READABLE, {"schemas": list(schemas), "own": _OWN, "owners": _OWNERS}).fetchall()
     found: list[Finding] = []
     for schema, name, subject, kind, readers in rows:
         part = known.get((published_schema(str(schema)), str(name)))
         is_known = part is not None and str(kind) in part.kinds
-        if not is_known and isinstance(readers, list) and readers and (str(schema), str(name)) not in left_out:
+        if not is_known and isinstance(readers, list) and readers and (str(schema), str(name)) not in excluded:
             found.append(_finding(known, str(schema), str(name), str(subject), ", ".join(map(str, readers))))
     return found
 

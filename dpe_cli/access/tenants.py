@@ -109,7 +109,7 @@ def published(connection: psycopg.Connection) -> list[PublishedRelation]:
 def unknown(connection: psycopg.Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
     """Return the tenants without a row in any relation, looked up through the columns' indexes."""
     left = list(dict.fromkeys(tenants))
-    with guarded.asking(connection, [_ASKER]):
+    with guarded.acting_as(connection, [_ASKER]):
         connection.execute("select set_config('enable_seqscan', 'off', true)")
         for relation in relations:
             if not left:
@@ -129,7 +129,7 @@ def similar(connection: psycopg.Connection, relations: Sequence[PublishedRelatio
     names: dict[str, str] = {}
     deadline = time.monotonic() + _COMPARING_SECONDS
     try:
-        with guarded.asking(connection, [_ASKER]):
+        with guarded.acting_as(connection, [_ASKER]):
             for relation, column in [(candidate, column) for candidate in relations for column in candidate.columns]:
                 milliseconds = max(1, round((deadline - time.monotonic()) * 1000))
                 connection.execute(

@@ -128,7 +128,7 @@ def _held(connect: Callable[[], Connection], table: StagingTable) -> str:
     if not found:
         return "a session held the staging table, or another one that the load changes, for too long; run again"
     remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in found)).removesuffix(".")
-    return f"{sessions.named(found)} for too long; nothing is changed. {remedies} (`dpe extract --end-sessions` does so), then run again"
+    return f"{sessions.describe(found)} for too long; nothing is changed. {remedies} (`dpe extract --end-sessions` does so), then run again"
 
 
 def limit_waiting(connection: Connection) -> None:

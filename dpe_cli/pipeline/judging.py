@@ -33,7 +33,7 @@ class Judgement:
 
 
 @contextmanager
-def apart(server: Server) -> Iterator[Connection]:
+def separate_session(server: Server) -> Iterator[Connection]:
     """Open a separate session to judge in, which the models' code cannot have changed."""
     with server.connect("transformer") as connection:
         # A hook may have changed these settings of the role.
@@ -42,7 +42,7 @@ def apart(server: Server) -> Iterator[Connection]:
         yield connection
 
 
-def built(connection: Connection, project: Project, names: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
+def built_relations(connection: Connection, project: Project, names: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
     """Return the relations of these names in the shadow schemas, with the views and quarantines of the models that were built."""
     wanted = dict.fromkeys([*names, *strays.of_models(connection, project, made, schema_suffix=NEXT)])
     with connection.transaction():
@@ -62,7 +62,7 @@ def judge(
     """
     Judge relations in schemas with this suffix before readers see them, and relations that hooks left elsewhere meanwhile.
 
-    `connection` is one of apart(), `protected_schemas` are all in which dpe protects relations.
+    `connection` is one of separate_session(), `protected_schemas` are all in which dpe protects relations.
 
     Relations that the publication removes are not judged: quarantines and masked views that are no longer declared. They have to be among
     `before`, the oids of what was published before the build, if these are known.
@@ -74,10 +74,12 @@ def judge(
     with connection.transaction():
         # First, so that changes during the rest of the checks count as changes.
         protection = publication.protection(connection, relations)
-        left_over = quarantine.left_over(connection, relations, schema_suffix="") if suffix == NEXT else []
-        found_now = [(schema, name, find_relation(connection, schema, name)) for schema, name in left_over]
+        leftovers = quarantine.leftovers(connection, relations, schema_suffix="") if suffix == NEXT else []
+        leftover_relations = [(schema, name, find_relation(connection, schema, name)) for schema, name in leftovers]
         going = [
-            (schema, name) for schema, name, relation in found_now if before is None or (relation is not None and relation.oid in before)
+            (schema, name)
+            for schema, name, relation in leftover_relations
+            if before is None or (relation is not None and relation.oid in before)
         ]
     found = [
         # Published relations are judged after the run; a hook may have left relations elsewhere.

@@ -163,12 +163,12 @@ def build_and_publish(
     schemas = project.published_schemas
     with publication.building(server, schemas) as building:
         connection = building.connection
-        left_out = untestable(connection, project, selected, exclude)
+        skipped = untestable(connection, project, selected, exclude)
         with connection.transaction():
             before = {relation.oid for relation in old_versions.relations(connection, schemas)}
-        if left_out:
-            progress.say(f"Skipped, because they read models that have never been published: {', '.join(left_out)}")
-        build = ["build", *_dbt_selection(selected, [*exclude, *left_out]), *(["--full-refresh"] if options.full_refresh else [])]
+        if skipped:
+            progress.say(f"Skipped, because they read models that have never been published: {', '.join(skipped)}")
+        build = ["build", *_dbt_selection(selected, [*exclude, *skipped]), *(["--full-refresh"] if options.full_refresh else [])]
         build += ["--threads", str(options.threads)] if options.threads else []
         # dbt cannot reuse what it parsed for another suffix: each suffix has its own target directory.
         variables, target_path = {"dpe_schema_suffix": NEXT}, project.directory / ".dpe" / "next"
@@ -193,7 +193,7 @@ def build_and_publish(
         # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
         with publication.connected(server) as counting:
             refusals += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
-            relations = judging.built(counting, project, built, made)
+            relations = judging.built_relations(counting, project, built, made)
             summary.quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
         judged = _judge(project, server, relations, suffix=NEXT, before=before)
         refusals += judged.faults
@@ -220,7 +220,7 @@ def build_and_publish(
 def _judge(
     project: Project, server: Server, relations: Sequence[Relation], *, suffix: str, before: Collection[int] | None = None
 ) -> Judgement:
-    with judging.apart(server) as connection:
+    with judging.separate_session(server) as connection:
         return judging.judge(connection, project, relations, protected_schemas(connection, project), suffix=suffix, before=before)
 
 
@@ -336,7 +336,7 @@ def _validate(
     built = [result for result in results if result.resource_type in _RELATIONS]
     made = {result.unique_id: result.schema for result in built if result.status == "success"}
     with server.connect("transformer") as connection, server.connect("loader") as loader:
-        wanted = reconcile_config.declared(project, made if built else models, reconciliation.standing(connection, project, made))
+        wanted = reconcile_config.declared(project, made if built else models, reconciliation.unpublished(connection, project, made))
         reconciled = reconciliation.reconcile(loader, connection, sources, wanted)
         fresh = freshness.measure(connection, project, sources)
         visible_rows = visibility.measure(connection, project)
@@ -355,7 +355,7 @@ def _validate(
 
 
 def _check_protection(project: Project, server: Server) -> Check:
-    with judging.apart(server) as connection:
+    with judging.separate_session(server) as connection:
         check = validation.check_protection(connection, protected_schemas(connection, project))
         strays = rls_strays.find(connection, project, _open_schemas(project))
     return replace(check, faults=(*check.faults, *map(str, strays)))
@@ -377,7 +377,7 @@ def protected_schemas(connection: Connection, project: Project) -> list[str]:
 
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
-    with judging.apart(server) as connection:
+    with judging.separate_session(server) as connection:
         found = rls_check.check(connection, protected_schemas(connection, project))
         found += rls_strays.find(connection, project, _open_schemas(project))
     return sorted(found, key=lambda finding: finding.severity)

@@ -22,11 +22,11 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
 
     outcome = dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke([*command, "--log-level", "none", *options])
     if outcome.exception is not None:
-        raise _explained(command, outcome.exception) from outcome.exception
+        raise _as_own_error(command, outcome.exception) from outcome.exception
     return outcome
 
 
-def _explained(command: Sequence[str], error: BaseException) -> BaseException:
+def _as_own_error(command: Sequence[str], error: BaseException) -> BaseException:
     """Return what ended dbt as an error of ours. An interrupt is returned unchanged: dbt's runner returns it like an error."""
     from dbt.exceptions import CompilationError, DbtConfigError, DbtValidationError, ParsingError
 

@@ -164,7 +164,7 @@ def publish(
 
     def exchange(first: Sequence[int]) -> None:
         with _alone(connection, lock):
-            without = quarantine.left_over(connection, publication.relations, schema_suffix="")
+            without = quarantine.leftovers(connection, publication.relations, schema_suffix="")
             replaced = swap.publish(connection, publication.relations, schemas, without=without, first=first)
             _check_unchanged(connection, publication.relations, judged)
             connection.execute(
@@ -204,7 +204,7 @@ def undo(
 
     def exchange(first: Sequence[int]) -> None:
         with _alone(connection, None):
-            without = quarantine.left_over(connection, last.relations, schema_suffix=PREVIOUS)
+            without = quarantine.leftovers(connection, last.relations, schema_suffix=PREVIOUS)
             restored[:] = swap.restore(connection, last.relations, schemas, replaced=last.replaced, without=without, first=first)
             _check_unchanged(connection, restored, judged)
             connection.execute(

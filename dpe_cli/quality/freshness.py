@@ -54,11 +54,11 @@ def measure(connection: Connection, project: Project, sources: Sequence[Source])
         node = project.manifest["sources"][source.unique_id]
         limits = {status: _limit(node, f"{status}_after") for status in ("warn", "error")}
         if any(limit is not None for limit in limits.values()):
-            found.append(_measured(connection, source, node, limits))
+            found.append(_measure_source(connection, source, node, limits))
     return found
 
 
-def _measured(connection: Connection, source: Source, node: Mapping[str, Any], limits: Mapping[str, timedelta | None]) -> Freshness:
+def _measure_source(connection: Connection, source: Source, node: Mapping[str, Any], limits: Mapping[str, timedelta | None]) -> Freshness:
     try:
         with contexts.system_context(connection, actor=ACTOR):
             row = connection.execute(_query(source, node)).fetchone()

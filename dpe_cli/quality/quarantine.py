@@ -62,7 +62,7 @@ def kept_out(server: Server, project: Project, rule: Rule) -> int | None:
     return None if found is None else sum(count.rows for count in found if count.rule == rule.rule_id)
 
 
-def left_over(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[tuple[str, str]]:
+def leftovers(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[tuple[str, str]]:
     """
     Return the quarantines and masked views in schemas with this suffix that belong to relations, but are not among them.
 

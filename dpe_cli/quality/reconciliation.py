@@ -101,7 +101,7 @@ class Reconciliation:
         ]
 
 
-def standing(connection: Connection, project: Project, built: Mapping[str, str]) -> dict[str, str]:
+def unpublished(connection: Connection, project: Project, built: Mapping[str, str]) -> dict[str, str]:
     """Return the built relations that still exist in the schema that they were built in: those that were not published."""
     names = {model.unique_id: model.alias for model in project.models.values()}
     with connection.transaction():
@@ -163,21 +163,21 @@ def _count_model(connection: Connection, reconciled: ReconciledModel) -> list[Ba
     here = [sql.Identifier(name) for name in reconciled.sums.values()]
     counted_here = sql.SQL("sum({})").format(sql.Identifier(reconciled.count_column)) if reconciled.count_column else sql.SQL("count(*)")
     found = _totals(connection, reconciled.model_relation, counted_here, here)
-    left_out: dict[str, list[Decimal]] = {}
+    omitted: dict[str, list[Decimal]] = {}
     delivered = [Decimal(0)] * len(found)
-    for kind, *totals in connection.execute(_explained(reconciled, there)):
+    for kind, *totals in connection.execute(_explanations_query(reconciled, there)):
         numbers = list(map(_number, totals))
         delivered = [before + number for before, number in zip(delivered, numbers, strict=True)]
         if kind is not None:
-            left_out[str(kind)] = numbers
+            omitted[str(kind)] = numbers
     for explanation in reconciled.explanations:
         if explanation.relation is not None:
-            left_out[explanation.kind] = _totals(connection, explanation.relation, sql.SQL("count(*)"), there)
+            omitted[explanation.kind] = _totals(connection, explanation.relation, sql.SQL("count(*)"), there)
     none = [Decimal(0)] * len(found)
     rules = tuple(explanation.rule for explanation in reconciled.explanations if explanation.rule)
     if reconciled.quarantine is not None:
         kept = _totals(connection, reconciled.quarantine.relation, counted_here, here)
-        left_out["rejected"] = [before + more for before, more in zip(left_out.get("rejected", none), kept, strict=True)]
+        omitted["rejected"] = [before + more for before, more in zip(omitted.get("rejected", none), kept, strict=True)]
         rules += reconciled.quarantine.rules
     balances = [
         Balance(
@@ -185,9 +185,9 @@ def _count_model(connection: Connection, reconciled: ReconciledModel) -> list[Ba
             quantity,
             delivered=delivered[index],
             found=found[index],
-            rejected=left_out.get("rejected", none)[index],
-            deduplicated=left_out.get("deduplicated", none)[index],
-            filtered=left_out.get("filtered", none)[index],
+            rejected=omitted.get("rejected", none)[index],
+            deduplicated=omitted.get("deduplicated", none)[index],
+            filtered=omitted.get("filtered", none)[index],
             rules=rules,
         )
         for index, quantity in enumerate([RECORDS, *(f"sum of {name}" for name in reconciled.sums)])
@@ -195,7 +195,7 @@ def _count_model(connection: Connection, reconciled: ReconciledModel) -> list[Ba
     return balances if reconciled.is_counted else balances[1:]
 
 
-def _explained(reconciled: ReconciledModel, columns: Sequence[sql.Identifier]) -> sql.Composed:
+def _explanations_query(reconciled: ReconciledModel, columns: Sequence[sql.Identifier]) -> sql.Composed:
     """Return the query for the origin's counts and sums, by why rows are not in the model; null for rows that should be."""
     cases: list[sql.Composable] = []
     first_rows: sql.Composable = sql.SQL("null::bigint")

@@ -152,7 +152,7 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
     macro = next((macro_id for macro_id in node["depends_on"]["macros"] if macro_id.endswith(f".test_{kind}")), "") if kind else ""
     # Only the project's own kinds have a file that users can open.
     kind_path = manifest["macros"][macro]["original_file_path"] if macro and macro.split(".")[1] == node["package_name"] else None
-    asks = _asked(kind, node, arguments) if kind else "a query of its own"
+    asks = _description(kind, node, arguments) if kind else "a query of its own"
     return Test(
         test_id=node["unique_id"],
         name=node["name"],
@@ -163,7 +163,7 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
         severity=str(config.get("severity") or "error").lower(),
         warn_if=config.get("warn_if") or "!= 0",
         error_if=config.get("error_if") or "!= 0",
-        definition=_defined(node, kind, arguments, asks),
+        definition=_definition(node, kind, arguments, asks),
         warn_share=(config.get("meta") or {}).get("warn_share"),
         error_share=(config.get("meta") or {}).get("error_share"),
         quarantines=(config.get("meta") or {}).get("on_failure") == "quarantine",
@@ -175,7 +175,7 @@ def _tested(node: Mapping[str, Any]) -> str:
     return ", ".join(".".join(unique_id.split(".")[2:]) for unique_id in tested)
 
 
-def _asked(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+def _description(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
     """Describe a generic test in the words of its YAML."""
     given = {name: value for name, value in arguments.items() if name not in {"model", "column_name"}}
     column = f"{node['column_name']} of " if node.get("column_name") else ""
@@ -184,7 +184,7 @@ def _asked(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
     return f"{kind} on {column}{_tested(node)}{options}{where}"
 
 
-def _defined(node: Mapping[str, Any], kind: str | None, arguments: Mapping[str, Any], asks: str) -> str:
+def _definition(node: Mapping[str, Any], kind: str | None, arguments: Mapping[str, Any], asks: str) -> str:
     """Define a rule that no spec defines, from the test's description, or from its kind and arguments."""
     if node.get("description"):
         return " ".join(str(node["description"]).split())

@@ -160,7 +160,7 @@ def _held(connection: psycopg.Connection, error: psycopg.Error) -> ServerError:
             "select oid::bigint from pg_class where relkind in ('r', 'S') and relnamespace::regnamespace::text in ('dpe', 'dpe_locks')"
         ).fetchall()
         found = sessions.holders(connection, [oid for (oid,) in rows])
-    who = sessions.named(found) if found else f"another session is in the way ({error.diag.message_primary})"
+    who = sessions.describe(found) if found else f"another session is in the way ({error.diag.message_primary})"
     remedies = "; ".join(dict.fromkeys(holder.remedy for holder in found)) or "Wait for it to end"
     return ServerError(f"database {connection.info.dbname}: {who}; nothing is changed. {remedies}, then run `dpe bootstrap`")
 

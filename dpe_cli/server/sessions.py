@@ -204,7 +204,7 @@ def blocking(connection: Connection, application: str) -> list[Holder]:
     return [holder for holder in holders(connection, {relation for relation, _ in found}, waiting=pids) if (holder.pid or 0) in pids]
 
 
-def named(found: Sequence[Holder]) -> str:
+def describe(found: Sequence[Holder]) -> str:
     """List who holds what, each transaction once."""
     each = list({holder.transaction: str(holder) for holder in reversed(found)}.values())[::-1]
     more = [f"{len(each) - _MOST_NAMED} more"] if len(each) > _MOST_NAMED else []

@@ -54,7 +54,7 @@ def _watch(server: Server, role: str, application: str, ender: Ender | None, say
                 first_seen = {holder.transaction: first_seen.get(holder.transaction, now) for holder in blocking}
                 staying = [holder for holder in blocking if now - first_seen[holder.transaction] >= sessions.END_AFTER_SECONDS]
                 if new := [holder for holder in staying if holder.transaction not in reported]:
-                    say(f"Waiting: {sessions.named(new)}.")
+                    say(f"Waiting: {sessions.describe(new)}.")
                     reported |= {holder.transaction for holder in new}
                     if ender is not None:
                         _end(ender, {holder.pid for holder in new if holder.pid}, say)
