@@ -568,7 +568,7 @@ def test_a_relation_without_a_model_is_not_published(shop: Shop) -> None:
     assert summary.not_published is not None
     assert summary.publication is not None
     for schema, name in STRAYS:
-        assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, and dim_shops " in summary.not_published
+        assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, but dim_shops " in summary.not_published
     assert PUBLISHED == {str(one) for one in summary.publication.relations}
     assert [1, 2, 3] == _orders(shop)
     assert [("RLS070", "marts.dim_shops__masked"), ("RLS070", "marts.dim_shops__quarantine")] == [
@@ -614,7 +614,7 @@ def test_what_counting_a_model_changes_is_judged(new_shop: Shop) -> None:
     summary = new_shop.run()
 
     assert summary.not_published is not None
-    assert "marts__next.private_orders: shows all rows to dpe_reader by the policy dpe_open" in summary.not_published
+    assert "marts__next.private_orders: shows all rows to dpe_reader through the policy dpe_open" in summary.not_published
 
 
 def _as_an_author(shop: Shop, *statements: str) -> None:
@@ -650,7 +650,8 @@ def test_what_waits_and_what_is_restored_is_judged_again(shop: Shop) -> None:
     _run(shop, publishes=False)
     _as_an_author(shop, OPEN.format("marts__next.fct_orders"))
     with pytest.raises(
-        PublishError, match=r"publication 2: is not published \(marts__next.fct_orders: shows all rows to dpe_reader by the policy dpe_open"
+        PublishError,
+        match=r"publication 2: was not published \(marts__next.fct_orders: shows all rows to dpe_reader through the policy dpe_open",
     ):
         run.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
     _as_an_author(shop, "drop policy dpe_open on marts__next.fct_orders")
