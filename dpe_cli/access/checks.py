@@ -71,7 +71,7 @@ def checks() -> tuple[RlsCheck, ...]:
             raise ValueError(f"{path.name}: does not begin with its severity, title and why")
         severity: Severity = "error" if head["severity"] == "error" else "warning"
         found.append(RlsCheck(check_id, name, severity, head["title"], head["why"], text[head.end() :].strip()))
-    return tuple(sorted(found, key=lambda one: one.check_id))
+    return tuple(sorted(found, key=lambda rls_check: rls_check.check_id))
 
 
 def check(connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None) -> list[Finding]:
@@ -84,7 +84,7 @@ def check(connection: Connection, schemas: Sequence[str], *, judged: Sequence[st
     Raises:
         ServerError: the database is not bootstrapped for this version of dpe.
     """
-    severities = {one.check_id: one.severity for one in checks()}
+    severities = {rls_check.check_id: rls_check.severity for rls_check in checks()}
     names, bodies = zip(*function_bodies().items(), strict=True)
     arguments = [list(schemas if judged is None else judged), list(names), list(bodies), list(schemas)]
     with connection.transaction(), psycopg.RawCursor(connection) as cursor:
@@ -100,7 +100,7 @@ def check(connection: Connection, schemas: Sequence[str], *, judged: Sequence[st
     found = [
         Finding(str(check_id), severities[str(check_id)], str(subject), str(detail), str(fix)) for check_id, subject, detail, fix in rows
     ]
-    return sorted(found, key=lambda one: (one.severity, one.check_id, one.subject, one.detail))
+    return sorted(found, key=lambda finding: (finding.severity, finding.check_id, finding.subject, finding.detail))
 
 
 @cache
@@ -108,10 +108,10 @@ def _query() -> sql.Composed:
     catalog = ",".join(_expressions(name) for name in CATALOG)
     queries = [
         sql.SQL("select {}, found.subject::text, found.detail::text, found.fix::text from (\n{}\n) as found").format(
-            sql.Literal(one.check_id),
-            sql.SQL(one.query),
+            sql.Literal(rls_check.check_id),
+            sql.SQL(rls_check.query),
         )
-        for one in checks()
+        for rls_check in checks()
     ]
     return sql.SQL("with") + sql.SQL(catalog) + sql.SQL("\nunion all\n").join(queries)
 

@@ -23,7 +23,7 @@ _READERS = ("dpe_reader", "dpe_masked_reader")
 _LOOK = "check what its model or hooks do to its protection"
 # The server breaks long conditions into lines.
 _LINE_BREAK = re.compile(r"\n\s*")
-_FOUND = """
+_CATALOG_RELATIONS = """
     select
         pg_namespace.nspname::text,
         pg_class.relname::text,
@@ -101,7 +101,7 @@ _FOUND = """
 
 
 @dataclass(frozen=True)
-class _Found:
+class _CatalogRelation:
     """A relation as the catalog describes it."""
 
     name: str
@@ -127,18 +127,18 @@ def differences(connection: Connection, project: Project, made: Mapping[str, str
     with connection.transaction():
         # PostgreSQL writes policies with the names of schemas that are not in the search_path.
         connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
-        rows = connection.execute(_FOUND, [[schema for schema, _ in models], [name for _, name in models]]).fetchall()
+        rows = connection.execute(_CATALOG_RELATIONS, [[schema for schema, _ in models], [name for _, name in models]]).fetchall()
     lookups = _lookups(project)
     return [
-        f"{found.name}: {fault}"
+        f"{relation.name}: {fault}"
         for schema, name, *values in rows
-        for found in [_found(f"{schema}.{name}", *values)]
-        for fault in _faults(project, models[str(schema), str(name)], found, lookups)
+        for relation in [_catalog_relation(f"{schema}.{name}", *values)]
+        for fault in _faults(project, models[str(schema), str(name)], relation, lookups)
     ]
 
 
-def _found(name: str, is_table: Any, policies: Any, columns: Any, granted: Any) -> _Found:
-    return _Found(
+def _catalog_relation(name: str, is_table: Any, policies: Any, columns: Any, granted: Any) -> _CatalogRelation:
+    return _CatalogRelation(
         name=name,
         is_table=bool(is_table),
         policies={
@@ -154,60 +154,61 @@ def _found(name: str, is_table: Any, policies: Any, columns: Any, granted: Any) 
         columns={column: TableColumn(values["quoted"], values["type"], values["is_exact"]) for column, values in columns.items()},
         shown=frozenset(column for column, values in columns.items() if values["is_shown"]),
         granted=frozenset(
-            (one["grantee"], one["privilege"] if one["column"] is None else f"{one['privilege']} ({one['column']})") for one in granted
+            (grant["grantee"], grant["privilege"] if grant["column"] is None else f"{grant['privilege']} ({grant['column']})")
+            for grant in granted
         ),
     )
 
 
-def _faults(project: Project, model: Model, found: _Found, lookups: Mapping[str, str]) -> Iterator[str]:
+def _faults(project: Project, model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[str]:
     node = project.manifest["nodes"][model.unique_id]
-    if found.is_table:
-        yield from _faults_of_policies(node, model, found, lookups)
+    if relation.is_table:
+        yield from _faults_of_policies(node, model, relation, lookups)
     allowed = {"dpe_owner", *(_READERS if model.is_published else ()), *_granted(node)}
-    for grantee, privilege in sorted(found.granted):
+    for grantee, privilege in sorted(relation.granted):
         if grantee not in allowed:
             yield f"is granted to {grantee}, which neither meta.rls nor grants names; check what its model or hooks grant"
         elif privilege.partition(" (")[0] != "select":
             yield f"grants {privilege} to {grantee}, which may only read; check what its model or hooks grant"
     for column in model.masked:
-        if column in found.shown:
+        if column in relation.shown:
             yield f"shows masked readers the column {column}, which meta.masked hides; check what its model or hooks do to it"
 
 
-def _faults_of_policies(node: Mapping[str, Any], model: Model, found: _Found, lookups: Mapping[str, str]) -> Iterator[str]:
+def _faults_of_policies(node: Mapping[str, Any], model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[str]:
     declaration = (node["config"].get("meta") or {}).get("rls") or {"private": True}
     names = declared_policies.compared_columns(declaration)
-    if missing := [name for name in names if name not in found.columns]:
+    if missing := [name for name in names if name not in relation.columns]:
         yield f"has no column {', '.join(missing)}, which its declaration names; {_LOOK}"
         return
     for name in names:
-        if not found.columns[name].is_comparable:
-            yield f'compares the column {name}, which is {found.columns[name].type}; cast it to text, with the collation "default"'
+        if not relation.columns[name].is_comparable:
+            yield f'compares the column {name}, which is {relation.columns[name].type}; cast it to text, with the collation "default"'
     wanted = declared_policies.policies(
         declaration,
-        [found.columns[name] for name in names],
+        [relation.columns[name] for name in names],
         looked_up=lookups.get(declaration["access"]["model"], "") if "access" in declaration else "",
         is_masked=bool(model.masked),
     )
     declared = f"tenant_column {', '.join(model.tenant_columns)}" if model.tenant_columns else model.declared
-    for name in sorted({*wanted, *found.policies}):
-        if name not in found.policies:
+    for name in sorted({*wanted, *relation.policies}):
+        if name not in relation.policies:
             yield f"lacks the policy {name} of its declaration, {declared}; {_LOOK}"
         elif name not in wanted:
             yield f"has the policy {name}, which its declaration, {declared}, does not call for; {_LOOK}"
-        elif wanted[name] != found.policies[name]:
-            condition = found.policies[name].using or found.policies[name].with_check
+        elif wanted[name] != relation.policies[name]:
+            condition = relation.policies[name].using or relation.policies[name].with_check
             yield f"has the policy {name}, {condition}, which does not match its declaration, {declared}; {_LOOK}"
 
 
 def _lookups(project: Project) -> dict[str, str]:
     """Return the quoted names of published relations, by the names of their dbt nodes (macros/rls/access_relation.sql)."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for node in project.manifest["nodes"].values():
         if node["resource_type"] in {"model", "seed", "snapshot"}:
             schema, alias = (str(node[part]).replace('"', '""') for part in ("schema", "alias"))
-            found.setdefault(node["name"], f'"{schema}"."{alias}"')
-    return found
+            names.setdefault(node["name"], f'"{schema}"."{alias}"')
+    return names
 
 
 def _granted(node: Mapping[str, Any]) -> Iterator[str]:

@@ -79,29 +79,30 @@ def policies(declaration: Mapping[str, Any], columns: Sequence[TableColumn], *, 
 def _of_system(declaration: Mapping[str, Any], columns: Sequence[TableColumn]) -> str:
     if "tenant_column" not in declaration:
         return _CONTEXT_IS_OPEN
-    return f"({' OR '.join([_EVERY_TENANT_IS_OPEN, *_in_array(columns, _asked('dpe.visible_tenants()', 'visible_tenants', 'text[]'))])})"
+    tenants = _in_array(columns, _sub_select("dpe.visible_tenants()", "visible_tenants", "text[]"))
+    return f"({' OR '.join([_EVERY_TENANT_IS_OPEN, *tenants])})"
 
 
 def _of_readers(declaration: Mapping[str, Any], columns: Sequence[TableColumn], looked_up: str, *, masks: bool = False) -> str:
     if "tenant_column" in declaration:
-        tenants = _in_array(columns, _asked("dpe.visible_tenants()", "visible_tenants", "text[]", masks=masks))
+        tenants = _in_array(columns, _sub_select("dpe.visible_tenants()", "visible_tenants", "text[]", masks=masks))
         return tenants[0] if len(tenants) == 1 else f"({' OR '.join(tenants)})"
     if "role_column" in declaration:
-        role = _asked("CURRENT_USER", '"current_user"', "name", masks=masks)
+        role = _sub_select("CURRENT_USER", '"current_user"', "name", masks=masks)
         return f"({columns[0].compared} = {role})"
     if "access" in declaration:
         access = declaration["access"]
         arguments = (looked_up, str(access.get("key") or access["column"]), str(access["role_column"]))
         call = f"dpe.granted_keys({', '.join(map(_literal, arguments))})"
-        return _in_array(columns, _asked(call, "granted_keys", "text[]", masks=masks))[0]
+        return _in_array(columns, _sub_select(call, "granted_keys", "text[]", masks=masks))[0]
     return f"(NOT ( SELECT {_MASK} AS pg_has_role))" if masks else "true"
 
 
-def _in_array(columns: Sequence[TableColumn], asked: str) -> list[str]:
-    return [f"({column.compared} = ANY ({asked}::text[]))" for column in columns]
+def _in_array(columns: Sequence[TableColumn], keys: str) -> list[str]:
+    return [f"({column.compared} = ANY ({keys}::text[]))" for column in columns]
 
 
-def _asked(call: str, label: str, kind: str, *, masks: bool = False) -> str:
+def _sub_select(call: str, label: str, kind: str, *, masks: bool = False) -> str:
     """Return a sub-select that runs once per query; in a mask it also checks whether the session reads masked."""
     if masks:
         call = f"CASE WHEN {_MASK} THEN NULL::{kind} ELSE {call} END"

@@ -44,7 +44,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Granted:
+class GrantResult:
     """
     What a grant did: the role's entries, whether it made the role a reader, and the entries that were removed.
 
@@ -58,7 +58,7 @@ class Granted:
 
 
 @dataclass(frozen=True)
-class Revoked:
+class RevokeResult:
     """What a revocation did: the revoked tenants, the entries that the role keeps, and those of dropped roles that were removed."""
 
     tenants: list[str]
@@ -146,7 +146,7 @@ def grant(
     actor: str,
     masked: bool = False,
     future: bool = False,
-) -> Granted:
+) -> GrantResult:
     """
     Let a role see tenants, and make it a reader or a masked reader, in one transaction.
 
@@ -165,10 +165,10 @@ def grant(
         entries = _entries(connection, role)
         if not is_reader:
             _make_reader(connection, role, masked=masked)
-        return Granted(entries, not is_reader, is_compared, removed)
+        return GrantResult(entries, not is_reader, is_compared, removed)
 
 
-def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str) -> Revoked:
+def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str) -> RevokeResult:
     """
     Revoke tenants from a role, or with None all.
 
@@ -178,7 +178,7 @@ def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: st
     with server.connect("admin") as connection, contexts.admin_context(connection, actor):
         removed = _remove_dropped(connection)
         # The entries of a dropped role have just been revoked.
-        had = [one.tenant_id for one in (*_entries(connection, role), *removed) if one.role_name == role]
+        had = [entry.tenant_id for entry in (*_entries(connection, role), *removed) if entry.role_name == role]
         named = list(dict.fromkeys(had if wanted is None else wanted))
         missing = [tenant for tenant in named if tenant not in had]
         if missing or not had:
@@ -187,7 +187,7 @@ def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: st
         connection.execute(
             "delete from dpe.tenant_access where role_name = to_regrole(quote_ident(%s)) and tenant_id = any(%s)", [role, named]
         )
-        return Revoked(named, _entries(connection, role), removed)
+        return RevokeResult(named, _entries(connection, role), removed)
 
 
 def entries(server: Server, role: str | None, *, actor: str) -> list[Entry]:

@@ -43,7 +43,7 @@ _OWN_GUARDS = """
 
 
 @contextmanager
-def asking(connection: Connection, roles: Collection[str], *, strictly: bool = True) -> Iterator[None]:
+def acting_as(connection: Connection, roles: Collection[str], *, strictly: bool = True) -> Iterator[None]:
     """
     Create the functions that queries as these roles go through, for the block; everything that the block does is rolled back.
 
@@ -65,16 +65,16 @@ def rows(connection: Connection, role: str, query: sql.Composable) -> list[dict[
 
     The query is a parameter, so that roles that see the texts of running queries do not see its values.
     """
-    asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("rows of", role)))
+    call = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("rows of", role)))
     with connection.transaction(force_rollback=True):
-        return [dict(row) for (row,) in connection.execute(asked, [query.as_string(connection)])]
+        return [dict(row) for (row,) in connection.execute(call, [query.as_string(connection)])]
 
 
 def affected(connection: Connection, role: str, statement: sql.Composable) -> int:
     """Return how many rows a statement writes. Otherwise like `rows`."""
-    asked = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("affected by", role)))
+    call = sql.SQL("select {}(%s)").format(sql.Identifier("pg_temp", _named_for("affected by", role)))
     with connection.transaction(force_rollback=True):
-        [(count,)] = connection.execute(asked, [statement.as_string(connection)]).fetchall()
+        [(count,)] = connection.execute(call, [statement.as_string(connection)]).fetchall()
         return int(count)
 
 
@@ -86,11 +86,11 @@ def _make(connection: Connection, role: str, *, strictly: bool) -> None:
     ).fetchall()
     try:
         with connection.transaction():
-            _act_as(connection, "none" if is_superusers else role)
+            _set_role(connection, "none" if is_superusers else role)
             connection.execute(definers)
             if is_superusers:
                 connection.execute(sql.SQL(_OWN_GUARDS).format(**names, role=sql.Identifier(role)))
-            _act_as(connection, acting)
+            _set_role(connection, acting)
     except psycopg.errors.UndefinedObject as error:
         raise ContextError(f"{role}: the role does not exist; correct --login") from error
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue) as error:
@@ -103,7 +103,7 @@ def _make(connection: Connection, role: str, *, strictly: bool) -> None:
         connection.execute(sql.SQL(_GUARDS).format(**names, security=sql.SQL("invoker")))
 
 
-def _act_as(connection: Connection, role: str) -> None:
+def _set_role(connection: Connection, role: str) -> None:
     connection.execute("select set_config('role', %s, true)", [role])
 
 

@@ -25,7 +25,7 @@ from dpe_cli.errors import ContextError
 from dpe_cli.project.project import Project
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, QUARANTINE, columns_of, is_shadow, published_schema
-from dpe_cli.server.server import server_said
+from dpe_cli.server.server import server_message
 
 ACTOR = "dpe rls matrix"
 WRITES = ("insert", "update", "delete", "truncate")
@@ -68,7 +68,7 @@ _GRANTED_ROWS = """
 
 
 @dataclass(frozen=True)
-class Relation:
+class MeasuredRelation:
     """A relation: its kind as in pg_class, how its model declares who may see it, and which columns are `masked`."""
 
     oid: int
@@ -98,7 +98,7 @@ class _Sample:
     message if the relation cannot be read.
     """
 
-    relation: Relation
+    relation: MeasuredRelation
     rows: int
     tenants: tuple[tuple[str, int], ...]
     row: Any
@@ -137,7 +137,7 @@ class Cell:
 _EVERYTHING = (Actor("the transformer", "dpe_transformer", ACTOR), Actor("an administrator", "dpe_owner", ACTOR))
 
 
-def find_relations(connection: Connection, project: Project, schemas: Sequence[str]) -> list[Relation]:
+def find_relations(connection: Connection, project: Project, schemas: Sequence[str]) -> list[MeasuredRelation]:
     """Return the relations in schemas, except slices, which are read through their parents."""
     declared = {(model.schema, model.alias): (model.declared, model.tenant_columns, model.masked) for model in project.models.values()}
     for source in project.sources.values():
@@ -148,13 +148,13 @@ def find_relations(connection: Connection, project: Project, schemas: Sequence[s
     found = []
     for oid, schema, name, kind in rows:
         model = (published_schema(str(schema)), str(name).removesuffix(QUARANTINE).removesuffix(MASKED))
-        found.append(Relation(int(str(oid)), str(schema), str(name), str(kind), *declared.get(model, ("private", (), ()))))
+        found.append(MeasuredRelation(int(str(oid)), str(schema), str(name), str(kind), *declared.get(model, ("private", (), ()))))
     return found
 
 
 def measure(
     connection: Connection,
-    relations: Sequence[Relation],
+    relations: Sequence[MeasuredRelation],
     *,
     logins: Sequence[str] = (),
     roles: Collection[str] = ALL_ROLES,
@@ -175,9 +175,9 @@ def measure(
         if NOBODY in roles:
             # A role without any grants, which disappears with the transaction.
             connection.execute(sql.SQL("create role {role}; grant {role} to current_user").format(role=sql.Identifier(NOBODY)))
-        with guarded.asking(connection, {*roles, *logins, *(actor.role for actor in _EVERYTHING)}, strictly=False):
+        with guarded.acting_as(connection, {*roles, *logins, *(actor.role for actor in _EVERYTHING)}, strictly=False):
             for relation in relations:
-                sample = _look_at(connection, relation)
+                sample = _sample(connection, relation)
                 cells += [_measure(connection, sample, actor) for actor in _actors(sample, logins) if actor.role in {*roles, *logins}]
                 on_relation(1)
     return cells
@@ -213,23 +213,23 @@ def _acting_as(connection: Connection, actor: Actor) -> Iterator[None]:
         yield
 
 
-def _everything(relation: Relation) -> Actor:
+def _everything(relation: MeasuredRelation) -> Actor:
     return _EVERYTHING[relation.schema == LEDGER]
 
 
-def _look_at(connection: Connection, relation: Relation) -> _Sample:
+def _sample(connection: Connection, relation: MeasuredRelation) -> _Sample:
     """Sample a relation; one that raises, as a view may that calls its author's code, is measured without a row and tenants."""
     samples: list[_Sample] = []
 
     def sample() -> int:
-        samples.append(_sampled(connection, relation))
+        samples.append(_sample_rows(connection, relation))
         return 1
 
     outcome = _outcome(sample)
     return samples[0] if samples else _Sample(relation, 0, (), None, is_of_declaration=False, problem=str(outcome))
 
 
-def _sampled(connection: Connection, relation: Relation) -> _Sample:
+def _sample_rows(connection: Connection, relation: MeasuredRelation) -> _Sample:
     """Sample a relation as the actor that sees all of it."""
     everything = _everything(relation)
     with _acting_as(connection, everything):
@@ -240,7 +240,7 @@ def _sampled(connection: Connection, relation: Relation) -> _Sample:
             is_complete = columns_of(connection, relation.identifier).issuperset(relation.tenant_columns)
             query = tenants_query(relation.identifier, relation.tenant_columns)
             tenants = (
-                [(str(one["tenant"]), int(one["rows"])) for one in guarded.rows(connection, everything.role, query)]
+                [(str(row["tenant"]), int(row["rows"])) for row in guarded.rows(connection, everything.role, query)]
                 if is_complete
                 else None
             )
@@ -256,7 +256,7 @@ def _sampled(connection: Connection, relation: Relation) -> _Sample:
     return _Sample(relation, int(counted["rows"]), tuple(tenants or ()) if is_of_declaration else (), row, is_of_declaration)
 
 
-def _is_declared_as_now(connection: Connection, relation: Relation) -> bool:
+def _is_declared_as_now(connection: Connection, relation: MeasuredRelation) -> bool:
     """Return whether an unpublished version of a table has the policies of the model's present declaration."""
     rows = connection.execute(
         "select obj_description(oid, 'pg_policy') from pg_policy where polrelid = %s and polname = 'dpe_system'", [relation.oid]
@@ -287,7 +287,7 @@ def _is_problem(outcome: int | str) -> bool:
     return isinstance(outcome, str) and outcome not in {DENIED, REFUSED, ALLOWED}
 
 
-def _unmasked(connection: Connection, relation: Relation) -> list[str]:
+def _unmasked(connection: Connection, relation: MeasuredRelation) -> list[str]:
     """Return the masked columns that can be read anyway. In a view, they are null."""
     if relation.kind == "v":
         return []
@@ -354,12 +354,12 @@ def _outcome(attempt: Callable[[], int], *, writes: bool = False) -> int | str:
         return REFUSED if "row-level security" in str(error) else DENIED
     except (psycopg.IntegrityError, psycopg.DataError) as error:
         # Policies are checked before constraints (PostgreSQL documentation, "CREATE POLICY").
-        return ALLOWED if writes else server_said(error)
+        return ALLOWED if writes else server_message(error)
     except psycopg.Error as error:
         # The connection is lost: nothing more can be measured.
         if isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01"):
             raise
-        return server_said(error)
+        return server_message(error)
 
 
 def _expected_rows(connection: Connection, sample: _Sample, actor: Actor) -> int | None:

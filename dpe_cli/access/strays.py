@@ -56,7 +56,7 @@ _READABLE = """
 
 
 @dataclass(frozen=True)
-class Part:
+class ProjectRelation:
     """A relation's place in the project: its model, and the kinds (as in pg_class) that it may have."""
 
     unique_id: str
@@ -64,7 +64,7 @@ class Part:
     kinds: str
 
 
-def parts(project: Project) -> dict[tuple[str, str], Part]:
+def project_relations(project: Project) -> dict[tuple[str, str], ProjectRelation]:
     """Return the project's relations, by published schema and name: models, seeds, snapshots, and their views and quarantines."""
     nodes = project.manifest["nodes"]
     quarantining = {
@@ -72,7 +72,7 @@ def parts(project: Project) -> dict[tuple[str, str], Part]:
         for node in nodes.values()
         if node["resource_type"] == "test" and (node["config"].get("meta") or {}).get("on_failure") == "quarantine"
     }
-    found: dict[tuple[str, str], Part] = {}
+    found: dict[tuple[str, str], ProjectRelation] = {}
     relations = [
         node
         for node in nodes.values()
@@ -80,16 +80,16 @@ def parts(project: Project) -> dict[tuple[str, str], Part]:
     ]
     for node in relations:
         if (node["config"].get("meta") or {}).get("masked"):
-            found[node["schema"], node["alias"] + MASKED] = Part(node["unique_id"], node["name"], "v")
+            found[node["schema"], node["alias"] + MASKED] = ProjectRelation(node["unique_id"], node["name"], "v")
         if node["unique_id"] in quarantining:
-            found[node["schema"], node["alias"] + QUARANTINE] = Part(node["unique_id"], node["name"], "rp")
+            found[node["schema"], node["alias"] + QUARANTINE] = ProjectRelation(node["unique_id"], node["name"], "rp")
     # Last: a model with the name of another model's view or quarantine is a model.
-    return found | {(node["schema"], node["alias"]): Part(node["unique_id"], node["name"], "rpv") for node in relations}
+    return found | {(node["schema"], node["alias"]): ProjectRelation(node["unique_id"], node["name"], "rpv") for node in relations}
 
 
 def of_models(connection: Connection, project: Project, unique_ids: Collection[str], *, schema_suffix: str) -> list[tuple[str, str]]:
     """Return the models' relations, views and quarantines in schemas with this suffix, by published schema and name."""
-    wanted = {name: part for name, part in parts(project).items() if part.unique_id in unique_ids}
+    wanted = {name: part for name, part in project_relations(project).items() if part.unique_id in unique_ids}
     with connection.transaction():
         rows = connection.execute(
             """
@@ -106,20 +106,20 @@ def of_models(connection: Connection, project: Project, unique_ids: Collection[s
 
 def find(connection: Connection, project: Project, schemas: Sequence[str], *, but: Iterable[tuple[str, str]] = ()) -> list[Finding]:
     """Return the pipeline's relations in schemas that others may read and that neither the project nor `but` contains."""
-    known = parts(project)
-    left_out = set(but)
+    known = project_relations(project)
+    excluded = set(but)
     with connection.transaction():
         rows = connection.execute(_READABLE, {"schemas": list(schemas), "own": _OWN, "owners": _OWNERS}).fetchall()
     found: list[Finding] = []
     for schema, name, subject, kind, readers in rows:
         part = known.get((published_schema(str(schema)), str(name)))
         is_known = part is not None and str(kind) in part.kinds
-        if not is_known and isinstance(readers, list) and readers and (str(schema), str(name)) not in left_out:
+        if not is_known and isinstance(readers, list) and readers and (str(schema), str(name)) not in excluded:
             found.append(_finding(known, str(schema), str(name), str(subject), ", ".join(map(str, readers))))
     return found
 
 
-def _finding(known: dict[tuple[str, str], Part], schema: str, name: str, subject: str, readers: str) -> Finding:
+def _finding(known: dict[tuple[str, str], ProjectRelation], schema: str, name: str, subject: str, readers: str) -> Finding:
     published = published_schema(schema)
     for suffix in (MASKED, QUARANTINE):
         owner = known.get((published, name.removesuffix(suffix))) if name.endswith(suffix) else None

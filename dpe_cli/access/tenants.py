@@ -110,7 +110,7 @@ def published(connection: Connection) -> list[PublishedRelation]:
 def unknown(connection: Connection, relations: Sequence[PublishedRelation], tenants: Sequence[str]) -> list[str]:
     """Return the tenants without a row in any relation, looked up through the columns' indexes."""
     left = list(dict.fromkeys(tenants))
-    with guarded.asking(connection, [_ASKER]):
+    with guarded.acting_as(connection, [_ASKER]):
         connection.execute("select set_config('enable_seqscan', 'off', true)")
         for relation in relations:
             if not left:
@@ -120,7 +120,7 @@ def unknown(connection: Connection, relations: Sequence[PublishedRelation], tena
                 sql.SQL("{} = any (array[wanted.tenant])").format(sql.Identifier("published", column)) for column in relation.columns
             )
             query = sql.SQL(_FOUND).format(relation=relation.identifier, is_tenants=is_tenants, tenants=sql.Literal(left))
-            found = {one["tenant"] for one in guarded.rows(connection, _ASKER, query)}
+            found = {row["tenant"] for row in guarded.rows(connection, _ASKER, query)}
             left = [tenant for tenant in left if tenant not in found]
     return left
 
@@ -130,8 +130,8 @@ def similar(connection: Connection, relations: Sequence[PublishedRelation], tena
     names: dict[str, str] = {}
     deadline = time.monotonic() + _COMPARING_SECONDS
     try:
-        with guarded.asking(connection, [_ASKER]):
-            for relation, column in [(one, column) for one in relations for column in one.columns]:
+        with guarded.acting_as(connection, [_ASKER]):
+            for relation, column in [(candidate, column) for candidate in relations for column in candidate.columns]:
                 milliseconds = max(1, round((deadline - time.monotonic()) * 1000))
                 connection.execute(
                     "select set_config('enable_seqscan', 'off', true), set_config('statement_timeout', %s, true)", [str(milliseconds)]
@@ -139,7 +139,7 @@ def similar(connection: Connection, relations: Sequence[PublishedRelation], tena
                 query = sql.SQL(_TENANTS).format(
                     relation=relation.identifier, column=sql.Identifier(column), limit=sql.Literal(_MAX_COMPARED - len(names))
                 )
-                found = [str(one["tenant"]) for one in guarded.rows(connection, _ASKER, query)]
+                found = [str(row["tenant"]) for row in guarded.rows(connection, _ASKER, query)]
                 names |= {name.casefold(): name for name in found}
     except psycopg.errors.QueryCanceled:
         # The names found in time still make a hint.

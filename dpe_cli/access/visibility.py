@@ -14,11 +14,11 @@ from dpe_cli.project.project import Project
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import columns_of
-from dpe_cli.server.server import server_said
+from dpe_cli.server.server import server_message
 
 
 @dataclass(frozen=True)
-class Sight:
+class Visibility:
     """
     How many rows of a published relation a role sees, measured by acting as it; `expected` is how many it should see.
 
@@ -47,13 +47,13 @@ _TENANTS = """
 """
 
 
-def measure_sights(connection: Connection, project: Project) -> list[Sight]:
+def measure(connection: Connection, project: Project) -> list[Visibility]:
     """
     Count the rows that tenants, a stranger and the owner without a context see of each published relation that has tenants.
 
     The tenants are those with the most, the median and the fewest rows. `connection` is the transformer's.
     """
-    sights: list[Sight] = []
+    visible_rows: list[Visibility] = []
     for model in project.models.values():
         if not model.tenant_columns or not model.is_published:
             continue
@@ -65,15 +65,15 @@ def measure_sights(connection: Connection, project: Project) -> list[Sight]:
                     continue
                 tenants = count_by_tenant(connection, relation, model.tenant_columns) or []
         except psycopg.Error as error:
-            sights.append(Sight(name, "the transformer", 0, 0, _said(connection, error)))
+            visible_rows.append(Visibility(name, "the transformer", 0, 0, _server_message(connection, error)))
             continue
         count = sql.SQL("select count(*) from {}").format(relation)
         for index in sorted({0, len(tenants) // 2, len(tenants) - 1}) if tenants else []:
             tenant, expected = tenants[index]
-            sights.append(_sight(connection, name, tenant, count, expected, contexts.tenant_context(connection, tenant)))
-        sights.append(_sight(connection, name, "a stranger", count, 0, contexts.stranger_context(connection)))
-        sights.append(_sight(connection, name, "its owner, no context", count, 0, connection.transaction()))
-    return sights
+            visible_rows.append(_measure(connection, name, tenant, count, expected, contexts.tenant_context(connection, tenant)))
+        visible_rows.append(_measure(connection, name, "a stranger", count, 0, contexts.stranger_context(connection)))
+        visible_rows.append(_measure(connection, name, "its owner, no context", count, 0, connection.transaction()))
+    return visible_rows
 
 
 def count_by_tenant(connection: Connection, relation: sql.Identifier, columns: Sequence[str]) -> list[tuple[str, int]] | None:
@@ -92,22 +92,22 @@ def tenants_query(relation: sql.Identifier, columns: Sequence[str]) -> sql.Compo
     return sql.SQL(_TENANTS).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), relation=relation)
 
 
-def _sight(
+def _measure(
     connection: Connection, relation: str, who: str, query: sql.Composed, expected: int, context: AbstractContextManager[object]
-) -> Sight:
+) -> Visibility:
     """Count the rows visible in a context; a role that may not read at all (a view on a private table) sees none."""
     try:
         with context:
             row = connection.execute(query).fetchone()
     except psycopg.errors.InsufficientPrivilege:
-        return Sight(relation, who, 0, expected)
+        return Visibility(relation, who, 0, expected)
     except psycopg.Error as error:
-        return Sight(relation, who, 0, expected, _said(connection, error))
-    return Sight(relation, who, int(str(row[0])) if row else 0, expected)
+        return Visibility(relation, who, 0, expected, _server_message(connection, error))
+    return Visibility(relation, who, int(str(row[0])) if row else 0, expected)
 
 
-def _said(connection: Connection, error: psycopg.Error) -> str:
+def _server_message(connection: Connection, error: psycopg.Error) -> str:
     """Return the server's message about a query; if the connection is lost, nothing more can be measured."""
     if connection.closed:
         raise ServerError(f"database {connection.info.dbname}: ended the measuring session ({error}); find out what ended it") from error
-    return server_said(error)
+    return server_message(error)

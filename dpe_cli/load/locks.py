@@ -129,7 +129,8 @@ def _held(connect: Callable[[], Connection], table: StagingTable) -> str:
     if not found:
         return "a session held the staging table, or another table that the load changes, for too long; run again"
     remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in found)).removesuffix(".")
-    return f"{sessions.named(found)} for too long; nothing was changed. {remedies} (`dpe extract --end-sessions` does so), then run again"
+    held = f"{sessions.describe(found)} for too long; nothing was changed."
+    return f"{held} {remedies} (`dpe extract --end-sessions` does so), then run again"
 
 
 def limit_waiting(connection: Connection) -> None:

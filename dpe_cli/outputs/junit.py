@@ -18,7 +18,7 @@ from dpe_cli.pipeline.checks import Check
 from dpe_cli.pipeline.run import Validation
 from dpe_cli.project.dbt_runner import NodeResult
 from dpe_cli.quality.dimensions import DIMENSIONS
-from dpe_cli.quality.reconciliation import Reconciliation
+from dpe_cli.quality.reconciliation import Balance, Reconciliation
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.safe_text.visible_text import on_one_line, visible
 
@@ -88,7 +88,7 @@ def suites(validation: Validation) -> list[Suite]:
     for check in validation.checks:
         suite = of_checks.get(_CHECKS.get(check.name, _COVERAGE), of_checks[_COVERAGE])
         suite.messages += check.warnings
-        suite.cases += _hops(validation.reconciliation) if suite.name == _RECONCILIATION else [_of_check(check)]
+        suite.cases += _balances(validation.reconciliation) if suite.name == _RECONCILIATION else [_of_check(check)]
     of_rules = [_rules(f"rules: {dimension}", validation.results, dimension) for dimension in (*DIMENSIONS, None)]
     ordered = [
         of_checks[_COUNTS],
@@ -105,20 +105,20 @@ def _of_check(check: Check) -> Case:
     return Case(check.name, f"dpe.{_classname(check.name)}", failure="\n".join(check.faults) or None)
 
 
-def _hops(reconciliation: Reconciliation) -> list[Case]:
+def _balances(reconciliation: Reconciliation) -> list[Case]:
     classname = f"dpe.{_RECONCILIATION}"
     counted = [
-        Case(
-            f"{one.hop}: {one.quantity}",
-            classname,
-            failure=None
-            if one.holds
-            else f"{one.delivered:,} delivered, {one.rejected:,} rejected, {one.deduplicated:,} deduplicated, {one.filtered:,} filtered: "
-            f"{one.expected:,} expected, {one.found:,} found, {one.unexplained:,} unexplained",
-        )
-        for one in reconciliation.balances
+        Case(f"{balance.name}: {balance.quantity}", classname, failure=None if balance.holds else _difference(balance))
+        for balance in reconciliation.balances
     ]
-    return counted + [Case(hop, classname, failure=why, is_error=True) for hop, why in reconciliation.uncounted.items()]
+    return counted + [Case(name, classname, failure=why, is_error=True) for name, why in reconciliation.uncounted.items()]
+
+
+def _difference(balance: Balance) -> str:
+    return (
+        f"{balance.delivered:,} delivered, {balance.rejected:,} rejected, {balance.deduplicated:,} deduplicated, "
+        f"{balance.filtered:,} filtered: {balance.expected:,} expected, {balance.found:,} found, {balance.unexplained:,} unexplained"
+    )
 
 
 def _rules(name: str, results: Iterable[NodeResult], dimension: str | None) -> Suite:

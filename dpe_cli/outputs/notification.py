@@ -88,7 +88,7 @@ def of_error(error: Exception) -> Outcome:
 
 def of_summary(summary: RunSummary) -> Outcome:
     """Return the outcome of a run without rows or values: only the first line of each message, which names things."""
-    refused = [{"source": one.source, "error": (one.error or "").partition("\n")[0]} for one in summary.extracted.refused]
+    refused = [{"source": extract.source, "error": (extract.error or "").partition("\n")[0]} for extract in summary.extracted.refused]
     broken = [result for result in summary.results if result.has_failed]
     rules = [
         {"rule": result.rule, "name": result.name, "dimension": result.dimension, "count": result.failures, "severity": result.severity}
@@ -96,7 +96,7 @@ def of_summary(summary: RunSummary) -> Outcome:
     ]
     checks = [check for check in summary.validation.checks if not check.holds] if summary.validation else []
     faults = [
-        *(f"source {one['error']}" for one in refused),
+        *(f"source {refusal['error']}" for refusal in refused),
         *(
             f"rule {result.rule} failed: {result.name} ({result.failures:,} failing)"
             if result.rule and result.failures
@@ -114,8 +114,8 @@ def of_summary(summary: RunSummary) -> Outcome:
         faults=faults,
         fields={
             "seconds": round(summary.seconds, 1),
-            "rows_loaded": sum(one.rows_loaded for one in summary.extracted.extracts),
-            "records_rejected": sum(one.rows_rejected for one in summary.extracted.extracts),
+            "rows_loaded": sum(extract.rows_loaded for extract in summary.extracted.extracts),
+            "records_rejected": sum(extract.rows_rejected for extract in summary.extracted.extracts),
             "refused": refused,
             "is_published": summary.publication is not None and summary.publication.status == "published",
             "failed": rules,

@@ -44,7 +44,7 @@ def document(checks: Sequence[RlsCheck], findings: Sequence[Finding], files: Map
         "runs": [
             {
                 "tool": {"driver": {"name": "dpe rls check", "version": __version__, "rules": [_rule(check) for check in checks]}},
-                "results": [_result(one, numbers[one.check_id], files.get(one.subject, otherwise)) for one in findings],
+                "results": [_result(finding, numbers[finding.check_id], files.get(finding.subject, otherwise)) for finding in findings],
             }
         ],
     }

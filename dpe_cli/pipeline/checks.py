@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from dpe_cli.access import checks
-from dpe_cli.access.visibility import Sight
+from dpe_cli.access.visibility import Visibility
 from dpe_cli.project.project import Source
 from dpe_cli.quality import coverage
 from dpe_cli.quality.coverage import RuleTest
@@ -86,8 +86,8 @@ def check_freshness(found: Sequence[Freshness]) -> Check:
     return Check(
         "freshness",
         f"recent enough: {plural(len(found), 'source')} with a declared freshness" if found else "no source declares its freshness",
-        tuple(one.said for one in found if one.status == "error"),
-        tuple(one.said for one in found if one.status == "warn"),
+        tuple(freshness.said for freshness in found if freshness.status == "error"),
+        tuple(freshness.said for freshness in found if freshness.status == "warn"),
     )
 
 
@@ -107,8 +107,8 @@ def check_protection(connection: Connection, schemas: Sequence[str], *, judged: 
     return Check(
         "row-level security",
         f"{row[0] if row else 0:,} relations are protected, by {len(checks.checks())} checks of the catalog",
-        tuple(str(one) for one in found if one.severity == "error"),
-        tuple(str(one) for one in found if one.severity == "warning"),
+        tuple(str(finding) for finding in found if finding.severity == "error"),
+        tuple(str(finding) for finding in found if finding.severity == "warning"),
     )
 
 
@@ -126,14 +126,14 @@ def check_rules(tests: Sequence[RuleTest], specs: Sequence[Spec]) -> Check:
     return Check("rules", f"every test of a rule has an owner, a reason and a place in a spec ({len(tests):,})", tuple(faults))
 
 
-def check_sights(sights: Sequence[Sight]) -> Check:
+def check_visibility(visible_rows: Sequence[Visibility]) -> Check:
     """Check that every role sees exactly its own rows."""
     faults = [
-        f"{sight.relation}: {sight.who} cannot read it ({sight.problem}); correct the model"
-        if sight.problem is not None
-        else f"{sight.relation}: {sight.who} sees {sight.rows:,} rows instead of {sight.expected:,}; check its policies and grants"
-        for sight in sights
-        if sight.problem is not None or sight.rows != sight.expected
+        f"{visible.relation}: {visible.who} cannot read it ({visible.problem}); correct the model"
+        if visible.problem is not None
+        else f"{visible.relation}: {visible.who} sees {visible.rows:,} rows instead of {visible.expected:,}; check its policies and grants"
+        for visible in visible_rows
+        if visible.problem is not None or visible.rows != visible.expected
     ]
-    counts = plural(len(sights), "row count")
+    counts = plural(len(visible_rows), "row count")
     return Check("who sees what", f"{counts} of published tables, each measured by acting as the role", tuple(faults))

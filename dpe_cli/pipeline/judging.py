@@ -22,7 +22,7 @@ from dpe_cli.server.server import Server
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """What is wrong with the protection of relations, and the protection of each at that time, by oid."""
 
     faults: list[str]
@@ -30,7 +30,7 @@ class Judged:
 
 
 @contextmanager
-def apart(server: Server) -> Iterator[Connection]:
+def separate_session(server: Server) -> Iterator[Connection]:
     """Open a separate session to judge in, which the models' code cannot have changed."""
     with server.connect("transformer") as connection:
         # A hook may have changed these settings of the role.
@@ -39,12 +39,12 @@ def apart(server: Server) -> Iterator[Connection]:
         yield connection
 
 
-def built(connection: Connection, project: Project, names: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
+def built_relations(connection: Connection, project: Project, names: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
     """Return the relations of these names in the shadow schemas, with the views and quarantines of the models that were built."""
     wanted = dict.fromkeys([*names, *strays.of_models(connection, project, made, schema_suffix=NEXT)])
     with connection.transaction():
         found = [(schema, name, find_relation(connection, schema + NEXT, name)) for schema, name in wanted]
-    return [Relation(schema, name, one.oid) for schema, name, one in found if one is not None]
+    return [Relation(schema, name, relation.oid) for schema, name, relation in found if relation is not None]
 
 
 def judge(
@@ -55,25 +55,29 @@ def judge(
     *,
     suffix: str,
     before: Collection[int] | None = None,
-) -> Judged:
+) -> Judgement:
     """
     Judge relations in schemas with this suffix before readers see them, and relations that hooks left elsewhere meanwhile.
 
-    `connection` is one of apart(), `protected_schemas` are all in which dpe protects relations.
+    `connection` is one of separate_session(), `protected_schemas` are all in which dpe protects relations.
 
     Relations that the publication removes are not judged: quarantines and masked views whose declaration was removed. They have to be among
     `before`, the oids of what was published before the build, if these are known.
     """
     schemas = project.published_schemas
-    known = strays.parts(project)
-    parts = [known.get((one.schema, one.name)) for one in relations]
-    made = {part.unique_id: one.schema + suffix for one, part in zip(relations, parts, strict=True) if part}
+    known = strays.project_relations(project)
+    parts = [known.get((relation.schema, relation.name)) for relation in relations]
+    made = {part.unique_id: relation.schema + suffix for relation, part in zip(relations, parts, strict=True) if part}
     with connection.transaction():
         # First, so that changes during the rest of the checks count as changes.
         protection = publication.protection(connection, relations)
-        left_over = quarantine.left_over(connection, relations, schema_suffix="") if suffix == NEXT else []
-        found_now = [(schema, name, find_relation(connection, schema, name)) for schema, name in left_over]
-        going = [(schema, name) for schema, name, one in found_now if before is None or (one is not None and one.oid in before)]
+        leftovers = quarantine.leftovers(connection, relations, schema_suffix="") if suffix == NEXT else []
+        leftover_relations = [(schema, name, find_relation(connection, schema, name)) for schema, name in leftovers]
+        going = [
+            (schema, name)
+            for schema, name, relation in leftover_relations
+            if before is None or (relation is not None and relation.oid in before)
+        ]
     found = [
         # Published relations are judged after the run; a hook may have left relations elsewhere.
         *checks.check_protection(connection, protected_schemas, judged=[schema + suffix for schema in schemas]).faults,
@@ -82,14 +86,14 @@ def judge(
     if suffix == NEXT:
         found += map(str, strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=going))
     found += [
-        f"{one.schema}{suffix}.{one.name}: does not belong to a model of the project; restore its model, or run `dpe run`"
-        for one, part in zip(relations, parts, strict=True)
-        if part is None and not _belongs(known, one)
+        f"{relation.schema}{suffix}.{relation.name}: does not belong to a model of the project; restore its model, or run `dpe run`"
+        for relation, part in zip(relations, parts, strict=True)
+        if part is None and not _belongs(known, relation)
     ]
-    return Judged(found, protection)
+    return Judgement(found, protection)
 
 
-def _belongs(known: Mapping[tuple[str, str], strays.Part], relation: Relation) -> bool:
+def _belongs(known: Mapping[tuple[str, str], strays.ProjectRelation], relation: Relation) -> bool:
     """Return whether a relation is named like a model's view or quarantine, which the model's files may no longer declare."""
     names = [relation.name.removesuffix(suffix) for suffix in (QUARANTINE, MASKED) if relation.name.endswith(suffix)]
     return any((relation.schema, name) in known for name in names)

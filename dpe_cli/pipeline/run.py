@@ -16,23 +16,23 @@ from dpe_cli.access import matrix, visibility
 from dpe_cli.access import strays as rls_strays
 from dpe_cli.access.checks import Finding
 from dpe_cli.access.matrix import Cell
-from dpe_cli.access.visibility import Sight
+from dpe_cli.access.visibility import Visibility
 from dpe_cli.errors import DpeError, PublishError, ServerError, UsageError
 from dpe_cli.ingest.extract import ExtractSummary, analyze, extract
 from dpe_cli.pipeline import checks as validation
 from dpe_cli.pipeline import judging
 from dpe_cli.pipeline.checks import Check
-from dpe_cli.pipeline.judging import Judged
+from dpe_cli.pipeline.judging import Judgement
 from dpe_cli.progress import Progress
 from dpe_cli.project.dbt_runner import NodeResult, read_project, run_dbt
 from dpe_cli.project.project import Project, Source
 from dpe_cli.publishing import old_versions, publication, swap
-from dpe_cli.publishing.publication import Exchanged, Publication
+from dpe_cli.publishing.publication import ExchangeResult, Publication
 from dpe_cli.quality import freshness, quarantine, reconcile_config, reconciliation
 from dpe_cli.quality import results as rule_memory
 from dpe_cli.quality.coverage import RuleTest, rule_tests
 from dpe_cli.quality.freshness import Freshness
-from dpe_cli.quality.quarantine import Quarantined
+from dpe_cli.quality.quarantine import QuarantineCount
 from dpe_cli.quality.reconciliation import Reconciliation
 from dpe_cli.quality.rules import find_all
 from dpe_cli.safe_text.redaction import hide
@@ -56,7 +56,7 @@ class Validation:
 
     checks: list[Check]
     results: list[NodeResult]
-    sights: list[Sight]
+    visibility: list[Visibility]
     reconciliation: Reconciliation = field(default_factory=Reconciliation)
     freshness: list[Freshness] = field(default_factory=list)
 
@@ -89,9 +89,9 @@ class RunSummary:
     extracted: ExtractSummary
     validation: Validation | None = None
     publication: Publication | None = None
-    exchanged: Exchanged | None = None
+    exchanged: ExchangeResult | None = None
     not_published: str | None = None
-    quarantined: list[Quarantined] = field(default_factory=list)
+    quarantined: list[QuarantineCount] = field(default_factory=list)
     site: Path | None = None
     not_documented: str | None = None
     seconds: float = 0.0
@@ -163,12 +163,12 @@ def build_and_publish(
     schemas = project.published_schemas
     with publication.building(server, schemas) as building:
         connection = building.connection
-        left_out = untestable(connection, project, selected, exclude)
+        skipped = untestable(connection, project, selected, exclude)
         with connection.transaction():
-            before = {one.oid for one in old_versions.relations(connection, schemas)}
-        if left_out:
-            progress.say(f"Skipped, because they read models that have never been published: {', '.join(left_out)}")
-        build = ["build", *_dbt_selection(selected, [*exclude, *left_out]), *(["--full-refresh"] if options.full_refresh else [])]
+            before = {relation.oid for relation in old_versions.relations(connection, schemas)}
+        if skipped:
+            progress.say(f"Skipped, because they read models that have never been published: {', '.join(skipped)}")
+        build = ["build", *_dbt_selection(selected, [*exclude, *skipped]), *(["--full-refresh"] if options.full_refresh else [])]
         build += ["--threads", str(options.threads)] if options.threads else []
         # dbt cannot reuse what it parsed for another suffix: each suffix has its own target directory.
         variables, target_path = {"dpe_schema_suffix": NEXT}, project.directory / ".dpe" / "next"
@@ -187,18 +187,18 @@ def build_and_publish(
             if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
         ]
         made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
-        refusals = [*_refusals(summary.results), *(_tampered(one) for one in read.changed())]
+        refusals = [*_refusals(summary.results), *(_tampered(unique_id) for unique_id in read.changed())]
         if not built and not refusals:
             return
         # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
         with publication.connected(server) as counting:
             refusals += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
-            relations = judging.built(counting, project, built, made)
+            relations = judging.built_relations(counting, project, built, made)
             summary.quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
         judged = _judge(project, server, relations, suffix=NEXT, before=before)
         refusals += judged.faults
         summary.not_published = "; ".join(refusals) or None
-        names = [*built, *(name for one in relations if (name := (one.schema, one.name)) not in built)]
+        names = [*built, *(name for relation in relations if (name := (relation.schema, relation.name)) not in built)]
         summary.publication = publication.record(connection, selected, names, refusals, lock=building.lock)
         if refusals or not options.publishes:
             return
@@ -219,12 +219,12 @@ def build_and_publish(
 
 def _judge(
     project: Project, server: Server, relations: Sequence[Relation], *, suffix: str, before: Collection[int] | None = None
-) -> Judged:
-    with judging.apart(server) as connection:
+) -> Judgement:
+    with judging.separate_session(server) as connection:
         return judging.judge(connection, project, relations, protected_schemas(connection, project), suffix=suffix, before=before)
 
 
-def publish(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
+def publish(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> ExchangeResult:
     """
     Publish the newest build after judging it again: hooks and Jinja of models may have run since it was built.
 
@@ -248,7 +248,7 @@ def publish(project: Project, server: Server, *, ends_sessions: bool, progress: 
         )
 
 
-def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> Exchanged:
+def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> ExchangeResult:
     """
     Restore what the last publication replaced, if it is protected as the project now declares.
 
@@ -336,10 +336,10 @@ def _validate(
     built = [result for result in results if result.resource_type in _RELATIONS]
     made = {result.unique_id: result.schema for result in built if result.status == "success"}
     with server.connect("transformer") as connection, server.connect("loader") as loader:
-        wanted = reconcile_config.declared(project, made if built else models, reconciliation.standing(connection, project, made))
+        wanted = reconcile_config.declared(project, made if built else models, reconciliation.unpublished(connection, project, made))
         reconciled = reconciliation.reconcile(loader, connection, sources, wanted)
         fresh = freshness.measure(connection, project, sources)
-        sights = visibility.measure_sights(connection, project)
+        visible_rows = visibility.measure(connection, project)
         counts = validation.check_counts(connection, sources)
     checks = [
         counts,
@@ -347,15 +347,15 @@ def _validate(
         validation.check_freshness(fresh),
         # After everything that runs the models' code.
         _check_protection(project, server),
-        validation.check_sights(sights),
+        validation.check_visibility(visible_rows),
         validation.check_coverage(rule_tests(project.manifest), specs, sources=project.sources, models=project.models),
         validation.check_rules(tests, specs),
     ]
-    return Validation(checks, results, sights, reconciled, fresh)
+    return Validation(checks, results, visible_rows, reconciled, fresh)
 
 
 def _check_protection(project: Project, server: Server) -> Check:
-    with judging.apart(server) as connection:
+    with judging.separate_session(server) as connection:
         check = validation.check_protection(connection, protected_schemas(connection, project))
         strays = rls_strays.find(connection, project, _open_schemas(project))
     return replace(check, faults=(*check.faults, *map(str, strays)))
@@ -377,10 +377,10 @@ def protected_schemas(connection: Connection, project: Project) -> list[str]:
 
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
-    with judging.apart(server) as connection:
+    with judging.separate_session(server) as connection:
         found = rls_check.check(connection, protected_schemas(connection, project))
         found += rls_strays.find(connection, project, _open_schemas(project))
-    return sorted(found, key=lambda one: one.severity)
+    return sorted(found, key=lambda finding: finding.severity)
 
 
 def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:
@@ -393,7 +393,7 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
     """
     with server.connect("admin") as connection:
         found = matrix.find_relations(connection, project, protected_schemas(connection, project))
-        chosen = [one for one in found if not wanted or any(fnmatch.fnmatchcase(str(one), pattern) for pattern in wanted)]
+        chosen = [relation for relation in found if not wanted or any(fnmatch.fnmatchcase(str(relation), pattern) for pattern in wanted)]
         if not chosen:
             raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all relations")
         try:
@@ -421,14 +421,18 @@ def build_docs(project: Project, server: Server, progress: Progress) -> Path:
         rules = find_all(project.manifest, read_all(project.specs_directory))
         histories = rule_memory.histories(server, rules, runs=rule_memory.SHOWN_RUNS)
         with server.connect("transformer") as connection:
-            published = [one for one in matrix.find_relations(connection, project, project.published_schemas) if one.declared != "private"]
+            published = [
+                relation
+                for relation in matrix.find_relations(connection, project, project.published_schemas)
+                if relation.declared != "private"
+            ]
             cells = matrix.measure(connection, published, roles=matrix.TRANSFORMERS_ROLES)
         return pages.write(target, rules, rule_memory.states(server, rules), histories, matrix.seen(cells, names_tenants=False))
 
 
 def with_parents(select: Sequence[str]) -> list[str]:
     """Return the selectors, extended to everything that the selection is built from."""
-    parts = [part for one in select for part in one.split()]
+    parts = [part for argument in select for part in argument.split()]
     return [part if part.startswith("@") else f"+{_PARENTS.sub('', part)}" for part in parts]
 
 

@@ -23,7 +23,7 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
 
     outcome = dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke([*command, "--log-level", "none", *options])
     if outcome.exception is not None:
-        raise _explained(command, outcome.exception) from outcome.exception
+        raise _as_own_error(command, outcome.exception) from outcome.exception
     return outcome
 
 
@@ -34,7 +34,7 @@ def as_json(manifest: Any) -> str:
     return json.dumps(manifest.writable_manifest().to_dict(omit_none=False, context={"artifact": True}), cls=JSONEncoder)
 
 
-def _explained(command: Sequence[str], error: BaseException) -> BaseException:
+def _as_own_error(command: Sequence[str], error: BaseException) -> BaseException:
     """Return what ended dbt as an error of ours. An interrupt is returned unchanged: dbt's runner returns it like an error."""
     from dbt.exceptions import CompilationError, DbtConfigError, DbtValidationError, ParsingError
 

@@ -298,7 +298,7 @@ class Project:
 
 def _split(select: Sequence[str]) -> list[str]:
     """Return the selectors; dbt also takes several in one argument."""
-    return [selector for one in select for selector in one.split()]
+    return [selector for argument in select for selector in argument.split()]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -308,7 +308,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _as_tuple(value: object) -> tuple[str, ...]:
     """Return a name, or a list of names, as names."""
     if isinstance(value, (list, tuple)):
-        return tuple(str(one) for one in value)
+        return tuple(str(name) for name in value)
     return () if value is None else (str(value),)
 
 

@@ -50,21 +50,21 @@ class ReadManifest:
 
     def look_at(self, unique_id: str) -> None:
         """Compare a node and its tests with what was read."""
-        for one in (unique_id, *self._tests.get(unique_id, ())):
-            if one in self._read and self._of(one) != self._read[one]:
-                self._changed.add(one)
+        for node_id in (unique_id, *self._tests.get(unique_id, ())):
+            if node_id in self._read and self._of(node_id) != self._read[node_id]:
+                self._changed.add(node_id)
 
     def changed(self) -> list[str]:
         """Return the names of the nodes and macros that differ, or differed after they had run, from what was read."""
         present, macros = self._present(), self._present_macros()
-        changed = {one for one in {*self._read, *present} if self._read.get(one) != present.get(one)} | self._changed
-        changed |= {one for one in {*self._macros, *macros} if self._macros.get(one) != macros.get(one)}
+        changed = {node_id for node_id in {*self._read, *present} if self._read.get(node_id) != present.get(node_id)} | self._changed
+        changed |= {macro_id for macro_id in {*self._macros, *macros} if self._macros.get(macro_id) != macros.get(macro_id)}
         return sorted(changed)
 
     def _present(self) -> dict[str, str]:
         graph = self._manifest.flat_graph
         known = {*self._manifest.nodes, *self._manifest.sources, *graph["nodes"], *graph["sources"]}
-        return {one: self._of(one) for one in known}
+        return {node_id: self._of(node_id) for node_id in known}
 
     def _present_macros(self) -> dict[str, str]:
         return {unique_id: f"{macro.package_name} {macro.name} {macro.macro_sql}" for unique_id, macro in self._manifest.macros.items()}

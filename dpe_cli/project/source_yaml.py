@@ -33,7 +33,7 @@ class Declaration:
         """Return the line of an option of the external block, or of its nearest parent there."""
         found, within = None, self._node
         for name in ("external", *path):
-            member = next((one for one in _members(within) if one[0].value == name), None)
+            member = next((pair for pair in _members(within) if pair[0].value == name), None)
             if member is None:
                 break
             found, within = member
@@ -93,8 +93,8 @@ def _as_written(value: Any, node: yaml.Node | None) -> Any:
     """Return a value from dbt with the names that its YAML uses."""
     if isinstance(value, dict):
         names: dict[str, str] = {_RENAMED_BY_DBT[key.value]: str(key.value) for key, _ in _members(node) if key.value in _RENAMED_BY_DBT}
-        written = {names.get(str(name), str(name)): one for name, one in value.items()}
-        return {name: _as_written(one, _member(node, name)) for name, one in written.items()}
+        written = {names.get(str(name), str(name)): item for name, item in value.items()}
+        return {name: _as_written(item, _member(node, name)) for name, item in written.items()}
     if isinstance(value, list) and isinstance(node, yaml.SequenceNode) and len(value) == len(node.value):
-        return [_as_written(one, part) for one, part in zip(value, node.value, strict=True)]
+        return [_as_written(item, part) for item, part in zip(value, node.value, strict=True)]
     return value

@@ -197,15 +197,22 @@ def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:
     # Names without a schema would be resolved in another session's search_path.
     connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
     followers: dict[int, Follower] = {}
-    for one in of(connection, leaving):
-        if one.holder_id in leaving or not one.is_ours or one.session_number is not None or versions.is_old(one.schema):
+    for dependent in of(connection, leaving):
+        if (
+            dependent.holder_id in leaving
+            or not dependent.is_ours
+            or dependent.session_number is not None
+            or versions.is_old(dependent.schema)
+        ):
             continue
-        if one.how == "refers to":
-            raise PublishError(f"{one.what}: refers to {one.relation}; publish both tables together, or drop the foreign key")
-        if one.kind == "other":
-            raise PublishError(f"{one.what}: {one.how} {one.relation} and cannot be switched to its new version; drop it")
-        [(definition,)] = connection.execute(_VIEW if one.kind == "view" else _FUNCTION, [one.holder_id]).fetchall()
-        followers[one.holder_id] = Follower(one.holder_id, one.kind == "view", one.what, one.relation, str(definition))
+        if dependent.how == "refers to":
+            raise PublishError(f"{dependent.what}: refers to {dependent.relation}; publish both tables together, or drop the foreign key")
+        if dependent.kind == "other":
+            raise PublishError(f"{dependent.what}: {dependent.how} {dependent.relation} and cannot be switched to its new version; drop it")
+        [(definition,)] = connection.execute(_VIEW if dependent.kind == "view" else _FUNCTION, [dependent.holder_id]).fetchall()
+        followers[dependent.holder_id] = Follower(
+            dependent.holder_id, dependent.kind == "view", dependent.what, dependent.relation, str(definition)
+        )
     return list(followers.values())
 
 

@@ -76,21 +76,21 @@ def compare(
         relations = _wanted(built.relations, wanted)
         with contexts.system_context(connection, actor=ACTOR):
             found: list[Difference] = []
-            for one in relations:
-                if find_relation(connection, one.schema + NEXT, one.name):
-                    found.append(_difference(connection, one, keys.get((one.schema, one.name), ())))
+            for relation in relations:
+                if find_relation(connection, relation.schema + NEXT, relation.name):
+                    found.append(_difference(connection, relation, keys.get((relation.schema, relation.name), ())))
                     if on_relation:
-                        on_relation(str(one))
+                        on_relation(str(relation))
             return built, found
 
 
 def _wanted(relations: Sequence[Relation], wanted: Sequence[str]) -> list[Relation]:
-    names = [one.name for one in relations]
+    names = [relation.name for relation in relations]
     for name in wanted:
         if name not in names:
             hint = did_you_mean(name, names, f"it built {', '.join(names) or 'nothing'}")
             raise UsageError(f"{name}: is not part of the newest build; {hint}")
-    return [one for one in relations if not wanted or one.name in wanted]
+    return [relation for relation in relations if not wanted or relation.name in wanted]
 
 
 def _difference(connection: Connection, relation: Relation, key: tuple[str, ...]) -> Difference:

@@ -39,7 +39,7 @@ _IN_USE = (
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredRelation:
     """A relation in a schema, with its kind as in pg_class."""
 
     oid: int
@@ -70,7 +70,7 @@ class Use:
     remedy: str
 
 
-def relations(connection: Connection, schemas: Iterable[str]) -> list[Stored]:
+def relations(connection: Connection, schemas: Iterable[str]) -> list[StoredRelation]:
     """Return the relations in schemas."""
     rows = connection.execute(
         """
@@ -82,7 +82,7 @@ def relations(connection: Connection, schemas: Iterable[str]) -> list[Stored]:
         """,
         [list(schemas)],
     ).fetchall()
-    return [Stored(*row) for row in rows]
+    return [StoredRelation(*row) for row in rows]
 
 
 def old_schemas(connection: Connection, schemas: Iterable[str]) -> list[str]:
@@ -111,7 +111,7 @@ def clear(connection: Connection, schemas: Iterable[str]) -> None:
     """
     schemas = list(schemas)
     _drop(connection, schemas)
-    for schema in sorted({one.schema for one in relations(connection, schemas)}):
+    for schema in sorted({stored.schema for stored in relations(connection, schemas)}):
         _set_aside(connection, schema)
 
 
@@ -129,18 +129,18 @@ def uses(connection: Connection, schemas: Sequence[str]) -> list[Use]:
     """Return what uses replaced versions of published schemas: the previous ones, and earlier ones."""
     connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
     old = old_schemas(connection, schemas)
-    kept = {one.oid: one for one in relations(connection, [*(schema + PREVIOUS for schema in schemas), *old])}
+    kept = {version.oid: version for version in relations(connection, [*(schema + PREVIOUS for schema in schemas), *old])}
     built = {schema + NEXT for schema in schemas}
     found = [
-        _use(connection, kept[one.relation_id], one)
-        for one in dependents.of(connection, list(kept))
-        if one.holder_id not in kept and one.schema not in built
+        _use(connection, kept[dependent.relation_id], dependent)
+        for dependent in dependents.of(connection, list(kept))
+        if dependent.holder_id not in kept and dependent.schema not in built
     ]
     # The previous version is kept anyway, so holding it does not count.
     found += [
-        _held(kept[one.relation_id], one)
-        for one in sessions.holders(connection, [oid for oid, version in kept.items() if version.schema in old])
-        if one.is_known
+        _held(kept[holder.relation_id], holder)
+        for holder in sessions.holders(connection, [oid for oid, version in kept.items() if version.schema in old])
+        if holder.is_known
     ]
     return list(dict.fromkeys(found))
 
@@ -150,9 +150,11 @@ def _drop(connection: Connection, schemas: Sequence[str]) -> None:
     for name in _stored_failures(connection, schemas):
         _try(connection, sql.SQL("drop view if exists {}").format(sql.Identifier(FAILURES, name)))
     found = relations(connection, schemas)
-    in_use = _in_use(connection, {one.oid for one in found})
+    in_use = _in_use(connection, {relation.oid for relation in found})
     for kinds, kind in _KINDS.items():
-        names = [sql.Identifier(one.schema, one.name) for one in found if one.kind in kinds and one.oid not in in_use]
+        names = [
+            sql.Identifier(relation.schema, relation.name) for relation in found if relation.kind in kinds and relation.oid not in in_use
+        ]
         if names and not _try(connection, sql.SQL("drop {} {}").format(sql.SQL(kind), sql.SQL(", ").join(names))):
             return
 
@@ -162,9 +164,9 @@ def _in_use(connection: Connection, found: Collection[int]) -> set[int]:
     if not found:
         return set()
     links = dependents.of(connection, found)
-    in_use = {one.relation_id for one in links if one.holder_id not in found}
-    in_use |= {one.relation_id for one in sessions.holders(connection, found)}
-    while more := {one.relation_id for one in links if one.holder_id in in_use} - in_use:
+    in_use = {link.relation_id for link in links if link.holder_id not in found}
+    in_use |= {holder.relation_id for holder in sessions.holders(connection, found)}
+    while more := {link.relation_id for link in links if link.holder_id in in_use} - in_use:
         in_use |= more
     return in_use
 
@@ -194,31 +196,31 @@ def _try(connection: Connection, statement: sql.Composed) -> bool:
     return True
 
 
-def _use(connection: Connection, version: Stored, one: Dependent) -> Use:
-    number = one.session_number
-    pids = [] if number is None else sessions.of_temporary_schema(connection, number, one.owner)
+def _use(connection: Connection, version: StoredRelation, dependent: Dependent) -> Use:
+    number = dependent.session_number
+    pids = [] if number is None else sessions.of_temporary_schema(connection, number, dependent.owner)
     if len(pids) > 1 and connection.info.server_version < _NUMBERED_SINCE:
         remedy = "it belongs to one of these sessions (PostgreSQL before 16 does not show which one): end it"
     elif pids:
         remedy = "end that session, or let --end-sessions do so"
     elif number is not None:
         remedy = "its session is gone, so an administrator has to drop it"
-    elif one.kind == "other":
+    elif dependent.kind == "other":
         remedy = "drop it, or recreate it"
     else:
         remedy = "recreate it"
     return Use(
         version.published_name,
         f"{version.schema}.{version.name}",
-        one.what,
-        one.owner,
+        dependent.what,
+        dependent.owner,
         tuple(pids),
         is_certain=connection.info.server_version >= _NUMBERED_SINCE or len(pids) == 1,
         remedy=remedy,
     )
 
 
-def _held(version: Stored, holder: Holder) -> Use:
+def _held(version: StoredRelation, holder: Holder) -> Use:
     what = "an open transaction" if holder.prepared_as is None else f"the prepared transaction {holder.prepared_as!r}"
     pids = () if holder.pid is None else (holder.pid,)
     remedy = "end that session, or let --end-sessions do so" if pids else "commit it, or roll it back"

@@ -46,7 +46,7 @@ class Publication:
 
 
 @dataclass(frozen=True)
-class Exchanged:
+class ExchangeResult:
     """
     The result of a publication, or of undoing it.
 
@@ -146,7 +146,7 @@ def publish(
     ender: Ender | None = None,
     say: Callable[[str], None] = lambda _text: None,
     patience: float = PATIENCE_SECONDS,
-) -> Exchanged:
+) -> ExchangeResult:
     """
     Make a build visible to readers, in one transaction; what it replaces is kept.
 
@@ -163,7 +163,7 @@ def publish(
 
     def exchange(first: Sequence[int]) -> None:
         with _alone(connection, lock):
-            without = quarantine.left_over(connection, publication.relations, schema_suffix="")
+            without = quarantine.leftovers(connection, publication.relations, schema_suffix="")
             replaced = swap.publish(connection, publication.relations, schemas, without=without, first=first)
             _check_unchanged(connection, publication.relations, judged)
             connection.execute(
@@ -190,7 +190,7 @@ def undo(
     ender: Ender | None = None,
     say: Callable[[str], None] = lambda _text: None,
     patience: float = PATIENCE_SECONDS,
-) -> Exchanged:
+) -> ExchangeResult:
     """
     Restore what the last publication replaced; `judged` is as in publish().
 
@@ -203,8 +203,8 @@ def undo(
 
     def exchange(first: Sequence[int]) -> None:
         with _alone(connection, None):
-            without = quarantine.left_over(connection, last.relations, schema_suffix=PREVIOUS)
-            restored[:] = swap.take_back(connection, last.relations, schemas, replaced=last.replaced, without=without, first=first)
+            without = quarantine.leftovers(connection, last.relations, schema_suffix=PREVIOUS)
+            restored[:] = swap.restore(connection, last.relations, schemas, replaced=last.replaced, without=without, first=first)
             _check_unchanged(connection, restored, judged)
             connection.execute(
                 "update dpe.publications set status = 'undone', undone_at = clock_timestamp() where publication_id = %s",
@@ -244,7 +244,7 @@ def protection(connection: Connection, relations: Sequence[Relation]) -> dict[in
         from pg_class
         where pg_class.oid = any(%s)
         """,
-        [[one.oid for one in relations]],
+        [[relation.oid for relation in relations]],
     ).fetchall()
     return {int(str(oid)): str(found) for oid, found in rows}
 
@@ -254,9 +254,9 @@ def _check_unchanged(connection: Connection, relations: Sequence[Relation], judg
     if judged is None:
         return
     found = protection(connection, relations)
-    for one in relations:
-        if found.get(one.oid) != judged.get(one.oid):
-            raise PublishError(f"{one}: its protection was changed after it was checked; run `dpe run` to build and publish it")
+    for relation in relations:
+        if found.get(relation.oid) != judged.get(relation.oid):
+            raise PublishError(f"{relation}: its protection was changed after it was checked; run `dpe run` to build and publish it")
 
 
 def newest(connection: Connection, *statuses: Status) -> Publication | None:
@@ -320,12 +320,12 @@ def _known(connection: Connection, publication_id: int) -> Publication:
             """,
             [publication_id],
         ).fetchall()
-    replaced = None if row.replaced is None else [Relation(**one) for one in row.replaced]
-    return Publication(**{**vars(row), "relations": [Relation(**one) for one in row.relations], "replaced": replaced})
+    replaced = None if row.replaced is None else [Relation(**value) for value in row.replaced]
+    return Publication(**{**vars(row), "relations": [Relation(**value) for value in row.relations], "replaced": replaced})
 
 
 def _as_json(relations: Sequence[Relation]) -> str:
-    return json.dumps([{"schema": one.schema, "name": one.name, "oid": one.oid} for one in relations])
+    return json.dumps([{"schema": relation.schema, "name": relation.name, "oid": relation.oid} for relation in relations])
 
 
 @dataclass
@@ -341,15 +341,17 @@ class _Row:
     replaced: list[dict[str, Any]] | None
 
 
-def _exchanged(connection: Connection, publication_id: int, schemas: Sequence[str], *, lock: Lock | None, ender: Ender | None) -> Exchanged:
+def _exchanged(
+    connection: Connection, publication_id: int, schemas: Sequence[str], *, lock: Lock | None, ender: Ender | None
+) -> ExchangeResult:
     """Drop earlier versions that nothing uses, and return the result of the exchange."""
     uses = _sweep(connection, schemas, lock)
     not_ended: list[str] = []
     if ender is not None and uses:
-        ender.end({pid for one in uses if one.is_certain for pid in one.pids})
+        ender.end({pid for use in uses if use.is_certain for pid in use.pids})
         not_ended = list(ender.refusals)
         uses = _sweep(connection, schemas, lock)
-    return Exchanged(read(connection, publication_id), [], uses, list(ender.ended) if ender else [], not_ended)
+    return ExchangeResult(read(connection, publication_id), [], uses, list(ender.ended) if ender else [], not_ended)
 
 
 def _sweep(connection: Connection, schemas: Sequence[str], lock: Lock | None) -> list[Use]:
@@ -362,7 +364,7 @@ def _sweep(connection: Connection, schemas: Sequence[str], lock: Lock | None) ->
 
 def _versions(relations: Sequence[Relation], suffix: str) -> list[tuple[str, str]]:
     """Return the schemas and names of the swapped relations: the published versions, and those with this suffix."""
-    return [(one.schema + where, one.name) for one in relations for where in ("", suffix)]
+    return [(relation.schema + where, relation.name) for relation in relations for where in ("", suffix)]
 
 
-__all__ = ["Building", "Exchanged", "Publication", "building", "newest", "protection", "publish", "read", "record", "to_undo", "undo"]
+__all__ = ["Building", "ExchangeResult", "Publication", "building", "newest", "protection", "publish", "read", "record", "to_undo", "undo"]

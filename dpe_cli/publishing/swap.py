@@ -47,12 +47,12 @@ def publish(
     """
     _check_identity(connection, relations, NEXT)
     old_versions.clear(connection, [schema + PREVIOUS for schema in schemas])
-    names = [*((one.schema, one.name) for one in relations), *without]
+    names = [*((relation.schema, relation.name) for relation in relations), *without]
     present = [found for schema, name in names if (found := find_relation(connection, schema, name))]
     return _exchange(connection, leaving=present, coming=relations, first=first)
 
 
-def take_back(
+def restore(
     connection: Connection,
     relations: Sequence[Relation],
     schemas: Sequence[str],
@@ -74,44 +74,44 @@ def take_back(
     """
     _check_identity(connection, relations, "")
     if replaced is None:
-        names = [*((one.schema, one.name) for one in relations), *without]
+        names = [*((relation.schema, relation.name) for relation in relations), *without]
         replaced = [
             Relation(schema, name, found.oid) for schema, name in names if (found := find_relation(connection, schema + PREVIOUS, name))
         ]
     _check_identity(connection, replaced, PREVIOUS)
     # Moved away first: two relations cannot have the same name in one schema.
     old_versions.clear(connection, [schema + NEXT for schema in schemas])
-    for schema in sorted({one.schema for one in replaced}):
+    for schema in sorted({relation.schema for relation in replaced}):
         _create_schema(connection, schema + NEXT)
-    for one in replaced:
-        _move(connection, one, PREVIOUS, NEXT)
+    for relation in replaced:
+        _move(connection, relation, PREVIOUS, NEXT)
     _exchange(connection, leaving=relations, coming=replaced, first=first)
     return list(replaced)
 
 
 def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Sequence[Relation], first: Sequence[int]) -> list[Relation]:
-    for schema in sorted({one.schema for one in leaving}):
+    for schema in sorted({relation.schema for relation in leaving}):
         _create_schema(connection, schema + PREVIOUS)
     # A schema in which nothing was published before.
-    for schema in sorted({one.schema for one in coming}):
+    for schema in sorted({relation.schema for relation in coming}):
         _create_schema(connection, schema)
-    followers = dependents.find(connection, [one.oid for one in leaving])
-    _lock(connection, [*(one.oid for one in leaving), *(one.oid for one in followers if one.is_view)], first)
-    for one in leaving:
-        _move(connection, one, "", PREVIOUS)
-    for one in coming:
-        _make_room_for_indexes(connection, one)
-        _move(connection, one, NEXT, "")
+    followers = dependents.find(connection, [relation.oid for relation in leaving])
+    _lock(connection, [*(relation.oid for relation in leaving), *(follower.oid for follower in followers if follower.is_view)], first)
+    for relation in leaving:
+        _move(connection, relation, "", PREVIOUS)
+    for relation in coming:
+        _make_room_for_indexes(connection, relation)
+        _move(connection, relation, NEXT, "")
     for follower in followers:
         dependents.rebind(connection, follower)
     return list(leaving)
 
 
 def _check_identity(connection: Connection, relations: Sequence[Relation], suffix: str) -> None:
-    for one in relations:
-        found = find_relation(connection, one.schema + suffix, one.name)
-        if found is None or found.oid != one.oid:
-            where = f"{one.schema}{suffix}.{one.name}"
+    for relation in relations:
+        found = find_relation(connection, relation.schema + suffix, relation.name)
+        if found is None or found.oid != relation.oid:
+            where = f"{relation.schema}{suffix}.{relation.name}"
             what = "no longer exists" if found is None else "was rebuilt since"
             raise PublishError(f"{where}: {what}; run `dpe run` to build and publish it")
 
@@ -219,4 +219,4 @@ def _create_schema(connection: Connection, schema: str) -> None:
 
 def names(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:
     """Return the schemas and names of the relations in schemas."""
-    return [(one.schema, one.name) for one in old_versions.relations(connection, schemas)]
+    return [(stored.schema, stored.name) for stored in old_versions.relations(connection, schemas)]

@@ -38,7 +38,7 @@ def for_readers(
     """
     started = time.monotonic()
     pause = _FIRST_PAUSE
-    has_said = False
+    has_reported = False
     held: list[int] = []
     first_seen: dict[str, float] = {}
     while True:
@@ -50,14 +50,14 @@ def for_readers(
             now = time.monotonic()
             holders = _holders(connection, names, held)
             # A reader that returns again and again does not count as one that stays: each of its transactions is a new one.
-            first_seen = {one.transaction: first_seen.get(one.transaction, now) for one in holders}
+            first_seen = {holder.transaction: first_seen.get(holder.transaction, now) for holder in holders}
             if ender is not None:
-                ender.end({one.pid for one in holders if one.pid and now - first_seen[one.transaction] >= END_AFTER_SECONDS})
+                ender.end({holder.pid for holder in holders if holder.pid and now - first_seen[holder.transaction] >= END_AFTER_SECONDS})
             if now - started > patience:
-                raise PublishError(_explained(now - started, holders, ender)) from error
-            if now - started > _SAY_AFTER_SECONDS and not has_said:
-                say(f"Waiting to publish: {sessions.named(holders)}.")
-                has_said = True
+                raise PublishError(_still_held(now - started, holders, ender)) from error
+            if now - started > _SAY_AFTER_SECONDS and not has_reported:
+                say(f"Waiting to publish: {sessions.describe(holders)}.")
+                has_reported = True
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
@@ -70,10 +70,9 @@ def _holders(connection: Connection, names: Sequence[tuple[str, str]], held: Seq
         return sessions.holders(connection, {*found, *held})
 
 
-def _explained(waited: float, holders: Sequence[Holder], ender: Ender | None) -> str:
-    refusals = "".join(f"; {one}" for one in ender.refusals) if ender else ""
-    remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in holders)).removesuffix(".") or "End that session"
+def _still_held(waited: float, holders: Sequence[Holder], ender: Ender | None) -> str:
+    refusals = "".join(f"; {refusal}" for refusal in ender.refusals) if ender else ""
+    remedies = " ".join(dict.fromkeys(f"{holder.remedy}." for holder in holders)).removesuffix(".") or "End that session"
     option = "" if ender else " (or let --end-sessions do so)"
-    return (
-        f"after {waited:.0f} s {sessions.named(holders)} still{refusals}; nothing was published. {remedies}{option}, then run `dpe publish`"
-    )
+    blocking = f"after {waited:.0f} s {sessions.describe(holders)} still{refusals}"
+    return f"{blocking}; nothing was published. {remedies}{option}, then run `dpe publish`"

@@ -20,7 +20,7 @@ from dpe_cli.project.project import Project, Source
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.server import server_said
+from dpe_cli.server.server import server_message
 
 ACTOR = "dpe validate"
 # The only Jinja that these queries may contain: any other would need dbt.
@@ -37,7 +37,7 @@ _FINISHED = """
 
 @dataclass(frozen=True)
 class Freshness:
-    """How fresh a source is: `message` describes it, `age` is None if it was never loaded."""
+    """How fresh a source is: `said` describes it, `age` is None if it was never loaded."""
 
     source: str
     status: Literal["pass", "warn", "error"]
@@ -53,16 +53,16 @@ def measure(connection: Connection, project: Project, sources: Sequence[Source])
         node = project.manifest["sources"][source.unique_id]
         limits = {status: _limit(node, f"{status}_after") for status in ("warn", "error")}
         if any(limit is not None for limit in limits.values()):
-            found.append(_measured(connection, source, node, limits))
+            found.append(_measure_source(connection, source, node, limits))
     return found
 
 
-def _measured(connection: Connection, source: Source, node: Mapping[str, Any], limits: Mapping[str, timedelta | None]) -> Freshness:
+def _measure_source(connection: Connection, source: Source, node: Mapping[str, Any], limits: Mapping[str, timedelta | None]) -> Freshness:
     try:
         with contexts.system_context(connection, actor=ACTOR):
             row = connection.execute(_query(source, node)).fetchone()
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
-        message = hide(server_said(error))
+        message = hide(server_message(error))
         return Freshness(
             source.name, "error", None, None, f"{source.name}: its load time cannot be queried ({message}); correct its freshness in dbt"
         )

@@ -18,7 +18,7 @@ ACTOR = "dpe run"
 
 
 @dataclass(frozen=True)
-class Quarantined:
+class QuarantineCount:
     """How many rows of a model a rule has quarantined; a row that breaks several rules counts for each."""
 
     model: str
@@ -26,19 +26,22 @@ class Quarantined:
     rows: int
 
 
-def counts(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[Quarantined]:
+def counts(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[QuarantineCount]:
     """Count the quarantined rows of relations in schemas with this suffix, by model and rule."""
-    found: list[Quarantined] = []
+    found: list[QuarantineCount] = []
     with contexts.system_context(connection, actor=ACTOR):
-        for one in relations:
-            if not one.name.endswith(QUARANTINE):
+        for relation in relations:
+            if not relation.name.endswith(QUARANTINE):
                 continue
             rows = connection.execute(
                 sql.SQL("select rule, count(*) from {}, unnest(_rules) as rule group by rule order by rule").format(
-                    sql.Identifier(one.schema + schema_suffix, one.name)
+                    sql.Identifier(relation.schema + schema_suffix, relation.name)
                 )
             ).fetchall()
-            found += [Quarantined(f"{one.schema}.{one.name.removesuffix(QUARANTINE)}", str(rule), int(str(count))) for rule, count in rows]
+            found += [
+                QuarantineCount(f"{relation.schema}.{relation.name.removesuffix(QUARANTINE)}", str(rule), int(str(count)))
+                for rule, count in rows
+            ]
     return found
 
 
@@ -54,16 +57,16 @@ def kept_out(server: Server, project: Project, rule: Rule) -> int | None:
             with connection.transaction():
                 relations += filter(None, [find_relation(connection, model["schema"], model["alias"] + QUARANTINE)])
         found = counts(connection, relations, schema_suffix="") if relations else None
-    return None if found is None else sum(one.rows for one in found if one.rule == rule.rule_id)
+    return None if found is None else sum(count.rows for count in found if count.rule == rule.rule_id)
 
 
-def left_over(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[tuple[str, str]]:
+def leftovers(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[tuple[str, str]]:
     """
     Return the quarantines and masked views in schemas with this suffix that belong to relations, but are not among them.
 
     As published schemas and names: in the other version no rule quarantines rows, or nothing is masked.
     """
-    names = {(one.schema, one.name) for one in relations}
+    names = {(relation.schema, relation.name) for relation in relations}
     wanted = sorted({(schema, name + suffix) for schema, name in names for suffix in (QUARANTINE, MASKED)} - names)
     rows = connection.execute(
         """

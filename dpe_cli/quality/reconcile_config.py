@@ -54,7 +54,7 @@ class Quarantine:
 
 
 @dataclass(frozen=True)
-class Hop:
+class ReconciledModel:
     """What a model declares: where its rows come from, what is counted and summed there and here, and what explains a difference."""
 
     unique_id: str
@@ -74,7 +74,7 @@ class Hop:
         return f"{self.origin} → {self.model}"
 
 
-def declared(project: Project, models: Collection[str] | None = None, schemas: Mapping[str, str] | None = None) -> list[Hop]:
+def declared(project: Project, models: Collection[str] | None = None, schemas: Mapping[str, str] | None = None) -> list[ReconciledModel]:
     """
     Return the reconciliations that models declare, by name; `models` restricts them to these unique ids.
 
@@ -84,11 +84,11 @@ def declared(project: Project, models: Collection[str] | None = None, schemas: M
         ProjectError: a declaration is wrong.
     """
     found = [
-        _Declaration(project, node, schemas or {}).hop()
+        _Declaration(project, node, schemas or {}).reconciled()
         for unique_id, node in project.manifest["nodes"].items()
         if (models is None or unique_id in models) and _meta(node).get("reconcile") is not None
     ]
-    return sorted(found, key=lambda hop: hop.name)
+    return sorted(found, key=lambda reconciled: reconciled.name)
 
 
 def ancestry(project: Project, names: Iterable[str]) -> set[str]:
@@ -119,7 +119,7 @@ class _Declaration:
         """The schema in which the model is counted."""
         return self._schemas.get(self._node["unique_id"], str(self._node["schema"]))
 
-    def hop(self) -> Hop:
+    def reconciled(self) -> ReconciledModel:
         """Return the declared reconciliation."""
         declared = self._mapping(self._declared, "meta.reconcile", _OPTIONS)
         if not declared.get("from"):
@@ -127,13 +127,13 @@ class _Declaration:
         explained_by = self._mapping(declared.get("explained_by") or {}, "explained_by", KINDS)
         explanations = tuple(self._explanation(kind, explained_by[kind]) for kind in KINDS if kind in explained_by)
         sums = self._sums(declared.get("sums") or {})
-        for one in explanations:
-            if sums and one.by and not one.order_by:
-                raise self._refused(f"explained_by: {one.kind}: sums depend on which of several rows stays; add `order_by:`")
+        for explanation in explanations:
+            if sums and explanation.by and not explanation.order_by:
+                raise self._refused(f"explained_by: {explanation.kind}: sums depend on which of several rows stays; add `order_by:`")
         count = declared.get("count", True)
         if not isinstance(count, (bool, str)):
             raise self._refused("count: is not true, false or the column here that counts the records; write one of these")
-        return Hop(
+        return ReconciledModel(
             unique_id=self._node["unique_id"],
             model=self._node["name"],
             origin=str(declared["from"]),

@@ -17,10 +17,10 @@ from psycopg import sql
 
 from dpe_cli.errors import ServerError
 from dpe_cli.project.project import Project, Source
-from dpe_cli.quality.reconcile_config import KINDS, Hop
+from dpe_cli.quality.reconcile_config import KINDS, ReconciledModel
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.server import server_said
+from dpe_cli.server.server import server_message
 
 ACTOR = "dpe validate"
 RECORDS = "records"
@@ -50,7 +50,7 @@ _FILES = """
 class Balance:
     """One quantity: `delivered` by the origin, `found` in the relation, and what became of the rest. `rules` explain it."""
 
-    hop: str
+    name: str
     quantity: str
     delivered: Decimal
     found: Decimal
@@ -74,6 +74,15 @@ class Balance:
         """Whether everything is explained."""
         return self.unexplained == 0
 
+    @property
+    def fault(self) -> str:
+        """A description of what does not add up."""
+        what = "too many" if self.unexplained > 0 else "missing"
+        return (
+            f"{self.name}: {self.quantity}: {self.found:,} found where {self.expected:,} were expected; {abs(self.unexplained):,} {what} "
+            "without an explanation, find out why or declare it in meta.reconcile"
+        )
+
 
 @dataclass
 class Reconciliation:
@@ -86,17 +95,12 @@ class Reconciliation:
     def faults(self) -> list[str]:
         """Descriptions of what does not add up."""
         return [
-            *(f"{hop}: {why}" for hop, why in self.uncounted.items()),
-            *(
-                f"{one.hop}: {one.quantity}: {one.found:,} found where {one.expected:,} were expected; {abs(one.unexplained):,} "
-                f"{'too many' if one.unexplained > 0 else 'missing'} without an explanation, find out why or declare it in meta.reconcile"
-                for one in self.balances
-                if not one.holds
-            ),
+            *(f"{name}: {why}" for name, why in self.uncounted.items()),
+            *(balance.fault for balance in self.balances if not balance.holds),
         ]
 
 
-def standing(connection: Connection, project: Project, built: Mapping[str, str]) -> dict[str, str]:
+def unpublished(connection: Connection, project: Project, built: Mapping[str, str]) -> dict[str, str]:
     """Return the built relations that still exist in the schema that they were built in: those that were not published."""
     names = {model.unique_id: model.alias for model in project.models.values()}
     with connection.transaction():
@@ -107,7 +111,9 @@ def standing(connection: Connection, project: Project, built: Mapping[str, str])
         }
 
 
-def reconcile(loader: Connection, transformer: Connection, sources: Sequence[Source], declared: Sequence[Hop]) -> Reconciliation:
+def reconcile(
+    loader: Connection, transformer: Connection, sources: Sequence[Source], declared: Sequence[ReconciledModel]
+) -> Reconciliation:
     """Count everything: files as the loader, because the transformer cannot read rejects; models as the transformer."""
     files, models = reconcile_files(loader, sources), reconcile_models(transformer, declared)
     return Reconciliation(files.balances + models.balances, files.uncounted | models.uncounted)
@@ -126,20 +132,21 @@ def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconc
     return result
 
 
-def reconcile_models(connection: Connection, declared: Sequence[Hop]) -> Reconciliation:
+def reconcile_models(connection: Connection, declared: Sequence[ReconciledModel]) -> Reconciliation:
     """Count the reconciliations that models declare. `connection` is the transformer's."""
     result = Reconciliation()
-    for hop in declared:
+    for reconciled in declared:
         try:
             # A context of its own: a wrong declaration must not stop the others.
             with contexts.system_context(connection, actor=ACTOR):
-                result.balances += _count_hop(connection, hop)
+                result.balances += _count_model(connection, reconciled)
         except psycopg.errors.UndefinedTable as error:
-            result.uncounted[hop.name] = f"{server_said(error)}; run `dpe run {hop.model}`"
+            result.uncounted[reconciled.name] = f"{server_message(error)}; run `dpe run {reconciled.model}`"
         except psycopg.Error as error:
             if connection.closed:
-                raise ServerError(f"{hop.name}: the counting session has ended ({server_said(error)}); find out what ended it") from error
-            result.uncounted[hop.name] = f"cannot be counted ({server_said(error)}); correct meta.reconcile of {hop.model}"
+                what = f"the counting session has ended ({server_message(error)}); find out what ended it"
+                raise ServerError(f"{reconciled.name}: {what}") from error
+            result.uncounted[reconciled.name] = f"cannot be counted ({server_message(error)}); correct meta.reconcile of {reconciled.model}"
     return result
 
 
@@ -149,49 +156,49 @@ def _count_files(connection: Connection, source: Source, name: str) -> Balance:
     return Balance(name, RECORDS, delivered=delivered, found=found, rejected=rejected)
 
 
-def _count_hop(connection: Connection, hop: Hop) -> list[Balance]:
+def _count_model(connection: Connection, reconciled: ReconciledModel) -> list[Balance]:
     """Count both ends and every explanation, each in one scan."""
-    there = [sql.Identifier(name) for name in hop.sums]
-    here = [sql.Identifier(name) for name in hop.sums.values()]
-    counted_here = sql.SQL("sum({})").format(sql.Identifier(hop.count_column)) if hop.count_column else sql.SQL("count(*)")
-    found = _totals(connection, hop.model_relation, counted_here, here)
-    left_out: dict[str, list[Decimal]] = {}
+    there = [sql.Identifier(name) for name in reconciled.sums]
+    here = [sql.Identifier(name) for name in reconciled.sums.values()]
+    counted_here = sql.SQL("sum({})").format(sql.Identifier(reconciled.count_column)) if reconciled.count_column else sql.SQL("count(*)")
+    found = _totals(connection, reconciled.model_relation, counted_here, here)
+    omitted: dict[str, list[Decimal]] = {}
     delivered = [Decimal(0)] * len(found)
-    for kind, *totals in connection.execute(_explained(hop, there)):
+    for kind, *totals in connection.execute(_explanations_query(reconciled, there)):
         numbers = list(map(_number, totals))
         delivered = [before + number for before, number in zip(delivered, numbers, strict=True)]
         if kind is not None:
-            left_out[str(kind)] = numbers
-    for explanation in hop.explanations:
+            omitted[str(kind)] = numbers
+    for explanation in reconciled.explanations:
         if explanation.relation is not None:
-            left_out[explanation.kind] = _totals(connection, explanation.relation, sql.SQL("count(*)"), there)
+            omitted[explanation.kind] = _totals(connection, explanation.relation, sql.SQL("count(*)"), there)
     none = [Decimal(0)] * len(found)
-    rules = tuple(explanation.rule for explanation in hop.explanations if explanation.rule)
-    if hop.quarantine is not None:
-        kept = _totals(connection, hop.quarantine.relation, counted_here, here)
-        left_out["rejected"] = [before + more for before, more in zip(left_out.get("rejected", none), kept, strict=True)]
-        rules += hop.quarantine.rules
+    rules = tuple(explanation.rule for explanation in reconciled.explanations if explanation.rule)
+    if reconciled.quarantine is not None:
+        kept = _totals(connection, reconciled.quarantine.relation, counted_here, here)
+        omitted["rejected"] = [before + more for before, more in zip(omitted.get("rejected", none), kept, strict=True)]
+        rules += reconciled.quarantine.rules
     balances = [
         Balance(
-            hop.name,
+            reconciled.name,
             quantity,
             delivered=delivered[index],
             found=found[index],
-            rejected=left_out.get("rejected", none)[index],
-            deduplicated=left_out.get("deduplicated", none)[index],
-            filtered=left_out.get("filtered", none)[index],
+            rejected=omitted.get("rejected", none)[index],
+            deduplicated=omitted.get("deduplicated", none)[index],
+            filtered=omitted.get("filtered", none)[index],
             rules=rules,
         )
-        for index, quantity in enumerate([RECORDS, *(f"sum of {name}" for name in hop.sums)])
+        for index, quantity in enumerate([RECORDS, *(f"sum of {name}" for name in reconciled.sums)])
     ]
-    return balances if hop.is_counted else balances[1:]
+    return balances if reconciled.is_counted else balances[1:]
 
 
-def _explained(hop: Hop, columns: Sequence[sql.Identifier]) -> sql.Composed:
+def _explanations_query(reconciled: ReconciledModel, columns: Sequence[sql.Identifier]) -> sql.Composed:
     """Return the query for the origin's counts and sums, by why rows are not in the model; null for rows that should be."""
     cases: list[sql.Composable] = []
     first_rows: sql.Composable = sql.SQL("null::bigint")
-    for explanation in sorted(hop.explanations, key=lambda one: KINDS.index(one.kind)):
+    for explanation in sorted(reconciled.explanations, key=lambda explanation: KINDS.index(explanation.kind)):
         if explanation.where is not None:
             # SQL by the project's own authors, like their models.
             condition = sql.SQL(explanation.where)
@@ -216,7 +223,7 @@ def _explained(hop: Hop, columns: Sequence[sql.Identifier]) -> sql.Composed:
         sums=_sums(columns),
         explanation=sql.SQL("case {} end").format(sql.SQL(" ").join(cases)) if cases else sql.SQL("null::text"),
         place=first_rows,
-        relation=hop.origin_relation,
+        relation=reconciled.origin_relation,
     )
 
 

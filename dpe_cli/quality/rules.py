@@ -112,10 +112,10 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
     config = node["config"]
     metadata = node.get("test_metadata") or {}
     kind, arguments = metadata.get("name"), metadata.get("kwargs") or {}
-    macro = next((one for one in node["depends_on"]["macros"] if one.endswith(f".test_{kind}")), "") if kind else ""
+    macro = next((macro_id for macro_id in node["depends_on"]["macros"] if macro_id.endswith(f".test_{kind}")), "") if kind else ""
     # Only the project's own kinds have a file that users can open.
     kind_path = manifest["macros"][macro]["original_file_path"] if macro and macro.split(".")[1] == node["package_name"] else None
-    asks = _asked(kind, node, arguments) if kind else "a query of its own"
+    asks = _description(kind, node, arguments) if kind else "a query of its own"
     return Test(
         test_id=node["unique_id"],
         name=node["name"],
@@ -126,7 +126,7 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
         severity=str(config.get("severity") or "error").lower(),
         warn_if=config.get("warn_if") or "!= 0",
         error_if=config.get("error_if") or "!= 0",
-        definition=_defined(node, kind, arguments, asks),
+        definition=_definition(node, kind, arguments, asks),
         warn_share=(config.get("meta") or {}).get("warn_share"),
         error_share=(config.get("meta") or {}).get("error_share"),
         quarantines=(config.get("meta") or {}).get("on_failure") == "quarantine",
@@ -135,10 +135,10 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
 
 def _tested(node: Mapping[str, Any]) -> str:
     tested: Sequence[str] = [node["attached_node"]] if node.get("attached_node") else node["depends_on"]["nodes"]
-    return ", ".join(".".join(one.split(".")[2:]) for one in tested)
+    return ", ".join(".".join(unique_id.split(".")[2:]) for unique_id in tested)
 
 
-def _asked(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+def _description(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
     """Describe a generic test in the words of its YAML."""
     given = {name: value for name, value in arguments.items() if name not in {"model", "column_name"}}
     column = f"{node['column_name']} of " if node.get("column_name") else ""
@@ -147,7 +147,7 @@ def _asked(kind: str, node: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
     return f"{kind} on {column}{_tested(node)}{options}{where}"
 
 
-def _defined(node: Mapping[str, Any], kind: str | None, arguments: Mapping[str, Any], asks: str) -> str:
+def _definition(node: Mapping[str, Any], kind: str | None, arguments: Mapping[str, Any], asks: str) -> str:
     """Define a rule that no spec defines, from the test's description, or from its kind and arguments."""
     if node.get("description"):
         return " ".join(str(node["description"]).split())
@@ -180,7 +180,7 @@ def _first_comment(code: str) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(_value(one) for one in value)
+        return ", ".join(_value(item) for item in value)
     return str(value)
 
 

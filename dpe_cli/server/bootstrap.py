@@ -159,8 +159,8 @@ def _held(connection: Connection, error: psycopg.Error) -> ServerError:
             "select oid::bigint from pg_class where relkind in ('r', 'S') and relnamespace::regnamespace::text in ('dpe', 'dpe_locks')"
         ).fetchall()
         found = sessions.holders(connection, [oid for (oid,) in rows])
-    who = sessions.named(found) if found else f"another session is in the way ({error.diag.message_primary})"
-    remedies = "; ".join(dict.fromkeys(one.remedy for one in found)) or "Wait for it to end"
+    who = sessions.describe(found) if found else f"another session is in the way ({error.diag.message_primary})"
+    remedies = "; ".join(dict.fromkeys(holder.remedy for holder in found)) or "Wait for it to end"
     return ServerError(f"database {connection.info.dbname}: {who}; nothing is changed. {remedies}, then run `dpe bootstrap`")
 
 

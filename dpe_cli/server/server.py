@@ -60,7 +60,7 @@ class ServerStatus:
     session_count: int
 
 
-def server_said(error: psycopg.Error) -> str:
+def server_message(error: psycopg.Error) -> str:
     """Return the server's message, without its details, which may hold values; without a message, the kind of error."""
     return error.diag.message_primary or type(error).__name__
 

@@ -200,12 +200,12 @@ def blocking(connection: Connection, application: str) -> list[Holder]:
     """Return what blocks sessions of the connection's own login whose application name matches a pattern."""
     found = [(int(str(relation)), int(str(pid))) for relation, pid in connection.execute(_BLOCKING, [application])]
     pids = {pid for _, pid in found}
-    return [one for one in holders(connection, {relation for relation, _ in found}, waiting=pids) if (one.pid or 0) in pids]
+    return [holder for holder in holders(connection, {relation for relation, _ in found}, waiting=pids) if (holder.pid or 0) in pids]
 
 
-def named(found: Sequence[Holder]) -> str:
+def describe(found: Sequence[Holder]) -> str:
     """List who holds what, each transaction once."""
-    each = list({one.transaction: str(one) for one in reversed(found)}.values())[::-1]
+    each = list({holder.transaction: str(holder) for holder in reversed(found)}.values())[::-1]
     more = [f"{len(each) - _MOST_NAMED} more"] if len(each) > _MOST_NAMED else []
     return "; ".join([*each[:_MOST_NAMED], *more]) or "a session holds a relation"
 

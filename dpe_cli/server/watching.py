@@ -51,13 +51,13 @@ def _watch(server: Server, role: str, application: str, ender: Ender | None, say
             while True:
                 now = time.monotonic()
                 blocking = sessions.blocking(connection, application)
-                first_seen = {one.transaction: first_seen.get(one.transaction, now) for one in blocking}
-                staying = [one for one in blocking if now - first_seen[one.transaction] >= sessions.END_AFTER_SECONDS]
-                if new := [one for one in staying if one.transaction not in reported]:
-                    say(f"Waiting: {sessions.named(new)}.")
-                    reported |= {one.transaction for one in new}
+                first_seen = {holder.transaction: first_seen.get(holder.transaction, now) for holder in blocking}
+                staying = [holder for holder in blocking if now - first_seen[holder.transaction] >= sessions.END_AFTER_SECONDS]
+                if new := [holder for holder in staying if holder.transaction not in reported]:
+                    say(f"Waiting: {sessions.describe(new)}.")
+                    reported |= {holder.transaction for holder in new}
                     if ender is not None:
-                        _end(ender, {one.pid for one in new if one.pid}, say)
+                        _end(ender, {holder.pid for holder in new if holder.pid}, say)
                 if over.wait(_PAUSE_SECONDS):
                     return
     except (ServerError, psycopg.Error) as error:

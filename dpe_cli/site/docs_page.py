@@ -76,10 +76,11 @@ def _shown(data: Any, code: Callable[[str], str]) -> Any:
         case str():
             return without_tags(data)
         case list():
-            return [_shown(one, code) for one in data]
+            return [_shown(item, code) for item in data]
         case dict():
             return {
-                without_tags(name): code(one) if name in _CODE and isinstance(one, str) else _shown(one, code) for name, one in data.items()
+                without_tags(name): code(item) if name in _CODE and isinstance(item, str) else _shown(item, code)
+                for name, item in data.items()
             }
         case _:
             return data

@@ -48,10 +48,10 @@ def write(
     """
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
     lines = {rule.rule_id: _line(rule, states[rule.rule_id], histories.get(rule.rule_id, ())) for rule in rules}
-    for unique_id, asked in _by_relation(manifest, rules).items():
+    for unique_id, relation_rules in _by_relation(manifest, rules).items():
         node = manifest["nodes"].get(unique_id) or manifest["sources"].get(unique_id)
         if node is not None:
-            node["description"] = f"{node['description']}\n\n## Rules\n\n{_table(lines[rule.rule_id] for rule in asked)}"
+            node["description"] = f"{node['description']}\n\n## Rules\n\n{_table(lines[rule.rule_id] for rule in relation_rules)}"
     _add_overview(manifest, rules, lines, seen)
     catalog = json.loads((target / "catalog.json").read_text(encoding="utf-8"))
     page = docs_page.filled((target / "index.html").read_text(encoding="utf-8"), manifest, catalog)
@@ -69,8 +69,8 @@ def _by_relation(manifest: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str
     for rule in rules:
         for test in rule.tests:
             node = manifest["nodes"].get(test.test_id, {})
-            asked = [node["attached_node"]] if node.get("attached_node") else node.get("depends_on", {}).get("nodes", [])
-            for unique_id in asked:
+            unique_ids = [node["attached_node"]] if node.get("attached_node") else node.get("depends_on", {}).get("nodes", [])
+            for unique_id in unique_ids:
                 of_relation = found.setdefault(unique_id, [])
                 if rule not in of_relation:
                     of_relation.append(rule)
@@ -94,7 +94,7 @@ def _add_overview(
     ]
     project = manifest["metadata"]["project_name"]
     docs = manifest["docs"]
-    own = [one for one in docs.values() if one["name"] == _OVERVIEW and one["package_name"] != "dbt"]
+    own = [doc for doc in docs.values() if doc["name"] == _OVERVIEW and doc["package_name"] != "dbt"]
     block = own[0] if own else {**docs[f"doc.dbt.{_OVERVIEW}"], "package_name": project, "block_contents": f"# {_text(project)}"}
     contents = "\n\n".join([block["block_contents"], *parts])
     docs[f"doc.{block['package_name']}.{_OVERVIEW}"] = {**block, "block_contents": contents}

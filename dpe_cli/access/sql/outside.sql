@@ -5,7 +5,7 @@ with
 
 -- Schemas that sessions search by default: `public`, those of the search_paths that are set, and "$user" for roles with rights that
 -- others lack. This session's own path does not count: dpe omits schemas that are open to others from it.
-looked_in as (
+searched_schemas as (
 
     select 'public' as schema_name
     union

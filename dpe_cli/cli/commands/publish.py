@@ -10,7 +10,7 @@ from dpe_cli.cli.app import App
 from dpe_cli.cli.options import end_sessions_option
 from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
 from dpe_cli.pipeline import run
-from dpe_cli.publishing.publication import Exchanged
+from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.words import plural
 
 
@@ -54,7 +54,7 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
         )
 
 
-def as_data(exchanged: Exchanged | None) -> dict[str, object]:
+def as_data(exchanged: ExchangeResult | None) -> dict[str, object]:
     """Return the JSON form of earlier versions that are in use, and of sessions that were ended for them."""
     return {
         "in_use": [asdict(one) for one in exchanged.uses] if exchanged else [],
@@ -63,7 +63,7 @@ def as_data(exchanged: Exchanged | None) -> dict[str, object]:
     }
 
 
-def sections(exchanged: Exchanged) -> list[Facts | Lines | Table]:
+def sections(exchanged: ExchangeResult) -> list[Facts | Lines | Table]:
     """Show which sessions were ended, which were not and why, and what still uses earlier versions."""
     shown: list[Facts | Lines | Table] = []
     if exchanged.ended:

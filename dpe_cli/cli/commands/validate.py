@@ -67,9 +67,9 @@ def as_data(validation: Validation) -> dict[str, object]:
     return {
         "checks": [{**asdict(check), "holds": check.holds} for check in validation.checks],
         "results": [asdict(result) for result in validation.results],
-        "sights": [asdict(sight) for sight in validation.sights],
+        "sights": [asdict(visible) for visible in validation.visibility],
         "reconciliation": [
-            {"hop": one.hop, "quantity": one.quantity, **_numbers(one), "rules": one.rules, "holds": one.holds}
+            {"hop": one.name, "quantity": one.quantity, **_numbers(one), "rules": one.rules, "holds": one.holds}
             for one in validation.reconciliation.balances
         ],
         "freshness": [asdict(one) for one in validation.freshness],
@@ -107,7 +107,7 @@ def reconciliation_table(validation: Validation) -> list[Table]:
     return [
         Table(
             ["hop", "what", "delivered", "rejected", "deduplicated", "filtered", "expected", "found", "unexplained"],
-            [[one.hop, one.quantity, *_numbers(one).values()] for one in balances],
+            [[one.name, one.quantity, *_numbers(one).values()] for one in balances],
             title="Reconciled",
         )
     ]
@@ -125,12 +125,12 @@ def checks_table(validation: Validation) -> Table:
 
 def sights_table(validation: Validation) -> list[Table]:
     """Return the table of how many rows each role sees; no table if nothing that has tenants is published."""
-    if not validation.sights:
+    if not validation.visibility:
         return []
     return [
         Table(
             ["relation", "role", "rows seen"],
-            [[sight.relation, sight.who, sight.rows] for sight in validation.sights],
+            [[visible.relation, visible.who, visible.rows] for visible in validation.visibility],
             title="Rows seen per role",
         )
     ]

@@ -72,7 +72,7 @@ as $$
 
     ),
 
-    looked_at as (
+    candidates as (
 
         select
             found.relation_id,
@@ -86,17 +86,17 @@ as $$
     compared as (
 
         select
-            looked_at.node,
-            looked_at.relation_id,
-            looked_at.is_of_this_run,
+            candidates.node,
+            candidates.relation_id,
+            candidates.is_of_this_run,
             known.protection as declared,
-            dpe.protection_of(looked_at.relation_id) as present
-        from looked_at
-        inner join pg_class on looked_at.relation_id = pg_class.oid
+            dpe.protection_of(candidates.relation_id) as present
+        from candidates
+        inner join pg_class on candidates.relation_id = pg_class.oid
         left join dpe.protected_relations as known
             on
-                looked_at.relation_id = known.relation_id
-                and (known.invocation_id = of_invocation_id or not looked_at.is_of_this_run)
+                candidates.relation_id = known.relation_id
+                and (known.invocation_id = of_invocation_id or not candidates.is_of_this_run)
         where
             pg_class.relkind in ('r', 'p', 'v', 'm', 'f')
             -- Another role's relation of that name was built neither by dbt nor by a hook.

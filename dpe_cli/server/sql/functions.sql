@@ -292,9 +292,9 @@ parallel safe
 security invoker
 set search_path = pg_catalog, pg_temp
 as $$
-    select coalesce(string_agg(quote_ident(looked_in.name), ', ' order by looked_in.position), 'pg_catalog') || ', pg_temp'
-    from unnest(schemas) with ordinality as looked_in (name, position)
-    where looked_in.name !~ '^pg_' and looked_in.name <> all(dpe.open_schemas(schemas))
+    select coalesce(string_agg(quote_ident(searched.name), ', ' order by searched.position), 'pg_catalog') || ', pg_temp'
+    from unnest(schemas) with ordinality as searched (name, position)
+    where searched.name !~ '^pg_' and searched.name <> all(dpe.open_schemas(schemas))
 $$;
 
 comment on function dpe.safe_search_path(name[]) is

@@ -3,7 +3,7 @@ with
 
 departures as (
 
-    select * from {{ ref('int_departures_weathered') }}
+    select * from {{ ref('int_departures_with_weather') }}
 
 ),
 

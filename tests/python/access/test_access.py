@@ -211,7 +211,7 @@ def test_access_that_was_not_granted_cannot_be_revoked(fresh_server: Server, log
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("grant", "x"), "name the tenants, or use --all-tenants"),
         (("grant", "x", "UA", "--all-tenants"), "name the tenants, or use --all-tenants"),
@@ -222,9 +222,9 @@ def test_access_that_was_not_granted_cannot_be_revoked(fresh_server: Server, log
         (("revoke", "x", "UA", "--all"), "name the tenants to revoke, or use --all"),
     ],
 )
-def test_unclear_arguments_are_refused(server: Server, arguments: tuple[str, ...], said: str) -> None:
+def test_unclear_arguments_are_refused(server: Server, arguments: tuple[str, ...], message: str) -> None:
     """Before anything is changed."""
-    with pytest.raises(click.UsageError, match=said):
+    with pytest.raises(click.UsageError, match=message):
         _dpe(server, *arguments)
 
 

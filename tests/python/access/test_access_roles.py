@@ -105,7 +105,7 @@ def _found(server: Server) -> set[tuple[str, str]]:
         return {(one.check_id, one.subject) for one in checks.check(connection, ["dpe"]) if one.check_id in {"RLS060", "RLS061"}}
 
 
-def _said(report: Report) -> list[str]:
+def _lines(report: Report) -> list[str]:
     return [line for section in report.sections if isinstance(section, Lines) for line in section.lines]
 
 
@@ -294,7 +294,7 @@ def test_entries_of_dropped_roles_are_found_and_removed(either_server: Server, c
     if command == "list":
         assert [gone, gone] == [row[0] for row in cast("Any", report.sections[0]).rows if row[3] == "removed: the role was dropped"]
     else:
-        assert _said(report)[-1] == f"Removed the access of the dropped role {gone}: HA, UA."
+        assert _lines(report)[-1] == f"Removed the access of the dropped role {gone}: HA, UA."
     changes = [(one.change, one.tenant_id) for one in grants.changes(either_server, gone, limit=10, actor="test")]
     assert [("granted", "HA"), ("granted", "UA"), ("revoked", "HA"), ("revoked", "UA")] == sorted(changes)
 

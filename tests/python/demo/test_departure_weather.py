@@ -91,12 +91,12 @@ def test_the_secret_is_in_the_env_file_and_nowhere_else(project: Path, server: S
     assert (0, [dotenv]) == (extracted.returncode, holders), extracted.stderr
     assert (1, True) == (refused.returncode, "its token endpoint answered 401" in refused.stderr), refused.stderr
 
-    said = "".join([extracted.stdout, extracted.stderr, refused.stdout, refused.stderr, (tmp_path / "log").read_text(encoding="utf-8")])
+    output = "".join([extracted.stdout, extracted.stderr, refused.stdout, refused.stderr, (tmp_path / "log").read_text(encoding="utf-8")])
     with server.connect("admin") as connection, admin_context(connection, "auditor"):
-        said += str(
+        output += str(
             connection.execute("select to_jsonb(e), to_jsonb(l) from dpe.extracts e left join dpe.loads l using (extract_id)").fetchall()
         )
-    assert [] == [secret for secret in (SECRET, "none-of-mine") if secret in said]
+    assert [] == [secret for secret in (SECRET, "none-of-mine") if secret in output]
 
 
 @pytest.fixture

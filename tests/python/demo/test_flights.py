@@ -62,7 +62,7 @@ def _damaged_month() -> tuple[bytes, list[tuple[Any, ...]]]:
     return b"".join(lines), expected
 
 
-def _said(source: StagedSource) -> list[tuple[Any, ...]]:
+def _rejects(source: StagedSource) -> list[tuple[Any, ...]]:
     return source.rejects("position, sqlstate, column_name, coalesce(raw_bytes, convert_to(raw, 'UTF8'))")
 
 
@@ -73,7 +73,7 @@ def test_all_but_the_damaged_records_are_loaded(stage_anywhere: Stage) -> None:
 
     result = source.deliver(gzip.compress(content), "2013-01.csv.gz").extract()
 
-    assert expected == _said(source)
+    assert expected == _rejects(source)
     assert (27_054, 27_004, 50) == (result.records_read, result.rows_loaded, result.rows_rejected)
     assert [(27_004, 521, 4637)] == source.query(
         f"select count(*), count(*) - count(dep_time), count(*) filter (where carrier = 'UA') from {source.relation}"

@@ -158,13 +158,13 @@ def test_a_mask_that_hides_nothing_is_refused(tmp_path: Path, server: Server) ->
     declared += "\n  - {name: fct_view, config: {contract: {enforced: false}, meta: {rls: {shared: true}, masked: [hotel]}}}"
     directory = dbt_projects.make(tmp_path / "wrong", {**models, "models/marts/_models.yml": f"models:{declared}\n"})
 
-    said = {result.name: result.message for result in run_dbt(Project(directory), server, ["build"]) if result.has_failed}
+    messages = {result.name: result.message for result in run_dbt(Project(directory), server, ["build"]) if result.has_failed}
 
     for number, fault in enumerate(WRONG.values()):
-        assert f"fct_{number} (models/marts/fct_{number}.sql): {fault}" in said[f"fct_{number}"]
-    assert "meta.masked hides columns from readers, but readers cannot see a private relation" in said["fct_private"]
-    assert f"its name is too long for a masked view, {LONG}__masked; shorten it" in said[LONG]
-    assert "meta.masked is for tables; mask the columns in the tables that the view reads" in said["fct_view"]
+        assert f"fct_{number} (models/marts/fct_{number}.sql): {fault}" in messages[f"fct_{number}"]
+    assert "meta.masked hides columns from readers, but readers cannot see a private relation" in messages["fct_private"]
+    assert f"its name is too long for a masked view, {LONG}__masked; shorten it" in messages[LONG]
+    assert "meta.masked is for tables; mask the columns in the tables that the view reads" in messages["fct_view"]
 
 
 def test_access_is_masked_or_not(server: Server, intern: str, tmp_path: Path) -> None:

@@ -119,8 +119,8 @@ def test_a_row_may_belong_to_several_tenants(project: Project, server: Server, m
     with server.connect("transformer") as connection, tenant_context(connection, "UA"):
         assert [(1,), (2,)] == connection.execute(query.encode()).fetchall()
     with server.connect("transformer") as connection:
-        sights = {sight.who: sight.rows for sight in visibility.measure_sights(connection, project) if "transfers" in sight.relation}
-    assert {"HA": 2, "DL": 1, "UA": 2, "a stranger": 0, "its owner, no context": 0} == sights
+        visible_rows = {visible.who: visible.rows for visible in visibility.measure(connection, project) if "transfers" in visible.relation}
+    assert {"HA": 2, "DL": 1, "UA": 2, "a stranger": 0, "its owner, no context": 0} == visible_rows
 
 
 def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -> None:

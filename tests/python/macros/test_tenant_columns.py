@@ -59,8 +59,8 @@ def test_before_anything_is_published_every_tenant_is_granted(fresh_server: Serv
 
     assert ["UA"] == [one.tenant_id for one in grants.entries(fresh_server, login, actor="test")]
     assert cast("Any", report.data)["compared"] is False
-    said = [line for one in report.sections if isinstance(one, Lines) for line in one.lines]
-    assert "Nothing with tenants is published yet, so the names could not be checked; check their spelling yourself." in said
+    lines = [line for one in report.sections if isinstance(one, Lines) for line in one.lines]
+    assert "Nothing with tenants is published yet, so the names could not be checked; check their spelling yourself." in lines
 
 
 def test_every_tenant_column_is_compared(fresh_server: Server) -> None:

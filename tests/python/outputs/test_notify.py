@@ -85,19 +85,19 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 
 
 @pytest.fixture
-def said() -> list[str]:
+def messages() -> list[str]:
     """Collect the messages on standard error."""
     return []
 
 
 @pytest.fixture
-def tell(server: Server, webhook: Webhook, said: list[str]) -> Tell:
+def tell(server: Server, webhook: Webhook, messages: list[str]) -> Tell:
     """Notify the webhook of how a run ended, on a database of the test's own."""
 
-    def told(outcome: Outcome, pipeline: str = "everything", url: str | None = None) -> notification.Event | None:
-        return notification.tell(url or webhook.url, lambda: server, pipeline, outcome, said.append, patience=SOON)
+    def notify(outcome: Outcome, pipeline: str = "everything", url: str | None = None) -> notification.Event | None:
+        return notification.tell(url or webhook.url, lambda: server, pipeline, outcome, messages.append, patience=SOON)
 
-    return told
+    return notify
 
 
 def _records(server: Server) -> list[tuple[Any, ...]]:
@@ -107,7 +107,7 @@ def _records(server: Server) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-def test_a_failure_is_sent_in_slacks_format(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+def test_a_failure_is_sent_in_slacks_format(tell: Tell, webhook: Webhook, messages: list[str]) -> None:
     """A text for people, and fields for programs."""
     assert "failure" == tell(FAILED)
 
@@ -122,7 +122,7 @@ def test_a_failure_is_sent_in_slacks_format(tell: Tell, webhook: Webhook, said: 
             "rows_loaded": 3,
         }
     ] == webhook.posted
-    assert [] == said
+    assert [] == messages
 
 
 def test_a_successful_run_is_not_sent(tell: Tell, webhook: Webhook) -> None:
@@ -177,14 +177,14 @@ def test_other_roles_cannot_read_notifications(tell: Tell, server: Server, role:
             connection.execute("select * from dpe.notifications")
 
 
-def test_a_webhook_that_fails_temporarily_is_tried_again(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+def test_a_webhook_that_fails_temporarily_is_tried_again(tell: Tell, webhook: Webhook, messages: list[str]) -> None:
     """With the same document."""
     webhook.answers = [500, 429, 200]
     tell(FAILED)
 
     assert 3 == len(webhook.requests)
     assert 1 == len({body for _, _, body in webhook.requests})
-    assert [] == said
+    assert [] == messages
 
 
 def test_pauses_grow(tell: Tell, webhook: Webhook) -> None:
@@ -196,34 +196,34 @@ def test_pauses_grow(tell: Tell, webhook: Webhook) -> None:
     assert time.monotonic() - started > SOON.pause + 2 * SOON.pause
 
 
-def test_a_webhook_that_keeps_failing_is_a_warning(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+def test_a_webhook_that_keeps_failing_is_a_warning(tell: Tell, webhook: Webhook, messages: list[str]) -> None:
     """And nothing more."""
     webhook.answers = [500, 500, 500]
     tell(FAILED)
 
-    assert ["Warning: notify: the webhook did not get the failure: it answered 500 (3 attempts)"] == [one.split(";")[0] for one in said]
+    assert ["Warning: notify: the webhook did not get the failure: it answered 500 (3 attempts)"] == [one.split(";")[0] for one in messages]
 
 
-def test_a_webhook_that_refuses_is_not_tried_again(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+def test_a_webhook_that_refuses_is_not_tried_again(tell: Tell, webhook: Webhook, messages: list[str]) -> None:
     """Its answer would be the same."""
     webhook.answers = [403]
     tell(FAILED)
 
     assert 1 == len(webhook.requests)
-    assert "it answered 403 (1 attempt)" in said[0]
+    assert "it answered 403 (1 attempt)" in messages[0]
 
 
-def test_a_webhook_that_hangs_is_abandoned(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+def test_a_webhook_that_hangs_is_abandoned(tell: Tell, webhook: Webhook, messages: list[str]) -> None:
     """After its time, three times."""
     webhook.answers = [None, None, None]
     started = time.monotonic()
     tell(FAILED)
 
-    assert "no answer within 0.5 s (3 attempts)" in said[0]
+    assert "no answer within 0.5 s (3 attempts)" in messages[0]
     assert time.monotonic() - started < 5
 
 
-def test_a_webhook_that_answers_byte_by_byte_is_abandoned(tell: Tell, said: list[str]) -> None:
+def test_a_webhook_that_answers_byte_by_byte_is_abandoned(tell: Tell, messages: list[str]) -> None:
     """Each byte is in time, but the answer is not."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -242,28 +242,28 @@ def test_a_webhook_that_answers_byte_by_byte_is_abandoned(tell: Tell, said: list
         started = time.monotonic()
         tell(FAILED, url=f"http://127.0.0.1:{listening.getsockname()[1]}/")
 
-    assert "no answer within 0.5 s" in said[0]
+    assert "no answer within 0.5 s" in messages[0]
     assert time.monotonic() - started < 5
 
 
-def test_a_webhook_that_does_not_exist_is_a_warning(tell: Tell, said: list[str]) -> None:
+def test_a_webhook_that_does_not_exist_is_a_warning(tell: Tell, messages: list[str]) -> None:
     """Without its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     tell(FAILED, url=f"http://127.0.0.1:{port}{PATH}")
 
-    assert "the connection was refused (3 attempts)" in said[0]
-    assert PATH not in said[0]
-    assert str(port) not in said[0]
+    assert "the connection was refused (3 attempts)" in messages[0]
+    assert PATH not in messages[0]
+    assert str(port) not in messages[0]
 
 
-def test_a_redirect_is_not_followed(tell: Tell, webhook: Webhook, said: list[str]) -> None:
+def test_a_redirect_is_not_followed(tell: Tell, webhook: Webhook, messages: list[str]) -> None:
     """The document is only for the given address."""
     webhook.answers = [302]
     tell(FAILED)
 
     assert 1 == len(webhook.requests)
-    assert "it answered 302" in said[0]
+    assert "it answered 302" in messages[0]
 
 
 def test_credentials_in_the_address_become_a_header(tell: Tell, webhook: Webhook) -> None:
@@ -317,31 +317,31 @@ def test_connection_strings_lose_their_secrets(text: str, redacted: str) -> None
     assert redacted == redact(text)
 
 
-def test_a_failure_is_sent_when_the_database_is_gone(webhook: Webhook, said: list[str]) -> None:
+def test_a_failure_is_sent_when_the_database_is_gone(webhook: Webhook, messages: list[str]) -> None:
     """It may be the cause."""
 
     def gone() -> Server:
         raise ServerError("server db:5432: is not reachable; start it")
 
-    assert "failure" == notification.tell(webhook.url, gone, "everything", FAILED, said.append, patience=SOON)
+    assert "failure" == notification.tell(webhook.url, gone, "everything", FAILED, messages.append, patience=SOON)
     assert 1 == len(webhook.requests)
-    assert "the ledger cannot be read or written (server db:5432: is not reachable; start it)" in said[0]
+    assert "the ledger cannot be read or written (server db:5432: is not reachable; start it)" in messages[0]
 
 
-def _run(shop: Shop, webhook: Webhook, said: list[str]) -> RunSummary:
-    with notification.on_outcome(webhook.url, lambda: shop.server, [], said.append, patience=SOON) as ended:
+def _run(shop: Shop, webhook: Webhook, messages: list[str]) -> RunSummary:
+    with notification.on_outcome(webhook.url, lambda: shop.server, [], messages.append, patience=SOON) as ended:
         return ended(shop.run())
 
 
-def test_a_run_that_fails_and_recovers_is_sent_twice(shop: Shop, webhook: Webhook, said: list[str]) -> None:
+def test_a_run_that_fails_and_recovers_is_sent_twice(shop: Shop, webhook: Webhook, messages: list[str]) -> None:
     """With the failed rule, but without its rows."""
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,4711\n"})
-    _run(shop, webhook, said)
+    _run(shop, webhook, messages)
     (shop.directory / "data/orders/wednesday.csv").unlink()
     with shop.server.connect("admin") as connection:
         connection.execute("delete from staging.orders where amount = 4711")
         connection.execute("update dpe.loads set rows_loaded = 0, records_read = 0 where location like '%wednesday.csv'")
-    _run(shop, webhook, said)
+    _run(shop, webhook, messages)
 
     failure, recovery = webhook.posted
     assert ["failure", "recovery"] == [failure["event"], recovery["event"]]
@@ -350,7 +350,7 @@ def test_a_run_that_fails_and_recovers_is_sent_twice(shop: Shop, webhook: Webhoo
         "failed"
     ]
     assert "4711" not in json.dumps(failure)
-    assert [] == said
+    assert [] == messages
 
 
 def test_the_content_of_a_rejected_record_is_not_sent() -> None:
@@ -364,32 +364,32 @@ def test_the_content_of_a_rejected_record_is_not_sent() -> None:
     assert ["source shop.orders: at least 1 records were rejected"] == list(outcome.faults)
 
 
-def test_a_run_that_ends_in_an_error_is_sent(server: Server, webhook: Webhook, said: list[str]) -> None:
+def test_a_run_that_ends_in_an_error_is_sent(server: Server, webhook: Webhook, messages: list[str]) -> None:
     """And the error is raised again."""
-    with pytest.raises(BuildError), notification.on_outcome(webhook.url, lambda: server, ["fct_orders"], said.append, patience=SOON):
+    with pytest.raises(BuildError), notification.on_outcome(webhook.url, lambda: server, ["fct_orders"], messages.append, patience=SOON):
         raise BuildError("dbt build: gave up\nwith rows")
 
     assert "dpe run (fct_orders) failed\n• dbt build: gave up" == webhook.posted[0]["text"]
 
 
-def test_the_message_of_a_bug_is_not_sent(server: Server, webhook: Webhook, said: list[str]) -> None:
+def test_the_message_of_a_bug_is_not_sent(server: Server, webhook: Webhook, messages: list[str]) -> None:
     """It may quote a row."""
-    with pytest.raises(KeyError), notification.on_outcome(webhook.url, lambda: server, [], said.append, patience=SOON):
+    with pytest.raises(KeyError), notification.on_outcome(webhook.url, lambda: server, [], messages.append, patience=SOON):
         raise KeyError("Jane Doe")
 
     assert "dpe run (everything) failed\n• KeyError; run it again with --debug" == webhook.posted[0]["text"]
 
 
-def test_without_an_address_nothing_is_sent(webhook: Webhook, said: list[str]) -> None:
+def test_without_an_address_nothing_is_sent(webhook: Webhook, messages: list[str]) -> None:
     """And no server is contacted."""
 
     def none() -> Server:
         raise AssertionError
 
-    with notification.on_outcome(None, none, [], said.append) as ended:
+    with notification.on_outcome(None, none, [], messages.append) as ended:
         ended(RunSummary(ExtractSummary([], 0.0)))
 
-    assert ([], []) == (webhook.requests, said)
+    assert ([], []) == (webhook.requests, messages)
 
 
 def test_a_quoted_text_mentions_no_one() -> None:
@@ -403,10 +403,10 @@ def test_foreign_text_is_escaped() -> None:
     """In the message for people, where it cannot begin a line; the fields for programs contain it unchanged."""
     outcome = replace(FAILED, faults=["a\x1b]0;owned\x07\u202e.csv: is late\nDPE SUCCESS"], fields={"error": "\u202e"})
 
-    told = notification.payload("\x9b", "failure", outcome)
+    document = notification.payload("\x9b", "failure", outcome)
 
-    assert "dpe run (\\x9b) failed\n• a\\x1b]0;owned\\x07\\u202e.csv: is late⏎DPE SUCCESS" == told["text"]
-    assert "\u202e" == told["error"]
+    assert "dpe run (\\x9b) failed\n• a\\x1b]0;owned\\x07\\u202e.csv: is late⏎DPE SUCCESS" == document["text"]
+    assert "\u202e" == document["error"]
 
 
 def test_a_build_that_could_not_be_published_is_sent() -> None:

@@ -55,7 +55,7 @@ def test_a_run_does_all_of_it(first_run: tuple[Shop, RunSummary]) -> None:
         check.name for check in summary.validation.checks
     ]
     assert [] == [fault for check in summary.validation.checks for fault in check.faults]
-    assert 4 == len(summary.validation.sights)
+    assert 4 == len(summary.validation.visibility)
     assert summary.holds
 
 
@@ -218,8 +218,8 @@ def test_sessions_that_block_a_run_are_named_and_ended(shop: Shop, reader: Calla
         assert summary.holds
         for relation, connection in holding.items():
             login, pid = connection.info.user, connection.info.backend_pid
-            assert any(re.match(rf"Waiting: {login} \(process {pid}\) holds {relation}", one) for one in progress.said)
-            assert f"Ended {login} (process {pid})." in progress.said
+            assert any(re.match(rf"Waiting: {login} \(process {pid}\) holds {relation}", one) for one in progress.messages)
+            assert f"Ended {login} (process {pid})." in progress.messages
             with pytest.raises(psycopg.OperationalError):
                 connection.execute("select 1")
 

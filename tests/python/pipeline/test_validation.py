@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from dpe_cli.access import visibility
-from dpe_cli.access.visibility import Sight
+from dpe_cli.access.visibility import Visibility
 from dpe_cli.cli import main
 from dpe_cli.pipeline import checks
 from dpe_cli.pipeline.checks import Check
@@ -142,7 +142,7 @@ def test_a_part_that_is_built_is_reconciled_by_itself(shop: Shop) -> None:
     summary = shop.run("dim_shops")
 
     assert summary.validation is not None
-    assert ["files → shop.shops"] == [one.hop for one in summary.validation.reconciliation.balances]
+    assert ["files → shop.shops"] == [one.name for one in summary.validation.reconciliation.balances]
 
 
 def test_an_unexplained_difference_fails() -> None:
@@ -242,22 +242,22 @@ def test_other_schemas_are_not_checked(shop: Shop) -> None:
         assert _protection(connection).holds
 
 
-def _sights(shop: Shop) -> list[Sight]:
+def _visible_rows(shop: Shop) -> list[Visibility]:
     with shop.server.connect("transformer") as connection:
-        return visibility.measure_sights(connection, shop.project)
+        return visibility.measure(connection, shop.project)
 
 
 def test_who_sees_what_is_measured(shop: Shop) -> None:
     """For each published relation with tenants, by acting as them."""
-    sights = _sights(shop)
+    visible_rows = _visible_rows(shop)
 
     assert [
-        Sight("marts.fct_orders", "UA", 2, 2),
-        Sight("marts.fct_orders", "HA", 1, 1),
-        Sight("marts.fct_orders", "a stranger", 0, 0),
-        Sight("marts.fct_orders", "its owner, no context", 0, 0),
-    ] == sights
-    assert checks.check_sights(sights).holds
+        Visibility("marts.fct_orders", "UA", 2, 2),
+        Visibility("marts.fct_orders", "HA", 1, 1),
+        Visibility("marts.fct_orders", "a stranger", 0, 0),
+        Visibility("marts.fct_orders", "its owner, no context", 0, 0),
+    ] == visible_rows
+    assert checks.check_visibility(visible_rows).holds
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_who_sees_too_much_or_too_little_is_found(shop: Shop, statements: Sequen
     """With both numbers."""
     _as_superuser(shop, *statements)
 
-    check = checks.check_sights(_sights(shop))
+    check = checks.check_visibility(_visible_rows(shop))
     assert [f"marts.fct_orders: {fault}; check its policies and grants" for fault in faults] == list(check.faults)
 
 
@@ -290,23 +290,23 @@ def test_rows_without_a_tenant_are_not_measured(shop: Shop) -> None:
         shop, "alter table marts.fct_orders alter shop drop not null", "insert into marts.fct_orders values (4, null, 1), (5, '', 1)"
     )
 
-    sights = _sights(shop)
-    assert ["UA", "HA", "a stranger", "its owner, no context"] == [sight.who for sight in sights]
-    assert checks.check_sights(sights).holds
+    visible_rows = _visible_rows(shop)
+    assert ["UA", "HA", "a stranger", "its owner, no context"] == [visible.who for visible in visible_rows]
+    assert checks.check_visibility(visible_rows).holds
 
 
 def test_what_is_not_built_is_not_measured(shop: Shop) -> None:
     """For example before the first run."""
     _as_superuser(shop, "drop table marts.fct_orders")
 
-    assert [] == _sights(shop)
+    assert [] == _visible_rows(shop)
 
 
 def test_a_version_from_before_the_tenant_column_has_no_tenants(shop: Shop) -> None:
     """It stays published while builds of the model with tenants are refused; the rest is measured."""
     _as_superuser(shop, "alter table marts.fct_orders rename column shop to branch")
 
-    assert ["a stranger", "its owner, no context"] == [sight.who for sight in _sights(shop)]
+    assert ["a stranger", "its owner, no context"] == [visible.who for visible in _visible_rows(shop)]
 
 
 def _spec(*, rules: Sequence[str] = ("SHOP-1-01", "SHOP-1-02"), **fields: object) -> Spec:

@@ -78,11 +78,11 @@ def test_a_project_without_one_does_not_pay_for_it(tmp_path: Path) -> None:
 def test_commands_use_it(tmp_path: Path) -> None:
     """It may name the server; a file that cannot be read is reported before anything else."""
     (tmp_path / "dbt_project.yml").write_text("name: shop\n", encoding="utf-8")
-    said = []
+    results = []
     for content in (f"PGHOST={tmp_path / 'nowhere'}\n", "what is this\n"):
         (tmp_path / ".env").write_text(content, encoding="utf-8")
         done = subprocess.run([sys.executable, "-m", "dpe_cli", "loads", "list"], cwd=tmp_path, capture_output=True, text=True, check=False)
-        said.append((done.returncode, done.stderr))
+        results.append((done.returncode, done.stderr))
 
-    assert (1, True) == (said[0][0], f"{tmp_path / 'nowhere'}" in said[0][1]), said
-    assert (2, f"Error: {tmp_path / '.env'}, line 1: is not NAME=value; correct it, or put a # before it\n") == said[1]
+    assert (1, True) == (results[0][0], f"{tmp_path / 'nowhere'}" in results[0][1]), results
+    assert (2, f"Error: {tmp_path / '.env'}, line 1: is not NAME=value; correct it, or put a # before it\n") == results[1]

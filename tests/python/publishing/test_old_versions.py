@@ -19,7 +19,7 @@ from support.halves import build, execute, make, publish, rows
 from dpe_cli.access import checks
 from dpe_cli.errors import PublishError
 from dpe_cli.publishing import old_versions, publication, waiting
-from dpe_cli.publishing.publication import Exchanged
+from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.publishing.swap import HeldError
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import system_context
@@ -69,12 +69,12 @@ def _old_schemas(server: Server) -> list[str]:
     return rows(server, "select nspname from pg_namespace where nspname ~ '__old' order by 1")
 
 
-def _plainly(what: str) -> str:
+def _without_numbers(what: str) -> str:
     """Remove the numbers of schemas."""
     return re.sub(r"(pg_temp)_\d+|marts__old_\d+", lambda found: found[1] or "marts__previous", what)
 
 
-def _publish(server: Server, number: int, **options: object) -> Exchanged:
+def _publish(server: Server, number: int, **options: object) -> ExchangeResult:
     return publish(server, build(server, number), **options)
 
 
@@ -90,7 +90,7 @@ def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server,
         for number in (2, 3, 4):
             uses = _publish(server, number).uses
 
-            assert set(TEMPORARY) == {_plainly(one.what) for one in uses}
+            assert set(TEMPORARY) == {_without_numbers(one.what) for one in uses}
             assert {("marts.left_half", ua_desk, (connection.info.backend_pid,))} == {(one.relation, one.role, one.pids) for one in uses}
             assert [number] == rows(server, "select distinct number from marts.left_half")
             assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
@@ -189,7 +189,7 @@ def test_a_transaction_that_reads_an_earlier_version_is_not_waited_for(fresh_ser
             started = time.monotonic()
             uses = [_publish(server, number).uses for number in (3, 4)][-1]
             assert time.monotonic() - started < 5
-            assert ["an open transaction", "view pg_temp.mine"] == sorted(_plainly(one.what) for one in uses)
+            assert ["an open transaction", "view pg_temp.mine"] == sorted(_without_numbers(one.what) for one in uses)
             connection.execute("drop view mine")
         assert [] == _publish(server, 5).uses
     assert [] == _old_schemas(server)
@@ -210,7 +210,7 @@ def test_undoing_restores_a_version_that_a_reader_uses(server: Server, reader: R
 
         assert [1] == rows(server, "select distinct number from marts.left_half")
         assert {"view pg_temp.later": "marts__previous.left_half", "view desk.next": "marts__old_1.left_half"} == {
-            _plainly(one.what): one.version for one in undone.uses
+            _without_numbers(one.what): one.version for one in undone.uses
         }
         assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
     assert ["view desk.next"] == [one.what for one in _publish(server, 4).uses]
@@ -354,13 +354,15 @@ def test_what_cannot_be_ended_is_named(server: Server, reader: Reader) -> None:
         session = rf"{login} \(process {connection.info.backend_pid}, desk\)"
 
         made = _publish(server, 2, ender=Ender(_powerless(server)))
-        assert ([], 1, ["view pg_temp.mine"]) == (made.ended, len(made.not_ended), [_plainly(one.what) for one in made.uses])
+        assert ([], 1, ["view pg_temp.mine"]) == (made.ended, len(made.not_ended), [_without_numbers(one.what) for one in made.uses])
         assert made.not_ended[0].startswith(f"{login} (process {connection.info.backend_pid}, desk) cannot be ended (permission denied to")
         assert "run `grant pg_signal_backend to dpe_transformer`" in made.not_ended[0]
 
         with connection.transaction():
             connection.execute("select from marts.left_half")
-            message = rf"{session} holds marts.left_half still; {session} cannot be ended .*grant pg_signal_backend.*; nothing is published"
+            message = (
+                rf"{session} holds marts.left_half still; {session} cannot be ended .*grant pg_signal_backend.*; nothing was published"
+            )
             with pytest.raises(PublishError, match=message):
                 _publish(server, 3, ender=Ender(_powerless(server)), patience=1.5)
     assert [2] == rows(server, "select distinct number from marts.left_half")

@@ -182,7 +182,7 @@ def test_a_part_can_be_the_first_to_be_published(new_shop: Shop) -> None:
     summary = run.run(new_shop.project, new_shop.server, ("fct_orders",), (), progress, RunOptions(documents=False))
 
     assert summary.not_published is None
-    assert ["Skipped, because they read models that have never been published: shops_are_known"] == progress.said
+    assert ["Skipped, because they read models that have never been published: shops_are_known"] == progress.messages
     assert [1, 2, 3] == _orders(new_shop)
 
 
@@ -568,7 +568,7 @@ def test_a_relation_without_a_model_is_not_published(shop: Shop) -> None:
     assert summary.not_published is not None
     assert summary.publication is not None
     for schema, name in STRAYS:
-        assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, and dim_shops " in summary.not_published
+        assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, but dim_shops " in summary.not_published
     assert PUBLISHED == {str(one) for one in summary.publication.relations}
     assert [1, 2, 3] == _orders(shop)
     assert [("RLS070", "marts.dim_shops__masked"), ("RLS070", "marts.dim_shops__quarantine")] == [
@@ -614,7 +614,7 @@ def test_what_counting_a_model_changes_is_judged(new_shop: Shop) -> None:
     summary = new_shop.run()
 
     assert summary.not_published is not None
-    assert "marts__next.private_orders: shows all rows to dpe_reader by the policy dpe_open" in summary.not_published
+    assert "marts__next.private_orders: shows all rows to dpe_reader through the policy dpe_open" in summary.not_published
 
 
 def _as_an_author(shop: Shop, *statements: str) -> None:
@@ -650,7 +650,8 @@ def test_what_waits_and_what_is_restored_is_judged_again(shop: Shop) -> None:
     _run(shop, publishes=False)
     _as_an_author(shop, OPEN.format("marts__next.fct_orders"))
     with pytest.raises(
-        PublishError, match=r"publication 2: is not published \(marts__next.fct_orders: shows all rows to dpe_reader by the policy dpe_open"
+        PublishError,
+        match=r"publication 2: was not published \(marts__next.fct_orders: shows all rows to dpe_reader through the policy dpe_open",
     ):
         run.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
     _as_an_author(shop, "drop policy dpe_open on marts__next.fct_orders")
@@ -740,8 +741,10 @@ def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
     assert summary.not_documented is not None
     assert "not to be documented" in summary.not_documented
     assert summary.validation is not None
-    sights = next(check for check in summary.validation.checks if check.name == "who sees what")
-    assert {f"marts.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("UA", "HA")} == set(sights.faults)
+    visibility_check = next(check for check in summary.validation.checks if check.name == "who sees what")
+    assert {f"marts.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("UA", "HA")} == set(
+        visibility_check.faults
+    )
     assert not summary.holds
     cells = run.measure_rls(shop.project, shop.server, ["marts.*"], (), Silence())
     assert {"marts.touchy_orders: a tenant (UA) cannot read it (not for readers)"} < {fault for cell in cells for fault in cell.faults}

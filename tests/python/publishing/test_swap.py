@@ -281,9 +281,9 @@ def test_a_long_reader_delays_but_does_not_fail(server: Server) -> None:
     """Other readers are not blocked meanwhile; when it has ended, the new version is published."""
     publish(server, build(server, 1))
     made = build(server, 2)
-    said: list[str] = []
+    messages: list[str] = []
     with _reading(server) as reader:
-        publisher = threading.Thread(target=publish, args=[server, made], kwargs={"say": said.append})
+        publisher = threading.Thread(target=publish, args=[server, made], kwargs={"say": messages.append})
         publisher.start()
         time.sleep(1)
         for _ in range(5):
@@ -302,7 +302,7 @@ def test_a_reader_that_never_ends_is_named(server: Server) -> None:
 
     with _reading(server) as reader:
         message = (
-            rf"postgres \(process {reader.info.backend_pid}, dpe\) holds marts.left_half still; nothing is published. "
+            rf"postgres \(process {reader.info.backend_pid}, dpe\) holds marts.left_half still; nothing was published. "
             "End that session .or let --end-sessions do so., then run `dpe publish`"
         )
         with pytest.raises(PublishError, match=message):

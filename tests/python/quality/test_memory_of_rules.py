@@ -289,11 +289,11 @@ def test_rows_that_can_no_longer_be_selected_stop_nothing(orders: Orders) -> Non
     }  # fmt: skip
     other = {**result, "test_id": "test.dpe.here", "test": "here", "query": "select 1 as a -- one"}
     with orders.server.connect("transformer") as connection, system_context(connection, actor="test"):
-        said = connection.execute(
+        unstored = connection.execute(
             "select * from dpe.remember_rules('1', %s, current_schemas(false))", [psycopg.types.json.Jsonb([result, other])]
         ).fetchall()  # fmt: skip
 
-    assert [("gone", 'relation "marts.gone" does not exist')] == said
+    assert [("gone", 'relation "marts.gone" does not exist')] == unstored
     assert [("gone", "warn", 3), ("here", "warn", 3)] == _query(orders.server, RESULTS)
     assert [("here", {"a": 1})] == _query(orders.server, "select test, failing_row from dpe.rule_failures")
 

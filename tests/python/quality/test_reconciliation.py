@@ -11,7 +11,7 @@ from psycopg import sql
 from dpe_cli.errors import ProjectError
 from dpe_cli.project.project import Model, Project
 from dpe_cli.quality import reconcile_config, reconciliation
-from dpe_cli.quality.reconcile_config import Explanation, Hop, Quarantine
+from dpe_cli.quality.reconcile_config import Explanation, Quarantine, ReconciledModel
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
 
 # For its fixtures; if it were imported here, pytest could not rewrite its asserts.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["support.shop"]
 
-ORDERS = Hop(
+ORDERS = ReconciledModel(
     unique_id="model.dpe.fct_orders",
     model="fct_orders",
     origin="stg_shop__orders",
@@ -37,10 +37,10 @@ def _as_superuser(shop: Shop, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
-def _reconcile(shop: Shop, *wanted_hops: Hop, sources: bool = False) -> Reconciliation:
+def _reconcile(shop: Shop, *wanted_models: ReconciledModel, sources: bool = False) -> Reconciliation:
     wanted = list(shop.project.sources.values()) if sources else []
     with shop.server.connect("loader") as loader, shop.server.connect("transformer") as transformer:
-        return reconciliation.reconcile(loader, transformer, wanted, wanted_hops)
+        return reconciliation.reconcile(loader, transformer, wanted, wanted_models)
 
 
 def _numbers(balance: Balance) -> tuple[str, int, int, int, int, int, int, int]:
@@ -54,7 +54,7 @@ def test_files_add_up_to_staging(shop: Shop) -> None:
     found = _reconcile(shop, sources=True)
 
     assert [("files → shop.orders", 3, 3, True), ("files → shop.shops", 2, 2, True)] == [
-        (one.hop, int(one.delivered), int(one.found), one.holds) for one in found.balances
+        (one.name, int(one.delivered), int(one.found), one.holds) for one in found.balances
     ]
     assert [] == found.faults
 
@@ -218,8 +218,8 @@ def test_sums_of_floating_point_numbers_are_exact(shop: Shop) -> None:
         "alter table marts.here owner to dpe_transformer",
     )
 
-    hop = replace(ORDERS, origin_relation=sql.Identifier("marts", "there"), model_relation=sql.Identifier("marts", "here"))
-    (_, amount) = _reconcile(shop, hop).balances
+    reconciled = replace(ORDERS, origin_relation=sql.Identifier("marts", "there"), model_relation=sql.Identifier("marts", "here"))
+    (_, amount) = _reconcile(shop, reconciled).balances
     assert (Decimal("1.1"), Decimal("1.1")) == (amount.delivered, amount.found)
 
 
@@ -234,11 +234,11 @@ def test_what_was_not_built_is_not_counted(shop: Shop) -> None:
 
 def test_a_condition_that_is_not_valid_sql_is_reported(shop: Shop) -> None:
     """With its place."""
-    hop = replace(ORDERS, explanations=(Explanation("filtered", where="price < 0"),))
+    reconciled = replace(ORDERS, explanations=(Explanation("filtered", where="price < 0"),))
 
     assert [
         'stg_shop__orders → fct_orders: cannot be counted (column "price" does not exist); correct meta.reconcile of fct_orders'
-    ] == _reconcile(shop, hop).faults
+    ] == _reconcile(shop, reconciled).faults
 
 
 class _Declared(Project):
@@ -264,27 +264,27 @@ class _Declared(Project):
 
 def test_a_declaration_names_relations_sums_and_explanations() -> None:
     """With short forms for simple cases."""
-    (hop,) = reconcile_config.declared(
+    (reconciled,) = reconcile_config.declared(
         _Declared({"from": "stg_orders", "sums": ["amount"], "explained_by": {"filtered": {"where": "amount < 0", "rule": "SHOP-1-04"}}})
     )
 
     assert ("stg_orders → fct_orders", sql.Identifier("staging", "stg_orders"), {"amount": "amount"}, (NEGATIVE,)) == (
-        hop.name,
-        hop.origin_relation,
-        hop.sums,
-        hop.explanations,
+        reconciled.name,
+        reconciled.origin_relation,
+        reconciled.sums,
+        reconciled.explanations,
     )
 
 
 def test_an_unpublished_build_is_counted_in_its_schema() -> None:
     """Both ends."""
-    (hop,) = reconcile_config.declared(
+    (reconciled,) = reconcile_config.declared(
         _Declared({"from": "stg_orders"}), None, {"model.dpe.fct_orders": "marts__next", "model.dpe.stg_orders": "staging__next"}
     )
 
     assert (sql.Identifier("staging__next", "stg_orders"), sql.Identifier("marts__next", "fct_orders")) == (
-        hop.origin_relation,
-        hop.model_relation,
+        reconciled.origin_relation,
+        reconciled.model_relation,
     )
 
 
@@ -295,8 +295,8 @@ def test_a_model_with_quarantining_rules_has_a_quarantine() -> None:
     other = {"attached_node": "model.dpe.stg_orders", "config": {"meta": {"rule": "SHOP-1-06", "on_failure": "quarantine"}}}
     project.manifest["nodes"].update({"test.one": test, "test.other": other})  # type: ignore[attr-defined]
 
-    (hop,) = reconcile_config.declared(project, None, {"model.dpe.fct_orders": "marts__next"})
-    assert Quarantine(sql.Identifier("marts__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == hop.quarantine
+    (reconciled,) = reconcile_config.declared(project, None, {"model.dpe.fct_orders": "marts__next"})
+    assert Quarantine(sql.Identifier("marts__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == reconciled.quarantine
 
 
 def test_only_the_requested_models_are_counted() -> None:

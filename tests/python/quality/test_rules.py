@@ -208,12 +208,12 @@ def test_a_test_whose_rule_is_in_no_spec_is_found(project: Path, capsys: pytest.
     """Also if the document has it, under no pipeline."""
     (project / "specs" / "SHOP-2-customers-spec.md").unlink()
     main.run(["rules", "--write", "--project-dir", str(project)])
-    status, said = _check(project, capsys)
+    status, output = _check(project, capsys)
 
-    assert (1, 2) == (status, len(said.splitlines()))
+    assert (1, 2) == (status, len(output.splitlines()))
     assert (
         "models/marts/_marts__models.yml: orders_have_a_customer has rule SHOP-2-01, which is not in a spec; describe it in its ticket's spec"
-        in said
+        in output
     )
     assert "## In no spec\n\n### Completeness\n\n**SHOP-2-01.** Every row of fct_orders has a customer.\n" in (
         project / "DATA_QUALITY_RULES.md"
@@ -257,7 +257,7 @@ def test_a_test_defines_a_rule_if_no_spec_does(node: dict[str, Any], definition:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "thresholds"),
     [
         ({}, ["fails on any row"]),
         ({"severity": "warn"}, ["warns on any row"]),
@@ -269,7 +269,7 @@ def test_a_test_defines_a_rule_if_no_spec_does(node: dict[str, Any], definition:
         ({"meta": {"on_failure": "quarantine"}}, ["quarantines the rows that break it", "fails on any row"]),
     ],
 )
-def test_a_rule_describes_its_thresholds(config: dict[str, Any], said: list[str]) -> None:
+def test_a_rule_describes_its_thresholds(config: dict[str, Any], thresholds: list[str]) -> None:
     """As numbers or shares, and whether rows are quarantined."""
     node = {
         "unique_id": "test.shop.orders_are_few",
@@ -279,7 +279,7 @@ def test_a_rule_describes_its_thresholds(config: dict[str, Any], said: list[str]
         "depends_on": {"macros": [], "nodes": ["model.shop.fct_orders"]},
         "config": config,
     }
-    assert said == rules._thresholds(rules._test({"macros": {}}, node))
+    assert thresholds == rules._thresholds(rules._test({"macros": {}}, node))
 
 
 @pytest.fixture(scope="module")

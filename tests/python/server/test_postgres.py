@@ -256,8 +256,8 @@ def test_a_server_that_recovers_is_waited_for(module_server: Server, monkeypatch
     refusals = iter(["the database system is starting up", "the database system is in recovery mode"])
 
     def refuse_twice(**parameters: object) -> psycopg.Connection:
-        if said := next(refusals, None):
-            raise psycopg.OperationalError(f"connection failed: FATAL:  {said}")
+        if message := next(refusals, None):
+            raise psycopg.OperationalError(f"connection failed: FATAL:  {message}")
         return connect(**parameters)  # type: ignore[arg-type]
 
     monkeypatch.setattr(psycopg, "connect", refuse_twice)

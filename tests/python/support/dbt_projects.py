@@ -89,11 +89,11 @@ class Silence:
     """Shows no progress, and collects the messages."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def say(self, text: str) -> None:
         """Collect a line."""
-        self.said.append(text)
+        self.messages.append(text)
 
     def task(
         self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"

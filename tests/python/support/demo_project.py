@@ -76,8 +76,8 @@ def weather_api(log: Path, faults: Sequence[str] = ()) -> Iterator[WeatherApi]:
     command = [sys.executable, str(REPOSITORY / "demo" / "weather_api.py"), "serve", *(f"--fault={fault}" for fault in faults)]
     environment = {**os.environ, "WEATHER_API_URL": "http://127.0.0.1:0", "WEATHER_API_CLIENT_SECRET": SECRET}
     with (
-        log.open("w", encoding="utf-8") as said,
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+        log.open("w", encoding="utf-8") as errors,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
     ):
         assert process.stdout is not None
         try:

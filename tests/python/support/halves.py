@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dpe_cli.publishing import publication
-from dpe_cli.publishing.publication import Exchanged, Publication
+from dpe_cli.publishing.publication import ExchangeResult, Publication
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.server import Server
 
@@ -50,7 +50,7 @@ def make(server: Server, number: int) -> None:
         connection.execute(b"grant select on marts__next.both_halves to dpe_reader")
 
 
-def publish(server: Server, made: Publication, **options: Any) -> Exchanged:
+def publish(server: Server, made: Publication, **options: Any) -> ExchangeResult:
     """Publish a build."""
     with publication.connected(server) as connection:
         return publication.publish(connection, made, ["marts"], **options)

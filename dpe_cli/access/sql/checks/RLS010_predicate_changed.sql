@@ -61,7 +61,7 @@ words as (
 ),
 
 -- Called in a sub-select, in a mask together with the check whether the session reads masked.
-asked as (
+calls as (
 
     select
         relation_id,
@@ -84,14 +84,14 @@ asked as (
 conditions as (
 
     select
-        asked.relation_id,
-        asked.policy,
+        calls.relation_id,
+        calls.policy,
         count(compared.name) as columns,
-        string_agg(format('(%s = ANY (%s::text[]))', compared.name, asked.question), ' OR ' order by compared.place) as in_array,
-        format('(%s = %s)', max(compared.name), max(asked.question)) as of_role
-    from asked
-    left join compared on asked.relation_id = compared.relation_id and asked.policy = compared.policy
-    group by asked.relation_id, asked.policy
+        string_agg(format('(%s = ANY (%s::text[]))', compared.name, calls.question), ' OR ' order by compared.place) as in_array,
+        format('(%s = %s)', max(compared.name), max(calls.question)) as of_role
+    from calls
+    left join compared on calls.relation_id = compared.relation_id and calls.policy = compared.policy
+    group by calls.relation_id, calls.policy
 
 ),
 

@@ -10,7 +10,7 @@ cross join lateral aclexplode(pg_namespace.nspacl) as granted
 where
     granted.grantee = 0
     and granted.privilege_type = 'CREATE'
-    and pg_namespace.nspname in (select looked_in.schema_name from looked_in)
+    and pg_namespace.nspname in (select searched_schemas.schema_name from searched_schemas)
     -- If another role owns it, that is the problem (RLS041), no matter what it grants.
     and (
         pg_namespace.nspowner in (select privileged.role_id from privileged)

@@ -26,7 +26,7 @@ cross join
         where granted.privilege_type = 'CREATE' and granted.grantee not in (0, pg_namespace.nspowner)
     ) as creators
 where
-    pg_namespace.nspname in (select looked_in.schema_name from looked_in)
+    pg_namespace.nspname in (select searched_schemas.schema_name from searched_schemas)
     and pg_namespace.nspname in (select open_schemas.schema_name from open_schemas)
     and creators.role_id not in (select privileged.role_id from privileged)
     and pg_get_userbyid(creators.role_id) <> 'pg_database_owner'
