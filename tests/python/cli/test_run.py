@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import pytest
+from support.shop import Shop
 
 from dpe_cli.cli import main
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
 
 
 @dataclass(frozen=True)
@@ -256,7 +251,7 @@ def test_wrong_input_gets_one_clear_message(shop: Shop, dpe: Dpe, name: str) -> 
     if callable(change):
         change(shop)
     else:
-        shop.write(change)
+        shop.write(cast("Mapping[str, str]", change))
 
     done = dpe(*arguments)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import boto3
@@ -17,15 +17,11 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 from support import dbt_projects
+from support.infer_place import Workplace
 from support.infer_samples import PASSWORD, SOURCES, lines
 from support.misbehaving_api import Answer
 
 from dpe_cli.server.contexts import system_context
-
-if TYPE_CHECKING:
-    from support.infer_place import Workplace
-
-pytest_plugins = ["support.infer_place"]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -104,7 +100,7 @@ def test_a_column_says_why_it_is_text(place: Workplace) -> None:
         ("quoted.csv", {"null_string": "NA"}),
     ],
 )
-def test_the_dialect_is_told_where_it_is_not_the_default(place: Workplace, name: str, options: Mapping[str, object]) -> None:
+def test_the_dialect_is_told_where_it_is_not_the_default(place: Workplace, name: str, options: dict[str, object]) -> None:
     """Otherwise it is not mentioned."""
     expected = {"location": f"data/{name}", "file_format": "csv", "disposition": "replace", "rejects": {"max_rows": 0}}
 

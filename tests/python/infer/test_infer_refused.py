@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-
-if TYPE_CHECKING:
-    from support.infer_place import Workplace
-
-pytest_plugins = ["support.infer_place"]
-
+from support.infer_place import Workplace
 
 REFUSED: dict[str, tuple[str | bytes | None, list[str], str]] = {
     "empty.csv": ("", [], "data/empty.csv: the file is empty; name one with records"),

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.blocks.block import Block
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import policies
 from dpe_cli.server import contexts
 from dpe_cli.sources.files.csv_files import OpenedCsv
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "shop text, id integer"
 

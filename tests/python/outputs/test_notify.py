@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
+from support.shop import Shop
 
 from dpe_cli.errors import BuildError, ServerError, UsageError
 from dpe_cli.ingest.extract import ExtractSummary
@@ -23,12 +24,6 @@ from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
 
 PATH = "/services/T0/B0/very-secret-path"
 SOON = Patience(attempts=3, timeout=0.5, pause=0.05)

@@ -1,31 +1,25 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from support.dbt_projects import Silence
+from support.shop import Shop
 
 from dpe_cli.errors import BuildError, ProjectError, ServerError, SpecError, UsageError
 from dpe_cli.ingest import loads
 from dpe_cli.pipeline import run
 from dpe_cli.pipeline.run import RunOptions, RunSummary, Validation
-from dpe_cli.project import dbt_runner
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.publishing import waiting
 from dpe_cli.server import watching
 from dpe_cli.server.contexts import system_context
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
 
 WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
 BAD_HEADER = {"data/orders/wednesday.csv": "order_id,shop,price\n4,HA,40\n"}
@@ -106,6 +100,7 @@ def test_a_refused_extract_stops_the_run(shop: Shop) -> None:
 
     orders, shops = summary.extracted.extracts
     assert [orders] == summary.extracted.refused
+    assert orders.error is not None
     assert "data/orders/wednesday.csv" in orders.error
     assert "price" in orders.error
     # The other source is loaded anyway.
@@ -329,7 +324,7 @@ def test_dbt_leaves_the_environment_as_it_was(shop: Shop, monkeypatch: pytest.Mo
 
     run_dbt(shop.project, shop.server, ["run", "--select", "dim_shops"])
 
-    assert ("elsewhere", None) == (dbt_runner.os.environ["PGHOST"], dbt_runner.os.environ.get("PGOPTIONS"))
+    assert ("elsewhere", None) == (os.environ["PGHOST"], os.environ.get("PGOPTIONS"))
 
 
 def test_a_project_that_cannot_be_read_is_reported_in_dbts_words(shop: Shop) -> None:

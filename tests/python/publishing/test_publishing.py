@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 from support.dbt_projects import REPOSITORY, Silence
+from support.shop import Shop
 
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.ingest import loads
@@ -16,16 +17,10 @@ from dpe_cli.pipeline import run
 from dpe_cli.pipeline.run import RunOptions, RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.publishing import diff, publication, swap
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.relations import Relation
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-    from dpe_cli.server.server import Server
-
-pytest_plugins = ["support.shop"]
+from dpe_cli.server.server import Server
 
 WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
 # Order 3 was already delivered on Tuesday.
@@ -396,7 +391,7 @@ def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest
     move = swap._move
     moved: list[Relation] = []
 
-    def stop_at_the_fifth(connection: swap.Connection, relation: Relation, source: str, target: str) -> None:
+    def stop_at_the_fifth(connection: Connection, relation: Relation, source: str, target: str) -> None:
         moved.append(relation)
         if len(moved) == 5:
             with shop.server.connect("admin") as admin:

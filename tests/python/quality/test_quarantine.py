@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 from support.dbt_projects import REPOSITORY
+from support.shop import Shop
 
+from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.publishing import publication
 from dpe_cli.quality import quarantine
 from dpe_cli.quality.rules import find_all as rules_of
 from dpe_cli.server.contexts import system_context, tenant_context
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-    from dpe_cli.pipeline.run import RunSummary
-
-pytest_plugins = ["support.shop"]
 
 QUARANTINE = "on_failure: quarantine, quarantine: {max_ratio: 0.9}"
 NOTHING = "on_failure: null"

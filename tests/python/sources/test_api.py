@@ -6,18 +6,14 @@ import email.utils
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.misbehaving_api import Answer, Api
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.sources.http import client
-
-if TYPE_CHECKING:
-    from support.misbehaving_api import Answer, Api
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.misbehaving_api"]
 
 COLUMNS = "id bigint, changed_at timestamptz"
 PAGINATORS: dict[str, dict[str, Any]] = {

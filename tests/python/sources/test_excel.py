@@ -5,17 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import openpyxl
 import pytest
+from support.staged_source import Stage
 
 from dpe_cli.errors import InputError
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
 
 HEADER = ("id", "name", "due", "at", "paid")
 COLUMNS = "id integer, name text, due date, at timestamp, paid boolean"

@@ -12,18 +12,13 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from backports import zstd
+from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError
 from dpe_cli.sources.files import compression, find
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
 
 CSV = b"id,note\n1,a\n2,b\n"
 ROWS = [(1, "a"), (2, "b")]

@@ -5,19 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pytest
 from backports import zstd
+from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.sources.files import compression
 from dpe_cli.sources.json import json_path
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
 
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"a.jsonl": bytes, "a.jsonl.gz": gzip.compress, "a.jsonl.zst": zstd.compress}
 COLUMNS = "id bigint, name text at $.customer.name, first_sku text at $.lines[0]['s k/u'], lines jsonb, paid boolean"

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
+from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
 
 TYPES = """
     select

@@ -9,21 +9,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import duckdb
 import pytest
 from moto.server import ThreadedMotoServer
+from support.misbehaving_api import Api
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import InputError, ProjectError
 from dpe_cli.sources.http import client
-
-if TYPE_CHECKING:
-    from support.misbehaving_api import Api
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.misbehaving_api"]
 
 CSV = b"id,note\n1,a\n2,b\n"
 

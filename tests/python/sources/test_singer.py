@@ -8,23 +8,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support import dbt_projects
-from support.tap_messages import CATALOG, line, record, schema, state
+from support.misbehaving_api import Api
+from support.misbehaving_tap import Tap
+from support.staged_source import Stage, StagedSource
+from support.tap_messages import CATALOG, Action, line, record, schema, state
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.ingest import rejects
 from dpe_cli.project.project import Project
 from dpe_cli.server.server import Server
-
-if TYPE_CHECKING:
-    from support.misbehaving_api import Api
-    from support.misbehaving_tap import Tap
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.misbehaving_api", "support.misbehaving_tap"]
 
 
 def _loads(source: StagedSource) -> list[tuple[Any, ...]]:
@@ -160,7 +156,7 @@ def test_a_stream_with_another_name_in_messages_is_reported(stage: Stage, tap: T
     assert [(2, None)] == source.rows()
 
 
-FAILURES = {
+FAILURES: dict[str, tuple[list[Action], str]] = {
     "exits with an error": (
         [("log", "no more"), ("exit", 3)],
         r"the tap failed with exit status 3, and nothing was loaded.*\n    no more$",
@@ -307,7 +303,8 @@ def test_a_secret_is_in_no_message(stage: Stage, tap: Tap, monkeypatch: pytest.M
         (tap.world / "config.json").write_text(json.dumps(tap.config | {"private_key": secret}), encoding="utf-8")
         source = tap.source(stage, config={}, config_file="world/config.json")
     said = ["one line is MIIEpAIBAAKCAQEA7", repr(secret), secret]
-    for actions in [[*(("log", text) for text in said), ("exit", 1)], [("write", f"{said[0]}\n")]]:
+    failures: list[list[Action]] = [[*(("log", text) for text in said), ("exit", 1)], [("write", f"{said[0]}\n")]]
+    for actions in failures:
         tap.says(schema(), *actions)
         with pytest.raises(InputError) as caught:
             source.extract()

@@ -1,5 +1,5 @@
 """
-A small pipeline, from files to marts: for tests that name this module in `pytest_plugins`.
+A small pipeline, from files to marts.
 
 The fixture `shop` is a copy of the project after its first run, with a database of its own: changes of a test are not visible
 to others.
