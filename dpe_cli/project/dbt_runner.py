@@ -17,6 +17,8 @@ from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.server import Server
 
 FAILED = ("error", "fail", "runtime error")
+# The resource types that become relations.
+RELATIONS = frozenset({"model", "seed", "snapshot"})
 
 
 @dataclass(frozen=True)

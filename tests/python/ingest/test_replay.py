@@ -26,7 +26,7 @@ from dpe_cli.ingest.rejects import Export, ReplayError
 from dpe_cli.load import corrections as loading
 from dpe_cli.load.extraction import ExtractResult
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import validate
 from dpe_cli.quality import reconciliation
 from dpe_cli.quality.reconciliation import Balance
 from dpe_cli.server.bootstrap import bootstrap_server
@@ -133,7 +133,7 @@ def test_a_pipeline_holds_after_a_replay(rejected: Shop) -> None:
     _replay(rejected, _corrected(rejected))
     rejected.run()
 
-    validation = run.validate(rejected.project, rejected.server, None, Silence())
+    validation = validate.validate(rejected.project, rejected.server, None, Silence())
     assert [] == [fault for check in validation.checks for fault in check.faults]
 
 

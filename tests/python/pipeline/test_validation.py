@@ -13,7 +13,7 @@ from support.shop import Shop
 from dpe_cli.access import visibility
 from dpe_cli.access.visibility import Visibility
 from dpe_cli.cli import main
-from dpe_cli.pipeline import checks
+from dpe_cli.pipeline import checks, protection
 from dpe_cli.pipeline.checks import Check
 from dpe_cli.project.project import Project
 from dpe_cli.quality import dimensions
@@ -126,7 +126,7 @@ def test_what_was_not_published_is_counted_where_it_was_built(shop: Shop) -> Non
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,40\n"})
     summary = shop.run()
 
-    assert summary.not_published is not None
+    assert summary.build.not_published is not None
     assert summary.validation is not None
     assert [] == summary.validation.reconciliation.faults
 
@@ -239,8 +239,8 @@ def test_other_schemas_are_not_checked(shop: Shop) -> None:
 
 
 def _visible_rows(shop: Shop) -> list[Visibility]:
-    with shop.server.connect("transformer") as connection:
-        return visibility.measure(connection, shop.project)
+    cells = protection.measure_published(shop.project, shop.server, only_of_tenants=True)
+    return visibility.of_models(cells, shop.project.models.values())
 
 
 def test_who_sees_what_is_measured(shop: Shop) -> None:

@@ -13,7 +13,7 @@ from support.browser import dom, needs_browser
 from support.dbt_projects import Silence
 from support.shop import Shop
 
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import document
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.quality.results import Run
 from dpe_cli.site import pages
@@ -22,7 +22,7 @@ RUN_AT = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def _built(shop: Shop) -> Path:
-    return run.build_docs(shop.project, shop.server, Silence())
+    return document.build(shop.project, shop.server, Silence())
 
 
 def _manifest(page: Path) -> dict[str, Any]:

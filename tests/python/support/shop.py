@@ -16,7 +16,8 @@ import pytest
 from conftest import Cluster
 
 from dpe_cli.pipeline import run as pipeline
-from dpe_cli.pipeline.run import RunOptions, RunSummary
+from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.project import Project
 from dpe_cli.server.server import Server
 from support import dbt_projects
