@@ -247,7 +247,7 @@ def test_staging_has_the_policies_of_a_table_of_dbts(stage_anywhere: Stage, tena
     """In PostgreSQL's own words: the loader writes them here, and a macro there. Only the loader writes staging; the transformer reads it."""
     source = stage_anywhere(COLUMNS, tenant_column=tenant_column).deliver("shop,id\nUA,1\n")
     source.extract()
-    declaration = {"tenant_column": tenant_column} if tenant_column else {"private": True}
+    declaration: dict[str, object] = {"tenant_column": tenant_column} if tenant_column else {"private": True}
     of_dbt = declared_policies.policies(declaration, [TableColumn("shop", "text", is_exact=True)], looked_up="", is_masked=False)
 
     with source.server.connect("admin") as connection:
