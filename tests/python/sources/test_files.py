@@ -171,7 +171,7 @@ def test_a_broken_compressed_file_is_refused(stage: Stage, kind: str, damage: Ca
 
     source.deliver(b"id,note\n3,c\n", "a2.csv").deliver(damage(COMPRESSORS[kind](content)), f"b.csv.{kind}")
 
-    with pytest.raises(InputError, match=rf"^b.csv.{kind}.*: the compressed data is broken.*; ask the sender for it again"):
+    with pytest.raises(InputError, match=rf"^b.csv.{kind}.*: the compressed data is broken.*; ask the sender to deliver the file again"):
         source.extract()
     assert (ROWS, []) == (source.rows(), source.slices(attached=False))
     # A zip file without its directory is found to be broken before anything is recorded.
@@ -295,6 +295,25 @@ def test_brackets_in_a_path_are_not_a_pattern(stage: Stage, tmp_path: Path) -> N
     assert (1, 1) == (source.count(), source.extract().skipped)
 
 
+@pytest.mark.parametrize("location", ["*.csv", "?.csv", "[*].csv", "[a*].csv", "*/x.csv"])
+def test_a_file_named_like_the_pattern_hides_no_other(stage: Stage, location: str) -> None:
+    """A sender who delivers a file with that very name, or in such a directory, does not keep the others from being loaded."""
+    source = stage("id integer", location=location, disposition="replace")
+    for number, name in enumerate(["*.csv", "?.csv", "[*].csv", "[a*].csv", "a.csv", "*/x.csv", "ua/x.csv"]):
+        source.deliver(f"id\n{number}\n", name)
+    expected = {
+        "*.csv": [0, 1, 2, 3, 4],
+        "?.csv": [0, 1, 4],
+        "[*].csv": [0, 2],
+        "[a*].csv": [0, 3, 4],
+        "*/x.csv": [5, 6],
+    }
+
+    source.extract()
+
+    assert expected[location] == [number for (number,) in source.rows()]
+
+
 def test_a_file_elsewhere_has_its_whole_path(stage: Stage, tmp_path: Path) -> None:
     """A file within the project has a relative path."""
     source = stage("id integer", location=str(tmp_path / "a.csv")).deliver("id\n1\n")
@@ -319,6 +338,39 @@ def test_a_dangling_link_is_reported(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "a.csv").symlink_to("nowhere.csv")
 
     with pytest.raises(InputError, match=r"^a.csv: cannot be read \(No such file or directory\); ask the sender to deliver the file again"):
+        source.extract()
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.zip", "link.csv"])
+def test_only_files_are_read(stage: Stage, tmp_path: Path, name: str) -> None:
+    """A named pipe would wait for a writer forever, and a device never ends."""
+    source = stage("id integer").deliver("id\n1\n")
+    if name == "link.csv":
+        (tmp_path / name).symlink_to("/dev/zero")
+    else:
+        os.mkfifo(tmp_path / name)
+
+    with pytest.raises(InputError, match=rf"^{name}: is not a file, but a (named pipe|device); remove it, or correct the location"):
+        source.extract()
+
+
+def test_a_file_that_becomes_a_pipe_is_refused(stage: Stage, tmp_path: Path) -> None:
+    """Between being found and being opened."""
+    source = stage("id integer").deliver("id\n1\n")
+    [file] = find.find(source.external, source.table.columns, project_dir=tmp_path)
+    (tmp_path / "a.csv").unlink()
+    os.mkfifo(tmp_path / "a.csv")
+
+    with pytest.raises(InputError, match=r"^a.csv: is not a file, but a named pipe"), file.open():
+        pass
+
+
+def test_a_link_that_may_not_be_followed_is_reported(stage: Stage, tmp_path: Path) -> None:
+    """By its name: a link to itself, for example."""
+    source = stage("id integer")
+    (tmp_path / "a.csv").symlink_to("a.csv")
+
+    with pytest.raises(InputError, match=r"^a.csv: cannot be read \(Too many levels of symbolic links\)"):
         source.extract()
 
 
