@@ -233,13 +233,12 @@ def _sheet(content: Content, request: SurveyRequest) -> tuple[Mapping[str, objec
     """Return the options for the header, the first row with as many cells as any, and the other sheets."""
     written: dict[str, object] = {"sheet": request.sheet} if request.sheet else {}
     with excel.workbook(content) as workbook:
-        names = list(workbook.sheetnames)
-        sheet = excel.sheet_of(workbook, request.sheet, location=content.location)
-        rows = islice(sheet.iter_rows(values_only=True), _ROWS_FOR_HEADER)
-        filled = [sum(cell not in (None, "") for cell in row) for row in rows]
-    if not any(filled):
+        names = [sheet.title for sheet in workbook.worksheets]
+        rows = excel.sheet_of(workbook, request.sheet, location=content.location).rows()
+        filled = {number: sum(cell is not None for cell in values) for number, values in islice(rows, _ROWS_FOR_HEADER)}
+    if not any(filled.values()):
         raise InputError(f"{content.location}: the sheet is empty; name one with --sheet (sheets: {', '.join(names)})")
-    row = filled.index(max(filled)) + 1
+    row = max(filled, key=lambda number: filled[number])
     if row > 1:
         written["header_row"] = row
     return written, [] if request.sheet else names[1:]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dpe_cli.errors import InputError
-from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.json.records import RECORD_SEPARATOR
 
 _DEPTH = 64
@@ -153,7 +153,7 @@ class Document:
                 raise self._broken(f"the text after the records is longer than {self._most:,} bytes; set max_record_bytes higher")
         without = b"".join(self._before) + json.dumps(_HERE).encode() + self._pending
         try:
-            self.envelope = json.loads(without)
+            self.envelope = parsing.parse(without)
         except ValueError as error:
             raise self._broken(f"around its records it is not valid JSON ({error})") from error
         records = json_path.value(self.envelope, self._steps)

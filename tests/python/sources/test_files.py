@@ -9,6 +9,7 @@ import lzma
 import os
 import random
 import struct
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -228,6 +229,23 @@ def test_a_file_without_a_proper_header_is_refused(stage: Stage, content: bytes,
     with pytest.raises(InputError, match=message):
         source.extract()
     assert 0 == source.count()
+
+
+@pytest.mark.parametrize("extra_columns", ["refuse", "ignore"])
+def test_a_header_of_very_many_columns_is_refused_at_once(stage: Stage, extra_columns: str) -> None:
+    """Their number is checked before each of them; even so many names that occur twice are found in no time."""
+    source = stage("id integer, note text", extra_columns=extra_columns)
+    names = [f"c{number}" for number in range(200_000)]
+    started = time.monotonic()
+
+    with pytest.raises(
+        ContractError, match=r"a.csv, line 1: 200,000 fields are more columns than a table can have \(1,598 besides dpe's own"
+    ):
+        source.deliver(",".join(names) + "\n").extract()
+    with pytest.raises(InputError, match=r"a.csv, line 1: the header names ('c\d+', ){4}'c\d+' and 199,995 others more than once; ask"):
+        source.deliver(",".join([*names, *names]) + "\n").extract()
+
+    assert time.monotonic() - started < 15
 
 
 def test_a_header_that_does_not_end_is_refused(stage: Stage) -> None:
