@@ -62,7 +62,7 @@ def _described(file: File) -> list[tuple[str, str]]:
             described = f"describe select * from read_parquet($1, {duckdb_paths.NOTHING_FROM_PATH})"
             rows = duckdb.connect().execute(described, [str(path)]).fetchall()
         except duckdb.Error as error:
-            message = " ".join(str(error).replace(str(path), file.location).split())
+            message = " ".join(str(error).partition("\n\nLINE ")[0].replace(str(path), file.location).split())
             raise InputError(f"{file.location}: cannot be read as Parquet ({message}); ask the sender to deliver the file again") from error
     return [(str(name), _type(str(data_type))) for name, data_type, *_ in rows]
 

@@ -123,7 +123,8 @@ class OpenedParquet:
         return quoted
 
     def _unreadable(self, error: Any) -> InputError:
-        message = " ".join(str(error).replace(str(self._path), self._location).split())
+        # Without the statement, which DuckDB quotes.
+        message = " ".join(str(error).partition("\n\nLINE ")[0].replace(str(self._path), self._location).split())
         return InputError(f"{self._location}: cannot be read as Parquet ({message}); ask the sender to deliver the file again")
 
 
