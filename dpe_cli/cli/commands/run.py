@@ -122,7 +122,7 @@ def _report(summary: RunSummary) -> Report:
         headline=f"{plural(rows, 'row')} loaded, {_done(summary)} in {duration(summary.seconds)}",
         sections=[*sections, *_stopped(summary), *dropped_lines(summary.extracted)],
         verdict=SUCCESS if summary.holds else FAILED,
-        exit_status=0 if summary.holds else 1,
+        exit_status=0 if summary.holds else max(1, summary.extracted.exit_status),
     )
 
 

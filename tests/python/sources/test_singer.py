@@ -276,6 +276,22 @@ def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
     assert exported.records[1].endswith(',,"two",')
 
 
+def test_a_reject_beyond_pythons_limits_is_kept(stage: Stage, tap: Tap) -> None:
+    """With its message, if Python cannot find the record in it; and it is exported whole, if Python cannot split it."""
+    digits, levels, exponent = "1" * 5000, "[" * 50_000 + "]" * 50_000, "1e99999999999999999999"
+    records = [f'{{"id": "x", "note": {note}}}' for note in (digits, levels, exponent)]
+    source = tap.source(stage)
+    tap.says(schema(), *[("write", f'{{"type": "RECORD", "stream": "orders", "record": {one}}}\n') for one in records], record(id=7))
+
+    assert (1, 3) == ((result := source.extract()).rows_loaded, result.rows_rejected)
+    raws = [raw for (raw,) in source.rejects("raw")]
+    assert [records[0], f'{{"type": "RECORD", "stream": "orders", "record": {records[1]}}}', records[2]] == raws
+    project: Any = type("Project", (), {"sources": {source.table.source: source.source}, "directory": source.directory})
+    exported = rejects.export(project, source.server, source.table.source)
+    assert (3, 2) == (exported.count, exported.unsplit)
+    assert exported.records[1].endswith(f',,"x","{digits}"')
+
+
 def test_only_the_tap_gets_the_secrets(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a file that only dpe's user can read; without the variables for dpe's own server."""
     monkeypatch.setenv("SHOP_KEY", "s3cr3t/&")
