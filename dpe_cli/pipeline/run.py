@@ -12,8 +12,7 @@ from pathlib import Path
 import psycopg
 
 from dpe_cli.access import checks as rls_check
-from dpe_cli.access import matrix, visibility
-from dpe_cli.access import strays as rls_strays
+from dpe_cli.access import matrix, project_checks, visibility
 from dpe_cli.access.checks import Finding
 from dpe_cli.access.matrix import Cell
 from dpe_cli.access.visibility import Visibility
@@ -145,7 +144,9 @@ def run(
         # dbt renders the models once more, which runs their Jinja: what it may have changed is checked afterwards.
         if options.documents:
             _document(project, server, progress, summary)
-        summary.validation = _validate(project, server, specs, rule_tests(project.manifest), sources, summary.results)
+        summary.validation = _validate(
+            project, server, specs, rule_tests(project.manifest), sources, summary.results, waiting=_waiting(summary)
+        )
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -331,8 +332,14 @@ def _validate(
     sources: Sequence[Source],
     results: list[NodeResult],
     models: Collection[str] | None = None,
+    *,
+    waiting: Collection[tuple[str, str]] = (),
 ) -> Validation:
-    """Check the present state; count the balances of what was built, if `results` are a build's, else those of `models`, or all."""
+    """
+    Check the present state; count the balances of what was built, if `results` are a build's, else those of `models`, or all.
+
+    `waiting` are the schemas and names of relations that were built but not published.
+    """
     built = [result for result in results if result.resource_type in _RELATIONS]
     made = {result.unique_id: result.schema for result in built if result.status == "success"}
     with server.connect("transformer") as connection, server.connect("loader") as loader:
@@ -346,7 +353,7 @@ def _validate(
         validation.check_reconciliation(reconciled),
         validation.check_freshness(fresh),
         # After everything that runs the models' code.
-        _check_protection(project, server),
+        _check_protection(project, server, waiting),
         validation.check_visibility(visible_rows),
         validation.check_coverage(rule_tests(project.manifest), specs, sources=project.sources, models=project.models),
         validation.check_rules(tests, specs),
@@ -354,11 +361,18 @@ def _validate(
     return Validation(checks, results, visible_rows, reconciled, fresh)
 
 
-def _check_protection(project: Project, server: Server) -> Check:
+def _waiting(summary: RunSummary) -> set[tuple[str, str]]:
+    """Return the relations that the run built but did not publish: what is published may have an earlier declaration."""
+    if summary.publication is None or summary.exchanged is not None:
+        return set()
+    return {(relation.schema, relation.name) for relation in summary.publication.relations}
+
+
+def _check_protection(project: Project, server: Server, waiting: Collection[tuple[str, str]]) -> Check:
     with judging.separate_session(server) as connection:
         check = validation.check_protection(connection, protected_schemas(connection, project))
-        strays = rls_strays.find(connection, project, _open_schemas(project))
-    return replace(check, faults=(*check.faults, *map(str, strays)))
+        found = project_checks.find(connection, project, _open_schemas(project), waiting=waiting)
+    return replace(check, faults=(*check.faults, *map(str, found)))
 
 
 def _open_schemas(project: Project) -> list[str]:
@@ -379,7 +393,7 @@ def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
     with judging.separate_session(server) as connection:
         found = rls_check.check(connection, protected_schemas(connection, project))
-        found += rls_strays.find(connection, project, _open_schemas(project))
+        found += project_checks.find(connection, project, _open_schemas(project))
     return sorted(found, key=lambda finding: finding.severity)
 
 

@@ -46,6 +46,7 @@ HARMFUL: dict[str, tuple[tuple[str, ...], str]] = {
         TABLES,
         "a part of intermediate.parent: whose policies decide who sees its rows",
     ),
+    "create table intermediate.{{ this.identifier }}_part () inherits ({{ this }})": (TABLES, "whose rows appear in it"),
     "alter view {{ this }} set (security_invoker = false)": (("view",), "option security_invoker: false (declared: true)"),
     "alter table {{ this }} owner to dpe_tenant": (("incremental",), "owner: dpe_tenant (declared: dpe_transformer)"),
 }
@@ -296,6 +297,8 @@ def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader
     stranger = reader(server)
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("grant select (amount) on marts.careful_incremental to {}").format(sql.Identifier(stranger)))
+        connection.execute("create table intermediate.part () inherits (marts.careful_incremental)")
+        connection.execute("alter table intermediate.part owner to dpe_transformer")
     hook = "create policy wide on {{ this }} for select to dpe_reader using (true)"
     dbt_projects.write(
         directory,
@@ -305,7 +308,8 @@ def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader
     assert ["success"] == [result.status for result in run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])]
 
     assert not _wide(server, "marts.careful_incremental", stranger)
-    with server.connect("transformer") as connection:
+    with server.connect("transformer", autocommit=True) as connection:
+        connection.execute("drop table intermediate.part")
         assert [] == checks.check(connection, run.protected_schemas(connection, Project(directory)))
 
 

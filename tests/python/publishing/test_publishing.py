@@ -503,6 +503,37 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         assert fault in summary.not_published
 
 
+# What a model can do to published relations that are not built with it: declare something else, and show another table's rows in one.
+ELSEWHERE = {
+    "models/marts/forging.sql": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, post_hook=[
+            "{{ protect_table(api.Relation.create(schema='marts', identifier='fct_orders', type='table'), {'shared': true},"
+            ~ " 'model.dpe.fct_orders') }}",
+            "create table intermediate.part () inherits (marts.dim_shops)"
+        ]) }}
+        select 1 as one
+        """
+}
+
+
+def test_what_is_published_is_compared_with_the_files(shop: Shop) -> None:
+    """By each check, also relations that the run did not build: other models' hooks can change what PostgreSQL says was declared."""
+    shop.write(ELSEWHERE)
+
+    summary = _run(shop, "forging")
+
+    assert summary.validation is not None
+    [check] = [one for one in summary.validation.checks if one.name == "row-level security"]
+    for fault in (
+        "marts.fct_orders: has the policy dpe_reader, true, which does not match its declaration, tenant_column shop; check what hooks",
+        "marts.dim_shops: has the child intermediate.part, whose rows appear in it",
+    ):
+        assert any(found.startswith(fault) for found in check.faults)
+    assert {("RLS046", "marts.dim_shops"), ("RLS071", "marts.fct_orders"), ("RLS071", "marts.dim_shops")} == {
+        (one.check_id, one.subject) for one in run.check_rls(shop.project, shop.server) if one.severity == "error"
+    }
+
+
 # A rule of fct_orders keeps cheap orders out; another model's Jinja removes it from dbt's graph while fct_orders is built.
 TAMPERING = {
     "models/marts/_rule.yml": """
