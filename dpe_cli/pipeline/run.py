@@ -188,7 +188,7 @@ def build_and_publish(
             if result.resource_type in _RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
         ]
         made = {result.unique_id: result.schema for result in summary.results if (result.schema.removesuffix(NEXT), result.alias) in built}
-        refusals = [*_refusals(summary.results), *(_tampered(unique_id) for unique_id in read.changed())]
+        refusals = [*_refusals(summary.results), *map(_tampered, read.changed())]
         if not built and not refusals:
             return
         # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
@@ -284,8 +284,8 @@ def _refusals(results: Sequence[NodeResult]) -> list[str]:
     return [_refusal(result) for result in results if result.has_failed]
 
 
-def _tampered(unique_id: str) -> str:
-    return f"{unique_id}: was changed in dbt while the project was built; check for Jinja that changes the graph, nodes or macros"
+def _tampered(what: str) -> str:
+    return f"{what}: was changed in dbt while the project was built; check for Jinja that changes nodes, macros or dbt's own variables"
 
 
 def _refusal(result: NodeResult) -> str:

@@ -65,10 +65,11 @@ def run_dbt(
     """
 
     def on_event(event: Any) -> None:
-        if event.info.name == "NodeFinished":
+        if event.info.name in {"NodeStart", "NodeFinished"}:
             if read is not None:
                 read.look_at(event.data.node_info.unique_id)
-            on_node(event.data.node_info.node_name)
+            if event.info.name == "NodeFinished":
+                on_node(event.data.node_info.node_name)
 
     options = [*_target(target_path), *project.dbt_options_with(variables or {})]
     with _environment(server.environment()):

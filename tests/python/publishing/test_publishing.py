@@ -547,13 +547,33 @@ TAMPERING = {
                       name: amounts_are_known
                       arguments: {values: [10, 20], quote: false}
                       config: {severity: warn, meta: {rule: SHOP-1-02, on_failure: quarantine, quarantine: {max_rows: 9}}}
+          - name: fct_small
+            config: {meta: {rls: {tenant_column: shop}}}
+            columns:
+              - {name: shop, data_type: text}
+              - {name: amount, data_type: integer, constraints: [{type: check, expression: "amount < 99"}]}
+        unit_tests:
+          - name: amounts_stay_the_same
+            model: fct_small
+            given: [{input: ref('stg_shop__orders'), rows: [{shop: UA, amount: 1}]}]
+            expect: {rows: [{shop: UA, amount: 1}]}
         """,
+    "models/marts/fct_small.sql": "-- depends_on: {{ ref('dim_before') }}\nselect shop, amount from {{ ref('stg_shop__orders') }}",
     "models/marts/fct_cheap.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
     "models/marts/dim_before.sql": """
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
         {% if execute %}{% for node in graph.nodes.values() if node.name == 'amounts_are_known' %}
             {% do node.config.meta.pop('on_failure') %}
-        {% endfor %}{% endif %}
+        {% endfor %}
+        {% set manifest = builtins.ref.manifest %}
+        {% do manifest.nodes['model.dpe.fct_small'].columns.amount.constraints.clear() %}
+        {% do manifest.unit_tests['unit_test.dpe.fct_small.amounts_stay_the_same'].expect.rows[0].update({'amount': 2}) %}
+        {% do manifest.get_macros_by_name()['quoted'].append(manifest.macros['macro.dpe.quoted']) %}
+        {% do manifest.ref_lookup.storage.update({'dim_gone': {'dpe': 'model.dpe.dim_shops'}}) %}
+        {% do selected_resources.append('model.dpe.dim_gone') %}
+        {% do builtins.ref.config.vars.vars.update({'dpe_keep_rows': 0}) %}
+        {% do builtins.ref.config.quoting.pop('database') %}
+        {% endif %}
         select 1 as one
         """,
     "models/marts/dim_hiding.sql": """
@@ -568,17 +588,31 @@ TAMPERING = {
 
 
 def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) -> None:
-    """Jinja that switches off another model's rule is found and named, even if it switches the rule on again afterwards."""
+    """
+    Jinja that changes other nodes, or dbt's own variables, is found, and what it changed is named.
+
+    Even if it changes it back afterwards, as it does with another model's rule.
+    """
     shop.write(TAMPERING)
 
-    summary = _run(shop, "dim_hiding")
+    summary = _run(shop, "dim_hiding", "fct_small")
 
     assert summary.not_published is not None
-    assert re.fullmatch(
-        r"test\.dpe\.amounts_are_known\.\w+: was changed in dbt while the project was built; check for Jinja that changes the graph, "
-        "nodes or macros",
-        summary.not_published,
+    assert (
+        "selected_resources: was changed in dbt while the project was built; check for Jinja that changes nodes, macros or dbt's own variables"
+        in summary.not_published
     )
+    changed = re.findall(r"(?:^|; )([^;]+): was changed in dbt", summary.not_published)
+    assert re.fullmatch(r"test\.dpe\.amounts_are_known\.\w+", changed.pop(changed.index("selected_resources") + 1))
+    assert changed == [
+        "dbt's configuration",
+        "macros",
+        "model.dpe.fct_small",
+        "selected_resources",
+        "unit_test.dpe.fct_small.amounts_stay_the_same",
+        "vars",
+        "what ref() finds",
+    ]
 
 
 # What a hook of fct_orders creates next to dim_shops, whose declaration it would borrow, with dpe's policies and comments.
