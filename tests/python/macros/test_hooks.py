@@ -248,6 +248,16 @@ LATE: dict[str, tuple[object, str]] = {
         ],
         "policy wide: for select to dpe_reader using (true)",
     ),
+    "where the role's strings are read otherwise from then on": (
+        [
+            WIDE,
+            {
+                "sql": "alter role dpe_transformer in database {{ target.dbname }} set standard_conforming_strings = off",
+                "transaction": False,
+            },
+        ],
+        "policy wide: for select to dpe_reader using (true)",
+    ),
     "together with a relation that cannot be closed": (
         [WIDE, {"sql": NOT_TO_BE_CLOSED, "transaction": False}],
         "its policies could not be removed: must be owner of table kept",
