@@ -21,6 +21,7 @@ from dpe_cli.errors import BuildError
 from dpe_cli.pipeline import run
 from dpe_cli.project.dbt_runner import NodeResult, run_dbt
 from dpe_cli.project.project import Project
+from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
 
 OUTSIDER = f"outsider_{next(numbers)}"
@@ -287,6 +288,46 @@ def test_what_a_hook_harms_after_the_commit_is_closed(copied: tuple[Path, Server
             "from pg_class where relname = 'careful_incremental'"
         )
         assert [(True, True, "{dpe_transformer=arwdDxtm/dpe_transformer}", True)] == found.fetchall()
+
+
+# A query of a test that opens the tested relation, but only when dpe runs it a second time to keep its rows.
+OPENING_LATE = {
+    "models/marts/careful_table.sql": f"""
+        {{{{ config(materialized="table", {META}, pre_hook="
+            create schema if not exists code;
+            create or replace function code.again() returns boolean language plpgsql as $f$
+            begin
+                if (select query from pg_stat_activity where pid = pg_backend_pid()) like '%remember_rules%'
+                        and not exists (select from pg_policy where polname = 'wide') then
+                    create policy wide on marts.careful_table for select to dpe_reader using (true);
+                end if;
+                return true;
+            end $f$") }}}}
+        {ROWS}
+        """,
+    "tests/singular/warns.sql": "{{ config(severity='warn') }} select * from {{ ref('careful_table') }} where code.again()",
+    "tests/singular/passes.sql": (
+        "{{ config(severity='warn', warn_if='>9') }} select * from {{ ref('careful_table') }} where code.again()"
+    ),
+}
+
+
+def test_a_query_that_runs_again_to_keep_its_rows_changes_nothing(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
+    """Relations are compared with their declarations before that, so whatever the query's functions do is undone."""
+    directory, server = copied
+    stranger = reader(server)
+    dbt_projects.write(directory, OPENING_LATE)
+
+    results = run_dbt(Project(directory), server, ["build", "--select", "careful_table"])
+
+    assert {"careful_table": "success", "warns": "warn", "passes": "pass"} == {result.name: result.status for result in results}
+    assert not _wide(server, "marts.careful_table", stranger)
+    with server.connect("admin") as connection, admin_context(connection, "test"):
+        kept = connection.execute(
+            "select test, count(*), (select failures from dpe.rule_results where test = kept.test) from dpe.rule_failures as kept "
+            "where test in ('warns', 'passes') group by test order by test"
+        ).fetchall()
+    assert [("passes", 3, 3), ("warns", 3, 3)] == kept
 
 
 def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Server]) -> None:
