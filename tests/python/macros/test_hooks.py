@@ -439,6 +439,30 @@ REFUSED = {
         "the materialization view is not dbt's own",
     ),
 }
+# Those of tests and functions run in the same sessions, and could do the same.
+OTHER_MATERIALIZATIONS = {
+    "a replaced one of tests": (
+        {
+            "macros/own.sql": "{% materialization test, default %} {{ return({'relations': []}) }} {% endmaterialization %}",
+            "tests/singular/checked.sql": "select 1 as one where false",
+        },
+        "checked (tests/singular/checked.sql): the materialization test is not dbt's own",
+    ),
+    "a replaced one of unit tests": (
+        {
+            "macros/own.sql": "{% materialization unit, adapter='postgres' %} {{ return({'relations': []}) }} {% endmaterialization %}",
+            **ROWS_OF_SHOPS,
+        },
+        "the materialization unit (macros/own.sql) is not dbt's own",
+    ),
+    "a replaced one of functions": (
+        {
+            "macros/own.sql": "{% materialization function, default %} {{ return({'relations': []}) }} {% endmaterialization %}",
+            **FUNCTION,
+        },
+        "is_positive (functions/is_positive.sql): the materialization function is not dbt's own",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -453,6 +477,15 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
         run_dbt(project, server, ["build"])
 
     assert f"{name} (models/marts/{name}.sql): {said}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", OTHER_MATERIALIZATIONS)
+def test_a_materialization_of_tests_or_functions_that_is_not_dbts_own_is_refused(server: Server, tmp_path: Path, name: str) -> None:
+    """Before any of it runs: it could create a table without policies."""
+    files, said = OTHER_MATERIALIZATIONS[name]
+
+    with pytest.raises(BuildError, match=re.escape(said)):
+        run_dbt(Project(dbt_projects.make(tmp_path / "other", files)), server, ["build"])
 
 
 OVERRIDES = {
