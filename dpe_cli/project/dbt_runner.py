@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,18 @@ from dpe_cli.project.read_manifest import ReadManifest
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.server import Server
 
+# What PostgreSQL adds to a message and may fill with a whole row ("Failing row contains …"), or with part of a COPY.
+_DETAILS = re.compile(r"\n\s*(?:DETAIL|CONTEXT):\s.*?(?=\n\s*(?:HINT: |CONTEXT: |compiled code at )|\Z)", re.DOTALL)
 FAILED = ("error", "fail", "runtime error")
 
 
 @dataclass(frozen=True)
 class NodeResult:
-    """The result of a model, seed, snapshot or test. `failures` is a test's number of failing rows."""
+    """
+    The result of a model, seed, snapshot or test.
+
+    `failures` is a test's number of failing rows; `message` is dbt's, without PostgreSQL's details, which may hold rows.
+    """
 
     unique_id: str
     name: str
@@ -113,7 +120,7 @@ def _node_result(result: Any) -> NodeResult:
         resource_type=str(node.resource_type.value if hasattr(node.resource_type, "value") else node.resource_type),
         status=str(result.status.value if hasattr(result.status, "value") else result.status),
         failures=result.failures,
-        message=hide((result.message or "").strip()),
+        message=hide(_DETAILS.sub("", result.message or "").strip()),
         seconds=result.execution_time,
         rule=meta.get("rule"),
         dimension=meta.get("dimension"),

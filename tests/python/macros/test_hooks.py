@@ -88,6 +88,7 @@ def _files(name: str, kind: str, hook: str) -> dict[str, str]:
 
 
 CASES = {f"harmed_{number}_{kind}": (kind, hook, said) for number, (hook, (kinds, said)) in enumerate(HARMFUL.items(), 1) for kind in kinds}
+REFUSING_ROWS = "alter table {{ this }} add constraint cheap check (amount < 99); insert into {{ this }} values (4, 'HA', 4711)"
 # Not a relation, so that it needs no protection.
 FUNCTION = {
     "functions/is_positive.sql": "select amount > 0",
@@ -129,6 +130,7 @@ def harmed(scratch: Path, outsider: Server) -> dict[str, NodeResult]:
     files = dict(ROWS_OF_SHOPS)
     for name, (kind, hook, _) in CASES.items():
         files |= _files(name, kind, hook)
+    files |= _files("refusing_rows", "table", REFUSING_ROWS)
     project = Project(dbt_projects.make(scratch / "harmed", files))
     return {result.name: result for result in run_dbt(project, outsider, ["build"])}
 
@@ -149,6 +151,15 @@ def test_nothing_of_what_a_hook_harmed_is_committed(harmed: dict[str, NodeResult
     del harmed
     with outsider.connect("admin") as connection:
         assert [] == connection.execute("select relname from pg_class where relname ~ '^harmed_' and relkind in ('r', 'v')").fetchall()
+
+
+def test_a_message_about_a_model_holds_no_row(harmed: dict[str, NodeResult]) -> None:
+    """PostgreSQL shows the failing row in a detail, which is left out; the message and a hint remain."""
+    result = harmed["refusing_rows"]
+
+    assert 'violates check constraint "cheap"' in result.message
+    assert "models/marts/refusing_rows.sql" in result.message.splitlines()[-1]
+    assert "4711" not in result.message
 
 
 @pytest.fixture(scope="module")
