@@ -15,7 +15,7 @@ from textwrap import dedent
 
 import click
 
-from dpe_cli.access import checks, strays
+from dpe_cli.access import project_checks
 from dpe_cli.cli.main import COMMANDS, cli
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.connection import Connection
@@ -107,7 +107,7 @@ def _help_texts(command: click.Command, context: click.Context) -> Iterator[str]
 
 def rls_checks() -> str:
     """Return the text of rls-checks.md."""
-    rows = [f"| {check.check_id} | {check.severity} | {check.title} | {check.why} |" for check in (*checks.checks(), strays.CHECK)]
+    rows = [f"| {check.check_id} | {check.severity} | {check.title} | {check.why} |" for check in project_checks.all_checks()]
     return "\n".join([CHECKS_HEAD, *rows, ""])
 
 

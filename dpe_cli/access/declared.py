@@ -1,9 +1,9 @@
 """
-Whether relations were built with the protection that the project's files declare, and are granted to no other role.
+Whether relations have the protection that the project's files declare, and are granted to no other role.
 
 The ledger and the comments on policies record what dbt's session declared while it built. A model's hooks and Jinja run in that session,
-and can call whatever dpe's own macros call. So before anything is published, each policy and each privilege in the catalog is compared
-with the project's files.
+and can call whatever dpe's own macros call, for any relation. So each policy and each privilege in the catalog is compared with the
+project's files: of what was built, before it is published, and of all that is published, by each check.
 """
 
 from __future__ import annotations
@@ -14,13 +14,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpe_cli.access import declared_policies
+from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.access.declared_policies import TableColumn, TablePolicy
 from dpe_cli.project.project import Model, Project
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import QUARANTINE
 
+CHECK = RlsCheck(
+    "RLS071",
+    "not_as_declared",
+    "error",
+    "A relation that is not protected as its model declares",
+    "hooks and Jinja can change its policies, and the records of what was declared",
+    "",
+)
 _READERS = ("dpe_reader", "dpe_masked_reader")
-_LOOK = "check what its model or hooks do to its protection"
+# What is wrong with a relation; and what to do, if not to look for what changed it and build it again.
+_Fault = tuple[str, str | None]
 # The server breaks long conditions into lines.
 _LINE_BREAK = re.compile(r"\n\s*")
 _CATALOG_RELATIONS = """
@@ -92,6 +102,18 @@ _CATALOG_RELATIONS = """
             ) as acls
             cross join lateral aclexplode(acls.acl) as granted
             where granted.grantee <> pg_class.relowner
+        ),
+        array(
+            select
+                case
+                    when child.oid = pg_class.oid
+                        then format('is a child of %%s, queries of which ignore its policies', pg_inherits.inhparent::regclass)
+                    else format('has the child %%s, whose rows appear in it', child.oid::regclass)
+                end
+            from pg_inherits
+            inner join pg_class as child on pg_inherits.inhrelid = child.oid
+            where pg_class.oid in (pg_inherits.inhrelid, pg_inherits.inhparent) and child.relpersistence <> 't'
+            order by 1
         )
     from pg_class
     inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
@@ -110,11 +132,12 @@ class _CatalogRelation:
     columns: Mapping[str, TableColumn]
     shown: frozenset[str]
     granted: frozenset[tuple[str, str]]
+    links: tuple[str, ...]
 
 
-def differences(connection: Connection, project: Project, made: Mapping[str, str]) -> list[str]:
+def differences(connection: Connection, project: Project, made: Mapping[str, str]) -> list[Finding]:
     """
-    Return how relations that dbt has built differ from what the project declares, each with what to do.
+    Return how relations that dbt has built differ from what the project declares.
 
     `made` maps dbt's unique ids to the schemas of the relations. Quarantines are compared with the declaration of their models.
     """
@@ -129,15 +152,16 @@ def differences(connection: Connection, project: Project, made: Mapping[str, str
         connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
         rows = connection.execute(_CATALOG_RELATIONS, [[schema for schema, _ in models], [name for _, name in models]]).fetchall()
     lookups = _lookups(project)
-    return [
-        f"{relation.name}: {fault}"
-        for schema, name, *values in rows
-        for relation in [_catalog_relation(f"{schema}.{name}", *values)]
-        for fault in _faults(project, models[str(schema), str(name)], relation, lookups)
-    ]
+    findings: list[Finding] = []
+    for schema, name, *values in rows:
+        model, relation = models[str(schema), str(name)], _catalog_relation(f"{schema}.{name}", *values)
+        look = f"check what hooks and Jinja do to it, then run `dpe run {model.name}`"
+        faults = _faults(project, model, relation, lookups)
+        findings += [Finding(CHECK.check_id, CHECK.severity, relation.name, detail, fix or look) for detail, fix in faults]
+    return findings
 
 
-def _catalog_relation(name: str, is_table: Any, policies: Any, columns: Any, granted: Any) -> _CatalogRelation:
+def _catalog_relation(name: str, is_table: Any, policies: Any, columns: Any, granted: Any, links: Any) -> _CatalogRelation:
     return _CatalogRelation(
         name=name,
         is_table=bool(is_table),
@@ -157,33 +181,35 @@ def _catalog_relation(name: str, is_table: Any, policies: Any, columns: Any, gra
             (grant["grantee"], grant["privilege"] if grant["column"] is None else f"{grant['privilege']} ({grant['column']})")
             for grant in granted
         ),
+        links=tuple(links),
     )
 
 
-def _faults(project: Project, model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[str]:
+def _faults(project: Project, model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[_Fault]:
     node = project.manifest["nodes"][model.unique_id]
+    yield from ((link, None) for link in relation.links)
     if relation.is_table:
         yield from _faults_of_policies(node, model, relation, lookups)
     allowed = {"dpe_owner", *(_READERS if model.is_published else ()), *_granted(node)}
     for grantee, privilege in sorted(relation.granted):
         if grantee not in allowed:
-            yield f"is granted to {grantee}, which neither meta.rls nor grants names; check what its model or hooks grant"
+            yield f"is granted to {grantee}, which neither meta.rls nor grants names", None
         elif privilege.partition(" (")[0] != "select":
-            yield f"grants {privilege} to {grantee}, which may only read; check what its model or hooks grant"
+            yield f"grants {privilege} to {grantee}, which may only read", None
     for column in model.masked:
         if column in relation.shown:
-            yield f"shows masked readers the column {column}, which meta.masked hides; check what its model or hooks do to it"
+            yield f"shows masked readers the column {column}, which meta.masked hides", None
 
 
-def _faults_of_policies(node: Mapping[str, Any], model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[str]:
+def _faults_of_policies(node: Mapping[str, Any], model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[_Fault]:
     declaration = (node["config"].get("meta") or {}).get("rls") or {"private": True}
     names = declared_policies.compared_columns(declaration)
     if missing := [name for name in names if name not in relation.columns]:
-        yield f"has no column {', '.join(missing)}, which its declaration names; {_LOOK}"
+        yield f"has no column {', '.join(missing)}, which its declaration names", None
         return
     for name in names:
         if not relation.columns[name].is_comparable:
-            yield f'compares the column {name}, which is {relation.columns[name].type}; cast it to text, with the collation "default"'
+            yield f"compares the column {name}, which is {relation.columns[name].type}", 'cast it to text, with the collation "default"'
     wanted = declared_policies.policies(
         declaration,
         [relation.columns[name] for name in names],
@@ -193,12 +219,12 @@ def _faults_of_policies(node: Mapping[str, Any], model: Model, relation: _Catalo
     declared = f"tenant_column {', '.join(model.tenant_columns)}" if model.tenant_columns else model.declared
     for name in sorted({*wanted, *relation.policies}):
         if name not in relation.policies:
-            yield f"lacks the policy {name} of its declaration, {declared}; {_LOOK}"
+            yield f"lacks the policy {name} of its declaration, {declared}", None
         elif name not in wanted:
-            yield f"has the policy {name}, which its declaration, {declared}, does not call for; {_LOOK}"
+            yield f"has the policy {name}, which its declaration, {declared}, does not call for", None
         elif wanted[name] != relation.policies[name]:
             condition = relation.policies[name].using or relation.policies[name].with_check
-            yield f"has the policy {name}, {condition}, which does not match its declaration, {declared}; {_LOOK}"
+            yield f"has the policy {name}, {condition}, which does not match its declaration, {declared}", None
 
 
 def _lookups(project: Project) -> dict[str, str]:

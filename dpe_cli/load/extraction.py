@@ -16,7 +16,7 @@ import psycopg
 
 from dpe_cli.blocks.block import BLOCK_BYTES
 from dpe_cli.blocks.inputs import Input, QueryInput
-from dpe_cli.errors import BusyError, DpeError, ExtractError, LockLostError
+from dpe_cli.errors import BusyError, DpeError, ExtractError, LockLostError, RejectLimitError
 from dpe_cli.load import compaction, ledger, ledger_rejects, locks, policies, prepare, staging
 from dpe_cli.load.inputs import LoadRequest, Plan, RejectLimits, planned
 from dpe_cli.load.ledger import Load
@@ -395,7 +395,7 @@ class Extractor:
             return
         try:
             with self._alone(connection, lock):
-                ledger.fail_extract(connection, extract_id, str(error) if isinstance(error, DpeError) else type(error).__name__)
+                ledger.fail_extract(connection, extract_id, _for_ledger(error))
                 self._remove_orphans(connection)
         except (psycopg.OperationalError, LockLostError, BusyError):
             return
@@ -411,6 +411,13 @@ class Extractor:
     def _context(self, connection: Connection) -> Iterator[None]:
         with contexts.system_context(connection, actor=ACTOR, tenant_id=self._tenant_id):
             yield
+
+
+def _for_ledger(error: BaseException) -> str:
+    """Return why an extract failed, without the values that the reasons of rejects quote: these are for the operator."""
+    if not isinstance(error, DpeError):
+        return type(error).__name__
+    return str(error).partition("\n")[0] if isinstance(error, RejectLimitError) else str(error)
 
 
 __all__ = ["ExtractResult", "Extractor", "LoadRequest", "RejectLimits"]

@@ -32,6 +32,13 @@ class BuildResult:
     exchanged: ExchangeResult | None = None
     not_published: str | None = None
 
+    @property
+    def waiting(self) -> set[tuple[str, str]]:
+        """The schemas and names of relations that were built but not published."""
+        if self.publication is None or self.exchanged is not None:
+            return set()
+        return {(relation.schema, relation.name) for relation in self.publication.relations}
+
 
 def build_and_publish(
     project: Project, server: Server, selected: Sequence[str], exclude: Sequence[str], progress: Progress, options: RunOptions
@@ -115,8 +122,8 @@ def untestable(connection: Connection, project: Project, selected: Sequence[str]
         return project.untestable(selected, exclude, swap.names(connection, project.published_schemas))
 
 
-def _tampered(unique_id: str) -> str:
-    return f"{unique_id}: was changed in dbt while the project was built; check for Jinja that changes the graph, nodes or macros"
+def _tampered(what: str) -> str:
+    return f"{what}: was changed in dbt while the project was built; check for Jinja that changes nodes, macros or dbt's own variables"
 
 
 def _refusal(result: NodeResult) -> str:

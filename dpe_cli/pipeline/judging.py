@@ -81,7 +81,7 @@ def judge(
     found = [
         # Published relations are judged after the run; a hook may have left relations elsewhere.
         *checks.check_protection(connection, protected_schemas, judged=[schema + suffix for schema in schemas]).faults,
-        *declared.differences(connection, project, made),
+        *map(str, declared.differences(connection, project, made)),
     ]
     if suffix == NEXT:
         found += map(str, strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=going))

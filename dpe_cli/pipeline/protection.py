@@ -9,8 +9,7 @@ from dataclasses import replace
 import psycopg
 
 from dpe_cli.access import checks as rls_check
-from dpe_cli.access import matrix, samples
-from dpe_cli.access import strays as rls_strays
+from dpe_cli.access import matrix, project_checks, samples
 from dpe_cli.access.actors import TRANSFORMERS_ROLES
 from dpe_cli.access.checks import Finding
 from dpe_cli.access.matrix import Cell
@@ -47,22 +46,27 @@ def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
     with judging.separate_session(server) as connection:
         found = rls_check.check(connection, protected_schemas(connection, project))
-        found += rls_strays.find(connection, project, _open_schemas(project))
+        found += project_checks.find(connection, project, _open_schemas(project))
     return sorted(found, key=lambda finding: finding.severity)
 
 
-def check_protection(project: Project, server: Server) -> Check:
-    """Check the protection of everything that dpe manages, in a session of its own."""
+def check_protection(project: Project, server: Server, waiting: Collection[tuple[str, str]] = ()) -> Check:
+    """
+    Check the protection of everything that dpe manages, in a separate session.
+
+    `waiting` are the schemas and names of relations that were built but not published: what is published of them may have an earlier
+    declaration.
+    """
     with judging.separate_session(server) as connection:
         check = validation.check_protection(connection, protected_schemas(connection, project))
-        strays = rls_strays.find(connection, project, _open_schemas(project))
-    return replace(check, faults=(*check.faults, *map(str, strays)))
+        found = project_checks.find(connection, project, _open_schemas(project), waiting=waiting)
+    return replace(check, faults=(*check.faults, *map(str, found)))
 
 
 def judge(
     project: Project, server: Server, relations: Sequence[Relation], *, suffix: str, before: Collection[int] | None = None
 ) -> Judgement:
-    """Judge relations before readers see them, in a session of its own; see judging.judge()."""
+    """Judge relations before readers see them, in a separate session; see judging.judge()."""
     with judging.separate_session(server) as connection:
         return judging.judge(connection, project, relations, protected_schemas(connection, project), suffix=suffix, before=before)
 

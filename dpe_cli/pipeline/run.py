@@ -80,7 +80,7 @@ def run(
     not_documented = _generate_docs(project, server, progress) if options.documents else None
     is_documented = options.documents and not_documented is None
     cells = protection.measure_published(project, server, only_of_tenants=not is_documented)
-    validation = validate.check(project, server, specs, rule_tests(project.manifest), sources, built.results, cells)
+    validation = validate.check(project, server, specs, rule_tests(project.manifest), sources, built, cells)
     site = document.write(project, server, specs, cells) if is_documented else None
     return RunSummary(extracted, built, validation, site, not_documented, time.monotonic() - started)
 

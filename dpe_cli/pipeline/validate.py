@@ -11,6 +11,7 @@ from dpe_cli.access.visibility import Visibility
 from dpe_cli.errors import UsageError
 from dpe_cli.pipeline import checks as validation
 from dpe_cli.pipeline import protection
+from dpe_cli.pipeline.build import BuildResult
 from dpe_cli.pipeline.checks import Check
 from dpe_cli.progress import Progress
 from dpe_cli.project.dbt_runner import RELATIONS, NodeResult, run_dbt
@@ -66,7 +67,7 @@ def validate(project: Project, server: Server, wanted: str | None, progress: Pro
     with progress.task("dbt test", len(selection) - 1 if wanted else project.test_count) as advance:
         results = run_dbt(project, server, ["test", *selection], on_node=lambda _name: advance(1))
     cells = protection.measure_published(project, server, only_of_tenants=True)
-    return check(project, server, specs, tests, sources, results, cells, models)
+    return check(project, server, specs, tests, sources, BuildResult(results), cells, models)
 
 
 def check(
@@ -75,17 +76,17 @@ def check(
     specs: Sequence[Spec],
     tests: Sequence[RuleTest],
     sources: Sequence[Source],
-    results: list[NodeResult],
+    build: BuildResult,
     cells: Sequence[Cell],
     models: Collection[str] | None = None,
 ) -> Validation:
     """
-    Check the present state; count the balances of what was built, if `results` are a build's, else those of `models`, or all.
+    Check the present state; count the balances of what `build` made, or if it made nothing, those of `models`, or all.
 
     `cells` are the measurement of who sees what, by protection.measure_published().
     """
     visible_rows = visibility.of_models(cells, project.models.values())
-    built = [result for result in results if result.resource_type in RELATIONS]
+    built = [result for result in build.results if result.resource_type in RELATIONS]
     made = {result.unique_id: result.schema for result in built if result.status == "success"}
     with server.connect("transformer") as connection, server.connect("loader") as loader:
         wanted = reconcile_config.declared(project, made if built else models, reconciliation.unpublished(connection, project, made))
@@ -97,9 +98,9 @@ def check(
         validation.check_reconciliation(reconciled),
         validation.check_freshness(fresh),
         # After everything that runs the models' code.
-        protection.check_protection(project, server),
+        protection.check_protection(project, server, build.waiting),
         validation.check_visibility(visible_rows),
         validation.check_coverage(rule_tests(project.manifest), specs, sources=project.sources, models=project.models),
         validation.check_rules(tests, specs),
     ]
-    return Validation(checks, results, visible_rows, reconciled, fresh)
+    return Validation(checks, build.results, visible_rows, reconciled, fresh)

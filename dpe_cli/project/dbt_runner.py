@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from dpe_cli.project.read_manifest import ReadManifest
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.server import Server
 
+# What PostgreSQL adds to a message and may fill with a whole row ("Failing row contains …"), or with part of a COPY.
+_DETAILS = re.compile(r"\n\s*(?:DETAIL|CONTEXT):\s.*?(?=\n\s*(?:HINT: |CONTEXT: |compiled code at )|\Z)", re.DOTALL)
 FAILED = ("error", "fail", "runtime error")
 # The resource types that become relations.
 RELATIONS = frozenset({"model", "seed", "snapshot"})
@@ -23,7 +26,11 @@ RELATIONS = frozenset({"model", "seed", "snapshot"})
 
 @dataclass(frozen=True)
 class NodeResult:
-    """The result of a model, seed, snapshot or test. `failures` is a test's number of failing rows."""
+    """
+    The result of a model, seed, snapshot or test.
+
+    `failures` is a test's number of failing rows; `message` is dbt's, without PostgreSQL's details, which may hold rows.
+    """
 
     unique_id: str
     name: str
@@ -67,10 +74,11 @@ def run_dbt(
     """
 
     def on_event(event: Any) -> None:
-        if event.info.name == "NodeFinished":
+        if event.info.name in {"NodeStart", "NodeFinished"}:
             if read is not None:
                 read.look_at(event.data.node_info.unique_id)
-            on_node(event.data.node_info.node_name)
+            if event.info.name == "NodeFinished":
+                on_node(event.data.node_info.node_name)
 
     options = [*_target(target_path), *project.dbt_options_with(variables or {})]
     with _environment(server.environment()):
@@ -114,7 +122,7 @@ def _node_result(result: Any) -> NodeResult:
         resource_type=str(node.resource_type.value if hasattr(node.resource_type, "value") else node.resource_type),
         status=str(result.status.value if hasattr(result.status, "value") else result.status),
         failures=result.failures,
-        message=hide((result.message or "").strip()),
+        message=hide(_DETAILS.sub("", result.message or "").strip()),
         seconds=result.execution_time,
         rule=meta.get("rule"),
         dimension=meta.get("dimension"),

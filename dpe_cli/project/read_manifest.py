@@ -1,33 +1,36 @@
 """
 Checks whether dbt ran the project as it was read.
 
-A model's Jinja can change what dbt knows about other nodes while it runs: their configuration, the rules of their tests, macros. So
-dbt's state is compared with that after reading the project: for each node when it has run, and for all of them at the end.
+A model's Jinja can change what dbt knows about other nodes while it runs: their configuration, their contracts, the rules of their tests,
+macros, which nodes were selected. So dbt's state is compared with that after reading the project: for each node before and after it runs,
+and for all of them at the end.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Iterator, Mapping
+from threading import Lock
 from typing import Any
 
-# The members that decide how a node is built, protected and tested; dbt itself changes others while it runs.
-_MEMBERS = (
-    "alias",
-    "attached_node",
-    "checksum",
-    "column_name",
-    "config",
-    "fqn",
-    "identifier",
-    "meta",
-    "name",
-    "package_name",
-    "raw_code",
-    "resource_type",
-    "schema",
-    "test_metadata",
-)
+from dpe_cli.project import shared_state
+
+# Members that dbt itself sets while it runs a node.
+_COMPILED = {
+    "build_path",
+    "compiled",
+    "compiled_code",
+    "compiled_path",
+    "extra_ctes",
+    "extra_ctes_injected",
+    "index",
+    "previous_batch_results",
+}
+# The parts of a manifest that decide what is built and tested. Jinja sees the first ones a second time, as `graph`.
+_KINDS = ("nodes", "sources", "functions", "exposures", "groups", "metrics", "semantic_models", "saved_queries")
+_KINDS_WITHOUT_GRAPH = ("unit_tests", "fixtures", "disabled")
+# Jinja put something else in the place of one of dbt's objects, or is changing it.
+_REPLACED = (AttributeError, RuntimeError, TypeError, ValueError)
 
 
 class ReadManifest:
@@ -37,11 +40,14 @@ class ReadManifest:
         self._manifest = manifest
         self._read = self._present()
         self._macros = self._present_macros()
+        self._shared: dict[str, str] = {}
         self._tests: dict[str, list[str]] = {}
         for unique_id, node in manifest.nodes.items():
             if attached := getattr(node, "attached_node", None):
                 self._tests.setdefault(attached, []).append(unique_id)
         self._changed: set[str] = set()
+        # dbt reports from several threads.
+        self._lock = Lock()
 
     @property
     def manifest(self) -> Any:
@@ -49,37 +55,63 @@ class ReadManifest:
         return self._manifest
 
     def look_at(self, unique_id: str) -> None:
-        """Compare a node and its tests with what was read."""
-        for node_id in (unique_id, *self._tests.get(unique_id, ())):
-            if node_id in self._read and self._of(node_id) != self._read[node_id]:
-                self._changed.add(node_id)
+        """
+        Compare a node, its tests and what all nodes share with what was read.
+
+        The first call has to come before dbt renders any node: it remembers what they share.
+        """
+        with self._lock:
+            shared = self._present_shared()
+            self._shared = self._shared or shared
+            self._changed |= {name for name in {*self._shared, *shared} if self._shared.get(name) != shared.get(name)}
+            for node_id in (unique_id, *self._tests.get(unique_id, ())):
+                if node_id in self._read and self._of(node_id) != self._read[node_id]:
+                    self._changed.add(node_id)
 
     def changed(self) -> list[str]:
-        """Return the names of the nodes and macros that differ, or differed after they had run, from what was read."""
+        """Return the names of what differs, or differed while dbt ran, from what was read: nodes, macros, and what nodes share."""
         present, macros = self._present(), self._present_macros()
         changed = {node_id for node_id in {*self._read, *present} if self._read.get(node_id) != present.get(node_id)} | self._changed
         changed |= {macro_id for macro_id in {*self._macros, *macros} if self._macros.get(macro_id) != macros.get(macro_id)}
         return sorted(changed)
 
-    def _present(self) -> dict[str, str]:
+    def _present(self) -> dict[str, bytes]:
         graph = self._manifest.flat_graph
-        known = {*self._manifest.nodes, *self._manifest.sources, *graph["nodes"], *graph["sources"]}
-        return {node_id: self._of(node_id) for node_id in known}
+        known = {node_id for kind in (*_KINDS, *_KINDS_WITHOUT_GRAPH) for node_id in getattr(self._manifest, kind)}
+        return {node_id: self._of(node_id) for node_id in known.union(*(graph[kind] for kind in _KINDS))}
 
     def _present_macros(self) -> dict[str, str]:
-        return {unique_id: f"{macro.package_name} {macro.name} {macro.macro_sql}" for unique_id, macro in self._manifest.macros.items()}
+        return {
+            unique_id: f"{macro.package_name} {macro.name} {macro.original_file_path} {macro.macro_sql}"
+            for unique_id, macro in self._manifest.macros.items()
+        }
 
-    def _of(self, unique_id: str) -> str:
-        return json.dumps([_members(node) for node in self._nodes(unique_id)], default=str, sort_keys=True)
+    def _present_shared(self) -> dict[str, str]:
+        try:
+            return shared_state.snapshot(self._manifest)
+        except _REPLACED as error:
+            return {"dbt's state": repr(error)}
 
-    def _nodes(self, unique_id: str) -> Iterator[Mapping[str, Any]]:
-        kind = "sources" if unique_id.startswith("source.") else "nodes"
-        node = getattr(self._manifest, kind).get(unique_id)
-        yield {} if node is None else node.to_dict(omit_none=False)
-        yield self._manifest.flat_graph[kind].get(unique_id) or {}
+    def _of(self, unique_id: str) -> bytes:
+        """Return a digest of a node; repr() follows the order of the members, which dbt keeps, and stops if an object holds itself."""
+        try:
+            described = repr([*self._descriptions(unique_id)])
+        except _REPLACED as error:
+            described = repr(error)
+        return hashlib.sha256(described.encode(errors="surrogatepass")).digest()
+
+    def _descriptions(self, unique_id: str) -> Iterator[Any]:
+        for kind in (*_KINDS, *_KINDS_WITHOUT_GRAPH):
+            found = getattr(self._manifest, kind).get(unique_id)
+            for node in found if isinstance(found, list) else [found]:
+                if node is not None:
+                    yield kind, _without_results(node.to_dict(omit_none=False))
+        for kind in _KINDS:
+            # dbt does not change these.
+            yield self._manifest.flat_graph[kind].get(unique_id)
 
 
-def _members(node: Mapping[str, Any]) -> dict[str, Any]:
-    # dbt adds the macros that a node calls.
+def _without_results(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a node that dbt leaves alone while it runs. dbt adds the macros that the node calls."""
     reads = (node.get("depends_on") or {}).get("nodes")
-    return {"reads": reads, **{name: node[name] for name in _MEMBERS if name in node}}
+    return {"reads": reads, **{name: value for name, value in node.items() if name not in _COMPILED and name != "depends_on"}}

@@ -28,6 +28,9 @@ DBT_ACTOR = "dbt"
 # How servers and libpq say that a password is missing or wrong.
 REFUSALS = ("authentication failed", "no password supplied", "pg_hba.conf", "requires a password")
 CONNECT_SECONDS = 10
+# How sessions read and write statements, whatever is set for their role, which may change its own settings. With others, the checks and
+# dbt's macros would fail or misread what the server answers.
+_LITERAL_OPTIONS = "-c standard_conforming_strings=on -c quote_all_identifiers=off -c client_encoding=UTF8"
 _SEARCH_PATH_OPTION = re.compile(r"(?:^|\s+)-c\s*search_path=(?:\\.|\S)*")
 _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 # It warns of a COPY that a failure cut short, which the failure itself reports.
@@ -100,7 +103,8 @@ class Server:
         options = os.environ.get("PGOPTIONS", "")
         if "dpe." in options:
             # The shell was set up for dbt (`dpe env`), whose context is not ours. The later of two settings wins.
-            parameters["options"] = f"{options} -c dpe.actor= -c dpe.tenant_id="
+            options = f"{options} -c dpe.actor= -c dpe.tenant_id="
+        parameters["options"] = _literal(options)
         deadline = time.monotonic() + STARTING_SECONDS
         pause = 0.05
         while True:
@@ -130,7 +134,7 @@ class Server:
         Return the variables with which plain dbt reaches this database as the transformer, in a context of its own.
 
         The search_path of its sessions omits schemas in which others may create, and they wait at most ten minutes for a lock, unless a
-        lock_timeout was set for them. Asks the server for these settings.
+        lock_timeout was set for them. Asks the server for these settings. Settings of the role have no effect on how statements are read.
 
         Raises:
             ServerError: the server is not reachable, or rejects the transformer's login.
@@ -151,7 +155,7 @@ class Server:
             "PGPORT": str(self.port),
             "PGDATABASE": self.database,
             "PGUSER": LOGINS["transformer"],
-            "PGOPTIONS": options,
+            "PGOPTIONS": _literal(options),
             "DPE_ADMIN_USER": self.admin_user,
         }
 
@@ -236,6 +240,11 @@ def _port() -> int:
     if not port.isdigit():
         raise UsageError(f"PGPORT: {port!r} is not a port; give a number")
     return int(port)
+
+
+def _literal(options: str) -> str:
+    """Add the options by which statements are read as they are written; in the shell's options, they may be there already."""
+    return f"{options.replace(_LITERAL_OPTIONS, '').strip()} {_LITERAL_OPTIONS}".strip()
 
 
 def _search_path_of_dbt(connection: Connection) -> str:

@@ -17,7 +17,8 @@
         }) %}
     {% endfor %}
     {% do run_query(
-        "rollback; begin transaction read write; set local role none; set local statement_timeout = 0; set local lock_timeout = '30s'"
+        "rollback; begin transaction read write; set local role none; set local statement_timeout = 0; set local lock_timeout = '30s'; "
+        ~ "set local standard_conforming_strings = on; set local quote_all_identifiers = off; set local client_encoding = 'UTF8'"
     ) %}
     {% set changed = run_query(
         "select node, differences from dpe.close_changed_relations('" ~ invocation_id ~ "', "

@@ -1,12 +1,20 @@
 {#
     Refuse materializations that are not dbt's: they need not grant (postgres__apply_grants) before they commit, so that readers could see
-    what they build without its policies. An on-run-start hook: nothing is built yet.
+    what they build without its policies. Those of tests and functions are refused as well: they run in the same sessions. An on-run-start
+    hook: nothing is built yet.
 #}
 {% macro refuse_custom_materializations() %}
 
-{% set known = {'model': ['table', 'view', 'incremental', 'ephemeral', 'materialized_view'], 'seed': ['seed'], 'snapshot': ['snapshot']} %}
+{% set known = {
+    'model': ['table', 'view', 'incremental', 'ephemeral', 'materialized_view'],
+    'seed': ['seed'],
+    'snapshot': ['snapshot'],
+    'test': ['test'],
+    'function': ['function'],
+} %}
 {% if execute %}
-    {% for node in graph.nodes.values() if node.unique_id in selected_resources and node.resource_type in known %}
+    {% set nodes = graph.nodes.values() | list + graph.functions.values() | list %}
+    {% for node in nodes if node.unique_id in selected_resources and node.resource_type in known %}
         {% set materialized = node.config.materialized %}
         {% set default = context.get('materialization_' ~ materialized ~ '_default') %}
         {% if materialized not in known[node.resource_type] or 'materialization_' ~ materialized ~ '_postgres' in context
@@ -14,6 +22,14 @@
             {{ exceptions.raise_compiler_error(
                 node.name ~ " (" ~ node.original_file_path ~ "): the materialization " ~ materialized ~ " is not dbt's own, so that its "
                 ~ "relations are not protected before they are committed; use " ~ known[node.resource_type] | join(', ')
+            ) }}
+        {% endif %}
+    {% endfor %}
+    {# `graph` does not have unit tests. #}
+    {% for name in ['materialization_unit_default', 'materialization_unit_postgres'] if name in context %}
+        {% if context[name].macro.package_name != 'dbt' %}
+            {{ exceptions.raise_compiler_error(
+                "the materialization unit (" ~ context[name].macro.original_file_path ~ ") is not dbt's own; give it another name"
             ) }}
         {% endif %}
     {% endfor %}

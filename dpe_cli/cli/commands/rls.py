@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dpe_cli.access import checks as rls_check
-from dpe_cli.access import strays, visibility
+from dpe_cli.access import project_checks, visibility
 from dpe_cli.access.matrix import Cell
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
@@ -34,7 +34,7 @@ def rls() -> None:
 def check(app: App, sarif_file: Path | None) -> Report:
     """Report protection that is weaker than declared; exit status 1 if there is an error."""
     found = protection.check_rls(app.project, app.server)
-    checks = [*rls_check.checks(), strays.CHECK]
+    checks = project_checks.all_checks()
     if sarif_file is not None:
         sarif.write(sarif_file, checks, found, app.project.files, otherwise="dbt_project.yml")
     errors = sum(one.severity == "error" for one in found)

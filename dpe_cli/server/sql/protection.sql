@@ -140,6 +140,15 @@ as $$
             'whose policies decide who sees its rows'
         from relation
         inner join pg_inherits on relation.oid = pg_inherits.inhrelid
+        union all
+        select
+            format('a parent of %s', pg_inherits.inhrelid::regclass),
+            'whose rows appear in it'
+        from relation
+        inner join pg_inherits on relation.oid = pg_inherits.inhparent
+        inner join pg_class as child on pg_inherits.inhrelid = child.oid
+        -- Other sessions do not see the rows of temporary children.
+        where child.relpersistence <> 't'
 
     )
 
@@ -148,7 +157,7 @@ as $$
 $$;
 
 comment on function dpe.protection_of(oid) is
-'Owner, row-level security, policies, parents and privileges (except the owner''s) of a relation, each fact as text.';
+'Owner, row-level security, policies, parents, children and privileges (except the owner''s) of a relation, each fact as text.';
 
 -- Null if nothing differs.
 create or replace function dpe.protection_differences(declared jsonb, found jsonb)
@@ -234,7 +243,7 @@ $$;
 
 comment on function dpe.revoke_privileges(regclass) is 'Revokes all privileges on a relation except its owner''s.';
 
--- Removes all policies, privileges and parents, so that only what is declared next remains.
+-- Removes all policies, privileges, parents and children, so that only what is declared next remains.
 create or replace function dpe.reset_protection(relation regclass)
 returns void
 language plpgsql
@@ -244,19 +253,21 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     policy_name name;
-    parent regclass;
+    link record;
 begin
-    for parent in
-        select inhparent
+    for link in
+        select
+            pg_inherits.inhrelid::regclass as child,
+            pg_inherits.inhparent::regclass as parent,
+            pg_class.relispartition
         from pg_inherits
-        where inhrelid = relation
+        inner join pg_class on pg_inherits.inhrelid = pg_class.oid
+        where relation in (pg_inherits.inhrelid, pg_inherits.inhparent) and pg_class.relpersistence <> 't'
     loop
         execute format(
-            case when (select relispartition from pg_class where oid = relation) then 'alter table %2$s detach partition %1$s'
-                else 'alter table %1$s no inherit %2$s'
-            end,
-            relation,
-            parent
+            case when link.relispartition then 'alter table %2$s detach partition %1$s' else 'alter table %1$s no inherit %2$s' end,
+            link.child,
+            link.parent
         );
     end loop;
     for policy_name in
@@ -271,7 +282,7 @@ end
 $$;
 
 comment on function dpe.reset_protection(regclass) is
-'Drops all policies and parents of a relation, and revokes all privileges except its owner''s.';
+'Drops all policies of a relation, separates it from parents and children, and revokes all privileges except its owner''s.';
 
 -- Whether a relation still is protected as it was when this declaration was applied.
 create or replace function dpe.is_protected(relation regclass, declaration text)

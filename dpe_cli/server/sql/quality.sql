@@ -76,10 +76,11 @@ begin
     -- Lasts until the function ends, whose own search_path is fixed (docs: "CREATE FUNCTION", SET).
     perform set_config('search_path', path, true);
     execute 'select ' || fail_calc || ' from (' || query || E'\n) as dpe_failing' into counted;
-    return counted;
+    -- A function that the query calls may have changed something: this undoes it. Variables keep their values.
+    raise exception 'counted';
 exception
     when others then
-        return null;
+        return counted;
 end
 $$;
 
@@ -127,8 +128,8 @@ declare
         ' select coalesce(array_agg(to_jsonb(dpe_row.*)), array[]::jsonb[]) from ';
     found jsonb[];
 begin
-    perform set_config('search_path', path, true);
     begin
+        perform set_config('search_path', path, true);
         -- A materialized CTE is planned for all of its rows but read only up to the limit. Planned for the limit, a query that
         -- returns fewer rows may take forever.
         begin
@@ -139,11 +140,14 @@ begin
             when undefined_function then
                 execute query || '(select * from dpe_failing limit $1) as dpe_row' into found using wanted + 1;
         end;
+        -- Undo what functions that the query calls may have changed: dbt has compared what it built with the declarations already.
+        raise exception 'found';
     exception
         when others then
-            return sqlerrm;
+            if found is null then
+                return sqlerrm;
+            end if;
     end;
-    perform set_config('search_path', 'pg_catalog, pg_temp', true);
 
     insert into dpe.rule_failures as kept (
         test_id, row_hash, rule, test, row_key, failing_row, first_invocation_id, first_seen_at, last_seen_at

@@ -13,7 +13,7 @@ from support import dbt_projects
 from support.protected_project import PROJECT
 from support.rls_mutations import MUTATIONS, OUTSIDE, READER
 
-from dpe_cli.access import checks, strays
+from dpe_cli.access import checks, project_checks
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Report, show
@@ -26,8 +26,7 @@ from dpe_cli.server.server import Server
 
 SCHEMAS = ("dpe", "staging", "intermediate", "marts", "quality", "marts__next", "marts__previous")
 
-# One of them, that each relation belongs to a model, reads the project as well as the catalog.
-CHECKS = len(checks.checks()) + 1
+CHECKS = len(project_checks.all_checks())
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +205,7 @@ def test_sarif_names_the_file_of_a_model(app: App, tmp_path: Path) -> None:
 
     [run] = json.loads(path.read_text(encoding="utf-8"))["runs"]
     rules = run["tool"]["driver"]["rules"]
-    assert [one.check_id for one in (*checks.checks(), strays.CHECK)] == [rule["id"] for rule in rules]
+    assert [one.check_id for one in project_checks.all_checks()] == [rule["id"] for rule in rules]
     found = {
         (
             result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"],

@@ -39,7 +39,7 @@ def test_rejects_within_the_limits_are_kept(stage: Stage, limits: dict[str, floa
     ids=str,
 )
 def test_rejects_above_a_limit_refuse_the_extract(stage: Stage, limits: dict[str, float], message: str) -> None:
-    """Neither rows nor rejects nor loads are visible; the message shows some of the bad records."""
+    """Neither rows nor rejects nor loads are visible; the message shows some of the bad records, and the ledger none of their values."""
     source = stage("id integer, note text", rejects=limits).deliver(CSV)
 
     with pytest.raises(RejectLimitError) as caught:
@@ -51,6 +51,7 @@ def test_rejects_above_a_limit_refuse_the_extract(stage: Stage, limits: dict[str
     assert (0, [], ["failed"]) == (source.count(), source.rejects(), source.statuses())
     assert [] == source.ledger("select * from dpe.loads where source = %s")
     assert [] == source.slices(attached=False)
+    assert [(f"{source.table.source}: {message}; {advice}",)] == source.ledger("select error from dpe.extracts where source = %s")
 
 
 def test_the_limits_are_those_of_the_extract(stage: Stage) -> None:

@@ -21,6 +21,7 @@ from dpe_cli.errors import BuildError
 from dpe_cli.pipeline import protection
 from dpe_cli.project.dbt_runner import NodeResult, run_dbt
 from dpe_cli.project.project import Project
+from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
 
 OUTSIDER = f"outsider_{next(numbers)}"
@@ -46,6 +47,7 @@ HARMFUL: dict[str, tuple[tuple[str, ...], str]] = {
         TABLES,
         "a part of intermediate.parent: whose policies decide who sees its rows",
     ),
+    "create table intermediate.{{ this.identifier }}_part () inherits ({{ this }})": (TABLES, "whose rows appear in it"),
     "alter view {{ this }} set (security_invoker = false)": (("view",), "option security_invoker: false (declared: true)"),
     "alter table {{ this }} owner to dpe_tenant": (("incremental",), "owner: dpe_tenant (declared: dpe_transformer)"),
 }
@@ -86,6 +88,7 @@ def _files(name: str, kind: str, hook: str) -> dict[str, str]:
 
 
 CASES = {f"harmed_{number}_{kind}": (kind, hook, said) for number, (hook, (kinds, said)) in enumerate(HARMFUL.items(), 1) for kind in kinds}
+REFUSING_ROWS = "alter table {{ this }} add constraint cheap check (amount < 99); insert into {{ this }} values (4, 'HA', 4711)"
 # Not a relation, so that it needs no protection.
 FUNCTION = {
     "functions/is_positive.sql": "select amount > 0",
@@ -127,6 +130,7 @@ def harmed(scratch: Path, outsider: Server) -> dict[str, NodeResult]:
     files = dict(ROWS_OF_SHOPS)
     for name, (kind, hook, _) in CASES.items():
         files |= _files(name, kind, hook)
+    files |= _files("refusing_rows", "table", REFUSING_ROWS)
     project = Project(dbt_projects.make(scratch / "harmed", files))
     return {result.name: result for result in run_dbt(project, outsider, ["build"])}
 
@@ -147,6 +151,15 @@ def test_nothing_of_what_a_hook_harmed_is_committed(harmed: dict[str, NodeResult
     del harmed
     with outsider.connect("admin") as connection:
         assert [] == connection.execute("select relname from pg_class where relname ~ '^harmed_' and relkind in ('r', 'v')").fetchall()
+
+
+def test_a_message_about_a_model_holds_no_row(harmed: dict[str, NodeResult]) -> None:
+    """PostgreSQL shows the failing row in a detail, which is left out; the message and a hint remain."""
+    result = harmed["refusing_rows"]
+
+    assert 'violates check constraint "cheap"' in result.message
+    assert "models/marts/refusing_rows.sql" in result.message.splitlines()[-1]
+    assert "4711" not in result.message
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +260,16 @@ LATE: dict[str, tuple[object, str]] = {
         ],
         "policy wide: for select to dpe_reader using (true)",
     ),
+    "where the role's strings are read otherwise from then on": (
+        [
+            WIDE,
+            {
+                "sql": "alter role dpe_transformer in database {{ target.dbname }} set standard_conforming_strings = off",
+                "transaction": False,
+            },
+        ],
+        "policy wide: for select to dpe_reader using (true)",
+    ),
     "together with a relation that cannot be closed": (
         [WIDE, {"sql": NOT_TO_BE_CLOSED, "transaction": False}],
         "its policies could not be removed: must be owner of table kept",
@@ -278,6 +301,46 @@ def test_what_a_hook_harms_after_the_commit_is_closed(copied: tuple[Path, Server
         assert [(True, True, "{dpe_transformer=arwdDxtm/dpe_transformer}", True)] == found.fetchall()
 
 
+# A query of a test that opens the tested relation, but only when dpe runs it a second time to keep its rows.
+OPENING_LATE = {
+    "models/marts/careful_table.sql": f"""
+        {{{{ config(materialized="table", {META}, pre_hook="
+            create schema if not exists code;
+            create or replace function code.again() returns boolean language plpgsql as $f$
+            begin
+                if (select query from pg_stat_activity where pid = pg_backend_pid()) like '%remember_rules%'
+                        and not exists (select from pg_policy where polname = 'wide') then
+                    create policy wide on marts.careful_table for select to dpe_reader using (true);
+                end if;
+                return true;
+            end $f$") }}}}
+        {ROWS}
+        """,
+    "tests/singular/warns.sql": "{{ config(severity='warn') }} select * from {{ ref('careful_table') }} where code.again()",
+    "tests/singular/passes.sql": (
+        "{{ config(severity='warn', warn_if='>9') }} select * from {{ ref('careful_table') }} where code.again()"
+    ),
+}
+
+
+def test_a_query_that_runs_again_to_keep_its_rows_changes_nothing(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
+    """Relations are compared with their declarations before that, so whatever the query's functions do is undone."""
+    directory, server = copied
+    stranger = reader(server)
+    dbt_projects.write(directory, OPENING_LATE)
+
+    results = run_dbt(Project(directory), server, ["build", "--select", "careful_table"])
+
+    assert {"careful_table": "success", "warns": "warn", "passes": "pass"} == {result.name: result.status for result in results}
+    assert not _wide(server, "marts.careful_table", stranger)
+    with server.connect("admin") as connection, admin_context(connection, "test"):
+        kept = connection.execute(
+            "select test, count(*), (select failures from dpe.rule_results where test = kept.test) from dpe.rule_failures as kept "
+            "where test in ('warns', 'passes') group by test order by test"
+        ).fetchall()
+    assert [("passes", 3, 3), ("warns", 3, 3)] == kept
+
+
 def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Server]) -> None:
     """An administrator that drops a role during a run opens nothing."""
     directory, server = copied
@@ -296,6 +359,8 @@ def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader
     stranger = reader(server)
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("grant select (amount) on marts.careful_incremental to {}").format(sql.Identifier(stranger)))
+        connection.execute("create table intermediate.part () inherits (marts.careful_incremental)")
+        connection.execute("alter table intermediate.part owner to dpe_transformer")
     hook = "create policy wide on {{ this }} for select to dpe_reader using (true)"
     dbt_projects.write(
         directory,
@@ -305,7 +370,8 @@ def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader
     assert ["success"] == [result.status for result in run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])]
 
     assert not _wide(server, "marts.careful_incremental", stranger)
-    with server.connect("transformer") as connection:
+    with server.connect("transformer", autocommit=True) as connection:
+        connection.execute("drop table intermediate.part")
         assert [] == checks.check(connection, protection.protected_schemas(connection, Project(directory)))
 
 
@@ -384,6 +450,30 @@ REFUSED = {
         "the materialization view is not dbt's own",
     ),
 }
+# Those of tests and functions run in the same sessions, and could do the same.
+OTHER_MATERIALIZATIONS = {
+    "a replaced one of tests": (
+        {
+            "macros/own.sql": "{% materialization test, default %} {{ return({'relations': []}) }} {% endmaterialization %}",
+            "tests/singular/checked.sql": "select 1 as one where false",
+        },
+        "checked (tests/singular/checked.sql): the materialization test is not dbt's own",
+    ),
+    "a replaced one of unit tests": (
+        {
+            "macros/own.sql": "{% materialization unit, adapter='postgres' %} {{ return({'relations': []}) }} {% endmaterialization %}",
+            **ROWS_OF_SHOPS,
+        },
+        "the materialization unit (macros/own.sql) is not dbt's own",
+    ),
+    "a replaced one of functions": (
+        {
+            "macros/own.sql": "{% materialization function, default %} {{ return({'relations': []}) }} {% endmaterialization %}",
+            **FUNCTION,
+        },
+        "is_positive (functions/is_positive.sql): the materialization function is not dbt's own",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -398,6 +488,15 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
         run_dbt(project, server, ["build"])
 
     assert f"{name} (models/marts/{name}.sql): {said}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", OTHER_MATERIALIZATIONS)
+def test_a_materialization_of_tests_or_functions_that_is_not_dbts_own_is_refused(server: Server, tmp_path: Path, name: str) -> None:
+    """Before any of it runs: it could create a table without policies."""
+    files, said = OTHER_MATERIALIZATIONS[name]
+
+    with pytest.raises(BuildError, match=re.escape(said)):
+        run_dbt(Project(dbt_projects.make(tmp_path / "other", files)), server, ["build"])
 
 
 OVERRIDES = {

@@ -502,6 +502,37 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         assert fault in summary.build.not_published
 
 
+# What a model can do to published relations that are not built with it: declare something else, and show another table's rows in one.
+ELSEWHERE = {
+    "models/marts/forging.sql": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, post_hook=[
+            "{{ protect_table(api.Relation.create(schema='marts', identifier='fct_orders', type='table'), {'shared': true},"
+            ~ " 'model.dpe.fct_orders') }}",
+            "create table intermediate.part () inherits (marts.dim_shops)"
+        ]) }}
+        select 1 as one
+        """
+}
+
+
+def test_what_is_published_is_compared_with_the_files(shop: Shop) -> None:
+    """By each check, also relations that the run did not build: other models' hooks can change what PostgreSQL says was declared."""
+    shop.write(ELSEWHERE)
+
+    summary = _run(shop, "forging")
+
+    assert summary.validation is not None
+    [check] = [one for one in summary.validation.checks if one.name == "row-level security"]
+    for fault in (
+        "marts.fct_orders: has the policy dpe_reader, true, which does not match its declaration, tenant_column shop; check what hooks",
+        "marts.dim_shops: has the child intermediate.part, whose rows appear in it",
+    ):
+        assert any(found.startswith(fault) for found in check.faults)
+    assert {("RLS046", "marts.dim_shops"), ("RLS071", "marts.fct_orders"), ("RLS071", "marts.dim_shops")} == {
+        (one.check_id, one.subject) for one in protection.check_rls(shop.project, shop.server) if one.severity == "error"
+    }
+
+
 # A rule of fct_orders keeps cheap orders out; another model's Jinja removes it from dbt's graph while fct_orders is built.
 TAMPERING = {
     "models/marts/_rule.yml": """
@@ -515,13 +546,33 @@ TAMPERING = {
                       name: amounts_are_known
                       arguments: {values: [10, 20], quote: false}
                       config: {severity: warn, meta: {rule: SHOP-1-02, on_failure: quarantine, quarantine: {max_rows: 9}}}
+          - name: fct_small
+            config: {meta: {rls: {tenant_column: shop}}}
+            columns:
+              - {name: shop, data_type: text}
+              - {name: amount, data_type: integer, constraints: [{type: check, expression: "amount < 99"}]}
+        unit_tests:
+          - name: amounts_stay_the_same
+            model: fct_small
+            given: [{input: ref('stg_shop__orders'), rows: [{shop: UA, amount: 1}]}]
+            expect: {rows: [{shop: UA, amount: 1}]}
         """,
+    "models/marts/fct_small.sql": "-- depends_on: {{ ref('dim_before') }}\nselect shop, amount from {{ ref('stg_shop__orders') }}",
     "models/marts/fct_cheap.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
     "models/marts/dim_before.sql": """
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
         {% if execute %}{% for node in graph.nodes.values() if node.name == 'amounts_are_known' %}
             {% do node.config.meta.pop('on_failure') %}
-        {% endfor %}{% endif %}
+        {% endfor %}
+        {% set manifest = builtins.ref.manifest %}
+        {% do manifest.nodes['model.dpe.fct_small'].columns.amount.constraints.clear() %}
+        {% do manifest.unit_tests['unit_test.dpe.fct_small.amounts_stay_the_same'].expect.rows[0].update({'amount': 2}) %}
+        {% do manifest.get_macros_by_name()['quoted'].append(manifest.macros['macro.dpe.quoted']) %}
+        {% do manifest.ref_lookup.storage.update({'dim_gone': {'dpe': 'model.dpe.dim_shops'}}) %}
+        {% do selected_resources.append('model.dpe.dim_gone') %}
+        {% do builtins.ref.config.vars.vars.update({'dpe_keep_rows': 0}) %}
+        {% do builtins.ref.config.quoting.pop('database') %}
+        {% endif %}
         select 1 as one
         """,
     "models/marts/dim_hiding.sql": """
@@ -536,17 +587,31 @@ TAMPERING = {
 
 
 def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) -> None:
-    """Jinja that switches off another model's rule is found and named, even if it switches the rule on again afterwards."""
+    """
+    Jinja that changes other nodes, or dbt's own variables, is found, and what it changed is named.
+
+    Even if it changes it back afterwards, as it does with another model's rule.
+    """
     shop.write(TAMPERING)
 
-    summary = _run(shop, "dim_hiding")
+    summary = _run(shop, "dim_hiding", "fct_small")
 
     assert summary.build.not_published is not None
-    assert re.fullmatch(
-        r"test\.dpe\.amounts_are_known\.\w+: was changed in dbt while the project was built; check for Jinja that changes the graph, "
-        "nodes or macros",
-        summary.build.not_published,
+    assert (
+        "selected_resources: was changed in dbt while the project was built; check for Jinja that changes nodes, macros or dbt's own variables"
+        in summary.build.not_published
     )
+    changed = re.findall(r"(?:^|; )([^;]+): was changed in dbt", summary.build.not_published)
+    assert re.fullmatch(r"test\.dpe\.amounts_are_known\.\w+", changed.pop(changed.index("selected_resources") + 1))
+    assert changed == [
+        "dbt's configuration",
+        "macros",
+        "model.dpe.fct_small",
+        "selected_resources",
+        "unit_test.dpe.fct_small.amounts_stay_the_same",
+        "vars",
+        "what ref() finds",
+    ]
 
 
 # What a hook of fct_orders creates next to dim_shops, whose declaration it would borrow, with dpe's policies and comments.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -173,6 +174,23 @@ def test_dbt_waits_for_locks_no_longer_than_a_publication(
         monkeypatch.setenv(name, value)
     with psycopg.connect() as connection:
         assert (expected,) == connection.execute("show lock_timeout").fetchone()
+
+
+def test_no_setting_of_the_role_changes_how_statements_are_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of dpe's sessions nor of dbt's: the role that runs models may change its own settings."""
+    read = "select current_setting('standard_conforming_strings'), current_setting('quote_all_identifiers'), current_setting('client_encoding')"
+    with server.connect("transformer", autocommit=True) as connection:
+        for setting in ("standard_conforming_strings = off", "quote_all_identifiers = on", "client_encoding = 'SQL_ASCII'"):
+            connection.execute(f'alter role dpe_transformer in database "{server.database}" set {setting}'.encode())
+
+    with server.connect("transformer") as connection:
+        assert ("on", "off", "UTF8") == connection.execute(read.encode()).fetchone()
+    for _ in range(2):
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+    assert 1 == os.environ["PGOPTIONS"].count("client_encoding")
+    with psycopg.connect() as connection:
+        assert ("on", "off", "UTF8") == connection.execute(read.encode()).fetchone()
 
 
 def test_the_url_is_quoted() -> None:

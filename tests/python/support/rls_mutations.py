@@ -211,6 +211,10 @@ MUTATIONS = {
     " for select to dpe_reader using (shop = any ((select dpe.visible_tenants())::text[])); grant select on public.copied to dpe_reader": "RLS045",
     "create table public.part () inherits (marts.fct_orders)": "RLS046",
     "create table public.parent (order_id integer, shop text not null, amount integer); alter table marts.fct_orders inherit public.parent": "RLS046",
+    "alter table marts.fct_orders inherit marts.fct_margins": "RLS046",
+    "create table staging.parts (id integer) partition by list (id);"
+    " create table intermediate.part partition of staging.parts for values in (1);"
+    " alter table staging.parts owner to dpe_loader; alter table intermediate.part owner to dpe_loader": "RLS046",
     f"create table public.box (shop text primary key); grant delete on public.box to {READER};"
     " alter table marts.fct_added_orders add constraint refers foreign key (shop) references public.box not valid": "RLS047",
     "create extension postgres_fdw; create server loop foreign data wrapper postgres_fdw options (dbname '{database}', port '{port}');"
@@ -238,6 +242,7 @@ MUTATIONS = {
     "create schema dpe_loader authorization dpe_transformer": "RLS058",
     f"create schema dpe_owner authorization {OUTSIDE}": "RLS058",
     "create role second_administrator in role dpe_owner; create schema second_administrator authorization dpe_loader": "RLS058",
+    "drop view marts.fct_orders__masked": "RLS072",
     "drop policy dpe_mask on marts.fct_orders": "RLS056",
     "alter policy dpe_mask on marts.fct_orders using (true)": "RLS056",
     "alter policy dpe_mask on marts.fct_orders to dpe_masked_reader": "RLS056",
@@ -269,6 +274,9 @@ MUTATIONS = {
     "create schema marts__previous; grant usage on schema marts__previous to dpe_reader": "RLS066",
     "alter role dpe_transformer set role = 'dpe_tenant'": "RLS067",
     "alter role dpe_loader in database {database} set default_transaction_read_only = on": "RLS067",
+    "alter role dpe_transformer set standard_conforming_strings = off": "RLS067",
+    "alter role dpe_transformer set quote_all_identifiers = on": "RLS067",
+    "alter role dpe_transformer set client_encoding = 'SQL_ASCII'": "RLS067",
     "alter role dpe_transformer set statement_timeout = '1ms'": "RLS068",
     "create role gone; insert into dpe.tenant_access values ('gone', 'UA'); drop role gone": "RLS060",
     "insert into dpe.tenant_access values ('dpe_reader', 'UA')": "RLS061",

@@ -10,4 +10,5 @@ where
     role_name in ('dpe_loader', 'dpe_transformer')
     -- These are errors (RLS033, RLS067).
     and setting
-    !~ '^(dpe\.|(row_security|session_replication_role|role|session_authorization|default_transaction_read_only|.*_preload_libraries)=)'
+    !~ '^(dpe\.|(row_security|session_replication_role|role|session_authorization|default_transaction_read_only|.*_preload_libraries'
+    '|standard_conforming_strings|quote_all_identifiers|client_encoding)=)'

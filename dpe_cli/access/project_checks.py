@@ -1,0 +1,29 @@
+"""
+Checks that compare the catalog with the project's files.
+
+What the catalog itself says of a relation's declaration, a hook or Jinja of any model can have written, at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from dpe_cli.access import checks, declared, strays
+from dpe_cli.access.checks import Finding, RlsCheck
+from dpe_cli.project.project import Project
+from dpe_cli.server.connection import Connection
+
+
+def all_checks() -> tuple[RlsCheck, ...]:
+    """Return these checks and those that read only the catalog, by id."""
+    return (*checks.checks(), strays.CHECK, declared.CHECK)
+
+
+def find(connection: Connection, project: Project, schemas: Sequence[str], *, waiting: Collection[tuple[str, str]] = ()) -> list[Finding]:
+    """
+    Return which relations of the project are not published as its files declare, and which others are readable in these schemas.
+
+    `waiting` are the published schemas and names of relations that were built again but not published.
+    """
+    published = {model.unique_id: model.schema for model in project.models.values() if (model.schema, model.alias) not in waiting}
+    return [*strays.find(connection, project, schemas), *declared.differences(connection, project, published)]
