@@ -6,6 +6,7 @@ The file is CSV in the source's own dialect, in UTF-8 with a header: the reject'
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -86,9 +87,10 @@ def replay(project: Project, server: Server, wanted: str, path: Path) -> Extract
         ExtractError: the file or a reject is refused; nothing is replayed.
     """
     source, load_id = _find(project, server, wanted)
-    external = CsvFiles(location=str(path.resolve()), file_format="csv", disposition="append")
+    location = glob.escape(str(path.resolve()))
+    external = CsvFiles(location=location, file_format="csv", disposition="append")
     if isinstance(source.external, CsvFiles):
-        external = replace(source.external, location=str(path.resolve()), header=True, encoding="utf-8", compression="auto")
+        external = replace(source.external, location=location, header=True, encoding="utf-8", compression="auto")
     found = find.find(external, source.table.columns, declared_at=source.table.declared_at, project_dir=project.directory)
     if len(found) != 1:
         raise InputError(f"{path}: contains {len(found)} files; give one file of corrected rejects")

@@ -111,11 +111,13 @@ def test_rejects_are_exported_under_the_names_of_the_columns(rejected: Shop) -> 
 
 
 def test_corrected_rejects_are_in_staging(rejected: Shop) -> None:
-    """In addition to the rows loaded before, as a load of their own."""
-    result = _replay(rejected, _corrected(rejected))
+    """In addition to the rows loaded before, as a load of their own; brackets in the file's name match no other file."""
+    path = _corrected(rejected).rename(rejected.directory / "corrected [1].csv")
+    (rejected.directory / "corrected 1.csv").write_text("x\n", encoding="utf-8")
+    result = _replay(rejected, path)
 
     assert [(4, "HA", 40), (5, "HA", 50), (6, "UA", 60)] == _orders(rejected)[3:]
-    assert ["corrected.csv"] == [load.location for load in result.loads]
+    assert ["corrected [1].csv"] == [load.location for load in result.loads]
 
 
 def test_a_replayed_record_is_counted_once(rejected: Shop) -> None:
