@@ -41,17 +41,15 @@ STEP = """
 import sys
 from pathlib import Path
 from dpe_cli.cli.report import ProgressDisplay
-from dpe_cli.ingest.extract import ExtractSummary
-from dpe_cli.pipeline import run
-from dpe_cli.pipeline.run import RunOptions, RunSummary
+from dpe_cli.pipeline.build import build_and_publish
+from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.project import Project
 from dpe_cli.server import server
 
 project = Project(Path.cwd())
-summary = RunSummary(ExtractSummary([], 0))
 with ProgressDisplay() as progress:
-    run.build_and_publish(project, server.resolve(Path.cwd()), (), ("source:met+",), progress, RunOptions(), summary)
-sys.exit(summary.not_published)
+    built = build_and_publish(project, server.resolve(Path.cwd()), (), ("source:met+",), progress, RunOptions())
+sys.exit(built.not_published)
 """
 
 

@@ -21,7 +21,11 @@ A message reads `<thing>: <what is wrong>; <what to do>`. Any other exception is
 
 from __future__ import annotations
 
+import sys
+
 from dpe_cli.safe_text.redaction import hide
+
+BUG = 2
 
 
 class DpeError(Exception):
@@ -85,3 +89,15 @@ class BusyError(ExtractError):
 
 class PublishError(DpeError):
     """The build was not published; readers still see the previous version."""
+
+
+def explained(error: Exception) -> tuple[int, str]:
+    """Return the exit status and the text of any error, without secrets."""
+    if isinstance(error, DpeError):
+        return error.exit_status, str(error)
+    text = hide(" ".join(str(error).split()))
+    # Only looked up, not imported: if psycopg was never loaded, the error is not one of its own.
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is not None and isinstance(error, psycopg.OperationalError):
+        return 1, f"lost the connection to the server ({text}); check the server log, then run again"
+    return BUG, f"{type(error).__name__}: {text}; this is a bug; run again with --debug"

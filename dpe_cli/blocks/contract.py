@@ -9,6 +9,10 @@ from psycopg import sql
 
 # An identifier has 63 bytes, of which `__<extract_id>_<number>` takes up to 23.
 _LONGEST_PREFIX = 40
+# Columns that dpe adds to each staging table.
+OWN_COLUMNS = ("_load_id", "_slice_id")
+# A table's limit (PostgreSQL documentation, "PostgreSQL Limits"), less dpe's own columns.
+MOST_COLUMNS = 1600 - len(OWN_COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import click
 
 from dpe_cli import __version__
 from dpe_cli.cli.app import App, global_options
-from dpe_cli.errors import DpeError
+from dpe_cli.errors import explained
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.safe_text.visible_text import message, visible_standard_error
 
@@ -41,7 +41,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _GARBAGE_THRESHOLD = 50_000
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-BUG = 2
 
 
 class LazyGroup(click.Group):
@@ -115,20 +114,9 @@ def _run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 the outermost place
         if app.debug:
             sys.stderr.write(hide(traceback.format_exc()))
-        exit_status, text = _explain(error)
+        exit_status, text = explained(error)
         sys.stderr.write(f"Error: {message(hide(text))}\n")
         return exit_status
-
-
-def _explain(error: Exception) -> tuple[int, str]:
-    if isinstance(error, DpeError):
-        return error.exit_status, str(error)
-    text = " ".join(str(error).split())
-    # Only looked up, not imported: if psycopg was never loaded, the error is not one of its own.
-    psycopg = sys.modules.get("psycopg")
-    if psycopg is not None and isinstance(error, psycopg.OperationalError):
-        return 1, f"lost the connection to the server ({text}); check the server log, then run again"
-    return BUG, f"{type(error).__name__}: {text}; this is a bug; run again with --debug"
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from dpe_cli.errors import InputError
 from dpe_cli.infer import column_types, naming, value_kinds
 from dpe_cli.infer.readers import apis, databases, files
 from dpe_cli.infer.sample import Sample, take_sample
-from dpe_cli.infer.survey import Draft, Survey, SurveyRequest
+from dpe_cli.infer.survey import Draft, Survey, SurveyRequest, check_number
 from dpe_cli.infer.value_kinds import Values
 from dpe_cli.safe_text.redaction import HIDDEN, hide
 from dpe_cli.sources.options import parse
@@ -72,6 +72,7 @@ def infer(request: SurveyRequest) -> InferredTable:
     """
     with ExitStack() as stack:
         survey = _survey(request, stack)
+        check_number(len(survey.drafts), location=request.location)
         sample = stack.enter_context(take_sample(survey.parts))
         if not sample.records:
             bad = _refused(sample)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from dpe_cli.blocks.records import Records
 from dpe_cli.errors import InputError
 from dpe_cli.infer.plain_csv import Plain
 from dpe_cli.infer.survey import SamplePart, SampleParts
+from dpe_cli.sources.read import duckdb_paths
 from dpe_cli.sources.read.rows import literal
 
 # DuckDB's default limit would be more than half of the machine's memory.
@@ -89,7 +89,7 @@ class Sample:
                 delim = {literal(dialect.delimiter)}, quote = {literal(dialect.quote)}, escape = {literal(dialect.escape)},
                 nullstr = [{", ".join(map(literal, nulls))}], allow_quoted_nulls = {len(nulls) > 1},
                 strict_mode = false, new_line = '\\n',
-                max_line_size = {_LONGEST_LINE}, encoding = 'utf-8'
+                max_line_size = {_LONGEST_LINE}, encoding = 'utf-8', {duckdb_paths.NOTHING_FROM_PATH}
             )
             """
         ).fetchone()
@@ -104,11 +104,10 @@ def take_sample(parts: SampleParts) -> Iterator[Sample]:
     Raises:
         InputError: an input cannot be read, or its columns differ from the others'.
     """
-    with tempfile.TemporaryDirectory(prefix="dpe-") as name:
-        directory = Path(name)
+    with duckdb_paths.temporary_directory() as directory:
         connection = _duckdb().connect(str(directory / "sample.duckdb"))
         try:
-            connection.execute(f"set memory_limit = '{_MEMORY}'; set temp_directory = '{directory}'; set timezone = 'UTC'")
+            connection.execute(f"set memory_limit = '{_MEMORY}'; set temp_directory = {literal(str(directory))}; set timezone = 'UTC'")
             connection.execute("set enable_progress_bar = false")
             sample = Sample(connection, directory)
             _take(sample, parts)

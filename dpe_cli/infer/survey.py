@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.contract import MOST_COLUMNS
 from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,3 +100,17 @@ class Survey:
     may_have_null_string: bool = False
     blanks_are_null: bool = False
     midnights_are_dates: bool = False
+
+
+def check_number(columns: int, *, location: str) -> None:
+    """
+    Check that a table can have that many columns, before each of them is examined.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if columns > MOST_COLUMNS:
+        raise InputError(
+            f"{location}: has {columns:,} columns, and a table can have {MOST_COLUMNS:,} besides dpe's own; "
+            "name a source with fewer, or ask the sender for records with fewer"
+        )

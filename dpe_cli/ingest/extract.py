@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from dpe_cli import machine
 from dpe_cli.blocks.inputs import Input
-from dpe_cli.errors import DpeError
+from dpe_cli.errors import BUG, DpeError, explained
 from dpe_cli.load import staging
 from dpe_cli.load.extraction import Extractor, ExtractResult, LoadRequest, RejectLimits
 from dpe_cli.progress import Progress
@@ -21,6 +22,8 @@ from dpe_cli.server.watching import EXTRACT, watching
 from dpe_cli.sources.files import find
 from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.queries import Rest, Singer, Sql
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class ExtractSummary:
     def refused(self) -> list[ExtractResult]:
         """The extracts that failed; nothing of them is visible."""
         return [one for one in self.extracts if one.error]
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of a command that extracts: a bug counts more than a source that was refused."""
+        return max((BUG if one.is_bug else 1 for one in self.refused), default=0)
 
 
 def default_jobs(source: Source | None = None) -> int:
@@ -57,7 +65,7 @@ def extract(
     ends_sessions: bool = False,
 ) -> ExtractSummary:
     """
-    Extract sources one after the other. A refused one does not keep the others from being loaded.
+    Extract sources one after the other. One that is refused, or ends in a bug, does not keep the others from being loaded.
 
     `ends_sessions`: end the sessions that keep an extract waiting.
     """
@@ -72,6 +80,12 @@ def extract(
         except DpeError as error:
             done.append(ExtractResult(source.name, error=str(error)))
             progress.say(f"Error: {error}")
+        # Recorded rather than raised: a delivery to one source must not keep the others from being loaded.
+        except Exception as error:  # noqa: BLE001
+            exit_status, text = explained(error)
+            done.append(ExtractResult(source.name, error=f"{source.name}: {text}", is_bug=exit_status == BUG))
+            progress.say(f"Error: {source.name}: {text}")
+            _log.debug("%s: the traceback", source.name, exc_info=error)
     return ExtractSummary(done, time.monotonic() - started)
 
 

@@ -131,9 +131,10 @@ def _fields_of(
         try:
             # Numbers keep every digit as written.
             record = json.loads(one.raw, parse_float=Decimal, parse_int=Decimal)
-        except ValueError:
+            return {column.name: _json_field(record, column, dialect) for column in columns} if isinstance(record, dict) else None
+        # A reject is whatever was delivered: it may be nested too deeply, or have a number that no Decimal can hold.
+        except (ValueError, ArithmeticError, RecursionError):
             return None
-        return {column.name: _json_field(record, column, dialect) for column in columns} if isinstance(record, dict) else None
 
     return of_json
 

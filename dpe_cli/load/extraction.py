@@ -37,7 +37,7 @@ _GUESSED_COMPRESSION = 4
 @dataclass
 class ExtractResult:
     """
-    What an extract did. `extract_id` is None if nothing was new; `error` says why it was refused.
+    What an extract did. `extract_id` is None if nothing was new; `error` says why it was refused, or failed because of a bug (`is_bug`).
 
     `rows_removed` counts rows of files that changed; `dropped` lists what was dropped with a staging table that was rebuilt.
     """
@@ -51,6 +51,7 @@ class ExtractResult:
     seconds: float = 0.0
     dropped: list[str] = field(default_factory=list)
     error: str | None = None
+    is_bug: bool = False
 
     @property
     def records_read(self) -> int:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from dpe_cli.blocks.contract import Column, StagingTable
+from dpe_cli.blocks.contract import MOST_COLUMNS, OWN_COLUMNS, Column, StagingTable
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.errors import ContractError
 from dpe_cli.load import policies, staging
@@ -19,12 +19,9 @@ from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.connection import Connection
 from dpe_cli.words import did_you_mean
 
-_OURS = ("_load_id", "_slice_id")
 _LONGEST_IDENTIFIER = 63
 _MOST_FAULTS = 5
 _LONGEST_NAME = 63
-# A table's limit (PostgreSQL documentation, "PostgreSQL Limits"), less dpe's own two columns.
-_MOST_COLUMNS = 1600 - len(_OURS)
 
 
 def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = False) -> bool:
@@ -46,7 +43,7 @@ def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = 
         changes = [
             f"column {name} is {data_type} in {table.schema}.{table.name} and {wanted.get(name, 'missing')} in the contract"
             for name, data_type in present.items()
-            if name not in _OURS and wanted.get(name) != data_type
+            if name not in OWN_COLUMNS and wanted.get(name) != data_type
         ]
         if changes:
             if may_rebuild:
@@ -91,8 +88,14 @@ def shape(
     Raises:
         ContractError: a column is missing or not in the contract.
     """
+    if len(names) > MOST_COLUMNS:
+        raise ContractError(
+            f"{table.source}, {location}, line 1: {len(names):,} fields are more columns than a table can have ({MOST_COLUMNS:,} besides "
+            "dpe's own); check the delimiter and the quote in the external block, or ask the sender for fewer columns"
+        )
     types = {column.name: column.data_type for column in table.columns}
-    faults = [f"column {name} is missing" for name in types if name not in names]
+    present = set(names)
+    faults = [f"column {name} is missing" for name in types if name not in present]
     columns: list[str] = []
     extra = 0
     for position, name in enumerate(names, 1):
@@ -102,9 +105,8 @@ def shape(
         columns.append(staging.ignored_column(extra))
         extra += 1
         if not ignore_extra_columns:
-            faults.append(f"column {_shortened(name)!r}, field {position}, is not in the contract{_hint(name, list(types))}")
-    if extra and not faults and len(columns) > _MOST_COLUMNS:
-        faults.append(f"{len(columns):,} fields are more columns than a table can have ({_MOST_COLUMNS:,} besides dpe's own)")
+            hint = _hint(name, list(types)) if len(faults) < _MOST_FAULTS else ""
+            faults.append(f"column {_shortened(name)!r}, field {position}, is not in the contract{hint}")
     if faults:
         shown = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else "")
         raise ContractError(
@@ -122,13 +124,13 @@ def definitions(table: StagingTable) -> sql.Composed:
 
 def _check_declaration(table: StagingTable) -> None:
     """Refuse names that staging itself needs, names that PostgreSQL would truncate, and too many columns."""
-    if len(table.columns) > _MOST_COLUMNS:
+    if len(table.columns) > MOST_COLUMNS:
         raise ContractError(
             f"{table.source} ({table.declared_at}): {len(table.columns):,} columns are more than a table can have "
-            f"({_MOST_COLUMNS:,} besides dpe's own); declare those that are needed, and set extra_columns: ignore"
+            f"({MOST_COLUMNS:,} besides dpe's own); declare those that are needed, and set extra_columns: ignore"
         )
     for name in (column.name for column in table.columns):
-        if name in _OURS or name.startswith("_ignored_"):
+        if name in OWN_COLUMNS or name.startswith("_ignored_"):
             raise ContractError(f"{table.source} ({table.declared_at}): column {name} is reserved for dpe; rename it")
     for name in (table.name, *(column.name for column in table.columns)):
         if len(name.encode()) > _LONGEST_IDENTIFIER:

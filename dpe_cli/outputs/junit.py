@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 
 from dpe_cli.errors import UsageError
 from dpe_cli.pipeline.checks import Check
-from dpe_cli.pipeline.run import Validation
+from dpe_cli.pipeline.validate import Validation
 from dpe_cli.project.dbt_runner import NodeResult
 from dpe_cli.quality.dimensions import DIMENSIONS
 from dpe_cli.quality.reconciliation import Balance, Reconciliation

@@ -77,7 +77,7 @@ def on_outcome(
 
 
 def _waits(summary: RunSummary) -> bool:
-    return summary.holds and summary.publication is not None and summary.publication.status == "built"
+    return summary.holds and summary.build.publication is not None and summary.build.publication.status == "built"
 
 
 def of_error(error: Exception) -> Outcome:
@@ -89,7 +89,7 @@ def of_error(error: Exception) -> Outcome:
 def of_summary(summary: RunSummary) -> Outcome:
     """Return the outcome of a run without rows or values: only the first line of each message, which names things."""
     refused = [{"source": extract.source, "error": (extract.error or "").partition("\n")[0]} for extract in summary.extracted.refused]
-    broken = [result for result in summary.results if result.has_failed]
+    broken = [result for result in summary.build.results if result.has_failed]
     rules = [
         {"rule": result.rule, "name": result.name, "dimension": result.dimension, "count": result.failures, "severity": result.severity}
         for result in broken
@@ -106,7 +106,7 @@ def of_summary(summary: RunSummary) -> Outcome:
         *(f"{check.name}: {len(check.faults):,} {'fault' if len(check.faults) == 1 else 'faults'}" for check in checks),
     ]
     # If something failed, that is the reason; otherwise the publication itself was refused.
-    not_published = (summary.not_published or "").partition("\n")[0]
+    not_published = (summary.build.not_published or "").partition("\n")[0]
     if not_published and not broken:
         faults.append(f"nothing was published: {not_published}")
     return Outcome(
@@ -117,9 +117,9 @@ def of_summary(summary: RunSummary) -> Outcome:
             "rows_loaded": sum(extract.rows_loaded for extract in summary.extracted.extracts),
             "records_rejected": sum(extract.rows_rejected for extract in summary.extracted.extracts),
             "refused": refused,
-            "is_published": summary.publication is not None and summary.publication.status == "published",
+            "is_published": summary.build.publication is not None and summary.build.publication.status == "published",
             "failed": rules,
-            "warned": sum(result.status == "warn" for result in summary.results),
+            "warned": sum(result.status == "warn" for result in summary.build.results),
             "checks": [{"check": check.name, "faults": len(check.faults)} for check in checks],
         },
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.inputs import Opened
 from dpe_cli.errors import InputError
-from dpe_cli.sources.http.client import AgainError, Client, Page
+from dpe_cli.sources.http.client import AgainError, Client, Page, is_text
 from dpe_cli.sources.json import json_path
 from dpe_cli.sources.json.documents import Document
 from dpe_cli.sources.json.records import RECORD_SEPARATOR, JsonRecords
@@ -22,6 +24,9 @@ from dpe_cli.sources.query_inputs import BaseQueryInput
 from dpe_cli.sources.read.rows import DIALECT
 
 _START_VALUE = "{incremental.start_value}"
+_COUNT = re.compile(r"\d{1,18}", re.ASCII)
+# An API that filters may send some before a page with records, but not forever.
+_MOST_EMPTY_PAGES = 1000
 
 
 class Api(BaseQueryInput):
@@ -94,6 +99,7 @@ class _OpenedApi:
         self._client = client
         self._records = records
         self._seen: dict[bytes, int] = {}
+        self._asked: set[bytes] = set()
         self._steps = json_path.parse(self._options.data_selector)
 
     def blocks(self) -> Iterator[Block]:
@@ -116,11 +122,13 @@ class _OpenedApi:
     def _pages(self) -> Iterator[_Read]:
         url = self._client.base
         params = self._api.params | _first(self._options.paginator)
-        delivered = 0
+        delivered = empty = 0
         total = None
         while True:
+            self._check_progress(url, params, empty)
             page = self._page(url, params)
             delivered += page.count
+            empty = 0 if page.count else empty + 1
             total = self._total(page, total)
             yield page
             following = self._following(page, url, params, delivered, total)
@@ -129,6 +137,15 @@ class _OpenedApi:
             url, params = following
         if total is not None and total != delivered:
             raise self._client.refused(f"it announced {total:,} records, but delivered {delivered:,}")
+
+    def _check_progress(self, url: str, params: dict[str, Any], empty: int) -> None:
+        """Refuse an API whose pages would never end."""
+        request = hashlib.blake2b(json.dumps([url, params], sort_keys=True, default=str).encode(), digest_size=16).digest()
+        if request in self._asked:
+            raise self._client.refused(f"page {len(self._asked)} leads back to an earlier page, which would never end")
+        self._asked.add(request)
+        if empty >= _MOST_EMPTY_PAGES:
+            raise self._client.refused(f"it sent {empty:,} pages without records in a row, and still leads to another one")
 
     def _page(self, url: str, params: dict[str, Any]) -> _Read:
         """Return a page that is different from all earlier ones."""
@@ -159,12 +176,10 @@ class _OpenedApi:
         if self._options.total_path is None:
             return None
         total = json_path.value(page.envelope, json_path.parse(self._options.total_path))
-        if isinstance(total, str) and total.isdigit():
-            total = int(total)
-        if isinstance(total, bool) or not isinstance(total, int):
+        if isinstance(total, bool) or not isinstance(total, (int, str)) or not _COUNT.fullmatch(str(total)):
             if before is not None:
                 return before
-            raise self._client.refused(f"total_path {self._options.total_path} does not lead to a number")
+            raise self._client.refused(f"total_path {self._options.total_path} does not lead to a number of records")
         # The newest page counts: records that arrived in the meantime are on the pages still to come.
         return int(total)
 
@@ -183,7 +198,9 @@ class _OpenedApi:
             return page.next_link
         if paginator.type == "json_link":
             link = json_path.value(page.envelope, json_path.parse(paginator.next_url_path or ""))
-            return str(link) if link else None
+            if link and not isinstance(link, str):
+                raise self._client.refused(f"next_url_path {paginator.next_url_path} does not lead to an address")
+            return link or None
         return None
 
     def _changed(self, page: _Read, params: dict[str, Any], delivered: int, total: int | None) -> dict[str, Any]:
@@ -194,8 +211,8 @@ class _OpenedApi:
             cursor = json_path.value(page.envelope, json_path.parse(paginator.cursor_path or ""))
             if cursor in (None, "", False):
                 return {}
-            if params.get(paginator.cursor_param) == cursor:
-                raise self._client.refused(f"it returns the same cursor again at {paginator.cursor_path}, which would never end")
+            if not isinstance(cursor, (str, int, float)) or not is_text(str(cursor)):
+                raise self._client.refused(f"cursor_path {paginator.cursor_path} does not lead to a text or a number that can be sent")
             return {paginator.cursor_param: cursor}
         if paginator.type == "page_number":
             number = int(params[paginator.page_param]) + 1

@@ -26,6 +26,16 @@ from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
 
+# Their fixtures, for every test. pytest has to import them itself, to rewrite their asserts.
+pytest_plugins = [
+    "support.staged_source",
+    "support.shop",
+    "support.databases",
+    "support.misbehaving_api",
+    "support.misbehaving_tap",
+    "support.infer_place",
+]
+
 # The directory of each version's programs; none for the wheel's.
 VERSIONS: dict[str, Path | None] = {"18": None, "15": Path("/usr/lib/postgresql/15/bin")}
 

@@ -6,7 +6,7 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import document
 
 
 @click.group()
@@ -24,5 +24,5 @@ def build(app: App) -> Report:
     execute anything that descriptions, code or names contain.
     """
     with ProgressDisplay() as progress:
-        site = run.build_docs(app.project, app.server, progress)
+        site = document.build(app.project, app.server, progress)
     return Report(data={"site": site}, sections=[Lines([str(site)])])

@@ -62,7 +62,7 @@ def extract(
         data=as_data(summary),
         headline=f"{plural(rows, 'row')} loaded from {plural(len(summary.extracts), 'source')} in {duration(summary.seconds)}{refused}",
         sections=[loaded_table(summary), *dropped_lines(summary)],
-        exit_status=1 if summary.refused else 0,
+        exit_status=summary.exit_status,
     )
 
 
@@ -86,7 +86,7 @@ def as_data(summary: ExtractSummary) -> dict[str, object]:
 def status_of(one: ExtractResult) -> str:
     """Return how an extract ended, in a word or two."""
     if one.error:
-        return "refused"
+        return "failed" if one.is_bug else "refused"
     if one.loads and all(load.content_hash is None and not load.records_read for load in one.loads):
         return "nothing new"
     if one.loads:

@@ -9,7 +9,7 @@ import click
 from dpe_cli.cli.app import App
 from dpe_cli.cli.options import end_sessions_option
 from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import publish as pipeline
 from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.words import plural
 
@@ -29,7 +29,7 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
     """
     with ProgressDisplay() as progress:
         if undo:
-            undone = run.undo(app.project, app.server, ends_sessions=end_sessions, progress=progress)
+            undone = pipeline.undo(app.project, app.server, ends_sessions=end_sessions, progress=progress)
             back = {str(one) for one in undone.restored}
             gone = [str(one) for one in undone.publication.relations if str(one) not in back]
             was_new = [Lines([f"Removed, because it did not exist before: {name}" for name in gone])] if gone else []
@@ -45,7 +45,7 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
                 ),
                 sections=[*was_new, *sections(undone)],
             )
-        made = run.publish(app.project, app.server, ends_sessions=end_sessions, progress=progress)
+        made = pipeline.publish(app.project, app.server, ends_sessions=end_sessions, progress=progress)
         relations = plural(len(made.publication.relations), "relation")
         return Report(
             data={"publication": asdict(made.publication), **as_data(made)},

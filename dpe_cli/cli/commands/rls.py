@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from dpe_cli.access import checks as rls_check
-from dpe_cli.access import matrix as rls_matrix
-from dpe_cli.access import project_checks
+from dpe_cli.access import project_checks, visibility
+from dpe_cli.access.matrix import Cell
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.outputs import sarif
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import protection
 from dpe_cli.words import plural
 
 
@@ -33,7 +33,7 @@ def rls() -> None:
 @click.pass_obj
 def check(app: App, sarif_file: Path | None) -> Report:
     """Report protection that is weaker than declared; exit status 1 if there is an error."""
-    found = run.check_rls(app.project, app.server)
+    found = protection.check_rls(app.project, app.server)
     checks = project_checks.all_checks()
     if sarif_file is not None:
         sarif.write(sarif_file, checks, found, app.project.files, otherwise="dbt_project.yml")
@@ -67,16 +67,20 @@ def matrix(app: App, relations: tuple[str, ...], logins: tuple[str, ...]) -> Rep
     is not its own. All of it is rolled back. Exit status 1 if a role can see or write what is not declared.
     """
     with ProgressDisplay() as progress:
-        cells = run.measure_rls(app.project, app.server, relations, logins, progress)
+        cells = protection.measure_rls(app.project, app.server, relations, logins, progress)
     faults = [fault for cell in cells for fault in cell.faults]
-    headings, lines = rls_matrix.seen(cells)
+    headings, lines = visibility.table(cells)
     return Report(
-        data={"cells": [asdict(one) for one in cells], "faults": faults},
+        data={"cells": [_measured(cell) for cell in cells], "faults": faults},
         headline=f"{plural(len(lines), 'relation')}, {len(cells):,} measurements: "
         + ("every role sees and writes exactly what is declared" if not faults else plural(len(faults), "fault")),
         sections=[Table(headings, lines, title="Rows seen"), *([Lines(["", "Faults", *faults])] if faults else [])],
         exit_status=1 if faults else 0,
     )
+
+
+def _measured(cell: Cell) -> dict[str, object]:
+    return {name: getattr(cell, name) for name in ("relation", "actor", "tenant", "rows", "writes", "faults")}
 
 
 def _described(one: rls_check.RlsCheck) -> dict[str, str]:

@@ -18,7 +18,8 @@ from dpe_cli.cli.options import end_sessions_option, exclude_option, jobs_option
 from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
 from dpe_cli.outputs.notification import on_outcome
 from dpe_cli.pipeline import run as pipeline
-from dpe_cli.pipeline.run import RunOptions, RunSummary
+from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.publishing.publication import Publication
 from dpe_cli.words import duration, plural
 
@@ -86,14 +87,14 @@ def run(
 
 def _report(summary: RunSummary) -> Report:
     sections: list[Facts | Lines | Table] = [loaded_table(summary.extracted)]
-    if summary.results:
+    if summary.build.results:
         sections.append(_built(summary))
-    if summary.publication:
-        sections.append(Facts(_published(summary, summary.publication), title="Published"))
-    if summary.exchanged:
-        sections += exchange_sections(summary.exchanged)
-    if summary.quarantined:
-        kept_out = [[one.rule, one.model, one.rows] for one in summary.quarantined]
+    if summary.build.publication:
+        sections.append(Facts(_published(summary, summary.build.publication), title="Published"))
+    if summary.build.exchanged:
+        sections += exchange_sections(summary.build.exchanged)
+    if summary.build.quarantined:
+        kept_out = [[one.rule, one.model, one.rows] for one in summary.build.quarantined]
         sections.append(Table(["rule", "excluded from", "rows"], kept_out, title="In quarantine"))
     if summary.validation:
         sections += [
@@ -110,10 +111,10 @@ def _report(summary: RunSummary) -> Report:
             "verdict": SUCCESS if summary.holds else FAILED,
             "seconds": summary.seconds,
             "extracted": extract_data(summary.extracted),
-            "publication": asdict(summary.publication) if summary.publication else None,
-            "not_published": summary.not_published,
-            **exchange_data(summary.exchanged),
-            "quarantined": [asdict(one) for one in summary.quarantined],
+            "publication": asdict(summary.build.publication) if summary.build.publication else None,
+            "not_published": summary.build.not_published,
+            **exchange_data(summary.build.exchanged),
+            "quarantined": [asdict(one) for one in summary.build.quarantined],
             "validation": validation_data(summary.validation) if summary.validation else None,
             "docs": summary.site,
             "not_documented": summary.not_documented,
@@ -121,7 +122,7 @@ def _report(summary: RunSummary) -> Report:
         headline=f"{plural(rows, 'row')} loaded, {_done(summary)} in {duration(summary.seconds)}",
         sections=[*sections, *_stopped(summary), *dropped_lines(summary.extracted)],
         verdict=SUCCESS if summary.holds else FAILED,
-        exit_status=0 if summary.holds else 1,
+        exit_status=0 if summary.holds else max(1, summary.extracted.exit_status),
     )
 
 
@@ -138,22 +139,22 @@ def _stopped(summary: RunSummary) -> list[Lines]:
 def _published(summary: RunSummary, made: Publication) -> dict[str, object]:
     """Say what was published."""
     relations = plural(len(made.relations), "relation")
-    if summary.not_published:
-        return {"not published": summary.not_published, "readers see": "still the previous version"}
+    if summary.build.not_published:
+        return {"not published": summary.build.not_published, "readers see": "still the previous version"}
     if made.status == "built":
         return {"not yet": f"{relations}; `dpe diff` shows what would change, `dpe publish` publishes"}
     return {relations: f"at once, as publication {made.publication_id}; `dpe publish --undo` undoes it"}
 
 
 def _done(summary: RunSummary) -> str:
-    skipped = sum(result.status == "skipped" for result in summary.results)
-    done = f"{plural(len(summary.results) - skipped, 'node')} built and tested"
+    skipped = sum(result.status == "skipped" for result in summary.build.results)
+    done = f"{plural(len(summary.build.results) - skipped, 'node')} built and tested"
     return f"{done}, {skipped:,} skipped" if skipped else done
 
 
 def _built(summary: RunSummary) -> Table:
     """Return the table of what dbt did, one line per node type."""
-    kinds = Counter(result.resource_type for result in summary.results)
+    kinds = Counter(result.resource_type for result in summary.build.results)
     return Table(
         ["what", "count", "well", "warned", "failed", "skipped", "seconds"],
         [
@@ -161,10 +162,10 @@ def _built(summary: RunSummary) -> Table:
                 kind,
                 count,
                 *(
-                    sum(result.resource_type == kind and result.status in statuses for result in summary.results)
+                    sum(result.resource_type == kind and result.status in statuses for result in summary.build.results)
                     for statuses in (("success", "pass"), ("warn",), ("error", "fail", "runtime error"), ("skipped",))
                 ),
-                round(sum(result.seconds for result in summary.results if result.resource_type == kind), 1),
+                round(sum(result.seconds for result in summary.build.results if result.resource_type == kind), 1),
             ]
             for kind, count in sorted(kinds.items())
         ],

@@ -12,8 +12,8 @@ import click
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import ProgressDisplay, Report, Table
 from dpe_cli.outputs import junit
-from dpe_cli.pipeline import run
-from dpe_cli.pipeline.run import Validation
+from dpe_cli.pipeline import validate as pipeline
+from dpe_cli.pipeline.validate import Validation
 from dpe_cli.project.dbt_runner import NodeResult
 from dpe_cli.quality.reconciliation import Balance
 
@@ -43,7 +43,7 @@ def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
     and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
     """
     with ProgressDisplay() as progress:
-        validation = run.validate(app.project, app.server, spec, progress)
+        validation = pipeline.validate(app.project, app.server, spec, progress)
     if junit_file is not None:
         junit.write(validation, junit_file)
     verdict = SUCCESS if validation.holds else FAILED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -16,7 +15,7 @@ from dpe_cli.infer.survey import Survey, SurveyRequest
 from dpe_cli.sources import secrets
 from dpe_cli.sources.api import Api
 from dpe_cli.sources.http.client import AgainError, Client, Page
-from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.options.queries import Auth, Paginator, Rest
 
 # Common names of members with the address of the next page.
@@ -39,7 +38,7 @@ def survey(request: SurveyRequest, stack: ExitStack) -> Survey:
     written = _written(request)
     options = Rest(**_options(written))
     page = _first_page(options)
-    document = json.loads(page.body)
+    document = parsing.parse(page.body)
     selector = request.records or json_files.records_of(document, location=request.location)
     if selector != "$":
         written["data_selector"] = selector
@@ -85,7 +84,7 @@ def _first_page(options: Rest) -> Page:
 
     def read(page: Page) -> None:
         try:
-            json.loads(page.body)
+            parsing.parse(page.body)
         except ValueError as error:
             # Half a page, or a proxy's error page.
             raise AgainError(f"its answer is not JSON ({error})") from error

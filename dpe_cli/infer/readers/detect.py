@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -12,6 +11,7 @@ from dpe_cli.blocks import encodings
 from dpe_cli.errors import InputError
 from dpe_cli.infer.readers.csv_files import encoding_of, looks_like_csv
 from dpe_cli.sources.files.find import File
+from dpe_cli.sources.json import parsing
 
 _ENDINGS = {
     ".csv": "csv",
@@ -91,7 +91,7 @@ def _of_text(text: bytes) -> str | None:
     lines: Iterator[bytes] = (line for line in text.split(b"\n") if line.strip())
     first = next(lines)
     try:
-        is_record = isinstance(json.loads(first), dict)
+        is_record = isinstance(parsing.parse(first), dict)
     except ValueError:
         return "json"
     second = next(lines, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -64,11 +64,11 @@ def survey(request: SurveyRequest, stack: ExitStack) -> Survey:
     return replace(seen, options=options, notes=[*left_out, *seen.notes])
 
 
-def project_location(location: str, project_dir: Path) -> str:
+def project_location(location: str, project_dir: Path, *, is_pattern: bool = True) -> str:
     """
     Return a location of files relative to the project, as sources need it; the given path may be relative to the working directory.
 
-    The file of a SQLite database counts too.
+    The file of a SQLite database counts too, whose path is not a pattern (`is_pattern`).
 
     Raises:
         InputError: it is a directory.
@@ -76,15 +76,19 @@ def project_location(location: str, project_dir: Path) -> str:
     scheme, is_database, path_and_query = location.partition(":///")
     if is_database and scheme.partition("+")[0] == "sqlite" and not path_and_query.startswith(("/", ":memory:", "file:", "?")):
         name, mark, query = path_and_query.partition("?")
-        return f"{scheme}:///{project_location(name, project_dir)}{mark}{query}" if name else location
+        return f"{scheme}:///{project_location(name, project_dir, is_pattern=False)}{mark}{query}" if name else location
     if remote.is_far(location):
         return location
     for base in (Path.cwd(), project_dir):
         path = Path(os.path.normpath(base / location))
         if path.is_dir():
             raise InputError(f"{location}: is a directory; name the files in it, as in {location.rstrip('/')}/*.csv")
-        if path.is_file() or next(iter(_matches(path)), None) is not None:
-            return str(path.relative_to(project_dir)) if path.is_relative_to(project_dir) else str(path)
+        if path.is_file() or (is_pattern and any(glob.iglob(location, root_dir=base, recursive=True))):
+            # Only what was given may be a pattern, not the directory that it is relative to.
+            as_name = glob.escape if is_pattern else str
+            written = Path(os.path.normpath(Path(as_name(str(base))) / location))
+            project = Path(as_name(str(project_dir)))
+            return str(written.relative_to(project)) if written.is_relative_to(project) else str(written)
     if not _WILDCARDS & set(location):
         bases = " or to ".join(dict.fromkeys([str(Path.cwd()), str(project_dir)]))
         raise InputError(f"{location}: this file does not exist; correct the path, which is relative to {bases}")
@@ -100,10 +104,6 @@ def _check_options(request: SurveyRequest, file_format: str) -> None:
             raise UsageError(
                 f"{request.location}: {option} does not apply to {file_format}; leave it out, or give the format with --format"
             )
-
-
-def _matches(path: Path) -> Iterator[str]:
-    return glob.iglob(str(path), recursive=True)
 
 
 def _files(request: SurveyRequest) -> list[File]:
@@ -233,13 +233,12 @@ def _sheet(content: Content, request: SurveyRequest) -> tuple[Mapping[str, objec
     """Return the options for the header, the first row with as many cells as any, and the other sheets."""
     written: dict[str, object] = {"sheet": request.sheet} if request.sheet else {}
     with excel.workbook(content) as workbook:
-        names = list(workbook.sheetnames)
-        sheet = excel.sheet_of(workbook, request.sheet, location=content.location)
-        rows = islice(sheet.iter_rows(values_only=True), _ROWS_FOR_HEADER)
-        filled = [sum(cell not in (None, "") for cell in row) for row in rows]
-    if not any(filled):
+        names = [sheet.title for sheet in workbook.worksheets]
+        rows = excel.sheet_of(workbook, request.sheet, location=content.location).rows()
+        filled = {number: sum(cell is not None for cell in values) for number, values in islice(rows, _ROWS_FOR_HEADER)}
+    if not any(filled.values()):
         raise InputError(f"{content.location}: the sheet is empty; name one with --sheet (sheets: {', '.join(names)})")
-    row = filled.index(max(filled)) + 1
+    row = max(filled, key=lambda number: filled[number])
     if row > 1:
         written["header_row"] = row
     return written, [] if request.sheet else names[1:]

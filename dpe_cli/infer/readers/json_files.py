@@ -7,7 +7,6 @@ members as a dictionary, is kept whole.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,9 +18,9 @@ from typing import Any
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import InputError
 from dpe_cli.infer.sample import Sample, take_sample
-from dpe_cli.infer.survey import Draft, SamplePart, SampleParts, Survey
+from dpe_cli.infer.survey import Draft, SamplePart, SampleParts, Survey, check_number
 from dpe_cli.sources.files.find import File
-from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.json.records import RECORD_SEPARATOR, JsonRecords
 from dpe_cli.sources.read.rows import DIALECT
 
@@ -32,6 +31,7 @@ _TEXT = frozenset({"date", "timestamp", "timestamptz", "uuid"})
 _NUMBER = frozenset({"integer", "decimal", "float"})
 _MOST_MEMBERS = 30
 _DEEPEST = 4
+_DEEPEST_ARRAY = 64
 _LONGEST_DOCUMENT = 256 * 1024 * 1024
 _RECORDS_AT_ONCE = 5000
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
@@ -67,9 +67,9 @@ def records_of_file(file: File) -> str:
             if len(data) > _LONGEST_DOCUMENT:
                 raise InputError(f"{file.location}: is too long to search for its records; give the path of their array with --records")
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file.location}: is not valid JSON ({error}); ask the sender to deliver it again") from error
+        document = parsing.parse(data)
+    except ValueError as error:
+        raise InputError(f"{file.location}: is not valid JSON ({error}); ask the sender to send it again") from error
     return records_of(document, location=file.location)
 
 
@@ -90,7 +90,7 @@ def _arrays(document: Any, steps: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
     if isinstance(document, list):
         if document and all(isinstance(one, dict) for one in document):
             yield steps, len(document)
-    elif isinstance(document, dict):
+    elif isinstance(document, dict) and len(steps) < _DEEPEST_ARRAY:
         for name, value in document.items():
             if json_path.can_be_written(name):
                 yield from _arrays(value, (*steps, name))
@@ -116,6 +116,7 @@ def survey(parts: SampleParts, stack: ExitStack) -> Survey:
     connection.execute(f"create table objects as {held}")
     # jsonb cannot hold the character U+0000.
     (has_nul,) = connection.execute(r"select coalesce(bool_or(contains(record, '\u0000')), false) from objects").fetchone()
+    check_number(len(_names(connection, ())), location=sample.inputs[0].location if sample.inputs else "")
     drafts, notes = _drafts(list(_members(connection, ())), nested="json" if has_nul else "jsonb")
     if sample.inputs and not drafts:
         raise InputError(f"{sample.inputs[0].location}: none of its records is a JSON object with members; correct --format or --records")
@@ -123,8 +124,14 @@ def survey(parts: SampleParts, stack: ExitStack) -> Survey:
 
 
 def _members(connection: Any, steps: tuple[str, ...]) -> Iterator[_Member]:
-    """Yield the members of an object in the records; if a member is itself split into columns, its members instead."""
+    """
+    Yield the members of an object in the records; if a member is itself split into columns, its members instead.
+
+    None of an object that has too many of them to be split.
+    """
     names = _names(connection, steps)
+    if steps and len(names) > _MOST_MEMBERS:
+        return
     paths = [(*steps, name) for name in names]
     counted = connection.execute(
         """

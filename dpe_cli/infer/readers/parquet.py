@@ -9,6 +9,7 @@ from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
 from dpe_cli.infer.survey import Draft
 from dpe_cli.sources.files.find import File
+from dpe_cli.sources.read import duckdb_paths
 
 # DuckDB's types; lists, structs and maps become jsonb, and all others text.
 _TYPES = {
@@ -56,12 +57,13 @@ def drafts(chosen: Sequence[File]) -> list[Draft]:
 
 def _described(file: File) -> list[tuple[str, str]]:
     duckdb: Any = optional_packages.needed("duckdb", by="reading Parquet")
-    with file.content() as content, content.on_disk() as path:
+    with file.content() as content, content.on_disk() as on_disk, duckdb_paths.linked(on_disk) as path:
         try:
-            rows = duckdb.connect().execute("describe select * from read_parquet($1)", [str(path)]).fetchall()
+            described = f"describe select * from read_parquet($1, {duckdb_paths.NOTHING_FROM_PATH})"
+            rows = duckdb.connect().execute(described, [str(path)]).fetchall()
         except duckdb.Error as error:
-            message = " ".join(str(error).replace(str(path), file.location).split())
-            raise InputError(f"{file.location}: cannot be read as Parquet ({message}); ask the sender for it again") from error
+            message = " ".join(str(error).partition("\n\nLINE ")[0].replace(str(path), file.location).split())
+            raise InputError(f"{file.location}: cannot be read as Parquet ({message}); ask the sender to send it again") from error
     return [(str(name), _type(str(data_type))) for name, data_type, *_ in rows]
 
 

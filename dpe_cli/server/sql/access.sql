@@ -19,7 +19,8 @@ comment on column dpe.access_changes.actor is 'The actor of the context; empty o
 comment on column dpe.access_changes.role_name is 'The role''s name at that time.';
 comment on column dpe.access_changes.role_id is
 'The role''s oid on that server, which tells apart roles that had the same name at different times.';
-comment on column dpe.access_changes.valid_until is 'When the entry expires after the change; for a revoked entry, when it would have expired.';
+comment on column dpe.access_changes.valid_until is
+'When the entry expires after the change; for a revoked entry, when it would have expired.';
 
 -- A role's name; for a dropped role its name when its access was last changed, or else its oid.
 create or replace function dpe.recorded_name(role_id oid)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import lzma
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +23,13 @@ from dpe_cli.errors import InputError
 CHUNK_BYTES = 2 * 1024 * 1024
 _SUFFIXES = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst", ".zip": "zip"}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zstd.ZstdError)
+_NOT_READ = {
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISDIR: "a directory",
+}
 # Formats whose Python file classes stop at the first broken stream.
 _DECOMPRESSORS: dict[str, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]] = {
     "bz2": bz2.BZ2Decompressor,
@@ -84,15 +92,18 @@ def kind_of(name: str) -> str:
     return _SUFFIXES.get(Path(name).suffix.lower(), "none")
 
 
-def size_of(path: Path, *, location: str) -> int:
+def status_of(path: Path, *, location: str) -> os.stat_result:
     """
-    Return the size of a file in bytes.
+    Return the status of a file or directory.
 
     Raises:
-        InputError: it does not exist, or is not readable.
+        InputError: it does not exist, is not readable, or is something else, which might never end or wait forever.
     """
     with _reporting_read_errors(location):
-        return path.stat().st_size
+        status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        _check_regular(status, location)
+    return status
 
 
 @contextmanager
@@ -105,8 +116,11 @@ def opened(path: Path, member: zipfile.ZipInfo | None, *, location: str) -> Iter
     """
     with ExitStack() as stack:
         with _reporting_read_errors(location):
-            raw: IO[bytes] = stack.enter_context(path.open("rb", buffering=0 if member is None else -1))
-            descriptor = raw.fileno()
+            # A named pipe that took the file's place since would wait for its writer.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            raw: IO[bytes] = stack.enter_context(os.fdopen(descriptor, "rb", buffering=0 if member is None else -1))
+        _check_regular(os.fstat(descriptor), location)
+        with _reporting_read_errors(location):
             if member is not None:
                 raw = stack.enter_context(stack.enter_context(zipfile.ZipFile(raw)).open(member))
         yield HashingReader(raw, descriptor=descriptor, location=location)
@@ -138,10 +152,16 @@ def zip_members(path: Path, *, location: str) -> list[zipfile.ZipInfo]:
     with _reporting_read_errors(location), zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith("__MACOSX/")]
     if not members:
-        raise InputError(f"{location}: the zip file contains no file; ask the sender to deliver it again")
+        raise InputError(f"{location}: the zip file contains no file; ask the sender to send it again")
     if any(member.flag_bits & 0x1 for member in members):
         raise InputError(f"{location}: the zip file is encrypted; deliver it without a password")
     return sorted(members, key=lambda member: member.filename)
+
+
+def _check_regular(status: os.stat_result, location: str) -> None:
+    for is_kind, kind in _NOT_READ.items():
+        if is_kind(status.st_mode):
+            raise InputError(f"{location}: is not a file, but {kind}; remove it, or correct the location in the external block")
 
 
 @contextmanager
@@ -150,13 +170,13 @@ def _reporting_read_errors(location: str) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        raise InputError(f"{location}: the compressed data is broken or ends early ({error}); ask the sender for it again") from error
+        raise InputError(f"{location}: the compressed data is broken or ends early ({error}); ask the sender to send it again") from error
     except NotImplementedError as error:
         raise InputError(f"{location}: is compressed in a format that Python cannot read ({error}); deliver it as gz, xz or zst") from error
     except OSError as error:
         # bz2 reports broken data as an OSError that has no errno.
         what = f"cannot be read ({error.strerror})" if error.errno else f"the compressed data is broken ({error})"
-        raise InputError(f"{location}: {what}; ask the sender for it again") from error
+        raise InputError(f"{location}: {what}; ask the sender to send it again") from error
 
 
 def _streams(raw: io.RawIOBase, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> Iterator[bytes]:

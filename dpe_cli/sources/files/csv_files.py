@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -13,6 +14,8 @@ from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import CsvFiles
+
+_MOST_NAMES_SHOWN = 5
 
 
 @contextmanager
@@ -88,7 +91,8 @@ def _parse_header(header: bytes, grammar: Grammar, dialect: Dialect, location: s
     if b"\r" in outline:
         raise InputError(f"{location}, line 1: has a carriage return without a line feed; convert the line ends to line feeds")
     names = tuple(name.decode() for name in grammar.fields(header))
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        listed = ", ".join(map(repr, twice))
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        listed = ", ".join(map(repr, twice[:_MOST_NAMES_SHOWN]))
+        listed += f" and {len(twice) - _MOST_NAMES_SHOWN:,} others" if len(twice) > _MOST_NAMES_SHOWN else ""
         raise InputError(f"{location}, line 1: the header names {listed} more than once; ask the sender for distinct names")
     return names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +14,12 @@ from dpe_cli.errors import InputError
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import ExcelFiles
 from dpe_cli.sources.read import rows
+
+# The size of a sheet, according to Excel's specifications.
+_MOST_ROWS = 1_048_576
+_MOST_COLUMNS = 16_384
+_MOST_NAMES_SHOWN = 5
+_SHOWN_CHARACTERS = 200
 
 
 @contextmanager
@@ -28,7 +34,7 @@ def opened(content: Content, reading: Reading) -> Iterator[OpenedSheet]:
     assert isinstance(options, ExcelFiles)  # noqa: S101 implied by its file_format
     with workbook(content) as opened_workbook:
         sheet = sheet_of(opened_workbook, options.sheet, location=content.location)
-        yield OpenedSheet(sheet, options, location=content.location)
+        yield OpenedSheet(sheet, options)
 
 
 @contextmanager
@@ -43,28 +49,102 @@ def workbook(content: Content) -> Iterator[Any]:
     with content.on_disk() as path, path.open("rb") as file:
         try:
             found = openpyxl.load_workbook(file, read_only=True, data_only=True)
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-            raise InputError(f"{content.location}: is not an Excel workbook ({error}); deliver it as .xlsx") from error
+        # A broken workbook may raise any error of Python's: openpyxl has few of its own.
+        except Exception as error:
+            raise InputError(f"{content.location}: is not an Excel workbook ({_message(error)}); deliver it as .xlsx") from error
         try:
             yield found
         finally:
             found.close()
 
 
-def sheet_of(found: Any, name: str | None, *, location: str) -> Any:
+def sheet_of(found: Any, name: str | None, *, location: str) -> Sheet:
     """
-    Return the sheet with this name, or the first one.
+    Return the sheet with this name, or the first one; sheets of charts do not count.
 
     Raises:
         InputError: it has no such sheet.
     """
-    if name is not None and name not in found.sheetnames:
-        listed = ", ".join(found.sheetnames)
-        raise InputError(f"{location}: has no sheet {name!r}; correct `sheet` in the external block (sheets: {listed})")
-    sheet = found[name or found.sheetnames[0]]
-    # The dimensions that a workbook declares may be wrong.
-    sheet.reset_dimensions()
-    return sheet
+    sheets = {sheet.title: sheet for sheet in found.worksheets}
+    if not sheets:
+        raise InputError(f"{location}: has no sheet with cells; ask the sender to send it again")
+    if name is not None and name not in sheets:
+        raise InputError(f"{location}: has no sheet {name!r}; correct `sheet` in the external block (sheets: {', '.join(sheets)})")
+    return Sheet(sheets[name or next(iter(sheets))], location=location)
+
+
+class Sheet:
+    """A sheet of an open workbook; `where` is what messages call it."""
+
+    def __init__(self, sheet: Any, *, location: str) -> None:
+        self._sheet = sheet
+        self.where = f"{location}, sheet {sheet.title!r}"
+
+    def rows(self) -> Iterator[tuple[int, list[Any]]]:
+        """
+        Yield the rows that the file has, with their numbers; their values end with the last one that is not empty.
+
+        openpyxl's own iterator fills gaps with blank rows, up to any number, and leaves out rows and cells that are out of order.
+
+        Raises:
+            InputError: the sheet is broken, larger than Excel's, or not in order.
+        """
+        previous = 0
+        found = self._parsed()
+        while True:
+            try:
+                row = next(found, None)
+            # As for the whole workbook.
+            except Exception as error:
+                raise InputError(
+                    f"{self.where}, after row {previous}: cannot be read ({_message(error)}); ask the sender to send it again"
+                ) from error
+            if row is None:
+                return
+            number, cells = row
+            if number > _MOST_ROWS:
+                raise self._broken(f"has a row {number:,}, but a sheet has at most {_MOST_ROWS:,} rows")
+            if number <= previous:
+                raise self._broken(f"row {number:,} comes after row {previous:,}")
+            yield number, self._values(number, cells)
+            previous = number
+
+    def _parsed(self) -> Iterator[tuple[int, Sequence[Any]]]:
+        reader = optional_packages.needed("openpyxl", by="reading Excel").worksheet._reader  # noqa: SLF001
+        workbook = self._sheet.parent
+        with self._sheet._get_source() as source:  # noqa: SLF001
+            yield from reader.WorkSheetParser(
+                source,
+                self._sheet._shared_strings,  # noqa: SLF001
+                data_only=True,
+                epoch=workbook.epoch,
+                date_formats=workbook._date_formats,  # noqa: SLF001
+                timedelta_formats=workbook._timedelta_formats,  # noqa: SLF001
+            ).parse()
+
+    def _values(self, number: int, cells: Sequence[Any]) -> list[Any]:
+        values: list[Any] = []
+        previous = 0
+        for cell in cells:
+            column = cell["column"]
+            if column > _MOST_COLUMNS:
+                raise self._broken(f"row {number:,} has a column {column:,}, but a sheet has at most {_MOST_COLUMNS:,} columns")
+            if column <= previous:
+                raise self._broken(f"row {number:,}: column {column:,} comes after column {previous:,}")
+            previous = column
+            value = cell["value"]
+            if value is not None and value != "":
+                values += [None] * (column - 1 - len(values))
+                values.append(value)
+        return values
+
+    def _broken(self, what: str) -> InputError:
+        return InputError(f"{self.where}: {what}; ask the sender to save the workbook again with Excel")
+
+
+def _message(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 class OpenedSheet:
@@ -72,22 +152,21 @@ class OpenedSheet:
 
     dialect: Dialect = rows.DIALECT
 
-    def __init__(self, sheet: Any, options: ExcelFiles, *, location: str) -> None:
-        self._rows: Iterator[Sequence[Any]] = sheet.iter_rows(min_row=options.header_row, values_only=True)
-        self._where = f"{location}, sheet {sheet.title!r}"
-        self._header_row = options.header_row
-        header = list(next(self._rows, ()))
-        while header and header[-1] is None:
-            header.pop()
-        if not header:
+    def __init__(self, sheet: Sheet, options: ExcelFiles) -> None:
+        self._where = sheet.where
+        self._rows = ((number, values) for number, values in sheet.rows() if number >= options.header_row)
+        at, header = next(self._rows, (0, []))
+        if at != options.header_row or not header:
             raise InputError(f"{self._where}, row {options.header_row}: has no column names; set header_row in the external block")
         if None in header:
             raise InputError(
                 f"{self._where}, row {options.header_row}, column {header.index(None) + 1}: has no name; ask the sender to add one"
             )
         self.columns = tuple(str(name).strip() for name in header)
-        if twice := sorted({name for name in self.columns if self.columns.count(name) > 1}):
-            raise InputError(f"{self._where}, row {options.header_row}: names {', '.join(map(repr, twice))} more than once")
+        if twice := sorted(name for name, count in Counter(self.columns).items() if count > 1):
+            listed = ", ".join(map(repr, twice[:_MOST_NAMES_SHOWN]))
+            more = f" and {len(twice) - _MOST_NAMES_SHOWN} others" if len(twice) > _MOST_NAMES_SHOWN else ""
+            raise InputError(f"{self._where}, row {options.header_row}: names {listed}{more} more than once; ask for distinct names")
 
     def blocks(self) -> Iterator[Block]:
         """
@@ -103,11 +182,10 @@ class OpenedSheet:
 
     def _records(self, numbers: list[int]) -> Iterator[Sequence[Any]]:
         width = len(self.columns)
-        for number, row in enumerate(self._rows, self._header_row + 1):
-            values = [None if value == "" else value for value in row]
-            if any(value is not None for value in values[width:]):
-                raise InputError(f"{self._where}, row {number}: has a value in column {width + 1}, which has no name; ask for a correction")
-            record = values[:width] + [None] * (width - len(values))
-            if any(value is not None for value in record):
+        for number, values in self._rows:
+            if len(values) > width:
+                column = next(column for column in range(width, len(values)) if values[column] is not None) + 1
+                raise InputError(f"{self._where}, row {number}: has a value in column {column}, which has no name; ask for a correction")
+            if values:
                 numbers.append(number)
-                yield record
+                yield values + [None] * (width - len(values))

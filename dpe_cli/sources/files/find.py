@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import stat
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -37,23 +38,37 @@ def find(options: Files, columns: Sequence[Column], *, declared_at: str = "", pr
     reading = Reading(options, tuple(columns), declared_at)
     if remote.is_far(location):
         return [file for found in remote.find(options) for file in _far_files(found, reading)]
-    # The path of an existing file is taken literally, even if it contains brackets.
-    names = [location] if (project_dir / location).is_file() else glob.glob(location, root_dir=project_dir, recursive=True)
-    paths = [path for path in sorted(project_dir / name for name in names) if not path.is_dir()]
-    if not paths:
+    files = [file for path in _matching(location, project_dir) for file in _files(path, reading, project_dir)]
+    if not files:
         raise InputError(f"{location}: no file matches; correct the location (it is relative to {project_dir})")
-    return [file for path in paths for file in _files(path, reading, project_dir)]
+    return files
+
+
+def _matching(location: str, project_dir: Path) -> list[Path]:
+    """
+    Return the paths that match a location, sorted by name.
+
+    The path of an existing file is taken literally too, even if it contains brackets, but never instead of other files:
+    otherwise a file that is literally named `*.csv` would hide all others.
+    """
+    names = {*glob.glob(location, root_dir=project_dir, recursive=True)}
+    if (project_dir / location).is_file():
+        names.add(location)
+    return sorted({project_dir / name for name in names})
 
 
 def _files(path: Path, reading: Reading, project_dir: Path) -> list[File]:
+    """Return the file at a path, or the members of a zip file; nothing for a directory."""
     location = str(path.relative_to(project_dir)) if path.is_relative_to(project_dir) else str(path)
-    try:
-        location.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{location.encode(errors='backslashreplace').decode()}: the file's name is not valid UTF-8; rename it") from None
+    shown = location.encode(errors="backslashreplace").decode()
+    status = compression.status_of(path, location=shown)
+    if stat.S_ISDIR(status.st_mode):
+        return []
+    if location != shown:
+        raise InputError(f"{shown}: the file's name is not valid UTF-8; rename it")
     kind = _kind(path.name, reading)
     if kind != "zip":
-        return [File(LocalFile(path), None, compression.size_of(path, location=location), location, kind, reading)]
+        return [File(LocalFile(path), None, status.st_size, location, kind, reading)]
     return _members(LocalFile(path), location, reading)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from dpe_cli.blocks.block import Block, cut
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files.content import Content, Reading
-from dpe_cli.sources.read import pipes, rows
+from dpe_cli.sources.read import duckdb_paths, pipes, rows
 
 # A value may be as long as PostgreSQL accepts.
 _MAX_RECORD_BYTES = 1024 * 1024 * 1024
@@ -32,8 +31,8 @@ def opened(content: Content, reading: Reading) -> Iterator[OpenedParquet]:
         InputError: it is not Parquet, or its footer is broken.
     """
     del reading
-    with content.on_disk() as path, tempfile.TemporaryDirectory(prefix="dpe-") as directory:
-        yield OpenedParquet(path, Path(directory) / "csv", location=content.location)
+    with content.on_disk() as path, duckdb_paths.linked(path) as link:
+        yield OpenedParquet(link, link.with_name("csv"), location=content.location)
 
 
 class OpenedParquet:
@@ -51,8 +50,9 @@ class OpenedParquet:
         self._path = path
         self._pipe = pipe
         self._location = location
+        self._records = f"read_parquet($1, {duckdb_paths.NOTHING_FROM_PATH})"
         try:
-            described = self._connection.execute("describe select * from read_parquet($1)", [str(path)]).fetchall()
+            described = self._connection.execute(f"describe select * from {self._records}", [str(path)]).fetchall()
         except self._duckdb.Error as error:
             raise self._unreadable(error) from error
         self._types = {str(name): str(data_type) for name, data_type, *_ in described}
@@ -73,7 +73,7 @@ class OpenedParquet:
             yield block
         if total and total[0] != read:
             raise InputError(
-                f"{self._location}: the file announces {total[0]:,} records, but {read:,} were read; ask the sender to deliver it again"
+                f"{self._location}: the file announces {total[0]:,} records, but {read:,} were read; ask the sender to send it again"
             )
 
     def _chunks(self) -> Iterator[bytes]:
@@ -105,8 +105,8 @@ class OpenedParquet:
     def _write(self, failures: list[Exception]) -> None:
         try:
             self._connection.execute(
-                f"copy (select {', '.join(map(self._field, self._types))} from read_parquet($1)) "
-                f"to '{self._pipe}' (format csv, header false, nullstr '', quote '\"', escape '\"', delimiter ',')",
+                f"copy (select {', '.join(map(self._field, self._types))} from {self._records}) "
+                f"to {rows.literal(str(self._pipe))} (format csv, header false, nullstr '', quote '\"', escape '\"', delimiter ',')",
                 [str(self._path)],
             )
         except Exception as error:  # noqa: BLE001 the reader raises it
@@ -123,8 +123,9 @@ class OpenedParquet:
         return quoted
 
     def _unreadable(self, error: Any) -> InputError:
-        message = " ".join(str(error).replace(str(self._path), self._location).split())
-        return InputError(f"{self._location}: cannot be read as Parquet ({message}); ask the sender for it again")
+        # Without the statement, which DuckDB quotes.
+        message = " ".join(str(error).partition("\n\nLINE ")[0].replace(str(self._path), self._location).split())
+        return InputError(f"{self._location}: cannot be read as Parquet ({message}); ask the sender to send it again")
 
 
 def _close_after(writer: threading.Thread, descriptor: int) -> None:

@@ -24,6 +24,7 @@ from dpe_cli.sources.read.remote_file import RemoteFile
 
 # The fsspec package for each place.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "sftp": "paramiko"}
+_LONGEST_SUFFIX = 20
 
 
 class FetchedFile:
@@ -42,7 +43,9 @@ class FetchedFile:
             InputError: the file cannot be fetched, or its size is not the announced one.
         """
         if self._path is None:
-            with tempfile.NamedTemporaryFile(prefix="dpe-", suffix=Path(self._file.location).suffix, delete=False) as copy:
+            # A name may be longer than a file system allows.
+            suffix = Path(self._file.location).suffix[:_LONGEST_SUFFIX]
+            with tempfile.NamedTemporaryFile(prefix="dpe-", suffix=suffix, delete=False) as copy:
                 path = Path(copy.name)
                 weakref.finalize(self, path.unlink, missing_ok=True)
                 self._file.fetch(copy)
@@ -82,9 +85,22 @@ def _in_a_store(options: Files, scheme: str) -> list[RemoteFile]:
     given = {name: _filled(value, location, name) for name, value in options.storage_options.items()}
     with _reporting_connection_errors(options):
         store, path = fsspec.core.url_to_fs(secrets.filled(location, where=location, in_url=True), use_listings_cache=False, **given)
-        paths = [path] if not any(character in path for character in "*?[") else sorted(store.glob(path))
+        paths = _matching(store, path)
         infos = [store.info(one) for one in paths]
+    for one, info in zip(paths, infos, strict=True):
+        # s3fs, for one, takes `?versionId=` at the end of a name for a version of another file.
+        if str(info["name"]).strip("/") != one.strip("/"):
+            raise InputError(f"{scheme}://{one.lstrip('/')}: fsspec takes this name for {info['name']!r}; rename the file")
     return [_stored(store, info, scheme, options) for info in infos if info["type"] == "file"]
+
+
+def _matching(store: Any, path: str) -> list[str]:
+    """Return the paths that match, sorted; like on this machine, the path of an existing file is taken literally too."""
+    if not any(character in path for character in "*?["):
+        return [path]
+    # Without brackets a pattern matches itself.
+    literally = [path] if "[" in path and store.isfile(path) else []
+    return sorted({*store.glob(path), *literally})
 
 
 def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) -> RemoteFile:

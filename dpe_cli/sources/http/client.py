@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import email.utils
 import ipaddress
-import json
 import random
+import re
 import socket
 import tempfile
 import time
@@ -25,6 +25,7 @@ from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import hide, redact, remember
 from dpe_cli.sources import secrets
+from dpe_cli.sources.json import parsing
 from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.queries import Rest
 from dpe_cli.sources.read.remote_file import RemoteFile
@@ -39,6 +40,7 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 # An API may ask for longer pauses than that, but not for endless ones.
 _LONGEST_RETRY_AFTER = 600.0
+_WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Download:
         # A server need not answer HEAD; GET will report whatever else is wrong.
         with suppress(InputError):
             self._client.stream(lambda headers, _chunks: known.update(headers), method="HEAD")
-        size = int(known.get("content-length") or -1)
+        announced = known.get("content-length", "")
+        size = int(announced) if _WHOLE_NUMBER.fullmatch(announced) else -1
         if size < 0:
             # Compressed in transit, or generated while it is sent: only the received bytes tell its size.
             with tempfile.TemporaryFile() as copy:
@@ -135,9 +138,10 @@ class Client:
             InputError: the environment does not define it, or it is not an address.
         """
         base = secrets.filled(self._options.location, where=self._where, in_url=True)
-        if not _is_address(base):
+        base = f"{base.rstrip('/')}/{self._options.path.lstrip('/')}" if self._options.path else base
+        if not self._is_address(base):
             raise self.refused("with the environment's values it is not an http:// or https:// address")
-        return f"{base.rstrip('/')}/{self._options.path.lstrip('/')}" if self._options.path else base
+        return base
 
     def close(self) -> None:
         """Close its connections."""
@@ -186,7 +190,7 @@ class Client:
                             take(response.headers, response.iter_raw())
                             return
                         url = self.joined(url, response.headers.get("location", ""))
-                except self._httpx.TransportError as error:
+                except (self._httpx.TransportError, UnicodeError) as error:
                     raise self._failed(error) from error
             raise self.refused(f"it redirects more than {_MOST_REDIRECTS} times")
 
@@ -228,14 +232,29 @@ class Client:
         """
         try:
             target = urljoin(url, link)
-            self._httpx.URL(target)
-        except (ValueError, self._httpx.InvalidURL) as error:
+        except ValueError as error:
             raise self.refused("its link is not a valid address") from error
         if not target.startswith(("http://", "https://")):
             raise self.refused("it links to something that is not an http:// or https:// address")
         if url.startswith("https://") and target.startswith("http://"):
             raise self.refused("it leads from https to http")
+        if not self._is_address(target):
+            raise self.refused("its link is not a valid address")
         return target
+
+    def _is_address(self, url: str) -> bool:
+        """Return whether all who read an address, down to the resolver of names, can read this one."""
+        try:
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or not _port(parts):
+                return False
+            # httpx reads a name when it is asked for, and Python encodes it again before it is resolved.
+            self._httpx.URL(url).host.encode("idna")
+            parts.hostname.encode("idna")
+        # UnicodeError, and idna's own errors, among them.
+        except (ValueError, self._httpx.InvalidURL):
+            return False
+        return True
 
     def _ask(self, url: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes, str | None]:
         """Send one request; credentials, headers included, go only to the API's own origin."""
@@ -265,12 +284,12 @@ class Client:
                         raise AgainError(f"a page took longer than {self._options.timeout:g} s")
                 link = response.links.get("next", {}).get("url")
                 return response.status_code, response.headers, bytes(body), link
-        except (self._httpx.TransportError, self._httpx.DecodingError) as error:
+        except (self._httpx.TransportError, self._httpx.DecodingError, UnicodeError) as error:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> Exception:
         # httpx parses each redirect, and its error quotes the invalid part of the address, which may be part of a secret.
-        if "location header" in str(error):
+        if "location header" in str(error) or isinstance(error, UnicodeError):
             return self.refused("its link is not a valid address")
         return AgainError(f"the connection failed ({type(error).__name__}: {error})")
 
@@ -296,6 +315,8 @@ class Client:
         auth = self._options.auth
         assert auth is not None  # noqa: S101
         url = self._filled(auth.access_token_url)
+        if not self._is_address(url):
+            raise self.refused("access_token_url is not an http:// or https:// address")
         self._check_address(url)
         data = {
             "grant_type": "client_credentials",
@@ -306,10 +327,10 @@ class Client:
         if status in _WORTH_ANOTHER_TRY:
             raise AgainError(f"its token endpoint answered {status}")
         try:
-            token = json.loads(body).get("access_token")
+            token = parsing.parse(body).get("access_token")
         except (ValueError, AttributeError):
             token = None
-        if status != HTTPStatus.OK or not isinstance(token, str) or not token:
+        if status != HTTPStatus.OK or not isinstance(token, str) or not token or not is_text(token):
             raise self.refused(f"its token endpoint answered {status} without an access_token")
         remember(token)
         return token
@@ -340,31 +361,29 @@ class Client:
                 )
 
 
+def is_text(text: str) -> bool:
+    """Return whether a text can be sent: JSON may have half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _origin(url: str) -> tuple[str, str | None, int]:
     """Return what two addresses of the same origin have in common (RFC 6454, section 4)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, _port(parts)
 
 
-def _is_address(url: str) -> bool:
-    try:
-        return url.startswith(("http://", "https://")) and bool(urlsplit(url).hostname) and _port(urlsplit(url)) > 0
-    except ValueError:
-        return False
-
-
 def _port(parts: SplitResult) -> int:
-    return parts.port or (443 if parts.scheme == "https" else 80)
+    return (443 if parts.scheme == "https" else 80) if parts.port is None else parts.port
 
 
 def _retry_after(value: str | None) -> float | None:
     """Return the seconds in a Retry-After header, in either of its forms (RFC 9110, section 10.2.3)."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if _WHOLE_NUMBER.fullmatch(value.strip()):
         return min(float(value), _LONGEST_RETRY_AFTER)
     try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        moment = email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return min(max(moment.timestamp() - time.time(), 0.0), _LONGEST_RETRY_AFTER)
+    return min(max(moment - time.time(), 0.0), _LONGEST_RETRY_AFTER)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dpe_cli.errors import InputError
-from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.json.records import RECORD_SEPARATOR
 
 _DEPTH = 64
@@ -153,7 +153,7 @@ class Document:
                 raise self._broken(f"the text after the records is longer than {self._most:,} bytes; set max_record_bytes higher")
         without = b"".join(self._before) + json.dumps(_HERE).encode() + self._pending
         try:
-            self.envelope = json.loads(without)
+            self.envelope = parsing.parse(without)
         except ValueError as error:
             raise self._broken(f"around its records it is not valid JSON ({error})") from error
         records = json_path.value(self.envelope, self._steps)
@@ -180,7 +180,7 @@ class Document:
         return self._broken(f"it has nothing at {_written(self._steps)}; correct `records` in the external block", is_json=True)
 
     def _broken(self, fault: str, *, is_json: bool = False) -> InputError:
-        what = fault if is_json else f"the document is not valid JSON: {fault}; ask the sender to deliver it again"
+        what = fault if is_json else f"the document is not valid JSON: {fault}; ask the sender to send it again"
         return InputError(f"{self._location}, line {self._line}: {what}")
 
 

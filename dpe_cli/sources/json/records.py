@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -18,7 +19,7 @@ from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ContractError, ExtractError
-from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.read.rows import literal
 from dpe_cli.words import did_you_mean
 
@@ -39,7 +40,8 @@ _LONG_NUMBER = rb"-?(?=\d++[.eE])(?:(?=0?\.?0*+[1-9](?:\.?\d){%d})|(?=[\d.]*+[eE
 _STRING = rb'"(?:[^"\\\n\x1e]++|\\[^\n\x1e])*+"'
 # Everything up to the next long number: strings, other numbers, and the text between them.
 _UP_TO_LONG_NUMBER = re.compile(rb'((?:[^"\d\-]++|%b|(?!%b)-?\d[\d.eE+\-]*+|-(?!\d)|")*+)(%b|\Z)' % (_STRING, _LONG_NUMBER, _LONG_NUMBER))
-_PRIVATE_USE = range(0xE000, 0xF8FF)
+_PRIVATE_USE = range(0xE000, 0xF900)
+_RANDOM_CHARACTERS = 8
 
 
 class JsonRecords:
@@ -76,11 +78,11 @@ class JsonRecords:
         """
         parts = Parts(data, separator, first_line, by_number=by_number)
         text, refused = _text(data, separator)
-        mark = _unused_character(text) if _has_long_number(data) else None
+        mark = _unused_mark(text) if _has_long_number(data) else None
         given = [_in_quotes(text, mark) if mark else text, separator.decode()]
         csv, kept, members = self._connection.execute(self._query, given).fetchone()
         if not self._ignores_extra and (extra := sorted(set(members or ()) - self._known)):
-            raise self._extra_members(extra, parts, location)
+            raise self._extra_members(extra, given, parts, location)
         if kept != parts.most:
             unreadable = self._connection.execute(self._query_of_unreadable, given).fetchone()[0]
             for index in unreadable or ():
@@ -145,14 +147,27 @@ class JsonRecords:
             select list(index order by index) from records where not ({self._readable})
         """
 
-    def _extra_members(self, extra: Sequence[str], parts: Parts, location: str) -> ContractError:
+    @cached_property
+    def _query_of_members(self) -> str:
+        """The query for the index of the first record that has one of these members."""
+        return f"""
+            with split as (
+                select string_split($1, $2) as records
+            ),
+            records as (
+                select unnest(records) as record, unnest(range(len(records))) as index from split
+            )
+            select min(index) from records where case when {self._readable} then list_has_any(json_keys({self._record}), $3) end
+        """
+
+    def _extra_members(self, extra: Sequence[str], given: Sequence[str], parts: Parts, location: str) -> ContractError:
         """Return the error that names members without a column, and the first record that has one."""
-        line = next((line for raw, line in zip(parts.raws, parts.lines, strict=True) if _members(raw, self._at) & set(extra)), 0)
+        index = self._connection.execute(self._query_of_members, [*given, extra]).fetchone()[0]
         near = did_you_mean(extra[0], map(str, self._known))
         hint = f" ({near})" if near else ""
         listed = ", ".join(map(repr, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
         return ContractError(
-            f"{location}, {parts.kind} {line}: the record has {listed}, which is not in the contract{hint}; "
+            f"{location}, {parts.kind} {parts.lines[index]}: the record has {listed}, which is not in the contract{hint}; "
             f"add columns in {self._declared_at}, or set extra_columns: ignore to drop unlisted members"
         )
 
@@ -261,10 +276,11 @@ def _has_long_number(data: bytes) -> bool:
     return any(tiny in data for tiny in _TINY)
 
 
-def _unused_character(text: str) -> str:
-    """Return a character that is not in a text, not even escaped."""
+def _unused_mark(text: str) -> str:
+    """Return a character that is not in a text, not even escaped; if all are, random ones, which no sender can foresee."""
     lower = text.lower()
-    return next(chr(code) for code in _PRIVATE_USE if chr(code) not in text and f"\\u{code:04x}" not in lower)
+    unused = (chr(code) for code in _PRIVATE_USE if chr(code) not in text and f"\\u{code:04x}" not in lower)
+    return next(unused, None) or "".join(chr(secrets.choice(_PRIVATE_USE)) for _ in range(_RANDOM_CHARACTERS))
 
 
 def _in_quotes(text: str, mark: str) -> str:
@@ -280,19 +296,11 @@ def _in_quotes(text: str, mark: str) -> str:
 
 def _why_refused(raw: bytes, at: Sequence[json_path.Step]) -> Fault:
     try:
-        document = json_path.value(json.loads(raw), at)
+        document = json_path.value(parsing.parse(raw), at)
     except json.JSONDecodeError as error:
         return Fault(None, INVALID_JSON_TEXT, f"the record is not valid JSON: {error.msg}, at character {error.pos + 1}")
-    except RecursionError:
-        return Fault(None, INVALID_JSON_TEXT, "the record is nested too deeplyly")
+    except ValueError:
+        return Fault(None, INVALID_JSON_TEXT, "the record is nested too deeply")
     if isinstance(document, dict):
         return Fault(None, INVALID_JSON_TEXT, "the record is not valid JSON: it contains half of a surrogate pair")
     return Fault(None, NO_JSON_OBJECT, "the record is not a JSON object")
-
-
-def _members(raw: bytes, at: Sequence[json_path.Step]) -> set[str]:
-    try:
-        document = json_path.value(json.loads(raw), at)
-    except ValueError:
-        return set()
-    return set(document) if isinstance(document, dict) else set()

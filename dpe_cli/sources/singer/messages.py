@@ -17,7 +17,7 @@ from dpe_cli.blocks.block import Block, Delivered, Origin
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ContractError, InputError
 from dpe_cli.safe_text.redaction import redact
-from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.options.base import nearest
 
 RECORD = "record"
@@ -88,8 +88,8 @@ class Messages:
     def _is_record(self, raw: bytes, line: int) -> bool:
         """Process a message that is not a record; return whether it is one of the stream's records that DuckDB cannot read."""
         try:
-            message = json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            message = parsing.parse(raw)
+        except ValueError as error:
             raise self._no_message(raw, line, "is not JSON") from error
         kind = message.get("type") if isinstance(message, dict) else None
         if kind == "RECORD" and isinstance(message.get("stream"), str):
@@ -155,8 +155,15 @@ def _record(delivered: Delivered) -> Delivered:
 
 
 def _member(message: str, name: str) -> str:
-    """Return a member of a JSON object as it is written; if there is none, the whole."""
-    decoder = json.JSONDecoder()
+    """Return a member of a JSON object as it is written; if there is none, or it is nested too deeply for Python, the whole."""
+    try:
+        return _found_member(message, name)
+    except RecursionError:
+        return message
+
+
+def _found_member(message: str, name: str) -> str:
+    decoder = json.JSONDecoder(parse_int=parsing.integer)
     found = message
     position = message.index("{") + 1
     while (position := _after_blanks(message, position)) < len(message) and message[position] == '"':

@@ -18,7 +18,7 @@ from dpe_cli.environment import for_program
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.secret_forms import spans
 from dpe_cli.sources import secrets
-from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.json.records import LINE_FEED, JsonRecords
 from dpe_cli.sources.options.queries import Singer
 from dpe_cli.sources.query_inputs import BaseQueryInput
@@ -155,7 +155,7 @@ class Tap(BaseQueryInput):
             written = b"".join(pipes.chunks(running.output.fileno()))
             running.check_end()
         try:
-            return json.loads(written)
+            return parsing.parse(written)
         except ValueError as error:
             raise InputError(
                 f"{self.location}: the tap's --discover output is not a valid catalog ({error}); set `catalog_file`, or fix the tap"
@@ -232,7 +232,7 @@ class _Given:
 
 def _document(path: Path, option: str, where: str) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return parsing.parse(path.read_bytes())
     except OSError as error:
         raise InputError(f"{where}: {path} cannot be read ({error.strerror}); correct `{option}`") from error
     except ValueError as error:

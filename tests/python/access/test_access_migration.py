@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -225,7 +226,7 @@ def restored(any_cluster: Cluster, fresh_server: Server, logins: tuple[str, str]
         connection.execute(sql.SQL("create database {} template template0").format(sql.Identifier(other.database)))
     try:
         dump = subprocess.run([programs / "pg_dump", fresh_server.database], env=environment, check=True, capture_output=True).stdout
-        restore = [programs / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", other.database]
+        restore: list[str | Path] = [programs / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", other.database]
         subprocess.run(restore, env=environment, check=True, input=dump, capture_output=True)
         yield other
     finally:

@@ -79,7 +79,7 @@ def create(either_server: Server) -> Iterator[Create]:
 
 def _execute(server: Server, statement: str, *names: str) -> None:
     with server.connect("admin", autocommit=True) as connection:
-        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 def _dpe(server: Server, *arguments: str) -> Report:

@@ -227,7 +227,8 @@ def test_sarif_names_a_file_by_a_uri() -> None:
     finding = checks.Finding("RLS002", "error", "marts.a\x1b[2J\n", "does not force row-level security", "alter it\u202e")
     files = {finding.subject: "models/marts/a b\x1b\u202e.sql"}
 
-    [run] = sarif.document(checks.checks(), [finding], files, otherwise="dbt_project.yml")["runs"]  # type: ignore[misc]
+    runs: Any = sarif.document(checks.checks(), [finding], files, otherwise="dbt_project.yml")["runs"]
+    [run] = runs
 
     [result] = run["results"]
     [location] = result["locations"]

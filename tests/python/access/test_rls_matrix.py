@@ -11,13 +11,14 @@ from conftest import numbers
 from support import dbt_projects
 from support.protected_project import PROJECT
 
-from dpe_cli.access import checks, matrix
+from dpe_cli.access import actors, checks, matrix, samples
 from dpe_cli.access.matrix import Cell
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Report, show
 from dpe_cli.errors import ContextError, UsageError
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import protection, run
+from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
@@ -61,14 +62,14 @@ def login(module_server: Server) -> Iterator[str]:
 
 
 def _measure(project: Project, server: Server, login: str) -> list[Cell]:
-    return run.measure_rls(project, server, (), (login,), dbt_projects.Silence())
+    return protection.measure_rls(project, server, (), (login,), dbt_projects.Silence())
 
 
 def _do(project: Project, server: Server, command: list[str]) -> None:
     if command[0] in {"publish", "build only"}:
-        options = run.RunOptions(publishes=command[0] == "publish", documents=False)
+        options = RunOptions(publishes=command[0] == "publish", documents=False)
         summary = run.run(project, server, command[1:], (), dbt_projects.Silence(), options)
-        assert summary.not_published is None
+        assert summary.build.not_published is None
     elif command[0] == "undo":
         with publication.connected(server) as connection:
             publication.undo(connection, project.published_schemas)
@@ -82,7 +83,7 @@ def states(project: Project, module_server: Server, login: str) -> dict[str, tup
     found: dict[str, tuple[list[str], list[Cell]]] = {}
     for name, command in COMMANDS.items():
         _do(project, module_server, command)
-        findings = [str(finding) for finding in run.check_rls(project, module_server)]
+        findings = [str(finding) for finding in protection.check_rls(project, module_server)]
         found[name] = (findings, _measure(project, module_server, login))
     return found
 
@@ -159,7 +160,7 @@ def test_measuring_changes_nothing(
 
     with module_server.connect("admin") as connection:
         assert before == connection.execute("select ctid::text, orders::text from marts.fct_orders as orders order by 1").fetchall()
-        assert [] == connection.execute("select from pg_roles where rolname = %s", [matrix.NOBODY]).fetchall()
+        assert [] == connection.execute("select from pg_roles where rolname = %s", [actors.NOBODY]).fetchall()
 
 
 def test_measurements_do_not_conflict(module_server: Server) -> None:
@@ -256,7 +257,7 @@ def test_what_a_role_could_do_is_found(
     del states
     with module_server.connect("admin") as connection:
         connection.execute(statements.encode())
-        relations = matrix.find_relations(connection, project, ["marts", "dpe"])
+        relations = samples.find_relations(connection, project, ["marts", "dpe"])
         cells = matrix.measure(connection, relations, logins=[login])
         connection.rollback()
 

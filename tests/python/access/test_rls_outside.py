@@ -77,8 +77,10 @@ def _seen(connection: psycopg.Connection[Any], role: str, statements: str) -> ob
     try:
         with connection.transaction():
             connection.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
-            for statement in statements.split("; "):
-                cursor = connection.execute(statement.encode())
+            *others, last = statements.split("; ")
+            for statement in others:
+                connection.execute(statement.encode())
+            cursor = connection.execute(last.encode())
             seen = cursor.fetchone() if cursor.description else None
             raise psycopg.Rollback
     except REFUSALS:

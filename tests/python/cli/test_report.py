@@ -173,7 +173,7 @@ def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_no_part_of_a_report_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Names, headings and values come from outside: each is shown by its codes, and stays on one line where it should."""
-    sections = [
+    sections: list[Facts | Lines | Table] = [
         Facts({HOSTILE: f"{HOSTILE}\nnext"}, title=HOSTILE),
         Table([HOSTILE], [[f"{HOSTILE}\nnext"]], title=HOSTILE),
         Lines([HOSTILE]),

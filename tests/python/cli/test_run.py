@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import pytest
+from support.shop import Shop
 
 from dpe_cli.cli import main
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
+from dpe_cli.server.contexts import system_context
+from dpe_cli.sources.files import json_files
 
 
 @dataclass(frozen=True)
@@ -125,6 +122,35 @@ def test_a_refused_delivery_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
     assert "Error: shop.orders, data/orders/wednesday.csv, line 1: column amount is missing; column 'price'" in done.err
     assert ["shop.orders", "refused"] == done.rows("Loaded")[0][:2]
     assert "Built" not in done.out
+
+
+def test_a_bug_in_one_source_does_not_stop_the_others(shop: Shop, dpe: Dpe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called a bug, with exit status 2, and the ledger says that the extract failed; --debug shows the traceback."""
+    columns = "columns: [{name: id, data_type: integer}]"
+    external = "external: {location: data/bad.jsonl, file_format: jsonl, disposition: append}"
+    shop.write(
+        {
+            "models/staging/_a__sources.yml": "sources:\n  - name: a\n    schema: staging\n    tables:\n"
+            f"      - name: bad\n        {external}\n        {columns}\n",
+            "data/bad.jsonl": '{"id": 1}\n',
+            "data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n",
+        }
+    )
+    monkeypatch.setattr(json_files, "whole_lines", lambda *_, **__: dict[str, str]()["missing"])
+
+    done = dpe("extract")
+
+    assert 2 == done.status
+    assert "Error: a.bad: KeyError: 'missing'; this is a bug; run again with --debug\n" in done.err
+    assert "Traceback" not in done.err
+    assert [["a.bad", "failed"], ["shop.orders", "loaded"]] == [row[:2] for row in done.rows("Loaded")[:2]]
+    with shop.server.connect("loader") as connection, system_context(connection, actor="test"):
+        ended = connection.execute("select source, status, error from dpe.extracts order by extract_id desc limit 2").fetchall()
+    assert [("shop.orders", "succeeded", None), ("a.bad", "failed", "KeyError")] == ended
+
+    again = dpe("run", "--debug", "--output", "json")
+    assert (2, True) == (again.status, next(one["is_bug"] for one in again.data["extracted"]["extracts"] if one["source"] == "a.bad"))
+    assert "Traceback (most recent call last)" in again.err
 
 
 def test_a_rule_that_fails_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
@@ -256,7 +282,7 @@ def test_wrong_input_gets_one_clear_message(shop: Shop, dpe: Dpe, name: str) -> 
     if callable(change):
         change(shop)
     else:
-        shop.write(change)
+        shop.write(cast("Mapping[str, str]", change))
 
     done = dpe(*arguments)
 

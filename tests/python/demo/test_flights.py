@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import RejectLimitError
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source"]
 
 MONTH = Path(__file__).parents[3] / "data" / "nyc_flights" / "flights" / "2013-01.csv.gz"
 COLUMNS = (

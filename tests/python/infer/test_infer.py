@@ -9,23 +9,20 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import boto3
+import duckdb
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 from support import dbt_projects
+from support.infer_place import Workplace
 from support.infer_samples import PASSWORD, SOURCES, lines
 from support.misbehaving_api import Answer
 
 from dpe_cli.server.contexts import system_context
-
-if TYPE_CHECKING:
-    from support.infer_place import Workplace
-
-pytest_plugins = ["support.infer_place"]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -104,7 +101,7 @@ def test_a_column_says_why_it_is_text(place: Workplace) -> None:
         ("quoted.csv", {"null_string": "NA"}),
     ],
 )
-def test_the_dialect_is_told_where_it_is_not_the_default(place: Workplace, name: str, options: Mapping[str, object]) -> None:
+def test_the_dialect_is_told_where_it_is_not_the_default(place: Workplace, name: str, options: dict[str, object]) -> None:
     """Otherwise it is not mentioned."""
     expected = {"location": f"data/{name}", "file_format": "csv", "disposition": "replace", "rejects": {"max_rows": 0}}
 
@@ -239,6 +236,22 @@ def test_more_than_one_page_is_noted(place: Workplace) -> None:
     done = place.infer(f"{place.api.url}/records/page", "--allow-private-addresses")
 
     assert "# this is only the first page: total says 35 records, but there are 10; add a paginator and total_path\n" in done.out
+
+
+def test_a_path_is_only_a_path(place: Workplace) -> None:
+    """Neither the directory that a path is relative to nor the file's own name is a pattern, for dpe or for DuckDB."""
+    directory = place.directory / "day [1]" / "shop=HA"
+    directory.mkdir(parents=True)
+    place.deliver("day 1/shop=HA/o1.parquet", "x")
+    for name, values in {"o1.parquet": "1 as id", "o[12].parquet": "'text' as note"}.items():
+        duckdb.execute(f"copy (select {values}) to '{directory / 'written'}' (format parquet)")
+        (directory / "written").rename(directory / name)
+
+    inside = replace(place, directory=directory)
+    assert {"note": "text"} == inside.types("o[[]12].parquet")
+    found = inside.table("o1.*")
+
+    assert (["id"], "day [[]1]/shop=HA/o1.*") == ([column["name"] for column in found["columns"]], found["external"]["location"])
 
 
 def test_a_password_is_used_and_never_written(place: Workplace) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+import json
 
+import openpyxl
 import pytest
+from support.infer_place import Workplace
 
-if TYPE_CHECKING:
-    from support.infer_place import Workplace
 
-pytest_plugins = ["support.infer_place"]
+def _empty_sheet() -> bytes:
+    content = io.BytesIO()
+    openpyxl.Workbook().save(content)
+    return content.getvalue()
 
 
 REFUSED: dict[str, tuple[str | bytes | None, list[str], str]] = {
@@ -36,6 +40,22 @@ REFUSED: dict[str, tuple[str | bytes | None, list[str], str]] = {
         "data/orders.sqlite: is a SQLite database; write it as sqlite:///data/orders.sqlite",
     ),
     "words.jsonl": ("a,b\n1,2\n", [], "data/words.jsonl: none of its records is a JSON object with members"),
+    "wide.csv": (
+        ",".join(f"c{number}" for number in range(20_000)) + "\n" + "," * 19_999 + "\n",
+        [],
+        "data/wide.csv: has 20,000 columns, and a table can have 1,598 besides dpe's own; name a source with fewer",
+    ),
+    "wide.jsonl": (
+        json.dumps({f"c{number}": number for number in range(20_000)}),
+        [],
+        "data/wide.jsonl: has 20,000 columns, and a table can have 1,598 besides dpe's own; name a source with fewer",
+    ),
+    "deep.json": (
+        '{"a": [{"b": 1}], "c": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        [],
+        "data/deep.json: is not valid JSON (it is nested too deeply)",
+    ),
+    "empty.xlsx": (_empty_sheet(), [], "data/empty.xlsx: the sheet is empty; name one with --sheet (sheets: Sheet)"),
     "narrow.dat": ("abc\ndef\n", ["--format", "fixed_width"], "data/narrow.dat: no position is blank in all of its first 2 lines"),
 }
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from support.infer_place import Workplace
 
 from dpe_cli.safe_text.visible_text import has_hidden
-
-if TYPE_CHECKING:
-    from support.infer_place import Workplace
-
-pytest_plugins = ["support.infer_place"]
-
 
 SOURCES_FILE = """\
 # Whose these are: ask sales.

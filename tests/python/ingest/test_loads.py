@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import BusyError, ServerError
 from dpe_cli.ingest import loads
 from dpe_cli.ingest.loads import LoadsError, Undone
 from dpe_cli.load import locks
 from dpe_cli.project.project import Project
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "id integer, note text"
 

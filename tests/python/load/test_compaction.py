@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import ExtractError
 from dpe_cli.ingest import loads
 from dpe_cli.load import compaction, locks, prepare
 from dpe_cli.project.project import Project
 from dpe_cli.server import contexts
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "shop text, id integer"
 

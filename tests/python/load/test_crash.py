@@ -8,20 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import BusyError, DpeError, LockLostError, ServerError
 from dpe_cli.load import locks
-from dpe_cli.load.locks import Connection
+from dpe_cli.server.connection import Connection
 from dpe_cli.sources.files.csv_files import OpenedCsv
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "id integer, note text"
 fork = multiprocessing.get_context("fork")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import ContractError, ExtractError, InputError
 from dpe_cli.load import extraction as extract
 from dpe_cli.load import ledger, ledger_rejects, staging
 from dpe_cli.sources.files import compression
 from dpe_cli.sources.files import find as files
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "id integer, note text"
 

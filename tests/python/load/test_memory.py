@@ -5,14 +5,9 @@ from __future__ import annotations
 import multiprocessing
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source"]
+from support.staged_source import Stage, StagedSource
 
 STATUS = Path("/proc/self/status")
 RECORD = b"%d," + b"x" * 90 + b"\n"

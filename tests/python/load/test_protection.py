@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from support.staged_source import Stage, StagedSource
 
+from dpe_cli.access import declared_policies
+from dpe_cli.access.declared_policies import TableColumn, TablePolicy
 from dpe_cli.blocks.block import Block
 from dpe_cli.errors import ExtractError
 from dpe_cli.load import policies
 from dpe_cli.server import contexts
 from dpe_cli.sources.files.csv_files import OpenedCsv
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "shop text, id integer"
 
@@ -241,3 +240,38 @@ def test_one_row_stands_for_all_only_if_no_policy_depends_on_the_row(stage_anywh
     with shared.server.connect("admin") as connection:
         connection.execute(sql.SQL("create policy odd on {} as restrictive using (id % 2 = 1)").format(shared.table.identifier))
     assert not all_or_nothing(shared)
+
+
+@pytest.mark.parametrize("tenant_column", ["shop", None])
+def test_staging_has_the_policies_of_a_table_of_dbts(stage_anywhere: Stage, tenant_column: str | None) -> None:
+    """In PostgreSQL's own words: the loader writes them here, and a macro there. Only the loader writes staging; the transformer reads it."""
+    source = stage_anywhere(COLUMNS, tenant_column=tenant_column).deliver("shop,id\nUA,1\n")
+    source.extract()
+    declaration: dict[str, object] = {"tenant_column": tenant_column} if tenant_column else {"private": True}
+    of_dbt = declared_policies.policies(declaration, [TableColumn("shop", "text", is_exact=True)], looked_up="", is_masked=False)
+
+    with source.server.connect("admin") as connection:
+        rows = connection.execute(
+            """
+            select
+                polname,
+                polcmd::text,
+                polpermissive,
+                array(select pg_get_userbyid(role_id)::text from unnest(polroles) as roles (role_id)),
+                pg_get_expr(polqual, polrelid),
+                coalesce(pg_get_expr(polwithcheck, polrelid), '')
+            from pg_policy
+            where polrelid = %s::regclass
+            """,
+            [source.table.identifier.as_string(connection)],
+        ).fetchall()
+    present = {
+        name: TablePolicy(command, permissive, tuple(roles), using, check) for name, command, permissive, roles, using, check in rows
+    }
+
+    system = of_dbt["dpe_system"]
+    assert {
+        "dpe_admin": of_dbt["dpe_admin"],
+        "dpe_system": dataclasses.replace(system, roles=("dpe_loader",)),
+        "dpe_transformer": dataclasses.replace(system, command="r", with_check=""),
+    } == present

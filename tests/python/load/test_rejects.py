@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+from support.staged_source import Stage
 
 from dpe_cli.errors import RejectLimitError
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
 
 # Ten records, three of them bad.
 CSV = "id,note\n" + "".join(f"{'x' if number in (3, 5, 8) else number},a\n" for number in range(1, 11))
@@ -55,7 +49,8 @@ def test_rejects_above_a_limit_refuse_the_extract(stage: Stage, limits: dict[str
     bad = [f'  a.csv, line {line}, column id: invalid input syntax for type integer: "x"' for line in (4, 6, 9)]
     assert "\n".join([f"{source.table.source}: {message}; {advice}", *bad]) == str(caught.value)
     assert (0, [], ["failed"]) == (source.count(), source.rejects(), source.statuses())
-    assert [] == source.ledger("select * from dpe.loads where source = %s") == source.slices(attached=False)
+    assert [] == source.ledger("select * from dpe.loads where source = %s")
+    assert [] == source.slices(attached=False)
     assert [(f"{source.table.source}: {message}; {advice}",)] == source.ledger("select error from dpe.extracts where source = %s")
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg import sql
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import ServerError
 from dpe_cli.load import copier, repair
 from dpe_cli.sources.files import compression
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "id integer, note varchar(8), day date"
 UNTERMINATED = (None, "22P04", "unterminated CSV quoted field")
@@ -245,9 +241,9 @@ def test_columns_are_called_what_the_file_calls_them(stage_anywhere: Stage) -> N
 
 def test_a_server_that_does_not_speak_english_is_understood(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its notices about skipped records and error lines cannot be parsed: it is asked about ever smaller parts."""
-    monkeypatch.setattr(copier, "_SKIPPED", copier.re.compile("^cette ligne est ignorée"))
+    monkeypatch.setattr(copier, "_SKIPPED", re.compile("^cette ligne est ignorée"))
     for module in (copier, repair):
-        monkeypatch.setattr(module, "CONTEXT", copier.re.compile("^à la ligne (\\d+)"))
+        monkeypatch.setattr(module, "CONTEXT", re.compile("^à la ligne (\\d+)"))
     source = stage("id integer, note text")
 
     source.deliver("id,note\n" + "".join(f"{number if number % 50 else 'x'},a\n" for number in range(1, 1001))).extract()

@@ -158,6 +158,6 @@ def test_adding_rows_does_not_lock_readers_out(project: Project, guarded: Server
     with guarded.connect("admin", autocommit=True) as connection:
         connection.execute(f'alter role dpe_transformer in database "{guarded.database}" set lock_timeout = 500')
     with closing(guarded.connect("transformer")) as reader, system_context(reader, actor="test"):
-        reader.execute(f"select from marts.{model}")  # type: ignore[arg-type]
+        reader.execute(f"select from marts.{model}")
 
         assert {} == _failed(run_dbt(project, guarded, ["run", "--select", model]))

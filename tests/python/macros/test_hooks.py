@@ -18,7 +18,7 @@ from support import dbt_projects
 
 from dpe_cli.access import checks
 from dpe_cli.errors import BuildError
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import protection
 from dpe_cli.project.dbt_runner import NodeResult, run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.contexts import admin_context
@@ -182,7 +182,7 @@ def test_a_hook_that_leaves_protection_alone_is_allowed(careful: tuple[Project, 
     """Indexes, comments, statistics, on each kind of relation, however often it is built."""
     project, server = careful
     with server.connect("transformer") as connection:
-        assert [] == checks.check(connection, run.protected_schemas(connection, project))
+        assert [] == checks.check(connection, protection.protected_schemas(connection, project))
         rows = connection.execute("select count(*), count(distinct declaration) from dpe.protected_relations").fetchall()
         assert [(0, 0)] == rows
     with server.connect("admin") as connection:
@@ -372,7 +372,7 @@ def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader
     assert not _wide(server, "marts.careful_incremental", stranger)
     with server.connect("transformer", autocommit=True) as connection:
         connection.execute("drop table intermediate.part")
-        assert [] == checks.check(connection, run.protected_schemas(connection, Project(directory)))
+        assert [] == checks.check(connection, protection.protected_schemas(connection, Project(directory)))
 
 
 def test_an_index_of_a_hook_does_not_fail_on_rows_in_quarantine(copied: tuple[Path, Server]) -> None:

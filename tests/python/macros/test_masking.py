@@ -18,7 +18,7 @@ from dpe_cli.cli import main
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Report
 from dpe_cli.pipeline import run
-from dpe_cli.pipeline.run import RunOptions
+from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
@@ -77,7 +77,7 @@ def _read(server: Server, login: str, query: str) -> list[tuple[Any, ...]] | Non
 
 def _publish(directory: Path, server: Server, variables: str = "{}") -> None:
     summary = run.run(Project(directory, variables=variables), server, (), (), dbt_projects.Silence(), RunOptions(documents=False))
-    assert summary.not_published is None, summary.not_published
+    assert summary.build.not_published is None, summary.build.not_published
 
 
 @pytest.mark.parametrize("kind", ["table", "incremental"])

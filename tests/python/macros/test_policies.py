@@ -123,7 +123,7 @@ def state(states: dict[str, State], request: pytest.FixtureRequest) -> State:
 
 def _look(server: Server, logins: Logins) -> State:
     with server.connect("admin", autocommit=True) as connection:
-        protection = dict(
+        protection: dict[str, str] = dict(
             connection.execute(
                 """
                 select
@@ -147,7 +147,8 @@ def _look(server: Server, logins: Logins) -> State:
             """,
             [list(SCHEMAS)],
         ):
-            policies[relation].add(tuple(" ".join(one.split()) if isinstance(one, str) else one for one in policy))
+            name, roles, command, using, check = (" ".join(one.split()) if isinstance(one, str) else one for one in policy)
+            policies[relation].add((name, roles, command, using, check))
         grants = set(
             connection.execute(
                 """

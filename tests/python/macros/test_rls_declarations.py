@@ -15,8 +15,8 @@ from psycopg import sql
 from support import dbt_projects
 
 from dpe_cli.access import checks, declared, visibility
-from dpe_cli.pipeline import run
-from dpe_cli.pipeline.run import RunOptions
+from dpe_cli.pipeline import protection, run
+from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.dbt_runner import NodeResult, run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.contexts import admin_context, system_context, tenant_context
@@ -89,7 +89,7 @@ def published(scratch: Path, module_server: Server, manager: str) -> tuple[Proje
     """Write the project, and publish it for the first time."""
     project = Project(dbt_projects.make(scratch / "declarations", PROJECT), variables=f"{{manager: {manager}}}")
     summary = run.run(project, module_server, (), (), dbt_projects.Silence(), RunOptions(documents=False))
-    assert summary.not_published is None
+    assert summary.build.not_published is None
     return project, module_server
 
 
@@ -118,15 +118,17 @@ def test_a_row_may_belong_to_several_tenants(project: Project, server: Server, m
     assert [1, 3] == _column(server, manager, query)
     with server.connect("transformer") as connection, tenant_context(connection, "UA"):
         assert [(1,), (2,)] == connection.execute(query.encode()).fetchall()
-    with server.connect("transformer") as connection:
-        visible_rows = {visible.who: visible.rows for visible in visibility.measure(connection, project) if "transfers" in visible.relation}
+    cells = protection.measure_published(project, server)
+    visible_rows = {
+        visible.who: visible.rows for visible in visibility.of_models(cells, project.models.values()) if "transfers" in visible.relation
+    }
     assert {"HA": 2, "DL": 1, "UA": 2, "a stranger": 0, "its owner, no context": 0} == visible_rows
 
 
 def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -> None:
     """Each policy matches its declaration, for each kind and type of column, in the checks of the catalog and of a build."""
     with server.connect("transformer") as connection:
-        assert [] == checks.check(connection, run.protected_schemas(connection, project))
+        assert [] == checks.check(connection, protection.protected_schemas(connection, project))
         made = {model.unique_id: model.schema for model in project.models.values()}
         assert [] == declared.differences(connection, project, made)
 

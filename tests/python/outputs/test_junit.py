@@ -5,25 +5,20 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 from support.dbt_projects import Silence
+from support.shop import Shop
 
 from dpe_cli.errors import UsageError
 from dpe_cli.outputs import junit
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import validate
 from dpe_cli.pipeline.checks import Check
-from dpe_cli.pipeline.run import RunSummary, Validation
+from dpe_cli.pipeline.run import RunSummary
+from dpe_cli.pipeline.validate import Validation
 from dpe_cli.project.dbt_runner import NodeResult
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
 
 MOMENT = datetime(2013, 1, 31, 12, 30, 15, 999, tzinfo=UTC)
 INTEGER, DECIMAL, WORD = r"\d+", r"\d+\.\d+", r"\S(.*\S)?"
@@ -232,7 +227,7 @@ def test_a_validation_that_fails_has_failures(shop: Shop) -> None:
     """Like the exit status."""
     with shop.server.connect("admin") as connection:
         connection.execute("delete from staging.orders where order_id = 2")
-    validation = run.validate(shop.project, shop.server, "SHOP-1", Silence())
+    validation = validate.validate(shop.project, shop.server, "SHOP-1", Silence())
 
     assert not validation.holds
     assert "1" == _suite(validation, "counts").get("failures")

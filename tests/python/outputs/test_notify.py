@@ -9,26 +9,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
+from support.shop import Shop
 
 from dpe_cli.errors import BuildError, ServerError, UsageError
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.load.extraction import ExtractResult
 from dpe_cli.outputs import notification
 from dpe_cli.outputs.notification import Outcome, Patience
+from dpe_cli.pipeline.build import BuildResult
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
 
 PATH = "/services/T0/B0/very-secret-path"
 SOON = Patience(attempts=3, timeout=0.5, pause=0.05)
@@ -411,7 +407,7 @@ def test_foreign_text_is_escaped() -> None:
 
 def test_a_build_that_could_not_be_published_is_sent() -> None:
     """Even if no rule failed."""
-    summary = RunSummary(ExtractSummary([], 1.0), not_published="marts: readers hold its tables too long; run again")
+    summary = RunSummary(ExtractSummary([], 1.0), BuildResult(not_published="marts: readers hold its tables too long; run again"))
 
     outcome = notification.of_summary(summary)
     assert (True, ["nothing was published: marts: readers hold its tables too long; run again"]) == (

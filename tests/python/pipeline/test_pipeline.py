@@ -1,31 +1,27 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from support.dbt_projects import Silence
+from support.shop import Shop
 
 from dpe_cli.errors import BuildError, ProjectError, ServerError, SpecError, UsageError
 from dpe_cli.ingest import loads
-from dpe_cli.pipeline import run
-from dpe_cli.pipeline.run import RunOptions, RunSummary, Validation
-from dpe_cli.project import dbt_runner
+from dpe_cli.pipeline import document, run, validate
+from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.pipeline.run import RunSummary
+from dpe_cli.pipeline.validate import Validation
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.publishing import waiting
 from dpe_cli.server import watching
 from dpe_cli.server.contexts import system_context
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
 
 WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
 BAD_HEADER = {"data/orders/wednesday.csv": "order_id,shop,price\n4,HA,40\n"}
@@ -37,7 +33,7 @@ def _orders(shop: Shop) -> list[int]:
 
 
 def _validate(shop: Shop, wanted: str | None = None) -> Validation:
-    return run.validate(shop.project, shop.server, wanted, Silence())
+    return validate.validate(shop.project, shop.server, wanted, Silence())
 
 
 def test_a_run_does_all_of_it(first_run: tuple[Shop, RunSummary]) -> None:
@@ -48,7 +44,7 @@ def test_a_run_does_all_of_it(first_run: tuple[Shop, RunSummary]) -> None:
         one.source: (len(one.loads), one.rows_loaded) for one in summary.extracted.extracts
     }
     assert {"stg_shop__orders": "success", "fct_orders": "success", "dim_shops": "success"} == {
-        result.name: result.status for result in summary.results if result.resource_type == "model"
+        result.name: result.status for result in summary.build.results if result.resource_type == "model"
     }
     assert summary.validation is not None
     assert ["counts", "reconciliation", "freshness", "row-level security", "who sees what", "spec coverage", "rules"] == [
@@ -63,7 +59,7 @@ def test_a_rule_that_warns_is_reported_and_fails_nothing(first_run: tuple[Shop, 
     """With its id, its count and its reason."""
     _, summary = first_run
 
-    (warned,) = (result for result in summary.results if result.status == "warn")
+    (warned,) = (result for result in summary.build.results if result.status == "warn")
     assert ("orders_are_not_cheap", "SHOP-1-02", 1, "validity", "postage costs as much", "warn") == (
         warned.name,
         warned.rule,
@@ -106,11 +102,12 @@ def test_a_refused_extract_stops_the_run(shop: Shop) -> None:
 
     orders, shops = summary.extracted.extracts
     assert [orders] == summary.extracted.refused
+    assert orders.error is not None
     assert "data/orders/wednesday.csv" in orders.error
     assert "price" in orders.error
     # The other source is loaded anyway.
     assert 1 == shops.rows_loaded
-    assert ([], None, None) == (summary.results, summary.validation, summary.site)
+    assert ([], None, None) == (summary.build.results, summary.validation, summary.site)
     assert not summary.holds
     assert [1, 2, 3] == _orders(shop)
 
@@ -122,7 +119,7 @@ def test_a_rule_that_fails_fails_the_run(shop: Shop) -> None:
     summary = shop.run(documents=True)
 
     assert [("orders_are_unique", "SHOP-1-01", "fail", 1)] == [
-        (result.name, result.rule, result.status, result.failures) for result in summary.results if result.has_failed
+        (result.name, result.rule, result.status, result.failures) for result in summary.build.results if result.has_failed
     ]
     assert summary.validation is not None
     assert all(check.holds for check in summary.validation.checks)
@@ -137,7 +134,7 @@ def test_a_model_that_cannot_be_built_fails_the_run(shop: Shop) -> None:
     summary = shop.run("dim_shops")
 
     assert ["shop.shops"] == [one.source for one in summary.extracted.extracts]
-    (result,) = summary.results
+    (result,) = summary.build.results
     assert ("dim_shops", True) == (result.name, result.has_failed)
     assert 'column "nonsense" does not exist' in result.message
     assert not summary.holds
@@ -245,7 +242,7 @@ def test_code_of_a_model_has_no_effect_on_the_checks(shop: Shop) -> None:
 
     summary = shop.run()
 
-    assert (None, "published") == (summary.not_published, summary.publication and summary.publication.status)
+    assert (None, "published") == (summary.build.not_published, summary.build.publication and summary.build.publication.status)
     assert summary.validation is not None
     assert [()] == [check.faults for check in summary.validation.checks if check.name == "row-level security"]
 
@@ -329,7 +326,7 @@ def test_dbt_leaves_the_environment_as_it_was(shop: Shop, monkeypatch: pytest.Mo
 
     run_dbt(shop.project, shop.server, ["run", "--select", "dim_shops"])
 
-    assert ("elsewhere", None) == (dbt_runner.os.environ["PGHOST"], dbt_runner.os.environ.get("PGOPTIONS"))
+    assert ("elsewhere", None) == (os.environ["PGHOST"], os.environ.get("PGOPTIONS"))
 
 
 def test_a_project_that_cannot_be_read_is_reported_in_dbts_words(shop: Shop) -> None:
@@ -361,7 +358,7 @@ def test_docs_that_lack_something_are_an_error(shop: Shop, monkeypatch: pytest.M
     monkeypatch.setattr("dbt.adapters.postgres.PostgresAdapter.get_filtered_catalog", _no_catalog)
 
     with pytest.raises(BuildError, match=r"dbt docs generate .*: the catalog is closed; run `dpe dbt docs generate"):
-        run.build_docs(shop.project, shop.server, Silence())
+        document.build(shop.project, shop.server, Silence())
 
 
 def _interrupt(*_arguments: object, **_options: object) -> None:

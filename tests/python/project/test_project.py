@@ -326,7 +326,7 @@ def small(tmp_path: Path) -> Path:
     return directory
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[Path], object]] = {
     "a file is saved": lambda directory: (directory / "models" / "a.sql").write_text("select 2"),
     "a file is added": lambda directory: (directory / "models" / "below" / "c.md").touch(),
     "a file is removed": lambda directory: (directory / "models" / "below" / "b.yml").unlink(),

@@ -19,6 +19,7 @@ from support.halves import build, execute, make, publish, rows
 from dpe_cli.access import checks
 from dpe_cli.errors import PublishError
 from dpe_cli.publishing import old_versions, publication, waiting
+from dpe_cli.publishing.old_versions import Use
 from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.publishing.swap import HeldError
 from dpe_cli.server.bootstrap import bootstrap_server
@@ -87,6 +88,7 @@ def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server,
         for statement in TEMPORARY.values():
             connection.execute(statement.encode())
 
+        uses: list[Use] = []
         for number in (2, 3, 4):
             uses = _publish(server, number).uses
 
@@ -110,6 +112,7 @@ def test_objects_of_others_stop_no_publication(fresh_server: Server, reader: Rea
     execute(server, "postgres", f"create schema desk authorization {ua_desk}")
     execute(server, ua_desk, *PERMANENT.values())
 
+    uses: list[Use] = []
     for number in (2, 3):
         uses = _publish(server, number).uses
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 from support.dbt_projects import REPOSITORY, Silence
+from support.shop import Shop
 
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.ingest import loads
-from dpe_cli.pipeline import run
-from dpe_cli.pipeline.run import RunOptions, RunSummary
+from dpe_cli.pipeline import protection, publish, run
+from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.publishing import diff, publication, swap
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.relations import Relation
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-    from dpe_cli.server.server import Server
-
-pytest_plugins = ["support.shop"]
+from dpe_cli.server.server import Server
 
 WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
 # Order 3 was already delivered on Tuesday.
@@ -71,8 +67,8 @@ def test_a_run_publishes_what_it_built(first_run: tuple[Shop, RunSummary]) -> No
     """All of it, and leaves nothing in the shadow schemas."""
     shop, summary = first_run
 
-    assert summary.publication is not None
-    assert ("published", PUBLISHED) == (summary.publication.status, {str(one) for one in summary.publication.relations})
+    assert summary.build.publication is not None
+    assert ("published", PUBLISHED) == (summary.build.publication.status, {str(one) for one in summary.build.publication.relations})
     assert set() == _relations(shop.server, "%\\_\\_next")
     assert set() == _relations(shop.server, "%\\_\\_previous")
 
@@ -83,13 +79,16 @@ def test_what_fails_a_rule_is_not_published(shop: Shop) -> None:
 
     summary = _run(shop)
 
-    assert summary.publication is not None
-    assert ("refused", "rule SHOP-1-01 failed (orders_are_unique: 1 failing)") == (summary.publication.status, summary.not_published)
+    assert summary.build.publication is not None
+    assert ("refused", "rule SHOP-1-01 failed (orders_are_unique: 1 failing)") == (
+        summary.build.publication.status,
+        summary.build.not_published,
+    )
     assert [1, 2, 3] == _orders(shop)
     assert ["Hats", "Umbrellas"] == _rows(shop.server, "select name from marts.dim_shops order by 1")
     assert [1, 2, 3, 3, 4] == _orders(shop, "marts__next.fct_orders")
     with publication.connected(shop.server) as connection, pytest.raises(PublishError, match="is refused .rule SHOP-1-01 failed"):
-        publication.publish(connection, summary.publication, shop.project.published_schemas)
+        publication.publish(connection, summary.build.publication, shop.project.published_schemas)
 
 
 def test_what_leaves_rows_elsewhere_is_not_published(shop: Shop, reader: Callable[..., str]) -> None:
@@ -104,11 +103,11 @@ def test_what_leaves_rows_elsewhere_is_not_published(shop: Shop, reader: Callabl
 
     summary = _run(shop)
 
-    assert summary.publication is not None
-    assert "refused" == summary.publication.status
+    assert summary.build.publication is not None
+    assert "refused" == summary.build.publication.status
     assert (
         f"copies.orders: belongs to dpe_transformer, but is open to {stranger}; "
-        f"revoke all on copies.orders from {stranger}; publish rows for readers with a model" == summary.not_published
+        f"revoke all on copies.orders from {stranger}; publish rows for readers with a model" == summary.build.not_published
     )
     assert [1, 2, 3] == _orders(shop)
 
@@ -137,10 +136,10 @@ def test_a_version_that_lost_too_many_rows_is_not_published(shop: Shop) -> None:
     )
     lost = "select order_id, shop, amount from {{ ref('stg_shop__orders') }} where order_id <= "
     shop.write({generic: (REPOSITORY / generic).read_text(), "models/marts/fct_orders.sql": f"{lost} 2"})
-    assert _run(shop).not_published is None
+    assert _run(shop).build.not_published is None
     shop.write({"models/marts/fct_orders.sql": f"{lost} 0"})
 
-    assert "test few_go failed" == _run(shop).not_published
+    assert "test few_go failed" == _run(shop).build.not_published
     assert [1, 2] == _orders(shop)
 
 
@@ -169,8 +168,8 @@ def test_a_part_is_tested_against_the_rest_as_it_is_published(shop: Shop) -> Non
 
     summary = _run(shop, "fct_orders")
 
-    assert {"fct_orders", "stg_shop__orders"} == {result.name for result in summary.results if result.resource_type == "model"}
-    assert "pass" == next(result.status for result in summary.results if result.name == "shops_are_known")
+    assert {"fct_orders", "stg_shop__orders"} == {result.name for result in summary.build.results if result.resource_type == "model"}
+    assert "pass" == next(result.status for result in summary.build.results if result.name == "shops_are_known")
     assert [1, 2, 3, 4] == _orders(shop)
 
 
@@ -181,7 +180,7 @@ def test_a_part_can_be_the_first_to_be_published(new_shop: Shop) -> None:
 
     summary = run.run(new_shop.project, new_shop.server, ("fct_orders",), (), progress, RunOptions(documents=False))
 
-    assert summary.not_published is None
+    assert summary.build.not_published is None
     assert ["Skipped, because they read models that have never been published: shops_are_known"] == progress.messages
     assert [1, 2, 3] == _orders(new_shop)
 
@@ -309,7 +308,7 @@ def test_foreign_keys_refer_to_what_is_published(shop: Shop) -> None:
     for select, exclude in (((), ()), ((), ()), (("fct_referring",), ("dim_of_shops",))):
         summary = run.run(shop.project, shop.server, select, exclude, Silence(), RunOptions(documents=False))
 
-        assert summary.not_published is None
+        assert summary.build.not_published is None
         assert ["marts.dim_of_shops"] == _rows(shop.server, FOREIGN_KEYS)
 
 
@@ -336,10 +335,10 @@ def test_an_unpublished_build_waits(shop: Shop) -> None:
 
     summary = _run(shop, publishes=False)
 
-    assert summary.publication is not None
-    assert ("built", True, [1, 2, 3]) == (summary.publication.status, summary.holds, _orders(shop))
+    assert summary.build.publication is not None
+    assert ("built", True, [1, 2, 3]) == (summary.build.publication.status, summary.holds, _orders(shop))
     with publication.connected(shop.server) as connection:
-        made = publication.publish(connection, summary.publication, shop.project.published_schemas).publication
+        made = publication.publish(connection, summary.build.publication, shop.project.published_schemas).publication
     assert ("published", [1, 2, 3, 4]) == (made.status, _orders(shop))
 
 
@@ -396,23 +395,23 @@ def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest
     move = swap._move
     moved: list[Relation] = []
 
-    def stop_at_the_fifth(connection: swap.Connection, relation: Relation, source: str, target: str) -> None:
+    def stop_at_the_fifth(connection: Connection, relation: Relation, source: str, target: str) -> None:
         moved.append(relation)
         if len(moved) == 5:
             with shop.server.connect("admin") as admin:
                 admin.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
         move(connection, relation, source, target)
 
-    assert summary.publication is not None
+    assert summary.build.publication is not None
     monkeypatch.setattr(swap, "_move", stop_at_the_fifth)
     with publication.connected(shop.server) as connection, pytest.raises(psycopg.OperationalError):
-        publication.publish(connection, summary.publication, shop.project.published_schemas)
+        publication.publish(connection, summary.build.publication, shop.project.published_schemas)
 
     assert [1, 2, 3] == _orders(shop)
     assert PUBLISHED == _relations(shop.server, "marts") | {"staging.stg_shop__orders"} & _relations(shop.server, "staging")
     monkeypatch.undo()
     with publication.connected(shop.server) as connection:
-        publication.publish(connection, summary.publication, shop.project.published_schemas)
+        publication.publish(connection, summary.build.publication, shop.project.published_schemas)
     assert [1, 2, 3, 4] == _orders(shop)
 
 
@@ -489,7 +488,7 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
 
     summary = new_shop.run()
 
-    assert summary.not_published is not None
+    assert summary.build.not_published is not None
     for fault in (
         "marts__next.private_orders: has the policy dpe_reader, which its declaration, private, does not call for",
         "marts__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
@@ -500,7 +499,7 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         "marts__next.looked_up_orders: has the policy dpe_reader, (shop = ANY (",
         "marts__next.tagged_orders: compares the column shop, which is intermediate.tag; cast it to text",
     ):
-        assert fault in summary.not_published
+        assert fault in summary.build.not_published
 
 
 # What a model can do to published relations that are not built with it: declare something else, and show another table's rows in one.
@@ -530,7 +529,7 @@ def test_what_is_published_is_compared_with_the_files(shop: Shop) -> None:
     ):
         assert any(found.startswith(fault) for found in check.faults)
     assert {("RLS046", "marts.dim_shops"), ("RLS071", "marts.fct_orders"), ("RLS071", "marts.dim_shops")} == {
-        (one.check_id, one.subject) for one in run.check_rls(shop.project, shop.server) if one.severity == "error"
+        (one.check_id, one.subject) for one in protection.check_rls(shop.project, shop.server) if one.severity == "error"
     }
 
 
@@ -597,12 +596,12 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) ->
 
     summary = _run(shop, "dim_hiding", "fct_small")
 
-    assert summary.not_published is not None
+    assert summary.build.not_published is not None
     assert (
         "selected_resources: was changed in dbt while the project was built; check for Jinja that changes nodes, macros or dbt's own variables"
-        in summary.not_published
+        in summary.build.not_published
     )
-    changed = re.findall(r"(?:^|; )([^;]+): was changed in dbt", summary.not_published)
+    changed = re.findall(r"(?:^|; )([^;]+): was changed in dbt", summary.build.not_published)
     assert re.fullmatch(r"test\.dpe\.amounts_are_known\.\w+", changed.pop(changed.index("selected_resources") + 1))
     assert changed == [
         "dbt's configuration",
@@ -630,14 +629,14 @@ def test_a_relation_without_a_model_is_not_published(shop: Shop) -> None:
 
     summary = _run(shop)
 
-    assert summary.not_published is not None
-    assert summary.publication is not None
+    assert summary.build.not_published is not None
+    assert summary.build.publication is not None
     for schema, name in STRAYS:
-        assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, but dim_shops " in summary.not_published
-    assert PUBLISHED == {str(one) for one in summary.publication.relations}
+        assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, but dim_shops " in summary.build.not_published
+    assert PUBLISHED == {str(one) for one in summary.build.publication.relations}
     assert [1, 2, 3] == _orders(shop)
     assert [("RLS070", "marts.dim_shops__masked"), ("RLS070", "marts.dim_shops__quarantine")] == [
-        (one.check_id, one.subject) for one in run.check_rls(shop.project, shop.server)
+        (one.check_id, one.subject) for one in protection.check_rls(shop.project, shop.server)
     ]
     assert summary.validation is not None
     assert any("marts.dim_shops__masked" in fault for check in summary.validation.checks for fault in check.faults)
@@ -678,8 +677,8 @@ def test_what_counting_a_model_changes_is_judged(new_shop: Shop) -> None:
 
     summary = new_shop.run()
 
-    assert summary.not_published is not None
-    assert "marts__next.private_orders: shows all rows to dpe_reader through the policy dpe_open" in summary.not_published
+    assert summary.build.not_published is not None
+    assert "marts__next.private_orders: shows all rows to dpe_reader through the policy dpe_open" in summary.build.not_published
 
 
 def _as_an_author(shop: Shop, *statements: str) -> None:
@@ -693,14 +692,14 @@ def test_what_changes_after_the_check_is_not_published(shop: Shop) -> None:
     """The transaction that swaps relations compares their protection with what was judged."""
     shop.write(WEDNESDAY)
     summary = _run(shop, publishes=False)
-    assert summary.publication is not None
+    assert summary.build.publication is not None
     with publication.connected(shop.server) as connection:
-        judged = publication.protection(connection, summary.publication.relations)
+        judged = publication.protection(connection, summary.build.publication.relations)
         connection.rollback()
         _as_an_author(shop, "grant insert on marts__next.fct_orders to dpe_reader")
 
         with pytest.raises(PublishError, match="marts.fct_orders: its protection was changed after it was checked; run `dpe run`"):
-            publication.publish(connection, summary.publication, shop.project.published_schemas, judged=judged)
+            publication.publish(connection, summary.build.publication, shop.project.published_schemas, judged=judged)
 
     assert [1, 2, 3] == _orders(shop)
 
@@ -709,7 +708,7 @@ def test_what_waits_and_what_is_restored_is_judged_again(shop: Shop) -> None:
     """Since it was built or replaced, hooks and Jinja of models may have opened it or substituted something else."""
 
     def undo() -> None:
-        run.undo(shop.project, shop.server, ends_sessions=False, progress=Silence())
+        publish.undo(shop.project, shop.server, ends_sessions=False, progress=Silence())
 
     shop.write(WEDNESDAY)
     _run(shop, publishes=False)
@@ -718,9 +717,9 @@ def test_what_waits_and_what_is_restored_is_judged_again(shop: Shop) -> None:
         PublishError,
         match=r"publication 2: was not published \(marts__next.fct_orders: shows all rows to dpe_reader through the policy dpe_open",
     ):
-        run.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+        publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
     _as_an_author(shop, "drop policy dpe_open on marts__next.fct_orders")
-    run.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+    publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
     assert [1, 2, 3, 4] == _orders(shop)
 
     _as_an_author(shop, OPEN.format("marts__previous.fct_orders"))
@@ -765,13 +764,13 @@ REWRITING = (
 def test_what_was_refused_stays_refused(shop: Shop) -> None:
     """Hooks and Jinja act as the role that publishes, but cannot change that."""
     shop.write(DOUBLED)
-    assert _run(shop).not_published is not None
+    assert _run(shop).build.not_published is not None
 
     for statement in REWRITING:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             _as_an_author(shop, f"{statement} where status = 'refused'")
     with pytest.raises(PublishError, match="is refused .rule SHOP-1-01 failed"):
-        run.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+        publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
 
 
 TOUCHY = {
@@ -811,7 +810,7 @@ def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
         visibility_check.faults
     )
     assert not summary.holds
-    cells = run.measure_rls(shop.project, shop.server, ["marts.*"], (), Silence())
+    cells = protection.measure_rls(shop.project, shop.server, ["marts.*"], (), Silence())
     assert {"marts.touchy_orders: a tenant (UA) cannot read it (not for readers)"} < {fault for cell in cells for fault in cell.faults}
     assert {"marts.touchy_orders"} == {cell.relation for cell in cells if cell.faults}
 
@@ -820,9 +819,9 @@ def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
 def test_an_earlier_version_is_measured_by_its_own_declaration(shop: Shop, declared: tuple[str, str]) -> None:
     """What is right for the present version would be a fault of the previous one."""
     _change_columns(shop, *declared)
-    assert _run(shop).not_published is None
+    assert _run(shop).build.not_published is None
 
-    cells = run.measure_rls(shop.project, shop.server, ["marts__previous.*"], (), Silence())
+    cells = protection.measure_rls(shop.project, shop.server, ["marts__previous.*"], (), Silence())
 
     assert cells
     assert [] == [fault for cell in cells for fault in cell.faults]

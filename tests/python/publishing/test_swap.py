@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -15,9 +14,7 @@ from support.halves import build, execute, publish, rows
 from dpe_cli.errors import PublishError
 from dpe_cli.publishing import publication
 from dpe_cli.server.contexts import system_context
-
-if TYPE_CHECKING:
-    from dpe_cli.server.server import Server
+from dpe_cli.server.server import Server
 
 
 def test_only_one_build_runs_at_a_time(server: Server) -> None:

@@ -1,19 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+from support.shop import Shop
 
 from dpe_cli.pipeline import checks
 from dpe_cli.quality import freshness
 from dpe_cli.quality.freshness import Freshness
 from dpe_cli.safe_text import redaction
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
 
 SOURCES = "models/staging/_shop__sources.yml"
 DAYS = "freshness: {warn_after: {count: 2, period: day}, error_after: {count: 4, period: day}}"

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
+from psycopg.types.json import Jsonb
 from support import dbt_projects
 
 from dpe_cli.project.dbt_runner import run_dbt
@@ -290,7 +291,7 @@ def test_rows_that_can_no_longer_be_selected_stop_nothing(orders: Orders) -> Non
     other = {**result, "test_id": "test.dpe.here", "test": "here", "query": "select 1 as a -- one"}
     with orders.server.connect("transformer") as connection, system_context(connection, actor="test"):
         unstored = connection.execute(
-            "select * from dpe.remember_rules('1', %s, current_schemas(false))", [psycopg.types.json.Jsonb([result, other])]
+            "select * from dpe.remember_rules('1', %s, current_schemas(false))", [Jsonb([result, other])]
         ).fetchall()  # fmt: skip
 
     assert [("gone", 'relation "marts.gone" does not exist')] == unstored

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 from support.dbt_projects import REPOSITORY
+from support.shop import Shop
 
+from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.publishing import publication
 from dpe_cli.quality import quarantine
 from dpe_cli.quality.rules import find_all as rules_of
 from dpe_cli.server.contexts import system_context, tenant_context
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-    from dpe_cli.pipeline.run import RunSummary
-
-pytest_plugins = ["support.shop"]
 
 QUARANTINE = "on_failure: quarantine, quarantine: {max_ratio: 0.9}"
 NOTHING = "on_failure: null"
@@ -105,8 +99,8 @@ def test_rows_that_break_rules_are_kept_out(shop: Shop) -> None:
 
     summary = _run(shop)
 
-    assert summary.not_published is None
-    assert [("SHOP-1-01", 2), ("SHOP-1-03", 2), ("SHOP-1-04", 1)] == [(one.rule, one.rows) for one in summary.quarantined]
+    assert summary.build.not_published is None
+    assert [("SHOP-1-01", 2), ("SHOP-1-03", 2), ("SHOP-1-04", 1)] == [(one.rule, one.rows) for one in summary.build.quarantined]
     assert [(1,), (3,), (4,)] == _rows(shop, "select order_id from marts.fct_orders order by 1")
     assert [(2, "UA", ["SHOP-1-01"]), (2, "UA", ["SHOP-1-01"]), (5, "XX", ["SHOP-1-03"]), (6, "XX", ["SHOP-1-03", "SHOP-1-04"])] == _rows(
         shop, "select order_id, shop, _rules from marts.fct_orders__quarantine order by 1"
@@ -153,7 +147,7 @@ def test_a_quarantine_is_removed_with_its_rules(shop: Shop) -> None:
     _run(shop)
     shop.write(_models(unique=NOTHING, shops=NOTHING, amounts=NOTHING))
 
-    assert _run(shop).not_published is None
+    assert _run(shop).build.not_published is None
     assert [("marts__previous",)] == _quarantines(shop)
 
     with publication.connected(shop.server) as connection:
@@ -188,9 +182,9 @@ def test_more_than_the_limit_is_not_published(shop: Shop, limit: str) -> None:
 
     summary = _run(shop)
 
-    [failed] = [result for result in summary.results if result.has_failed]
+    [failed] = [result for result in summary.build.results if result.has_failed]
     assert "rule SHOP-1-03: 2 of 7 rows break it, more than its quarantine allows" in failed.message
-    assert "model fct_orders failed" in str(summary.not_published)
+    assert "model fct_orders failed" in str(summary.build.not_published)
     with pytest.raises(psycopg.errors.UndefinedTable):
         _rows(shop, "select from marts.fct_orders__quarantine")
 
@@ -207,7 +201,7 @@ def test_only_tables_have_a_quarantine(shop: Shop) -> None:
         }
     )
 
-    [failed] = [result for result in _run(shop).results if result.has_failed]
+    [failed] = [result for result in _run(shop).build.results if result.has_failed]
 
     assert "fct_orders (models/marts/fct_orders.sql): only a table can have rows in quarantine" in failed.message
 
@@ -218,7 +212,7 @@ def test_a_rule_that_reads_another_model_needs_it_first(shop: Shop) -> None:
         _models() | {"models/marts/fct_orders.sql": "select order_id, shop, 1 as n_records, amount from {{ ref('stg_shop__orders') }}"}
     )
 
-    [failed] = [result for result in _run(shop).results if result.has_failed]
+    [failed] = [result for result in _run(shop).build.results if result.has_failed]
 
     assert "reads dim_shops, which may be built after it; add the line `-- depends_on: {{ ref('dim_shops') }}`" in failed.message
 
@@ -227,6 +221,6 @@ def test_a_misspelt_on_failure_is_refused(shop: Shop) -> None:
     """Otherwise it would quarantine nothing."""
     shop.write(_models(shops="on_failure: quarantin"))
 
-    [failed] = [result for result in _run(shop).results if result.has_failed]
+    [failed] = [result for result in _run(shop).build.results if result.has_failed]
 
     assert "on_failure is quarantin; write quarantine, or omit it" in failed.message

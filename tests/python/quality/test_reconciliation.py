@@ -1,24 +1,21 @@
+# mypy: disable-error-code="comparison-overlap"
+# Numbers of a balance are Decimal, which compares with int.
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from psycopg import sql
+from support.shop import Shop
 
 from dpe_cli.errors import ProjectError
 from dpe_cli.project.project import Model, Project
 from dpe_cli.quality import reconcile_config, reconciliation
 from dpe_cli.quality.reconcile_config import Explanation, Quarantine, ReconciledModel
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
 
 ORDERS = ReconciledModel(
     unique_id="model.dpe.fct_orders",
@@ -293,7 +290,7 @@ def test_a_model_with_quarantining_rules_has_a_quarantine() -> None:
     project = _Declared({"from": "stg_orders"})
     test = {"attached_node": "model.dpe.fct_orders", "config": {"meta": {"rule": "SHOP-1-05", "on_failure": "quarantine"}}}
     other = {"attached_node": "model.dpe.stg_orders", "config": {"meta": {"rule": "SHOP-1-06", "on_failure": "quarantine"}}}
-    project.manifest["nodes"].update({"test.one": test, "test.other": other})  # type: ignore[attr-defined]
+    project.manifest["nodes"].update({"test.one": test, "test.other": other})
 
     (reconciled,) = reconcile_config.declared(project, None, {"model.dpe.fct_orders": "marts__next"})
     assert Quarantine(sql.Identifier("marts__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == reconciled.quarantine

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import psycopg
@@ -36,7 +36,7 @@ grant select on marts.flights to dpe_owner, dpe_reader;
 
 
 @pytest.fixture
-def server(fresh_server: Server) -> Iterator[Server]:
+def server(fresh_server: Server) -> Server:
     """Give a server with the mart, built by the transformer."""
     with fresh_server.connect("transformer") as connection:
         connection.execute(MART.encode())

@@ -10,24 +10,18 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from conftest import Cluster
 from psycopg import sql
 from support.browser import needs_browser, visit
 from support.dbt_projects import Silence
+from support.shop import Shop
 
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import document
+from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.site.docs_page import filled, without_tags
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-    from dpe_cli.pipeline.run import RunSummary
-
-pytest_plugins = ["support.shop"]
 
 DBTS_PAGE = resources.files("dbt.task.docs").joinpath("index.html").read_text(encoding="utf-8")
 OPENS_A_TAG = re.compile(r"<(?:[A-Za-z/!?]|\Z)")
@@ -137,7 +131,7 @@ def seen(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path_facto
         with server.connect("admin") as connection:
             # Like a model that turns each delivered value into a column.
             connection.execute(sql.SQL("alter table marts.dim_shops add {} text").format(sql.Identifier(_attack("catalog"))))
-        answer = visit(run.build_docs(shop.project, server, Silence()), SCRIPT, directory)
+        answer = visit(document.build(shop.project, server, Silence()), SCRIPT, directory)
     assert isinstance(answer, dict), answer
     # The characters that are inserted into texts have no width.
     return {name: value.replace("\u2060", "").replace("\ufeff", "") if isinstance(value, str) else value for name, value in answer.items()}

@@ -6,28 +6,23 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.browser import dom, needs_browser
 from support.dbt_projects import Silence
+from support.shop import Shop
 
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import document
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.quality.results import Run
 from dpe_cli.site import pages
-
-# For its fixtures; if it were imported here, pytest could not rewrite its asserts.
-if TYPE_CHECKING:
-    from support.shop import Shop
-
-pytest_plugins = ["support.shop"]
 
 RUN_AT = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def _built(shop: Shop) -> Path:
-    return run.build_docs(shop.project, shop.server, Silence())
+    return document.build(shop.project, shop.server, Silence())
 
 
 def _manifest(page: Path) -> dict[str, Any]:

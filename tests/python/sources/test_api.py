@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import email.utils
+import itertools
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.misbehaving_api import Answer, Api
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
+from dpe_cli.sources import api as sources_api
 from dpe_cli.sources.http import client
-
-if TYPE_CHECKING:
-    from support.misbehaving_api import Answer, Api
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.misbehaving_api"]
 
 COLUMNS = "id bigint, changed_at timestamptz"
 PAGINATORS: dict[str, dict[str, Any]] = {
@@ -63,6 +62,24 @@ def test_every_page_is_read(stage: Stage, api: Api, style: str) -> None:
     assert (35, 35) == (source.extract().records_read, source.count())
     assert list(range(35)) == _ids(source)
     assert [(f"{api.url}/records/{style}", 35)] == source.ledger("select location, rows_loaded from dpe.loads where source = %s")
+
+
+class Raw(str):
+    """JSON that is answered as it is."""
+
+    __slots__ = ()
+
+
+def _says(**members: Any) -> Callable[[Answer], Answer]:
+    """Change members of a page."""
+
+    def change(answer: Answer) -> Answer:
+        body = json.dumps(json.loads(answer.body) | members)
+        for value in members.values():
+            body = body.replace(json.dumps(value), value) if isinstance(value, Raw) else body
+        return replace(answer, body=body.encode())
+
+    return change
 
 
 def _answers(**changed: Any) -> Callable[[Answer], Answer]:
@@ -212,6 +229,87 @@ def test_a_total_that_is_not_reached_is_refused(stage: Stage, api: Api) -> None:
         _source(stage, api, "cursor").extract()
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+# What an API may say of its pages, and what dpe says of that.
+NOT_UNDERSTOOD: dict[str, tuple[str, Callable[[Answer], Answer], str]] = {
+    "total: not ASCII digits": ("offset", _says(total="²"), "total_path .* does not lead to a number of records"),
+    "total: text": ("offset", _says(total="1" * 5000), "total_path .* does not lead to a number of records"),
+    "total: number": ("offset", _says(total=Raw("1" * 5000)), "total_path .* does not lead to a number of records"),
+    "total: negative": ("offset", _says(total=-1), "total_path .* does not lead to a number of records"),
+    "cursor: half a pair": ("cursor", _says(cursor="\ud800"), "cursor_path .* does not lead to a text or a number that can be sent"),
+    "cursor: object": ("cursor", _says(cursor={"a": 1}), "cursor_path .* does not lead to a text or a number that can be sent"),
+    "link: list": ("link", _says(next=[1]), "next_url_path next does not lead to an address"),
+    "link: half a pair": ("link", _says(next="/\ud800"), "its link is not a valid address"),
+    "nested": ("link", _says(rest=Raw(DEEP.decode())), r"it is nested too deeply\).* \(2 attempts\)"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_UNDERSTOOD)
+def test_a_page_that_dpe_does_not_understand_is_refused(stage: Stage, api: Api, name: str) -> None:
+    """With what is wrong in it; nothing that an API sends is taken for a bug of dpe."""
+    style, fault, said = NOT_UNDERSTOOD[name]
+    api.faults = [fault] * 2
+
+    with pytest.raises(InputError, match=said):
+        _source(stage, api, style, attempts=2).extract()
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:0/",
+        "//127.0.0.1:-1/",
+        "http://127.0.0.1:²/",
+        "http://[::1/",
+        "http://xn--a/",
+        f"http://{'a' * 70}.example/",
+        "http://a..example/",
+    ],
+)
+def test_a_redirect_to_what_is_not_an_address_is_refused(stage: Stage, api: Api, location: str) -> None:
+    """At once: another attempt would not help."""
+    api.faults = [_answers(status=302, headers={"Location": location})]
+
+    with pytest.raises(InputError, match=": its link is not a valid address; nothing was loaded"):
+        _source(stage, api).extract()
+    assert 1 == len(api.requests)
+
+
+@pytest.mark.parametrize("said", ["\xb2", "9" * 400, "Mon, 01 Jan 0100 00:00:00 -0000", "Mon, 01 Jan 2100 00:00:00 +9999", "later"])
+def test_a_pause_that_makes_no_sense_is_bounded(stage: Stage, api: Api, pauses: list[float], said: str) -> None:
+    """Whatever Retry-After says, dpe tries again, after ten minutes at most."""
+    api.faults = [_answers(status=503, headers={"Retry-After": said})]
+
+    _source(stage, api, "all").extract()
+
+    assert 0 <= pauses[0] <= 600
+
+
+@pytest.mark.parametrize(
+    ("in_turn", "said"),
+    [
+        (True, "page 3 leads back to an earlier page, which would never end"),
+        (False, "it sent 25 pages without records in a row, and still leads to another one"),
+    ],
+)
+@pytest.mark.parametrize(("style", "member", "written"), [("cursor", "cursor", "{}"), ("link", "next", "?at={}")])
+def test_pages_that_never_end_are_refused(
+    stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, style: str, member: str, written: str, *, in_turn: bool, said: str
+) -> None:
+    """Pages that lead to each other in turn, and empty pages that lead to ever new ones; some empty pages are read."""
+    monkeypatch.setattr(sources_api, "_MOST_EMPTY_PAGES", 25)
+    numbers = itertools.cycle([7, 8]) if in_turn else itertools.count(7)
+    api.faults = [_says(**{member: written.format(number)}) for number in itertools.islice(numbers, 100)]
+
+    with pytest.raises(InputError, match=said):
+        _source(stage, api, style, total_path=None).extract()
+    api.faults = [_says(data={"items": []}, **{member: written.format(0)})]
+    source = _source(stage, api, style, total_path=None)
+    source.extract()
+    assert list(range(35)) == _ids(source)
+
+
 def test_records_that_do_not_fit_are_rejects(stage: Stage, api: Api) -> None:
     """They have their number among all records, and are kept as delivered."""
     api.records[12]["id"] = "twelve"
@@ -295,6 +393,31 @@ def test_an_expired_token_is_renewed(stage: Stage, api: Api, monkeypatch: pytest
     assert list(range(35)) == _ids(source)
     asked = [request.body for request in api.requests if request.path == "/token"]
     assert ["grant_type=client_credentials&scope=read&client_id=dpe&client_secret=s3cr3t"] * 2 == asked
+
+
+@pytest.mark.parametrize(
+    ("options", "body", "said"),
+    [
+        ({}, b'{"access_token": "\\ud800"}', "its token endpoint answered 200 without an access_token"),
+        ({}, DEEP, "its token endpoint answered 200 without an access_token"),
+        ({"access_token_url": "http://127.0.0.1:99999/"}, b"", "access_token_url is not an http:// or https:// address"),
+    ],
+)
+def test_a_token_that_cannot_be_sent_is_refused(
+    stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], body: bytes, said: str
+) -> None:
+    """As if there were none; nor is one requested from what is not an address."""
+    monkeypatch.setenv("SHOP_SECRET", "s3cr3t")
+    monkeypatch.setattr(api, "token_body", body)
+    auth = {
+        "type": "oauth2_client_credentials",
+        "access_token_url": f"{api.url}/token",
+        "client_id": "dpe",
+        "client_secret": "${SHOP_SECRET}",
+    }
+
+    with pytest.raises(InputError, match=said):
+        _source(stage, api, "page", auth=auth | options, attempts=1).extract()
 
 
 def test_internal_addresses_are_refused(stage: Stage, api: Api) -> None:

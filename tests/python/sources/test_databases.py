@@ -7,20 +7,16 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.databases import Crm
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.infer.request import Request, inferred
 from dpe_cli.ingest import loads
 from dpe_cli.ingest.loads import LoadsError
-
-if TYPE_CHECKING:
-    from support.databases import Crm
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.databases"]
 
 COLUMNS = "id bigint, customer text, amount numeric, changed_at timestamptz"
 INCREMENTAL = {"cursor_path": "changed_at", "initial_value": "2024-01-01", "key": ["id", "changed_at"]}

@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from support import dbt_projects
+from support.databases import Crm
+from support.infer_place import Workplace
 from support.misbehaving_api import Answer, Request, served
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import DpeError, ExtractError
 from dpe_cli.ingest import extract
@@ -25,13 +28,6 @@ from dpe_cli.safe_text import redaction
 from dpe_cli.safe_text.redaction import HIDDEN
 from dpe_cli.server import contexts
 from dpe_cli.sources.http import client
-
-if TYPE_CHECKING:
-    from support.databases import Crm
-    from support.infer_place import Workplace
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.databases", "support.infer_place"]
 
 SECRET = "correct/horse battery+staple=42é"
 FORMS = {

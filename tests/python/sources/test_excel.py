@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import re
+import zipfile
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import openpyxl
 import pytest
+from support.staged_source import Stage
 
 from dpe_cli.errors import InputError
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
 
 HEADER = ("id", "name", "due", "at", "paid")
 COLUMNS = "id integer, name text, due date, at timestamp, paid boolean"
@@ -65,6 +63,125 @@ def test_a_cell_that_does_not_fit_is_a_reject(stage: Stage) -> None:
         (4, "id", "22P02", '{"id": "two", "name": "b"}'),
         (5, "id", "22P02", '{"id": "2.5", "name": null}'),
     ] == source.rejects("position, column_name, sqlstate, raw")
+
+
+GOOD = _workbook(A=[("id", "name"), (1, "a"), (2, "b")])
+SHEET, BOOK = "xl/worksheets/sheet1.xml", "xl/workbook.xml"
+ZIP_ENTRY = b"PK\x01\x02"
+
+
+def _changed(part: str, change: Callable[[bytes], bytes | None]) -> bytes:
+    """Return the good workbook with another content of a part; None leaves the part out."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as old, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            data = change(old.read(name)) if name == part else old.read(name)
+            if data is not None:
+                new.writestr(name, data)
+    return content.getvalue()
+
+
+def _replaced(old: bytes, new: bytes, part: str = SHEET) -> bytes:
+    assert old in _part(part)
+    return _changed(part, lambda data: data.replace(old, new))
+
+
+def _part(part: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
+        return archive.read(part)
+
+
+def _with_entries(place: int, value: int) -> bytes:
+    """Set a byte of every entry in the directory of the zip file."""
+    data = bytearray(GOOD)
+    start = data.find(ZIP_ENTRY)
+    while start >= 0:
+        data[start + place] = value
+        start = data.find(ZIP_ENTRY, start + 4)
+    return bytes(data)
+
+
+def _with_broken_deflate() -> bytes:
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
+        start = archive.getinfo(SHEET).header_offset + 30 + len(SHEET)
+    return GOOD[: start + 20] + b"\xff" * 40 + GOOD[start + 60 :]
+
+
+def _of_charts() -> bytes:
+    workbook = openpyxl.Workbook()
+    workbook.create_chartsheet("C")
+    workbook.remove(workbook.active)
+    content = io.BytesIO()
+    workbook.save(content)
+    return content.getvalue()
+
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "sheet: cut off": (_changed(SHEET, lambda data: data[:-40]), "sheet 'A', after row 3: cannot be read \\(ParseError: "),
+    "workbook: cut off": (_changed(BOOK, lambda data: data[:-40]), "is not an Excel workbook \\(ParseError: "),
+    "styles: not XML": (_changed("xl/styles.xml", lambda _: b"<a"), "is not an Excel workbook \\(ParseError: "),
+    "no sheet": (_changed(BOOK, lambda data: re.sub(rb"<sheets>.*</sheets>", b"<sheets/>", data)), "has no sheet with cells"),
+    "sheet: missing": (_changed(SHEET, lambda _: None), "has no sheet with cells"),
+    "only charts": (_of_charts(), "is not an Excel workbook \\(AttributeError: "),
+    "number: text": (_replaced(b"<v>1<", b"<v>abc<"), "sheet 'A', after row 1: cannot be read \\(ValueError: "),
+    "number: long": (_replaced(b"<v>1<", b"<v>%b<" % (b"1" * 5000)), "sheet 'A', after row 1: cannot be read \\(ValueError: "),
+    "text: unknown": (
+        _replaced(b'<c r="A2" t="n">', b'<c r="A2" t="s">'),
+        "sheet 'A', after row 1: cannot be read \\(IndexError: ",
+    ),
+    "date: impossible": (
+        _replaced(b'<c r="A2" t="n"><v>1<', b'<c r="A2" t="d"><v>99999-99-99<'),
+        "sheet 'A', after row 1: cannot be read \\(ValueError: ",
+    ),
+    "cell: impossible": (_replaced(b'r="A2"', b'r="ZZZZZZZ2"'), "sheet 'A', after row 1: cannot be read \\(ValueError: "),
+    "cell: beyond the last": (
+        _replaced(b'r="B2"', b'r="ZZZ2"'),
+        "sheet 'A': row 2 has a column 18,278, but a sheet has at most 16,384 columns",
+    ),
+    "cell: out of order": (_replaced(b'r="A2"', b'r="C2"'), "sheet 'A': row 2: column 2 comes after column 3"),
+    "cell: twice": (_replaced(b'r="B2"', b'r="A2"'), "sheet 'A': row 2: column 1 comes after column 1"),
+    "row: text": (_replaced(b'<row r="2"', b'<row r="x"'), "sheet 'A', after row 1: cannot be read \\(ValueError: "),
+    "row: infinite": (_replaced(b'<row r="2"', b'<row r="inf"'), "sheet 'A', after row 1: cannot be read \\("),
+    "row: beyond the last": (
+        _replaced(b'<row r="3"', b'<row r="999999999"'),
+        "sheet 'A': has a row 999,999,999, but a sheet has at most 1,048,576",
+    ),
+    "row: out of order": (_replaced(b'<row r="2"', b'<row r="9"'), "sheet 'A': row 3 comes after row 9"),
+    "row: twice": (_replaced(b'<row r="3"', b'<row r="2"'), "sheet 'A': row 2 comes after row 2"),
+    "row: zero": (_replaced(b'<row r="2"', b'<row r="0"'), "sheet 'A': row 0 comes after row 1"),
+    "encrypted": (_with_entries(8, 1), "is not an Excel workbook \\(RuntimeError: "),
+    "unknown compression": (_with_entries(10, 99), "is not an Excel workbook \\(NotImplementedError: "),
+    "broken compression": (_with_broken_deflate(), "cannot be read \\(error: |is not an Excel workbook \\(error: "),
+    "cut off": (GOOD[:2000], "is not an Excel workbook \\(BadZipFile: "),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_workbook_is_refused(stage: Stage, name: str) -> None:
+    """Nothing in it is taken for a bug of dpe; nor does openpyxl leave out what is out of order, or fill gaps forever."""
+    content, said = BROKEN[name]
+    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(content, "a.xlsx")
+
+    with pytest.raises(InputError, match=f"^a.xlsx[:,] ({said})"):
+        source.extract()
+    assert 0 == source.count()
+
+
+def test_a_sheet_of_charts_is_skipped(stage: Stage) -> None:
+    """The first sheet with cells is read."""
+    workbook = openpyxl.load_workbook(io.BytesIO(GOOD))
+    chart = openpyxl.chart.BarChart()
+    chart.add_data(openpyxl.chart.Reference(workbook["A"], min_col=1, min_row=1, max_row=3))
+    workbook.create_chartsheet("C", 0).add_chart(chart)
+    content = io.BytesIO()
+    workbook.save(content)
+    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(content.getvalue(), "a.xlsx")
+
+    source.extract()
+    assert [(1, "a"), (2, "b")] == source.rows()
+    source.declare(sheet="C", disposition="replace")
+    with pytest.raises(InputError, match=r"^a.xlsx: has no sheet 'C'; correct `sheet` in the external block \(sheets: A\)"):
+        source.extract(full_refresh=True)
 
 
 @pytest.mark.parametrize(

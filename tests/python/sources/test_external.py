@@ -6,6 +6,7 @@ import pytest
 
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.errors import ProjectError
+from dpe_cli.sources.options.files import CsvFiles
 from dpe_cli.sources.options.parse import SourceDeclaration, parse
 
 REQUIRED = {"location": "data/*.csv", "file_format": "csv", "disposition": "append"}
@@ -16,6 +17,7 @@ def test_what_is_required_is_enough() -> None:
     """The rest has defaults: plain CSV, and no rejects. Options that dbt fills in with null count as not given."""
     external = parse(REQUIRED | {"quote": None, "partitions": None}, declaration=DECLARATION)
 
+    assert isinstance(external, CsvFiles)
     assert Dialect() == external.dialect("utf-8")
     assert (True, "utf-8", "auto", "refuse") == (external.header, external.encoding, external.compression, external.extra_columns)
     assert (None, None) == (external.rejects.max_rows, external.rejects.max_ratio)
@@ -27,6 +29,7 @@ def test_every_option_is_read() -> None:
 
     external = parse(REQUIRED | options | {"rejects": {"max_rows": 1, "max_ratio": 0.5}}, declaration=DECLARATION)
 
+    assert isinstance(external, CsvFiles)
     assert Dialect(";", "'", "\\", "NA", "latin-1") == external.dialect("latin-1")
     assert ("iso8859-1", 10, 1, 0.5) == (
         external.encoding,

@@ -9,21 +9,17 @@ import lzma
 import os
 import random
 import struct
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from backports import zstd
+from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError
 from dpe_cli.sources.files import compression, find
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
 
 CSV = b"id,note\n1,a\n2,b\n"
 ROWS = [(1, "a"), (2, "b")]
@@ -171,7 +167,7 @@ def test_a_broken_compressed_file_is_refused(stage: Stage, kind: str, damage: Ca
 
     source.deliver(b"id,note\n3,c\n", "a2.csv").deliver(damage(COMPRESSORS[kind](content)), f"b.csv.{kind}")
 
-    with pytest.raises(InputError, match=rf"^b.csv.{kind}.*: the compressed data is broken.*; ask the sender for it again"):
+    with pytest.raises(InputError, match=rf"^b.csv.{kind}.*: the compressed data is broken.*; ask the sender to send it again"):
         source.extract()
     assert (ROWS, []) == (source.rows(), source.slices(attached=False))
     # A zip file without its directory is found to be broken before anything is recorded.
@@ -228,6 +224,23 @@ def test_a_file_without_a_proper_header_is_refused(stage: Stage, content: bytes,
     with pytest.raises(InputError, match=message):
         source.extract()
     assert 0 == source.count()
+
+
+@pytest.mark.parametrize("extra_columns", ["refuse", "ignore"])
+def test_a_header_of_very_many_columns_is_refused_at_once(stage: Stage, extra_columns: str) -> None:
+    """Their number is checked before each of them; even so many names that occur twice are found in no time."""
+    source = stage("id integer, note text", extra_columns=extra_columns)
+    names = [f"c{number}" for number in range(200_000)]
+    started = time.monotonic()
+
+    with pytest.raises(
+        ContractError, match=r"a.csv, line 1: 200,000 fields are more columns than a table can have \(1,598 besides dpe's own"
+    ):
+        source.deliver(",".join(names) + "\n").extract()
+    with pytest.raises(InputError, match=r"a.csv, line 1: the header names ('c\d+', ){4}'c\d+' and 199,995 others more than once; ask"):
+        source.deliver(",".join([*names, *names]) + "\n").extract()
+
+    assert time.monotonic() - started < 15
 
 
 def test_a_header_that_does_not_end_is_refused(stage: Stage) -> None:
@@ -295,6 +308,25 @@ def test_brackets_in_a_path_are_not_a_pattern(stage: Stage, tmp_path: Path) -> N
     assert (1, 1) == (source.count(), source.extract().skipped)
 
 
+@pytest.mark.parametrize("location", ["*.csv", "?.csv", "[*].csv", "[a*].csv", "*/x.csv"])
+def test_a_file_named_like_the_pattern_hides_no_other(stage: Stage, location: str) -> None:
+    """A sender who delivers a file with that very name, or in such a directory, does not keep the others from being loaded."""
+    source = stage("id integer", location=location, disposition="replace")
+    for number, name in enumerate(["*.csv", "?.csv", "[*].csv", "[a*].csv", "a.csv", "*/x.csv", "ua/x.csv"]):
+        source.deliver(f"id\n{number}\n", name)
+    expected = {
+        "*.csv": [0, 1, 2, 3, 4],
+        "?.csv": [0, 1, 4],
+        "[*].csv": [0, 2],
+        "[a*].csv": [0, 3, 4],
+        "*/x.csv": [5, 6],
+    }
+
+    source.extract()
+
+    assert expected[location] == [number for (number,) in source.rows()]
+
+
 def test_a_file_elsewhere_has_its_whole_path(stage: Stage, tmp_path: Path) -> None:
     """A file within the project has a relative path."""
     source = stage("id integer", location=str(tmp_path / "a.csv")).deliver("id\n1\n")
@@ -318,7 +350,40 @@ def test_a_dangling_link_is_reported(stage: Stage, tmp_path: Path) -> None:
     source = stage("id integer")
     (tmp_path / "a.csv").symlink_to("nowhere.csv")
 
-    with pytest.raises(InputError, match=r"^a.csv: cannot be read \(No such file or directory\); ask the sender for it again"):
+    with pytest.raises(InputError, match=r"^a.csv: cannot be read \(No such file or directory\); ask the sender to send it again"):
+        source.extract()
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.zip", "link.csv"])
+def test_only_files_are_read(stage: Stage, tmp_path: Path, name: str) -> None:
+    """A named pipe would wait for a writer forever, and a device never ends."""
+    source = stage("id integer").deliver("id\n1\n")
+    if name == "link.csv":
+        (tmp_path / name).symlink_to("/dev/zero")
+    else:
+        os.mkfifo(tmp_path / name)
+
+    with pytest.raises(InputError, match=rf"^{name}: is not a file, but a (named pipe|device); remove it, or correct the location"):
+        source.extract()
+
+
+def test_a_file_that_becomes_a_pipe_is_refused(stage: Stage, tmp_path: Path) -> None:
+    """Between being found and being opened."""
+    source = stage("id integer").deliver("id\n1\n")
+    [file] = find.find(source.external, source.table.columns, project_dir=tmp_path)
+    (tmp_path / "a.csv").unlink()
+    os.mkfifo(tmp_path / "a.csv")
+
+    with pytest.raises(InputError, match=r"^a.csv: is not a file, but a named pipe"), file.open():
+        pass
+
+
+def test_a_link_that_may_not_be_followed_is_reported(stage: Stage, tmp_path: Path) -> None:
+    """By its name: a link to itself, for example."""
+    source = stage("id integer")
+    (tmp_path / "a.csv").symlink_to("a.csv")
+
+    with pytest.raises(InputError, match=r"^a.csv: cannot be read \(Too many levels of symbolic links\)"):
         source.extract()
 
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+from support.staged_source import Stage
 
 from dpe_cli.errors import InputError, ProjectError
 from dpe_cli.sources.files import compression
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
 
 COLUMNS = "id integer at 1+4, name text at 5+6, amount numeric at 13+5"
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from decimal import Decimal
 
 import pytest
 from backports import zstd
+from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.sources.files import compression
 from dpe_cli.sources.json import json_path
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
 
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"a.jsonl": bytes, "a.jsonl.gz": gzip.compress, "a.jsonl.zst": zstd.compress}
 COLUMNS = "id bigint, name text at $.customer.name, first_sku text at $.lines[0]['s k/u'], lines jsonb, paid boolean"
@@ -133,6 +129,42 @@ def test_a_bad_record_is_a_reject_with_the_reason(stage_anywhere: Stage) -> None
     )
 
 
+DEEP = "[" * 100_000 + "1" + "]" * 100_000
+
+
+def test_a_record_beyond_pythons_limits_is_a_reject(stage: Stage) -> None:
+    """Python converts neither thousands of digits nor thousands of levels; a column of such a number or value is loaded all the same."""
+    source = stage("id numeric, note text", file_format="jsonl")
+    source.deliver("\n".join([f"[{'1' * 5000}]", DEEP, f'{{"id": {"1" * 5000}}}', f'{{"id": 2, "note": {DEEP}}}']), "a.jsonl")
+
+    source.extract()
+
+    assert [(1, "2203C", "the record is not a JSON object"), (2, "22032", "the record is nested too deeply")] == source.rejects(
+        "position, sqlstate, reason"
+    )
+    assert [(5000, None), (1, 200_001)] == source.query(f"select length(id::text), length(note) from {source.relation} order by id desc")
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, DEEP], ids=["digits", "levels"])
+def test_an_extra_member_is_found_in_any_record(stage: Stage, value: str) -> None:
+    """On its line, even if Python could not read that record."""
+    source = stage("id numeric", file_format="jsonl").deliver(f'{{"id": 1}}\n[]\n{{"id": {value}, "more": 1}}\n', "a.jsonl")
+
+    with pytest.raises(ContractError, match=r"^a.jsonl, line 3: the record has 'more', which is not in the contract"):
+        source.extract()
+
+
+def test_all_private_characters_may_be_used(stage: Stage) -> None:
+    """dpe marks long numbers with characters that the sender does not use; if the sender uses all, with some that it cannot foresee."""
+    private = "".join(map(chr, range(0xE000, 0xF900)))
+    source = stage("id numeric, note text", file_format="jsonl")
+    source.deliver(json.dumps({"id": 1, "note": private}, ensure_ascii=False) + '\n{"id": 1.2345678901234567890123}\n', "a.jsonl")
+
+    source.extract()
+
+    assert [(1, private), (Decimal("1.2345678901234567890123"), None)] == source.rows()
+
+
 def test_a_record_of_a_document_is_rejected_alone(stage: Stage) -> None:
     """With the line on which it starts."""
     source = stage("id integer", file_format="json").deliver(
@@ -166,6 +198,17 @@ def test_a_broken_document_is_refused(stage: Stage, document: str, fault: str) -
 
     assert fault in str(caught.value)
     assert 0 == source.count()
+
+
+def test_the_rest_of_a_document_may_exceed_pythons_limits(stage: Stage) -> None:
+    """Its digits do not matter; a document that is nested too deeply for Python is refused with the reason."""
+    source = stage("id integer", file_format="json", records="$.items")
+    source.deliver(f'{{"total": {"1" * 5000}, "items": [{{"id": 1}}]}}', "a.json").extract()
+    source.deliver(f'{{"items": [{{"id": 2}}], "rest": {DEEP}}}', "b.json")
+
+    with pytest.raises(InputError, match=r"^b.json, line 1: .*around its records it is not valid JSON \(it is nested too deeply\)"):
+        source.extract()
+    assert [(1,)] == source.rows()
 
 
 def test_a_member_without_a_column_is_refused(stage: Stage) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
+from support.staged_source import Stage
 
-from dpe_cli.errors import ContractError, InputError
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source"]
+from dpe_cli.errors import ContractError, InputError, UsageError
+from dpe_cli.sources.files import find
 
 TYPES = """
     select
@@ -112,7 +109,7 @@ def test_a_broken_row_group_refuses_the_file(stage: Stage, tmp_path: Path) -> No
     path.write_bytes(content)
     _write("select 1 as id, 'a' as note", tmp_path / "a.parquet")
 
-    with pytest.raises(InputError, match=r"^b.parquet: cannot be read as Parquet \(.*\); ask the sender for it again$"):
+    with pytest.raises(InputError, match=r"^b.parquet: cannot be read as Parquet \(.*\); ask the sender to send it again$"):
         source.extract()
 
     assert 0 == source.count()
@@ -141,6 +138,34 @@ def test_columns_are_matched_by_name(stage: Stage, tmp_path: Path) -> None:
     source.extract()
 
     assert [(1, "x")] == source.rows()
+
+
+@pytest.mark.parametrize("name", ["o[12].parquet", "*.parquet", "?1.parquet", "shop=HA/o.parquet", "*/o1.parquet"])
+def test_a_path_is_only_a_path(stage: Stage, tmp_path: Path, name: str) -> None:
+    """DuckDB does not read what else the path matches, and takes no column from a directory's name."""
+    source = stage("id integer, shop text", file_format="parquet", location=f"{name.replace('[', '[[]')}")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    for other in ("o1.parquet", "o2.parquet", "x/o1.parquet"):
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        _write("select 9 as id, 'other' as shop", tmp_path / other)
+    _write("select 1 as id, 'UA' as shop", tmp_path / "mine")
+    (tmp_path / "mine").rename(tmp_path / name)
+
+    [file] = [file for file in find.find(source.external, source.table.columns, project_dir=tmp_path) if file.location == name]
+    source.extraction().run([file])
+
+    assert [(1, "UA")] == source.rows()
+
+
+def test_a_temporary_directory_like_a_pattern_is_named(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB would take its path for a pattern."""
+    source = stage("id integer", file_format="parquet", location="a.parquet")
+    _write("select 1 as id", tmp_path / "a.parquet")
+    (tmp_path / "tmp[1]").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp[1]"))
+
+    with pytest.raises(UsageError, match=r"tmp\[1\]/.*: DuckDB takes a temporary path with \* \? or \[ for a pattern; set TMPDIR"):
+        source.extract()
 
 
 def test_a_compressed_file_is_read(stage: Stage, tmp_path: Path) -> None:

@@ -9,21 +9,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import duckdb
 import pytest
 from moto.server import ThreadedMotoServer
+from support.misbehaving_api import Api
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import InputError, ProjectError
 from dpe_cli.sources.http import client
-
-if TYPE_CHECKING:
-    from support.misbehaving_api import Api
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.misbehaving_api"]
 
 CSV = b"id,note\n1,a\n2,b\n"
 
@@ -71,6 +67,33 @@ def test_files_of_a_bucket_are_loaded_once(stage: Stage, endpoint: str, bucket: 
     bucket.put_object(Key="2024/c.csv", Body=b"id,note\n5,e\n")
     again = source.extract()
     assert (1, 2) == (len(again.loads), again.skipped)
+
+
+def test_a_file_named_like_the_pattern_hides_no_other(stage: Stage, endpoint: str, bucket: Any) -> None:
+    """Nor does one whose name a store takes for a version of another file stand in for that one."""
+    for number, key in enumerate(["[ab].csv", "*.csv", "a.csv", "b.csv"]):
+        bucket.put_object(Key=f"2024/{key}", Body=f"id,note\n{number},{key}\n".encode())
+    source = _source(stage, endpoint, "s3://orders/2024/[ab].csv")
+
+    source.extract()
+    assert ["[ab].csv", "a.csv", "b.csv"] == [note for _, note in source.rows()]
+    source.declare(location="s3://orders/2024/*.csv")
+    assert (1, 3) == ((again := source.extract()).rows_loaded, again.skipped)
+
+    bucket.put_object(Key="2024/a.csv?versionId=1", Body=b"id,note\n5,e\n")
+    source.declare(location="s3://orders/2024/*")
+    with pytest.raises(InputError, match=r"^s3://orders/2024/a.csv\?versionId=1: fsspec takes this name for 'orders/2024/a.csv'; rename"):
+        source.extract()
+
+
+def test_a_file_with_a_long_ending_is_fetched(stage: Stage, endpoint: str, bucket: Any) -> None:
+    """A store's names may be longer than a file system's."""
+    bucket.put_object(Key=f"2024/a.{'x' * 300}", Body=CSV)
+    source = _source(stage, endpoint, "s3://orders/2024/*")
+
+    source.extract()
+
+    assert 2 == source.count()
 
 
 def test_the_ledger_has_references_and_no_values(stage: Stage, endpoint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:

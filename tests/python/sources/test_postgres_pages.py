@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.databases import Crm
+from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import InputError
 from dpe_cli.sources.databases import postgres_pages
 from dpe_cli.sources.databases.postgres import PostgresTable
-
-if TYPE_CHECKING:
-    from support.databases import Crm
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.databases"]
 
 pytestmark = pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 

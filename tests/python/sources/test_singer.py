@@ -8,23 +8,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support import dbt_projects
-from support.tap_messages import CATALOG, line, record, schema, state
+from support.misbehaving_api import Api
+from support.misbehaving_tap import Tap
+from support.staged_source import Stage, StagedSource
+from support.tap_messages import CATALOG, Action, line, record, schema, state
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.ingest import rejects
 from dpe_cli.project.project import Project
 from dpe_cli.server.server import Server
-
-if TYPE_CHECKING:
-    from support.misbehaving_api import Api
-    from support.misbehaving_tap import Tap
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.misbehaving_api", "support.misbehaving_tap"]
 
 
 def _loads(source: StagedSource) -> list[tuple[Any, ...]]:
@@ -160,7 +156,7 @@ def test_a_stream_with_another_name_in_messages_is_reported(stage: Stage, tap: T
     assert [(2, None)] == source.rows()
 
 
-FAILURES = {
+FAILURES: dict[str, tuple[list[Action], str]] = {
     "exits with an error": (
         [("log", "no more"), ("exit", 3)],
         r"the tap failed with exit status 3, and nothing was loaded.*\n    no more$",
@@ -280,6 +276,22 @@ def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
     assert exported.records[1].endswith(',,"two",')
 
 
+def test_a_reject_beyond_pythons_limits_is_kept(stage: Stage, tap: Tap) -> None:
+    """With its message, if Python cannot find the record in it; and it is exported whole, if Python cannot split it."""
+    digits, levels, exponent = "1" * 5000, "[" * 50_000 + "]" * 50_000, "1e99999999999999999999"
+    records = [f'{{"id": "x", "note": {note}}}' for note in (digits, levels, exponent)]
+    source = tap.source(stage)
+    tap.says(schema(), *[("write", f'{{"type": "RECORD", "stream": "orders", "record": {one}}}\n') for one in records], record(id=7))
+
+    assert (1, 3) == ((result := source.extract()).rows_loaded, result.rows_rejected)
+    raws = [raw for (raw,) in source.rejects("raw")]
+    assert [records[0], f'{{"type": "RECORD", "stream": "orders", "record": {records[1]}}}', records[2]] == raws
+    project: Any = type("Project", (), {"sources": {source.table.source: source.source}, "directory": source.directory})
+    exported = rejects.export(project, source.server, source.table.source)
+    assert (3, 2) == (exported.count, exported.unsplit)
+    assert exported.records[1].endswith(f',,"x","{digits}"')
+
+
 def test_only_the_tap_gets_the_secrets(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a file that only dpe's user can read; without the variables for dpe's own server."""
     monkeypatch.setenv("SHOP_KEY", "s3cr3t/&")
@@ -307,7 +319,8 @@ def test_a_secret_is_in_no_message(stage: Stage, tap: Tap, monkeypatch: pytest.M
         (tap.world / "config.json").write_text(json.dumps(tap.config | {"private_key": secret}), encoding="utf-8")
         source = tap.source(stage, config={}, config_file="world/config.json")
     said = ["one line is MIIEpAIBAAKCAQEA7", repr(secret), secret]
-    for actions in [[*(("log", text) for text in said), ("exit", 1)], [("write", f"{said[0]}\n")]]:
+    failures: list[list[Action]] = [[*(("log", text) for text in said), ("exit", 1)], [("write", f"{said[0]}\n")]]
+    for actions in failures:
         tap.says(schema(), *actions)
         with pytest.raises(InputError) as caught:
             source.extract()

@@ -10,20 +10,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from support.misbehaving_tap import Tap
+from support.staged_source import Stage
 from support.tap_messages import numbered_record, record, schema
 
 from dpe_cli.errors import InputError, RejectLimitError
 from dpe_cli.ingest import extract
 from dpe_cli.sources.singer import program as taps
-
-if TYPE_CHECKING:
-    from support.misbehaving_tap import Tap
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source", "support.misbehaving_tap"]
 
 
 def test_a_tap_is_found(stage: Stage, tap: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support import dbt_projects
+from support.databases import Crm
+from support.misbehaving_api import Api
+from support.staged_source import Stage
 
 from dpe_cli.project.project import Project
-
-if TYPE_CHECKING:
-    from support.databases import Crm
-    from support.misbehaving_api import Api
-    from support.staged_source import Stage
-
-pytest_plugins = ["support.staged_source", "support.misbehaving_api", "support.databases"]
 
 TAPS = dbt_projects.REPOSITORY / ".dpe" / "taps"
 COLUMNS = "id bigint, changed_at timestamptz"

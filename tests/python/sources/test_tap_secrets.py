@@ -5,21 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+from support.misbehaving_tap import Tap
+from support.staged_source import Stage, StagedSource
 from support.tap_messages import record, schema, state
 
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text import redaction
 from dpe_cli.sources.singer import tap_log
-
-if TYPE_CHECKING:
-    from support.misbehaving_tap import Tap
-    from support.staged_source import Stage, StagedSource
-
-pytest_plugins = ["support.staged_source", "support.misbehaving_tap"]
 
 SECRET = "correct/horse battery+staple=42"
 PIECES = ("horse", "battery", "Y29ycmVjdC9", "NvcnJlY3Qva", "jb3JyZWN0L2")

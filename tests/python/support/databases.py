@@ -36,7 +36,7 @@ class Crm:
     def add(self, *orders: tuple[int, str | None, str | None, str | None]) -> None:
         """Add orders, or change existing ones."""
         for order in orders:
-            row = dict(zip(("id", "customer", "amount", "changed_at"), order, strict=True))
+            row: dict[str, object] = dict(zip(("id", "customer", "amount", "changed_at"), order, strict=True))
             self.write("delete from orders where id = :id", {"id": order[0]})
             self.write("insert into orders values (:id, :customer, :amount, :changed_at)", row)
 

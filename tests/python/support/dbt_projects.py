@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def _frames() -> Iterator[tuple[FrameType]]:
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield (frame,)
         frame = frame.f_back
@@ -33,7 +33,7 @@ def _frames() -> Iterator[tuple[FrameType]]:
 
 # At each start, dbt asks 36 times for the stack of calls with its lines of source, to look at the first frames only. Under pytest the
 # stack is deep, so that takes a fifth of a second.
-behavior_flags.inspect = SimpleNamespace(stack=_frames, getmodule=inspect.getmodule)
+setattr(behavior_flags, "inspect", SimpleNamespace(stack=_frames, getmodule=inspect.getmodule))  # noqa: B010 it is a module to mypy
 # The parts of a dpe project: how it connects, and the hooks that protect what it builds.
 CONFIGURATION = ("dbt_project.yml", "profiles.yml", "macros")
 

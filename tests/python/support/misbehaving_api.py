@@ -47,6 +47,7 @@ class Api:
         self.faults: list[Callable[[Answer], Answer] | None] = []
         self.requests: list[Request] = []
         self.tokens: list[str] = []
+        self.token_body: bytes | None = None
         self.url = ""
         self.elsewhere = ""
 
@@ -55,6 +56,8 @@ class Api:
         self.requests.append(request)
         if request.path == "/token":
             self.tokens.append(f"token-{len(self.tokens) + 1}")
+            if self.token_body is not None:
+                return Answer(self.token_body)
             return _json({"access_token": self.tokens[-1], "expires_in": 3600})
         if (
             request.path.startswith("/secured")

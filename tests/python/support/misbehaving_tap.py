@@ -7,14 +7,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from support.staged_source import Stage, StagedSource
 from support.tap_messages import CATALOG, Action, schema
-
-if TYPE_CHECKING:
-    from support.staged_source import Stage, StagedSource
 
 COLUMNS = "id bigint, note text"
 

@@ -392,9 +392,7 @@ OWN_AFFAIRS: dict[str, list[str]] = {
     f"create materialized view sandbox.seen as {COUNT}": [],
     f"create function sandbox.seen() returns bigint language sql {DEFINER}": ["RLS053"],
     f"create function sandbox.seen() returns bigint language sql {AS_STRING}": ["RLS053"],
-    f"create function sandbox.seen() returns bigint language sql {AS_STRING}; revoke execute on function sandbox.seen() from public": set[
-        str
-    ](),
+    f"create function sandbox.seen() returns bigint language sql {AS_STRING}; revoke execute on function sandbox.seen() from public": [],
     "create table sandbox.box (id integer); grant all on sandbox.box to public; reset role;"
     f" create rule seen as on insert to sandbox.box do instead {COUNT}": [],
     "grant create on schema sandbox to public": [],
@@ -421,7 +419,5 @@ OWN_AFFAIRS: dict[str, list[str]] = {
     "alter default privileges grant select on tables to public": [],
     "alter default privileges in schema sandbox grant all on tables to public, dpe_reader": [],
     "create type sandbox.word as (letters text); create function sandbox.to_text(sandbox.word) returns text language sql"
-    " begin atomic select ($1).letters; end; create cast (sandbox.word as text) with function sandbox.to_text(sandbox.word) as implicit": set[
-        str
-    ](),
+    " begin atomic select ($1).letters; end; create cast (sandbox.word as text) with function sandbox.to_text(sandbox.word) as implicit": [],
 }

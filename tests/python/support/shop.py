@@ -1,5 +1,5 @@
 """
-A small pipeline, from files to marts: for tests that name this module in `pytest_plugins`.
+A small pipeline, from files to marts.
 
 The fixture `shop` is a copy of the project after its first run, with a database of its own: changes of a test are not visible
 to others.
@@ -16,7 +16,8 @@ import pytest
 from conftest import Cluster
 
 from dpe_cli.pipeline import run as pipeline
-from dpe_cli.pipeline.run import RunOptions, RunSummary
+from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.project import Project
 from dpe_cli.server.server import Server
 from support import dbt_projects

@@ -1,8 +1,4 @@
-"""
-A source for the tests: files in a directory, the staging table that they are loaded into, and the results.
-
-A test module gets the fixtures with `pytest_plugins = ["support.staged_source"]`.
-"""
+"""A source for the tests: files in a directory, the staging table that they are loaded into, and the results."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def numbered_record(note: str) -> str:
 
 def schema(stream: str = "orders", *properties: str) -> Action:
     """Write a schema; for orders, the catalog's."""
-    known = {name: {} for name in properties or ("id", "note", "shop")}
+    known: dict[str, object] = {name: {} for name in properties or ("id", "note", "shop")}
     return line(type="SCHEMA", stream=stream, schema={"type": "object", "properties": known}, key_properties=["id"])
 
 

@@ -1,0 +1,85 @@
+"""Who acts in a measurement: each role and tenant that sees or writes something, and those that see everything."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from dpe_cli.errors import ContextError
+from dpe_cli.server.connection import Connection
+
+ACTOR = "dpe rls matrix"
+# A role that is created for the measurement, under a name that no other role has and no concurrent measurement waits for.
+NOBODY = f"dpe_matrix_nobody_{secrets.token_hex(8)}"
+AUDITOR = "dpe_auditor"
+MASKED_READER = "dpe_masked_reader"
+LEDGER = "dpe"
+ALL_ROLES = (NOBODY, "dpe_reader", MASKED_READER, "dpe_tenant", AUDITOR, "dpe_loader", "dpe_transformer", "dpe_owner")
+TRANSFORMERS_ROLES = ("dpe_reader", "dpe_tenant", "dpe_transformer")
+NO_TENANT = "nobody's tenant"
+NO_CONTEXT, ONE_TENANT = ", no context", ", one tenant"
+_SYSTEM = {"the loader": "dpe_loader", "the transformer": "dpe_transformer", "an administrator": "dpe_owner"}
+
+
+@dataclass(frozen=True)
+class Actor:
+    """An actor of a role: in a context if `actor` is given, for one tenant if `tenant` is."""
+
+    name: str
+    role: str
+    actor: str = ""
+    tenant: str = ""
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it is a role of the pipeline or of administrators."""
+        return self.role in {"dpe_owner", "dpe_loader", "dpe_transformer"}
+
+
+# The actors that see everything: of dbt's relations, and of the ledger.
+EVERYTHING = (Actor("the transformer", "dpe_transformer", ACTOR), Actor("an administrator", "dpe_owner", ACTOR))
+
+
+def everything_of(schema: str) -> Actor:
+    """Return the actor that sees everything of a relation in this schema."""
+    return EVERYTHING[schema == LEDGER]
+
+
+def actors(tenants: Sequence[str], logins: Sequence[str]) -> Iterator[Actor]:
+    """Yield who acts on a relation with these tenants, most rows first: of the tenants, the first, the middle and the last."""
+    chosen = [tenants[index] for index in sorted({0, len(tenants) // 2, len(tenants) - 1})] if tenants else [NO_TENANT]
+    yield Actor("everybody", NOBODY)
+    yield Actor("a stranger", "dpe_reader")
+    yield Actor("a masked stranger", MASKED_READER)
+    yield from (Actor("a tenant", "dpe_tenant", tenant=tenant) for tenant in chosen)
+    yield from (Actor(login, login) for login in logins)
+    yield Actor("an auditor", AUDITOR)
+    for name, role in _SYSTEM.items():
+        yield Actor(f"{name}{NO_CONTEXT}", role)
+        yield Actor(f"{name}{ONE_TENANT}", role, ACTOR, chosen[-1])
+        yield Actor(name, role, ACTOR)
+
+
+@contextmanager
+def as_actor(connection: Connection, actor: Actor) -> Iterator[None]:
+    """
+    Act as one for the block, and roll back what it does.
+
+    Raises:
+        ContextError: the session may not.
+    """
+    with connection.transaction(force_rollback=True):
+        try:
+            connection.execute(
+                "select set_config('role', %s, true), set_config('dpe.actor', %s, true), set_config('dpe.tenant_id', %s, true)",
+                [actor.role, actor.actor, actor.tenant],
+            )
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue) as error:
+            raise ContextError(
+                f"{connection.info.user}: may not act as {actor.role} ({error.diag.message_primary}); connect as a superuser"
+            ) from error
+        yield

@@ -1,0 +1,134 @@
+"""Build in the shadow schemas, judge what was built, and publish it if nothing failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dpe_cli.errors import PublishError
+from dpe_cli.pipeline import judging, protection
+from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.progress import Progress
+from dpe_cli.project.dbt_runner import RELATIONS, NodeResult, read_project, run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.publishing import old_versions, publication, swap
+from dpe_cli.publishing.publication import ExchangeResult, Publication
+from dpe_cli.quality import quarantine, reconcile_config, reconciliation
+from dpe_cli.quality.quarantine import QuarantineCount
+from dpe_cli.server.connection import Connection
+from dpe_cli.server.relations import NEXT
+from dpe_cli.server.server import Server
+from dpe_cli.server.sessions import Ender
+from dpe_cli.server.watching import DBT, watching
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What dbt built and tested, and what became of it; `not_published` is why readers do not see it, unless it was not to be published."""
+
+    results: list[NodeResult] = field(default_factory=list)
+    quarantined: list[QuarantineCount] = field(default_factory=list)
+    publication: Publication | None = None
+    exchanged: ExchangeResult | None = None
+    not_published: str | None = None
+
+    @property
+    def waiting(self) -> set[tuple[str, str]]:
+        """The schemas and names of relations that were built but not published."""
+        if self.publication is None or self.exchanged is not None:
+            return set()
+        return {(relation.schema, relation.name) for relation in self.publication.relations}
+
+
+def build_and_publish(
+    project: Project, server: Server, selected: Sequence[str], exclude: Sequence[str], progress: Progress, options: RunOptions
+) -> BuildResult:
+    """
+    Build in the shadow schemas, and publish if nothing failed.
+
+    Raises:
+        PublishError: another run is building.
+        ProjectError: dbt cannot read the project.
+        BuildError: dbt ended before it could report on its nodes.
+    """
+    schemas = project.published_schemas
+    ender = Ender(server) if options.ends_sessions else None
+    with publication.building(server, schemas) as building:
+        connection = building.connection
+        skipped = untestable(connection, project, selected, exclude)
+        with connection.transaction():
+            before = {relation.oid for relation in old_versions.relations(connection, schemas)}
+        if skipped:
+            progress.say(f"Skipped, because they read models that have never been published: {', '.join(skipped)}")
+        results, tampered = _run_dbt(project, server, _command(selected, [*exclude, *skipped], options), progress, ender)
+        built = {result.unique_id: result for result in results if _is_built(result)}
+        names = [(result.schema.removesuffix(NEXT), result.alias) for result in built.values()]
+        made = {unique_id: result.schema for unique_id, result in built.items()}
+        refusals = [*(_refusal(result) for result in results if result.has_failed), *map(_tampered, tampered)]
+        if not built and not refusals:
+            return BuildResult(results)
+        # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
+        with publication.connected(server) as counting:
+            refusals += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
+            relations = judging.built_relations(counting, project, names, made)
+            quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
+        judged = protection.judge(project, server, relations, suffix=NEXT, before=before)
+        refusals += judged.faults
+        names += [name for relation in relations if (name := (relation.schema, relation.name)) not in names]
+        recorded = publication.record(connection, selected, names, refusals, lock=building.lock)
+        if refusals or not options.publishes:
+            return BuildResult(results, quarantined, recorded, not_published="; ".join(refusals) or None)
+        try:
+            exchanged = publication.publish(
+                connection, recorded, schemas, judged=judged.protection, lock=building.lock, ender=ender, say=progress.say
+            )
+        except PublishError as error:
+            return BuildResult(results, quarantined, recorded, not_published=str(error))
+        return BuildResult(results, quarantined, exchanged.publication, exchanged)
+
+
+def _command(selected: Sequence[str], exclude: Sequence[str], options: RunOptions) -> list[str]:
+    """Return dbt's command."""
+    return [
+        "build",
+        *(["--select", *selected] if selected else []),
+        *(["--exclude", *exclude] if exclude else []),
+        *(["--full-refresh"] if options.full_refresh else []),
+        *(["--threads", str(options.threads)] if options.threads else []),
+    ]
+
+
+def _run_dbt(
+    project: Project, server: Server, command: Sequence[str], progress: Progress, ender: Ender | None
+) -> tuple[list[NodeResult], list[str]]:
+    """Run dbt for the shadow schemas; return what became of its nodes, and which nodes and macros were changed while it ran."""
+    # dbt cannot reuse what it parsed for another suffix: each suffix has its own target directory.
+    variables, target_path = {"dpe_schema_suffix": NEXT}, project.directory / ".dpe" / "next"
+    with progress.task("dbt build", project.node_count) as advance, watching(server, "transformer", DBT, ender=ender, say=progress.say):
+        read = read_project(project, server, variables=variables, target_path=target_path)
+        results = run_dbt(
+            project, server, command, variables=variables, target_path=target_path, read=read, on_node=lambda _name: advance(1)
+        )
+    return results, read.changed()
+
+
+def _is_built(result: NodeResult) -> bool:
+    return result.resource_type in RELATIONS and result.status == "success" and result.schema.endswith(NEXT)
+
+
+def untestable(connection: Connection, project: Project, selected: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the tests of a part of the project that read relations of the rest that were never published."""
+    with connection.transaction():
+        return project.untestable(selected, exclude, swap.names(connection, project.published_schemas))
+
+
+def _tampered(what: str) -> str:
+    return f"{what}: was changed in dbt while the project was built; check for Jinja that changes nodes, macros or dbt's own variables"
+
+
+def _refusal(result: NodeResult) -> str:
+    if result.rule and result.failures:
+        return f"rule {result.rule} failed ({result.name}: {result.failures:,} failing)"
+    if result.rule:
+        return f"rule {result.rule} cannot be tested ({result.name})"
+    return f"{result.resource_type} {result.name} failed"

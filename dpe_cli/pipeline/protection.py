@@ -1,0 +1,112 @@
+"""The protection of a project's relations: which schemas it covers, its checks, and its measurement."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import psycopg
+
+from dpe_cli.access import checks as rls_check
+from dpe_cli.access import matrix, project_checks, samples
+from dpe_cli.access.actors import TRANSFORMERS_ROLES
+from dpe_cli.access.checks import Finding
+from dpe_cli.access.matrix import Cell
+from dpe_cli.errors import ServerError, UsageError
+from dpe_cli.pipeline import checks as validation
+from dpe_cli.pipeline import judging
+from dpe_cli.pipeline.checks import Check
+from dpe_cli.pipeline.judging import Judgement
+from dpe_cli.progress import Progress
+from dpe_cli.project.project import Project
+from dpe_cli.publishing import old_versions
+from dpe_cli.server.connection import Connection
+from dpe_cli.server.relations import NEXT, PREVIOUS, Relation
+from dpe_cli.server.server import Server
+
+_MANAGED_SCHEMAS = {"dpe", "quality"}
+
+
+def protected_schemas(connection: Connection, project: Project) -> list[str]:
+    """Return the schemas that dpe protects: the ledger's, the sources', and the models' with their other versions."""
+    published = project.published_schemas
+    shadow = [schema + suffix for schema in published for suffix in (NEXT, PREVIOUS)]
+    with connection.transaction():
+        old = old_versions.old_schemas(connection, published)
+    return sorted({*_MANAGED_SCHEMAS, *published, *shadow, *old, *(source.table.schema for source in project.sources.values())})
+
+
+def _open_schemas(project: Project) -> list[str]:
+    """Return the schemas in which only the project's relations may be readable."""
+    return sorted({*project.published_schemas, old_versions.FAILURES})
+
+
+def check_rls(project: Project, server: Server) -> list[Finding]:
+    """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
+    with judging.separate_session(server) as connection:
+        found = rls_check.check(connection, protected_schemas(connection, project))
+        found += project_checks.find(connection, project, _open_schemas(project))
+    return sorted(found, key=lambda finding: finding.severity)
+
+
+def check_protection(project: Project, server: Server, *, waiting: Collection[tuple[str, str]] = ()) -> Check:
+    """
+    Check the protection of everything that dpe manages, in a session of its own.
+
+    `waiting` are the schemas and names of relations that were built but not published: what is published may have an earlier declaration.
+    """
+    with judging.separate_session(server) as connection:
+        check = validation.check_protection(connection, protected_schemas(connection, project))
+        found = project_checks.find(connection, project, _open_schemas(project), waiting=waiting)
+    return replace(check, faults=(*check.faults, *map(str, found)))
+
+
+def judge(
+    project: Project, server: Server, relations: Sequence[Relation], *, suffix: str, before: Collection[int] | None = None
+) -> Judgement:
+    """Judge relations before readers see them, in a session of its own; see judging.judge()."""
+    with judging.separate_session(server) as connection:
+        return judging.judge(connection, project, relations, protected_schemas(connection, project), suffix=suffix, before=before)
+
+
+def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:
+    """
+    Measure what each role can do with the project's relations, or with those that match `wanted`.
+
+    Raises:
+        ContextError: the administrator's login may not act as one of them.
+        UsageError: nothing matches.
+    """
+    with server.connect("admin") as connection:
+        found = samples.find_relations(connection, project, protected_schemas(connection, project))
+        chosen = [relation for relation in found if not wanted or any(fnmatch.fnmatchcase(str(relation), pattern) for pattern in wanted)]
+        if not chosen:
+            raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all relations")
+        try:
+            with progress.task("dpe rls matrix", len(chosen)) as advance:
+                return matrix.measure(connection, chosen, logins=logins, on_relation=advance)
+        except psycopg.OperationalError as error:
+            raise _ended(server, error) from error
+
+
+def measure_published(project: Project, server: Server, *, only_of_tenants: bool = False) -> list[Cell]:
+    """
+    Measure what readers, tenants and the transformer see of each published relation, or of those with tenants.
+
+    Raises:
+        ServerError: the session that measures was ended.
+    """
+    with server.connect("transformer") as connection:
+        found = samples.find_relations(connection, project, project.published_schemas)
+        published = [
+            one for one in found if one.declared != "private" and not (only_of_tenants and (one.is_companion or not one.tenant_columns))
+        ]
+        try:
+            return matrix.measure(connection, published, roles=TRANSFORMERS_ROLES, writes=())
+        except psycopg.OperationalError as error:
+            raise _ended(server, error) from error
+
+
+def _ended(server: Server, error: psycopg.Error) -> ServerError:
+    return ServerError(f"{server}: the measurement ended ({error}); find out what ends sessions, then measure again")
