@@ -25,6 +25,7 @@ _COMPILED = {
     "extra_ctes_injected",
     "index",
     "previous_batch_results",
+    "_event_status",
 }
 # The parts of a manifest that decide what is built and tested. Jinja sees the first ones a second time, as `graph`.
 _KINDS = ("nodes", "sources", "functions", "exposures", "groups", "metrics", "semantic_models", "saved_queries")

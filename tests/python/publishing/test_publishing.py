@@ -556,6 +556,10 @@ TAMPERING = {
             model: fct_small
             given: [{input: ref('stg_shop__orders'), rows: [{shop: UA, amount: 1}]}]
             expect: {rows: [{shop: UA, amount: 1}]}
+          - name: shops_stay_the_same
+            model: fct_small
+            given: [{input: ref('stg_shop__orders'), format: csv, rows: "shop,amount\\nUA,1"}]
+            expect: {rows: [{shop: UA}]}
         """,
     "models/marts/fct_small.sql": "-- depends_on: {{ ref('dim_before') }}\nselect shop, amount from {{ ref('stg_shop__orders') }}",
     "models/marts/fct_cheap.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
