@@ -227,7 +227,7 @@ def test_a_session_that_is_ended_between_two_statements_says_why(stage_anywhere:
     source = stage_anywhere(COLUMNS)
 
     def go_on(connection: Connection) -> None:
-        with locks.told(source.extraction()._connect, source.table), locks.last_words(connection):
+        with locks.reporting_server_errors(source.extraction()._connect, source.table), locks.last_words(connection):
             connection.pgconn.consume_input()
             if noticed == "as a notice":
                 assert 0 == connection.pgconn.is_busy()
