@@ -86,9 +86,7 @@ LOCKING = {
     "depends on extension": "alter materialized view {relation} depends on extension plpgsql",
     "index depends on extension": "alter index {relation} depends on extension plpgsql",
     "attach index": "alter index pg_temp.parts_index attach partition {index}",
-    "create trigger": (
-        "create trigger t before insert on {relation} for each row execute function suppress_redundant_updates_trigger()"
-    ),
+    "create trigger": ("create trigger t before insert on {relation} for each row execute function suppress_redundant_updates_trigger()"),
 }
 INDEXES = {"marts.fct_orders": "marts.orders_by_shop", "pg_catalog.pg_class": "pg_catalog.pg_class_oid_index"}
 # How a login gets there: as it is, after becoming another role, after allowing itself to wait.

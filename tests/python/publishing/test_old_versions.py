@@ -360,7 +360,9 @@ def test_what_cannot_be_ended_is_named(server: Server, reader: Reader) -> None:
 
         with connection.transaction():
             connection.execute("select from marts.left_half")
-            message = rf"{session} holds marts.left_half still; {session} cannot be ended .*grant pg_signal_backend.*; nothing was published"
+            message = (
+                rf"{session} holds marts.left_half still; {session} cannot be ended .*grant pg_signal_backend.*; nothing was published"
+            )
             with pytest.raises(PublishError, match=message):
                 _publish(server, 3, ender=Ender(_powerless(server)), patience=1.5)
     assert [2] == rows(server, "select distinct number from marts.left_half")
