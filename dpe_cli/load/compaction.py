@@ -11,6 +11,7 @@ from dpe_cli.load import locks, policies, prepare, staging
 from dpe_cli.load.staging import Slice
 from dpe_cli.server import contexts
 from dpe_cli.server.lock_rows import Lock
+from dpe_cli.server.patience import BLOCKED
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -33,8 +34,9 @@ def compact(connection: Connection, table: StagingTable, extract_id: int, lock: 
         # For every tenant, whichever one the extract was opened for: a narrower context would lose the others' rows.
         with contexts.system_context(connection, actor=actor):
             locks.join(connection, table.source, lock)
+            locks.limit_waiting(connection)
             return _compact(connection, table, extract_id)
-    except (psycopg.errors.LockNotAvailable, LockLostError, BusyError):
+    except (*BLOCKED, LockLostError, BusyError):
         return 0
 
 
@@ -42,7 +44,6 @@ def _compact(connection: Connection, table: StagingTable, extract_id: int) -> in
     attached = staging.slices(connection, table, attached=True)
     if len(attached) <= MOST_SLICES:
         return 0
-    locks.limit_waiting(connection)
     # These rows must not change between being copied and being dropped: undo waits for this lock.
     connection.execute(sql.SQL("lock table {} in share update exclusive mode").format(table.identifier))
     if {policy.name for policy in policies.present(connection, table)} != {policy.name for policy in policies.declared(connection, table)}:

@@ -17,7 +17,8 @@ from dpe_cli.server.sessions import Ender
 
 # Most work is done before this.
 _FIRST_LOOK_SECONDS = 2.0
-_PAUSE_SECONDS = 1.0
+# Shorter than an attempt to take a lock, which gives up and comes back (patience.py).
+_PAUSE_SECONDS = 0.2
 # The applications of dbt's sessions, and of those of an extract.
 DBT, EXTRACT = "^dbt$", "^dpe extract "
 
@@ -50,8 +51,9 @@ def _watch(server: Server, role: str, application: str, ender: Ender | None, say
         with server.connect(role, autocommit=True, application_name="dpe watch") as connection:
             while True:
                 now = time.monotonic()
-                blocking = sessions.blocking(connection, application)
-                first_seen = {one.transaction: first_seen.get(one.transaction, now) for one in blocking}
+                blocking = sessions.blocking(connection, application=application)
+                for one in blocking:
+                    first_seen.setdefault(one.transaction, now)
                 staying = [one for one in blocking if now - first_seen[one.transaction] >= sessions.END_AFTER_SECONDS]
                 if new := [one for one in staying if one.transaction not in reported]:
                     say(f"Waiting: {sessions.named(new)}.")

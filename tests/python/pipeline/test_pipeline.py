@@ -17,8 +17,7 @@ from dpe_cli.pipeline import run
 from dpe_cli.pipeline.run import RunOptions, RunSummary, Validation
 from dpe_cli.project import dbt_runner
 from dpe_cli.project.dbt_runner import run_dbt
-from dpe_cli.publishing import waiting
-from dpe_cli.server import watching
+from dpe_cli.server import sessions, watching
 from dpe_cli.server.contexts import system_context
 
 # For its fixtures; if it were imported here, pytest could not rewrite its asserts.
@@ -200,7 +199,7 @@ HOLD = {
 
 def test_sessions_that_block_a_run_are_named_and_ended(shop: Shop, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that block the extract, and those that block dbt."""
-    monkeypatch.setattr(waiting, "END_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(watching, "_FIRST_LOOK_SECONDS", 0.2)
     orders = (shop.directory / "models/marts/fct_orders.sql").read_text()
     shop.write({"data/shops.csv": "shop,name\nHA,Hats\n", "models/marts/fct_orders.sql": HELD_BY_DBT + orders})
