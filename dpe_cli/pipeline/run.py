@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from dpe_cli.quality.quarantine import Quarantined
 from dpe_cli.quality.reconciliation import Reconciliation
 from dpe_cli.quality.rules import find_all
 from dpe_cli.safe_text.redaction import hide
+from dpe_cli.server.patience import BLOCKED, limited
 from dpe_cli.server.relations import NEXT, PREVIOUS, Relation
 from dpe_cli.server.server import Server
 from dpe_cli.server.sessions import Ender
@@ -145,7 +146,7 @@ def run(
         # dbt renders the models once more, which runs their Jinja: what it may have changed is checked afterwards.
         if options.documents:
             _document(project, server, progress, summary)
-        summary.validation = _validate(project, server, specs, project.rules, sources, summary.results)
+        summary.validation = _validate(project, server, specs, project.rules, sources, summary.results, say=progress.say)
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -191,7 +192,7 @@ def build_and_publish(
         if not built and not refusals:
             return
         # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
-        with publication.connected(server) as counting:
+        with publication.connected(server) as counting, limited(counting, progress.say):
             refusals += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
             relations = judging.built(counting, project, built, made)
             summary.quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
@@ -320,7 +321,7 @@ def validate(project: Project, server: Server, wanted: str | None, progress: Pro
         selection = ["--select", *sorted({rule.test for rule in rules})]
     with progress.task("dbt test", len(selection) - 1 if wanted else project.test_count) as advance:
         results = run_dbt(project, server, ["test", *selection], on_node=lambda _name: advance(1))
-    return _validate(project, server, specs, rules, sources, results, models)
+    return _validate(project, server, specs, rules, sources, results, models, say=progress.say)
 
 
 def _validate(
@@ -331,11 +332,13 @@ def _validate(
     sources: Sequence[Source],
     results: list[NodeResult],
     models: Collection[str] | None = None,
+    *,
+    say: Callable[[str], None],
 ) -> Validation:
     """Check the present state; count the balances of what was built, if `results` are a build's, else those of `models`, or all."""
     built = [result for result in results if result.resource_type in _RELATIONS]
     made = {result.unique_id: result.schema for result in built if result.status == "success"}
-    with server.connect("transformer") as connection, server.connect("loader") as loader:
+    with server.connect("transformer") as connection, server.connect("loader") as loader, limited(connection, say), limited(loader, say):
         wanted = reconcile_config.declared(project, made if built else models, reconciliation.standing(connection, project, made))
         reconciled = reconciliation.reconcile(loader, connection, sources, wanted)
         fresh = freshness.measure(connection, project, sources)
@@ -391,7 +394,7 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         ContextError: the administrator's login may not act as one of them.
         UsageError: nothing matches.
     """
-    with server.connect("admin") as connection:
+    with server.connect("admin") as connection, limited(connection, progress.say):
         found = matrix.find_relations(connection, project, protected_schemas(connection, project))
         chosen = [one for one in found if not wanted or any(fnmatch.fnmatchcase(str(one), pattern) for pattern in wanted)]
         if not chosen:
@@ -399,6 +402,8 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         try:
             with progress.task("dpe rls matrix", len(chosen)) as advance:
                 return matrix.measure(connection, chosen, logins=logins, on_relation=advance)
+        except BLOCKED:
+            raise
         except psycopg.OperationalError as error:
             raise ServerError(f"{server}: the measurement ended ({error}); find out what ends sessions, then measure again") from error
 

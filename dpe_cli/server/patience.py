@@ -47,10 +47,11 @@ class BlockedError(Exception):
 
 
 class Watch:
-    """Observes, in a thread and a session of its own, which transactions block a session."""
+    """Observes, in a thread and a session of its own, which transactions block a session; `say` gets a line on each that stays."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, say: Callable[[str], None] = lambda _text: None) -> None:
         self._connection = connection
+        self._say = say
         self._pid = connection.info.backend_pid
         self._seen: dict[str, Holder] = {}
         self._mutex = threading.Lock()
@@ -73,9 +74,16 @@ class Watch:
 
     def _observe(self) -> None:
         # If the server ends this session, it can name no one; the work itself does not need it.
+        first_seen: dict[str, float] = {}
+        reported: set[str] = set()
         with suppress(psycopg.Error), sessions.observing(self._connection) as second:
             while not self._over.wait(_LOOK_SECONDS):
                 found = sessions.blocking(second, pids=[self._pid])
+                now = time.monotonic()
+                for one in found:
+                    if one.transaction not in reported and now - first_seen.setdefault(one.transaction, now) >= sessions.END_AFTER_SECONDS:
+                        reported.add(one.transaction)
+                        self._say(f"Waiting: {one}.")
                 with self._mutex:
                     for one in found:
                         self._seen.setdefault(one.transaction, one)
@@ -141,19 +149,22 @@ def patiently(
 
 
 @contextmanager
-def limited(connection: Connection, *, what: str) -> Iterator[None]:
+def limited(connection: Connection, say: Callable[[str], None] = lambda _text: None) -> Iterator[None]:
     """
-    Limit how long each statement of a session waits for a lock, until the session ends.
+    Limit how long each statement of a session waits for a lock, until the session ends; `say` gets a line on each that blocks it.
 
     Raises:
-        ServerError: one waited for too long; names what blocked it. `what` is what the session does: "checking".
+        ServerError: one waited for too long; it names what blocked it.
     """
-    with Watch(connection) as watch:
+    with Watch(connection, say) as watch:
         connection.execute("select set_config('lock_timeout', %s, false)", [f"{LIMIT_SECONDS:.0f}s"])
         connection.commit()
         try:
             yield
         except BLOCKED as error:
             holders = watch.take()
-            remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in holders)) or "Wait for it to end"
-            raise ServerError(f"{what}: {sessions.named(holders)} for too long; {remedies.removesuffix('.')}, then run again") from error
+            remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in holders)).removesuffix(".") or "Wait for it to end"
+            raise ServerError(
+                f"database {connection.info.dbname}: {sessions.named(holders)} for too long; the checks did not end. "
+                f"{remedies}, then run again"
+            ) from error

@@ -86,17 +86,21 @@ def test_autovacuum_is_waited_for_until_it_gives_way(server: Server, monkeypatch
 
 
 def test_a_check_that_is_blocked_says_by_whom(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not wait indefinitely."""
+    """First while it waits, and then in an error: it does not wait indefinitely."""
     monkeypatch.setattr(patience, "LIMIT_SECONDS", 1.0)
+    monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.3)
+    said: list[str] = []
     with (
         _holding(server, "lock table dpe.loads in access exclusive mode") as holding,
         server.connect("admin") as connection,
         pytest.raises(
-            ServerError, match=rf"^check: postgres \(process {holding.info.backend_pid}, .*\) holds dpe.loads for too long; End that"
+            ServerError,
+            match=rf"^database {server.database}: postgres \(process {holding.info.backend_pid}, .*\) holds dpe.loads for too long; the checks",
         ),
-        limited(connection, what="check"),
+        limited(connection, said.append),
     ):
         connection.execute("select count(*) from dpe.loads")
+    assert ["Waiting: postgres (process "] == [one[:27] for one in said]
 
 
 def test_the_name_of_an_application_cannot_pass_for_another_session(server: Server, reader: Reader) -> None:
