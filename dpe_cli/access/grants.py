@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -14,7 +16,11 @@ from dpe_cli.access import tenants
 from dpe_cli.errors import DpeError
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.patience import BLOCKED, BlockedError, limit_waiting, patiently
 from dpe_cli.server.server import Server
+from dpe_cli.server.sessions import Ender
+
+T = TypeVar("T")
 
 EVERY_TENANT = "*"
 READER = "dpe_reader"
@@ -33,7 +39,7 @@ class Entry:
     """
     A tenant that a role may see; `tenant_id` is `*` if it may see every tenant, one at a time.
 
-    If not `is_role`, the role was dropped and the entry has just been removed; `role_name` is the role's former name.
+    If not `is_role`, the role was dropped; `role_name` is its former name, and `is_removed` says whether the entry was just removed.
     """
 
     role_name: str
@@ -41,6 +47,16 @@ class Entry:
     valid_until: datetime | None
     is_valid: bool
     is_role: bool
+    is_removed: bool = False
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How a command waits for sessions that hold the list: an `ender` ends those that stay, `say` gets a line that names them."""
+
+    ender: Ender | None = None
+    say: Callable[[str], None] = lambda _text: None
+    seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,17 @@ _ENTRIES = """
     where %(role)s::text is null or rolname = %(role)s
     order by rolname, tenant_id
 """
+_DROPPED = """
+    select
+        dpe.recorded_name(role_name) as role_name,
+        tenant_id,
+        valid_until,
+        false as is_valid,
+        false as is_role
+    from dpe.tenant_access
+    where role_name not in (select oid from pg_roles)
+    order by 1, tenant_id
+"""
 _REMOVE_DROPPED = """
     with removed as (
         delete from dpe.tenant_access
@@ -108,7 +135,8 @@ _REMOVE_DROPPED = """
         tenant_id,
         valid_until,
         false as is_valid,
-        false as is_role
+        false as is_role,
+        true as is_removed
     from removed
     order by 1, tenant_id
 """
@@ -146,6 +174,7 @@ def grant(
     actor: str,
     masked: bool = False,
     future: bool = False,
+    waiting: Waiting = Waiting(),
 ) -> GrantResult:
     """
     Let a role see tenants, and make it a reader or a masked reader, in one transaction.
@@ -153,10 +182,11 @@ def grant(
     Unless `future`, each tenant has to have a published row: otherwise it is most likely misspelt.
 
     Raises:
-        AccessError: the role does not exist, it sees more than the list says, it is a reader of the other kind, the login may not
-            make it a reader, or one of the tenants has no published row.
+        AccessError: there is no such role, it sees more than the list says, it is a reader of the other kind, the login may not
+            make it a reader, one of the tenants has no published row, or sessions did not release the list.
     """
-    with server.connect("admin") as connection, contexts.admin_context(connection, actor):
+
+    def attempt(connection: Connection) -> GrantResult:
         removed = _remove_dropped(connection)
         is_reader = _check_role(connection, role, masked=masked)
         is_compared = future or _check_tenants(connection, [tenant for tenant in wanted if tenant != EVERY_TENANT])
@@ -167,15 +197,18 @@ def grant(
             _make_reader(connection, role, masked=masked)
         return GrantResult(entries, not is_reader, is_compared, removed)
 
+    return _patiently(server, actor, attempt, waiting)
 
-def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str) -> RevokeResult:
+
+def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str, waiting: Waiting = Waiting()) -> RevokeResult:
     """
     Revoke tenants from a role, or with None all.
 
     Raises:
-        AccessError: it has no entry for one of the tenants; nothing is revoked.
+        AccessError: it has no entry for one of the tenants, or sessions did not release the list; nothing is revoked.
     """
-    with server.connect("admin") as connection, contexts.admin_context(connection, actor):
+
+    def attempt(connection: Connection) -> RevokeResult:
         removed = _remove_dropped(connection)
         # The entries of a dropped role have just been revoked.
         had = [entry.tenant_id for entry in (*_entries(connection, role), *removed) if entry.role_name == role]
@@ -189,29 +222,69 @@ def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: st
         )
         return RevokeResult(named, _entries(connection, role), removed)
 
-
-def entries(server: Server, role: str | None, *, actor: str) -> list[Entry]:
-    """Return the access list's entries, of one role or all, and those of dropped roles, which this removes."""
-    with server.connect("admin") as connection, contexts.admin_context(connection, actor):
-        removed = _remove_dropped(connection)
-        return [*_entries(connection, role), *removed]
+    return _patiently(server, actor, attempt, waiting)
 
 
-def changes(server: Server, role: str | None, *, limit: int, actor: str) -> list[Change]:
+def entries(server: Server, role: str | None, *, actor: str, waiting: Waiting = Waiting()) -> list[Entry]:
+    """
+    Return the access list's entries, of one role or all, and those of dropped roles.
+
+    Removes the latter, unless a session prevents that at the moment.
+
+    Raises:
+        AccessError: sessions did not release the list.
+    """
+
+    def attempt(connection: Connection) -> tuple[list[Entry], list[Entry]]:
+        return _entries(connection, role), _of(connection, _DROPPED)
+
+    found, dropped = _patiently(server, actor, attempt, waiting)
+    if dropped:
+        with suppress(*BLOCKED), server.connect("admin") as connection, contexts.admin_context(connection, actor):
+            limit_waiting(connection)
+            dropped = _remove_dropped(connection)
+    return [*found, *dropped]
+
+
+def changes(server: Server, role: str | None, *, limit: int, actor: str, waiting: Waiting = Waiting()) -> list[Change]:
     """Return the changes of the access list, newest first; for one role, including those under its earlier names."""
-    with server.connect("admin") as connection, contexts.admin_context(connection, actor):
+
+    def attempt(connection: Connection) -> list[Change]:
         cursor = connection.cursor(row_factory=class_row(Change))
         return cursor.execute(_CHANGES, {"role": role, "limit": limit}).fetchall()
 
+    return _patiently(server, actor, attempt, waiting)
+
+
+def _patiently(server: Server, actor: str, attempt: Callable[[Connection], T], waiting: Waiting) -> T:
+    """Run a transaction in an administrator's context; try again while sessions hold what it needs."""
+    with server.connect("admin") as connection:
+
+        def limited() -> T:
+            with contexts.admin_context(connection, actor):
+                limit_waiting(connection)
+                return attempt(connection)
+
+        try:
+            return patiently(
+                connection, limited, seconds=waiting.seconds, purpose="use the access list", ender=waiting.ender, say=waiting.say
+            )
+        except BlockedError as error:
+            option = "" if waiting.ender else " (or let --end-sessions do so)"
+            raise AccessError(f"dpe.tenant_access: {error}; nothing was changed. {error.remedies}{option}, then run again") from error
+
 
 def _entries(connection: Connection, role: str | None) -> list[Entry]:
-    with connection.cursor(row_factory=class_row(Entry)) as cursor:
-        return cursor.execute(_ENTRIES, {"role": role}).fetchall()
+    return _of(connection, _ENTRIES, {"role": role})
 
 
 def _remove_dropped(connection: Connection) -> list[Entry]:
+    return _of(connection, _REMOVE_DROPPED)
+
+
+def _of(connection: Connection, query: LiteralString, parameters: Mapping[str, object] | None = None) -> list[Entry]:
     with connection.cursor(row_factory=class_row(Entry)) as cursor:
-        return cursor.execute(_REMOVE_DROPPED).fetchall()
+        return cursor.execute(query, parameters).fetchall()
 
 
 def _check_role(connection: Connection, role: str, *, masked: bool) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from psycopg import sql
 
@@ -91,13 +90,16 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
                 f"extract {extract_id}: its source {found.source} was removed from the project; declare it again to undo the extract"
             )
         locks.ensure(connection, found.source, actor=ACTOR)
-        with (
-            locks.reporting_server_errors(partial(server.connect, "loader"), source.table),
-            locks.last_words(connection),
-            contexts.system_context(connection, actor=ACTOR),
-        ):
-            locks.take_source(connection, found.source)
-            return _undo(connection, source.table, _known(connection, extract_id))
+        table = source.table
+
+        def attempt() -> Undone:
+            with contexts.system_context(connection, actor=ACTOR):
+                locks.take_source(connection, table.source)
+                locks.limit_waiting(connection)
+                return _undo(connection, table, _known(connection, extract_id))
+
+        with locks.reporting_server_errors(table), locks.last_words(connection):
+            return locks.patiently(connection, table, attempt)
 
 
 def _undo(connection: Connection, table: StagingTable, extract: ExtractEntry) -> Undone:
@@ -114,7 +116,6 @@ def _undo(connection: Connection, table: StagingTable, extract: ExtractEntry) ->
         raise LoadsError(
             f"extract {extract.extract_id}: its rejects were replayed by extract {', '.join(map(str, replayed))}; undo that first"
         )
-    locks.limit_waiting(connection)
     expected = ledger.visible_rows_loaded(connection, extract.extract_id)
     removed = _remove_rows(connection, table, extract, load_ids)
     if removed != expected:

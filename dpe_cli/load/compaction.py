@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import psycopg
 from psycopg import sql
 
 from dpe_cli.blocks.contract import StagingTable
@@ -12,6 +11,7 @@ from dpe_cli.load.staging import Slice
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import Lock
+from dpe_cli.server.patience import BLOCKED
 
 MOST_SLICES = 64
 # The largest slices are left alone, so that the bulk of a table is not rewritten again and again.
@@ -32,8 +32,9 @@ def compact(connection: Connection, table: StagingTable, extract_id: int, lock: 
         # For every tenant, whichever one the extract was opened for: a narrower context would lose the others' rows.
         with contexts.system_context(connection, actor=actor):
             locks.join(connection, table.source, lock)
+            locks.limit_waiting(connection)
             return _compact(connection, table, extract_id)
-    except (psycopg.errors.LockNotAvailable, LockLostError, BusyError):
+    except (*BLOCKED, LockLostError, BusyError):
         return 0
 
 
@@ -41,7 +42,6 @@ def _compact(connection: Connection, table: StagingTable, extract_id: int) -> in
     attached = staging.slices(connection, table, attached=True)
     if len(attached) <= MOST_SLICES:
         return 0
-    locks.limit_waiting(connection)
     # These rows must not change between being copied and being dropped: undo waits for this lock.
     connection.execute(sql.SQL("lock table {} in share update exclusive mode").format(table.identifier))
     if {policy.name for policy in policies.present(connection, table)} != {policy.name for policy in policies.declared(connection, table)}:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import psycopg
 
 from dpe_cli.blocks.block import BLOCK_BYTES
 from dpe_cli.blocks.inputs import Input, QueryInput
-from dpe_cli.errors import BusyError, DpeError, ExtractError, LockLostError, RejectLimitError
+from dpe_cli.errors import BusyError, DpeError, ExtractError, RejectLimitError, ServerError
 from dpe_cli.load import compaction, ledger, ledger_rejects, locks, policies, prepare, staging
-from dpe_cli.load.inputs import LoadRequest, Plan, RejectLimits, planned
+from dpe_cli.load.inputs import Known, LoadRequest, Plan, RejectLimits, planned
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import RejectCollector
@@ -29,9 +30,13 @@ from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import Lock
 
+T = TypeVar("T")
+
 ACTOR = "dpe extract"
 # Text compresses about fourfold; used only to guess how many writers an extract can keep busy.
 _GUESSED_COMPRESSION = 4
+# How long a failed extract waits for sessions that hold its slices; the next one removes them otherwise.
+_CLEANING_SECONDS = 2.0
 
 
 @dataclass
@@ -112,19 +117,12 @@ class Extractor:
         started = time.monotonic()
         result = ExtractResult(self._table.source)
         with (
-            locks.reporting_server_errors(self._connect, self._table),
+            locks.reporting_server_errors(self._table),
             locks.source_lock(self._connect, self._table.source, actor=ACTOR) as lock,
             self._connect() as connection,
             locks.last_words(connection),
         ):
-            with self._context(connection):
-                locks.wait_for_writers(connection, self._table.source)
-                lock.check()
-                ledger.close_interrupted(connection, self._table.source)
-                rebuild = prepare.prepare(connection, self._table, may_rebuild=self._full_refresh)
-                self._remove_orphans(connection)
-                known = ledger.known_inputs(connection, self._table.source)
-                self._begin([one for one in inputs if isinstance(one, QueryInput)], connection)
+            rebuild, known = self._patiently(connection, lambda: self._prepare(connection, lock, inputs))
             # Hashing can take long, and holds no lock on the table.
             plan = planned(inputs, known, self._request, full_refresh=self._full_refresh)
             result.skipped = len(inputs) - len(plan.new)
@@ -138,11 +136,31 @@ class Extractor:
                     self._bytes_read = 0
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
             elif plan.moved:
-                with self._alone(connection, lock):
-                    ledger.move_loads(connection, plan.moved)
+                self._patiently(connection, lambda: self._move(connection, lock, plan))
         result.bytes_read = self._bytes_read
         result.seconds = time.monotonic() - started
         return result
+
+    def _patiently(self, connection: Connection, attempt: Callable[[], T]) -> T:
+        return locks.patiently(connection, self._table, attempt)
+
+    def _prepare(self, connection: Connection, lock: Lock, inputs: Sequence[Input]) -> tuple[bool, list[Known]]:
+        """Prepare the table and the queries, in one transaction; return whether the table has to be rebuilt, and the loaded inputs."""
+        with self._context(connection):
+            locks.wait_for_writers(connection, self._table.source)
+            locks.limit_waiting(connection)
+            lock.check()
+            ledger.close_interrupted(connection, self._table.source)
+            rebuild = prepare.prepare(connection, self._table, may_rebuild=self._full_refresh)
+            self._remove_orphans(connection)
+            known = ledger.known_inputs(connection, self._table.source)
+            self._begin([one for one in inputs if isinstance(one, QueryInput)], connection)
+            return rebuild, known
+
+    def _move(self, connection: Connection, lock: Lock, plan: Plan) -> None:
+        """Record the new places of loaded files."""
+        with self._alone(connection, lock):
+            ledger.move_loads(connection, plan.moved)
 
     def _begin(self, queries: Sequence[QueryInput], connection: Connection) -> None:
         """Tell queries where to resume; if everything is replaced, at the start."""
@@ -159,6 +177,33 @@ class Extractor:
             query.begin(after)
 
     def _extract(self, connection: Connection, lock: Lock, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
+        extract_id, loads, expected = self._patiently(connection, lambda: self._start(connection, lock, plan, rebuild=rebuild))
+        rejects = RejectCollector(self._table.source, self._request.limits, {load_id: one.location for load_id, one in loads.items()})
+        try:
+            written = self._write(extract_id, loads, rejects, expected)
+            done = self._reconcile(loads, written)
+            rejects.check_ratio(sum(load.records_read for load in done))
+            self._check_visible(written, done)
+
+            def finish() -> tuple[list[Load], list[str], int]:
+                with self._alone(connection, lock):
+                    if not rebuild and policies.present(connection, self._table) != expected:
+                        raise ExtractError(f"{self._table.source}: the policies of the staging table were changed meanwhile; run again")
+                    removed = self._retire_changed(connection, plan.changed) if plan.changed else 0
+                    ledger.move_loads(connection, plan.moved)
+                    published, dropped = self._publish(connection, extract_id, written, loads, done, rejects, rebuild=rebuild)
+                    return published, dropped, removed
+
+            result.loads, result.dropped, result.rows_removed = self._patiently(connection, finish)
+        except BaseException as error:
+            self._clean_up(connection, lock, extract_id, error)
+            raise
+        result.extract_id = extract_id
+        # For every tenant, whichever one this extract was opened for: a narrower context would lose the others' rows.
+        compaction.compact(connection, self._table, extract_id, lock, actor=ACTOR)
+
+    def _start(self, connection: Connection, lock: Lock, plan: Plan, *, rebuild: bool) -> tuple[int, dict[int, Input], list[Policy]]:
+        """Record that the extract has begun; return its number, its loads, and the policies that its slices have to fit."""
         with self._alone(connection, lock):
             extract_id = ledger.start_extract(
                 connection,
@@ -170,26 +215,7 @@ class Extractor:
             loads = dict(zip(ledger.next_load_ids(connection, len(plan.new)), plan.new, strict=True))
             # A table that is rebuilt gets the policies that are declared now.
             expected = policies.declared(connection, self._table) if rebuild else policies.present(connection, self._table)
-        rejects = RejectCollector(self._table.source, self._request.limits, {load_id: one.location for load_id, one in loads.items()})
-        try:
-            written = self._write(extract_id, loads, rejects, expected)
-            done = self._reconcile(loads, written)
-            rejects.check_ratio(sum(load.records_read for load in done))
-            self._check_visible(written, done)
-            with self._alone(connection, lock):
-                if not rebuild and policies.present(connection, self._table) != expected:
-                    raise ExtractError(f"{self._table.source}: the policies of the staging table were changed meanwhile; run again")
-                if plan.changed:
-                    result.rows_removed = self._retire_changed(connection, plan.changed)
-                ledger.move_loads(connection, plan.moved)
-                done, result.dropped = self._publish(connection, extract_id, written, loads, done, rejects, rebuild=rebuild)
-        except BaseException as error:
-            self._clean_up(connection, lock, extract_id, error)
-            raise
-        result.extract_id = extract_id
-        result.loads = done
-        # For every tenant, whichever one this extract was opened for: a narrower context would lose the others' rows.
-        compaction.compact(connection, self._table, extract_id, lock, actor=ACTOR)
+            return extract_id, loads, expected
 
     def _write(self, extract_id: int, loads: dict[int, Input], rejects: RejectCollector, expected: Sequence[Policy]) -> list[Written]:
         """Read all inputs into the writers' slices; return what was written, committed but not yet attached."""
@@ -270,7 +296,6 @@ class Extractor:
         Returns its loads, without repeated records, and what was dropped with a table that was rebuilt.
         """
         dropped: list[str] = []
-        locks.limit_waiting(connection)
         if rebuild:
             dropped = staging.drop(connection, self._table)
             prepare.create(connection, self._table)
@@ -335,7 +360,6 @@ class Extractor:
 
     def _retire_changed(self, connection: Connection, changed: Sequence[int]) -> int:
         """Remove the rows of files that were loaded with other content, and of their corrected rejects; return how many."""
-        locks.limit_waiting(connection)
         earlier = ledger.with_corrections(connection, changed)
         removed = staging.delete_loads(connection, self._table, list(earlier))
         if removed != sum(earlier.values()):
@@ -393,18 +417,21 @@ class Extractor:
         """Record a failure and drop the slices written so far; if the server or the lock is lost, the next extract does it."""
         if connection.closed or connection.broken:
             return
-        try:
+
+        def fail() -> None:
             with self._alone(connection, lock):
                 ledger.fail_extract(connection, extract_id, _for_ledger(error))
                 self._remove_orphans(connection)
-        except (psycopg.OperationalError, LockLostError, BusyError):
-            return
+
+        with suppress(psycopg.OperationalError, ServerError, BusyError):
+            locks.patiently(connection, self._table, fail, seconds=_CLEANING_SECONDS)
 
     @contextmanager
     def _alone(self, connection: Connection, lock: Lock) -> Iterator[None]:
         """Open a transaction that may commit: other extracts of the source are kept out, or wait for its end."""
         with self._context(connection):
             locks.join(connection, self._table.source, lock)
+            locks.limit_waiting(connection)
             yield
 
     @contextmanager

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 import psycopg
 
 from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.errors import BusyError, ServerError
 from dpe_cli.load import staging
-from dpe_cli.server import lock_rows, sessions
+from dpe_cli.server import lock_rows, patience, sessions
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import Lock, TakenError
-from dpe_cli.server.sessions import last_words
+from dpe_cli.server.patience import BlockedError, limit_waiting
+from dpe_cli.server.sessions import Holder, last_words
 
+T = TypeVar("T")
+
+# How long the writers of a source wait for each other, and a transaction for other sessions.
 _LOCK_TIMEOUT = "60s"
+PATIENCE_SECONDS = 60.0
 
 
 def source_name(source: str) -> str:
@@ -103,8 +109,32 @@ def join(connection: Connection, source: str, lock: Lock) -> None:
     lock.check()
 
 
+def patiently(connection: Connection, table: StagingTable, attempt: Callable[[], T], *, seconds: float | None = None) -> T:
+    """
+    Try a transaction that changes a staging table again until no session is in its way; by default for PATIENCE_SECONDS.
+
+    The transaction has to limit its waiting for locks.
+
+    Raises:
+        ServerError: sessions did not release the table, or something else that it needs.
+    """
+
+    def holders() -> list[Holder]:
+        with connection.transaction():
+            return sessions.holders(connection, staging.relations(connection, table))
+
+    seconds = PATIENCE_SECONDS if seconds is None else seconds
+    try:
+        return patience.patiently(connection, attempt, seconds=seconds, purpose=f"load {table.source}", also=holders)
+    except BlockedError as error:
+        raise ServerError(
+            f"{table.source}: {error.named} for too long; nothing was changed. {error.remedies} (`dpe extract --end-sessions` does so), "
+            "then run again"
+        ) from error
+
+
 @contextmanager
-def reporting_server_errors(connect: Callable[[], Connection], table: StagingTable) -> Iterator[None]:
+def reporting_server_errors(table: StagingTable) -> Iterator[None]:
     """
     Turn server errors that the data did not cause into ServerErrors.
 
@@ -113,29 +143,11 @@ def reporting_server_errors(connect: Callable[[], Connection], table: StagingTab
     """
     try:
         yield
-    except psycopg.errors.LockNotAvailable as error:
-        raise ServerError(f"{table.source}: {_held(connect, table)}") from error
     except (psycopg.OperationalError, psycopg.InternalError) as error:
         message = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
         raise ServerError(
             f"{table.source}: the server gave up ({message}); run again, which also removes what was left unfinished"
         ) from error
-
-
-def _held(connect: Callable[[], Connection], table: StagingTable) -> str:
-    """Describe the sessions that hold the staging table or its slices; asked in a new session, which holds no locks itself."""
-    with connect() as connection:
-        found = sessions.holders(connection, staging.relations(connection, table))
-    if not found:
-        return "a session held the staging table, or another table that the load changes, for too long; run again"
-    remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in found)).removesuffix(".")
-    held = f"{sessions.describe(found)} for too long; nothing was changed."
-    return f"{held} {remedies} (`dpe extract --end-sessions` does so), then run again"
-
-
-def limit_waiting(connection: Connection) -> None:
-    """Limit how long the open transaction waits for other sessions' locks."""
-    connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
 
 
 def _busy(source: str) -> BusyError:
@@ -148,6 +160,7 @@ __all__ = [
     "join_writers",
     "last_words",
     "limit_waiting",
+    "patiently",
     "reporting_server_errors",
     "source_lock",
     "source_name",

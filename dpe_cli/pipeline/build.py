@@ -16,6 +16,7 @@ from dpe_cli.publishing.publication import ExchangeResult, Publication
 from dpe_cli.quality import quarantine, reconcile_config, reconciliation
 from dpe_cli.quality.quarantine import QuarantineCount
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.patience import limited
 from dpe_cli.server.relations import NEXT
 from dpe_cli.server.server import Server
 from dpe_cli.server.sessions import Ender
@@ -68,7 +69,7 @@ def build_and_publish(
         if not built and not refusals:
             return BuildResult(results)
         # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
-        with publication.connected(server) as counting:
+        with publication.connected(server) as counting, limited(counting, progress.say):
             refusals += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
             relations = judging.built_relations(counting, project, names, made)
             quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)

@@ -21,7 +21,7 @@ from dpe_cli.specs.spec import Spec, read_all
 def build(project: Project, server: Server, progress: Progress) -> Path:
     """Build the docs site as a single page, and return its path."""
     generate(project, server, progress)
-    return write(project, server, read_all(project.specs_directory), protection.measure_published(project, server))
+    return write(project, server, read_all(project.specs_directory), protection.measure_published(project, server, progress))
 
 
 def generate(project: Project, server: Server, progress: Progress) -> None:

@@ -17,6 +17,7 @@ from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
 from dpe_cli.quality import quarantine
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.patience import limited
 from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, Relation, find_relation
 from dpe_cli.server.server import Server
 
@@ -31,12 +32,18 @@ class Judgement:
 
 @contextmanager
 def separate_session(server: Server) -> Iterator[Connection]:
-    """Open a separate session to judge in, which the models' code cannot have changed."""
+    """
+    Open a separate session to judge in, which the models' code cannot have changed.
+
+    Raises:
+        ServerError: sessions did not release what a check reads.
+    """
     with server.connect("transformer") as connection:
         # A hook may have changed these settings of the role.
         connection.execute("set role none; set row_security = on")
         connection.commit()
-        yield connection
+        with limited(connection):
+            yield connection
 
 
 def built_relations(connection: Connection, project: Project, names: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:

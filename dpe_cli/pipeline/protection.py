@@ -22,6 +22,7 @@ from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import old_versions
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.patience import BLOCKED, limited
 from dpe_cli.server.relations import NEXT, PREVIOUS, Relation
 from dpe_cli.server.server import Server
 
@@ -79,7 +80,7 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         ContextError: the administrator's login may not act as one of them.
         UsageError: nothing matches.
     """
-    with server.connect("admin") as connection:
+    with server.connect("admin") as connection, limited(connection, progress.say):
         found = samples.find_relations(connection, project, protected_schemas(connection, project))
         chosen = [relation for relation in found if not wanted or any(fnmatch.fnmatchcase(str(relation), pattern) for pattern in wanted)]
         if not chosen:
@@ -87,24 +88,28 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         try:
             with progress.task("dpe rls matrix", len(chosen)) as advance:
                 return matrix.measure(connection, chosen, logins=logins, on_relation=advance)
+        except BLOCKED:
+            raise
         except psycopg.OperationalError as error:
             raise _ended(server, error) from error
 
 
-def measure_published(project: Project, server: Server, *, only_of_tenants: bool = False) -> list[Cell]:
+def measure_published(project: Project, server: Server, progress: Progress, *, only_of_tenants: bool = False) -> list[Cell]:
     """
     Measure what readers, tenants and the transformer see of each published relation, or of those with tenants.
 
     Raises:
-        ServerError: the session that measures was ended.
+        ServerError: the session that measures was ended, or sessions did not release what it reads.
     """
-    with server.connect("transformer") as connection:
+    with server.connect("transformer") as connection, limited(connection, progress.say):
         found = samples.find_relations(connection, project, project.published_schemas)
         published = [
             one for one in found if one.declared != "private" and not (only_of_tenants and (one.is_companion or not one.tenant_columns))
         ]
         try:
             return matrix.measure(connection, published, roles=TRANSFORMERS_ROLES, writes=())
+        except BLOCKED:
+            raise
         except psycopg.OperationalError as error:
             raise _ended(server, error) from error
 

@@ -15,7 +15,7 @@ from dpe_cli.ingest.extract import ExtractSummary, analyze, extract
 from dpe_cli.pipeline import document, protection, validate
 from dpe_cli.pipeline.build import BuildResult, build_and_publish
 from dpe_cli.pipeline.options import RunOptions
-from dpe_cli.pipeline.validate import Validation
+from dpe_cli.pipeline.validate import Scope, Validation
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
 from dpe_cli.quality.coverage import rule_tests
@@ -79,8 +79,8 @@ def run(
     # dbt renders the models once more for its docs, which runs their Jinja: what it may have changed is checked afterwards.
     not_documented = _generate_docs(project, server, progress) if options.documents else None
     is_documented = options.documents and not_documented is None
-    cells = protection.measure_published(project, server, only_of_tenants=not is_documented)
-    validation = validate.check(project, server, specs, rule_tests(project.manifest), sources, built, cells)
+    cells = protection.measure_published(project, server, progress, only_of_tenants=not is_documented)
+    validation = validate.check(project, server, Scope(specs, rule_tests(project.manifest), sources), built, cells, progress)
     site = document.write(project, server, specs, cells) if is_documented else None
     return RunSummary(extracted, built, validation, site, not_documented, time.monotonic() - started)
 

@@ -20,6 +20,7 @@ from dpe_cli.quality import freshness, reconcile_config, reconciliation
 from dpe_cli.quality.coverage import RuleTest, rule_tests
 from dpe_cli.quality.freshness import Freshness
 from dpe_cli.quality.reconciliation import Reconciliation
+from dpe_cli.server.patience import limited
 from dpe_cli.server.server import Server
 from dpe_cli.specs.spec import Spec, read_all
 from dpe_cli.specs.spec import find as find_spec
@@ -41,58 +42,69 @@ class Validation:
         return all(check.holds for check in self.checks) and not any(result.has_failed for result in self.results)
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What is checked: the specs, the tests of their rules, the sources, and the balances of `models`, or of all of them."""
+
+    specs: Sequence[Spec]
+    tests: Sequence[RuleTest]
+    sources: Sequence[Source]
+    models: Collection[str] | None = None
+
+
 def validate(project: Project, server: Server, wanted: str | None, progress: Progress) -> Validation:
     """
     Check the present state, for one spec or all: counts, reconciliation, rules, row-level security, freshness and spec coverage.
 
     Raises:
         ProjectError: a declaration of a model or source cannot be applied.
+        ServerError: sessions did not release what a check reads.
         SpecError: a spec is broken, or this ticket has none.
         UsageError: no rule of the spec has a test.
     """
-    directory = project.specs_directory
-    specs = [find_spec(directory, wanted)] if wanted else read_all(directory)
-    sources = list(project.sources.values())
-    tests = rule_tests(project.manifest)
-    selection: list[str] = []
-    models: Collection[str] | None = None
-    if wanted:
-        spec = specs[0]
-        models = reconcile_config.ancestry(project, spec.front_matter.models)
-        sources = [source for source in sources if source.name in spec.front_matter.sources]
-        tests = [test for test in tests if test.rule_id in spec.rules or test.rule_id.startswith(f"{spec.ticket}-")]
-        if not tests:
-            raise UsageError(f"{spec.path.name}: none of its rules has a test, so there is nothing to check; give tests its rules' ids")
-        selection = ["--select", *sorted({test.test for test in tests})]
-    with progress.task("dbt test", len(selection) - 1 if wanted else project.test_count) as advance:
-        results = run_dbt(project, server, ["test", *selection], on_node=lambda _name: advance(1))
-    cells = protection.measure_published(project, server, only_of_tenants=True)
-    return check(project, server, specs, tests, sources, BuildResult(results), cells, models)
+    scope = _of_spec(project, find_spec(project.specs_directory, wanted)) if wanted else _of_project(project)
+    selection = sorted({test.test for test in scope.tests}) if wanted else []
+    with progress.task("dbt test", len(selection) if wanted else project.test_count) as advance:
+        command = ["test", *(["--select", *selection] if selection else [])]
+        results = run_dbt(project, server, command, on_node=lambda _name: advance(1))
+    cells = protection.measure_published(project, server, progress, only_of_tenants=True)
+    return check(project, server, scope, BuildResult(results), cells, progress)
 
 
-def check(
-    project: Project,
-    server: Server,
-    specs: Sequence[Spec],
-    tests: Sequence[RuleTest],
-    sources: Sequence[Source],
-    build: BuildResult,
-    cells: Sequence[Cell],
-    models: Collection[str] | None = None,
-) -> Validation:
+def _of_project(project: Project) -> Scope:
+    return Scope(read_all(project.specs_directory), rule_tests(project.manifest), list(project.sources.values()))
+
+
+def _of_spec(project: Project, spec: Spec) -> Scope:
+    tests = [test for test in rule_tests(project.manifest) if test.rule_id in spec.rules or test.rule_id.startswith(f"{spec.ticket}-")]
+    if not tests:
+        raise UsageError(f"{spec.path.name}: none of its rules has a test, so there is nothing to check; give tests its rules' ids")
+    sources = [source for source in project.sources.values() if source.name in spec.front_matter.sources]
+    return Scope([spec], tests, sources, reconcile_config.ancestry(project, spec.front_matter.models))
+
+
+def check(project: Project, server: Server, scope: Scope, build: BuildResult, cells: Sequence[Cell], progress: Progress) -> Validation:
     """
-    Check the present state; count the balances of what `build` made, or if it made nothing, those of `models`, or all.
+    Check the present state; count the balances of what `build` made, or if it made nothing, those of the scope.
 
     `cells` are the measurement of who sees what, by protection.measure_published().
+
+    Raises:
+        ServerError: sessions did not release what a check reads.
     """
     visible_rows = visibility.of_models(cells, project.models.values())
     built = [result for result in build.results if result.resource_type in RELATIONS]
     made = {result.unique_id: result.schema for result in built if result.status == "success"}
-    with server.connect("transformer") as connection, server.connect("loader") as loader:
-        wanted = reconcile_config.declared(project, made if built else models, reconciliation.unpublished(connection, project, made))
-        reconciled = reconciliation.reconcile(loader, connection, sources, wanted)
-        fresh = freshness.measure(connection, project, sources)
-        counts = validation.check_counts(connection, sources)
+    with (
+        server.connect("transformer") as connection,
+        server.connect("loader") as loader,
+        limited(connection, progress.say),
+        limited(loader, progress.say),
+    ):
+        wanted = reconcile_config.declared(project, made if built else scope.models, reconciliation.unpublished(connection, project, made))
+        reconciled = reconciliation.reconcile(loader, connection, scope.sources, wanted)
+        fresh = freshness.measure(connection, project, scope.sources)
+        counts = validation.check_counts(connection, scope.sources)
     checks = [
         counts,
         validation.check_reconciliation(reconciled),
@@ -100,7 +112,7 @@ def check(
         # After everything that runs the models' code.
         protection.check_protection(project, server, build.waiting),
         validation.check_visibility(visible_rows),
-        validation.check_coverage(rule_tests(project.manifest), specs, sources=project.sources, models=project.models),
-        validation.check_rules(tests, specs),
+        validation.check_coverage(rule_tests(project.manifest), scope.specs, sources=project.sources, models=project.models),
+        validation.check_rules(scope.tests, scope.specs),
     ]
     return Validation(checks, build.results, visible_rows, reconciled, fresh)

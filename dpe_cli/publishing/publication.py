@@ -18,6 +18,7 @@ from dpe_cli.quality import quarantine
 from dpe_cli.server import contexts, lock_rows
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import BUILD, Lock, TakenError
+from dpe_cli.server.patience import limit_waiting
 from dpe_cli.server.relations import NEXT, PREVIOUS, Relation, find_relation
 from dpe_cli.server.server import PATIENCE_SECONDS, Server
 from dpe_cli.server.sessions import Ender, Session
@@ -25,8 +26,6 @@ from dpe_cli.server.sessions import Ender, Session
 Status = Literal["built", "refused", "published", "undone"]
 
 ACTOR = "dpe publish"
-# Shorter than deadlock_timeout (1 s by default), so that the publisher gives up, never a reader.
-_LOCK_TIMEOUT = "400ms"
 
 
 @dataclass(frozen=True)
@@ -286,7 +285,7 @@ def _alone(connection: Connection, lock: Lock | None) -> Iterator[None]:
                 lock_rows.take(connection, BUILD)
             else:
                 lock.check()
-            connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
+            limit_waiting(connection)
             yield
             if lock is not None:
                 lock.check()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +21,9 @@ from psycopg import sql
 from dpe_cli.errors import ServerError
 from dpe_cli.server import sessions
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.patience import BlockedError, limit_waiting, patiently
 from dpe_cli.server.server import PASSWORDS, Server
+from dpe_cli.server.sessions import Holder
 
 FILES = (
     "roles.sql",
@@ -41,11 +42,8 @@ FILES = (
     "refusals.sql",
 )
 OLDEST = 15
-# A bootstrap changes tables that readers' queries use. It waits less than deadlock_timeout for each lock, so that in a deadlock
-# the bootstrap is the one that gives up; it lets the others read before it tries again.
-_LOCK_TIMEOUT = "400ms"
+# A bootstrap changes tables that readers' queries use. It lets the others read before it tries again.
 PATIENCE_SECONDS = 10.0
-_PAUSE = 0.2
 # Another bootstrap is running, on this database or on another one of the server, which shares the roles.
 _CONCURRENT = (
     psycopg.errors.LockNotAvailable,
@@ -56,6 +54,11 @@ _CONCURRENT = (
     psycopg.errors.DuplicateTable,
 )
 _ALSO_CONCURRENT = "tuple concurrently updated"
+
+
+class _ConcurrentError(Exception):
+    """Another session changed the same row of the catalog."""
+
 
 WHO_MAY = (
     "be a superuser (DPE_ADMIN_USER names the administrator), or own the database, with CREATEROLE "
@@ -114,19 +117,31 @@ def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = N
     """
     if connection.info.server_version < OLDEST * 10_000:
         raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
+
+    def attempt() -> BootstrapReport:
         try:
             return _bootstrap(connection, passwords or {}, closes_public=closes_public)
-        except psycopg.errors.InsufficientPrivilege as error:
-            who = f"{connection.info.user}: may not bootstrap {connection.info.dbname} ({error.diag.message_primary})"
-            raise ServerError(f"{who}; {error.diag.message_hint or WHO_MAY}") from error
-        except (*_CONCURRENT, psycopg.InternalError) as error:
-            if not isinstance(error, _CONCURRENT) and error.diag.message_primary != _ALSO_CONCURRENT:
-                raise
-            if time.monotonic() > deadline:
-                raise _held(connection, error) from error
-        time.sleep(_PAUSE)
+        except psycopg.InternalError as error:
+            if error.diag.message_primary == _ALSO_CONCURRENT:
+                raise _ConcurrentError(_ALSO_CONCURRENT) from error
+            raise
+
+    try:
+        return patiently(
+            connection,
+            attempt,
+            seconds=PATIENCE_SECONDS,
+            purpose="bootstrap",
+            blocked=(_ConcurrentError, *_CONCURRENT),
+            also=lambda: _holders(connection),
+        )
+    except psycopg.errors.InsufficientPrivilege as error:
+        who = f"{connection.info.user}: may not bootstrap {connection.info.dbname} ({error.diag.message_primary})"
+        raise ServerError(f"{who}; {error.diag.message_hint or WHO_MAY}") from error
+    except BlockedError as error:
+        raise ServerError(
+            f"database {connection.info.dbname}: {error.named}; nothing is changed. {error.remedies}, then run `dpe bootstrap`"
+        ) from error
 
 
 def _bootstrap(connection: Connection, passwords: Mapping[str, str], *, closes_public: bool) -> BootstrapReport:
@@ -134,7 +149,7 @@ def _bootstrap(connection: Connection, passwords: Mapping[str, str], *, closes_p
     with connection.transaction():
         # The access list is protected from its owner too, so it is filled in a context. The outer session's must not narrow it.
         connection.execute("select set_config('dpe.actor', 'bootstrap', true), set_config('dpe.tenant_id', '', true)")
-        connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
+        limit_waiting(connection)
         before = _inventory(connection)
         # Concurrent bootstraps of a new database wait for each other here, later ones at the row that turns.sql locks.
         connection.execute("create schema if not exists dpe")
@@ -152,16 +167,13 @@ def _bootstrap(connection: Connection, passwords: Mapping[str, str], *, closes_p
     )
 
 
-def _held(connection: Connection, error: psycopg.Error) -> ServerError:
-    """Name the sessions that hold tables of the ledger, whose policies are all recreated, or their sequences."""
+def _holders(connection: Connection) -> list[Holder]:
+    """Return the sessions that hold tables of the ledger, whose policies are all recreated, or their sequences."""
     with connection.transaction():
         rows = connection.execute(
             "select oid::bigint from pg_class where relkind in ('r', 'S') and relnamespace::regnamespace::text in ('dpe', 'dpe_locks')"
         ).fetchall()
-        found = sessions.holders(connection, [oid for (oid,) in rows])
-    who = sessions.describe(found) if found else f"another session is in the way ({error.diag.message_primary})"
-    remedies = "; ".join(dict.fromkeys(holder.remedy for holder in found)) or "Wait for it to end"
-    return ServerError(f"database {connection.info.dbname}: {who}; nothing is changed. {remedies}, then run `dpe bootstrap`")
+        return sessions.holders(connection, [oid for (oid,) in rows])
 
 
 def is_bootstrapped(connection: Connection) -> bool:

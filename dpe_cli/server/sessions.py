@@ -13,12 +13,13 @@ from psycopg.errors import Diagnostic
 
 from dpe_cli.errors import ServerError
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.server import LOGINS, Server
+from dpe_cli.server.server import LOGINS, NARROW_SEARCH_PATH, Server
 
 _ENDING_MILLISECONDS = 5_000
 _MOST_NAMED = 5
 # A relation's indexes and the sequences that its columns own move with it, and a reader can lock these alone: nextval() locks a
-# sequence before it checks the privilege. A prepared transaction has no session; its own identifier is locked with the rest.
+# sequence before it checks the privilege. A prepared transaction has no session; its own identifier is locked with the rest. Locks on
+# catalogs that all databases share have the database 0.
 _HOLDERS = """
     with
 
@@ -62,13 +63,13 @@ _HOLDERS = """
         and of_transaction.locktype = 'transactionid'
         and of_transaction.virtualtransaction = pg_locks.virtualtransaction
     left join pg_prepared_xacts as prepared on of_transaction.transactionid = prepared.transaction
-    where pg_locks.database = (select oid from pg_database where datname = current_database())
+    where pg_locks.database in (0, (select oid from pg_database where datname = current_database()))
         and (pg_locks.granted or pg_locks.pid = any(%(waiting)s::bigint[]))
         and pg_locks.pid is distinct from pg_backend_pid()
     order by 4, 2
 """
-# What sessions of this login wait for, and which others block them: those that hold it, or queued for it before. A prepared
-# transaction has the number 0.
+# What sessions wait for (given by number, or by application and this login), and which others block them: those that hold it, or queued
+# for it before. What is not a relation has the number 0, and so does the session of a prepared transaction.
 _BLOCKING = """
     with
 
@@ -76,17 +77,34 @@ _BLOCKING = """
 
         select pid
         from pg_stat_activity
-        where datname = current_database() and usename = session_user and application_name ~ %s
+        where datname = current_database()
+            and (pid = any(%(pids)s::integer[]) or (usename = session_user and application_name ~ %(application)s))
 
     )
 
     select
-        pg_locks.relation::bigint,
+        coalesce(pg_locks.relation, 0)::bigint,
         blocking.pid
     from waiting
-    inner join pg_locks on waiting.pid = pg_locks.pid and not pg_locks.granted and pg_locks.relation is not null
+    inner join pg_locks on waiting.pid = pg_locks.pid and not pg_locks.granted
     cross join lateral unnest(pg_blocking_pids(waiting.pid)) as blocking (pid)
     where blocking.pid not in (select pid from waiting)
+"""
+# Sessions that block others, but hold no relation that these wait for: they changed a row, for example.
+_IN_THE_WAY = """
+    select
+        0,
+        '',
+        coalesce(activity.usename, '')::text,
+        activity.pid,
+        coalesce(activity.application_name, ''),
+        activity.xact_start,
+        null,
+        concat_ws(' ', activity.pid, pg_locks.virtualtransaction)
+    from pg_stat_activity as activity
+    left join pg_locks on activity.pid = pg_locks.pid and pg_locks.locktype = 'virtualxid' and pg_locks.granted
+    where activity.pid = any(%s)
+    order by activity.pid
 """
 _TO_END = """
     select
@@ -142,7 +160,11 @@ _OF_TEMPORARY_SCHEMA = """
 
 @dataclass(frozen=True)
 class Holder:
-    """A transaction that holds a lock on a relation; a prepared one has no `pid`. `since` is None where the login may not know it."""
+    """
+    A transaction that holds a lock on a relation; a prepared one has no `pid`. `since` is None if the login may not know it.
+
+    `relation` is empty if the transaction blocks another one in a different way.
+    """
 
     relation_id: int
     relation: str
@@ -157,7 +179,8 @@ class Holder:
         """Name the role, the session and the relation."""
         since = f"since {self.since:%Y-%m-%d %H:%M:%S}" if self.since else ""
         session = f"process {self.pid}" if self.prepared_as is None else f"prepared transaction {self.prepared_as!r}"
-        return f"{self.role or 'a session'} ({', '.join(filter(None, (session, self.application, since)))}) holds {self.relation}"
+        details = ", ".join(filter(None, (session, since, _quoted(self.application))))
+        return f"{self.role or 'a session'} ({details}) {f'holds {self.relation}' if self.relation else 'is in the way'}"
 
     @property
     def is_known(self) -> bool:
@@ -183,7 +206,7 @@ class Session:
 
     def __str__(self) -> str:
         """Name it."""
-        return f"{self.role or 'a session'} ({', '.join(filter(None, (f'process {self.pid}', self.application)))})"
+        return f"{self.role or 'a session'} ({', '.join(filter(None, (f'process {self.pid}', _quoted(self.application))))})"
 
 
 def holders(connection: Connection, relations: Collection[int], *, waiting: Collection[int] = ()) -> list[Holder]:
@@ -196,11 +219,18 @@ def holders(connection: Connection, relations: Collection[int], *, waiting: Coll
     return [Holder(*row) for row in found]
 
 
-def blocking(connection: Connection, application: str) -> list[Holder]:
-    """Return what blocks sessions of the connection's own login whose application name matches a pattern."""
-    found = [(int(str(relation)), int(str(pid))) for relation, pid in connection.execute(_BLOCKING, [application])]
-    pids = {pid for _, pid in found}
-    return [holder for holder in holders(connection, {relation for relation, _ in found}, waiting=pids) if (holder.pid or 0) in pids]
+def blocking(connection: Connection, *, pids: Collection[int] = (), application: str | None = None) -> list[Holder]:
+    """Return what blocks sessions: those with these numbers, and those of the connection's login whose application matches a pattern."""
+    found = [
+        (int(str(relation)), int(str(pid)))
+        for relation, pid in connection.execute(_BLOCKING, {"pids": list(pids), "application": application})
+    ]
+    blockers = {pid for _, pid in found}
+    known = [
+        one for one in holders(connection, {relation for relation, _ in found if relation}, waiting=blockers) if (one.pid or 0) in blockers
+    ]
+    others = blockers - {one.pid for one in known} - {0}
+    return known + [Holder(*row) for row in connection.execute(_IN_THE_WAY, [list(others)])]
 
 
 def describe(found: Sequence[Holder]) -> str:
@@ -208,6 +238,11 @@ def describe(found: Sequence[Holder]) -> str:
     each = list({holder.transaction: str(holder) for holder in reversed(found)}.values())[::-1]
     more = [f"{len(each) - _MOST_NAMED} more"] if len(each) > _MOST_NAMED else []
     return "; ".join([*each[:_MOST_NAMED], *more]) or "a session holds a relation"
+
+
+def _quoted(application: str) -> str:
+    """Quote the name that a session gives its application, which could read like another session."""
+    return repr(application) if application else ""
 
 
 def of_temporary_schema(connection: Connection, number: int, owner: str) -> list[int]:
@@ -272,6 +307,15 @@ def _may_end(connection: Connection) -> bool:
         except psycopg.errors.InsufficientPrivilege:
             return False
     return bool(may or may_become)
+
+
+@contextmanager
+def observing(connection: Connection) -> Iterator[Connection]:
+    """Open a second session of the same login, which observes the first one."""
+    info = connection.info
+    with psycopg.connect(info.dsn, password=info.password or None, autocommit=True, prepare_threshold=None) as second:
+        second.execute(NARROW_SEARCH_PATH.encode())
+        yield second
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from dpe_cli.server.sessions import Ender
 
 # Most work is done before this.
 _FIRST_LOOK_SECONDS = 2.0
-_PAUSE_SECONDS = 1.0
+# Shorter than an attempt to take a lock, which gives up and comes back (patience.py).
+_PAUSE_SECONDS = 0.2
 # The applications of dbt's sessions, and of those of an extract.
 DBT, EXTRACT = "^dbt$", "^dpe extract "
 
@@ -50,12 +51,13 @@ def _watch(server: Server, role: str, application: str, ender: Ender | None, say
         with server.connect(role, autocommit=True, application_name="dpe watch") as connection:
             while True:
                 now = time.monotonic()
-                blocking = sessions.blocking(connection, application)
-                first_seen = {holder.transaction: first_seen.get(holder.transaction, now) for holder in blocking}
-                staying = [holder for holder in blocking if now - first_seen[holder.transaction] >= sessions.END_AFTER_SECONDS]
-                if new := [holder for holder in staying if holder.transaction not in reported]:
+                blocking = sessions.blocking(connection, application=application)
+                for one in blocking:
+                    first_seen.setdefault(one.transaction, now)
+                staying = [one for one in blocking if now - first_seen[one.transaction] >= sessions.END_AFTER_SECONDS]
+                if new := [one for one in staying if one.transaction not in reported]:
                     say(f"Waiting: {sessions.describe(new)}.")
-                    reported |= {holder.transaction for holder in new}
+                    reported |= {one.transaction for one in new}
                     if ender is not None:
                         _end(ender, {holder.pid for holder in new if holder.pid}, say)
                 if over.wait(_PAUSE_SECONDS):

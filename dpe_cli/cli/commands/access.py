@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
 
 from dpe_cli.access import grants as access_list
-from dpe_cli.access.grants import EVERY_TENANT, Entry
+from dpe_cli.access.grants import EVERY_TENANT, Entry, Waiting
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Lines, Report, Table
+from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
+from dpe_cli.server.sessions import Ender
 from dpe_cli.words import plural
+
+_end_sessions_option = click.option("--end-sessions", is_flag=True, help="End sessions that keep this waiting for more than 5 seconds.")
 
 
 @click.group()
@@ -28,8 +32,19 @@ def access() -> None:
 @click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="When the access ends, in UTC; by default never.")
 @click.option("--masked", is_flag=True, help="Hide the columns that models mask (meta.masked).")
 @click.option("--future", is_flag=True, help="Allow tenants that have no row in any published relation yet.")
+@_end_sessions_option
 @click.pass_obj
-def grant(app: App, role: str, tenants: Sequence[str], *, all_tenants: bool, until: datetime | None, masked: bool, future: bool) -> Report:
+def grant(
+    app: App,
+    role: str,
+    tenants: Sequence[str],
+    *,
+    all_tenants: bool,
+    until: datetime | None,
+    masked: bool,
+    future: bool,
+    end_sessions: bool,
+) -> Report:
     """
     Let a role see the rows of tenants, and make it a reader.
 
@@ -41,7 +56,8 @@ def grant(app: App, role: str, tenants: Sequence[str], *, all_tenants: bool, unt
         until = until.replace(tzinfo=UTC)
         if until <= datetime.now(UTC):
             raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M:%S} is in the past; give a future time, or use `dpe access revoke`")
-    done = access_list.grant(app.server, role, wanted, until=until, actor=_actor(), masked=masked, future=future)
+    with _waiting(app, ends_sessions=end_sessions) as waiting:
+        done = access_list.grant(app.server, role, wanted, until=until, actor=_actor(), masked=masked, future=future, waiting=waiting)
     headline = f"{role} may see {_named(wanted)}" + (f" until {until:%Y-%m-%d %H:%M} UTC" if until else "")
     kind, group = ("masked reader", access_list.MASKED_READER) if masked else ("reader", access_list.READER)
     lines = [f"It is now a {kind} (member of {group}), and sees shared tables too."] if done.became_reader else []
@@ -61,12 +77,14 @@ def grant(app: App, role: str, tenants: Sequence[str], *, all_tenants: bool, unt
 @click.argument("role")
 @click.argument("tenants", metavar="[TENANT]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every tenant that the role may see.")
+@_end_sessions_option
 @click.pass_obj
-def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool) -> Report:
+def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool, end_sessions: bool) -> Report:
     """Revoke a role's access to tenants; its next query no longer sees their rows."""
     if everything == bool(tenants):
         raise click.UsageError("name the tenants to revoke, or use --all")
-    done = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor())
+    with _waiting(app, ends_sessions=end_sessions) as waiting:
+        done = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor(), waiting=waiting)
     is_left_without = not done.kept and role not in {one.role_name for one in done.removed}
     nothing = ["It has no tenant left; as a reader it still sees shared tables."] if is_left_without else []
     return Report(
@@ -85,25 +103,39 @@ def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool) -> 
 @click.argument("role", required=False)
 @click.option("--changes", is_flag=True, help="List what was granted, changed and revoked, and by whom, newest first.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes to list.")
+@_end_sessions_option
 @click.pass_obj
-def list_(app: App, role: str | None, *, changes: bool, limit: int) -> Report:
+def list_(app: App, role: str | None, *, changes: bool, limit: int, end_sessions: bool) -> Report:
     """
     List which roles may see which tenants.
 
-    Entries of dropped roles are removed, as grant and revoke do too, because a dump would name such a role by a number.
+    Entries of dropped roles are removed, as grant and revoke do too, because a dump would name such a role by a number. If a session
+    holds the list at that moment, they are only listed.
     """
     if changes:
-        made = access_list.changes(app.server, role, limit=limit, actor=_actor())
+        with _waiting(app, ends_sessions=end_sessions) as waiting:
+            made = access_list.changes(app.server, role, limit=limit, actor=_actor(), waiting=waiting)
         headings = ["when", "login", "acted", "what", "role", "tenant", "until"]
         rows = [[one.changed_at, one.changed_by, one.actor, one.change, one.role_name, one.tenant_id, one.valid_until] for one in made]
         table = [Table(headings, rows)] if made else []
         return Report(data=[asdict(one) for one in made], headline=plural(len(made), "change"), sections=[*table])
-    entries = access_list.entries(app.server, role, actor=_actor())
+    with _waiting(app, ends_sessions=end_sessions) as waiting:
+        entries = access_list.entries(app.server, role, actor=_actor(), waiting=waiting)
     return Report(
         data=[asdict(one) for one in entries],
         headline=plural(sum(one.is_role for one in entries), "entry", "entries"),
         sections=[_entries_table(entries)] if entries else [],
     )
+
+
+@contextmanager
+def _waiting(app: App, *, ends_sessions: bool) -> Iterator[Waiting]:
+    """Show which sessions keep a command waiting, and those that it ended."""
+    with ProgressDisplay() as progress:
+        ender = Ender(app.server) if ends_sessions else None
+        yield Waiting(ender, progress.say)
+        for one in ender.ended if ender else []:
+            progress.say(f"Ended {one}.")
 
 
 def _wanted(tenants: Sequence[str], *, all_tenants: bool) -> list[str]:
@@ -140,7 +172,7 @@ def _entries_table(entries: Sequence[Entry]) -> Table:
 
 def _state(entry: Entry) -> str:
     if not entry.is_role:
-        return "removed: the role was dropped"
+        return "removed: the role was dropped" if entry.is_removed else "not removed yet: the role was dropped"
     return "valid" if entry.is_valid else "over"
 
 

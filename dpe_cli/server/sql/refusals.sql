@@ -1,6 +1,12 @@
--- Two statements that PostgreSQL lets readers run, and that would harm others. A role that has the privileges of another can run DROP
--- OWNED BY that role, which removes it from every policy, on anyone's tables: one reader could hide all rows from all readers. And
--- CREATE RULE takes an exclusive lock on any relation that it can name, even in the catalog, before it checks the privilege.
+-- What PostgreSQL lets any login do, and what would harm others.
+--
+-- Many statements that define objects lock a relation exclusively, even one of the catalog, before they check the privilege: CREATE RULE,
+-- CREATE TABLE … PARTITION OF, ALTER TABLE … ATTACH PARTITION, ALTER INDEX … DEPENDS ON EXTENSION. While such a request waits for a
+-- transaction, all other sessions wait for the request. So it may wait for a tenth of a second only. The statements that run a query wait
+-- as long as a query does, because they lock nothing of others exclusively before the check.
+--
+-- A role that has the privileges of another can run DROP OWNED BY that role, which removes it from every policy, on anyone's tables:
+-- one reader could hide all rows from all readers. This and CREATE RULE are refused.
 --
 -- Only a superuser can create an event trigger, and keeps owning it: its function runs with the rights of the role that runs the
 -- statement. If another administrator bootstraps and cannot create it, `dpe rls check` warns (RLS069).
@@ -15,26 +21,32 @@ begin
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
+    declare
+        -- Members of these roles are administrators, or the pipeline; the login counts, and so does the role that it has become.
+        trusted oid[] := array(select oid from pg_roles where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer'));
+        is_trusted_login boolean := exists (select from unnest(trusted) as role_id where pg_has_role(session_user, role_id, 'member'));
+        is_trusted_role boolean := exists (select from unnest(trusted) as role_id where pg_has_role(current_user, role_id, 'member'));
     begin
-        if not pg_has_role('dpe_owner', 'member') and exists (
-            select
-            from unnest(array['dpe_reader', 'dpe_masked_reader', 'dpe_auditor']) as readers (role_name)
-            where pg_has_role(readers.role_name, 'member')
-        ) then
-            raise exception '%: is not allowed for readers, because it would harm others; ask an administrator', tg_tag
+        if tg_tag in ('DROP OWNED', 'CREATE RULE') and not (is_trusted_login and is_trusted_role) then
+            raise exception '%: is allowed for administrators only, because it would harm others; ask one of them', tg_tag
                 using errcode = 'insufficient_privilege';
+        end if;
+        if not is_trusted_login
+            and tg_tag not in ('CREATE TABLE AS', 'SELECT INTO', 'CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW')
+            and not current_setting('lock_timeout', true)::interval between interval '1 millisecond' and interval '100 milliseconds'
+        then
+            perform set_config('lock_timeout', '100ms', true);
         end if;
     end
     $$;
 
     comment on function dpe.refuse_to_readers() is
-    'Refuses DROP OWNED and CREATE RULE to readers and auditors; a role that may become dpe_owner is neither.';
+    'Refuses DROP OWNED and CREATE RULE to all but administrators and the pipeline, and limits how long other statements wait for locks.';
     revoke all on function dpe.refuse_to_readers() from public;
 
     drop event trigger if exists dpe_refuse_to_readers;
     create event trigger dpe_refuse_to_readers on ddl_command_start
-    when tag in ('DROP OWNED', 'CREATE RULE')
     execute function dpe.refuse_to_readers();
-    comment on event trigger dpe_refuse_to_readers is 'Keeps readers from statements that would hide rows from others, or block them.';
+    comment on event trigger dpe_refuse_to_readers is 'Keeps logins from statements that would hide rows from others, or block them.';
 end
 $bootstrap$;

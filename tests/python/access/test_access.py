@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import cast
 
 import click
@@ -13,10 +14,11 @@ from conftest import numbers
 from psycopg import sql
 
 from dpe_cli.access import grants
-from dpe_cli.access.grants import AccessError
+from dpe_cli.access.grants import AccessError, Waiting
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Report, Table
+from dpe_cli.server import sessions
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
 
@@ -239,6 +241,34 @@ def test_the_list_shows_expired_entries(fresh_server: Server, login: str) -> Non
     states = {row[0]: row[3] for row in cast("Table", table).rows}
     assert ("over", "valid") == (states[login], states["dpe_tenant"])
     assert ["granted"] == [one["change"] for one in cast("list[dict[str, str]]", _dpe(fresh_server, "list", login, "--changes").data)][-1:]
+
+
+def test_a_session_that_holds_the_list_is_named_and_ended(fresh_server: Server, login: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader cannot keep its access by keeping a revocation waiting. The list is shown meanwhile."""
+    monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.3)
+    _dpe(fresh_server, "grant", login, "UA")
+    with fresh_server.connect("admin", autocommit=True, application_name="desk") as holding:
+        holding.execute("create role gone; insert into dpe.tenant_access values ('gone', 'UA'); drop role gone")
+        holding.execute("begin; lock table dpe.tenant_access in share row exclusive mode")
+
+        states = {one.role_name: (one.is_role, one.is_removed) for one in grants.entries(fresh_server, None, actor="test")}
+        assert ((True, False), (False, False)) == (states[login], states["gone"])
+        for change in (
+            partial(grants.revoke, fresh_server, login, None, actor="test"),
+            partial(grants.grant, fresh_server, login, ["HA"], until=None, actor="test", future=True),
+        ):
+            message = (
+                rf"postgres \(process {holding.info.backend_pid}, since [0-9 :-]+, 'desk'\) holds dpe.tenant_access still; nothing was"
+            )
+            with pytest.raises(AccessError, match=message):
+                change(waiting=Waiting(seconds=0.5))
+        assert ["UA"] == _visible(fresh_server, login)
+
+        _dpe(fresh_server, "revoke", login, "UA", "--end-sessions")
+
+        assert [] == _visible(fresh_server, login)
+        with pytest.raises(psycopg.OperationalError):
+            holding.execute("select 1")
 
 
 @pytest.mark.parametrize("name", ['Ua "desk"', "123", "-", "none of it", "UA_DESK", "select"])

@@ -1,8 +1,10 @@
-"""Statements that PostgreSQL allows to any role with a group's privileges, and with which one reader could harm all others."""
+"""Statements that PostgreSQL allows to any login, and with which one reader could harm all others."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,10 +22,16 @@ GROUPS = ("dpe_reader", "dpe_masked_reader", "dpe_auditor")
 
 @dataclass(frozen=True)
 class Readers:
-    """A database with a protected table, of which a reader sees two rows, and a login of each group."""
+    """
+    A database with a protected table, of which a reader sees two rows, and a login of each group.
+
+    The reader may become `team`, which is not a reader; `outsider` is a login without any role.
+    """
 
     server: Server
     login: dict[str, str]
+    team: str
+    outsider: str
 
     def orders(self) -> int:
         """Return how many orders the reader sees."""
@@ -36,16 +44,23 @@ class Readers:
 def readers(any_cluster: Cluster) -> Iterator[Readers]:
     """Give such a database on each version."""
     login = {group: f"of_{group}_{next(numbers)}" for group in GROUPS}
-    names = sql.SQL(", ").join(map(sql.Identifier, login.values()))
+    team, outsider = f"team_{next(numbers)}", f"outsider_{next(numbers)}"
+    names = sql.SQL(", ").join(map(sql.Identifier, [*login.values(), team, outsider]))
     with any_cluster.new_database() as server:
         with server.connect("admin") as connection:
             connection.execute(PROTECTED.encode())
             for group, name in login.items():
                 connection.execute(sql.SQL("create role {} login in role {}").format(sql.Identifier(name), sql.Identifier(group)))
+            connection.execute(
+                sql.SQL("create role {} login; create role {} role {}").format(
+                    sql.Identifier(outsider), sql.Identifier(team), sql.Identifier(login["dpe_reader"])
+                )
+            )
+            connection.execute("create index orders_by_shop on marts.fct_orders (shop)")
             connection.commit()
             with admin_context(connection, "test"):
                 connection.execute("insert into dpe.tenant_access values (%s, 'UA')", [login["dpe_reader"]])
-        yield Readers(server, login)
+        yield Readers(server, login, team, outsider)
         with server.connect("admin", autocommit=True) as connection:
             connection.execute(sql.SQL("drop owned by {0}; drop role {0}").format(names))
 
@@ -56,23 +71,59 @@ def test_no_reader_removes_its_group_from_the_policies(readers: Readers, group: 
     """PostgreSQL would remove the role from each policy, on anyone's tables, and no reader would see a row."""
     with (
         readers.server.connect(readers.login[group], autocommit=True) as connection,
-        pytest.raises(psycopg.errors.InsufficientPrivilege, match="DROP OWNED: is not allowed for readers"),
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="DROP OWNED: is allowed for administrators only"),
     ):
         connection.execute((become + "drop owned by {group}").format(group=group).encode())
 
     assert 2 == readers.orders()
 
 
-@pytest.mark.parametrize("relation", ["marts.fct_orders", "pg_catalog.pg_database"])
-def test_a_reader_that_creates_a_rule_waits_for_no_lock(readers: Readers, relation: str) -> None:
-    """It is refused before PostgreSQL locks the relation exclusively, which would block others."""
-    login = readers.login["dpe_reader"]
-    connect = partial(readers.server.connect, login, autocommit=True)
-    with connect() as other, connect() as connection, other.transaction():
+# Statements that lock a relation exclusively before PostgreSQL checks the privilege.
+LOCKING = {
+    "create rule": "create rule r as on insert to {relation} do nothing",
+    "partition of": "create temporary table mine partition of {relation} default",
+    "attach partition": "alter table pg_temp.parts attach partition {relation} default",
+    "depends on extension": "alter materialized view {relation} depends on extension plpgsql",
+    "index depends on extension": "alter index {relation} depends on extension plpgsql",
+    "attach index": "alter index pg_temp.parts_index attach partition {index}",
+    "create trigger": ("create trigger t before insert on {relation} for each row execute function suppress_redundant_updates_trigger()"),
+}
+INDEXES = {"marts.fct_orders": "marts.orders_by_shop", "pg_catalog.pg_class": "pg_catalog.pg_class_oid_index"}
+# How a login gets there: as it is, after becoming another role, after allowing itself to wait.
+BECOME = {"reader": "", "another role": "set role {team}", "patient": "set lock_timeout = '1h'"}
+
+
+@pytest.mark.parametrize("relation", list(INDEXES))
+@pytest.mark.parametrize("statement", list(LOCKING))
+def test_no_request_for_an_exclusive_lock_keeps_others_waiting(readers: Readers, statement: str, relation: str) -> None:
+    """The login gives up in a tenth of a second: a reader, also as another role, and a login without any role of dpe."""
+    connect = partial(readers.server.connect, autocommit=True)
+    wanted = LOCKING[statement].format(relation=relation, index=INDEXES[relation]).encode()
+    with connect(readers.login["dpe_reader"]) as other, other.transaction():
+        other.execute(f"merge into {relation} as target using (select 1) as one on false when matched then do nothing".encode())
         other.execute(f"select count(*) from {relation}".encode())
-        connection.execute("set lock_timeout = '1s'")
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="CREATE RULE: is not allowed for readers"):
-            connection.execute(f"create rule r as on insert to {relation} do nothing".encode())
+        for login, become in [*((readers.login["dpe_reader"], one) for one in BECOME.values()), (readers.outsider, BECOME["patient"])]:
+            with connect(login) as connection:
+                connection.execute("create temporary table parts (like pg_catalog.pg_class) partition by list (relname)")
+                connection.execute("create index parts_index on parts (oid)")
+                connection.execute("set statement_timeout = '3s'")
+                connection.execute(become.format(team=readers.team).encode())
+                started = time.monotonic()
+                with pytest.raises(psycopg.Error):
+                    connection.execute(wanted)
+                assert time.monotonic() - started < 0.6
+
+
+def test_a_query_that_makes_a_table_waits_as_long_as_a_query(readers: Readers) -> None:
+    """It locks nothing of others exclusively, and a publication may keep it waiting for longer than a tenth of a second."""
+    connect = partial(readers.server.connect, autocommit=True)
+    with connect("admin") as publishing, connect(readers.login["dpe_reader"]) as connection, ThreadPoolExecutor(1) as pool:
+        with publishing.transaction():
+            publishing.execute("lock table marts.fct_orders in access exclusive mode")
+            made = pool.submit(connection.execute, "create temporary table mine as select * from marts.fct_orders")
+            time.sleep(0.3)
+        made.result()
+        assert [(2,)] == connection.execute("select count(*) from mine").fetchall()
 
 
 def test_an_administrator_may_run_these_statements(fresh_server: Server, reader: Callable[..., str]) -> None:

@@ -90,7 +90,7 @@ def test_a_tenant_that_has_rows_is_granted(built: Server, login: str) -> None:
 
     assert ["HA", "UA"] == _granted(built, login)
     assert cast("Any", report.data)["compared"] is True
-    assert [["It is a reader now (member of dpe_reader), and sees shared tables too."]] == [
+    assert [["It is now a reader (member of dpe_reader), and sees shared tables too."]] == [
         one.lines for one in report.sections if isinstance(one, Lines)
     ]
 

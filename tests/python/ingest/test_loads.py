@@ -129,7 +129,7 @@ def test_nothing_is_undone_if_the_counts_differ(stage: Stage) -> None:
 
 def test_undo_and_extract_exclude_each_other(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one is refused; a reader that holds the table is waited for, but not forever."""
-    monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.5)
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     extract_id = source.extract().extract_id
     with source.server.connect("loader") as connection:
@@ -139,7 +139,7 @@ def test_undo_and_extract_exclude_each_other(stage: Stage, monkeypatch: pytest.M
             connection.execute(f"select from {source.relation}".encode())
             with pytest.raises(
                 ServerError,
-                match=rf"dpe_loader \(process \d+, dpe, .*\) holds staging.{source.table.name} for too long; .*, then run again",
+                match=rf"dpe_loader \(process \d+, .*'dpe'\) holds staging.{source.table.name} for too long; .*, then run again",
             ):
                 _undo(source, extract_id)
 

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -223,7 +224,7 @@ def test_a_session_that_is_ended_between_two_statements_says_why(stage_anywhere:
     source = stage_anywhere(COLUMNS)
 
     def go_on(connection: Connection) -> None:
-        with locks.reporting_server_errors(source.extraction()._connect, source.table), locks.last_words(connection):
+        with locks.reporting_server_errors(source.table), locks.last_words(connection):
             connection.pgconn.consume_input()
             if noticed == "as a notice":
                 assert 0 == connection.pgconn.is_busy()
@@ -266,14 +267,14 @@ def test_writers_that_outlive_their_extract_are_waited_for(stage: Stage, monkeyp
 
 def test_a_reader_is_waited_for_but_not_forever(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that keeps slices from being attached is named; nothing of the extract is left."""
-    monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.5)
     source = stage(COLUMNS).deliver(_csv(10, "a"))
     source.extract()
     source.deliver(_csv(20, "b"), "b.csv")
     with source.server.connect("admin") as connection:
         connection.execute(f"lock table {source.relation} in share update exclusive mode".encode())
         with pytest.raises(
-            ServerError, match=rf"postgres \(process \d+, dpe\) holds staging.{source.table.name} for too long; .* End that session"
+            ServerError, match=rf"postgres \(process \d+, 'dpe'\) holds staging.{source.table.name} for too long; .* End that session"
         ):
             source.extract()
 
@@ -282,15 +283,42 @@ def test_a_reader_is_waited_for_but_not_forever(stage: Stage, monkeypatch: pytes
 
 def test_a_session_that_holds_a_slice_is_named(stage: Stage, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader without access to it holds it by listing the slices."""
-    monkeypatch.setattr(locks, "_LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.5)
     source = stage(COLUMNS, disposition="replace").deliver(_csv(10, "a"))
     source.extract()
     source.deliver(_csv(20, "b"))
     login = reader(source.server)
     with source.server.connect(login) as connection:
         connection.execute("select pg_partition_tree(oid) from pg_class where relkind = 'p'")
-        with pytest.raises(ServerError, match=rf"{login} \(process \d+, dpe\) holds staging.{source.table.name}__\d+_\d+ for too long"):
+        with pytest.raises(ServerError, match=rf"{login} \(process \d+, 'dpe'\) holds staging.{source.table.name}__\d+_\d+ for too long"):
             source.extract()
+
+
+def test_a_reader_cannot_make_an_extract_the_victim_of_a_deadlock(stage_anywhere: Stage, reader: Callable[..., str]) -> None:
+    """A reader that holds a slice asks for the parent while the extract, which has locked it, waits for the slice."""
+    source = stage_anywhere(COLUMNS, disposition="replace").deliver(_csv(10, "a"))
+    source.extract()
+    source.deliver(_csv(20, "b"))
+    with source.server.connect(reader(source.server)) as connection, ThreadPoolExecutor(1) as pool:
+        [(leaf, parent)] = connection.execute(
+            "select inhrelid::bigint, inhparent::bigint from pg_inherits where inhparent::regclass::text = %s",
+            [f"staging.{source.table.name}"],
+        ).fetchall()
+        # Locks the slices only.
+        connection.execute("select pg_partition_tree(%s::bigint::oid)", [parent])
+        extracting = pool.submit(source.extract)
+        while not connection.execute("select from pg_locks where relation = %s and not granted", [leaf]).fetchall():
+            assert not extracting.done()
+            time.sleep(0.01)
+        # Waits until the extract gives up.
+        connection.execute("select pg_get_partition_constraintdef(%s::bigint::oid)", [leaf])
+        assert connection.execute("select from pg_locks where relation = %s and pid = pg_backend_pid()", [parent]).fetchall()
+        time.sleep(1)
+        assert not extracting.done()
+        connection.rollback()
+
+        assert 20 == extracting.result().rows_loaded
+    assert (["succeeded"] * 2, 20) == (source.statuses(), source.count())
 
 
 def test_a_writer_that_gets_no_connection_ends_the_extract(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_a_row_may_belong_to_several_tenants(project: Project, server: Server, m
     assert [1, 3] == _column(server, manager, query)
     with server.connect("transformer") as connection, tenant_context(connection, "UA"):
         assert [(1,), (2,)] == connection.execute(query.encode()).fetchall()
-    cells = protection.measure_published(project, server)
+    cells = protection.measure_published(project, server, dbt_projects.Silence())
     visible_rows = {
         visible.who: visible.rows for visible in visibility.of_models(cells, project.models.values()) if "transfers" in visible.relation
     }

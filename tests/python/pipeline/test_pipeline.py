@@ -19,8 +19,7 @@ from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.pipeline.validate import Validation
 from dpe_cli.project.dbt_runner import run_dbt
-from dpe_cli.publishing import waiting
-from dpe_cli.server import watching
+from dpe_cli.server import sessions, watching
 from dpe_cli.server.contexts import system_context
 
 WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
@@ -197,7 +196,7 @@ HOLD = {
 
 def test_sessions_that_block_a_run_are_named_and_ended(shop: Shop, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that block the extract, and those that block dbt."""
-    monkeypatch.setattr(waiting, "END_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(watching, "_FIRST_LOOK_SECONDS", 0.2)
     orders = (shop.directory / "models/marts/fct_orders.sql").read_text()
     shop.write({"data/shops.csv": "shop,name\nHA,Hats\n", "models/marts/fct_orders.sql": HELD_BY_DBT + orders})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.dbt_projects import Silence
 from support.shop import Shop
 
 from dpe_cli.access import visibility
@@ -239,7 +240,7 @@ def test_other_schemas_are_not_checked(shop: Shop) -> None:
 
 
 def _visible_rows(shop: Shop) -> list[Visibility]:
-    cells = protection.measure_published(shop.project, shop.server, only_of_tenants=True)
+    cells = protection.measure_published(shop.project, shop.server, Silence(), only_of_tenants=True)
     return visibility.of_models(cells, shop.project.models.values())
 
 

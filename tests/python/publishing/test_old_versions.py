@@ -22,6 +22,7 @@ from dpe_cli.publishing import old_versions, publication, waiting
 from dpe_cli.publishing.old_versions import Use
 from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.publishing.swap import HeldError
+from dpe_cli.server import sessions
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.embedded.server import EmbeddedServer
@@ -293,7 +294,7 @@ def test_an_earlier_version_stays_closed_to_readers(server: Server, reader: Read
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """End sessions after a third of a second."""
-    monkeypatch.setattr(waiting, "END_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.3)
 
 
 @pytest.fixture
@@ -354,11 +355,13 @@ def test_what_cannot_be_ended_is_named(server: Server, reader: Reader) -> None:
     login = reader(server)
     with _reading(server, login) as connection:
         connection.execute(TEMPORARY["view pg_temp.mine"].encode())
-        session = rf"{login} \(process {connection.info.backend_pid}, desk\)"
+        session = rf"{login} \(process {connection.info.backend_pid}, 'desk'\)"
 
         made = _publish(server, 2, ender=Ender(_powerless(server)))
         assert ([], 1, ["view pg_temp.mine"]) == (made.ended, len(made.not_ended), [_without_numbers(one.what) for one in made.uses])
-        assert made.not_ended[0].startswith(f"{login} (process {connection.info.backend_pid}, desk) cannot be ended (permission denied to")
+        assert made.not_ended[0].startswith(
+            f"{login} (process {connection.info.backend_pid}, 'desk') cannot be ended (permission denied to"
+        )
         assert "run `grant pg_signal_backend to dpe_transformer`" in made.not_ended[0]
 
         with connection.transaction():
@@ -398,7 +401,7 @@ def test_a_session_that_holds_a_sequence_is_named_and_ended(fresh_server: Server
         connection.execute("begin")
         connection.execute(HOLD_SEQUENCE)
         made = built(2)
-        with pytest.raises(PublishError, match=rf"{login} \(process \d+, desk\) holds marts.left_half_id_seq still"):
+        with pytest.raises(PublishError, match=rf"{login} \(process \d+, 'desk'\) holds marts.left_half_id_seq still"):
             publish(server, made, patience=0.5)
         assert [1] == rows(server, "select distinct number from marts.left_half")
 
@@ -407,13 +410,30 @@ def test_a_session_that_holds_a_sequence_is_named_and_ended(fresh_server: Server
         assert _is_ended(connection)
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_session_that_holds_a_catalog_is_named_and_ended(server: Server) -> None:
+    """One that all databases share, which the transaction that publishes has to write to."""
+    _publish(server, 1)
+    made = build(server, 2)
+    with server.connect("admin", autocommit=True, application_name="desk") as holding:
+        holding.execute("begin; lock table pg_catalog.pg_depend, pg_catalog.pg_shdepend in share mode")
+        with pytest.raises(PublishError, match=r"postgres \(process \d+, 'desk'\) holds pg_catalog.pg_\w+ still"):
+            publish(server, made, patience=0.5)
+
+        assert ["desk"] == [one.application for one in publish(server, made, ender=Ender(server), patience=20).ended]
+        assert _is_ended(holding)
+    assert [2] == rows(server, "select distinct number from marts.left_half")
+
+
 @pytest.mark.usefixtures("quick", "signalling")
 def test_a_superusers_session_needs_a_superuser_to_end_it(server: Server) -> None:
     """The privilege to signal is not enough."""
     _publish(server, 1)
     with server.connect("postgres") as holding:
         holding.execute("select from marts.left_half")
-        with pytest.raises(PublishError, match=r"postgres \(process \d+, dpe\) cannot be ended \(permission denied to terminate process\)"):
+        with pytest.raises(
+            PublishError, match=r"postgres \(process \d+, 'dpe'\) cannot be ended \(permission denied to terminate process\)"
+        ):
             _publish(server, 2, ender=Ender(_powerless(server)), patience=1.5)
 
 
@@ -423,7 +443,7 @@ def test_dpes_own_sessions_are_not_ended(server: Server) -> None:
     _publish(server, 1)
     with server.connect("transformer") as holding, system_context(holding, actor="test"):
         holding.execute("select from marts.left_half")
-        with pytest.raises(PublishError, match=r"dpe_transformer \(process \d+, dpe, since [0-9 :-]+\) holds marts.left_half still"):
+        with pytest.raises(PublishError, match=r"dpe_transformer \(process \d+, since [0-9 :-]+, 'dpe'\) holds marts.left_half still"):
             _publish(server, 2, ender=Ender(server), patience=0.7)
         holding.execute("select 1")
 

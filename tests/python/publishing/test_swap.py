@@ -299,7 +299,7 @@ def test_a_reader_that_never_ends_is_named(server: Server) -> None:
 
     with _reading(server) as reader:
         message = (
-            rf"postgres \(process {reader.info.backend_pid}, dpe\) holds marts.left_half still; nothing was published. "
+            rf"postgres \(process {reader.info.backend_pid}, 'dpe'\) holds marts.left_half still; nothing was published. "
             "End that session .or let --end-sessions do so., then run `dpe publish`"
         )
         with pytest.raises(PublishError, match=message):

@@ -97,7 +97,7 @@ def test_a_reader_that_blocks_a_bootstrap_is_named(
     with fresh_server.connect(login) as holding, fresh_server.connect(login, autocommit=True) as another:
         holding.execute(HELD[held].encode())
         message = (
-            rf"database {fresh_server.database}: {login} \(process {holding.info.backend_pid}, dpe, since .*\) holds dpe.{held}; "
+            rf"database {fresh_server.database}: {login} \(process {holding.info.backend_pid}, since .*, 'dpe'\) holds dpe.{held}; "
             "nothing is changed. End that session, then run `dpe bootstrap`"
         )
         with ThreadPoolExecutor(1) as pool:
@@ -117,7 +117,7 @@ def test_a_run_that_blocks_a_bootstrap_is_named(fresh_server: Server, monkeypatc
     with (
         publication.building(fresh_server, []),
         pytest.raises(
-            ServerError, match=r"dpe_transformer \(process \d+, dpe lock: build, since .*\) holds dpe_locks.locks; nothing is changed"
+            ServerError, match=r"dpe_transformer \(process \d+, since .*, 'dpe lock: build'\) holds dpe_locks.locks; nothing is changed"
         ),
     ):
         bootstrap_server(fresh_server)

@@ -284,4 +284,9 @@ MUTATIONS = {
     "drop event trigger dpe_refuse_to_readers": "RLS069",
     "alter event trigger dpe_refuse_to_readers disable": "RLS069",
     f"alter function dpe.refuse_to_readers() owner to {OUTSIDE}": "RLS069",
+    """
+    drop event trigger dpe_refuse_to_readers;
+    create event trigger dpe_refuse_to_readers on ddl_command_start when tag in ('DROP OWNED', 'CREATE RULE')
+    execute function dpe.refuse_to_readers()
+    """: "RLS069",
 }

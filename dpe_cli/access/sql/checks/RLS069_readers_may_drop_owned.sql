@@ -1,9 +1,9 @@
 -- severity: warning
--- title: Readers may change what others see
--- why: a reader that runs `drop owned by dpe_reader` removes that role from every policy, so that no reader sees any rows
+-- title: Readers may harm others
+-- why: one reader can remove its group from every policy, or block all sessions by waiting for an exclusive lock
 select
     'dpe_refuse_to_readers' as subject,
-    'is missing or disabled: nothing stops a reader from running DROP OWNED BY dpe_reader or CREATE RULE' as detail,
+    'is missing or was changed: nothing stops a reader from running DROP OWNED BY dpe_reader, or from blocking others' as detail,
     'run `dpe bootstrap` as a superuser: only superusers can create event triggers' as fix
 where
     not exists (
@@ -15,7 +15,7 @@ where
             pg_event_trigger.evtname = 'dpe_refuse_to_readers'
             and pg_event_trigger.evtenabled in ('O', 'A')
             and pg_event_trigger.evtevent = 'ddl_command_start'
-            and pg_event_trigger.evttags @> array['DROP OWNED', 'CREATE RULE']
+            and pg_event_trigger.evttags is null
             and pg_event_trigger.evtfoid = to_regprocedure('dpe.refuse_to_readers()')
             and pg_roles.rolsuper
     )

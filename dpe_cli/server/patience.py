@@ -1,0 +1,170 @@
+"""
+Patience: a transaction that needs locks tries again until no session is in its way. The sessions that stay are named and, if wanted, ended.
+
+Each attempt waits less than deadlock_timeout for a lock. So it gives up before another session does, releases all of its locks, and no
+session can make it the victim of a deadlock. Only autovacuum is waited for longer: it gives way to a session that has waited for that time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from typing import Self, TypeVar
+
+import psycopg
+
+from dpe_cli.errors import ServerError
+from dpe_cli.server import sessions
+from dpe_cli.server.connection import Connection
+from dpe_cli.server.sessions import Ender, Holder
+
+T = TypeVar("T")
+
+# Less and more than deadlock_timeout, which is 1 s by default.
+LOCK_TIMEOUT = "400ms"
+_OF_AUTOVACUUM = "2s"
+_limit: ContextVar[str] = ContextVar("limit", default=LOCK_TIMEOUT)
+BLOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+# How long a statement that is not tried again waits for a lock.
+LIMIT_SECONDS = 60.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+_LOOK_SECONDS = 0.1
+
+
+class BlockedError(Exception):
+    """Sessions did not release what a transaction needs; the message names them."""
+
+    def __init__(self, waited: float, holders: Sequence[Holder], ender: Ender | None = None) -> None:
+        refusals = "".join(f"; {one}" for one in ender.refusals) if ender else ""
+        self.named = sessions.describe(holders)
+        super().__init__(f"after {waited:.0f} s {self.named} still{refusals}")
+        # What to do about it, without a full stop.
+        self.remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in holders)).removesuffix(".") or "End that session"
+
+
+class Watch:
+    """Observes, in a thread and a session of its own, which transactions block a session; `say` gets a line on each that stays."""
+
+    def __init__(self, connection: Connection, say: Callable[[str], None] = lambda _text: None) -> None:
+        self._connection = connection
+        self._say = say
+        self._pid = connection.info.backend_pid
+        self._seen: dict[str, Holder] = {}
+        self._mutex = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._observe, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def take(self) -> list[Holder]:
+        """Return the transactions that blocked the session since the last call."""
+        with self._mutex:
+            seen, self._seen = list(self._seen.values()), {}
+        return seen
+
+    def _observe(self) -> None:
+        # If the server ends this session, it can name no one; the work itself does not need it.
+        first_seen: dict[str, float] = {}
+        reported: set[str] = set()
+        with suppress(psycopg.Error), sessions.observing(self._connection) as second:
+            while not self._over.wait(_LOOK_SECONDS):
+                found = sessions.blocking(second, pids=[self._pid])
+                now = time.monotonic()
+                for one in found:
+                    if one.transaction not in reported and now - first_seen.setdefault(one.transaction, now) >= sessions.END_AFTER_SECONDS:
+                        reported.add(one.transaction)
+                        self._say(f"Waiting: {one}.")
+                with self._mutex:
+                    for one in found:
+                        self._seen.setdefault(one.transaction, one)
+
+
+def limit_waiting(connection: Connection) -> None:
+    """Limit how long the open transaction waits for each lock, so that it can be tried again."""
+    connection.execute("select set_config('lock_timeout', %s, true)", [_limit.get()])
+
+
+def patiently(
+    connection: Connection,
+    attempt: Callable[[], T],
+    *,
+    seconds: float,
+    purpose: str,
+    ender: Ender | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+    blocked: tuple[type[Exception], ...] = BLOCKED,
+    also: Callable[[], Sequence[Holder]] = lambda: (),
+) -> T:
+    """
+    Try a transaction of a connection, again and again while it fails with one of the errors in `blocked`.
+
+    The transaction calls limit_waiting() before it takes locks. `purpose` completes "Waiting to". `also` returns holders that are known
+    otherwise, if no session was seen blocking the transaction.
+
+    Raises:
+        BlockedError: it did not succeed within these seconds.
+    """
+    started = time.monotonic()
+    pause = _FIRST_PAUSE
+    has_said = False
+    first_seen: dict[str, float] = {}
+    holders: list[Holder] = []
+    with ExitStack() as stack:
+        watch: Watch | None = None
+        while True:
+            # Autovacuum has no role.
+            token = _limit.set(_OF_AUTOVACUUM if any(not one.is_known for one in holders) else LOCK_TIMEOUT)
+            try:
+                return attempt()
+            except blocked as error:
+                now = time.monotonic()
+                holders = (watch.take() if watch else []) or list(also()) or holders
+                # A session that returns again and again does not count as one that stays: each of its transactions is a new one.
+                for one in holders:
+                    first_seen.setdefault(one.transaction, now)
+                if ender is not None:
+                    staying = [one for one in holders if now - first_seen[one.transaction] >= sessions.END_AFTER_SECONDS]
+                    ender.end({one.pid for one in staying if one.pid})
+                if watch is None:
+                    watch = stack.enter_context(Watch(connection))
+                elif now - started > seconds:
+                    raise BlockedError(now - started, holders, ender) from error
+                if now - started > sessions.END_AFTER_SECONDS and holders and not has_said:
+                    say(f"Waiting to {purpose}: {sessions.describe(holders)}.")
+                    has_said = True
+            finally:
+                _limit.reset(token)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+@contextmanager
+def limited(connection: Connection, say: Callable[[str], None] = lambda _text: None) -> Iterator[None]:
+    """
+    Limit how long each statement of a session waits for a lock, until the session ends; `say` gets a line on each that blocks it.
+
+    Raises:
+        ServerError: one waited for too long; it names what blocked it.
+    """
+    with Watch(connection, say) as watch:
+        connection.execute("select set_config('lock_timeout', %s, false)", [f"{LIMIT_SECONDS:.0f}s"])
+        connection.commit()
+        try:
+            yield
+        except BLOCKED as error:
+            holders = watch.take()
+            remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in holders)).removesuffix(".") or "Wait for it to end"
+            raise ServerError(
+                f"database {connection.info.dbname}: {sessions.describe(holders)} for too long; the checks did not end. "
+                f"{remedies}, then run again"
+            ) from error

@@ -1,0 +1,116 @@
+"""A transaction that sessions block is tried again; the sessions are named, whatever they hold, and ended if that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from dpe_cli.errors import ServerError
+from dpe_cli.server import patience, sessions
+from dpe_cli.server.patience import BlockedError, limit_waiting, limited, patiently
+from dpe_cli.server.server import Server
+from dpe_cli.server.sessions import Ender, Holder
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Reader = Callable[..., str]
+
+# What a session may hold: a lock, the statement that waits for it, and how it is named.
+HELD = {
+    "a shared catalog": ("lock table pg_catalog.pg_shdepend in share mode", "create schema desk", "holds pg_catalog.pg_shdepend"),
+    "a catalog": ("lock table pg_catalog.pg_namespace in share mode", "create schema desk", "holds pg_catalog.pg_namespace"),
+    "a row": ("update dpe_locks.locks set name = name where name = 'build'", "delete from dpe_locks.locks", "is in the way"),
+}
+
+
+@contextmanager
+def _holding(server: Server, statement: str) -> Iterator[Connection]:
+    with server.connect("admin", autocommit=True, application_name="migration") as connection:
+        connection.execute(f"begin; {statement}".encode())
+        yield connection
+
+
+def _attempt(connection: Connection, statement: str) -> Callable[[], None]:
+    def attempt() -> None:
+        with connection.transaction():
+            limit_waiting(connection)
+            connection.execute(statement.encode())
+
+    return attempt
+
+
+@pytest.mark.parametrize("held", list(HELD))
+def test_a_session_in_the_way_is_named(fresh_server: Server, held: str) -> None:
+    """Even if it holds no relation that the transaction is known to need."""
+    hold, statement, how = HELD[held]
+    with _holding(fresh_server, hold) as holding, fresh_server.connect("admin", autocommit=True) as connection:
+        message = rf"^after \d s postgres \(process {holding.info.backend_pid}, since [0-9 :-]+, 'migration'\) {how} still$"
+        with pytest.raises(BlockedError, match=message):
+            patiently(connection, _attempt(connection, statement), seconds=0.5, purpose="test")
+
+
+def test_a_session_in_the_way_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it has stayed for a while; the transaction then succeeds."""
+    monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.3)
+    hold, statement, _ = HELD["a shared catalog"]
+    ender, said = Ender(server), list[str]()
+    with _holding(server, hold) as holding, server.connect("admin", autocommit=True) as connection:
+        patiently(connection, _attempt(connection, statement), seconds=20, purpose="test", ender=ender, say=said.append)
+
+        assert [holding.info.backend_pid] == [one.pid for one in ender.ended]
+        assert said[0].startswith("Waiting to test: postgres (process")
+        with pytest.raises(psycopg.OperationalError):
+            holding.execute("select 1")
+
+
+def test_autovacuum_is_waited_for_until_it_gives_way(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL cancels it once a session has waited for deadlock_timeout; a shorter attempt would never get its lock."""
+    limits: list[str] = []
+    autovacuum = Holder(1, "staging.orders", "", 1, "", None, None, "1 3/1")
+
+    def attempt() -> None:
+        with connection.transaction():
+            limit_waiting(connection)
+            [(limit,)] = connection.execute("show lock_timeout").fetchall()
+            limits.append(limit)
+            if len(limits) < 2:
+                raise psycopg.errors.LockNotAvailable
+
+    monkeypatch.setattr(patience.Watch, "take", lambda _self: [])
+    with server.connect("admin", autocommit=True) as connection:
+        patiently(connection, attempt, seconds=5, purpose="test", also=lambda: [autovacuum])
+
+    assert ["400ms", "2s"] == limits
+
+
+def test_a_check_that_is_blocked_says_by_whom(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First while it waits, and then in an error: it does not wait indefinitely."""
+    monkeypatch.setattr(patience, "LIMIT_SECONDS", 1.0)
+    monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.3)
+    said: list[str] = []
+    with (
+        _holding(server, "lock table dpe.loads in access exclusive mode") as holding,
+        server.connect("admin") as connection,
+        pytest.raises(
+            ServerError,
+            match=rf"^database {server.database}: postgres \(process {holding.info.backend_pid}, .*\) holds dpe.loads for too long; the checks",
+        ),
+        limited(connection, said.append),
+    ):
+        connection.execute("select count(*) from dpe.loads")
+    assert ["Waiting: postgres (process "] == [one[:27] for one in said]
+
+
+def test_the_name_of_an_application_cannot_pass_for_another_session(server: Server, reader: Reader) -> None:
+    """It is quoted, and comes last; a person decides by this line which session to end."""
+    login = reader(server)
+    spoof = "x) holds marts.fct_orders; postgres (process 4711"
+    with server.connect(login, application_name=spoof) as connection, server.connect("admin") as asking:
+        connection.execute("select from dpe.tenant_access")
+        oids = [oid for (oid,) in asking.execute("select 'dpe.tenant_access'::regclass::oid::bigint").fetchall()]
+        [found] = [str(one) for one in sessions.holders(asking, oids) if one.relation == "dpe.tenant_access"]
+
+        assert found.startswith(f"{login} (process {connection.info.backend_pid}, since ")
+        assert found.endswith(f", {spoof!r}) holds dpe.tenant_access")
