@@ -113,6 +113,20 @@ class ReadManifest:
 
 
 def _without_results(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of a node that dbt leaves alone while it runs. dbt adds the macros that the node calls."""
-    reads = (node.get("depends_on") or {}).get("nodes")
-    return {"reads": reads, **{name: value for name, value in node.items() if name not in _COMPILED and name != "depends_on"}}
+    """
+    Return the members of a node that dbt leaves alone while it runs.
+
+    dbt adds the macros that the node calls, and resolves the target of a foreign key (dbt/compilation.py, compile_node).
+    """
+    kept = {name: value for name, value in node.items() if name not in _COMPILED and name != "depends_on"}
+    if "constraints" in kept:
+        kept["constraints"] = _without_targets(kept["constraints"])
+    if isinstance(kept.get("columns"), Mapping):
+        kept["columns"] = {
+            name: {**column, "constraints": _without_targets(column.get("constraints"))} for name, column in kept["columns"].items()
+        }
+    return {"reads": (node.get("depends_on") or {}).get("nodes"), **kept}
+
+
+def _without_targets(constraints: Any) -> list[Mapping[str, Any]]:
+    return [{**constraint, "to": None} for constraint in constraints or ()]
