@@ -8,8 +8,9 @@ publication waits for neither: it renames the schema, which locks no relation, a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from psycopg import sql
@@ -28,14 +29,61 @@ FAILURES = "quality"
 # From this version on, the name of a temporary schema identifies its session.
 _NUMBERED_SINCE = 160_000
 _KINDS = {"v": "view", "m": "materialized view", "rp": "table"}
-# It has dependents, is held, has another owner, or was moved meanwhile.
+# It has dependents, is held, has another owner, was moved meanwhile, or has more dependents than the server can lock at once.
 _IN_USE = (
     psycopg.errors.DependentObjectsStillExist,
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.InsufficientPrivilege,
     psycopg.errors.UndefinedTable,
+    psycopg.errors.OutOfMemory,
 )
+# How many objects of one session or owner are listed for each relation.
+_MOST_LISTED = 20
+# PostgreSQL locks all views that one statement drops, and has room for a few thousand locks.
+_DROP_IN_BATCHES = (
+    "its session is gone; an administrator has to run this in psql until it drops nothing: `select 'drop view ' || "
+    "string_agg(oid::regclass::text, ', ') || ' cascade' from (select oid from pg_class where relkind = 'v' and relnamespace = "
+    "'{schema}'::regnamespace order by oid desc limit 1000) as batch \\gexec`"
+)
+# When each version (given by oid) stopped being published: no object was made from it afterwards.
+_REPLACED_AT = """
+    select (version ->> 'oid')::bigint, max(replaced_at)
+    from (
+        select published_at, replaced from dpe.publications
+        union all
+        select undone_at, relations from dpe.publications where status = 'undone'
+    ) as ended (replaced_at, versions)
+    cross join lateral jsonb_array_elements(versions) as version
+    where (version ->> 'oid')::bigint = any(%(versions)s)
+    group by 1
+"""
+# Relations that dbt renamed to build others in their place, which exist by now. dbt shortens long names before it adds the ending.
+_BACKUPS = """
+    select pg_class.oid::bigint, nspname, relname, relkind::text
+    from pg_class
+    inner join pg_namespace on relnamespace = pg_namespace.oid
+    where nspname = any(%s)
+        and relkind in ('r', 'p', 'v')
+        and relname ~ '__dbt_backup$'
+        and relowner = current_user::regrole
+        and exists (
+            select
+            from pg_class as replacement
+            where replacement.relnamespace = pg_class.relnamespace
+                and replacement.relkind in ('r', 'p', 'v')
+                and starts_with(replacement.relname::text, left(pg_class.relname, -length('__dbt_backup')))
+                and replacement.relname !~ '__dbt_backup$'
+        )
+    order by relkind <> 'v', pg_class.oid
+"""
+# Schemas in which there is something. To drop any other would make PostgreSQL lock whatever depends on its content, and on that.
+_FILLED = """
+    select distinct nspname
+    from pg_depend
+    inner join pg_namespace on refobjid = pg_namespace.oid
+    where refclassid = 'pg_namespace'::regclass and nspname = any(%s)
+"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +106,8 @@ class Use:
     """
     A reason why an earlier version of a relation cannot be dropped.
 
-    It ends with the sessions in `pids`; before PostgreSQL 16, it may be any one of several (`is_certain` is false).
+    It ends with the sessions in `pids`, if they began before `replaced_at`, when the version stopped being published; before
+    PostgreSQL 16, it may be any one of several (`is_certain` is false).
     """
 
     relation: str
@@ -68,6 +117,7 @@ class Use:
     pids: tuple[int, ...]
     is_certain: bool
     remedy: str
+    replaced_at: datetime | None = None
 
 
 def relations(connection: Connection, schemas: Iterable[str]) -> list[StoredRelation]:
@@ -115,13 +165,29 @@ def clear(connection: Connection, schemas: Iterable[str]) -> None:
         _set_aside(connection, schema)
 
 
+def remove_backups(connection: Connection, schemas: Iterable[str]) -> None:
+    """
+    Drop what plain dbt left in published schemas: the replaced version of a relation, which dbt renames and then could not drop.
+
+    A version in use is moved to a schema of earlier versions. Leaves one that a session holds to the next build.
+    """
+    for oid, schema, name, kind in connection.execute(_BACKUPS, [list(schemas)]).fetchall():
+        relation = sql.Identifier(str(schema), str(name))
+        if not _in_use(connection, {int(str(oid))}):
+            _try(connection, sql.SQL("drop {} {}").format(sql.SQL("view" if kind == "v" else "table"), relation))
+            continue
+        aside = sql.Identifier(_free_schema(connection, str(schema)))
+        _try(connection, sql.SQL("create schema {aside}; alter table {relation} set schema {aside}").format(aside=aside, relation=relation))
+
+
 def sweep(connection: Connection, schemas: Iterable[str]) -> None:
     """Drop the earlier versions that nothing uses."""
     old = old_schemas(connection, schemas)
     if not old:
         return
     _drop(connection, old)
-    for schema in old:
+    filled = {str(name) for (name,) in connection.execute(_FILLED, [old])}
+    for schema in [one for one in old if one not in filled]:
         _try(connection, sql.SQL("drop schema {}").format(sql.Identifier(schema)))
 
 
@@ -131,11 +197,12 @@ def uses(connection: Connection, schemas: Sequence[str]) -> list[Use]:
     old = old_schemas(connection, schemas)
     kept = {version.oid: version for version in relations(connection, [*(schema + PREVIOUS for schema in schemas), *old])}
     built = {schema + NEXT for schema in schemas}
-    found = [
-        _use(connection, kept[dependent.relation_id], dependent)
-        for dependent in dependents.of(connection, list(kept))
-        if dependent.holder_id not in kept and dependent.schema not in built
-    ]
+    replaced_at = _replaced_at(connection, list(kept))
+    groups: dict[tuple[int, str, str], list[Dependent]] = {}
+    for one in dependents.of(connection, list(kept)):
+        if one.holder_id not in kept and one.schema not in built:
+            groups.setdefault((one.relation_id, one.owner, one.schema), []).append(one)
+    found = [use for (relation_id, *_), group in groups.items() for use in _uses(connection, kept[relation_id], group, replaced_at)]
     # The previous version is kept anyway, so holding it does not count.
     found += [
         _held(kept[holder.relation_id], holder)
@@ -171,11 +238,16 @@ def _in_use(connection: Connection, found: Collection[int]) -> set[int]:
     return in_use
 
 
-def _set_aside(connection: Connection, schema: str) -> None:
+def _free_schema(connection: Connection, schema: str) -> str:
+    """Return an unused name of a schema for earlier versions."""
     base = published_schema(schema) + OLD
     rows = connection.execute("select nspname from pg_namespace where starts_with(nspname::text, %s)", [base]).fetchall()
     taken = {str(name) for (name,) in rows}
-    aside = next(name for number in itertools.count(1) if (name := f"{base}{number}") not in taken)
+    return next(name for number in itertools.count(1) if (name := f"{base}{number}") not in taken)
+
+
+def _set_aside(connection: Connection, schema: str) -> None:
+    aside = _free_schema(connection, schema)
     try:
         with connection.transaction():
             connection.execute(sql.SQL("alter schema {} rename to {}").format(sql.Identifier(schema), sql.Identifier(aside)))
@@ -196,28 +268,40 @@ def _try(connection: Connection, statement: sql.Composed) -> bool:
     return True
 
 
-def _use(connection: Connection, version: StoredRelation, dependent: Dependent) -> Use:
-    number = dependent.session_number
-    pids = [] if number is None else sessions.of_temporary_schema(connection, number, dependent.owner)
-    if len(pids) > 1 and connection.info.server_version < _NUMBERED_SINCE:
-        remedy = "it belongs to one of these sessions (PostgreSQL before 16 does not show which one): end it"
-    elif pids:
-        remedy = "end that session, or let --end-sessions do so"
-    elif number is not None:
-        remedy = "its session is gone, so an administrator has to drop it"
-    elif dependent.kind == "other":
-        remedy = "drop it, or recreate it"
-    else:
-        remedy = "recreate it"
-    return Use(
-        version.published_name,
-        f"{version.schema}.{version.name}",
-        dependent.what,
-        dependent.owner,
-        tuple(pids),
-        is_certain=connection.info.server_version >= _NUMBERED_SINCE or len(pids) == 1,
-        remedy=remedy,
-    )
+def _replaced_at(connection: Connection, versions: Sequence[int]) -> dict[int, datetime]:
+    """Return when versions stopped being published, by oid."""
+    return dict(connection.execute(_REPLACED_AT, {"versions": versions}).fetchall())
+
+
+def _uses(
+    connection: Connection, version: StoredRelation, group: Sequence[Dependent], replaced_at: Mapping[int, datetime]
+) -> Iterator[Use]:
+    """Yield the uses of a version by objects of one owner in one schema, with the remaining ones as a single use."""
+    first = group[0]
+    number, moment = first.session_number, replaced_at.get(version.oid)
+    pids = [] if number is None else sessions.of_temporary_schema(connection, number, first.owner, began_before=moment)
+    is_certain = connection.info.server_version >= _NUMBERED_SINCE or len(pids) == 1
+
+    def use(what: str, remedy: str) -> Use:
+        names = version.published_name, f"{version.schema}.{version.name}"
+        return Use(*names, what, first.owner, tuple(pids), is_certain=is_certain, remedy=remedy, replaced_at=moment)
+
+    for one in group[:_MOST_LISTED]:
+        yield use(one.what, _remedy(one, pids, is_certain=is_certain))
+    if len(group) > _MOST_LISTED:
+        is_orphaned = number is not None and not pids
+        remedy = _DROP_IN_BATCHES.format(schema=first.schema) if is_orphaned else _remedy(first, pids, is_certain=is_certain)
+        yield use(f"{len(group) - _MOST_LISTED:,} more objects in {first.schema}", remedy)
+
+
+def _remedy(one: Dependent, pids: Sequence[int], *, is_certain: bool) -> str:
+    if pids and not is_certain:
+        return "it belongs to one of these sessions (PostgreSQL before 16 does not show which one): end it"
+    if pids:
+        return "end that session, or let --end-sessions do so"
+    if one.session_number is not None:
+        return "its session is gone, so an administrator has to drop it"
+    return "drop it, or recreate it" if one.kind == "other" else "recreate it"
 
 
 def _held(version: StoredRelation, holder: Holder) -> Use:

@@ -75,7 +75,7 @@ class Building:
 @contextmanager
 def building(server: Server, schemas: Sequence[str]) -> Iterator[Building]:
     """
-    Exclude other builds for the duration of the block, and empty the shadow schemas of the published ones.
+    Exclude other builds for the duration of the block, empty the shadow schemas of the published ones, and drop what dbt left in these.
 
     Raises:
         PublishError: another build is running.
@@ -92,6 +92,7 @@ def building(server: Server, schemas: Sequence[str]) -> Iterator[Building]:
             # This build does not publish what an earlier one left.
             with _alone(connection, lock):
                 old_versions.clear(connection, [schema + NEXT for schema in schemas])
+                old_versions.remove_backups(connection, schemas)
                 old_versions.sweep(connection, schemas)
             yield Building(connection, lock)
 
@@ -347,8 +348,9 @@ def _exchanged(
     uses = _sweep(connection, schemas, lock)
     not_ended: list[str] = []
     if ender is not None and uses:
-        ender.end({pid for use in uses if use.is_certain for pid in use.pids})
-        not_ended = list(ender.refusals)
+        for moment in {one.replaced_at for one in uses}:
+            ender.end({pid for one in uses if one.is_certain and one.replaced_at == moment for pid in one.pids}, began_before=moment)
+            not_ended += ender.refusals
         uses = _sweep(connection, schemas, lock)
     return ExchangeResult(read(connection, publication_id), [], uses, list(ender.ended) if ender else [], not_ended)
 

@@ -75,6 +75,21 @@ select exists (
 )
 """
 
+# The event trigger that keeps logins from blocking others (refusals.sql) is missing there, and all databases share some catalogs.
+_OPEN_DATABASES = """
+select datname
+from pg_database
+where
+    datallowconn
+    and datname <> current_database()
+    and exists (
+        select
+        from aclexplode(coalesce(datacl, acldefault('d', datdba))) as granted
+        where granted.grantee = 0 and granted.privilege_type = 'CONNECT'
+    )
+order by datname
+"""
+
 _FUNCTION = re.compile(r"create or replace function dpe\.(?P<name>\w+)\(.*?\nas \$\$(?P<body>.*?)\$\$;", re.DOTALL)
 
 INVENTORY = """
@@ -98,11 +113,16 @@ where relnamespace = to_regnamespace('dpe')
 
 @dataclass(frozen=True)
 class BootstrapReport:
-    """What a bootstrap created, and what already existed; each as `kind name`."""
+    """
+    What a bootstrap created, and what already existed; each as `kind name`.
+
+    `open_databases` are others of the server to which every login may connect.
+    """
 
     created: list[str]
     present: list[str]
     passwords: list[str]
+    open_databases: list[str]
 
 
 def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = None, closes_public: bool = False) -> BootstrapReport:
@@ -160,10 +180,12 @@ def _bootstrap(connection: Connection, passwords: Mapping[str, str], *, closes_p
         for login, password in passwords.items():
             _set_password(connection, login, password)
         after = _inventory(connection)
+        open_databases = [name for (name,) in connection.execute(_OPEN_DATABASES)]
     return BootstrapReport(
         created=[thing for thing in after if thing not in before],
         present=[thing for thing in after if thing in before],
         passwords=sorted(passwords),
+        open_databases=open_databases,
     )
 
 

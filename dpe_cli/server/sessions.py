@@ -118,6 +118,7 @@ _TO_END = """
         and coalesce(backend_type, 'client backend') = 'client backend'
         and usename <> all(%s)
         and not (usename = %s and application_name ~ '^dpe( |$)')
+        and coalesce(backend_start < %s, true)
     order by pid
 """
 # Whether a session may end those of other roles: directly, or after SET ROLE pg_signal_backend (the transformer inherits nothing).
@@ -154,6 +155,9 @@ _OF_TEMPORARY_SCHEMA = """
     from possible
     inner join pg_stat_activity using (pid)
     where datname = current_database()
+        and pg_has_role(usesysid, (select oid from pg_roles where rolname = %(owner)s), 'member')
+        -- A login that may not see when other sessions began sees null.
+        and coalesce(backend_start < %(began_before)s, true)
     order by pid
 """
 
@@ -245,13 +249,16 @@ def _quoted(application: str) -> str:
     return repr(application) if application else ""
 
 
-def of_temporary_schema(connection: Connection, number: int, owner: str) -> list[int]:
+def of_temporary_schema(connection: Connection, number: int, owner: str, *, began_before: datetime | None = None) -> list[int]:
     """
     Return the process of the session that has the temporary schema pg_temp_`number`, in which the role `owner` made something.
 
-    Before PostgreSQL 16, all sessions of that role may be returned. Empty if the session is gone: a crash left its objects.
+    Before PostgreSQL 16, all sessions of that role may be returned. Empty if the session is gone: a crash left its objects, or there were
+    too many to drop at its end. Another session may have the schema's number by then: one that cannot act as the owner, or that did not
+    begin before the objects were made.
     """
-    return [int(str(pid)) for (pid,) in connection.execute(_OF_TEMPORARY_SCHEMA, {"number": number, "owner": owner})]
+    parameters = {"number": number, "owner": owner, "began_before": began_before}
+    return [int(str(pid)) for (pid,) in connection.execute(_OF_TEMPORARY_SCHEMA, parameters)]
 
 
 class Ender:
@@ -262,8 +269,8 @@ class Ender:
         self.ended: list[Session] = []
         self.refusals: list[str] = []
 
-    def end(self, pids: Collection[int]) -> None:
-        """End these sessions, except dpe's own, and wait for their end."""
+    def end(self, pids: Collection[int], *, began_before: datetime | None = None) -> None:
+        """End these sessions, except dpe's own and any that is known to have begun later, and wait for their end."""
         remaining = set(pids)
         self.refusals.clear()
         for role in ("transformer", "admin"):
@@ -273,14 +280,15 @@ class Ender:
             try:
                 with self._server.connect(role, autocommit=True, application_name="dpe end-sessions") as connection:
                     if _may_end(connection) or role == "admin":
-                        remaining = self._end(connection, remaining)
+                        remaining = self._end(connection, remaining, began_before)
             except ServerError as error:
                 self.refusals.append(str(error))
 
-    def _end(self, connection: Connection, pids: Collection[int]) -> set[int]:
+    def _end(self, connection: Connection, pids: Collection[int], began_before: datetime | None) -> set[int]:
         """Return those that still exist."""
         remaining = set()
-        for pid, role, application in connection.execute(_TO_END, [list(pids), list(LOGINS.values()), self._server.admin_user]).fetchall():
+        wanted = [list(pids), list(LOGINS.values()), self._server.admin_user, began_before]
+        for pid, role, application in connection.execute(_TO_END, wanted).fetchall():
             session = Session(int(str(pid)), str(role), str(application))
             try:
                 [(is_gone,)] = connection.execute("select pg_terminate_backend(%s, %s)", [session.pid, _ENDING_MILLISECONDS]).fetchall()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Facts, Report
+from dpe_cli.cli.report import Facts, Lines, Report, Table
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.words import plural
+
+_MOST_NAMED = 5
 
 
 @click.command()
@@ -22,13 +24,23 @@ def bootstrap(app: App) -> Report:
     """
     server = app.resolve_server()
     done = bootstrap_server(server)
-    sections = []
+    sections: list[Facts | Lines | Table] = []
     if done.created:
         sections.append(Facts({kind: ", ".join(names) for kind, names in _by_kind(done.created).items()}, title="Created"))
     if done.present:
         sections.append(Facts({kind: len(names) for kind, names in _by_kind(done.present).items()}, title="Already there"))
     if done.passwords:
         sections.append(Facts({"role": ", ".join(done.passwords)}, title="Passwords set"))
+    if done.open_databases:
+        named = ", ".join(done.open_databases[:_MOST_NAMED]) + (", …" if len(done.open_databases) > _MOST_NAMED else "")
+        sections.append(
+            Lines(
+                [
+                    f"Every login may connect to other databases of this server ({named}), and could block this one from there.",
+                    "Unless other applications need that, run for each: revoke connect on database … from public",
+                ]
+            )
+        )
     created = plural(len(done.created), "thing") if done.created else "nothing"
     return Report(
         data={"server": server.host, "port": server.port, "database": server.database, **vars(done)},

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -103,6 +104,108 @@ def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server,
 
     assert [] == _publish(server, 5).uses
     assert [] == _old_schemas(server)
+
+
+# More than the server can lock at once: 64 for each of its connections.
+MANY = """
+    do $$ begin
+        for number in {first}..{first} + 999 loop
+            execute format('create temporary view mine_%s as select number from marts.left_half', number);
+        end loop;
+    end $$
+"""
+
+
+def _wait_for_the_end(server: Server, pid: int) -> None:
+    with server.connect("admin", autocommit=True) as connection:
+        while connection.execute("select from pg_stat_activity where pid = %s", [pid]).fetchall():
+            time.sleep(0.1)
+
+
+def _drop_what_is_left(server: Server, statement: str) -> None:
+    """Run the remedy as psql would: the query, and then each of its rows, until there is none."""
+    with server.connect("admin", autocommit=True) as connection:
+        while True:
+            [(drop,)] = connection.execute(statement.encode()).fetchall()
+            if drop is None:
+                return
+            connection.execute(drop.encode())
+
+
+def test_thousands_of_objects_stop_no_publication(fresh_server: Server, reader: Reader) -> None:
+    """PostgreSQL cannot lock so many at once, neither to drop a version nor at the end of their session, which leaves them."""
+    server = fresh_server
+    _publish(server, 1)
+    login = reader(server)
+    with _reading(server, login) as connection:
+        for first in range(0, 9000, 1000):
+            connection.execute(MANY.format(first=first).encode())
+        [pid] = [connection.info.backend_pid]
+
+        for number in (2, 3, 4):
+            uses = _publish(server, number).uses
+
+            assert [number] == rows(server, "select distinct number from marts.left_half")
+            assert {(login, (pid,))} == {(one.role, one.pids) for one in uses}
+            assert (21, "8,980 more objects") == (len(uses), uses[-1].what[:18])
+    _wait_for_the_end(server, pid)
+
+    last = _publish(server, 5).uses[-1]
+    assert ("8,980 more objects", ()) == (last.what[:18], last.pids)
+    _drop_what_is_left(server, last.remedy.partition("`")[2].partition(" \\gexec`")[0])
+    assert [] == _publish(server, 6).uses
+    assert [] == _old_schemas(server)
+
+
+def test_what_plain_dbt_could_not_drop_is_removed(server: Server, reader: Reader) -> None:
+    """It would stop each publication, as a relation without a model; a reader's view of it keeps it as an earlier version."""
+    _publish(server, 1)
+    execute(
+        server,
+        "dpe_transformer",
+        "create table marts.left_half__dbt_backup as select 0 as number",
+        "create table marts.right_half__dbt_backup as select 0 as number",
+        "create table marts.other__dbt_backup as select 0 as number",
+        "grant select on marts.left_half__dbt_backup to dpe_reader",
+    )
+    with _reading(server, reader(server)) as connection:
+        connection.execute("create temp view mine as select number from marts.left_half__dbt_backup")
+
+        uses = _publish(server, 2).uses
+
+        assert ["marts__old_1.left_half__dbt_backup"] == [one.version for one in uses]
+        # Without its replacement, it is the only copy.
+        left = rows(
+            server, "select nspname || '.' || relname from pg_class join pg_namespace as n on n.oid = relnamespace where relname ~ 'dbt_b'"
+        )
+        assert {"marts.other__dbt_backup", "marts__old_1.left_half__dbt_backup"} == set(left)
+        assert [(0,)] == connection.execute("select number from mine").fetchall()
+    assert [] == _publish(server, 3).uses
+    assert [] == _old_schemas(server)
+
+
+def test_a_session_that_got_the_place_of_another_is_not_ended(fresh_server: Server, reader: Reader) -> None:
+    """PostgreSQL gives the number of a session, and with it what the session left, to the next one."""
+    left, innocent = reader(fresh_server), reader(fresh_server)
+    with _reading(fresh_server, innocent) as connection, fresh_server.connect("admin") as asking:
+        # Before PostgreSQL 16, only an open transaction shows the number.
+        connection.execute("begin")
+        connection.execute("select 1")
+        [(number, began)] = asking.execute(
+            "select split_part(virtualtransaction, '/', 1)::integer, backend_start "
+            "from pg_locks inner join pg_stat_activity using (pid) where pid = %s and locktype = 'virtualxid'",
+            [connection.info.backend_pid],
+        ).fetchall()
+
+        def ended(owner: str, before: datetime | None) -> list[int]:
+            return sessions.of_temporary_schema(asking, number, owner, began_before=before)
+
+        assert [] == ended(left, None)
+        assert [] == ended(innocent, began)
+        assert [connection.info.backend_pid] == ended(innocent, None) == ended(innocent, began + timedelta(seconds=1))
+        ender = Ender(fresh_server)
+        ender.end([connection.info.backend_pid], began_before=began)
+        assert [] == ender.ended
 
 
 def test_objects_of_others_stop_no_publication(fresh_server: Server, reader: Reader) -> None:

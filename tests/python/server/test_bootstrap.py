@@ -111,6 +111,17 @@ def test_a_reader_that_blocks_a_bootstrap_is_named(
     bootstrap_server(fresh_server)
 
 
+def test_other_databases_that_are_open_to_every_login_are_named(fresh_server: Server) -> None:
+    """From there, a login could block this one, because all databases share some catalogs."""
+    with replace(fresh_server, database="postgres").connect("admin", autocommit=True) as connection:
+        assert {"postgres", "template1"} <= set(bootstrap_server(fresh_server).open_databases)
+        connection.execute("revoke connect on database postgres from public")
+        try:
+            assert not {"postgres", fresh_server.database} & set(bootstrap_server(fresh_server).open_databases)
+        finally:
+            connection.execute("grant connect on database postgres to public")
+
+
 def test_a_run_that_blocks_a_bootstrap_is_named(fresh_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has locked does not change during the run."""
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
