@@ -16,7 +16,8 @@ from typing import Any
 from dpe_cli.access import declared_policies
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.access.declared_policies import TableColumn, TablePolicy
-from dpe_cli.project.project import Model, Project
+from dpe_cli.project.model import Model
+from dpe_cli.project.project import Project
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import QUARANTINE
 

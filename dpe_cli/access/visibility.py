@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dpe_cli.access.actors import NO_CONTEXT, NO_TENANT, ONE_TENANT
 from dpe_cli.access.matrix import Cell
-from dpe_cli.project.project import Model
+from dpe_cli.project.model import Model
 
 _OWNER = "the transformer"
 

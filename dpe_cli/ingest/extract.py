@@ -15,7 +15,8 @@ from dpe_cli.errors import BUG, DpeError, explained
 from dpe_cli.load import staging
 from dpe_cli.load.extraction import Extractor, ExtractResult, LoadRequest, RejectLimits
 from dpe_cli.progress import Progress
-from dpe_cli.project.project import Project, Source
+from dpe_cli.project.project import Project
+from dpe_cli.project.source import Source
 from dpe_cli.server.server import Server
 from dpe_cli.server.sessions import Ender
 from dpe_cli.server.watching import EXTRACT, watching

@@ -21,7 +21,8 @@ from dpe_cli.load import corrections as loading
 from dpe_cli.load.corrections import RECORD, Corrections, Outstanding, Replayer
 from dpe_cli.load.extraction import ExtractResult
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
-from dpe_cli.project.project import Project, Source
+from dpe_cli.project.project import Project
+from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server
 from dpe_cli.sources.files import find, fixed_width

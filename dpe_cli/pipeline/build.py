@@ -9,7 +9,8 @@ from dpe_cli.errors import PublishError
 from dpe_cli.pipeline import judging, protection
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.progress import Progress
-from dpe_cli.project.dbt_runner import RELATIONS, NodeResult, read_project, run_dbt
+from dpe_cli.project.dbt_runner import NodeResult, read_project, run_dbt
+from dpe_cli.project.model import RELATIONS
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import old_versions, publication, swap
 from dpe_cli.publishing.publication import ExchangeResult, Publication

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from dpe_cli.access import checks
 from dpe_cli.access.visibility import Visibility
-from dpe_cli.project.project import Source
+from dpe_cli.project.source import Source
 from dpe_cli.quality import coverage
 from dpe_cli.quality.coverage import RuleTest
 from dpe_cli.quality.freshness import Freshness

@@ -14,8 +14,10 @@ from dpe_cli.pipeline import protection
 from dpe_cli.pipeline.build import BuildResult
 from dpe_cli.pipeline.checks import Check
 from dpe_cli.progress import Progress
-from dpe_cli.project.dbt_runner import RELATIONS, NodeResult, run_dbt
-from dpe_cli.project.project import Project, Source
+from dpe_cli.project.dbt_runner import NodeResult, run_dbt
+from dpe_cli.project.model import RELATIONS
+from dpe_cli.project.project import Project
+from dpe_cli.project.source import Source
 from dpe_cli.quality import freshness, reconcile_config, reconciliation
 from dpe_cli.quality.coverage import RuleTest, rule_tests
 from dpe_cli.quality.freshness import Freshness

@@ -20,8 +20,6 @@ from dpe_cli.server.server import Server
 # What PostgreSQL adds to a message and may fill with a whole row ("Failing row contains …"), or with part of a COPY.
 _DETAILS = re.compile(r"\n\s*(?:DETAIL|CONTEXT):\s.*?(?=\n\s*(?:HINT: |CONTEXT: |compiled code at )|\Z)", re.DOTALL)
 FAILED = ("error", "fail", "runtime error")
-# The resource types that become relations.
-RELATIONS = frozenset({"model", "seed", "snapshot"})
 
 
 @dataclass(frozen=True)

@@ -7,70 +7,21 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dpe_cli.blocks.contract import Column, StagingTable
-from dpe_cli.errors import ProjectError, UsageError
+from dpe_cli.errors import UsageError
 from dpe_cli.project.inputs import profiles_file
 from dpe_cli.project.manifest import Parser
-from dpe_cli.sources.options import parse
-from dpe_cli.sources.options.base import External
-from dpe_cli.sources.options.parse import SourceDeclaration
-from dpe_cli.words import did_you_mean, nearest
-
-# Needed only if the project has changed, like YAML.
-if TYPE_CHECKING:
-    from dpe_cli.project.source_yaml import Declaration
+from dpe_cli.project.model import Model, models_of
+from dpe_cli.project.source import Source, from_node
+from dpe_cli.words import nearest
 
 _PLAIN_SELECTOR = re.compile(r"source:[\w*?]+(\.[\w*?]+)?")
 # The operators around a name in a selector: `2+fct_flights+`, `@fct_flights`, `source:nyc.flights`.
 _AROUND_A_NAME = re.compile(r"^(@|\d*\+)?(\w+:)?|\+\d*$")
-
-# PostgreSQL's own text types. Another role's type, cast or collation could decide which tenant a row belongs to.
-_TEXT = re.compile(r"(text|varchar|character varying|char|character|bpchar|name)(\s*\(\s*\d+\s*\))?", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A dbt source table that dpe extracts. `name` is dbt's `source_name.table_name`."""
-
-    unique_id: str
-    name: str
-    table: StagingTable
-    external: External
-    spec: str | None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Source:
-        """Return the source that `dataclasses.asdict` turned into these values."""
-        columns = tuple(Column(**column) for column in values["table"]["columns"])
-        table = StagingTable(**{**values["table"], "columns": columns})
-        return cls(**{**values, "table": table, "external": parse.from_dict(values["external"])})
-
-
-@dataclass(frozen=True)
-class Model:
-    """
-    A relation that dbt builds. `declared` is the kind of its `meta.rls`.
-
-    `tenant_columns` name the tenants of a row, `masked` columns are hidden from masked readers.
-    """
-
-    unique_id: str
-    name: str
-    schema: str
-    alias: str
-    tenant_columns: tuple[str, ...]
-    declared: str
-    masked: tuple[str, ...] = ()
-
-    @property
-    def is_published(self) -> bool:
-        """Whether readers may read it."""
-        return self.declared != "private"
 
 
 class Project:
@@ -156,27 +107,12 @@ class Project:
         from dpe_cli.project.source_yaml import Declarations
 
         declarations = Declarations(self.directory)
-        return [asdict(_source(node, declarations.of(node))) for node in manifest["sources"].values() if node.get("external")]
+        return [asdict(from_node(node, declarations.of(node))) for node in manifest["sources"].values() if node.get("external")]
 
     @cached_property
     def models(self) -> dict[str, Model]:
         """The models, seeds and snapshots that become relations, by name."""
-        found: dict[str, Model] = {}
-        for node in self.manifest["nodes"].values():
-            if node["resource_type"] not in {"model", "seed", "snapshot"} or node["config"].get("materialized") == "ephemeral":
-                continue
-            # dpe's macros refuse a wrong declaration.
-            declared = _mapping(_mapping(node["config"].get("meta")).get("rls"))
-            found[node["name"]] = Model(
-                unique_id=node["unique_id"],
-                name=node["name"],
-                schema=node["schema"],
-                alias=node["alias"],
-                tenant_columns=_as_tuple(declared.get("tenant_column")),
-                declared=next(iter(declared), "private"),
-                masked=_as_tuple(_mapping(node["config"].get("meta")).get("masked")),
-            )
-        return found
+        return models_of(self.manifest)
 
     @property
     def files(self) -> dict[str, str]:
@@ -193,21 +129,6 @@ class Project:
     def published_schemas(self) -> list[str]:
         """The schemas in which models, seeds and snapshots are published."""
         return sorted({model.schema for model in self.models.values()})
-
-    def key_of(self, model: Model) -> tuple[str, ...]:
-        """Return the columns that identify a model's rows, from its unique_key or a test on all rows; none if neither names them."""
-        unique_key = self.manifest["nodes"][model.unique_id]["config"].get("unique_key")
-        if unique_key:
-            return (unique_key,) if isinstance(unique_key, str) else tuple(unique_key)
-        for node in self.manifest["nodes"].values():
-            test = node.get("test_metadata") or {}
-            if node.get("attached_node") != model.unique_id or node["config"].get("where"):
-                continue
-            if test.get("name") == "unique":
-                return (node["column_name"],)
-            if test.get("name") == "unique_combination_of_columns":
-                return tuple(test["kwargs"].get("combination_of_columns") or ())
-        return ()
 
     @property
     def node_count(self) -> int:
@@ -299,82 +220,3 @@ class Project:
 def _split(select: Sequence[str]) -> list[str]:
     """Return the selectors; dbt also takes several in one argument."""
     return [selector for argument in select for selector in argument.split()]
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _as_tuple(value: object) -> tuple[str, ...]:
-    """Return a name, or a list of names, as names."""
-    if isinstance(value, (list, tuple)):
-        return tuple(str(name) for name in value)
-    return () if value is None else (str(value),)
-
-
-def _source(node: Mapping[str, Any], declaration: Declaration) -> Source:
-    """Return a source table of the manifest."""
-    name = f"{node['source_name']}.{node['name']}"
-    declared_at = declaration.place
-    meta = {**(node.get("source_meta") or {}), **(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
-    columns = tuple(_column(column, where=f"{name} ({declared_at})") for column in node["columns"].values())
-    untyped = [column.name for column in columns if not column.data_type]
-    if not columns or untyped:
-        what = f"column {', '.join(untyped)} has no data_type" if untyped else "it declares no columns"
-        raise ProjectError(f"{name} ({declared_at}): {what}; the columns with their data_type are the load contract")
-    tenant_column = _tenant_column(meta.get("rls"), {column.name: column.data_type for column in columns}, where=f"{name} ({declared_at})")
-    return Source(
-        unique_id=node["unique_id"],
-        name=name,
-        table=StagingTable(
-            source=name,
-            schema=node["schema"],
-            name=node["identifier"],
-            columns=columns,
-            tenant_column=tenant_column,
-            description=node.get("description") or "",
-            declared_at=declared_at,
-        ),
-        external=parse.parse(
-            declaration.as_written(node["external"]), columns, declaration=SourceDeclaration(name, declared_at, declaration.line_of_option)
-        ),
-        spec=meta.get("spec"),
-    )
-
-
-def _column(column: Mapping[str, Any], *, where: str) -> Column:
-    """Return a column of the contract, with the place of its values from its meta."""
-    meta = {**(column.get("meta") or {}), **((column.get("config") or {}).get("meta") or {})}
-    for name, kind in (("path", str), ("start", int), ("width", int)):
-        if not isinstance(meta.get(name), (kind, type(None))):
-            raise ProjectError(
-                f"{where}: column {column['name']}: meta.{name} is {meta[name]!r}; write {'a path' if kind is str else 'a number'}"
-            )
-    return Column(
-        column["name"],
-        str(column.get("data_type") or ""),
-        column.get("description") or "",
-        path=meta.get("path"),
-        start=meta.get("start"),
-        width=meta.get("width"),
-    )
-
-
-def _tenant_column(declared: object, types: Mapping[str, str], *, where: str) -> str | None:
-    """
-    Return the tenant column that a source's `rls` declares; none if its rows have no tenant. Readers do not see staging either way.
-
-    `types` are the source's columns with their declared types.
-    """
-    if declared in (None, {"shared": True}, {"private": True}):
-        return None
-    if not isinstance(declared, Mapping) or set(declared) != {"tenant_column"}:
-        raise ProjectError(f"{where}: meta.rls is {declared}; write one of {{tenant_column: …}}, {{shared: true}} and {{private: true}}")
-    tenant_column = declared["tenant_column"]
-    if tenant_column not in types:
-        hint = did_you_mean(str(tenant_column), types, f"name one of its columns ({', '.join(types)})")
-        raise ProjectError(f"{where}: meta.rls: tenant_column {tenant_column} is not a column; {hint}")
-    if not _TEXT.fullmatch(types[tenant_column].strip()):
-        what = f"is {types[tenant_column]}; declare it as text, because it is compared with text"
-        raise ProjectError(f"{where}: meta.rls: tenant_column {tenant_column} {what}")
-    return str(tenant_column)

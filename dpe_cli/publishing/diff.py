@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from dpe_cli.errors import PublishError, UsageError
+from dpe_cli.project.model import key_of
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
 from dpe_cli.server import contexts
@@ -65,7 +66,7 @@ def compare(
         PublishError: nothing is built that is not published yet.
         UsageError: a model is not part of it.
     """
-    keys = {(model.schema, model.alias): project.key_of(model) for model in project.models.values()}
+    keys = {(model.schema, model.alias): key_of(project.manifest, model) for model in project.models.values()}
     with server.connect("transformer", application_name="dpe diff") as connection:
         built = publication.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status not in {"built", "refused"}:

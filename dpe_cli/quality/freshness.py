@@ -16,7 +16,8 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-from dpe_cli.project.project import Project, Source
+from dpe_cli.project.project import Project
+from dpe_cli.project.source import Source
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection

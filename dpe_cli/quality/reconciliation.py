@@ -16,7 +16,8 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import ServerError
-from dpe_cli.project.project import Project, Source
+from dpe_cli.project.project import Project
+from dpe_cli.project.source import Source
 from dpe_cli.quality.reconcile_config import KINDS, ReconciledModel
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection

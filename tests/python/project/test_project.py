@@ -17,7 +17,8 @@ from support import dbt_projects
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.project import dbt
-from dpe_cli.project.project import Project, _source
+from dpe_cli.project.project import Project
+from dpe_cli.project.source import from_node
 from dpe_cli.project.source_yaml import Declarations
 from dpe_cli.quality.coverage import rule_tests
 from dpe_cli.sources.options.base import Rejects
@@ -285,7 +286,7 @@ def test_a_broken_source_is_reported_with_its_place(broken: Project, name: str) 
     table = broken.manifest["sources"][f"source.dpe.shop.{name}"]
 
     with pytest.raises(ProjectError) as error:
-        _source(table, Declarations(broken.directory).of(table))
+        from_node(table, Declarations(broken.directory).of(table))
 
     assert str(error.value).startswith(f"shop.{name} (models/_sources.yml:{line}): ")
     assert BROKEN[name][3] in str(error.value)

@@ -12,7 +12,8 @@ from psycopg import sql
 from support.shop import Shop
 
 from dpe_cli.errors import ProjectError
-from dpe_cli.project.project import Model, Project
+from dpe_cli.project.model import Model
+from dpe_cli.project.project import Project
 from dpe_cli.quality import reconcile_config, reconciliation
 from dpe_cli.quality.reconcile_config import Explanation, Quarantine, ReconciledModel
 from dpe_cli.quality.reconciliation import Balance, Reconciliation

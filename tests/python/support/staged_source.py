@@ -16,7 +16,7 @@ from dpe_cli.blocks.contract import Column, StagingTable
 from dpe_cli.ingest import extract as extracts
 from dpe_cli.load import staging
 from dpe_cli.load.extraction import Extractor, ExtractResult
-from dpe_cli.project.project import Source
+from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server
 from dpe_cli.sources.options.parse import SourceDeclaration, parse
