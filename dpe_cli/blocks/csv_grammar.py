@@ -202,6 +202,12 @@ def split_lines(data: bytes) -> list[bytes]:
     return [line + b"\n" for line in lines] + ([last] if last else [])
 
 
+def quoted(text: str, dialect: Dialect) -> str:
+    """Return a text as a quoted field."""
+    escaped = text if dialect.escape == dialect.quote else text.replace(dialect.escape, dialect.escape * 2)
+    return f"{dialect.quote}{escaped.replace(dialect.quote, dialect.escape + dialect.quote)}{dialect.quote}"
+
+
 def split(record: str, dialect: Dialect) -> list[str] | None:
     """Return the fields of a record as they are written, with their quotes; None if its quotes are not closed."""
     fields: list[str] = []

@@ -7,27 +7,23 @@ The file is CSV in the source's own dialect, in UTF-8 with a header: the reject'
 from __future__ import annotations
 
 import glob
-import json
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from dpe_cli.blocks.contract import Column
-from dpe_cli.blocks.csv_grammar import Dialect, split
+from dpe_cli.blocks.csv_grammar import Dialect, quoted
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.load import corrections as loading
-from dpe_cli.load.corrections import RECORD, Corrections, Outstanding, Replayer
+from dpe_cli.load.corrections import RECORD, Corrections, Replayer
 from dpe_cli.load.extraction import ExtractResult
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.project.project import Project
 from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server
-from dpe_cli.sources.files import find, fixed_width
-from dpe_cli.sources.json import json_path
-from dpe_cli.sources.options.files import CsvFiles, FixedWidthFiles
+from dpe_cli.sources.files import find
+from dpe_cli.sources.options.base import resolve
+from dpe_cli.sources.options.files import CsvFiles
 
 ACTOR = "dpe rejects"
 
@@ -67,15 +63,16 @@ def export(project: Project, server: Server, wanted: str) -> Export:
     dialect = source.external.dialect("utf-8") if isinstance(source.external, CsvFiles) else Dialect()
     wanted_columns = tuple(column.name for column in source.table.columns)
     columns = (loading.REJECT_ID, loading.REASON, RECORD, *wanted_columns)
-    fields_of = _fields_of(project, source, rejects, dialect)
-    lines = [dialect.delimiter.join(_quoted(name, dialect) for name in columns)]
+    make_splitter = resolve(source.external.splitter)
+    fields_of = make_splitter(source.external, source.table.columns, rejects, dialect=dialect, project_dir=project.directory)
+    lines = [dialect.delimiter.join(quoted(name, dialect) for name in columns)]
     unsplit = 0
     for one in rejects:
         given = fields_of(one) if one.is_text else None
         values = ["" for _ in wanted_columns] if given is None else [given[name] for name in wanted_columns]
-        record = _quoted(one.raw, dialect) if given is None else ""
+        record = quoted(one.raw, dialect) if given is None else ""
         unsplit += given is None
-        lines.append(dialect.delimiter.join([str(one.reject_id), _quoted(one.reason, dialect), record, *values]))
+        lines.append(dialect.delimiter.join([str(one.reject_id), quoted(one.reason, dialect), record, *values]))
     return Export(source.name, columns, lines, unsplit)
 
 
@@ -100,94 +97,6 @@ def replay(project: Project, server: Server, wanted: str, path: Path) -> Extract
     return Replayer(connect, request, load_id=load_id).replay(Corrections(found[0]))
 
 
-def _quoted(text: str, dialect: Dialect) -> str:
-    escaped = text if dialect.escape == dialect.quote else text.replace(dialect.escape, dialect.escape * 2)
-    return f"{dialect.quote}{escaped.replace(dialect.quote, dialect.escape + dialect.quote)}{dialect.quote}"
-
-
-def _fields_of(
-    project: Project, source: Source, rejects: Sequence[Outstanding], dialect: Dialect
-) -> Callable[[Outstanding], Mapping[str, str] | None]:
-    """Return a function that splits a reject into the source's columns, as CSV fields; None if a reject cannot be split."""
-    options = source.external
-    if isinstance(options, CsvFiles):
-        delivered = _delivered_columns(project, source, options, rejects)
-
-        def of_csv(one: Outstanding) -> Mapping[str, str] | None:
-            names, fields = delivered.get(one.load_id, ()), split(one.raw, dialect)
-            return dict(zip(names, fields, strict=True)) if fields is not None and len(fields) == len(names) else None
-
-        return of_csv
-    columns = source.table.columns
-    if isinstance(options, FixedWidthFiles):
-        places = fixed_width.places(columns)
-        width = max(start + width - 1 for start, width in places)
-
-        def of_fixed_width(one: Outstanding) -> Mapping[str, str] | None:
-            values = [one.raw[start - 1 : start - 1 + width].strip(" ") for start, width in places]
-            fields = ["" if value in {"", options.null_string} else _quoted(value, dialect) for value in values]
-            return dict(zip([column.name for column in columns], fields, strict=True)) if len(one.raw) == width else None
-
-        return of_fixed_width
-
-    def of_json(one: Outstanding) -> Mapping[str, str] | None:
-        try:
-            # Numbers keep every digit as written.
-            record = json.loads(one.raw, parse_float=Decimal, parse_int=Decimal)
-            return {column.name: _json_field(record, column, dialect) for column in columns} if isinstance(record, dict) else None
-        # A reject is whatever was delivered: it may be nested too deeply, or have a number that no Decimal can hold.
-        except (ValueError, ArithmeticError, RecursionError):
-            return None
-
-    return of_json
-
-
-def _json_field(record: Mapping[str, object], column: Column, dialect: Dialect) -> str:
-    value = json_path.value(record, json_path.of(column))
-    if value is None:
-        return ""
-    is_text = isinstance(value, str) and not column.is_json
-    return _quoted(str(value) if is_text else _as_json(value), dialect)
-
-
-def _as_json(value: object) -> str:
-    match value:
-        case dict():
-            return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {_as_json(one)}" for name, one in value.items()) + "}"
-        case list():
-            return "[" + ", ".join(map(_as_json, value)) + "]"
-        case Decimal():
-            return str(value)
-        case _:
-            return json.dumps(value, ensure_ascii=False)
-
-
-def _delivered_columns(project: Project, source: Source, options: CsvFiles, rejects: Sequence[Outstanding]) -> dict[int, tuple[str, ...]]:
-    """Return the columns of each load's file, in their order. Files that changed or were deleted are left out."""
-    contract = tuple(column.name for column in source.table.columns)
-    loads = {one.load_id: (one.location, one.content_hash) for one in rejects}
-    if not options.header:
-        return dict.fromkeys(loads, contract)
-    hashes = dict(loads.values())
-    try:
-        found = find.find(options, source.table.columns, project_dir=project.directory) if loads else []
-    except InputError:
-        found = []
-    columns: dict[str, tuple[str, ...]] = {}
-    for file in found:
-        if file.location in hashes and _hash(file) == hashes[file.location]:
-            with file.open() as opened:
-                columns[file.location] = opened.columns
-    return {load_id: columns[location] for load_id, (location, _) in loads.items() if location in columns}
-
-
-def _hash(file: find.File) -> str | None:
-    try:
-        return file.content_hash()
-    except InputError:
-        return None
-
-
 def _find(project: Project, server: Server, wanted: str) -> tuple[Source, int | None]:
     """Return a source by its name, or a load's source with its id."""
     name: str | None = wanted
@@ -205,4 +114,4 @@ def _find(project: Project, server: Server, wanted: str) -> tuple[Source, int | 
     return source, load_id
 
 
-__all__ = ["RECORD", "Export", "ReplayError", "export", "replay", "split"]
+__all__ = ["RECORD", "Export", "ReplayError", "export", "replay"]

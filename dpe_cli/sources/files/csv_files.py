@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, cut
 from dpe_cli.blocks.contract import Column
-from dpe_cli.blocks.csv_grammar import Dialect, Grammar
+from dpe_cli.blocks.csv_grammar import Dialect, Grammar, split
 from dpe_cli.errors import InputError
+from dpe_cli.sources.files import find
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import CsvFiles
+from dpe_cli.sources.read.rejected import Rejected, Splitter
 
 _MOST_NAMES_SHOWN = 5
 
@@ -96,3 +99,41 @@ def _parse_header(header: bytes, grammar: Grammar, dialect: Dialect, location: s
         listed += f" and {len(twice) - _MOST_NAMES_SHOWN:,} others" if len(twice) > _MOST_NAMES_SHOWN else ""
         raise InputError(f"{location}, line 1: the header names {listed} more than once; ask the sender for distinct names")
     return names
+
+
+def splitter(options: CsvFiles, columns: Sequence[Column], rejects: Sequence[Rejected], *, dialect: Dialect, project_dir: Path) -> Splitter:
+    """Return a function that splits a record at its delimiters, if its file still tells the columns."""
+    delivered = _delivered_columns(options, columns, rejects, project_dir)
+
+    def of_record(one: Rejected) -> Mapping[str, str] | None:
+        names, fields = delivered.get(one.load_id, ()), split(one.raw, dialect)
+        return dict(zip(names, fields, strict=True)) if fields is not None and len(fields) == len(names) else None
+
+    return of_record
+
+
+def _delivered_columns(
+    options: CsvFiles, columns: Sequence[Column], rejects: Sequence[Rejected], project_dir: Path
+) -> dict[int, tuple[str, ...]]:
+    """Return the columns of each load's file, in their order. Files that changed or were deleted are left out."""
+    loads = {one.load_id: (one.location, one.content_hash) for one in rejects}
+    if not options.header:
+        return dict.fromkeys(loads, tuple(column.name for column in columns))
+    hashes = dict(loads.values())
+    try:
+        found = find.find(options, columns, project_dir=project_dir) if loads else []
+    except InputError:
+        found = []
+    by_location: dict[str, tuple[str, ...]] = {}
+    for file in found:
+        if file.location in hashes and _hash(file) == hashes[file.location]:
+            with file.open() as opened:
+                by_location[file.location] = opened.columns
+    return {load_id: by_location[location] for load_id, (location, _) in loads.items() if location in by_location}
+
+
+def _hash(file: find.File) -> str | None:
+    try:
+        return file.content_hash()
+    except InputError:
+        return None

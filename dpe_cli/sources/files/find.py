@@ -18,6 +18,7 @@ from dpe_cli.blocks.inputs import Opened
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files import compression, remote
 from dpe_cli.sources.files.content import Content, Reading
+from dpe_cli.sources.options.base import resolve
 from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.read.remote_file import RemoteFile
 
@@ -135,6 +136,10 @@ class File:
         """Note the hash of its content, so that it need not be read to compute it."""
         self._hash = content_hash
 
+    @property
+    def _opener(self) -> Opener:
+        return resolve(self.reading.options.opener)  # type: ignore[no-any-return]
+
     @contextmanager
     def content(self) -> Iterator[Content]:
         """
@@ -155,7 +160,7 @@ class File:
         Raises:
             InputError: it cannot be read, is empty, or its header is not valid.
         """
-        with self.content() as content, _opener(self.reading.options)(content, self.reading) as opened:
+        with self.content() as content, self._opener(content, self.reading) as opened:
             yield _Noting(opened, content, self)
 
     def read_to_the_end(self, content_hash: str, size: int) -> None:
@@ -178,28 +183,3 @@ class _Noting:
         """Yield the blocks once."""
         yield from self._opened.blocks()
         self._file.read_to_the_end(*self._content.finish())
-
-
-def _opener(options: Files) -> Opener:
-    """Return the function that opens files of a format; imported lazily, because some import large packages."""
-    match options.file_format:
-        case "csv":
-            from dpe_cli.sources.files import csv_files
-
-            return csv_files.opened
-        case "jsonl" | "json":
-            from dpe_cli.sources.files import json_files
-
-            return json_files.opened
-        case "parquet":
-            from dpe_cli.sources.files import parquet
-
-            return parquet.opened
-        case "excel":
-            from dpe_cli.sources.files import excel
-
-            return excel.opened
-        case _:
-            from dpe_cli.sources.files import fixed_width
-
-            return fixed_width.opened

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 
 from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
-from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.blocks.csv_grammar import Dialect, quoted
 from dpe_cli.errors import ExtractError
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import FixedWidthFiles
 from dpe_cli.sources.read.lines import whole_lines
+from dpe_cli.sources.read.rejected import Rejected, Splitter
 from dpe_cli.sources.read.rows import DIALECT, literal
 
 BAD_FORMAT = "22P04"
@@ -183,3 +185,19 @@ class _KeptLines:
 
 def _fault(why: str) -> Fault:
     return Fault(None, BAD_FORMAT, why)
+
+
+def splitter(
+    options: FixedWidthFiles, columns: Sequence[Column], rejects: Sequence[Rejected], *, dialect: Dialect, project_dir: Path
+) -> Splitter:
+    """Return a function that cuts a line of the right length at the columns' characters."""
+    del rejects, project_dir
+    found = places(columns)
+    width = max(start + width - 1 for start, width in found)
+
+    def of_line(one: Rejected) -> Mapping[str, str] | None:
+        values = [one.raw[start - 1 : start - 1 + width].strip(" ") for start, width in found]
+        fields = ["" if value in {"", options.null_string} else quoted(value, dialect) for value in values]
+        return dict(zip([column.name for column in columns], fields, strict=True)) if len(one.raw) == width else None
+
+    return of_line

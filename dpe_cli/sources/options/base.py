@@ -9,7 +9,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from importlib import import_module
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le, MinLen
@@ -88,6 +89,12 @@ def nearest(name: str, names: Sequence[str]) -> str:
     return f" ({did_you_mean(name, names, f'there are {shown}{more}')})"
 
 
+def resolve(name: str) -> Any:
+    """Return what `module:attribute` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
 @dataclass(frozen=True, kw_only=True)
 class External:
     """One source table's `external:` block. Without `rejects`, no rejects are accepted."""
@@ -96,6 +103,10 @@ class External:
     # The page that explains the options, and options that are mappings of their own.
     documentation: ClassVar[str] = "docs/guides/sources/csv.md"
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects}
+    # The functions that open a file, and that make a splitter of rejected records (read/rejected.py), as `module:function`; their
+    # modules are imported when they are needed, because some need large packages.
+    opener: ClassVar[str] = ""
+    splitter: ClassVar[str] = "dpe_cli.sources.json.rejected:splitter"
     # A noun for whatever delivers the records.
     delivered_by: ClassVar[str] = "files"
 

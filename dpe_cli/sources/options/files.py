@@ -55,6 +55,9 @@ _SECRET_OPTIONS = ("secret", "password", "token", "key")
 class CsvFiles(Files):
     """CSV files."""
 
+    opener: ClassVar[str] = "dpe_cli.sources.files.csv_files:opened"
+    splitter: ClassVar[str] = "dpe_cli.sources.files.csv_files:splitter"
+
     file_format: Annotated[Literal["csv"], Doc("CSV, with the given delimiter, quote and escape")]
     delimiter: Annotated[str, Doc("a single ASCII character between fields")] = ","
     quote: Annotated[str, Doc("a single ASCII character around fields")] = '"'
@@ -86,6 +89,7 @@ class JsonLines(Files):
     """JSON Lines files: one JSON object per line."""
 
     documentation: ClassVar[str] = "docs/guides/sources/json.md"
+    opener: ClassVar[str] = "dpe_cli.sources.files.json_files:opened"
 
     file_format: Annotated[Literal["jsonl"], Doc("JSON Lines: one JSON object per line")]
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer line is refused")] = MAX_RECORD_BYTES
@@ -100,6 +104,7 @@ class JsonFiles(Files):
     """JSON files, each a document that holds an array of records."""
 
     documentation: ClassVar[str] = "docs/guides/sources/json.md"
+    opener: ClassVar[str] = "dpe_cli.sources.files.json_files:opened"
 
     file_format: Annotated[Literal["json"], Doc("a JSON document that holds an array of records")]
     records: Annotated[str, Doc("the path of the array of records, such as $.data.items; $ if the document itself is the array")] = "$"
@@ -119,6 +124,7 @@ class ParquetFiles(Files):
     """Parquet files."""
 
     documentation: ClassVar[str] = "docs/guides/sources/parquet.md"
+    opener: ClassVar[str] = "dpe_cli.sources.files.parquet:opened"
 
     file_format: Annotated[Literal["parquet"], Doc("Apache Parquet")]
 
@@ -128,6 +134,7 @@ class ExcelFiles(Files):
     """Excel workbooks (.xlsx), with one sheet that is read."""
 
     documentation: ClassVar[str] = "docs/guides/sources/excel.md"
+    opener: ClassVar[str] = "dpe_cli.sources.files.excel:opened"
 
     file_format: Annotated[Literal["excel"], Doc("Excel workbooks (.xlsx)")]
     sheet: Annotated[str, MinLen(1), Doc("the name of the sheet; by default the first")] | None = None
@@ -139,6 +146,8 @@ class FixedWidthFiles(Files):
     """Files whose fields are at the same characters of every line."""
 
     documentation: ClassVar[str] = "docs/guides/sources/fixed_width.md"
+    opener: ClassVar[str] = "dpe_cli.sources.files.fixed_width:opened"
+    splitter: ClassVar[str] = "dpe_cli.sources.files.fixed_width:splitter"
 
     file_format: Annotated[Literal["fixed_width"], Doc("fields at the same characters of every line; columns need meta.width")]
     encoding: Annotated[str, Doc("any encoding that Python knows: utf-8, utf-16, latin-1, …")] = "utf-8"

@@ -16,7 +16,7 @@ from support.dbt_projects import Silence
 from support.shop import Shop
 from support.staged_source import Stage
 
-from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.blocks.csv_grammar import Dialect, split
 from dpe_cli.cli import main
 from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError
 from dpe_cli.ingest import loads, rejects
@@ -349,7 +349,7 @@ def test_the_dialect_is_the_sources_own(shop: Shop) -> None:
 )
 def test_records_are_split_as_they_are_written(record: str, dialect: Dialect, fields: list[str] | None) -> None:
     """With their quotes."""
-    assert fields == rejects.split(record, dialect)
+    assert fields == split(record, dialect)
 
 
 def test_a_source_that_is_replaced_keeps_its_replays_until_it_changes(shop: Shop) -> None:
