@@ -1,4 +1,4 @@
-"""Build in the shadow schemas, judge what was built, and publish it if nothing failed."""
+"""Build in the shadow schemas, judge what was built, and publish it if nothing failed: here it is decided what refuses a publication."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dpe_cli import __version__
-from dpe_cli.project import dbt, inputs
+from dpe_cli.project import dbt, dbt_inputs
 from dpe_cli.state import state_directory
 
 T = TypeVar("T")
@@ -77,18 +77,18 @@ class Parser:
 
     def _parse(self) -> None:
         state_directory(self._directory)
-        seen = inputs.before_parsing(self._directory, self._profiles)
+        seen = dbt_inputs.before_parsing(self._directory, self._profiles)
         parsed = dbt.invoke(["parse"], ["--no-write-json", "--target-path", str(self._path.parent), *self._options]).result
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(dbt.as_json(parsed), encoding="utf-8")
-        seen = inputs.after_parsing(self._directory, seen, parsed)
+        seen = dbt_inputs.after_parsing(self._directory, seen, parsed)
         self._state_path.write_text(json.dumps({"of": self._identity(), "inputs": asdict(seen)}))
 
     def _is_fresh(self) -> bool:
         state = _read(self._state_path)
         try:
-            seen = inputs.Inputs(**state["inputs"]) if state else None
-            return seen is not None and state["of"] == self._identity() and inputs.are_current(self._directory, self._profiles, seen)
+            seen = dbt_inputs.Inputs(**state["inputs"]) if state else None
+            return seen is not None and state["of"] == self._identity() and dbt_inputs.are_current(self._directory, self._profiles, seen)
         except (OSError, KeyError, TypeError):
             # A file is gone, or an earlier version of dpe wrote the state in another form.
             return False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dpe_cli.errors import UsageError
-from dpe_cli.project.inputs import profiles_file
+from dpe_cli.project.dbt_inputs import profiles_file
 from dpe_cli.project.manifest import Parser
 from dpe_cli.project.model import Model, models_of
 from dpe_cli.project.source import Source, from_node
