@@ -15,9 +15,8 @@ from psycopg.rows import class_row
 from dpe_cli.access import tenants
 from dpe_cli.errors import DpeError
 from dpe_cli.server import contexts
-from dpe_cli.server.patience import BLOCKED, BlockedError, limit_waiting, patiently
+from dpe_cli.server.patience import BLOCKED, WITHOUT_ENDING, BlockedError, Waiting, limit_waiting, patiently
 from dpe_cli.server.server import Server
-from dpe_cli.server.sessions import Ender
 
 T = TypeVar("T")
 
@@ -47,15 +46,6 @@ class Entry:
     is_valid: bool
     is_role: bool
     is_removed: bool = False
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """How a command waits for sessions that hold the list: an `ender` ends those that stay, `say` gets a line that names them."""
-
-    ender: Ender | None = None
-    say: Callable[[str], None] = lambda _text: None
-    seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -173,7 +163,7 @@ def grant(
     actor: str,
     masked: bool = False,
     future: bool = False,
-    waiting: Waiting = Waiting(),
+    waiting: Waiting = WITHOUT_ENDING,
 ) -> Granted:
     """
     Let a role see tenants, and make it a reader or a masked reader, in one transaction.
@@ -199,7 +189,7 @@ def grant(
     return _patiently(server, actor, attempt, waiting)
 
 
-def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str, waiting: Waiting = Waiting()) -> Revoked:
+def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str, waiting: Waiting = WITHOUT_ENDING) -> Revoked:
     """
     Revoke tenants from a role, or with None all.
 
@@ -224,7 +214,7 @@ def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: st
     return _patiently(server, actor, attempt, waiting)
 
 
-def entries(server: Server, role: str | None, *, actor: str, waiting: Waiting = Waiting()) -> list[Entry]:
+def entries(server: Server, role: str | None, *, actor: str, waiting: Waiting = WITHOUT_ENDING) -> list[Entry]:
     """
     Return the access list's entries, of one role or all, and those of dropped roles.
 
@@ -245,7 +235,7 @@ def entries(server: Server, role: str | None, *, actor: str, waiting: Waiting = 
     return [*found, *dropped]
 
 
-def changes(server: Server, role: str | None, *, limit: int, actor: str, waiting: Waiting = Waiting()) -> list[Change]:
+def changes(server: Server, role: str | None, *, limit: int, actor: str, waiting: Waiting = WITHOUT_ENDING) -> list[Change]:
     """Return the changes of the access list, newest first; for one role, including those under its earlier names."""
 
     def attempt(connection: psycopg.Connection) -> list[Change]:
@@ -265,9 +255,7 @@ def _patiently(server: Server, actor: str, attempt: Callable[[psycopg.Connection
                 return attempt(connection)
 
         try:
-            return patiently(
-                connection, limited, seconds=waiting.seconds, purpose="use the access list", ender=waiting.ender, say=waiting.say
-            )
+            return patiently(connection, limited, waiting, purpose="use the access list")
         except BlockedError as error:
             option = "" if waiting.ender else " (or let --end-sessions do so)"
             raise AccessError(f"dpe.tenant_access: {error}; nothing was changed. {error.remedies}{option}, then run again") from error
