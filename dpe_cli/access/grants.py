@@ -16,9 +16,8 @@ from dpe_cli.access import tenants
 from dpe_cli.errors import DpeError
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.patience import BLOCKED, BlockedError, limit_waiting, patiently
+from dpe_cli.server.patience import BLOCKED, WITHOUT_ENDING, BlockedError, Waiting, limit_waiting, patiently
 from dpe_cli.server.server import Server
-from dpe_cli.server.sessions import Ender
 
 T = TypeVar("T")
 
@@ -48,15 +47,6 @@ class Entry:
     is_valid: bool
     is_role: bool
     is_removed: bool = False
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """How a command waits for sessions that hold the list: an `ender` ends those that stay, `say` gets a line that names them."""
-
-    ender: Ender | None = None
-    say: Callable[[str], None] = lambda _text: None
-    seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -174,7 +164,7 @@ def grant(
     actor: str,
     masked: bool = False,
     future: bool = False,
-    waiting: Waiting = Waiting(),
+    waiting: Waiting = WITHOUT_ENDING,
 ) -> GrantResult:
     """
     Let a role see tenants, and make it a reader or a masked reader, in one transaction.
@@ -200,7 +190,7 @@ def grant(
     return _patiently(server, actor, attempt, waiting)
 
 
-def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str, waiting: Waiting = Waiting()) -> RevokeResult:
+def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str, waiting: Waiting = WITHOUT_ENDING) -> RevokeResult:
     """
     Revoke tenants from a role, or with None all.
 
@@ -225,7 +215,7 @@ def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: st
     return _patiently(server, actor, attempt, waiting)
 
 
-def entries(server: Server, role: str | None, *, actor: str, waiting: Waiting = Waiting()) -> list[Entry]:
+def entries(server: Server, role: str | None, *, actor: str, waiting: Waiting = WITHOUT_ENDING) -> list[Entry]:
     """
     Return the access list's entries, of one role or all, and those of dropped roles.
 
@@ -246,7 +236,7 @@ def entries(server: Server, role: str | None, *, actor: str, waiting: Waiting = 
     return [*found, *dropped]
 
 
-def changes(server: Server, role: str | None, *, limit: int, actor: str, waiting: Waiting = Waiting()) -> list[Change]:
+def changes(server: Server, role: str | None, *, limit: int, actor: str, waiting: Waiting = WITHOUT_ENDING) -> list[Change]:
     """Return the changes of the access list, newest first; for one role, including those under its earlier names."""
 
     def attempt(connection: Connection) -> list[Change]:
@@ -266,9 +256,7 @@ def _patiently(server: Server, actor: str, attempt: Callable[[Connection], T], w
                 return attempt(connection)
 
         try:
-            return patiently(
-                connection, limited, seconds=waiting.seconds, purpose="use the access list", ender=waiting.ender, say=waiting.say
-            )
+            return patiently(connection, limited, waiting, purpose="use the access list")
         except BlockedError as error:
             option = "" if waiting.ender else " (or let --end-sessions do so)"
             raise AccessError(f"dpe.tenant_access: {error}; nothing was changed. {error.remedies}{option}, then run again") from error

@@ -14,7 +14,7 @@ from dpe_cli.load import staging
 from dpe_cli.server import lock_rows, patience, sessions
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import Lock, TakenError
-from dpe_cli.server.patience import BlockedError, limit_waiting
+from dpe_cli.server.patience import BlockedError, Waiting, limit_waiting
 from dpe_cli.server.sessions import Holder, last_words
 
 T = TypeVar("T")
@@ -125,7 +125,8 @@ def patiently(connection: Connection, table: StagingTable, attempt: Callable[[],
 
     seconds = PATIENCE_SECONDS if seconds is None else seconds
     try:
-        return patience.patiently(connection, attempt, seconds=seconds, purpose=f"load {table.source}", also=holders)
+        # Readers do not read staging, so they may wait for it.
+        return patience.patiently(connection, attempt, Waiting(seconds), purpose=f"load {table.source}", is_persistent=True, also=holders)
     except BlockedError as error:
         raise ServerError(
             f"{table.source}: {error.named} for too long; nothing was changed. {error.remedies} (`dpe extract --end-sessions` does so), "

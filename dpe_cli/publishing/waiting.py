@@ -8,7 +8,7 @@ from dpe_cli.errors import PublishError
 from dpe_cli.publishing import swap
 from dpe_cli.server import sessions
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.patience import BLOCKED, BlockedError, patiently
+from dpe_cli.server.patience import BLOCKED, BlockedError, Waiting, patiently
 from dpe_cli.server.relations import find_relation
 from dpe_cli.server.sessions import Ender, Holder
 
@@ -48,10 +48,8 @@ def for_readers(
         patiently(
             connection,
             attempt,
-            seconds=patience,
+            Waiting(patience, ender, say),
             purpose="publish",
-            ender=ender,
-            say=say,
             blocked=(swap.HeldError, *BLOCKED),
             also=holders,
         )

@@ -21,7 +21,7 @@ from psycopg import sql
 from dpe_cli.errors import ServerError
 from dpe_cli.server import sessions
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.patience import BlockedError, limit_waiting, patiently
+from dpe_cli.server.patience import BlockedError, Waiting, limit_waiting, patiently
 from dpe_cli.server.server import PASSWORDS, Server
 from dpe_cli.server.sessions import Holder
 
@@ -150,7 +150,7 @@ def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = N
         return patiently(
             connection,
             attempt,
-            seconds=PATIENCE_SECONDS,
+            Waiting(PATIENCE_SECONDS),
             purpose="bootstrap",
             blocked=(_ConcurrentError, *_CONCURRENT),
             also=lambda: _holders(connection),

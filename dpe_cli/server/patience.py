@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import psycopg
@@ -25,7 +26,9 @@ T = TypeVar("T")
 
 # Less and more than deadlock_timeout, which is 1 s by default.
 LOCK_TIMEOUT = "400ms"
-_OF_AUTOVACUUM = "2s"
+_LONGER = "2s"
+# Of the attempts of a persistent transaction, one in so many waits longer.
+_LONGER_EVERY = 3
 _limit: ContextVar[str] = ContextVar("limit", default=LOCK_TIMEOUT)
 BLOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 # How long a statement that is not tried again waits for a lock.
@@ -33,6 +36,18 @@ LIMIT_SECONDS = 60.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """For how long to wait for sessions; an `ender` ends those that stay, `say` gets a line that names them."""
+
+    seconds: float = 60.0
+    ender: Ender | None = None
+    say: Callable[[str], None] = lambda _text: None
+
+
+WITHOUT_ENDING = Waiting()
 
 
 class BlockedError(Exception):
@@ -97,33 +112,38 @@ def limit_waiting(connection: Connection) -> None:
 def patiently(
     connection: Connection,
     attempt: Callable[[], T],
+    waiting: Waiting,
     *,
-    seconds: float,
     purpose: str,
-    ender: Ender | None = None,
-    say: Callable[[str], None] = lambda _text: None,
+    is_persistent: bool = False,
     blocked: tuple[type[Exception], ...] = BLOCKED,
     also: Callable[[], Sequence[Holder]] = lambda: (),
 ) -> T:
     """
     Try a transaction of a connection, again and again while it fails with one of the errors in `blocked`.
 
+    If it `is_persistent`, some attempts wait longer, so that sessions whose short transactions overlap do not keep it waiting. That makes
+    others wait for it, too.
+
     The transaction calls limit_waiting() before it takes locks. `purpose` completes "Waiting to". `also` returns holders that are known
     otherwise, if no session was seen blocking the transaction.
 
     Raises:
-        BlockedError: it did not succeed within these seconds.
+        BlockedError: it did not succeed in time.
     """
     started = time.monotonic()
     pause = _FIRST_PAUSE
     has_said = False
+    attempts = 0
     first_seen: dict[str, float] = {}
     holders: list[Holder] = []
     with ExitStack() as stack:
         watch: Watch | None = None
         while True:
+            attempts += 1
             # Autovacuum has no role.
-            token = _limit.set(_OF_AUTOVACUUM if any(not one.is_known for one in holders) else LOCK_TIMEOUT)
+            is_longer = any(not one.is_known for one in holders) or (is_persistent and attempts % _LONGER_EVERY == 0)
+            token = _limit.set(_LONGER if is_longer else LOCK_TIMEOUT)
             try:
                 return attempt()
             except blocked as error:
@@ -132,15 +152,15 @@ def patiently(
                 # A session that returns again and again does not count as one that stays: each of its transactions is a new one.
                 for one in holders:
                     first_seen.setdefault(one.transaction, now)
-                if ender is not None:
+                if waiting.ender is not None:
                     staying = [one for one in holders if now - first_seen[one.transaction] >= sessions.END_AFTER_SECONDS]
-                    ender.end({one.pid for one in staying if one.pid})
+                    waiting.ender.end({one.pid for one in staying if one.pid})
                 if watch is None:
                     watch = stack.enter_context(Watch(connection))
-                elif now - started > seconds:
-                    raise BlockedError(now - started, holders, ender) from error
+                elif now - started > waiting.seconds:
+                    raise BlockedError(now - started, holders, waiting.ender) from error
                 if now - started > sessions.END_AFTER_SECONDS and holders and not has_said:
-                    say(f"Waiting to {purpose}: {sessions.describe(holders)}.")
+                    waiting.say(f"Waiting to {purpose}: {sessions.describe(holders)}.")
                     has_said = True
             finally:
                 _limit.reset(token)

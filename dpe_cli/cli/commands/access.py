@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 import click
 
 from dpe_cli.access import grants as access_list
-from dpe_cli.access.grants import EVERY_TENANT, Entry, Waiting
+from dpe_cli.access.grants import EVERY_TENANT, Entry
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
+from dpe_cli.server.patience import Waiting
 from dpe_cli.server.sessions import Ender
 from dpe_cli.words import plural
 
@@ -133,7 +134,7 @@ def _waiting(app: App, *, ends_sessions: bool) -> Iterator[Waiting]:
     """Show which sessions keep a command waiting, and those that it ended."""
     with ProgressDisplay() as progress:
         ender = Ender(app.server) if ends_sessions else None
-        yield Waiting(ender, progress.say)
+        yield Waiting(ender=ender, say=progress.say)
         for one in ender.ended if ender else []:
             progress.say(f"Ended {one}.")
 

@@ -14,12 +14,13 @@ from conftest import numbers
 from psycopg import sql
 
 from dpe_cli.access import grants
-from dpe_cli.access.grants import AccessError, Waiting
+from dpe_cli.access.grants import AccessError
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Report, Table
 from dpe_cli.server import sessions
 from dpe_cli.server.contexts import admin_context
+from dpe_cli.server.patience import Waiting
 from dpe_cli.server.server import Server
 
 Reader = Callable[..., str]

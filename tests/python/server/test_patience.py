@@ -10,7 +10,7 @@ import pytest
 
 from dpe_cli.errors import ServerError
 from dpe_cli.server import patience, sessions
-from dpe_cli.server.patience import BlockedError, limit_waiting, limited, patiently
+from dpe_cli.server.patience import BlockedError, Waiting, limit_waiting, limited, patiently
 from dpe_cli.server.server import Server
 from dpe_cli.server.sessions import Ender, Holder
 
@@ -48,7 +48,7 @@ def test_a_session_in_the_way_is_named(fresh_server: Server, held: str) -> None:
     with _holding(fresh_server, hold) as holding, fresh_server.connect("admin", autocommit=True) as connection:
         message = rf"^after \d s postgres \(process {holding.info.backend_pid}, since [0-9 :-]+, 'migration'\) {how} still$"
         with pytest.raises(BlockedError, match=message):
-            patiently(connection, _attempt(connection, statement), seconds=0.5, purpose="test")
+            patiently(connection, _attempt(connection, statement), Waiting(0.5), purpose="test")
 
 
 def test_a_session_in_the_way_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def test_a_session_in_the_way_is_ended(server: Server, monkeypatch: pytest.Monke
     hold, statement, _ = HELD["a shared catalog"]
     ender, said = Ender(server), list[str]()
     with _holding(server, hold) as holding, server.connect("admin", autocommit=True) as connection:
-        patiently(connection, _attempt(connection, statement), seconds=20, purpose="test", ender=ender, say=said.append)
+        patiently(connection, _attempt(connection, statement), Waiting(20, ender, said.append), purpose="test")
 
         assert [holding.info.backend_pid] == [one.pid for one in ender.ended]
         assert said[0].startswith("Waiting to test: postgres (process")
@@ -65,8 +65,17 @@ def test_a_session_in_the_way_is_ended(server: Server, monkeypatch: pytest.Monke
             holding.execute("select 1")
 
 
-def test_autovacuum_is_waited_for_until_it_gives_way(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL cancels it once a session has waited for deadlock_timeout; a shorter attempt would never get its lock."""
+# The limits of attempts until one is longer: because autovacuum is in the way, or because the transaction is persistent.
+LONGER = {"autovacuum": ["400ms", "2s"], "persistent": ["400ms", "400ms", "2s"]}
+
+
+@pytest.mark.parametrize("why", list(LONGER))
+def test_some_attempts_wait_longer(server: Server, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """
+    PostgreSQL cancels autovacuum once a session has waited for deadlock_timeout; shorter attempts would never get its lock.
+
+    And each of several sessions whose transactions overlap ends in that time, while those that come later wait.
+    """
     limits: list[str] = []
     autovacuum = Holder(1, "staging.orders", "", 1, "", None, None, "1 3/1")
 
@@ -75,14 +84,15 @@ def test_autovacuum_is_waited_for_until_it_gives_way(server: Server, monkeypatch
             limit_waiting(connection)
             [(limit,)] = connection.execute("show lock_timeout").fetchall()
             limits.append(limit)
-            if len(limits) < 2:
+            if len(limits) < len(LONGER[why]):
                 raise psycopg.errors.LockNotAvailable
 
     monkeypatch.setattr(patience.Watch, "take", lambda _self: [])
     with server.connect("admin", autocommit=True) as connection:
-        patiently(connection, attempt, seconds=5, purpose="test", also=lambda: [autovacuum])
+        also = [autovacuum] if why == "autovacuum" else []
+        patiently(connection, attempt, Waiting(5), purpose="test", is_persistent=why == "persistent", also=lambda: also)
 
-    assert ["400ms", "2s"] == limits
+    assert LONGER[why] == limits
 
 
 def test_a_check_that_is_blocked_says_by_whom(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
