@@ -115,4 +115,16 @@ class ReadManifest:
 def _without_results(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of a node that dbt leaves alone while it runs. dbt adds the macros that the node calls."""
     reads = (node.get("depends_on") or {}).get("nodes")
-    return {"reads": reads, **{name: value for name, value in node.items() if name not in _COMPILED and name != "depends_on"}}
+    known = {"reads": reads, **{name: value for name, value in node.items() if name not in _COMPILED and name != "depends_on"}}
+    if node.get("resource_type") == "test":
+        # Set if a flag has all tests store their failures.
+        known.pop("relation_name", None)
+    if "constraints" in node:
+        known["constraints"] = _without_targets(node)
+        known["columns"] = {name: {**column, "constraints": _without_targets(column)} for name, column in node["columns"].items()}
+    return known
+
+
+def _without_targets(constrained: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return constraints without the relations that foreign keys refer to, whose names dbt resolves when it compiles the node."""
+    return [{**constraint, "to": None} for constraint in constrained.get("constraints") or []]
