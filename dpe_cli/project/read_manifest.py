@@ -119,14 +119,15 @@ def _without_results(node: Mapping[str, Any]) -> dict[str, Any]:
     dbt adds the macros that the node calls, and resolves the target of a foreign key (dbt/compilation.py, compile_node).
     """
     kept = {name: value for name, value in node.items() if name not in _COMPILED and name != "depends_on"}
-    if "constraints" in kept:
-        kept["constraints"] = _without_targets(kept["constraints"])
-    if isinstance(kept.get("columns"), Mapping):
-        kept["columns"] = {
-            name: {**column, "constraints": _without_targets(column.get("constraints"))} for name, column in kept["columns"].items()
-        }
+    if node.get("resource_type") == "test":
+        # Set if a flag has all tests store their failures.
+        kept.pop("relation_name", None)
+    if "constraints" in node:
+        kept["constraints"] = _without_targets(node)
+        kept["columns"] = {name: {**column, "constraints": _without_targets(column)} for name, column in node["columns"].items()}
     return {"reads": (node.get("depends_on") or {}).get("nodes"), **kept}
 
 
-def _without_targets(constraints: Any) -> list[Mapping[str, Any]]:
-    return [{**constraint, "to": None} for constraint in constraints or ()]
+def _without_targets(constrained: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return constraints without the relations that foreign keys refer to."""
+    return [{**constraint, "to": None} for constraint in constrained.get("constraints") or []]

@@ -209,9 +209,9 @@ def test_a_long_line_takes_time_in_proportion(piece: str) -> None:
         text = HOSTILE[piece] * (length // len(HOSTILE[piece]))
         fastest = []
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.process_time()
             redact(text)
-            fastest.append(time.perf_counter() - started)
+            fastest.append(time.process_time() - started)
         return min(fastest)
 
     assert seconds(128 * 1024) < 9 * max(seconds(32 * 1024), 0.02)

@@ -54,7 +54,8 @@ def test_no_reader_can_take_a_lock(server: Server, reader: Reader) -> None:
         connection.commit()
         for asked in ASKED:
             with pytest.raises(
-                psycopg.errors.InsufficientPrivilege, match="permission denied for schema dpe_locks|CREATE RULE: is not allowed"
+                psycopg.errors.InsufficientPrivilege,
+                match="permission denied for schema dpe_locks|CREATE RULE: is allowed for administrators only",
             ):
                 connection.execute(asked.encode())
             connection.rollback()
