@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from psycopg import sql
 
 from dpe_cli.access import guarded
 from dpe_cli.access.actors import as_actor, everything_of
-from dpe_cli.project.project import Project
+from dpe_cli.project.model import Model
+from dpe_cli.project.source import Source
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, QUARANTINE, columns_of, is_shadow, published_schema
 from dpe_cli.server.server import server_message
@@ -90,10 +91,12 @@ class Sample:
     problem: str | None = None
 
 
-def find_relations(connection: Connection, project: Project, schemas: Sequence[str]) -> list[MeasuredRelation]:
+def find_relations(
+    connection: Connection, models: Iterable[Model], sources: Iterable[Source], schemas: Sequence[str]
+) -> list[MeasuredRelation]:
     """Return the relations in schemas, except slices, which are read through their parents."""
-    declared = {(model.schema, model.alias): (model.declared, model.tenant_columns, model.masked) for model in project.models.values()}
-    for source in project.sources.values():
+    declared = {(model.schema, model.alias): (model.declared, model.tenant_columns, model.masked) for model in models}
+    for source in sources:
         column = source.table.tenant_column
         declared[source.table.schema, source.table.name] = ("private", (column,) if column else (), ())
     with connection.transaction():

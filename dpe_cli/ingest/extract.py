@@ -15,7 +15,6 @@ from dpe_cli.errors import BUG, DpeError, explained
 from dpe_cli.load import staging
 from dpe_cli.load.extraction import Extractor, ExtractResult, LoadRequest, RejectLimits
 from dpe_cli.progress import Progress
-from dpe_cli.project.project import Project
 from dpe_cli.project.source import Source
 from dpe_cli.server.server import Server
 from dpe_cli.server.sessions import Ender
@@ -55,7 +54,7 @@ def default_jobs(source: Source | None = None) -> int:
 
 
 def extract(
-    project: Project,
+    project_dir: Path,
     server: Server,
     sources: Sequence[Source],
     progress: Progress,
@@ -77,7 +76,9 @@ def extract(
         try:
             streams = jobs or default_jobs(source)
             with watching(server, "loader", EXTRACT, ender=ender, say=progress.say):
-                done.append(_extract_one(project, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams))
+                done.append(
+                    _extract_one(project_dir, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams)
+                )
         except DpeError as error:
             done.append(ExtractResult(source.name, error=str(error)))
             progress.say(f"Error: {error}")
@@ -91,10 +92,10 @@ def extract(
 
 
 def _extract_one(
-    project: Project, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
+    project_dir: Path, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
 ) -> ExtractResult:
     request = load_request_of(source)
-    inputs = inputs_of(source, project_dir=project.directory)
+    inputs = inputs_of(source, project_dir=project_dir)
     with progress.task(source.name, unit="bytes") as advance:
         return Extractor(
             partial(server.connect, "loader", application_name=f"dpe extract {source.name}"),

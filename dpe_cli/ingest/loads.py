@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -12,7 +12,7 @@ from dpe_cli.errors import DpeError
 from dpe_cli.load import corrections, ledger, ledger_rejects, locks, staging
 from dpe_cli.load.ledger import ExtractEntry, Load
 from dpe_cli.load.ledger_rejects import RejectEntry
-from dpe_cli.project.project import Project
+from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import Server
@@ -71,7 +71,7 @@ def reject(server: Server, reject_id: int) -> RejectEntry:
     return found
 
 
-def undo(server: Server, project: Project, extract_id: int) -> Undone:
+def undo(server: Server, sources: Mapping[str, Source], extract_id: int) -> Undone:
     """
     Undo an extract in one transaction: remove its rows from staging, and forget its inputs.
 
@@ -84,7 +84,7 @@ def undo(server: Server, project: Project, extract_id: int) -> Undone:
     with server.connect("loader") as connection:
         with contexts.system_context(connection, actor=ACTOR):
             found = _known(connection, extract_id)
-        source = project.sources.get(found.source)
+        source = sources.get(found.source)
         if source is None:
             raise LoadsError(
                 f"extract {extract_id}: its source {found.source} was removed from the project; declare it again to undo the extract"

@@ -9,6 +9,7 @@ Excel, APIs …) but CSV and fixed-width, which have splitters of their own in s
 from __future__ import annotations
 
 import glob
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,6 @@ from dpe_cli.load import corrections as loading
 from dpe_cli.load.corrections import RECORD, Corrections, Replayer
 from dpe_cli.load.extraction import ExtractResult
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
-from dpe_cli.project.project import Project
 from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server
@@ -49,7 +49,7 @@ class Export:
         return len(self.records) - 1
 
 
-def export(project: Project, server: Server, wanted: str) -> Export:
+def export(sources: Mapping[str, Source], server: Server, wanted: str, *, project_dir: Path) -> Export:
     """
     Return the rejects of a source or a load that were not replayed, with their fields in the source's columns.
 
@@ -59,14 +59,14 @@ def export(project: Project, server: Server, wanted: str) -> Export:
     Raises:
         ReplayError: the source or load does not exist.
     """
-    source, load_id = _find(project, server, wanted)
+    source, load_id = _find(sources, server, wanted)
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         rejects = loading.outstanding(connection, source.name, load_id)
     dialect = source.external.dialect("utf-8") if isinstance(source.external, CsvFiles) else Dialect()
     wanted_columns = tuple(column.name for column in source.table.columns)
     columns = (loading.REJECT_ID, loading.REASON, RECORD, *wanted_columns)
     make_splitter = resolve(source.external.splitter)
-    fields_of = make_splitter(source.external, source.table.columns, rejects, dialect=dialect, project_dir=project.directory)
+    fields_of = make_splitter(source.external, source.table.columns, rejects, dialect=dialect, project_dir=project_dir)
     lines = [dialect.delimiter.join(quoted(name, dialect) for name in columns)]
     unsplit = 0
     for one in rejects:
@@ -78,7 +78,7 @@ def export(project: Project, server: Server, wanted: str) -> Export:
     return Export(source.name, columns, lines, unsplit)
 
 
-def replay(project: Project, server: Server, wanted: str, path: Path) -> ExtractResult:
+def replay(sources: Mapping[str, Source], server: Server, wanted: str, path: Path, *, project_dir: Path) -> ExtractResult:
     """
     Load a file of corrected rejects of a source or a load, as a load of its own; either all of it or nothing.
 
@@ -86,12 +86,12 @@ def replay(project: Project, server: Server, wanted: str, path: Path) -> Extract
         ReplayError: the source or load does not exist.
         ExtractError: the file or a reject is refused; nothing is replayed.
     """
-    source, load_id = _find(project, server, wanted)
+    source, load_id = _find(sources, server, wanted)
     location = glob.escape(str(path.resolve()))
     external = CsvFiles(location=location, file_format="csv", disposition="append")
     if isinstance(source.external, CsvFiles):
         external = replace(source.external, location=location, header=True, encoding="utf-8", compression="auto")
-    found = find.find(external, source.table.columns, declared_at=source.table.declared_at, project_dir=project.directory)
+    found = find.find(external, source.table.columns, declared_at=source.table.declared_at, project_dir=project_dir)
     if len(found) != 1:
         raise InputError(f"{path}: contains {len(found)} files; give one file of corrected rejects")
     request = LoadRequest(source.table, "append", RejectLimits(), spec=source.spec)
@@ -99,7 +99,7 @@ def replay(project: Project, server: Server, wanted: str, path: Path) -> Extract
     return Replayer(connect, request, load_id=load_id).replay(Corrections(found[0]))
 
 
-def _find(project: Project, server: Server, wanted: str) -> tuple[Source, int | None]:
+def _find(sources: Mapping[str, Source], server: Server, wanted: str) -> tuple[Source, int | None]:
     """Return a source by its name, or a load's source with its id."""
     name: str | None = wanted
     load_id: int | None = None
@@ -109,9 +109,9 @@ def _find(project: Project, server: Server, wanted: str) -> tuple[Source, int | 
             name = loading.source_of(connection, load_id)
         if name is None:
             raise ReplayError(f"load {wanted}: is not in the ledger; `dpe rejects list` shows the loads that have rejects")
-    source = project.sources.get(name or "")
+    source = sources.get(name or "")
     if source is None:
-        known = ", ".join(project.sources) or "none"
+        known = ", ".join(sources) or "none"
         raise ReplayError(f"{name}: is not a source of the project; name a load, or one of its sources ({known})")
     return source, load_id
 

@@ -81,7 +81,9 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         UsageError: nothing matches.
     """
     with server.connect("admin") as connection, limited(connection, progress.say):
-        found = samples.find_relations(connection, project, protected_schemas(connection, project))
+        found = samples.find_relations(
+            connection, project.models.values(), project.sources.values(), protected_schemas(connection, project)
+        )
         chosen = [relation for relation in found if not wanted or any(fnmatch.fnmatchcase(str(relation), pattern) for pattern in wanted)]
         if not chosen:
             raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all relations")
@@ -102,7 +104,7 @@ def measure_published(project: Project, server: Server, progress: Progress, *, o
         ServerError: the session that measures was ended, or sessions did not release what it reads.
     """
     with server.connect("transformer") as connection, limited(connection, progress.say):
-        found = samples.find_relations(connection, project, project.published_schemas)
+        found = samples.find_relations(connection, project.models.values(), project.sources.values(), project.published_schemas)
         published = [
             one for one in found if one.declared != "private" and not (only_of_tenants and (one.is_companion or not one.tenant_columns))
         ]

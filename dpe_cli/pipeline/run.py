@@ -70,7 +70,13 @@ def run(
     selected = with_parents(select)
     sources = project.sources_among(selected, exclude)
     extracted = extract(
-        project, server, sources, progress, full_refresh=options.full_refresh, jobs=options.jobs, ends_sessions=options.ends_sessions
+        project.directory,
+        server,
+        sources,
+        progress,
+        full_refresh=options.full_refresh,
+        jobs=options.jobs,
+        ends_sessions=options.ends_sessions,
     )
     if extracted.refused:
         return RunSummary(extracted, seconds=time.monotonic() - started)

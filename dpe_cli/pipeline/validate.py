@@ -103,9 +103,10 @@ def check(project: Project, server: Server, scope: Scope, build: BuildResult, ce
         limited(connection, progress.say),
         limited(loader, progress.say),
     ):
-        wanted = reconcile_config.declared(project, made if built else scope.models, reconciliation.unpublished(connection, project, made))
+        unpublished = reconciliation.unpublished(connection, project.models, made)
+        wanted = reconcile_config.declared(project, made if built else scope.models, unpublished)
         reconciled = reconciliation.reconcile(loader, connection, scope.sources, wanted)
-        fresh = freshness.measure(connection, project, scope.sources)
+        fresh = freshness.measure(connection, project.manifest, scope.sources)
         counts = validation.check_counts(connection, scope.sources)
     checks = [
         counts,

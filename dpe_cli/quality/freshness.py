@@ -16,7 +16,6 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-from dpe_cli.project.project import Project
 from dpe_cli.project.source import Source
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server import contexts
@@ -47,11 +46,11 @@ class Freshness:
     said: str
 
 
-def measure(connection: Connection, project: Project, sources: Sequence[Source]) -> list[Freshness]:
+def measure(connection: Connection, manifest: Mapping[str, Any], sources: Sequence[Source]) -> list[Freshness]:
     """Return the freshness of each source that declares one. `connection` is the transformer's."""
     found = []
     for source in sources:
-        node = project.manifest["sources"][source.unique_id]
+        node = manifest["sources"][source.unique_id]
         limits = {status: _limit(node, f"{status}_after") for status in ("warn", "error")}
         if any(limit is not None for limit in limits.values()):
             found.append(_measure_source(connection, source, node, limits))

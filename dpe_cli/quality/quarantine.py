@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 
-from dpe_cli.project.project import Project
 from dpe_cli.quality.rules import Rule
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
@@ -45,15 +45,15 @@ def counts(connection: Connection, relations: Sequence[Relation], *, schema_suff
     return found
 
 
-def kept_out(server: Server, project: Project, rule: Rule) -> int | None:
+def kept_out(server: Server, manifest: Mapping[str, Any], rule: Rule) -> int | None:
     """Count the published models' rows that a rule has quarantined; None if it does not quarantine, or nothing is published yet."""
     relations: list[Relation] = []
     with server.connect("transformer", application_name=ACTOR) as connection:
         for test in rule.tests:
-            node = project.manifest["nodes"][test.test_id]
+            node = manifest["nodes"][test.test_id]
             if (node["config"].get("meta") or {}).get("on_failure") != "quarantine" or not node.get("attached_node"):
                 continue
-            model = project.manifest["nodes"][node["attached_node"]]
+            model = manifest["nodes"][node["attached_node"]]
             with connection.transaction():
                 relations += filter(None, [find_relation(connection, model["schema"], model["alias"] + QUARANTINE)])
         found = counts(connection, relations, schema_suffix="") if relations else None

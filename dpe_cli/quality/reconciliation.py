@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import ServerError
-from dpe_cli.project.project import Project
+from dpe_cli.project.model import Model
 from dpe_cli.project.source import Source
 from dpe_cli.quality.reconcile_config import KINDS, ReconciledModel
 from dpe_cli.server import contexts
@@ -101,9 +101,9 @@ class Reconciliation:
         ]
 
 
-def unpublished(connection: Connection, project: Project, built: Mapping[str, str]) -> dict[str, str]:
+def unpublished(connection: Connection, models: Mapping[str, Model], built: Mapping[str, str]) -> dict[str, str]:
     """Return the built relations that still exist in the schema that they were built in: those that were not published."""
-    names = {model.unique_id: model.alias for model in project.models.values()}
+    names = {model.unique_id: model.alias for model in models.values()}
     with connection.transaction():
         return {
             unique_id: schema

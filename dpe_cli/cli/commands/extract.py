@@ -47,7 +47,7 @@ def extract(
     sources = app.project.select_sources([*select, *more_select], exclude)
     with ProgressDisplay() as progress:
         summary = extracts.extract(
-            app.project,
+            app.project.directory,
             app.server,
             sources,
             progress,

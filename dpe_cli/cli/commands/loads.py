@@ -100,7 +100,7 @@ def undo(app: App, extract_id: int) -> Report:
     Removes its rows from staging, and forgets its files, so that they can be loaded again. For sources with `disposition: replace`, the
     previous extract is restored.
     """
-    done = history.undo(app.server, app.project, extract_id)
+    done = history.undo(app.server, app.project.sources, extract_id)
     restored = f"; extract {done.restored_extract_id} is visible again" if done.restored_extract_id else ""
     return Report(
         data=asdict(done),

@@ -89,7 +89,7 @@ def export(app: App, wanted: str) -> Report:
     Omits replayed rejects. Correct the values, keep the first column, delete the lines that are to stay rejects, and load
     the file with `dpe rejects replay`. Files and pipes get every character as delivered; a terminal shows hidden ones as codes.
     """
-    exported = replaying.export(app.project, app.server, wanted)
+    exported = replaying.export(app.project.sources, app.server, wanted, project_dir=app.project.directory)
     if exported.unsplit:
         with ProgressDisplay() as progress:
             progress.say(
@@ -118,7 +118,7 @@ def replay(app: App, wanted: str, path: Path) -> Report:
 
     They become a load of their own, and their rejects are marked as replayed; `dpe loads undo` undoes it.
     """
-    result = replaying.replay(app.project, app.server, wanted, path)
+    result = replaying.replay(app.project.sources, app.server, wanted, path, project_dir=app.project.directory)
     return Report(
         data={"source": result.source, "extract_id": result.extract_id, "replayed": result.rows_loaded},
         headline=f"{plural(result.rows_loaded, 'reject')} of {result.source} replayed as extract {result.extract_id}; "

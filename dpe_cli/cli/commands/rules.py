@@ -49,7 +49,7 @@ def show(app: App, rule_id: str, limit: int) -> Report:
     state = results.states(app.server, [rule])[rule.rule_id]
     runs = results.histories(app.server, [rule], runs=results.SHOWN_RUNS).get(rule.rule_id, [])
     rows = results.failing_rows(app.server, rule, limit=limit)
-    kept_out = quarantine.kept_out(app.server, app.project, rule)
+    kept_out = quarantine.kept_out(app.server, app.project.manifest, rule)
     return Report(
         data={
             **asdict(rule),

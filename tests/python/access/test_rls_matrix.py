@@ -257,7 +257,7 @@ def test_what_a_role_could_do_is_found(
     del states
     with module_server.connect("admin") as connection:
         connection.execute(statements.encode())
-        relations = samples.find_relations(connection, project, ["marts", "dpe"])
+        relations = samples.find_relations(connection, project.models.values(), project.sources.values(), ["marts", "dpe"])
         cells = matrix.measure(connection, relations, logins=[login])
         connection.rollback()
 

@@ -378,7 +378,7 @@ def built(scratch: Path, cluster_18: Cluster) -> Iterator[Server]:
     project = Project(directory)
     with cluster_18.new_database() as server:
         flights = [source for source in project.sources.values() if source.spec == "DPE-101"]
-        loaded = extract.extract(project, server, flights, dbt_projects.Silence())
+        loaded = extract.extract(project.directory, server, flights, dbt_projects.Silence())
         assert [] == loaded.refused
         results = run_dbt(project, server, ["build", "--exclude", "resource_type:test", "source:met+"])
         assert {"success"} == {result.status for result in results}, results

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from support.staged_source import Stage, StagedSource
@@ -13,14 +12,12 @@ from dpe_cli.errors import BusyError, ServerError
 from dpe_cli.ingest import loads
 from dpe_cli.ingest.loads import LoadsError, Undone
 from dpe_cli.load import locks
-from dpe_cli.project.project import Project
 
 COLUMNS = "id integer, note text"
 
 
 def _undo(source: StagedSource, extract_id: int | None) -> Undone:
-    project = SimpleNamespace(sources={source.table.source: SimpleNamespace(table=source.table)})
-    return loads.undo(source.server, cast("Project", project), extract_id or 0)
+    return loads.undo(source.server, {source.table.source: source.source}, extract_id or 0)
 
 
 def test_an_appended_extract_is_undone(stage_anywhere: Stage) -> None:
@@ -108,7 +105,7 @@ def test_an_extract_that_cannot_be_undone_is_refused(stage: Stage) -> None:
     with pytest.raises(LoadsError, match="cannot be undone, because it is failed"):
         _undo(source, (first or 0) + 1)
     with pytest.raises(LoadsError, match=f"^extract {first}: its source {source.table.source} was removed from the project"):
-        loads.undo(source.server, cast("Project", SimpleNamespace(sources={})), first or 0)
+        loads.undo(source.server, {}, first or 0)
     _undo(source, first)
     with pytest.raises(LoadsError, match="cannot be undone, because it is undone"):
         _undo(source, first)

@@ -53,13 +53,13 @@ def _deliver(shop: Shop, content: str, declared: str = "") -> None:
 
 
 def _extract(shop: Shop) -> ExtractSummary:
-    summary = extract(shop.project, shop.server, [shop.project.sources["shop.orders"]], Silence())
+    summary = extract(shop.directory, shop.server, [shop.project.sources["shop.orders"]], Silence())
     assert [] == summary.refused
     return summary
 
 
 def _export(shop: Shop, wanted: str = "shop.orders") -> Export:
-    return rejects.export(shop.project, shop.server, wanted)
+    return rejects.export(shop.project.sources, shop.server, wanted, project_dir=shop.directory)
 
 
 def _correct(shop: Shop, *corrections: tuple[str, str], export: Export | None = None) -> Path:
@@ -74,7 +74,7 @@ def _correct(shop: Shop, *corrections: tuple[str, str], export: Export | None = 
 
 
 def _replay(shop: Shop, path: Path, wanted: str = "shop.orders") -> ExtractResult:
-    return rejects.replay(shop.project, shop.server, wanted, path)
+    return rejects.replay(shop.project.sources, shop.server, wanted, path, project_dir=shop.directory)
 
 
 def _corrected(shop: Shop) -> Path:
@@ -171,7 +171,7 @@ def test_rejects_of_json_are_corrected_in_columns(shop: Shop) -> None:
     assert ",,," in broken
     export.records.pop()
     path = _correct(shop, ('"ten"', '"10"'), ('"8.5"', '"8"'), export=export)
-    assert 2 == rejects.replay(shop.project, shop.server, "shop.orders", path).rows_loaded
+    assert 2 == rejects.replay(shop.project.sources, shop.server, "shop.orders", path, project_dir=shop.directory).rows_loaded
 
 
 def test_replayed_rejects_are_not_exported_again(rejected: Shop) -> None:
@@ -197,7 +197,7 @@ def test_a_replay_can_be_undone_and_repeated(rejected: Shop) -> None:
     path = _corrected(rejected)
     result = _replay(rejected, path)
     assert result.extract_id is not None
-    loads.undo(rejected.server, rejected.project, result.extract_id)
+    loads.undo(rejected.server, rejected.project.sources, result.extract_id)
 
     assert ([1, 2], 2, True) == (_outstanding(rejected), (one := _balance(rejected)).rejected, one.holds)
     _replay(rejected, path)
@@ -267,9 +267,9 @@ def test_an_extract_is_not_undone_before_its_replays(rejected: Shop) -> None:
     assert replayed.extract_id is not None
 
     with pytest.raises(LoadsError, match=f"its rejects were replayed by extract {replayed.extract_id}; undo that first"):
-        loads.undo(rejected.server, rejected.project, original.extract_id)
-    loads.undo(rejected.server, rejected.project, replayed.extract_id)
-    assert 1 == loads.undo(rejected.server, rejected.project, original.extract_id).rows_removed
+        loads.undo(rejected.server, rejected.project.sources, original.extract_id)
+    loads.undo(rejected.server, rejected.project.sources, replayed.extract_id)
+    assert 1 == loads.undo(rejected.server, rejected.project.sources, original.extract_id).rows_removed
 
 
 def test_the_list_of_rejects_says_which_were_replayed(rejected: Shop) -> None:
@@ -284,7 +284,7 @@ def test_rejects_of_an_undone_extract_are_not_replayed(rejected: Shop) -> None:
     """Their file, and with it they, will be extracted again."""
     path = _corrected(rejected)
     newest = loads.extracts(rejected.server, source="shop.orders", limit=1)[0]
-    loads.undo(rejected.server, rejected.project, newest.extract_id)
+    loads.undo(rejected.server, rejected.project.sources, newest.extract_id)
 
     with pytest.raises(ExtractError, match="reject 1 is from load \\d+, whose rows have left staging"):
         _replay(rejected, path)
@@ -429,7 +429,7 @@ def test_a_replay_that_is_killed_is_done_or_not_at_all(shop: Shop) -> None:
     result = _replay(shop, path)
     duration = time.monotonic() - started
     assert result.extract_id is not None
-    loads.undo(shop.server, shop.project, result.extract_id)
+    loads.undo(shop.server, shop.project.sources, result.extract_id)
 
     outcomes: set[int] = set()
     for _ in range(15):
@@ -439,7 +439,7 @@ def test_a_replay_that_is_killed_is_done_or_not_at_all(shop: Shop) -> None:
         assert len(_orders(shop)) + len(_outstanding(shop)) == 1003
         if not _outstanding(shop):
             newest = loads.extracts(shop.server, source="shop.orders", limit=1)[0]
-            loads.undo(shop.server, shop.project, newest.extract_id)
+            loads.undo(shop.server, shop.project.sources, newest.extract_id)
 
     assert outcomes <= {0, 1000}
     _replay(shop, path)

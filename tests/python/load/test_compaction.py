@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from support.staged_source import Stage, StagedSource
@@ -11,7 +10,6 @@ from support.staged_source import Stage, StagedSource
 from dpe_cli.errors import ExtractError
 from dpe_cli.ingest import loads
 from dpe_cli.load import compaction, locks, prepare
-from dpe_cli.project.project import Project
 from dpe_cli.server import contexts
 
 COLUMNS = "shop text, id integer"
@@ -84,10 +82,9 @@ def test_merged_extracts_are_undone(stage_anywhere: Stage) -> None:
     source = stage_anywhere(COLUMNS)
     _deliver(source, range(8))
     extracts = [extract_id for (extract_id,) in source.ledger("select extract_id from dpe.extracts where source = %s order by extract_id")]
-    project = cast("Project", SimpleNamespace(sources={source.table.source: SimpleNamespace(table=source.table)}))
 
     for number in (3, 6, 0, 7):
-        loads.undo(source.server, project, extracts[number])
+        loads.undo(source.server, {source.table.source: source.source}, extracts[number])
 
     assert {1, 2, 4, 5} == {number for _, number in source.rows()}
     assert 4 == len(source.extract().loads)

@@ -118,7 +118,7 @@ def test_the_next_run_that_passes_is_published(shop: Shop) -> None:
     _run(shop)
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"})
     [extract_id] = _rows(shop.server, "select max(extract_id) from dpe.extracts")
-    loads.undo(shop.server, shop.project, extract_id)
+    loads.undo(shop.server, shop.project.sources, extract_id)
 
     assert _run(shop).holds
     assert [1, 2, 3, 4] == _orders(shop)

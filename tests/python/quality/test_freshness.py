@@ -24,7 +24,7 @@ def _measured(shop: Shop, declared: str = DAYS) -> list[Freshness]:
     )
     project = shop.project
     with shop.server.connect("transformer") as connection:
-        return freshness.measure(connection, project, list(project.sources.values()))
+        return freshness.measure(connection, project.manifest, list(project.sources.values()))
 
 
 def _age(shop: Shop, days: int) -> None:

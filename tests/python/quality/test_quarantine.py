@@ -106,7 +106,7 @@ def test_rows_that_break_rules_are_kept_out(shop: Shop) -> None:
         shop, "select order_id, shop, _rules from marts.fct_orders__quarantine order by 1"
     )
     rules = rules_of(shop.project.manifest, [])
-    assert [2, None, 2, 1] == [quarantine.kept_out(shop.server, shop.project, rule) for rule in rules]
+    assert [2, None, 2, 1] == [quarantine.kept_out(shop.server, shop.project.manifest, rule) for rule in rules]
 
 
 def test_a_corrected_row_returns_automatically(shop: Shop) -> None:

@@ -191,8 +191,8 @@ def test_an_extract_from_which_another_resumed_is_not_undone(stage: Stage, crm: 
 
     project: Any = type("Project", (), {"sources": {source.table.source: source.source}})
     with pytest.raises(LoadsError, match=rf"^extract {first}: extract {second} resumed where it ended; undo that first"):
-        loads.undo(source.server, project, first)
-    loads.undo(source.server, project, second)
+        loads.undo(source.server, project.sources, first)
+    loads.undo(source.server, project.sources, second)
     assert [1] == _ids(source)
     source.extract()
 

@@ -271,7 +271,7 @@ def test_a_record_that_does_not_fit_is_a_reject(stage: Stage, tap: Tap) -> None:
         (6, "the record is not valid JSON: it contains half of a surrogate pair", '{"id": 6, "note": "\\ud800"}'),
     ] == [(position, column or reason, raw) for position, column, _, reason, raw in source.rejects()]
     project: Any = type("Project", (), {"sources": {source.table.source: source.source}, "directory": source.directory})
-    exported = rejects.export(project, source.server, source.table.source)
+    exported = rejects.export(project.sources, source.server, source.table.source, project_dir=project.directory)
     assert (["_reject_id", "_reject_reason", "_reject_record", "id", "note"], 1) == ([*exported.columns], exported.unsplit)
     assert exported.records[1].endswith(',,"two",')
 
@@ -287,7 +287,7 @@ def test_a_reject_beyond_pythons_limits_is_kept(stage: Stage, tap: Tap) -> None:
     raws = [raw for (raw,) in source.rejects("raw")]
     assert [records[0], f'{{"type": "RECORD", "stream": "orders", "record": {records[1]}}}', records[2]] == raws
     project: Any = type("Project", (), {"sources": {source.table.source: source.source}, "directory": source.directory})
-    exported = rejects.export(project, source.server, source.table.source)
+    exported = rejects.export(project.sources, source.server, source.table.source, project_dir=project.directory)
     assert (3, 2) == (exported.count, exported.unsplit)
     assert exported.records[1].endswith(f',,"x","{digits}"')
 
