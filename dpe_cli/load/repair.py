@@ -17,12 +17,13 @@ from typing import Protocol
 import psycopg
 
 from dpe_cli.blocks import copy_text, encodings
-from dpe_cli.blocks.block import Block, CopyFormat, Delivered, Fault, not_text
+from dpe_cli.blocks.block import Block, CopyFormat, Delivered, Fault
 from dpe_cli.blocks.csv_grammar import Grammar
 from dpe_cli.blocks.layout import BlockLayout
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import ExtractError
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
+from dpe_cli.load.malformed import BAD_COPY_FILE_FORMAT, Malformed
 from dpe_cli.safe_text.redaction import hide
 
 
@@ -39,7 +40,6 @@ PART_RECORDS = 1000
 _MANY_REJECTS = 8
 _PART_BYTES = 256 * 1024
 
-BAD_COPY_FILE_FORMAT = "22P04"
 
 _LONGEST_REASON = 500
 _END_MARKER = b"\\.\n"
@@ -102,8 +102,8 @@ class Repair:
         self.shape = copier.shape
         self._copier = copier
         self._grammar = copier.shape.grammar
-        self._delimiter = self.shape.dialect.delimiter.encode()
         self._quote = self.shape.dialect.quote.encode()
+        self._malformed = Malformed(copier.shape)
         self._names = dict(zip(self.shape.columns, self.shape.names, strict=True))
         self._outline = copier.shape.outline
         self._expects_rejects = False
@@ -172,7 +172,7 @@ class Repair:
             records, broken = Records.of(block, self._grammar)
             for index in range(len(broken)):
                 self._reject(broken.raws[index], broken.lines[index], NOT_ONE_RECORD, loaded)
-            malformed = self._malformed(records) if len(records) else []
+            malformed = self._malformed.find(records) if len(records) else []
             for index in malformed:
                 self._reject(records.raws[index], records.lines[index], NOT_ONE_RECORD, loaded)
             self.expects_malformed = bool(malformed)
@@ -275,35 +275,6 @@ class Repair:
         # Another record was to blame, or one of several: whether this one is bad has to be checked again.
         return rest.followed_by(part[bad:])
 
-    def _malformed(self, records: Records) -> list[int]:
-        """Return the indexes of the records that are certainly bad."""
-        data = b"".join(records.raws)
-        malformed = {index for index, outline in enumerate(self._grammar.outlines(data)) if outline != self._outline}
-        if b"\0" in data:
-            malformed.update(index for index, raw in enumerate(records.raws) if b"\0" in raw)
-        if encodings.invalid_bytes(data, self.shape.dialect.encoding):
-            malformed.update(index for index, raw in enumerate(records.raws) if encodings.invalid_bytes(raw, self.shape.dialect.encoding))
-        return sorted(malformed)
-
-    def _format_fault(self, raw: bytes) -> Fault | None:
-        """Return, in the server's words, why a record is certainly bad; None if it is not."""
-        encoding = self.shape.dialect.encoding
-        invalid = encodings.invalid_bytes(raw, encoding)
-        if invalid or b"\0" in raw:
-            return not_text(invalid, encoding) if invalid else not_text(b"\0", "utf-8")
-        outline = self._grammar.outlines(raw)[0]
-        if outline == self._outline:
-            return None
-        if self._quote in outline:
-            return Fault(None, BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field")
-        if b"\r" in outline:
-            return Fault(None, BAD_COPY_FILE_FORMAT, "unquoted carriage return found in data")
-        fields = outline.count(self._delimiter) + 1
-        if fields < len(self.shape.names):
-            column = self.shape.names[fields]
-            return Fault(column, BAD_COPY_FILE_FORMAT, f'missing data for column "{column}"')
-        return Fault(None, BAD_COPY_FILE_FORMAT, "extra data after last expected column")
-
     def _explain(self, skipped: Sequence[Skipped], records: Records, loaded: Loaded) -> None:
         """Reject the records that the server skipped."""
         indexes = records.at_server_lines([one.line for one in skipped]) if skipped else []
@@ -330,7 +301,7 @@ class Repair:
 
     def _reject(self, raw: bytes, line: int, fault: Fault, loaded: Loaded, *, is_fitting: bool = False) -> None:
         # Too many or too few fields explain more than the value that the server tripped over first.
-        fault = fault if is_fitting else self._format_fault(raw) or fault
+        fault = fault if is_fitting else self._malformed.fault(raw) or fault
         if self._record:
             delivered = self._record.of(line, raw)
         else:

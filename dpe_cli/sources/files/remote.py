@@ -115,7 +115,7 @@ def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) ->
 
 
 def _on_the_web(options: Files) -> list[RemoteFile]:
-    from dpe_cli.sources.http.client import Download
+    from dpe_cli.sources.http.download import Download
 
     return [Download(options).file()]
 

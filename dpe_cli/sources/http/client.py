@@ -11,24 +11,20 @@ import ipaddress
 import random
 import re
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
-from dpe_cli.safe_text.redaction import hide, redact, remember
+from dpe_cli.safe_text.redaction import redact, remember
 from dpe_cli.sources import secrets
 from dpe_cli.sources.json import parsing
-from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.queries import Rest
-from dpe_cli.sources.read.remote_file import RemoteFile
 from dpe_cli.words import plural
 
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
@@ -58,60 +54,6 @@ class AgainError(Exception):
     def __init__(self, why: str, *, after: float | None = None) -> None:
         super().__init__(why)
         self.after = after
-
-
-class Download:
-    """Fetches one file from the web."""
-
-    def __init__(self, options: Files) -> None:
-        self._options = options
-        location = options.location
-        asking = Rest(location=location, file_format="rest", disposition="replace", allow_private_addresses=options.allow_private_addresses)
-        self._client = Client(asking, where=location)
-
-    def file(self) -> RemoteFile:
-        """
-        Return the file, after one request for its size and version.
-
-        Raises:
-            InputError: it cannot be fetched.
-        """
-        known: dict[str, str] = {}
-        # A server need not answer HEAD; GET will report whatever else is wrong.
-        with suppress(InputError):
-            self._client.stream(lambda headers, _chunks: known.update(headers), method="HEAD")
-        announced = known.get("content-length", "")
-        size = int(announced) if _WHOLE_NUMBER.fullmatch(announced) else -1
-        if size < 0:
-            # Compressed in transit, or generated while it is sent: only the received bytes tell its size.
-            with tempfile.TemporaryFile() as copy:
-                self.fetch(copy)
-                size = copy.tell()
-        return RemoteFile(self._options.location, size, _version(known), self.fetch)
-
-    def fetch(self, copy: IO[bytes]) -> None:
-        """
-        Write the file, from its start at each attempt.
-
-        Raises:
-            InputError: it cannot be fetched.
-        """
-
-        def write(_headers: Mapping[str, str], chunks: Iterator[bytes]) -> None:
-            copy.seek(0)
-            copy.truncate()
-            for chunk in chunks:
-                copy.write(chunk)
-            copy.flush()
-
-        self._client.stream(write, method="GET")
-
-
-def _version(headers: Mapping[str, str]) -> str | None:
-    """Return the version of a file: a weak ETag does not distinguish every byte (RFC 9110, section 8.8.1)."""
-    etag = headers.get("etag")
-    # A version that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
-    return etag.strip('"') if etag and not etag.startswith("W/") and hide(etag) == etag else None
 
 
 class Client:

@@ -1,0 +1,72 @@
+"""Files on the web: their size and version before they are fetched, and their content."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import IO
+
+from dpe_cli.errors import InputError
+from dpe_cli.safe_text.redaction import hide
+from dpe_cli.sources.http.client import Client
+from dpe_cli.sources.options.files import Files
+from dpe_cli.sources.options.queries import Rest
+from dpe_cli.sources.read.remote_file import RemoteFile
+
+_WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+
+
+class Download:
+    """Fetches one file from the web."""
+
+    def __init__(self, options: Files) -> None:
+        self._options = options
+        location = options.location
+        asking = Rest(location=location, file_format="rest", disposition="replace", allow_private_addresses=options.allow_private_addresses)
+        self._client = Client(asking, where=location)
+
+    def file(self) -> RemoteFile:
+        """
+        Return the file, after one request for its size and version.
+
+        Raises:
+            InputError: it cannot be fetched.
+        """
+        known: dict[str, str] = {}
+        # A server need not answer HEAD; GET will report whatever else is wrong.
+        with suppress(InputError):
+            self._client.stream(lambda headers, _chunks: known.update(headers), method="HEAD")
+        announced = known.get("content-length", "")
+        size = int(announced) if _WHOLE_NUMBER.fullmatch(announced) else -1
+        if size < 0:
+            # Compressed in transit, or generated while it is sent: only the received bytes tell its size.
+            with tempfile.TemporaryFile() as copy:
+                self.fetch(copy)
+                size = copy.tell()
+        return RemoteFile(self._options.location, size, _version(known), self.fetch)
+
+    def fetch(self, copy: IO[bytes]) -> None:
+        """
+        Write the file, from its start at each attempt.
+
+        Raises:
+            InputError: it cannot be fetched.
+        """
+
+        def write(_headers: Mapping[str, str], chunks: Iterator[bytes]) -> None:
+            copy.seek(0)
+            copy.truncate()
+            for chunk in chunks:
+                copy.write(chunk)
+            copy.flush()
+
+        self._client.stream(write, method="GET")
+
+
+def _version(headers: Mapping[str, str]) -> str | None:
+    """Return the version of a file: a weak ETag does not distinguish every byte (RFC 9110, section 8.8.1)."""
+    etag = headers.get("etag")
+    # A version that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
+    return etag.strip('"') if etag and not etag.startswith("W/") and hide(etag) == etag else None
