@@ -13,7 +13,8 @@ from psycopg.rows import class_row
 
 from dpe_cli.errors import LockLostError, PublishError
 from dpe_cli.publishing import old_versions, swap, waiting
-from dpe_cli.publishing.old_versions import Use
+from dpe_cli.publishing import uses as uses_of_versions
+from dpe_cli.publishing.uses import Use
 from dpe_cli.quality import quarantine
 from dpe_cli.server import contexts, lock_rows
 from dpe_cli.server.connection import Connection
@@ -360,7 +361,7 @@ def _sweep(connection: Connection, schemas: Sequence[str], lock: Lock | None) ->
     with suppress(PublishError), _alone(connection, lock):
         old_versions.sweep(connection, schemas)
     with contexts.system_context(connection, actor=ACTOR):
-        return old_versions.uses(connection, schemas)
+        return uses_of_versions.find(connection, schemas)
 
 
 def _versions(relations: Sequence[Relation], suffix: str) -> list[tuple[str, str]]:

@@ -20,9 +20,9 @@ from support.halves import build, execute, make, publish, rows
 from dpe_cli.access import checks
 from dpe_cli.errors import PublishError
 from dpe_cli.publishing import old_versions, publication, waiting
-from dpe_cli.publishing.old_versions import Use
 from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.publishing.swap import HeldError
+from dpe_cli.publishing.uses import Use
 from dpe_cli.server import sessions
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import system_context
