@@ -33,6 +33,8 @@ PROJECT = ("dbt_project.yml", "profiles.yml", "macros", "models", "seeds", "spec
 
 # What dpe adds to dbt at the end of a build.
 MEMORY = ', "{{ remember_rules() }}"'
+# It also closes what is not protected as it was recorded, which would be everything in the way without protection.
+CLOSING = '"{{ close_changed_relations() }}"'
 # What dpe adds to dbt when a relation is created.
 POLICY_MACROS = ("postgres__apply_grants.sql", "postgres__create_table_as.sql", "postgres__create_view_as.sql")
 OPEN = "dbt build, no rule remembered, nothing protected"
@@ -66,6 +68,7 @@ def main() -> None:
         _make_project(directory)
     _leave_out(PLAIN_DIRECTORY, MEMORY)
     _leave_out(OPEN_DIRECTORY, MEMORY)
+    _leave_out(OPEN_DIRECTORY, CLOSING)
     for name in POLICY_MACROS:
         (OPEN_DIRECTORY / "macros" / "rls" / name).unlink()
     server = postgres.resolve(DIRECTORY)
