@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 
@@ -22,6 +23,8 @@ from dpe_cli.quality.coverage import rule_tests
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.server import Server
 from dpe_cli.specs.spec import read_all
+
+T = TypeVar("T")
 
 AS_USUAL = RunOptions()
 _PARENTS = re.compile(r"^\d*\+")
@@ -83,23 +86,29 @@ def run(
     analyze(server, sources, extracted)
     built = build_and_publish(project, server, selected, exclude, progress, options)
     # dbt renders the models once more for its docs, which runs their Jinja: what it may have changed is checked afterwards.
-    not_documented = _generate_docs(project, server, progress) if options.documents else None
-    is_documented = options.documents and not_documented is None
-    cells = protection.measure_published(project, server, progress, only_of_tenants=not is_documented)
+    site, not_documented = None, None
+    if options.documents:
+        _, not_documented = _attempt(server, lambda: document.generate(project, server, progress))
+    is_generated = options.documents and not_documented is None
+    cells = protection.measure_published(project, server, progress, only_of_tenants=not is_generated)
     validation = validate.check(project, server, Scope(specs, rule_tests(project.manifest), sources), built, cells, progress)
-    site = document.write(project, server, specs, cells) if is_documented else None
+    if is_generated:
+        site, not_documented = _attempt(server, lambda: document.write(project, server, specs, cells))
     return RunSummary(extracted, built, validation, site, not_documented, time.monotonic() - started)
 
 
-def _generate_docs(project: Project, server: Server, progress: Progress) -> str | None:
-    """Have dbt generate its docs, and return why it could not; the present state is checked anyway, and the run fails."""
+def _attempt(server: Server, step: Callable[[], T]) -> tuple[T | None, str | None]:
+    """
+    Take a step to the docs site; return its result, or why it could not be taken.
+
+    The present state is checked anyway, and the run fails.
+    """
     try:
-        document.generate(project, server, progress)
+        return step(), None
     except DpeError as error:
-        return str(error)
+        return None, str(error)
     except psycopg.Error as error:
-        return hide(f"{server}: the docs cannot be built ({error}); correct it, then run `dpe docs build`")
-    return None
+        return None, hide(f"{server}: the docs cannot be built ({error}); correct it, then run `dpe docs build`")
 
 
 def with_parents(select: Sequence[str]) -> list[str]:

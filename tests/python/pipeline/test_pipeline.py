@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import psycopg
 import pytest
@@ -350,6 +351,36 @@ def test_an_interrupt_of_dbt_is_an_interrupt(shop: Shop, monkeypatch: pytest.Mon
 
     with pytest.raises(KeyboardInterrupt):
         run_dbt(shop.project, shop.server, ["run"])
+
+
+class LosingTheResults(Silence):
+    """Takes the rules' results away when dbt has generated its docs, and before the page is written."""
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__()
+        self._shop = shop
+
+    @contextmanager
+    def task(
+        self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
+    ) -> Iterator[Callable[[int], None]]:
+        """Let work be done."""
+        del total, unit
+        yield lambda _amount: None
+        if name == "dbt docs":
+            with self._shop.server.connect("admin") as connection:
+                connection.execute("alter table dpe.rule_results rename to lost")
+
+
+def test_a_page_that_cannot_be_written_does_not_hide_what_was_checked(shop: Shop) -> None:
+    """The run fails, and says why."""
+    summary = run.run(shop.project, shop.server, (), (), LosingTheResults(shop), RunOptions())
+
+    assert summary.validation is not None
+    assert (False, None) == (summary.holds, summary.site)
+    assert summary.not_documented is not None
+    assert 'relation "dpe.rule_results" does not exist' in summary.not_documented
+    assert "then run `dpe docs build`" in summary.not_documented
 
 
 def test_docs_that_lack_something_are_an_error(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
