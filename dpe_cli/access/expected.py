@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from psycopg import sql
 
-from dpe_cli.access.actors import AUDITOR, EVERYTHING, LEDGER, MASKED_READER, NOBODY, Actor, as_actor
+from dpe_cli.access.actors import AUDITOR, LEDGER, MASKED_READER, NOBODY, Actor, as_actor, everything_of
 from dpe_cli.access.samples import ALLOWED, Sample, count
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import is_shadow
@@ -61,7 +61,7 @@ def _expected_of_reader(connection: Connection, sample: Sample, actor: Actor) ->
         return dict(sample.tenants).get(actor.tenant, 0)
     columns = sql.SQL(", ").join(map(sql.Identifier, relation.tenant_columns))
     granted = sql.SQL(_GRANTED_ROWS).format(relation=relation.identifier, columns=columns, role=sql.Literal(actor.role))
-    everything = EVERYTHING[True]
+    everything = everything_of(LEDGER)
     with as_actor(connection, everything):
         counted = count(connection, everything.role, granted)
     return counted if isinstance(counted, int) else None

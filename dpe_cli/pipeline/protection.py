@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import psycopg
@@ -87,13 +88,8 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         chosen = [relation for relation in found if not wanted or any(fnmatch.fnmatchcase(str(relation), pattern) for pattern in wanted)]
         if not chosen:
             raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all relations")
-        try:
-            with progress.task("dpe rls matrix", len(chosen)) as advance:
-                return matrix.measure(connection, chosen, logins=logins, on_relation=advance)
-        except BLOCKED:
-            raise
-        except psycopg.OperationalError as error:
-            raise _ended(server, error) from error
+        with _naming_an_end(server), progress.task("dpe rls matrix", len(chosen)) as advance:
+            return matrix.measure(connection, chosen, logins=logins, on_relation=advance)
 
 
 def measure_published(project: Project, server: Server, progress: Progress, *, only_of_tenants: bool = False) -> list[Cell]:
@@ -108,13 +104,16 @@ def measure_published(project: Project, server: Server, progress: Progress, *, o
         published = [
             one for one in found if one.declared != "private" and not (only_of_tenants and (one.is_companion or not one.tenant_columns))
         ]
-        try:
+        with _naming_an_end(server):
             return matrix.measure(connection, published, roles=TRANSFORMERS_ROLES, writes=())
-        except BLOCKED:
-            raise
-        except psycopg.OperationalError as error:
-            raise _ended(server, error) from error
 
 
-def _ended(server: Server, error: psycopg.Error) -> ServerError:
-    return ServerError(f"{server}: the measurement ended ({error}); find out what ends sessions, then measure again")
+@contextmanager
+def _naming_an_end(server: Server) -> Iterator[None]:
+    """Say so if the session that measures was ended, by other means than a lock."""
+    try:
+        yield
+    except BLOCKED:
+        raise
+    except psycopg.OperationalError as error:
+        raise ServerError(f"{server}: the measurement ended ({error}); find out what ends sessions, then measure again") from error

@@ -20,7 +20,7 @@ import psycopg
 from dpe_cli.errors import ServerError
 from dpe_cli.server import sessions
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.sessions import Ender, Holder
+from dpe_cli.server.sessions import Ender, Holder, Stays
 
 T = TypeVar("T")
 
@@ -35,7 +35,9 @@ BLOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 LIMIT_SECONDS = 60.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+# How often is looked at what blocks a transaction that is tried again, and a statement that waits for LIMIT_SECONDS.
 _LOOK_SECONDS = 0.1
+_LOOK_AT_LIMITED_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,18 @@ class BlockedError(Exception):
         self.named = sessions.describe(holders)
         super().__init__(f"after {waited:.0f} s {self.named} still{refusals}")
         # What to do about it, without a full stop.
-        self.remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in holders)).removesuffix(".") or "End that session"
+        self.remedies = sessions.remedies(holders, otherwise="End that session")
 
 
 class Watch:
     """Observes, in a thread and a session of its own, which transactions block a session; `say` gets a line on each that stays."""
 
-    def __init__(self, connection: Connection, say: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(
+        self, connection: Connection, say: Callable[[str], None] = lambda _text: None, *, look_seconds: float = _LOOK_SECONDS
+    ) -> None:
         self._connection = connection
         self._say = say
+        self._look_seconds = look_seconds
         self._pid = connection.info.backend_pid
         self._seen: dict[str, Holder] = {}
         self._mutex = threading.Lock()
@@ -89,19 +94,23 @@ class Watch:
 
     def _observe(self) -> None:
         # If the server ends this session, it can name no one; the work itself does not need it.
-        first_seen: dict[str, float] = {}
+        stays = Stays()
         reported: set[str] = set()
+        # Work that ends before the first look needs no second session.
+        if self._over.wait(self._look_seconds):
+            return
         with suppress(psycopg.Error), sessions.observing(self._connection) as second:
-            while not self._over.wait(_LOOK_SECONDS):
+            while True:
                 found = sessions.blocking(second, pids=[self._pid])
-                now = time.monotonic()
-                for one in found:
-                    if one.transaction not in reported and now - first_seen.setdefault(one.transaction, now) >= sessions.END_AFTER_SECONDS:
+                for one in stays.of(found):
+                    if one.transaction not in reported:
                         reported.add(one.transaction)
                         self._say(f"Waiting: {one}.")
                 with self._mutex:
                     for one in found:
                         self._seen.setdefault(one.transaction, one)
+                if self._over.wait(self._look_seconds):
+                    return
 
 
 def limit_waiting(connection: Connection) -> None:
@@ -135,7 +144,7 @@ def patiently(
     pause = _FIRST_PAUSE
     has_said = False
     attempts = 0
-    first_seen: dict[str, float] = {}
+    stays = Stays()
     holders: list[Holder] = []
     with ExitStack() as stack:
         watch: Watch | None = None
@@ -149,11 +158,8 @@ def patiently(
             except blocked as error:
                 now = time.monotonic()
                 holders = (watch.take() if watch else []) or list(also()) or holders
-                # A session that returns again and again does not count as one that stays: each of its transactions is a new one.
-                for one in holders:
-                    first_seen.setdefault(one.transaction, now)
+                staying = stays.of(holders)
                 if waiting.ender is not None:
-                    staying = [one for one in holders if now - first_seen[one.transaction] >= sessions.END_AFTER_SECONDS]
                     waiting.ender.end({one.pid for one in staying if one.pid})
                 if watch is None:
                     watch = stack.enter_context(Watch(connection))
@@ -176,14 +182,14 @@ def limited(connection: Connection, say: Callable[[str], None] = lambda _text: N
     Raises:
         ServerError: one waited for too long; it names what blocked it.
     """
-    with Watch(connection, say) as watch:
+    with Watch(connection, say, look_seconds=_LOOK_AT_LIMITED_SECONDS) as watch:
         connection.execute("select set_config('lock_timeout', %s, false)", [f"{LIMIT_SECONDS:.0f}s"])
         connection.commit()
         try:
             yield
         except BLOCKED as error:
             holders = watch.take()
-            remedies = " ".join(dict.fromkeys(f"{one.remedy}." for one in holders)).removesuffix(".") or "Wait for it to end"
+            remedies = sessions.remedies(holders, otherwise="Wait for it to end")
             raise ServerError(
                 f"database {connection.info.dbname}: {sessions.describe(holders)} for too long; the checks did not end. "
                 f"{remedies}, then run again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -242,6 +243,27 @@ def describe(found: Sequence[Holder]) -> str:
     each = list({holder.transaction: str(holder) for holder in reversed(found)}.values())[::-1]
     more = [f"{len(each) - _MOST_NAMED} more"] if len(each) > _MOST_NAMED else []
     return "; ".join([*each[:_MOST_NAMED], *more]) or "a session holds a relation"
+
+
+def remedies(found: Sequence[Holder], *, otherwise: str) -> str:
+    """Return what releases the relations, each remedy once and without the last full stop; `otherwise` if no one is known to hold them."""
+    return " ".join(dict.fromkeys(f"{holder.remedy}." for holder in found)).removesuffix(".") or otherwise
+
+
+class Stays:
+    """
+    Tells which transactions stay in the way.
+
+    A session that returns again and again does not count as one that stays: each of its transactions is a new one.
+    """
+
+    def __init__(self) -> None:
+        self._first_seen: dict[str, float] = {}
+
+    def of(self, found: Sequence[Holder]) -> list[Holder]:
+        """Return those of these transactions that were in the way END_AFTER_SECONDS ago, too."""
+        now = time.monotonic()
+        return [holder for holder in found if now - self._first_seen.setdefault(holder.transaction, now) >= END_AFTER_SECONDS]
 
 
 def _quoted(application: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -13,7 +12,7 @@ import psycopg
 from dpe_cli.errors import ServerError
 from dpe_cli.server import sessions
 from dpe_cli.server.server import Server
-from dpe_cli.server.sessions import Ender
+from dpe_cli.server.sessions import Ender, Stays
 
 # Most work is done before this.
 _FIRST_LOOK_SECONDS = 2.0
@@ -45,16 +44,12 @@ def watching(
 def _watch(server: Server, role: str, application: str, ender: Ender | None, say: Callable[[str], None], over: threading.Event) -> None:
     if over.wait(_FIRST_LOOK_SECONDS):
         return
-    first_seen: dict[str, float] = {}
+    stays = Stays()
     reported: set[str] = set()
     try:
         with server.connect(role, autocommit=True, application_name="dpe watch") as connection:
             while True:
-                now = time.monotonic()
-                blocking = sessions.blocking(connection, application=application)
-                for one in blocking:
-                    first_seen.setdefault(one.transaction, now)
-                staying = [one for one in blocking if now - first_seen[one.transaction] >= sessions.END_AFTER_SECONDS]
+                staying = stays.of(sessions.blocking(connection, application=application))
                 if new := [one for one in staying if one.transaction not in reported]:
                     say(f"Waiting: {sessions.describe(new)}.")
                     reported |= {one.transaction for one in new}

@@ -21,7 +21,7 @@ _ABOUT_SEEN = """
 # Who sees what
 
 How many rows of each published relation these roles saw when this page was built, measured by acting as them: a reader without a
-tenant, the tenants with the most and the fewest rows, and the role that builds, outside and inside a context. `dpe rls matrix`
+tenant, the tenants with the most, the median and the fewest rows, and the role that builds, outside and inside a context. `dpe rls matrix`
 measures this for all relations and roles, and whether any role can write rows that are not its own.
 """
 _ABOUT = """

@@ -12,7 +12,8 @@ from dpe_cli.cli.report import Lines, Report
 from dpe_cli.sources.options.formats import FORMATS
 from dpe_cli.words import plural
 
-_BESIDE = ""
+# What --write gets without a file: the one of its source.
+_FILE_OF_ITS_SOURCE = ""
 # Taps are missing here: a tap describes its own streams.
 _FORMATS = [name for name in FORMATS if name != "singer"]
 
@@ -38,7 +39,7 @@ def source() -> None:
 @click.option(
     "--write",
     is_flag=False,
-    flag_value=_BESIDE,
+    flag_value=_FILE_OF_ITS_SOURCE,
     metavar="[FILE]",
     help="Add it to FILE; without FILE, to the file of its source (models/staging/SOURCE/_SOURCE__sources.yml).",
 )

@@ -36,7 +36,7 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 # An API may ask for longer pauses than that, but not for endless ones.
 _LONGEST_RETRY_AFTER = 600.0
-_WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -322,7 +322,7 @@ def _retry_after(value: str | None) -> float | None:
     """Return the seconds in a Retry-After header, in either of its forms (RFC 9110, section 10.2.3)."""
     if value is None:
         return None
-    if _WHOLE_NUMBER.fullmatch(value.strip()):
+    if WHOLE_NUMBER.fullmatch(value.strip()):
         return min(float(value), _LONGEST_RETRY_AFTER)
     try:
         moment = email.utils.parsedate_to_datetime(value).timestamp()

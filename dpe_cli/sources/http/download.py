@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,12 +9,10 @@ from typing import IO
 
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import hide
-from dpe_cli.sources.http.client import Client
+from dpe_cli.sources.http.client import WHOLE_NUMBER, Client
 from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.queries import Rest
 from dpe_cli.sources.read.remote_file import RemoteFile
-
-_WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 
 class Download:
@@ -39,7 +36,7 @@ class Download:
         with suppress(InputError):
             self._client.stream(lambda headers, _chunks: known.update(headers), method="HEAD")
         announced = known.get("content-length", "")
-        size = int(announced) if _WHOLE_NUMBER.fullmatch(announced) else -1
+        size = int(announced) if WHOLE_NUMBER.fullmatch(announced) else -1
         if size < 0:
             # Compressed in transit, or generated while it is sent: only the received bytes tell its size.
             with tempfile.TemporaryFile() as copy:

@@ -42,6 +42,11 @@ _STRING = rb'"(?:[^"\\\n\x1e]++|\\[^\n\x1e])*+"'
 _UP_TO_LONG_NUMBER = re.compile(rb'((?:[^"\d\-]++|%b|(?!%b)-?\d[\d.eE+\-]*+|-(?!\d)|")*+)(%b|\Z)' % (_STRING, _LONG_NUMBER, _LONG_NUMBER))
 _PRIVATE_USE = range(0xE000, 0xF900)
 _RANDOM_CHARACTERS = 8
+# Common table expressions for the records of a block, with their indexes.
+_NUMBERED = """
+    split as (select string_split($1, $2) as records),
+    records as (select unnest(records) as record, unnest(range(len(records))) as index from split)
+"""
 
 
 class JsonRecords:
@@ -138,12 +143,7 @@ class JsonRecords:
     @cached_property
     def _query_of_unreadable(self) -> str:
         return f"""
-            with split as (
-                select string_split($1, $2) as records
-            ),
-            records as (
-                select unnest(records) as record, unnest(range(len(records))) as index from split
-            )
+            with {_NUMBERED}
             select list(index order by index) from records where not ({self._readable})
         """
 
@@ -151,12 +151,7 @@ class JsonRecords:
     def _query_of_members(self) -> str:
         """The query for the index of the first record that has one of these members."""
         return f"""
-            with split as (
-                select string_split($1, $2) as records
-            ),
-            records as (
-                select unnest(records) as record, unnest(range(len(records))) as index from split
-            )
+            with {_NUMBERED}
             select min(index) from records where case when {self._readable} then list_has_any(json_keys({self._record}), $3) end
         """
 
