@@ -11,7 +11,7 @@ from typing import Literal
 import psycopg
 import pytest
 from support.dbt_projects import Silence
-from support.shop import Shop
+from support.shop import WEDNESDAY, Shop
 
 from dpe_cli.errors import BuildError, ProjectError, ServerError, SpecError, UsageError
 from dpe_cli.ingest import loads
@@ -21,15 +21,8 @@ from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.pipeline.validate import Validation
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.server import sessions, watching
-from dpe_cli.server.contexts import system_context
 
-WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
 BAD_HEADER = {"data/orders/wednesday.csv": "order_id,shop,price\n4,HA,40\n"}
-
-
-def _orders(shop: Shop) -> list[int]:
-    with shop.server.connect("transformer") as connection, system_context(connection, actor="test"):
-        return [order for (order,) in connection.execute("select order_id from marts.fct_orders order by 1")]
 
 
 def _validate(shop: Shop, wanted: str | None = None) -> Validation:
@@ -91,7 +84,7 @@ def test_another_run_loads_what_is_new(shop: Shop) -> None:
         one.source: (one.rows_loaded, one.skipped) for one in summary.extracted.extracts
     }
     assert summary.holds
-    assert [1, 2, 3, 4] == _orders(shop)
+    assert [1, 2, 3, 4] == shop.orders()
 
 
 def test_a_refused_extract_stops_the_run(shop: Shop) -> None:
@@ -109,7 +102,7 @@ def test_a_refused_extract_stops_the_run(shop: Shop) -> None:
     assert 1 == shops.rows_loaded
     assert ([], None, None) == (summary.build.results, summary.validation, summary.site)
     assert not summary.holds
-    assert [1, 2, 3] == _orders(shop)
+    assert [1, 2, 3] == shop.orders()
 
 
 def test_a_rule_that_fails_fails_the_run(shop: Shop) -> None:
@@ -184,7 +177,7 @@ def test_the_present_state_is_validated(shop: Shop) -> None:
 
     assert found.holds
     assert {"orders_are_unique": "pass", "orders_are_not_cheap": "warn"} == {result.name: result.status for result in found.results}
-    assert [1, 2, 3] == _orders(shop)
+    assert [1, 2, 3] == shop.orders()
 
 
 HELD_BY_DBT = "{{ config(pre_hook='lock table marts.dim_shops in share row exclusive mode') }} "

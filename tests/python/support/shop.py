@@ -19,6 +19,7 @@ from dpe_cli.pipeline import run as pipeline
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.project import Project
+from dpe_cli.server.contexts import system_context
 from dpe_cli.server.server import Server
 from support import dbt_projects
 
@@ -96,6 +97,12 @@ SHOP = {
 }
 
 
+# Another delivery.
+WEDNESDAY = {"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"}
+# Order 3 was already delivered on Tuesday.
+DOUBLED = {"data/orders/wednesday.csv": "order_id,shop,amount\n3,HA,31\n4,HA,40\n"}
+
+
 @dataclass(frozen=True)
 class Shop:
     """A project and its server."""
@@ -112,9 +119,22 @@ class Shop:
         """Change files of the project."""
         dbt_projects.write(self.directory, files)
 
-    def run(self, *select: str, documents: bool = False) -> RunSummary:
+    def change_columns(self, before: str, after: str) -> None:
+        """Change the contract of fct_orders."""
+        models = self.directory / "models" / "marts" / "_marts__models.yml"
+        text = models.read_text()
+        assert before in text
+        models.write_text(text.replace(before, after))
+
+    def run(self, *select: str, documents: bool = False, publishes: bool = True) -> RunSummary:
         """Run the pipeline; by default without the docs site, which takes as long as a build."""
-        return pipeline.run(self.project, self.server, select, (), dbt_projects.Silence(), RunOptions(documents=documents))
+        options = RunOptions(documents=documents, publishes=publishes)
+        return pipeline.run(self.project, self.server, select, (), dbt_projects.Silence(), options)
+
+    def orders(self, relation: str = "marts.fct_orders") -> list[int]:
+        """Return the ids of the orders that a relation holds."""
+        with self.server.connect("transformer") as connection, system_context(connection, actor="test"):
+            return [order for (order,) in connection.execute(f"select order_id from {relation} order by 1".encode())]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,434 @@
+"""What is built, waits or is restored is judged before readers see it: whatever its authors did, and whenever."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+import pytest
+from support.dbt_projects import Silence
+from support.shop import DOUBLED, WEDNESDAY, Shop
+
+from dpe_cli.errors import PublishError
+from dpe_cli.pipeline import protection, publish
+from dpe_cli.publishing import publication
+from dpe_cli.server.contexts import system_context
+
+FCT_ORDERS = "{{{{ config(post_hook={hooks}) }}}} select order_id, shop, amount from {{{{ ref('stg_shop__orders') }}}}"
+PUBLISHED = {"staging.stg_shop__orders", "marts.fct_orders", "marts.dim_shops"}
+
+
+# What authors can write into a model to contradict its YAML, with dpe's own macros and functions.
+FORGED = {
+    "private_orders": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, materialized='incremental',
+            post_hook="{{ protect_table(this, {'shared': true}, model.unique_id) }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "masked_orders": """
+        {{ config(meta={'rls': {'tenant_column': 'shop'}, 'masked': ['amount']}, contract={'enforced': false}, materialized='incremental',
+            post_hook="grant select on {{ this }} to dpe_masked_reader;"
+            ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "granted_orders": """
+        {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, materialized='incremental',
+            post_hook="grant truncate on {{ this }} to dpe_auditor; grant insert (shop) on {{ this }} to dpe_reader;"
+            ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    # Queries one of PostgreSQL's own tables, with the same result for every reader.
+    "answered_orders": """
+        {{ config(meta={'rls': {'access': {'model': 'managers', 'column': 'shop', 'role_column': 'manager'}}}, contract={'enforced': false},
+            materialized='incremental', post_hook="alter policy dpe_reader on {{ this }} using"
+            ~ " ('true'::text = any ((select dpe.granted_keys('pg_catalog.pg_roles', 'rolinherit', 'rolname'))::text[]));"
+            ~ "{{ remember_protection(this, model.unique_id, 'access') }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    # A type whose author defines equality.
+    "tagged_orders": """
+        {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, materialized='incremental',
+            post_hook="do $x$ begin create type intermediate.tag as enum ('UA', 'HA');"
+            ~ "create function intermediate.tag_text(intermediate.tag) returns text language sql as $$ select 'UA' $$;"
+            ~ "create cast (intermediate.tag as text) with function intermediate.tag_text(intermediate.tag); end $x$;"
+            ~ "drop policy dpe_system on {{ this }}; drop policy dpe_admin on {{ this }}; drop policy dpe_reader on {{ this }};"
+            ~ "alter table {{ this }} alter column shop type intermediate.tag using shop::intermediate.tag;"
+            ~ "create policy dpe_reader on {{ this }} for select to dpe_reader"
+            ~ " using (shop::text = any ((select dpe.visible_tenants())::text[]));"
+            ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "managers": """
+        {{ config(meta={'rls': {'role_column': 'manager'}}, contract={'enforced': false}) }}
+        select 'UA'::text as shop, 'nobody'::text as manager
+        """,
+    # By another author, who substitutes another table for the one that it names.
+    "looked_up_orders": """
+        {{ config(meta={'rls': {'access': {'model': 'managers', 'column': 'shop', 'role_column': 'manager'}}}, contract={'enforced': false}) }}
+        -- depends_on: {{ ref('changing_orders') }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "changing_orders": """
+        -- depends_on: {{ ref('stg_shop__orders') }}
+        {% if execute %}
+            {% do builtins.ref.manifest.nodes['model.dpe.changed_orders'].config.meta.update({'rls': {'shared': true}}) %}
+            {% do graph.nodes['model.dpe.managers'].update({'alias': 'private_orders'}) %}
+        {% endif %}
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        select 1 as one
+        """,
+    "changed_orders": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        -- depends_on: {{ ref('changing_orders') }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+}
+
+
+def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> None:
+    """Not even if a model's hooks or Jinja make PostgreSQL, the ledger or dbt believe in another declaration."""
+    new_shop.write({f"models/marts/{name}.sql": text for name, text in FORGED.items()})
+
+    summary = new_shop.run()
+
+    assert summary.build.not_published is not None
+    for fault in (
+        "marts__next.private_orders: has the policy dpe_reader, which its declaration, private, does not call for",
+        "marts__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
+        "marts__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants names",
+        "marts__next.granted_orders: grants insert (shop) to dpe_reader, which may only read",
+        "marts__next.changed_orders: has the policy dpe_reader, which its declaration, private, does not call for",
+        "marts__next.answered_orders: has the policy dpe_reader, ('true'::text = ANY (",
+        "marts__next.looked_up_orders: has the policy dpe_reader, (shop = ANY (",
+        "marts__next.tagged_orders: compares the column shop, which is intermediate.tag; cast it to text",
+    ):
+        assert fault in summary.build.not_published
+
+
+# What a model can do to published relations that are not built with it: declare something else, and show another table's rows in one.
+ELSEWHERE = {
+    "models/marts/forging.sql": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, post_hook=[
+            "{{ protect_table(api.Relation.create(schema='marts', identifier='fct_orders', type='table'), {'shared': true},"
+            ~ " 'model.dpe.fct_orders') }}",
+            "create table intermediate.part () inherits (marts.dim_shops)"
+        ]) }}
+        select 1 as one
+        """
+}
+
+
+def test_what_is_published_is_compared_with_the_files(shop: Shop) -> None:
+    """By each check, also relations that the run did not build: other models' hooks can change what PostgreSQL says was declared."""
+    shop.write(ELSEWHERE)
+
+    summary = shop.run("forging")
+
+    assert summary.validation is not None
+    [check] = [one for one in summary.validation.checks if one.name == "row-level security"]
+    for fault in (
+        "marts.fct_orders: has the policy dpe_reader, true, which does not match its declaration, tenant_column shop; check what hooks",
+        "marts.dim_shops: has the child intermediate.part, whose rows appear in it",
+    ):
+        assert any(found.startswith(fault) for found in check.faults)
+    assert {("RLS046", "marts.dim_shops"), ("RLS071", "marts.fct_orders"), ("RLS071", "marts.dim_shops")} == {
+        (one.check_id, one.subject) for one in protection.check_rls(shop.project, shop.server) if one.severity == "error"
+    }
+
+
+# A rule of fct_orders keeps cheap orders out; another model's Jinja removes it from dbt's graph while fct_orders is built.
+TAMPERING = {
+    "models/marts/_rule.yml": """
+        models:
+          - name: fct_cheap
+            config: {meta: {rls: {tenant_column: shop}}, contract: {enforced: false}}
+            columns:
+              - name: amount
+                data_tests:
+                  - accepted_values:
+                      name: amounts_are_known
+                      arguments: {values: [10, 20], quote: false}
+                      config: {severity: warn, meta: {rule: SHOP-1-02, on_failure: quarantine, quarantine: {max_rows: 9}}}
+          - name: fct_small
+            config: {meta: {rls: {tenant_column: shop}}}
+            columns:
+              - {name: shop, data_type: text}
+              - {name: amount, data_type: integer, constraints: [{type: check, expression: "amount < 99"}]}
+        unit_tests:
+          - name: amounts_stay_the_same
+            model: fct_small
+            given: [{input: ref('stg_shop__orders'), rows: [{shop: UA, amount: 1}]}]
+            expect: {rows: [{shop: UA, amount: 1}]}
+          - name: shops_stay_the_same
+            model: fct_small
+            given: [{input: ref('stg_shop__orders'), format: csv, rows: "shop,amount\\nUA,1"}]
+            expect: {rows: [{shop: UA}]}
+        """,
+    "models/marts/fct_small.sql": "-- depends_on: {{ ref('dim_before') }}\nselect shop, amount from {{ ref('stg_shop__orders') }}",
+    "models/marts/fct_cheap.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
+    "models/marts/dim_before.sql": """
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        {% if execute %}{% for node in graph.nodes.values() if node.name == 'amounts_are_known' %}
+            {% do node.config.meta.pop('on_failure') %}
+        {% endfor %}
+        {% set manifest = builtins.ref.manifest %}
+        {% do manifest.nodes['model.dpe.fct_small'].columns.amount.constraints.clear() %}
+        {% do manifest.unit_tests['unit_test.dpe.fct_small.amounts_stay_the_same'].expect.rows[0].update({'amount': 2}) %}
+        {% do manifest.get_macros_by_name()['quoted'].append(manifest.macros['macro.dpe.quoted']) %}
+        {% do manifest.ref_lookup.storage.update({'dim_gone': {'dpe': 'model.dpe.dim_shops'}}) %}
+        {% do selected_resources.append('model.dpe.dim_gone') %}
+        {% do builtins.ref.config.vars.vars.update({'dpe_keep_rows': 0}) %}
+        {% do builtins.ref.config.quoting.pop('database') %}
+        {% endif %}
+        select 1 as one
+        """,
+    "models/marts/dim_hiding.sql": """
+        -- depends_on: {{ ref('fct_cheap') }}
+        {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+        {% if execute %}{% for node in graph.nodes.values() if node.name == 'amounts_are_known' %}
+            {% do node.config.meta.update({'on_failure': 'quarantine'}) %}
+        {% endfor %}{% endif %}
+        select 1 as one
+        """,
+}
+
+
+def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) -> None:
+    """
+    Jinja that changes other nodes, or dbt's own variables, is found, and what it changed is named.
+
+    Even if it changes it back afterwards, as it does with another model's rule.
+    """
+    shop.write(TAMPERING)
+
+    summary = shop.run("dim_hiding", "fct_small")
+
+    assert summary.build.not_published is not None
+    assert (
+        "selected_resources: was changed in dbt while the project was built; check for Jinja that changes nodes, macros or dbt's own variables"
+        in summary.build.not_published
+    )
+    changed = re.findall(r"(?:^|; )([^;]+): was changed in dbt", summary.build.not_published)
+    assert re.fullmatch(r"test\.dpe\.amounts_are_known\.\w+", changed.pop(changed.index("selected_resources") + 1))
+    assert changed == [
+        "dbt's configuration",
+        "macros",
+        "model.dpe.fct_small",
+        "selected_resources",
+        "unit_test.dpe.fct_small.amounts_stay_the_same",
+        "vars",
+        "what ref() finds",
+    ]
+
+
+# What a hook of fct_orders creates next to dim_shops, whose declaration it would borrow, with dpe's policies and comments.
+STRAYS = [("marts", "dim_shops__masked"), ("marts", "dim_shops__quarantine"), ("marts__next", "dim_shops__quarantine")]
+MAKE_STRAY = (
+    "create table {schema}.{name} as select 1 as one, now() as _quarantined_at; "
+    "{{{{ protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.dpe.fct_orders') }}}}"
+)
+
+
+def test_a_relation_without_a_model_is_not_published(shop: Shop) -> None:
+    """Whatever its policies and comments say: the project does not declare it. `dpe rls check` finds it as well."""
+    hooks = [MAKE_STRAY.format(schema=schema, name=name) for schema, name in STRAYS]
+    shop.write({**WEDNESDAY, "models/marts/fct_orders.sql": FCT_ORDERS.format(hooks=hooks)})
+
+    summary = shop.run()
+
+    assert summary.build.not_published is not None
+    assert summary.build.publication is not None
+    for schema, name in STRAYS:
+        assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, but dim_shops " in summary.build.not_published
+    assert PUBLISHED == {str(one) for one in summary.build.publication.relations}
+    assert [1, 2, 3] == shop.orders()
+    assert [("RLS070", "marts.dim_shops__masked"), ("RLS070", "marts.dim_shops__quarantine")] == [
+        (one.check_id, one.subject) for one in protection.check_rls(shop.project, shop.server)
+    ]
+    assert summary.validation is not None
+    assert any("marts.dim_shops__masked" in fault for check in summary.validation.checks for fault in check.faults)
+
+
+OPEN = "create policy dpe_open on {} for select to dpe_reader using (true)"
+# A view that opens another relation of the same build when dpe's own session counts it.
+OPENING = {
+    "models/marts/private_orders.sql": (
+        "{{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }} select * from {{ ref('stg_shop__orders') }}"
+    ),
+    "models/marts/counted_orders.sql": """
+        -- depends_on: {{ ref('private_orders') }}
+        {{ config(
+            materialized='view',
+            contract={'enforced': false},
+            meta={'rls': {'private': true}, 'reconcile': {'from': 'stg_shop__orders'}},
+            pre_hook="
+                create schema if not exists code;
+                create or replace function code.open() returns boolean language plpgsql as $f$
+                begin
+                    if (select setting from pg_settings where name = 'application_name') like 'dpe%' then
+                        execute '__OPEN__';
+                    end if;
+                    return true;
+                exception when duplicate_object or undefined_table then
+                    return true;
+                end $f$;"
+        ) }}
+        select * from {{ ref('stg_shop__orders') }} where code.open()
+        """.replace("__OPEN__", OPEN.format("marts__next.private_orders")),
+}
+
+
+def test_what_counting_a_model_changes_is_judged(new_shop: Shop) -> None:
+    """The models' code runs before the protection is checked, and none runs between the check and the publication."""
+    new_shop.write(OPENING)
+
+    summary = new_shop.run()
+
+    assert summary.build.not_published is not None
+    assert "marts__next.private_orders: shows all rows to dpe_reader through the policy dpe_open" in summary.build.not_published
+
+
+def _as_an_author(shop: Shop, *statements: str) -> None:
+    """Do what a model's hook or Jinja can do."""
+    with shop.server.connect("transformer") as connection, system_context(connection, actor="dbt"):
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_what_changes_after_the_check_is_not_published(shop: Shop) -> None:
+    """The transaction that swaps relations compares their protection with what was judged."""
+    shop.write(WEDNESDAY)
+    summary = shop.run(publishes=False)
+    assert summary.build.publication is not None
+    with publication.connected(shop.server) as connection:
+        judged = publication.protection(connection, summary.build.publication.relations)
+        connection.rollback()
+        _as_an_author(shop, "grant insert on marts__next.fct_orders to dpe_reader")
+
+        with pytest.raises(PublishError, match="marts.fct_orders: its protection was changed after it was checked; run `dpe run`"):
+            publication.publish(connection, summary.build.publication, shop.project.published_schemas, judged=judged)
+
+    assert [1, 2, 3] == shop.orders()
+
+
+def test_what_waits_and_what_is_restored_is_judged_again(shop: Shop) -> None:
+    """Since it was built or replaced, hooks and Jinja of models may have opened it or substituted something else."""
+
+    def undo() -> None:
+        publish.undo(shop.project, shop.server, ends_sessions=False, progress=Silence())
+
+    shop.write(WEDNESDAY)
+    shop.run(publishes=False)
+    _as_an_author(shop, OPEN.format("marts__next.fct_orders"))
+    with pytest.raises(
+        PublishError,
+        match=r"publication 2: was not published \(marts__next.fct_orders: shows all rows to dpe_reader through the policy dpe_open",
+    ):
+        publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+    _as_an_author(shop, "drop policy dpe_open on marts__next.fct_orders")
+    publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+    assert [1, 2, 3, 4] == shop.orders()
+
+    _as_an_author(shop, OPEN.format("marts__previous.fct_orders"))
+    with pytest.raises(
+        PublishError, match=r"was not undone, .* \(marts__previous.fct_orders: shows all rows to dpe_reader through the policy dpe_open"
+    ):
+        undo()
+    _as_an_author(
+        shop,
+        "alter table marts__previous.fct_orders rename to replaced_orders",
+        "create table marts__previous.fct_orders (like marts.fct_orders including all)",
+    )
+    with publication.connected(shop.server) as connection, pytest.raises(PublishError, match="marts__previous.fct_orders: was rebuilt"):
+        publication.undo(connection, shop.project.published_schemas)
+    _as_an_author(
+        shop,
+        "drop table marts__previous.fct_orders",
+        "alter table marts__previous.replaced_orders rename to fct_orders",
+        "drop policy dpe_open on marts__previous.fct_orders",
+    )
+    shop.change_columns("{tenant_column: shop}", "{private: true}")
+    with pytest.raises(PublishError, match=r"marts__previous.fct_orders: has the policy .* which does not match its declaration, private"):
+        undo()
+    shop.change_columns("{private: true}", "{tenant_column: shop}")
+    undo()
+    assert [1, 2, 3] == shop.orders()
+
+
+REWRITING = (
+    "update dpe.publications set status = 'built', refused_because = null",
+    "update dpe.publications set status = 'published', published_at = now(), replaced = '[]', refused_because = null",
+    "insert into dpe.publications (status, selection, relations) select 'built', '', relations from dpe.publications",
+    """
+    insert into dpe.publications (publication_id, status, selection, relations) overriding system value
+    select 1000, 'built', '', '[]' from dpe.publications
+    """,
+    "update dpe.publications set relations = '[]'",
+    "delete from dpe.publications",
+)
+
+
+def test_what_was_refused_stays_refused(shop: Shop) -> None:
+    """Hooks and Jinja act as the role that publishes, but cannot change that."""
+    shop.write(DOUBLED)
+    assert shop.run().build.not_published is not None
+
+    for statement in REWRITING:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            _as_an_author(shop, f"{statement} where status = 'refused'")
+    with pytest.raises(PublishError, match="is refused .rule SHOP-1-01 failed"):
+        publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+
+
+TOUCHY = {
+    "models/marts/touchy_orders.sql": """
+        {{ config(
+            materialized='view',
+            contract={'enforced': false},
+            meta={'rls': {'tenant_column': 'shop'}},
+            pre_hook="
+                create schema if not exists code;
+                create or replace function code.no() returns boolean language plpgsql as $f$
+                begin
+                    if current_user in ('dpe_reader', 'dpe_tenant') then
+                        raise exception 'not for readers';
+                    end if;
+                    return true;
+                end $f$;
+                grant usage on schema code to dpe_reader; grant execute on function code.no() to dpe_reader"
+        ) }}
+        {% if flags.WHICH == 'generate' %}{{ exceptions.raise_compiler_error('not to be documented') }}{% endif %}
+        select * from {{ ref('fct_orders') }} where code.no()
+        """
+}
+
+
+def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
+    """So is a docs site that cannot be built: everything else is checked and measured, and the run fails."""
+    shop.write(TOUCHY)
+
+    summary = shop.run(documents=True)
+
+    assert summary.not_documented is not None
+    assert "not to be documented" in summary.not_documented
+    assert summary.validation is not None
+    visibility_check = next(check for check in summary.validation.checks if check.name == "who sees what")
+    assert {f"marts.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("UA", "HA")} == set(
+        visibility_check.faults
+    )
+    assert not summary.holds
+    cells = protection.measure_rls(shop.project, shop.server, ["marts.*"], (), Silence())
+    assert {"marts.touchy_orders: a tenant (UA) cannot read it (not for readers)"} < {fault for cell in cells for fault in cell.faults}
+    assert {"marts.touchy_orders"} == {cell.relation for cell in cells if cell.faults}
+
+
+@pytest.mark.parametrize("declared", [("{tenant_column: shop}", "{private: true}"), ("{shared: true}", "{tenant_column: shop}")])
+def test_an_earlier_version_is_measured_by_its_own_declaration(shop: Shop, declared: tuple[str, str]) -> None:
+    """What is right for the present version would be a fault of the previous one."""
+    shop.change_columns(*declared)
+    assert shop.run().build.not_published is None
+
+    cells = protection.measure_rls(shop.project, shop.server, ["marts__previous.*"], (), Silence())
+
+    assert cells
+    assert [] == [fault for cell in cells for fault in cell.faults]
