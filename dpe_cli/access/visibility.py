@@ -1,4 +1,8 @@
-"""How many rows each actor sees, from the cells of a measurement: as a table, and compared with what it should see."""
+"""
+How many rows each actor sees, from the cells of a measurement: as a table, and compared with what it should see.
+
+Policies decide what it sees: macros/rls/postgres__rls_predicate.sql for models, load/policies.py for staging.
+"""
 
 from __future__ import annotations
 

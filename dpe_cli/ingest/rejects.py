@@ -2,7 +2,7 @@
 Export rejects to a file for a person to correct, and load the corrected file into staging.
 
 The file is CSV in the source's own dialect, in UTF-8 with a header: the reject's id, the reason, and the source's columns.
-The format of the source decides how a rejected record is split into these: sources/json/reject_splitter.py for all formats (Parquet,
+The format of the source decides how a rejected record is split into these: sources/rejects/json_objects.py for all formats (Parquet,
 Excel, APIs …) but CSV and fixed-width, which have splitters of their own in sources/files.
 """
 

@@ -1,4 +1,4 @@
-"""The rejects of one extract, and the limits of how many it tolerates."""
+"""The rejects of one extract, and the limits of how many it tolerates; sources/rejects splits them into columns."""
 
 from __future__ import annotations
 

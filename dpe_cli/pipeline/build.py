@@ -1,4 +1,4 @@
-"""Build in the shadow schemas, judge what was built, and publish it if nothing failed: here it is decided what refuses a publication."""
+"""Build in the shadow schemas, judge what was built, and publish it unless something refuses that (pipeline/refusals.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dpe_cli.errors import PublishError
-from dpe_cli.pipeline import judging, protection
+from dpe_cli.pipeline import refusals
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.progress import Progress
 from dpe_cli.project.dbt_runner import NodeResult, read_project, run_dbt
@@ -62,24 +62,24 @@ def build_and_publish(
             before = {relation.oid for relation in old_versions.relations(connection, schemas)}
         if skipped:
             progress.say(f"Skipped, because they read models that have never been published: {', '.join(skipped)}")
-        results, tampered = _run_dbt(project, server, _command(selected, [*exclude, *skipped], options), progress, ender)
+        results, changed = _run_dbt(project, server, _command(selected, [*exclude, *skipped], options), progress, ender)
         built = {result.unique_id: result for result in results if _is_built(result)}
         names = [(result.schema.removesuffix(NEXT), result.alias) for result in built.values()]
         made = {unique_id: result.schema for unique_id, result in built.items()}
-        refusals = [*(_refusal(result) for result in results if result.has_failed), *map(_tampered, tampered)]
-        if not built and not refusals:
+        refused = refusals.of_nodes(results, changed)
+        if not built and not refused:
             return BuildResult(results)
         # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
         with publication.connected(server) as counting, limited(counting, progress.say):
-            refusals += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
-            relations = judging.built_relations(counting, project, names, made)
+            refused += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
+            relations = refusals.built_relations(counting, project, names, made)
             quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
-        judged = protection.judge(project, server, relations, suffix=NEXT, before=before)
-        refusals += judged.faults
+        judged = refusals.judge(project, server, relations, suffix=NEXT, before=before)
+        refused += judged.faults
         names += [name for relation in relations if (name := (relation.schema, relation.name)) not in names]
-        recorded = publication.record(connection, selected, names, refusals, lock=building.lock)
-        if refusals or not options.publishes:
-            return BuildResult(results, quarantined, recorded, not_published="; ".join(refusals) or None)
+        recorded = publication.record(connection, selected, names, refused, lock=building.lock)
+        if refused or not options.publishes:
+            return BuildResult(results, quarantined, recorded, not_published="; ".join(refused) or None)
         try:
             exchanged = publication.publish(
                 connection, recorded, schemas, judged=judged.protection, lock=building.lock, ender=ender, say=progress.say
@@ -122,15 +122,3 @@ def untestable(connection: Connection, project: Project, selected: Sequence[str]
     """Return the tests of a part of the project that read relations of the rest that were never published."""
     with connection.transaction():
         return project.untestable(selected, exclude, swap.names(connection, project.published_schemas))
-
-
-def _tampered(what: str) -> str:
-    return f"{what}: was changed in dbt while the project was built; check for Jinja that changes nodes, macros or dbt's own variables"
-
-
-def _refusal(result: NodeResult) -> str:
-    if result.rule and result.failures:
-        return f"rule {result.rule} failed ({result.name}: {result.failures:,} failing)"
-    if result.rule:
-        return f"rule {result.rule} cannot be tested ({result.name})"
-    return f"{result.resource_type} {result.name} failed"

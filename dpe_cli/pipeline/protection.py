@@ -16,18 +16,32 @@ from dpe_cli.access.checks import Finding
 from dpe_cli.access.matrix import Cell
 from dpe_cli.errors import ServerError, UsageError
 from dpe_cli.pipeline import checks as validation
-from dpe_cli.pipeline import judging
 from dpe_cli.pipeline.checks import Check
-from dpe_cli.pipeline.judging import Judgement
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import old_versions
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.patience import BLOCKED, limited
-from dpe_cli.server.relations import NEXT, PREVIOUS, Relation
+from dpe_cli.server.relations import NEXT, PREVIOUS
 from dpe_cli.server.server import Server
 
 _MANAGED_SCHEMAS = {"dpe", "quality"}
+
+
+@contextmanager
+def separate_session(server: Server) -> Iterator[Connection]:
+    """
+    Open a separate session to judge in, which the models' code cannot have changed.
+
+    Raises:
+        ServerError: sessions did not release what a check reads.
+    """
+    with server.connect("transformer") as connection:
+        # A hook may have changed these settings of the role.
+        connection.execute("set role none; set row_security = on")
+        connection.commit()
+        with limited(connection):
+            yield connection
 
 
 def protected_schemas(connection: Connection, project: Project) -> list[str]:
@@ -46,7 +60,7 @@ def _open_schemas(project: Project) -> list[str]:
 
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
-    with judging.separate_session(server) as connection:
+    with separate_session(server) as connection:
         found = rls_check.check(connection, protected_schemas(connection, project))
         found += project_checks.find(connection, project, _open_schemas(project))
     return sorted(found, key=lambda finding: finding.severity)
@@ -59,18 +73,10 @@ def check_protection(project: Project, server: Server, waiting: Collection[tuple
     `waiting` are the schemas and names of relations that were built but not published: what is published of them may have an earlier
     declaration.
     """
-    with judging.separate_session(server) as connection:
+    with separate_session(server) as connection:
         check = validation.check_protection(connection, protected_schemas(connection, project))
         found = project_checks.find(connection, project, _open_schemas(project), waiting=waiting)
     return replace(check, faults=(*check.faults, *map(str, found)))
-
-
-def judge(
-    project: Project, server: Server, relations: Sequence[Relation], *, suffix: str, before: Collection[int] | None = None
-) -> Judgement:
-    """Judge relations before readers see them, in a separate session; see judging.judge()."""
-    with judging.separate_session(server) as connection:
-        return judging.judge(connection, project, relations, protected_schemas(connection, project), suffix=suffix, before=before)
 
 
 def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dpe_cli.errors import PublishError
-from dpe_cli.pipeline import protection
+from dpe_cli.pipeline import refusals
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
@@ -24,7 +24,7 @@ def publish(project: Project, server: Server, *, ends_sessions: bool, progress: 
         built = publication.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status in {"published", "undone"}:
             raise PublishError("no build is waiting to be published (an undone one no longer counts); run `dpe run`")
-        judged = protection.judge(project, server, built.relations, suffix=NEXT)
+        judged = refusals.judge(project, server, built.relations, suffix=NEXT)
         if built.status == "built" and judged.faults:
             raise PublishError(f"publication {built.publication_id}: was not published ({'; '.join(judged.faults)}); run `dpe run`")
         return publication.publish(
@@ -46,7 +46,7 @@ def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Pro
     """
     with publication.connected(server) as connection:
         last = publication.to_undo(connection)
-        judged = protection.judge(project, server, last.replaced or [], suffix=PREVIOUS)
+        judged = refusals.judge(project, server, last.replaced or [], suffix=PREVIOUS)
         if judged.faults:
             raise PublishError(
                 f"publication {last.publication_id}: was not undone, because what it replaced is not protected as the project declares "

@@ -12,8 +12,8 @@ from typing import Any
 
 from dpe_cli.errors import BuildError
 from dpe_cli.project import dbt
+from dpe_cli.project.jinja_changes import ReadManifest
 from dpe_cli.project.project import Project
-from dpe_cli.project.read_manifest import ReadManifest
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.server import Server
 

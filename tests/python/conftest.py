@@ -43,7 +43,7 @@ VERSIONS: dict[str, Path | None] = {"18": None, "15": Path("/usr/lib/postgresql/
 LONGEST = (
     "test_demo.py",
     "test_publishing.py",
-    "test_judging.py",
+    "test_refusals.py",
     "test_memory_of_rules.py",
     "test_quarantine.py",
     "test_rls_matrix.py",

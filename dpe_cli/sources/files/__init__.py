@@ -1,1 +1,1 @@
-"""Files as sources: finding them, decompressing them, and one module per format."""
+"""Files as sources: finding them, decompressing them, and one module per format; sources/options/formats.py lists the formats."""

@@ -16,7 +16,7 @@ from dpe_cli.errors import InputError
 from dpe_cli.sources.files import find
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import CsvFiles
-from dpe_cli.sources.read.reject_splitter import Rejected, Splitter
+from dpe_cli.sources.rejects.splitter import Rejected, Splitter
 
 _MOST_NAMES_SHOWN = 5
 

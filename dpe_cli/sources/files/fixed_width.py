@@ -16,8 +16,8 @@ from dpe_cli.errors import ExtractError
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import FixedWidthFiles
 from dpe_cli.sources.read.lines import whole_lines
-from dpe_cli.sources.read.reject_splitter import Rejected, Splitter
 from dpe_cli.sources.read.rows import DIALECT, literal
+from dpe_cli.sources.rejects.splitter import Rejected, Splitter
 
 BAD_FORMAT = "22P04"
 

@@ -1,4 +1,8 @@
-"""Parquet files: DuckDB reads them by column, and writes CSV into a pipe that is read like a CSV file."""
+"""
+Parquet files: DuckDB reads them by column, and writes CSV into a pipe that is read like a CSV file.
+
+A rejected record is kept as a JSON object, which sources/rejects/json_objects.py splits into columns.
+"""
 
 from __future__ import annotations
 

@@ -103,10 +103,10 @@ class External:
     # The page that explains the options, and options that are mappings of their own.
     documentation: ClassVar[str] = "docs/guides/sources/csv.md"
     nested: ClassVar[dict[str, type]] = {"rejects": Rejects}
-    # The functions that open a file, and that make a splitter of rejected records (read/reject_splitter.py), as `module:function`; their
+    # The functions that open a file, and that make a splitter of rejected records (sources/rejects), as `module:function`; their
     # modules are imported when they are needed, because some need large packages.
     opener: ClassVar[str] = ""
-    splitter: ClassVar[str] = "dpe_cli.sources.json.reject_splitter:splitter"
+    splitter: ClassVar[str] = "dpe_cli.sources.rejects.json_objects:splitter"
     # A noun for whatever delivers the records.
     delivered_by: ClassVar[str] = "files"
 

@@ -11,7 +11,7 @@ from typing import Any
 from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect, quoted
 from dpe_cli.sources.json import json_path
-from dpe_cli.sources.read.reject_splitter import Rejected, Splitter
+from dpe_cli.sources.rejects.splitter import Rejected, Splitter
 
 
 def splitter(options: Any, columns: Sequence[Column], rejects: Sequence[Rejected], *, dialect: Dialect, project_dir: Path) -> Splitter:

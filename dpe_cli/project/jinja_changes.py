@@ -1,5 +1,5 @@
 """
-Checks whether dbt ran the project as it was read.
+Finds what Jinja changed in dbt, so that it did not run the project as it was read.
 
 A model's Jinja can change what dbt knows about other nodes while it runs: their configuration, their contracts, the rules of their tests,
 macros, which nodes were selected. So dbt's state is compared with that after reading the project: for each node before and after it runs,

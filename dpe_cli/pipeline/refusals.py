@@ -1,0 +1,101 @@
+"""
+Decides whether a publication is refused: because nodes failed, because Jinja changed dbt, or because of how relations are protected.
+
+The models' code runs wherever they are built, tested, counted or documented. So relations are judged after that, in a separate session:
+the built or restored ones have to be protected as declared, and there may be no others. Their protection is returned as well, because
+the transaction that swaps them compares it once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dpe_cli.access import declared, strays
+from dpe_cli.pipeline import checks, protection
+from dpe_cli.project.dbt_runner import NodeResult
+from dpe_cli.project.project import Project
+from dpe_cli.publishing import publication
+from dpe_cli.quality import quarantine
+from dpe_cli.server.connection import Connection
+from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, Relation, find_relation
+from dpe_cli.server.server import Server
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is wrong with the protection of relations, and the protection of each at that time, by oid."""
+
+    faults: list[str]
+    protection: Mapping[int, str]
+
+
+def of_nodes(results: Iterable[NodeResult], changed: Iterable[str]) -> list[str]:
+    """Return why the run of dbt refuses a publication: nodes that failed, and what Jinja `changed` in dbt meanwhile."""
+    return [*(_failed(result) for result in results if result.has_failed), *map(_changed_by_jinja, changed)]
+
+
+def _failed(result: NodeResult) -> str:
+    if result.rule and result.failures:
+        return f"rule {result.rule} failed ({result.name}: {result.failures:,} failing)"
+    if result.rule:
+        return f"rule {result.rule} cannot be tested ({result.name})"
+    return f"{result.resource_type} {result.name} failed"
+
+
+def _changed_by_jinja(what: str) -> str:
+    return f"{what}: was changed in dbt while the project was built; check for Jinja that changes nodes, macros or dbt's own variables"
+
+
+def built_relations(connection: Connection, project: Project, names: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
+    """Return the relations of these names in the shadow schemas, with the views and quarantines of the models that were built."""
+    wanted = dict.fromkeys([*names, *strays.of_models(connection, project, made, schema_suffix=NEXT)])
+    with connection.transaction():
+        found = [(schema, name, find_relation(connection, schema + NEXT, name)) for schema, name in wanted]
+    return [Relation(schema, name, relation.oid) for schema, name, relation in found if relation is not None]
+
+
+def judge(
+    project: Project, server: Server, relations: Sequence[Relation], *, suffix: str, before: Collection[int] | None = None
+) -> Judgement:
+    """
+    Judge relations in schemas with this suffix before readers see them, and relations that hooks left elsewhere meanwhile.
+
+    Relations that the publication removes are not judged: quarantines and masked views whose declaration was removed. They have to be among
+    `before`, the oids of what was published before the build, if these are known.
+    """
+    schemas = project.published_schemas
+    known = strays.project_relations(project)
+    parts = [known.get((relation.schema, relation.name)) for relation in relations]
+    made = {part.unique_id: relation.schema + suffix for relation, part in zip(relations, parts, strict=True) if part}
+    with protection.separate_session(server) as connection:
+        protected_schemas = protection.protected_schemas(connection, project)
+        with connection.transaction():
+            # First, so that changes during the rest of the checks count as changes.
+            protection_of = publication.protection(connection, relations)
+            leftovers = quarantine.leftovers(connection, relations, schema_suffix="") if suffix == NEXT else []
+            leftover_relations = [(schema, name, find_relation(connection, schema, name)) for schema, name in leftovers]
+            removed = [
+                (schema, name)
+                for schema, name, relation in leftover_relations
+                if before is None or (relation is not None and relation.oid in before)
+            ]
+        found = [
+            # Published relations are judged after the run; a hook may have left relations elsewhere.
+            *checks.check_protection(connection, protected_schemas, judged=[schema + suffix for schema in schemas]).faults,
+            *map(str, declared.differences(connection, project, made)),
+        ]
+        if suffix == NEXT:
+            found += map(str, strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=removed))
+    found += [
+        f"{relation.schema}{suffix}.{relation.name}: does not belong to a model of the project; restore its model, or run `dpe run`"
+        for relation, part in zip(relations, parts, strict=True)
+        if part is None and not _belongs(known, relation)
+    ]
+    return Judgement(found, protection_of)
+
+
+def _belongs(known: Mapping[tuple[str, str], strays.ProjectRelation], relation: Relation) -> bool:
+    """Return whether a relation is named like a model's view or quarantine, which the model's files may no longer declare."""
+    names = [relation.name.removesuffix(suffix) for suffix in (QUARANTINE, MASKED) if relation.name.endswith(suffix)]
+    return any((relation.schema, name) in known for name in names)
