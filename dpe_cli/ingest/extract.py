@@ -13,7 +13,9 @@ from dpe_cli import machine
 from dpe_cli.blocks.inputs import Input
 from dpe_cli.errors import BUG, DpeError, explained
 from dpe_cli.load import staging
-from dpe_cli.load.extraction import Extractor, ExtractResult, LoadRequest, RejectLimits
+from dpe_cli.load.extraction import Extractor
+from dpe_cli.load.inputs import LoadRequest, RejectLimits
+from dpe_cli.load.result import ExtractResult
 from dpe_cli.progress import Progress
 from dpe_cli.project.source import Source
 from dpe_cli.server.server import Server

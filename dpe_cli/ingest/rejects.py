@@ -18,8 +18,8 @@ from dpe_cli.blocks.csv_grammar import Dialect, quoted
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.load import corrections as loading
 from dpe_cli.load.corrections import RECORD, Corrections, Replayer
-from dpe_cli.load.extraction import ExtractResult
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
+from dpe_cli.load.result import ExtractResult
 from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server

@@ -16,9 +16,10 @@ from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 from dpe_cli.blocks.inputs import Input, Opened
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError
-from dpe_cli.load.extraction import Extractor, ExtractResult
+from dpe_cli.load.extraction import Extractor
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.load.ledger import Load
+from dpe_cli.load.result import ExtractResult
 from dpe_cli.server.connection import Connection
 
 # The columns before a source's own columns in a file of rejects.

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import psycopg
@@ -18,12 +17,13 @@ import psycopg
 from dpe_cli.blocks.block import BLOCK_BYTES
 from dpe_cli.blocks.inputs import Input, QueryInput
 from dpe_cli.errors import BusyError, DpeError, ExtractError, RejectLimitError, ServerError
-from dpe_cli.load import compaction, ledger, ledger_rejects, locks, policies, prepare, staging
-from dpe_cli.load.inputs import Known, LoadRequest, Plan, RejectLimits, planned
+from dpe_cli.load import checks, compaction, ledger, ledger_rejects, locks, policies, prepare, staging
+from dpe_cli.load.inputs import Known, LoadRequest, Plan, planned
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import RejectCollector
 from dpe_cli.load.repair import BinaryRefusedError
+from dpe_cli.load.result import ExtractResult
 from dpe_cli.load.staging import Slice
 from dpe_cli.load.writers import Writers, Written
 from dpe_cli.server import contexts
@@ -37,41 +37,6 @@ ACTOR = "dpe extract"
 _GUESSED_COMPRESSION = 4
 # How long a failed extract waits for sessions that hold its slices; the next one removes them otherwise.
 _CLEANING_SECONDS = 2.0
-
-
-@dataclass
-class ExtractResult:
-    """
-    What an extract did. `extract_id` is None if nothing was new; `error` says why it was refused, or failed because of a bug (`is_bug`).
-
-    `rows_removed` counts rows of files that changed; `dropped` lists what was dropped with a staging table that was rebuilt.
-    """
-
-    source: str
-    extract_id: int | None = None
-    loads: list[Load] = field(default_factory=list)
-    skipped: int = 0
-    rows_removed: int = 0
-    bytes_read: int = 0
-    seconds: float = 0.0
-    dropped: list[str] = field(default_factory=list)
-    error: str | None = None
-    is_bug: bool = False
-
-    @property
-    def records_read(self) -> int:
-        """Records read in all loads."""
-        return sum(load.records_read for load in self.loads)
-
-    @property
-    def rows_loaded(self) -> int:
-        """Rows loaded by all loads."""
-        return sum(load.rows_loaded for load in self.loads)
-
-    @property
-    def rows_rejected(self) -> int:
-        """Records rejected in all loads."""
-        return sum(load.rows_rejected for load in self.loads)
 
 
 Progress = Callable[[int], None]
@@ -113,7 +78,8 @@ class Extractor:
             RejectLimitError: more records were rejected than the source allows.
             ServerError: the server ended a session, or ran out of a resource.
         """
-        self._check_tenant()
+        if self._tenant_id is not None:
+            checks.check_tenant(self._table, replaces=self._replaces)
         started = time.monotonic()
         result = ExtractResult(self._table.source)
         with (
@@ -181,9 +147,9 @@ class Extractor:
         rejects = RejectCollector(self._table.source, self._request.limits, {load_id: one.location for load_id, one in loads.items()})
         try:
             written = self._write(extract_id, loads, rejects, expected)
-            done = self._reconcile(loads, written)
+            done = checks.reconcile(self._table, loads, self._read, written)
             rejects.check_ratio(sum(load.records_read for load in done))
-            self._check_visible(written, done)
+            checks.check_visible(self._table, written, done, tenant_id=self._tenant_id)
 
             def finish() -> tuple[list[Load], list[str], int]:
                 with self._alone(connection, lock):
@@ -251,33 +217,6 @@ class Extractor:
         except BaseException as error:
             writers.abandon(error)
             raise
-
-    def _reconcile(self, loads: dict[int, Input], written: Sequence[Written]) -> list[Load]:
-        """Check for each load that records read = rows loaded + rows rejected."""
-        rows: Counter[int] = Counter()
-        rejected: Counter[int] = Counter()
-        for one in written:
-            rows.update(one.rows)
-            rejected.update(one.rejected)
-        for load_id, source in loads.items():
-            if self._read[load_id] != rows[load_id] + rejected[load_id]:
-                raise ExtractError(
-                    f"{self._table.source}, {source.location}: {self._read[load_id]:,} records were read, but {rows[load_id]:,} loaded and "
-                    f"{rejected[load_id]:,} rejected; nothing was loaded, please report this"
-                )
-        return [
-            Load(
-                load_id,
-                one.location,
-                one.content_hash(),
-                one.size,
-                self._read[load_id],
-                rows[load_id],
-                rejected[load_id],
-                version=one.version,
-            )
-            for load_id, one in loads.items()
-        ]
 
     def _publish(
         self,
@@ -370,40 +309,6 @@ class Extractor:
         ledger.remove_loads_of(connection, list(earlier))
         return removed
 
-    def _check_visible(self, written: Sequence[Written], loads: Sequence[Load]) -> None:
-        """Check that the loader, in its context and under the parent's policies, sees exactly the rows it loaded."""
-        seen: Counter[int] = Counter()
-        for one in written:
-            seen.update(one.visible)
-        for load in loads:
-            if seen[load.load_id] != load.rows_loaded:
-                hidden = load.rows_loaded - seen[load.load_id]
-                if self._tenant_id is not None:
-                    raise ExtractError(
-                        f"{self._table.source}, {load.location}: {hidden:,} of {load.rows_loaded:,} rows do not belong to tenant "
-                        f"{self._tenant_id}; nothing was loaded, correct the delivery or extract it for all tenants"
-                    )
-                raise ExtractError(
-                    f"{self._table.source}, {load.location}: {hidden:,} of {load.rows_loaded:,} rows are not visible to the loader through "
-                    f"the policies of {self._table.schema}.{self._table.name}; nothing was loaded, "
-                    "drop the policies that dpe did not create"
-                )
-
-    def _check_tenant(self) -> None:
-        """Refuse an extract for one tenant if it could not be limited to that tenant."""
-        if self._tenant_id is None:
-            return
-        if self._replaces:
-            raise ExtractError(
-                f"{self._table.source}: an extract for one tenant cannot replace the table, because the other tenants' rows would be lost; "
-                "extract it for all tenants"
-            )
-        if self._table.tenant_column is None:
-            raise ExtractError(
-                f"{self._table.source}: an extract for one tenant needs the tenant of each row; declare `rls: {{tenant_column: …}}` "
-                f"in the source's meta ({self._table.declared_at}), or extract it for all tenants"
-            )
-
     def _remove_orphans(self, connection: Connection) -> None:
         """Drop slices left by a crashed extract, and those that were replaced before the newest extract."""
         loose = staging.slices(connection, self._table, attached=False)
@@ -445,6 +350,3 @@ def _for_ledger(error: BaseException) -> str:
     if not isinstance(error, DpeError):
         return type(error).__name__
     return str(error).partition("\n")[0] if isinstance(error, RejectLimitError) else str(error)
-
-
-__all__ = ["ExtractResult", "Extractor", "LoadRequest", "RejectLimits"]

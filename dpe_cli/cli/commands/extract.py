@@ -11,7 +11,7 @@ from dpe_cli.cli.options import exclude_option, jobs_option, select_argument, se
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.ingest import extract as extracts
 from dpe_cli.ingest.extract import ExtractSummary
-from dpe_cli.load.extraction import ExtractResult
+from dpe_cli.load.result import ExtractResult
 from dpe_cli.words import duration, plural, size
 
 

@@ -24,8 +24,8 @@ from dpe_cli.ingest.extract import ExtractSummary, extract
 from dpe_cli.ingest.loads import LoadsError
 from dpe_cli.ingest.rejects import Export, ReplayError
 from dpe_cli.load import corrections as loading
-from dpe_cli.load.extraction import ExtractResult
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
+from dpe_cli.load.result import ExtractResult
 from dpe_cli.pipeline import validate
 from dpe_cli.quality import reconciliation
 from dpe_cli.quality.reconciliation import Balance

@@ -17,7 +17,7 @@ from support.shop import Shop
 
 from dpe_cli.errors import BuildError, ServerError, UsageError
 from dpe_cli.ingest.extract import ExtractSummary
-from dpe_cli.load.extraction import ExtractResult
+from dpe_cli.load.result import ExtractResult
 from dpe_cli.outputs import notification
 from dpe_cli.outputs.notification import Outcome, Patience
 from dpe_cli.pipeline.build import BuildResult

@@ -15,7 +15,8 @@ from conftest import Cluster
 from dpe_cli.blocks.contract import Column, StagingTable
 from dpe_cli.ingest import extract as extracts
 from dpe_cli.load import staging
-from dpe_cli.load.extraction import Extractor, ExtractResult
+from dpe_cli.load.extraction import Extractor
+from dpe_cli.load.result import ExtractResult
 from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server
