@@ -18,8 +18,8 @@ from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.progress import Progress
 from dpe_cli.project.source import Source
+from dpe_cli.server.ending import Ender
 from dpe_cli.server.server import Server
-from dpe_cli.server.sessions import Ender
 from dpe_cli.server.watching import EXTRACT, watching
 from dpe_cli.sources.files import find
 from dpe_cli.sources.options.files import Files

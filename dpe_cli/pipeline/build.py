@@ -12,15 +12,16 @@ from dpe_cli.progress import Progress
 from dpe_cli.project.dbt_runner import NodeResult, read_project, run_dbt
 from dpe_cli.project.model import RELATIONS
 from dpe_cli.project.project import Project
-from dpe_cli.publishing import old_versions, publication, swap
-from dpe_cli.publishing.publication import ExchangeResult, Publication
+from dpe_cli.publishing import builds, old_versions, publication, publisher, swap
+from dpe_cli.publishing.builds import Publication
+from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.quality import quarantine, reconcile_config, reconciliation
 from dpe_cli.quality.quarantine import QuarantineCount
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.ending import Ender
 from dpe_cli.server.patience import limited
 from dpe_cli.server.relations import NEXT
 from dpe_cli.server.server import Server
-from dpe_cli.server.sessions import Ender
 from dpe_cli.server.watching import DBT, watching
 
 
@@ -55,7 +56,7 @@ def build_and_publish(
     """
     schemas = project.published_schemas
     ender = Ender(server) if options.ends_sessions else None
-    with publication.building(server, schemas) as building:
+    with publisher.building(server, schemas) as building:
         connection = building.connection
         skipped = untestable(connection, project, selected, exclude)
         with connection.transaction():
@@ -70,14 +71,14 @@ def build_and_publish(
         if not built and not refused:
             return BuildResult(results)
         # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
-        with publication.connected(server) as counting, limited(counting, progress.say):
+        with publisher.connected(server) as counting, limited(counting, progress.say):
             refused += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
             relations = refusals.built_relations(counting, project, names, made)
             quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
         judged = refusals.judge(project, server, relations, suffix=NEXT, before=before)
         refused += judged.faults
         names += [name for relation in relations if (name := (relation.schema, relation.name)) not in names]
-        recorded = publication.record(connection, selected, names, refused, lock=building.lock)
+        recorded = builds.record(connection, selected, names, refused, lock=building.lock)
         if refused or not options.publishes:
             return BuildResult(results, quarantined, recorded, not_published="; ".join(refused) or None)
         try:

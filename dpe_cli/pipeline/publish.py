@@ -6,11 +6,11 @@ from dpe_cli.errors import PublishError
 from dpe_cli.pipeline import refusals
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
-from dpe_cli.publishing import publication
+from dpe_cli.publishing import builds, publication, publisher
 from dpe_cli.publishing.publication import ExchangeResult
+from dpe_cli.server.ending import Ender
 from dpe_cli.server.relations import NEXT, PREVIOUS
 from dpe_cli.server.server import Server
-from dpe_cli.server.sessions import Ender
 
 
 def publish(project: Project, server: Server, *, ends_sessions: bool, progress: Progress) -> ExchangeResult:
@@ -20,8 +20,8 @@ def publish(project: Project, server: Server, *, ends_sessions: bool, progress: 
     Raises:
         PublishError: no build waits, it is not protected as the project declares, or as in publication.publish().
     """
-    with publication.connected(server) as connection:
-        built = publication.newest(connection, "built", "refused", "published", "undone")
+    with publisher.connected(server) as connection:
+        built = builds.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status in {"published", "undone"}:
             raise PublishError("no build is waiting to be published (an undone one no longer counts); run `dpe run`")
         judged = refusals.judge(project, server, built.relations, suffix=NEXT)
@@ -44,8 +44,8 @@ def undo(project: Project, server: Server, *, ends_sessions: bool, progress: Pro
     Raises:
         PublishError: it is not, or as in publication.undo().
     """
-    with publication.connected(server) as connection:
-        last = publication.to_undo(connection)
+    with publisher.connected(server) as connection:
+        last = builds.to_undo(connection)
         judged = refusals.judge(project, server, last.replaced or [], suffix=PREVIOUS)
         if judged.faults:
             raise PublishError(

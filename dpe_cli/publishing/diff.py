@@ -10,7 +10,7 @@ from psycopg import sql
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.project.model import key_of
 from dpe_cli.project.project import Project
-from dpe_cli.publishing import publication
+from dpe_cli.publishing import builds
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import NEXT, Relation, find_relation
@@ -56,7 +56,7 @@ class Difference:
 
 def compare(
     server: Server, project: Project, wanted: Sequence[str], *, on_relation: Callable[[str], None] | None = None
-) -> tuple[publication.Publication, list[Difference]]:
+) -> tuple[builds.Publication, list[Difference]]:
     """
     Compare the newest build with the published version; `wanted` are names of models, all if it is empty.
 
@@ -68,7 +68,7 @@ def compare(
     """
     keys = {(model.schema, model.alias): key_of(project.manifest, model) for model in project.models.values()}
     with server.connect("transformer", application_name="dpe diff") as connection:
-        built = publication.newest(connection, "built", "refused", "published", "undone")
+        built = builds.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status not in {"built", "refused"}:
             raise PublishError(
                 "no build is waiting to be published (an undone one no longer counts); "

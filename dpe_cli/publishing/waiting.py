@@ -8,9 +8,10 @@ from dpe_cli.errors import PublishError
 from dpe_cli.publishing import swap
 from dpe_cli.server import sessions
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.ending import Ender
 from dpe_cli.server.patience import BLOCKED, BlockedError, Waiting, patiently
 from dpe_cli.server.relations import find_relation
-from dpe_cli.server.sessions import Ender, Holder
+from dpe_cli.server.sessions import Holder
 
 
 def for_readers(

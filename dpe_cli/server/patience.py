@@ -20,7 +20,8 @@ import psycopg
 from dpe_cli.errors import ServerError
 from dpe_cli.server import sessions
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.sessions import Ender, Holder, Stays
+from dpe_cli.server.ending import Ender
+from dpe_cli.server.sessions import Holder, Stays
 
 T = TypeVar("T")
 

@@ -11,8 +11,9 @@ import psycopg
 
 from dpe_cli.errors import ServerError
 from dpe_cli.server import sessions
+from dpe_cli.server.ending import Ender
 from dpe_cli.server.server import Server
-from dpe_cli.server.sessions import Ender, Stays
+from dpe_cli.server.sessions import Stays
 
 # Most work is done before this.
 _FIRST_LOOK_SECONDS = 2.0

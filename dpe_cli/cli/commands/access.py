@@ -14,8 +14,8 @@ from dpe_cli.access import grants as access_list
 from dpe_cli.access.grants import EVERY_TENANT, Entry
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
+from dpe_cli.server.ending import Ender
 from dpe_cli.server.patience import Waiting
-from dpe_cli.server.sessions import Ender
 from dpe_cli.words import plural
 
 _end_sessions_option = click.option("--end-sessions", is_flag=True, help="End sessions that keep this waiting for more than 5 seconds.")

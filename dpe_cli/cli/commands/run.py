@@ -20,7 +20,7 @@ from dpe_cli.outputs.notification import on_outcome
 from dpe_cli.pipeline import run as pipeline
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
-from dpe_cli.publishing.publication import Publication
+from dpe_cli.publishing.builds import Publication
 from dpe_cli.words import duration, plural
 
 

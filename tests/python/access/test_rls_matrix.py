@@ -21,7 +21,7 @@ from dpe_cli.pipeline import protection, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
-from dpe_cli.publishing import publication
+from dpe_cli.publishing import publication, publisher
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
 
@@ -71,7 +71,7 @@ def _do(project: Project, server: Server, command: list[str]) -> None:
         summary = run.run(project, server, command[1:], (), dbt_projects.Silence(), options)
         assert summary.build.not_published is None
     elif command[0] == "undo":
-        with publication.connected(server) as connection:
+        with publisher.connected(server) as connection:
             publication.undo(connection, project.published_schemas)
     else:
         assert not any(result.has_failed for result in run_dbt(project, server, command))

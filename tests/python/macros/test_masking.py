@@ -21,7 +21,7 @@ from dpe_cli.pipeline import run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
-from dpe_cli.publishing import publication
+from dpe_cli.publishing import publication, publisher
 from dpe_cli.server.server import Server
 
 GUESTS = """
@@ -92,7 +92,7 @@ def test_a_mask_stays_from_version_to_version(guests: Path, server: Server, inte
     assert {(1, "UA", None, None, 7)} <= set(_read(server, intern, everything) or [])
     assert _read(server, intern, name) is None
 
-    with publication.connected(server) as connection:
+    with publisher.connected(server) as connection:
         publication.undo(connection, ["marts"])
     assert [(1, "UA", None, None)] == _read(server, intern, everything)
     assert _read(server, intern, name) is None
@@ -101,7 +101,7 @@ def test_a_mask_stays_from_version_to_version(guests: Path, server: Server, inte
     assert _read(server, intern, everything) is None
     assert {("Ada",)} == set(_read(server, intern, name) or [])
 
-    with publication.connected(server) as connection:
+    with publisher.connected(server) as connection:
         publication.undo(connection, ["marts"])
         assert [] == checks.check(connection, ["dpe", "marts", "marts__previous", "marts__next"])
     assert [(1, "UA", None, None)] == _read(server, intern, everything)

@@ -11,7 +11,7 @@ from support.shop import DOUBLED, WEDNESDAY, Shop
 
 from dpe_cli.errors import PublishError
 from dpe_cli.pipeline import protection, publish
-from dpe_cli.publishing import publication
+from dpe_cli.publishing import publication, publisher
 from dpe_cli.server.contexts import system_context
 
 FCT_ORDERS = "{{{{ config(post_hook={hooks}) }}}} select order_id, shop, amount from {{{{ ref('stg_shop__orders') }}}}"
@@ -300,7 +300,7 @@ def test_what_changes_after_the_check_is_not_published(shop: Shop) -> None:
     shop.write(WEDNESDAY)
     summary = shop.run(publishes=False)
     assert summary.build.publication is not None
-    with publication.connected(shop.server) as connection:
+    with publisher.connected(shop.server) as connection:
         judged = publication.protection(connection, summary.build.publication.relations)
         connection.rollback()
         _as_an_author(shop, "grant insert on marts__next.fct_orders to dpe_reader")
@@ -339,7 +339,7 @@ def test_what_waits_and_what_is_restored_is_judged_again(shop: Shop) -> None:
         "alter table marts__previous.fct_orders rename to replaced_orders",
         "create table marts__previous.fct_orders (like marts.fct_orders including all)",
     )
-    with publication.connected(shop.server) as connection, pytest.raises(PublishError, match="marts__previous.fct_orders: was rebuilt"):
+    with publisher.connected(shop.server) as connection, pytest.raises(PublishError, match="marts__previous.fct_orders: was rebuilt"):
         publication.undo(connection, shop.project.published_schemas)
     _as_an_author(
         shop,

@@ -19,7 +19,7 @@ from support.halves import build, execute, make, publish, rows
 
 from dpe_cli.access import checks
 from dpe_cli.errors import PublishError
-from dpe_cli.publishing import old_versions, publication, waiting
+from dpe_cli.publishing import builds, old_versions, publication, publisher, waiting
 from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.publishing.swap import HeldError
 from dpe_cli.publishing.uses import Use
@@ -27,8 +27,8 @@ from dpe_cli.server import sessions
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.embedded.server import EmbeddedServer
+from dpe_cli.server.ending import Ender
 from dpe_cli.server.server import Server
-from dpe_cli.server.sessions import Ender
 
 Reader = Callable[..., str]
 
@@ -274,8 +274,8 @@ def test_a_foreign_key_of_another_role_stops_no_publication(server: Server, read
             "create table marts__next.parents (id integer primary key)",
             f"grant references on marts__next.parents to {ua_desk}",
         )
-        with publication.connected(server) as connection:
-            uses = publish(server, publication.record(connection, [], [("marts", "parents")], [])).uses
+        with publisher.connected(server) as connection:
+            uses = publish(server, builds.record(connection, [], [("marts", "parents")], [])).uses
         if number == 1:
             execute(server, "postgres", f"grant usage on schema marts to {ua_desk}")
             execute(server, ua_desk, "create table desk.children (id integer references marts.parents)")
@@ -312,8 +312,8 @@ def test_undoing_restores_a_version_that_a_reader_uses(server: Server, reader: R
         # A reader uses what is built but not published.
         build(server, 3)
         execute(server, "postgres", "create schema desk", "create view desk.next as select number from marts__next.left_half")
-        with publication.connected(server) as publisher:
-            undone = publication.undo(publisher, ["marts"])
+        with publisher.connected(server) as session:
+            undone = publication.undo(session, ["marts"])
 
         assert [1] == rows(server, "select distinct number from marts.left_half")
         assert {"view pg_temp.later": "marts__previous.left_half", "view desk.next": "marts__old_1.left_half"} == {
@@ -331,10 +331,10 @@ def test_an_earlier_version_that_is_kept_does_not_interfere(server: Server, read
         execute(server, "dpe_transformer", "create schema if not exists marts__next")
         # The view is swapped, and then a table that the earlier view reads, with another column name.
         execute(server, "dpe_transformer", "create view marts__next.both_halves as select number from marts.right_half")
-        with publication.connected(server) as publisher:
-            publish(server, publication.record(publisher, [], [("marts", "both_halves")], []))
+        with publisher.connected(server) as session:
+            publish(server, builds.record(session, [], [("marts", "both_halves")], []))
             execute(server, "dpe_transformer", "create table marts__next.left_half as select 2 as other")
-            made = publish(server, publication.record(publisher, [], [("marts", "left_half")], []))
+            made = publish(server, builds.record(session, [], [("marts", "left_half")], []))
 
         assert [2] == rows(server, "select other from marts.left_half")
         assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
@@ -347,11 +347,11 @@ def test_unused_relations_of_an_earlier_version_are_dropped(server: Server, read
     """What a kept view reads stays, and the rest is dropped."""
     with _reading(server, reader(server)) as connection:
         for number in (1, 2, 3):
-            with publication.building(server, ["marts"]) as building:
+            with publisher.building(server, ["marts"]) as building:
                 make(server, number)
                 execute(server, "dpe_transformer", "create table marts__next.apart (number integer)")
                 names = [("marts", name) for name in ("left_half", "right_half", "both_halves", "apart")]
-                made = publication.record(building.connection, [], names, [], lock=building.lock)
+                made = builds.record(building.connection, [], names, [], lock=building.lock)
             publish(server, made)
             if number == 1:
                 connection.execute("create temp view mine as select number from marts.both_halves")
@@ -493,7 +493,7 @@ def test_a_session_that_holds_a_sequence_is_named_and_ended(fresh_server: Server
     """It belongs to a column of a swapped table, and moves with it."""
     server = fresh_server
 
-    def built(number: int) -> publication.Publication:
+    def built(number: int) -> builds.Publication:
         made = build(server, number)
         execute(server, "dpe_transformer", "alter table marts__next.left_half add column id integer generated always as identity")
         return made
@@ -564,7 +564,7 @@ def test_readers_that_come_and_go_are_not_ended(server: Server, reader: Reader) 
         if next(attempts) < 6:
             raise HeldError(oid)
 
-    with _reading(server, reader(server)) as connection, publication.connected(server) as publisher:
+    with _reading(server, reader(server)) as connection, publisher.connected(server) as session:
 
         def poll() -> None:
             while not over.is_set():
@@ -573,7 +573,7 @@ def test_readers_that_come_and_go_are_not_ended(server: Server, reader: Reader) 
         polling = threading.Thread(target=poll)
         polling.start()
         try:
-            waiting.for_readers(publisher, [("marts", "left_half")], exchange, ender=ender, say=print, patience=20)
+            waiting.for_readers(session, [("marts", "left_half")], exchange, ender=ender, say=print, patience=20)
         finally:
             over.set()
             polling.join()

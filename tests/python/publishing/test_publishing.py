@@ -16,7 +16,7 @@ from dpe_cli.pipeline import run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
-from dpe_cli.publishing import diff, publication, swap
+from dpe_cli.publishing import diff, publication, publisher, swap
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.relations import Relation
@@ -47,7 +47,7 @@ def _relations(server: Server, schema: str) -> set[str]:
 
 
 def _undo(shop: Shop) -> list[str]:
-    with publication.connected(shop.server) as connection:
+    with publisher.connected(shop.server) as connection:
         return sorted(str(one) for one in publication.undo(connection, shop.project.published_schemas).restored)
 
 
@@ -75,7 +75,7 @@ def test_what_fails_a_rule_is_not_published(shop: Shop) -> None:
     assert [1, 2, 3] == shop.orders()
     assert ["Hats", "Umbrellas"] == _rows(shop.server, "select name from marts.dim_shops order by 1")
     assert [1, 2, 3, 3, 4] == shop.orders("marts__next.fct_orders")
-    with publication.connected(shop.server) as connection, pytest.raises(PublishError, match="is refused .rule SHOP-1-01 failed"):
+    with publisher.connected(shop.server) as connection, pytest.raises(PublishError, match="is refused .rule SHOP-1-01 failed"):
         publication.publish(connection, summary.build.publication, shop.project.published_schemas)
 
 
@@ -316,7 +316,7 @@ def test_an_unpublished_build_waits(shop: Shop) -> None:
 
     assert summary.build.publication is not None
     assert ("built", True, [1, 2, 3]) == (summary.build.publication.status, summary.holds, shop.orders())
-    with publication.connected(shop.server) as connection:
+    with publisher.connected(shop.server) as connection:
         made = publication.publish(connection, summary.build.publication, shop.project.published_schemas).publication
     assert ("published", [1, 2, 3, 4]) == (made.status, shop.orders())
 
@@ -383,12 +383,12 @@ def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest
 
     assert summary.build.publication is not None
     monkeypatch.setattr(swap, "_move", stop_at_the_fifth)
-    with publication.connected(shop.server) as connection, pytest.raises(psycopg.OperationalError):
+    with publisher.connected(shop.server) as connection, pytest.raises(psycopg.OperationalError):
         publication.publish(connection, summary.build.publication, shop.project.published_schemas)
 
     assert [1, 2, 3] == shop.orders()
     assert PUBLISHED == _relations(shop.server, "marts") | {"staging.stg_shop__orders"} & _relations(shop.server, "staging")
     monkeypatch.undo()
-    with publication.connected(shop.server) as connection:
+    with publisher.connected(shop.server) as connection:
         publication.publish(connection, summary.build.publication, shop.project.published_schemas)
     assert [1, 2, 3, 4] == shop.orders()

@@ -12,7 +12,7 @@ import pytest
 from support.halves import build, execute, publish, rows
 
 from dpe_cli.errors import PublishError
-from dpe_cli.publishing import publication
+from dpe_cli.publishing import builds, publisher
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.server import Server
 
@@ -20,9 +20,9 @@ from dpe_cli.server.server import Server
 def test_only_one_build_runs_at_a_time(server: Server) -> None:
     """A second one would build over the first."""
     with (
-        publication.building(server, []),
+        publisher.building(server, []),
         pytest.raises(PublishError, match="another `dpe run` is building; wait for it to end, then run again"),
-        publication.building(server, []),
+        publisher.building(server, []),
     ):
         pass
 
@@ -44,10 +44,10 @@ def test_a_session_does_not_block_a_build(server: Server) -> None:
 def test_a_build_whose_relation_is_gone_is_not_published(server: Server) -> None:
     """A custom materialization may report a relation that it did not build."""
     with (
-        publication.building(server, ["marts"]) as building,
+        publisher.building(server, ["marts"]) as building,
         pytest.raises(PublishError, match="marts__next.nowhere: was built, but no longer exists; nothing was published, run again"),
     ):
-        publication.record(building.connection, [], [("marts", "nowhere")], [], lock=building.lock)
+        builds.record(building.connection, [], [("marts", "nowhere")], [], lock=building.lock)
 
 
 # Objects that read a relation, and stay where they are
@@ -145,8 +145,8 @@ def test_a_view_whose_column_is_gone_is_named(server: Server) -> None:
     _with_reports(server, *VIEW)
     made = build(server, 2)
     execute(server, "dpe_transformer", "drop view marts__next.both_halves", "alter table marts__next.left_half rename number to other")
-    with publication.connected(server) as connection:
-        made = publication.record(connection, [], [("marts", "left_half")], [])
+    with publisher.connected(server) as connection:
+        made = builds.record(connection, [], [("marts", "left_half")], [])
     execute(server, "dpe_transformer", "drop view marts.both_halves")
 
     with pytest.raises(PublishError) as caught:
@@ -169,8 +169,8 @@ def test_a_foreign_key_of_what_stays_is_named(server: Server) -> None:
         "alter table marts.right_half add constraint known foreign key (number) references marts.parents not valid",
         "create table marts__next.parents (id integer primary key)",
     )
-    with publication.connected(server) as connection:
-        made = publication.record(connection, [], [("marts", "parents")], [])
+    with publisher.connected(server) as connection:
+        made = builds.record(connection, [], [("marts", "parents")], [])
 
     with pytest.raises(
         PublishError, match=r"^constraint known on table marts.right_half: refers to marts.parents; publish both tables together, or "
@@ -189,8 +189,8 @@ def test_names_that_postgresql_truncates_do_not_collide(server: Server) -> None:
             f"create table marts__next.{name} (number_of_order integer generated always as identity, shop text)",
             f"create index on marts__next.{name} (number_of_order)",
         )
-        with publication.connected(server) as connection:
-            publish(server, publication.record(connection, [], [("marts", name)], []))
+        with publisher.connected(server) as connection:
+            publish(server, builds.record(connection, [], [("marts", name)], []))
 
     assert [1, 1] == rows(
         server, f"select count(*) from pg_index where indrelid in ('marts.{first}'::regclass, 'marts.{second}'::regclass) group by indrelid"

@@ -11,7 +11,7 @@ from support.shop import Shop
 
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
-from dpe_cli.publishing import publication
+from dpe_cli.publishing import publication, publisher
 from dpe_cli.quality import quarantine
 from dpe_cli.quality.rules import find_all as rules_of
 from dpe_cli.server.contexts import system_context, tenant_context
@@ -150,7 +150,7 @@ def test_a_quarantine_is_removed_with_its_rules(shop: Shop) -> None:
     assert _run(shop).build.not_published is None
     assert [("marts__previous",)] == _quarantines(shop)
 
-    with publication.connected(shop.server) as connection:
+    with publisher.connected(shop.server) as connection:
         publication.undo(connection, shop.project.published_schemas)
     assert [("marts",)] == _quarantines(shop)
 

@@ -10,7 +10,7 @@ from conftest import VERSIONS, Cluster, numbers
 from psycopg import sql
 
 from dpe_cli.errors import ServerError
-from dpe_cli.publishing import publication
+from dpe_cli.publishing import publisher
 from dpe_cli.server import bootstrap as module
 from dpe_cli.server.bootstrap import bootstrap, bootstrap_server, ensure_bootstrapped, is_bootstrapped
 from dpe_cli.server.contexts import admin_context, system_context, tenant_context
@@ -126,7 +126,7 @@ def test_a_run_that_blocks_a_bootstrap_is_named(fresh_server: Server, monkeypatc
     """What it has locked does not change during the run."""
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
     with (
-        publication.building(fresh_server, []),
+        publisher.building(fresh_server, []),
         pytest.raises(
             ServerError, match=r"dpe_transformer \(process \d+, since .*, 'dpe lock: build'\) holds dpe_locks.locks; nothing is changed"
         ),

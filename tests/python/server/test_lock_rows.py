@@ -14,8 +14,8 @@ from support.halves import build, make, publish, rows
 from dpe_cli.access import checks
 from dpe_cli.errors import PublishError
 from dpe_cli.load import locks
-from dpe_cli.publishing import publication
-from dpe_cli.publishing.publication import Building
+from dpe_cli.publishing import builds, publication, publisher
+from dpe_cli.publishing.publisher import Building
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.server import Server
 
@@ -27,7 +27,7 @@ fork = multiprocessing.get_context("fork")
 def test_no_lock_is_one_that_any_login_can_take(server: Server) -> None:
     """Any role can take any advisory lock, whatever its number; rows of the ledger belong to the pipeline."""
     with (
-        publication.building(server, ["marts"]),
+        publisher.building(server, ["marts"]),
         locks.source_lock(partial(server.connect, "loader"), "shop.orders", actor="test"),
         server.connect("admin") as connection,
     ):
@@ -49,7 +49,7 @@ ASKED = (
 
 def test_no_reader_can_take_a_lock(server: Server, reader: Reader) -> None:
     """Nor can one block the table by reading it, or by waiting for it while a build holds it, because it cannot name it."""
-    with publication.building(server, ["marts"]), server.connect(reader(server, "UA")) as connection:
+    with publisher.building(server, ["marts"]), server.connect(reader(server, "UA")) as connection:
         connection.execute("set lock_timeout = '1s'")
         connection.commit()
         for asked in ASKED:
@@ -88,10 +88,10 @@ def test_a_servers_timeouts_do_not_end_a_build(fresh_server: Server) -> None:
         for (name,) in connection.execute(f"select name from pg_settings where {timeouts}".encode()).fetchall():
             connection.execute(f'alter role dpe_transformer in database "{fresh_server.database}" set {name} = 300'.encode())
 
-    with publication.building(fresh_server, ["marts"]) as building:
+    with publisher.building(fresh_server, ["marts"]) as building:
         make(fresh_server, 1)
         time.sleep(0.6)
-        made = publication.record(building.connection, [], [("marts", "left_half")], [], lock=building.lock)
+        made = builds.record(building.connection, [], [("marts", "left_half")], [], lock=building.lock)
 
     assert "built" == made.status
 
@@ -100,7 +100,7 @@ def test_a_killed_build_gives_way_to_the_next_one(server: Server) -> None:
     """At once: the server ends the session that held the lock."""
 
     def hold() -> None:
-        with publication.building(server, ["marts"]):
+        with publisher.building(server, ["marts"]):
             ready.set()
             time.sleep(60)
 
@@ -124,13 +124,13 @@ LOST = r"^build: the session that held the lock has ended \(terminating connecti
 
 def test_a_build_that_lost_its_lock_is_not_recorded(server: Server) -> None:
     """Another one may be building over it."""
-    with publication.building(server, ["marts"]) as building:
+    with publisher.building(server, ["marts"]) as building:
         make(server, 1)
         _end(server, building)
-        with publication.building(server, ["marts"]):
+        with publisher.building(server, ["marts"]):
             pass
         with pytest.raises(PublishError, match=LOST):
-            publication.record(building.connection, [], [("marts", "left_half")], [], lock=building.lock)
+            builds.record(building.connection, [], [("marts", "left_half")], [], lock=building.lock)
 
     assert [0] == rows(server, "select count(*) from dpe.publications")
 
@@ -138,10 +138,10 @@ def test_a_build_that_lost_its_lock_is_not_recorded(server: Server) -> None:
 def test_a_build_that_lost_its_lock_is_not_published(server: Server) -> None:
     """Readers still see the previous version."""
     publish(server, build(server, 1))
-    with publication.building(server, ["marts"]) as building:
+    with publisher.building(server, ["marts"]) as building:
         make(server, 2)
         names = [("marts", "left_half"), ("marts", "right_half"), ("marts", "both_halves")]
-        made = publication.record(building.connection, [], names, [], lock=building.lock)
+        made = builds.record(building.connection, [], names, [], lock=building.lock)
         _end(server, building)
         with pytest.raises(PublishError, match=LOST):
             publication.publish(building.connection, made, ["marts"], lock=building.lock)
@@ -156,7 +156,7 @@ def test_nothing_is_swapped_while_another_build_runs(server: Server) -> None:
     publish(server, build(server, 1))
     made = build(server, 2)
     refused = pytest.raises(PublishError, match="another `dpe run` is building; wait for it to end, then publish or undo")
-    with publication.building(server, []), publication.connected(server) as connection:
+    with publisher.building(server, []), publisher.connected(server) as connection:
         with refused:
             publication.publish(connection, made, ["marts"])
         with refused:

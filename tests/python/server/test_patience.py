@@ -10,9 +10,10 @@ import pytest
 
 from dpe_cli.errors import ServerError
 from dpe_cli.server import patience, sessions
+from dpe_cli.server.ending import Ender
 from dpe_cli.server.patience import BlockedError, Waiting, limit_waiting, limited, patiently
 from dpe_cli.server.server import Server
-from dpe_cli.server.sessions import Ender, Holder
+from dpe_cli.server.sessions import Holder
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Reader = Callable[..., str]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dpe_cli.publishing import publication
-from dpe_cli.publishing.publication import ExchangeResult, Publication
+from dpe_cli.publishing import builds, publication, publisher
+from dpe_cli.publishing.builds import Publication
+from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.server import Server
 
@@ -26,10 +27,10 @@ def execute(server: Server, role: str, *statements: str) -> None:
 
 def build(server: Server, number: int) -> Publication:
     """Build the two tables, full of a number, and the view."""
-    with publication.building(server, ["marts"]) as building:
+    with publisher.building(server, ["marts"]) as building:
         make(server, number)
         names = [("marts", name) for name in ("left_half", "right_half", "both_halves")]
-        return publication.record(building.connection, [], names, [], lock=building.lock)
+        return builds.record(building.connection, [], names, [], lock=building.lock)
 
 
 def make(server: Server, number: int) -> None:
@@ -52,5 +53,5 @@ def make(server: Server, number: int) -> None:
 
 def publish(server: Server, made: Publication, **options: Any) -> ExchangeResult:
     """Publish a build."""
-    with publication.connected(server) as connection:
+    with publisher.connected(server) as connection:
         return publication.publish(connection, made, ["marts"], **options)
