@@ -35,8 +35,12 @@ PROJECT = ("dbt_project.yml", "profiles.yml", "macros", "models", "seeds", "spec
 MEMORY = ', "{{ remember_rules() }}"'
 # It also closes what is not protected as it was recorded, which would be everything in the way without protection.
 CLOSING = '"{{ close_changed_relations() }}"'
-# What dpe adds to dbt when a relation is created.
-POLICY_MACROS = ("postgres__apply_grants.sql", "postgres__create_table_as.sql", "postgres__create_view_as.sql")
+# What dpe adds to dbt when a relation is created, and when it is granted. Quarantines and foreign keys are not protection.
+POLICY_MACROS = ("postgres__create_table_as.sql", "postgres__create_view_as.sql")
+PROTECTION = (
+    "{{ apply_policies(relation, grant_config or {}) }}",
+    "select dpe.refuse_changes_of_hooks({{ regclass_of(relation) }}, '{{ model.unique_id }}');",
+)
 OPEN = "dbt build, no rule remembered, nothing protected"
 PLAIN, REMEMBERED, PUBLISHED = "dbt build, no rule remembered", "dbt build", "build, test and publish, as dpe run does"
 STEP = """
@@ -66,9 +70,11 @@ def main() -> None:
         del os.environ[name]
     for directory in (DIRECTORY, PLAIN_DIRECTORY, OPEN_DIRECTORY):
         _make_project(directory)
-    _leave_out(PLAIN_DIRECTORY, MEMORY)
-    _leave_out(OPEN_DIRECTORY, MEMORY)
-    _leave_out(OPEN_DIRECTORY, CLOSING)
+    _leave_out(PLAIN_DIRECTORY / "dbt_project.yml", MEMORY)
+    _leave_out(OPEN_DIRECTORY / "dbt_project.yml", MEMORY)
+    _leave_out(OPEN_DIRECTORY / "dbt_project.yml", CLOSING)
+    for part in PROTECTION:
+        _leave_out(OPEN_DIRECTORY / "macros" / "rls" / "postgres__apply_grants.sql", part)
     for name in POLICY_MACROS:
         (OPEN_DIRECTORY / "macros" / "rls" / name).unlink()
     server = postgres.resolve(DIRECTORY)
@@ -108,12 +114,11 @@ def main() -> None:
     print(report.machine(version), "\n".join([*head, *rows]), sep="\n\n")
 
 
-def _leave_out(directory: Path, part: str) -> None:
-    settings = directory / "dbt_project.yml"
-    text = settings.read_text()
+def _leave_out(file: Path, part: str) -> None:
+    text = file.read_text()
     if part not in text:
-        sys.exit(f"{settings}: contains no {part}; correct bench/build.py")
-    settings.write_text(text.replace(part, ""))
+        sys.exit(f"{file}: contains no {part}; correct bench/build.py")
+    file.write_text(text.replace(part, ""))
 
 
 def _make_project(directory: Path) -> None:

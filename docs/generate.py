@@ -142,7 +142,7 @@ def generic_tests() -> str:
         if found is None:
             raise SystemExit(f"{path}: does not start with a comment that says what the test fails")
         arguments = [one.strip() for one in re.split(r",(?![^\[{(]*[\]})])", found["arguments"])]
-        named = ", ".join(f"`{one}`" for one in arguments if one not in {"model", "column_name", "column_name=none"})
+        named = ", ".join(f"`{argument}`" for argument in arguments if argument not in {"model", "column_name", "column_name=none"})
         parts.append(f"## {found['name']}\n\n{dedent('    ' + found['comment'])}\n" + (f"\nArguments: {named}.\n" if named else ""))
     return "\n".join(parts)
 

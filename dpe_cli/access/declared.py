@@ -16,8 +16,7 @@ from typing import Any
 from dpe_cli.access import declared_policies
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.access.declared_policies import TableColumn, TablePolicy
-from dpe_cli.project.model import Model
-from dpe_cli.project.project import Project
+from dpe_cli.project.model import Model, models_of
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import QUARANTINE
 
@@ -136,7 +135,7 @@ class _CatalogRelation:
     links: tuple[str, ...]
 
 
-def differences(connection: Connection, project: Project, made: Mapping[str, str]) -> list[Finding]:
+def differences(connection: Connection, manifest: Mapping[str, Any], made: Mapping[str, str]) -> list[Finding]:
     """
     Return how relations that dbt has built differ from what the project declares.
 
@@ -144,7 +143,7 @@ def differences(connection: Connection, project: Project, made: Mapping[str, str
     """
     models = {
         (made[model.unique_id], model.alias + suffix): model
-        for model in project.models.values()
+        for model in models_of(manifest).values()
         if model.unique_id in made
         for suffix in ("", QUARANTINE)
     }
@@ -152,12 +151,12 @@ def differences(connection: Connection, project: Project, made: Mapping[str, str
         # PostgreSQL writes policies with the names of schemas that are not in the search_path.
         connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
         rows = connection.execute(_CATALOG_RELATIONS, [[schema for schema, _ in models], [name for _, name in models]]).fetchall()
-    lookups = _lookups(project)
+    lookups = _lookups(manifest)
     findings: list[Finding] = []
     for schema, name, *values in rows:
         model, relation = models[str(schema), str(name)], _catalog_relation(f"{schema}.{name}", *values)
         look = f"check what hooks and Jinja do to it, then run `dpe run {model.name}`"
-        faults = _faults(project, model, relation, lookups)
+        faults = _faults(manifest["nodes"][model.unique_id], model, relation, lookups)
         findings += [Finding(CHECK.check_id, CHECK.severity, relation.name, detail, fix or look) for detail, fix in faults]
     return findings
 
@@ -186,8 +185,7 @@ def _catalog_relation(name: str, is_table: Any, policies: Any, columns: Any, gra
     )
 
 
-def _faults(project: Project, model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[_Fault]:
-    node = project.manifest["nodes"][model.unique_id]
+def _faults(node: Mapping[str, Any], model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[_Fault]:
     yield from ((link, None) for link in relation.links)
     if relation.is_table:
         yield from _faults_of_policies(node, model, relation, lookups)
@@ -228,10 +226,10 @@ def _faults_of_policies(node: Mapping[str, Any], model: Model, relation: _Catalo
             yield f"has the policy {name}, {condition}, which does not match its declaration, {declared}", None
 
 
-def _lookups(project: Project) -> dict[str, str]:
+def _lookups(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return the quoted names of published relations, by the names of their dbt nodes (macros/rls/access_relation.sql)."""
     names: dict[str, str] = {}
-    for node in project.manifest["nodes"].values():
+    for node in manifest["nodes"].values():
         if node["resource_type"] in {"model", "seed", "snapshot"}:
             schema, alias = (str(node[part]).replace('"', '""') for part in ("schema", "alias"))
             names.setdefault(node["name"], f'"{schema}"."{alias}"')

@@ -6,11 +6,12 @@ What the catalog itself says of a relation's declaration, a hook or Jinja of any
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from dpe_cli.access import checks, declared, strays
 from dpe_cli.access.checks import Finding, RlsCheck
-from dpe_cli.project.project import Project
+from dpe_cli.project.model import models_of
 from dpe_cli.server.connection import Connection
 
 
@@ -19,11 +20,13 @@ def all_checks() -> tuple[RlsCheck, ...]:
     return (*checks.checks(), strays.CHECK, declared.CHECK)
 
 
-def find(connection: Connection, project: Project, schemas: Sequence[str], *, waiting: Collection[tuple[str, str]] = ()) -> list[Finding]:
+def find(
+    connection: Connection, manifest: Mapping[str, Any], schemas: Sequence[str], *, waiting: Collection[tuple[str, str]] = ()
+) -> list[Finding]:
     """
-    Return which relations of the project are not published as its files declare, and which others are readable in these schemas.
+    Return which relations of dbt's manifest are not published as its files declare, and which others are readable in these schemas.
 
     `waiting` are the published schemas and names of relations that were built again but not published.
     """
-    published = {model.unique_id: model.schema for model in project.models.values() if (model.schema, model.alias) not in waiting}
-    return [*strays.find(connection, project, schemas), *declared.differences(connection, project, published)]
+    published = {model.unique_id: model.schema for model in models_of(manifest).values() if (model.schema, model.alias) not in waiting}
+    return [*strays.find(connection, manifest, schemas), *declared.differences(connection, manifest, published)]

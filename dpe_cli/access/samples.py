@@ -129,7 +129,7 @@ def _sample_rows(connection: Connection, relation: MeasuredRelation) -> Sample:
         tenants: list[tuple[str, int]] | None = []
         where = sql.Composed([])
         if relation.tenant_columns:
-            is_complete = columns_of(connection, relation.identifier).issuperset(relation.tenant_columns)
+            is_complete = columns_of(connection, relation.identifier).keys() >= set(relation.tenant_columns)
             query = tenants_query(relation.identifier, relation.tenant_columns)
             tenants = (
                 [(str(row["tenant"]), int(row["rows"])) for row in guarded.rows(connection, everything.role, query)]

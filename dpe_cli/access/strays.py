@@ -8,11 +8,11 @@ columns, or the quarantine of a model with quarantining rules.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dpe_cli.access.checks import Finding, RlsCheck
-from dpe_cli.project.project import Project
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, published_schema
 
@@ -64,9 +64,9 @@ class ProjectRelation:
     kinds: str
 
 
-def project_relations(project: Project) -> dict[tuple[str, str], ProjectRelation]:
-    """Return the project's relations, by published schema and name: models, seeds, snapshots, and their views and quarantines."""
-    nodes = project.manifest["nodes"]
+def project_relations(manifest: Mapping[str, Any]) -> dict[tuple[str, str], ProjectRelation]:
+    """Return the relations of dbt's manifest, by published schema and name: models, seeds, snapshots, and their views and quarantines."""
+    nodes = manifest["nodes"]
     quarantining = {
         node.get("attached_node")
         for node in nodes.values()
@@ -87,9 +87,11 @@ def project_relations(project: Project) -> dict[tuple[str, str], ProjectRelation
     return found | {(node["schema"], node["alias"]): ProjectRelation(node["unique_id"], node["name"], "rpv") for node in relations}
 
 
-def of_models(connection: Connection, project: Project, unique_ids: Collection[str], *, schema_suffix: str) -> list[tuple[str, str]]:
+def of_models(
+    connection: Connection, manifest: Mapping[str, Any], unique_ids: Collection[str], *, schema_suffix: str
+) -> list[tuple[str, str]]:
     """Return the models' relations, views and quarantines in schemas with this suffix, by published schema and name."""
-    wanted = {name: part for name, part in project_relations(project).items() if part.unique_id in unique_ids}
+    wanted = {name: part for name, part in project_relations(manifest).items() if part.unique_id in unique_ids}
     with connection.transaction():
         rows = connection.execute(
             """
@@ -104,9 +106,11 @@ def of_models(connection: Connection, project: Project, unique_ids: Collection[s
     return [(str(schema), str(name)) for schema, name, kind in rows if str(kind) in wanted[str(schema), str(name)].kinds]
 
 
-def find(connection: Connection, project: Project, schemas: Sequence[str], *, but: Iterable[tuple[str, str]] = ()) -> list[Finding]:
+def find(
+    connection: Connection, manifest: Mapping[str, Any], schemas: Sequence[str], *, but: Iterable[tuple[str, str]] = ()
+) -> list[Finding]:
     """Return the pipeline's relations in schemas that others may read and that neither the project nor `but` contains."""
-    known = project_relations(project)
+    known = project_relations(manifest)
     excluded = set(but)
     with connection.transaction():
         rows = connection.execute(_READABLE, {"schemas": list(schemas), "own": _OWN, "owners": _OWNERS}).fetchall()

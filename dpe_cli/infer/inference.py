@@ -164,16 +164,16 @@ def _basis(sample: Sample) -> str:
     """Return how many records the result is based on."""
     inputs = len(sample.inputs)
     among = f" in {inputs:,} files" if inputs > 1 else ""
-    if any(one.is_cut for one in sample.inputs):
+    if any(input_.is_cut for input_ in sample.inputs):
         return f"inferred from {plural(sample.records, 'record')}{among}, and there may be more: set --sample to read more"
     return f"inferred from {plural(sample.records, 'record')}{among}, which is all there are now"
 
 
 def _refused(sample: Sample) -> str:
-    count = sum(one.refused for one in sample.inputs)
+    count = sum(input_.refused for input_ in sample.inputs)
     if not count:
         return ""
-    first = next(one for one in sample.inputs if one.refused)
+    first = next(input_ for input_ in sample.inputs if input_.refused)
     where = f"{first.location}, line {first.first_refused}" if first.first_refused else first.location
     return f"{plural(count, 'record')} cannot be read like the others, the first at {where}"
 
@@ -185,5 +185,5 @@ def _check(done: InferredTable) -> None:
             raise InputError(f"{done.name}: {name} is {value}, which dbt would evaluate as Jinja; rename it at the source")
         if name in _OF_THE_SOURCE and hide(str(value)) != str(value):
             raise InputError(f"{done.name}: {name} is {value}, which contains a secret of the location; rename it at the source")
-    columns = [Column(one.name, one.data_type, path=one.path, start=one.start, width=one.width) for one in done.columns]
+    columns = [Column(column.name, column.data_type, path=column.path, start=column.start, width=column.width) for column in done.columns]
     parse.parse(done.external, columns, declaration=parse.SourceDeclaration(done.name, "inferred"))

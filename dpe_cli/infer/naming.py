@@ -59,7 +59,10 @@ def names_of(location: str, table: str | None, given: str | None) -> tuple[str, 
 
 def _of_path(location: str) -> tuple[str, str]:
     path = PurePosixPath(location)
-    names = [_name(_without_pattern(without_ending(path.name.rstrip("*?")))), *[_name(_without_pattern(one.name)) for one in path.parents]]
+    names = [
+        _name(_without_pattern(without_ending(path.name.rstrip("*?")))),
+        *[_name(_without_pattern(parent.name)) for parent in path.parents],
+    ]
     telling = [name for name in names if name and name not in _GENERIC] or ["records"]
     return (telling[1] if len(telling) > 1 else "files"), telling[0]
 

@@ -51,7 +51,7 @@ class Sample:
     @property
     def records(self) -> int:
         """Their number, without refused ones."""
-        return sum(one.records for one in self.inputs)
+        return sum(input_.records for input_ in self.inputs)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -69,12 +69,12 @@ class Sample:
         names = [f"c{number}" for number in range(len(columns))]
         defined = ", ".join(f"{name} varchar" for name in names)
         self.connection.execute(f"create or replace table sampled ({defined}, location varchar)")
-        for one in self.inputs:
-            here = [f"c{columns.index(name)}" for name in one.columns]
-            loaded = self._insert(here, one, nulls)
-            if loaded != one.records:
+        for input_ in self.inputs:
+            here = [f"c{columns.index(name)}" for name in input_.columns]
+            loaded = self._insert(here, input_, nulls)
+            if loaded != input_.records:
                 raise InputError(
-                    f"{one.location}: {one.records:,} records were sampled, and {loaded:,} understood; please report this, and write "
+                    f"{input_.location}: {input_.records:,} records were sampled, and {loaded:,} understood; please report this, and write "
                     "the YAML of this source by hand"
                 )
 
@@ -158,16 +158,16 @@ def _check_columns(sample: Sample, part: SamplePart) -> None:
 def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[SamplePart]:
     """Yield the records of inputs, about equally many of each; if one has fewer, the next ones may have more."""
     left = sample
-    for number, one in enumerate(inputs):
+    for number, input_ in enumerate(inputs):
         quota = max(1, left // (len(inputs) - number))
         taken = 0
-        with one.open() as opened:
+        with input_.open() as opened:
             # Its columns count even if it has no records.
-            yield SamplePart(one.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
+            yield SamplePart(input_.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
             grammar = Grammar(opened.dialect)
             for block in opened.blocks():
                 csv = copy_text.as_csv(block) if block.copy_format == "text" else block
-                part = _sound(SamplePart(one.location, opened.columns, opened.dialect, csv), grammar, quota - taken)
+                part = _sound(SamplePart(input_.location, opened.columns, opened.dialect, csv), grammar, quota - taken)
                 taken += part.block.records
                 yield replace(part, is_cut=taken >= quota)
                 if taken >= quota:

@@ -38,12 +38,12 @@ class ExtractSummary:
     @property
     def refused(self) -> list[ExtractResult]:
         """The extracts that failed; nothing of them is visible."""
-        return [one for one in self.extracts if one.error]
+        return [extract for extract in self.extracts if extract.error]
 
     @property
     def exit_status(self) -> int:
         """The exit status of a command that extracts: a bug counts more than a source that was refused."""
-        return max((BUG if one.is_bug else 1 for one in self.refused), default=0)
+        return max((BUG if extract.is_bug else 1 for extract in self.refused), default=0)
 
 
 def default_jobs(source: Source | None = None) -> int:
@@ -156,7 +156,7 @@ def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:
 
 def analyze(server: Server, sources: Sequence[Source], summary: ExtractSummary) -> None:
     """Update the statistics of the staging tables that an extract added to, for the models that are built on them next."""
-    loaded = {one.source for one in summary.extracts if one.loads}
+    loaded = {extract.source for extract in summary.extracts if extract.loads}
     with server.connect("loader", application_name="dpe analyze", autocommit=True) as connection:
         for source in sources:
             if source.name in loaded:

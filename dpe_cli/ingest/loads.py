@@ -9,8 +9,9 @@ from psycopg import sql
 
 from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.errors import DpeError
-from dpe_cli.load import corrections, ledger, ledger_rejects, locks, staging
-from dpe_cli.load.ledger import ExtractEntry, Load
+from dpe_cli.load import corrections, ledger, ledger_entries, ledger_rejects, locks, staging
+from dpe_cli.load.ledger import Load
+from dpe_cli.load.ledger_entries import ExtractEntry
 from dpe_cli.load.ledger_rejects import RejectEntry
 from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
@@ -37,7 +38,7 @@ class Undone:
 def extracts(server: Server, *, source: str | None, limit: int) -> list[ExtractEntry]:
     """Return extracts, newest first."""
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
-        return ledger.extracts(connection, source=source, limit=limit)
+        return ledger_entries.extracts(connection, source=source, limit=limit)
 
 
 def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load]]:
@@ -48,7 +49,7 @@ def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load]]:
         LoadsError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
-        return _known(connection, extract_id), ledger.loads(connection, extract_id)
+        return _known(connection, extract_id), ledger_entries.loads(connection, extract_id)
 
 
 def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> list[RejectEntry]:
@@ -152,7 +153,7 @@ def _restore_replaced(connection: Connection, table: StagingTable, extract: Extr
 
 
 def _known(connection: Connection, extract_id: int) -> ExtractEntry:
-    found = ledger.extract(connection, extract_id)
+    found = ledger_entries.extract(connection, extract_id)
     if found is None:
         raise LoadsError(f"extract {extract_id}: is not in the ledger; `dpe loads list` lists them")
     return found

@@ -69,12 +69,12 @@ def export(sources: Mapping[str, Source], server: Server, wanted: str, *, projec
     fields_of = make_splitter(source.external, source.table.columns, rejects, dialect=dialect, project_dir=project_dir)
     lines = [dialect.delimiter.join(quoted(name, dialect) for name in columns)]
     unsplit = 0
-    for one in rejects:
-        given = fields_of(one) if one.is_text else None
+    for reject in rejects:
+        given = fields_of(reject) if reject.is_text else None
         values = ["" for _ in wanted_columns] if given is None else [given[name] for name in wanted_columns]
-        record = quoted(one.raw, dialect) if given is None else ""
+        record = quoted(reject.raw, dialect) if given is None else ""
         unsplit += given is None
-        lines.append(dialect.delimiter.join([str(one.reject_id), quoted(one.reason, dialect), record, *values]))
+        lines.append(dialect.delimiter.join([str(reject.reject_id), quoted(reject.reason, dialect), record, *values]))
     return Export(source.name, columns, lines, unsplit)
 
 

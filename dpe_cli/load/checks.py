@@ -21,9 +21,9 @@ def reconcile(table: StagingTable, inputs: Mapping[int, Input], read: Mapping[in
     """
     rows: Counter[int] = Counter()
     rejected: Counter[int] = Counter()
-    for one in written:
-        rows.update(one.rows)
-        rejected.update(one.rejected)
+    for slice_ in written:
+        rows.update(slice_.rows)
+        rejected.update(slice_.rejected)
     for load_id, input_ in inputs.items():
         if read[load_id] != rows[load_id] + rejected[load_id]:
             raise ExtractError(
@@ -33,15 +33,15 @@ def reconcile(table: StagingTable, inputs: Mapping[int, Input], read: Mapping[in
     return [
         Load(
             load_id,
-            one.location,
-            one.content_hash(),
-            one.size,
+            input_.location,
+            input_.content_hash(),
+            input_.size,
             read[load_id],
             rows[load_id],
             rejected[load_id],
-            version=one.version,
+            version=input_.version,
         )
-        for load_id, one in inputs.items()
+        for load_id, input_ in inputs.items()
     ]
 
 
@@ -53,8 +53,8 @@ def check_visible(table: StagingTable, written: Sequence[Written], loads: Sequen
         ExtractError: it does not.
     """
     seen: Counter[int] = Counter()
-    for one in written:
-        seen.update(one.visible)
+    for slice_ in written:
+        seen.update(slice_.visible)
     for load in loads:
         if seen[load.load_id] != load.rows_loaded:
             hidden = load.rows_loaded - seen[load.load_id]

@@ -177,8 +177,8 @@ class Copier:
         the whole query fail; then nothing is known.
         """
         asked = list(zip(values, types, strict=True))
-        known = {one: self._reasons[one] for one in asked if one in self._reasons}
-        if new := list(dict.fromkeys(one for one in asked if one not in known)):
+        known = {question: self._reasons[question] for question in asked if question in self._reasons}
+        if new := list(dict.fromkeys(question for question in asked if question not in known)):
             try:
                 with self._connection.transaction():
                     known.update(zip(new, self._soft_errors(new), strict=True))
@@ -187,8 +187,8 @@ class Copier:
                     raise
                 return [None] * len(asked)
             if len(self._reasons) < _REMEMBERED_VALUES:
-                self._reasons.update((one, known[one]) for one in new if len(one[0]) < _SHOWN_BYTES)
-        return [known[one] for one in asked]
+                self._reasons.update((question, known[question]) for question in new if len(question[0]) < _SHOWN_BYTES)
+        return [known[question] for question in asked]
 
     def _soft_errors(self, values_and_types: Sequence[tuple[str, str]]) -> list[tuple[str, str] | None]:
         rows = self._connection.execute(

@@ -17,7 +17,7 @@ import psycopg
 from dpe_cli.blocks.block import BLOCK_BYTES
 from dpe_cli.blocks.inputs import Input, QueryInput
 from dpe_cli.errors import BusyError, DpeError, ExtractError, RejectLimitError, ServerError
-from dpe_cli.load import checks, compaction, ledger, ledger_rejects, locks, policies, prepare, staging
+from dpe_cli.load import checks, compaction, ledger, ledger_rejects, locks, policies, positions, prepare, staging
 from dpe_cli.load.inputs import Known, LoadRequest, Plan, planned
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.policies import Policy
@@ -96,9 +96,9 @@ class Extractor:
                 try:
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
                 except BinaryRefusedError:
-                    for one in plan.new:
-                        if isinstance(one, QueryInput):
-                            one.as_text = True
+                    for input_ in plan.new:
+                        if isinstance(input_, QueryInput):
+                            input_.as_text = True
                     self._bytes_read = 0
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
             elif plan.moved:
@@ -120,7 +120,7 @@ class Extractor:
             rebuild = prepare.prepare(connection, self._table, may_rebuild=self._full_refresh)
             self._remove_orphans(connection)
             known = ledger.known_inputs(connection, self._table.source)
-            self._begin([one for one in inputs if isinstance(one, QueryInput)], connection)
+            self._begin([input_ for input_ in inputs if isinstance(input_, QueryInput)], connection)
             return rebuild, known
 
     def _move(self, connection: Connection, lock: Lock, plan: Plan) -> None:
@@ -133,18 +133,18 @@ class Extractor:
         increment = self._request.increment
         if queries and not self._replaces:
             self._cursor = ledger.cursor(connection, self._table.source)
-            if self._cursor and increment and not staging.is_end(connection, self._cursor, increment.data_type):
+            if self._cursor and increment and not positions.is_end(connection, self._cursor, increment.data_type):
                 self._cursor = None
         after = self._cursor
         if after is not None and increment and increment.overlap:
             connection.execute("select set_config('timezone', 'UTC', true)")
-            after = staging.earlier(connection, after, increment.data_type, increment.overlap)
+            after = positions.earlier(connection, after, increment.data_type, increment.overlap)
         for query in queries:
             query.begin(after)
 
     def _extract(self, connection: Connection, lock: Lock, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
         extract_id, loads, expected = self._patiently(connection, lambda: self._start(connection, lock, plan, rebuild=rebuild))
-        rejects = RejectCollector(self._table.source, self._request.limits, {load_id: one.location for load_id, one in loads.items()})
+        rejects = RejectCollector(self._table.source, self._request.limits, {load_id: input_.location for load_id, input_ in loads.items()})
         try:
             written = self._write(extract_id, loads, rejects, expected)
             done = checks.reconcile(self._table, loads, self._read, written)
@@ -185,7 +185,7 @@ class Extractor:
 
     def _write(self, extract_id: int, loads: dict[int, Input], rejects: RejectCollector, expected: Sequence[Policy]) -> list[Written]:
         """Read all inputs into the writers' slices; return what was written, committed but not yet attached."""
-        size = sum(one.size * (_GUESSED_COMPRESSION if one.is_compressed else 1) for one in loads.values())
+        size = sum(input_.size * (_GUESSED_COMPRESSION if input_.is_compressed else 1) for input_ in loads.values())
         count = max(1, min(self._jobs, -(-size // BLOCK_BYTES), staging.SLICES_PER_EXTRACT - 1))
         writers = Writers(
             self._connect,
@@ -198,14 +198,14 @@ class Extractor:
             rejects=rejects,
         )
         try:
-            for load_id, one in loads.items():
-                with one.open() as opened:
+            for load_id, input_ in loads.items():
+                with input_.open() as opened:
                     shape = prepare.shape(
                         self._table,
                         opened.columns,
                         opened.dialect,
                         load_id=load_id,
-                        location=one.location,
+                        location=input_.location,
                         ignore_extra_columns=self._request.ignore_extra_columns,
                     )
                     for block in opened.blocks():
@@ -261,17 +261,17 @@ class Extractor:
 
     def _end(self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice]) -> str | None:
         """Return the position up to which queries were read: what they report, if a source can resume from it, or what the rows show."""
-        ends = [one.end() for one in inputs.values() if isinstance(one, QueryInput)]
+        ends = [input_.end() for input_ in inputs.values() if isinstance(input_, QueryInput)]
         if not ends:
             return None
         increment = self._request.increment
         if increment is None:
             return ends[-1]
-        if ends[-1] is not None and staging.is_end(connection, ends[-1], increment.data_type):
+        if ends[-1] is not None and positions.is_end(connection, ends[-1], increment.data_type):
             return ends[-1]
         connection.execute("select set_config('timezone', 'UTC', true)")
         slice_ids = [slice_.slice_id for slice_ in filled]
-        return staging.furthest(connection, self._table, slice_ids, increment.column, increment.data_type, self._cursor)
+        return positions.furthest(connection, self._table, slice_ids, increment.column, increment.data_type, self._cursor)
 
     def _without_repeated(
         self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice], loads: Sequence[Load]
@@ -285,7 +285,7 @@ class Extractor:
             self._table,
             slice_ids,
             self._request.key,
-            among_themselves=any(isinstance(one, QueryInput) and one.may_repeat for one in inputs.values()),
+            among_themselves=any(isinstance(input_, QueryInput) and input_.may_repeat for input_ in inputs.values()),
         )
         return [load.without(rows=repeated.get(load.load_id, 0)) for load in loads]
 

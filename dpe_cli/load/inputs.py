@@ -69,7 +69,7 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], request: LoadReques
     source is loaded as a whole as soon as anything about it changed. If changed files replace their earlier rows, a file whose
     content differs from its last one has changed, unless it only took the name of a file that now has another one.
     """
-    if any(isinstance(one, QueryInput) for one in inputs):
+    if any(isinstance(input_, QueryInput) for input_ in inputs):
         return Plan(list(inputs), [], {})
     _recognise(inputs, known)
     if full_refresh:
@@ -77,20 +77,20 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], request: LoadReques
     if request.disposition == "replace":
         different = distinct(inputs, [])
         sizes = {one.size for one in known}
-        unchanged = all(one.size in sizes for one in different) and {one.content_hash() for one in different} == {
+        unchanged = all(input_.size in sizes for input_ in different) and {input_.content_hash() for input_ in different} == {
             one.content_hash for one in known
         }
         return Plan([] if unchanged else different, [], {})
     new = distinct(inputs, known)
     if not request.replaces_changed:
         return Plan(new, [], {})
-    present = {one.location: one for one in inputs}
+    present = {input_.location: input_ for input_ in inputs}
     changed: list[int] = []
     moved: dict[int, str] = {}
     for load in known:
         if load.location in present and _is(present[load.location], load):
             continue
-        elsewhere = [one.location for one in inputs if _is(one, load)]
+        elsewhere = [input_.location for input_ in inputs if _is(input_, load)]
         if elsewhere:
             moved[load.load_id] = elsewhere[0]
         elif load.location in present:
@@ -101,9 +101,9 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], request: LoadReques
 def _recognise(inputs: Sequence[Input], known: Sequence[Known]) -> None:
     """Recognize inputs by their versions: a remote file need not be fetched for that."""
     versions = {(load.location, load.size, load.version): load.content_hash for load in known if load.version}
-    for one in inputs:
-        if one.version and (content_hash := versions.get((one.location, one.size, one.version))):
-            one.is_known_as(content_hash)
+    for input_ in inputs:
+        if input_.version and (content_hash := versions.get((input_.location, input_.size, input_.version))):
+            input_.is_known_as(content_hash)
 
 
 def distinct(inputs: Sequence[Input], known: Sequence[Known]) -> list[Input]:
@@ -113,14 +113,14 @@ def distinct(inputs: Sequence[Input], known: Sequence[Known]) -> list[Input]:
         hashes_of_size.setdefault(load.size, set()).add(load.content_hash)
     new: list[Input] = []
     of_size: dict[int, list[Input]] = {}
-    for one in inputs:
-        others = of_size.setdefault(one.size, [])
-        hashes = hashes_of_size.get(one.size, set()) | {other.content_hash() for other in others}
-        if not hashes or one.content_hash() not in hashes:
-            new.append(one)
-            others.append(one)
+    for input_ in inputs:
+        others = of_size.setdefault(input_.size, [])
+        hashes = hashes_of_size.get(input_.size, set()) | {other.content_hash() for other in others}
+        if not hashes or input_.content_hash() not in hashes:
+            new.append(input_)
+            others.append(input_)
     return new
 
 
-def _is(one: Input, load: Known) -> bool:
-    return one.size == load.size and one.content_hash() == load.content_hash
+def _is(input_: Input, load: Known) -> bool:
+    return input_.size == load.size and input_.content_hash() == load.content_hash

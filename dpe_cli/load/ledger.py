@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from dpe_cli.load.inputs import Known
 from dpe_cli.safe_text.redaction import hide
@@ -38,24 +37,6 @@ class Load:
             rows_rejected=self.rows_rejected - rejects,
             records_repeated=self.records_repeated + rows + rejects,
         )
-
-
-@dataclass(frozen=True)
-class ExtractEntry:
-    """One extract of one source, as recorded in the ledger."""
-
-    extract_id: int
-    source: str
-    spec: str | None
-    status: str
-    disposition: str
-    records_read: int
-    rows_loaded: int
-    rows_rejected: int
-    bytes_read: int
-    started_at: datetime
-    finished_at: datetime | None
-    error: str | None
 
 
 def close_interrupted(connection: Connection, source: str) -> None:
@@ -293,47 +274,10 @@ def latest_extract(connection: Connection, source: str) -> int | None:
     return None if row is None or row[0] is None else _integer(row)
 
 
-def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> list[ExtractEntry]:
-    """Return the newest extracts, newest first."""
-    rows = connection.execute(
-        f"{_SELECT_EXTRACTS} where %s::text is null or source = %s order by extract_id desc limit %s",
-        [source, source, limit],
-    ).fetchall()
-    return [ExtractEntry(*row) for row in rows]
-
-
-def extract(connection: Connection, extract_id: int) -> ExtractEntry | None:
-    """Return one extract; None if it does not exist."""
-    row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()
-    return None if row is None else ExtractEntry(*row)
-
-
-def loads(connection: Connection, extract_id: int) -> list[Load]:
-    """Return the loads of an extract."""
-    rows = connection.execute(
-        """
-        select load_id, location, content_hash, size_bytes, records_read, rows_loaded, rows_rejected, records_repeated, version
-        from dpe.loads
-        where extract_id = %s
-        order by load_id
-        """,
-        [extract_id],
-    ).fetchall()
-    return [Load(*row) for row in rows]
-
-
 def visible_load_ids(connection: Connection, extract_id: int) -> list[int]:
     """Return the loads of an extract whose rows are in staging."""
     rows = connection.execute("select load_id from dpe.loads where extract_id = %s and removed_at is null", [extract_id]).fetchall()
     return [_integer(row) for row in rows]
-
-
-_SELECT_EXTRACTS = """
-    select
-        extract_id, source, spec, status, disposition, records_read, rows_loaded, rows_rejected, bytes_read,
-        started_at, finished_at, error
-    from dpe.extracts
-"""
 
 
 def _integer(row: tuple[object, ...] | None) -> int:

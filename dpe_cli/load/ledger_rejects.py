@@ -39,8 +39,16 @@ def add(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
     for batch in _batches(rejects):
         # One JSON value for all of them: the client takes seven times as long to write one array per column, while the server waits.
         rows = [
-            (one.load_id, one.position, one.column_name, one.sqlstate, one.reason, one.raw, one.raw_bytes and one.raw_bytes.hex())
-            for one in batch
+            (
+                reject.load_id,
+                reject.position,
+                reject.column_name,
+                reject.sqlstate,
+                reject.reason,
+                reject.raw,
+                reject.raw_bytes and reject.raw_bytes.hex(),
+            )
+            for reject in batch
         ]
         connection.execute(
             """

@@ -17,6 +17,7 @@ from dpe_cli.load.copier import Shape
 from dpe_cli.load.staging import execute
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.relations import columns_of
 from dpe_cli.words import did_you_mean
 
 _LONGEST_IDENTIFIER = 63
@@ -38,7 +39,7 @@ def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = 
         if not _exists(connection, table):
             create(connection, table)
             return False
-        present = _columns(connection, table.identifier)
+        present = columns_of(connection, table.identifier)
         wanted = _wanted_types(connection, table)
         changes = [
             f"column {name} is {data_type} in {table.schema}.{table.name} and {wanted.get(name, 'missing')} in the contract"
@@ -193,24 +194,10 @@ def _comment(connection: Connection, table: StagingTable, columns: Sequence[Colu
         )
 
 
-def _columns(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
-    """Return names and types of a relation's columns."""
-    rows = connection.execute(
-        """
-        select attname, format_type(atttypid, atttypmod)
-        from pg_attribute
-        where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
-        order by attnum
-        """,
-        [relation.as_string(connection)],
-    ).fetchall()
-    return {str(name): str(data_type) for name, data_type in rows}
-
-
 def _wanted_types(connection: Connection, table: StagingTable) -> dict[str, str]:
     """Return the contract's types as PostgreSQL spells them, by creating such columns."""
     execute(connection, "create temporary table dpe_contract ({columns}) on commit drop", columns=definitions(table))
-    types = _columns(connection, sql.Identifier("pg_temp", "dpe_contract"))
+    types = columns_of(connection, sql.Identifier("pg_temp", "dpe_contract"))
     execute(connection, "drop table pg_temp.dpe_contract")
     return types
 

@@ -161,7 +161,7 @@ class Repair:
             self._record = self._origin_of(block)
             # Each record is a line.
             records, _ = Records.of(block, self._grammar)
-            bad = records.at_server_lines([one.line for one in skipped])
+            bad = records.at_server_lines([record.line for record in skipped])
             raws_and_lines = [(copy_text.csv_record(records.raws[index]), records.lines[index]) for index in bad]
             self._explain_each(skipped, raws_and_lines, loaded, are_fitting=True)
         return loaded
@@ -277,7 +277,7 @@ class Repair:
 
     def _explain(self, skipped: Sequence[Skipped], records: Records, loaded: Loaded) -> None:
         """Reject the records that the server skipped."""
-        indexes = records.at_server_lines([one.line for one in skipped]) if skipped else []
+        indexes = records.at_server_lines([record.line for record in skipped]) if skipped else []
         self._explain_each(skipped, [(records.raws[index], records.lines[index]) for index in indexes], loaded)
 
     def _explain_each(
@@ -285,13 +285,14 @@ class Repair:
     ) -> None:
         """Reject records of a wrong type: one query asks the types why, or, if they cannot tell, the server is asked one by one."""
         values = [
-            self._value(raw, one.column) if one.value is None else one.value for one, (raw, _) in zip(skipped, raws_and_lines, strict=True)
+            self._value(raw, record.column) if record.value is None else record.value
+            for record, (raw, _) in zip(skipped, raws_and_lines, strict=True)
         ]
-        reasons = self._copier.explain(values, [self.shape.types[one.column] for one in skipped])
-        for one, (raw, line), value, known in zip(skipped, raws_and_lines, values, reasons, strict=True):
+        reasons = self._copier.explain(values, [self.shape.types[record.column] for record in skipped])
+        for record, (raw, line), value, known in zip(skipped, raws_and_lines, values, reasons, strict=True):
             # Whether a value is null, which a domain may refuse, only the server knows.
-            is_told = known is not None and (one.value is not None or value != self.shape.dialect.null_string)
-            fault = Fault(self._names[one.column], *known) if known and is_told else self._ask(raw)
+            is_told = known is not None and (record.value is not None or value != self.shape.dialect.null_string)
+            fault = Fault(self._names[record.column], *known) if known and is_told else self._ask(raw)
             self._reject(raw, line, fault, loaded, is_fitting=are_fitting)
 
     def _ask(self, raw: bytes) -> Fault:

@@ -72,7 +72,9 @@ def build_and_publish(
             return BuildResult(results)
         # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
         with publisher.connected(server) as counting, limited(counting, progress.say):
-            refused += reconciliation.reconcile_models(counting, reconcile_config.declared(project, made, made)).faults
+            refused += reconciliation.reconcile_models(
+                counting, reconcile_config.declared(project.manifest, project.sources, made, made)
+            ).faults
             relations = refusals.built_relations(counting, project, names, made)
             quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
         judged = refusals.judge(project, server, relations, suffix=NEXT, before=before)

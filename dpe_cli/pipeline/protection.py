@@ -62,7 +62,7 @@ def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
     with separate_session(server) as connection:
         found = rls_check.check(connection, protected_schemas(connection, project))
-        found += project_checks.find(connection, project, _open_schemas(project))
+        found += project_checks.find(connection, project.manifest, _open_schemas(project))
     return sorted(found, key=lambda finding: finding.severity)
 
 
@@ -75,7 +75,7 @@ def check_protection(project: Project, server: Server, waiting: Collection[tuple
     """
     with separate_session(server) as connection:
         check = validation.check_protection(connection, protected_schemas(connection, project))
-        found = project_checks.find(connection, project, _open_schemas(project), waiting=waiting)
+        found = project_checks.find(connection, project.manifest, _open_schemas(project), waiting=waiting)
     return replace(check, faults=(*check.faults, *map(str, found)))
 
 
@@ -108,7 +108,9 @@ def measure_published(project: Project, server: Server, progress: Progress, *, o
     with server.connect("transformer") as connection, limited(connection, progress.say):
         found = samples.find_relations(connection, project.models.values(), project.sources.values(), project.published_schemas)
         published = [
-            one for one in found if one.declared != "private" and not (only_of_tenants and (one.is_companion or not one.tenant_columns))
+            relation
+            for relation in found
+            if relation.declared != "private" and not (only_of_tenants and (relation.is_companion or not relation.tenant_columns))
         ]
         with _naming_an_end(server):
             return matrix.measure(connection, published, roles=TRANSFORMERS_ROLES, writes=())

@@ -49,7 +49,7 @@ def _changed_by_jinja(what: str) -> str:
 
 def built_relations(connection: Connection, project: Project, names: Sequence[tuple[str, str]], made: Collection[str]) -> list[Relation]:
     """Return the relations of these names in the shadow schemas, with the views and quarantines of the models that were built."""
-    wanted = dict.fromkeys([*names, *strays.of_models(connection, project, made, schema_suffix=NEXT)])
+    wanted = dict.fromkeys([*names, *strays.of_models(connection, project.manifest, made, schema_suffix=NEXT)])
     with connection.transaction():
         found = [(schema, name, find_relation(connection, schema + NEXT, name)) for schema, name in wanted]
     return [Relation(schema, name, relation.oid) for schema, name, relation in found if relation is not None]
@@ -65,7 +65,7 @@ def judge(
     `before`, the oids of what was published before the build, if these are known.
     """
     schemas = project.published_schemas
-    known = strays.project_relations(project)
+    known = strays.project_relations(project.manifest)
     parts = [known.get((relation.schema, relation.name)) for relation in relations]
     made = {part.unique_id: relation.schema + suffix for relation, part in zip(relations, parts, strict=True) if part}
     with protection.separate_session(server) as connection:
@@ -83,10 +83,10 @@ def judge(
         found = [
             # Published relations are judged after the run; a hook may have left relations elsewhere.
             *checks.check_protection(connection, protected_schemas, judged=[schema + suffix for schema in schemas]).faults,
-            *map(str, declared.differences(connection, project, made)),
+            *map(str, declared.differences(connection, project.manifest, made)),
         ]
         if suffix == NEXT:
-            found += map(str, strays.find(connection, project, [*schemas, *(schema + NEXT for schema in schemas)], but=removed))
+            found += map(str, strays.find(connection, project.manifest, [*schemas, *(schema + NEXT for schema in schemas)], but=removed))
     found += [
         f"{relation.schema}{suffix}.{relation.name}: does not belong to a model of the project; restore its model, or run `dpe run`"
         for relation, part in zip(relations, parts, strict=True)

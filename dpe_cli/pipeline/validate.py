@@ -82,7 +82,7 @@ def _of_spec(project: Project, spec: Spec) -> Scope:
     if not tests:
         raise UsageError(f"{spec.path.name}: none of its rules has a test, so there is nothing to check; give tests its rules' ids")
     sources = [source for source in project.sources.values() if source.name in spec.front_matter.sources]
-    return Scope([spec], tests, sources, reconcile_config.ancestry(project, spec.front_matter.models))
+    return Scope([spec], tests, sources, reconcile_config.ancestry(project.manifest, spec.front_matter.models))
 
 
 def check(project: Project, server: Server, scope: Scope, build: BuildResult, cells: Sequence[Cell], progress: Progress) -> Validation:
@@ -104,7 +104,7 @@ def check(project: Project, server: Server, scope: Scope, build: BuildResult, ce
         limited(loader, progress.say),
     ):
         unpublished = reconciliation.unpublished(connection, project.models, made)
-        wanted = reconcile_config.declared(project, made if built else scope.models, unpublished)
+        wanted = reconcile_config.declared(project.manifest, project.sources, made if built else scope.models, unpublished)
         reconciled = reconciliation.reconcile(loader, connection, scope.sources, wanted)
         fresh = freshness.measure(connection, project.manifest, scope.sources)
         counts = validation.check_counts(connection, scope.sources)

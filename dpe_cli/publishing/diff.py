@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 
 from dpe_cli.errors import PublishError, UsageError
-from dpe_cli.project.model import key_of
-from dpe_cli.project.project import Project
+from dpe_cli.project.model import key_of, models_of
 from dpe_cli.publishing import builds
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import NEXT, Relation, find_relation
+from dpe_cli.server.relations import NEXT, Relation, columns_of, find_relation
 from dpe_cli.server.server import Server
 from dpe_cli.words import did_you_mean
 
@@ -55,10 +55,10 @@ class Difference:
 
 
 def compare(
-    server: Server, project: Project, wanted: Sequence[str], *, on_relation: Callable[[str], None] | None = None
+    server: Server, manifest: Mapping[str, Any], wanted: Sequence[str], *, on_relation: Callable[[str], None] | None = None
 ) -> tuple[builds.Publication, list[Difference]]:
     """
-    Compare the newest build with the published version; `wanted` are names of models, all if it is empty.
+    Compare the newest build with the published version; `manifest` is dbt's, `wanted` are names of models, all if it is empty.
 
     `on_relation` is called with the name of each compared relation.
 
@@ -66,7 +66,7 @@ def compare(
         PublishError: nothing is built that is not published yet.
         UsageError: a model is not part of it.
     """
-    keys = {(model.schema, model.alias): key_of(project.manifest, model) for model in project.models.values()}
+    keys = {(model.schema, model.alias): key_of(manifest, model) for model in models_of(manifest).values()}
     with server.connect("transformer", application_name="dpe diff") as connection:
         built = builds.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status not in {"built", "refused"}:
@@ -97,8 +97,8 @@ def _wanted(relations: Sequence[Relation], wanted: Sequence[str]) -> list[Relati
 def _difference(connection: Connection, relation: Relation, key: tuple[str, ...]) -> Difference:
     after = sql.Identifier(relation.schema + NEXT, relation.name)
     before = sql.Identifier(relation.schema, relation.name)
-    new = _columns(connection, after)
-    old = _columns(connection, before) if find_relation(connection, relation.schema, relation.name) else None
+    new = columns_of(connection, after)
+    old = columns_of(connection, before) if find_relation(connection, relation.schema, relation.name) else None
     [(rows_after,)] = connection.execute(sql.SQL("select count(*) from {}").format(after)).fetchall()
     if old is None:
         return Difference(str(relation), key, (), (), (), None, int(str(rows_after)), int(str(rows_after)), 0, 0)
@@ -118,20 +118,6 @@ def _difference(connection: Connection, relation: Relation, key: tuple[str, ...]
         removed=removed,
         changed=changed,
     )
-
-
-def _columns(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
-    """Return the columns with their types, in order."""
-    rows = connection.execute(
-        """
-        select attname, format_type(atttypid, atttypmod)
-        from pg_attribute
-        where attrelid = %s::regclass and attnum > 0 and not attisdropped
-        order by attnum
-        """,
-        [relation.as_string(connection)],
-    ).fetchall()
-    return {str(name): str(data_type) for name, data_type in rows}
 
 
 def _compare_rows(

@@ -140,8 +140,8 @@ def _exchanged(
     uses = _sweep(connection, schemas, lock)
     not_ended: list[str] = []
     if ender is not None and uses:
-        for moment in {one.replaced_at for one in uses}:
-            ender.end({pid for one in uses if one.is_certain and one.replaced_at == moment for pid in one.pids}, began_before=moment)
+        for moment in {use.replaced_at for use in uses}:
+            ender.end({pid for use in uses if use.is_certain and use.replaced_at == moment for pid in use.pids}, began_before=moment)
             not_ended += ender.refusals
         uses = _sweep(connection, schemas, lock)
     return ExchangeResult(builds.read(connection, publication_id), [], uses, list(ender.ended) if ender else [], not_ended)

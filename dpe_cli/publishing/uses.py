@@ -65,9 +65,9 @@ def find(connection: Connection, schemas: Sequence[str]) -> list[Use]:
     built = {schema + NEXT for schema in schemas}
     replaced_at = _replaced_at(connection, list(kept))
     groups: dict[tuple[int, str, str], list[Dependent]] = {}
-    for one in dependents.of(connection, list(kept)):
-        if one.holder_id not in kept and one.schema not in built:
-            groups.setdefault((one.relation_id, one.owner, one.schema), []).append(one)
+    for dependent in dependents.of(connection, list(kept)):
+        if dependent.holder_id not in kept and dependent.schema not in built:
+            groups.setdefault((dependent.relation_id, dependent.owner, dependent.schema), []).append(dependent)
     found = [use for (relation_id, *_), group in groups.items() for use in _uses(connection, kept[relation_id], group, replaced_at)]
     # The previous version is kept anyway, so holding it does not count.
     found += [
@@ -96,22 +96,22 @@ def _uses(
         names = version.published_name, f"{version.schema}.{version.name}"
         return Use(*names, what, first.owner, tuple(pids), is_certain=is_certain, remedy=remedy, replaced_at=moment)
 
-    for one in group[:_MOST_LISTED]:
-        yield use(one.what, _remedy(one, pids, is_certain=is_certain))
+    for dependent in group[:_MOST_LISTED]:
+        yield use(dependent.what, _remedy(dependent, pids, is_certain=is_certain))
     if len(group) > _MOST_LISTED:
         is_orphaned = number is not None and not pids
         remedy = _DROP_IN_BATCHES.format(schema=first.schema) if is_orphaned else _remedy(first, pids, is_certain=is_certain)
         yield use(f"{len(group) - _MOST_LISTED:,} more objects in {first.schema}", remedy)
 
 
-def _remedy(one: Dependent, pids: Sequence[int], *, is_certain: bool) -> str:
+def _remedy(dependent: Dependent, pids: Sequence[int], *, is_certain: bool) -> str:
     if pids and not is_certain:
         return "it belongs to one of these sessions (PostgreSQL before 16 does not show which one): end it"
     if pids:
         return "end that session, or let --end-sessions do so"
-    if one.session_number is not None:
+    if dependent.session_number is not None:
         return "its session is gone, so an administrator has to drop it"
-    return "drop it, or recreate it" if one.kind == "other" else "recreate it"
+    return "drop it, or recreate it" if dependent.kind == "other" else "recreate it"
 
 
 def _held(version: StoredRelation, holder: Holder) -> Use:

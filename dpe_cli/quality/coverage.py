@@ -26,7 +26,7 @@ class RuleTest:
 def rule_tests(manifest: Mapping[str, Any]) -> list[RuleTest]:
     """Return the tests of dbt's manifest that implement a rule, by the rule's id and their name."""
     found = [_rule_test(node) for node in manifest["nodes"].values() if node["resource_type"] == "test" and _meta(node).get("rule")]
-    return sorted(found, key=lambda one: (one.rule_id, one.test))
+    return sorted(found, key=lambda test: (test.rule_id, test.test))
 
 
 def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,6 +83,6 @@ def missing_from_project(specs: Sequence[Spec], sources: Collection[str], models
     faults = []
     for spec in specs:
         name, wanted = spec.path.name, spec.front_matter
-        faults += [f"{name}: source {one} is not in the project; declare it" for one in wanted.sources if one not in sources]
-        faults += [f"{name}: model {one} is not in the project; write it" for one in wanted.models if one not in models]
+        faults += [f"{name}: source {source} is not in the project; declare it" for source in wanted.sources if source not in sources]
+        faults += [f"{name}: model {model} is not in the project; write it" for model in wanted.models if model not in models]
     return faults

@@ -17,7 +17,9 @@ from typing import Any, Literal
 from psycopg import sql
 
 from dpe_cli.errors import ProjectError
-from dpe_cli.project.project import Project
+from dpe_cli.project.model import models_of
+from dpe_cli.project.source import Source
+from dpe_cli.server.relations import QUARANTINE
 from dpe_cli.words import did_you_mean
 
 Kind = Literal["rejected", "filtered", "deduplicated"]
@@ -74,9 +76,14 @@ class ReconciledModel:
         return f"{self.origin} → {self.model}"
 
 
-def declared(project: Project, models: Collection[str] | None = None, schemas: Mapping[str, str] | None = None) -> list[ReconciledModel]:
+def declared(
+    manifest: Mapping[str, Any],
+    sources: Mapping[str, Source],
+    models: Collection[str] | None = None,
+    schemas: Mapping[str, str] | None = None,
+) -> list[ReconciledModel]:
     """
-    Return the reconciliations that models declare, by name; `models` restricts them to these unique ids.
+    Return the reconciliations that the models of dbt's manifest declare, by name; `models` restricts them to these unique ids.
 
     `schemas` maps unique ids to the schema in which the relation is counted, if it is not the published one.
 
@@ -84,17 +91,18 @@ def declared(project: Project, models: Collection[str] | None = None, schemas: M
         ProjectError: a declaration is wrong.
     """
     found = [
-        _Declaration(project, node, schemas or {}).reconciled()
-        for unique_id, node in project.manifest["nodes"].items()
+        _Declaration(manifest, sources, node, schemas or {}).reconciled()
+        for unique_id, node in manifest["nodes"].items()
         if (models is None or unique_id in models) and _meta(node).get("reconcile") is not None
     ]
     return sorted(found, key=lambda reconciled: reconciled.name)
 
 
-def ancestry(project: Project, names: Iterable[str]) -> set[str]:
+def ancestry(manifest: Mapping[str, Any], names: Iterable[str]) -> set[str]:
     """Return the unique ids of models, and of everything that they are built from."""
-    parents: Mapping[str, Sequence[str]] = project.manifest["parent_map"]
-    waiting = [project.models[name].unique_id for name in names if name in project.models]
+    parents: Mapping[str, Sequence[str]] = manifest["parent_map"]
+    models = models_of(manifest)
+    waiting = [models[name].unique_id for name in names if name in models]
     found: set[str] = set()
     while waiting:
         unique_id = waiting.pop()
@@ -107,8 +115,12 @@ def ancestry(project: Project, names: Iterable[str]) -> set[str]:
 class _Declaration:
     """Reads `meta.reconcile` of one node of the manifest."""
 
-    def __init__(self, project: Project, node: Mapping[str, Any], schemas: Mapping[str, str]) -> None:
-        self._project = project
+    def __init__(
+        self, manifest: Mapping[str, Any], sources: Mapping[str, Source], node: Mapping[str, Any], schemas: Mapping[str, str]
+    ) -> None:
+        self._nodes: Mapping[str, Mapping[str, Any]] = manifest["nodes"]
+        self._models = models_of(manifest)
+        self._sources = sources
         self._schemas = schemas
         self._node = node
         self._declared = _meta(node)["reconcile"]
@@ -150,10 +162,10 @@ class _Declaration:
         """Return the quarantine of the model's rules with `on_failure: quarantine`."""
         rules = {
             str(_meta(node).get("rule"))
-            for node in self._project.manifest["nodes"].values()
+            for node in self._nodes.values()
             if node.get("attached_node") == self._node["unique_id"] and _meta(node).get("on_failure") == "quarantine"
         }
-        return Quarantine(sql.Identifier(self._schema, f"{self._node['alias']}__quarantine"), tuple(sorted(rules))) if rules else None
+        return Quarantine(sql.Identifier(self._schema, self._node["alias"] + QUARANTINE), tuple(sorted(rules))) if rules else None
 
     def _explanation(self, kind: Kind, options: object) -> Explanation:
         given = options if isinstance(options, Mapping) else {}
@@ -177,17 +189,17 @@ class _Declaration:
 
     def _relation(self, name: str) -> sql.Identifier:
         """Return the relation of a model or a source."""
-        if name in self._project.models:
-            model = self._project.models[name]
+        if name in self._models:
+            model = self._models[name]
             return sql.Identifier(self._schemas.get(model.unique_id, model.schema), model.alias)
-        if name in self._project.sources:
-            return self._project.sources[name].table.identifier
-        known = [*self._project.models, *self._project.sources]
+        if name in self._sources:
+            return self._sources[name].table.identifier
+        known = [*self._models, *self._sources]
         raise self._refused(f"{name} does not exist; {did_you_mean(name, known, 'name a model, or source_name.table_name')}")
 
     def _kept(self, name: str) -> sql.Identifier:
         """Return a relation with omitted rows: a model, or a table in the model's schema, such as a quarantine."""
-        if name in self._project.models:
+        if name in self._models:
             return self._relation(name)
         return sql.Identifier(self._schema, name)
 

@@ -72,8 +72,8 @@ class Rule:
 def find_all(manifest: Mapping[str, Any], specs: Sequence[Spec]) -> list[Rule]:
     """Return the rules that have a test in dbt's manifest, by id."""
     tests: dict[str, list[str]] = {}
-    for one in coverage.rule_tests(manifest):
-        tests.setdefault(one.rule_id, []).append(one.unique_id)
+    for test in coverage.rule_tests(manifest):
+        tests.setdefault(test.rule_id, []).append(test.unique_id)
     described = {row.rule_id: (spec, row) for spec in specs for row in spec.rows}
     return [_rule(manifest, rule_id, ids, *described.get(rule_id, (None, None))) for rule_id, ids in sorted(tests.items())]
 

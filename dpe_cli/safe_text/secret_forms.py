@@ -191,10 +191,10 @@ def _forms_of_all(secrets: frozenset[str]) -> _Forms:
     forms = [_forms(secret.strip()) for secret in secrets if secret.strip()]
     nothing: frozenset[bytes] = frozenset()
     return _Forms(
-        nothing.union(*(one.plain for one in forms)),
-        nothing.union(*(one.unbroken for one in forms)),
-        nothing.union(*(one.encoded for one in forms)),
-        frozenset[re.Pattern[bytes]]().union(*(one.words for one in forms)),
+        nothing.union(*(form.plain for form in forms)),
+        nothing.union(*(form.unbroken for form in forms)),
+        nothing.union(*(form.encoded for form in forms)),
+        frozenset[re.Pattern[bytes]]().union(*(form.words for form in forms)),
     )
 
 
@@ -204,12 +204,12 @@ def _forms(secret: str) -> _Forms:
         return _Forms(frozenset(), frozenset(), frozenset(), frozenset([_word(secret)]))
     read = [reading.data for variant in _variants(secret) for reading in _readings(_as_bytes(variant))]
     # With its escapes resolved, a secret may be too short to search for.
-    plain = {one.translate(_PLAIN) for one in read if len(one) > LONGEST_SHORT}
-    unbroken = {one.lower().translate(None, _BLANKS_AND_PLUS) for one in read}
+    plain = {form.translate(_PLAIN) for form in read if len(form) > LONGEST_SHORT}
+    unbroken = {form.lower().translate(None, _BLANKS_AND_PLUS) for form in read}
     written = {quote(secret), quote(secret, safe=""), quote_plus(secret), escape(secret)}
     written |= {json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
-    encoded = plain | {one.encode(errors="surrogatepass").translate(_PLAIN) for one in written}
-    unbroken = {one for one in unbroken if len(one) >= _SHORTEST_BROKEN}
+    encoded = plain | {form.encode(errors="surrogatepass").translate(_PLAIN) for form in written}
+    unbroken = {form for form in unbroken if len(form) >= _SHORTEST_BROKEN}
     return _Forms(frozenset(plain), frozenset(unbroken), frozenset(encoded), frozenset())
 
 
@@ -239,9 +239,9 @@ def _word(secret: str) -> re.Pattern[bytes]:
 def _as_they_are(reading: _Reading, forms: _Forms) -> Iterator[Span]:
     """Yield where a reading contains secrets, in any case."""
     plain = reading.data.translate(_PLAIN)
-    for one in forms.plain:
-        if one in plain:
-            yield from _occurrences(one, plain)
+    for form in forms.plain:
+        if form in plain:
+            yield from _occurrences(form, plain)
     for word in forms.words:
         yield from (found.span() for found in word.finditer(plain))
 
@@ -249,12 +249,12 @@ def _as_they_are(reading: _Reading, forms: _Forms) -> Iterator[Span]:
 def _unbroken(written: _Reading, forms: _Forms) -> Iterator[Span]:
     """Yield where a text contains secrets that are broken over lines, possibly within escapes."""
     bare = written.data.translate(None, _BLANKS_AND_PLUS)
-    if not _ESCAPE.search(bare) and not any(one in bare.lower() for one in forms.unbroken):
+    if not _ESCAPE.search(bare) and not any(form in bare.lower() for form in forms.unbroken):
         return
     for reading in _readings(_without_blanks(written)):
         unbroken = _without_blanks(reading)
         plain = unbroken.data.lower()
-        yield from (unbroken.span(*place) for one in forms.unbroken for place in _occurrences(one, plain))
+        yield from (unbroken.span(*place) for form in forms.unbroken for place in _occurrences(form, plain))
 
 
 def _encoded(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[Span]:
@@ -264,11 +264,11 @@ def _encoded(reading: _Reading, forms: _Forms, encoding: _Encoding) -> Iterator[
     places: list[int] = []
     for offset in range(encoding.group if len(digits) > LONGEST_SHORT else 0):
         decoded = encoding.decode(digits[offset:]).translate(_PLAIN)
-        for one in forms.encoded:
-            if one not in decoded:
+        for form in forms.encoded:
+            if form not in decoded:
                 continue
             covered = -1
-            for start, end in _occurrences(one, decoded):
+            for start, end in _occurrences(form, decoded):
                 places = places or [place for place, byte in enumerate(data) if byte in encoding.digits]
                 first, last = (places[offset + (bit // encoding.bits)] for bit in (8 * start, 8 * end - 1))
                 if last > covered:

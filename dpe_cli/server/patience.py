@@ -57,7 +57,7 @@ class BlockedError(Exception):
     """Sessions did not release what a transaction needs; the message names them."""
 
     def __init__(self, waited: float, holders: Sequence[Holder], ender: Ender | None = None) -> None:
-        refusals = "".join(f"; {one}" for one in ender.refusals) if ender else ""
+        refusals = "".join(f"; {refusal}" for refusal in ender.refusals) if ender else ""
         self.named = sessions.describe(holders)
         super().__init__(f"after {waited:.0f} s {self.named} still{refusals}")
         # What to do about it, without a full stop.
@@ -103,13 +103,13 @@ class Watch:
         with suppress(psycopg.Error), sessions.observing(self._connection) as second:
             while True:
                 found = sessions.blocking(second, pids=[self._pid])
-                for one in stays.of(found):
-                    if one.transaction not in reported:
-                        reported.add(one.transaction)
-                        self._say(f"Waiting: {one}.")
+                for holder in stays.of(found):
+                    if holder.transaction not in reported:
+                        reported.add(holder.transaction)
+                        self._say(f"Waiting: {holder}.")
                 with self._mutex:
-                    for one in found:
-                        self._seen.setdefault(one.transaction, one)
+                    for holder in found:
+                        self._seen.setdefault(holder.transaction, holder)
                 if self._over.wait(self._look_seconds):
                     return
 
@@ -152,7 +152,7 @@ def patiently(
         while True:
             attempts += 1
             # Autovacuum has no role.
-            is_longer = any(not one.is_known for one in holders) or (is_persistent and attempts % _LONGER_EVERY == 0)
+            is_longer = any(not holder.is_known for holder in holders) or (is_persistent and attempts % _LONGER_EVERY == 0)
             token = _limit.set(_LONGER if is_longer else LOCK_TIMEOUT)
             try:
                 return attempt()
@@ -161,7 +161,7 @@ def patiently(
                 holders = (watch.take() if watch else []) or list(also()) or holders
                 staying = stays.of(holders)
                 if waiting.ender is not None:
-                    waiting.ender.end({one.pid for one in staying if one.pid})
+                    waiting.ender.end({holder.pid for holder in staying if holder.pid})
                 if watch is None:
                     watch = stack.enter_context(Watch(connection))
                 elif now - started > waiting.seconds:

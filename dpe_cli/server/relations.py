@@ -65,10 +65,15 @@ def find_relation(connection: Connection, schema: str, name: str) -> Relation | 
     return None if row is None else Relation(schema, name, int(str(row[0])))
 
 
-def columns_of(connection: Connection, relation: sql.Identifier) -> set[str]:
-    """Return the names of a relation's columns; none if it does not exist."""
+def columns_of(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
+    """Return the types of a relation's columns by name, in their order; none if it does not exist."""
     rows = connection.execute(
-        "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
+        """
+        select attname, format_type(atttypid, atttypmod)
+        from pg_attribute
+        where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
+        order by attnum
+        """,
         [relation.as_string(connection)],
     ).fetchall()
-    return {str(name) for (name,) in rows}
+    return {str(name): str(data_type) for name, data_type in rows}

@@ -213,9 +213,11 @@ def blocking(connection: Connection, *, pids: Collection[int] = (), application:
     ]
     blockers = {pid for _, pid in found}
     known = [
-        one for one in holders(connection, {relation for relation, _ in found if relation}, waiting=blockers) if (one.pid or 0) in blockers
+        holder
+        for holder in holders(connection, {relation for relation, _ in found if relation}, waiting=blockers)
+        if (holder.pid or 0) in blockers
     ]
-    others = blockers - {one.pid for one in known} - {0}
+    others = blockers - {holder.pid for holder in known} - {0}
     return known + [Holder(*row) for row in connection.execute(_IN_THE_WAY, [list(others)])]
 
 

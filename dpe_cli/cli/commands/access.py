@@ -68,8 +68,8 @@ def grant(
         "role": role,
         "became_reader": done.became_reader,
         "compared": done.is_compared,
-        "entries": [asdict(one) for one in done.entries],
-        "removed": [asdict(one) for one in done.removed],
+        "entries": [asdict(entry) for entry in done.entries],
+        "removed": [asdict(entry) for entry in done.removed],
     }
     return Report(data=data, headline=headline, sections=[*_lines([*lines, *_removed(done.removed)]), _entries_table(done.entries)])
 
@@ -86,14 +86,14 @@ def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool, end
         raise click.UsageError("name the tenants to revoke, or use --all")
     with _waiting(app, ends_sessions=end_sessions) as waiting:
         done = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor(), waiting=waiting)
-    is_left_without = not done.kept and role not in {one.role_name for one in done.removed}
+    is_left_without = not done.kept and role not in {entry.role_name for entry in done.removed}
     nothing = ["It has no tenant left; as a reader it still sees shared tables."] if is_left_without else []
     return Report(
         data={
             "role": role,
             "revoked": done.tenants,
-            "entries": [asdict(one) for one in done.kept],
-            "removed": [asdict(one) for one in done.removed],
+            "entries": [asdict(entry) for entry in done.kept],
+            "removed": [asdict(entry) for entry in done.removed],
         },
         headline=f"{role} no longer sees {_named(done.tenants)}",
         sections=[*_lines([*nothing, *_removed(done.removed)]), *([_entries_table(done.kept)] if done.kept else [])],
@@ -117,14 +117,17 @@ def list_(app: App, role: str | None, *, changes: bool, limit: int, end_sessions
         with _waiting(app, ends_sessions=end_sessions) as waiting:
             made = access_list.changes(app.server, role, limit=limit, actor=_actor(), waiting=waiting)
         headings = ["when", "login", "acted", "what", "role", "tenant", "until"]
-        rows = [[one.changed_at, one.changed_by, one.actor, one.change, one.role_name, one.tenant_id, one.valid_until] for one in made]
+        rows = [
+            [change.changed_at, change.changed_by, change.actor, change.change, change.role_name, change.tenant_id, change.valid_until]
+            for change in made
+        ]
         table = [Table(headings, rows)] if made else []
-        return Report(data=[asdict(one) for one in made], headline=plural(len(made), "change"), sections=[*table])
+        return Report(data=[asdict(change) for change in made], headline=plural(len(made), "change"), sections=[*table])
     with _waiting(app, ends_sessions=end_sessions) as waiting:
         entries = access_list.entries(app.server, role, actor=_actor(), waiting=waiting)
     return Report(
-        data=[asdict(one) for one in entries],
-        headline=plural(sum(one.is_role for one in entries), "entry", "entries"),
+        data=[asdict(entry) for entry in entries],
+        headline=plural(sum(entry.is_role for entry in entries), "entry", "entries"),
         sections=[_entries_table(entries)] if entries else [],
     )
 
@@ -135,8 +138,8 @@ def _waiting(app: App, *, ends_sessions: bool) -> Iterator[Waiting]:
     with ProgressDisplay() as progress:
         ender = Ender(app.server) if ends_sessions else None
         yield Waiting(ender=ender, say=progress.say)
-        for one in ender.ended if ender else []:
-            progress.say(f"Ended {one}.")
+        for session in ender.ended if ender else []:
+            progress.say(f"Ended {session}.")
 
 
 def _wanted(tenants: Sequence[str], *, all_tenants: bool) -> list[str]:
@@ -159,15 +162,15 @@ def _lines(lines: Sequence[str]) -> list[Lines]:
 def _removed(removed: Sequence[Entry]) -> list[str]:
     """Say which entries were removed because their roles were dropped."""
     roles: dict[str, list[str]] = {}
-    for one in removed:
-        roles.setdefault(one.role_name, []).append(one.tenant_id)
+    for entry in removed:
+        roles.setdefault(entry.role_name, []).append(entry.tenant_id)
     return [f"Removed the access of the dropped role {role}: {_named(tenants)}." for role, tenants in roles.items()]
 
 
 def _entries_table(entries: Sequence[Entry]) -> Table:
     return Table(
         ["role", "tenant", "until", "now"],
-        [[one.role_name, one.tenant_id, one.valid_until, _state(one)] for one in entries],
+        [[entry.role_name, entry.tenant_id, entry.valid_until, _state(entry)] for entry in entries],
     )
 
 

@@ -24,19 +24,27 @@ def diff(app: App, models: tuple[str, ...]) -> Report:
     or the columns that a test declares unique. Without a key, a changed row counts as one removed and one added.
     """
     with ProgressDisplay() as progress, progress.task("dpe diff") as advance:
-        built, found = differences.compare(app.server, app.project, models, on_relation=lambda _name: advance(1))
-    columns = [line for one in found for line in _columns(one)]
-    changed = sum(not one.is_none for one in found)
+        built, found = differences.compare(app.server, app.project.manifest, models, on_relation=lambda _name: advance(1))
+    columns = [line for difference in found for line in _columns(difference)]
+    changed = sum(not difference.is_none for difference in found)
     because = [f"It will not be published: {built.refused_because}"] if built.refused_because else []
     return Report(
-        data={"publication": built.publication_id, "status": built.status, "relations": [asdict(one) for one in found]},
+        data={"publication": built.publication_id, "status": built.status, "relations": [asdict(difference) for difference in found]},
         headline=f"Publishing build {built.publication_id} would change {changed} of {plural(len(found), 'relation')}",
         sections=[
             Table(
                 ["relation", "rows now", "rows then", "added", "removed", "changed", "by"],
                 [
-                    [one.relation, one.rows_before, one.rows_after, one.added, one.removed, one.changed, ", ".join(one.key) or "whole rows"]
-                    for one in found
+                    [
+                        difference.relation,
+                        difference.rows_before,
+                        difference.rows_after,
+                        difference.added,
+                        difference.removed,
+                        difference.changed,
+                        ", ".join(difference.key) or "whole rows",
+                    ]
+                    for difference in found
                 ],
             ),
             *([Lines(["", *columns])] if columns else []),
@@ -45,9 +53,9 @@ def diff(app: App, models: tuple[str, ...]) -> Report:
     )
 
 
-def _columns(one: Difference) -> list[str]:
+def _columns(difference: Difference) -> list[str]:
     return [
-        *(f"{one.relation}: column {name} is new" for name in one.columns_added),
-        *(f"{one.relation}: column {name} is removed" for name in one.columns_removed),
-        *(f"{one.relation}: column {change}" for change in one.columns_changed),
+        *(f"{difference.relation}: column {name} is new" for name in difference.columns_added),
+        *(f"{difference.relation}: column {name} is removed" for name in difference.columns_removed),
+        *(f"{difference.relation}: column {change}" for change in difference.columns_changed),
     ]

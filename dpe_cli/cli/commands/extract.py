@@ -57,7 +57,7 @@ def extract(
             ends_sessions=end_sessions,
         )
     refused = f", {plural(len(summary.refused), 'source')} refused" if summary.refused else ""
-    rows = sum(one.rows_loaded for one in summary.extracts)
+    rows = sum(extract.rows_loaded for extract in summary.extracts)
     return Report(
         data=as_data(summary),
         headline=f"{plural(rows, 'row')} loaded from {plural(len(summary.extracts), 'source')} in {duration(summary.seconds)}{refused}",
@@ -72,26 +72,26 @@ def as_data(summary: ExtractSummary) -> dict[str, object]:
         "seconds": summary.seconds,
         "extracts": [
             {
-                **asdict(one),
-                "records_read": one.records_read,
-                "rows_loaded": one.rows_loaded,
-                "rows_rejected": one.rows_rejected,
-                "status": status_of(one),
+                **asdict(extract),
+                "records_read": extract.records_read,
+                "rows_loaded": extract.rows_loaded,
+                "rows_rejected": extract.rows_rejected,
+                "status": status_of(extract),
             }
-            for one in summary.extracts
+            for extract in summary.extracts
         ],
     }
 
 
-def status_of(one: ExtractResult) -> str:
+def status_of(extract: ExtractResult) -> str:
     """Return how an extract ended, in a word or two."""
-    if one.error:
-        return "failed" if one.is_bug else "refused"
-    if one.loads and all(load.content_hash is None and not load.records_read for load in one.loads):
+    if extract.error:
+        return "failed" if extract.is_bug else "refused"
+    if extract.loads and all(load.content_hash is None and not load.records_read for load in extract.loads):
         return "nothing new"
-    if one.loads:
+    if extract.loads:
         return "loaded"
-    return "rows removed" if one.extract_id else "nothing new"
+    return "rows removed" if extract.extract_id else "nothing new"
 
 
 def loaded_table(summary: ExtractSummary) -> Table:
@@ -100,16 +100,16 @@ def loaded_table(summary: ExtractSummary) -> Table:
         ["source", "", "files", "already there", "rows", "rejects", "size", "MB/s"],
         [
             [
-                one.source,
-                status_of(one),
-                len(one.loads),
-                one.skipped,
-                one.rows_loaded,
-                one.rows_rejected,
-                size(one.bytes_read) if one.bytes_read else "-",
-                round(one.bytes_read / 1e6 / one.seconds, 1) if one.bytes_read and one.seconds else None,
+                extract.source,
+                status_of(extract),
+                len(extract.loads),
+                extract.skipped,
+                extract.rows_loaded,
+                extract.rows_rejected,
+                size(extract.bytes_read) if extract.bytes_read else "-",
+                round(extract.bytes_read / 1e6 / extract.seconds, 1) if extract.bytes_read and extract.seconds else None,
             ]
-            for one in summary.extracts
+            for extract in summary.extracts
         ],
         title="Loaded",
     )
@@ -117,5 +117,5 @@ def loaded_table(summary: ExtractSummary) -> Table:
 
 def dropped_lines(summary: ExtractSummary) -> list[Lines]:
     """List the views that were dropped with a staging table that was rebuilt under a new contract."""
-    dropped = [line for one in summary.extracts for line in one.dropped]
+    dropped = [line for extract in summary.extracts for line in extract.dropped]
     return [Lines(["Dropped with the rebuilt staging table; `dpe dbt build` restores:", *dropped])] if dropped else []

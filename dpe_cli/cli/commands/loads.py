@@ -25,23 +25,23 @@ def list_(app: App, source: str | None, limit: int) -> Report:
     """List extracts, newest first."""
     extracts = history.extracts(app.server, source=source, limit=limit)
     return Report(
-        data=[asdict(one) for one in extracts],
+        data=[asdict(extract) for extract in extracts],
         headline=plural(len(extracts), "extract"),
         sections=[
             Table(
                 ["extract", "source", "status", "read", "loaded", "rejected", "started", "error"],
                 [
                     [
-                        str(one.extract_id),
-                        one.source,
-                        one.status,
-                        one.records_read,
-                        one.rows_loaded,
-                        one.rows_rejected,
-                        one.started_at,
-                        shortened(one.error.splitlines()[0]) if one.error else None,
+                        str(extract.extract_id),
+                        extract.source,
+                        extract.status,
+                        extract.records_read,
+                        extract.rows_loaded,
+                        extract.rows_rejected,
+                        extract.started_at,
+                        shortened(extract.error.splitlines()[0]) if extract.error else None,
                     ]
-                    for one in extracts
+                    for extract in extracts
                 ],
             )
         ],
@@ -55,7 +55,7 @@ def show(app: App, extract_id: int) -> Report:
     """Show an extract with its loads."""
     extract, of_extract = history.extract(app.server, extract_id)
     return Report(
-        data={**asdict(extract), "loads": [asdict(one) for one in of_extract]},
+        data={**asdict(extract), "loads": [asdict(load) for load in of_extract]},
         headline=f"Extract {extract.extract_id} of {extract.source}: {extract.status}",
         sections=[
             Facts(
@@ -74,15 +74,15 @@ def show(app: App, extract_id: int) -> Report:
                 ["load", "location", "size", "read", "loaded", "rejected", "SHA-256"],
                 [
                     [
-                        str(one.load_id),
-                        one.location,
-                        size(one.size_bytes),
-                        one.records_read,
-                        one.rows_loaded,
-                        one.rows_rejected,
-                        (one.content_hash or "-")[:12],
+                        str(load.load_id),
+                        load.location,
+                        size(load.size_bytes),
+                        load.records_read,
+                        load.rows_loaded,
+                        load.rows_rejected,
+                        (load.content_hash or "-")[:12],
                     ]
-                    for one in of_extract
+                    for load in of_extract
                 ],
                 title="Loads",
             ),

@@ -30,13 +30,13 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
     with ProgressDisplay() as progress:
         if undo:
             undone = pipeline.undo(app.project, app.server, ends_sessions=end_sessions, progress=progress)
-            back = {str(one) for one in undone.restored}
-            gone = [str(one) for one in undone.publication.relations if str(one) not in back]
+            back = {str(relation) for relation in undone.restored}
+            gone = [str(relation) for relation in undone.publication.relations if str(relation) not in back]
             was_new = [Lines([f"Removed, because it did not exist before: {name}" for name in gone])] if gone else []
             return Report(
                 data={
                     "publication": asdict(undone.publication),
-                    "restored": [str(one) for one in undone.restored],
+                    "restored": [str(relation) for relation in undone.restored],
                     "removed": gone,
                     **as_data(undone),
                 },
@@ -57,8 +57,8 @@ def publish(app: App, *, undo: bool, end_sessions: bool) -> Report:
 def as_data(exchanged: ExchangeResult | None) -> dict[str, object]:
     """Return the JSON form of earlier versions that are in use, and of sessions that were ended for them."""
     return {
-        "in_use": [asdict(one) for one in exchanged.uses] if exchanged else [],
-        "ended_sessions": [asdict(one) for one in exchanged.ended] if exchanged else [],
+        "in_use": [asdict(use) for use in exchanged.uses] if exchanged else [],
+        "ended_sessions": [asdict(session) for session in exchanged.ended] if exchanged else [],
         "not_ended": exchanged.not_ended if exchanged else [],
     }
 
@@ -67,12 +67,12 @@ def sections(exchanged: ExchangeResult) -> list[Facts | Lines | Table]:
     """Show which sessions were ended, which were not and why, and what still uses earlier versions."""
     shown: list[Facts | Lines | Table] = []
     if exchanged.ended:
-        shown.append(Facts({"ended": "; ".join(str(one) for one in exchanged.ended)}, title="Sessions"))
+        shown.append(Facts({"ended": "; ".join(str(session) for session in exchanged.ended)}, title="Sessions"))
     if exchanged.not_ended:
-        shown.append(Lines([f"Warning: {one}" for one in exchanged.not_ended]))
+        shown.append(Lines([f"Warning: {reason}" for reason in exchanged.not_ended]))
     if exchanged.uses:
         rows = [
-            [one.relation, one.version, one.what, one.role, ", ".join(map(str, one.pids)) or None, one.remedy] for one in exchanged.uses
+            [use.relation, use.version, use.what, use.role, ", ".join(map(str, use.pids)) or None, use.remedy] for use in exchanged.uses
         ]
         columns = ["relation", "earlier version", "used by", "role", "session", "what to do"]
         shown.append(Table(columns, rows, title="Warning: earlier versions are still in use, and will not be updated"))

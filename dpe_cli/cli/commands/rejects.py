@@ -30,24 +30,24 @@ def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with
     """List rejects: where the record is, which column, and why."""
     found = loads.rejects(app.server, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete or load_id is not None)
     return Report(
-        data=[asdict(one) for one in found],
+        data=[asdict(reject) for reject in found],
         headline=plural(len(found), "reject"),
         sections=[
             Table(
                 ["reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "outcome"],
                 [
                     [
-                        str(one.reject_id),
-                        one.source,
-                        one.location,
-                        str(one.position),
-                        one.column_name,
-                        one.sqlstate,
-                        one.reason,
-                        shortened(one.raw),
-                        _became_of(one),
+                        str(reject.reject_id),
+                        reject.source,
+                        reject.location,
+                        str(reject.position),
+                        reject.column_name,
+                        reject.sqlstate,
+                        reject.reason,
+                        shortened(reject.raw),
+                        _became_of(reject),
                     ]
-                    for one in found
+                    for reject in found
                 ],
             )
         ],
@@ -126,7 +126,7 @@ def replay(app: App, wanted: str, path: Path) -> Report:
     )
 
 
-def _became_of(one: RejectEntry) -> str | None:
-    if one.is_obsolete:
+def _became_of(reject: RejectEntry) -> str | None:
+    if reject.is_obsolete:
         return "load replaced or undone"
-    return None if one.replayed_by is None else f"replayed by load {one.replayed_by}"
+    return None if reject.replayed_by is None else f"replayed by load {reject.replayed_by}"

@@ -37,7 +37,7 @@ def check(app: App, sarif_file: Path | None) -> Report:
     checks = project_checks.all_checks()
     if sarif_file is not None:
         sarif.write(sarif_file, checks, found, app.project.files, otherwise="dbt_project.yml")
-    errors = sum(one.severity == "error" for one in found)
+    errors = sum(finding.severity == "error" for finding in found)
     headline = (
         f"{len(checks)} checks: {plural(errors, 'error')}, {plural(len(found) - errors, 'warning')}"
         if found
@@ -45,10 +45,10 @@ def check(app: App, sarif_file: Path | None) -> Report:
     )
     table = Table(
         ["check", "severity", "where", "what is wrong", "what to do"],
-        [[one.check_id, one.severity, one.subject, one.detail, one.fix] for one in found],
+        [[finding.check_id, finding.severity, finding.subject, finding.detail, finding.fix] for finding in found],
     )
     return Report(
-        data={"checks": [_described(one) for one in checks], "findings": [asdict(one) for one in found]},
+        data={"checks": [_described(check) for check in checks], "findings": [asdict(finding) for finding in found]},
         headline=headline,
         sections=[table] if found else [],
         exit_status=1 if errors else 0,
@@ -83,5 +83,5 @@ def _measured(cell: Cell) -> dict[str, object]:
     return {name: getattr(cell, name) for name in ("relation", "actor", "tenant", "rows", "writes", "faults")}
 
 
-def _described(one: rls_check.RlsCheck) -> dict[str, str]:
-    return {"check_id": one.check_id, "name": one.name, "severity": one.severity, "title": one.title, "why": one.why}
+def _described(check: rls_check.RlsCheck) -> dict[str, str]:
+    return {"check_id": check.check_id, "name": check.name, "severity": check.severity, "title": check.title, "why": check.why}

@@ -55,8 +55,8 @@ def show(app: App, rule_id: str, limit: int) -> Report:
             **asdict(rule),
             **asdict(state),
             "rows_in_quarantine": kept_out,
-            "runs": [asdict(one) for one in runs],
-            "rows": [asdict(one) for one in rows],
+            "runs": [asdict(run) for run in runs],
+            "rows": [asdict(row) for row in rows],
         },
         headline=f"{rule.rule_id}: {rule.definition}",
         sections=[

@@ -63,7 +63,7 @@ def run(
     selected = [*select, *more_select]
     with (
         ProgressDisplay() as progress,
-        on_outcome(notify, lambda: app.server, [*selected, *(f"-{one}" for one in exclude)], progress.say) as ended,
+        on_outcome(notify, lambda: app.server, [*selected, *(f"-{selector}" for selector in exclude)], progress.say) as ended,
     ):
         summary = ended(
             pipeline.run(
@@ -94,7 +94,7 @@ def _report(summary: RunSummary) -> Report:
     if summary.build.exchanged:
         sections += exchange_sections(summary.build.exchanged)
     if summary.build.quarantined:
-        kept_out = [[one.rule, one.model, one.rows] for one in summary.build.quarantined]
+        kept_out = [[count.rule, count.model, count.rows] for count in summary.build.quarantined]
         sections.append(Table(["rule", "excluded from", "rows"], kept_out, title="In quarantine"))
     if summary.validation:
         sections += [
@@ -105,7 +105,7 @@ def _report(summary: RunSummary) -> Report:
         ]
     if summary.site:
         sections.append(Facts({"docs": summary.site}, title="Documented"))
-    rows = sum(one.rows_loaded for one in summary.extracted.extracts)
+    rows = sum(extract.rows_loaded for extract in summary.extracted.extracts)
     return Report(
         data={
             "verdict": SUCCESS if summary.holds else FAILED,
@@ -114,7 +114,7 @@ def _report(summary: RunSummary) -> Report:
             "publication": asdict(summary.build.publication) if summary.build.publication else None,
             "not_published": summary.build.not_published,
             **exchange_data(summary.build.exchanged),
-            "quarantined": [asdict(one) for one in summary.build.quarantined],
+            "quarantined": [asdict(count) for count in summary.build.quarantined],
             "validation": validation_data(summary.validation) if summary.validation else None,
             "docs": summary.site,
             "not_documented": summary.not_documented,
@@ -130,7 +130,7 @@ def _stopped(summary: RunSummary) -> list[Lines]:
     """Say why nothing was built or documented."""
     if summary.not_documented:
         return [Lines(["", f"Not documented: {summary.not_documented}"])]
-    refused = [one.source for one in summary.extracted.refused]
+    refused = [extract.source for extract in summary.extracted.refused]
     if not refused:
         return []
     return [Lines(["", f"Not built: {', '.join(refused)} could not be extracted (see above); readers still see the previous version."])]

@@ -69,10 +69,10 @@ def as_data(validation: Validation) -> dict[str, object]:
         "results": [asdict(result) for result in validation.results],
         "sights": [asdict(visible) for visible in validation.visibility],
         "reconciliation": [
-            {"hop": one.name, "quantity": one.quantity, **_numbers(one), "rules": one.rules, "holds": one.holds}
-            for one in validation.reconciliation.balances
+            {"hop": balance.name, "quantity": balance.quantity, **_numbers(balance), "rules": balance.rules, "holds": balance.holds}
+            for balance in validation.reconciliation.balances
         ],
-        "freshness": [asdict(one) for one in validation.freshness],
+        "freshness": [asdict(freshness) for freshness in validation.freshness],
     }
 
 
@@ -107,7 +107,7 @@ def reconciliation_table(validation: Validation) -> list[Table]:
     return [
         Table(
             ["hop", "what", "delivered", "rejected", "deduplicated", "filtered", "expected", "found", "unexplained"],
-            [[one.name, one.quantity, *_numbers(one).values()] for one in balances],
+            [[balance.name, balance.quantity, *_numbers(balance).values()] for balance in balances],
             title="Reconciled",
         )
     ]

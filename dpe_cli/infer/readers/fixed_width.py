@@ -72,5 +72,5 @@ def _spans(lines: Sequence[str], width: int) -> list[tuple[int, int]]:
         for place, character in enumerate(line):
             if character != " ":
                 filled[place] = True
-    marks = "".join("x" if one else " " for one in filled)
+    marks = "".join("x" if column else " " for column in filled)
     return [found.span() for found in re.finditer(r"x+", marks)]

@@ -203,13 +203,13 @@ def _parts(sample: Sample, drafts: Sequence[Draft]) -> Iterator[SamplePart]:
     """Yield the records as dpe converts them to CSV, with every digit of numbers."""
     columns = [Column(draft.name, draft.declared or "text", path=draft.path) for draft in drafts]
     records = JsonRecords(columns, ignores_extra=True, declared_at="")
-    for one in sample.inputs:
-        (objects,) = sample.connection.execute("select count(*) from objects where location = $1", [one.location]).fetchone()
+    for input_ in sample.inputs:
+        (objects,) = sample.connection.execute("select count(*) from objects where location = $1", [input_.location]).fetchone()
         # Values that are not objects are not among its records.
-        refused = one.refused + one.records - objects
-        rows = sample.connection.cursor().execute("select record from objects where location = $1", [one.location])
+        refused = input_.refused + input_.records - objects
+        rows = sample.connection.cursor().execute("select record from objects where location = $1", [input_.location])
         while batch := rows.fetchmany(_RECORDS_AT_ONCE):
             data = "\x1e".join([record for (record,) in batch]).encode()
-            block = records.block(data, RECORD_SEPARATOR, location=one.location, first_line=1)
-            yield SamplePart(one.location, records.columns, DIALECT, block, refused, one.first_refused, one.is_cut)
+            block = records.block(data, RECORD_SEPARATOR, location=input_.location, first_line=1)
+            yield SamplePart(input_.location, records.columns, DIALECT, block, refused, input_.first_refused, input_.is_cut)
             refused = 0

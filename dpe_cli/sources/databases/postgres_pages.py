@@ -66,7 +66,7 @@ class Pages:
         if not names or not set(names) <= types.keys():
             return None
         found = connection.execute(_TABLE, [relation]).fetchone()
-        known = [name for one in _TYPES for name in (one, f"{one}[]")]
+        known = [name for type_ in _TYPES for name in (type_, f"{type_}[]")]
         fitting = connection.execute(_COLUMNS_OF_KNOWN_TYPES, [list(names), [types[name] for name in names], relation, known]).fetchone()
         if found is None or fitting != (len(names),):
             return None

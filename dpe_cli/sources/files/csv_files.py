@@ -105,8 +105,8 @@ def splitter(options: CsvFiles, columns: Sequence[Column], rejects: Sequence[Rej
     """Return a function that splits a record at its delimiters, if its file still tells the columns."""
     delivered = _delivered_columns(options, columns, rejects, project_dir)
 
-    def of_record(one: Rejected) -> Mapping[str, str] | None:
-        names, fields = delivered.get(one.load_id, ()), split(one.raw, dialect)
+    def of_record(reject: Rejected) -> Mapping[str, str] | None:
+        names, fields = delivered.get(reject.load_id, ()), split(reject.raw, dialect)
         return dict(zip(names, fields, strict=True)) if fields is not None and len(fields) == len(names) else None
 
     return of_record
@@ -116,7 +116,7 @@ def _delivered_columns(
     options: CsvFiles, columns: Sequence[Column], rejects: Sequence[Rejected], project_dir: Path
 ) -> dict[int, tuple[str, ...]]:
     """Return the columns of each load's file, in their order. Files that changed or were deleted are left out."""
-    loads = {one.load_id: (one.location, one.content_hash) for one in rejects}
+    loads = {reject.load_id: (reject.location, reject.content_hash) for reject in rejects}
     if not options.header:
         return dict.fromkeys(loads, tuple(column.name for column in columns))
     hashes = dict(loads.values())

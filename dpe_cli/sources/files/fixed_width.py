@@ -195,9 +195,9 @@ def splitter(
     found = places(columns)
     width = max(start + width - 1 for start, width in found)
 
-    def of_line(one: Rejected) -> Mapping[str, str] | None:
-        values = [one.raw[start - 1 : start - 1 + width].strip(" ") for start, width in found]
+    def of_line(reject: Rejected) -> Mapping[str, str] | None:
+        values = [reject.raw[start - 1 : start - 1 + width].strip(" ") for start, width in found]
         fields = ["" if value in {"", options.null_string} else quoted(value, dialect) for value in values]
-        return dict(zip([column.name for column in columns], fields, strict=True)) if len(one.raw) == width else None
+        return dict(zip([column.name for column in columns], fields, strict=True)) if len(reject.raw) == width else None
 
     return of_line

@@ -72,8 +72,8 @@ class _OpenedJson:
                 while waiting:
                     yield waiting.popleft().result()
             finally:
-                for one in waiting:
-                    one.cancel()
+                for part in waiting:
+                    part.cancel()
 
     def _block(self, data: bytes, line: int) -> Block:
         try:

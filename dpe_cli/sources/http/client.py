@@ -7,7 +7,6 @@ An answer is complete or counts for nothing: a page that is cut off, late or too
 from __future__ import annotations
 
 import email.utils
-import ipaddress
 import random
 import re
 import socket
@@ -17,12 +16,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from types import ModuleType
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import redact, remember
 from dpe_cli.sources import secrets
+from dpe_cli.sources.http import addresses
 from dpe_cli.sources.json import parsing
 from dpe_cli.sources.options.queries import Rest
 from dpe_cli.words import plural
@@ -68,7 +68,7 @@ class Client:
         self._client = self._httpx.Client(timeout=options.timeout, follow_redirects=False, mounts=dict.fromkeys(_THIS_MACHINE))
         self._token: str | None = None
         self._last = 0.0
-        self._origin = _origin(self.base)
+        self._origin = addresses.origin(self.base)
         self._headers = {name: self._filled(value, name) for name, value in options.headers.items()}
 
     @property
@@ -81,7 +81,7 @@ class Client:
         """
         base = secrets.filled(self._options.location, where=self._where, in_url=True)
         base = f"{base.rstrip('/')}/{self._options.path.lstrip('/')}" if self._options.path else base
-        if not self._is_address(base):
+        if not addresses.is_address(base):
             raise self.refused("with the environment's values it is not an http:// or https:// address")
         return base
 
@@ -180,23 +180,9 @@ class Client:
             raise self.refused("it links to something that is not an http:// or https:// address")
         if url.startswith("https://") and target.startswith("http://"):
             raise self.refused("it leads from https to http")
-        if not self._is_address(target):
+        if not addresses.is_address(target):
             raise self.refused("its link is not a valid address")
         return target
-
-    def _is_address(self, url: str) -> bool:
-        """Return whether all who read an address, down to the resolver of names, can read this one."""
-        try:
-            parts = urlsplit(url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname or not _port(parts):
-                return False
-            # httpx reads a name when it is asked for, and Python encodes it again before it is resolved.
-            self._httpx.URL(url).host.encode("idna")
-            parts.hostname.encode("idna")
-        # UnicodeError, and idna's own errors, among them.
-        except (ValueError, self._httpx.InvalidURL):
-            return False
-        return True
 
     def _ask(self, url: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes, str | None]:
         """Send one request; credentials, headers included, go only to the API's own origin."""
@@ -204,7 +190,7 @@ class Client:
         headers: dict[str, str] = {"Accept": "application/json", "User-Agent": "dpe"}
         query = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in params.items()}
         auth = None
-        if _origin(url) == self._origin:
+        if addresses.origin(url) == self._origin:
             headers |= self._headers
             auth = self._authorise(headers, query)
         self._wait()
@@ -257,7 +243,7 @@ class Client:
         auth = self._options.auth
         assert auth is not None  # noqa: S101
         url = self._filled(auth.access_token_url)
-        if not self._is_address(url):
+        if not addresses.is_address(url):
             raise self.refused("access_token_url is not an http:// or https:// address")
         self._check_address(url)
         data = {
@@ -291,31 +277,18 @@ class Client:
         """Refuse internal addresses, which anyone who controls an API's redirects could reach otherwise."""
         if self._options.allow_private_addresses:
             return
-        parts = urlsplit(url)
+        host = urlsplit(url).hostname
         try:
-            found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
+            leads_inside = addresses.leads_inside(url)
         except (socket.gaierror, UnicodeError) as error:
-            raise AgainError(f"the name {parts.hostname} cannot be resolved") from error
-        for *_, address in found:
-            if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
-                raise self.refused(
-                    f"{parts.hostname} is in a private network, or is this machine; set allow_private_addresses: true if that is intended"
-                )
+            raise AgainError(f"the name {host} cannot be resolved") from error
+        if leads_inside:
+            raise self.refused(f"{host} is in a private network, or is this machine; set allow_private_addresses: true if that is intended")
 
 
 def is_text(text: str) -> bool:
     """Return whether a text can be sent: JSON may have half of a surrogate pair."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _origin(url: str) -> tuple[str, str | None, int]:
-    """Return what two addresses of the same origin have in common (RFC 6454, section 4)."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, _port(parts)
-
-
-def _port(parts: SplitResult) -> int:
-    return (443 if parts.scheme == "https" else 80) if parts.port is None else parts.port
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -18,10 +18,10 @@ def splitter(options: Any, columns: Sequence[Column], rejects: Sequence[Rejected
     """Return a function that takes the columns from their paths in a record."""
     del options, rejects, project_dir
 
-    def split(one: Rejected) -> Mapping[str, str] | None:
+    def split(reject: Rejected) -> Mapping[str, str] | None:
         try:
             # Numbers keep every digit as written.
-            record = json.loads(one.raw, parse_float=Decimal, parse_int=Decimal)
+            record = json.loads(reject.raw, parse_float=Decimal, parse_int=Decimal)
             return {column.name: _field(record, column, dialect) for column in columns} if isinstance(record, dict) else None
         # A reject is whatever was delivered: it may be nested too deeply, or have a number that no Decimal can hold.
         except (ValueError, ArithmeticError, RecursionError):
@@ -41,7 +41,7 @@ def _field(record: Mapping[str, object], column: Column, dialect: Dialect) -> st
 def _as_json(value: object) -> str:
     match value:
         case dict():
-            return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {_as_json(one)}" for name, one in value.items()) + "}"
+            return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {_as_json(member)}" for name, member in value.items()) + "}"
         case list():
             return "[" + ", ".join(map(_as_json, value)) + "]"
         case Decimal():

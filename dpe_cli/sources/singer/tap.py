@@ -145,7 +145,7 @@ class Tap(BaseQueryInput):
         steps = [json_path.of(column) for column in self.table.columns]
         if self.options.extra_columns == "refuse" or () in steps:
             return None
-        return {str(one[0]) for one in steps}
+        return {str(step[0]) for step in steps}
 
     def _catalog(self, program: Program, arguments: list[str]) -> Any:
         """Return the catalog from the file that the block names, or the one that the tap discovers."""

@@ -50,7 +50,7 @@ def _dpe(server: Server, *arguments: str) -> Report:
 
 
 def _changes(server: Server, login: str) -> list[tuple[str, str]]:
-    return [(one.change, one.tenant_id) for one in grants.changes(server, login, limit=100, actor="test")]
+    return [(change.change, change.tenant_id) for change in grants.changes(server, login, limit=100, actor="test")]
 
 
 def test_a_login_that_was_granted_tenants_sees_them(fresh_server: Server, login: str) -> None:
@@ -95,7 +95,7 @@ def test_access_expires(fresh_server: Server, login: str) -> None:
         assert (["UA"],) == connection.execute(VISIBLE).fetchone()
         connection.execute("select pg_sleep(1.1)")
         assert ([],) == connection.execute(VISIBLE).fetchone()
-    assert [False] == [one.is_valid for one in grants.entries(fresh_server, login, actor="test")]
+    assert [False] == [entry.is_valid for entry in grants.entries(fresh_server, login, actor="test")]
 
 
 def test_access_expires_within_a_running_statement(server: Server, reader: Callable[..., str]) -> None:
@@ -241,7 +241,9 @@ def test_the_list_shows_expired_entries(fresh_server: Server, login: str) -> Non
 
     states = {row[0]: row[3] for row in cast("Table", table).rows}
     assert ("over", "valid") == (states[login], states["dpe_tenant"])
-    assert ["granted"] == [one["change"] for one in cast("list[dict[str, str]]", _dpe(fresh_server, "list", login, "--changes").data)][-1:]
+    assert ["granted"] == [
+        change["change"] for change in cast("list[dict[str, str]]", _dpe(fresh_server, "list", login, "--changes").data)
+    ][-1:]
 
 
 def test_a_session_that_holds_the_list_is_named_and_ended(fresh_server: Server, login: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +254,7 @@ def test_a_session_that_holds_the_list_is_named_and_ended(fresh_server: Server, 
         holding.execute("create role gone; insert into dpe.tenant_access values ('gone', 'UA'); drop role gone")
         holding.execute("begin; lock table dpe.tenant_access in share row exclusive mode")
 
-        states = {one.role_name: (one.is_role, one.is_removed) for one in grants.entries(fresh_server, None, actor="test")}
+        states = {entry.role_name: (entry.is_role, entry.is_removed) for entry in grants.entries(fresh_server, None, actor="test")}
         assert ((True, False), (False, False)) == (states[login], states["gone"])
         for change in (
             partial(grants.revoke, fresh_server, login, None, actor="test"),
@@ -283,7 +285,7 @@ def test_any_role_name_works(fresh_server: Server, name: str) -> None:
         _dpe(fresh_server, "revoke", name, "HA")
 
         assert ["UA"] == _visible(fresh_server, name)
-        assert [name] == [one.role_name for one in grants.entries(fresh_server, name, actor="test")]
+        assert [name] == [entry.role_name for entry in grants.entries(fresh_server, name, actor="test")]
         assert [("revoked", "HA"), ("granted", "HA"), ("granted", "UA")] == _changes(fresh_server, name)
     finally:
         with fresh_server.connect("admin", autocommit=True) as connection:

@@ -203,7 +203,7 @@ def test_a_view_of_a_reader_does_not_stop_it(by_name: Server, logins: tuple[str,
                 session.execute(f"select * from {view}".encode())
         assert [(0,)] == _rows(by_name, "select count(*) from dpe.tenant_access_by_name")
         with by_name.connect("transformer") as pipeline:
-            about = {one.check_id for one in checks.check(pipeline, ["dpe"]) if "dpe." in one.subject}
+            about = {finding.check_id for finding in checks.check(pipeline, ["dpe"]) if "dpe." in finding.subject}
         assert set() == about
         connection.execute("drop view of_readers.mine")
 
@@ -239,9 +239,9 @@ def test_a_restored_dump_works(restored: Server, logins: tuple[str, str]) -> Non
     assert (["UA"], ["HA"]) == (_visible(restored, logins[0]), _visible(restored, logins[1]))
     assert {"RLS060"} == _checks(restored)
 
-    removed = [one for one in grants.entries(restored, None, actor="test") if not one.is_role]
+    removed = [entry for entry in grants.entries(restored, None, actor="test") if not entry.is_role]
 
-    assert [("dropped_since", "UA")] == [(one.role_name, one.tenant_id) for one in removed]
+    assert [("dropped_since", "UA")] == [(entry.role_name, entry.tenant_id) for entry in removed]
     assert set() == _checks(restored)
     bootstrap_server(restored)
     assert (["UA"], ["HA"]) == (_visible(restored, logins[0]), _visible(restored, logins[1]))
@@ -249,4 +249,4 @@ def test_a_restored_dump_works(restored: Server, logins: tuple[str, str]) -> Non
 
 def _checks(server: Server) -> set[str]:
     with server.connect("admin") as connection:
-        return {one.check_id for one in checks.check(connection, ["dpe"])}
+        return {finding.check_id for finding in checks.check(connection, ["dpe"])}

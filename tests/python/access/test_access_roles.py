@@ -102,7 +102,9 @@ def _rights(server: Server, role: str) -> Any:
 def _found(server: Server) -> set[tuple[str, str]]:
     """Return what the checks of the access list find, as the pipeline."""
     with server.connect("transformer") as connection:
-        return {(one.check_id, one.subject) for one in checks.check(connection, ["dpe"]) if one.check_id in {"RLS060", "RLS061"}}
+        return {
+            (finding.check_id, finding.subject) for finding in checks.check(connection, ["dpe"]) if finding.check_id in {"RLS060", "RLS061"}
+        }
 
 
 def _lines(report: Report) -> list[str]:
@@ -264,9 +266,9 @@ def test_a_role_that_is_renamed_keeps_its_tenants(either_server: Server, create:
     _execute(either_server, "grant dpe_reader to {}", role)
     try:
         assert (["UA"], []) == (_visible(either_server, renamed), _visible(either_server, role))
-        assert [renamed] == [one.role_name for one in grants.entries(either_server, renamed, actor="test")]
+        assert [renamed] == [entry.role_name for entry in grants.entries(either_server, renamed, actor="test")]
         for name in (role, renamed):
-            assert [role] == [one.role_name for one in grants.changes(either_server, name, limit=10, actor="test")]
+            assert [role] == [change.role_name for change in grants.changes(either_server, name, limit=10, actor="test")]
     finally:
         _execute(either_server, "drop owned by {}; drop role {}", renamed, renamed)
 
@@ -290,12 +292,12 @@ def test_entries_of_dropped_roles_are_found_and_removed(either_server: Server, c
 
     assert set() == _found(either_server)
     removed = cast("Any", report.data) if command == "list" else cast("Any", report.data)["removed"]
-    assert [(gone, "HA"), (gone, "UA")] == [(one["role_name"], one["tenant_id"]) for one in removed if not one["is_role"]]
+    assert [(gone, "HA"), (gone, "UA")] == [(entry["role_name"], entry["tenant_id"]) for entry in removed if not entry["is_role"]]
     if command == "list":
         assert [gone, gone] == [row[0] for row in cast("Any", report.sections[0]).rows if row[3] == "removed: the role was dropped"]
     else:
         assert _lines(report)[-1] == f"Removed the access of the dropped role {gone}: HA, UA."
-    changes = [(one.change, one.tenant_id) for one in grants.changes(either_server, gone, limit=10, actor="test")]
+    changes = [(change.change, change.tenant_id) for change in grants.changes(either_server, gone, limit=10, actor="test")]
     assert [("granted", "HA"), ("granted", "UA"), ("revoked", "HA"), ("revoked", "UA")] == sorted(changes)
 
 
@@ -309,7 +311,7 @@ def test_the_record_distinguishes_roles_with_the_same_name(either_server: Server
 
     made = grants.changes(either_server, role, limit=10, actor="test")
 
-    assert ["granted", "revoked", "granted"] == [one.change for one in made]
+    assert ["granted", "revoked", "granted"] == [change.change for change in made]
     assert made[0].role_id not in {None, made[1].role_id}
     assert made[1].role_id == made[2].role_id
 
@@ -343,6 +345,6 @@ def test_an_administrator_who_is_not_a_superuser_finds_them_too(either_server: S
     _execute(either_server, "drop role {}", gone)
 
     with either_server.connect(manager) as connection:
-        assert {"RLS060"} == {one.check_id for one in checks.check(connection, ["dpe"]) if one.check_id >= "RLS060"}
+        assert {"RLS060"} == {finding.check_id for finding in checks.check(connection, ["dpe"]) if finding.check_id >= "RLS060"}
     removed = grants.entries(replace(either_server, admin_user=manager), None, actor="test")
-    assert [gone] == [one.role_name for one in removed if not one.is_role]
+    assert [gone] == [entry.role_name for entry in removed if not entry.is_role]

@@ -205,7 +205,7 @@ def test_sarif_names_the_file_of_a_model(app: App, tmp_path: Path) -> None:
 
     [run] = json.loads(path.read_text(encoding="utf-8"))["runs"]
     rules = run["tool"]["driver"]["rules"]
-    assert [one.check_id for one in project_checks.all_checks()] == [rule["id"] for rule in rules]
+    assert [check.check_id for check in project_checks.all_checks()] == [rule["id"] for rule in rules]
     found = {
         (
             result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"],

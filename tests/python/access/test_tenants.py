@@ -57,8 +57,8 @@ def test_relations_with_tenants_are_compared(built: Server) -> None:
     with built.connect("admin") as connection, admin_context(connection, "test"):
         found = tenants.published(connection)
 
-    assert sorted(TENANT_TABLES) == sorted(f"{one.schema}.{one.name}" for one in found)
-    assert {("shop",)} == {one.columns for one in found}
+    assert sorted(TENANT_TABLES) == sorted(f"{tenant.schema}.{tenant.name}" for tenant in found)
+    assert {("shop",)} == {tenant.columns for tenant in found}
 
 
 @pytest.mark.parametrize("schema", ["marts__next", "marts__previous", "marts__old_17"])
@@ -67,7 +67,7 @@ def test_other_versions_are_not_compared(built: Server, schema: str) -> None:
     with built.connect("admin") as connection:
         connection.execute(sql.SQL("create schema {0}; grant usage on schema {0} to dpe_reader").format(sql.Identifier(schema)))
         connection.execute(sql.SQL("alter table marts.orders set schema {}").format(sql.Identifier(schema)))
-        assert "orders" not in {one.name for one in tenants.published(connection)}
+        assert "orders" not in {tenant.name for tenant in tenants.published(connection)}
         connection.rollback()
 
 
@@ -91,7 +91,7 @@ def test_a_tenant_that_has_rows_is_granted(built: Server, login: str) -> None:
     assert ["HA", "UA"] == _granted(built, login)
     assert cast("Any", report.data)["compared"] is True
     assert [["It is now a reader (member of dpe_reader), and sees shared tables too."]] == [
-        one.lines for one in report.sections if isinstance(one, Lines)
+        section.lines for section in report.sections if isinstance(section, Lines)
     ]
 
 
@@ -121,7 +121,7 @@ def test_tenants_are_looked_up_through_the_index(built: Server) -> None:
         )
         connection.execute("analyze marts.fct_orders")
         connection.execute("select set_config('role', 'dpe_owner', true)")
-        [relation] = [one for one in tenants.published(connection) if one.name == "fct_orders"]
+        [relation] = [tenant for tenant in tenants.published(connection) if tenant.name == "fct_orders"]
         read = "select seq_scan, idx_tup_fetch from pg_stat_xact_all_tables where relid = 'marts.fct_orders'::regclass"
         before = cast("tuple[int, int]", connection.execute(read).fetchone())
 
@@ -150,7 +150,7 @@ def test_what_the_administrator_may_not_read_is_omitted(built: Server) -> None:
     with built.connect("admin") as connection, connection.transaction(force_rollback=True):
         connection.execute("revoke select on marts.orders from dpe_owner")
         connection.execute("set local role dpe_owner")
-        assert "orders" not in {one.name for one in tenants.published(connection)}
+        assert "orders" not in {tenant.name for tenant in tenants.published(connection)}
 
 
 # Code that runs with rights that `dpe access grant` has, but its author does not, leaves a trace.

@@ -165,8 +165,8 @@ def test_sarif_has_hidden_characters_as_codes(walk: Walk) -> None:
     """In the values, not just in the JSON, so that a viewer that shows a message shows no control character."""
     results = json.loads((walk.directory / "sarif.json").read_text(encoding="utf-8"))["runs"][0]["results"]
 
-    assert all(SHOWN in one["message"]["text"] and not has_hidden(one["message"]["text"]) for one in results)
-    assert {f'marts."table {SHOWN}"'} == {one["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] for one in results}
+    assert all(SHOWN in result["message"]["text"] and not has_hidden(result["message"]["text"]) for result in results)
+    assert {f'marts."table {SHOWN}"'} == {result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] for result in results}
 
 
 def test_the_document_of_rules_has_hidden_characters_as_codes(walk: Walk) -> None:

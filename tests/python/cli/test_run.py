@@ -149,7 +149,10 @@ def test_a_bug_in_one_source_does_not_stop_the_others(shop: Shop, dpe: Dpe, monk
     assert [("shop.orders", "succeeded", None), ("a.bad", "failed", "KeyError")] == ended
 
     again = dpe("run", "--debug", "--output", "json")
-    assert (2, True) == (again.status, next(one["is_bug"] for one in again.data["extracted"]["extracts"] if one["source"] == "a.bad"))
+    assert (2, True) == (
+        again.status,
+        next(extract["is_bug"] for extract in again.data["extracted"]["extracts"] if extract["source"] == "a.bad"),
+    )
     assert "Traceback (most recent call last)" in again.err
 
 
@@ -196,7 +199,9 @@ def test_machines_get_the_same(dpe: Dpe) -> None:
     run = dpe("run", "--output", "json").data
 
     assert ("DPE SUCCESS", True) == (validated["verdict"], all(check["holds"] for check in validated["checks"]))
-    assert [("shop.orders", "nothing new", 0)] == [(one["source"], one["status"], one["rows_loaded"]) for one in extracted["extracts"]]
+    assert [("shop.orders", "nothing new", 0)] == [
+        (extract["source"], extract["status"], extract["rows_loaded"]) for extract in extracted["extracts"]
+    ]
     assert ("DPE SUCCESS", ["SHOP-1-02"]) == (
         run["verdict"],
         [result["rule"] for result in run["validation"]["results"] if result["status"] == "warn"],

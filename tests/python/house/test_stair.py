@@ -34,7 +34,16 @@ STAIR = (
 WITHIN = {
     "cli": ("commands main", "app options report"),
     "infer": ("yaml_file", "request yaml_text", "inference", "naming", "readers", "column_types sample", "plain_csv survey value_kinds"),
-    "server": ("bootstrap", "lock_rows patience watching", "ending", "sessions", "server", "embedded", "contexts programs relations", "connection"),
+    "server": (
+        "bootstrap",
+        "lock_rows patience watching",
+        "ending",
+        "sessions",
+        "server",
+        "embedded",
+        "contexts programs relations",
+        "connection",
+    ),
     "sources": ("api databases files singer", "http query_inputs", "options", "rejects", "json", "read secrets"),
 }
 

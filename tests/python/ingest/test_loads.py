@@ -198,8 +198,8 @@ def test_rejects_of_removed_loads_are_obsolete(stage: Stage) -> None:
     source.deliver("id,note\ny,b\n").extract()
     wanted: dict[str, Any] = {"source": source.table.source, "load_id": None, "limit": 9}
 
-    assert [("y,b", False)] == [(one.raw, one.is_obsolete) for one in loads.rejects(source.server, **wanted, with_obsolete=False)]
-    assert [("y,b", False), ("x,a", True)] == [(one.raw, one.is_obsolete) for one in loads.rejects(source.server, **wanted)]
+    assert [("y,b", False)] == [(reject.raw, reject.is_obsolete) for reject in loads.rejects(source.server, **wanted, with_obsolete=False)]
+    assert [("y,b", False), ("x,a", True)] == [(reject.raw, reject.is_obsolete) for reject in loads.rejects(source.server, **wanted)]
 
 
 def test_files_that_are_corrected_to_the_same_content_lose_their_rows(stage_anywhere: Stage) -> None:

@@ -95,7 +95,7 @@ def _balance(shop: Shop) -> Balance:
 
 def _outstanding(shop: Shop) -> list[int]:
     with shop.server.connect("loader") as connection, system_context(connection, actor="test"):
-        return [one.reject_id for one in loading.outstanding(connection, "shop.orders")]
+        return [reject.reject_id for reject in loading.outstanding(connection, "shop.orders")]
 
 
 def test_rejects_are_exported_under_the_names_of_the_columns(rejected: Shop) -> None:
@@ -276,7 +276,7 @@ def test_the_list_of_rejects_says_which_were_replayed(rejected: Shop) -> None:
     """And by which load."""
     result = _replay(rejected, _corrected(rejected))
 
-    replayed_by = {one.replayed_by for one in loads.rejects(rejected.server, source="shop.orders", load_id=None, limit=9)}
+    replayed_by = {reject.replayed_by for reject in loads.rejects(rejected.server, source="shop.orders", load_id=None, limit=9)}
     assert {result.loads[0].load_id} == replayed_by
 
 

@@ -147,7 +147,9 @@ def _look(server: Server, logins: Logins) -> State:
             """,
             [list(SCHEMAS)],
         ):
-            name, roles, command, using, check = (" ".join(one.split()) if isinstance(one, str) else one for one in policy)
+            name, roles, command, using, check = (
+                " ".join(statement.split()) if isinstance(statement, str) else statement for statement in policy
+            )
             policies[relation].add((name, roles, command, using, check))
         grants = set(
             connection.execute(

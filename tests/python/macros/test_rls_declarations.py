@@ -130,7 +130,7 @@ def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -
     with server.connect("transformer") as connection:
         assert [] == checks.check(connection, protection.protected_schemas(connection, project))
         made = {model.unique_id: model.schema for model in project.models.values()}
-        assert [] == declared.differences(connection, project, made)
+        assert [] == declared.differences(connection, project.manifest, made)
 
 
 def test_a_table_of_grants_decides(server: Server, manager: str) -> None:

@@ -57,9 +57,9 @@ def test_before_anything_is_published_every_tenant_is_granted(fresh_server: Serv
     app.server = fresh_server
     report = cast("Report", main.cli.main(args=["access", "grant", login, "UA"], standalone_mode=False, obj=app))
 
-    assert ["UA"] == [one.tenant_id for one in grants.entries(fresh_server, login, actor="test")]
+    assert ["UA"] == [entry.tenant_id for entry in grants.entries(fresh_server, login, actor="test")]
     assert cast("Any", report.data)["compared"] is False
-    lines = [line for one in report.sections if isinstance(one, Lines) for line in one.lines]
+    lines = [line for section in report.sections if isinstance(section, Lines) for line in section.lines]
     assert "Nothing with tenants is published yet, so the names could not be checked; check their spelling yourself." in lines
 
 

@@ -197,7 +197,9 @@ def test_a_webhook_that_keeps_failing_is_a_warning(tell: Tell, webhook: Webhook,
     webhook.answers = [500, 500, 500]
     tell(FAILED)
 
-    assert ["Warning: notify: the webhook did not get the failure: it answered 500 (3 attempts)"] == [one.split(";")[0] for one in messages]
+    assert ["Warning: notify: the webhook did not get the failure: it answered 500 (3 attempts)"] == [
+        message.split(";")[0] for message in messages
+    ]
 
 
 def test_a_webhook_that_refuses_is_not_tried_again(tell: Tell, webhook: Webhook, messages: list[str]) -> None:

@@ -34,7 +34,7 @@ def test_a_run_does_all_of_it(first_run: tuple[Shop, RunSummary]) -> None:
     _, summary = first_run
 
     assert {"shop.orders": (2, 3), "shop.shops": (1, 2)} == {
-        one.source: (len(one.loads), one.rows_loaded) for one in summary.extracted.extracts
+        extract.source: (len(extract.loads), extract.rows_loaded) for extract in summary.extracted.extracts
     }
     assert {"stg_shop__orders": "success", "fct_orders": "success", "dim_shops": "success"} == {
         result.name: result.status for result in summary.build.results if result.resource_type == "model"
@@ -81,7 +81,7 @@ def test_another_run_loads_what_is_new(shop: Shop) -> None:
     summary = shop.run()
 
     assert {"shop.orders": (1, 2), "shop.shops": (0, 1)} == {
-        one.source: (one.rows_loaded, one.skipped) for one in summary.extracted.extracts
+        extract.source: (extract.rows_loaded, extract.skipped) for extract in summary.extracted.extracts
     }
     assert summary.holds
     assert [1, 2, 3, 4] == shop.orders()
@@ -126,7 +126,7 @@ def test_a_model_that_cannot_be_built_fails_the_run(shop: Shop) -> None:
 
     summary = shop.run("dim_shops")
 
-    assert ["shop.shops"] == [one.source for one in summary.extracted.extracts]
+    assert ["shop.shops"] == [extract.source for extract in summary.extracted.extracts]
     (result,) = summary.build.results
     assert ("dim_shops", True) == (result.name, result.has_failed)
     assert 'column "nonsense" does not exist' in result.message
@@ -208,7 +208,7 @@ def test_sessions_that_block_a_run_are_named_and_ended(shop: Shop, reader: Calla
         assert summary.holds
         for relation, connection in holding.items():
             login, pid = connection.info.user, connection.info.backend_pid
-            assert any(re.match(rf"Waiting: {login} \(process {pid}\) holds {relation}", one) for one in progress.messages)
+            assert any(re.match(rf"Waiting: {login} \(process {pid}\) holds {relation}", message) for message in progress.messages)
             assert f"Ended {login} (process {pid})." in progress.messages
             with pytest.raises(psycopg.OperationalError):
                 connection.execute("select 1")

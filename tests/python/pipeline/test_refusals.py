@@ -132,7 +132,7 @@ def test_what_is_published_is_compared_with_the_files(shop: Shop) -> None:
     ):
         assert any(found.startswith(fault) for found in check.faults)
     assert {("RLS046", "marts.dim_shops"), ("RLS071", "marts.fct_orders"), ("RLS071", "marts.dim_shops")} == {
-        (one.check_id, one.subject) for one in protection.check_rls(shop.project, shop.server) if one.severity == "error"
+        (finding.check_id, finding.subject) for finding in protection.check_rls(shop.project, shop.server) if finding.severity == "error"
     }
 
 
@@ -240,10 +240,10 @@ def test_a_relation_without_a_model_is_not_published(shop: Shop) -> None:
     assert summary.build.publication is not None
     for schema, name in STRAYS:
         assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, but dim_shops " in summary.build.not_published
-    assert PUBLISHED == {str(one) for one in summary.build.publication.relations}
+    assert PUBLISHED == {str(relation) for relation in summary.build.publication.relations}
     assert [1, 2, 3] == shop.orders()
     assert [("RLS070", "marts.dim_shops__masked"), ("RLS070", "marts.dim_shops__quarantine")] == [
-        (one.check_id, one.subject) for one in protection.check_rls(shop.project, shop.server)
+        (finding.check_id, finding.subject) for finding in protection.check_rls(shop.project, shop.server)
     ]
     assert summary.validation is not None
     assert any("marts.dim_shops__masked" in fault for check in summary.validation.checks for fault in check.faults)

@@ -116,7 +116,8 @@ def test_what_a_rule_keeps_in_quarantine_is_explained(shop: Shop) -> None:
 
     assert summary.validation is not None
     assert [("records", 4, 2, 2, True), ("sum of amount", 100, 50, 50, True)] == [
-        (one.quantity, one.delivered, one.rejected, one.found, one.holds) for one in summary.validation.reconciliation.balances[2:]
+        (balance.quantity, balance.delivered, balance.rejected, balance.found, balance.holds)
+        for balance in summary.validation.reconciliation.balances[2:]
     ]
 
 
@@ -139,7 +140,7 @@ def test_a_part_that_is_built_is_reconciled_by_itself(shop: Shop) -> None:
     summary = shop.run("dim_shops")
 
     assert summary.validation is not None
-    assert ["files → shop.shops"] == [one.name for one in summary.validation.reconciliation.balances]
+    assert ["files → shop.shops"] == [balance.name for balance in summary.validation.reconciliation.balances]
 
 
 def test_an_unexplained_difference_fails() -> None:

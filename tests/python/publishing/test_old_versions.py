@@ -94,11 +94,11 @@ def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server,
         for number in (2, 3, 4):
             uses = _publish(server, number).uses
 
-            assert set(TEMPORARY) == {_without_numbers(one.what) for one in uses}
-            assert {("marts.left_half", ua_desk, (connection.info.backend_pid,))} == {(one.relation, one.role, one.pids) for one in uses}
+            assert set(TEMPORARY) == {_without_numbers(use.what) for use in uses}
+            assert {("marts.left_half", ua_desk, (connection.info.backend_pid,))} == {(use.relation, use.role, use.pids) for use in uses}
             assert [number] == rows(server, "select distinct number from marts.left_half")
             assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
-        assert {"marts__old_1.left_half"} == {one.version for one in uses}
+        assert {"marts__old_1.left_half"} == {use.version for use in uses}
         # What it does not use has been dropped.
         assert ["left_half"] == rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace")
 
@@ -146,7 +146,7 @@ def test_thousands_of_objects_stop_no_publication(fresh_server: Server, reader: 
             uses = _publish(server, number).uses
 
             assert [number] == rows(server, "select distinct number from marts.left_half")
-            assert {(login, (pid,))} == {(one.role, one.pids) for one in uses}
+            assert {(login, (pid,))} == {(use.role, use.pids) for use in uses}
             assert (21, "8,980 more objects") == (len(uses), uses[-1].what[:18])
     _wait_for_the_end(server, pid)
 
@@ -173,7 +173,7 @@ def test_what_plain_dbt_could_not_drop_is_removed(server: Server, reader: Reader
 
         uses = _publish(server, 2).uses
 
-        assert ["marts__old_1.left_half__dbt_backup"] == [one.version for one in uses]
+        assert ["marts__old_1.left_half__dbt_backup"] == [use.version for use in uses]
         # Without its replacement, it is the only copy.
         left = rows(
             server, "select nspname || '.' || relname from pg_class join pg_namespace as n on n.oid = relnamespace where relname ~ 'dbt_b'"
@@ -220,9 +220,9 @@ def test_objects_of_others_stop_no_publication(fresh_server: Server, reader: Rea
     for number in (2, 3):
         uses = _publish(server, number).uses
 
-        assert dict.fromkeys(PERMANENT, (ua_desk, ())) == {one.what: (one.role, one.pids) for one in uses}
+        assert dict.fromkeys(PERMANENT, (ua_desk, ())) == {use.what: (use.role, use.pids) for use in uses}
         assert [number] == rows(server, "select distinct number from marts.left_half")
-    remedies = {one.what: one.remedy for one in uses}
+    remedies = {use.what: use.remedy for use in uses}
     follow = "recreate it"
     assert (follow, "drop it, or recreate it") == (remedies["view desk.numbers"], remedies["materialized view desk.kept"])
 
@@ -258,7 +258,7 @@ def test_temporary_objects_of_the_pipeline_stop_no_publication(server: Server) -
     with server.connect("transformer", autocommit=True) as connection:
         connection.execute(TEMPORARY["view pg_temp.mine"].encode())
         for number in (2, 3):
-            assert ["dpe_transformer"] == [one.role for one in _publish(server, number, ender=Ender(server)).uses]
+            assert ["dpe_transformer"] == [use.role for use in _publish(server, number, ender=Ender(server)).uses]
         connection.execute("select 1")
 
 
@@ -280,7 +280,7 @@ def test_a_foreign_key_of_another_role_stops_no_publication(server: Server, read
             execute(server, "postgres", f"grant usage on schema marts to {ua_desk}")
             execute(server, ua_desk, "create table desk.children (id integer references marts.parents)")
         else:
-            assert ["constraint children_id_fkey on table desk.children"] == [one.what for one in uses]
+            assert ["constraint children_id_fkey on table desk.children"] == [use.what for use in uses]
 
 
 def test_a_transaction_that_reads_an_earlier_version_is_not_waited_for(fresh_server: Server, reader: Reader) -> None:
@@ -296,7 +296,7 @@ def test_a_transaction_that_reads_an_earlier_version_is_not_waited_for(fresh_ser
             started = time.monotonic()
             uses = [_publish(server, number).uses for number in (3, 4)][-1]
             assert time.monotonic() - started < 5
-            assert ["an open transaction", "view pg_temp.mine"] == sorted(_without_numbers(one.what) for one in uses)
+            assert ["an open transaction", "view pg_temp.mine"] == sorted(_without_numbers(use.what) for use in uses)
             connection.execute("drop view mine")
         assert [] == _publish(server, 5).uses
     assert [] == _old_schemas(server)
@@ -317,10 +317,10 @@ def test_undoing_restores_a_version_that_a_reader_uses(server: Server, reader: R
 
         assert [1] == rows(server, "select distinct number from marts.left_half")
         assert {"view pg_temp.later": "marts__previous.left_half", "view desk.next": "marts__old_1.left_half"} == {
-            _without_numbers(one.what): one.version for one in undone.uses
+            _without_numbers(use.what): use.version for use in undone.uses
         }
         assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
-    assert ["view desk.next"] == [one.what for one in _publish(server, 4).uses]
+    assert ["view desk.next"] == [use.what for use in _publish(server, 4).uses]
 
 
 def test_an_earlier_version_that_is_kept_does_not_interfere(server: Server, reader: Reader) -> None:
@@ -338,7 +338,7 @@ def test_an_earlier_version_that_is_kept_does_not_interfere(server: Server, read
 
         assert [2] == rows(server, "select other from marts.left_half")
         assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
-        assert {"marts.both_halves"} == {one.relation for one in made.uses}
+        assert {"marts.both_halves"} == {use.relation for use in made.uses}
     assert [] == _publish(server, 3).uses
     assert [] == _old_schemas(server)
 
@@ -387,7 +387,7 @@ def test_an_earlier_version_stays_closed_to_readers(server: Server, reader: Read
             connection.execute("select from marts__old_1.left_half")
         execute(server, "postgres", f"grant usage on schema marts__old_1 to {login}", f"grant select on marts__old_1.left_half to {login}")
         with server.connect("transformer") as asking:
-            found = [one.subject for one in checks.check(asking, ["marts__old_1"]) if one.check_id == "RLS016"]
+            found = [finding.subject for finding in checks.check(asking, ["marts__old_1"]) if finding.check_id == "RLS016"]
     assert ["marts__old_1.left_half"] == found
 
 
@@ -433,7 +433,7 @@ def _end_two(server: Server, ender: Ender, reader: Reader) -> None:
 
         made = _publish(server, 2, ender=ender)
 
-        assert (pids, []) == ({one.pid: one.role for one in made.ended}, made.not_ended)
+        assert (pids, []) == ({session.pid: session.role for session in made.ended}, made.not_ended)
         assert [] == made.uses
         assert [2] == rows(server, "select distinct number from marts.left_half")
         assert (True, True) == (_is_ended(holding), _is_ended(using))
@@ -461,7 +461,7 @@ def test_what_cannot_be_ended_is_named(server: Server, reader: Reader) -> None:
         session = rf"{login} \(process {connection.info.backend_pid}, 'desk'\)"
 
         made = _publish(server, 2, ender=Ender(_powerless(server)))
-        assert ([], 1, ["view pg_temp.mine"]) == (made.ended, len(made.not_ended), [_without_numbers(one.what) for one in made.uses])
+        assert ([], 1, ["view pg_temp.mine"]) == (made.ended, len(made.not_ended), [_without_numbers(use.what) for use in made.uses])
         assert made.not_ended[0].startswith(
             f"{login} (process {connection.info.backend_pid}, 'desk') cannot be ended (permission denied to"
         )
@@ -508,7 +508,7 @@ def test_a_session_that_holds_a_sequence_is_named_and_ended(fresh_server: Server
             publish(server, made, patience=0.5)
         assert [1] == rows(server, "select distinct number from marts.left_half")
 
-        assert [login] == [one.role for one in publish(server, made, ender=Ender(server), patience=20).ended]
+        assert [login] == [session.role for session in publish(server, made, ender=Ender(server), patience=20).ended]
         assert [2] == rows(server, "select distinct number from marts.left_half")
         assert _is_ended(connection)
 
@@ -523,7 +523,7 @@ def test_a_session_that_holds_a_catalog_is_named_and_ended(server: Server) -> No
         with pytest.raises(PublishError, match=r"postgres \(process \d+, 'desk'\) holds pg_catalog.pg_\w+ still"):
             publish(server, made, patience=0.5)
 
-        assert ["desk"] == [one.application for one in publish(server, made, ender=Ender(server), patience=20).ended]
+        assert ["desk"] == [session.application for session in publish(server, made, ender=Ender(server), patience=20).ended]
         assert _is_ended(holding)
     assert [2] == rows(server, "select distinct number from marts.left_half")
 

@@ -48,7 +48,7 @@ def _relations(server: Server, schema: str) -> set[str]:
 
 def _undo(shop: Shop) -> list[str]:
     with publisher.connected(shop.server) as connection:
-        return sorted(str(one) for one in publication.undo(connection, shop.project.published_schemas).restored)
+        return sorted(str(relation) for relation in publication.undo(connection, shop.project.published_schemas).restored)
 
 
 def test_a_run_publishes_what_it_built(first_run: tuple[Shop, RunSummary]) -> None:
@@ -56,7 +56,10 @@ def test_a_run_publishes_what_it_built(first_run: tuple[Shop, RunSummary]) -> No
     shop, summary = first_run
 
     assert summary.build.publication is not None
-    assert ("published", PUBLISHED) == (summary.build.publication.status, {str(one) for one in summary.build.publication.relations})
+    assert ("published", PUBLISHED) == (
+        summary.build.publication.status,
+        {str(relation) for relation in summary.build.publication.relations},
+    )
     assert set() == _relations(shop.server, "%\\_\\_next")
     assert set() == _relations(shop.server, "%\\_\\_previous")
 
@@ -338,9 +341,9 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
     )
     shop.run(publishes=False)
 
-    _, found = diff.compare(shop.server, shop.project, [])
+    _, found = diff.compare(shop.server, shop.project.manifest, [])
 
-    by_name = {one.relation: one for one in found}
+    by_name = {difference.relation: difference for difference in found}
     changed = by_name["marts.fct_orders"]
     assert (("order_id",), 3, 3, 1, 1, 1) == (
         changed.key,
@@ -358,13 +361,13 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
         by_name["intermediate.int_new"].added,
     )
     with pytest.raises(UsageError, match=r"fct_order: is not part of the newest build; did you mean fct_orders\?"):
-        diff.compare(shop.server, shop.project, ["fct_order"])
+        diff.compare(shop.server, shop.project.manifest, ["fct_order"])
 
 
 def test_nothing_to_compare_is_reported(shop: Shop) -> None:
     """With the command that builds something."""
     with pytest.raises(PublishError, match="no build is waiting to be published .*; run `dpe run --no-publish`"):
-        diff.compare(shop.server, shop.project, [])
+        diff.compare(shop.server, shop.project.manifest, [])
 
 
 def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

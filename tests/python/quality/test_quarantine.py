@@ -100,7 +100,7 @@ def test_rows_that_break_rules_are_kept_out(shop: Shop) -> None:
     summary = _run(shop)
 
     assert summary.build.not_published is None
-    assert [("SHOP-1-01", 2), ("SHOP-1-03", 2), ("SHOP-1-04", 1)] == [(one.rule, one.rows) for one in summary.build.quarantined]
+    assert [("SHOP-1-01", 2), ("SHOP-1-03", 2), ("SHOP-1-04", 1)] == [(count.rule, count.rows) for count in summary.build.quarantined]
     assert [(1,), (3,), (4,)] == _rows(shop, "select order_id from marts.fct_orders order by 1")
     assert [(2, "UA", ["SHOP-1-01"]), (2, "UA", ["SHOP-1-01"]), (5, "XX", ["SHOP-1-03"]), (6, "XX", ["SHOP-1-03", "SHOP-1-04"])] == _rows(
         shop, "select order_id, shop, _rules from marts.fct_orders__quarantine order by 1"

@@ -12,8 +12,6 @@ from psycopg import sql
 from support.shop import Shop
 
 from dpe_cli.errors import ProjectError
-from dpe_cli.project.model import Model
-from dpe_cli.project.project import Project
 from dpe_cli.quality import reconcile_config, reconciliation
 from dpe_cli.quality.reconcile_config import Explanation, Quarantine, ReconciledModel
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
@@ -52,7 +50,7 @@ def test_files_add_up_to_staging(shop: Shop) -> None:
     found = _reconcile(shop, sources=True)
 
     assert [("files → shop.orders", 3, 3, True), ("files → shop.shops", 2, 2, True)] == [
-        (one.name, int(one.delivered), int(one.found), one.holds) for one in found.balances
+        (balance.name, int(balance.delivered), int(balance.found), balance.holds) for balance in found.balances
     ]
     assert [] == found.faults
 
@@ -96,7 +94,7 @@ def test_a_source_that_was_never_extracted_is_not_counted(shop: Shop) -> None:
 def test_counts_and_sums_match_the_origin(shop: Shop) -> None:
     """One balance for each."""
     assert [("records", 3, 0, 0, 0, 3, 3, 0), ("sum of amount", 60, 0, 0, 0, 60, 60, 0)] == [
-        _numbers(one) for one in _reconcile(shop, ORDERS).balances
+        _numbers(balance) for balance in _reconcile(shop, ORDERS).balances
     ]
 
 
@@ -124,7 +122,7 @@ def test_filtered_rows_are_explained_with_their_sums(shop: Shop) -> None:
     )
 
     balances = _reconcile(shop, replace(ORDERS, explanations=(NEGATIVE,))).balances
-    assert [("records", 3, 0, 0, 1, 2, 2, 0), ("sum of amount", 25, 0, 0, -5, 30, 30, 0)] == [_numbers(one) for one in balances]
+    assert [("records", 3, 0, 0, 1, 2, 2, 0), ("sum of amount", 25, 0, 0, -5, 30, 30, 0)] == [_numbers(balance) for balance in balances]
     assert ("SHOP-1-04",) == balances[0].rules
 
 
@@ -145,7 +143,7 @@ def test_duplicates_are_explained_by_their_key(shop: Shop) -> None:
 
     once = Explanation("deduplicated", by=("order_id",), order_by=("amount desc",))
     assert [("records", 4, 0, 1, 0, 3, 3, 0), ("sum of amount", 67, 0, 7, 0, 60, 60, 0)] == [
-        _numbers(one) for one in _reconcile(shop, replace(ORDERS, explanations=(once,))).balances
+        _numbers(balance) for balance in _reconcile(shop, replace(ORDERS, explanations=(once,))).balances
     ]
 
 
@@ -159,7 +157,7 @@ def test_a_row_with_two_explanations_counts_once(shop: Shop) -> None:
 
     both = (Explanation("deduplicated", by=("order_id",), order_by=("amount",)), NEGATIVE)
     assert [("records", 6, 0, 1, 2, 3, 3, 0), ("sum of amount", 87, 0, 30, -3, 60, 60, 0)] == [
-        _numbers(one) for one in _reconcile(shop, replace(ORDERS, explanations=both)).balances
+        _numbers(balance) for balance in _reconcile(shop, replace(ORDERS, explanations=both)).balances
     ]
 
 
@@ -174,7 +172,7 @@ def test_rows_that_are_kept_elsewhere_are_explained_by_that_relation(shop: Shop)
 
     kept = Explanation("rejected", relation=sql.Identifier("marts", "fct_orders__quarantine"))
     assert [("records", 3, 1, 0, 0, 2, 2, 0), ("sum of amount", 60, 20, 0, 0, 40, 40, 0)] == [
-        _numbers(one) for one in _reconcile(shop, replace(ORDERS, explanations=(kept,))).balances
+        _numbers(balance) for balance in _reconcile(shop, replace(ORDERS, explanations=(kept,))).balances
     ]
 
 
@@ -190,7 +188,7 @@ def test_rows_in_quarantine_count_as_rejected(shop: Shop) -> None:
 
     kept = Quarantine(sql.Identifier("marts", "fct_orders__quarantine"), ("SHOP-1-05",))
     balances = _reconcile(shop, replace(ORDERS, sums={"amount": "euros"}, quarantine=kept)).balances
-    assert [("records", 3, 1, 0, 0, 2, 2, 0), ("sum of amount", 60, 20, 0, 0, 40, 40, 0)] == [_numbers(one) for one in balances]
+    assert [("records", 3, 1, 0, 0, 2, 2, 0), ("sum of amount", 60, 20, 0, 0, 40, 40, 0)] == [_numbers(balance) for balance in balances]
     assert ("SHOP-1-05",) == balances[0].rules
 
 
@@ -203,7 +201,7 @@ def test_a_column_may_count_the_records(shop: Shop) -> None:
     )
 
     daily = replace(ORDERS, model="daily", model_relation=sql.Identifier("marts", "daily"), sums={}, count_column="order_count")
-    assert [("records", 3, 0, 0, 0, 3, 3, 0)] == [_numbers(one) for one in _reconcile(shop, daily).balances]
+    assert [("records", 3, 0, 0, 0, 3, 3, 0)] == [_numbers(balance) for balance in _reconcile(shop, daily).balances]
 
 
 def test_sums_of_floating_point_numbers_are_exact(shop: Shop) -> None:
@@ -239,31 +237,29 @@ def test_a_condition_that_is_not_valid_sql_is_reported(shop: Shop) -> None:
     ] == _reconcile(shop, reconciled).faults
 
 
-class _Declared(Project):
-    """A project with one model that has this declaration."""
-
-    def __init__(self, reconcile: Any) -> None:
-        node = {
-            "unique_id": "model.dpe.fct_orders",
-            "name": "fct_orders",
-            "alias": "fct_orders",
-            "schema": "marts",
+def _manifest(reconcile: Any) -> dict[str, Any]:
+    """Return a manifest with two models, one of which has this declaration."""
+    nodes = {
+        f"model.dpe.{name}": {
+            "resource_type": "model",
+            "unique_id": f"model.dpe.{name}",
+            "name": name,
+            "alias": name,
+            "schema": schema,
             "package_name": "dpe",
             "patch_path": "dpe://models/marts.yml",
-            "config": {"meta": {"reconcile": reconcile}},
+            "config": {"meta": meta},
         }
-        self.__dict__["manifest"] = {"nodes": {node["unique_id"]: node}}
-        self.__dict__["sources"] = {}
-        self.__dict__["models"] = {
-            name: Model(f"model.dpe.{name}", name, schema, name, (), "private")
-            for name, schema in (("fct_orders", "marts"), ("stg_orders", "staging"))
-        }
+        for name, schema, meta in (("fct_orders", "marts", {"reconcile": reconcile}), ("stg_orders", "staging", {}))
+    }
+    return {"nodes": nodes}
 
 
 def test_a_declaration_names_relations_sums_and_explanations() -> None:
     """With short forms for simple cases."""
     (reconciled,) = reconcile_config.declared(
-        _Declared({"from": "stg_orders", "sums": ["amount"], "explained_by": {"filtered": {"where": "amount < 0", "rule": "SHOP-1-04"}}})
+        _manifest({"from": "stg_orders", "sums": ["amount"], "explained_by": {"filtered": {"where": "amount < 0", "rule": "SHOP-1-04"}}}),
+        {},
     )
 
     assert ("stg_orders → fct_orders", sql.Identifier("staging", "stg_orders"), {"amount": "amount"}, (NEGATIVE,)) == (
@@ -277,7 +273,7 @@ def test_a_declaration_names_relations_sums_and_explanations() -> None:
 def test_an_unpublished_build_is_counted_in_its_schema() -> None:
     """Both ends."""
     (reconciled,) = reconcile_config.declared(
-        _Declared({"from": "stg_orders"}), None, {"model.dpe.fct_orders": "marts__next", "model.dpe.stg_orders": "staging__next"}
+        _manifest({"from": "stg_orders"}), {}, None, {"model.dpe.fct_orders": "marts__next", "model.dpe.stg_orders": "staging__next"}
     )
 
     assert (sql.Identifier("staging__next", "stg_orders"), sql.Identifier("marts__next", "fct_orders")) == (
@@ -288,18 +284,26 @@ def test_an_unpublished_build_is_counted_in_its_schema() -> None:
 
 def test_a_model_with_quarantining_rules_has_a_quarantine() -> None:
     """In the schema in which it is counted."""
-    project = _Declared({"from": "stg_orders"})
-    test = {"attached_node": "model.dpe.fct_orders", "config": {"meta": {"rule": "SHOP-1-05", "on_failure": "quarantine"}}}
-    other = {"attached_node": "model.dpe.stg_orders", "config": {"meta": {"rule": "SHOP-1-06", "on_failure": "quarantine"}}}
-    project.manifest["nodes"].update({"test.one": test, "test.other": other})
+    manifest = _manifest({"from": "stg_orders"})
+    test = {
+        "attached_node": "model.dpe.fct_orders",
+        "resource_type": "test",
+        "config": {"meta": {"rule": "SHOP-1-05", "on_failure": "quarantine"}},
+    }
+    other = {
+        "attached_node": "model.dpe.stg_orders",
+        "resource_type": "test",
+        "config": {"meta": {"rule": "SHOP-1-06", "on_failure": "quarantine"}},
+    }
+    manifest["nodes"].update({"test.one": test, "test.other": other})
 
-    (reconciled,) = reconcile_config.declared(project, None, {"model.dpe.fct_orders": "marts__next"})
+    (reconciled,) = reconcile_config.declared(manifest, {}, None, {"model.dpe.fct_orders": "marts__next"})
     assert Quarantine(sql.Identifier("marts__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == reconciled.quarantine
 
 
 def test_only_the_requested_models_are_counted() -> None:
     """Those of a spec, or of a part that was built."""
-    assert [] == reconcile_config.declared(_Declared({"from": "stg_orders"}), {"model.dpe.other"})
+    assert [] == reconcile_config.declared(_manifest({"from": "stg_orders"}), {}, {"model.dpe.other"})
 
 
 @pytest.mark.parametrize(
@@ -324,7 +328,7 @@ def test_only_the_requested_models_are_counted() -> None:
 def test_a_wrong_declaration_is_refused(declared: Any, fault: str) -> None:
     """Before anything is counted, with its place."""
     with pytest.raises(ProjectError) as refused:
-        reconcile_config.declared(_Declared(declared))
+        reconcile_config.declared(_manifest(declared), {})
 
     assert str(refused.value).startswith("fct_orders (models/marts.yml): meta.reconcile: ")
     assert fault in str(refused.value)
@@ -332,6 +336,6 @@ def test_a_wrong_declaration_is_refused(declared: Any, fault: str) -> None:
 
 def test_a_spec_covers_its_models_and_what_they_are_built_from(shop: Shop) -> None:
     """Up to the sources."""
-    parents: Mapping[str, object] = dict.fromkeys(reconcile_config.ancestry(shop.project, ["fct_orders"]))
+    parents: Mapping[str, object] = dict.fromkeys(reconcile_config.ancestry(shop.project.manifest, ["fct_orders"]))
 
     assert {"model.dpe.fct_orders", "model.dpe.stg_shop__orders", "source.dpe.shop.orders"} == set(parents)

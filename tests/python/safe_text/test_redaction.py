@@ -47,7 +47,7 @@ def _utf_16(secret: str) -> Iterator[int]:
 def _every_other(secret: str) -> str:
     """Return a secret with every second character URL-escaped, and with every character that looks like an escape escaped."""
     pairs = enumerate(secret)
-    return "".join("".join(f"%{byte:02x}" for byte in one.encode()) if at % 2 or one in "%\\" else one for at, one in pairs)
+    return "".join("".join(f"%{byte:02x}" for byte in pair.encode()) if at % 2 or pair in "%\\" else pair for at, pair in pairs)
 
 
 WAYS: dict[str, Callable[[str], str]] = {

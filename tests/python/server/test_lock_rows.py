@@ -73,7 +73,7 @@ def test_no_lock_is_renamed_or_removed(server: Server, login: str) -> None:
 def test_the_locks_are_protected(server: Server) -> None:
     """Like the rest of the ledger, and not visible to readers or auditors."""
     with server.connect("transformer") as connection:
-        assert [] == [one for one in checks.check(connection, ["dpe"]) if "locks" in one.subject]
+        assert [] == [finding for finding in checks.check(connection, ["dpe"]) if "locks" in finding.subject]
     with server.connect("admin") as connection:
         may = connection.execute(
             "select rolname::text from pg_roles where rolname ~ '^dpe_' and has_table_privilege(oid, 'dpe_locks.locks', 'select')"

@@ -60,7 +60,7 @@ def test_a_session_in_the_way_is_ended(server: Server, monkeypatch: pytest.Monke
     with _holding(server, hold) as holding, server.connect("admin", autocommit=True) as connection:
         patiently(connection, _attempt(connection, statement), Waiting(20, ender, said.append), purpose="test")
 
-        assert [holding.info.backend_pid] == [one.pid for one in ender.ended]
+        assert [holding.info.backend_pid] == [session.pid for session in ender.ended]
         assert said[0].startswith("Waiting to test: postgres (process")
         with pytest.raises(psycopg.OperationalError):
             holding.execute("select 1")
@@ -121,7 +121,7 @@ def test_the_name_of_an_application_cannot_pass_for_another_session(server: Serv
     with server.connect(login, application_name=spoof) as connection, server.connect("admin") as asking:
         connection.execute("select from dpe.tenant_access")
         oids = [oid for (oid,) in asking.execute("select 'dpe.tenant_access'::regclass::oid::bigint").fetchall()]
-        [found] = [str(one) for one in sessions.holders(asking, oids) if one.relation == "dpe.tenant_access"]
+        [found] = [str(holder) for holder in sessions.holders(asking, oids) if holder.relation == "dpe.tenant_access"]
 
         assert found.startswith(f"{login} (process {connection.info.backend_pid}, since ")
         assert found.endswith(f", {spoof!r}) holds dpe.tenant_access")

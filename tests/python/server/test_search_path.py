@@ -72,8 +72,8 @@ def test_a_schema_named_like_a_login_is_not_searched(server: Server, role: str, 
         assert ("pg_catalog, pg_temp",) == connection.execute("select current_setting('search_path')").fetchone()
     with server.connect("admin") as connection:
         assert ("public, pg_temp",) == connection.execute("select dpe.safe_search_path(array[%s, 'public'])", [schema]).fetchone()
-        found = [one for one in checks.check(connection, ["marts"]) if one.check_id == "RLS058"]
-        assert [(schema, "error")] == [(one.subject, one.severity) for one in found]
+        found = [finding for finding in checks.check(connection, ["marts"]) if finding.check_id == "RLS058"]
+        assert [(schema, "error")] == [(finding.subject, finding.severity) for finding in found]
 
 
 def test_a_temporary_view_does_not_blind_the_checks(server: Server) -> None:
@@ -81,7 +81,7 @@ def test_a_temporary_view_does_not_blind_the_checks(server: Server) -> None:
     with server.connect("transformer", autocommit=True) as connection:
         connection.execute("create table marts.open as select 1 as shop; grant select on marts.open to dpe_reader")
         connection.execute("create temp view pg_class as select * from pg_catalog.pg_class where relname <> 'open'")
-        assert ["marts.open"] == [one.subject for one in checks.check(connection, ["marts"]) if one.check_id == "RLS001"]
+        assert ["marts.open"] == [finding.subject for finding in checks.check(connection, ["marts"]) if finding.check_id == "RLS001"]
 
 
 def test_a_function_of_a_reader_is_not_called_by_dbt(trapped: Server, tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_psql_has_no_secret_of_other_sources(stage: Stage, crm: Crm, monkeypatch
         next(blocks)
         names = [_names_of(path) for path in Path("/proc").glob("[0-9]*") if _is_psql_of_ours(path)]
 
-    assert [(True, True, False)] == [("PATH" in one, "PGAPPNAME" in one, "OTHER_TOKEN" in one) for one in names]
+    assert [(True, True, False)] == [("PATH" in name, "PGAPPNAME" in name, "OTHER_TOKEN" in name) for name in names]
 
 
 def _is_psql_of_ours(process: Path) -> bool:

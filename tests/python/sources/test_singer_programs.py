@@ -78,7 +78,7 @@ def test_a_tap_waits_for_the_loader(stage: Stage, tap: Tap) -> None:
 
 def _written(pid: int) -> int:
     """Return how many bytes a process has written."""
-    [written] = [one.split()[1] for one in Path(f"/proc/{pid}/io").read_text().splitlines() if one.startswith("wchar:")]
+    [written] = [line.split()[1] for line in Path(f"/proc/{pid}/io").read_text().splitlines() if line.startswith("wchar:")]
     return int(written)
 
 

@@ -124,9 +124,9 @@ def loaded(place: Workplace) -> Mapping[str, Mapping[str, Any]]:
     """Write every source, and extract all of them in one command; return the result of each."""
     nyc = dbt_projects.REPOSITORY / "data" / "nyc_flights"
     for name, (arguments, _) in SOURCES.items():
-        filled = [one.format(api=place.api.url, postgres=place.url(), nyc=nyc) for one in arguments]
+        filled = [argument.format(api=place.api.url, postgres=place.url(), nyc=nyc) for argument in arguments]
         done = place.infer(*filled, "--name", name, "--write")
         assert (0, "") == (done.status, done.err), name
     done = place.dpe("extract", "--output", "json")
     assert 0 == done.status, done.err
-    return {one["source"]: one for one in json.loads(done.out)["extracts"]}
+    return {extract["source"]: extract for extract in json.loads(done.out)["extracts"]}

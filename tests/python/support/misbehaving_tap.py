@@ -104,7 +104,7 @@ class Tap:
     def all_runs(self) -> list[dict[str, Any]]:
         """What each run and each discovery was given."""
         path = self.world / "runs.jsonl"
-        return [json.loads(one) for one in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 @pytest.fixture

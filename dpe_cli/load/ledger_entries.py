@@ -1,0 +1,64 @@
+"""What the ledger shows to people: extracts and their loads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dpe_cli.load.ledger import Load
+from dpe_cli.server.connection import Connection
+
+
+@dataclass(frozen=True)
+class ExtractEntry:
+    """One extract of one source, as recorded in the ledger."""
+
+    extract_id: int
+    source: str
+    spec: str | None
+    status: str
+    disposition: str
+    records_read: int
+    rows_loaded: int
+    rows_rejected: int
+    bytes_read: int
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+
+def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> list[ExtractEntry]:
+    """Return the newest extracts, newest first."""
+    rows = connection.execute(
+        f"{_SELECT_EXTRACTS} where %s::text is null or source = %s order by extract_id desc limit %s",
+        [source, source, limit],
+    ).fetchall()
+    return [ExtractEntry(*row) for row in rows]
+
+
+def extract(connection: Connection, extract_id: int) -> ExtractEntry | None:
+    """Return one extract; None if it does not exist."""
+    row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()
+    return None if row is None else ExtractEntry(*row)
+
+
+def loads(connection: Connection, extract_id: int) -> list[Load]:
+    """Return the loads of an extract."""
+    rows = connection.execute(
+        """
+        select load_id, location, content_hash, size_bytes, records_read, rows_loaded, rows_rejected, records_repeated, version
+        from dpe.loads
+        where extract_id = %s
+        order by load_id
+        """,
+        [extract_id],
+    ).fetchall()
+    return [Load(*row) for row in rows]
+
+
+_SELECT_EXTRACTS = """
+    select
+        extract_id, source, spec, status, disposition, records_read, rows_loaded, rows_rejected, bytes_read,
+        started_at, finished_at, error
+    from dpe.extracts
+"""
