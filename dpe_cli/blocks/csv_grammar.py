@@ -1,8 +1,9 @@
 """
-How CSV is read: which bytes end a record or a field, and what quotes do. The grammar is that of PostgreSQL's COPY.
+How COPY reads CSV: which bytes end a record or a field, and what quotes do.
 
-Outside quotes, a line feed ends a record, and a quote opens quoting, even in the middle of a field; within quotes, only
-the escape character has a meaning. Everything that runs for each record of a block runs at C speed.
+Outside quotes, a line feed ends a record, and a quote opens quoting, even in the middle of a field; within quotes, only the escape
+character has a meaning. Delivered files mean quotes differently: strict_csv.py makes blocks that both read alike. Everything that runs
+for each record of a block runs at C speed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from psycopg import sql
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV input separates, quotes and escapes its fields, how it writes a missing value, and its original encoding."""
+    """
+    How a CSV input separates, quotes and escapes its fields, how it writes a missing value, and its original encoding.
+
+    If it has no quotes, `quote` and `escape` are empty.
+    """
 
     delimiter: str = ","
     quote: str = '"'
@@ -23,14 +28,24 @@ class Dialect:
     null_string: str = ""
     encoding: str = "utf-8"
 
+    @property
+    def copy_quote(self) -> str:
+        """The quote for COPY, which needs one; if the input has none, a character that few texts contain."""
+        return self.quote or ("\x02" if self.delimiter == "\x01" else "\x01")
+
+    @property
+    def copy_escape(self) -> str:
+        """The escape character for COPY."""
+        return self.escape or self.copy_quote
+
     def copy_options(self) -> sql.Composed:
         """Return the options of COPY … FROM STDIN for blocks of this dialect, which are UTF-8 whatever the input was."""
         options = [
             sql.SQL("format csv"),
             sql.SQL("encoding 'UTF8'"),
             sql.SQL("delimiter {}").format(sql.Literal(self.delimiter)),
-            sql.SQL("quote {}").format(sql.Literal(self.quote)),
-            sql.SQL("escape {}").format(sql.Literal(self.escape)),
+            sql.SQL("quote {}").format(sql.Literal(self.copy_quote)),
+            sql.SQL("escape {}").format(sql.Literal(self.copy_escape)),
             sql.SQL("null {}").format(sql.Literal(self.null_string)),
         ]
         return sql.SQL(", ").join(options)
@@ -41,10 +56,10 @@ class Grammar:
 
     def __init__(self, dialect: Dialect) -> None:
         self._delimiter = dialect.delimiter.encode()
-        self._quote = dialect.quote.encode()
-        self._escape = b"" if dialect.escape == dialect.quote else dialect.escape.encode()
+        self._quote = dialect.copy_quote.encode()
+        self._has_quotes = bool(dialect.quote)
+        self._escape = b"" if dialect.copy_escape == dialect.copy_quote else dialect.copy_escape.encode()
         self._all_but_structure = bytes(set(range(256)) - set(self._quote + self._delimiter + b"\r\n"))
-        self._all_but_quotes_and_line_feeds = bytes(set(range(256)) - set(self._quote + b"\n"))
         quote, delimiter = re.escape(self._quote), re.escape(self._delimiter)
         if self._escape:
             # The escape character cancels the meaning of a quote or of itself, and means nothing before another character.
@@ -62,31 +77,34 @@ class Grammar:
         self._quoted_or_unclosed = re.compile(rb"%b|%b.*+" % (quoted, quote), re.DOTALL)
         self._all_closed = re.compile(rb"(?:[^%b]++|%b)*+" % (quote, quoted), re.DOTALL)
         self._token = re.compile(rb"%b(%b)%b|(%b)|[^%b%b]++|." % (quote, field, quote, delimiter, quote, delimiter), re.DOTALL)
-        boundary = delimiter + rb"\r\n" + (b"" if self._escape else quote)
-        on_one_line = rb"%b[^%b\n]*+%b" % (quote, quote + re.escape(self._escape), quote)
-        a_field = rb"(?<![^%b])%b(?=[%b])" % (boundary, quoted, boundary)
-        self._no_stray_quote = re.compile(rb"(?:[^%b]++|%b|%b)*+" % (quote, on_one_line, a_field), re.DOTALL)
+        # Two adjacent quotes close and reopen, unless another character escapes them.
+        around = delimiter + rb"\n" + (b"" if self._escape else quote)
+        self._misplaced = re.compile(rb"%b(?:[^%b\r]|\r[^\n]|(?<=[^%b]%b))" % (quote, around, around, quote))
 
     def count(self, data: bytes) -> tuple[int, int] | None:
-        """Return the number of records and of lines in `data`, which starts at a record; None if it does not end with one."""
+        """
+        Return the number of records and of lines in `data`, which starts at a record.
+
+        None if it does not end with one, or if a quote is neither at the start or end of a field nor escaped: a delivered file does
+        not mean it as COPY reads it.
+        """
         if not data.endswith(b"\n"):
             return None
         if self._quote not in data:
             lines = data.count(b"\n")
             return lines, lines
-        if self._escape and self._escape in data:
-            outside = self.outside(data)
-            return None if self._quote in outside else (outside.count(b"\n"), data.count(b"\n"))
-        structure = data.translate(None, self._all_but_quotes_and_line_feeds)
-        # Two adjacent quotes hold no line feed between them; what is left are fields that span several lines.
-        structure = structure.replace(self._quote * 2, b"")
-        outside_and_inside = structure.split(self._quote)
+        if not self._has_quotes:
+            return None
+        outside_and_inside = self._mask(data).split(self._quote)
         if len(outside_and_inside) % 2 == 0:
             return None
-        return sum(map(len, outside_and_inside[::2])), sum(map(len, outside_and_inside))
+        outside = self._quote.join(outside_and_inside[::2])
+        return None if self._misplaced.search(outside) else (outside.count(b"\n"), data.count(b"\n"))
 
     def end_of_last(self, data: bytes) -> int:
         """Return the offset after the last whole record in `data`, which starts at a record; 0 if there is none."""
+        if not self._has_quotes:
+            return data.rfind(b"\n") + 1
         masked = self._mask(data)
         quotes_before = masked.count(self._quote)
         end = len(masked)
@@ -95,18 +113,6 @@ class Grammar:
             if quotes_before % 2 == 0:
                 return line_feed + 1
             end = line_feed
-        return 0
-
-    def end_of_first(self, data: bytes) -> int:
-        """Return the offset after the first whole record in `data`, which starts at a record; 0 if there is none."""
-        masked = self._mask(data)
-        quotes_before = 0
-        start = 0
-        while (line_feed := masked.find(b"\n", start)) >= 0:
-            quotes_before += masked.count(self._quote, start, line_feed)
-            start = line_feed + 1
-            if quotes_before % 2 == 0:
-                return start
         return 0
 
     def split(self, data: bytes) -> list[bytes]:
@@ -122,12 +128,6 @@ class Grammar:
                 records.append(data[start:end])
                 start = end
         return [*records, data[start:]] if start < len(data) else records
-
-    def is_open_after(self, line: bytes, *, is_open: bool) -> bool:
-        """Return whether quotes are open at the end of a line, given whether they were open at its start."""
-        if self._escape and self._escape in line:
-            return self._quote in self.outside(self._quote + line if is_open else line)
-        return is_open != (line.count(self._quote) % 2 == 1)
 
     def outside(self, data: bytes) -> bytes:
         """Return `data`, which starts at a record, without its quoted parts: one line per record."""
@@ -176,16 +176,6 @@ class Grammar:
                 fields[-1] += token[0]
         return fields
 
-    def has_stray_quote(self, data: bytes, start: int = 0, end: int | None = None) -> bool:
-        """
-        Return whether quotes around several lines do not enclose a whole field, or are never closed (RFC 4180).
-
-        `start` and `end` limit this to a part of `data`, from a record's start to a record's end.
-
-        COPY accepts such a record, but it is usually a stray quote that swallowed the records after it.
-        """
-        return self._no_stray_quote.fullmatch(data, start, len(data) if end is None else end) is None
-
     def _mask(self, data: bytes) -> bytes:
         """Blank out escaped characters, keeping every offset. Escapes and quotes are ASCII, so no character is cut apart."""
         if not self._escape or self._escape not in data:
@@ -203,27 +193,39 @@ def split_lines(data: bytes) -> list[bytes]:
 
 
 def quoted(text: str, dialect: Dialect) -> str:
-    """Return a text as a quoted field."""
+    """Return a text as a quoted field; as it is if the dialect has no quotes."""
+    if not dialect.quote:
+        return text
     escaped = text if dialect.escape == dialect.quote else text.replace(dialect.escape, dialect.escape * 2)
     return f"{dialect.quote}{escaped.replace(dialect.quote, dialect.escape + dialect.quote)}{dialect.quote}"
 
 
 def split(record: str, dialect: Dialect) -> list[str] | None:
-    """Return the fields of a record as they are written, with their quotes; None if its quotes are not closed."""
-    fields: list[str] = []
-    start = position = 0
-    is_open = False
+    """Return the fields of a delivered record as they are written, with their quotes; None if its quotes do not enclose whole fields."""
     text = record.removesuffix("\n").removesuffix("\r")
+    if not dialect.quote:
+        return text.split(dialect.delimiter)
+    fields: list[str] = []
+    start = 0
+    while True:
+        end = _end_of_quoted(text, start, dialect) if text.startswith(dialect.quote, start) else text.find(dialect.delimiter, start)
+        if end is None:
+            return None
+        if end in {-1, len(text)}:
+            return [*fields, text[start:]]
+        fields.append(text[start:end])
+        start = end + len(dialect.delimiter)
+
+
+def _end_of_quoted(text: str, start: int, dialect: Dialect) -> int | None:
+    """Return the offset after a quoted field; None if it is not closed, or not followed by a delimiter or the end."""
+    position = start + 1
     while position < len(text):
-        character = text[position]
-        if is_open and character == dialect.escape != dialect.quote:
-            # Whatever it escapes cannot close the quotes.
+        if text[position] == dialect.escape and text[position + 1 : position + 2] in {dialect.quote, dialect.escape}:
+            position += 2
+        elif text[position] == dialect.quote:
             position += 1
-        elif character == dialect.quote:
-            # A doubled quote closes and reopens.
-            is_open = not is_open
-        elif character == dialect.delimiter and not is_open:
-            fields.append(text[start:position])
-            start = position + 1
-        position += 1
-    return None if is_open else [*fields, text[start:]]
+            return position if position == len(text) or text.startswith(dialect.delimiter, position) else None
+        else:
+            position += 1
+    return None

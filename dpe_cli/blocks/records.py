@@ -20,24 +20,12 @@ class Records:
     are_lines: bool
 
     @classmethod
-    def of(cls, block: Block, grammar: Grammar) -> tuple[Records, Records]:
-        """Split a block into its whole records and its broken ones."""
-        if block.records == block.lines and not block.broken:
-            return cls(split_lines(block.data), range(block.first_line, block.first_line + block.lines), are_lines=True), cls(
-                [], [], are_lines=True
-            )
-        raws: list[bytes] = []
-        broken: list[int] = []
-        start = 0
-        for offset in block.broken:
-            raws += grammar.split(block.data[start:offset])
-            start = block.data.index(b"\n", offset) + 1
-            broken.append(len(raws))
-            raws.append(block.data[offset:start])
-        raws += grammar.split(block.data[start:])
-        lines = list(accumulate((raw.count(b"\n") for raw in raws[:-1]), initial=block.first_line))
-        records = cls(raws, lines, are_lines=False)
-        return records.without(broken), Records([raws[index] for index in broken], [lines[index] for index in broken], are_lines=True)
+    def of(cls, block: Block, grammar: Grammar) -> Records:
+        """Split a block into its records."""
+        if block.records == block.lines:
+            return cls(split_lines(block.data), range(block.first_line, block.first_line + block.lines), are_lines=True)
+        raws = grammar.split(block.data)
+        return cls(raws, list(accumulate((raw.count(b"\n") for raw in raws[:-1]), initial=block.first_line)), are_lines=False)
 
     def __len__(self) -> int:
         return len(self.raws)

@@ -183,16 +183,16 @@ def _sound(part: SamplePart, grammar: Grammar, most: int) -> SamplePart:
     refused = len(part.block.refused)
     first = part.block.refused[0][0].position if refused else None
     is_text = _is_text(block.data, part.dialect)
-    if is_text and block.records <= most and not block.broken and set(outlines) <= {sound}:
+    if is_text and block.records <= most and set(outlines) <= {sound}:
         return replace(part, block=block, refused=refused, first_refused=first)
-    records, broken = Records.of(block, grammar)
+    records = Records.of(block, grammar)
     outlines = grammar.outlines(b"".join(records.raws))
     fits = [outline == sound and (is_text or _is_text(raw, part.dialect)) for raw, outline in zip(records.raws, outlines, strict=False)]
-    malformed = [*broken.lines, *[line for line, is_fit in zip(records.lines, fits, strict=False) if not is_fit]]
+    malformed = [line for line, is_fit in zip(records.lines, fits, strict=False) if not is_fit]
     first = min([*malformed, first] if first else malformed, default=None)
     kept = list(islice(compress(records.raws, fits), most))
     data = b"".join(kept)
-    sound_block = replace(block, data=data, records=len(kept), lines=data.count(b"\n"), broken=())
+    sound_block = replace(block, data=data, records=len(kept), lines=data.count(b"\n"))
     return replace(part, block=sound_block, refused=refused + len(malformed), first_refused=first)
 
 

@@ -135,8 +135,8 @@ class _OpenedCorrections:
         grammar = Grammar(self.dialect)
         self._corrections.lines.clear()
         for block in self._opened.blocks():
-            # Records with a stray quote cannot be loaded, which ends the replay.
-            records, _ = Records.of(block, grammar)
+            # Records with a misplaced quote are not among them: they cannot be loaded, which ends the replay.
+            records = Records.of(block.without_refused(), grammar)
             for raw, line in zip(records.raws, records.lines, strict=True):
                 fields = [value.decode(errors="replace") for value in grammar.fields(raw)]
                 # Records with too many or too few fields cannot be loaded either.

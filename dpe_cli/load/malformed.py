@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dpe_cli.blocks import encodings
-from dpe_cli.blocks.block import Fault, not_text
+from dpe_cli.blocks.block import BAD_COPY_FILE_FORMAT, Fault, not_text
 from dpe_cli.blocks.records import Records
 from dpe_cli.load.copier import Shape
-
-BAD_COPY_FILE_FORMAT = "22P04"
 
 
 class Malformed:
@@ -18,7 +16,7 @@ class Malformed:
         self._grammar = shape.grammar
         self._outline = shape.outline
         self._delimiter = shape.dialect.delimiter.encode()
-        self._quote = shape.dialect.quote.encode()
+        self._quote = shape.dialect.copy_quote.encode()
 
     def find(self, records: Records) -> list[int]:
         """Return the indexes of the records that are certainly bad."""

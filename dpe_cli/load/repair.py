@@ -17,13 +17,13 @@ from typing import Protocol
 import psycopg
 
 from dpe_cli.blocks import copy_text, encodings
-from dpe_cli.blocks.block import Block, CopyFormat, Delivered, Fault
+from dpe_cli.blocks.block import BAD_COPY_FILE_FORMAT, Block, CopyFormat, Delivered, Fault
 from dpe_cli.blocks.csv_grammar import Grammar
 from dpe_cli.blocks.layout import BlockLayout
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import ExtractError
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
-from dpe_cli.load.malformed import BAD_COPY_FILE_FORMAT, Malformed
+from dpe_cli.load.malformed import Malformed
 from dpe_cli.safe_text.redaction import hide
 
 
@@ -83,7 +83,7 @@ class _Origin:
     @cached_property
     def _lines(self) -> Sequence[int]:
         """The line on which each record starts."""
-        return Records.of(self._block, self._grammar)[0].lines
+        return Records.of(self._block, self._grammar).lines
 
     def of(self, line: int, raw: bytes) -> Delivered:
         """Return, as it was delivered, the record that starts on a line and is `raw` in CSV."""
@@ -102,7 +102,7 @@ class Repair:
         self.shape = copier.shape
         self._copier = copier
         self._grammar = copier.shape.grammar
-        self._quote = self.shape.dialect.quote.encode()
+        self._quote = self.shape.dialect.copy_quote.encode()
         self._malformed = Malformed(copier.shape)
         self._names = dict(zip(self.shape.columns, self.shape.names, strict=True))
         self._outline = copier.shape.outline
@@ -137,7 +137,7 @@ class Repair:
             block = copy_text.as_csv(block)
         self._record = self._origin_of(block)
         # Strict COPY is the faster one; after the first reject of an input, more are likely.
-        if not self._expects_rejects and not block.broken and self._attempt(self._copier.strict, block) is not None:
+        if not self._expects_rejects and self._attempt(self._copier.strict, block) is not None:
             yield Loaded(block.records)
         elif self._expects_many_rejects:
             for part in block.parts(_PART_BYTES):
@@ -160,7 +160,7 @@ class Repair:
             self._expects_rejects = True
             self._record = self._origin_of(block)
             # Each record is a line.
-            records, _ = Records.of(block, self._grammar)
+            records = Records.of(block, self._grammar)
             bad = records.at_server_lines([record.line for record in skipped])
             raws_and_lines = [(copy_text.csv_record(records.raws[index]), records.lines[index]) for index in bad]
             self._explain_each(skipped, raws_and_lines, loaded, are_fitting=True)
@@ -169,9 +169,7 @@ class Repair:
     def _load_part(self, block: Block, layout: BlockLayout | None = None) -> Loaded:
         loaded = Loaded()
         if not self._load_as_it_is(block, loaded) and not self._load_around_malformed(block, layout, loaded):
-            records, broken = Records.of(block, self._grammar)
-            for index in range(len(broken)):
-                self._reject(broken.raws[index], broken.lines[index], NOT_ONE_RECORD, loaded)
+            records = Records.of(block, self._grammar)
             malformed = self._malformed.find(records) if len(records) else []
             for index in malformed:
                 self._reject(records.raws[index], records.lines[index], NOT_ONE_RECORD, loaded)
@@ -189,7 +187,7 @@ class Repair:
 
     def _load_as_it_is(self, block: Block, loaded: Loaded) -> bool:
         """Load a block that is good, or has only type errors on a server that skips those; return whether that worked."""
-        if self.expects_malformed or block.broken:
+        if self.expects_malformed:
             return False
         if not self._copier.can_be_lenient and self._attempt(self._copier.strict, block) is not None:
             loaded.rows += block.records
@@ -199,7 +197,7 @@ class Repair:
             return False
         loaded.rows += block.records - len(skipped)
         if skipped:
-            records, _ = Records.of(block, self._grammar)
+            records = Records.of(block, self._grammar)
             self._explain(skipped, records, loaded)
         return True
 
@@ -209,7 +207,7 @@ class Repair:
 
         Returns whether that worked. If not, nothing is loaded yet: the block needs a closer look.
         """
-        if block.broken or not self._copier.can_be_lenient:
+        if not self._copier.can_be_lenient:
             return False
         layout = layout or BlockLayout.of(block.data, self._grammar, self._outline)
         if layout is None or layout.counts_otherwise or (self._copier.stops_at_end_marker and layout.has_line(_END_MARKER)):

@@ -82,7 +82,7 @@ class Writers:
             BaseException: the error that a writer failed with.
         """
         # Computed here while the writers wait for the server; otherwise the server would wait for them.
-        layout = BlockLayout.of(block.data, shape.grammar, shape.outline) if self._expects_malformed and not block.broken else None
+        layout = BlockLayout.of(block.data, shape.grammar, shape.outline) if self._expects_malformed else None
         while True:
             if self._failure:
                 raise self._failure

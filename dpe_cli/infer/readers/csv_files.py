@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
+from dpe_cli.blocks.strict_csv import StrictReader
 from dpe_cli.errors import InputError
 
 # If several are equally regular, the first wins: texts and numbers contain commas too. The last ones are rarely meant.
@@ -103,7 +104,7 @@ def form_of(chunks: Iterable[bytes], encoding: str, *, location: str, header: bo
     if not text.strip():
         raise InputError(f"{location}: the file is empty; name one with records")
     dialect = _dialect(text, is_whole=is_whole)
-    records = _records(text, Grammar(dialect), is_whole=is_whole)
+    records = _records(text, dialect, is_whole=is_whole)
     return Form(encoding, dialect, _has_header(records) if header is None else header, len(records[0]))
 
 
@@ -138,7 +139,7 @@ def _has_escapes(text: bytes, quote: str) -> bool:
 def _regularity(text: bytes, dialect: Dialect, *, is_whole: bool) -> tuple[bool, float]:
     """Return whether the first record has as many fields as most, and the share of these; a single field proves nothing."""
     delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
-    outlines = Grammar(dialect).outlines(text)
+    outlines = Grammar(dialect).outlines(_as_copy_reads(text, dialect))
     # Ignore blank lines, and a last record that is cut off.
     filled = [outline for outline in (outlines if is_whole else outlines[:-1]) if outline]
     widths = Counter(-1 if quote in outline else outline.count(delimiter) for outline in filled)
@@ -149,8 +150,18 @@ def _regularity(text: bytes, dialect: Dialect, *, is_whole: bool) -> tuple[bool,
     return filled[0].count(delimiter) == width, round(share, 1)
 
 
-def _records(text: bytes, grammar: Grammar, *, is_whole: bool) -> list[list[bytes]]:
-    records = grammar.split(text)
+def _as_copy_reads(text: bytes, dialect: Dialect) -> bytes:
+    """Return the records of a text for COPY, without those that are refused; an unfinished last one as it is."""
+    whole = text[: text.rfind(b"\n") + 1]
+    if Grammar(dialect).count(whole):
+        return text
+    block, taken = StrictReader(dialect).read(text)
+    return block.data + text[taken:]
+
+
+def _records(text: bytes, dialect: Dialect, *, is_whole: bool) -> list[list[bytes]]:
+    grammar = Grammar(dialect)
+    records = grammar.split(_as_copy_reads(text, dialect))
     return [grammar.fields(record) for record in (records if is_whole or len(records) == 1 else records[:-1])[:1000]]
 
 

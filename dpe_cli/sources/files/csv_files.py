@@ -9,9 +9,11 @@ from itertools import chain
 from pathlib import Path
 
 from dpe_cli.blocks import encodings
-from dpe_cli.blocks.block import Block, cut
+from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar, split
+from dpe_cli.blocks.cutting import cut
+from dpe_cli.blocks.strict_csv import StrictReader
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files import find
 from dpe_cli.sources.files.content import Content, Reading
@@ -60,12 +62,12 @@ class OpenedCsv:
 
     def _take_header(self) -> tuple[str, ...]:
         location = self._content.location
-        grammar = Grammar(self.dialect)
+        reader = StrictReader(self.dialect)
         data = b""
-        end = 0
+        header, end = b"", 0
         for chunk in self._chunks:
             data += chunk
-            end = grammar.end_of_first(data)
+            header, end = reader.first(data)
             if end:
                 break
             if len(data) > self._options.max_record_bytes:
@@ -74,24 +76,27 @@ class OpenedCsv:
                 )
         if not data:
             raise InputError(f"{location}: the file is empty; it needs at least a header, or `header: false` in the external block")
-        header = data[: end or len(data)]
-        names = _parse_header(header, grammar, self.dialect, location)
-        self._chunks = chain([data[len(header) :]], self._chunks)
-        self._first_line += header.count(b"\n")
+        if not end:
+            header, end = reader.first(data + b"\n")
+        names = _parse_header(header, Grammar(self.dialect), self.dialect, location)
+        self._chunks = chain([data[end:]], self._chunks)
+        self._first_line += data.count(b"\n", 0, end)
         return names
 
 
 def _parse_header(header: bytes, grammar: Grammar, dialect: Dialect, location: str) -> tuple[str, ...]:
-    outline = grammar.outlines(header)[0]
+    if not header:
+        raise InputError(
+            f"{location}, line 1: a quote in the header does not enclose a whole name, or is never closed; "
+            "correct quote or escape in the external block, or ask the sender for another header"
+        )
     if invalid := encodings.invalid_bytes(header, dialect.encoding):
         sequence = " ".join(f"0x{byte:02x}" for byte in invalid)
         raise InputError(
             f"{location}, line 1: the header is not valid {dialect.encoding} ({sequence}); "
             "correct encoding or compression in the external block"
         )
-    if dialect.quote.encode() in outline:
-        raise InputError(f"{location}, line 1: the header has a quote that is never closed; correct quote or escape in the external block")
-    if b"\r" in outline:
+    if b"\r" in grammar.outlines(header)[0]:
         raise InputError(f"{location}, line 1: has a carriage return without a line feed; convert the line ends to line feeds")
     names = tuple(name.decode() for name in grammar.fields(header))
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):

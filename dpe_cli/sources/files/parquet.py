@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dpe_cli import optional_packages
-from dpe_cli.blocks.block import Block, cut
+from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.blocks.cutting import cut
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.read import duckdb_paths, pipes, rows

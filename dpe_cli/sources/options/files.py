@@ -48,6 +48,8 @@ class Files(External):
 
 # Where files may be besides this machine; fsspec's names.
 PLACES = ("s3", "gs", "az", "abfs", "sftp", "http", "https")
+# The quote of files whose fields are never quoted.
+_NO_QUOTE = "none"
 _SECRET_OPTIONS = ("secret", "password", "token", "key")
 
 
@@ -60,7 +62,7 @@ class CsvFiles(Files):
 
     file_format: Annotated[Literal["csv"], Doc("CSV, with the given delimiter, quote and escape")]
     delimiter: Annotated[str, Doc("a single ASCII character between fields")] = ","
-    quote: Annotated[str, Doc("a single ASCII character around fields")] = '"'
+    quote: Annotated[str, Doc("a single ASCII character around fields; none if fields are never quoted")] = '"'
     escape: Annotated[str, Doc("the character before a quote within quotes; by default quotes are doubled")] | None = None
     null_string: Annotated[str, Doc("how a missing value is written")] = ""
     header: Annotated[bool, Doc("whether the first record names the columns")] = True
@@ -69,17 +71,22 @@ class CsvFiles(Files):
 
     def dialect(self, encoding: str) -> Dialect:
         """Return the CSV dialect of the files, given their detected encoding."""
-        return Dialect(self.delimiter, self.quote, self.escape or self.quote, self.null_string, encoding)
+        quote = "" if self.quote == _NO_QUOTE else self.quote
+        return Dialect(self.delimiter, quote, (self.escape or quote) if quote else "", self.null_string, encoding)
 
     def faults(self) -> Iterator[str]:
         """Yield mistakes that types cannot express."""
         for name in ("delimiter", "quote", "escape"):
             value = getattr(self, name)
+            if name == "quote" and value == _NO_QUOTE:
+                continue
             if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
                 yield f"{name}: has to be a single ASCII character"
         yield from faults_of_encoding(self.encoding)
         if self.delimiter in {self.quote, self.escape}:
             yield "delimiter has to differ from quote and escape"
+        if self.quote == _NO_QUOTE and self.escape is not None:
+            yield "escape: has no meaning with quote: none; remove it"
         if any(character in self.null_string for character in (self.delimiter, self.quote, "\r", "\n", "\0")):
             yield "null_string may not hold the delimiter, the quote or a line end"
 

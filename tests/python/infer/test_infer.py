@@ -298,7 +298,7 @@ def test_a_sample_is_described_as_one(place: Workplace) -> None:
 
 def test_records_unlike_the_others_are_noted(place: Workplace) -> None:
     """They would be rejects; the note has their number and the place of the first one."""
-    place.deliver("data/broken.csv", 'a,b\n1,2\n5",2\n1,2,3\n3,4\n\n')
+    place.deliver("data/broken.csv", 'a,b\n1,2\n"5"x,2\n1,2,3\n3,4\n\n')
 
     done = place.infer("data/broken.csv")
 

@@ -53,8 +53,8 @@ FILES: dict[str, str | bytes] = {
     ),
     "unpacked.csv.bz2": bz2.compress(b"id,n\n1,2\n2,3\n"),
     "lines.jsonl": "".join(json.dumps({"id": n} | EVENT) + "\n" for n in NUMBERS),
-    # COPY accepts quotes in the middle of a field: 5x, which is not a number.
-    "inches.csv": lines("id,t\n", lambda n: f'{n},"5"{"x" if n == 3 else ""}'),
+    # Quotes within a field are text.
+    "inches.csv": lines("id,t\n", lambda n: f'{n},5"{" x 3" if n == 3 else ""}'),
     "unnamed.jsonl": lines("", lambda n: json.dumps({"id": n, "": 1})),
     "document.json": json.dumps({"meta": {"total": 30}, "data": {"items": [{"id": n} | EVENT for n in NUMBERS]}}, indent=1),
     "packed.json.gz": gzip.compress(json.dumps([{"id": n} for n in NUMBERS]).encode()),

@@ -1,0 +1,203 @@
+"""
+How quotes are meant in delivered CSV (RFC 4180, section 2): a quote opens a field only at its start.
+
+In a field that starts with another character, quotes are text. After a closing quote, only the delimiter or the end of the record may
+follow; a record with anything else there is refused. COPY reads quotes differently (csv_grammar.py), so records with quotes
+in the middle of fields are rewritten for it. Blocks without any are passed on unchanged: only lines of other blocks are read one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dpe_cli.blocks import encodings
+from dpe_cli.blocks.block import BAD_COPY_FILE_FORMAT, Block, Delivered, Fault
+from dpe_cli.blocks.csv_grammar import Dialect, split_lines
+
+_UNTERMINATED = Fault(None, BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field")
+_AFTER_QUOTE = Fault(None, BAD_COPY_FILE_FORMAT, "text after the closing quote of a field")
+_CARRIAGE_RETURN = Fault(None, BAD_COPY_FILE_FORMAT, "unquoted carriage return found in data")
+# The line on which a record that began on an earlier one ends; or what becomes of it.
+_UNFINISHED: Final = -1
+_REFUSED: Final = -2
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The rest of a line, from the start of a field on: as COPY has to read it, why it is refused, or that a quoted field is open."""
+
+    csv: bytes = b""
+    fault: Fault | None = None
+    is_open: bool = False
+
+
+class _AsDelivered:
+    """An Origin: the line on which each record starts, and the records that were rewritten."""
+
+    def __init__(self, lines: Sequence[int], rewritten: Mapping[int, bytes], encoding: str) -> None:
+        self._lines = lines
+        self._rewritten = rewritten
+        self._encoding = encoding
+
+    def __call__(self, index: int, csv: bytes) -> Delivered:
+        return _delivered(self._lines[index], self._rewritten.get(index, csv), self._encoding)
+
+
+def _delivered(line: int, raw: bytes, encoding: str) -> Delivered:
+    return Delivered(line, *encodings.readable(raw.removesuffix(b"\n").removesuffix(b"\r"), encoding))
+
+
+class StrictReader:
+    """Reads the records of one dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._encoding = dialect.encoding
+        self._has_quotes = bool(dialect.quote)
+        self._quote = dialect.copy_quote.encode()
+        self._escape = dialect.copy_escape.encode()
+        self._delimiter = dialect.delimiter.encode()
+        quote, escape, delimiter = re.escape(self._quote), re.escape(self._escape), re.escape(self._delimiter)
+        if self._escape == self._quote:
+            within = rb"(?>[^%b]|%b%b)*" % (quote, quote, quote)
+        else:
+            # The escape character cancels the meaning of a quote or of itself, and means nothing before another character.
+            within = rb"(?>[^%b%b]|%b[%b%b]|%b)*" % (quote, escape, escape, quote, escape, escape)
+        self._to_closing_quote = re.compile(rb"(?>%b)%b" % (within, quote), re.DOTALL)
+        self._unquoted = re.compile(rb"[^%b\n]*" % delimiter)
+        self._with_quote = re.compile(rb"[^%b%b\n]*%b[^%b\n]*" % (delimiter, quote, quote, delimiter))
+        field = rb"(?>[^%b%b\n]*|%b(?>%b)%b)" % (quote, delimiter, quote, within, quote)
+        self._plain_line = re.compile(rb"(?>%b%b)*%b\r?\n" % (field, delimiter, field), re.DOTALL)
+
+    def read(self, data: bytes, *, first_line: int = 1, must_end: int = 0) -> tuple[Block, int]:
+        """
+        Read the whole records at the start of `data`; return them, and how many bytes they take.
+
+        A record that does not end is left out if it starts at the offset `must_end` or after it. If quotes that it opens enclose other
+        lines, but not a whole field, or are never closed, only its first line is refused: the lines after it are records again.
+        """
+        lines = split_lines(data)
+        csv: list[bytes] = []
+        starts: list[int] = []
+        rewritten: dict[int, bytes] = {}
+        refused: list[tuple[Delivered, Fault]] = []
+        # What becomes of a record that is within quotes at the start of a line, if known: each line is read at most twice.
+        known: dict[int, int] = {}
+        number = offset = 0
+        while number < len(lines) and lines[number].endswith(b"\n"):
+            raw, last = lines[number], number
+            read = self._line(raw)
+            if read.is_open:
+                last = self._end(lines, number, known)
+                if last == _UNFINISHED and offset >= must_end:
+                    break
+                if last < 0:
+                    read, last = _Line(fault=_UNTERMINATED), number
+                else:
+                    raw = b"".join(lines[number : last + 1])
+                    read = self._fields(raw)
+            if read.fault:
+                refused.append((_delivered(first_line + number, raw, self._encoding), read.fault))
+            else:
+                if read.csv != raw:
+                    rewritten[len(csv)] = raw
+                csv.append(read.csv)
+                starts.append(first_line + number)
+            number, offset = last + 1, offset + len(raw)
+        text = b"".join(csv)
+        origin = _AsDelivered(starts, rewritten, self._encoding) if rewritten or refused else None
+        return Block(text, len(csv) + len(refused), text.count(b"\n"), first_line, origin=origin, refused=tuple(refused)), offset
+
+    def first(self, data: bytes) -> tuple[bytes, int]:
+        """
+        Return the first record of `data` as COPY has to read it, and how many bytes it takes.
+
+        If it is refused, it is empty; if it does not end, it takes none.
+        """
+        lines = split_lines(data)
+        if not lines or not lines[0].endswith(b"\n"):
+            return b"", 0
+        read, raw = self._line(lines[0]), lines[0]
+        if read.is_open:
+            last = self._end(lines, 0, {})
+            if last < 0:
+                return b"", 0 if last == _UNFINISHED else len(raw)
+            raw = b"".join(lines[: last + 1])
+            read = self._fields(raw)
+        return read.csv, len(raw)
+
+    def _line(self, line: bytes) -> _Line:
+        """Read a line that starts a record."""
+        if self._quote not in line or (self._has_quotes and self._plain_line.fullmatch(line)):
+            return _Line(line)
+        return self._fields(line)
+
+    def _fields(self, line: bytes) -> _Line:
+        """Read from the start of a field to the end of the line, or to the end of a record of several lines."""
+        if not self._has_quotes or not (line.startswith(self._quote) or self._delimiter + self._quote in line):
+            return self._without_quoted(line)
+        csv: list[bytes] = []
+        fault: Fault | None = None
+        start = 0
+        while True:
+            if line.startswith(self._quote, start):
+                closed = self._to_closing_quote.match(line, start + len(self._quote))
+                if not closed:
+                    return _Line(is_open=True)
+                end = closed.end()
+                csv.append(line[start:end])
+            else:
+                end = self._end_of_unquoted(line, start)
+                field = self._without_quoted(line[start:end])
+                fault = fault or field.fault
+                csv.append(field.csv)
+            if line[end:] in {b"\n", b"\r\n"}:
+                return _Line(fault=fault) if fault else _Line(self._delimiter.join(csv) + line[end:])
+            if not line.startswith(self._delimiter, end):
+                return _Line(fault=_AFTER_QUOTE)
+            start = end + len(self._delimiter)
+
+    def _end_of_unquoted(self, line: bytes, start: int) -> int:
+        found = self._unquoted.match(line, start)
+        end = found.end() if found else start
+        # The line may end with a carriage return and a line feed.
+        return end - 1 if line[end:] == b"\n" and line.endswith(b"\r\n") else end
+
+    def _without_quoted(self, text: bytes) -> _Line:
+        """Read fields none of which starts with a quote that opens it: quotes are text."""
+        bare = text.removesuffix(b"\n").removesuffix(b"\r")
+        if b"\r" in bare and self._quote in bare:
+            # Quotes around the field would make it part of the value.
+            return _Line(fault=_CARRIAGE_RETURN)
+        return _Line(self._with_quote.sub(self._quoted, bare) + text[len(bare) :])
+
+    def _quoted(self, found: re.Match[bytes]) -> bytes:
+        text = found[0] if self._escape == self._quote else found[0].replace(self._escape, self._escape * 2)
+        return self._quote + text.replace(self._quote, self._escape + self._quote) + self._quote
+
+    def _end(self, lines: Sequence[bytes], first: int, known: dict[int, int]) -> int:
+        """Return the last line of a record that is within quotes at the end of its first line; or that it does not end, or is refused."""
+        passed: list[int] = []
+        result = _UNFINISHED
+        number = first + 1
+        while number < len(lines) and lines[number].endswith(b"\n"):
+            if number in known:
+                result = known[number]
+                break
+            passed.append(number)
+            closed = self._to_closing_quote.match(lines[number])
+            if closed:
+                rest = lines[number][closed.end() :]
+                if rest in {b"\n", b"\r\n"}:
+                    result = number
+                    break
+                read = self._fields(rest[len(self._delimiter) :]) if rest.startswith(self._delimiter) else _Line(fault=_AFTER_QUOTE)
+                if not read.is_open:
+                    # A stray carriage return spoils the record, but not where it ends.
+                    result = _REFUSED if read.fault is _AFTER_QUOTE else number
+                    break
+            number += 1
+        known.update(dict.fromkeys(passed, result))
+        return result
