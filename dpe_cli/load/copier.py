@@ -30,6 +30,7 @@ _DATA_ERROR_CLASSES = ("22", "23", "38", "39", "54", "P0")
 _OTHER_ERROR_CLASSES = ("08", "25", "28", "40", "53", "55", "57", "58", "72", "F0")
 _OTHER_ERRORS = ("42501", "XX001", "XX002")
 
+FIRST_VERSION_WITH_SOFT_ERRORS = 160000
 PIECE = 256 * 1024
 # A function called by a domain's check has lines of its own.
 CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?))?(?:: |$)", re.MULTILINE)
@@ -189,6 +190,35 @@ class Copier:
             if len(self._reasons) < _REMEMBERED_VALUES:
                 self._reasons.update((question, known[question]) for question in new if len(question[0]) < _SHOWN_BYTES)
         return [known[question] for question in asked]
+
+    def are_valid(self, values: Sequence[str], types: Sequence[str]) -> list[bool]:
+        """Return for each value whether its type accepts it. `types` are named as format_type() does."""
+        if not values:
+            return []
+        if self._connection.info.server_version >= FIRST_VERSION_WITH_SOFT_ERRORS:
+            rows = self._connection.execute(
+                """
+                select pg_input_is_valid(input.value, input.type)
+                from unnest(%s::text[], %s::text[]) with ordinality as input (value, type, number)
+                order by input.number
+                """,
+                [list(values), list(types)],
+            ).fetchall()
+            return [bool(is_valid) for (is_valid,) in rows]
+        asked = list(zip(values, types, strict=True))
+        known = {question: self._is_valid(*question) for question in dict.fromkeys(asked)}
+        return [known[question] for question in asked]
+
+    def _is_valid(self, value: str, data_type: str) -> bool:
+        try:
+            with self._connection.transaction():
+                # A type cannot be a parameter; this is the server's own name of it.
+                self._connection.execute(sql.SQL("select {}::{}").format(sql.Literal(value), sql.SQL(data_type)))
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
+            return False
+        return True
 
     def _soft_errors(self, values_and_types: Sequence[tuple[str, str]]) -> list[tuple[str, str] | None]:
         rows = self._connection.execute(

@@ -23,6 +23,7 @@ from dpe_cli.blocks.layout import BlockLayout
 from dpe_cli.blocks.records import Records
 from dpe_cli.errors import ExtractError
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
+from dpe_cli.load.exactness import Exactness
 from dpe_cli.load.malformed import Malformed
 from dpe_cli.safe_text.redaction import hide
 
@@ -98,8 +99,9 @@ class BinaryRefusedError(ExtractError):
 class Repair:
     """Loads blocks of one input: unchanged if the server accepts them, else record by record where needed."""
 
-    def __init__(self, copier: Copier) -> None:
+    def __init__(self, copier: Copier, exactness: Exactness) -> None:
         self.shape = copier.shape
+        self._exactness = exactness
         self._copier = copier
         self._grammar = copier.shape.grammar
         self._quote = self.shape.dialect.copy_quote.encode()
@@ -114,12 +116,16 @@ class Repair:
 
     def load(self, block: Block, layout: BlockLayout | None = None) -> Iterator[Loaded]:
         """
-        Load what can be loaded of `block`, and return what cannot. `layout` is the block's, if already known.
+        Load what can be loaded of `block` as it is written, and return what cannot. `layout` is the block's, if already known.
 
         Raises:
             psycopg.Error: the data is not to blame.
             ExtractError: the records do not add up.
         """
+        if block.copy_format == "csv":
+            checked = self._exactness.checked(block)
+            # The layout is that of the whole block.
+            block, layout = checked, layout if checked is block else None
         if block.refused:
             yield Loaded(rejects=[self._reject_of(delivered, fault) for delivered, fault in block.refused])
             block = block.without_refused()
@@ -135,6 +141,9 @@ class Repair:
                 yield loaded
                 return
             block = copy_text.as_csv(block)
+        yield from self._load_csv(block, layout)
+
+    def _load_csv(self, block: Block, layout: BlockLayout | None) -> Iterator[Loaded]:
         self._record = self._origin_of(block)
         # Strict COPY is the faster one; after the first reject of an input, more are likely.
         if not self._expects_rejects and self._attempt(self._copier.strict, block) is not None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.layout import BlockLayout
-from dpe_cli.load import locks, policies, prepare, staging
+from dpe_cli.load import exactness, locks, policies, prepare, staging
 from dpe_cli.load.copier import Copier, Shape
+from dpe_cli.load.exactness import Exactness
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import RejectCollector
 from dpe_cli.load.repair import Repair
@@ -138,17 +139,20 @@ class Writers:
         connection.execute("select set_config('lc_messages', 'C', true) where has_parameter_privilege(current_user, 'lc_messages', 'set')")
         written = Written(slice_)
         ignored = -1
+        types: dict[str, str] = {}
         repair: Repair | None = None
         while (work := self._next()) is not None:
             shape, block, layout = work
             if ignored < 0:
                 ignored = shape.ignored_columns
                 prepare.create_slice(connection, slice_, with_load_id=self._single_load is None, ignored_columns=ignored)
+                types = exactness.types_of(connection, slice_.identifier)
             while ignored < shape.ignored_columns:
                 staging.add_ignored_column(connection, slice_, ignored)
                 ignored += 1
             if repair is None or shape.load_id != repair.shape.load_id:
-                repair = Repair(Copier(connection, slice_.identifier, shape))
+                copier = Copier(connection, slice_.identifier, shape)
+                repair = Repair(copier, Exactness(copier, types))
                 if self._single_load is None:
                     staging.set_load_id(connection, slice_, shape.load_id)
             for loaded in repair.load(block, layout):

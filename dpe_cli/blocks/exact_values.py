@@ -1,0 +1,234 @@
+"""
+Which values a PostgreSQL type loads as they are written.
+
+PostgreSQL's input functions accept more than that, and change it: `1/1/24` becomes a date of 2001, 2.345 in numeric(10,2) is rounded,
+a time of day in a date is cut off, `0x1F` is an integer (documentation, "Data Types": "Date/Time Input", "Numeric Types"; "Lexical
+Structure": "Numeric Constants"). Accepted here are ISO 8601 dates and times, and plain decimal numbers.
+
+Whole blocks are compared with one regular expression, by an automaton (RE2), which takes the same time for each byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from dpe_cli.blocks.csv_grammar import Dialect, split
+
+INVALID_TEXT = "22P02"
+_RIGHT_TRUNCATION = "22001"
+_DATE = rb"(?:[0-9]{4,6}-[0-9]{2}-[0-9]{2}|[0-9]{8})"
+_ERA = rb"(?: ?(?:BC|AD))?"
+# A time of day that changes nothing.
+_MIDNIGHT = rb"(?:[ Tt]00:?00(?::?00(?:\.0*)?)?(?:[Zz]|[+-]00(?::?00)?)?)?"
+_UTC = rb"(?: ?(?:[Zz]|UTC|[+-]00(?::?00)?))"
+_ZONE = rb"(?: ?(?:[Zz]|UTC|[+-][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?))"
+_INFINITE = rb"|[+-]?(?i:infinity)"
+_NO_NUMBER = rb"|(?i:nan|[+-]?inf(?:inity)?)"
+_DECIMAL = rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
+_EXPONENT = rb"(?:[Ee][+-]?[0-9]{1,4})?"
+_WITH_PRECISION = re.compile(r"(timestamp|time)(?:\(([0-6])\))? (with|without) time zone")
+_NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
+_VARYING = re.compile(r"character varying\((\d+)\)")
+_LONGEST_NAME = 63
+_AUTOMATON_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ExactType:
+    """What a type loads unchanged: a pattern of bytes without quotes, and what is wrong with anything else."""
+
+    pattern: bytes
+    sqlstate: str
+    fault: str
+    # The most characters or bytes of a text, and decimals of a number; a value that the pattern does not match is compared with them.
+    most_characters: int | None = None
+    most_bytes: int | None = None
+    scale: int | None = None
+
+    def accepts(self, value: bytes) -> bool:
+        """Return whether a value that is not null is loaded as it is written."""
+        if self.most_bytes is not None:
+            return len(value) <= self.most_bytes
+        if re.fullmatch(self.pattern, value):
+            return True
+        if self.most_characters is not None:
+            return len(value.decode(errors="replace")) <= self.most_characters
+        return self.scale is not None and _decimals(value) <= self.scale
+
+
+def _decimals(value: bytes) -> float:
+    """Return how many decimals a number needs, fewer than none if it ends with zeros; infinitely many if it is not a plain number."""
+    text = value.strip(b" ").decode(errors="replace")
+    if not re.fullmatch(_DECIMAL + _EXPONENT, text.encode()):
+        return float("inf")
+    try:
+        _, digits, exponent = Decimal(text).as_tuple()
+    except InvalidOperation:
+        return float("inf")
+    written = "".join(map(str, digits)).rstrip("0")
+    return -(int(exponent) + len(digits) - len(written)) if written else float("-inf")
+
+
+def exact_type(data_type: str, *, rounds: bool = False) -> ExactType | None:
+    """
+    Return what a type (as format_type() names it) loads unchanged; None if it changes nothing that it accepts.
+
+    If it `rounds`, surplus decimals are accepted.
+    """
+    if data_type in _SIMPLE:
+        return _SIMPLE[data_type]
+    if found := _VARYING.fullmatch(data_type):
+        most = int(found[1])
+        return ExactType(rb"(?s:.*[^ ])?", _RIGHT_TRUNCATION, f"is longer than {most} characters, including blanks at its end", most)
+    if found := _NUMERIC.fullmatch(data_type):
+        return _numeric(int(found[2]), rounds=rounds)
+    return _time(data_type, rounds=rounds)
+
+
+_INTEGER = ExactType(rb" *[+-]?[0-9]+ *", INVALID_TEXT, "is not a plain integer")
+_NUMBER = ExactType(rb" *(?:%b%b%b) *" % (_DECIMAL, _EXPONENT, _NO_NUMBER), INVALID_TEXT, "is not a plain decimal number")
+_SIMPLE = {
+    **dict.fromkeys(("smallint", "integer", "bigint"), _INTEGER),
+    **dict.fromkeys(("numeric", "real", "double precision"), _NUMBER),
+    # PostgreSQL adds 2^32 to a negative one.
+    "oid": ExactType(rb" *[0-9]+ *", INVALID_TEXT, "is not a plain integer without a sign"),
+    "money": ExactType(rb" *-?[0-9]+(?:\.[0-9]{1,2})? *", INVALID_TEXT, "is not a plain decimal number with at most 2 decimals"),
+    "name": ExactType(b"", _RIGHT_TRUNCATION, f"is longer than {_LONGEST_NAME} bytes", most_bytes=_LONGEST_NAME),
+}
+
+
+def _numeric(scale: int, *, rounds: bool) -> ExactType:
+    if rounds:
+        return ExactType(rb" *(?:%b%b|(?i:nan)) *" % (_DECIMAL, _EXPONENT), INVALID_TEXT, "is not a plain decimal number")
+    decimals = rb"(?:\.[0-9]{0,%d}0*)?" % max(scale, 0)
+    pattern = rb"(?:[0-9]+%b|\.[0-9]{1,%d}0*)" % (decimals, max(scale, 1)) if scale > 0 else rb"[0-9]+(?:\.0*)?" if not scale else rb"0"
+    allowed = f"{scale} decimals" if scale >= 0 else f"multiples of {10**-scale}"
+    fault = f"is not a plain decimal number, or does not fit {allowed} without being rounded (declare `round: true` in the column's meta)"
+    return ExactType(rb" *(?:[+-]?%b|(?i:nan)) *" % pattern, INVALID_TEXT, fault, scale=scale)
+
+
+def _time(data_type: str, *, rounds: bool) -> ExactType | None:
+    if data_type == "date":
+        pattern = rb" *(?:%b%b%b%b) *" % (_DATE, rb"(?:[ Tt][0-9:.+Zz-]*)?" if rounds else _MIDNIGHT, _ERA, _INFINITE)
+        return ExactType(pattern, INVALID_TEXT, "is not a date as in ISO 8601, YYYY-MM-DD (declare its `format` in the column's meta)")
+    found = _WITH_PRECISION.fullmatch(data_type)
+    if not found:
+        return None
+    precision = 6 if found[2] is None else int(found[2])
+    fraction = rb"(?:\.[0-9]*)?" if rounds else rb"(?:\.[0-9]{0,%d}0*)?" % precision
+    # PostgreSQL turns a second 60 into the next minute.
+    clock = rb"(?:(?:[01][0-9]|2[0-4]):[0-5][0-9](?::[0-5][0-9]%b)?)" % fraction
+    compact = rb"(?:[0-9]{4}(?:[0-9]{2}%b)?)" % fraction
+    zone = _ZONE if found[3] == "with" else _UTC
+    decimals = f"with at most {precision} decimals" if not rounds else "with any decimals"
+    if found[1] == "time":
+        zone = _ZONE if found[3] == "with" else rb"(?:[Zz])"
+        return ExactType(rb" *%b%b? *" % (clock, zone), INVALID_TEXT, f"is not a time of day as in ISO 8601, HH:MM:SS {decimals}")
+    what = "YYYY-MM-DD HH:MM:SS" + ("+HH:MM" if found[3] == "with" else ", without a time zone")
+    pattern = rb" *(?:%b(?:[ Tt]+%b|[Tt]%b)?%b?%b%b) *" % (_DATE, clock, compact, zone, _ERA, _INFINITE)
+    fault = f"is not a point in time as in ISO 8601, {what}, {decimals} (declare its `format` in the column's meta)"
+    return ExactType(pattern, INVALID_TEXT, fault)
+
+
+@dataclass(frozen=True)
+class Inexact:
+    """A value that its type may change: the column's place, and its type."""
+
+    place: int
+    value: str
+    exact: ExactType
+
+
+class ExactValues:
+    """Finds records of a dialect with values that their columns' types may change. `types` are those of the columns, in their order."""
+
+    def __init__(self, types: Sequence[ExactType | None], dialect: Dialect, *, null_quoted: Sequence[bool] = ()) -> None:
+        self._types = types
+        # A block for COPY may have quotes even if the input has none.
+        self._dialect = replace(dialect, quote=dialect.copy_quote, escape=dialect.copy_escape)
+        self._null_quoted = null_quoted or [False] * len(types)
+        self._quote = self._dialect.quote.encode()
+        self._automaton: Any = self._compiled() if any(types) else None
+
+    def records(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Yield the start and the end of records of a block that have to be looked at: they may have such values."""
+        if self._automaton is None:
+            return
+        position = 0
+        while position < len(data):
+            found = self._automaton.match(data, position)
+            position = found.end() if found else position
+            if position == len(data):
+                return
+            start = position
+            position = self._end_of_record(data, start)
+            yield start, position
+
+    def of(self, raw: bytes) -> list[Inexact]:
+        """Return the values of a record that their types may change; none if it has another number of fields."""
+        written = split(raw.decode(errors="surrogateescape"), self._dialect)
+        if written is None or len(written) != len(self._types):
+            return []
+        found = []
+        for place, (field, exact) in enumerate(zip(written, self._types, strict=True)):
+            is_quoted = field.startswith(self._dialect.quote)
+            value = _unquoted(field, self._dialect) if is_quoted else field
+            is_null = value == self._dialect.null_string and (not is_quoted or self._null_quoted[place])
+            if exact and not is_null and not exact.accepts(value.encode(errors="surrogateescape")):
+                found.append(Inexact(place, value, exact))
+        return found
+
+    def _end_of_record(self, data: bytes, start: int) -> int:
+        end = start
+        quotes = 0
+        while True:
+            line_end = data.index(b"\n", end) + 1
+            line = data[end:line_end]
+            quotes += (line.replace(self._dialect.escape.encode() + self._quote, b"") if self._has_escapes else line).count(self._quote)
+            end = line_end
+            if quotes % 2 == 0 or end == len(data):
+                return end
+
+    @property
+    def _has_escapes(self) -> bool:
+        return self._dialect.escape != self._dialect.quote
+
+    def _compiled(self) -> Any:
+        import re2  # type: ignore[import-untyped]
+
+        options = re2.Options()
+        options.encoding = re2.Options.Encoding.LATIN1
+        options.max_mem = _AUTOMATON_BYTES
+        options.log_errors = False
+        delimiter, quote, escape = (re.escape(character.encode()) for character in self._characters)
+        within = rb"(?:[^%b%b]|%b.)*" % (quote, escape, escape) if self._has_escapes else rb"(?:[^%b]|%b%b)*" % (quote, quote, quote)
+        text = rb"(?:[^%b%b\n]*|%b%b%b)" % (quote, delimiter, quote, within, quote)
+        null = re.escape(self._dialect.null_string.encode())
+        fields = []
+        for exact, is_null_quoted in zip(self._types, self._null_quoted, strict=True):
+            if exact is None:
+                fields.append(text)
+            elif exact.most_bytes is not None:
+                most = exact.most_bytes
+                fields.append(rb"(?:[^%b%b\n]{0,%d}|%b[^%b%b]{0,%d}%b)" % (quote, delimiter, most, quote, quote, escape, most, quote))
+            elif exact.most_characters is not None:
+                fields.append(rb"(?:(?:[^%b%b\n]*[^%b%b\n ])?|%b(?:%b[^ %b])?%b)" % (*[quote, delimiter] * 2, quote, within, quote, quote))
+            else:
+                quoted = rb"%b(?:%b%b)%b" % (quote, exact.pattern, rb"|" + null if is_null_quoted else b"", quote)
+                fields.append(rb"(?:%b|%b|%b)" % (null, exact.pattern, quoted))
+        return re2.compile(rb"(?s)(?:%b\r?\n)*" % delimiter.join(fields), options)
+
+    @property
+    def _characters(self) -> tuple[str, str, str]:
+        return self._dialect.delimiter, self._dialect.quote, self._dialect.escape
+
+
+def _unquoted(field: str, dialect: Dialect) -> str:
+    inner = field[1:-1]
+    if dialect.escape == dialect.quote:
+        return inner.replace(dialect.quote * 2, dialect.quote)
+    return re.sub(f"{re.escape(dialect.escape)}([{re.escape(dialect.quote)}{re.escape(dialect.escape)}])", r"\1", inner)

@@ -1,0 +1,126 @@
+"""Rejects values that their types would change while they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from psycopg import sql
+
+from dpe_cli.blocks import encodings
+from dpe_cli.blocks.block import Block, Delivered, Fault
+from dpe_cli.blocks.exact_values import ExactValues, Inexact, exact_type
+from dpe_cli.blocks.records import Records
+from dpe_cli.load.copier import Copier
+from dpe_cli.server.connection import Connection
+
+_LONGEST_VALUE = 100
+_PART = 1000
+# Types of columns, without the domains around them.
+_TYPES = """
+    with recursive types as (
+
+        select
+            attname::text as column_name,
+            attnum,
+            atttypid as type_id,
+            atttypmod as modifier
+        from pg_attribute
+        where attrelid = %s::regclass and attnum > 0 and not attisdropped
+        union all
+        select
+            types.column_name,
+            types.attnum,
+            pg_type.typbasetype,
+            pg_type.typtypmod
+        from types
+        inner join pg_type on types.type_id = pg_type.oid
+        where pg_type.typtype = 'd'
+
+    )
+
+    select
+        types.column_name,
+        format_type(types.type_id, types.modifier)
+    from types
+    inner join pg_type on types.type_id = pg_type.oid
+    where pg_type.typtype <> 'd'
+"""
+
+
+def types_of(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
+    """Return the types of a relation's columns by name, without domains."""
+    return {str(name): str(data_type) for name, data_type in connection.execute(_TYPES, [relation.as_string(connection)])}
+
+
+class _Delivered:
+    """An Origin: the records of a block, by their indexes among those that are left after others were taken out of it."""
+
+    def __init__(self, block: Block, records: Records, encoding: str) -> None:
+        self._block = block
+        self._records = records
+        self._encoding = encoding
+        self.kept: list[int] = []
+
+    def __call__(self, index: int, csv: bytes) -> Delivered:
+        return self.at(self.kept[index], csv)
+
+    def at(self, place: int, csv: bytes) -> Delivered:
+        """Return a record by its index in the whole block."""
+        if self._block.origin is not None:
+            return self._block.origin(place, csv)
+        raw = csv.removesuffix(b"\n").removesuffix(b"\r")
+        return Delivered(self._records.lines[place], *encodings.readable(raw, self._encoding))
+
+
+class Exactness:
+    """Checks the blocks of one input. `types` are those of the staging table; columns in `rounded` accept surplus decimals."""
+
+    def __init__(self, copier: Copier, types: Mapping[str, str], *, rounded: Collection[str] = ()) -> None:
+        shape = copier.shape
+        self._copier = copier
+        self._shape = shape
+        self._types = [types.get(column, "text") for column in shape.columns]
+        exact = [exact_type(name, rounds=column in rounded) for column, name in zip(shape.columns, self._types, strict=True)]
+        self._values = ExactValues(exact, shape.dialect)
+
+    def checked(self, block: Block) -> Block:
+        """Return a block of CSV in which records with values that would be changed are refused."""
+        found = ((start, self._values.of(block.data[start:end])) for start, end in self._values.records(block.data))
+        suspects = ((start, values) for start, values in found if values)
+        refused: dict[int, Fault] = {}
+        # A few at a time, because each takes far more memory than its record.
+        while part := dict(islice(suspects, _PART)):
+            refused |= self._refused(part)
+        return self._without(block, refused) if refused else block
+
+    def _refused(self, suspects: Mapping[int, Sequence[Inexact]]) -> dict[int, Fault]:
+        """Return why records are refused, by their offsets. The server itself refuses, and explains, what is not valid at all."""
+        values = [value for inexact in suspects.values() for value in inexact]
+        valid = iter(self._copier.are_valid([value.value for value in values], [self._types[value.place] for value in values]))
+        refused: dict[int, Fault] = {}
+        for start, inexact in suspects.items():
+            are_valid = [next(valid) for _ in inexact]
+            if all(are_valid):
+                first = inexact[0]
+                shown = first.value if len(first.value) <= _LONGEST_VALUE else f"{first.value[:_LONGEST_VALUE]}…"
+                refused[start] = Fault(self._shape.names[first.place], first.exact.sqlstate, f'"{shown}" {first.exact.fault}')
+        return refused
+
+    def _without(self, block: Block, refused: Mapping[int, Fault]) -> Block:
+        # Records that could not be read are not in the data.
+        records = Records.of(block.without_refused(), self._shape.grammar)
+        delivered = _Delivered(block, records, self._shape.dialect.encoding)
+        kept: list[bytes] = []
+        added: list[tuple[Delivered, Fault]] = []
+        offset = 0
+        for index, raw in enumerate(records.raws):
+            if fault := refused.get(offset):
+                added.append((delivered.at(index, raw), fault))
+            else:
+                delivered.kept.append(index)
+                kept.append(raw)
+            offset += len(raw)
+        data = b"".join(kept)
+        return replace(block, data=data, lines=data.count(b"\n"), origin=delivered, refused=(*block.refused, *added))
