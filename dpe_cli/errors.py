@@ -14,6 +14,7 @@ The errors that users see.
         ├── InputError          a file is missing or cannot be read as declared
         ├── ContractError       the columns of the input, the contract and the staging table disagree
         ├── RejectLimitError    more records were rejected than the source allows
+        ├── RepeatedKeyError    a key that identifies one record came with several
         └── BusyError           another extract of the same source is running
 
 A message reads `<thing>: <what is wrong>; <what to do>`. Any other exception is a bug.
@@ -81,6 +82,10 @@ class ContractError(ExtractError):
 
 class RejectLimitError(ExtractError):
     """More records were rejected than the source allows."""
+
+
+class RepeatedKeyError(ExtractError):
+    """A key that identifies one record came with several."""
 
 
 class BusyError(ExtractError):

@@ -14,7 +14,7 @@ from dpe_cli.blocks.inputs import Input
 from dpe_cli.errors import BUG, DpeError, explained
 from dpe_cli.load import staging
 from dpe_cli.load.extraction import Extractor
-from dpe_cli.load.inputs import LoadRequest, RejectLimits
+from dpe_cli.load.inputs import LoadRequest, RejectLimits, Uniqueness
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.progress import Progress
 from dpe_cli.project.source import Source
@@ -22,6 +22,7 @@ from dpe_cli.server.ending import Ender
 from dpe_cli.server.server import Server
 from dpe_cli.server.watching import EXTRACT, watching
 from dpe_cli.sources.files import find
+from dpe_cli.sources.options.base import External
 from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.queries import Rest, Singer, Sql
 
@@ -113,6 +114,7 @@ def load_request_of(source: Source) -> LoadRequest:
     """Return the loader's instructions for a source."""
     options = source.external
     incremental = getattr(options, "incremental", None)
+    key = tuple(getattr(options, "key", None) or (incremental and incremental.key) or ())
     return LoadRequest(
         source.table,
         options.disposition,
@@ -120,9 +122,21 @@ def load_request_of(source: Source) -> LoadRequest:
         spec=source.spec,
         ignore_extra_columns=options.extra_columns == "ignore",
         replaces_changed=isinstance(options, Files) and options.changed_files == "replace",
-        key=tuple((options.key if isinstance(options, Singer) else incremental and incremental.key) or ()),
+        key=key,
+        unique=_unique(options) if key else None,
         increment=incremental.increment(source.table.columns) if incremental else None,
     )
+
+
+def _unique(options: External) -> Uniqueness | None:
+    """Return where a key of a source may occur only once; None if it may occur again, as another version of the record."""
+    by_place = isinstance(options, Rest) and options.counts_places
+    if options.disposition == "append" and not by_place:
+        return None
+    # A record that comes or goes moves the others to another page, where they are read again or missed.
+    first = "extract again if records came or went while the pages were read" if by_place else "ask the sender to correct the delivery"
+    advice = f"{first}, or add the columns to the key that tell such records apart"
+    return Uniqueness("table" if options.disposition == "replace" else "extract", advice)
 
 
 def inputs_of(source: Source, *, project_dir: Path) -> list[Input]:

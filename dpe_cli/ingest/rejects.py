@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dpe_cli.blocks.csv_grammar import Dialect, quoted
 from dpe_cli.errors import DpeError, InputError
+from dpe_cli.ingest.extract import load_request_of
 from dpe_cli.load import corrections as loading
 from dpe_cli.load.corrections import RECORD, Corrections, Replayer
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
@@ -95,6 +96,10 @@ def replay(sources: Mapping[str, Source], server: Server, wanted: str, path: Pat
     if len(found) != 1:
         raise InputError(f"{path}: contains {len(found)} files; give one file of corrected rejects")
     request = LoadRequest(source.table, "append", RejectLimits(), spec=source.spec)
+    declared = load_request_of(source)
+    if declared.unique and declared.unique.within == "table":
+        # A corrected record must not have the key of a row that is in staging.
+        request = replace(request, key=declared.key, unique=declared.unique)
     connect = partial(server.connect, "loader", application_name=f"dpe rejects replay {source.name}")
     return Replayer(connect, request, load_id=load_id).replay(Corrections(found[0]))
 

@@ -7,9 +7,17 @@ from collections.abc import Mapping, Sequence
 
 from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.blocks.inputs import Input
-from dpe_cli.errors import ExtractError
+from dpe_cli.errors import ExtractError, RepeatedKeyError
+from dpe_cli.load import staging
+from dpe_cli.load.inputs import Uniqueness
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.writers import Written
+from dpe_cli.safe_text.redaction import hide
+from dpe_cli.server.connection import Connection
+from dpe_cli.words import plural
+
+_SHOWN_KEYS = 5
+_LONGEST_VALUE = 63
 
 
 def reconcile(table: StagingTable, inputs: Mapping[int, Input], read: Mapping[int, int], written: Sequence[Written]) -> list[Load]:
@@ -68,6 +76,29 @@ def check_visible(table: StagingTable, written: Sequence[Written], loads: Sequen
                 f"the policies of {table.schema}.{table.name}; nothing was loaded, "
                 "drop the policies that dpe did not create"
             )
+
+
+def check_unique(connection: Connection, table: StagingTable, slice_ids: Sequence[int], key: Sequence[str], unique: Uniqueness) -> None:
+    """
+    Check, in the transaction that attaches slices, that no key occurs twice.
+
+    Raises:
+        RepeatedKeyError: one does; some are listed on lines of their own.
+    """
+    within = list(slice_ids) if unique.within == "extract" else None
+    count, keys = staging.repeated_keys(connection, table, within, key, most=_SHOWN_KEYS)
+    if count:
+        head = (
+            f"{table.source}: {plural(count, 'key')} ({', '.join(key)}) came with more than one record; nothing was loaded, {unique.advice}"
+        )
+        shown = [f"  {', '.join('null' if value is None else _shortened(value) for value in values)}" for values in keys]
+        raise RepeatedKeyError("\n".join([head, *shown]))
+
+
+def _shortened(value: str) -> str:
+    # If it were cut, a secret in it could no longer be recognized.
+    value = hide(value)
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
 
 
 def check_tenant(table: StagingTable, *, replaces: bool) -> None:

@@ -16,7 +16,7 @@ import psycopg
 
 from dpe_cli.blocks.block import BLOCK_BYTES
 from dpe_cli.blocks.inputs import Input, QueryInput
-from dpe_cli.errors import BusyError, DpeError, ExtractError, RejectLimitError, ServerError
+from dpe_cli.errors import BusyError, DpeError, ExtractError, RejectLimitError, RepeatedKeyError, ServerError
 from dpe_cli.load import checks, compaction, ledger, ledger_rejects, locks, policies, positions, prepare, staging
 from dpe_cli.load.inputs import Known, LoadRequest, Plan, planned
 from dpe_cli.load.ledger import Load
@@ -76,6 +76,7 @@ class Extractor:
             ContractError: the columns of an input, the contract and the staging table disagree.
             InputError: an input cannot be read as declared.
             RejectLimitError: more records were rejected than the source allows.
+            RepeatedKeyError: a key that identifies one record came with several.
             ServerError: the server ended a session, or ran out of a resource.
         """
         if self._tenant_id is not None:
@@ -276,17 +277,17 @@ class Extractor:
     def _without_repeated(
         self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice], loads: Sequence[Load]
     ) -> list[Load]:
-        """Drop records that were delivered again, within the overlap or by a page that was sent twice."""
+        """Drop records that were delivered again, within the overlap or by a page that was sent twice; refuse those that may not be."""
         if not self._request.key:
             return list(loads)
         slice_ids = [slice_.slice_id for slice_ in filled]
-        repeated = staging.remove_repeated(
-            connection,
-            self._table,
-            slice_ids,
-            self._request.key,
-            among_themselves=any(isinstance(input_, QueryInput) and input_.may_repeat for input_ in inputs.values()),
-        )
+        key, unique = self._request.key, self._request.unique
+        may_repeat = any(isinstance(input_, QueryInput) and input_.may_repeat for input_ in inputs.values())
+        if unique and not may_repeat:
+            checks.check_unique(connection, self._table, slice_ids, key, unique)
+        repeated = staging.remove_repeated(connection, self._table, slice_ids, key, among_themselves=may_repeat)
+        if unique and may_repeat:
+            checks.check_unique(connection, self._table, slice_ids, key, unique)
         return [load.without(rows=repeated.get(load.load_id, 0)) for load in loads]
 
     def _retire_slices(self, connection: Connection, extract_id: int) -> None:
@@ -346,7 +347,7 @@ class Extractor:
 
 
 def _for_ledger(error: BaseException) -> str:
-    """Return why an extract failed, without the values that the reasons of rejects quote: these are for the operator."""
+    """Return why an extract failed, without the values of rejects and keys, which are for the operator."""
     if not isinstance(error, DpeError):
         return type(error).__name__
-    return str(error).partition("\n")[0] if isinstance(error, RejectLimitError) else str(error)
+    return str(error).partition("\n")[0] if isinstance(error, (RejectLimitError, RepeatedKeyError)) else str(error)

@@ -20,11 +20,20 @@ class RejectLimits:
 
 
 @dataclass(frozen=True)
+class Uniqueness:
+    """Where a key may occur only once, and what to do if it does not."""
+
+    within: Literal["extract", "table"]
+    advice: str
+
+
+@dataclass(frozen=True)
 class LoadRequest:
     """
     What to extract: the target, the method, and the limits. `replaces_changed`: a changed file replaces its earlier rows.
 
-    A record that is delivered again, as identified by the columns of `key`, is not loaded twice.
+    A record that is delivered again, as identified by the columns of `key`, is not loaded twice; with `unique`, it is refused, or
+    refused if its values differ, if the input may repeat records.
     """
 
     table: StagingTable
@@ -34,6 +43,7 @@ class LoadRequest:
     ignore_extra_columns: bool = False
     replaces_changed: bool = False
     key: tuple[str, ...] = ()
+    unique: Uniqueness | None = None
     increment: Increment | None = None
 
 

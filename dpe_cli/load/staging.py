@@ -252,6 +252,34 @@ def remove_repeated(
     return {int(str(load_id)): int(str(count)) for load_id, count in rows}
 
 
+def repeated_keys(
+    connection: Connection, table: StagingTable, slice_ids: Sequence[int] | None, key: Sequence[str], *, most: int
+) -> tuple[int, list[tuple[str | None, ...]]]:
+    """Return how many keys occur in more than one row that the session sees, and some of them; None: in the whole table."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, key))
+    rows = connection.execute(
+        sql.SQL(
+            """
+            with repeated as (
+                select {columns}
+                from {table}
+                where %(slice_ids)s::bigint[] is null or _slice_id = any(%(slice_ids)s)
+                group by {columns}
+                having count(*) > 1
+            )
+            select count(*) over (), {texts} from repeated order by {columns} limit %(most)s
+            """
+        ).format(
+            columns=columns,
+            table=table.identifier,
+            texts=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in key),
+        ),
+        {"slice_ids": None if slice_ids is None else list(slice_ids), "most": most},
+    ).fetchall()
+    count = int(str(rows[0][0])) if rows else 0
+    return count, [tuple(None if value is None else str(value) for value in row[1:]) for row in rows]
+
+
 def analyze(connection: Connection, table: StagingTable) -> None:
     """
     Update the statistics of the parent, which autovacuum never does (PostgreSQL documentation, "Updating Planner Statistics").

@@ -15,29 +15,30 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.inputs import Opened
 from dpe_cli.errors import InputError
+from dpe_cli.safe_text.redaction import hide
 from dpe_cli.sources.http.client import AgainError, Client, Page, is_text
-from dpe_cli.sources.json import json_path
-from dpe_cli.sources.json.documents import Document
+from dpe_cli.sources.json import absence, json_path, parsing
+from dpe_cli.sources.json.documents import Document, NoArrayError
 from dpe_cli.sources.json.records import RECORD_SEPARATOR, JsonRecords
 from dpe_cli.sources.options.queries import Paginator, Rest
 from dpe_cli.sources.query_inputs import BaseQueryInput
 from dpe_cli.sources.read.rows import DIALECT
+from dpe_cli.words import plural
 
 _START_VALUE = "{incremental.start_value}"
 _COUNT = re.compile(r"\d{1,18}", re.ASCII)
-# An API that filters may send some before a page with records, but not forever.
-_MOST_EMPTY_PAGES = 1000
+_LONGEST_NAME = 63
 
 
 class Api(BaseQueryInput):
     """The records of an endpoint, or only the new ones."""
 
-    may_repeat = True
-
     def __init__(self, options: Rest, columns: Sequence[Column], *, declared_at: str) -> None:
         path = options.path.lstrip("/")
         super().__init__(f"{options.location.rstrip('/')}/{path}" if path else options.location)
         self.options = options
+        # Pages may start with the last record of the page before, unless each record has one place.
+        self.may_repeat = not options.is_unique
         self._columns = columns
         self._declared_at = declared_at
 
@@ -75,11 +76,9 @@ class Api(BaseQueryInput):
 class _Read:
     """A page that was read: its records, each followed by a separator, and the rest of its document."""
 
+    page: Page
     parts: list[bytes] = field(default_factory=list)
     envelope: Any = None
-    next_link: str | None = None
-    url: str = ""
-    bytes_read: int = 0
 
     @property
     def count(self) -> int:
@@ -98,9 +97,16 @@ class _OpenedApi:
         self._options = api.options
         self._client = client
         self._records = records
+        self._number = 0
         self._seen: dict[bytes, int] = {}
         self._asked: set[bytes] = set()
+        # The document of the first page, without its records; None until that is read.
+        self._usual: Any = None
+        self._total: int | None = None
         self._steps = json_path.parse(self._options.data_selector)
+        paginator = self._options.paginator
+        paths = (self._options.total_path, paginator.next_url_path, paginator.cursor_path)
+        self._expected = [json_path.parse(path) for path in paths if path]
 
     def blocks(self) -> Iterator[Block]:
         """
@@ -111,104 +117,150 @@ class _OpenedApi:
         """
         number = 1
         read = 0
-        for page in self._pages():
-            for data in page.parts:
+        for found in self._pages():
+            for data in found.parts:
                 block = self._records.block(data, RECORD_SEPARATOR, location=self._api.location, first_line=number, by_number=True)
                 number += block.records
                 yield block
-            read += page.bytes_read
+            read += len(found.page.body or b"")
         self._api.size = read
 
     def _pages(self) -> Iterator[_Read]:
         url = self._client.base
         params = self._api.params | _first(self._options.paginator)
         delivered = empty = 0
-        total = None
         while True:
             self._check_progress(url, params, empty)
-            page = self._page(url, params)
-            delivered += page.count
-            empty = 0 if page.count else empty + 1
-            total = self._total(page, total)
-            yield page
-            following = self._following(page, url, params, delivered, total)
-            if following is None:
+            self._number += 1
+            found = self._read(url, params)
+            delivered += found.count
+            empty = 0 if found.count else empty + 1
+            self._check_total(found)
+            yield found
+            following = self._following(found, url, params, delivered)
+            if following is None or (self._total is not None and delivered > self._total):
                 break
             url, params = following
-        if total is not None and total != delivered:
-            raise self._client.refused(f"it announced {total:,} records, but delivered {delivered:,}")
+        if self._total is not None and self._total != delivered:
+            raise self._client.refused(f"it announced {self._total:,} records, but delivered {delivered:,}")
 
     def _check_progress(self, url: str, params: dict[str, Any], empty: int) -> None:
         """Refuse an API whose pages would never end."""
         request = hashlib.blake2b(json.dumps([url, params], sort_keys=True, default=str).encode(), digest_size=16).digest()
         if request in self._asked:
-            raise self._client.refused(f"page {len(self._asked)} leads back to an earlier page, which would never end")
+            raise self._client.refused(f"page {self._number} leads back to an earlier page, which would never end")
         self._asked.add(request)
-        if empty >= _MOST_EMPTY_PAGES:
-            raise self._client.refused(f"it sent {empty:,} pages without records in a row, and still leads to another one")
+        if empty >= self._options.max_empty_pages:
+            raise self._client.refused(
+                f"it sent {plural(empty, 'page')} without records in a row, and page {self._number} still leads to another one; "
+                "if it may send more, set max_empty_pages higher"
+            )
 
-    def _page(self, url: str, params: dict[str, Any]) -> _Read:
+    def _read(self, url: str, params: dict[str, Any]) -> _Read:
         """Return a page that is different from all earlier ones."""
-        found = _Read()
+        found: list[_Read] = []
 
         def read(page: Page) -> None:
-            nonlocal found
-            found = self._document(page)
-            digest = hashlib.sha256(b"".join(found.parts)).digest()
-            if found.count and digest in self._seen:
-                raise AgainError(f"page {len(self._seen) + 1} has the same records as page {self._seen[digest]}")
-            self._seen[digest] = len(self._seen) + 1
+            one = self._document(page)
+            digest = hashlib.sha256(b"".join(one.parts)).digest()
+            if one.count and digest in self._seen:
+                raise AgainError(f"page {self._number} has the same records as page {self._seen[digest]}")
+            self._seen[digest] = self._number
+            found[:] = [one]
 
         self._client.page(url, params, read)
-        return found
+        if self._usual is None:
+            self._usual = found[0].envelope
+        return found[0]
 
     def _document(self, page: Page) -> _Read:
-        limit = self._options.max_page_bytes
-        document = Document(iter([page.body]), self._steps, location=self._api.location, max_record_bytes=limit)
+        if page.body is None:
+            return _Read(page)
+        document = Document(
+            iter([page.body]),
+            self._steps,
+            location=self._api.location,
+            max_record_bytes=self._options.max_page_bytes,
+            option="data_selector",
+        )
         try:
             parts = [data if data.endswith(RECORD_SEPARATOR) else data + RECORD_SEPARATOR for data, _ in document.parts()]
+        except NoArrayError as error:
+            return _Read(page, envelope=self._without_array(page.body, error))
         except InputError as error:
-            # Half a page, or a proxy's error page.
-            raise AgainError(f"a page cannot be read ({str(error).partition(': ')[2]})") from error
-        return _Read(parts, document.envelope, page.next_link, page.url, len(page.body))
+            raise _unreadable(error) from error
+        return _Read(page, parts, document.envelope)
 
-    def _total(self, page: _Read, before: int | None) -> int | None:
+    def _without_array(self, body: bytes, error: NoArrayError) -> Any:
+        """Return the document of a page that has no records; refuse one that has no array for another reason."""
+        try:
+            document = parsing.parse(body)
+        except ValueError:
+            raise _unreadable(error) from error
+        how = absence.absence(document, self._steps)
+        is_first = self._number == 1
+        if how is None or (is_first and how == "missing" and self._total_of(document) != 0):
+            raise _unreadable(error) from error
+        if doubtful := absence.contradiction(document, self._usual, self._steps, self._expected):
+            raise AgainError(
+                f"page {self._number} has no records at {self._options.data_selector}, but {_shortened(doubtful)!r}, which may be an error"
+            ) from error
+        return document
+
+    def _check_total(self, found: _Read) -> None:
+        """Compare the number of records that a page announces with what the first one announced."""
+        path = self._options.total_path
+        if path is None:
+            return
+        total = 0 if found.page.body is None and self._number == 1 else self._total_of(found.envelope)
+        if total is None:
+            if self._total is None:
+                raise self._client.refused(f"total_path {path} does not lead to a number of records")
+            return
+        if self._total is not None and total != self._total:
+            # A record that goes moves those after it to an earlier page, which was read already.
+            raise self._client.refused(
+                f"total_path {path} was {self._total:,} on page 1 and is {total:,} on page {self._number}: "
+                "records changed while they were read, and some may be missing"
+            )
+        self._total = total
+
+    def _total_of(self, document: Any) -> int | None:
+        """Return the number of records that a document announces; None if it announces none."""
         if self._options.total_path is None:
             return None
-        total = json_path.value(page.envelope, json_path.parse(self._options.total_path))
-        if isinstance(total, bool) or not isinstance(total, (int, str)) or not _COUNT.fullmatch(str(total)):
-            if before is not None:
-                return before
-            raise self._client.refused(f"total_path {self._options.total_path} does not lead to a number of records")
-        # The newest page counts: records that arrived in the meantime are on the pages still to come.
-        return int(total)
+        total = json_path.value(document, json_path.parse(self._options.total_path))
+        is_number = isinstance(total, (int, str)) and not isinstance(total, bool) and _COUNT.fullmatch(str(total))
+        return int(total) if is_number else None
 
-    def _following(
-        self, page: _Read, url: str, params: dict[str, Any], delivered: int, total: int | None
-    ) -> tuple[str, dict[str, Any]] | None:
+    def _following(self, found: _Read, url: str, params: dict[str, Any], delivered: int) -> tuple[str, dict[str, Any]] | None:
         """Return the address and the parameters of the next page; None after the last one."""
-        if link := self._link(page):
-            return self._client.joined(page.url, link), {}
-        changed = self._changed(page, params, delivered, total)
+        link = self._link(found)
+        if link is not None:
+            return self._client.joined(found.page.url, link), {}
+        changed = self._changed(found, params, delivered)
         return (url, params | changed) if changed else None
 
-    def _link(self, page: _Read) -> str | None:
+    def _link(self, found: _Read) -> str | None:
         paginator = self._options.paginator
         if paginator.type == "header_link":
-            return page.next_link
+            try:
+                return found.page.next_link
+            except ValueError as error:
+                raise self._client.refused(f"page {self._number}: {error}") from error
         if paginator.type == "json_link":
-            link = json_path.value(page.envelope, json_path.parse(paginator.next_url_path or ""))
+            link = json_path.value(found.envelope, json_path.parse(paginator.next_url_path or ""))
             if link and not isinstance(link, str):
                 raise self._client.refused(f"next_url_path {paginator.next_url_path} does not lead to an address")
             return link or None
         return None
 
-    def _changed(self, page: _Read, params: dict[str, Any], delivered: int, total: int | None) -> dict[str, Any]:
+    def _changed(self, found: _Read, params: dict[str, Any], delivered: int) -> dict[str, Any]:
         """Return the parameters that change for the next page; empty after the last page."""
         paginator = self._options.paginator
-        is_over = page.count == 0 or (total is not None and delivered >= total)
+        is_over = found.count == 0 or (self._total is not None and delivered >= self._total)
         if paginator.type == "cursor":
-            cursor = json_path.value(page.envelope, json_path.parse(paginator.cursor_path or ""))
+            cursor = json_path.value(found.envelope, json_path.parse(paginator.cursor_path or ""))
             if cursor in (None, "", False):
                 return {}
             if not isinstance(cursor, (str, int, float)) or not is_text(str(cursor)):
@@ -219,6 +271,17 @@ class _OpenedApi:
             is_over = is_over or (paginator.maximum_page is not None and number > paginator.maximum_page)
             return {} if is_over else {paginator.page_param: number}
         return {paginator.offset_param: delivered} if paginator.type == "offset" and not is_over else {}
+
+
+def _unreadable(error: InputError) -> AgainError:
+    """Return why a page cannot be read: it may be half a page, or a proxy's error page."""
+    return AgainError(f"a page cannot be read ({str(error).partition(': ')[2]})")
+
+
+def _shortened(name: str) -> str:
+    # If it were cut, a secret in it could no longer be recognized.
+    name = hide(name)
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def _first(paginator: Paginator) -> dict[str, Any]:

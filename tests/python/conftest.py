@@ -32,6 +32,7 @@ pytest_plugins = [
     "support.shop",
     "support.databases",
     "support.misbehaving_api",
+    "support.api_source",
     "support.misbehaving_tap",
     "support.infer_place",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -38,7 +38,7 @@ def survey(request: SurveyRequest, stack: ExitStack) -> Survey:
     written = _written(request)
     options = Rest(**_options(written))
     page = _first_page(options)
-    document = parsing.parse(page.body)
+    document = parsing.parse(page.body or b"")
     selector = request.records or json_files.records_of(document, location=request.location)
     if selector != "$":
         written["data_selector"] = selector
@@ -84,7 +84,7 @@ def _first_page(options: Rest) -> Page:
 
     def read(page: Page) -> None:
         try:
-            parsing.parse(page.body)
+            parsing.parse(page.body or b"")
         except ValueError as error:
             # Half a page, or a proxy's error page.
             raise AgainError(f"its answer is not JSON ({error})") from error
@@ -96,8 +96,10 @@ def _first_page(options: Rest) -> Page:
 
 
 def _paginator(page: Page, document: Any) -> dict[str, str] | None:
-    if page.next_link:
-        return {"type": "header_link"}
+    # A Link header that is not valid cannot be followed.
+    with suppress(ValueError):
+        if page.next_link is not None:
+            return {"type": "header_link"}
     for path in _NEXT:
         link = _at(document, path)
         if isinstance(link, str) and link.startswith(("http://", "https://", "/", "?")):

@@ -22,7 +22,7 @@ from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import redact, remember
 from dpe_cli.sources import secrets
-from dpe_cli.sources.http import addresses
+from dpe_cli.sources.http import addresses, links
 from dpe_cli.sources.json import parsing
 from dpe_cli.sources.options.queries import Rest
 from dpe_cli.words import plural
@@ -41,11 +41,21 @@ WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 @dataclass(frozen=True)
 class Page:
-    """A complete answer: its body, its address, and the address in its Link header's rel="next"."""
+    """A complete answer: its body (None if it is 204, No Content), its address, and its Link headers."""
 
-    body: bytes
+    body: bytes | None
     url: str
-    next_link: str | None
+    links: tuple[str, ...] = ()
+
+    @property
+    def next_link(self) -> str | None:
+        """
+        The address that its Link headers name as the next page.
+
+        Raises:
+            ValueError: they are not valid, or name more than one.
+        """
+        return links.next_target(self.links, self.url)
 
 
 class AgainError(Exception):
@@ -146,7 +156,7 @@ class Client:
         refreshed = False
         redirects = 0
         while True:
-            status, headers, body, next_link = self._ask(url, params)
+            status, headers, body, link_headers = self._ask(url, params)
             if status in _REDIRECTS and "location" in headers:
                 redirects += 1
                 if redirects > _MOST_REDIRECTS:
@@ -156,8 +166,11 @@ class Client:
                 # The token expired early.
                 self._token, refreshed = None, True
             else:
-                self._check_status(status, headers, url)
-                return Page(body, url, next_link)
+                if status != HTTPStatus.NO_CONTENT:
+                    self._check_status(status, headers, url)
+                # Links are relative to the address with its parameters; a key among these is added later.
+                address = str(self._httpx.URL(url).copy_merge_params(_query(params))) if params else url
+                return Page(None if status == HTTPStatus.NO_CONTENT else body, address, link_headers)
 
     def _check_status(self, status: int, headers: Mapping[str, str], url: str) -> None:
         if status in _WORTH_ANOTHER_TRY:
@@ -184,11 +197,11 @@ class Client:
             raise self.refused("its link is not a valid address")
         return target
 
-    def _ask(self, url: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes, str | None]:
+    def _ask(self, url: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes, tuple[str, ...]]:
         """Send one request; credentials, headers included, go only to the API's own origin."""
         self._check_address(url)
         headers: dict[str, str] = {"Accept": "application/json", "User-Agent": "dpe"}
-        query = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in params.items()}
+        query = _query(params)
         auth = None
         if addresses.origin(url) == self._origin:
             headers |= self._headers
@@ -199,7 +212,7 @@ class Client:
         as_bytes = {name: value.encode() for name, value in headers.items()}
         return self._send("GET", str(self._httpx.URL(url).copy_merge_params(query)), headers=as_bytes, auth=auth)
 
-    def _send(self, method: str, url: str, **request: Any) -> tuple[int, Mapping[str, str], bytes, str | None]:
+    def _send(self, method: str, url: str, **request: Any) -> tuple[int, Mapping[str, str], bytes, tuple[str, ...]]:
         deadline = time.monotonic() + self._options.timeout
         body = bytearray()
         try:
@@ -210,8 +223,7 @@ class Client:
                         raise self.refused(f"a page is longer than {self._options.max_page_bytes:,} bytes; ask for smaller ones")
                     if time.monotonic() > deadline:
                         raise AgainError(f"a page took longer than {self._options.timeout:g} s")
-                link = response.links.get("next", {}).get("url")
-                return response.status_code, response.headers, bytes(body), link
+                return response.status_code, response.headers, bytes(body), tuple(response.headers.get_list("link"))
         except (self._httpx.TransportError, self._httpx.DecodingError, UnicodeError) as error:
             raise self._failed(error) from error
 
@@ -289,6 +301,10 @@ class Client:
 def is_text(text: str) -> bool:
     """Return whether a text can be sent: JSON may have half of a surrogate pair."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _query(params: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in params.items()}
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -40,12 +40,26 @@ _MEMBER = re.compile(rb"\s*+(%b)\s*+:\s*+" % _STRING, re.DOTALL)
 _SKIPPED = re.compile(rb"\s*+%b\s*+([,}])" % _VALUE, re.DOTALL)
 
 
+class NoArrayError(InputError):
+    """A document has nothing, or no array, at the path of its records."""
+
+
 class Document:
     """A document that is read from chunks of UTF-8; `envelope` is its text around the records, once those are read."""
 
-    def __init__(self, chunks: Iterator[bytes], steps: Sequence[json_path.Step], *, location: str, max_record_bytes: int) -> None:
+    def __init__(
+        self,
+        chunks: Iterator[bytes],
+        steps: Sequence[json_path.Step],
+        *,
+        location: str,
+        max_record_bytes: int,
+        option: str = "records",
+    ) -> None:
         self._chunks = chunks
         self._steps = steps
+        # The option that holds the path.
+        self._option = option
         self._location = location
         self._most = max_record_bytes
         self._pending = b""
@@ -59,7 +73,8 @@ class Document:
         Yield records, separated by RECORD_SEPARATOR, with the line on which the first starts.
 
         Raises:
-            InputError: the document is not valid JSON, ends early, or has no array at the path.
+            InputError: the document is not valid JSON, or ends early.
+            NoArrayError: it has no array at the path.
         """
         self._find_array()
         while True:
@@ -102,8 +117,8 @@ class Document:
                 closes = end[1] == b"}"
                 self._keep(end.end())
                 if closes:
-                    raise self._broken(f"it has nothing at {_written(self._steps)}; correct `records` in the external block", is_json=True)
-        self._open(b"[", f"{_written(self._steps)} is not an array of records; set `records` to the array's path")
+                    raise self._nothing_there()
+        self._open(b"[", f"{_written(self._steps)} is not an array of records; set `{self._option}` to the array's path")
 
     def _member(self) -> str:
         if self._after_blanks() == b"}":
@@ -118,7 +133,7 @@ class Document:
 
     def _open(self, bracket: bytes, fault: str) -> None:
         if self._after_blanks() != bracket:
-            raise self._broken(fault, is_json=True)
+            raise self._no_array(fault)
         self._keep(1)
 
     def _after_blanks(self) -> bytes:
@@ -176,12 +191,14 @@ class Document:
         self._pending += chunk
         return bool(chunk)
 
-    def _nothing_there(self) -> InputError:
-        return self._broken(f"it has nothing at {_written(self._steps)}; correct `records` in the external block", is_json=True)
+    def _nothing_there(self) -> NoArrayError:
+        return self._no_array(f"it has nothing at {_written(self._steps)}; correct `{self._option}` in the external block")
 
-    def _broken(self, fault: str, *, is_json: bool = False) -> InputError:
-        what = fault if is_json else f"the document is not valid JSON: {fault}; ask the sender to send it again"
-        return InputError(f"{self._location}, line {self._line}: {what}")
+    def _no_array(self, fault: str) -> NoArrayError:
+        return NoArrayError(f"{self._location}, line {self._line}: {fault}")
+
+    def _broken(self, fault: str) -> InputError:
+        return InputError(f"{self._location}, line {self._line}: the document is not valid JSON: {fault}; ask the sender to send it again")
 
 
 def _leading(data: bytes) -> bytes:

@@ -127,15 +127,32 @@ class Rest(External):
     auth: Annotated[Auth, Doc("how to authenticate")] | None = None
     paginator: Annotated[Paginator, Doc("how one page leads to the next")] = field(default_factory=lambda: Paginator(type="single_page"))
     data_selector: Annotated[str, Doc("the path of the array of records in a page; $ if the page itself is the array")] = "$"
-    total_path: Annotated[str, Doc("the path of the total number of records; if another number is delivered, nothing is loaded")] | None = (
-        None
-    )
+    total_path: (
+        Annotated[str, Doc("the path of the total number of records; if it changes, or another number is delivered, nothing is loaded")]
+        | None
+    ) = None
+    key: (
+        Annotated[list[str], MinLen(1), Doc("the columns that identify a record; with replace, one that comes twice is refused")] | None
+    ) = None
     incremental: Annotated[RestIncremental, Doc("read only what is new")] | None = None
     timeout: Annotated[float, Gt(0), Doc("seconds to wait for a page")] = 60
     attempts: Annotated[int, Ge(1), Doc("how often a page is requested before the extract gives up")] = 5
     requests_per_second: Annotated[float, Gt(0), Doc("limit of requests per second")] | None = None
     max_page_bytes: Annotated[int, Gt(0), Doc("a longer page is refused")] = 64 * 1024 * 1024
+    max_empty_pages: Annotated[
+        int, Ge(1), Doc("an API that still leads to another page after so many without records in a row is refused")
+    ] = 100
     allow_private_addresses: Annotated[bool, Doc("allow URLs that resolve to private networks or this machine")] = False
+
+    @property
+    def counts_places(self) -> bool:
+        """Whether pages are requested by their place in the whole, so that records slide when others come or go."""
+        return self.paginator.type in {"page_number", "offset"}
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether an extract that delivers a key twice is refused."""
+        return self.key is not None or self.counts_places
 
     def faults(self) -> Iterator[str]:
         """Yield mistakes that types cannot express."""
@@ -146,6 +163,8 @@ class Rest(External):
             yield from faults_of_path(option, path)
         yield from faults_of_path("paginator", self.paginator.next_url_path)
         yield from faults_of_path("paginator", self.paginator.cursor_path)
+        if self.key is not None and self.disposition == "append":
+            yield "key: with disposition: append it belongs to incremental; write incremental.key"
         yield from self._faults_of_parts()
         yield from _faults_of_disposition(self, "record")
 
@@ -165,6 +184,7 @@ class Rest(External):
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
         """Yield mistakes in paths, and in the columns of its cursor and key."""
         yield from faults_of_paths(columns)
+        yield from _faults_of_key(self.key, columns)
         if self.incremental:
             yield from self.incremental.faults(columns)
 
@@ -192,7 +212,15 @@ class Singer(External):
     ) = None
     replication_key: Annotated[str, MinLen(1), Doc("the property from which the tap resumes; by default as in its catalog")] | None = None
     key: (
-        Annotated[list[str], MinLen(1), Doc("the columns that identify a record, so that one delivered again is not loaded twice")] | None
+        Annotated[
+            list[str],
+            MinLen(1),
+            Doc(
+                "the columns that identify a record, so that one delivered again is not loaded twice; "
+                "with replace, one that comes twice with different values is refused"
+            ),
+        ]
+        | None
     ) = None
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer message is refused")] = MAX_RECORD_BYTES
 
@@ -222,16 +250,21 @@ class Singer(External):
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
         """Yield mistakes in paths, and key columns that do not exist."""
         yield from faults_of_paths(columns)
-        names = [column.name for column in columns]
-        for name in self.key or ():
-            if name not in names:
-                yield f"key: {name} is not a column{nearest(name, names)}"
+        yield from _faults_of_key(self.key, columns)
 
 
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _TAP_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 _SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
+
+
+def _faults_of_key(key: Sequence[str] | None, columns: Sequence[Column]) -> Iterator[str]:
+    """Yield the names in a key that are not columns."""
+    names = [column.name for column in columns]
+    for name in key or ():
+        if name not in names:
+            yield f"key: {name} is not a column{nearest(name, names)}"
 
 
 def _faults_of_disposition(options: Sql | Rest, what: str) -> Iterator[str]:

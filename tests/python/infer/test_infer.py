@@ -175,16 +175,19 @@ def test_declared_types_of_sqlite_are_checked(place: Workplace) -> None:
     } == place.types(f"sqlite:///{place.directory}/data/shop.db", "--table", "orders")
 
 
-def test_an_api_is_paged_through(place: Workplace) -> None:
+@pytest.mark.parametrize(
+    ("style", "paginator"), [("link", {"type": "json_link", "next_url_path": "$.next"}), ("header", {"type": "header_link"})]
+)
+def test_an_api_is_paged_through(place: Workplace, style: str, paginator: dict[str, str]) -> None:
     """Its URL is split up, and its records and the link to the next page are found."""
-    external = place.table(f"{place.api.url}/records/link?since=2024", "--allow-private-addresses")["external"]
+    external = place.table(f"{place.api.url}/records/{style}?since=2024", "--allow-private-addresses")["external"]
 
     assert {
-        "location": f"{place.api.url}/records/link",
+        "location": f"{place.api.url}/records/{style}",
         "params": {"since": "2024"},
         "allow_private_addresses": True,
         "data_selector": "$.data.items",
-        "paginator": {"type": "json_link", "next_url_path": "$.next"},
+        "paginator": paginator,
         "file_format": "rest",
         "disposition": "replace",
         "rejects": {"max_rows": 0},

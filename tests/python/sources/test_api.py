@@ -3,95 +3,37 @@
 from __future__ import annotations
 
 import email.utils
-import itertools
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.api_source import COLUMNS, INCREMENTAL, PAGINATORS, Raw, answers, api_source, ids_of, says
 from support.misbehaving_api import Answer, Api
-from support.staged_source import Stage, StagedSource
+from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
-from dpe_cli.sources import api as sources_api
-from dpe_cli.sources.http import client
 
-COLUMNS = "id bigint, changed_at timestamptz"
-PAGINATORS: dict[str, dict[str, Any]] = {
-    "all": {"data_selector": "$"},
-    "header": {"paginator": {"type": "header_link"}},
-    "link": {"paginator": {"type": "json_link", "next_url_path": "next"}},
-    "cursor": {"paginator": {"type": "cursor", "cursor_path": "$.cursor", "cursor_param": "at"}, "total_path": "total"},
-    "page": {"paginator": {"type": "page_number"}},
-    "offset": {"paginator": {"type": "offset", "limit": 10}, "total_path": "$.total"},
-}
-INCREMENTAL = {"cursor_path": "changed_at", "key": ["id"], "start_param": "since"}
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Record the pauses between attempts, without waiting."""
-    waited: list[float] = []
-    monkeypatch.setattr(client.Client.__init__, "__kwdefaults__", {"sleep": waited.append})
-    return waited
-
-
-def _source(stage: Stage, api: Api, style: str = "link", **options: Any) -> StagedSource:
-    defaults = {
-        "location": api.url,
-        "path": f"records/{style}",
-        "file_format": "rest",
-        "disposition": "replace",
-        "data_selector": "data.items",
-        "allow_private_addresses": True,
-    }
-    return stage(COLUMNS, **(defaults | PAGINATORS.get(style, {}) | options))
-
-
-def _ids(source: StagedSource) -> list[int]:
-    return [number for (number,) in source.query(f"select id from {source.relation} order by id")]
+pytestmark = pytest.mark.usefixtures("pauses")
 
 
 @pytest.mark.parametrize("style", PAGINATORS)
 def test_every_page_is_read(stage: Stage, api: Api, style: str) -> None:
     """In each way in which one page can lead to the next."""
-    source = _source(stage, api, style)
+    source = api_source(stage, api, style)
 
     assert (35, 35) == (source.extract().records_read, source.count())
-    assert list(range(35)) == _ids(source)
+    assert list(range(35)) == ids_of(source)
     assert [(f"{api.url}/records/{style}", 35)] == source.ledger("select location, rows_loaded from dpe.loads where source = %s")
 
 
-class Raw(str):
-    """JSON that is answered as it is."""
-
-    __slots__ = ()
-
-
-def _says(**members: Any) -> Callable[[Answer], Answer]:
-    """Change members of a page."""
-
-    def change(answer: Answer) -> Answer:
-        body = json.dumps(json.loads(answer.body) | members)
-        for value in members.values():
-            body = body.replace(json.dumps(value), value) if isinstance(value, Raw) else body
-        return replace(answer, body=body.encode())
-
-    return change
-
-
-def _answers(**changed: Any) -> Callable[[Answer], Answer]:
-    return lambda answer: replace(answer, **changed)
-
-
 MENDED: dict[str, list[Callable[[Answer], Answer] | None]] = {
-    "too many requests": [None, _answers(status=429, headers={"Retry-After": "7"})],
-    "an error": [_answers(status=500), _answers(status=503), None, _answers(status=502)],
-    "half a page": [None, _answers(cut=40)],
+    "too many requests": [None, answers(status=429, headers={"Retry-After": "7"})],
+    "an error": [answers(status=500), answers(status=503), None, answers(status=502)],
+    "half a page": [None, answers(cut=40)],
     "a page that is cut off and says so": [None, lambda answer: replace(answer, body=answer.body[:-40])],
-    "an apology": [None, _answers(body=b"<html>try again</html>")],
+    "an apology": [None, answers(body=b"<html>try again</html>")],
 }
 
 
@@ -100,11 +42,11 @@ MENDED: dict[str, list[Callable[[Answer], Answer] | None]] = {
 def test_temporary_failures_are_retried(stage: Stage, api: Api, style: str, fault: str) -> None:
     """All records are loaded, and none twice."""
     api.faults = list(MENDED[fault])
-    source = _source(stage, api, style)
+    source = api_source(stage, api, style)
 
     source.extract()
 
-    assert list(range(35)) == _ids(source)
+    assert list(range(35)) == ids_of(source)
 
 
 @pytest.mark.parametrize("style", ["page", "offset", "cursor"])
@@ -112,37 +54,37 @@ def test_a_repeated_page_is_requested_again(stage: Stage, api: Api, style: str) 
     """The page that should have come is loaded."""
     pages: list[Answer] = []
     api.faults = [lambda answer: pages.append(answer) or answer, lambda _answer: pages[0]]  # type: ignore[func-returns-value]
-    source = _source(stage, api, style)
+    source = api_source(stage, api, style)
 
     source.extract()
 
-    assert list(range(35)) == _ids(source)
+    assert list(range(35)) == ids_of(source)
 
 
 def test_a_page_that_keeps_repeating_is_refused(stage: Stage, api: Api) -> None:
     """Otherwise the extract would never end."""
     pages: list[Answer] = []
     api.faults = [lambda answer: pages.append(answer) or answer, *[lambda _answer: pages[0]] * 5]  # type: ignore[func-returns-value]
-    source = _source(stage, api, "page")
+    source = api_source(stage, api, "page")
 
     with pytest.raises(InputError, match=r"page 2 has the same records as page 1 \(5 attempts\); nothing was loaded"):
         source.extract()
     assert 0 == source.count()
     source.extract()
 
-    assert list(range(35)) == _ids(source)
+    assert list(range(35)) == ids_of(source)
 
 
 def test_the_api_says_how_long_to_wait(stage: Stage, api: Api, pauses: list[float]) -> None:
     """In seconds or as a date; otherwise each pause is longer than the previous one, and no two clients' pauses are the same."""
     date = email.utils.formatdate(time.time() + 30, usegmt=True)
     api.faults = [
-        _answers(status=429, headers={"Retry-After": "7"}),
-        _answers(status=503, headers={"Retry-After": date}),
-        _answers(status=500),
-        _answers(status=500),
+        answers(status=429, headers={"Retry-After": "7"}),
+        answers(status=503, headers={"Retry-After": date}),
+        answers(status=500),
+        answers(status=500),
     ]
-    _source(stage, api, "all").extract()
+    api_source(stage, api, "all").extract()
 
     assert 7 == pauses[0]
     assert 25 < pauses[1] <= 30
@@ -152,17 +94,17 @@ def test_the_api_says_how_long_to_wait(stage: Stage, api: Api, pauses: list[floa
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (_answers(status=500), r"it answered 500 \(5 attempts\)"),
-        (_answers(status=404), "it answered 404 to /records/link"),
-        (_answers(cut=10), r"the connection failed .* \(5 attempts\)"),
-        (_answers(body=b'{"data": {"items": 5}}'), "data.items is not an array"),
-        (_answers(slow=0.4), r"the connection failed \(ReadTimeout"),
+        (answers(status=500), r"it answered 500 \(5 attempts\)"),
+        (answers(status=404), "it answered 404 to /records/link"),
+        (answers(cut=10), r"the connection failed .* \(5 attempts\)"),
+        (answers(body=b'{"data": {"items": 5}}'), "data.items is not an array"),
+        (answers(slow=0.4), r"the connection failed \(ReadTimeout"),
     ],
 )
 def test_an_extract_that_fails_halfway_leaves_nothing(stage: Stage, api: Api, fault: Callable[[Answer], Answer], said: str) -> None:
     """The cursor is unchanged, and the next extract loads every record once."""
     api.faults = [None, None, *[fault] * 5]
-    source = _source(stage, api, disposition="append", incremental=INCREMENTAL, timeout=0.3)
+    source = api_source(stage, api, disposition="append", incremental=INCREMENTAL, timeout=0.3)
 
     with pytest.raises(InputError, match=said):
         source.extract()
@@ -171,21 +113,21 @@ def test_an_extract_that_fails_halfway_leaves_nothing(stage: Stage, api: Api, fa
     api.faults = []
     source.extract()
 
-    assert list(range(35)) == _ids(source)
+    assert list(range(35)) == ids_of(source)
 
 
 def test_only_new_records_are_requested(stage: Stage, api: Api) -> None:
     """From the greatest value in staging on; records that are delivered again are not loaded twice."""
-    source = _source(stage, api, disposition="append", incremental=INCREMENTAL | {"initial_value": "2024-01-01T00:30:00Z"})
+    source = api_source(stage, api, disposition="append", incremental=INCREMENTAL | {"initial_value": "2024-01-01T00:30:00Z"})
     source.extract()
-    assert list(range(30, 35)) == _ids(source)
+    assert list(range(30, 35)) == ids_of(source)
 
     # One with the same time, which came late, and a new one.
     api.records += [{"id": 100, "changed_at": "2024-01-01T00:34:00Z"}, {"id": 101, "changed_at": "2024-01-01T00:36:00Z"}]
     source.extract()
     source.extract()
 
-    assert [*range(30, 35), 100, 101] == _ids(source)
+    assert [*range(30, 35), 100, 101] == ids_of(source)
     assert ["2024-01-01T00:30:00Z", "2024-01-01T00:34:00+00:00", "2024-01-01T00:36:00+00:00"] == [
         request.query["since"] for request in api.requests
     ]
@@ -194,53 +136,32 @@ def test_only_new_records_are_requested(stage: Stage, api: Api) -> None:
     )
 
 
-def test_a_record_that_moves_to_the_next_page_is_loaded_once(stage: Stage, api: Api) -> None:
-    """For example, when a new record pushes it there between two requests."""
-
-    def grow(answer: Answer) -> Answer:
-        api.records.insert(0, {"id": 900, "changed_at": "2024-01-01T00:00:00Z"})
-        return answer
-
-    api.faults = [grow]
-    source = _source(stage, api, "page", disposition="append", incremental=INCREMENTAL)
-    source.extract()
-
-    assert list(range(35)) == _ids(source)
-    assert [(35, 1)] == source.ledger("select records_read, records_repeated from dpe.loads where source = %s")
-
-
 def test_late_records_within_the_overlap_are_loaded(stage: Stage, api: Api) -> None:
     """The next request starts that much earlier."""
     incremental = {key: value for key, value in INCREMENTAL.items() if key != "start_param"} | {"overlap": "10 minutes"}
-    source = _source(stage, api, "page", disposition="append", incremental=incremental, params={"since": "{incremental.start_value}"})
+    source = api_source(stage, api, "page", disposition="append", incremental=incremental, params={"since": "{incremental.start_value}"})
     source.extract()
     api.records.append({"id": 200, "changed_at": "2024-01-01T00:25:00Z"})
     source.extract()
 
-    assert [*range(35), 200] == _ids(source)
+    assert [*range(35), 200] == ids_of(source)
     assert "2024-01-01T00:24:00+00:00" == api.requests[-1].query["since"]
 
 
-def test_a_total_that_is_not_reached_is_refused(stage: Stage, api: Api) -> None:
-    """Records are missing, wherever they were lost."""
-    api.faults = [lambda answer: replace(answer, body=answer.body.replace(b'"total": 35', b'"total": 36'))] * 4
-
-    with pytest.raises(InputError, match="it announced 36 records, but delivered 35; nothing was loaded"):
-        _source(stage, api, "cursor").extract()
-
-
 DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
 # What an API may say of its pages, and what dpe says of that.
 NOT_UNDERSTOOD: dict[str, tuple[str, Callable[[Answer], Answer], str]] = {
-    "total: not ASCII digits": ("offset", _says(total="²"), "total_path .* does not lead to a number of records"),
-    "total: text": ("offset", _says(total="1" * 5000), "total_path .* does not lead to a number of records"),
-    "total: number": ("offset", _says(total=Raw("1" * 5000)), "total_path .* does not lead to a number of records"),
-    "total: negative": ("offset", _says(total=-1), "total_path .* does not lead to a number of records"),
-    "cursor: half a pair": ("cursor", _says(cursor="\ud800"), "cursor_path .* does not lead to a text or a number that can be sent"),
-    "cursor: object": ("cursor", _says(cursor={"a": 1}), "cursor_path .* does not lead to a text or a number that can be sent"),
-    "link: list": ("link", _says(next=[1]), "next_url_path next does not lead to an address"),
-    "link: half a pair": ("link", _says(next="/\ud800"), "its link is not a valid address"),
-    "nested": ("link", _says(rest=Raw(DEEP.decode())), r"it is nested too deeply\).* \(2 attempts\)"),
+    "total: not ASCII digits": ("offset", says(total="²"), "total_path .* does not lead to a number of records"),
+    "total: text": ("offset", says(total="1" * 5000), "total_path .* does not lead to a number of records"),
+    "total: number": ("offset", says(total=Raw("1" * 5000)), "total_path .* does not lead to a number of records"),
+    "total: negative": ("offset", says(total=-1), "total_path .* does not lead to a number of records"),
+    "cursor: half a pair": ("cursor", says(cursor="\ud800"), "cursor_path .* does not lead to a text or a number that can be sent"),
+    "cursor: object": ("cursor", says(cursor={"a": 1}), "cursor_path .* does not lead to a text or a number that can be sent"),
+    "link: list": ("link", says(next=[1]), "next_url_path next does not lead to an address"),
+    "link: half a pair": ("link", says(next="/\ud800"), "its link is not a valid address"),
+    "nested": ("link", says(rest=Raw(DEEP.decode())), r"it is nested too deeply\).* \(2 attempts\)"),
 }
 
 
@@ -251,7 +172,7 @@ def test_a_page_that_dpe_does_not_understand_is_refused(stage: Stage, api: Api, 
     api.faults = [fault] * 2
 
     with pytest.raises(InputError, match=said):
-        _source(stage, api, style, attempts=2).extract()
+        api_source(stage, api, style, attempts=2).extract()
 
 
 @pytest.mark.parametrize(
@@ -269,51 +190,27 @@ def test_a_page_that_dpe_does_not_understand_is_refused(stage: Stage, api: Api, 
 )
 def test_a_redirect_to_what_is_not_an_address_is_refused(stage: Stage, api: Api, location: str) -> None:
     """At once: another attempt would not help."""
-    api.faults = [_answers(status=302, headers={"Location": location})]
+    api.faults = [answers(status=302, headers={"Location": location})]
 
     with pytest.raises(InputError, match=": its link is not a valid address; nothing was loaded"):
-        _source(stage, api).extract()
+        api_source(stage, api).extract()
     assert 1 == len(api.requests)
 
 
 @pytest.mark.parametrize("said", ["\xb2", "9" * 400, "Mon, 01 Jan 0100 00:00:00 -0000", "Mon, 01 Jan 2100 00:00:00 +9999", "later"])
 def test_a_pause_that_makes_no_sense_is_bounded(stage: Stage, api: Api, pauses: list[float], said: str) -> None:
     """Whatever Retry-After says, dpe tries again, after ten minutes at most."""
-    api.faults = [_answers(status=503, headers={"Retry-After": said})]
+    api.faults = [answers(status=503, headers={"Retry-After": said})]
 
-    _source(stage, api, "all").extract()
+    api_source(stage, api, "all").extract()
 
     assert 0 <= pauses[0] <= 600
-
-
-@pytest.mark.parametrize(
-    ("in_turn", "said"),
-    [
-        (True, "page 3 leads back to an earlier page, which would never end"),
-        (False, "it sent 25 pages without records in a row, and still leads to another one"),
-    ],
-)
-@pytest.mark.parametrize(("style", "member", "written"), [("cursor", "cursor", "{}"), ("link", "next", "?at={}")])
-def test_pages_that_never_end_are_refused(
-    stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, style: str, member: str, written: str, *, in_turn: bool, said: str
-) -> None:
-    """Pages that lead to each other in turn, and empty pages that lead to ever new ones; some empty pages are read."""
-    monkeypatch.setattr(sources_api, "_MOST_EMPTY_PAGES", 25)
-    numbers = itertools.cycle([7, 8]) if in_turn else itertools.count(7)
-    api.faults = [_says(**{member: written.format(number)}) for number in itertools.islice(numbers, 100)]
-
-    with pytest.raises(InputError, match=said):
-        _source(stage, api, style, total_path=None).extract()
-    api.faults = [_says(data={"items": []}, **{member: written.format(0)})]
-    source = _source(stage, api, style, total_path=None)
-    source.extract()
-    assert list(range(35)) == _ids(source)
 
 
 def test_records_that_do_not_fit_are_rejects(stage: Stage, api: Api) -> None:
     """They have their number among all records, and are kept as delivered."""
     api.records[12]["id"] = "twelve"
-    source = _source(stage, api)
+    source = api_source(stage, api)
 
     assert 1 == source.extract().rows_rejected
     assert [(13, "id", "22P02", '{"id": "twelve", "changed_at": "2024-01-01T00:12:00Z"}')] == source.rejects(
@@ -326,7 +223,7 @@ def test_a_member_without_a_column_is_refused(stage: Stage, api: Api) -> None:
     api.records[12]["more"] = 1
 
     with pytest.raises(ContractError, match=r"/records/link, record 13: the record has 'more', which is not in the contract"):
-        _source(stage, api).extract()
+        api_source(stage, api).extract()
 
 
 @pytest.mark.parametrize(
@@ -343,7 +240,7 @@ def test_credentials_are_sent_to_the_api_only(
     """They are not sent along a redirect or link to another origin; nor are the source's own headers."""
     monkeypatch.setenv("SHOP_TOKEN", "s3cr3t")
     options = {"auth": auth, "headers": {"X-Own": "mine"}, "data_selector": "$"}
-    source = _source(stage, api, "moved", **options)
+    source = api_source(stage, api, "moved", **options)
 
     source.extract()
 
@@ -355,7 +252,7 @@ def test_credentials_are_sent_to_the_api_only(
 
     api.requests.clear()
     own, api.url = api.url, api.elsewhere
-    source = _source(stage, api, "link", **(options | {"data_selector": "data.items", "location": own}))
+    source = api_source(stage, api, "link", **(options | {"data_selector": "data.items", "location": own}))
     source.extract()
     assert [value, None, None, None] == [request.headers.get(header) for request in api.requests]
 
@@ -364,8 +261,8 @@ def test_a_key_in_the_query_stays_with_the_api(stage: Stage, api: Api, monkeypat
     """It is neither in errors nor in the ledger."""
     monkeypatch.setenv("SHOP_KEY", "s3cr3t")
     auth = {"type": "api_key", "name": "key", "api_key": "${SHOP_KEY}", "location": "query"}
-    api.faults = [None, _answers(status=403)]
-    source = _source(stage, api, "moved", auth=auth, data_selector="$")
+    api.faults = [None, answers(status=403)]
+    source = api_source(stage, api, "moved", auth=auth, data_selector="$")
 
     with pytest.raises(InputError) as caught:
         source.extract()
@@ -386,11 +283,11 @@ def test_an_expired_token_is_renewed(stage: Stage, api: Api, monkeypatch: pytest
         "access_token_request_data": {"scope": "read"},
     }
     api.faults = [None, lambda answer: api.tokens.append("revoked") or answer]  # type: ignore[func-returns-value]
-    source = _source(stage, api, "page", auth=auth, location=f"{api.url}/secured")
+    source = api_source(stage, api, "page", auth=auth, location=f"{api.url}/secured")
 
     source.extract()
 
-    assert list(range(35)) == _ids(source)
+    assert list(range(35)) == ids_of(source)
     asked = [request.body for request in api.requests if request.path == "/token"]
     assert ["grant_type=client_credentials&scope=read&client_id=dpe&client_secret=s3cr3t"] * 2 == asked
 
@@ -417,12 +314,12 @@ def test_a_token_that_cannot_be_sent_is_refused(
     }
 
     with pytest.raises(InputError, match=said):
-        _source(stage, api, "page", auth=auth | options, attempts=1).extract()
+        api_source(stage, api, "page", auth=auth | options, attempts=1).extract()
 
 
 def test_internal_addresses_are_refused(stage: Stage, api: Api) -> None:
     """Unless explicitly allowed: otherwise a redirect could make dpe read what only this machine can reach."""
-    source = _source(stage, api, allow_private_addresses=False)
+    source = api_source(stage, api, allow_private_addresses=False)
 
     with pytest.raises(InputError, match=r"127.0.0.1 is in a private network, or is this machine; set allow_private_addresses: true"):
         source.extract()
@@ -431,7 +328,7 @@ def test_internal_addresses_are_refused(stage: Stage, api: Api) -> None:
 
 def test_the_rate_limit_is_kept(stage: Stage, api: Api, pauses: list[float]) -> None:
     """There is a pause before each request except the first."""
-    _source(stage, api, requests_per_second=0.1).extract()
+    api_source(stage, api, requests_per_second=0.1).extract()
 
     assert 3 == len(pauses)
     assert all(8 < pause <= 10 for pause in pauses)
@@ -450,6 +347,9 @@ def test_the_rate_limit_is_kept(stage: Stage, api: Api, pauses: list[float]) -> 
         ({"location": "https://me:secret@x"}, "location: contains a password"),
         ({"data_selector": "$.a[*]"}, r"data_selector: \$.a\[\*\]: is not valid from character 4 on"),
         ({"disposition": "append"}, "disposition: append needs incremental"),
+        ({"key": ["ids"]}, r"key: ids is not a column \(did you mean id\?\)"),
+        ({"disposition": "append", "incremental": INCREMENTAL, "key": ["id"]}, "key: .* write incremental.key"),
+        ({"max_empty_pages": 0}, "max_empty_pages: Input should be greater than or equal to 1"),
     ],
 )
 def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: str) -> None:
@@ -461,10 +361,10 @@ def test_wrong_options_are_named(stage: Stage, options: dict[str, Any], fault: s
 def test_the_address_may_be_a_variable(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is used unchanged, and the ledger records the variable's name."""
     monkeypatch.setenv("SHOP_URL", api.url)
-    source = _source(stage, api, location="${SHOP_URL}")
+    source = api_source(stage, api, location="${SHOP_URL}")
     source.extract()
 
-    assert list(range(35)) == _ids(source)
+    assert list(range(35)) == ids_of(source)
     assert [("${SHOP_URL}/records/link", 35)] == source.ledger("select location, rows_loaded from dpe.loads where source = %s")
 
 
@@ -472,7 +372,7 @@ def test_the_address_may_be_a_variable(stage: Stage, api: Api, monkeypatch: pyte
 def test_a_variable_that_is_not_an_address_is_refused(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     """The error names the variable, because its value may be a secret."""
     monkeypatch.setenv("SHOP_URL", value)
-    source = _source(stage, api, location="${SHOP_URL}")
+    source = api_source(stage, api, location="${SHOP_URL}")
 
     with pytest.raises(
         InputError, match=r"^\$\{SHOP_URL\}/records/link: with the environment's values it is not an http:// or https:// address"
@@ -483,6 +383,6 @@ def test_a_variable_that_is_not_an_address_is_refused(stage: Stage, api: Api, mo
 def test_no_proxy_is_used_for_this_machine(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy would look for the API on its own machine."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    source = _source(stage, api)
+    source = api_source(stage, api)
 
     assert 35 == source.extract().rows_loaded

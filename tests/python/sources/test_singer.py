@@ -17,7 +17,7 @@ from support.misbehaving_tap import Tap
 from support.staged_source import Stage, StagedSource
 from support.tap_messages import CATALOG, Action, line, record, schema, state
 
-from dpe_cli.errors import ContractError, InputError, ProjectError
+from dpe_cli.errors import ContractError, InputError, ProjectError, RepeatedKeyError
 from dpe_cli.ingest import rejects
 from dpe_cli.project.project import Project
 from dpe_cli.server.server import Server
@@ -85,6 +85,18 @@ def test_repeated_records_count_once(stage: Stage, tap: Tap) -> None:
 
     assert [(1, "a"), (1, "changed"), (2, "b")] == source.rows()
     assert [(3, 2, 1, 1), (1, 1, 0, 2)] == _loads(source)
+
+
+def test_two_versions_of_a_record_are_refused_where_rows_are_replaced(stage: Stage, tap: Tap) -> None:
+    """A record that is repeated as it was still counts once."""
+    source = tap.source(stage, disposition="replace")
+    tap.says(schema(), record(id=1, note="a"), record(id=1, note="a"), record(id=2, note="b"))
+    source.extract()
+    tap.says(schema(), record(id=1, note="a"), record(id=2, note="b"), record(id=2, note="c"))
+
+    with pytest.raises(RepeatedKeyError, match=r"1 key \(id\) came with more than one record; nothing was loaded, .*\n  2$"):
+        source.extract()
+    assert [(1, "a"), (2, "b")] == source.rows()
 
 
 @pytest.mark.parametrize("fresh", ["replace", "full refresh"])

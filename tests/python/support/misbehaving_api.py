@@ -30,11 +30,11 @@ class Request:
 
 @dataclass
 class Answer:
-    """An answer; `cut` bytes are missing at its end, and it comes after `slow` seconds."""
+    """An answer; `cut` bytes are missing at its end, and it comes after `slow` seconds. A header may have several lines."""
 
     body: bytes = b""
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str | list[str]] = field(default_factory=dict)
     cut: int = 0
     slow: float = 0
 
@@ -75,9 +75,9 @@ class Api:
             return Answer(status=302, headers={"Location": f"{self.elsewhere}/records/all"})
         if style == "all":
             return _json(records)
-        place = {"page": int(request.query.get("page", 1)) - 1, "offset": int(request.query.get("offset", 0)) // PAGE}
-        number = place.get(style, int(request.query.get("at", 0)))
-        found = records[number * PAGE : (number + 1) * PAGE]
+        number = int(request.query.get("page", 1)) - 1 if style == "page" else int(request.query.get("at", 0))
+        start = int(request.query.get("offset", 0)) if style == "offset" else number * PAGE
+        found = records[start : start + PAGE]
         more = (number + 1) * PAGE < len(records)
         link = f"{self.url}/records/{style}?at={number + 1}"
         document = {"data": {"items": found}, "total": len(records), "next": link if more else None, "cursor": number + 1 if more else None}
@@ -104,7 +104,8 @@ def served(api: Api) -> Iterator[str]:
             time.sleep(answer.slow)
             self.send_response(answer.status)
             for name, value in answer.headers.items():
-                self.send_header(name, value)
+                for one in [value] if isinstance(value, str) else value:
+                    self.send_header(name, one)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             if self.command != "HEAD":
