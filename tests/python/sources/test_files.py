@@ -211,7 +211,7 @@ def test_a_zip_file_that_cannot_be_read_says_why(stage: Stage) -> None:
         (b"id,note\r1,a\r2,b\r", r"^a.csv, line 1: has a carriage return without a line feed; convert the line ends"),
         (b"id,note\r1,a\r2,b\n", r"^a.csv, line 1: has a carriage return without a line feed; convert the line ends"),
         (b"id,note,id,note,x\n1,a,1,a\n", r"^a.csv, line 1: the header names 'id', 'note' more than once"),
-        (b'id,"note\n1,a\n', r"^a.csv, line 1: the header has a quote that is never closed; correct quote or escape"),
+        (b'id,"note\n1,a\n', r"^a.csv, line 1: a quote in the header does not enclose a whole name, or is never closed; correct quote"),
         (b"id,not\xe9\n1,a\n", r"^a.csv, line 1: the header is not valid utf-8 \(0xe9\); correct encoding or compression"),
         (gzip.compress(CSV, mtime=0), r"^a.csv, line 1: the header is not valid utf-8 \(0x8b\)"),
         ("id,note\n1,a\n".encode("utf-16"), r"^a.csv, line 1: the header is not valid utf-8 \(0xff\)"),
