@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from dpe_cli.blocks.patterns import repeated
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -49,23 +51,25 @@ class Grammar:
         if self._escape:
             # The escape character cancels the meaning of a quote or of itself, and means nothing before another character.
             escape = re.escape(self._escape)
-            within = rb"[^%b%b]*+(?:%b.[^%b%b]*+)*+" % (quote, escape, escape, quote, escape)
+            escaped = rb"%b.[^%b%b]*" % (escape, quote, escape)
+            # Most fields have few of them; as many as there are is slower.
+            within = rb"(?>[^%b%b]*(?:%b){0,99}%b)" % (quote, escape, escaped, repeated(escaped))
             field = within
             self._escaped = re.compile(rb"%b([%b%b])" % (escape, quote, escape))
         else:
             # A doubled quote closes and reopens, so it can be ignored when looking for where quotes end.
-            within = rb"[^%b]*+" % quote
-            field = rb"%b(?:%b%b%b)*+" % (within, quote, quote, within)
+            within = rb"[^%b]*" % quote
+            field = within + repeated(quote + quote + within)
             self._escaped = re.compile(rb"%b(%b)" % (quote, quote))
         quoted = rb"%b%b%b" % (quote, within, quote)
         self._quoted = re.compile(quoted, re.DOTALL)
-        self._quoted_or_unclosed = re.compile(rb"%b|%b.*+" % (quoted, quote), re.DOTALL)
-        self._all_closed = re.compile(rb"(?:[^%b]++|%b)*+" % (quote, quoted), re.DOTALL)
-        self._token = re.compile(rb"%b(%b)%b|(%b)|[^%b%b]++|." % (quote, field, quote, delimiter, quote, delimiter), re.DOTALL)
+        self._quoted_or_unclosed = re.compile(rb"%b|%b.*" % (quoted, quote), re.DOTALL)
+        self._all_closed = re.compile(repeated(rb"%b[^%b]*|[^%b]+" % (quoted, quote, quote)), re.DOTALL)
+        self._token = re.compile(rb"%b(%b)%b|(%b)|[^%b%b]+|." % (quote, field, quote, delimiter, quote, delimiter), re.DOTALL)
         boundary = delimiter + rb"\r\n" + (b"" if self._escape else quote)
-        on_one_line = rb"%b[^%b\n]*+%b" % (quote, quote + re.escape(self._escape), quote)
+        on_one_line = rb"%b[^%b\n]*%b" % (quote, quote + re.escape(self._escape), quote)
         a_field = rb"(?<![^%b])%b(?=[%b])" % (boundary, quoted, boundary)
-        self._no_stray_quote = re.compile(rb"(?:[^%b]++|%b|%b)*+" % (quote, on_one_line, a_field), re.DOTALL)
+        self._no_stray_quote = re.compile(repeated(rb"%b[^%b]*|%b[^%b]*|[^%b]+" % (on_one_line, quote, a_field, quote, quote)), re.DOTALL)
 
     def count(self, data: bytes) -> tuple[int, int] | None:
         """Return the number of records and of lines in `data`, which starts at a record; None if it does not end with one."""

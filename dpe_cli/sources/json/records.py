@@ -18,6 +18,7 @@ from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.patterns import repeated
 from dpe_cli.errors import ContractError, ExtractError
 from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.read.rows import literal
@@ -35,11 +36,15 @@ _LONG = 16
 _LONG_RUN = b"0" * (_LONG + 1)
 _DIGITS_AS_ZEROS = bytes(0x30 if byte in b"0123456789." else 0x20 for byte in range(256))
 _TINY = tuple(f"{letter}-{digit}".encode() for letter in "eE" for digit in range(3, 10))
-_LONG_NUMBER = rb"-?(?=\d++[.eE])(?:(?=0?\.?0*+[1-9](?:\.?\d){%d})|(?=[\d.]*+[eE]-\d{3}))\d[\d.]*+(?:[eE][+-]?\d++)?+" % (_LONG - 1)
+_LONG_NUMBER = rb"-?(?=(?>\d+)[.eE])(?:(?=0?\.?(?>0*)[1-9](?:\.?\d){%d})|(?=(?>[\d.]*)[eE]-\d{3}))\d(?>[\d.]*)(?>(?:[eE][+-]?\d+)?)" % (
+    _LONG - 1
+)
 # A string ends with its record at the latest, so that one that is never closed spoils no other record.
-_STRING = rb'"(?:[^"\\\n\x1e]++|\\[^\n\x1e])*+"'
+_STRING = rb'"[^"\\\n\x1e]*(?:"|%b")' % repeated(rb'\\[^\n\x1e][^"\\\n\x1e]*')
 # Everything up to the next long number: strings, other numbers, and the text between them.
-_UP_TO_LONG_NUMBER = re.compile(rb'((?:[^"\d\-]++|%b|(?!%b)-?\d[\d.eE+\-]*+|-(?!\d)|")*+)(%b|\Z)' % (_STRING, _LONG_NUMBER, _LONG_NUMBER))
+_TEXT = rb'[^"\d\-]*'
+_OTHERS = repeated(rb'(?:%b|(?!%b)-?\d[\d.eE+\-]*|-(?!\d)|")%b' % (_STRING, _LONG_NUMBER, _TEXT))
+_UP_TO_LONG_NUMBER = re.compile(rb"(%b%b)(%b|\Z)" % (_TEXT, _OTHERS, _LONG_NUMBER))
 _PRIVATE_USE = range(0xE000, 0xF900)
 _RANDOM_CHARACTERS = 8
 # Common table expressions for the records of a block, with their indexes.
