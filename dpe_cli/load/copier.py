@@ -47,7 +47,8 @@ class Shape:
     """
     How the blocks of one input are copied: the load they belong to, and their columns in order.
 
-    `names` are the columns as the input names them; `types` maps `columns`, the slice's, to PostgreSQL types.
+    `names` are the columns as rejects name them; `types` maps `columns`, the slice's, to PostgreSQL types. `missing` are columns of
+    the contract that the input does not have.
     """
 
     load_id: int
@@ -56,6 +57,7 @@ class Shape:
     types: dict[str, str]
     ignored_columns: int
     dialect: Dialect
+    missing: tuple[str, ...] = ()
 
     @cached_property
     def grammar(self) -> Grammar:

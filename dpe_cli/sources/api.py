@@ -102,6 +102,10 @@ class _OpenedApi:
         self._asked: set[bytes] = set()
         self._steps = json_path.parse(self._options.data_selector)
 
+    def missing(self) -> tuple[str, ...]:
+        """Return the columns that no record had."""
+        return self._records.missing()
+
     def blocks(self) -> Iterator[Block]:
         """
         Yield the records of all pages.
