@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -21,7 +22,10 @@ class Column:
     A column of the load contract. `data_type` is a PostgreSQL type.
 
     `path` is where its value is in a JSON record, unless it is the member of the same name; `start` (from 1) and
-    `width` are its position in a fixed-width line, in characters.
+    `width` are its position in a fixed-width line, in characters. `headers` are other names under which it is delivered.
+
+    An `optional` column, or one with a `default`, may be missing from a delivery: then nulls are loaded, or the default, which is
+    written as in CSV.
     """
 
     name: str
@@ -30,11 +34,37 @@ class Column:
     path: str | None = None
     start: int | None = None
     width: int | None = None
+    headers: tuple[str, ...] = ()
+    optional: bool = False
+    default: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which it may be delivered."""
+        return (self.name, *self.headers)
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether a delivery may lack it."""
+        return self.optional or self.default is not None
 
     @property
     def is_json(self) -> bool:
         """Whether the column takes JSON as it is."""
         return self.data_type.strip().lower() in {"json", "jsonb"}
+
+
+def by_delivered_name(columns: Iterable[Column]) -> dict[str, Column]:
+    """Return columns by each name under which they may be delivered."""
+    return {name: column for column in columns for name in column.names}
+
+
+def without_missing(columns: Sequence[Column], fields: int) -> tuple[Column, ...]:
+    """Return the columns of records with so many fields, by position: without those at the end that may be missing."""
+    kept = list(columns)
+    while len(kept) > max(fields, 1) and kept[-1].may_be_missing:
+        kept.pop()
+    return tuple(kept)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from psycopg import sql
+
+from dpe_cli.blocks.patterns import repeated
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,21 @@ class Grammar:
         if self._escape:
             # The escape character cancels the meaning of a quote or of itself, and means nothing before another character.
             escape = re.escape(self._escape)
-            within = rb"[^%b%b]*+(?:%b.[^%b%b]*+)*+" % (quote, escape, escape, quote, escape)
+            escaped = rb"%b.[^%b%b]*" % (escape, quote, escape)
+            # Most fields have few of them; as many as there are is slower.
+            within = rb"(?>[^%b%b]*(?:%b){0,99}%b)" % (quote, escape, escaped, repeated(escaped))
             field = within
             self._escaped = re.compile(rb"%b([%b%b])" % (escape, quote, escape))
         else:
             # A doubled quote closes and reopens, so it can be ignored when looking for where quotes end.
-            within = rb"[^%b]*+" % quote
-            field = rb"%b(?:%b%b%b)*+" % (within, quote, quote, within)
+            within = rb"[^%b]*" % quote
+            field = within + repeated(quote + quote + within)
             self._escaped = re.compile(rb"%b(%b)" % (quote, quote))
         quoted = rb"%b%b%b" % (quote, within, quote)
         self._quoted = re.compile(quoted, re.DOTALL)
-        self._quoted_or_unclosed = re.compile(rb"%b|%b.*+" % (quoted, quote), re.DOTALL)
-        self._all_closed = re.compile(rb"(?:[^%b]++|%b)*+" % (quote, quoted), re.DOTALL)
-        self._token = re.compile(rb"%b(%b)%b|(%b)|[^%b%b]++|." % (quote, field, quote, delimiter, quote, delimiter), re.DOTALL)
+        self._quoted_or_unclosed = re.compile(rb"%b|%b.*" % (quoted, quote), re.DOTALL)
+        self._all_closed = re.compile(repeated(rb"%b[^%b]*|[^%b]+" % (quoted, quote, quote)), re.DOTALL)
+        self._token = re.compile(rb"%b(%b)%b|(%b)|[^%b%b]+|." % (quote, field, quote, delimiter, quote, delimiter), re.DOTALL)
         # Two adjacent quotes close and reopen, unless another character escapes them.
         around = delimiter + rb"\n" + (b"" if self._escape else quote)
         self._misplaced = re.compile(rb"%b(?:[^%b\r]|\r[^\n]|(?<=[^%b]%b))" % (quote, around, around, quote))
@@ -203,18 +208,26 @@ def quoted(text: str, dialect: Dialect) -> str:
 def split(record: str, dialect: Dialect) -> list[str] | None:
     """Return the fields of a delivered record as they are written, with their quotes; None if its quotes do not enclose whole fields."""
     text = record.removesuffix("\n").removesuffix("\r")
-    if not dialect.quote:
-        return text.split(dialect.delimiter)
-    fields: list[str] = []
-    start = 0
+    starts, misplaced = starts_of_fields(text, dialect)
+    if misplaced is not None:
+        return None
+    return [text[start : end - len(dialect.delimiter)] for start, end in pairwise([*starts, len(text) + len(dialect.delimiter)])]
+
+
+def starts_of_fields(record: str, dialect: Dialect) -> tuple[list[int], int | None]:
+    """Return the offsets of a delivered record's fields, up to the first one whose quotes do not enclose it, and the offset of that."""
+    starts = [0]
     while True:
-        end = _end_of_quoted(text, start, dialect) if text.startswith(dialect.quote, start) else text.find(dialect.delimiter, start)
-        if end is None:
-            return None
-        if end in {-1, len(text)}:
-            return [*fields, text[start:]]
-        fields.append(text[start:end])
-        start = end + len(dialect.delimiter)
+        start = starts[-1]
+        if dialect.quote and record.startswith(dialect.quote, start):
+            end = _end_of_quoted(record, start, dialect)
+            if end is None:
+                return starts, start
+        else:
+            end = record.find(dialect.delimiter, start)
+        if end in {-1, len(record)}:
+            return starts, None
+        starts.append(end + len(dialect.delimiter))
 
 
 def _end_of_quoted(text: str, start: int, dialect: Dialect) -> int | None:

@@ -21,6 +21,14 @@ class Opened(Protocol):
         """Yield the input's blocks once."""
 
 
+@runtime_checkable
+class MayLackColumns(Protocol):
+    """An input whose records may each lack columns, such as JSON."""
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the columns that no record had, although they may be missing; called after the last block."""
+
+
 class Input(Protocol):
     """One load's worth of records: a file, a member of a zip file, or a query."""
 

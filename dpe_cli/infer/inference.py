@@ -117,7 +117,7 @@ def _table(request: SurveyRequest, survey: Survey, sample: Sample, null_string: 
         written["null_string"] = null_string
     notes = [_basis(sample), *survey.notes]
     if bad := _refused(sample):
-        notes.append(f"{bad}; ask the sender to correct them, or allow for them in rejects")
+        notes.append(f"{bad}; rejects allows for them: ask the sender to correct them, and lower it again")
     kept = [draft for draft in survey.drafts if _is_usable(draft)]
     if len(kept) < len(survey.drafts):
         left_out = ", ".join(repr(HIDDEN if _is_secret(draft) else draft.name) for draft in survey.drafts if not _is_usable(draft))
@@ -125,7 +125,7 @@ def _table(request: SurveyRequest, survey: Survey, sample: Sample, null_string: 
         written["extra_columns"] = "ignore"
     if not kept:
         raise InputError(f"{request.location}: none of its column names can be used in PostgreSQL ({notes[-1]}); rename them at the source")
-    written["rejects"] = {"max_rows": 0}
+    written["rejects"] = {"max_rows": sum(input_.refused for input_ in sample.inputs)}
     columns = [_column(draft, seen[draft.field], survey) for draft in kept]
     done = InferredTable(request.source, request.table, hide(survey.description), written, columns, list(map(hide, notes)), sample.records)
     _check(done)

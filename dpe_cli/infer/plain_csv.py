@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar, split
+from dpe_cli.blocks.patterns import repeated
 
 
 class Plain:
@@ -23,10 +24,10 @@ class Plain:
         self._escape = b"" if dialect.escape == dialect.quote else dialect.escape.encode()
         quote, delimiter = re.escape(self._quote), re.escape(self._delimiter)
         # With a different escape character, doubled quotes end one part and start another.
-        within = rb"[^%b]*+" % quote if self._escape else rb"(?:[^%b]++|%b%b)*+" % (quote, quote, quote)
-        field = rb"(?:%b%b%b|[^%b%b\n]*+)" % (quote, within, quote, quote, delimiter)
-        record = rb"%b(?:%b%b)*+\n" % (field, delimiter, field)
-        self._plain = re.compile(rb"(?:%b)*+" % record)
+        within = rb"[^%b]*" % quote + (b"" if self._escape else repeated(rb"%b%b[^%b]*" % (quote, quote, quote)))
+        field = rb"(?:%b%b%b|[^%b%b\n]*)" % (quote, within, quote, quote, delimiter)
+        record = field + repeated(delimiter + field) + b"\n"
+        self._plain = re.compile(repeated(record))
 
     def of(self, data: bytes) -> bytes:
         """Return whole records as plain CSV, mostly unchanged."""

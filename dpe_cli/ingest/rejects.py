@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect, quoted
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.ingest.extract import load_request_of
@@ -72,7 +73,7 @@ def export(sources: Mapping[str, Source], server: Server, wanted: str, *, projec
     unsplit = 0
     for reject in rejects:
         given = fields_of(reject) if reject.is_text else None
-        values = ["" for _ in wanted_columns] if given is None else [given[name] for name in wanted_columns]
+        values = ["" for _ in wanted_columns] if given is None else [_field(given, column, dialect) for column in source.table.columns]
         record = quoted(reject.raw, dialect) if given is None else ""
         unsplit += given is None
         lines.append(dialect.delimiter.join([str(reject.reject_id), quoted(reject.reason, dialect), record, *values]))
@@ -102,6 +103,14 @@ def replay(sources: Mapping[str, Source], server: Server, wanted: str, path: Pat
         request = replace(request, key=declared.key, unique=declared.unique)
     connect = partial(server.connect, "loader", application_name=f"dpe rejects replay {source.name}")
     return Replayer(connect, request, load_id=load_id).replay(Corrections(found[0]))
+
+
+def _field(given: Mapping[str, str], column: Column, dialect: Dialect) -> str:
+    """Return the field of a column, under whichever of its names it was delivered; if it was not, the default."""
+    for name in column.names:
+        if name in given:
+            return given[name]
+    return dialect.null_string if column.default is None else quoted(column.default, dialect)
 
 
 def _find(sources: Mapping[str, Source], server: Server, wanted: str) -> tuple[Source, int | None]:

@@ -20,9 +20,15 @@ _SHOWN_KEYS = 5
 _LONGEST_VALUE = 63
 
 
-def reconcile(table: StagingTable, inputs: Mapping[int, Input], read: Mapping[int, int], written: Sequence[Written]) -> list[Load]:
+def reconcile(
+    table: StagingTable,
+    inputs: Mapping[int, Input],
+    read: Mapping[int, int],
+    written: Sequence[Written],
+    missing: Mapping[int, Sequence[str]],
+) -> list[Load]:
     """
-    Return the loads, by number of records; `read` counts the records that were read of each.
+    Return the loads, by number of records; `read` counts the records that were read of each, `missing` has the columns it lacked.
 
     Raises:
         ExtractError: a record was neither loaded nor rejected.
@@ -48,6 +54,7 @@ def reconcile(table: StagingTable, inputs: Mapping[int, Input], read: Mapping[in
             rows[load_id],
             rejected[load_id],
             version=input_.version,
+            columns_missing=missing.get(load_id, ()),
         )
         for load_id, input_ in inputs.items()
     ]

@@ -48,7 +48,8 @@ class Shape:
     """
     How the blocks of one input are copied: the load they belong to, and their columns in order.
 
-    `names` are the columns as the input names them; `types` maps `columns`, the slice's, to PostgreSQL types.
+    `names` are the columns as rejects name them; `types` maps `columns`, the slice's, to PostgreSQL types. `missing` are columns of
+    the contract that the input does not have.
     """
 
     load_id: int
@@ -57,6 +58,7 @@ class Shape:
     types: dict[str, str]
     ignored_columns: int
     dialect: Dialect
+    missing: tuple[str, ...] = ()
 
     @cached_property
     def grammar(self) -> Grammar:

@@ -15,11 +15,14 @@ from typing import TypeVar
 import psycopg
 
 from dpe_cli.blocks.block import BLOCK_BYTES
-from dpe_cli.blocks.inputs import Input, QueryInput
-from dpe_cli.errors import BusyError, DpeError, ExtractError, RejectLimitError, RepeatedKeyError, ServerError
+from dpe_cli.blocks.inputs import Input, MayLackColumns, Opened, QueryInput
+from dpe_cli.errors import BusyError, DpeError, ExtractError, InputError, RejectLimitError, RepeatedKeyError, ServerError
 from dpe_cli.load import checks, compaction, ledger, ledger_rejects, locks, policies, positions, prepare, staging
+from dpe_cli.load.copier import Shape
+from dpe_cli.load.guessed_types import guessed_types
 from dpe_cli.load.inputs import Known, LoadRequest, Plan, planned
 from dpe_cli.load.ledger import Load
+from dpe_cli.load.matching import Delivery, matched
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import RejectCollector
 from dpe_cli.load.repair import BinaryRefusedError
@@ -64,6 +67,8 @@ class Extractor:
         self._replaces = full_refresh or request.disposition == "replace"
         self._progress = progress
         self._read: Counter[int] = Counter()
+        self._missing: dict[int, tuple[str, ...]] = {}
+        self._follows_others = False
         self._bytes_read = 0
         self._cursor: str | None = None
 
@@ -91,6 +96,7 @@ class Extractor:
         ):
             rebuild, known = self._patiently(connection, lambda: self._prepare(connection, lock, inputs))
             # Hashing can take long, and holds no lock on the table.
+            self._follows_others = bool(known)
             plan = planned(inputs, known, self._request, full_refresh=self._full_refresh)
             result.skipped = len(inputs) - len(plan.new)
             if plan.new or plan.changed:
@@ -148,7 +154,7 @@ class Extractor:
         rejects = RejectCollector(self._table.source, self._request.limits, {load_id: input_.location for load_id, input_ in loads.items()})
         try:
             written = self._write(extract_id, loads, rejects, expected)
-            done = checks.reconcile(self._table, loads, self._read, written)
+            done = checks.reconcile(self._table, loads, self._read, written, self._missing)
             rejects.check_ratio(sum(load.records_read for load in done))
             checks.check_visible(self._table, written, done, tenant_id=self._tenant_id)
 
@@ -201,23 +207,30 @@ class Extractor:
         try:
             for load_id, input_ in loads.items():
                 with input_.open() as opened:
-                    shape = prepare.shape(
-                        self._table,
-                        opened.columns,
-                        opened.dialect,
-                        load_id=load_id,
-                        location=input_.location,
-                        ignore_extra_columns=self._request.ignore_extra_columns,
-                    )
+                    shape = self._shape(load_id, input_, opened)
                     for block in opened.blocks():
                         self._read[load_id] += block.records
                         self._bytes_read += len(block.data)
                         writers.write(shape, block)
                         self._progress(len(block.data))
+                    self._missing[load_id] = shape.missing + (opened.missing() if isinstance(opened, MayLackColumns) else ())
             return writers.finish()
         except BaseException as error:
             writers.abandon(error)
             raise
+
+    def _shape(self, load_id: int, input_: Input, opened: Opened) -> Shape:
+        """Match the columns of an input to the contract."""
+
+        def guess() -> dict[str, str]:
+            # Only before a refusal: a block can be read once.
+            try:
+                return guessed_types(opened.columns, opened.dialect, next(iter(opened.blocks()), None))
+            except InputError:
+                return {}
+
+        delivery = Delivery(opened.columns, opened.dialect, input_.location, guess, follows_others=self._follows_others)
+        return matched(self._table, delivery, load_id=load_id, ignore_extra_columns=self._request.ignore_extra_columns)
 
     def _publish(
         self,

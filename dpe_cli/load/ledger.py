@@ -15,7 +15,8 @@ class Load:
     """
     The records of one input within an extract, with their counts.
 
-    `records_repeated` were delivered again, and are already in staging; the other counts do not include them.
+    `records_repeated` were delivered again, and are already in staging; the other counts do not include them. `columns_missing` are
+    those of the contract that no record had, and that were loaded as null or as their default.
     """
 
     load_id: int
@@ -27,6 +28,7 @@ class Load:
     rows_rejected: int
     records_repeated: int = 0
     version: str | None = None
+    columns_missing: Sequence[str] = ()
 
     def without(self, *, rows: int = 0, rejects: int = 0) -> Load:
         """Return it without rows, or rejects, that an earlier load already brought."""
@@ -82,9 +84,10 @@ def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load
                 rows_loaded,
                 rows_rejected,
                 records_repeated,
-                version
+                version,
+                columns_missing
             )
-            select %s, extract_id, source, %s, %s, %s, %s, %s, %s, %s, %s
+            select %s, extract_id, source, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[]
             from dpe.extracts
             where extract_id = %s
             """,
@@ -99,6 +102,7 @@ def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load
                     load.rows_rejected,
                     load.records_repeated,
                     load.version,
+                    [*load.columns_missing] or None,
                     extract_id,
                 )
                 for load in loads

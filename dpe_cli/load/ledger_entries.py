@@ -46,7 +46,9 @@ def loads(connection: Connection, extract_id: int) -> list[Load]:
     """Return the loads of an extract."""
     rows = connection.execute(
         """
-        select load_id, location, content_hash, size_bytes, records_read, rows_loaded, rows_rejected, records_repeated, version
+        select
+            load_id, location, content_hash, size_bytes, records_read, rows_loaded, rows_rejected, records_repeated, version,
+            coalesce(columns_missing, '{}')
         from dpe.loads
         where extract_id = %s
         order by load_id

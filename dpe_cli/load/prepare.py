@@ -1,4 +1,4 @@
-"""The load contract: compare the columns that a source declares with the staging table and with the columns of an input."""
+"""The load contract: compare the columns that a source declares with the staging table."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.blocks.contract import MOST_COLUMNS, OWN_COLUMNS, Column, StagingTable
-from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.errors import ContractError
 from dpe_cli.load import policies, staging
-from dpe_cli.load.copier import Shape
+from dpe_cli.load.matching import shortened
 from dpe_cli.load.staging import execute
-from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import columns_of
-from dpe_cli.words import did_you_mean
 
 _LONGEST_IDENTIFIER = 63
-_MOST_FAULTS = 5
-_LONGEST_NAME = 63
 
 
 def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = False) -> bool:
@@ -36,6 +31,7 @@ def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = 
     """
     _check_declaration(table)
     with _reporting_refusals(table):
+        _check_defaults(connection, table)
         if not _exists(connection, table):
             create(connection, table)
             return False
@@ -73,54 +69,47 @@ def create(connection: Connection, table: StagingTable) -> None:
 
 def create_slice(connection: Connection, slice_: staging.Slice, *, with_load_id: bool, ignored_columns: int) -> None:
     """Create an empty slice; its `ignored_columns` take fields that the contract does not name, and are dropped when it is sealed."""
-    columns: list[sql.Composable] = [definitions(slice_.table)]
+    columns: list[sql.Composable] = [definitions(slice_.table, with_defaults=True)]
     if with_load_id:
         columns.append(sql.SQL("_load_id bigint not null"))
     columns += [sql.SQL("{} text").format(sql.Identifier(staging.ignored_column(number))) for number in range(ignored_columns)]
     execute(connection, "create table {slice_} ({columns})", slice_=slice_.identifier, columns=sql.SQL(", ").join(columns))
 
 
-def shape(
-    table: StagingTable, names: tuple[str, ...], dialect: Dialect, *, load_id: int, location: str, ignore_extra_columns: bool
-) -> Shape:
+def definitions(table: StagingTable, *, with_defaults: bool = False) -> sql.Composed:
+    """Return the contract's columns as column definitions of a table."""
+    return sql.SQL(", ").join(_definition(column, with_default=with_defaults) for column in table.columns)
+
+
+def _definition(column: Column, *, with_default: bool) -> sql.Composed:
+    """Return a column's definition. COPY stores the default if the input does not have the column."""
+    default = column.default if with_default else None
+    name = sql.SQL("{} {}").format(sql.Identifier(column.name), _type(column))
+    return name if default is None else sql.SQL("{} default {}").format(name, sql.Literal(default))
+
+
+def _check_defaults(connection: Connection, table: StagingTable) -> None:
     """
-    Match the columns of an input to the contract by name; columns that it does not name go into columns that are dropped.
+    Refuse a default that is not a value of its column.
 
     Raises:
-        ContractError: a column is missing or not in the contract.
+        ContractError: it is not.
     """
-    if len(names) > MOST_COLUMNS:
-        raise ContractError(
-            f"{table.source}, {location}, line 1: {len(names):,} fields are more columns than a table can have ({MOST_COLUMNS:,} besides "
-            "dpe's own); check the delimiter and the quote in the external block, or ask the sender for fewer columns"
-        )
-    types = {column.name: column.data_type for column in table.columns}
-    present = set(names)
-    faults = [f"column {name} is missing" for name in types if name not in present]
-    columns: list[str] = []
-    extra = 0
-    for position, name in enumerate(names, 1):
-        if name in types:
-            columns.append(name)
+    for column in table.columns:
+        if column.default is None:
             continue
-        columns.append(staging.ignored_column(extra))
-        extra += 1
-        if not ignore_extra_columns:
-            hint = _hint(name, list(types)) if len(faults) < _MOST_FAULTS else ""
-            faults.append(f"column {_shortened(name)!r}, field {position}, is not in the contract{hint}")
-    if faults:
-        shown = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else "")
-        raise ContractError(
-            f"{table.source}, {location}, line 1: {shown}; "
-            f"correct the columns in {table.declared_at}, or set extra_columns: ignore to drop unlisted fields"
-        )
-    types |= {staging.ignored_column(number): "text" for number in range(extra)}
-    return Shape(load_id, names, tuple(columns), types, extra, dialect)
-
-
-def definitions(table: StagingTable) -> sql.Composed:
-    """Return the contract's columns as column definitions of a table."""
-    return sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(column.name), _type(column)) for column in table.columns)
+        try:
+            with connection.transaction(force_rollback=True):
+                # As when records are loaded.
+                connection.execute("select set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true)")
+                definition = _definition(column, with_default=True)
+                execute(connection, "create temporary table dpe_default ({definition})", definition=definition)
+                connection.execute("insert into pg_temp.dpe_default default values")
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise ContractError(
+                f"{table.source} ({table.declared_at}): column {column.name}: meta.default is {column.default!r}, which "
+                f"{column.data_type} refuses ({error.diag.message_primary}); correct it"
+            ) from error
 
 
 def _check_declaration(table: StagingTable) -> None:
@@ -136,7 +125,7 @@ def _check_declaration(table: StagingTable) -> None:
     for name in (table.name, *(column.name for column in table.columns)):
         if len(name.encode()) > _LONGEST_IDENTIFIER:
             raise ContractError(
-                f"{table.source} ({table.declared_at}): {_shortened(name)} is longer than {_LONGEST_IDENTIFIER} bytes; shorten the name"
+                f"{table.source} ({table.declared_at}): {shortened(name)} is longer than {_LONGEST_IDENTIFIER} bytes; shorten the name"
             )
 
 
@@ -207,14 +196,3 @@ def _type(column: Column) -> sql.SQL:
     if not re.fullmatch(r"[\w .,()\"\[\]]+", column.data_type):
         raise ContractError(f"column {column.name}: {column.data_type!r} is not the name of a type; correct its data_type")
     return sql.SQL(column.data_type)
-
-
-def _shortened(name: str) -> str:
-    # If it were cut, a secret in it could no longer be recognized.
-    name = hide(name)
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-
-
-def _hint(name: str, names: Sequence[str]) -> str:
-    hint = did_you_mean(name[:_LONGEST_NAME], names)
-    return f" ({hint})" if hint else ""

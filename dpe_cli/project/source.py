@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dpe_cli.blocks.contract import Column, StagingTable
@@ -35,7 +35,7 @@ class Source:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Source:
         """Return the source that `dataclasses.asdict` turned into these values."""
-        columns = tuple(Column(**column) for column in values["table"]["columns"])
+        columns = tuple(Column(**{**column, "headers": tuple(column["headers"])}) for column in values["table"]["columns"])
         table = StagingTable(**{**values["table"], "columns": columns})
         return cls(**{**values, "table": table, "external": parse.from_dict(values["external"])})
 
@@ -51,11 +51,17 @@ def from_node(node: Mapping[str, Any], declaration: Declaration) -> Source:
     declared_at = declaration.place
     meta = {**(node.get("source_meta") or {}), **(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
     columns = tuple(_column(column, where=f"{name} ({declared_at})") for column in node["columns"].values())
+    _check_headers(columns, where=f"{name} ({declared_at})")
     untyped = [column.name for column in columns if not column.data_type]
     if not columns or untyped:
         what = f"column {', '.join(untyped)} has no data_type" if untyped else "it declares no columns"
         raise ProjectError(f"{name} ({declared_at}): {what}; the columns with their data_type are the load contract")
     tenant_column = _tenant_column(meta.get("rls"), {column.name: column.data_type for column in columns}, where=f"{name} ({declared_at})")
+    external = parse.parse(
+        declaration.as_written(node["external"]), columns, declaration=SourceDeclaration(name, declared_at, declaration.line_of_option)
+    )
+    if external.missing_columns == "allow":
+        columns = tuple(replace(column, optional=True) for column in columns)
     return Source(
         unique_id=node["unique_id"],
         name=name,
@@ -68,9 +74,7 @@ def from_node(node: Mapping[str, Any], declaration: Declaration) -> Source:
             description=node.get("description") or "",
             declared_at=declared_at,
         ),
-        external=parse.parse(
-            declaration.as_written(node["external"]), columns, declaration=SourceDeclaration(name, declared_at, declaration.line_of_option)
-        ),
+        external=external,
         spec=meta.get("spec"),
     )
 
@@ -90,7 +94,44 @@ def _column(column: Mapping[str, Any], *, where: str) -> Column:
         path=meta.get("path"),
         start=meta.get("start"),
         width=meta.get("width"),
+        headers=_headers(meta.get("headers"), where=f"{where}: column {column['name']}"),
+        optional=_optional(meta.get("optional"), where=f"{where}: column {column['name']}"),
+        default=_default(meta.get("default"), where=f"{where}: column {column['name']}"),
     )
+
+
+def _headers(declared: object, *, where: str) -> tuple[str, ...]:
+    """Return the other names of a column."""
+    names = [declared] if isinstance(declared, str) else declared
+    if not isinstance(names, (list, type(None))) or not all(isinstance(name, str) and name for name in names or ()):
+        raise ProjectError(f"{where}: meta.headers is {declared!r}; write the names under which it is delivered, as in [order_no]")
+    return tuple(dict.fromkeys(names or ()))
+
+
+def _optional(declared: object, *, where: str) -> bool:
+    if not isinstance(declared, (bool, type(None))):
+        raise ProjectError(f"{where}: meta.optional is {declared!r}; write true if a delivery may lack the column")
+    return bool(declared)
+
+
+def _default(declared: object, *, where: str) -> str | None:
+    """Return a default as CSV would write it."""
+    if isinstance(declared, bool):
+        return str(declared).lower()
+    if not isinstance(declared, (str, int, float, type(None))):
+        raise ProjectError(f"{where}: meta.default is {declared!r}; write a single value, in quotes if it is neither a number nor a word")
+    return None if declared is None else str(declared)
+
+
+def _check_headers(columns: Sequence[Column], *, where: str) -> None:
+    """Refuse a name under which two columns would be delivered."""
+    owners: dict[str, str] = {column.name: column.name for column in columns}
+    for column in columns:
+        for name in column.headers:
+            owner = owners.setdefault(name, column.name)
+            if owner != column.name or name == column.name:
+                what = "is its own name" if name == column.name else f"is also a name of column {owner}"
+                raise ProjectError(f"{where}: column {column.name}: meta.headers: {name} {what}; remove one of the two")
 
 
 def _tenant_column(declared: object, types: Mapping[str, str], *, where: str) -> str | None:

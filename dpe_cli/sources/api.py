@@ -108,6 +108,10 @@ class _OpenedApi:
         paths = (self._options.total_path, paginator.next_url_path, paginator.cursor_path)
         self._expected = [json_path.parse(path) for path in paths if path]
 
+    def missing(self) -> tuple[str, ...]:
+        """Return the columns that no record had."""
+        return self._records.missing()
+
     def blocks(self) -> Iterator[Block]:
         """
         Yield the records of all pages.

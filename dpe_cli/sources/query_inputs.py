@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.contract import Column, by_delivered_name
 from dpe_cli.blocks.inputs import Opened
 from dpe_cli.sources.options.queries import Sql
 
@@ -64,5 +64,9 @@ class TableInput(BaseQueryInput):
 
     def _taken(self, names: Sequence[str]) -> list[str]:
         """Return the columns to read: all of them, so that an extra one is refused, unless extra ones are ignored."""
-        wanted = {column.name for column in self._columns}
+        wanted = by_delivered_name(self._columns)
         return [name for name in names if name in wanted or self._options.extra_columns == "refuse"]
+
+    def _delivered_as(self, column: Column, names: Sequence[str]) -> str:
+        """Return the name under which the database has a column."""
+        return next((name for name in column.names if name in names), column.name)

@@ -14,6 +14,9 @@ from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.words import duration, plural, size
 
+# `dpe loads show` lists them all.
+_MOST_LINES = 10
+
 
 @click.command()
 @select_argument
@@ -61,7 +64,7 @@ def extract(
     return Report(
         data=as_data(summary),
         headline=f"{plural(rows, 'row')} loaded from {plural(len(summary.extracts), 'source')} in {duration(summary.seconds)}{refused}",
-        sections=[loaded_table(summary), *dropped_lines(summary)],
+        sections=[loaded_table(summary), *missing_lines(summary), *dropped_lines(summary)],
         exit_status=summary.exit_status,
     )
 
@@ -113,6 +116,20 @@ def loaded_table(summary: ExtractSummary) -> Table:
         ],
         title="Loaded",
     )
+
+
+def missing_lines(summary: ExtractSummary) -> list[Lines]:
+    """List the deliveries that lacked columns of the contract."""
+    lines = [
+        f"{extract.source}, {load.location}: delivered without {', '.join(load.columns_missing)}"
+        for extract in summary.extracts
+        for load in extract.loads
+        if load.columns_missing
+    ]
+    if not lines:
+        return []
+    more = [f"and {plural(len(lines) - _MOST_LINES, 'other')}"] if len(lines) > _MOST_LINES else []
+    return [Lines(["Columns that may be missing were loaded as null, or as their default:", *lines[:_MOST_LINES], *more])]
 
 
 def dropped_lines(summary: ExtractSummary) -> list[Lines]:

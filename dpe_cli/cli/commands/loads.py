@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -9,6 +10,7 @@ import click
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Facts, Report, Table, shortened
 from dpe_cli.ingest import loads as history
+from dpe_cli.load.ledger import Load
 from dpe_cli.words import plural, size
 
 
@@ -86,8 +88,15 @@ def show(app: App, extract_id: int) -> Report:
                 ],
                 title="Loads",
             ),
+            *_missing(of_extract),
         ],
     )
+
+
+def _missing(of_extract: Sequence[Load]) -> list[Table]:
+    """List the loads whose inputs lacked columns of the contract."""
+    lacking = [[str(load.load_id), ", ".join(load.columns_missing)] for load in of_extract if load.columns_missing]
+    return [Table(["load", "columns that were not delivered"], lacking, title="Loaded as null, or as their default")] if lacking else []
 
 
 @loads.command()

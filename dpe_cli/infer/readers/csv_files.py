@@ -9,13 +9,14 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 from dpe_cli.blocks.strict_csv import StrictReader
 from dpe_cli.errors import InputError
+from dpe_cli.infer.readers import headers
 
 # If several are equally regular, the first wins: texts and numbers contain commas too. The last ones are rarely meant.
 _DELIMITERS = ("\t", "|", ";", ",")
@@ -27,18 +28,17 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Values that never occur in a header: numbers, dates, times, truth values.
-_VALUE = re.compile(rb"\s*[-+]?(\d[\d.,:/eE+-]*|\d{4}-\d\d-\d\d.*|true|false)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a CSV file is written; `fields` are those of its first record."""
+    """How a CSV file is written; `fields` are those of most records, and `is_guess` says that all of them are texts, a header or not."""
 
     encoding: str
     dialect: Dialect
     header: bool
     fields: int
+    is_guess: bool = False
 
 
 def encoding_of(chunks: Iterable[bytes], *, location: str) -> str:
@@ -89,7 +89,7 @@ def form_of(chunks: Iterable[bytes], encoding: str, *, location: str, header: bo
     Return how a CSV file is written.
 
     Raises:
-        InputError: it is empty.
+        InputError: it is empty, or its header does not fit its records.
     """
     data = b""
     start = b""
@@ -105,7 +105,12 @@ def form_of(chunks: Iterable[bytes], encoding: str, *, location: str, header: bo
         raise InputError(f"{location}: the file is empty; name one with records")
     dialect = _dialect(text, is_whole=is_whole)
     records = _records(text, dialect, is_whole=is_whole)
-    return Form(encoding, dialect, _has_header(records) if header is None else header, len(records[0]))
+    if header is not False:
+        headers.check_first_line(text, dialect, location=location)
+    has_header, is_guess = headers.looks_like_header(records) if header is None else (header, False)
+    if has_header:
+        headers.check(text, records, dialect, location=location)
+    return Form(encoding, dialect, has_header, headers.usual_width(records)[0], is_guess)
 
 
 def looks_like_csv(text: bytes) -> bool:
@@ -163,21 +168,3 @@ def _records(text: bytes, dialect: Dialect, *, is_whole: bool) -> list[list[byte
     grammar = Grammar(dialect)
     records = grammar.split(_as_copy_reads(text, dialect))
     return [grammar.fields(record) for record in (records if is_whole or len(records) == 1 else records[:-1])[:1000]]
-
-
-def _has_header(records: Sequence[Sequence[bytes]]) -> bool:
-    """
-    Return whether the first record names the columns.
-
-    It contains no values; and either there are values below one of its fields, or its fields are distinct and do not recur below.
-    """
-    first, *others = records
-    if any(_VALUE.fullmatch(name) for name in first):
-        return False
-    below = [[record[place] for record in others if len(record) > place] for place in range(len(first))]
-    if any(column and all(map(_VALUE.fullmatch, column)) for column in below):
-        return True
-    if len(set(first)) < len(first) or sum(not name.strip() for name in first) > 1:
-        return False
-    again = sum(name in column for name, column in zip(first, below, strict=True) if name.strip())
-    return again * 2 < len(first) or not others

@@ -14,7 +14,7 @@ from typing import Any
 
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import InputError, UsageError
-from dpe_cli.infer.readers import csv_files, detect, fixed_width, json_files, parquet
+from dpe_cli.infer.readers import csv_files, detect, fixed_width, headers, json_files, parquet
 from dpe_cli.infer.sample import parts_of
 from dpe_cli.infer.survey import Draft, Survey, SurveyRequest
 from dpe_cli.sources.files import excel, find, remote
@@ -29,6 +29,7 @@ _MOST_FILES = 500
 _MOST_FETCHED = 5
 _WILDCARDS = frozenset("*?[")
 _ROWS_FOR_HEADER = 50
+_OF_FIXED_WIDTH = "columns were found by characters that are blank in every line: compare them with the sender's layout"
 # Encodings in which an ASCII-only file reads the same.
 _LIKE_ASCII = frozenset({"utf-8", "cp1252", "latin-1"})
 
@@ -159,6 +160,8 @@ def _csv(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
     names = _header(_read(chosen, options)[0]) if form.header else tuple(f"column_{number}" for number in range(1, form.fields + 1))
     if not form.header:
         notes.append("the first record is not a header: name the columns")
+    if form.is_guess:
+        notes.append(headers.GUESSED.format("--no-header reads it as a record" if form.header else "--header reads names from it"))
     columns = [Column(name, "text") for name in names]
     inputs = _read(chosen, options, columns)
     return Survey(
@@ -216,9 +219,8 @@ def _parquet(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
 
 def _excel(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
     with chosen[0].content() as content:
-        written, others = _sheet(content, request)
+        written, notes = _sheet(content, request)
     inputs = _read(chosen, _options("excel", request, **written))
-    notes = [f"only the first sheet of {chosen[0].location}; others: {', '.join(others)} (--sheet)"] if others else []
     names = _header(inputs[0])
     return Survey(
         options=written,
@@ -230,18 +232,33 @@ def _excel(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
 
 
 def _sheet(content: Content, request: SurveyRequest) -> tuple[Mapping[str, object], list[str]]:
-    """Return the options for the header, the first row with as many cells as any, and the other sheets."""
+    """Return the options for the sheet and its header, and notes about them."""
     written: dict[str, object] = {"sheet": request.sheet} if request.sheet else {}
     with excel.workbook(content) as workbook:
         names = [sheet.title for sheet in workbook.worksheets]
         rows = excel.sheet_of(workbook, request.sheet, location=content.location).rows()
-        filled = {number: sum(cell is not None for cell in values) for number, values in islice(rows, _ROWS_FOR_HEADER)}
-    if not any(filled.values()):
+        cells = {number: [cell for cell in values if cell is not None] for number, values in islice(rows, _ROWS_FOR_HEADER)}
+    if not any(cells.values()):
         raise InputError(f"{content.location}: the sheet is empty; name one with --sheet (sheets: {', '.join(names)})")
-    row = max(filled, key=lambda number: filled[number])
+    row = _header_row(cells)
     if row > 1:
         written["header_row"] = row
-    return written, [] if request.sheet else names[1:]
+    others = [] if request.sheet else names[1:]
+    notes = [f"only the first sheet of {content.location}; others: {', '.join(others)} (--sheet)"] if others else []
+    if all(_are_texts(values) for number, values in cells.items() if number > row):
+        notes.append(headers.GUESSED.format(f"row {row} is not loaded, whatever it is"))
+    return written, notes
+
+
+def _header_row(cells: Mapping[int, Sequence[object]]) -> int:
+    """Return the first row with as many cells as any, unless it has values and a row of texts is above it: then a name is missing there."""
+    row = max(cells, key=lambda number: len(cells[number]))
+    above = [number for number, values in cells.items() if number < row and len(values) > 1 and _are_texts(values)]
+    return max(above, key=lambda number: len(cells[number])) if above and not _are_texts(cells[row]) else row
+
+
+def _are_texts(values: Sequence[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _fixed_width(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
@@ -256,7 +273,7 @@ def _fixed_width(request: SurveyRequest, chosen: Sequence[File]) -> Survey:
         options=written,
         drafts=layout.drafts,
         parts=partial(parts_of, inputs, request.sample),
-        notes=[*notes, "columns were found by characters that are blank in every line: compare them with the sender's layout"],
+        notes=[*notes, *layout.notes, _OF_FIXED_WIDTH],
         may_have_null_string=True,
         blanks_are_null=True,
     )

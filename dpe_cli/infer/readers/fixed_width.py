@@ -9,6 +9,7 @@ from itertools import islice
 
 from dpe_cli.blocks import encodings
 from dpe_cli.errors import InputError
+from dpe_cli.infer.readers import headers
 from dpe_cli.infer.survey import Draft
 
 _ENOUGH = 2000
@@ -20,6 +21,7 @@ class ColumnLayout:
 
     drafts: Sequence[Draft]
     options: Mapping[str, object]
+    notes: Sequence[str] = ()
 
 
 def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> ColumnLayout:
@@ -40,7 +42,8 @@ def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> Colum
             "write them with meta.start and meta.width, as docs/guides/sources/fixed_width.md shows"
         )
     names = [lines[0][start:end].strip() for start, end in spans]
-    has_header = len(lines) > 1 and not any(re.search(r"\d", name) for name in names) and len(set(names)) == len(names) and all(names)
+    records = [[line[start:end].strip().encode() for start, end in spans] for line in lines]
+    has_header, is_guess = headers.looks_like_header(records) if len(lines) > 1 else (False, False)
     options: dict[str, object] = {"header_lines": 1} if has_header else {}
     if min(map(len, lines)) < spans[-1][1]:
         options["short_lines"] = "pad"
@@ -51,7 +54,8 @@ def layout_of(chunks: Iterable[bytes], encoding: str, *, location: str) -> Colum
         name = re.sub(r"\W+", "_", names[number].lower()).strip("_") if has_header else ""
         name = name or f"column_{number + 1}"
         drafts.append(Draft(name, name, start=start + 1, width=until - start))
-    return ColumnLayout(drafts, options)
+    what = "leave out header_lines if it is a record" if has_header else "write header_lines: 1 if it names the columns"
+    return ColumnLayout(drafts, options, [headers.GUESSED.format(what)] if is_guess else [])
 
 
 def _lines(chunks: Iterable[bytes], encoding: str) -> list[str]:

@@ -61,6 +61,8 @@ alter table dpe.extracts add column if not exists cursor_value text;
 alter table dpe.loads add column if not exists records_repeated bigint not null default 0;
 -- And the version that an object store gave a file, by which it is recognised without being read.
 alter table dpe.loads add column if not exists version text;
+-- And the columns of the contract that a delivery did not have.
+alter table dpe.loads add column if not exists columns_missing text[];
 
 -- A corrected reject names the load that replayed it.
 alter table dpe.rejects add column if not exists replayed_load_id bigint references dpe.loads (load_id);
@@ -76,6 +78,8 @@ comment on column dpe.extracts.cursor_value is
 comment on column dpe.loads.records_repeated is
 'Records that were delivered again within the overlap and already were in staging; records_read does not include them.';
 comment on column dpe.loads.version is 'The version that the file''s store reports for it (an ETag); null if it reports none.';
+comment on column dpe.loads.columns_missing is
+'The columns of the contract that no record of it had, and that were loaded as null or as their default; null if it had them all.';
 comment on table dpe.loads is
 'One row per file, or per part of an API''s or a database''s records, that a succeeded extract loaded. '
 'Staging rows carry its load_id in _load_id.';

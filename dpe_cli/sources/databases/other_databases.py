@@ -102,7 +102,7 @@ class SqlTable(TableInput):
         if incremental is None or column is None:
             return query
         start = incremental.start(self.after)
-        cursor = relation.c[column.name]
+        cursor = relation.c[self._delivered_as(column, names)]
         condition = alchemy.true() if start is None else cursor >= _comparable(start, column.data_type)
         end = connection.execute(alchemy.select(alchemy.func.max(cursor)).where(condition)).scalar()
         # As the database writes it: a database that keeps times as text compares them as text.

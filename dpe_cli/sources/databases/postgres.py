@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
@@ -82,8 +82,8 @@ class PostgresTable(TableInput):
         relation = self._relation(connection)
         connection.execute(self.settings.encode())
         names = [column.name for column in connection.execute(sql.SQL("select * from {} limit 0").format(relation)).description or ()]
+        condition = self._condition(connection, relation, names)
         names = self._taken(names)
-        condition = self._condition(connection, relation)
         pages = None
         if self._options.table is not None and self._options.incremental is None and not self.as_text:
             pages = Pages.of(connection, relation.as_string(connection), names, self._columns)
@@ -115,14 +115,14 @@ class PostgresTable(TableInput):
         ).fetchone()
         return sql.Identifier(*map(str, names or ()))
 
-    def _condition(self, connection: Connection, relation: sql.Composable) -> sql.Composable:
+    def _condition(self, connection: Connection, relation: sql.Composable, names: Sequence[str]) -> sql.Composable:
         """Return the condition that selects new rows, and note where they end."""
         incremental = self._options.incremental
         if incremental is None:
             return sql.SQL("")
         column = incremental.column(self._columns)
         assert column is not None  # noqa: S101 refused with the block
-        cursor = sql.Identifier(column.name)
+        cursor = sql.Identifier(self._delivered_as(column, names))
         start = incremental.start(self.after)
         where = sql.SQL(" where {} >= {}").format(cursor, sql.Literal(str(start))) if start is not None else sql.SQL("")
         row = connection.execute(sql.SQL("select to_jsonb(max({})) #>> '{{}}' from {}{}").format(cursor, relation, where)).fetchone()

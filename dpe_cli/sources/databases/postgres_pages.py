@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from dpe_cli.blocks.block import BLOCK_BYTES, Block
-from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.contract import Column, by_delivered_name
 from dpe_cli.server.connection import Connection
 
 # Compressed rows may be far larger than their pages.
@@ -62,7 +62,7 @@ class Pages:
     @classmethod
     def of(cls, connection: Connection, relation: str, names: Sequence[str], contract: Sequence[Column]) -> Pages | None:
         """Return how to read a table by pages; None if it has to be read as text."""
-        types = {column.name: column.data_type for column in contract}
+        types = {name: column.data_type for name, column in by_delivered_name(contract).items()}
         if not names or not set(names) <= types.keys():
             return None
         found = connection.execute(_TABLE, [relation]).fetchone()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block
-from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.contract import Column, without_missing
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar, split
 from dpe_cli.blocks.cutting import cut
 from dpe_cli.blocks.strict_csv import StrictReader
@@ -48,7 +48,7 @@ class OpenedCsv:
         self.dialect: Dialect = options.dialect(encoding)
         self._chunks = encodings.to_utf8(chain([start], chunks), encoding)
         self._first_line = 1
-        self.columns = self._take_header() if options.header else tuple(column.name for column in columns)
+        self.columns = self._take_header() if options.header else self._by_position(columns)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the records after the header, once."""
@@ -59,6 +59,19 @@ class OpenedCsv:
             first_line=self._first_line,
             max_record_bytes=self._options.max_record_bytes,
         )
+
+    def _by_position(self, columns: tuple[Column, ...]) -> tuple[str, ...]:
+        """Return the contract's columns, without those at the end that may be missing if the first record does not have them."""
+        if columns and columns[-1].may_be_missing:
+            reader = StrictReader(self.dialect)
+            data = b""
+            while not (first := reader.first(data))[1] and (chunk := next(self._chunks, b"")):
+                data += chunk
+                if len(data) > self._options.max_record_bytes:
+                    break
+            self._chunks = chain([data], self._chunks)
+            columns = without_missing(columns, len(Grammar(self.dialect).fields(first[0] or data))) if data else columns
+        return tuple(column.name for column in columns)
 
     def _take_header(self) -> tuple[str, ...]:
         location = self._content.location
@@ -112,6 +125,8 @@ def splitter(options: CsvFiles, columns: Sequence[Column], rejects: Sequence[Rej
 
     def of_record(reject: Rejected) -> Mapping[str, str] | None:
         names, fields = delivered.get(reject.load_id, ()), split(reject.raw, dialect)
+        if fields is not None and not options.header:
+            names = tuple(column.name for column in without_missing(columns, len(fields)))
         return dict(zip(names, fields, strict=True)) if fields is not None and len(fields) == len(names) else None
 
     return of_record

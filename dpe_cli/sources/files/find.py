@@ -14,7 +14,7 @@ from typing import Protocol
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect
-from dpe_cli.blocks.inputs import Opened
+from dpe_cli.blocks.inputs import MayLackColumns, Opened
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files import compression, remote
 from dpe_cli.sources.files.content import Content, Reading
@@ -178,6 +178,10 @@ class _Noting:
         self._opened = opened
         self._content = content
         self._file = file
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the columns that no record had."""
+        return self._opened.missing() if isinstance(self._opened, MayLackColumns) else ()
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks once."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
-from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.contract import Column, without_missing
 from dpe_cli.blocks.csv_grammar import Dialect, quoted
 from dpe_cli.errors import ExtractError
 from dpe_cli.sources.files.content import Content, Reading
@@ -41,21 +41,22 @@ class OpenedFixedWidth:
     dialect: Dialect = DIALECT
 
     def __init__(self, content: Content, options: FixedWidthFiles, columns: Sequence[Column]) -> None:
-        self.columns = tuple(column.name for column in columns)
         self._content = content
         self._options = options
-        self._places = places(columns)
+        start = next(chunks := content.chunks(), b"")
+        self._chunks = chain([start], chunks)
+        self._encoding = encodings.with_byte_order(options.encoding, start)
+        kept = self._present(start, columns)
+        self.columns = tuple(column.name for column in kept)
+        self._places = places(columns)[: len(kept)]
         self._connection = optional_packages.needed("duckdb", by="reading fixed-width files").connect()
         # One thread keeps the order of the records.
         self._connection.execute("set threads = 1")
 
     def blocks(self) -> Iterator[Block]:
         """Yield the lines after the header's."""
-        location = self._content.location
-        chunks = self._content.chunks()
-        start = next(chunks, b"")
-        encoding = encodings.with_byte_order(self._options.encoding, start)
-        text = encodings.to_utf8(chain([start], chunks), encoding)
+        location, encoding = self._content.location, self._encoding
+        text = encodings.to_utf8(self._chunks, encoding)
         to_skip = self._options.header_lines
         for data, line in whole_lines(text, location=location, max_record_bytes=self._options.max_record_bytes):
             skipped = 0
@@ -66,6 +67,15 @@ class OpenedFixedWidth:
                 to_skip -= 1
             if data:
                 yield self._block(data, line + skipped, encoding)
+
+    def _present(self, start: bytes, columns: Sequence[Column]) -> Sequence[Column]:
+        """Return the columns, without those at the end that may be missing if the first record ends before them."""
+        if self._options.short_lines == "pad" or not columns[-1].may_be_missing:
+            return columns
+        lines = next(encodings.to_utf8(iter([start]), self._encoding), b"").split(b"\n")
+        first = lines[self._options.header_lines : self._options.header_lines + 1]
+        width = len(first[0].removesuffix(b"\r").decode(errors="replace")) if first else 0
+        return without_missing(columns, sum(place + size - 1 <= width for place, size in places(columns))) if width else columns
 
     def _block(self, data: bytes, first_line: int, encoding: str) -> Block:
         raws = _TextLines(data, first_line, encoding)
@@ -193,11 +203,13 @@ def splitter(
     """Return a function that cuts a line of the right length at the columns' characters."""
     del rejects, project_dir
     found = places(columns)
-    width = max(start + width - 1 for start, width in found)
+    ends = [start + width - 1 for start, width in found]
 
     def of_line(reject: Rejected) -> Mapping[str, str] | None:
-        values = [reject.raw[start - 1 : start - 1 + width].strip(" ") for start, width in found]
+        kept = without_missing(columns, sum(end <= len(reject.raw) for end in ends))
+        values = [reject.raw[start - 1 : start - 1 + width].strip(" ") for start, width in found[: len(kept)]]
         fields = ["" if value in {"", options.null_string} else quoted(value, dialect) for value in values]
-        return dict(zip([column.name for column in columns], fields, strict=True)) if len(reject.raw) == width else None
+        is_whole = len(reject.raw) == max(ends[: len(kept)])
+        return dict(zip([column.name for column in kept], fields, strict=True)) if is_whole else None
 
     return of_line

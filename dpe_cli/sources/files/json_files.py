@@ -60,6 +60,11 @@ class _OpenedJson:
         self._converter = converter
         self._location = location
 
+    def missing(self) -> tuple[str, ...]:
+        """Return the columns that no record had. All converters are idle once the blocks were read."""
+        each = [records.missing() for records in self._idle]
+        return tuple(name for name in each[0] if all(name in others for others in each))
+
     def blocks(self) -> Iterator[Block]:
         """Yield the records in order; parts are converted in parallel, because that is most of the work."""
         waiting: deque[Future[Block]] = deque()

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dpe_cli.blocks.patterns import repeated
 from dpe_cli.errors import InputError
 from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.json.records import RECORD_SEPARATOR
@@ -19,25 +20,27 @@ from dpe_cli.sources.json.records import RECORD_SEPARATOR
 _DEPTH = 64
 # Stands for the records in the rest of the document.
 _HERE = "the records that were read"
-_STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_SCALAR = rb'[^\s,:"\[\]{}]++'
+_STRING = rb'"[^"\\]*(?:"|%b")' % repeated(rb'\\.[^"\\]*')
+_SCALAR = rb'[^\s,:"\[\]{}]+'
+_TEXT = rb'[^"\[\]{}]*'
 
 
 def _container(depth: int) -> bytes:
     """Return a pattern of closed brackets of any kind; whether they match is left to DuckDB."""
-    pattern = rb'[\[{](?:[^"\[\]{}]++|%b)*+[\]}]' % _STRING
+    string = _STRING + _TEXT
+    pattern = rb"[\[{]%b%b[\]}]" % (_TEXT, repeated(string))
     for _ in range(depth - 1):
-        pattern = rb'[\[{](?:[^"\[\]{}]++|%b|%b)*+[\]}]' % (_STRING, pattern)
+        pattern = rb"[\[{]%b(?:[\]}]|%b[\]}])" % (_TEXT, repeated(rb"%b|%b%b" % (string, pattern, _TEXT)))
     return pattern
 
 
-_VALUE = rb"(?:%b|%b|%b)" % (_container(_DEPTH), _STRING, _SCALAR)
-_ENDED_RECORD = re.compile(rb"(%b)\s*+," % _VALUE, re.DOTALL)
+_VALUE = rb"(?>%b|%b|%b)" % (_container(_DEPTH), _STRING, _SCALAR)
+_ENDED_RECORD = re.compile(rb"(\s*%b)\s*," % _VALUE, re.DOTALL)
 # Only a record followed by a comma is known to be complete: a number may continue in the next chunk.
-_RECORDS = re.compile(rb"(?:\s*+%b\s*+,)*+" % _VALUE, re.DOTALL)
-_LAST = re.compile(rb"\s*+(?:%b\s*+)?\]" % _VALUE, re.DOTALL)
-_MEMBER = re.compile(rb"\s*+(%b)\s*+:\s*+" % _STRING, re.DOTALL)
-_SKIPPED = re.compile(rb"\s*+%b\s*+([,}])" % _VALUE, re.DOTALL)
+_RECORDS = re.compile(repeated(rb"\s*%b\s*," % _VALUE), re.DOTALL)
+_LAST = re.compile(rb"\s*(?:%b\s*)?\]" % _VALUE, re.DOTALL)
+_MEMBER = re.compile(rb"\s*(%b)\s*:(?>\s*)" % _STRING, re.DOTALL)
+_SKIPPED = re.compile(rb"\s*%b\s*([,}])" % _VALUE, re.DOTALL)
 
 
 class NoArrayError(InputError):
@@ -103,7 +106,7 @@ class Document:
             raise self._broken("a record contains the control character U+001E unescaped")
         line = self._line
         self._take(end)
-        return _ENDED_RECORD.sub(rb"\1" + RECORD_SEPARATOR, data), line
+        return RECORD_SEPARATOR.join([*_ENDED_RECORD.findall(data), b""]), line
 
     def _find_array(self) -> None:
         """Read up to the bracket that opens the array."""

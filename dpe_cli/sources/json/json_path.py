@@ -65,6 +65,16 @@ def value(document: Any, steps: Sequence[Step]) -> Any:
     return document
 
 
+def is_missing(document: Any, steps: Sequence[Step]) -> bool:
+    """Return whether nothing is at a path, not even null."""
+    if not steps:
+        return False
+    holder, last = value(document, steps[:-1]), steps[-1]
+    if isinstance(last, int):
+        return not (isinstance(holder, list) and last < len(holder))
+    return not (isinstance(holder, dict) and last in holder)
+
+
 def can_be_written(name: str) -> bool:
     """Return whether a path can name a member."""
     return bool(_NAME.fullmatch(name) or _IN_QUOTES.fullmatch(name))

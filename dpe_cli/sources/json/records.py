@@ -18,8 +18,10 @@ from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.patterns import repeated
 from dpe_cli.errors import ContractError, ExtractError
 from dpe_cli.sources.json import json_path, parsing
+from dpe_cli.sources.json.named_columns import NamedColumn, any_has_two_names, delivered_twice, has_two_names, is_seen, lines_of_members
 from dpe_cli.sources.read.rows import literal
 from dpe_cli.words import did_you_mean
 
@@ -35,11 +37,15 @@ _LONG = 16
 _LONG_RUN = b"0" * (_LONG + 1)
 _DIGITS_AS_ZEROS = bytes(0x30 if byte in b"0123456789." else 0x20 for byte in range(256))
 _TINY = tuple(f"{letter}-{digit}".encode() for letter in "eE" for digit in range(3, 10))
-_LONG_NUMBER = rb"-?(?=\d++[.eE])(?:(?=0?\.?0*+[1-9](?:\.?\d){%d})|(?=[\d.]*+[eE]-\d{3}))\d[\d.]*+(?:[eE][+-]?\d++)?+" % (_LONG - 1)
+_LONG_NUMBER = rb"-?(?=(?>\d+)[.eE])(?:(?=0?\.?(?>0*)[1-9](?:\.?\d){%d})|(?=(?>[\d.]*)[eE]-\d{3}))\d(?>[\d.]*)(?>(?:[eE][+-]?\d+)?)" % (
+    _LONG - 1
+)
 # A string ends with its record at the latest, so that one that is never closed spoils no other record.
-_STRING = rb'"(?:[^"\\\n\x1e]++|\\[^\n\x1e])*+"'
+_STRING = rb'"[^"\\\n\x1e]*(?:"|%b")' % repeated(rb'\\[^\n\x1e][^"\\\n\x1e]*')
 # Everything up to the next long number: strings, other numbers, and the text between them.
-_UP_TO_LONG_NUMBER = re.compile(rb'((?:[^"\d\-]++|%b|(?!%b)-?\d[\d.eE+\-]*+|-(?!\d)|")*+)(%b|\Z)' % (_STRING, _LONG_NUMBER, _LONG_NUMBER))
+_TEXT = rb'[^"\d\-]*'
+_OTHERS = repeated(rb'(?:%b|(?!%b)-?\d[\d.eE+\-]*|-(?!\d)|")%b' % (_STRING, _LONG_NUMBER, _TEXT))
+_UP_TO_LONG_NUMBER = re.compile(rb"(%b%b)(%b|\Z)" % (_TEXT, _OTHERS, _LONG_NUMBER))
 _PRIVATE_USE = range(0xE000, 0xF900)
 _RANDOM_CHARACTERS = 8
 # Common table expressions for the records of a block, with their indexes.
@@ -58,12 +64,16 @@ class JsonRecords:
 
     def __init__(self, columns: Sequence[Column], *, ignores_extra: bool, declared_at: str, within: str | None = None) -> None:
         self._steps = {column.name: json_path.of(column) for column in columns}
-        texts = [column.name for column in columns if not column.is_json]
-        documents = [column.name for column in columns if column.is_json]
-        self.columns = (*texts, *documents)
         self._at: tuple[json_path.Step, ...] = () if within is None else (within,)
+        self._named = [NamedColumn.of(column, self._at) for column in columns if column.headers or column.may_be_missing]
+        plain = [column for column in columns if not (column.headers or column.may_be_missing)]
+        texts = [column.name for column in plain if not column.is_json]
+        documents = [column.name for column in plain if column.is_json]
+        self.columns = (*texts, *documents, *(one.column.name for one in self._named))
         self._takes_anything = () in self._steps.values() and within is None
-        self._known = {steps[0] for steps in self._steps.values() if steps}
+        self._known = {steps[0] for steps in self._steps.values() if steps} | {name for one in self._named for name in one.column.headers}
+        # Of those that may be missing: whether any record had them.
+        self._is_seen = [False for _ in self._named]
         self._ignores_extra = ignores_extra or () in self._steps.values()
         self._declared_at = declared_at
         self._connection = optional_packages.needed("duckdb", by="reading JSON").connect()
@@ -85,7 +95,10 @@ class JsonRecords:
         text, refused = _text(data, separator)
         mark = _unused_mark(text) if _has_long_number(data) else None
         given = [_in_quotes(text, mark) if mark else text, separator.decode()]
-        csv, kept, members = self._connection.execute(self._query, given).fetchone()
+        csv, kept, members, seen, has_two_names = self._connection.execute(self._query, given).fetchone()
+        self._is_seen = [before or bool(now) for before, now in zip(self._is_seen, seen or self._is_seen, strict=True)]
+        if has_two_names:
+            raise self._two_names(given, parts, location)
         if not self._ignores_extra and (extra := sorted(set(members or ()) - self._known)):
             raise self._extra_members(extra, given, parts, location)
         if kept != parts.most:
@@ -106,6 +119,11 @@ class JsonRecords:
         refusals = tuple((parts.delivered(index), fault) for index, fault in sorted(refused.items()))
         return Block(csv, kept + len(refusals), csv.count(b"\n"), 1, origin=origin, refused=refusals)
 
+    def missing(self) -> tuple[str, ...]:
+        """Return the columns that no record had, although they may be missing."""
+        pairs = zip(self._named, self._is_seen, strict=True)
+        return tuple(one.column.name for one, is_seen in pairs if one.column.may_be_missing and not is_seen)
+
     @property
     def _record(self) -> str:
         """The function arguments that identify the record."""
@@ -125,6 +143,7 @@ class JsonRecords:
         if self._documents:
             values = f"json_extract(record, {_literals(self._documents)})"
             fields.append(_csv(f"list_transform({values}, lambda one: nullif(one::varchar, 'null'))"))
+        fields += [one.csv for one in self._named]
         members = f"list_distinct(flatten(list(case when is_readable then json_keys({self._record}) end)))"
         return f"""
             with records as (
@@ -136,9 +155,21 @@ class JsonRecords:
             select
                 encode(string_agg(case when is_readable then {" || ',' || ".join(fields)} || chr(10) end, '')),
                 count(*) filter (is_readable),
-                {"null" if self._ignores_extra else members}
+                {"null" if self._ignores_extra else members},
+                {is_seen(self._named)},
+                {any_has_two_names(self._named)}
             from marked
         """
+
+    def _two_names(self, given: Sequence[str], parts: Parts, location: str) -> ContractError:
+        """Return the error that names the first record that has a column under two of its names."""
+        condition = f"case when {self._readable} then {has_two_names(self._named)} else false end"
+        index = self._connection.execute(f"with {_NUMBERED} select min(index) from records where {condition}", given).fetchone()[0]
+        return ContractError(
+            f"{location}, {parts.kind} {parts.lines[index]}: the record has a column under two of its names "
+            f"({delivered_twice(self._named, parts.raws[index], self._at)}); ask the sender which of them counts, and correct "
+            f"meta.headers in {self._declared_at}"
+        )
 
     @cached_property
     def _query_of_unreadable(self) -> str:
@@ -164,6 +195,7 @@ class JsonRecords:
         return ContractError(
             f"{location}, {parts.kind} {parts.lines[index]}: the record has {listed}, which is not in the contract{hint}; "
             f"add columns in {self._declared_at}, or set extra_columns: ignore to drop unlisted members"
+            f"{lines_of_members(extra, parts.raws[index], self._at)}"
         )
 
 

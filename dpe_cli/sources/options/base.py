@@ -116,6 +116,9 @@ class External:
         Literal["append", "replace"], Doc("append: add new records; replace: the newest extract replaces the previous one")
     ]
     extra_columns: Annotated[Literal["refuse", "ignore"], Doc("what to do with columns that are not in the contract")] = "refuse"
+    missing_columns: Annotated[
+        Literal["refuse", "allow"], Doc("what to do with a delivery that lacks columns of the contract; allow: as if each were optional")
+    ] = "refuse"
     rejects: Annotated[Rejects, Doc("how many rejects an extract tolerates; by default none")] = field(default_factory=Rejects)
 
     def faults(self) -> Iterator[str]:
@@ -140,11 +143,25 @@ def faults_of_paths(columns: Sequence[Column]) -> Iterator[str]:
     for column in columns:
         if column.start is not None or column.width is not None:
             yield f"column {column.name}: meta.start and meta.width are for file_format: fixed_width"
+        if column.path is not None and column.headers:
+            yield f"column {column.name}: has meta.path, which finds its value whatever its name; leave meta.headers out"
         if column.path is not None:
             try:
                 json_path.parse(column.path)
             except ValueError as error:
                 yield f"column {column.name}: meta.path: {error}"
+
+
+def faults_of_places(columns: Sequence[Column]) -> Iterator[str]:
+    """Yield columns that have no place of their own in records without names."""
+    missing = ""
+    for column in columns:
+        if column.headers:
+            yield f"column {column.name}: meta.headers: the records have no header that could name it; leave it out"
+        if missing and not column.may_be_missing:
+            yield f"column {missing}: may be missing only at the end of a record; move it after {column.name}"
+            return
+        missing = missing or (column.name if column.may_be_missing else "")
 
 
 def faults_of_path(option: str, path: str | None) -> Iterator[str]:

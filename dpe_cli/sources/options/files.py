@@ -13,7 +13,15 @@ from dpe_cli.blocks.block import MAX_RECORD_BYTES
 from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.sources import secrets
-from dpe_cli.sources.options.base import External, faults_of_encoding, faults_of_paths, faults_of_records, faults_of_url, nearest
+from dpe_cli.sources.options.base import (
+    External,
+    faults_of_encoding,
+    faults_of_paths,
+    faults_of_places,
+    faults_of_records,
+    faults_of_url,
+    nearest,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +97,12 @@ class CsvFiles(Files):
             yield "escape: has no meaning with quote: none; remove it"
         if any(character in self.null_string for character in (self.delimiter, self.quote, "\r", "\n", "\0")):
             yield "null_string may not hold the delimiter, the quote or a line end"
+
+    def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
+        """Yield mistakes in the columns of records without a header."""
+        yield from super().faults_of_columns(columns)
+        if not self.header:
+            yield from faults_of_places(columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +197,4 @@ class FixedWidthFiles(Files):
                 yield f"column {column.name}: starts at character {start}, before the end of the previous column; correct meta.start"
                 return
             end = start + column.width - 1
+        yield from faults_of_places(sorted(columns, key=lambda one: one.start or 0) if all(one.start for one in columns) else columns)

@@ -31,7 +31,10 @@ def splitter(options: Any, columns: Sequence[Column], rejects: Sequence[Rejected
 
 
 def _field(record: Mapping[str, object], column: Column, dialect: Dialect) -> str:
-    value = json_path.value(record, json_path.of(column))
+    found = [name for name in column.headers if name in record] if json_path.is_missing(record, json_path.of(column)) else []
+    value = record[found[0]] if found else json_path.value(record, json_path.of(column))
+    if value is None and not found and column.default is not None and json_path.is_missing(record, json_path.of(column)):
+        return quoted(column.default, dialect)
     if value is None:
         return ""
     is_text = isinstance(value, str) and not column.is_json

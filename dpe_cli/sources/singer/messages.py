@@ -122,7 +122,7 @@ class Messages:
             return
         for column in self._columns:
             steps = json_path.of(column)
-            if steps and steps[0] not in known:
+            if steps and steps[0] not in known and not column.may_be_missing and not any(name in known for name in column.headers):
                 raise ContractError(
                     f"{self._where}, line {line} of the tap's output: the stream's schema has no {steps[0]}"
                     f"{nearest(str(steps[0]), list(known))}; correct the column {column.name} in {self._declared_at}, or its meta.path"

@@ -145,7 +145,7 @@ class Tap(BaseQueryInput):
         steps = [json_path.of(column) for column in self.table.columns]
         if self.options.extra_columns == "refuse" or () in steps:
             return None
-        return {str(step[0]) for step in steps}
+        return {str(step[0]) for step in steps} | {name for column in self.table.columns for name in column.headers}
 
     def _catalog(self, program: Program, arguments: list[str]) -> Any:
         """Return the catalog from the file that the block names, or the one that the tap discovers."""
@@ -177,6 +177,10 @@ class _OpenedTap:
         )
         self._messages = Messages(names, table.columns, where=tap.location, declared_at=table.declared_at)
         self.columns = self._records.columns
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the columns that no record had."""
+        return self._records.missing()
 
     def blocks(self) -> Iterator[Block]:
         """

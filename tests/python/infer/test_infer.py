@@ -305,11 +305,9 @@ def test_records_unlike_the_others_are_noted(place: Workplace) -> None:
 
     done = place.infer("data/broken.csv")
 
-    assert (
-        "# 3 records cannot be read like the others, the first at data/broken.csv, line 3; ask the sender to correct them, or allow"
-        in done.out
-    )
+    assert "# 3 records cannot be read like the others, the first at data/broken.csv, line 3; rejects allows for them: ask the" in done.out
     assert {"a": "integer", "b": "integer"} == place.types("data/broken.csv")
+    assert {"max_rows": 3} == place.table("data/broken.csv")["external"]["rejects"]
 
 
 def test_what_was_loaded_is_what_was_delivered(loaded: Mapping[str, Mapping[str, Any]], place: Workplace) -> None:

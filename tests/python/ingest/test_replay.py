@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import random
 import re
@@ -444,3 +445,31 @@ def test_a_replay_that_is_killed_is_done_or_not_at_all(shop: Shop) -> None:
     assert outcomes <= {0, 1000}
     _replay(shop, path)
     assert (1003, []) == (len(_orders(shop)), _outstanding(shop))
+
+
+def test_a_delivery_without_a_column_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the extract, and later by the ledger; the source's columns say in dbt's YAML that it may be missing, and what else it is called."""
+    text = (shop.directory / SOURCES).read_text(encoding="utf-8")
+    declared = "{name: amount, data_type: integer, config: {meta: {headers: [sum], default: 7}}}, {name: note, data_type: text}"
+    text = text.replace("{name: amount, data_type: integer}", declared).replace(
+        "disposition: append}", "disposition: append, missing_columns: allow}"
+    )
+    shop.write(
+        {SOURCES: text, "data/orders/wednesday.csv": "order_id,shop\n4,HA\n", "data/orders/thursday.csv": "order_id,shop,sum\n5,HA,50\n"}
+    )
+    monkeypatch.chdir(shop.directory)
+    for name, value in {"PGHOST": shop.server.host, "PGPORT": str(shop.server.port), "PGDATABASE": shop.server.database}.items():
+        monkeypatch.setenv(name, value)
+
+    assert 0 == main.run(["extract", "source:shop.orders"])
+    said = capsys.readouterr().out
+    with shop.server.connect("loader") as connection, system_context(connection, actor="test"):
+        ((extract_id,),) = connection.execute("select max(extract_id) from dpe.extracts").fetchall()
+    assert 0 == main.run(["loads", "show", str(extract_id)])
+    shown = capsys.readouterr().out
+    assert 0 == main.run(["loads", "show", str(extract_id), "--output", "json"])
+
+    assert "shop.orders, data/orders/wednesday.csv: delivered without amount, note" in said
+    assert re.search(r"\d+ +amount, note\n", shown)
+    assert [["note"], ["amount", "note"]] == [load["columns_missing"] for load in json.loads(capsys.readouterr().out)["loads"]]
+    assert [(4, "HA", 7), (5, "HA", 50)] == _orders(shop)[3:]

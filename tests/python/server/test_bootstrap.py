@@ -339,3 +339,23 @@ def test_the_ledger_is_protected_from_its_owner_too(fresh_server: Server) -> Non
         ).fetchall()
 
     assert [] == found
+
+
+def test_an_older_ledger_gets_the_columns_that_loads_need(empty: Server) -> None:
+    """Without a default, which would make PostgreSQL check or rewrite each row; what was loaded before has none."""
+    with empty.connect("admin") as connection:
+        bootstrap(connection)
+        connection.execute("alter table dpe.loads drop column columns_missing")
+        connection.execute("insert into dpe.extracts (source, disposition, actor) values ('shop.orders', 'append', 'test')")
+        connection.execute(
+            """
+            insert into dpe.loads (extract_id, source, location, records_read, rows_loaded, rows_rejected)
+            select extract_id, source, 'a.csv', 0, 0, 0 from dpe.extracts
+            """
+        )
+        (before,) = connection.execute("select pg_relation_filenode('dpe.loads')").fetchall()
+        bootstrap(connection)
+
+        assert [(None, before[0])] == connection.execute(
+            "select columns_missing, pg_relation_filenode('dpe.loads') from dpe.loads"
+        ).fetchall()

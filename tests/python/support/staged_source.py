@@ -141,10 +141,24 @@ def _columns(definition: str) -> tuple[Column, ...]:
 
 
 def _column(definition: str) -> Column:
-    """Return a column: `name text`, `name text at $.customer.name`, or `name text at 5+10` for ten characters from the fifth on."""
+    """
+    Return a column: `name text`, `name text at $.customer.name`, or `name text at 5+10` for ten characters from the fifth on.
+
+    `name text also old+older` has other names; `name text optional` and `name text default x` may be missing.
+    """
+    definition, is_given, default = definition.partition(" default ")
+    definition, optional, _ = definition.partition(" optional")
+    definition, _, headers = definition.partition(" also ")
     definition, _, place = definition.partition(" at ")
     name, data_type = definition.split(" ", 1)
+    column = Column(
+        name,
+        data_type,
+        headers=tuple(headers.split("+")) if headers else (),
+        optional=bool(optional),
+        default=default if is_given else None,
+    )
     if not place or place.startswith("$"):
-        return Column(name, data_type, path=place or None)
+        return replace(column, path=place or None)
     start, _, width = place.partition("+")
-    return Column(name, data_type, start=int(start), width=int(width))
+    return replace(column, start=int(start), width=int(width))
