@@ -116,9 +116,15 @@ as $$
                 when pg_roles.rolname = 'pg_read_server_files' then 'reads the files of the server'
                 when pg_roles.rolname = 'pg_write_server_files' then 'writes the files of the server'
                 when pg_roles.rolname = 'pg_execute_server_program' then 'runs programs on the server'
-                -- Before PostgreSQL 16, such a role can grant itself any other that is not a superuser.
-                when pg_roles.rolcreaterole and current_setting('server_version_num', true)::integer < 160000
-                    then 'may become any role that is not a superuser (CREATEROLE)'
+                -- Before PostgreSQL 16, such a role can grant itself any other that is not a superuser. Since then, it can do so only with
+                -- roles that it created, but with a role_column, a name decides who sees a row.
+                when pg_roles.rolcreaterole
+                    then
+                        case
+                            when current_setting('server_version_num', true)::integer < 160000
+                                then 'may become any role that is not a superuser (CREATEROLE)'
+                            else 'may become a role of any name that the rows of a model contain (CREATEROLE)'
+                        end
             end as privilege
         from pg_roles
 
