@@ -12,7 +12,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from dpe_cli.access import tenants
+from dpe_cli.access import earlier, tenants
+from dpe_cli.access.earlier import EarlierSession
 from dpe_cli.errors import DpeError
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
@@ -65,11 +66,16 @@ class GrantResult:
 
 @dataclass(frozen=True)
 class RevokeResult:
-    """What a revocation did: the revoked tenants, the entries that the role keeps, and those of dropped roles that were removed."""
+    """
+    What a revocation did: the revoked tenants, the entries that the role keeps, and those of dropped roles that were removed.
+
+    `earlier` are the sessions in whose open transactions the list still says what it said before.
+    """
 
     tenants: list[str]
     kept: list[Entry]
     removed: list[Entry]
+    earlier: list[EarlierSession]
 
 
 @dataclass(frozen=True)
@@ -192,13 +198,13 @@ def grant(
 
 def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str, waiting: Waiting = WITHOUT_ENDING) -> RevokeResult:
     """
-    Revoke tenants from a role, or with None all.
+    Revoke tenants from a role, or with None all. An ender also ends the sessions in whose transactions the list says what it said before.
 
     Raises:
         AccessError: it has no entry for one of the tenants, or sessions did not release the list; nothing is revoked.
     """
 
-    def attempt(connection: Connection) -> RevokeResult:
+    def attempt(connection: Connection) -> tuple[list[str], list[Entry], list[Entry], str]:
         removed = _remove_dropped(connection)
         # The entries of a dropped role have just been revoked.
         had = [entry.tenant_id for entry in (*_entries(connection, role), *removed) if entry.role_name == role]
@@ -210,9 +216,11 @@ def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: st
         connection.execute(
             "delete from dpe.tenant_access where role_name = to_regrole(quote_ident(%s)) and tenant_id = any(%s)", [role, named]
         )
-        return RevokeResult(named, _entries(connection, role), removed)
+        [(number,)] = connection.execute("select pg_current_xact_id()::xid::text").fetchall()
+        return named, _entries(connection, role), removed, str(number)
 
-    return _patiently(server, actor, attempt, waiting)
+    revoked, kept, removed, number = _patiently(server, actor, attempt, waiting)
+    return RevokeResult(revoked, kept, removed, earlier.of(server, number, waiting))
 
 
 def entries(server: Server, role: str | None, *, actor: str, waiting: Waiting = WITHOUT_ENDING) -> list[Entry]:

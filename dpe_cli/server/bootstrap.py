@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import ServerError
-from dpe_cli.server import sessions
+from dpe_cli.server import leftovers, sessions
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.patience import BlockedError, Waiting, limit_waiting, patiently
 from dpe_cli.server.server import PASSWORDS, Server
@@ -40,6 +40,7 @@ FILES = (
     "quality.sql",
     "functions_of_transformer.sql",
     "refusals.sql",
+    "row_types.sql",
 )
 OLDEST = 15
 # A bootstrap changes tables that readers' queries use. It lets the others read before it tries again.
@@ -53,6 +54,8 @@ _CONCURRENT = (
     psycopg.errors.DuplicateSchema,
     psycopg.errors.DuplicateTable,
 )
+# An object of another role depends on what a statement drops or changes.
+_STOPPED = (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported)
 _ALSO_CONCURRENT = "tuple concurrently updated"
 
 
@@ -103,7 +106,7 @@ select 'table dpe.' || relname from pg_class where relnamespace = to_regnamespac
 union all
 select 'sequence dpe.' || relname from pg_class where relnamespace = to_regnamespace('dpe') and relkind = 'S'
 union all
-select 'function dpe.' || proname || '()' from pg_proc where pronamespace = to_regnamespace('dpe')
+select 'function dpe.' || proname || '()' from pg_proc where pronamespace = to_regnamespace('dpe') and proname !~ '^former_[0-9]+$'
 union all
 select 'policy ' || polname || ' on dpe.' || relname
 from pg_policy inner join pg_class on pg_class.oid = polrelid
@@ -116,13 +119,15 @@ class BootstrapReport:
     """
     What a bootstrap created, and what already existed; each as `kind name`.
 
-    `open_databases` are others of the server to which every login may connect.
+    `open_databases` are others of the server to which every login may connect. `kept` are objects of earlier versions that are not
+    needed anymore, but that other roles' objects use.
     """
 
     created: list[str]
     present: list[str]
     passwords: list[str]
     open_databases: list[str]
+    kept: list[str]
 
 
 def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = None, closes_public: bool = False) -> BootstrapReport:
@@ -133,7 +138,8 @@ def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = N
     `public`, `closes_public` revokes that privilege; otherwise the bootstrap fails, because other applications may rely on it.
 
     Raises:
-        ServerError: the server is too old, every role may create in `public`, the login lacks a privilege, or a session holds the ledger.
+        ServerError: the server is too old, every role may create in `public`, the login lacks a privilege, a session holds the ledger, or
+            an object of another role depends on what this version changes.
     """
     if connection.info.server_version < OLDEST * 10_000:
         raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
@@ -158,6 +164,14 @@ def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = N
     except psycopg.errors.InsufficientPrivilege as error:
         who = f"{connection.info.user}: may not bootstrap {connection.info.dbname} ({error.diag.message_primary})"
         raise ServerError(f"{who}; {error.diag.message_hint or WHO_MAY}") from error
+    except _STOPPED as error:
+        users = leftovers.users(connection, error.diag.message_detail or "")
+        if not users:
+            raise
+        raise ServerError(
+            f"database {connection.info.dbname}: {error.diag.message_primary}; nothing is changed. Other roles' objects use dpe's: "
+            f"{'; '.join(users)}. Drop those that this names, or ask their owners to, then run `dpe bootstrap`"
+        ) from error
     except BlockedError as error:
         raise ServerError(
             f"database {connection.info.dbname}: {error.named}; nothing is changed. {error.remedies}, then run `dpe bootstrap`"
@@ -181,11 +195,13 @@ def _bootstrap(connection: Connection, passwords: Mapping[str, str], *, closes_p
             _set_password(connection, login, password)
         after = _inventory(connection)
         open_databases = [name for (name,) in connection.execute(_OPEN_DATABASES)]
+        kept = leftovers.kept(connection)
     return BootstrapReport(
         created=[thing for thing in after if thing not in before],
         present=[thing for thing in after if thing in before],
         passwords=sorted(passwords),
         open_databases=open_databases,
+        kept=kept,
     )
 
 

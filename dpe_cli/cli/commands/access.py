@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import click
 
 from dpe_cli.access import grants as access_list
+from dpe_cli.access.earlier import EarlierSession
 from dpe_cli.access.grants import EVERY_TENANT, Entry
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
@@ -18,6 +19,7 @@ from dpe_cli.server.ending import Ender
 from dpe_cli.server.patience import Waiting
 from dpe_cli.words import plural
 
+_MOST_NAMED = 5
 _end_sessions_option = click.option("--end-sessions", is_flag=True, help="End sessions that keep this waiting for more than 5 seconds.")
 
 
@@ -81,22 +83,31 @@ def grant(
 @_end_sessions_option
 @click.pass_obj
 def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool, end_sessions: bool) -> Report:
-    """Revoke a role's access to tenants; its next query no longer sees their rows."""
+    """
+    Revoke a role's access to tenants; its next query no longer sees their rows.
+
+    A transaction of any role that began before sees the access list as it was, and other sessions can import its snapshot. The sessions
+    that have such a transaction are named; --end-sessions ends those that still have it after 5 seconds.
+    """
     if everything == bool(tenants):
         raise click.UsageError("name the tenants to revoke, or use --all")
     with _waiting(app, ends_sessions=end_sessions) as waiting:
         done = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor(), waiting=waiting)
     is_left_without = not done.kept and role not in {entry.role_name for entry in done.removed}
     nothing = ["It has no tenant left; as a reader it still sees shared tables."] if is_left_without else []
+    earlier = _earlier(role, done.earlier, waiting.ender, is_left_without=is_left_without)
     return Report(
         data={
             "role": role,
             "revoked": done.tenants,
             "entries": [asdict(entry) for entry in done.kept],
             "removed": [asdict(entry) for entry in done.removed],
+            "earlier_sessions": [asdict(session) for session in done.earlier],
+            "ended_sessions": [asdict(session) for session in waiting.ender.ended] if waiting.ender else [],
         },
-        headline=f"{role} no longer sees {_named(done.tenants)}",
-        sections=[*_lines([*nothing, *_removed(done.removed)]), *([_entries_table(done.kept)] if done.kept else [])],
+        headline=f"{role} no longer sees {_named(done.tenants)}"
+        + (f"; {plural(len(done.earlier), 'session')} may still show it what it saw" if done.earlier else ""),
+        sections=[*_lines([*nothing, *_removed(done.removed), *earlier]), *([_entries_table(done.kept)] if done.kept else [])],
     )
 
 
@@ -165,6 +176,21 @@ def _removed(removed: Sequence[Entry]) -> list[str]:
     for entry in removed:
         roles.setdefault(entry.role_name, []).append(entry.tenant_id)
     return [f"Removed the access of the dropped role {role}: {_named(tenants)}." for role, tenants in roles.items()]
+
+
+def _earlier(role: str, found: Sequence[EarlierSession], ender: Ender | None, *, is_left_without: bool) -> list[str]:
+    """Say which sessions have a transaction that began before a revocation, what that means and what to do."""
+    if not found:
+        return []
+    named = [str(session) for session in found[:_MOST_NAMED]] + ([f"{len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else [])
+    ending = ", ".join(f"pg_terminate_backend({session.pid})" for session in found)
+    instead = f", or run `revoke dpe_reader, dpe_masked_reader from {role}`, which applies at once" if is_left_without else ""
+    return [
+        f"Warning: {plural(len(found), 'session')} had a transaction that may have begun before the revocation: {'; '.join(named)}.",
+        f"Until it ends, {role} can import its snapshot, in which the access list still grants what was revoked.",
+        *(f"Warning: {refusal}." for refusal in (ender.refusals if ender else [])),
+        f"End these sessions (`select {ending}`){instead}.",
+    ]
 
 
 def _entries_table(entries: Sequence[Entry]) -> Table:

@@ -41,6 +41,16 @@ def bootstrap(app: App) -> Report:
                 ]
             )
         )
+    if done.kept:
+        sections.append(
+            Lines(
+                [
+                    "Kept from an earlier version of dpe, because objects of other roles use it:",
+                    *(f"- {line}" for line in done.kept),
+                    "These objects no longer work. Once they are dropped, the next `dpe bootstrap` drops the rest.",
+                ]
+            )
+        )
     created = plural(len(done.created), "thing") if done.created else "nothing"
     return Report(
         data={"server": server.host, "port": server.port, "database": server.database, **vars(done)},

@@ -112,7 +112,7 @@ begin
             drop policy if exists auditor_reads on dpe.tenant_access_by_name;
             truncate dpe.tenant_access_by_name;
             revoke all on dpe.tenant_access_by_name
-            from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+            from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade;
             comment on table dpe.tenant_access_by_name is
             'The former access list, replaced by dpe.tenant_access. Empty; dropped once no view reads it.';
     end;
@@ -154,7 +154,7 @@ revoke all on function dpe.refuse_truncate() from public;
 alter table dpe.access_changes owner to dpe_owner;
 alter table dpe.access_changes enable row level security;
 alter table dpe.access_changes force row level security;
-revoke all on dpe.access_changes from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+revoke all on dpe.access_changes from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade;
 
 drop policy if exists admin_reads_in_context on dpe.access_changes;
 create policy admin_reads_in_context on dpe.access_changes for select to dpe_owner

@@ -116,9 +116,15 @@ as $$
                 when pg_roles.rolname = 'pg_read_server_files' then 'reads the files of the server'
                 when pg_roles.rolname = 'pg_write_server_files' then 'writes the files of the server'
                 when pg_roles.rolname = 'pg_execute_server_program' then 'runs programs on the server'
-                -- Before PostgreSQL 16, such a role can grant itself any other that is not a superuser.
-                when pg_roles.rolcreaterole and current_setting('server_version_num', true)::integer < 160000
-                    then 'may become any role that is not a superuser (CREATEROLE)'
+                -- Before PostgreSQL 16, such a role can grant itself any other that is not a superuser. Since then, it can do so only with
+                -- roles that it created, but with a role_column, a name decides who sees a row.
+                when pg_roles.rolcreaterole
+                    then
+                        case
+                            when current_setting('server_version_num', true)::integer < 160000
+                                then 'may become any role that is not a superuser (CREATEROLE)'
+                            else 'may become a role of any name that the rows of a model contain (CREATEROLE)'
+                        end
             end as privilege
         from pg_roles
 
@@ -195,6 +201,11 @@ $$;
 
 -- The keys that the acting role was granted in one of the user's own tables, subject to that table's policies; none if the table
 -- does not exist. By name, so that other tables' policies do not depend on its current version.
+--
+-- A name leads to the newest version, and a query or cursor that began before that version was built sees none of its rows: it would find
+-- no keys, and return nothing. So it fails: the version has to exist for this query too, with the same file (TRUNCATE gives a table another
+-- one). A view may read other tables than this query sees that it does, so that these must not have moved, either. This is compared after
+-- the keys are read, which locks the tables; until then they can be replaced.
 create or replace function dpe.granted_keys(access_table text, key_column text, role_column text)
 returns text[]
 language plpgsql
@@ -204,14 +215,70 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    keys text[];
+    keys text[] := '{}';
+    newest oid;
+    seen record;
+    is_replaced boolean;
 begin
     if to_regclass(access_table) is null then
-        return '{}';
+        is_replaced := exists (
+            select
+            from pg_class
+            inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
+            where array[pg_namespace.nspname::text, pg_class.relname::text] = parse_ident(access_table)
+        );
+    else
+        execute format(
+            'select coalesce(array_agg(distinct %I::text), ''{}'') from %s where %I = current_user',
+            key_column,
+            to_regclass(access_table),
+            role_column
+        ) into keys;
+        newest := to_regclass(access_table);
+        select
+            pg_class.relkind,
+            nullif(pg_class.relfilenode, 0) as file
+        into seen
+        from pg_class
+        where pg_class.oid = newest;
+        is_replaced := not found or seen.file is distinct from pg_relation_filenode(newest);
+        if not is_replaced and seen.relkind = 'v' then
+            with recursive
+
+            looked_up (relation_id) as (
+
+                select newest
+                union
+                select pg_depend.refobjid
+                from looked_up
+                inner join pg_rewrite on looked_up.relation_id = pg_rewrite.ev_class
+                inner join pg_depend on pg_rewrite.oid = pg_depend.objid
+                where pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.refclassid = 'pg_class'::regclass
+
+            )
+
+            select exists (
+                select
+                from looked_up
+                left join pg_class on looked_up.relation_id = pg_class.oid
+                left join pg_namespace on pg_class.relnamespace = pg_namespace.oid
+                where
+                    -- PostgreSQL's own are never replaced.
+                    looked_up.relation_id >= 16384
+                    and looked_up.relation_id <> newest
+                    and (
+                        nullif(pg_class.relfilenode, 0) is distinct from pg_relation_filenode(looked_up.relation_id)
+                        or quote_ident(pg_namespace.nspname) || '.' || quote_ident(pg_class.relname)
+                        is distinct from looked_up.relation_id::regclass::text
+                    )
+            )
+            into is_replaced;
+        end if;
     end if;
-    execute format(
-        'select coalesce(array_agg(distinct %I::text), ''{}'') from %s where %I = current_user', key_column, to_regclass(access_table), role_column
-    ) into keys;
+    if is_replaced then
+        raise exception '%: a new version was published while this query ran; run it again', access_table
+            using errcode = 'serialization_failure';
+    end if;
     return keys;
 end
 $$;

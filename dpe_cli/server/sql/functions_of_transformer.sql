@@ -23,7 +23,7 @@ begin
         'dpe.resolve_failures_of_other_tests(text, text[])'
     ]::regprocedure[] loop
         execute format('alter function %s owner to dpe_owner', signature);
-        execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader', signature);
+        execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader cascade', signature);
         execute format('grant execute on function %s to dpe_transformer', signature);
     end loop;
 end

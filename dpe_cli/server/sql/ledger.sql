@@ -58,7 +58,20 @@ create index if not exists rejects_load_index on dpe.rejects (load_id, position)
 
 -- Added to existing ledgers: where the next extract of an API, a database or a tap resumes.
 alter table dpe.extracts add column if not exists cursor_value text;
-alter table dpe.loads add column if not exists records_repeated bigint not null default 0;
+-- Without a default, with which PostgreSQL refuses to add a column while another table, even a reader's, has a column of this row type.
+do $$
+begin
+    if not exists (
+        select
+        from pg_attribute
+        where attrelid = 'dpe.loads'::regclass and attname = 'records_repeated' and not attisdropped
+    ) then
+        alter table dpe.loads add column records_repeated bigint;
+        update dpe.loads set records_repeated = 0;
+        alter table dpe.loads alter column records_repeated set default 0, alter column records_repeated set not null;
+    end if;
+end
+$$;
 -- And the version that an object store gave a file, by which it is recognised without being read.
 alter table dpe.loads add column if not exists version text;
 -- And the columns of the contract that a delivery did not have.
@@ -103,7 +116,7 @@ begin
         execute format('alter table dpe.%I owner to dpe_owner', ledger_table);
         execute format('alter table dpe.%I enable row level security', ledger_table);
         execute format('alter table dpe.%I force row level security', ledger_table);
-        execute format('revoke all on dpe.%I from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader', ledger_table);
+        execute format('revoke all on dpe.%I from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade', ledger_table);
 
         execute format('drop policy if exists admin_in_context on dpe.%I', ledger_table);
         execute format(

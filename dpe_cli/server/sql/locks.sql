@@ -10,11 +10,11 @@ comment on column dpe_locks.locks.name is
 'bootstrap, build, rule results, "extract" and a source, or "writers" and a source. A row without a lock on it means nothing.';
 
 alter schema dpe_locks owner to dpe_owner;
-revoke all on schema dpe_locks from public, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+revoke all on schema dpe_locks from public, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade;
 grant usage on schema dpe_locks to dpe_loader, dpe_transformer;
 alter table dpe_locks.locks owner to dpe_owner;
 alter table dpe_locks.locks enable row level security, force row level security;
-revoke all on dpe_locks.locks from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+revoke all on dpe_locks.locks from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade;
 
 drop policy if exists admin_in_context on dpe_locks.locks;
 create policy admin_in_context on dpe_locks.locks for all to dpe_owner

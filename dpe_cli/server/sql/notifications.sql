@@ -20,7 +20,7 @@ comment on column dpe.notifications.is_delivered is
 
 alter table dpe.notifications owner to dpe_owner;
 alter table dpe.notifications enable row level security, force row level security;
-revoke all on dpe.notifications from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+revoke all on dpe.notifications from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade;
 grant select on dpe.notifications to dpe_auditor;
 grant select, insert on dpe.notifications to dpe_loader;
 

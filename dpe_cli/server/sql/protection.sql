@@ -21,7 +21,7 @@ alter table dpe.protected_relations owner to dpe_owner;
 alter table dpe.protected_relations enable row level security;
 alter table dpe.protected_relations force row level security;
 revoke all on dpe.protected_relations
-from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade;
 
 drop policy if exists admin_in_context on dpe.protected_relations;
 create policy admin_in_context on dpe.protected_relations for all to dpe_owner

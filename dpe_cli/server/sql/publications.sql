@@ -23,7 +23,7 @@ comment on column dpe.publications.refused_because is 'The rules, models and che
 
 alter table dpe.publications owner to dpe_owner;
 alter table dpe.publications enable row level security, force row level security;
-revoke all on dpe.publications from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
+revoke all on dpe.publications from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade;
 
 drop policy if exists admin_in_context on dpe.publications;
 create policy admin_in_context on dpe.publications for all to dpe_owner

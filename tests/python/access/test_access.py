@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import click
@@ -13,11 +17,11 @@ import pytest
 from conftest import numbers
 from psycopg import sql
 
-from dpe_cli.access import grants
+from dpe_cli.access import earlier, grants
 from dpe_cli.access.grants import AccessError
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
-from dpe_cli.cli.report import Report, Table
+from dpe_cli.cli.report import Lines, Report, Table
 from dpe_cli.server import sessions
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.patience import Waiting
@@ -272,6 +276,60 @@ def test_a_session_that_holds_the_list_is_named_and_ended(fresh_server: Server, 
         assert [] == _visible(fresh_server, login)
         with pytest.raises(psycopg.OperationalError):
             holding.execute("select 1")
+
+
+def _statement_for_a_revocation_by_hand() -> bytes:
+    """Return the statement of the security model, without ending the sessions."""
+    text = (Path(__file__).parents[3] / "docs" / "background" / "security-model.md").read_text()
+    [statement] = re.findall(r"select pg_terminate_backend\(pid\) from pg_stat_activity\n.*?(?=\n *```)", text, re.DOTALL)
+    return str(statement).replace("pg_terminate_backend(pid)", "pid").encode()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_sessions_that_still_show_what_was_revoked_are_named_and_ended(
+    fresh_server: Server, login: str, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    """A login without any privilege can export a snapshot, which a new session of the revoked role imports. Other transactions stay."""
+    monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.3)
+    _dpe(fresh_server, "grant", login, "UA", "HA")
+    other = f"other_{next(numbers)}"
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login").format(sql.Identifier(other)))
+        try:
+            with closing(fresh_server.connect(other)) as exporting, fresh_server.connect(other) as harmless:
+                [(snapshot,)] = exporting.execute("select pg_export_snapshot()").fetchall()
+                harmless.execute("select 1")
+
+                report = _dpe(fresh_server, "revoke", login, "UA", *(["--end-sessions"] if ends else []))
+
+                data = cast("dict[str, list[dict[str, object]]]", report.data)
+                named = {key: [session["pid"] for session in data[key]] for key in ("earlier_sessions", "ended_sessions")}
+                pid = exporting.info.backend_pid
+                with fresh_server.connect(login) as importing:
+                    importing.execute("begin isolation level repeatable read")
+                    if ends:
+                        assert {"earlier_sessions": [], "ended_sessions": [pid]} == named
+                        assert f"{login} no longer sees UA" == report.headline
+                        with pytest.raises(psycopg.Error, match="snapshot"):
+                            importing.execute(sql.SQL("set transaction snapshot {}").format(snapshot))
+                    else:
+                        assert {"earlier_sessions": [pid], "ended_sessions": []} == named
+                        assert f"{login} no longer sees UA; 1 session may still show it what it saw" == report.headline
+                        [warning, *_] = [line for section in report.sections if isinstance(section, Lines) for line in section.lines]
+                        assert re.search(rf": {other} \(process {pid}, 'dpe'\) since [0-9 :-]+\.$", warning)
+                        # Some administrators may not see the snapshots of others.
+                        seen = earlier.of(replace(fresh_server, admin_user=login), "3", Waiting())
+                        assert (pid, None) in {(session.pid, session.since) for session in seen}
+                        importing.execute(sql.SQL("set transaction snapshot {}").format(snapshot))
+                        assert (["HA", "UA"],) == importing.execute(
+                            f"select array(select unnest(x) order by 1) from ({VISIBLE}) as t (x)"
+                        ).fetchone()
+                        by_hand = {ended for (ended,) in connection.execute(_statement_for_a_revocation_by_hand())}
+                        assert {pid, importing.info.backend_pid} == by_hand
+                harmless.execute("select 1")
+        finally:
+            connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = %s", [other])
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(other)))
 
 
 @pytest.mark.parametrize("name", ['Ua "desk"', "123", "-", "none of it", "UA_DESK", "select"])

@@ -38,7 +38,7 @@ WITHIN = {
         "bootstrap",
         "lock_rows patience watching",
         "ending",
-        "sessions",
+        "leftovers sessions",
         "server",
         "embedded",
         "contexts programs relations",

@@ -142,19 +142,23 @@ def test_a_table_of_grants_decides(server: Server, manager: str) -> None:
 
 
 def test_a_new_version_of_the_grants_counts_at_once(project: Project, server: Server, manager: str, tmp_path: Path) -> None:
-    """Even if it is published alone, without the tables whose rows it grants."""
+    """Even if it is published alone, without the tables whose rows it grants. A cursor that was opened before fails."""
     moved = PROJECT["models/marts/account_managers.sql"].replace("'A'", "'C'").replace("'somebody else'", f"'{manager}'")
     directory = shutil.copytree(project.directory, tmp_path / "moved")
     dbt_projects.write(directory, {"models/marts/account_managers.sql": moved})
 
-    run.run(
-        Project(directory, variables=f"{{manager: {manager}}}"),
-        server,
-        ("account_managers",),
-        (),
-        dbt_projects.Silence(),
-        RunOptions(documents=False),
-    )
+    with server.connect(manager) as reading:
+        reading.execute("declare found cursor for select amount from marts.fct_accounts")
+        run.run(
+            Project(directory, variables=f"{{manager: {manager}}}"),
+            server,
+            ("account_managers",),
+            (),
+            dbt_projects.Silence(),
+            RunOptions(documents=False),
+        )
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            reading.execute("fetch all from found")
 
     assert [3] == _column(server, manager, "select amount from marts.fct_accounts")
 
@@ -165,6 +169,60 @@ def test_without_a_table_of_grants_nothing_is_seen(server: Server, manager: str)
         connection.execute("drop table marts.account_managers")
 
     assert [] == _column(server, manager, "select amount from marts.fct_accounts")
+
+
+# What can happen to the table of grants, or to what a view of that name reads, after a query began: before it, after it, and whether the
+# query fails. Otherwise it sees the grants.
+COPIED = "create table marts.{0} as select * from marts.{1}; grant select on marts.{0} to dpe_reader;"
+SWAPPED = "alter table marts.account_managers rename to earlier; alter table marts.newer rename to account_managers;"
+VIEWED = (
+    "alter table marts.account_managers rename to earlier;"
+    "create view marts.account_managers with (security_invoker = true) as select * from marts.earlier;"
+    "grant select on marts.account_managers to dpe_reader;"
+)
+AFTERWARDS = {
+    "built and published": ("", COPIED.format("newer", "account_managers") + SWAPPED, True),
+    "published": (COPIED.format("newer", "account_managers"), SWAPPED, False),
+    "emptied and filled": (
+        COPIED.format("newer", "account_managers"),
+        "truncate marts.account_managers; insert into marts.account_managers select * from marts.newer",
+        True,
+    ),
+    "dropped": ("", "drop table marts.account_managers", True),
+    "changed": ("", "update marts.account_managers set account = 'C'", False),
+    "a view": (VIEWED, "", False),
+    "a view that reads another table": (
+        VIEWED,
+        COPIED.format("newer", "earlier")
+        + "create or replace view marts.account_managers with (security_invoker = true) as select * from marts.newer;"
+        "drop table marts.earlier",
+        True,
+    ),
+    "a view of a table that was emptied and filled": (
+        VIEWED + COPIED.format("newer", "earlier"),
+        "truncate marts.earlier; insert into marts.earlier select * from marts.newer",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", list(AFTERWARDS))
+def test_a_query_over_a_new_version_of_the_grants_fails(server: Server, manager: str, what: str) -> None:
+    """If it began before that version was built; it must not return nothing, as if nothing had been granted."""
+    before, after, fails = AFTERWARDS[what]
+    with server.connect("admin", autocommit=True) as connection, server.connect(manager) as reading:
+        connection.execute(before.encode() or b"select")
+        reading.execute("declare found cursor for select amount from marts.fct_accounts order by 1")
+        connection.execute(after.encode() or b"select")
+
+        if fails:
+            with pytest.raises(
+                psycopg.errors.SerializationFailure,
+                match='"account_managers": a new version was published while this query ran; run it again',
+            ):
+                reading.execute("fetch all from found")
+        else:
+            assert [(1,), (2,)] == reading.execute("fetch all from found").fetchall()
 
 
 @pytest.mark.usefixtures("manager")

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from conftest import VERSIONS, Cluster, numbers
 from psycopg import sql
 
+from dpe_cli.access import checks
 from dpe_cli.errors import ServerError
 from dpe_cli.publishing import publisher
 from dpe_cli.server import bootstrap as module
@@ -275,6 +278,92 @@ def test_an_old_server_is_refused(fresh_server: Server, monkeypatch: pytest.Monk
 
     with fresh_server.connect("admin") as connection, pytest.raises(ServerError, match=r"is PostgreSQL 1[58]; dpe needs 99 or later"):
         bootstrap(connection)
+
+
+# What earlier versions had: functions with other arguments, and a ledger without a column.
+EARLIER = """
+    create function dpe.count_failures(text, text) returns bigint language sql as 'select 1::bigint';
+    create function dpe.remember_failures(jsonb, text, timestamptz) returns text language sql as 'select null';
+    create function dpe.remember_rules(text, jsonb) returns text language sql as 'select null';
+    alter function dpe.count_failures(text, text) owner to dpe_owner;
+    alter function dpe.remember_failures(jsonb, text, timestamptz) owner to dpe_owner;
+    alter function dpe.remember_rules(text, jsonb) owner to dpe_owner;
+    alter table dpe.extracts drop column cursor_value;
+    alter table dpe.loads drop column records_repeated, drop column version;
+    alter table dpe.rejects drop column replayed_load_id;
+    alter table dpe.publications drop column replaced;
+    alter table dpe.access_changes drop column role_id;
+    insert into dpe.extracts (source, disposition, actor) values ('shop.orders', 'append', 'test');
+    insert into dpe.loads (extract_id, source, location, records_read, rows_loaded, rows_rejected)
+    select extract_id, source, 'monday.csv', 1, 1, 0 from dpe.extracts
+"""
+TABLES = "select oid::regclass::text from pg_class where relnamespace = 'dpe'::regnamespace and relkind = 'r'"
+FORMER = "select oid::regprocedure::text from pg_proc where pronamespace = 'dpe'::regnamespace and proname ~ '^former_' order by 1"
+
+
+def test_what_readers_made_from_an_earlier_version_stops_no_bootstrap(fresh_server: Server, reader: Callable[..., str]) -> None:
+    """A function that one of their objects uses is kept, closed and named, until that object is gone. Other roles cannot use row types."""
+    login = reader(fresh_server)
+    with fresh_server.connect("admin", autocommit=True) as connection, fresh_server.connect(login, autocommit=True) as reading:
+        connection.execute(EARLIER)
+        tables = [str(name) for (name,) in connection.execute(TABLES)]
+        for number, table in enumerate(tables):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for type"):
+                reading.execute(f"create temporary table own_{number} (one {table})".encode())
+            connection.execute(f"grant usage on type {table} to public".encode())
+            reading.execute(f"create temporary table own_{number} (one {table}, many {table}[])".encode())
+        reading.execute("create temporary view counted as select dpe.count_failures('a', 'b')")
+        reading.execute("create temporary view listed as select * from dpe.tenant_access")
+
+        for _ in range(2):
+            [kept] = bootstrap_server(fresh_server).kept
+            [(function,)] = connection.execute(FORMER).fetchall()
+            assert re.fullmatch(rf"{re.escape(str(function))}: view pg_temp_\d+\.counted of {login} uses it", kept)
+        assert [] == checks.check(connection, ["dpe"])
+        assert [(0,)] == connection.execute("select records_repeated from dpe.loads").fetchall()
+        assert [] == reading.execute("select * from listed").fetchall()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reading.execute("select * from counted")
+
+        reading.execute("drop view counted")
+        assert [] == bootstrap_server(fresh_server).kept
+        assert [] == connection.execute(FORMER).fetchall()
+
+
+def test_privileges_that_others_passed_on_stop_no_bootstrap(fresh_server: Server, reader: Callable[..., str]) -> None:
+    """They are revoked, like all those that dpe does not grant."""
+    login = reader(fresh_server)
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        connection.execute("grant select on dpe.rejects to dpe_auditor with grant option")
+        connection.execute(sql.SQL("set role dpe_auditor; grant select on dpe.rejects to {}; reset role").format(sql.Identifier(login)))
+
+        bootstrap_server(fresh_server)
+
+        assert [(False,)] == connection.execute("select has_table_privilege(%s, 'dpe.rejects', 'select')", [login]).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("statement", "made"),
+    [
+        ("drop function dpe.recorded_name(oid);", "create temporary view used as select dpe.recorded_name(1)"),
+        (
+            "alter table dpe.tenant_access alter column tenant_id type varchar;",
+            "create temporary view used as select * from dpe.tenant_access",
+        ),
+    ],
+)
+def test_what_stops_a_bootstrap_is_named(
+    fresh_server: Server, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch, statement: str, made: str
+) -> None:
+    """If a later version drops or changes something that another role's object uses, after all: the object, its owner, and what to do."""
+    text = module._text
+    monkeypatch.setattr(module, "_text", lambda name: text(name) + (statement if name == module.FILES[-1] else ""))
+    login = reader(fresh_server)
+    with fresh_server.connect(login, autocommit=True) as reading:
+        reading.execute(made.encode())
+        message = rf"cannot .*; nothing is changed\. .*: view pg_temp_\d+\.used of {login} uses dpe\..*\. Drop those .* run `dpe bootstrap`"
+        with pytest.raises(ServerError, match=message):
+            bootstrap_server(fresh_server)
 
 
 def test_passwords_reach_neither_the_server_nor_its_log(

@@ -247,6 +247,8 @@ MUTATIONS = {
     "alter policy dpe_mask on marts.fct_orders using (true)": "RLS056",
     "alter policy dpe_mask on marts.fct_orders to dpe_masked_reader": "RLS056",
     f"alter role {READER} replication": "RLS057",
+    f"alter role {READER} createrole": "RLS057",
+    f"create role of_managers createrole role {READER}": "RLS057",
     "grant pg_read_server_files to dpe_transformer": "RLS057",
     "create role of_masked in role dpe_masked_reader, pg_read_all_data": "RLS057",
     "create function public.called(integer, integer) returns double precision language sql immutable security definer as"
