@@ -26,6 +26,9 @@ class Column:
 
     An `optional` column, or one with a `default`, may be missing from a delivery: then nulls are loaded, or the default, which is
     written as in CSV.
+
+    `format` is the form of its dates and times, in PostgreSQL's template patterns, if they are not as in ISO 8601. If it `rounds`,
+    surplus decimals are rounded; otherwise they are rejected. If `null_quoted`, the null string means null within quotes, too.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Column:
     headers: tuple[str, ...] = ()
     optional: bool = False
     default: str | None = None
+    format: str | None = None
+    rounds: bool = False
+    null_quoted: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class Dialect:
     """
     How a CSV input separates, quotes and escapes its fields, how it writes a missing value, and its original encoding.
 
-    If it has no quotes, `quote` and `escape` are empty.
+    If it has no quotes, `quote` and `escape` are empty. If `null_quoted`, a missing value may be quoted.
     """
 
     delimiter: str = ","
@@ -30,6 +30,7 @@ class Dialect:
     escape: str = '"'
     null_string: str = ""
     encoding: str = "utf-8"
+    null_quoted: bool = False
 
     @property
     def copy_quote(self) -> str:

@@ -176,7 +176,7 @@ class ExactValues:
         found = []
         for place, (field, exact) in enumerate(zip(written, self._types, strict=True)):
             is_quoted = field.startswith(self._dialect.quote)
-            value = _unquoted(field, self._dialect) if is_quoted else field
+            value = unquoted(field, self._dialect) if is_quoted else field
             is_null = value == self._dialect.null_string and (not is_quoted or self._null_quoted[place])
             if exact and not is_null and not exact.accepts(value.encode(errors="surrogateescape")):
                 found.append(Inexact(place, value, exact))
@@ -227,7 +227,8 @@ class ExactValues:
         return self._dialect.delimiter, self._dialect.quote, self._dialect.escape
 
 
-def _unquoted(field: str, dialect: Dialect) -> str:
+def unquoted(field: str, dialect: Dialect) -> str:
+    """Return the value of a quoted field."""
     inner = field[1:-1]
     if dialect.escape == dialect.quote:
         return inner.replace(dialect.quote * 2, dialect.quote)

@@ -15,6 +15,7 @@ from psycopg.errors import Diagnostic
 
 from dpe_cli.blocks import copy_text
 from dpe_cli.blocks.block import CopyFormat
+from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 from dpe_cli.server.connection import Connection
 
@@ -49,7 +50,7 @@ class Shape:
     How the blocks of one input are copied: the load they belong to, and their columns in order.
 
     `names` are the columns as rejects name them; `types` maps `columns`, the slice's, to PostgreSQL types. `missing` are columns of
-    the contract that the input does not have.
+    the contract that the input does not have; `contract` are all of its columns.
     """
 
     load_id: int
@@ -59,6 +60,13 @@ class Shape:
     ignored_columns: int
     dialect: Dialect
     missing: tuple[str, ...] = ()
+    contract: tuple[Column, ...] = ()
+
+    @cached_property
+    def null_quoted(self) -> list[str]:
+        """The columns in which the null string means null within quotes, too."""
+        declared = {column.name for column in self.contract if column.null_quoted}
+        return [name for name in self.columns if self.dialect.null_quoted or name in declared]
 
     @cached_property
     def grammar(self) -> Grammar:
@@ -100,6 +108,13 @@ def _is_no_records_fault(code: str) -> bool:
     return not code or code[:2] in _OTHER_ERROR_CLASSES or code in _OTHER_ERRORS
 
 
+def _csv_options(shape: Shape) -> sql.Composed:
+    options = shape.dialect.copy_options()
+    if not shape.null_quoted:
+        return options
+    return sql.SQL("{}, force_null ({})").format(options, sql.SQL(", ").join(map(sql.Identifier, shape.null_quoted)))
+
+
 class Copier:
     """COPYs data of one shape into a table. Each call is a savepoint: if it raises, it leaves nothing."""
 
@@ -112,7 +127,7 @@ class Copier:
         target = sql.SQL("copy {} ({}) from stdin").format(table, sql.SQL(", ").join(map(sql.Identifier, shape.columns)))
         self._reasons: dict[tuple[str, str], tuple[str, str] | None] = {}
         formats: dict[CopyFormat, sql.Composable] = {
-            "csv": shape.dialect.copy_options(),
+            "csv": _csv_options(shape),
             "text": copy_text.COPY_OPTIONS,
             "binary": copy_text.BINARY_COPY_OPTIONS,
         }

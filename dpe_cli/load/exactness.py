@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from psycopg import sql
 
-from dpe_cli.blocks import encodings
+from dpe_cli.blocks import encodings, time_formats
 from dpe_cli.blocks.block import Block, Delivered, Fault
-from dpe_cli.blocks.exact_values import ExactValues, Inexact, exact_type
+from dpe_cli.blocks.conversion import Converter
+from dpe_cli.blocks.exact_values import INVALID_TEXT, ExactValues, Inexact, exact_type
 from dpe_cli.blocks.records import Records
 from dpe_cli.load.copier import Copier
 from dpe_cli.server.connection import Connection
@@ -61,10 +62,15 @@ class _Delivered:
         self._block = block
         self._records = records
         self._encoding = encoding
-        self.kept: list[int] = []
+        self._kept: list[tuple[int, bytes]] = []
+
+    def keep(self, place: int, csv: bytes) -> None:
+        """Note the next record that is left, by its index in the whole block."""
+        self._kept.append((place, csv))
 
     def __call__(self, index: int, csv: bytes) -> Delivered:
-        return self.at(self.kept[index], csv)
+        del csv
+        return self.at(*self._kept[index])
 
     def at(self, place: int, csv: bytes) -> Delivered:
         """Return a record by its index in the whole block."""
@@ -75,18 +81,25 @@ class _Delivered:
 
 
 class Exactness:
-    """Checks the blocks of one input. `types` are those of the staging table; columns in `rounded` accept surplus decimals."""
+    """Checks the blocks of one input, and converts values whose form a column declares. `types` are those of the staging table."""
 
-    def __init__(self, copier: Copier, types: Mapping[str, str], *, rounded: Collection[str] = ()) -> None:
+    def __init__(self, copier: Copier, types: Mapping[str, str]) -> None:
         shape = copier.shape
+        rounded = {column.name for column in shape.contract if column.rounds}
+        formats = {column.name: column.format for column in shape.contract if column.format is not None}
         self._copier = copier
         self._shape = shape
         self._types = [types.get(column, "text") for column in shape.columns]
         exact = [exact_type(name, rounds=column in rounded) for column, name in zip(shape.columns, self._types, strict=True)]
-        self._values = ExactValues(exact, shape.dialect)
+        null_quoted = [column in shape.null_quoted for column in shape.columns]
+        self._values = ExactValues(exact, shape.dialect, null_quoted=null_quoted)
+        declared = {place: time_formats.parse(formats[name]) for place, name in enumerate(shape.columns) if name in formats}
+        self._converter = Converter(declared, shape.dialect, null_quoted=null_quoted, width=len(shape.columns)) if declared else None
 
     def checked(self, block: Block) -> Block:
-        """Return a block of CSV in which records with values that would be changed are refused."""
+        """Return a block of CSV with values in the form that their types expect; records whose values would be changed are refused."""
+        if self._converter is not None:
+            block = self._converted(block, self._converter)
         found = ((start, self._values.of(block.data[start:end])) for start, end in self._values.records(block.data))
         suspects = ((start, values) for start, values in found if values)
         refused: dict[int, Fault] = {}
@@ -94,6 +107,22 @@ class Exactness:
         while part := dict(islice(suspects, _PART)):
             refused |= self._refused(part)
         return self._without(block, refused) if refused else block
+
+    def _converted(self, block: Block, converter: Converter) -> Block:
+        records = Records.of(block.without_refused(), self._shape.grammar)
+        delivered = _Delivered(block, records, self._shape.dialect.encoding)
+        kept: list[bytes] = []
+        added: list[tuple[Delivered, Fault]] = []
+        for index, raw in enumerate(records.raws):
+            converted = converter.convert(raw)
+            if isinstance(converted, bytes):
+                delivered.keep(index, raw)
+                kept.append(converted)
+            else:
+                place, what = converted
+                added.append((delivered.at(index, raw), Fault(self._shape.names[place], INVALID_TEXT, what)))
+        data = b"".join(kept)
+        return replace(block, data=data, lines=data.count(b"\n"), origin=delivered, refused=(*block.refused, *added))
 
     def _refused(self, suspects: Mapping[int, Sequence[Inexact]]) -> dict[int, Fault]:
         """Return why records are refused, by their offsets. The server itself refuses, and explains, what is not valid at all."""
@@ -119,7 +148,7 @@ class Exactness:
             if fault := refused.get(offset):
                 added.append((delivered.at(index, raw), fault))
             else:
-                delivered.kept.append(index)
+                delivered.keep(index, raw)
                 kept.append(raw)
             offset += len(raw)
         data = b"".join(kept)

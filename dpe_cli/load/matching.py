@@ -82,7 +82,7 @@ def matched(table: StagingTable, delivery: Delivery, *, load_id: int, ignore_ext
     # Rejects name the contract's columns.
     shown_names = tuple(known[name].name if name in known else name for name in names)
     absent = tuple(column.name for column in missing)
-    return Shape(load_id, shown_names, tuple(columns), types, len(extra), delivery.dialect, absent)
+    return Shape(load_id, shown_names, tuple(columns), types, len(extra), delivery.dialect, absent, table.columns)
 
 
 def shortened(name: str) -> str:

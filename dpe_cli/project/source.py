@@ -79,14 +79,16 @@ def from_node(node: Mapping[str, Any], declaration: Declaration) -> Source:
     )
 
 
+_PLAIN_META = (("path", str, "a path"), ("start", int, "a number"), ("width", int, "a number"), ("format", str, "a format: DD.MM.YYYY"))
+
+
 def _column(column: Mapping[str, Any], *, where: str) -> Column:
     """Return a column of the contract, with the place of its values from its meta."""
     meta = {**(column.get("meta") or {}), **((column.get("config") or {}).get("meta") or {})}
-    for name, kind in (("path", str), ("start", int), ("width", int)):
+    where = f"{where}: column {column['name']}"
+    for name, kind, what in _PLAIN_META:
         if not isinstance(meta.get(name), (kind, type(None))):
-            raise ProjectError(
-                f"{where}: column {column['name']}: meta.{name} is {meta[name]!r}; write {'a path' if kind is str else 'a number'}"
-            )
+            raise ProjectError(f"{where}: meta.{name} is {meta[name]!r}; write {what}")
     return Column(
         column["name"],
         str(column.get("data_type") or ""),
@@ -94,9 +96,12 @@ def _column(column: Mapping[str, Any], *, where: str) -> Column:
         path=meta.get("path"),
         start=meta.get("start"),
         width=meta.get("width"),
-        headers=_headers(meta.get("headers"), where=f"{where}: column {column['name']}"),
-        optional=_optional(meta.get("optional"), where=f"{where}: column {column['name']}"),
-        default=_default(meta.get("default"), where=f"{where}: column {column['name']}"),
+        headers=_headers(meta.get("headers"), where=where),
+        optional=_is_set(meta, "optional", "a delivery may lack the column", where=where),
+        default=_default(meta.get("default"), where=where),
+        format=meta.get("format"),
+        rounds=_is_set(meta, "round", "surplus decimals are to be rounded", where=where),
+        null_quoted=_is_set(meta, "null_quoted", "the null string means null within quotes, too", where=where),
     )
 
 
@@ -108,10 +113,10 @@ def _headers(declared: object, *, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names or ()))
 
 
-def _optional(declared: object, *, where: str) -> bool:
-    if not isinstance(declared, (bool, type(None))):
-        raise ProjectError(f"{where}: meta.optional is {declared!r}; write true if a delivery may lack the column")
-    return bool(declared)
+def _is_set(meta: Mapping[str, Any], name: str, meaning: str, *, where: str) -> bool:
+    if not isinstance(meta.get(name), (bool, type(None))):
+        raise ProjectError(f"{where}: meta.{name} is {meta[name]!r}; write true if {meaning}")
+    return bool(meta.get(name))
 
 
 def _default(declared: object, *, where: str) -> str | None:

@@ -7,6 +7,7 @@ Docstrings and `Doc` are what `dpe schema` shows in editors.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 from annotated_types import Ge, Le, MinLen
 from typing_extensions import Doc
 
-from dpe_cli.blocks import cursors
+from dpe_cli.blocks import cursors, time_formats
 from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.inputs import Increment
 from dpe_cli.sources import secrets
@@ -136,6 +137,28 @@ class External:
             for name in ("path", "start", "width"):
                 if getattr(column, name) is not None:
                     yield f"column {column.name}: meta.{name} is not for this file_format"
+
+
+# Types with dates, and with decimals that can be rounded.
+_WITH_DATE = re.compile(r"date|timestamp.*", re.IGNORECASE)
+_ROUNDED = re.compile(r"(numeric|decimal|date|timestamp|time)\b.*", re.IGNORECASE)
+
+
+def faults_of_values(columns: Sequence[Column], *, has_quotes: bool) -> Iterator[str]:
+    """Yield mistakes in what columns say of their values."""
+    for column in columns:
+        data_type = column.data_type.strip()
+        if column.format is not None:
+            try:
+                time_formats.parse(column.format)
+            except ValueError as error:
+                yield f"column {column.name}: meta.format: {column.format} {error}"
+            if not _WITH_DATE.fullmatch(data_type):
+                yield f"column {column.name}: meta.format is for dates and points in time, not for {data_type}; remove it"
+        if column.rounds and not _ROUNDED.fullmatch(data_type):
+            yield f"column {column.name}: meta.round is for decimals, not for {data_type}; remove it"
+        if column.null_quoted and not has_quotes:
+            yield f"column {column.name}: meta.null_quoted is for file_format: csv; remove it"
 
 
 def faults_of_paths(columns: Sequence[Column]) -> Iterator[str]:

@@ -73,6 +73,7 @@ class CsvFiles(Files):
     quote: Annotated[str, Doc("a single ASCII character around fields; none if fields are never quoted")] = '"'
     escape: Annotated[str, Doc("the character before a quote within quotes; by default quotes are doubled")] | None = None
     null_string: Annotated[str, Doc("how a missing value is written")] = ""
+    null_quoted: Annotated[bool, Doc("whether that means a missing value within quotes, too; also a column's meta")] = False
     header: Annotated[bool, Doc("whether the first record names the columns")] = True
     encoding: Annotated[str, Doc("any encoding that Python knows: utf-8, utf-16, latin-1, …")] = "utf-8"
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer line is refused")] = MAX_RECORD_BYTES
@@ -80,7 +81,7 @@ class CsvFiles(Files):
     def dialect(self, encoding: str) -> Dialect:
         """Return the CSV dialect of the files, given their detected encoding."""
         quote = "" if self.quote == _NO_QUOTE else self.quote
-        return Dialect(self.delimiter, quote, (self.escape or quote) if quote else "", self.null_string, encoding)
+        return Dialect(self.delimiter, quote, (self.escape or quote) if quote else "", self.null_string, encoding, self.null_quoted)
 
     def faults(self) -> Iterator[str]:
         """Yield mistakes that types cannot express."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ProjectError
-from dpe_cli.sources.options.base import External
+from dpe_cli.sources.options.base import External, faults_of_values
 from dpe_cli.sources.options.files import CsvFiles
 from dpe_cli.sources.options.formats import FORMATS
 from dpe_cli.words import did_you_mean
@@ -58,7 +58,7 @@ def parse(block: Mapping[str, object], columns: Sequence[Column] = (), *, declar
         for fault in [*external.faults(), *external.faults_of_place()]
     ]:
         raise _refused(faults, kind, declaration)
-    if faults := list(external.faults_of_columns(columns)):
+    if faults := [*external.faults_of_columns(columns), *faults_of_values(columns, has_quotes=isinstance(external, CsvFiles))]:
         raise ProjectError(f"{declaration.source} ({declaration.declared_at}): {'; '.join(faults)}; see {kind.documentation}")
     if (encoding := getattr(external, "encoding", None)) is not None:
         external = replace(external, encoding=codecs.lookup(encoding).name)  # type: ignore[call-arg]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,77 @@ def test_values_in_records_of_several_lines_are_checked(stage_anywhere: Stage) -
     assert [(8,), (16,), (20,)] == source.rejects("position")
     assert [(bad.removesuffix("\n"),)] * 2 + [('a,soon,5" pipe',)] == source.rejects("raw")
     assert 7 == source.count()
+
+
+FORMATS = [
+    ("date", "DD.MM.YYYY", ["31.12.2024", " 01.02.2003 "], ["1.2.2003", "31.02.2024", "2024-12-31", "31.12.24", "31.12.2024x"]),
+    ("date", "FMDD/FMMM/YY", ["1/2/69", "31/12/70"], ["1/13/24", "001/2/24"]),
+    ("date", "DD-Mon-YYYY", ["02-Jan-2003", "02-DEC-2003"], ["02-Jän-2003", "02-January-2003"]),
+    ("date", 'YYYY"年"MM"月"DD"日"', ["2024年12月31日"], ["2024-12-31"]),
+    (
+        "timestamp",
+        "MM/DD/YYYY HH12:MI:SS AM",
+        ["12/31/2024 12:00:01 AM", "01/02/2003 11:59:59 pm"],
+        ["12/31/2024 13:00:00 PM", "12/31/2024 10:00"],
+    ),
+    ("timestamp(3)", "YYYYMMDDHH24MISSUS", ["20241231100000123000"], ["20241231100000123456", "20241231240000000000"]),
+    ("timestamptz", 'YYYY-MM-DD"T"HH24:MI:SS.MSTZH:TZM', ["2024-12-31T10:00:00.123+05:30"], ["2024-12-31T10:00:00+05:30"]),
+]
+
+
+@pytest.mark.parametrize(("data_type", "template", "accepted", "rejected"), FORMATS, ids=[template for _, template, *_ in FORMATS])
+def test_a_column_may_declare_its_format(
+    stage_anywhere: Stage, data_type: str, template: str, accepted: list[str], rejected: list[str]
+) -> None:
+    """In PostgreSQL's template patterns, which mean what they mean there; any other form is rejected."""
+    source = stage_anywhere(f"number integer, value {data_type} format {template}", header=False, delimiter="|")
+    values = [*accepted, *rejected]
+
+    source.deliver("".join(f'{number}|"{value}"\n' for number, value in enumerate(values)) + "99|\n").extract()
+
+    zone = "at time zone 'UTC'" if data_type != "timestamptz" else ""
+    read = source.query(
+        f"select (to_timestamp(value, %s) {zone})::{data_type}::text from unnest(%s::text[]) with ordinality as given (value, number) "
+        "order by number",
+        [template, [value.strip() for value in accepted]],
+    )
+    assert [*read, (None,)] == source.query(f"select value::text from {source.relation} order by number")
+    assert [(f'{number}|"{value}"',) for number, value in enumerate(values) if number >= len(accepted)] == source.rejects("raw")
+
+
+def test_a_value_in_another_format_is_named(stage: Stage) -> None:
+    """The record is kept as it was delivered, also if another value in it is to blame."""
+    source = stage("id integer, day date format DD.MM.YYYY, price numeric(10,2)")
+
+    source.deliver("id,day,price\n1,2024-12-31,1\n2,31.12.2024,2.345\n3,31.12.2024,3\n").extract()
+
+    assert [
+        (2, "day", '"2024-12-31" is not a date or time in the format DD.MM.YYYY', "1,2024-12-31,1"),
+        (3, "price", source.rejects("reason")[1][0], "2,31.12.2024,2.345"),
+    ] == source.rejects("position, column_name, reason, raw")
+    assert 1 == source.count()
+
+
+def test_a_column_may_round(stage_anywhere: Stage) -> None:
+    """What it rounds is still a plain value."""
+    source = stage_anywhere("price numeric(10,2) rounds, at timestamp(0) rounds", header=False)
+
+    source.deliver("2.345,2024-12-31 10:00:00.6\n0x1F,\n,12/31/24 10:00\n").extract()
+
+    assert [("2.35", "2024-12-31 10:00:01")] == source.query(f"select price::text, at::text from {source.relation}")
+    assert 2 == len(source.rejects())
+
+
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [("id integer null_quoted, day date null_quoted, note text", {}), ("id integer, day date, note text", {"null_quoted": True})],
+)
+def test_a_quoted_null_string_may_mean_null(stage_anywhere: Stage, columns: str, options: dict[str, bool]) -> None:
+    """For a column, or for the whole file."""
+    source = stage_anywhere(columns, **options)
+
+    result = source.deliver('id,day,note\n"1","",""\n"","2024-12-31",""\n').extract()
+
+    note = None if options else ""
+    assert [(1, None, note), (None, date(2024, 12, 31), note)] == source.rows()
+    assert 0 == result.rows_rejected

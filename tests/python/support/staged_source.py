@@ -145,7 +145,11 @@ def _column(definition: str) -> Column:
     Return a column: `name text`, `name text at $.customer.name`, or `name text at 5+10` for ten characters from the fifth on.
 
     `name text also old+older` has other names; `name text optional` and `name text default x` may be missing.
+    `name date format DD.MM.YYYY` has this form; `name numeric(10,2) rounds` and `name date null_quoted` accept more.
     """
+    definition, _, template = definition.partition(" format ")
+    definition, rounds, _ = definition.partition(" rounds")
+    definition, null_quoted, _ = definition.partition(" null_quoted")
     definition, is_given, default = definition.partition(" default ")
     definition, optional, _ = definition.partition(" optional")
     definition, _, headers = definition.partition(" also ")
@@ -157,6 +161,9 @@ def _column(definition: str) -> Column:
         headers=tuple(headers.split("+")) if headers else (),
         optional=bool(optional),
         default=default if is_given else None,
+        format=template or None,
+        rounds=bool(rounds),
+        null_quoted=bool(null_quoted),
     )
     if not place or place.startswith("$"):
         return replace(column, path=place or None)
