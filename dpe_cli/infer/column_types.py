@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from dpe_cli.infer.survey import Draft
-from dpe_cli.infer.value_kinds import KindStatistics, Values, is_null_word, null_word, shown
+from dpe_cli.infer.value_kinds import SLASHED_DATE, KindStatistics, Values, is_null_word, null_word, shown
 
 _INTEGER = range(-(2**31), 2**31)
 _BIGINT = range(-(2**63), 2**63)
@@ -50,6 +50,8 @@ def _of_kinds(name: str, kinds: Mapping[str, KindStatistics], *, midnights_are_d
     names = kinds.keys()
     if names and names <= _NUMBERS:
         return _number(name, kinds)
+    if names == {SLASHED_DATE}:
+        return "date"
     if names == {"date", "timestamp"}:
         return "timestamp"
     if names == {"timestamp"} and midnights_are_dates and kinds["timestamp"].at_midnight == kinds["timestamp"].count:

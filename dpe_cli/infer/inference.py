@@ -13,7 +13,7 @@ from dpe_cli.infer import column_types, naming, value_kinds
 from dpe_cli.infer.readers import apis, databases, files
 from dpe_cli.infer.sample import Sample, take_sample
 from dpe_cli.infer.survey import Draft, Survey, SurveyRequest, check_number
-from dpe_cli.infer.value_kinds import Values
+from dpe_cli.infer.value_kinds import SLASHED_DATE, SLASHED_FORMAT, Values
 from dpe_cli.safe_text.redaction import HIDDEN, hide
 from dpe_cli.sources.options import parse
 from dpe_cli.words import plural
@@ -40,6 +40,7 @@ class InferredColumn:
     path: str | None
     start: int | None
     width: int | None
+    format: str | None
     tests: tuple[str, ...]
     note: str
 
@@ -146,7 +147,8 @@ def _column(draft: Draft, values: Values, survey: Survey) -> InferredColumn:
     note = column_types.why_text(draft, values, may_have_null_string=survey.may_have_null_string) if data_type == "text" else ""
     if values.nulls == values.records and draft.declared is None:
         note = "no value was seen: set the type"
-    return InferredColumn(draft.name, data_type, hide(draft.description), draft.path, draft.start, draft.width, tests, note)
+    declared = SLASHED_FORMAT if data_type == "date" and SLASHED_DATE in values.kinds else None
+    return InferredColumn(draft.name, data_type, hide(draft.description), draft.path, draft.start, draft.width, declared, tests, note)
 
 
 def _is_secret(draft: Draft) -> bool:
@@ -185,5 +187,8 @@ def _check(done: InferredTable) -> None:
             raise InputError(f"{done.name}: {name} is {value}, which dbt would evaluate as Jinja; rename it at the source")
         if name in _OF_THE_SOURCE and hide(str(value)) != str(value):
             raise InputError(f"{done.name}: {name} is {value}, which contains a secret of the location; rename it at the source")
-    columns = [Column(column.name, column.data_type, path=column.path, start=column.start, width=column.width) for column in done.columns]
+    columns = [
+        Column(column.name, column.data_type, path=column.path, start=column.start, width=column.width, format=column.format)
+        for column in done.columns
+    ]
     parse.parse(done.external, columns, declaration=parse.SourceDeclaration(done.name, "inferred"))

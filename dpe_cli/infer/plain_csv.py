@@ -1,7 +1,7 @@
 """
 CSV that all readers understand alike: quotes enclose whole fields, and a quote within them is doubled.
 
-COPY accepts quotes in the middle of a field, `5" x 3"`, and an escape character; other readers interpret these differently.
+Other readers interpret an escape character differently.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from dpe_cli.safe_text.redaction import hide
 # Words that people and programs write for a missing value. NaN is not one of them: it is a double precision number.
 NULL_WORDS = ("NA", "N/A", "n/a", "na", "NULL", "null", "Null", r"\N", "None", "none", "-", "--", "#N/A", "nil", "(null)", "?", ".")
 
+# Dates written as 2024/12/31, and how a column declares them.
+SLASHED_DATE, SLASHED_FORMAT = "date with slashes", "YYYY/MM/DD"
 _DATE = r"\d{4}-\d{2}-\d{2}"
 _TIMESTAMP = _DATE + r"[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
 _ZONE = r" ?(Z|UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
@@ -27,7 +29,8 @@ _KIND = rf"""
         when regexp_full_match(t, '{_INTEGER}') and length(t) < 1000 then 'integer'
         when regexp_full_match(t, '{_DECIMAL}') and length(t) < 1000 then 'decimal'
         when lower(t) in ('true', 'false') then 'boolean'
-        when regexp_full_match(t, '{_DATE}|{_DATE.replace("-", "/")}') and {_IS_DAY} then 'date'
+        when regexp_full_match(t, '{_DATE}') and {_IS_DAY} then 'date'
+        when regexp_full_match(t, '{_DATE.replace("-", "/")}') and {_IS_DAY} then '{SLASHED_DATE}'
         when regexp_full_match(t, '{_TIMESTAMP}') and {_IS_DAY} then 'timestamp'
         when regexp_full_match(t, '{_TIMESTAMP}{_ZONE}') and {_IS_DAY} then 'timestamptz'
         when regexp_full_match(v, '{_UUID}') then 'uuid'
@@ -45,8 +48,8 @@ _SURVIVES = r"""
     or lower(t) similar to '-?(nan|inf|infinity)'
 """
 
-# The blanks around a value that PostgreSQL ignores; it does not ignore other Unicode blanks.
-_BLANKS = "' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)"
+# The blanks around a value that are not part of it.
+_BLANKS = "' '"
 
 
 @dataclass(frozen=True)

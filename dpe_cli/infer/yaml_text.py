@@ -88,7 +88,7 @@ def _members(column: InferredColumn) -> Iterator[tuple[str, Any]]:
     yield "description", _described(column.description)
     if column.tests:
         yield "data_tests", list(column.tests)
-    meta = {name: value for name in ("path", "start", "width") if (value := getattr(column, name)) is not None}
+    meta = {name: value for name in ("path", "start", "width", "format") if (value := getattr(column, name)) is not None}
     if meta:
         yield "config", {"meta": meta}
 

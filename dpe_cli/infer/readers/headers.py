@@ -75,7 +75,7 @@ def check_first_line(text: bytes, dialect: Dialect, *, location: str) -> None:
         InputError: it does not; with line and character.
     """
     line = text.partition(b"\n")[0]
-    record, end = StrictReader(dialect).first(text)
+    record, end = StrictReader(dialect).first(text if b"\n" in text else text + b"\n")
     if not record:
         _, misplaced = starts_of_fields(line.decode("latin-1"), dialect)
         what = "does not enclose a whole field" if end else "is never closed"
