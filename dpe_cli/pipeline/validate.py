@@ -115,7 +115,7 @@ def check(project: Project, server: Server, scope: Scope, build: BuildResult, ce
         # After everything that runs the models' code.
         protection.check_protection(project, server, build.waiting),
         validation.check_visibility(visible_rows),
-        validation.check_coverage(scope.tests, scope.specs, sources=project.sources, models=project.models),
+        validation.check_coverage(scope.tests, scope.specs, sources=project.sources, models=project.models_named),
         validation.check_rules(scope.tests, scope.specs),
     ]
     return Validation(checks, build.results, visible_rows, reconciled, fresh)

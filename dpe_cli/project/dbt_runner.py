@@ -13,6 +13,7 @@ from typing import Any
 from dpe_cli.errors import BuildError
 from dpe_cli.project import dbt
 from dpe_cli.project.jinja_changes import ReadManifest
+from dpe_cli.project.model import selector_of
 from dpe_cli.project.project import Project
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.server import Server
@@ -115,7 +116,7 @@ def _node_result(result: Any) -> NodeResult:
     meta: Mapping[str, Any] = getattr(node.config, "meta", None) or {}
     return NodeResult(
         unique_id=node.unique_id,
-        name=node.name,
+        name=selector_of(node.name, getattr(node, "version", None)),
         path=getattr(node, "original_file_path", ""),
         resource_type=str(node.resource_type.value if hasattr(node.resource_type, "value") else node.resource_type),
         status=str(result.status.value if hasattr(result.status, "value") else result.status),

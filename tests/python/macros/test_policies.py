@@ -388,6 +388,10 @@ BROKEN = {
         "{'access': {'model': 'nothing', 'column': 'shop', 'role_column': 'r'}}",
         "meta.rls looks up access in nothing, which is not a model; name one",
     ),
+    "ambiguous_access": (
+        "{'access': {'model': 'grants', 'column': 'shop', 'role_column': 'r'}}",
+        "in grants, which is the name of 2 models; write one of model.dpe.grants.v1, model.dpe.grants.v2",
+    ),
     "no_such_column": ("{'tenant_column': 'shpo'}", "meta.rls names the column shpo; name one of its columns (order_id, shop, word)"),
     "number_column": ("{'tenant_column': 'order_id'}", "compares the column order_id, which is integer; cast it to text"),
     # A domain, whose creator may define more than that it is text.
@@ -414,6 +418,8 @@ def broken(scratch: Path, module_server: Server, states: dict[str, State]) -> di
         for name, (rls, _) in BROKEN.items()
     }
     models |= {f"models/marts/{name}.sql": MODEL.format(kind=name, rls=rls) for name, (rls, _) in UNPROTECTABLE.items()}
+    models["models/staging/_grants.yml"] = "models: [{name: grants, versions: [{v: 1}, {v: 2}]}]"
+    models |= {f"models/staging/grants_v{version}.sql": "select 'UA' as shop, 'r' as r" for version in (1, 2)}
     project = Project(dbt_projects.make(scratch / "broken", models))
     return {result.name: result for result in run_dbt(project, module_server, ["build"])}
 

@@ -62,6 +62,13 @@ FORGED = {
         {{ config(meta={'rls': {'role_column': 'manager'}}, contract={'enforced': false}) }}
         select 'UA'::text as shop, 'nobody'::text as manager
         """,
+    # The versions of a model have one name.
+    "versioned_orders_v1": """
+        {{ config(contract={'enforced': false}, materialized='incremental',
+            post_hook="{{ protect_table(this, {'shared': true}, model.unique_id) }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "versioned_orders_v2": "{{ config(contract={'enforced': false}) }} select * from {{ ref('stg_shop__orders') }}",
     # By another author, who substitutes another table for the one that it names.
     "looked_up_orders": """
         {{ config(meta={'rls': {'access': {'model': 'managers', 'column': 'shop', 'role_column': 'manager'}}}, contract={'enforced': false}) }}
@@ -84,15 +91,25 @@ FORGED = {
         """,
 }
 
+VERSIONS = """
+    models:
+      - name: versioned_orders
+        latest_version: 2
+        config: {meta: {rls: {private: true}}}
+        versions: [{v: 1}, {v: 2}]
+    """
+
 
 def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> None:
     """Not even if a model's hooks or Jinja make PostgreSQL, the ledger or dbt believe in another declaration."""
     new_shop.write({f"models/marts/{name}.sql": text for name, text in FORGED.items()})
+    new_shop.write({"models/marts/_versions.yml": VERSIONS})
 
     summary = new_shop.run()
 
     assert summary.build.not_published is not None
     for fault in (
+        "marts__next.versioned_orders_v1: has the policy dpe_reader, which its declaration, private, does not call for",
         "marts__next.private_orders: has the policy dpe_reader, which its declaration, private, does not call for",
         "marts__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
         "marts__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants names",
