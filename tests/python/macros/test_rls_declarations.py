@@ -56,6 +56,9 @@ PROJECT = {
     "models/marts/fct_codes_of_one.sql": MASKED.format(rls="{'tenant_column': 'padded'}") + "select 'HA'::char(4) as padded, 1 as hidden",
     "models/marts/fct_masked_accounts.sql": MASKED.format(rls=ACCESS) + "select 'A'::varchar as account_id, 1 as hidden",
     "models/marts/fct_masked_notes.sql": MASKED.format(rls="{'role_column': 'manager'}") + "select 'x'::varchar as manager, 1 as hidden",
+    # Names that a format string would take for placeholders.
+    "models/marts/fct_shares.sql": MASKED.replace("meta=", "alias='100%s of all', meta=").format(rls="{'tenant_column': \"50%\"}")
+    + """select 'UA'::text as "50%", 1 as "%I", 1 as hidden""",
     "models/marts/dim_masked.sql": MASKED.format(rls="{'shared': true}") + "select 1 as id, 1 as hidden",
 }
 # A reader's own type named text, with its own functions as casts from and to the real one.
