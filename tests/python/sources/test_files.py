@@ -20,6 +20,8 @@ from backports import zstd
 from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError
+from dpe_cli.ingest.extract import load_request_of
+from dpe_cli.load.inputs import Known, planned
 from dpe_cli.sources.files import compression, find
 
 CSV = b"id,note\n1,a\n2,b\n"
@@ -486,6 +488,29 @@ def test_a_zip_file_of_many_members_is_read_once(stage: Stage, monkeypatch: pyte
     source.extract()
 
     assert (20, 1) == (source.count(), len(parsed))
+
+
+@pytest.mark.parametrize("count", [10, 100])
+def test_files_of_one_size_are_hashed_in_proportion_to_their_number(stage: Stage, count: int) -> None:
+    """Each is compared with what is known, not with each other one; renamed ones too."""
+    source = stage("id integer", location="*", changed_files="replace")
+    for number in range(count):
+        source.deliver(f"id\n{number:09}\n", f"{number}.csv")
+    asked: list[str] = []
+    content_hash = find.File.content_hash
+
+    def counting(self: find.File) -> str:
+        asked.append(self.location)
+        return content_hash(self)
+
+    files = find.find(source.external, source.table.columns, project_dir=source.directory)
+    known = [Known(number, f"gone/{number}.csv", file.size, file.content_hash(), None) for number, file in enumerate(files)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(find.File, "content_hash", counting)
+        assert len(planned(files, [], load_request_of(source.source)).new) == count
+        assert len(planned(files, known, load_request_of(source.source)).moved) == count
+
+    assert len(asked) < 6 * count
 
 
 def test_compression_is_detected_by_name() -> None:
