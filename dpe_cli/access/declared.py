@@ -9,14 +9,14 @@ project's files: of what was built, before it is published, and of all that is p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dpe_cli.access import declared_policies
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.access.declared_policies import TableColumn, TablePolicy
-from dpe_cli.project.model import Model, models_of
+from dpe_cli.project.model import Model, by_name, models_of
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import QUARANTINE
 
@@ -141,21 +141,32 @@ def differences(connection: Connection, manifest: Mapping[str, Any], made: Mappi
 
     `made` maps dbt's unique ids to the schemas of the relations. Quarantines are compared with the declaration of their models.
     """
+    known = models_of(manifest)
     models = {
-        (made[model.unique_id], model.alias + suffix): model
-        for model in models_of(manifest).values()
-        if model.unique_id in made
+        (schema, known[unique_id].alias + suffix): known[unique_id]
+        for unique_id, schema in made.items()
+        if unique_id in known
         for suffix in ("", QUARANTINE)
     }
     with connection.transaction():
         # PostgreSQL writes policies with the names of schemas that are not in the search_path.
         connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
         rows = connection.execute(_CATALOG_RELATIONS, [[schema for schema, _ in models], [name for _, name in models]]).fetchall()
-    lookups = _lookups(manifest)
-    findings: list[Finding] = []
+    lookups = _lookups(known.values())
+    findings = [
+        Finding(
+            CHECK.check_id,
+            CHECK.severity,
+            unique_id,
+            "was built, but no file of the project declares it",
+            "find out what made dbt build it",
+        )
+        for unique_id in made
+        if unique_id not in known
+    ]
     for schema, name, *values in rows:
         model, relation = models[str(schema), str(name)], _catalog_relation(f"{schema}.{name}", *values)
-        look = f"check what hooks and Jinja do to it, then run `dpe run {model.name}`"
+        look = f"check what hooks and Jinja do to it, then run `dpe run {model.selector}`"
         faults = _faults(manifest["nodes"][model.unique_id], model, relation, lookups)
         findings += [Finding(CHECK.check_id, CHECK.severity, relation.name, detail, fix or look) for detail, fix in faults]
     return findings
@@ -226,14 +237,15 @@ def _faults_of_policies(node: Mapping[str, Any], model: Model, relation: _Catalo
             yield f"has the policy {name}, {condition}, which does not match its declaration, {declared}", None
 
 
-def _lookups(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return the quoted names of published relations, by the names of their dbt nodes (macros/rls/access_relation.sql)."""
-    names: dict[str, str] = {}
-    for node in manifest["nodes"].values():
-        if node["resource_type"] in {"model", "seed", "snapshot"}:
-            schema, alias = (str(node[part]).replace('"', '""') for part in ("schema", "alias"))
-            names.setdefault(node["name"], f'"{schema}"."{alias}"')
-    return names
+def _lookups(models: Iterable[Model]) -> dict[str, str]:
+    """Return the quoted names of published relations, by the names that mean one model only (macros/rls/access_relation.sql)."""
+    named = by_name(models)
+    return {name: f"{_quoted(found[0].schema)}.{_quoted(found[0].alias)}" for name, found in named.items() if len(found) == 1}
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _granted(node: Mapping[str, Any]) -> Iterator[str]:

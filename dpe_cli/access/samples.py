@@ -98,7 +98,8 @@ def find_relations(
     declared = {(model.schema, model.alias): (model.declared, model.tenant_columns, model.masked) for model in models}
     for source in sources:
         column = source.table.tenant_column
-        declared[source.table.schema, source.table.name] = ("private", (column,) if column else (), ())
+        # A source that names a model's relation does not make it private.
+        declared.setdefault((source.table.schema, source.table.name), ("private", (column,) if column else (), ()))
     with connection.transaction():
         rows = connection.execute(_RELATIONS, [list(schemas)]).fetchall()
     found = []

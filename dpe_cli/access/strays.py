@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpe_cli.access.checks import Finding, RlsCheck
+from dpe_cli.project.model import selector_of
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, published_schema
 
@@ -80,11 +81,15 @@ def project_relations(manifest: Mapping[str, Any]) -> dict[tuple[str, str], Proj
     ]
     for node in relations:
         if (node["config"].get("meta") or {}).get("masked"):
-            found[node["schema"], node["alias"] + MASKED] = ProjectRelation(node["unique_id"], node["name"], "v")
+            found[node["schema"], node["alias"] + MASKED] = ProjectRelation(node["unique_id"], _selector(node), "v")
         if node["unique_id"] in quarantining:
-            found[node["schema"], node["alias"] + QUARANTINE] = ProjectRelation(node["unique_id"], node["name"], "rp")
+            found[node["schema"], node["alias"] + QUARANTINE] = ProjectRelation(node["unique_id"], _selector(node), "rp")
     # Last: a model with the name of another model's view or quarantine is a model.
-    return found | {(node["schema"], node["alias"]): ProjectRelation(node["unique_id"], node["name"], "rpv") for node in relations}
+    return found | {(node["schema"], node["alias"]): ProjectRelation(node["unique_id"], _selector(node), "rpv") for node in relations}
+
+
+def _selector(node: Mapping[str, Any]) -> str:
+    return selector_of(node["name"], node.get("version"))
 
 
 def of_models(

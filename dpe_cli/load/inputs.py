@@ -97,12 +97,15 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], request: LoadReques
     present = {input_.location: input_ for input_ in inputs}
     changed: list[int] = []
     moved: dict[int, str] = {}
-    for load in known:
-        if load.location in present and _is(present[load.location], load):
-            continue
-        elsewhere = [input_.location for input_ in inputs if _is(input_, load)]
-        if elsewhere:
-            moved[load.load_id] = elsewhere[0]
+    others = [load for load in known if load.location not in present or not _is(present[load.location], load)]
+    sizes = {load.size for load in others}
+    locations: dict[tuple[int, str | None], str] = {}
+    for input_ in inputs:
+        if input_.size in sizes:
+            locations.setdefault((input_.size, input_.content_hash()), input_.location)
+    for load in others:
+        if elsewhere := locations.get((load.size, load.content_hash)):
+            moved[load.load_id] = elsewhere
         elif load.location in present:
             changed.append(load.load_id)
     return Plan(new, changed, moved)
@@ -118,17 +121,22 @@ def _recognise(inputs: Sequence[Input], known: Sequence[Known]) -> None:
 
 def distinct(inputs: Sequence[Input], known: Sequence[Known]) -> list[Input]:
     """Leave out inputs whose content is known, or repeats an earlier one; only those of a size seen before are hashed."""
-    hashes_of_size: dict[int, set[str]] = {}
+    hashes_of_size: dict[int, set[str | None]] = {}
     for load in known:
         hashes_of_size.setdefault(load.size, set()).add(load.content_hash)
     new: list[Input] = []
-    of_size: dict[int, list[Input]] = {}
+    unhashed: dict[int, Input] = {}
     for input_ in inputs:
-        others = of_size.setdefault(input_.size, [])
-        hashes = hashes_of_size.get(input_.size, set()) | {other.content_hash() for other in others}
-        if not hashes or input_.content_hash() not in hashes:
-            new.append(input_)
-            others.append(input_)
+        hashes = hashes_of_size.setdefault(input_.size, set())
+        if other := unhashed.pop(input_.size, None):
+            hashes.add(other.content_hash())
+        if not hashes:
+            unhashed[input_.size] = input_
+        elif input_.content_hash() in hashes:
+            continue
+        else:
+            hashes.add(input_.content_hash())
+        new.append(input_)
     return new
 
 

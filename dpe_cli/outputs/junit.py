@@ -16,13 +16,13 @@ from xml.etree import ElementTree as ET
 from dpe_cli.errors import UsageError
 from dpe_cli.pipeline.checks import Check
 from dpe_cli.pipeline.validate import Validation
-from dpe_cli.project.dbt_runner import NodeResult
+from dpe_cli.project.dbt_runner import HELD, SKIPPED, WARNED, NodeResult
 from dpe_cli.quality.dimensions import DIMENSIONS
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.safe_text.visible_text import on_one_line, visible
 
-_RAN = ("success", "pass", "warn", "fail", "skipped")
+_RAN = (*HELD, *WARNED, *SKIPPED, "fail")
 # Suites, and the checks whose faults are in them.
 _COUNTS, _RECONCILIATION, _SECURITY, _FRESHNESS, _COVERAGE = "counts", "reconciliation", "row-level security", "freshness", "coverage"
 _CHECKS = {
@@ -142,7 +142,7 @@ def _rules(name: str, results: Iterable[NodeResult], dimension: str | None) -> S
                 result.seconds,
                 failure,
                 is_error=result.status not in _RAN,
-                is_skipped=result.status == "skipped",
+                is_skipped=result.status in SKIPPED,
             )
         )
     return suite

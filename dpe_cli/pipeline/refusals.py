@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dpe_cli.access import declared, strays
 from dpe_cli.pipeline import checks, protection
-from dpe_cli.project.dbt_runner import NodeResult
+from dpe_cli.project.dbt_runner import SKIPPED, NodeResult
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
 from dpe_cli.quality import quarantine
@@ -31,8 +31,19 @@ class Judgement:
 
 
 def of_nodes(results: Iterable[NodeResult], changed: Iterable[str]) -> list[str]:
-    """Return why the run of dbt refuses a publication: nodes that failed, and what Jinja `changed` in dbt meanwhile."""
-    return [*(_failed(result) for result in results if result.has_failed), *map(_changed_by_jinja, changed)]
+    """
+    Return why the run of dbt refuses a publication: nodes that failed, and what Jinja `changed` in dbt meanwhile.
+
+    A node that was skipped counts too, if none failed: something that was selected is missing, and nothing else says so.
+    """
+    done = list(results)
+    failed = [_failed(result) for result in done if result.has_failed]
+    skipped = [
+        f"{result.resource_type} {result.name} was skipped, although nothing failed; `dpe dbt build --select {result.name}` may show why"
+        for result in done
+        if result.status in SKIPPED
+    ]
+    return [*(failed or skipped), *map(_changed_by_jinja, changed)]
 
 
 def _failed(result: NodeResult) -> str:

@@ -13,7 +13,7 @@ import psycopg
 
 from dpe_cli.errors import DpeError
 from dpe_cli.ingest.extract import ExtractSummary, analyze, extract
-from dpe_cli.pipeline import document, protection, validate
+from dpe_cli.pipeline import destinations, document, protection, validate
 from dpe_cli.pipeline.build import BuildResult, build_and_publish
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.validate import Scope, Validation
@@ -63,13 +63,15 @@ def run(
     error severity fails, or unless `publishes`.
 
     Raises:
+        ProjectError: a model cannot be published where it is declared.
         PublishError: another run is building.
         SpecError: a spec is broken.
         UsageError: nothing is selected.
     """
     started = time.monotonic()
-    # A broken spec is reported before the work, not after it.
+    # What is wrong with the project is reported before the work, not after it.
     specs = read_all(project.specs_directory)
+    destinations.check(project, server)
     selected = with_parents(select)
     sources = project.sources_among(selected, exclude)
     extracted = extract(

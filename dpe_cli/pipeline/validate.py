@@ -14,7 +14,7 @@ from dpe_cli.pipeline import protection
 from dpe_cli.pipeline.build import BuildResult
 from dpe_cli.pipeline.checks import Check
 from dpe_cli.progress import Progress
-from dpe_cli.project.dbt_runner import NodeResult, run_dbt
+from dpe_cli.project.dbt_runner import SKIPPED, NodeResult, run_dbt
 from dpe_cli.project.model import RELATIONS
 from dpe_cli.project.project import Project
 from dpe_cli.project.source import Source
@@ -40,8 +40,10 @@ class Validation:
 
     @property
     def holds(self) -> bool:
-        """Whether every check holds and no test of error severity failed."""
-        return all(check.holds for check in self.checks) and not any(result.has_failed for result in self.results)
+        """Whether every check holds, no test of error severity failed, and none was skipped."""
+        return all(check.holds for check in self.checks) and not any(
+            result.has_failed or result.status in SKIPPED for result in self.results
+        )
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def check(project: Project, server: Server, scope: Scope, build: BuildResult, ce
         # After everything that runs the models' code.
         protection.check_protection(project, server, build.waiting),
         validation.check_visibility(visible_rows),
-        validation.check_coverage(scope.tests, scope.specs, sources=project.sources, models=project.models),
+        validation.check_coverage(scope.tests, scope.specs, sources=project.sources, models=project.models_named),
         validation.check_rules(scope.tests, scope.specs),
     ]
     return Validation(checks, build.results, visible_rows, reconciled, fresh)

@@ -13,13 +13,19 @@ from typing import Any
 from dpe_cli.errors import BuildError
 from dpe_cli.project import dbt
 from dpe_cli.project.jinja_changes import ReadManifest
+from dpe_cli.project.model import selector_of
 from dpe_cli.project.project import Project
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server.server import Server
 
 # What PostgreSQL adds to a message and may fill with a whole row ("Failing row contains …"), or with part of a COPY.
 _DETAILS = re.compile(r"\n\s*(?:DETAIL|CONTEXT):\s.*?(?=\n\s*(?:HINT: |CONTEXT: |compiled code at )|\Z)", re.DOTALL)
-FAILED = ("error", "fail", "runtime error")
+# dbt's statuses. Any other one counts as a failure, also those that a later version adds: `partial success` leaves batches unbuilt.
+HELD = ("success", "pass", "no-op")
+WARNED = ("warn",)
+SKIPPED = ("skipped",)
+# dbt's own shows the rows.
+_UNIT_TEST_FAILED = "the rows differ from the expected ones; `dpe dbt test --select {}` shows them"
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class NodeResult:
     """
     The result of a model, seed, snapshot or test.
 
-    `failures` is a test's number of failing rows; `message` is dbt's, without PostgreSQL's details, which may hold rows.
+    `failures` is a test's number of failing rows; `message` is dbt's, without what may hold rows: PostgreSQL's details, and the
+    comparison of a unit test.
     """
 
     unique_id: str
@@ -47,8 +54,8 @@ class NodeResult:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended in an error, or in a failure of an error-severity test."""
-        return self.status in FAILED
+        """Whether it ended in an error, in a failure of an error-severity test, or was done only in part."""
+        return self.status not in (*HELD, *WARNED, *SKIPPED)
 
 
 def run_dbt(
@@ -113,14 +120,16 @@ def _target(path: Path | None) -> list[str]:
 def _node_result(result: Any) -> NodeResult:
     node = result.node
     meta: Mapping[str, Any] = getattr(node.config, "meta", None) or {}
+    resource_type, status = _text(node.resource_type), _text(result.status)
+    message = hide(_DETAILS.sub("", result.message or "").strip())
     return NodeResult(
         unique_id=node.unique_id,
-        name=node.name,
+        name=selector_of(node.name, getattr(node, "version", None)),
         path=getattr(node, "original_file_path", ""),
-        resource_type=str(node.resource_type.value if hasattr(node.resource_type, "value") else node.resource_type),
-        status=str(result.status.value if hasattr(result.status, "value") else result.status),
+        resource_type=resource_type,
+        status=status,
         failures=result.failures,
-        message=hide(_DETAILS.sub("", result.message or "").strip()),
+        message=_UNIT_TEST_FAILED.format(node.name) if resource_type == "unit_test" and status == "fail" else message,
         seconds=result.execution_time,
         rule=meta.get("rule"),
         dimension=meta.get("dimension"),
@@ -129,6 +138,11 @@ def _node_result(result: Any) -> NodeResult:
         schema=str(getattr(node, "schema", "")),
         alias=str(getattr(node, "alias", "")),
     )
+
+
+def _text(value: Any) -> str:
+    """Return the text of one of dbt's enumerations."""
+    return str(value.value if hasattr(value, "value") else value)
 
 
 @contextmanager

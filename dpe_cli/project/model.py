@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ class Model:
     """
     A relation that dbt builds. `declared` is the kind of its `meta.rls`.
 
-    `tenant_columns` name the tenants of a row, `masked` columns are hidden from masked readers.
+    Only its unique id is its own: versions of a model have one `name`, and so may models of two packages. `tenant_columns` name the
+    tenants of a row, `masked` columns are hidden from masked readers.
     """
 
     unique_id: str
@@ -25,6 +26,12 @@ class Model:
     tenant_columns: tuple[str, ...]
     declared: str
     masked: tuple[str, ...] = ()
+    version: str | None = None
+
+    @property
+    def selector(self) -> str:
+        """Its name for people and for dbt's selection, with its version: `orders`, `orders.v2`."""
+        return selector_of(self.name, self.version)
 
     @property
     def is_published(self) -> bool:
@@ -33,24 +40,39 @@ class Model:
 
 
 def models_of(manifest: Mapping[str, Any]) -> dict[str, Model]:
-    """Return the models, seeds and snapshots of dbt's manifest that become relations, by name."""
+    """Return the models, seeds and snapshots of dbt's manifest that become relations, by unique id."""
     found: dict[str, Model] = {}
-    for node in manifest["nodes"].values():
+    for unique_id, node in manifest["nodes"].items():
         if node["resource_type"] not in RELATIONS or node["config"].get("materialized") == "ephemeral":
             continue
         # dpe's macros refuse a wrong declaration.
         meta = _mapping(node["config"].get("meta"))
         declared = _mapping(meta.get("rls"))
-        found[node["name"]] = Model(
-            unique_id=node["unique_id"],
+        found[unique_id] = Model(
+            unique_id=unique_id,
             name=node["name"],
             schema=node["schema"],
             alias=node["alias"],
             tenant_columns=_as_tuple(declared.get("tenant_column")),
             declared=next(iter(declared), "private"),
             masked=_as_tuple(meta.get("masked")),
+            version=None if node.get("version") is None else str(node["version"]),
         )
     return found
+
+
+def by_name(models: Iterable[Model]) -> dict[str, list[Model]]:
+    """Return models by each name that people give them: dbt's name, which several may share, the name with a version, the unique id."""
+    found: dict[str, list[Model]] = {}
+    for model in models:
+        for name in dict.fromkeys((model.name, model.selector, model.unique_id)):
+            found.setdefault(name, []).append(model)
+    return found
+
+
+def selector_of(name: str, version: object) -> str:
+    """Return a node's name as dbt's selection takes it, with its version if it has one."""
+    return name if version is None else f"{name}.v{version}"
 
 
 def key_of(manifest: Mapping[str, Any], model: Model) -> tuple[str, ...]:

@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dpe_cli.errors import UsageError
+from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.project.dbt_inputs import profiles_file
 from dpe_cli.project.manifest import Parser
-from dpe_cli.project.model import Model, models_of
+from dpe_cli.project.model import Model, by_name, models_of
 from dpe_cli.project.source import Source, from_node
 from dpe_cli.words import nearest
 
@@ -98,10 +98,17 @@ class Project:
         The source tables with an `external:` block, by name.
 
         Raises:
-            ProjectError: a block is wrong, or a column has no type.
+            ProjectError: a block is wrong, a column has no type, or two packages declare a source of one name.
         """
-        found = [Source.from_dict(source) for source in self._parser.derived("sources", self._declared_sources)]
-        return {source.name: source for source in sorted(found, key=lambda source: source.name)}
+        declared = [Source.from_dict(source) for source in self._parser.derived("sources", self._declared_sources)]
+        found: dict[str, Source] = {}
+        for source in sorted(declared, key=lambda source: source.name):
+            # Staging and the ledger know a source by its name only.
+            if source.name in found:
+                other = found[source.name].table.declared_at
+                raise ProjectError(f"{source.name} ({source.table.declared_at}): {other} declares a source of this name too; rename one")
+            found[source.name] = source
+        return found
 
     def _declared_sources(self, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         from dpe_cli.project.source_yaml import Declarations
@@ -111,8 +118,13 @@ class Project:
 
     @cached_property
     def models(self) -> dict[str, Model]:
-        """The models, seeds and snapshots that become relations, by name."""
+        """The models, seeds and snapshots that become relations, by unique id."""
         return models_of(self.manifest)
+
+    @property
+    def models_named(self) -> dict[str, list[Model]]:
+        """These by each name that people give them; versions of a model share one, and so may models of two packages."""
+        return by_name(self.models.values())
 
     @property
     def files(self) -> dict[str, str]:
@@ -173,7 +185,7 @@ class Project:
             return list(self.sources.values())
         chosen = self._selected(select, exclude)
         if not chosen:
-            raise UsageError(self._nothing_selected([*_split(select), *exclude], "selects nothing", [*self.sources, *self.models]))
+            raise UsageError(self._nothing_selected([*_split(select), *exclude], "selects nothing", [*self.sources, *self.models_named]))
         return [source for source in self.sources.values() if source.unique_id in chosen]
 
     def untestable(self, select: Sequence[str], exclude: Sequence[str], published: Collection[tuple[str, str]]) -> list[str]:
@@ -191,7 +203,9 @@ class Project:
             if model.unique_id not in chosen and (model.schema, model.alias) not in published
         }
         tests = [node for node in self.manifest["nodes"].values() if node["resource_type"] == "test" and node["unique_id"] in chosen]
-        return sorted(test["name"] for test in tests if missing.intersection(test["depends_on"]["nodes"]))
+        testable = {test["name"] for test in tests if not missing.intersection(test["depends_on"]["nodes"])}
+        # dbt excludes tests by name. One that shares its name with a testable one runs and fails, rather than neither.
+        return sorted({test["name"] for test in tests} - testable)
 
     def _selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str]:
         key = (tuple(_split(select)), tuple(exclude))

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from psycopg import sql
 
 from dpe_cli.errors import ProjectError
-from dpe_cli.project.model import models_of
+from dpe_cli.project.model import by_name, models_of, selector_of
 from dpe_cli.project.source import Source
 from dpe_cli.server.relations import QUARANTINE
 from dpe_cli.words import did_you_mean
@@ -101,8 +101,8 @@ def declared(
 def ancestry(manifest: Mapping[str, Any], names: Iterable[str]) -> set[str]:
     """Return the unique ids of models, and of everything that they are built from."""
     parents: Mapping[str, Sequence[str]] = manifest["parent_map"]
-    models = models_of(manifest)
-    waiting = [models[name].unique_id for name in names if name in models]
+    models = by_name(models_of(manifest).values())
+    waiting = [model.unique_id for name in names for model in models.get(name, ())]
     found: set[str] = set()
     while waiting:
         unique_id = waiting.pop()
@@ -119,7 +119,7 @@ class _Declaration:
         self, manifest: Mapping[str, Any], sources: Mapping[str, Source], node: Mapping[str, Any], schemas: Mapping[str, str]
     ) -> None:
         self._nodes: Mapping[str, Mapping[str, Any]] = manifest["nodes"]
-        self._models = models_of(manifest)
+        self._models = by_name(models_of(manifest).values())
         self._sources = sources
         self._schemas = schemas
         self._node = node
@@ -147,7 +147,7 @@ class _Declaration:
             raise self._refused("count: is not true, false or the column here that counts the records; write one of these")
         return ReconciledModel(
             unique_id=self._node["unique_id"],
-            model=self._node["name"],
+            model=selector_of(self._node["name"], self._node.get("version")),
             origin=str(declared["from"]),
             model_relation=sql.Identifier(self._schema, self._node["alias"]),
             origin_relation=self._relation(str(declared["from"])),
@@ -190,7 +190,10 @@ class _Declaration:
     def _relation(self, name: str) -> sql.Identifier:
         """Return the relation of a model or a source."""
         if name in self._models:
-            model = self._models[name]
+            model, *others = self._models[name]
+            if others:
+                names = [model.selector if model.version else model.unique_id for model in (model, *others)]
+                raise self._refused(f"{name} is the name of {len(names)} models; write one of {', '.join(names)}")
             return sql.Identifier(self._schemas.get(model.unique_id, model.schema), model.alias)
         if name in self._sources:
             return self._sources[name].table.identifier

@@ -103,12 +103,11 @@ class Reconciliation:
 
 def unpublished(connection: Connection, models: Mapping[str, Model], built: Mapping[str, str]) -> dict[str, str]:
     """Return the built relations that still exist in the schema that they were built in: those that were not published."""
-    names = {model.unique_id: model.alias for model in models.values()}
     with connection.transaction():
         return {
             unique_id: schema
             for unique_id, schema in built.items()
-            if unique_id in names and _exists(connection, sql.Identifier(schema, names[unique_id]))
+            if unique_id in models and _exists(connection, sql.Identifier(schema, models[unique_id].alias))
         }
 
 

@@ -20,7 +20,7 @@
     {% endfor %}
     {# Without a version, this means the latest one, which has this alias. #}
     {% for unique_id in selected_resources if unique_id.startswith('model.' ~ package ~ '.' ~ name ~ '.v') %}
-        {% if graph.nodes[unique_id].alias == relation.identifier %}
+        {% if graph.nodes[unique_id].alias == relation.identifier and graph.nodes[unique_id].schema == relation.schema %}
             {{ return(relation) }}
         {% endif %}
     {% endfor %}

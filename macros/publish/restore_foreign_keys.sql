@@ -28,10 +28,10 @@ begin
         inner join pg_namespace on relnamespace = pg_namespace.oid
         where
             contype = 'f'
-            and conrelid = to_regclass('{{ published }}')
+            and conrelid = to_regclass({{ literal_of(published) }})
             and conname not in (select conname from pg_constraint where conrelid = {{ regclass_of(relation) }})
     loop
-        execute format('alter table {{ relation }} add constraint %I %s', lost.conname, lost.definition);
+        execute format('alter table %s add constraint %I %s', {{ literal_of(relation) }}, lost.conname, lost.definition);
     end loop;
 end
 $dpe$;

@@ -13,7 +13,9 @@ create table {{ quarantine }} (
     _quarantined_at timestamptz not null default now()
 );
 {{ protect_table(quarantine, rls_declaration(), model.unique_id, keeps_rows_of_nobody=true, masked=masked_columns(model)) }}
-comment on table {{ quarantine }} is 'Rows that are kept out of {{ this.identifier }} because they break rules (_rules). They return once they are corrected.';
+comment on table {{ quarantine }} is {{ literal_of(
+    'Rows that are kept out of ' ~ this.identifier ~ ' because they break rules (_rules). They return once they are corrected.'
+) }};
 
 {% for test in tests %}
 {{ check_quarantine_limit(relation, test) }}
@@ -26,7 +28,7 @@ failing as (
     {% for test in tests %}
     select
         candidate.ctid as row_id,
-        '{{ test.config.meta.rule }}'::text as rule_id
+        {{ literal_of(test.config.meta.rule) }}::text as rule_id
     from {{ relation }} as candidate
     where {{ breaks(relation, test, 'candidate') }}
     {%- if not loop.last %}

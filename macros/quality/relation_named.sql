@@ -12,8 +12,19 @@
 {% if found[1] == 'source' %}
     {% set nodes = graph.sources.values() | selectattr('source_name', 'equalto', found[2]) | selectattr('name', 'equalto', found[3]) | list %}
 {% else %}
-    {% set nodes = graph.nodes.values() | selectattr('resource_type', 'in', ['model', 'seed', 'snapshot'])
-        | selectattr('name', 'equalto', found[3] or found[2]) | list %}
+    {# Without a version, `ref` means the latest one. #}
+    {% set nodes = [] %}
+    {% for node in graph.nodes.values() if node.name == (found[3] or found[2]) and node.resource_type in ['model', 'seed', 'snapshot'] %}
+        {% if (not found[3] or node.package_name == found[2]) and node.version == node.latest_version %}
+            {% do nodes.append(node) %}
+        {% endif %}
+    {% endfor %}
+{% endif %}
+{% if nodes | length > 1 %}
+    {{ exceptions.raise_compiler_error(
+        model.name ~ " (" ~ model.original_file_path ~ "): a rule with on_failure: quarantine reads " ~ argument | trim ~ ", which "
+        ~ (nodes | length) ~ " packages have; name the package in ref, or rename the source"
+    ) }}
 {% endif %}
 {% set node = nodes | first %}
 {% if node.resource_type != 'source' and node.unique_id not in model.depends_on.nodes %}

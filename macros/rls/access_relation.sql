@@ -1,16 +1,29 @@
 {#
     Return the published name of the relation in which a declaration's `access` looks up who may see what. By name, so that a
-    newly published version of it counts at once.
+    newly published version of it counts at once. Versions of a model share a name, and so may models of two packages: `name.v2`
+    or the unique id mean one of them.
 #}
 {% macro access_relation(access) %}
 
-{% for node in graph.nodes.values() if node.name == access.model and node.resource_type in ['model', 'seed', 'snapshot'] %}
-    {% set suffix = schema_suffix() %}
-    {% set schema = node.schema[:-(suffix | length)] if suffix and node.schema.endswith(suffix) else node.schema %}
-    {{ return(adapter.quote(schema) ~ '.' ~ adapter.quote(node.alias)) }}
+{% set found = [] %}
+{% for node in graph.nodes.values() if node.resource_type in ['model', 'seed', 'snapshot'] %}
+    {% set names = [node.name, node.name ~ '.v' ~ node.version, node.unique_id] %}
+    {% if access.model in names and node.config.materialized != 'ephemeral' %}
+        {% do found.append(node) %}
+    {% endif %}
 {% endfor %}
-{{ exceptions.raise_compiler_error(
-    model.name ~ " (" ~ model.original_file_path ~ "): meta.rls looks up access in " ~ access.model ~ ", which is not a model; name one"
-) }}
+{% set declared = model.name ~ " (" ~ model.original_file_path ~ "): meta.rls looks up access in " ~ access.model %}
+{% if not found %}
+    {{ exceptions.raise_compiler_error(declared ~ ", which is not a model; name one") }}
+{% elif found | length > 1 %}
+    {{ exceptions.raise_compiler_error(
+        declared ~ ", which is the name of " ~ (found | length) ~ " models; write one of "
+        ~ (found | map(attribute='unique_id') | sort | join(', '))
+    ) }}
+{% endif %}
+{% set suffix = schema_suffix() %}
+{% set schema = found[0].schema %}
+{% set schema = schema[:-(suffix | length)] if suffix and schema.endswith(suffix) else schema %}
+{{ return(adapter.quote(schema) ~ '.' ~ adapter.quote(found[0].alias)) }}
 
 {% endmacro %}

@@ -6,7 +6,7 @@
 {% set view = masked_view() %}
 do $dpe$
 begin
-    if obj_description(to_regclass('{{ view }}'), 'pg_class') like 'What masked readers see of %' then
+    if obj_description(to_regclass({{ literal_of(view) }}), 'pg_class') like 'What masked readers see of %' then
         drop view {{ view }} cascade;
     end if;
 end

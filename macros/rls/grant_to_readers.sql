@@ -12,10 +12,10 @@ grant select on {{ relation }} to dpe_reader;
 do $dpe$
 begin
     execute (
-        select format('grant select (%s) on {{ relation }} to dpe_masked_reader', string_agg(quote_ident(attname), ', '))
+        select format('grant select (%s) on %s to dpe_masked_reader', string_agg(quote_ident(attname), ', '), {{ literal_of(relation) }})
         from pg_attribute
         where
-            attrelid = '{{ relation }}'::regclass
+            attrelid = {{ regclass_of(relation) }}
             and attnum > 0
             and not attisdropped
             and attname <> all ({{ array_of_names(masked) }})

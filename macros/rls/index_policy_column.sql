@@ -10,7 +10,7 @@ begin
         select
         from pg_index
         inner join pg_attribute on attrelid = indrelid and attnum = indkey[0]
-        where indrelid = '{{ relation }}'::regclass and attname = '{{ column | replace("'", "''") }}'
+        where indrelid = {{ regclass_of(relation) }} and attname = '{{ column | replace("'", "''") }}'
     ) then
         create index on {{ relation }} ({{ adapter.quote(column) }});
     end if;

@@ -13,7 +13,8 @@ do $dpe$
 begin
     execute (
         select format(
-            'create view {{ view }} with (security_invoker = true, security_barrier = true) as select %s from {{ relation }}',
+            'create view %s with (security_invoker = true, security_barrier = true) as select %s from %s',
+            {{ literal_of(view) }},
             string_agg(
                 case
                     when attname = any ({{ array_of_names(masked) }})
@@ -22,17 +23,18 @@ begin
                 end,
                 ', '
                 order by attnum
-            )
+            ),
+            {{ literal_of(relation) }}
         )
         from pg_attribute
         where attrelid = {{ regclass_of(relation) }} and attnum > 0 and not attisdropped
     );
 end
 $dpe$;
-comment on view {{ view }} is 'What masked readers see of {{ this.identifier }}: nothing in {{ masked | join(", ") | replace("'", "''") }}.';
+comment on view {{ view }} is {{ literal_of('What masked readers see of ' ~ this.identifier ~ ': nothing in ' ~ masked | join(', ') ~ '.') }};
 {{ protect_view(view, {'shared': true}, model.unique_id) }}
 
-{% elif config.get('materialized') in ['incremental', 'snapshot'] and this.identifier | length <= 55 %}
+{% elif config.get('materialized') in ['incremental', 'snapshot'] and bytes_of(this.identifier) <= 55 %}
 
 {{ drop_masked_view() }}
 

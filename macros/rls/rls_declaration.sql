@@ -6,6 +6,12 @@
 {% set declaration = (model.config.meta or {}).get('rls') %}
 {% set where = model.name ~ " (" ~ model.original_file_path ~ ")" %}
 
+{% set suffix = schema_suffix() %}
+{% set schema = model.schema[:-(suffix | length)] if suffix and model.schema.endswith(suffix) else model.schema %}
+{% if schema in ['dpe', 'dpe_locks', 'information_schema', 'public', 'quality'] or modules.re.search('^pg_|__(next|previous|old_[0-9]+)$', schema) %}
+    {{ exceptions.raise_compiler_error(where ~ ": the schema " ~ schema ~ " is not for models; set another one, such as marts") }}
+{% endif %}
+
 {% if declaration is none or declaration is undefined %}
     {% if 'marts' in model.fqn[1:-1] or model.schema == 'marts' ~ schema_suffix() %}
         {{ exceptions.raise_compiler_error(
@@ -19,6 +25,12 @@
     {{ exceptions.raise_compiler_error(
         where ~ ": meta.rls is " ~ declaration ~ "; write one of {tenant_column: …}, {shared: true} and {private: true}, "
         ~ "{role_column: …} or {access: {model: …, column: …, role_column: …}}"
+    ) }}
+{% endif %}
+
+{% if schema == 'staging' and not declaration.private %}
+    {{ exceptions.raise_compiler_error(
+        where ~ ": readers may read nothing in the schema staging, but meta.rls names some; declare {private: true}, or set another schema"
     ) }}
 {% endif %}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 
 import click
@@ -20,6 +19,7 @@ from dpe_cli.outputs.notification import on_outcome
 from dpe_cli.pipeline import run as pipeline
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
+from dpe_cli.project.dbt_runner import HELD, SKIPPED, WARNED, NodeResult
 from dpe_cli.publishing.builds import Publication
 from dpe_cli.words import duration, plural
 
@@ -147,27 +147,28 @@ def _published(summary: RunSummary, made: Publication) -> dict[str, object]:
 
 
 def _done(summary: RunSummary) -> str:
-    skipped = sum(result.status == "skipped" for result in summary.build.results)
+    skipped = sum(result.status in SKIPPED for result in summary.build.results)
     done = f"{plural(len(summary.build.results) - skipped, 'node')} built and tested"
     return f"{done}, {skipped:,} skipped" if skipped else done
 
 
 def _built(summary: RunSummary) -> Table:
     """Return the table of what dbt did, one line per node type."""
-    kinds = Counter(result.resource_type for result in summary.build.results)
+    kinds: dict[str, list[NodeResult]] = {}
+    for result in summary.build.results:
+        kinds.setdefault(result.resource_type, []).append(result)
     return Table(
         ["what", "count", "well", "warned", "failed", "skipped", "seconds"],
         [
             [
                 kind,
-                count,
-                *(
-                    sum(result.resource_type == kind and result.status in statuses for result in summary.build.results)
-                    for statuses in (("success", "pass"), ("warn",), ("error", "fail", "runtime error"), ("skipped",))
-                ),
-                round(sum(result.seconds for result in summary.build.results if result.resource_type == kind), 1),
+                len(results),
+                *(sum(result.status in statuses for result in results) for statuses in (HELD, WARNED)),
+                sum(result.has_failed for result in results),
+                sum(result.status in SKIPPED for result in results),
+                round(sum(result.seconds for result in results), 1),
             ]
-            for kind, count in sorted(kinds.items())
+            for kind, results in sorted(kinds.items())
         ],
         title="Built",
     )

@@ -14,12 +14,11 @@ from dpe_cli.cli.report import ProgressDisplay, Report, Table
 from dpe_cli.outputs import junit
 from dpe_cli.pipeline import validate as pipeline
 from dpe_cli.pipeline.validate import Validation
-from dpe_cli.project.dbt_runner import NodeResult
+from dpe_cli.project.dbt_runner import HELD, SKIPPED, NodeResult
 from dpe_cli.quality.reconciliation import Balance
 
 SUCCESS = "DPE SUCCESS"
 FAILED = "DPE FAILED"
-_HELD = ("success", "pass")
 # PostgreSQL's hint follows the error on the same line.
 _HINT = re.compile(r"\s*HINT:\s*")
 _TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called by")
@@ -47,7 +46,7 @@ def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
     if junit_file is not None:
         junit.write(validation, junit_file)
     verdict = SUCCESS if validation.holds else FAILED
-    held = sum(result.status in _HELD for result in validation.results)
+    held = sum(result.status in HELD for result in validation.results)
     return Report(
         data={"verdict": verdict, **as_data(validation)},
         headline=f"{held:,} of {len(validation.results):,} tests passed",
@@ -78,7 +77,7 @@ def as_data(validation: Validation) -> dict[str, object]:
 
 def rules_table(validation: Validation) -> list[Table]:
     """Return the table of what did not hold: rules that warned or failed, and nodes that could not be built."""
-    broken = [result for result in validation.results if result.status not in _HELD and result.status != "skipped"]
+    broken = [result for result in validation.results if result.status not in (*HELD, *SKIPPED)]
     if not broken:
         return []
     return [

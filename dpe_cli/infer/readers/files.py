@@ -17,7 +17,7 @@ from dpe_cli.errors import InputError, UsageError
 from dpe_cli.infer.readers import csv_files, detect, fixed_width, headers, json_files, parquet
 from dpe_cli.infer.sample import parts_of
 from dpe_cli.infer.survey import Draft, Survey, SurveyRequest
-from dpe_cli.sources.files import excel, find, remote
+from dpe_cli.sources.files import excel, find, matching, remote
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.files.find import File
 from dpe_cli.sources.options.files import Files
@@ -84,7 +84,7 @@ def project_location(location: str, project_dir: Path, *, is_pattern: bool = Tru
         path = Path(os.path.normpath(base / location))
         if path.is_dir():
             raise InputError(f"{location}: is a directory; name the files in it, as in {location.rstrip('/')}/*.csv")
-        if path.is_file() or (is_pattern and any(glob.iglob(location, root_dir=base, recursive=True))):
+        if path.is_file() or (is_pattern and matching.matching(location, base, base=matching.base_of(location, base))):
             # Only what was given may be a pattern, not the directory that it is relative to.
             as_name = glob.escape if is_pattern else str
             written = Path(os.path.normpath(Path(as_name(str(base))) / location))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import hashlib
 import io
@@ -35,6 +36,10 @@ _DECOMPRESSORS: dict[str, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompress
     "bz2": bz2.BZ2Decompressor,
     "xz": lzma.LZMADecompressor,
 }
+
+
+# On Linux, the open files of the process, each as itself.
+_OPEN_FILES = Path("/proc/self/fd")
 
 
 class HashingReader(io.RawIOBase):
@@ -82,6 +87,11 @@ class HashingReader(io.RawIOBase):
             )
         return self._digest.hexdigest()
 
+    def path_of(self, path: Path) -> Path:
+        """Return a path of the file itself, which stays the same if another one, or a link, takes its place at `path`."""
+        itself = _OPEN_FILES / str(self._descriptor)
+        return itself if itself.exists() else path
+
     def _present_version(self) -> tuple[int, int]:
         status = os.fstat(self._descriptor)
         return status.st_size, status.st_mtime_ns
@@ -107,23 +117,66 @@ def status_of(path: Path, *, location: str) -> os.stat_result:
 
 
 @contextmanager
-def opened(path: Path, member: zipfile.ZipInfo | None, *, location: str) -> Iterator[HashingReader]:
+def opened(path: Path, member: zipfile.ZipInfo | None, *, base: Path | None, location: str) -> Iterator[HashingReader]:
     """
-    Open the bytes of a file, or of a member of a zip file, as delivered.
+    Open the bytes of a file, or of a member of a zip file, as delivered; no link may lead out of `base`, if there is one.
 
     Raises:
         InputError: it cannot be opened.
     """
     with ExitStack() as stack:
-        with _reporting_read_errors(location):
-            # A named pipe that took the file's place since would wait for its writer.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-            raw: IO[bytes] = stack.enter_context(os.fdopen(descriptor, "rb", buffering=0 if member is None else -1))
-        _check_regular(os.fstat(descriptor), location)
+        raw: IO[bytes] = stack.enter_context(_regular_file(path, base, location=location, is_buffered=member is not None))
+        descriptor = raw.fileno()
         with _reporting_read_errors(location):
             if member is not None:
-                raw = stack.enter_context(stack.enter_context(zipfile.ZipFile(raw)).open(member))
+                raw = stack.enter_context(stack.enter_context(_ZipOfKnownMembers(raw)).open(member))
         yield HashingReader(raw, descriptor=descriptor, location=location)
+
+
+class _ZipOfKnownMembers(zipfile.ZipFile):
+    """A zip file whose directory was read before: a member would take as long to open as there are members."""
+
+    def _RealGetContents(self) -> None:  # noqa: N802 zipfile's name
+        """Read nothing."""
+
+
+def _regular_file(path: Path, base: Path | None, *, location: str, is_buffered: bool = True) -> IO[bytes]:
+    """
+    Open a file for reading.
+
+    Raises:
+        InputError: it is something else, cannot be opened, or a link leads out of `base`.
+    """
+    with _reporting_read_errors(location):
+        descriptor = _descriptor(path) if base is None else _descriptor_below(base, path)
+    try:
+        _check_regular(os.fstat(descriptor), location)
+    except InputError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb", buffering=-1 if is_buffered else 0)
+
+
+def _descriptor(path: str | Path, flags: int = 0, directory: int | None = None) -> int:
+    # A named pipe that took the file's place since would wait for its writer.
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags, dir_fd=directory)
+
+
+def _descriptor_below(base: Path, path: Path) -> int:
+    """Open a file below a directory, whatever a sender replaces by links meanwhile: each directory on the way is opened by itself."""
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(base):
+        raise OSError(errno.ELOOP, f"a symbolic link leads out of {base}")
+    *directories, name = real.relative_to(base).parts
+    opened_directory = _descriptor(base, os.O_DIRECTORY)
+    try:
+        for part in directories:
+            below = _descriptor(part, os.O_DIRECTORY | os.O_NOFOLLOW, opened_directory)
+            os.close(opened_directory)
+            opened_directory = below
+        return _descriptor(name, os.O_NOFOLLOW, opened_directory)
+    finally:
+        os.close(opened_directory)
 
 
 def chunks(reader: HashingReader, kind: str, *, location: str) -> Iterator[bytes]:
@@ -142,14 +195,14 @@ def chunks(reader: HashingReader, kind: str, *, location: str) -> Iterator[bytes
                 yield chunk
 
 
-def zip_members(path: Path, *, location: str) -> list[zipfile.ZipInfo]:
+def zip_members(path: Path, base: Path | None, *, location: str) -> list[zipfile.ZipInfo]:
     """
     Return the files within a zip file, by name; without the entries that macOS adds.
 
     Raises:
         InputError: it is broken, empty or encrypted.
     """
-    with _reporting_read_errors(location), zipfile.ZipFile(path) as archive:
+    with _regular_file(path, base, location=location) as file, _reporting_read_errors(location), zipfile.ZipFile(file) as archive:
         members = [member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith("__MACOSX/")]
     if not members:
         raise InputError(f"{location}: the zip file contains no file; ask the sender to send it again")

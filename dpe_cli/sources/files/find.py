@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import stat
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,8 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.inputs import MayLackColumns, Opened
 from dpe_cli.errors import InputError
-from dpe_cli.sources.files import compression, remote
+from dpe_cli.sources.files import compression, matching, remote
+from dpe_cli.sources.files.compression import HashingReader
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.base import resolve
 from dpe_cli.sources.options.files import Files
@@ -39,38 +39,28 @@ def find(options: Files, columns: Sequence[Column], *, declared_at: str = "", pr
     reading = Reading(options, tuple(columns), declared_at)
     if remote.is_far(location):
         return [file for found in remote.find(options) for file in _far_files(found, reading)]
-    files = [file for path in _matching(location, project_dir) for file in _files(path, reading, project_dir)]
+    base = None if options.follow_links else matching.base_of(location, project_dir)
+    paths = matching.matching(location, project_dir, base=base)
+    files = [file for path in paths for file in _files(LocalFile(path, base), reading, project_dir)]
     if not files:
         raise InputError(f"{location}: no file matches; correct the location (it is relative to {project_dir})")
     return files
 
 
-def _matching(location: str, project_dir: Path) -> list[Path]:
-    """
-    Return the paths that match a location, sorted by name.
-
-    The path of an existing file is taken literally too, even if it contains brackets, but never instead of other files:
-    otherwise a file that is literally named `*.csv` would hide all others.
-    """
-    names = {*glob.glob(location, root_dir=project_dir, recursive=True)}
-    if (project_dir / location).is_file():
-        names.add(location)
-    return sorted({project_dir / name for name in names})
-
-
-def _files(path: Path, reading: Reading, project_dir: Path) -> list[File]:
+def _files(place: LocalFile, reading: Reading, project_dir: Path) -> list[File]:
     """Return the file at a path, or the members of a zip file; nothing for a directory."""
-    location = str(path.relative_to(project_dir)) if path.is_relative_to(project_dir) else str(path)
-    shown = location.encode(errors="backslashreplace").decode()
-    status = compression.status_of(path, location=shown)
+    location, shown = matching.name_of(place.path, project_dir), matching.shown(place.path, project_dir)
+    status = compression.status_of(place.path, location=shown)
     if stat.S_ISDIR(status.st_mode):
         return []
+    if place.base is not None:
+        matching.check_links(place.path, place.base, location=shown)
     if location != shown:
         raise InputError(f"{shown}: the file's name is not valid UTF-8; rename it")
-    kind = _kind(path.name, reading)
+    kind = _kind(place.path.name, reading)
     if kind != "zip":
-        return [File(LocalFile(path), None, status.st_size, location, kind, reading)]
-    return _members(LocalFile(path), location, reading)
+        return [File(place, None, status.st_size, location, kind, reading)]
+    return _members(place, location, reading)
 
 
 def _far_files(found: RemoteFile, reading: Reading) -> list[File]:
@@ -84,7 +74,7 @@ def _far_files(found: RemoteFile, reading: Reading) -> list[File]:
 def _members(place: FileOnDisk, location: str, reading: Reading) -> list[File]:
     return [
         File(place, member, member.file_size, f"{location}!{member.filename}", compression.kind_of(member.filename), reading)
-        for member in compression.zip_members(place.path, location=location)
+        for member in compression.zip_members(place.path, place.base, location=location)
     ]
 
 
@@ -99,12 +89,17 @@ class FileOnDisk(Protocol):
     def path(self) -> Path:
         """Its path on this machine, or that of a copy."""
 
+    @property
+    def base(self) -> Path | None:
+        """The directory out of which no link may lead, if there is one."""
+
 
 @dataclass(frozen=True)
 class LocalFile:
     """A local file."""
 
     path: Path
+    base: Path | None
 
 
 @dataclass
@@ -128,7 +123,7 @@ class File:
     def content_hash(self) -> str:
         """Hash the file as delivered (a member as it is within its zip file); once it has been read, what was read."""
         if self._hash is None:
-            with compression.opened(self.place.path, self.member, location=self.location) as reader:
+            with self._opened() as reader:
                 self._hash = reader.hexdigest()
         return self._hash
 
@@ -148,9 +143,12 @@ class File:
         Raises:
             InputError: it cannot be read.
         """
-        with compression.opened(self.place.path, self.member, location=self.location) as reader:
+        with self._opened() as reader:
             is_plain = self.member is None and self.compression == "none"
-            yield Content(reader, self.compression, location=self.location, path=self.place.path if is_plain else None)
+            yield Content(reader, self.compression, location=self.location, path=reader.path_of(self.place.path) if is_plain else None)
+
+    def _opened(self) -> AbstractContextManager[HashingReader]:
+        return compression.opened(self.place.path, self.member, base=self.place.base, location=self.location)
 
     @contextmanager
     def open(self) -> Iterator[Opened]:

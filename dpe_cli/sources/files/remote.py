@@ -30,6 +30,8 @@ _LONGEST_SUFFIX = 20
 class FetchedFile:
     """A copy of a remote file, fetched on first use; it disappears with this object."""
 
+    base = None
+
     def __init__(self, file: RemoteFile) -> None:
         self._file = file
         self._path: Path | None = None

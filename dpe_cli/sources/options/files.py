@@ -34,6 +34,9 @@ class Files(External):
     changed_files: Annotated[
         Literal["add", "replace"], Doc("whether the new content of a changed file adds records, or replaces its earlier ones")
     ] = "add"
+    follow_links: Annotated[
+        bool, Doc("follow symbolic links out of the directory of the location, so that its senders choose what dpe reads")
+    ] = False
     storage_options: Annotated[
         dict[str, str | int | float | bool], Doc("settings of an object store for fsspec: endpoint_url, anon, …; write secrets as ${NAME}")
     ] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from support.protected_project import PROJECT
 
 from dpe_cli.access import actors, checks, matrix, samples
 from dpe_cli.access.matrix import Cell
+from dpe_cli.blocks.contract import Column, StagingTable
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Report, show
@@ -21,9 +22,11 @@ from dpe_cli.pipeline import protection, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
+from dpe_cli.project.source import Source
 from dpe_cli.publishing import publication, publisher
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
+from dpe_cli.sources.options.base import External
 
 LOGIN = f"desk_of_matrix_{next(numbers)}"
 # Commands that create relations, in the usual order, and the schemas that exist after each.
@@ -263,6 +266,19 @@ def test_what_a_role_could_do_is_found(
 
     faults = [found for cell in cells for found in cell.faults]
     assert any(fault in found for found in faults), faults
+
+
+def test_a_source_does_not_hide_a_models_relation(
+    project: Project, module_server: Server, states: dict[str, tuple[list[str], list[Cell]]]
+) -> None:
+    """One that names the model's relation as its table: the model says who may see it, and that is measured."""
+    del states
+    table = StagingTable("x.orders", "marts", "fct_orders", (Column("shop", "text"),))
+    source = Source("source.dpe.x.orders", "x.orders", table, External(location="", file_format="", disposition="append"), None)
+    with module_server.connect("admin") as connection:
+        relations = samples.find_relations(connection, project.models.values(), [source], ["marts"])
+
+    assert ["tenant_column"] == [relation.declared for relation in relations if str(relation) == "marts.fct_orders"]
 
 
 def test_each_of_these_is_found_by_the_catalog_too(module_server: Server, states: dict[str, tuple[list[str], list[Cell]]]) -> None:

@@ -101,6 +101,17 @@ FUNCTION = {
         """,
 }
 ROWS_OF_SHOPS = {"models/intermediate/rows_of_shops.sql": ROWS}
+# dbt's message is a comparison of rows.
+UNIT_TEST = {
+    "models/intermediate/amounts.sql": "select shop, amount from {{ ref('rows_of_shops') }}",
+    "models/intermediate/_amounts.yml": """
+        unit_tests:
+          - name: amounts_are_other_ones
+            model: amounts
+            given: [{input: ref('rows_of_shops'), format: sql, rows: "select 'HA' as shop, 4711 as amount"}]
+            expect: {rows: [{shop: HA, amount: 1}]}
+        """,
+}
 
 
 @contextmanager
@@ -130,7 +141,7 @@ def harmed(scratch: Path, outsider: Server) -> dict[str, NodeResult]:
     files = dict(ROWS_OF_SHOPS)
     for name, (kind, hook, _) in CASES.items():
         files |= _files(name, kind, hook)
-    files |= _files("refusing_rows", "table", REFUSING_ROWS)
+    files |= _files("refusing_rows", "table", REFUSING_ROWS) | UNIT_TEST
     project = Project(dbt_projects.make(scratch / "harmed", files))
     return {result.name: result for result in run_dbt(project, outsider, ["build"])}
 
@@ -154,12 +165,20 @@ def test_nothing_of_what_a_hook_harmed_is_committed(harmed: dict[str, NodeResult
 
 
 def test_a_message_about_a_model_holds_no_row(harmed: dict[str, NodeResult]) -> None:
-    """PostgreSQL shows the failing row in a detail, which is left out; the message and a hint remain."""
+    """
+    PostgreSQL shows the failing row in a detail, which is left out; the message and a hint remain.
+
+    dbt shows rows that a unit test compares.
+    """
     result = harmed["refusing_rows"]
 
     assert 'violates check constraint "cheap"' in result.message
     assert "models/marts/refusing_rows.sql" in result.message.splitlines()[-1]
     assert "4711" not in result.message
+    assert (
+        "the rows differ from the expected ones; `dpe dbt test --select amounts_are_other_ones` shows them"
+        == harmed["amounts_are_other_ones"].message
+    )
 
 
 @pytest.fixture(scope="module")

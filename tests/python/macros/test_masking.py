@@ -39,7 +39,8 @@ GUESTS = """
         {{ ", 7 as room" if var('with_room', false) }}
 """
 # 56 characters: one too many for the suffix `__masked`.
-LONG = "fct_" + "guest" * 10 + "_1"
+# 60 bytes in 32 characters.
+LONG = "fct_" + "ä" * 28
 WRONG = {
     "masked: [nmae]": "meta.masked names the column nmae; name one of its columns (hotel, name)",
     "masked: [name, hotel]": "meta.masked hides the column hotel, which identifies the owner of a row; mask others",

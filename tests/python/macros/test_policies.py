@@ -388,6 +388,10 @@ BROKEN = {
         "{'access': {'model': 'nothing', 'column': 'shop', 'role_column': 'r'}}",
         "meta.rls looks up access in nothing, which is not a model; name one",
     ),
+    "ambiguous_access": (
+        "{'access': {'model': 'grants', 'column': 'shop', 'role_column': 'r'}}",
+        "in grants, which is the name of 2 models; write one of model.dpe.grants.v1, model.dpe.grants.v2",
+    ),
     "no_such_column": ("{'tenant_column': 'shpo'}", "meta.rls names the column shpo; name one of its columns (order_id, shop, word)"),
     "number_column": ("{'tenant_column': 'order_id'}", "compares the column order_id, which is integer; cast it to text"),
     # A domain, whose creator may define more than that it is text.
@@ -398,8 +402,13 @@ BROKEN = {
 }
 # The materialization is the only thing wrong.
 UNPROTECTABLE = {"materialized_view": ("{'shared': true}", "a materialized view cannot be protected by policies; make it a table")}
+# The schema is the only thing wrong.
+MISPLACED = {
+    **dict.fromkeys(("quality", "public", "dpe", "marts__previous"), "is not for models; set another one, such as marts"),
+    "staging": "readers may read nothing in the schema staging, but meta.rls names some; declare {private: true}, or set another schema",
+}
 MODEL = """
-{{{{ config(materialized={kind!r}, contract={{'enforced': false}}, meta={{'rls': {rls}}} if {rls} is not none else {{}}) }}}}
+{{{{ config(materialized={kind!r}, schema={schema!r}, contract={{'enforced': false}}, meta={{'rls': {rls}}} if {rls} is not none else {{}}) }}}}
 select 1 as order_id, 'UA'::text as shop, 'UA'::information_schema.character_data as word
 """
 
@@ -409,11 +418,14 @@ def broken(scratch: Path, module_server: Server, states: dict[str, State]) -> di
     """Build models that declare nothing, or something impossible."""
     del states
     models = {
-        f"models/marts/{name}_{kind}.sql": MODEL.format(kind=kind, rls=rls)
+        f"models/marts/{name}_{kind}.sql": MODEL.format(kind=kind, rls=rls, schema="marts")
         for kind in ("table", "view", "incremental")
         for name, (rls, _) in BROKEN.items()
     }
-    models |= {f"models/marts/{name}.sql": MODEL.format(kind=name, rls=rls) for name, (rls, _) in UNPROTECTABLE.items()}
+    models |= {f"models/marts/{name}.sql": MODEL.format(kind=name, rls=rls, schema="marts") for name, (rls, _) in UNPROTECTABLE.items()}
+    models |= {f"models/marts/in_{schema}.sql": MODEL.format(kind="table", rls="{'shared': true}", schema=schema) for schema in MISPLACED}
+    models["models/staging/_grants.yml"] = "models: [{name: grants, versions: [{v: 1}, {v: 2}]}]"
+    models |= {f"models/staging/grants_v{version}.sql": "select 'UA' as shop, 'r' as r" for version in (1, 2)}
     project = Project(dbt_projects.make(scratch / "broken", models))
     return {result.name: result for result in run_dbt(project, module_server, ["build"])}
 
@@ -427,6 +439,16 @@ def test_a_wrong_declaration_fails_its_model(broken: dict[str, NodeResult], name
     assert result.has_failed
     assert f"{name}_{kind} (models/marts/{name}_{kind}.sql): " in result.message
     assert BROKEN[name][1] in result.message
+
+
+@pytest.mark.parametrize("schema", MISPLACED)
+def test_a_schema_that_is_not_for_models_is_refused(broken: dict[str, NodeResult], schema: str) -> None:
+    """Plain dbt would build it there."""
+    result = broken[f"in_{schema}"]
+
+    assert result.has_failed
+    assert f"in_{schema} (models/marts/in_{schema}.sql): " in result.message
+    assert MISPLACED[schema] in result.message
 
 
 def test_a_materialized_view_is_refused(broken: dict[str, NodeResult]) -> None:

@@ -24,17 +24,22 @@ from dpe_cli.server.server import Server
 
 CONFIG = "{{{{ config(contract={{'enforced': false}}, meta={{'rls': {rls}}}) }}}}\n"
 MASKED = "{{{{ config(contract={{'enforced': false}}, meta={{'rls': {rls}, 'masked': ['hidden']}}) }}}}\n"
-ACCESS = "{'access': {'model': 'account_managers', 'column': 'account_id', 'role_column': 'manager', 'key': 'account'}}"
+ACCESS = "{'access': {'model': 'account_managers.v2', 'column': 'account_id', 'role_column': 'manager', 'key': 'account'}}"
 PROJECT = {
     # The shop that sends and the one that receives see a transfer.
     "models/marts/fct_transfers.sql": CONFIG.format(rls="{'tenant_column': ['sender', 'Receiver']}")
     + """
     select * from (values (1, 'UA', 'HA'), (2, 'UA', 'UA'), (3, 'DL', 'HA')) as t (id, sender, "Receiver")
     """,
-    "models/marts/account_managers.sql": CONFIG.format(rls="{'role_column': 'manager'}")
+    "models/marts/account_managers_v2.sql": CONFIG.format(rls="{'role_column': 'manager'}")
     + """
     select manager, account from (values ('{{ var("manager") }}', 'A'), ('somebody else', 'B')) as t (manager, account)
     """,
+    # Versions share a name.
+    "models/marts/account_managers_v1.sql": CONFIG.format(rls="{'private': true}") + "select 'nobody' as manager, 'A' as account",
+    "models/marts/_account_managers.yml": """
+        models: [{name: account_managers, versions: [{v: 1}, {v: 2, config: {alias: account_managers}}]}]
+        """,
     "models/marts/fct_accounts.sql": CONFIG.format(rls=ACCESS)
     + """
     select * from (values ('A', 1), ('A', 2), ('B', 3)) as t (account_id, amount)
@@ -51,6 +56,9 @@ PROJECT = {
     "models/marts/fct_codes_of_one.sql": MASKED.format(rls="{'tenant_column': 'padded'}") + "select 'HA'::char(4) as padded, 1 as hidden",
     "models/marts/fct_masked_accounts.sql": MASKED.format(rls=ACCESS) + "select 'A'::varchar as account_id, 1 as hidden",
     "models/marts/fct_masked_notes.sql": MASKED.format(rls="{'role_column': 'manager'}") + "select 'x'::varchar as manager, 1 as hidden",
+    # Names that a format string would take for placeholders.
+    "models/marts/fct_shares.sql": MASKED.replace("meta=", "alias='100%s of all', meta=").format(rls="{'tenant_column': \"50%\"}")
+    + """select 'UA'::text as "50%", 1 as "%I", 1 as hidden""",
     "models/marts/dim_masked.sql": MASKED.format(rls="{'shared': true}") + "select 1 as id, 1 as hidden",
 }
 # A reader's own type named text, with its own functions as casts from and to the real one.
@@ -133,6 +141,14 @@ def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -
         assert [] == declared.differences(connection, project.manifest, made)
 
 
+def test_what_no_file_declares_is_found(project: Project, server: Server) -> None:
+    """Though dbt says that it built it: there is nothing to compare it with."""
+    with server.connect("transformer") as connection:
+        (finding,) = declared.differences(connection, project.manifest, {"model.dpe.unknown": "marts__next"})
+
+    assert "model.dpe.unknown: was built, but no file of the project declares it" in str(finding)
+
+
 def test_a_table_of_grants_decides(server: Server, manager: str) -> None:
     """A reader sees the rows of the keys that it was granted there, and only its own grants."""
     assert [1, 2] == _column(server, manager, "select amount from marts.fct_accounts order by 1")
@@ -143,9 +159,9 @@ def test_a_table_of_grants_decides(server: Server, manager: str) -> None:
 
 def test_a_new_version_of_the_grants_counts_at_once(project: Project, server: Server, manager: str, tmp_path: Path) -> None:
     """Even if it is published alone, without the tables whose rows it grants. A cursor that was opened before fails."""
-    moved = PROJECT["models/marts/account_managers.sql"].replace("'A'", "'C'").replace("'somebody else'", f"'{manager}'")
+    moved = PROJECT["models/marts/account_managers_v2.sql"].replace("'A'", "'C'").replace("'somebody else'", f"'{manager}'")
     directory = shutil.copytree(project.directory, tmp_path / "moved")
-    dbt_projects.write(directory, {"models/marts/account_managers.sql": moved})
+    dbt_projects.write(directory, {"models/marts/account_managers_v2.sql": moved})
 
     with server.connect(manager) as reading:
         reading.execute("declare found cursor for select amount from marts.fct_accounts")

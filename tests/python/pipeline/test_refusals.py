@@ -3,19 +3,68 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import psycopg
 import pytest
+from dbt.artifacts.schemas.results import NodeStatus
 from support.dbt_projects import Silence
 from support.shop import DOUBLED, WEDNESDAY, Shop
 
 from dpe_cli.errors import PublishError
-from dpe_cli.pipeline import protection, publish
+from dpe_cli.ingest.extract import ExtractSummary
+from dpe_cli.outputs import notification
+from dpe_cli.pipeline import protection, publish, refusals
+from dpe_cli.pipeline.build import BuildResult
+from dpe_cli.pipeline.run import RunSummary
+from dpe_cli.pipeline.validate import Validation
+from dpe_cli.project.dbt_runner import NodeResult
 from dpe_cli.publishing import publication, publisher
 from dpe_cli.server.contexts import system_context
 
 FCT_ORDERS = "{{{{ config(post_hook={hooks}) }}}} select order_id, shop, amount from {{{{ ref('stg_shop__orders') }}}}"
 PUBLISHED = {"staging.stg_shop__orders", "marts.fct_orders", "marts.dim_shops"}
+
+
+RESULT = NodeResult(
+    "model.dpe.fct_orders",
+    "fct_orders",
+    "fct_orders.sql",
+    "model",
+    "success",
+    None,
+    "",
+    0.1,
+    None,
+    None,
+    None,
+    "",
+    "marts__next",
+    "fct_orders",
+)
+
+
+@pytest.mark.parametrize("status", [*(status.value for status in NodeStatus), "unheard of"])
+def test_only_what_dbt_did_completely_is_published(status: str) -> None:
+    """A status that does not say so refuses, is notified and counts as failed, as `partial success` does: a part of the rows is missing."""
+    result = replace(RESULT, status=status)
+    refused = refusals.of_nodes([RESULT, result], [])
+    build = BuildResult([RESULT, result], not_published="; ".join(refused) or None)
+    outcome = notification.of_summary(RunSummary(ExtractSummary([], 0), build, Validation([], build.results, [])))
+
+    expected = {"skipped": "model fct_orders was skipped, although nothing failed"}.get(status, "model fct_orders failed")
+    if status in {"success", "pass", "warn", "no-op"}:
+        assert ([], []) == (refused, outcome.faults)
+    else:
+        assert refused[0].startswith(expected)
+        assert expected in outcome.faults[0]
+    assert outcome.has_failed == bool(refused)
+    assert result.has_failed == (bool(refused) and status != "skipped")
+
+
+def test_what_was_skipped_because_something_failed_is_not_named() -> None:
+    """The failure says more."""
+    assert ["model fct_orders failed"] == refusals.of_nodes([replace(RESULT, status="error"), replace(RESULT, status="skipped")], [])
 
 
 # What authors can write into a model to contradict its YAML, with dpe's own macros and functions.
@@ -62,6 +111,13 @@ FORGED = {
         {{ config(meta={'rls': {'role_column': 'manager'}}, contract={'enforced': false}) }}
         select 'UA'::text as shop, 'nobody'::text as manager
         """,
+    # The versions of a model have one name.
+    "versioned_orders_v1": """
+        {{ config(contract={'enforced': false}, materialized='incremental',
+            post_hook="{{ protect_table(this, {'shared': true}, model.unique_id) }}") }}
+        select * from {{ ref('stg_shop__orders') }}
+        """,
+    "versioned_orders_v2": "{{ config(contract={'enforced': false}) }} select * from {{ ref('stg_shop__orders') }}",
     # By another author, who substitutes another table for the one that it names.
     "looked_up_orders": """
         {{ config(meta={'rls': {'access': {'model': 'managers', 'column': 'shop', 'role_column': 'manager'}}}, contract={'enforced': false}) }}
@@ -84,15 +140,25 @@ FORGED = {
         """,
 }
 
+VERSIONS = """
+    models:
+      - name: versioned_orders
+        latest_version: 2
+        config: {meta: {rls: {private: true}}}
+        versions: [{v: 1}, {v: 2}]
+    """
+
 
 def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> None:
     """Not even if a model's hooks or Jinja make PostgreSQL, the ledger or dbt believe in another declaration."""
     new_shop.write({f"models/marts/{name}.sql": text for name, text in FORGED.items()})
+    new_shop.write({"models/marts/_versions.yml": VERSIONS})
 
     summary = new_shop.run()
 
     assert summary.build.not_published is not None
     for fault in (
+        "marts__next.versioned_orders_v1: has the policy dpe_reader, which its declaration, private, does not call for",
         "marts__next.private_orders: has the policy dpe_reader, which its declaration, private, does not call for",
         "marts__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
         "marts__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants names",

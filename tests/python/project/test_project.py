@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +15,8 @@ from support.sources_project import PROJECT
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ProjectError, UsageError
 from dpe_cli.project import dbt
+from dpe_cli.project.manifest import Parser
+from dpe_cli.project.model import by_name, models_of
 from dpe_cli.project.project import Project
 from dpe_cli.project.source import from_node
 from dpe_cli.project.source_yaml import Declarations
@@ -73,12 +77,12 @@ def test_omitted_options_have_defaults(project: Project) -> None:
 def test_models_and_rules_are_known(project: Project) -> None:
     """Models with their declaration of readers; rules with the test that implements each."""
     assert ("marts", ("shop",), True) == (
-        project.models["fct_orders"].schema,
-        project.models["fct_orders"].tenant_columns,
-        project.models["fct_orders"].is_published,
+        project.models["model.dpe.fct_orders"].schema,
+        project.models["model.dpe.fct_orders"].tenant_columns,
+        project.models["model.dpe.fct_orders"].is_published,
     )
     assert {"stg_orders": False, "fct_nothing": False} == {
-        name: project.models[name].is_published for name in ("stg_orders", "fct_nothing")
+        name: project.models[f"model.dpe.{name}"].is_published for name in ("stg_orders", "fct_nothing")
     }
     (rule,) = rule_tests(project.manifest)
     assert ("DPE-7-01", "orders_are_unique", "uniqueness", "sales", "an order is paid once") == (
@@ -89,6 +93,47 @@ def test_models_and_rules_are_known(project: Project) -> None:
         rule.because,
     )
     assert (2, 5) == (project.test_count, project.node_count)
+
+
+def _node(unique_id: str, **more: Any) -> dict[str, Any]:
+    kind, package, name, *version = unique_id.split(".")
+    node = {"resource_type": kind, "unique_id": unique_id, "name": name, "package_name": package, "alias": unique_id, "schema": "marts"}
+    return node | {"version": version[0][1:] if version else None, "config": {"meta": {"rls": {"private": True}}}} | more
+
+
+def test_models_of_one_name_are_all_known() -> None:
+    """Versions of a model, and models of two packages: each is compared with the files, and people tell them apart."""
+    ids = ["model.dpe.fct_orders.v1", "model.dpe.fct_orders.v2", "model.dpe.dim_shops", "model.other.dim_shops"]
+    found = models_of({"nodes": {unique_id: _node(unique_id) for unique_id in ids}})
+
+    assert ids == list(found)
+    named = {name: [model.unique_id for model in models] for name, models in by_name(found.values()).items()}
+    assert {"fct_orders": ids[:2], "fct_orders.v1": ids[:1], "fct_orders.v2": ids[1:2], "dim_shops": ids[2:]} == {
+        name: found for name, found in named.items() if name not in ids
+    }
+    assert all(named[unique_id] == [unique_id] for unique_id in ids)
+
+
+def test_tests_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dbt excludes a test by its name only, and must not leave out one that it could run."""
+    tests = {
+        f"test.{package}.{name}": _node(f"test.{package}.{name}", depends_on={"nodes": [model]})
+        for package, name, model in (("dpe", "both", "model.dpe.new"), ("other", "both", "model.dpe.old"), ("dpe", "one", "model.dpe.new"))
+    }
+    project = Project(tmp_path)
+    monkeypatch.setitem(project.__dict__, "manifest", {"nodes": tests | {name: _node(name) for name in ("model.dpe.new", "model.dpe.old")}})
+    monkeypatch.setattr(Parser, "selected", lambda *_: set(tests))
+
+    assert ["one"] == project.untestable(["tag:daily"], (), {("marts", "model.dpe.old")})
+
+
+def test_two_sources_of_one_name_are_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages may have them; staging and the ledger would take one for the other."""
+    [orders, *_] = (asdict(source) for source in project.sources.values())
+    monkeypatch.setattr(Parser, "derived", lambda *_: [orders, orders | {"unique_id": "source.other.shop.orders"}])
+
+    with pytest.raises(ProjectError, match="shop.orders .models/staging/_shop__sources.yml:9.: .* declares a source of this name too"):
+        _ = Project(project.directory).sources
 
 
 @pytest.mark.parametrize(

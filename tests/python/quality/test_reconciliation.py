@@ -301,6 +301,22 @@ def test_a_model_with_quarantining_rules_has_a_quarantine() -> None:
     assert Quarantine(sql.Identifier("marts__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == reconciled.quarantine
 
 
+def test_an_origin_is_one_model() -> None:
+    """Versions of a model have one name, which does not say whose rows are counted; all of them belong to its spec."""
+    versions = {
+        f"model.dpe.stg_orders.v{number}": {"name": "stg_orders", "alias": f"stg_orders_v{number}", "version": number} for number in (1, 2)
+    }
+    manifest = _manifest({"from": "stg_orders"})
+    stg_orders = manifest["nodes"].pop("model.dpe.stg_orders")
+    manifest["nodes"] |= {unique_id: stg_orders | {"unique_id": unique_id} | version for unique_id, version in versions.items()}
+
+    with pytest.raises(ProjectError, match="stg_orders is the name of 2 models; write one of stg_orders.v1, stg_orders.v2"):
+        reconcile_config.declared(manifest, {})
+    manifest["nodes"]["model.dpe.fct_orders"]["config"]["meta"]["reconcile"]["from"] = "stg_orders.v1"
+    assert sql.Identifier("staging", "stg_orders_v1") == reconcile_config.declared(manifest, {})[0].origin_relation
+    assert set(versions) == reconcile_config.ancestry(manifest | {"parent_map": {}}, ["stg_orders"])
+
+
 def test_only_the_requested_models_are_counted() -> None:
     """Those of a spec, or of a part that was built."""
     assert [] == reconcile_config.declared(_manifest({"from": "stg_orders"}), {}, {"model.dpe.other"})

@@ -13,12 +13,15 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backports import zstd
 from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError
+from dpe_cli.ingest.extract import load_request_of
+from dpe_cli.load.inputs import Known, planned
 from dpe_cli.sources.files import compression, find
 
 CSV = b"id,note\n1,a\n2,b\n"
@@ -385,6 +388,129 @@ def test_a_link_that_may_not_be_followed_is_reported(stage: Stage, tmp_path: Pat
 
     with pytest.raises(InputError, match=r"^a.csv: cannot be read \(Too many levels of symbolic links\)"):
         source.extract()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".zip", ".parquet", ".xlsx"])
+def test_a_link_to_what_its_sender_may_not_read_is_refused(stage: Stage, tmp_path: Path, suffix: str) -> None:
+    """dpe may read it: its own .env, or what others delivered to other places. Also if the link takes a file's place after it was found."""
+    formats = {".parquet": "parquet", ".xlsx": "excel"}
+    source = stage("id integer", location=f"ua/*/*{suffix}", file_format=formats.get(suffix, "csv"))
+    outside = tmp_path / f"outside{suffix}"
+    outside.write_bytes(_zip(**{"a.csv": b"id\n1\n"}) if suffix == ".zip" else b"id\n1\n")
+    for name in ("file", "directory"):
+        delivered = tmp_path / "ua" / "new" / f"outside{suffix}"
+        source.deliver(outside.read_bytes(), f"ua/new/outside{suffix}")
+        [file] = find.find(source.external, source.table.columns, project_dir=tmp_path)
+        delivered.unlink()
+        if name == "file":
+            delivered.symlink_to(outside)
+        else:
+            delivered.parent.rmdir()
+            delivered.parent.symlink_to(tmp_path)
+
+        with pytest.raises(InputError, match=rf"^ua/new(/outside{suffix})?: a symbolic link leads out of {tmp_path}/ua; deliver the file"):
+            source.extract()
+        with pytest.raises(InputError, match="cannot be read .a symbolic link leads out of"), file.open():
+            pass
+        delivered.unlink() if name == "file" else delivered.parent.unlink()
+
+
+def test_a_directory_that_becomes_a_link_while_a_file_is_opened_leads_nowhere(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was checked is what is opened: each directory on the way is opened by itself, without following links."""
+    source = stage("id integer", location="ua/**/*.csv").deliver("id\n1\n", "ua/new/a.csv")
+    [file] = find.find(source.external, source.table.columns, project_dir=tmp_path)
+    resolved = os.path.realpath(tmp_path / "ua/new/a.csv")
+    (tmp_path / "ua" / "new").rename(tmp_path / "new")
+    (tmp_path / "ua" / "new").symlink_to(tmp_path / "new")
+    monkeypatch.setattr(os.path, "realpath", lambda _: resolved)
+
+    with (
+        pytest.raises(InputError, match=r"^ua/new/a.csv: cannot be read \((Not a directory|Too many levels of symbolic links)\)"),
+        file.open(),
+    ):
+        pass
+
+
+def test_links_that_stay_or_that_the_operator_made_are_followed(stage: Stage, tmp_path: Path) -> None:
+    """Within the location's directory, above it, or anywhere if the source follows links."""
+    source = stage("id integer", location="data/**/*.csv").deliver("id\n1\n", "ua/2024/a.csv").deliver("id\n2\n", "ha/b.csv")
+    (tmp_path / "data").symlink_to("ua")
+    (tmp_path / "ua" / "newest.csv").symlink_to("2024/a.csv")
+    (tmp_path / "ua" / "this_year").symlink_to("2024")
+
+    def locations(**options: Any) -> list[str]:
+        source.declare(**options)
+        return [file.location for file in find.find(source.external, source.table.columns, project_dir=tmp_path)]
+
+    assert ["data/2024/a.csv", "data/newest.csv"] == locations()
+    assert ["data/this_year/a.csv"] == locations(location="data/this*/a.csv")
+    (tmp_path / "ua" / "shared").symlink_to(tmp_path / "ha")
+    with pytest.raises(InputError, match=rf"^data/shared: a symbolic link leads out of {tmp_path}/ua"):
+        locations(location="data/**/*.csv")
+    assert ["data/2024/a.csv", "data/newest.csv", "data/shared/b.csv"] == locations(follow_links=True)
+
+
+@pytest.mark.parametrize("follow_links", [False, True])
+def test_links_to_their_own_directory_do_not_multiply_files(stage: Stage, tmp_path: Path, *, follow_links: bool) -> None:
+    """Two of them double the paths at each level, forty levels deep: each directory is searched once."""
+    source = stage("id integer", location="data/**/*.csv", follow_links=follow_links).deliver("id\n1\n", "data/up/a.csv")
+    for name in ("l", "m"):
+        (tmp_path / "data" / "up" / name).symlink_to(".")
+    searched: list[str] = []
+    scan = os.scandir
+
+    def counting(path: str) -> object:
+        searched.append(str(path))
+        assert len(searched) < 10
+        return scan(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", counting)
+        found = [file.location for file in find.find(source.external, source.table.columns, project_dir=tmp_path)]
+
+    assert ["data/up/a.csv"] == found
+
+
+def test_a_zip_file_of_many_members_is_read_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its directory, which grows with them, is not read again for each of them, neither to hash nor to load it."""
+    source = stage("id integer, note text")
+    source.deliver(_zip(**{f"{number}.csv": b"id,note\n%d,a\n" % number for number in range(20)}), "a.zip")
+    read = zipfile.ZipFile._RealGetContents  # type: ignore[attr-defined]
+    parsed: list[object] = []
+
+    def counting(self: zipfile.ZipFile) -> None:
+        parsed.append(self)
+        read(self)
+
+    monkeypatch.setattr(zipfile.ZipFile, "_RealGetContents", counting)
+    source.extract()
+
+    assert (20, 1) == (source.count(), len(parsed))
+
+
+@pytest.mark.parametrize("count", [10, 100])
+def test_files_of_one_size_are_hashed_in_proportion_to_their_number(stage: Stage, count: int) -> None:
+    """Each is compared with what is known, not with each other one; renamed ones too."""
+    source = stage("id integer", location="*", changed_files="replace")
+    for number in range(count):
+        source.deliver(f"id\n{number:09}\n", f"{number}.csv")
+    asked: list[str] = []
+    content_hash = find.File.content_hash
+
+    def counting(self: find.File) -> str:
+        asked.append(self.location)
+        return content_hash(self)
+
+    files = find.find(source.external, source.table.columns, project_dir=source.directory)
+    known = [Known(number, f"gone/{number}.csv", file.size, file.content_hash(), None) for number, file in enumerate(files)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(find.File, "content_hash", counting)
+        assert len(planned(files, [], load_request_of(source.source)).new) == count
+        assert len(planned(files, known, load_request_of(source.source)).moved) == count
+
+    assert len(asked) < 6 * count
 
 
 def test_compression_is_detected_by_name() -> None:

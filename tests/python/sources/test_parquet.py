@@ -11,7 +11,7 @@ import pytest
 from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError, UsageError
-from dpe_cli.sources.files import find
+from dpe_cli.sources.files import find, parquet
 
 TYPES = """
     select
@@ -155,6 +155,20 @@ def test_a_path_is_only_a_path(stage: Stage, tmp_path: Path, name: str) -> None:
     source.extraction().run([file])
 
     assert [(1, "UA")] == source.rows()
+
+
+def test_a_file_that_is_replaced_is_read_as_it_was_opened(stage: Stage, tmp_path: Path) -> None:
+    """DuckDB opens files by their path, which may lead elsewhere by then."""
+    source = stage("id integer", file_format="parquet", location="a.parquet")
+    _write("select 1 as id", tmp_path / "a.parquet")
+    [file] = find.find(source.external, source.table.columns, project_dir=tmp_path)
+    _write("select 2 as id", tmp_path / "other")
+
+    with file.content() as content:
+        (tmp_path / "a.parquet").unlink()
+        (tmp_path / "a.parquet").symlink_to(tmp_path / "other")
+        with parquet.opened(content, file.reading) as opened:
+            assert [b"1\n"] == [bytes(block.data) for block in opened.blocks()]
 
 
 def test_a_temporary_directory_like_a_pattern_is_named(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

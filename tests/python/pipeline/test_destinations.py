@@ -1,0 +1,83 @@
+"""A model that dpe could not publish is refused before the work, with its file."""
+
+from __future__ import annotations
+
+import pytest
+from support.shop import Shop
+
+from dpe_cli.errors import ProjectError
+
+SELECT = "select order_id, shop, amount from {{ ref('stg_shop__orders') }}"
+SHARED = "{'rls': {'shared': true}}"
+NOT_FOR_MODELS = "the schema {} is not for models; set another one, such as marts"
+# 60 bytes in 30 characters.
+LONG = "ä" * 30
+# The schema and meta of a model, another part of its configuration, and what is wrong.
+MISPLACED = {
+    **{
+        f"in_{schema}": (schema, SHARED, "", NOT_FOR_MODELS.format(schema))
+        for schema in ("dpe", "dpe_locks", "public", "quality", "pg_catalog", "marts__next", "marts__previous", "marts__old_1")
+    },
+    "in_staging": (
+        "staging",
+        SHARED,
+        "",
+        "readers may read nothing in the schema staging, but meta.rls names some; declare {private: true}",
+    ),
+    "in_a_long_schema": (LONG, SHARED, "", f"the name of its schema, {LONG}, is too long for {LONG}__previous; shorten it"),
+    "long": (
+        "marts",
+        SHARED,
+        f"alias='{LONG}{LONG}'",
+        f"the name {LONG}{LONG} has 120 bytes, but PostgreSQL keeps 63; set a shorter alias",
+    ),
+    "long_masked": (
+        "marts",
+        "{'rls': {'tenant_column': 'shop'}, 'masked': ['amount']}",
+        f"alias='{LONG}'",
+        f"the name {LONG}__masked has 68 bytes, but PostgreSQL keeps 63; set a shorter alias",
+    ),
+    "long_kept_out": (
+        "marts",
+        SHARED,
+        f"alias='{LONG[1:]}'",
+        f"the name {LONG[1:]}__quarantine has 70 bytes, but PostgreSQL keeps 63; set a shorter alias",
+    ),
+}
+RULE = """
+    models:
+      - name: long_kept_out
+        columns:
+          - {name: shop, data_tests: [{not_null: {config: {meta: {rule: SHOP-1-03, on_failure: quarantine}}}}]}
+    """
+
+
+def _model(schema: str, meta: str, more: str = "") -> str:
+    return f"{{{{ config(schema='{schema}', meta={meta}, contract={{'enforced': false}}, {more}) }}}} {SELECT}"
+
+
+def test_a_model_that_cannot_be_published_is_refused_before_the_work(new_shop: Shop) -> None:
+    """Each with what is wrong: reserved schemas, those that readers may not use, and names that are too long in bytes."""
+    new_shop.write({f"models/marts/{name}.sql": _model(schema, meta, more) for name, (schema, meta, more, _) in MISPLACED.items()})
+    new_shop.write({"models/marts/_rule.yml": RULE})
+
+    with pytest.raises(ProjectError) as refused:
+        new_shop.run()
+
+    for name, (*_, fault) in MISPLACED.items():
+        assert f"{name} (models/marts/{name}.sql): {fault}" in str(refused.value)
+    assert len(MISPLACED) == str(refused.value).count("(models/")
+    with new_shop.server.connect("admin") as connection:
+        assert [(0,)] == connection.execute("select count(*) from dpe.extracts").fetchall()
+
+
+def test_a_schema_of_somebody_else_is_refused_before_the_work(new_shop: Shop) -> None:
+    """The transformer may not create relations there, which it would notice only when it publishes."""
+    with new_shop.server.connect("admin", autocommit=True) as connection:
+        connection.execute("create schema closed")
+    new_shop.write({"models/marts/fct_closed.sql": _model("closed", SHARED)})
+
+    with pytest.raises(
+        ProjectError, match=r"fct_closed \(models/marts/fct_closed.sql\): dpe_transformer may not create relations in .* closed"
+    ):
+        new_shop.run()
