@@ -17,6 +17,8 @@ from dpe_cli.blocks.csv_grammar import Dialect, split_lines
 
 # How nulls and empty texts look in CSV: a null is nothing, an empty text is a pair of quotes.
 CSV = Dialect()
+# No text has a NUL, so nothing is quoted.
+TEXT = Dialect("\t", "\0", "\0", "\\N")
 COPY_OPTIONS = sql.SQL("format text, encoding 'UTF8'")
 BINARY_COPY_OPTIONS = sql.SQL("format binary, encoding 'UTF8'")
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from psycopg import sql
 
-from dpe_cli.blocks import encodings, time_formats
+from dpe_cli.blocks import copy_text, encodings, time_formats
 from dpe_cli.blocks.block import Block, Delivered, Fault
 from dpe_cli.blocks.conversion import Converter
 from dpe_cli.blocks.exact_values import INVALID_TEXT, ExactValues, Inexact, exact_type
@@ -93,8 +93,15 @@ class Exactness:
         exact = [exact_type(name, rounds=column in rounded) for column, name in zip(shape.columns, self._types, strict=True)]
         null_quoted = [column in shape.null_quoted for column in shape.columns]
         self._values = ExactValues(exact, shape.dialect, null_quoted=null_quoted)
+        self._values_in_text_format = ExactValues(exact, copy_text.TEXT)
         declared = {place: time_formats.parse(formats[name]) for place, name in enumerate(shape.columns) if name in formats}
         self._converter = Converter(declared, shape.dialect, null_quoted=null_quoted, width=len(shape.columns)) if declared else None
+
+    def in_csv(self, block: Block) -> Block:
+        """Return a block in COPY's text format as CSV if it has values that may be changed; otherwise as it is."""
+        values = self._values_in_text_format
+        is_doubtful = self._converter or any(values.of(block.data[start:end]) for start, end in values.records(block.data))
+        return copy_text.as_csv(block) if is_doubtful else block
 
     def checked(self, block: Block) -> Block:
         """Return a block of CSV with values in the form that their types expect; records whose values would be changed are refused."""

@@ -122,6 +122,8 @@ class Repair:
             psycopg.Error: the data is not to blame.
             ExtractError: the records do not add up.
         """
+        if block.copy_format == "text":
+            block = self._exactness.in_csv(block)
         if block.copy_format == "csv":
             checked = self._exactness.checked(block)
             # The layout is that of the whole block.

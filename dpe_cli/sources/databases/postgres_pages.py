@@ -46,6 +46,12 @@ _COLUMNS_OF_KNOWN_TYPES = """
         pg_attribute.attrelid = to_regclass(%s)
         and pg_attribute.atttypid = to_regtype(wanted.data_type)
         and pg_attribute.atttypid = any(%s::regtype[])
+        -- In binary format, a server rounds or cuts what does not fit a precision or a length, and reports nothing.
+        and (
+            wanted.data_type not like '%%(%%'
+            or replace(substring(wanted.data_type from '[(].*[)]'), ' ', '')
+            = substring(format_type(pg_attribute.atttypid, pg_attribute.atttypmod) from '[(].*[)]')
+        )
 """
 
 

@@ -165,6 +165,23 @@ def test_a_row_that_does_not_fit_is_a_reject(stage: Stage, crm: Crm) -> None:
     assert raw.startswith('{"id": "2", "customer": "b\\"", "amount": "n/a", "changed_at": "2024-01-02 10:00:00')
 
 
+def test_a_value_that_the_contract_would_change_is_a_reject(stage: Stage, crm: Crm) -> None:
+    """Also in a row that its server writes in COPY's own format: the time of a day, surplus decimals, blanks at the end."""
+    source = stage(
+        "id bigint, customer varchar(3), amount numeric(10,1), changed_at date",
+        location=crm.url,
+        file_format="sql",
+        table="orders",
+        disposition="replace",
+    )
+    crm.add((1, "a\tb", "1.50", "2024-01-01"), (2, "abc  ", "1.5", "2024-01-01"), (3, "", "1.55", "2024-01-01"), (4, None, "1", _day(2)))
+
+    source.extract()
+
+    assert [(1, "a\tb")] == source.query(f"select id, customer from {source.relation}")
+    assert [("customer",), ("amount",), ("changed_at",)] == source.rejects("column_name")
+
+
 def test_a_reject_is_counted_once(stage: Stage, crm: Crm) -> None:
     """Even though every extract reads its row again, because it has the last cursor value."""
     source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
