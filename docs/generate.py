@@ -48,7 +48,8 @@ OPTIONS_HEAD = """# Options of the external block
 Editors know them too: run `dpe schema > .dpe/external.schema.json`, and write as the first line of the file
 `# yaml-language-server: $schema=../../.dpe/external.schema.json`.
 
-Besides these, a column may have `meta.path` (JSON, APIs, taps), `meta.start` and `meta.width` (lines of fixed width).
+Besides these, a column may have `meta.path` (JSON, APIs, taps), `meta.start` and `meta.width` (lines of fixed width), and
+[`meta.headers`, `meta.optional` and `meta.default`](../guides/loading.md#a-contract-that-changes).
 """
 
 TESTS_HEAD = """# Generic tests

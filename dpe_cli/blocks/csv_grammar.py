@@ -68,17 +68,18 @@ class Grammar:
         if self._escape:
             # The escape character cancels the meaning of a quote or of itself, and means nothing before another character.
             escape = re.escape(self._escape)
-            escaped = rb"%b.[^%b%b]*" % (escape, quote, escape)
-            # Most fields have few of them; as many as there are is slower.
-            within = rb"(?>[^%b%b]*(?:%b){0,99}%b)" % (quote, escape, escaped, repeated(escaped))
-            field = within
+            within = rb"(?>[^%b%b]*)" % (quote, escape)
+            escapes = repeated(rb"%b.%b" % (escape, within))
+            # Most fields have no escape.
+            quoted = rb"%b%b(?:%b|%b%b)" % (quote, within, quote, escapes, quote)
+            field = within + escapes
             self._escaped = re.compile(rb"%b([%b%b])" % (escape, quote, escape))
         else:
             # A doubled quote closes and reopens, so it can be ignored when looking for where quotes end.
             within = rb"[^%b]*" % quote
+            quoted = rb"%b%b%b" % (quote, within, quote)
             field = within + repeated(quote + quote + within)
             self._escaped = re.compile(rb"%b(%b)" % (quote, quote))
-        quoted = rb"%b%b%b" % (quote, within, quote)
         self._quoted = re.compile(quoted, re.DOTALL)
         self._quoted_or_unclosed = re.compile(rb"%b|%b.*" % (quoted, quote), re.DOTALL)
         self._all_closed = re.compile(repeated(rb"%b[^%b]*|[^%b]+" % (quoted, quote, quote)), re.DOTALL)
