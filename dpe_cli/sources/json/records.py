@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
 
-from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ContractError, ExtractError
 from dpe_cli.sources.json import json_path, parsing
+from dpe_cli.sources.read import duckdb_connections
 from dpe_cli.sources.read.rows import literal
 from dpe_cli.words import did_you_mean
 
@@ -66,9 +66,7 @@ class JsonRecords:
         self._known = {steps[0] for steps in self._steps.values() if steps}
         self._ignores_extra = ignores_extra or () in self._steps.values()
         self._declared_at = declared_at
-        self._connection = optional_packages.needed("duckdb", by="reading JSON").connect()
-        # One thread keeps the order of the records.
-        self._connection.execute("set threads = 1")
+        self._connection = duckdb_connections.connect(by="reading JSON")
         self._texts = [json_path.pointer((*self._at, *self._steps[name])) for name in texts]
         self._documents = [json_path.pointer((*self._at, *self._steps[name])) for name in documents]
 
