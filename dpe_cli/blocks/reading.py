@@ -130,9 +130,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory(where: str) -> InputError:
     """Return the error that names the memory limit."""
-    return InputError(
-        f"{where}: reading it takes more than {size(machine.reader_memory())} of memory, the limit; ask the sender for smaller files and values"
-    )
+    limit = size(machine.reader_memory())
+    return InputError(f"{where}: reading it takes more than {limit} of memory, the limit; ask the sender for smaller files and values")
 
 
 def _message(error: BaseException) -> str:

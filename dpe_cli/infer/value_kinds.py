@@ -47,7 +47,9 @@ _SURVIVES = r"""
 
 # What PostgreSQL accepts as jsonb; DuckDB also takes trailing commas, NaN and Infinity for JSON.
 _JSON = r"""
-    json_valid(t) and not regexp_matches(regexp_replace(t, '"([^"\\]|\\.)*"', '""', 'g'), ',\s*[}\]]|(?i:nan|inf)') and not contains(t, '\u0000')
+    json_valid(t)
+    and not regexp_matches(regexp_replace(t, '"([^"\\]|\\.)*"', '""', 'g'), ',\s*[}\]]|(?i:nan|inf)')
+    and not contains(t, '\u0000')
 """
 
 # The blanks around a value that PostgreSQL ignores; it does not ignore other Unicode blanks.

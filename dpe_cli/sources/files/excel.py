@@ -70,7 +70,10 @@ def sheet_of(found: Any, name: str | None, *, location: str) -> Sheet:
     """
     sheets = {sheet.title: sheet for sheet in found.worksheets}
     if not sheets:
-        raise InputError(f"{location}: has no sheet with cells; ask the sender to send it again")
+        # openpyxl finds no sheets in a Strict Open XML workbook, whose names are others.
+        raise InputError(
+            f"{location}: has no sheet with cells, or is saved as Strict Open XML; ask the sender to save it as ordinary .xlsx"
+        )
     if name is not None and name not in sheets:
         raise InputError(f"{location}: has no sheet {name!r}; correct `sheet` in the external block (sheets: {', '.join(sheets)})")
     return Sheet(sheets[name or next(iter(sheets))], location=location)

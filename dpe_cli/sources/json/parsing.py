@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-
 # Called with the members of each object, in order; returns the object.
 Pairs = Callable[[Sequence[tuple[str, Any]]], Any]
 
