@@ -183,8 +183,8 @@ def test_a_broken_workbook_is_refused(stage: Stage, name: str) -> None:
     assert 0 == source.count()
 
 
-BIG = 300_000_000
-# Both are about 300 kB.
+BIG = 150_000_000
+# Both are about 150 kB.
 BOMBS = {
     "a cell": (SHEET, b"<v>1<", b"<v>%b<" % (b"1" * BIG)),
     "styles": ("xl/styles.xml", b"<fonts", b"<fonts>%b</fonts><fonts" % (b"<font/>" * (BIG // 7))),
