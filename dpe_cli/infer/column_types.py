@@ -85,6 +85,9 @@ def _whole(kind: KindStatistics, at_least: str) -> str:
 def _checked(declared: str, kinds: Mapping[str, KindStatistics]) -> str:
     """Return the declared type, or another one if that does not fit the values: not every database enforces its types."""
     names = kinds.keys()
+    if declared == "jsonb" and not all(kind.is_json for kind in kinds.values()):
+        # A NaN within a struct, for example.
+        return "text"
     if not kinds or names <= _TAKEN.get(declared, names):
         return _whole(kinds["integer"], declared) if declared in _RANGES and kinds else declared
     if declared == "boolean" and names == {"integer"} and {kinds["integer"].least, kinds["integer"].greatest} <= {0, 1}:

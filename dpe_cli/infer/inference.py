@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from dpe_cli.blocks import reading
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import InputError
 from dpe_cli.infer import column_types, naming, value_kinds
@@ -72,7 +73,8 @@ def infer(request: SurveyRequest) -> InferredTable:
         UsageError: an option is missing that cannot be detected, or a package is missing.
     """
     with ExitStack() as stack:
-        survey = _survey(request, stack)
+        with reading.refusing(request.location):
+            survey = _survey(request, stack)
         check_number(len(survey.drafts), location=request.location)
         sample = stack.enter_context(take_sample(survey.parts))
         if not sample.records:

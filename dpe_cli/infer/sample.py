@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dpe_cli import optional_packages
-from dpe_cli.blocks import copy_text, encodings
+from dpe_cli.blocks import copy_text, encodings, reading
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
 from dpe_cli.blocks.inputs import Input
@@ -161,7 +161,7 @@ def parts_of(inputs: Sequence[Input], sample: int) -> Iterator[SamplePart]:
     for number, input_ in enumerate(inputs):
         quota = max(1, left // (len(inputs) - number))
         taken = 0
-        with input_.open() as opened:
+        with reading.opened(input_) as opened:
             # Its columns count even if it has no records.
             yield SamplePart(input_.location, opened.columns, opened.dialect, Block(b"", 0, 0, 1))
             grammar = Grammar(opened.dialect)

@@ -48,6 +48,13 @@ _SURVIVES = r"""
     or lower(t) similar to '-?(nan|inf|infinity)'
 """
 
+# What PostgreSQL accepts as jsonb; DuckDB also takes trailing commas, NaN and Infinity for JSON.
+_JSON = r"""
+    json_valid(t)
+    and not regexp_matches(regexp_replace(t, '"([^"\\]|\\.)*"', '""', 'g'), ',\s*[}\]]|(?i:nan|inf)')
+    and not contains(t, '\u0000')
+"""
+
 # The blanks around a value that are not part of it.
 _BLANKS = "' '"
 
@@ -58,7 +65,7 @@ class KindStatistics:
     Values of one kind. `least` and `greatest` are for whole numbers, None if some exceed 128 bits.
 
     `fewest_decimals` and `most_decimals` count digits after the decimal point. `as_double`: a double keeps all of them.
-    `example` is one of them, in the input `location`; `at_midnight` counts times that are dates.
+    `example` is one of them, in the input `location`; `at_midnight` counts times that are dates. `is_json`: PostgreSQL takes all for jsonb.
     """
 
     count: int
@@ -71,6 +78,7 @@ class KindStatistics:
     at_midnight: int
     example: str
     location: str
+    is_json: bool
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,8 @@ def _query(column: str) -> str:
             bool_and(coalesce({_SURVIVES}, false)),
             coalesce(sum(n) filter (t like '%00:00:00'), 0)::bigint,
             arg_min(v, length(v)),
-            arg_min(location, length(v))
+            arg_min(location, length(v)),
+            bool_and(coalesce({_JSON}, false))
         from judged
         group by kind
     """

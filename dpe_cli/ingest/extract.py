@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dpe_cli import machine
+from dpe_cli.blocks import reading
 from dpe_cli.blocks.inputs import Input
 from dpe_cli.errors import BUG, DpeError, explained
 from dpe_cli.load import staging
@@ -98,7 +99,8 @@ def _extract_one(
     project_dir: Path, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
 ) -> ExtractResult:
     request = load_request_of(source)
-    inputs = inputs_of(source, project_dir=project_dir)
+    with reading.refusing(source.name):
+        inputs = inputs_of(source, project_dir=project_dir)
     with progress.task(source.name, unit="bytes") as advance:
         return Extractor(
             partial(server.connect, "loader", application_name=f"dpe extract {source.name}"),

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import psycopg
 
+from dpe_cli.blocks import reading
 from dpe_cli.blocks.block import BLOCK_BYTES
 from dpe_cli.blocks.inputs import Input, MayLackColumns, Opened, QueryInput
 from dpe_cli.errors import BusyError, DpeError, ExtractError, InputError, RejectLimitError, RepeatedKeyError, ServerError
@@ -97,7 +98,8 @@ class Extractor:
             rebuild, known = self._patiently(connection, lambda: self._prepare(connection, lock, inputs))
             # Hashing can take long, and holds no lock on the table.
             self._follows_others = bool(known)
-            plan = planned(inputs, known, self._request, full_refresh=self._full_refresh)
+            with reading.refusing(self._table.source):
+                plan = planned(inputs, known, self._request, full_refresh=self._full_refresh)
             result.skipped = len(inputs) - len(plan.new)
             if plan.new or plan.changed:
                 try:
@@ -206,7 +208,7 @@ class Extractor:
         )
         try:
             for load_id, input_ in loads.items():
-                with input_.open() as opened:
+                with reading.opened(input_) as opened:
                     shape = self._shape(load_id, input_, opened)
                     for block in opened.blocks():
                         self._read[load_id] += block.records

@@ -75,7 +75,8 @@ def as_data(summary: ExtractSummary) -> dict[str, object]:
         "seconds": summary.seconds,
         "extracts": [
             {
-                **asdict(extract),
+                # The status says it: failed or refused.
+                **{name: value for name, value in asdict(extract).items() if name != "is_bug"},
                 "records_read": extract.records_read,
                 "rows_loaded": extract.rows_loaded,
                 "rows_rejected": extract.rows_rejected,

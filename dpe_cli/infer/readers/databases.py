@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
+from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import InputError, UsageError
 from dpe_cli.infer.sample import parts_of
 from dpe_cli.infer.survey import Draft, Survey, SurveyRequest
@@ -79,17 +80,19 @@ def survey(request: SurveyRequest) -> Survey:
     options = Sql(location=request.location, file_format="sql", disposition="replace", table=request.relation or "*")
     drafts, description = _of_postgres(options, request) if options.is_postgres else _of_another(options, request)
     written = {"file_format": "sql", "table": request.relation, "disposition": "replace"}
-    return Survey(options=written, drafts=drafts, parts=partial(_parts, options, request), description=description)
+    return Survey(options=written, drafts=drafts, parts=partial(_parts, options, request, drafts), description=description)
 
 
-def _parts(options: Sql, request: SurveyRequest) -> Any:
+def _parts(options: Sql, request: SurveyRequest, drafts: Sequence[Draft]) -> Any:
     if options.is_postgres:
         from dpe_cli.sources.databases.postgres import PostgresTable
 
         return parts_of([PostgresTable(options, ())], request.sample)
     from dpe_cli.sources.databases.other_databases import SqlTable
 
-    return parts_of([SqlTable(options, (), project_dir=request.project_dir)], request.sample)
+    # Bytes become booleans as they will in an extract.
+    columns = [Column(draft.name, draft.declared or "text") for draft in drafts]
+    return parts_of([SqlTable(options, columns, project_dir=request.project_dir)], request.sample)
 
 
 def _of_postgres(options: Sql, request: SurveyRequest) -> tuple[list[Draft], str]:
@@ -171,6 +174,9 @@ def _unique(known: Any, name: str, schema: str | None) -> set[str]:
 def _type(types: Any, given: Any, *, is_sqlite: bool, is_mysql: bool) -> str | None:
     """Return PostgreSQL's type for one of SQLAlchemy's; None if the database enforces none, so that the values decide."""
     is_unsigned = bool(getattr(given, "unsigned", False))
+    if type(given).__name__ == "BIT":
+        # BIT(1) is how MySQL and MariaDB keep a boolean; longer ones are bytes.
+        return "boolean" if getattr(given, "length", None) in {None, 1} else "bytea"
     # A later type may be a subclass of an earlier one.
     known: Mapping[Any, str | None] = {
         types.Boolean: "boolean",
@@ -187,7 +193,8 @@ def _type(types: Any, given: Any, *, is_sqlite: bool, is_mysql: bool) -> str | N
         types.Interval: "interval",
         types.Uuid: "uuid",
         types.JSON: "jsonb",
-        types.LargeBinary: "bytea",
+        # The parent of BINARY, VARBINARY and all kinds of BLOB.
+        types._Binary: "bytea",  # noqa: SLF001
         types.NullType: None,
     }
     return next((data_type for kind, data_type in known.items() if isinstance(given, kind)), "text")

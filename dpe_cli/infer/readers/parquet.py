@@ -9,7 +9,7 @@ from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
 from dpe_cli.infer.survey import Draft
 from dpe_cli.sources.files.find import File
-from dpe_cli.sources.read import duckdb_paths
+from dpe_cli.sources.read import duckdb_connections, duckdb_paths, duckdb_values, parquet_schema
 
 # DuckDB's types; lists, structs and maps become jsonb, and all others text.
 _TYPES = {
@@ -34,6 +34,8 @@ _TYPES = {
     "TIMESTAMP_S": "timestamp",
     "TIMESTAMP_MS": "timestamp",
     "TIMESTAMP_NS": "timestamp",
+    "TIMESTAMPTZ_NS": "timestamptz",
+    "TIME_NS": "time",
     "TIMESTAMP WITH TIME ZONE": "timestamptz",
     "UUID": "uuid",
     "INTERVAL": "interval",
@@ -59,16 +61,15 @@ def _described(file: File) -> list[tuple[str, str]]:
     duckdb: Any = optional_packages.needed("duckdb", by="reading Parquet")
     with file.content() as content, content.on_disk() as on_disk, duckdb_paths.linked(on_disk) as path:
         try:
-            described = f"describe select * from read_parquet($1, {duckdb_paths.NOTHING_FROM_PATH})"
-            rows = duckdb.connect().execute(described, [str(path)]).fetchall()
+            columns = parquet_schema.columns(duckdb_connections.connect(by="reading Parquet"), path)
         except duckdb.Error as error:
             message = " ".join(str(error).partition("\n\nLINE ")[0].replace(str(path), file.location).split())
             raise InputError(f"{file.location}: cannot be read as Parquet ({message}); ask the sender to send it again") from error
-    return [(str(name), _type(str(data_type))) for name, data_type, *_ in rows]
+    return [(column.name, _type(column.data_type)) for column in columns]
 
 
 def _type(data_type: str) -> str:
-    if data_type.endswith("]") or data_type.startswith(("STRUCT", "MAP", "UNION", "JSON", "VARIANT")):
+    if duckdb_values.is_nested(data_type):
         return "jsonb"
     if data_type.startswith("DECIMAL"):
         return "numeric"

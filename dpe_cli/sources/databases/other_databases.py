@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 from dpe_cli import optional_packages
 from dpe_cli.blocks import cursors
@@ -24,6 +26,10 @@ from dpe_cli.sources.query_inputs import TableInput
 from dpe_cli.sources.read import rows
 
 _ROWS_AT_ONCE = 5000
+_OF_MYSQL = frozenset({"mysql", "mariadb"})
+# How databases without these types keep their values: BIT(1) and BINARY(16). Other bytes stay bytes, which the loader rejects.
+_BITS = {b"\0": "false", b"\1": "true"}
+_UUID_BYTES = 16
 
 
 @contextmanager
@@ -39,6 +45,7 @@ def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
         url = _url(alchemy.make_url(secrets.filled(options.location, where=where, in_url=True)), where, project_dir)
         engine = alchemy.create_engine(url, poolclass=alchemy.pool.NullPool)
         with engine.connect() as connection, connection.begin():
+            _prepare(connection)
             yield connection
     except alchemy.exc.NoSuchModuleError as error:
         raise InputError(f"{where}: SQLAlchemy does not know this database ({error}); install the package of its dialect") from error
@@ -48,6 +55,16 @@ def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
         cause = getattr(error, "orig", None) or error
         message = " ".join(redact(str(cause)).split())
         raise InputError(f"{where}: cannot be read ({message}); correct location, table or query") from error
+
+
+def _prepare(connection: Any) -> None:
+    """Make values arrive as they are stored."""
+    if connection.dialect.name in _OF_MYSQL:
+        # Otherwise a timestamp would be in the time zone of the server, and without a zone.
+        connection.exec_driver_sql("set time_zone = '+00:00'")
+    if connection.dialect.name == "sqlite":
+        # SQLite does not check its texts. Bytes that are not UTF-8 pass through, so that the loader rejects their row and no other.
+        connection.connection.driver_connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
 
 def _url(url: Any, where: str, project_dir: Path) -> Any:
@@ -83,6 +100,7 @@ class SqlTable(TableInput):
         """Return the query, limited to new rows."""
         alchemy = self._sqlalchemy
         options = self._options
+        shortened: set[str] = set()
         if options.query is not None:
             given = options.query.strip().removesuffix(";").replace(":", "\\:")
             text = alchemy.text(given)
@@ -94,9 +112,12 @@ class SqlTable(TableInput):
             known = alchemy.inspect(connection)
             if not (known.has_table(name, schema=schema or None) or name in known.get_view_names(schema=schema or None)):
                 raise InputError(f"{self.location}: table {options.table} does not exist; correct `table`")
-            names = [column["name"] for column in known.get_columns(name, schema=schema or None)]
+            described = known.get_columns(name, schema=schema or None)
+            names = [column["name"] for column in described]
             relation = alchemy.table(name, *map(alchemy.column, names), schema=schema or None)
-        query = alchemy.select(*(relation.c[name] for name in self._taken(names)))
+            if connection.dialect.name in _OF_MYSQL:
+                shortened = {column["name"] for column in described if isinstance(column["type"], alchemy.types.FLOAT)}
+        query = alchemy.select(*(self._exact(relation.c[name], shortened) for name in self._taken(names)))
         incremental = options.incremental
         column = incremental.column(self._columns) if incremental else None
         if incremental is None or column is None:
@@ -109,6 +130,27 @@ class SqlTable(TableInput):
         self._end = None if end is None else str(end)
         # It is unknown when a row without a cursor arrived.
         return query.where(alchemy.or_(condition, cursor.is_(None)))
+
+    def _exact(self, column: Any, shortened: Collection[str]) -> Any:
+        """Return a column; as a double, which has all digits, if MySQL and MariaDB would show only six of them (FLOAT)."""
+        return (column * self._sqlalchemy.literal_column("1e0")).label(column.name) if column.name in shortened else column
+
+    def converters(self, names: Sequence[str]) -> list[tuple[int, Callable[[bytes], str | bytes]]]:
+        """Return, by the index of their column in `names`, what turns bytes into values of the contract's types."""
+        types = {column.name: column.data_type.strip().lower() for column in self._columns}
+        found = ((index, _CONVERTERS.get(types.get(name, ""))) for index, name in enumerate(names))
+        return [(index, converter) for index, converter in found if converter]
+
+
+def _boolean(value: bytes) -> str | bytes:
+    return _BITS.get(value, value)
+
+
+def _uuid(value: bytes) -> str | bytes:
+    return str(UUID(bytes=value)) if len(value) == _UUID_BYTES else value
+
+
+_CONVERTERS: Mapping[str, Callable[[bytes], str | bytes]] = {"boolean": _boolean, "bool": _boolean, "uuid": _uuid}
 
 
 def _comparable(start: str | float, data_type: str) -> str | int | float | Decimal:
@@ -144,7 +186,20 @@ class _OpenedQuery:
         """Yield the rows."""
         read = 0
         with self._connection.execute(self._query).yield_per(_ROWS_AT_ONCE) as result:
-            for block in rows.numbered(rows.blocks(result), self.columns):
+            for block in rows.numbered(rows.blocks(self._converted(result)), self.columns):
                 read += len(block.data)
                 yield block
         self._table.size = read
+
+    def _converted(self, result: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+        """Return the rows, with values instead of the bytes that stand for them."""
+        converters = self._table.converters(self.columns)
+        return (_with_values(row, converters) for row in result) if converters else result
+
+
+def _with_values(row: Sequence[Any], converters: Sequence[tuple[int, Callable[[bytes], str | bytes]]]) -> list[Any]:
+    values = list(row)
+    for index, converter in converters:
+        if isinstance(values[index], bytes):
+            values[index] = converter(values[index])
+    return values

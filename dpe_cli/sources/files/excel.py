@@ -10,6 +10,7 @@ from typing import Any
 from dpe_cli import optional_packages
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.blocks.reading import is_out_of_memory, out_of_memory
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import ExcelFiles
@@ -51,6 +52,8 @@ def workbook(content: Content) -> Iterator[Any]:
             found = openpyxl.load_workbook(file, read_only=True, data_only=True)
         # A broken workbook may raise any error of Python's: openpyxl has few of its own.
         except Exception as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(content.location) from error
             raise InputError(f"{content.location}: is not an Excel workbook ({_message(error)}); deliver it as .xlsx") from error
         try:
             yield found
@@ -67,7 +70,10 @@ def sheet_of(found: Any, name: str | None, *, location: str) -> Sheet:
     """
     sheets = {sheet.title: sheet for sheet in found.worksheets}
     if not sheets:
-        raise InputError(f"{location}: has no sheet with cells; ask the sender to send it again")
+        # openpyxl finds no sheets in a Strict Open XML workbook, whose names are others.
+        raise InputError(
+            f"{location}: has no sheet with cells, or is saved as Strict Open XML; ask the sender to save it as ordinary .xlsx"
+        )
     if name is not None and name not in sheets:
         raise InputError(f"{location}: has no sheet {name!r}; correct `sheet` in the external block (sheets: {', '.join(sheets)})")
     return Sheet(sheets[name or next(iter(sheets))], location=location)
@@ -96,6 +102,8 @@ class Sheet:
                 row = next(found, None)
             # As for the whole workbook.
             except Exception as error:
+                if is_out_of_memory(error):
+                    raise out_of_memory(self.where) from error
                 raise InputError(
                     f"{self.where}, after row {previous}: cannot be read ({_message(error)}); ask the sender to send it again"
                 ) from error

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column, without_missing
@@ -15,6 +14,7 @@ from dpe_cli.blocks.csv_grammar import Dialect, quoted
 from dpe_cli.errors import ExtractError
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import FixedWidthFiles
+from dpe_cli.sources.read import duckdb_connections
 from dpe_cli.sources.read.lines import whole_lines
 from dpe_cli.sources.read.rows import DIALECT, literal
 from dpe_cli.sources.rejects.splitter import Rejected, Splitter
@@ -49,9 +49,7 @@ class OpenedFixedWidth:
         kept = self._present(start, columns)
         self.columns = tuple(column.name for column in kept)
         self._places = places(columns)[: len(kept)]
-        self._connection = optional_packages.needed("duckdb", by="reading fixed-width files").connect()
-        # One thread keeps the order of the records.
-        self._connection.execute("set threads = 1")
+        self._connection = duckdb_connections.connect(by="reading fixed-width files")
 
     def blocks(self) -> Iterator[Block]:
         """Yield the lines after the header's."""

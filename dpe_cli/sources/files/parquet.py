@@ -17,14 +17,13 @@ from dpe_cli import optional_packages
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.cutting import cut
+from dpe_cli.blocks.reading import is_out_of_memory, out_of_memory
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files.content import Content, Reading
-from dpe_cli.sources.read import duckdb_paths, pipes, rows
+from dpe_cli.sources.read import duckdb_connections, duckdb_paths, duckdb_values, parquet_schema, pipes, rows
 
 # A value may be as long as PostgreSQL accepts.
 _MAX_RECORD_BYTES = 1024 * 1024 * 1024
-# DuckDB types whose text PostgreSQL can read only as JSON.
-_NESTED = ("STRUCT", "MAP", "UNION", "JSON", "VARIANT")
 
 
 @contextmanager
@@ -35,9 +34,9 @@ def opened(content: Content, reading: Reading) -> Iterator[OpenedParquet]:
     Raises:
         InputError: it is not Parquet, or its footer is broken.
     """
-    del reading
+    wanted = frozenset(column.name for column in reading.columns)
     with content.on_disk() as path, duckdb_paths.linked(path) as link:
-        yield OpenedParquet(link, link.with_name("csv"), location=content.location)
+        yield OpenedParquet(link, link.with_name("csv"), location=content.location, wanted=wanted)
 
 
 class OpenedParquet:
@@ -45,31 +44,29 @@ class OpenedParquet:
 
     dialect: Dialect = rows.DIALECT
 
-    def __init__(self, path: Path, pipe: Path, *, location: str) -> None:
+    def __init__(self, path: Path, pipe: Path, *, location: str, wanted: frozenset[str]) -> None:
         self._duckdb = optional_packages.needed("duckdb", by="reading Parquet")
-        self._connection = self._duckdb.connect()
+        self._connection = duckdb_connections.connect(by="reading Parquet")
         self._connection.execute("set timezone = 'UTC'")
-        # More threads would run ahead of the writers, and hold data that these cannot take yet.
-        self._connection.execute("set threads = 1")
-        self._connection.execute("set enable_progress_bar = false")
         self._path = path
         self._pipe = pipe
         self._location = location
-        self._records = f"read_parquet($1, {duckdb_paths.NOTHING_FROM_PATH})"
+        self._wanted = wanted
         try:
-            described = self._connection.execute(f"describe select * from {self._records}", [str(path)]).fetchall()
+            self._columns = parquet_schema.columns(self._connection, path)
         except self._duckdb.Error as error:
             raise self._unreadable(error) from error
-        self._types = {str(name): str(data_type) for name, data_type, *_ in described}
-        self.columns = tuple(self._types)
+        self.columns = tuple(column.name for column in self._columns)
+        self._fields = ", ".join(duckdb_values.field(self._connection, column.alias, column.data_type) for column in self._columns)
 
     def blocks(self) -> Iterator[Block]:
         """
         Yield the records.
 
         Raises:
-            InputError: a row group is broken.
+            InputError: a row group is broken, or a column cannot be read exactly.
         """
+        self._check_digits()
         total = self._connection.execute("select sum(num_rows)::bigint from parquet_file_metadata($1)", [str(self._path)]).fetchone()
         read = 0
         chunks = self._chunks()
@@ -80,6 +77,15 @@ class OpenedParquet:
             raise InputError(
                 f"{self._location}: the file announces {total[0]:,} records, but {read:,} were read; ask the sender to send it again"
             )
+
+    def _check_digits(self) -> None:
+        """Refuse decimals that DuckDB would round, unless the contract leaves them out."""
+        for column in self._columns:
+            if column.digits > parquet_schema.MOST_DIGITS and (not self._wanted or column.name in self._wanted):
+                raise InputError(
+                    f"{self._location}: column {column.name!r} has decimals of {column.digits} digits, of which some would be lost; "
+                    f"ask the sender for at most {parquet_schema.MOST_DIGITS} digits, or for text"
+                )
 
     def _chunks(self) -> Iterator[bytes]:
         """Make DuckDB write to the pipe, and read its output meanwhile."""
@@ -110,24 +116,16 @@ class OpenedParquet:
     def _write(self, failures: list[Exception]) -> None:
         try:
             self._connection.execute(
-                f"copy (select {', '.join(map(self._field, self._types))} from {self._records}) "
+                f"copy (select {self._fields} from read_parquet($1, {duckdb_paths.NOTHING_FROM_PATH})) "
                 f"to {rows.literal(str(self._pipe))} (format csv, header false, nullstr '', quote '\"', escape '\"', delimiter ',')",
                 [str(self._path)],
             )
-        except Exception as error:  # noqa: BLE001 the reader raises it
+        except self._duckdb.Error as error:
             failures.append(error)
 
-    def _field(self, name: str) -> str:
-        """Return SQL that writes a column as PostgreSQL reads it."""
-        quoted = '"' + name.replace('"', '""') + '"'
-        data_type = self._types[name]
-        if data_type == "BLOB":
-            return f"'\\x' || lower(hex({quoted}))"
-        if data_type.startswith(_NESTED) or data_type.endswith("]"):
-            return f"to_json({quoted})::varchar"
-        return quoted
-
     def _unreadable(self, error: Any) -> InputError:
+        if is_out_of_memory(error):
+            return out_of_memory(self._location)
         # Without the statement, which DuckDB quotes.
         message = " ".join(str(error).partition("\n\nLINE ")[0].replace(str(self._path), self._location).split())
         return InputError(f"{self._location}: cannot be read as Parquet ({message}); ask the sender to send it again")

@@ -80,14 +80,18 @@ class Document:
             NoArrayError: it has no array at the path.
         """
         self._find_array()
+        has_records = False
         while True:
             found = _RECORDS.match(self._pending)
             end = found.end() if found else 0
             if end:
+                has_records = True
                 yield self._separated(end)
             elif last := _LAST.match(self._pending):
                 if self._pending[: last.end() - 1].strip():
                     yield self._separated(last.end() - 1)
+                elif has_records:
+                    raise self._broken("a comma follows the last record")
                 self._take(self._pending.index(b"]"))
                 break
             elif len(self._pending) > self._most:

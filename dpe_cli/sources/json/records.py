@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
-from dpe_cli import optional_packages
 from dpe_cli.blocks import encodings
 from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.patterns import repeated
 from dpe_cli.errors import ContractError, ExtractError
-from dpe_cli.sources.json import json_path, parsing
+from dpe_cli.sources.json import json_path, parsing, strict
 from dpe_cli.sources.json.named_columns import NamedColumn, any_has_two_names, delivered_twice, has_two_names, is_seen, lines_of_members
+from dpe_cli.sources.read import duckdb_connections
 from dpe_cli.sources.read.rows import literal
 from dpe_cli.words import did_you_mean
 
@@ -31,12 +32,14 @@ RECORD_SEPARATOR = b"\x1e"
 
 INVALID_JSON_TEXT = "22032"
 NO_JSON_OBJECT = "2203C"
+DUPLICATE_JSON_OBJECT_KEY_VALUE = "22030"
 
 # DuckDB turns a number with a fraction or an exponent into a double, which keeps any fifteen digits, and no less than 1e-307.
 _LONG = 16
 _LONG_RUN = b"0" * (_LONG + 1)
 _DIGITS_AS_ZEROS = bytes(0x30 if byte in b"0123456789." else 0x20 for byte in range(256))
-_TINY = tuple(f"{letter}-{digit}".encode() for letter in "eE" for digit in range(3, 10))
+_NEGATIVE_EXPONENTS = (b"e-", b"E-")
+_TINY = re.compile(rb"\d[eE]-0*[1-9]\d\d")
 _LONG_NUMBER = rb"-?(?=(?>\d+)[.eE])(?:(?=0?\.?(?>0*)[1-9](?:\.?\d){%d})|(?=(?>[\d.]*)[eE]-\d{3}))\d(?>[\d.]*)(?>(?:[eE][+-]?\d+)?)" % (
     _LONG - 1
 )
@@ -53,6 +56,11 @@ _NUMBERED = """
     split as (select string_split($1, $2) as records),
     records as (select unnest(records) as record, unnest(range(len(records))) as index from split)
 """
+# Whether two members of a record, or of any object within it, have the same name: a column would get the first, and jsonb the last.
+_REPEATED = "list_unique(json_keys(record)) <> len(json_keys(record))"
+_REPEATED_WITHIN = (
+    f"({_REPEATED} or len(list_filter(json_keys(record, '$..*'), lambda names: len(names) > 1 and list_unique(names) <> len(names))) > 0)"
+)
 
 
 class JsonRecords:
@@ -76,9 +84,7 @@ class JsonRecords:
         self._is_seen = [False for _ in self._named]
         self._ignores_extra = ignores_extra or () in self._steps.values()
         self._declared_at = declared_at
-        self._connection = optional_packages.needed("duckdb", by="reading JSON").connect()
-        # One thread keeps the order of the records.
-        self._connection.execute("set threads = 1")
+        self._connection = duckdb_connections.connect(by="reading JSON")
         self._texts = [json_path.pointer((*self._at, *self._steps[name])) for name in texts]
         self._documents = [json_path.pointer((*self._at, *self._steps[name])) for name in documents]
 
@@ -93,9 +99,19 @@ class JsonRecords:
         """
         parts = Parts(data, separator, first_line, by_number=by_number)
         text, refused = _text(data, separator)
+        if unreadable := {index: _not_json(fault) for index, fault in strict.faults(data, separator).items() if index not in refused}:
+            refused |= unreadable
+            text = _without(text, separator, unreadable)
         mark = _unused_mark(text) if _has_long_number(data) else None
         given = [_in_quotes(text, mark) if mark else text, separator.decode()]
-        csv, kept, members, seen, has_two_names = self._connection.execute(self._query, given).fetchone()
+        has_objects_within = data.count(b"{") > parts.most
+        csv, kept, members, repeated, *named = self._read(given, has_objects_within=has_objects_within)
+        if repeated:
+            indexes = self._connection.execute(self._query_of_repeated, given).fetchone()[0]
+            refused |= {index: _repeated(parts.raws[index]) for index in indexes}
+            given[0] = _without(given[0], separator, indexes)
+            csv, kept, members, _, *named = self._read(given, has_objects_within=has_objects_within)
+        seen, has_two_names = named
         self._is_seen = [before or bool(now) for before, now in zip(self._is_seen, seen or self._is_seen, strict=True)]
         if has_two_names:
             raise self._two_names(given, parts, location)
@@ -135,8 +151,27 @@ class JsonRecords:
         is_object = "true" if self._takes_anything else f"coalesce(json_type({self._record}) = 'OBJECT', false)"
         return f"case when json_valid(record) then {is_object} else false end"
 
+    def _read(self, given: Sequence[str], *, has_objects_within: bool) -> Any:
+        """Return the CSV of the records, their number, the names of their members, and how many have two members of one name."""
+        return self._connection.execute(self._query_of_nested if has_objects_within else self._query_of_flat, given).fetchone()
+
     @cached_property
-    def _query(self) -> str:
+    def _query_of_flat(self) -> str:
+        return self._query(_REPEATED)
+
+    @cached_property
+    def _query_of_nested(self) -> str:
+        return self._query(_REPEATED_WITHIN)
+
+    @cached_property
+    def _query_of_repeated(self) -> str:
+        """The query for the indexes of the records that have two members of one name."""
+        return f"""
+            with {_NUMBERED}
+            select list(index order by index) from records where case when {self._readable} then {_REPEATED_WITHIN} end
+        """
+
+    def _query(self, repeated: str) -> str:
         fields = []
         if self._texts:
             fields.append(_csv(f"json_extract_string(record, {_literals(self._texts)})"))
@@ -156,6 +191,7 @@ class JsonRecords:
                 encode(string_agg(case when is_readable then {" || ',' || ".join(fields)} || chr(10) end, '')),
                 count(*) filter (is_readable),
                 {"null" if self._ignores_extra else members},
+                count(*) filter (case when is_readable then {repeated} end),
                 {is_seen(self._named)},
                 {any_has_two_names(self._named)}
             from marked
@@ -290,6 +326,14 @@ def _text(data: bytes, separator: bytes) -> tuple[str, dict[int, Fault]]:
     return separator.join(raws).decode(), unreadable
 
 
+def _without(text: str, separator: bytes, indexes: Collection[int]) -> str:
+    """Return the records with blanks for some of them."""
+    raws = text.split(separator.decode())
+    for index in indexes:
+        raws[index] = ""
+    return separator.decode().join(raws)
+
+
 def _has_long_number(data: bytes) -> bool:
     """Return whether DuckDB would round a number, or text that looks like one."""
     runs = data.translate(_DIGITS_AS_ZEROS)
@@ -300,7 +344,7 @@ def _has_long_number(data: bytes) -> bool:
         number = data[start:end]
         if (b"." in number or data[end : end + 1] in (b"e", b"E")) and len(number.replace(b".", b"").lstrip(b"0")) >= _LONG:
             return True
-    return any(tiny in data for tiny in _TINY)
+    return any(exponent in data for exponent in _NEGATIVE_EXPONENTS) and _TINY.search(data) is not None
 
 
 def _unused_mark(text: str) -> str:
@@ -319,6 +363,15 @@ def _in_quotes(text: str, mark: str) -> str:
     while marked.endswith(nothing):
         marked = marked.removesuffix(nothing)
     return marked.decode()
+
+
+def _not_json(fault: str) -> Fault:
+    return Fault(None, INVALID_JSON_TEXT, f"the record is not valid JSON: {fault}")
+
+
+def _repeated(raw: bytes) -> Fault:
+    name = strict.repeated_name(raw)
+    return Fault(None, DUPLICATE_JSON_OBJECT_KEY_VALUE, f"two members {'have the same name' if name is None else f'are named {name!r}'}")
 
 
 def _why_refused(raw: bytes, at: Sequence[json_path.Step]) -> Fault:

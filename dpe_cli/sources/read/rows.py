@@ -46,7 +46,7 @@ class _Numbered:
         values = Grammar(DIALECT).fields(csv)
         written = split(csv.decode(errors="replace"), DIALECT) or []
         record = {
-            name: value.decode(errors="replace") if as_written else None
+            name: value.decode(errors="backslashreplace") if as_written else None
             # A truncated record has fewer.
             for name, value, as_written in zip(self._columns, values, written, strict=False)
         }
@@ -69,7 +69,13 @@ def blocks(rows: Iterable[Sequence[Any]]) -> Iterator[Block]:
 
 
 def _block(lines: Sequence[str]) -> Block:
-    data = "".join(lines).encode(errors="surrogatepass")
+    text = "".join(lines)
+    try:
+        # Bytes that are not UTF-8 become what they were; the loader rejects their row.
+        data = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which is not text either.
+        data = text.encode(errors="surrogatepass")
     return Block(data, len(lines), data.count(b"\n"), 1)
 
 
@@ -84,7 +90,8 @@ def _field(value: Any) -> str:
     elif isinstance(value, (dict, list, tuple)):
         text = json.dumps(value, ensure_ascii=False, default=str)
     elif isinstance(value, timedelta):
-        text = f"{value.days} days {value.seconds + value.microseconds / 1e6:f} seconds"
+        # A time of day can be loaded into a time as well as into an interval.
+        text = f"{value.days} days {value.seconds + value.microseconds / 1e6:f} seconds" if value.days else str(value)
     else:
         text = str(value)
     if text and _TO_QUOTE.isdisjoint(text):

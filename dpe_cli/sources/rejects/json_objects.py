@@ -10,7 +10,7 @@ from typing import Any
 
 from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect, quoted
-from dpe_cli.sources.json import json_path
+from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.rejects.splitter import Rejected, Splitter
 
 
@@ -21,7 +21,7 @@ def splitter(options: Any, columns: Sequence[Column], rejects: Sequence[Rejected
     def split(reject: Rejected) -> Mapping[str, str] | None:
         try:
             # Numbers keep every digit as written.
-            record = json.loads(reject.raw, parse_float=Decimal, parse_int=Decimal)
+            record = json.loads(reject.raw, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=parsing.distinct)
             return {column.name: _field(record, column, dialect) for column in columns} if isinstance(record, dict) else None
         # A reject is whatever was delivered: it may be nested too deeply, or have a number that no Decimal can hold.
         except (ValueError, ArithmeticError, RecursionError):

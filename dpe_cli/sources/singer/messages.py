@@ -12,13 +12,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dpe_cli import optional_packages
 from dpe_cli.blocks.block import Block, Delivered, Origin
 from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ContractError, InputError
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.options.base import nearest
+from dpe_cli.sources.read import duckdb_connections
 
 RECORD = "record"
 
@@ -59,8 +59,7 @@ class Messages:
         self._columns = columns
         self._where = where
         self._declared_at = declared_at
-        self._connection = optional_packages.needed("duckdb", by=where).connect()
-        self._connection.execute("set threads = 1")
+        self._connection = duckdb_connections.connect(by=where)
 
     def records(self, data: bytes, first_line: int) -> bytes:
         """

@@ -149,9 +149,9 @@ def test_a_bug_in_one_source_does_not_stop_the_others(shop: Shop, dpe: Dpe, monk
     assert [("shop.orders", "succeeded", None), ("a.bad", "failed", "KeyError")] == ended
 
     again = dpe("run", "--debug", "--output", "json")
-    assert (2, True) == (
+    assert (2, "failed") == (
         again.status,
-        next(extract["is_bug"] for extract in again.data["extracted"]["extracts"] if extract["source"] == "a.bad"),
+        next(extract["status"] for extract in again.data["extracted"]["extracts"] if extract["source"] == "a.bad"),
     )
     assert "Traceback (most recent call last)" in again.err
 

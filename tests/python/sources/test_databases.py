@@ -434,6 +434,77 @@ def test_a_file_of_sqlite_is_relative_to_the_project(stage: Stage, crm: Crm, mon
     assert [] == [*source.directory.rglob("crm.sqlite")]
 
 
+@pytest.mark.parametrize("crm", ["sqlite"], indirect=True)
+def test_a_text_that_is_not_utf8_is_a_reject(stage: Stage, crm: Crm) -> None:
+    """SQLite does not check its texts; the other rows are loaded."""
+    crm.add(*((number, "Zoë", "1", _day(number)) for number in range(1, 4)))
+    crm.write("update orders set customer = cast(x'61e9' as text) where id = 2")
+    source = _source(stage, crm)
+
+    source.extract()
+
+    assert [1, 3] == _ids(source)
+    [(position, sqlstate, reason, raw)] = source.rejects("position, sqlstate, reason, raw")
+    assert (2, "22021", 'invalid byte sequence for encoding "UTF8": 0xe9') == (position, sqlstate, reason)
+    assert "a\\xe9" == json.loads(raw)["customer"]
+
+
+@pytest.mark.parametrize("crm", ["mariadb"], indirect=True)
+def test_values_that_mariadb_keeps_in_other_types_are_loaded(stage: Stage, crm: Crm, tmp_path: Path) -> None:
+    """Booleans in BIT(1), UUIDs in BINARY(16), times of day; a FLOAT has all its digits, and a TIMESTAMP its moment in any time zone."""
+    crm.write("set global time_zone = '+05:00'")
+    crm.write("""
+        create table kept (id int, paid bit(1), uuid binary(16), more bit(10), bytes varbinary(4), amount float, at timestamp(6) null, hour time(6))
+    """)
+    uuid = "00112233-4455-6677-8899-aabbccddeeff"
+    crm.write(
+        f"""
+        insert into kept values
+            (1, b'1', x'{uuid.replace("-", "")}', b'1000000001', x'00ff', 16777217, from_unixtime(1720000000.5), '12:00:00.5'),
+            (2, b'0', null, null, null, 0.1, null, '23:59:59'),
+            (3, null, null, null, null, null, null, null)
+        """
+    )
+    columns = "id integer, paid boolean, uuid uuid, more bytea, bytes bytea, amount real, at timestamptz, hour time"
+    source = stage(columns, location=crm.url, file_format="sql", table="kept", disposition="replace")
+
+    source.extract()
+    crm.write("set global time_zone = 'SYSTEM'")
+
+    assert [
+        (1, True, uuid, "\\x0201", "\\x00ff", 16777216.0, 1720000000.5, "12:00:00.5"),
+        (2, False, None, None, None, pytest.approx(0.1), None, "23:59:59"),
+        (3, None, None, None, None, None, None, None),
+    ] == source.query(
+        f"""
+        select id, paid, uuid::text, more::text, bytes::text, amount, extract(epoch from at)::float8, hour::text
+        from {source.relation} order by id
+        """
+    )
+
+    found = inferred(Request(location=crm.url, table="kept", name="crm.kept"), tmp_path)
+    assert {"paid": "boolean", "uuid": "bytea", "more": "bytea", "bytes": "bytea", "hour": "interval"}.items() <= {
+        column.name: column.data_type for column in found.columns
+    }.items()
+    assert (0, 3) == (
+        len(source.rejects()),
+        stage(", ".join(f"{column.name} {column.data_type}" for column in found.columns), **found.external).extract().rows_loaded,
+    )
+
+
+@pytest.mark.parametrize("crm", ["mariadb"], indirect=True)
+def test_bytes_that_are_neither_a_boolean_nor_a_uuid_are_rejects(stage: Stage, crm: Crm) -> None:
+    """dpe does not guess what they mean."""
+    crm.write("create table kept (id int, paid binary(1), uuid binary(15))")
+    crm.write("insert into kept values (1, x'02', null), (2, null, x'00112233445566778899aabbccddee'), (3, x'01', null)")
+    source = stage("id integer, paid boolean, uuid uuid", location=crm.url, file_format="sql", table="kept", disposition="replace")
+
+    source.extract()
+
+    assert [(3, True, None)] == source.rows()
+    assert [(1, "paid"), (2, "uuid")] == source.rejects("position, column_name")
+
+
 @pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
 def test_a_schema_that_needs_quotes_is_read(stage: Stage, crm: Crm) -> None:
     """By its quoted name, as PostgreSQL requires."""

@@ -13,6 +13,7 @@ import openpyxl
 import pytest
 from support.staged_source import Stage
 
+from dpe_cli import machine
 from dpe_cli.errors import InputError
 
 HEADER = ("id", "name", "due", "at", "paid")
@@ -116,6 +117,19 @@ def _of_charts() -> bytes:
     return content.getvalue()
 
 
+def _strict() -> bytes:
+    """Return the good workbook with the names of Strict Open XML (ISO/IEC 29500-1)."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as old, zipfile.ZipFile(content, "w") as new:
+        for name in old.namelist():
+            data = old.read(name).replace(
+                b"http://schemas.openxmlformats.org/spreadsheetml/2006/", b"http://purl.oclc.org/ooxml/spreadsheetml/"
+            )
+            data = data.replace(b"http://schemas.openxmlformats.org/officeDocument/2006/", b"http://purl.oclc.org/ooxml/officeDocument/")
+            new.writestr(name, data)
+    return content.getvalue()
+
+
 BROKEN: dict[str, tuple[bytes, str]] = {
     "sheet: cut off": (_changed(SHEET, lambda data: data[:-40]), "sheet 'A', after row 3: cannot be read \\(ParseError: "),
     "workbook: cut off": (_changed(BOOK, lambda data: data[:-40]), "is not an Excel workbook \\(ParseError: "),
@@ -149,6 +163,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "row: out of order": (_replaced(b'<row r="2"', b'<row r="9"'), "sheet 'A': row 3 comes after row 9"),
     "row: twice": (_replaced(b'<row r="3"', b'<row r="2"'), "sheet 'A': row 2 comes after row 2"),
     "row: zero": (_replaced(b'<row r="2"', b'<row r="0"'), "sheet 'A': row 0 comes after row 1"),
+    "control character": (_replaced(b"<v>1<", b"<v>\x011<"), "sheet 'A', after row 1: cannot be read \\(ParseError: "),
+    "strict": (_strict(), "has no sheet with cells, or is saved as Strict Open XML; ask the sender to save it as ordinary .xlsx"),
     "encrypted": (_with_entries(8, 1), "is not an Excel workbook \\(RuntimeError: "),
     "unknown compression": (_with_entries(10, 99), "is not an Excel workbook \\(NotImplementedError: "),
     "broken compression": (_with_broken_deflate(), "cannot be read \\(error: |is not an Excel workbook \\(error: "),
@@ -165,6 +181,27 @@ def test_a_broken_workbook_is_refused(stage: Stage, name: str) -> None:
     with pytest.raises(InputError, match=f"^a.xlsx[:,] ({said})"):
         source.extract()
     assert 0 == source.count()
+
+
+BIG = 150_000_000
+# Both are about 150 kB.
+BOMBS = {
+    "a cell": (SHEET, b"<v>1<", b"<v>%b<" % (b"1" * BIG)),
+    "styles": ("xl/styles.xml", b"<fonts", b"<fonts>%b</fonts><fonts" % (b"<font/>" * (BIG // 7))),
+}
+
+
+@pytest.mark.skipif(machine._data_size() is None, reason="only Linux says how much memory a process has")
+@pytest.mark.parametrize(("part", "old", "new"), BOMBS.values(), ids=BOMBS)
+def test_a_workbook_that_takes_too_much_memory_is_refused(
+    stage: Stage, part: str, old: bytes, new: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A zip file unpacks to a thousand times its size."""
+    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(_replaced(old, new, part), "a.xlsx")
+    monkeypatch.setattr(machine, "_MOST_OF_A_READER", 200_000_000)
+
+    with pytest.raises(InputError, match=r"^a.xlsx.*: reading it takes more than 200.0 MB of memory, the limit"):
+        source.extract()
 
 
 def test_a_sheet_of_charts_is_skipped(stage: Stage) -> None:

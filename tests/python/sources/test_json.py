@@ -129,6 +129,56 @@ def test_a_bad_record_is_a_reject_with_the_reason(stage_anywhere: Stage) -> None
     )
 
 
+# What some parsers accept, and RFC 8259 does not; good records that look like it; and numbers without a value that PostgreSQL has.
+STRICT = [
+    '{"id": 1, "v": "a",}',
+    '{"id": 2, "v": NaN}',
+    '{"id": 3, "v": -Infinity}',
+    '{"id": 4, "v": [1, {"x": inf}, ]}',
+    '{"id": 5, "v": 1, "v": 2}',
+    '{"id": 6, "v": {"x": [{"y": 1, "z": 2, "\\u0079": 3}]}}',
+    '{"id": 7, "v": ",} : NaN, inf, \\", ]"}',
+    '{"id": 8, "v": {"x": {"id": 1}, "y": [{"id": 1}, {"id": 1}]}}',
+    '{"id": 9, "v": "123e-10000000"}',
+    '{"id": 10, "v": 123e-10000000}',
+    '{"id": 11, "v": 1.5E-0400}',
+    '{"id": 12, "v": NULL}',
+]
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "json"])
+def test_json_that_no_parser_agrees_on_is_a_reject(stage: Stage, file_format: str) -> None:
+    """Its columns and its documents never contradict each other, and it has the same answer as a line and in a document."""
+    source = stage("id integer, v text, whole jsonb at $", file_format=file_format, location=f"*.{file_format}")
+    content = "[" + ",\n".join(STRICT) + "]" if file_format == "json" else "\n".join(STRICT)
+    source.deliver(content, f"a.{file_format}").extract()
+
+    assert [
+        (1, "22032", "the record is not valid JSON: a comma follows the last value"),
+        (2, "22032", "the record is not valid JSON: NaN and Infinity are not JSON"),
+        (3, "22032", "the record is not valid JSON: NaN and Infinity are not JSON"),
+        (4, "22032", "the record is not valid JSON: NaN and Infinity are not JSON"),
+        (5, "22030", "two members are named 'v'"),
+        (6, "22030", "two members are named 'y'"),
+    ] == source.rejects("position, sqlstate, reason")[:6]
+    assert [(10, "whole"), (12, None)] == source.rejects("position, column_name")[6:]
+    loaded = {row[0]: (row[1], row[2]["v"]) for row in source.rows()}
+    assert [7, 8, 9, 11] == sorted(loaded)
+    assert (',} : NaN, inf, ", ]', ',} : NaN, inf, ", ]') == loaded[7]
+    assert "1.5E-0400" == loaded[11][0]
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "json"])
+def test_a_number_that_postgresql_does_not_have_is_not_rounded_to_zero(stage: Stage, file_format: str) -> None:
+    """Neither from a line nor from a document."""
+    source = stage("n numeric, f double precision", file_format=file_format, location=f"*.{file_format}")
+    records = ['{"n": 123e-10000000}', '{"f": 123e-10000000}', '{"f": 1e-1000}', '{"n": 1e-300, "f": 1e-300}']
+    source.deliver("[" + ",\n".join(records) + "]" if file_format == "json" else "\n".join(records), f"a.{file_format}").extract()
+
+    assert [(1, "n"), (2, "f"), (3, "f")] == source.rejects("position, column_name")
+    assert [(Decimal("1e-300"), 1e-300)] == source.rows()
+
+
 DEEP = "[" * 100_000 + "1" + "]" * 100_000
 
 
@@ -186,6 +236,8 @@ def test_a_record_of_a_document_is_rejected_alone(stage: Stage) -> None:
         ('\n{"items": {"id": 1}}', "line 2: $.items is not an array of records"),
         ('[{"id": 1}]', "$.items does not exist"),
         ("", "$.items does not exist"),
+        ('{"items": [{"id": 1}, ]}', "line 1: the document is not valid JSON: a comma follows the last record"),
+        ('{"items": [{"id": 1}], "x": NaN}', "around its records it is not valid JSON (NaN is not JSON)"),
         ('{"items": [' + "[" * 100 + "]" * 100 + "]}", "nested deeper than 64 levels"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import tempfile
 from pathlib import Path
@@ -10,7 +11,9 @@ import duckdb
 import pytest
 from support.staged_source import Stage
 
+from dpe_cli import machine
 from dpe_cli.errors import ContractError, InputError, UsageError
+from dpe_cli.infer.request import Request, inferred
 from dpe_cli.sources.files import find, parquet
 
 TYPES = """
@@ -71,6 +74,134 @@ def test_values_are_those_of_the_file(stage_anywhere: Stage, tmp_path: Path) -> 
         from {source.relation}
         """
     )
+
+
+NESTED = """
+    select
+        12345678901234567890123456.78::decimal(38, 2)::variant as variant,
+        {'a': 1234567890123456.78::decimal(18, 2)}::variant as variants,
+        '{"a": 0.12345678901234567890123}'::json as json,
+        {
+            'a "b': 0.000000000000000001::decimal(18, 18),
+            'c': '[0.12345678901234567890123]'::json,
+            'd': [-0.5::decimal(1, 1), null],
+            'e': map {'k"': -0.5::decimal(1, 1)},
+            'f': null::integer,
+        } as nested
+"""
+
+
+def test_values_within_others_keep_every_digit(stage: Stage, tmp_path: Path) -> None:
+    """Decimals in a VARIANT, numbers in JSON, and fractions in structs, lists and maps."""
+    source = stage("variant numeric, variants jsonb, json jsonb, nested jsonb", file_format="parquet", location="*.parquet")
+    _write(NESTED, tmp_path / "a.parquet")
+
+    source.extract()
+
+    assert [
+        (
+            "12345678901234567890123456.78",
+            '{"a": 1234567890123456.78}',
+            '{"a": 0.12345678901234567890123}',
+            '{"c": [0.12345678901234567890123], "d": [-0.5, null], "e": {"k\\"": -0.5}, "f": null, "a \\"b": 0.000000000000000001}',
+        )
+    ] == source.query(f"select variant::text, variants::text, json::text, nested::text from {source.relation}")
+
+
+# Two amounts of type decimal(39, 2), 1234567890123456789.12 and 0.10; DuckDB cannot write this type.
+LONG_DECIMALS = base64.b64decode(
+    "UEFSMRUAFRwVHCwVBBUAFQYVBhwAAAACAAAABAEBAAAAAgAAABUAFVAVUCwVBBUAFQYVBhwAAAACAAAABAEAAAAAAAAAAAaxTp+BLzZsQAAA"
+    "AAAAAAAAAAAAAAAAAAAKFQQZPDUAGAZzY2hlbWEVBAAVAiUCGAJpZAAVDhUiFQIYBmFtb3VudCUKFQQVTixcFQQVTgAAABYEGRwZLCYAHBUC"
+    "GSUGABkYAmlkFQAWBBZCFkImCEkcFQAVABUCADwpBhkmAAQAAAAmABwVDhklBgAZGAZhbW91bnQVABYEFnYWdiZKSRwVABUAFQIAPCkGGSYA"
+    "BAAAABa4ARYEJggWuAEAKCBwYXJxdWV0LWNwcC1hcnJvdyB2ZXJzaW9uIDI2LjAuMRksHAAAHAAAAM0AAABQQVIx"
+)
+
+
+def test_decimals_that_would_lose_digits_are_refused(stage: Stage) -> None:
+    """DuckDB reads them as doubles; the other columns are loaded if the contract leaves such a column out."""
+    source = stage("id integer, amount numeric", file_format="parquet", location="*.parquet").deliver(LONG_DECIMALS, "a.parquet")
+
+    with pytest.raises(InputError, match=r"^a.parquet: column 'amount' has decimals of 39 digits, of which some would be lost"):
+        source.extract()
+    source.declare("id integer", extra_columns="ignore")
+    source.extract(full_refresh=True)
+
+    assert [(1,), (2,)] == source.rows()
+
+
+def test_a_nan_is_nan_whatever_its_sign(stage: Stage, tmp_path: Path) -> None:
+    """And a column that has one is a column of numbers, if dpe infers the contract."""
+    _write(
+        "select * from (values (1, -'nan'::double, -'nan'::float), (2, 1.5, 0.1), (3, '-inf', null)) as v (id, a, b)",
+        tmp_path / "a.parquet",
+    )
+
+    found = inferred(Request(location=str(tmp_path / "a.parquet"), name="lake.sums"), tmp_path)
+    assert {"id": "integer", "a": "double precision", "b": "real"} == {column.name: column.data_type for column in found.columns}
+    source = stage("id integer, a double precision, b real", **found.external)
+    source.extract()
+
+    assert ["(1,NaN,NaN)", "(2,1.5,0.1)", "(3,-Infinity,)"] == [
+        row for (row,) in source.query(f"select (id, a, b)::text from {source.relation} order by id")
+    ]
+
+
+def test_an_inferred_contract_loads_documents_with_nan(stage: Stage, tmp_path: Path) -> None:
+    """As text, because JSON has no NaN; jsonb would reject the record."""
+    _write("select {'a': 'nan'::double} as s, {'a': 1.5} as t, ['inf'::float] as l, [1.5] as m", tmp_path / "a.parquet")
+
+    found = inferred(Request(location=str(tmp_path / "a.parquet"), name="lake.sums"), tmp_path)
+    assert ["text", "jsonb", "text", "jsonb"] == [column.data_type for column in found.columns]
+    source = stage("s text, t jsonb, l text, m jsonb", **found.external)
+    source.extract()
+    assert [('{"a":NaN}', {"a": 1.5}, "[Infinity]", [1.5])] == source.rows()
+
+    source.declare("s jsonb, t jsonb, l text, m jsonb", rejects={"max_ratio": 1})
+    source.extract(full_refresh=True)
+    assert [(1, "s", "22P02")] == source.rejects("position, column_name, sqlstate")
+
+
+def test_names_that_differ_only_in_case_are_columns_of_their_own(stage: Stage, tmp_path: Path) -> None:
+    """DuckDB calls the second one ID_1."""
+    source = stage("ID integer, id integer", file_format="parquet", location="*.parquet")
+    path = tmp_path / "a.parquet"
+    content = _write("select 1 as id, 2 as xx", path)
+    path.write_bytes(content.replace(b"xx", b"ID"))
+
+    source.extract()
+
+    assert [(2, 1)] == source.rows()
+
+
+# A few kilobytes that take gigabytes once they are read.
+BOMBS = {
+    "texts": "select repeat('a', 1000000) as t from range(2000)",
+    "documents": "select [repeat('a', 1000000) || (i % 2)] as t from range(1000) as r (i)",
+}
+
+
+@pytest.mark.parametrize("query", BOMBS.values(), ids=BOMBS)
+def test_a_file_that_takes_too_much_memory_is_refused(stage: Stage, tmp_path: Path, query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the machine has none left; the error names the limit."""
+    monkeypatch.setattr(machine, "_MOST_OF_A_READER", 500_000_000)
+    source = stage("t text", file_format="parquet", location="*.parquet")
+    assert len(_write(query, tmp_path / "a.parquet", ", compression zstd")) < 5000
+
+    with pytest.raises(InputError, match=r"^a.parquet: reading it takes more than 500.0 MB of memory, the limit; ask the sender"):
+        source.extract()
+    assert ["failed"] == source.statuses()
+
+
+def test_an_encrypted_file_is_refused(stage: Stage, tmp_path: Path) -> None:
+    """Like any other that cannot be read."""
+    source = stage("id integer", file_format="parquet", location="*.parquet")
+    connection = duckdb.connect()
+    connection.execute("set force_mbedtls_unsafe = 'true'")
+    connection.execute("pragma add_parquet_key('k', '0123456789112345')")
+    connection.execute(f"copy (select 1 as id) to '{tmp_path}/a.parquet' (format parquet, encryption_config {{footer_key: 'k'}})")
+
+    with pytest.raises(InputError, match=r"^a.parquet: cannot be read as Parquet"):
+        source.extract()
 
 
 def test_many_row_groups_are_read_to_the_last(stage: Stage, tmp_path: Path) -> None:
