@@ -18,7 +18,7 @@ from types import TracebackType
 from dpe_cli import machine
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect
-from dpe_cli.blocks.inputs import Input, Opened
+from dpe_cli.blocks.inputs import Input, MayLackColumns, Opened
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.words import size
 
@@ -71,6 +71,10 @@ class _Refusing:
             if block is None:
                 return
             yield block
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the columns that no record had, if records may lack any."""
+        return self._found.missing() if isinstance(self._found, MayLackColumns) else ()
 
 
 @contextmanager

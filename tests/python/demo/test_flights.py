@@ -31,7 +31,7 @@ DAMAGES = [
     (GOOD.replace(b"EWR", b"E\0R"), "22021", None),
     (GOOD.replace(b"EWR", b"E\xffR"), "22021", None),
     UNCLOSED,
-    (GOOD.replace(b"EWR", b'E"WR'), "22P04", None),
+    (GOOD.replace(b"EWR", b'"E"WR'), "22P04", None),
     (GOOD.replace(b"EWR", b"E\rWR"), "22P04", None),
     (GOOD.replace(b"EWR", b'"E\nW",R'), "22P04", None),
     (b"\\.", "22P04", "month"),

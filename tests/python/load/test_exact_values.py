@@ -16,8 +16,10 @@ TABLE = Path(__file__).parents[3] / "docs" / "guides" / "values.md"
 def _rows() -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield each type of the table with the values that are accepted, and those that are not."""
     for line in TABLE.read_text(encoding="utf-8").splitlines():
-        if line.startswith("| `"):
-            types, accepted, rejected = (re.findall(r"``(.+?)``|`(.+?)`", cell) for cell in line.strip("|").split(" | "))
+        cells = [re.findall(r"``(.+?)``|`(.+?)`", cell) for cell in line.strip("|").split(" | ")]
+        # Another table says what a column may declare.
+        if line.startswith("| `") and len(cells) == 3:
+            types, accepted, rejected = cells
             for _, data_type in types:
                 yield data_type, [first or second for first, second in accepted], [first or second for first, second in rejected]
 

@@ -332,7 +332,7 @@ def test_the_project_has_what_a_spec_requires(project: Project, spec: Spec, faul
     """Rules, sources and models."""
     tests = rule_tests(project.manifest)
 
-    assert faults == checks.check_coverage(tests, [spec], sources=project.sources, models=project.models).faults
+    assert faults == checks.check_coverage(tests, [spec], sources=project.sources, models=project.models_named).faults
 
 
 GOOD_RULE = {
