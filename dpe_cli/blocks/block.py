@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -59,6 +59,8 @@ class Block:
 
     `copy_format`: what PostgreSQL wrote is passed on in its own formats, which it reads faster. Text becomes CSV when it needs
     repair (copy_text.py); a binary block cannot be split into records, so it is read again as text.
+
+    `exact_for` are the types with which its values have been compared (exact_values.py): these load all of them unchanged.
     """
 
     data: bytes
@@ -68,6 +70,7 @@ class Block:
     origin: Origin | None = None
     refused: tuple[tuple[Delivered, Fault], ...] = ()
     copy_format: CopyFormat = "csv"
+    exact_for: Hashable = None
 
     def without_refused(self) -> Block:
         """Return the part that is CSV."""
@@ -83,5 +86,5 @@ class Block:
             end = self.data.find(b"\n", start + size) + 1 or len(self.data)
             data = self.data[start:end]
             lines = data.count(b"\n")
-            yield Block(data, lines, lines, line)
+            yield Block(data, lines, lines, line, exact_for=self.exact_for)
             start, line = end, line + lines

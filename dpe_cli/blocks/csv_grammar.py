@@ -64,6 +64,7 @@ class Grammar:
         self._has_quotes = bool(dialect.quote)
         self._escape = b"" if dialect.copy_escape == dialect.copy_quote else dialect.copy_escape.encode()
         self._all_but_structure = bytes(set(range(256)) - set(self._quote + self._delimiter + b"\r\n"))
+        self._all_but_quotes_and_line_feeds = bytes(set(range(256)) - set(self._quote + b"\n"))
         quote, delimiter = re.escape(self._quote), re.escape(self._delimiter)
         if self._escape:
             # The escape character cancels the meaning of a quote or of itself, and means nothing before another character.
@@ -84,29 +85,24 @@ class Grammar:
         self._quoted_or_unclosed = re.compile(rb"%b|%b.*" % (quoted, quote), re.DOTALL)
         self._all_closed = re.compile(repeated(rb"%b[^%b]*|[^%b]+" % (quoted, quote, quote)), re.DOTALL)
         self._token = re.compile(rb"%b(%b)%b|(%b)|[^%b%b]+|." % (quote, field, quote, delimiter, quote, delimiter), re.DOTALL)
-        # Two adjacent quotes close and reopen, unless another character escapes them.
-        around = delimiter + rb"\n" + (b"" if self._escape else quote)
-        self._misplaced = re.compile(rb"%b(?:[^%b\r]|\r[^\n]|(?<=[^%b]%b))" % (quote, around, around, quote))
 
     def count(self, data: bytes) -> tuple[int, int] | None:
-        """
-        Return the number of records and of lines in `data`, which starts at a record.
-
-        None if it does not end with one, or if a quote is neither at the start or end of a field nor escaped: a delivered file does
-        not mean it as COPY reads it.
-        """
+        """Return the number of records and of lines in `data`, which starts at a record; None if it does not end with one."""
         if not data.endswith(b"\n"):
             return None
-        if self._quote not in data:
+        if not self._has_quotes or self._quote not in data:
             lines = data.count(b"\n")
             return lines, lines
-        if not self._has_quotes:
-            return None
-        outside_and_inside = self._mask(data).split(self._quote)
+        if self._escape and self._escape in data:
+            outside = self.outside(data)
+            return None if self._quote in outside else (outside.count(b"\n"), data.count(b"\n"))
+        structure = data.translate(None, self._all_but_quotes_and_line_feeds)
+        # Two adjacent quotes hold no line feed between them; what is left are fields that span several lines.
+        structure = structure.replace(self._quote * 2, b"")
+        outside_and_inside = structure.split(self._quote)
         if len(outside_and_inside) % 2 == 0:
             return None
-        outside = self._quote.join(outside_and_inside[::2])
-        return None if self._misplaced.search(outside) else (outside.count(b"\n"), data.count(b"\n"))
+        return sum(map(len, outside_and_inside[::2])), sum(map(len, outside_and_inside))
 
     def end_of_last(self, data: bytes) -> int:
         """Return the offset after the last whole record in `data`, which starts at a record; 0 if there is none."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from dpe_cli.blocks.block import MAX_RECORD_BYTES, Block
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
+from dpe_cli.blocks.exact_values import ExactValues
 from dpe_cli.blocks.strict_csv import StrictReader
 from dpe_cli.errors import InputError
 
@@ -17,6 +18,7 @@ def cut(
     location: str,
     first_line: int = 1,
     max_record_bytes: int = MAX_RECORD_BYTES,
+    values: ExactValues | None = None,
 ) -> Iterator[Block]:
     """
     Cut chunks of UTF-8 CSV, which start at a record, into record-aligned blocks.
@@ -24,10 +26,12 @@ def cut(
     A quote that is not closed makes one record of all lines after it. So only its own line is refused, and reading continues with the next
     one, if it encloses other lines but not a whole field, or is not closed within `max_record_bytes`, or never.
 
+    Values are compared with what the types in `values` load unchanged, because the same look shows that quotes enclose whole fields.
+
     Raises:
         InputError: one line is longer than `max_record_bytes`.
     """
-    cutter = _Cutter(dialect, location, first_line, max_record_bytes)
+    cutter = _Cutter(dialect, location, first_line, max_record_bytes, values)
     for chunk in chunks:
         yield from cutter.add(chunk)
     yield from cutter.finish()
@@ -36,7 +40,8 @@ def cut(
 class _Cutter:
     """Holds what was read of a record that has not ended yet."""
 
-    def __init__(self, dialect: Dialect, location: str, first_line: int, max_record_bytes: int) -> None:
+    def __init__(self, dialect: Dialect, location: str, first_line: int, max_record_bytes: int, values: ExactValues | None) -> None:
+        self._values = values
         self._grammar = Grammar(dialect)
         self._reader = StrictReader(dialect)
         self._location = location
@@ -51,9 +56,9 @@ class _Cutter:
         # Nearly always the last line feed of a chunk ends a record; then the data is scanned only once.
         end = chunk.rfind(b"\n") + 1
         data = b"".join((self._pending, memoryview(chunk)[:end]))
-        if end and (counted := self._grammar.count(data)):
-            yield self._block(data, counted)
+        if end and (block := self._as_it_is(data)):
             self._pending = chunk[end:]
+            yield block
             return
         self._pending += chunk
         while found := self._whole_records() or self._around_too_long():
@@ -68,9 +73,9 @@ class _Cutter:
 
     def _whole_records(self) -> Block | None:
         whole = self._pending[: self._grammar.end_of_last(self._pending)]
-        if counted := self._grammar.count(whole):
+        if block := self._as_it_is(whole):
             self._pending = self._pending[len(whole) :]
-            return self._block(whole, counted)
+            return block
         if len(self._pending) < self._read_again_at:
             return None
         block = self._read()
@@ -94,8 +99,15 @@ class _Cutter:
         self._pending = self._pending[taken:]
         return block
 
-    def _block(self, data: bytes, counted: tuple[int, int]) -> Block:
+    def _as_it_is(self, data: bytes) -> Block | None:
+        """Return data as a block if it is whole records that COPY reads as they are meant."""
+        counted = self._grammar.count(data)
+        if counted is None:
+            return None
+        is_exact = self._values is not None and self._values.match(data)
+        if not is_exact and not self._reader.agrees(data):
+            return None
         records, lines = counted
-        block = Block(data, records, lines, self._line)
+        block = Block(data, records, lines, self._line, exact_for=self._values.key if self._values and is_exact else None)
         self._line += lines
         return block

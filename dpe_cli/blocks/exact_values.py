@@ -11,11 +11,14 @@ Whole blocks are compared with one regular expression, by an automaton (RE2), wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from functools import cached_property
 
+from dpe_cli.blocks import automaton
+from dpe_cli.blocks.automaton import Automaton
+from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect, split
 
 INVALID_TEXT = "22P02"
@@ -34,7 +37,6 @@ _WITH_PRECISION = re.compile(r"(timestamp|time)(?:\(([0-6])\))? (with|without) t
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _VARYING = re.compile(r"character varying\((\d+)\)")
 _LONGEST_NAME = 63
-_AUTOMATON_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,23 @@ class ExactValues:
         self._dialect = replace(dialect, quote=dialect.copy_quote, escape=dialect.copy_escape)
         self._null_quoted = null_quoted or [False] * len(types)
         self._quote = self._dialect.quote.encode()
-        self._automaton: Any = self._compiled() if any(types) else None
+
+    @property
+    def key(self) -> Hashable:
+        """What it compares with."""
+        return tuple(self._types), self._dialect, tuple(self._null_quoted)
+
+    @cached_property
+    def _automaton(self) -> Automaton:
+        return self._compiled()
+
+    def match(self, data: bytes) -> bool:
+        """Return whether all records of a block have as many fields as there are types, each of which loads its values unchanged."""
+        return self._automaton.fullmatch(data) is not None
 
     def records(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Yield the start and the end of records of a block that have to be looked at: they may have such values."""
-        if self._automaton is None:
+        if not any(self._types):
             return
         position = 0
         while position < len(data):
@@ -197,13 +211,7 @@ class ExactValues:
     def _has_escapes(self) -> bool:
         return self._dialect.escape != self._dialect.quote
 
-    def _compiled(self) -> Any:
-        import re2  # type: ignore[import-untyped]
-
-        options = re2.Options()
-        options.encoding = re2.Options.Encoding.LATIN1
-        options.max_mem = _AUTOMATON_BYTES
-        options.log_errors = False
+    def _compiled(self) -> Automaton:
         delimiter, quote, escape = (re.escape(character.encode()) for character in self._characters)
         within = rb"(?:[^%b%b]|%b.)*" % (quote, escape, escape) if self._has_escapes else rb"(?:[^%b]|%b%b)*" % (quote, quote, quote)
         text = rb"(?:[^%b%b\n]*|%b%b%b)" % (quote, delimiter, quote, within, quote)
@@ -220,11 +228,54 @@ class ExactValues:
             else:
                 quoted = rb"%b(?:%b%b)%b" % (quote, exact.pattern, rb"|" + null if is_null_quoted else b"", quote)
                 fields.append(rb"(?:%b|%b|%b)" % (null, exact.pattern, quoted))
-        return re2.compile(rb"(?s)(?:%b\r?\n)*" % delimiter.join(fields), options)
+        return automaton.compiled(rb"(?s)(?:%b\r?\n)*" % delimiter.join(fields))
 
     @property
     def _characters(self) -> tuple[str, str, str]:
         return self._dialect.delimiter, self._dialect.quote, self._dialect.escape
+
+
+_ALIASES = {
+    "int": "integer",
+    "int4": "integer",
+    "int2": "smallint",
+    "int8": "bigint",
+    "float": "double precision",
+    "float8": "double precision",
+    "float4": "real",
+    "decimal": "numeric",
+    "varchar": "character varying",
+    "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone",
+    "time": "time without time zone",
+    "timetz": "time with time zone",
+}
+_DECLARED = re.compile(r"([a-z0-9_ ]+?) ?(\([0-9, ]+\))?( with(?:out)? time zone)?")
+
+
+def of_contract(columns: Sequence[Column | None], dialect: Dialect) -> ExactValues | None:
+    """
+    Return what the types that columns declare load unchanged; None stands for a column that the contract does not name.
+
+    None if a column declares a format, because its values are converted before they are compared.
+    """
+    if any(column is not None and column.format for column in columns):
+        return None
+    types = [exact_type(canonical(column.data_type), rounds=column.rounds) if column else None for column in columns]
+    return ExactValues(types, dialect, null_quoted=[dialect.null_quoted or bool(column and column.null_quoted) for column in columns])
+
+
+def canonical(data_type: str) -> str:
+    """Return a declared type as format_type() names it, as far as it is PostgreSQL's own."""
+    found = _DECLARED.fullmatch(" ".join(data_type.lower().split()))
+    if not found:
+        return data_type
+    name = _ALIASES.get(found[1] + (found[3] or ""), found[1] + (found[3] or ""))
+    modifier = (found[2] or "").replace(" ", "")
+    if name == "numeric" and modifier and "," not in modifier:
+        modifier = modifier.replace(")", ",0)")
+    first, blank, rest = name.partition(" ")
+    return f"{first}{modifier}{blank}{rest}" if first in {"timestamp", "time"} else name + modifier
 
 
 def unquoted(field: str, dialect: Dialect) -> str:

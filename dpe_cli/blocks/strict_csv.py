@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
-from dpe_cli.blocks import encodings
+from dpe_cli.blocks import automaton, encodings
+from dpe_cli.blocks.automaton import Automaton
 from dpe_cli.blocks.block import BAD_COPY_FILE_FORMAT, Block, Delivered, Fault
 from dpe_cli.blocks.csv_grammar import Dialect, split_lines
 
@@ -32,6 +34,12 @@ class _Line:
     csv: bytes = b""
     fault: Fault | None = None
     is_open: bool = False
+
+
+def quoted_field(quote: bytes, escape: bytes) -> bytes:
+    """Return an expression for a quoted field, given its escaped characters."""
+    within = rb"(?:[^%b]|%b%b)*" % (quote, quote, quote) if escape == quote else rb"(?:[^%b%b]|%b.)*" % (quote, escape, escape)
+    return rb"%b%b%b" % (quote, within, quote)
 
 
 class _AsDelivered:
@@ -70,6 +78,16 @@ class StrictReader:
         self._with_quote = re.compile(rb"[^%b%b\n]*%b[^%b\n]*" % (delimiter, quote, quote, delimiter))
         field = rb"(?>[^%b%b\n]*|%b(?>%b)%b)" % (quote, delimiter, quote, within, quote)
         self._plain_line = re.compile(rb"(?>%b%b)*%b\r?\n" % (field, delimiter, field), re.DOTALL)
+
+    def agrees(self, data: bytes) -> bool:
+        """Return whether COPY reads whole records, which end with a line feed, as they are meant."""
+        return self._quote not in data or (self._has_quotes and self._automaton.fullmatch(data) is not None)
+
+    @cached_property
+    def _automaton(self) -> Automaton:
+        quote, escape, delimiter = (re.escape(character) for character in (self._quote, self._escape, self._delimiter))
+        field = rb"(?:[^%b%b\n]*|%b)" % (quote, delimiter, quoted_field(quote, escape))
+        return automaton.compiled(rb"(?s)(?:%b(?:%b%b)*\r?\n)*" % (field, delimiter, field))
 
     def read(self, data: bytes, *, first_line: int = 1, must_end: int = 0) -> tuple[Block, int]:
         """

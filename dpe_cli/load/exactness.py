@@ -107,6 +107,8 @@ class Exactness:
         """Return a block of CSV with values in the form that their types expect; records whose values would be changed are refused."""
         if self._converter is not None:
             block = self._converted(block, self._converter)
+        if block.exact_for is not None and block.exact_for == self._values.key:
+            return block
         found = ((start, self._values.of(block.data[start:end])) for start, end in self._values.records(block.data))
         suspects = ((start, values) for start, values in found if values)
         refused: dict[int, Fault] = {}

@@ -157,10 +157,10 @@ def _regularity(text: bytes, dialect: Dialect, *, is_whole: bool) -> tuple[bool,
 
 def _as_copy_reads(text: bytes, dialect: Dialect) -> bytes:
     """Return the records of a text for COPY, without those that are refused; an unfinished last one as it is."""
-    whole = text[: text.rfind(b"\n") + 1]
-    if Grammar(dialect).count(whole):
+    reader = StrictReader(dialect)
+    if reader.agrees(text[: text.rfind(b"\n") + 1]):
         return text
-    block, taken = StrictReader(dialect).read(text)
+    block, taken = reader.read(text)
     return block.data + text[taken:]
 
 

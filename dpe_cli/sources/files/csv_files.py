@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from dpe_cli.blocks import encodings
+from dpe_cli.blocks import encodings, exact_values
 from dpe_cli.blocks.block import Block
-from dpe_cli.blocks.contract import Column, without_missing
+from dpe_cli.blocks.contract import Column, by_delivered_name, without_missing
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar, split
 from dpe_cli.blocks.cutting import cut
 from dpe_cli.blocks.strict_csv import StrictReader
@@ -47,6 +47,7 @@ class OpenedCsv:
         encoding = encodings.with_byte_order(options.encoding, start)
         self.dialect: Dialect = options.dialect(encoding)
         self._chunks = encodings.to_utf8(chain([start], chunks), encoding)
+        self._contract = by_delivered_name(columns)
         self._first_line = 1
         self.columns = self._take_header() if options.header else self._by_position(columns)
 
@@ -58,6 +59,7 @@ class OpenedCsv:
             location=self._content.location,
             first_line=self._first_line,
             max_record_bytes=self._options.max_record_bytes,
+            values=exact_values.of_contract([self._contract.get(name) for name in self.columns], self.dialect),
         )
 
     def _by_position(self, columns: tuple[Column, ...]) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support.staged_source import Stage
 
+from dpe_cli.blocks.exact_values import canonical, exact_type
+
 TABLE = Path(__file__).parents[3] / "docs" / "guides" / "values.md"
 
 
@@ -175,3 +177,28 @@ def test_a_quoted_null_string_may_mean_null(stage_anywhere: Stage, columns: str,
     note = None if options else ""
     assert [(1, None, note), (None, date(2024, 12, 31), note)] == source.rows()
     assert 0 == result.rows_rejected
+
+
+DECLARED = [
+    *(data_type for data_type, *_ in ROWS),
+    "int4",
+    "INT",
+    "decimal(8)",
+    "Numeric(8, 2)",
+    "float8",
+    "varchar (5)",
+    "timestamp (3) with time zone",
+]
+
+
+@pytest.mark.parametrize("data_type", [*DECLARED, "time(2)", "timetz", "text", "uuid", "jsonb", "integer[]"])
+def test_a_declared_type_is_the_servers(stage: Stage, data_type: str) -> None:
+    """So that what was compared while a file was read is not compared again."""
+    source = stage(f"value {data_type.replace(', ', ',')}").deliver("value\n")
+
+    source.extract()
+
+    [(name,)] = source.query(
+        "select format_type(atttypid, atttypmod) from pg_attribute where attrelid = %s::regclass and attnum = 1", [source.relation]
+    )
+    assert exact_type(name) == exact_type(canonical(data_type))
