@@ -196,9 +196,9 @@ def split_lines(data: bytes) -> list[bytes]:
 
 
 def quoted(text: str, dialect: Dialect) -> str:
-    """Return a text as a quoted field; as it is if the dialect has no quotes."""
+    """Return a text as a quoted field; if the dialect has no quotes, with blanks in place of delimiters and line ends."""
     if not dialect.quote:
-        return text
+        return re.sub(f"[{re.escape(dialect.delimiter)}\r\n]+", " ", text)
     escaped = text if dialect.escape == dialect.quote else text.replace(dialect.escape, dialect.escape * 2)
     return f"{dialect.quote}{escaped.replace(dialect.quote, dialect.escape + dialect.quote)}{dialect.quote}"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from support import strict_reader
 
-from dpe_cli.blocks.csv_grammar import Dialect, Grammar
+from dpe_cli.blocks.csv_grammar import Dialect, Grammar, quoted, split
 from dpe_cli.blocks.strict_csv import StrictReader
 
 DIALECTS = [Dialect(), Dialect(escape="\\"), Dialect(";", "'", "'"), Dialect("|", '"', "^"), Dialect("]", "^", "-")]
@@ -125,3 +125,11 @@ def test_a_long_record_is_split_in_time() -> None:
     data = b'1,"' + b"line\n" * 200_000 + b'"\n2,x\n'
 
     assert [data[:-4], b"2,x\n"] == Grammar(Dialect()).split(data)
+
+
+def test_without_quotes_a_text_stays_within_its_field() -> None:
+    """The reason of a reject, for example, in a file of rejects to be corrected."""
+    dialect = Dialect(";", "", "")
+
+    assert "a b c" == quoted("a;b\r\nc", dialect)
+    assert ["1", "a b c", '5" x'] == split(f'1;{quoted("a;b;c", dialect)};5" x\n', dialect)
