@@ -1,4 +1,8 @@
-"""How a rejected record is split into columns, so that a person can correct them."""
+"""
+How a rejected record is split into columns, so that a person can correct them: the interface.
+
+json_objects.py splits those of Parquet, Excel, JSON, databases, APIs and taps; CSV and fixed-width files split their own.
+"""
 
 from __future__ import annotations
 
