@@ -45,7 +45,7 @@ def limited_memory(more: int) -> Iterator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = min([taken + more, *(one for one in (soft, hard) if one != resource.RLIM_INFINITY)])
+    limit = min([taken + more, *(bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     try:
         yield

@@ -128,7 +128,7 @@ def _was_raised_in_a_package(traceback: TracebackType | None) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception says that memory ran out: Python's, DuckDB's, or that of the XML parser."""
-    names = {one.__name__ for one in type(error).__mro__}
+    names = {class_.__name__ for class_ in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryException"}) or str(error).startswith("out of memory")
 
 

@@ -128,9 +128,9 @@ def why_text(draft: Draft, values: Values, *, may_have_null_string: bool) -> str
     family = _NUMBERS if name in _NUMBERS else {name}
     strange = [kind for other, kind in values.kinds.items() if other not in family]
     if most is not None and strange and most.count * 2 >= count:
-        one = min(strange, key=lambda kind: len(kind.example))
+        odd = min(strange, key=lambda kind: len(kind.example))
         strangers = sum(kind.count for kind in strange)
-        return f"text: {strangers:,} of {count:,} values are not a {_WORDS.get(name, name)}, as {shown(one.example)!r} in {one.location}"
+        return f"text: {strangers:,} of {count:,} values are not a {_WORDS.get(name, name)}, as {shown(odd.example)!r} in {odd.location}"
     if words and may_have_null_string:
         word, kind = max(words.items(), key=lambda item: item[1].count)
         return f"{kind.count:,} of {count:,} values are {null_word(word)!r}: set null_string if that means a missing value"

@@ -78,14 +78,14 @@ class Sample:
                     "the YAML of this source by hand"
                 )
 
-    def _insert(self, columns: Sequence[str], one: SampledInput, nulls: Sequence[str]) -> int:
+    def _insert(self, columns: Sequence[str], input_: SampledInput, nulls: Sequence[str]) -> int:
         given = ", ".join(f"'{name}': 'varchar'" for name in columns)
-        dialect = one.dialect
+        dialect = input_.dialect
         (count,) = self.connection.execute(
             f"""
             insert into sampled ({", ".join(columns)}, location)
-            select *, {literal(one.location)} from read_csv(
-                {literal(str(one.path))}, columns = {{{given}}}, auto_detect = false, header = false, parallel = false,
+            select *, {literal(input_.location)} from read_csv(
+                {literal(str(input_.path))}, columns = {{{given}}}, auto_detect = false, header = false, parallel = false,
                 delim = {literal(dialect.delimiter)}, quote = {literal(dialect.quote)}, escape = {literal(dialect.escape)},
                 nullstr = [{", ".join(map(literal, nulls))}], allow_quoted_nulls = {len(nulls) > 1},
                 strict_mode = false, new_line = '\\n',

@@ -43,14 +43,15 @@ def target(inferred: InferredTable, project_dir: Path, given: Path | None) -> Pa
         ProjectError: the table is already declared, or its staging table belongs to another one; or a YAML file cannot be read.
     """
     files = dict(_files(project_dir))
-    declared = [one for path, document in files.items() for one in _declared(path, document)]
-    for one in declared:
-        where = one.path.relative_to(project_dir)
-        if (one.source, one.table) == (inferred.source, inferred.table):
+    declared = [declaration for path, document in files.items() for declaration in _declared(path, document)]
+    for declaration in declared:
+        where = declaration.path.relative_to(project_dir)
+        if (declaration.source, declaration.table) == (inferred.source, inferred.table):
             raise ProjectError(f"{inferred.name}: is already declared in {where}; give another name with --name, or remove it there first")
-        if one.relation == f"{yaml_text.SCHEMA}.{inferred.table}":
+        if declaration.relation == f"{yaml_text.SCHEMA}.{inferred.table}":
             raise ProjectError(
-                f"{inferred.name}: {one.relation} is the staging table of {one.source}.{one.table} ({where}); give another name with --name"
+                f"{inferred.name}: {declaration.relation} is the staging table of {declaration.source}.{declaration.table} ({where}); "
+                "give another name with --name"
             )
     holders = [path for path, document in files.items() if any(source.get("name") == inferred.source for source in _sources(document))]
     if given is not None:
@@ -116,7 +117,7 @@ def _with_table(before: str, inferred: InferredTable, path: Path) -> str:
         wanted["sources"] = [yaml_text.source_as_data(inferred)]
     else:
         sources = _member(document, "sources")
-        place = next((number for number, one in enumerate(_sources(old)) if one.get("name") == inferred.source), None)
+        place = next((number for number, source in enumerate(_sources(old)) if source.get("name") == inferred.source), None)
         if place is None:
             merged = _after(ended, sources, lambda indent: ["", *yaml_text.source_lines(inferred, indent)], path)
             wanted["sources"].append(yaml_text.source_as_data(inferred))
@@ -157,7 +158,7 @@ def _end(node: yaml.Node) -> int:
     import yaml
 
     if isinstance(node, yaml.MappingNode) and not node.flow_style:
-        return max(_end(one) for pair in node.value for one in pair)
+        return max(_end(part) for pair in node.value for part in pair)
     if isinstance(node, yaml.SequenceNode) and not node.flow_style:
         return max(map(_end, node.value))
     return int(node.end_mark.line) + (1 if node.end_mark.column else 0)
@@ -186,7 +187,7 @@ def _files(project_dir: Path) -> Iterator[tuple[Path, Any]]:
 
 def _sources(document: Any) -> list[Mapping[str, Any]]:
     held = document.get("sources") if isinstance(document, dict) else None
-    return [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+    return [entry for entry in held if isinstance(entry, dict)] if isinstance(held, list) else []
 
 
 def _declared(path: Path, document: Any) -> Iterator[_Declared]:

@@ -256,7 +256,7 @@ class Extractor:
             prepare.create(connection, self._table)
         elif self._replaces:
             self._retire_slices(connection, extract_id)
-        filled = [one.slice_ for one in written if not one.is_empty]
+        filled = [part.slice_ for part in written if not part.is_empty]
         for slice_ in filled:
             staging.attach(connection, slice_)
         if self._replaces:

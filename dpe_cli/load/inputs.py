@@ -86,9 +86,9 @@ def planned(inputs: Sequence[Input], known: Sequence[Known], request: LoadReques
         return Plan(distinct(inputs, []), [], {})
     if request.disposition == "replace":
         different = distinct(inputs, [])
-        sizes = {one.size for one in known}
+        sizes = {earlier.size for earlier in known}
         unchanged = all(input_.size in sizes for input_ in different) and {input_.content_hash() for input_ in different} == {
-            one.content_hash for one in known
+            earlier.content_hash for earlier in known
         }
         return Plan([] if unchanged else different, [], {})
     new = distinct(inputs, known)

@@ -233,7 +233,7 @@ class Repair:
         loaded.rows += records - len(skipped)
         for record in layout.malformed:
             self._reject(record.raw, block.first_line + record.line, NOT_ONE_RECORD, loaded)
-        bad = layout.at_kept([one.line - 1 for one in skipped])
+        bad = layout.at_kept([record_.line - 1 for record_ in skipped])
         self._explain_each(skipped, [(record.raw, block.first_line + record.line) for record in bad], loaded, are_fitting=True)
         self.expects_malformed = bool(layout.malformed)
         return True

@@ -174,13 +174,13 @@ def _append(root: ET.Element, suite: Suite, number: int, moment: datetime) -> No
     ET.SubElement(element, "properties")
     for case in suite.cases:
         attributes = {"name": _line(case.name), "classname": _line(case.classname), "time": f"{case.seconds:.3f}"}
-        one = ET.SubElement(element, "testcase", attributes)
+        testcase = ET.SubElement(element, "testcase", attributes)
         if case.is_skipped:
-            ET.SubElement(one, "skipped")
+            ET.SubElement(testcase, "skipped")
         elif case.failure is not None:
             text = _text(case.failure)
             kind = "error" if case.is_error else "failure"
-            ET.SubElement(one, kind, {"message": text.splitlines()[0], "type": _line(suite.name)}).text = text
+            ET.SubElement(testcase, kind, {"message": text.splitlines()[0], "type": _line(suite.name)}).text = text
     ET.SubElement(element, "system-out").text = "".join(f"{_line(line)}\n" for line in suite.messages)
     ET.SubElement(element, "system-err")
 

@@ -143,7 +143,7 @@ def sweep(connection: Connection, schemas: Iterable[str]) -> None:
         return
     _drop(connection, old)
     filled = {str(name) for (name,) in connection.execute(_FILLED, [old])}
-    for schema in [one for one in old if one not in filled]:
+    for schema in [old_schema for old_schema in old if old_schema not in filled]:
         _try(connection, sql.SQL("drop schema {}").format(sql.Identifier(schema)))
 
 

@@ -220,12 +220,12 @@ def _variants(secret: str) -> Iterator[str | bytes]:
         return
     yield from (secret.lower(), secret.upper(), secret.casefold(), secret.swapcase())
     # Also as Python shows it in ASCII.
-    yield b"".join(one.encode("latin-1" if one <= "\xff" else "utf-8", errors="surrogatepass") for one in secret)
+    yield b"".join(letter.encode("latin-1" if letter <= "\xff" else "utf-8", errors="surrogatepass") for letter in secret)
     yield secret.encode(errors="surrogatepass").decode("latin-1")
     if sum(character.isascii() for character in secret) > LONGEST_SHORT:
         for mark in ("?", "\ufffd"):
             yield _BEYOND_ASCII.sub(mark, secret)
-            yield "".join(one if one.isascii() else mark * len(one.encode(errors="surrogatepass")) for one in secret)
+            yield "".join(letter if letter.isascii() else mark * len(letter.encode(errors="surrogatepass")) for letter in secret)
 
 
 def _word(secret: str) -> re.Pattern[bytes]:
@@ -304,11 +304,11 @@ def _whole_run(data: bytes, first: int, last: int, digits: bytes) -> Span:
     return first, end
 
 
-def _occurrences(one: bytes, data: bytes) -> Iterator[Span]:
-    position = data.find(one)
+def _occurrences(form: bytes, data: bytes) -> Iterator[Span]:
+    position = data.find(form)
     while position >= 0:
-        yield position, position + len(one)
-        position = data.find(one, position + len(one))
+        yield position, position + len(form)
+        position = data.find(form, position + len(form))
 
 
 def _of_base64(digits: bytes) -> bytes:

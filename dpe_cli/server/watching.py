@@ -51,9 +51,9 @@ def _watch(server: Server, role: str, application: str, ender: Ender | None, say
         with server.connect(role, autocommit=True, application_name="dpe watch") as connection:
             while True:
                 staying = stays.of(sessions.blocking(connection, application=application))
-                if new := [one for one in staying if one.transaction not in reported]:
+                if new := [stay for stay in staying if stay.transaction not in reported]:
                     say(f"Waiting: {sessions.describe(new)}.")
-                    reported |= {one.transaction for one in new}
+                    reported |= {stay.transaction for stay in new}
                     if ender is not None:
                         _end(ender, {holder.pid for holder in new if holder.pid}, say)
                 if over.wait(_PAUSE_SECONDS):

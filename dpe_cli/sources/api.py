@@ -165,12 +165,12 @@ class _OpenedApi:
         found: list[_Read] = []
 
         def read(page: Page) -> None:
-            one = self._document(page)
-            digest = hashlib.sha256(b"".join(one.parts)).digest()
-            if one.count and digest in self._seen:
+            document = self._document(page)
+            digest = hashlib.sha256(b"".join(document.parts)).digest()
+            if document.count and digest in self._seen:
                 raise AgainError(f"page {self._number} has the same records as page {self._seen[digest]}")
             self._seen[digest] = self._number
-            found[:] = [one]
+            found[:] = [document]
 
         self._client.page(url, params, read)
         if self._usual is None:

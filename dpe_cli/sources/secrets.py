@@ -87,7 +87,7 @@ def with_references(location: str, texts: Iterable[str]) -> str:
     It depends on nothing else, because dpe recognizes a file by it.
     """
     held = {os.environ.get(name, ""): name for name in names(texts)}
-    for value, name in sorted(held.items(), key=lambda one: len(one[0]), reverse=True):
+    for value, name in sorted(held.items(), key=lambda item: len(item[0]), reverse=True):
         if len(value) > LONGEST_SHORT:
             location = location.replace(value, f"${{{name}}}")
     return location

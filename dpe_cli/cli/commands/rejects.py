@@ -59,22 +59,22 @@ def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with
 @click.pass_obj
 def show(app: App, reject_id: int) -> Report:
     """Show one reject with its whole record."""
-    one = loads.reject(app.server, reject_id)
+    reject = loads.reject(app.server, reject_id)
     return Report(
-        data=asdict(one),
-        headline=f"Reject {one.reject_id} of {one.source}",
+        data=asdict(reject),
+        headline=f"Reject {reject.reject_id} of {reject.source}",
         sections=[
             Facts(
                 {
-                    "location": f"{one.location}, line {one.position}",
-                    "column": one.column_name,
-                    "SQLSTATE": one.sqlstate,
-                    "reason": one.reason,
-                    "load": str(one.load_id),
-                    "outcome": _became_of(one),
+                    "location": f"{reject.location}, line {reject.position}",
+                    "column": reject.column_name,
+                    "SQLSTATE": reject.sqlstate,
+                    "reason": reject.reason,
+                    "load": str(reject.load_id),
+                    "outcome": _became_of(reject),
                 }
             ),
-            Lines(["", *one.raw.split("\n")]),
+            Lines(["", *reject.raw.split("\n")]),
         ],
     )
 

@@ -167,7 +167,7 @@ def _of_another(options: Sql, request: SurveyRequest) -> tuple[list[Draft], str]
 
 def _unique(known: Any, name: str, schema: str | None) -> set[str]:
     keys = [known.get_pk_constraint(name, schema=schema).get("constrained_columns") or []]
-    keys += [one.get("column_names") or [] for one in known.get_unique_constraints(name, schema=schema)]
+    keys += [constraint.get("column_names") or [] for constraint in known.get_unique_constraints(name, schema=schema)]
     return {columns[0] for columns in keys if len(columns) == 1}
 
 

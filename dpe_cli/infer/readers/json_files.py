@@ -88,7 +88,7 @@ def records_of(document: Any, *, location: str) -> str:
 
 def _arrays(document: Any, steps: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
     if isinstance(document, list):
-        if document and all(isinstance(one, dict) for one in document):
+        if document and all(isinstance(entry, dict) for entry in document):
             yield steps, len(document)
     elif isinstance(document, dict) and len(steps) < _DEEPEST_ARRAY:
         for name, value in document.items():
@@ -145,7 +145,7 @@ def _members(connection: Any, steps: tuple[str, ...]) -> Iterator[_Member]:
     for number, path in enumerate(paths):
         member = _Member(path, {kind: count for place, kind, count in counted if place == number})
         inner = list(_members(connection, path)) if member.names == {"OBJECT"} and len(path) < _DEEPEST else []
-        if inner and len(inner) <= _MOST_MEMBERS and all(json_path.can_be_written(step) for one in inner for step in one.steps):
+        if inner and len(inner) <= _MOST_MEMBERS and all(json_path.can_be_written(step) for leaf in inner for step in leaf.steps):
             yield from inner
         else:
             yield member

@@ -76,10 +76,10 @@ def _type(data_type: str) -> str:
     return _TYPES.get(data_type, "text")
 
 
-def _common(one: str, other: str) -> str:
-    if one == other:
-        return one
-    if one in _WIDER and other in _WIDER:
-        return max(one, other, key=_WIDER.index)
+def _common(first: str, other: str) -> str:
+    if first == other:
+        return first
+    if first in _WIDER and other in _WIDER:
+        return max(first, other, key=_WIDER.index)
     numbers = {*_WIDER, "real", "double precision"}
-    return "numeric" if {one, other} <= numbers else "text"
+    return "numeric" if {first, other} <= numbers else "text"

@@ -88,11 +88,11 @@ def _in_a_store(options: Files, scheme: str) -> list[RemoteFile]:
     with _reporting_connection_errors(options):
         store, path = fsspec.core.url_to_fs(secrets.filled(location, where=location, in_url=True), use_listings_cache=False, **given)
         paths = _matching(store, path)
-        infos = [store.info(one) for one in paths]
-    for one, info in zip(paths, infos, strict=True):
+        infos = [store.info(found) for found in paths]
+    for found, info in zip(paths, infos, strict=True):
         # s3fs, for one, takes `?versionId=` at the end of a name for a version of another file.
-        if str(info["name"]).strip("/") != one.strip("/"):
-            raise InputError(f"{scheme}://{one.lstrip('/')}: fsspec takes this name for {info['name']!r}; rename the file")
+        if str(info["name"]).strip("/") != found.strip("/"):
+            raise InputError(f"{scheme}://{found.lstrip('/')}: fsspec takes this name for {info['name']!r}; rename the file")
     return [_stored(store, info, scheme, options) for info in infos if info["type"] == "file"]
 
 

@@ -24,7 +24,7 @@ class NamedColumn:
     def of(cls, column: Column, within: Sequence[json_path.Step]) -> NamedColumn:
         """Return a column of records that are at a path within other documents."""
         steps = [json_path.of(column), *((name,) for name in column.headers)]
-        return cls(column, tuple(json_path.pointer((*within, *one)) for one in steps))
+        return cls(column, tuple(json_path.pointer((*within, *path)) for path in steps))
 
     @property
     def csv(self) -> str:
@@ -56,13 +56,13 @@ class NamedColumn:
 
 def is_seen(columns: Sequence[NamedColumn]) -> str:
     """Return SQL for whether any readable record has each column, as a list."""
-    each = (f"bool_or(case when is_readable then {one.is_present} else false end)" for one in columns)
+    each = (f"bool_or(case when is_readable then {named.is_present} else false end)" for named in columns)
     return f"[{', '.join(each)}]" if columns else "null"
 
 
 def has_two_names(columns: Sequence[NamedColumn]) -> str:
     """Return the condition for a record that has any column under two of its names."""
-    return " or ".join(one.has_two_names for one in columns if one.column.headers) or "false"
+    return " or ".join(named.has_two_names for named in columns if named.column.headers) or "false"
 
 
 def any_has_two_names(columns: Sequence[NamedColumn]) -> str:
@@ -73,7 +73,7 @@ def any_has_two_names(columns: Sequence[NamedColumn]) -> str:
 def delivered_twice(columns: Sequence[NamedColumn], raw: bytes, within: Sequence[json_path.Step]) -> str:
     """Return, for a message, the columns that a record has under two of their names."""
     record = _members(raw, within)
-    names = ([repr(name) for name in one.column.names if name in record] for one in columns)
+    names = ([repr(name) for name in named.column.names if name in record] for named in columns)
     return "; ".join(" and ".join(found) for found in names if len(found) > 1)
 
 

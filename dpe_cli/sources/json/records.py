@@ -77,9 +77,10 @@ class JsonRecords:
         plain = [column for column in columns if not (column.headers or column.may_be_missing)]
         texts = [column.name for column in plain if not column.is_json]
         documents = [column.name for column in plain if column.is_json]
-        self.columns = (*texts, *documents, *(one.column.name for one in self._named))
+        self.columns = (*texts, *documents, *(named.column.name for named in self._named))
         self._takes_anything = () in self._steps.values() and within is None
-        self._known = {steps[0] for steps in self._steps.values() if steps} | {name for one in self._named for name in one.column.headers}
+        self._known = {steps[0] for steps in self._steps.values() if steps}
+        self._known |= {name for named in self._named for name in named.column.headers}
         # Of those that may be missing: whether any record had them.
         self._is_seen = [False for _ in self._named]
         self._ignores_extra = ignores_extra or () in self._steps.values()
@@ -138,7 +139,7 @@ class JsonRecords:
     def missing(self) -> tuple[str, ...]:
         """Return the columns that no record had, although they may be missing."""
         pairs = zip(self._named, self._is_seen, strict=True)
-        return tuple(one.column.name for one, is_seen in pairs if one.column.may_be_missing and not is_seen)
+        return tuple(named.column.name for named, is_seen in pairs if named.column.may_be_missing and not is_seen)
 
     @property
     def _record(self) -> str:
@@ -178,7 +179,7 @@ class JsonRecords:
         if self._documents:
             values = f"json_extract(record, {_literals(self._documents)})"
             fields.append(_csv(f"list_transform({values}, lambda one: nullif(one::varchar, 'null'))"))
-        fields += [one.csv for one in self._named]
+        fields += [column_.csv for column_ in self._named]
         members = f"list_distinct(flatten(list(case when is_readable then json_keys({self._record}) end)))"
         return f"""
             with records as (

@@ -190,7 +190,7 @@ class FixedWidthFiles(Files):
     def faults_of_columns(self, columns: Sequence[Column]) -> Iterator[str]:
         """Yield columns that have no width, start before the first character or overlap."""
         end = 0
-        for column in sorted(columns, key=lambda one: one.start or 0) if all(one.start for one in columns) else columns:
+        for column in sorted(columns, key=lambda each: each.start or 0) if all(each.start for each in columns) else columns:
             if column.path is not None:
                 yield f"column {column.name}: meta.path is not for this file_format"
             if column.width is None or column.width < 1 or (column.start is not None and column.start < 1):
@@ -201,4 +201,4 @@ class FixedWidthFiles(Files):
                 yield f"column {column.name}: starts at character {start}, before the end of the previous column; correct meta.start"
                 return
             end = start + column.width - 1
-        yield from faults_of_places(sorted(columns, key=lambda one: one.start or 0) if all(one.start for one in columns) else columns)
+        yield from faults_of_places(sorted(columns, key=lambda each: each.start or 0) if all(each.start for each in columns) else columns)

@@ -35,8 +35,8 @@ def whole_lines(chunks: Iterable[bytes], *, location: str, max_record_bytes: int
 def _check(data: bytes, line: int, location: str, max_record_bytes: int) -> None:
     if len(data) <= max_record_bytes:
         return
-    for number, one in enumerate(data.split(b"\n")):
-        if len(one) > max_record_bytes:
+    for number, text in enumerate(data.split(b"\n")):
+        if len(text) > max_record_bytes:
             raise InputError(
                 f"{location}, line {line + number}: the line is longer than {max_record_bytes:,} bytes; "
                 "check the line ends and file_format, or set max_record_bytes in the source's external block"

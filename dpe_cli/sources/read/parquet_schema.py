@@ -27,7 +27,7 @@ def columns(connection: Any, path: Path) -> list[ParquetColumn]:
     """Return the columns of a file, in order; duckdb.Error if it is not Parquet."""
     described = connection.execute(f"describe select * from read_parquet($1, {duckdb_paths.NOTHING_FROM_PATH})", [str(path)]).fetchall()
     nodes = connection.execute("select name, coalesce(num_children, 0), precision from parquet_schema($1)", [str(path)]).fetchall()
-    found = [(str(node[0]), max(int(one[2] or 0) for one in nodes[start:end])) for node, start, end in _tops(nodes)]
+    found = [(str(node[0]), max(int(leaf[2] or 0) for leaf in nodes[start:end])) for node, start, end in _tops(nodes)]
     return [
         ParquetColumn(name, str(alias), str(data_type), digits)
         for (name, digits), (alias, data_type, *_) in zip(found, described, strict=True)
