@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from dpe_cli.blocks.csv_grammar import Dialect, split
-from dpe_cli.blocks.exact_values import unquoted
+from dpe_cli.blocks.csv_grammar import Dialect, split, value_of
+from dpe_cli.blocks.exact_values import shown
 from dpe_cli.blocks.time_formats import TimeFormat
-
-_LONGEST_VALUE = 100
 
 
 class Converter:
@@ -17,7 +14,7 @@ class Converter:
 
     def __init__(self, formats: Mapping[int, TimeFormat], dialect: Dialect, *, null_quoted: Sequence[bool], width: int) -> None:
         self._formats = formats
-        self._dialect = replace(dialect, quote=dialect.copy_quote, escape=dialect.copy_escape)
+        self._dialect = dialect.for_copy
         self._null_quoted = null_quoted
         self._width = width
 
@@ -29,14 +26,12 @@ class Converter:
         if written is None or len(written) != self._width:
             return raw
         for place, declared in self._formats.items():
-            is_quoted = written[place].startswith(self._dialect.quote)
-            value = unquoted(written[place], self._dialect) if is_quoted else written[place]
-            if value == self._dialect.null_string and (not is_quoted or self._null_quoted[place]):
+            value = value_of(written[place], self._dialect, null_quoted=self._null_quoted[place])
+            if value is None:
                 continue
             iso = declared.iso(value)
             if iso is None:
-                shown = value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
-                return place, f'"{shown}" is not a date or time in the format {declared.template}'
+                return place, f"{shown(value)} is not a date or time in the format {declared.template}"
             written[place] = f"{self._dialect.quote}{iso}{self._dialect.quote}"
         end = text[len(text.removesuffix("\n").removesuffix("\r")) :]
         return (self._dialect.delimiter.join(written) + end).encode(errors="surrogateescape")

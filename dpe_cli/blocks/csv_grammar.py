@@ -9,7 +9,7 @@ for each record of a block runs at C speed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from psycopg import sql
@@ -41,6 +41,11 @@ class Dialect:
     def copy_escape(self) -> str:
         """The escape character for COPY."""
         return self.escape or self.copy_quote
+
+    @property
+    def for_copy(self) -> Dialect:
+        """The dialect of blocks for COPY, which may have quotes even if the input has none."""
+        return replace(self, quote=self.copy_quote, escape=self.copy_escape)
 
     def copy_options(self) -> sql.Composed:
         """Return the options of COPY … FROM STDIN for blocks of this dialect, which are UTF-8 whatever the input was."""
@@ -201,6 +206,20 @@ def quoted(text: str, dialect: Dialect) -> str:
         return re.sub(f"[{re.escape(dialect.delimiter)}\r\n]+", " ", text)
     escaped = text if dialect.escape == dialect.quote else text.replace(dialect.escape, dialect.escape * 2)
     return f"{dialect.quote}{escaped.replace(dialect.quote, dialect.escape + dialect.quote)}{dialect.quote}"
+
+
+def value_of(field: str, dialect: Dialect, *, null_quoted: bool) -> str | None:
+    """Return the value of a field as it is written; None if it is null."""
+    is_quoted = field.startswith(dialect.quote)
+    value = _unquoted(field, dialect) if is_quoted else field
+    return None if value == dialect.null_string and (not is_quoted or null_quoted) else value
+
+
+def _unquoted(field: str, dialect: Dialect) -> str:
+    inner = field[1:-1]
+    if dialect.escape == dialect.quote:
+        return inner.replace(dialect.quote * 2, dialect.quote)
+    return re.sub(f"{re.escape(dialect.escape)}([{re.escape(dialect.quote)}{re.escape(dialect.escape)}])", r"\1", inner)
 
 
 def split(record: str, dialect: Dialect) -> list[str] | None:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 
 from dpe_cli.blocks import automaton
-from dpe_cli.blocks.automaton import Automaton
+from dpe_cli.blocks.automaton import Automaton, CsvExpressions
 from dpe_cli.blocks.contract import Column
-from dpe_cli.blocks.csv_grammar import Dialect, split
+from dpe_cli.blocks.csv_grammar import Dialect, split, value_of
 
 INVALID_TEXT = "22P02"
 _RIGHT_TRUNCATION = "22001"
@@ -37,6 +37,7 @@ _WITH_PRECISION = re.compile(r"(timestamp|time)(?:\(([0-6])\))? (with|without) t
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _VARYING = re.compile(r"character varying\((\d+)\)")
 _LONGEST_NAME = 63
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,11 @@ _SIMPLE = {
 def _numeric(scale: int, *, rounds: bool) -> ExactType:
     if rounds:
         return ExactType(rb" *(?:%b%b|(?i:nan)) *" % (_DECIMAL, _EXPONENT), INVALID_TEXT, "is not a plain decimal number")
-    decimals = rb"(?:\.[0-9]{0,%d}0*)?" % max(scale, 0)
-    pattern = rb"(?:[0-9]+%b|\.[0-9]{1,%d}0*)" % (decimals, max(scale, 1)) if scale > 0 else rb"[0-9]+(?:\.0*)?" if not scale else rb"0"
+    if scale > 0:
+        pattern = rb"(?:[0-9]+(?:\.[0-9]{0,%d}0*)?|\.[0-9]{1,%d}0*)" % (scale, scale)
+    else:
+        # Whether a number is rounded to tens depends on its last digits.
+        pattern = rb"[0-9]+(?:\.0*)?" if scale == 0 else rb"0"
     allowed = f"{scale} decimals" if scale >= 0 else f"multiples of {10**-scale}"
     fault = f"is not a plain decimal number, or does not fit {allowed} without being rounded (declare `round: true` in the column's meta)"
     return ExactType(rb" *(?:[+-]?%b|(?i:nan)) *" % pattern, INVALID_TEXT, fault, scale=scale)
@@ -136,6 +140,11 @@ def _time(data_type: str, *, rounds: bool) -> ExactType | None:
     return ExactType(pattern, INVALID_TEXT, fault)
 
 
+def shown(value: str) -> str:
+    """Return a value for the reason of a reject."""
+    return f'"{value}"' if len(value) <= _LONGEST_SHOWN else f'"{value[:_LONGEST_SHOWN]}…"'
+
+
 @dataclass(frozen=True)
 class Inexact:
     """A value that its type may change: the column's place, and its type."""
@@ -150,10 +159,9 @@ class ExactValues:
 
     def __init__(self, types: Sequence[ExactType | None], dialect: Dialect, *, null_quoted: Sequence[bool] = ()) -> None:
         self._types = types
-        # A block for COPY may have quotes even if the input has none.
-        self._dialect = replace(dialect, quote=dialect.copy_quote, escape=dialect.copy_escape)
+        self._dialect = dialect.for_copy
+        self._csv = CsvExpressions.of(dialect)
         self._null_quoted = null_quoted or [False] * len(types)
-        self._quote = self._dialect.quote.encode()
 
     @property
     def key(self) -> Hashable:
@@ -179,7 +187,8 @@ class ExactValues:
             if position == len(data):
                 return
             start = position
-            position = self._end_of_record(data, start)
+            found = self._record.match(data, start)
+            position = found.end() if found else len(data)
             yield start, position
 
     def of(self, raw: bytes) -> list[Inexact]:
@@ -189,37 +198,23 @@ class ExactValues:
             return []
         found = []
         for place, (field, exact) in enumerate(zip(written, self._types, strict=True)):
-            is_quoted = field.startswith(self._dialect.quote)
-            value = unquoted(field, self._dialect) if is_quoted else field
-            is_null = value == self._dialect.null_string and (not is_quoted or self._null_quoted[place])
-            if exact and not is_null and not exact.accepts(value.encode(errors="surrogateescape")):
+            value = value_of(field, self._dialect, null_quoted=self._null_quoted[place])
+            if exact and value is not None and not exact.accepts(value.encode(errors="surrogateescape")):
                 found.append(Inexact(place, value, exact))
         return found
 
-    def _end_of_record(self, data: bytes, start: int) -> int:
-        end = start
-        quotes = 0
-        while True:
-            line_end = data.index(b"\n", end) + 1
-            line = data[end:line_end]
-            quotes += (line.replace(self._dialect.escape.encode() + self._quote, b"") if self._has_escapes else line).count(self._quote)
-            end = line_end
-            if quotes % 2 == 0 or end == len(data):
-                return end
-
-    @property
-    def _has_escapes(self) -> bool:
-        return self._dialect.escape != self._dialect.quote
+    @cached_property
+    def _record(self) -> Automaton:
+        """One record, whatever its values."""
+        return automaton.compiled(self._csv.record)
 
     def _compiled(self) -> Automaton:
-        delimiter, quote, escape = (re.escape(character.encode()) for character in self._characters)
-        within = rb"(?:[^%b%b]|%b.)*" % (quote, escape, escape) if self._has_escapes else rb"(?:[^%b]|%b%b)*" % (quote, quote, quote)
-        text = rb"(?:[^%b%b\n]*|%b%b%b)" % (quote, delimiter, quote, within, quote)
+        delimiter, quote, escape, within = self._csv.delimiter, self._csv.quote, self._csv.escape, self._csv.within
         null = re.escape(self._dialect.null_string.encode())
         fields = []
         for exact, is_null_quoted in zip(self._types, self._null_quoted, strict=True):
             if exact is None:
-                fields.append(text)
+                fields.append(self._csv.field)
             elif exact.most_bytes is not None:
                 most = exact.most_bytes
                 fields.append(rb"(?:[^%b%b\n]{0,%d}|%b[^%b%b]{0,%d}%b)" % (quote, delimiter, most, quote, quote, escape, most, quote))
@@ -228,11 +223,7 @@ class ExactValues:
             else:
                 quoted = rb"%b(?:%b%b)%b" % (quote, exact.pattern, rb"|" + null if is_null_quoted else b"", quote)
                 fields.append(rb"(?:%b|%b|%b)" % (null, exact.pattern, quoted))
-        return automaton.compiled(rb"(?s)(?:%b\r?\n)*" % delimiter.join(fields))
-
-    @property
-    def _characters(self) -> tuple[str, str, str]:
-        return self._dialect.delimiter, self._dialect.quote, self._dialect.escape
+        return automaton.compiled(rb"(?:%b\r?\n)*" % delimiter.join(fields))
 
 
 _ALIASES = {
@@ -276,11 +267,3 @@ def canonical(data_type: str) -> str:
         modifier = modifier.replace(")", ",0)")
     first, blank, rest = name.partition(" ")
     return f"{first}{modifier}{blank}{rest}" if first in {"timestamp", "time"} else name + modifier
-
-
-def unquoted(field: str, dialect: Dialect) -> str:
-    """Return the value of a quoted field."""
-    inner = field[1:-1]
-    if dialect.escape == dialect.quote:
-        return inner.replace(dialect.quote * 2, dialect.quote)
-    return re.sub(f"{re.escape(dialect.escape)}([{re.escape(dialect.quote)}{re.escape(dialect.escape)}])", r"\1", inner)

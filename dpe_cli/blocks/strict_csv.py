@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Final
 
 from dpe_cli.blocks import automaton, encodings
-from dpe_cli.blocks.automaton import Automaton
+from dpe_cli.blocks.automaton import Automaton, CsvExpressions
 from dpe_cli.blocks.block import BAD_COPY_FILE_FORMAT, Block, Delivered, Fault
 from dpe_cli.blocks.csv_grammar import Dialect, split_lines
 
@@ -34,12 +34,6 @@ class _Line:
     csv: bytes = b""
     fault: Fault | None = None
     is_open: bool = False
-
-
-def quoted_field(quote: bytes, escape: bytes) -> bytes:
-    """Return an expression for a quoted field, given its escaped characters."""
-    within = rb"(?:[^%b]|%b%b)*" % (quote, quote, quote) if escape == quote else rb"(?:[^%b%b]|%b.)*" % (quote, escape, escape)
-    return rb"%b%b%b" % (quote, within, quote)
 
 
 class _AsDelivered:
@@ -62,6 +56,7 @@ class StrictReader:
     """Reads the records of one dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
         self._encoding = dialect.encoding
         self._has_quotes = bool(dialect.quote)
         self._quote = dialect.copy_quote.encode()
@@ -85,9 +80,7 @@ class StrictReader:
 
     @cached_property
     def _automaton(self) -> Automaton:
-        quote, escape, delimiter = (re.escape(character) for character in (self._quote, self._escape, self._delimiter))
-        field = rb"(?:[^%b%b\n]*|%b)" % (quote, delimiter, quoted_field(quote, escape))
-        return automaton.compiled(rb"(?s)(?:%b(?:%b%b)*\r?\n)*" % (field, delimiter, field))
+        return automaton.compiled(rb"%b*" % CsvExpressions.of(self._dialect).record)
 
     def read(self, data: bytes, *, first_line: int = 1, must_end: int = 0) -> tuple[Block, int]:
         """
@@ -105,17 +98,10 @@ class StrictReader:
         known: dict[int, int] = {}
         number = offset = 0
         while number < len(lines) and lines[number].endswith(b"\n"):
-            raw, last = lines[number], number
-            read = self._line(raw)
-            if read.is_open:
-                last = self._end(lines, number, known)
-                if last == _UNFINISHED and offset >= must_end:
-                    break
-                if last < 0:
-                    read, last = _Line(fault=_UNTERMINATED), number
-                else:
-                    raw = b"".join(lines[number : last + 1])
-                    read = self._fields(raw)
+            found = self._record(lines, number, known)
+            if found is None and offset >= must_end:
+                break
+            read, raw = found or (_Line(fault=_UNTERMINATED), lines[number])
             if read.fault:
                 refused.append((_delivered(first_line + number, raw, self._encoding), read.fault))
             else:
@@ -123,7 +109,7 @@ class StrictReader:
                     rewritten[len(csv)] = raw
                 csv.append(read.csv)
                 starts.append(first_line + number)
-            number, offset = last + 1, offset + len(raw)
+            number, offset = number + raw.count(b"\n"), offset + len(raw)
         text = b"".join(csv)
         origin = _AsDelivered(starts, rewritten, self._encoding) if rewritten or refused else None
         return Block(text, len(csv) + len(refused), text.count(b"\n"), first_line, origin=origin, refused=tuple(refused)), offset
@@ -137,14 +123,21 @@ class StrictReader:
         lines = split_lines(data)
         if not lines or not lines[0].endswith(b"\n"):
             return b"", 0
-        read, raw = self._line(lines[0]), lines[0]
-        if read.is_open:
-            last = self._end(lines, 0, {})
-            if last < 0:
-                return b"", 0 if last == _UNFINISHED else len(raw)
-            raw = b"".join(lines[: last + 1])
-            read = self._fields(raw)
+        read, raw = self._record(lines, 0, {}) or (_Line(), b"")
         return read.csv, len(raw)
+
+    def _record(self, lines: Sequence[bytes], first: int, known: dict[int, int]) -> tuple[_Line, bytes] | None:
+        """Read the record that starts on a line; return it, and what was delivered. None if it does not end."""
+        read = self._line(lines[first])
+        if not read.is_open:
+            return read, lines[first]
+        last = self._end(lines, first, known)
+        if last == _UNFINISHED:
+            return None
+        if last == _REFUSED:
+            return _Line(fault=_UNTERMINATED), lines[first]
+        raw = b"".join(lines[first : last + 1])
+        return self._fields(raw), raw
 
     def _line(self, line: bytes) -> _Line:
         """Read a line that starts a record."""

@@ -100,7 +100,7 @@ def _iso(found: re.Match[str] | None) -> str | None:
 
 
 def _clock(parts: Mapping[str, str]) -> str | None:
-    """Return the time of day as it follows a date; nothing if the format has none, None if there is no such time."""
+    """Return the time of day, to be written after a date; empty if the format has none, None if it is not a time (25:00)."""
     if not {"hour", "hour12", "minute", "second", "fraction"} & parts.keys():
         return ""
     hour = int(parts.get("hour", 0))

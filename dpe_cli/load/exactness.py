@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -11,12 +11,11 @@ from psycopg import sql
 from dpe_cli.blocks import copy_text, encodings, time_formats
 from dpe_cli.blocks.block import Block, Delivered, Fault
 from dpe_cli.blocks.conversion import Converter
-from dpe_cli.blocks.exact_values import INVALID_TEXT, ExactValues, Inexact, exact_type
+from dpe_cli.blocks.exact_values import INVALID_TEXT, ExactValues, Inexact, exact_type, shown
 from dpe_cli.blocks.records import Records
 from dpe_cli.load.copier import Copier
 from dpe_cli.server.connection import Connection
 
-_LONGEST_VALUE = 100
 _PART = 1000
 # Types of columns, without the domains around them.
 _TYPES = """
@@ -115,23 +114,14 @@ class Exactness:
         # A few at a time, because each takes far more memory than its record.
         while part := dict(islice(suspects, _PART)):
             refused |= self._refused(part)
-        return self._without(block, refused) if refused else block
+        return self._rewritten(block, refused.get) if refused else block
 
     def _converted(self, block: Block, converter: Converter) -> Block:
-        records = Records.of(block.without_refused(), self._shape.grammar)
-        delivered = _Delivered(block, records, self._shape.dialect.encoding)
-        kept: list[bytes] = []
-        added: list[tuple[Delivered, Fault]] = []
-        for index, raw in enumerate(records.raws):
-            converted = converter.convert(raw)
-            if isinstance(converted, bytes):
-                delivered.keep(index, raw)
-                kept.append(converted)
-            else:
-                place, what = converted
-                added.append((delivered.at(index, raw), Fault(self._shape.names[place], INVALID_TEXT, what)))
-        data = b"".join(kept)
-        return replace(block, data=data, lines=data.count(b"\n"), origin=delivered, refused=(*block.refused, *added))
+        def converted(_offset: int, raw: bytes) -> bytes | Fault:
+            found = converter.convert(raw)
+            return found if isinstance(found, bytes) else Fault(self._shape.names[found[0]], INVALID_TEXT, found[1])
+
+        return self._rewritten(block, converted)
 
     def _refused(self, suspects: Mapping[int, Sequence[Inexact]]) -> dict[int, Fault]:
         """Return why records are refused, by their offsets. The server itself refuses, and explains, what is not valid at all."""
@@ -142,11 +132,12 @@ class Exactness:
             are_valid = [next(valid) for _ in inexact]
             if all(are_valid):
                 first = inexact[0]
-                shown = first.value if len(first.value) <= _LONGEST_VALUE else f"{first.value[:_LONGEST_VALUE]}…"
-                refused[start] = Fault(self._shape.names[first.place], first.exact.sqlstate, f'"{shown}" {first.exact.fault}')
+                reason = f"{shown(first.value)} {first.exact.fault}"
+                refused[start] = Fault(self._shape.names[first.place], first.exact.sqlstate, reason)
         return refused
 
-    def _without(self, block: Block, refused: Mapping[int, Fault]) -> Block:
+    def _rewritten(self, block: Block, record_for: Callable[[int, bytes], bytes | Fault]) -> Block:
+        """Return a block with what `record_for` makes of the offset and the CSV of each record: its new CSV, or why it is refused."""
         # Records that could not be read are not in the data.
         records = Records.of(block.without_refused(), self._shape.grammar)
         delivered = _Delivered(block, records, self._shape.dialect.encoding)
@@ -154,11 +145,12 @@ class Exactness:
         added: list[tuple[Delivered, Fault]] = []
         offset = 0
         for index, raw in enumerate(records.raws):
-            if fault := refused.get(offset):
-                added.append((delivered.at(index, raw), fault))
+            found = record_for(offset, raw)
+            if isinstance(found, Fault):
+                added.append((delivered.at(index, raw), found))
             else:
                 delivered.keep(index, raw)
-                kept.append(raw)
+                kept.append(found)
             offset += len(raw)
         data = b"".join(kept)
         return replace(block, data=data, lines=data.count(b"\n"), origin=delivered, refused=(*block.refused, *added))

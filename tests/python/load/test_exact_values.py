@@ -84,6 +84,16 @@ def test_a_domain_is_checked_like_its_type(stage_anywhere: Stage) -> None:
     assert [("2.345",)] == source.rejects("raw")
 
 
+def test_an_escape_before_a_closing_quote_hides_no_value(stage_anywhere: Stage) -> None:
+    """If it is itself escaped, as at the end of a Windows path, the field ends there."""
+    source = stage_anywhere("path text, day date", escape="\\", header=False)
+
+    source.deliver('"C:\\\\",1/1/24\n"D:\\\\",2024-01-01\n').extract()
+
+    assert [("D:\\", date(2024, 1, 1))] == source.rows()
+    assert [("day",)] == source.rejects("column_name")
+
+
 def test_nulls_are_not_values(stage_anywhere: Stage) -> None:
     """However they are written."""
     source = stage_anywhere("day date, price numeric(10,2), label varchar(3)", null_string="n/a", header=False)
