@@ -1,7 +1,7 @@
 """
 Swap versions of relations for readers: what was built in the shadow schemas replaces what is published.
 
-Everything happens in the caller's transaction, as dpe_transformer. Indexes, policies, grants and comments move with a relation
+Everything happens in the caller's transaction, as dpe_transformer. Indexes, sequences, policies, grants and comments move with a relation
 to its new schema, and views follow what they read by its oid (PostgreSQL documentation, "ALTER TABLE", SET SCHEMA). So objects
 that stay where they are have to be switched to the new version (dpe_cli/publishing/dependents.py).
 """
@@ -158,12 +158,25 @@ def _lock(connection: Connection, oids: Sequence[int], first: Sequence[int]) -> 
 
 
 def _move(connection: Connection, relation: Relation, source: str, target: str) -> None:
+    """Move a relation with its extended statistics, which PostgreSQL leaves where they are."""
+    moved = sql.Identifier(relation.schema + source, relation.name)
+    statistics = connection.execute(
+        """
+        select stxname
+        from pg_statistic_ext
+        inner join pg_namespace on stxnamespace = pg_namespace.oid
+        where stxrelid = %s and nspname = %s
+        """,
+        [relation.oid, relation.schema + source],
+    ).fetchall()
     # ALTER TABLE moves views as well.
-    connection.execute(
-        sql.SQL("alter table {} set schema {}").format(
-            sql.Identifier(relation.schema + source, relation.name), sql.Identifier(relation.schema + target)
+    connection.execute(sql.SQL("alter table {} set schema {}").format(moved, sql.Identifier(relation.schema + target)))
+    for (name,) in statistics:
+        connection.execute(
+            sql.SQL("alter statistics {} set schema {}").format(
+                sql.Identifier(relation.schema + source, str(name)), sql.Identifier(relation.schema + target)
+            )
         )
-    )
 
 
 def _make_room_for_indexes(connection: Connection, relation: Relation) -> None:

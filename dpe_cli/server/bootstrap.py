@@ -36,6 +36,7 @@ FILES = (
     "protection.sql",
     "closing.sql",
     "publications.sql",
+    "copies.sql",
     "notifications.sql",
     "quality.sql",
     "functions_of_transformer.sql",

@@ -1,13 +1,12 @@
 {#
-    The statements that copy a table with its rows, columns, constraints, indexes and comments, under the same policies,
-    in their own transaction: dbt does not commit after an on-run-start hook.
+    The statements that copy a table with its rows and properties (dpe_cli/server/sql/copies.sql), and protect the copy as declared, in
+    their own transaction: dbt does not commit after an on-run-start hook.
 #}
 {% macro clone_table(source, target, declaration, masked, node) %}
 
 begin;
-create table {{ target }} (like {{ source }} including all);
+select dpe.copy_table({{ regclass_of(source) }}, {{ dbt.string_literal(dbt.escape_single_quotes(target.schema)) }});
 {{ protect_table(target, declaration, node, masked=masked) }}
-insert into {{ target }} select * from {{ source }};
 commit;
 
 {% endmacro %}
