@@ -37,6 +37,7 @@ FILES = (
     "closing.sql",
     "publications.sql",
     "copies.sql",
+    "columns.sql",
     "notifications.sql",
     "quality.sql",
     "functions_of_transformer.sql",

@@ -12,6 +12,7 @@
         'postgres__get_table_columns_and_constraints': 'macros/publish/postgres__get_table_columns_and_constraints.sql',
         'postgres__create_indexes': 'macros/quality/postgres__create_indexes.sql',
         'postgres__get_test_sql': 'macros/quality/postgres__get_test_sql.sql',
+        'postgres__alter_column_type': 'macros/rls/postgres__alter_column_type.sql',
         'postgres__alter_relation_add_remove_columns': 'macros/rls/postgres__alter_relation_add_remove_columns.sql',
         'postgres__apply_grants': 'macros/rls/postgres__apply_grants.sql',
         'postgres__create_table_as': 'macros/rls/postgres__create_table_as.sql',

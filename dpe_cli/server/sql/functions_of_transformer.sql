@@ -16,6 +16,7 @@ begin
         'dpe.changed_relations(text, jsonb)',
         'dpe.close_changed_relations(text, jsonb)',
         'dpe.refuse_rewriting_of_publications()',
+        'dpe.change_column_type(regclass, name, text)',
         'dpe.copy_sequences(regclass, regclass)',
         'dpe.copy_indexes(regclass, regclass)',
         'dpe.copy_table(regclass, name)',

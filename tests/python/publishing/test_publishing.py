@@ -261,6 +261,54 @@ def test_what_grows_from_run_to_run_keeps_growing(shop: Shop) -> None:
     assert ["UA"] == _rows(shop.server, "select distinct owned_by from marts.fct_widened where owned_by = 'UA'")
 
 
+# The second run widens the tenant column of both; a third model changes its type, and a view and a generated column read that.
+WIDENED = {
+    "models/intermediate/int_shops.sql": """
+        {{ config(materialized='ephemeral') }}
+        select order_id, shop::varchar({{ 2 * var('number', 1) }}) as shop, amount from {{ ref('stg_shop__orders') }}
+        """,
+    **{
+        f"models/marts/fct_{name}.sql": f"""
+        {{{{ config(
+            materialized='incremental',
+            unique_key='order_id',
+            on_schema_change='{change}',
+            post_hook="alter table {{{{ this }}}} add column if not exists initial text generated always as (left(shop, 1)) stored",
+            meta={{'rls': {{'tenant_column': 'shop'}}, 'masked': ['amount']}},
+            contract={{'enforced': false}}
+        ) }}}}
+        select order_id, shop{{{{ '::text' if var('number', 1) == 2 and '{change}' == 'sync_all_columns' }}}} as shop, amount
+        from {{{{ ref('int_shops') }}}}
+        """
+        for name, change in (("widened", "append_new_columns"), ("synchronized", "sync_all_columns"))
+    },
+    "snapshots/orders_over_time.yml": """
+        snapshots:
+          - name: orders_over_time
+            relation: ref('int_shops')
+            config: {unique_key: order_id, strategy: check, check_cols: all, schema: marts, meta: {rls: {tenant_column: shop}}}
+        """,
+}
+
+
+def test_policies_follow_a_column_whose_type_changes(shop: Shop, reader: Callable[..., str]) -> None:
+    """dbt widens texts by itself, also a tenant column; the policies, and what else depends on the column, stay."""
+    desk = reader(shop.server, "UA")
+    shop.write(WIDENED)
+    assert shop.run().holds
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,HAWA,40\n"})
+
+    summary = run.run(
+        type(shop.project)(shop.directory, variables="{number: 2}"), shop.server, (), (), Silence(), RunOptions(documents=False)
+    )
+
+    assert summary.holds, [result.message for result in summary.build.results if result.has_failed]
+    for name in ("fct_widened", "fct_synchronized", "orders_over_time"):
+        with shop.server.connect(desk) as connection:
+            assert [("UA",)] == connection.execute(f"select distinct shop from marts.{name}".encode()).fetchall()
+        assert ["HAWA"] == _rows(shop.server, f"select shop from marts.{name} where order_id = 4")
+
+
 REFERRING = {
     "models/marts/fct_referring.sql": """
         {{ config(materialized='incremental', on_schema_change='append_new_columns') }}
