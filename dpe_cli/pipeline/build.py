@@ -110,7 +110,7 @@ def _run_dbt(
     # dbt cannot reuse what it parsed for another suffix: each suffix has its own target directory.
     variables, target_path = {"dpe_schema_suffix": NEXT}, project.directory / ".dpe" / "next"
     with progress.task("dbt build", project.node_count) as advance, watching(server, "transformer", DBT, ender=ender, say=progress.say):
-        read = read_project(project, server, variables=variables, target_path=target_path)
+        read = read_project(project, server, variables=variables, target_path=target_path, schema_suffix=NEXT)
         results = run_dbt(
             project, server, command, variables=variables, target_path=target_path, read=read, on_node=lambda _name: advance(1)
         )

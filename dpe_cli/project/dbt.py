@@ -27,6 +27,31 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
     return outcome
 
 
+def defer_to_published(manifest: Any, schema_suffix: str) -> None:
+    """
+    Tell dbt the published relation of every node of a manifest that builds in schemas with this suffix.
+
+    dbt reads the columns of a unit test's fixture from there if the node is not built yet ("Defer" in dbt's documentation).
+    """
+    from dbt.artifacts.resources import DeferRelation
+
+    for node in manifest.nodes.values():
+        if hasattr(node, "defer_relation") and node.schema.endswith(schema_suffix):
+            node.defer_relation = DeferRelation(
+                database=node.database,
+                schema=node.schema.removesuffix(schema_suffix),
+                alias=node.alias,
+                relation_name=None,
+                resource_type=node.resource_type,
+                name=node.name,
+                description=node.description,
+                compiled_code=None,
+                meta=node.meta,
+                tags=node.tags,
+                config=node.config,
+            )
+
+
 def as_json(manifest: Any) -> str:
     """Return dbt's manifest as dbt writes it to manifest.json, in a fraction of the time: dbt's own writer goes through it in Python."""
     from dbt_common.utils.encoding import JSONEncoder

@@ -99,16 +99,25 @@ def run_dbt(
 
 
 def read_project(
-    project: Project, server: Server, *, variables: Mapping[str, object] | None = None, target_path: Path | None = None
+    project: Project,
+    server: Server,
+    *,
+    variables: Mapping[str, object] | None = None,
+    target_path: Path | None = None,
+    schema_suffix: str = "",
 ) -> ReadManifest:
     """
     Read the project as run_dbt would, without running anything.
+
+    With a `schema_suffix`, dbt builds in schemas that have it, and knows the relations without it as well.
 
     Raises:
         ProjectError: dbt cannot read the project.
     """
     with _environment(server.environment()):
         outcome = dbt.invoke(["parse"], [*_target(target_path), *project.dbt_options_with(variables or {})])
+    if schema_suffix:
+        dbt.defer_to_published(outcome.result, schema_suffix)
     return ReadManifest(outcome.result)
 
 

@@ -21,7 +21,11 @@ begin
     where pg_class.oid = copy;
 
     -- PostgreSQL chose the names of identity columns' sequences. They make room before any name is taken from the table.
-    for identity_of_copy in select objid::regclass from pg_depend where refobjid = copy and refobjsubid > 0 and deptype = 'i' and classid = 'pg_class'::regclass loop
+    for identity_of_copy in
+        select objid::regclass
+        from pg_depend
+        where classid = 'pg_class'::regclass and refobjid = copy and refobjsubid > 0 and deptype = 'i'
+    loop
         execute format('alter sequence %s rename to %I', identity_of_copy, format('dpe_copied_%s', identity_of_copy::oid));
     end loop;
 
@@ -88,7 +92,11 @@ begin
             end loop;
         end if;
         execute format('select last_value, is_called from %s', owned.sequence_id) into strict position_in_sequence;
-        perform setval(format('%I.%I', schema_of_copy, owned.relname)::regclass, position_in_sequence.last_value, position_in_sequence.is_called);
+        perform setval(
+            format('%I.%I', schema_of_copy, owned.relname)::regclass,
+            position_in_sequence.last_value,
+            position_in_sequence.is_called
+        );
         execute format('comment on sequence %I.%I is %L', schema_of_copy, owned.relname, obj_description(owned.sequence_id, 'pg_class'));
     end loop;
 end
@@ -106,8 +114,15 @@ as $$
 declare
     copied record;
     part record;
+    name_of_source text;
     schema_of_copy name;
 begin
+    select format('%I.%I', nspname, relname)
+    into strict name_of_source
+    from pg_class
+    inner join pg_namespace on relnamespace = pg_namespace.oid
+    where pg_class.oid = source;
+
     select nspname
     into strict schema_of_copy
     from pg_namespace
@@ -118,7 +133,7 @@ begin
         select
             pg_class.relname,
             pg_get_indexdef(pg_class.oid) as definition,
-            format('CREATE %sINDEX %I ON %s USING ', case when indisunique then 'UNIQUE ' end, pg_class.relname, qualified_source.name) as beginning,
+            format('CREATE %sINDEX %I', case when indisunique then 'UNIQUE ' end, pg_class.relname) as beginning,
             pg_class.oid,
             spcname,
             indisclustered,
@@ -130,12 +145,6 @@ begin
             pg_get_constraintdef(pg_constraint.oid) as constraint_definition
         from pg_index
         inner join pg_class on pg_class.oid = pg_index.indexrelid
-        cross join lateral (
-            select format('%I.%I', nspname, relname) as name
-            from pg_class as table_of_index
-            inner join pg_namespace on pg_namespace.oid = table_of_index.relnamespace
-            where table_of_index.oid = pg_index.indrelid
-        ) as qualified_source
         left join pg_tablespace on pg_tablespace.oid = pg_class.reltablespace
         left join pg_constraint on pg_constraint.conindid = pg_class.oid and pg_constraint.contype in ('p', 'u', 'x')
         where pg_index.indrelid = copy_indexes.source and pg_index.indisvalid
@@ -145,11 +154,11 @@ begin
         if copied.contype = 'x' or copied.constraint_definition like '%WITHOUT OVERLAPS%' then
             execute format('alter table %s add constraint %I %s', copy, copied.relname, copied.constraint_definition);
         else
-            if not starts_with(copied.definition, copied.beginning) then
+            if not starts_with(copied.definition, format('%s ON %s ', copied.beginning, name_of_source)) then
                 raise exception 'index %: its definition cannot be copied: %', copied.relname, copied.definition;
             end if;
-            execute replace(copied.beginning, format(' ON %s USING ', (select format('%I.%I', nspname, relname) from pg_class inner join pg_namespace on pg_namespace.oid = relnamespace where pg_class.oid = source)), format(' ON %s USING ', copy))
-            || substr(copied.definition, length(copied.beginning) + 1);
+            execute format('%s ON %s ', copied.beginning, copy)
+            || substr(copied.definition, length(format('%s ON %s ', copied.beginning, name_of_source)) + 1);
             if copied.contype is not null then
                 execute format(
                     'alter table %s add constraint %I %s using index %I %s %s',
@@ -172,11 +181,15 @@ begin
             execute format('alter table %s replica identity using index %I', copy, copied.relname);
         end if;
         for part in select attnum, attstattarget from pg_attribute where attrelid = copied.oid and attstattarget >= 0 loop
-            execute format('alter index %I.%I alter column %s set statistics %s', schema_of_copy, copied.relname, part.attnum, part.attstattarget);
+            execute format(
+                'alter index %I.%I alter column %s set statistics %s', schema_of_copy, copied.relname, part.attnum, part.attstattarget
+            );
         end loop;
         execute format('comment on index %I.%I is %L', schema_of_copy, copied.relname, obj_description(copied.oid, 'pg_class'));
         if copied.constraint_id is not null then
-            execute format('comment on constraint %I on %s is %L', copied.relname, copy, obj_description(copied.constraint_id, 'pg_constraint'));
+            execute format(
+                'comment on constraint %I on %s is %L', copied.relname, copy, obj_description(copied.constraint_id, 'pg_constraint')
+            );
         end if;
     end loop;
 end
@@ -266,18 +279,23 @@ begin
         select
             stxname,
             stxstattarget,
-            pg_get_statisticsobjdef(oid) as definition,
-            format('CREATE STATISTICS %s', (select format('%I.%I', nspname, stxname) from pg_namespace where pg_namespace.oid = stxnamespace)) as beginning,
+            pg_get_statisticsobjdef(pg_statistic_ext.oid) as definition,
+            format('CREATE STATISTICS %I.%I', nspname, stxname) as beginning,
             format(' FROM %s', original.name) as ending,
-            obj_description(oid, 'pg_statistic_ext') as description
+            obj_description(pg_statistic_ext.oid, 'pg_statistic_ext') as description
         from pg_statistic_ext
+        inner join pg_namespace on pg_namespace.oid = stxnamespace
         where stxrelid = source
     loop
         execute format(
             'create statistics %I.%I %s from %s',
             target_schema,
             copied.stxname,
-            substr(copied.definition, length(copied.beginning) + 1, length(copied.definition) - length(copied.beginning) - length(copied.ending)),
+            substr(
+                copied.definition,
+                length(copied.beginning) + 1,
+                length(copied.definition) - length(copied.beginning) - length(copied.ending)
+            ),
             copy
         );
         if copied.stxstattarget >= 0 then
@@ -306,7 +324,12 @@ begin
         execute format(
             'alter table %s %s trigger %I',
             copy,
-            case copied.tgenabled when 'O' then 'enable' when 'D' then 'disable' when 'R' then 'enable replica' else 'enable always' end,
+            case copied.tgenabled
+                when 'O' then 'enable'
+                when 'D' then 'disable'
+                when 'R' then 'enable replica'
+                else 'enable always'
+            end,
             copied.tgname
         );
         execute format('comment on trigger %I on %s is %L', copied.tgname, copy, copied.description);

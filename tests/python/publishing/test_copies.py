@@ -49,8 +49,10 @@ TABLE = (
     'alter table marts."Old orders" replica identity using index of_id',
     'create statistics marts.together (dependencies, mcv) on id, note, (lower(note)) from marts."Old orders"',
     "alter statistics marts.together set statistics 31",
-    "create trigger touched before update of note on marts.\"Old orders\" for each row when (new.note <> ' ON it ') "
-    "execute function dpe.nothing()",
+    """
+    create trigger touched before update of note on marts."Old orders"
+    for each row when (new.note <> ' ON it ') execute function dpe.nothing()
+    """,
     'create trigger ignored after insert on marts."Old orders" for each row execute function dpe.nothing()',
     'alter table marts."Old orders" disable trigger ignored',
     "comment on table marts.\"Old orders\" is 'It''s old'",

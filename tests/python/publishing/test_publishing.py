@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from support.dbt_projects import REPOSITORY, Silence
 from support.shop import DOUBLED, WEDNESDAY, Shop
+from support.table_properties import properties
 
 from dpe_cli.errors import PublishError, UsageError
 from dpe_cli.ingest import loads
@@ -209,7 +210,14 @@ KEPT = {
             unique_key='order_id',
             meta={'rls': {'tenant_column': 'shop'}},
             contract={'enforced': false},
-            indexes=[{'columns': ['amount']}]
+            on_schema_change='append_new_columns',
+            indexes=[{'columns': ['amount']}],
+            post_hook=[
+                "alter table {{ this }} add column if not exists number bigserial",
+                "create index if not exists of_amounts on {{ this }} (amount, shop)",
+                "alter table {{ this }} drop constraint if exists of_orders, add constraint of_orders primary key (order_id)",
+                "create statistics if not exists {{ this.schema }}.together on shop, amount from {{ this }}"
+            ]
         ) }}
         select order_id, shop, amount, 'run {{ var("number", 1) }}' as added_by from {{ ref('stg_shop__orders') }}
         {% if is_incremental() %} where order_id > (select max(order_id) from {{ this }}) {% endif %}
@@ -240,6 +248,8 @@ def test_what_grows_from_run_to_run_keeps_growing(shop: Shop) -> None:
     """Incremental models, snapshots and seeds are built in the shadow schemas, on the published rows."""
     shop.write(KEPT)
     assert shop.run().holds
+    with publisher.connected(shop.server) as connection:
+        before = properties(connection, "marts", "fct_added")
     shop.write({**WEDNESDAY, "data/shops.csv": "shop,name\nHA,Hats and caps\nUA,Umbrellas\n", "seeds/colours.csv": "colour\nred\nblue\n"})
 
     summary = run.run(
@@ -254,8 +264,10 @@ def test_what_grows_from_run_to_run_keeps_growing(shop: Shop) -> None:
         shop.server, "select name, dbt_valid_to is null from intermediate.shops_over_time order by 1"
     )
     assert ["blue", "red"] == _rows(shop.server, "select colour from intermediate.colours order by 1")
-    # The index that dbt created, and the one that the policies need.
-    assert [2] == _rows(shop.server, "select count(*) from pg_index where indrelid = 'marts.fct_added'::regclass")
+    # As plain dbt leaves it: hooks find their index, key and statistics.
+    with publisher.connected(shop.server) as connection:
+        assert before == properties(connection, "marts", "fct_added")
+    assert [1, 2, 3, 4] == _rows(shop.server, "select number from marts.fct_added order by 1")
     assert [3] == _rows(shop.server, "select count(*) from pg_policy where polrelid = 'marts.fct_added'::regclass")
     assert [3] == _rows(shop.server, "select count(*) from marts__previous.fct_added")
     assert ["UA"] == _rows(shop.server, "select distinct owned_by from marts.fct_widened where owned_by = 'UA'")
@@ -357,6 +369,39 @@ def test_a_full_refresh_starts_from_scratch(shop: Shop) -> None:
     )
 
     assert ["run 2"] == _rows(shop.server, "select distinct added_by from marts.fct_added")
+
+
+UNIT_TEST = {
+    "models/marts/_fct_added.yml": """
+        unit_tests:
+          - name: only_later_orders_are_added
+            model: fct_added
+            overrides: {macros: {is_incremental: true}}
+            given:
+              - input: ref('stg_shop__orders')
+                rows: [{order_id: 1, shop: UA, amount: 1}, {order_id: 9, shop: HA, amount: 2}]
+              - input: this
+                rows: [{order_id: 5, shop: UA, amount: 1}]
+            expect: {rows: [{order_id: 9, shop: HA, amount: 2}]}
+        """,
+}
+
+
+@pytest.mark.parametrize(
+    ("exclude", "options"),
+    [((), RunOptions(full_refresh=True, documents=False)), (("stg_shop__orders",), RunOptions(documents=False))],
+    ids=["full refresh", "without parent"],
+)
+def test_a_unit_test_reads_columns_of_what_is_not_built_yet(shop: Shop, exclude: tuple[str, ...], options: RunOptions) -> None:
+    """From what is published: the model itself before a full refresh, and a parent that is left out."""
+    shop.write({"models/marts/fct_added.sql": KEPT["models/marts/fct_added.sql"]})
+    shop.run()
+    shop.write(UNIT_TEST)
+
+    summary = run.run(shop.project, shop.server, ("fct_added",), exclude, Silence(), options)
+
+    assert summary.build.not_published is None, [result.message for result in summary.build.results if result.has_failed]
+    assert "unit_test" in {result.resource_type for result in summary.build.results}
 
 
 def test_an_unpublished_build_waits(shop: Shop) -> None:
