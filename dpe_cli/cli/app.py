@@ -32,6 +32,8 @@ class App:
     vars: str | None = None
     output: str = "text"
     debug: bool = False
+    # What a command that ends with a verdict prints if it has no result: it raised, or was ended.
+    verdict_without_result: str = ""
 
     @cached_property
     def project_dir(self) -> Path:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import click
 
-from dpe_cli import __version__
+from dpe_cli import __version__, ending_signals
 from dpe_cli.cli.app import App, global_options
+from dpe_cli.ending_signals import EndedError
 from dpe_cli.errors import explained
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.safe_text.visible_text import message, visible_standard_error
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 _GARBAGE_THRESHOLD = 50_000
+# 128 + the number of SIGINT; EndedError carries those of the others.
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -87,7 +89,7 @@ global_options(cli, from_environment=True)
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command, show its result, and return the exit status. All errors are turned into messages here, and only here."""
-    with visible_standard_error():
+    with visible_standard_error(), ending_signals.raised():
         return _run(arguments)
 
 
@@ -104,9 +106,8 @@ def _run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show(sys.stderr)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        sys.stderr.write("Interrupted.\n")
-        return INTERRUPTED
+    except (click.Abort, KeyboardInterrupt, EndedError) as error:
+        return _ended(error, app)
     except BrokenPipeError:
         # The reader of our output has seen enough. Discard what is still buffered, or Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -115,8 +116,24 @@ def _run(arguments: Sequence[str]) -> int:
         if app.debug:
             sys.stderr.write(hide(traceback.format_exc()))
         exit_status, text = explained(error)
-        sys.stderr.write(f"Error: {message(hide(text))}\n")
-        return exit_status
+        return _without_result(f"Error: {message(hide(text))}", exit_status, app)
+
+
+def _ended(error: BaseException, app: App) -> int:
+    """Say that somebody ended the command before it was done. What it was writing was rolled back."""
+    how, exit_status = "Interrupted", INTERRUPTED
+    if isinstance(error, EndedError):
+        how, exit_status = f"Ended by {error.signal_name}", error.exit_status
+    return _without_result(f"{how}. What was loaded and published before stays; run again.", exit_status, app)
+
+
+def _without_result(why: str, exit_status: int, app: App) -> int:
+    """Say why there is no result; a command that ends with a verdict says that it failed."""
+    sys.stderr.write(f"{why}\n")
+    sys.stderr.flush()
+    if app.verdict_without_result and app.output == "text":
+        sys.stdout.write(f"\n{app.verdict_without_result}\n")
+    return exit_status
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import psycopg
 
+from dpe_cli.ending_signals import EndedError
 from dpe_cli.errors import DpeError
 from dpe_cli.outputs.webhook import Patience, UndeliveredError, check_url, post
 from dpe_cli.pipeline.run import RunSummary
@@ -68,7 +69,7 @@ def on_outcome(
     pipeline = " ".join(sorted(select)) or EVERYTHING
     try:
         yield ended
-    except Exception as error:
+    except (Exception, KeyboardInterrupt, EndedError) as error:
         tell(url, server, pipeline, of_error(error), say, patience=patience)
         raise
     # A build that waits to be published does not concern readers.
@@ -80,9 +81,16 @@ def _waits(summary: RunSummary) -> bool:
     return summary.holds and summary.build.publication is not None and summary.build.publication.status == "built"
 
 
-def of_error(error: Exception) -> Outcome:
+def of_error(error: BaseException) -> Outcome:
     """Return the outcome of a run that raised. A bug's message may contain anything, and is omitted."""
-    message = str(error).partition("\n")[0] if isinstance(error, DpeError) else f"{type(error).__name__}; run it again with --debug"
+    if isinstance(error, KeyboardInterrupt):
+        message = "interrupted; what was published stays visible"
+    elif isinstance(error, EndedError):
+        message = f"{error}; what was published stays visible"
+    elif isinstance(error, DpeError):
+        message = str(error).partition("\n")[0]
+    else:
+        message = f"{type(error).__name__}; run it again with --debug"
     return Outcome(has_failed=True, faults=[message], fields={"error": message})
 
 

@@ -60,6 +60,7 @@ def run(
     SELECT is dbt's selection syntax; the selection is built with everything upstream of it. By default, everything is built.
     Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
     """
+    app.verdict_without_result = FAILED
     selected = [*select, *more_select]
     with (
         ProgressDisplay() as progress,

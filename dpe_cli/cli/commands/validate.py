@@ -41,6 +41,7 @@ def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
     SPEC is a ticket or a spec's path; by default everything is checked. Runs the tests on the tables as they are, and loads
     and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
     """
+    app.verdict_without_result = FAILED
     with ProgressDisplay() as progress:
         validation = pipeline.validate(app.project, app.server, spec, progress)
     if junit_file is not None:

@@ -7,15 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from dpe_cli import ending_signals
 from dpe_cli.errors import InputError
 from dpe_cli.sources.singer.tap_log import TapLog
 
@@ -24,7 +23,6 @@ TAPS = Path(".dpe") / "taps"
 _DIRECTORY = "dpe-tap-"
 _SECONDS_TO_LOCK = 10
 _SECONDS_TO_END = 60
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def find(tap: str, executable: str | None, *, project_dir: Path, where: str) -> Path:
@@ -68,10 +66,10 @@ class Program:
         Raises:
             InputError: it cannot be run.
         """
-        with _ending.postponed():
+        with ending_signals.postponed():
             running = self._started(arguments)
             try:
-                _ending.go_on()
+                ending_signals.go_on()
                 yield running
             finally:
                 running.stop()
@@ -125,68 +123,6 @@ def _remove_left_behind(directory: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def cleared_up() -> Iterator[None]:
-    """
-    Let SIGTERM and SIGHUP, with which schedulers and terminals end dpe, leave the block with an exception, like SIGINT.
-
-    So no tap keeps running, and no file of secrets is left.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    taken = {number: signal.getsignal(number) for number in _ENDING_SIGNALS} if is_main else {}
-    taken = {number: handler for number, handler in taken.items() if handler in {signal.SIG_DFL, signal.default_int_handler}}
-    for number in taken:
-        signal.signal(number, _ending.take)
-    try:
-        yield
-    finally:
-        for number, handler in taken.items():
-            signal.signal(number, handler)
-
-
-class _Ending:
-    """Handles a signal that ends dpe: raises, but not while a tap is starting, which could not be stopped yet."""
-
-    def __init__(self) -> None:
-        self._is_postponed = False
-        self._came: int | None = None
-
-    def take(self, number: int, _frame: object) -> None:
-        """Handle a signal."""
-        self._came = number
-        if not self._is_postponed:
-            self.go_on()
-
-    @contextmanager
-    def postponed(self) -> Iterator[None]:
-        """Defer signals until the block calls `go_on`, or fails."""
-        self._is_postponed = True
-        try:
-            yield
-        finally:
-            self.go_on()
-
-    def go_on(self) -> None:
-        """Allow signals again, and raise for a deferred one at once."""
-        self._is_postponed = False
-        number, self._came = self._came, None
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if number is not None:
-            sys.exit(128 + number)
-
-
-_ending = _Ending()
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 class Running:
     """A running tap. Its log is kept as far as an error may need it."""
 
@@ -210,7 +146,7 @@ class Running:
         except subprocess.TimeoutExpired as error:
             raise self._failed(f"closed its output but did not end within {_SECONDS_TO_END} seconds") from error
         if status < 0:
-            raise self._failed(f"was killed by {signal_name(-status)}")
+            raise self._failed(f"was killed by {ending_signals.signal_name(-status)}")
         if status:
             raise self._failed(f"failed with exit status {status}")
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dpe_cli import ending_signals
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.blocks.csv_grammar import Dialect
@@ -75,7 +76,8 @@ class Tap(BaseQueryInput):
         options = self.options
         environment = self._environment()
         path = taps.find(options.tap, options.executable, project_dir=self.project_dir, where=self.location)
-        with taps.cleared_up(), taps.private_directory() as directory, ExitStack() as running:
+        # Whatever ends dpe, no tap keeps running, and no file of secrets is left.
+        with ending_signals.raised(), taps.private_directory() as directory, ExitStack() as running:
             given = _Given(directory)
             program = Program(path, project_dir=self.project_dir, where=self.location, environment=environment)
             config = given.file("config.json", json.dumps(self._config))

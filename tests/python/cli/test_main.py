@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
+from typing import Any
 
 import click
 import psycopg
@@ -47,6 +49,19 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
         monkeypatch.setitem(COMMANDS, "env", ("fake_command", "Do as the test says."))
 
     return put
+
+
+@pytest.fixture
+def handling() -> Iterator[Callable[..., None]]:
+    """Handle a signal in a certain way for the rest of a test."""
+    before: dict[signal.Signals, Any] = {}
+
+    def handle(number: signal.Signals, handler: Any) -> None:
+        before[number] = signal.signal(number, handler)
+
+    yield handle
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _raising(error: BaseException) -> Callable[[App], object]:
@@ -195,12 +210,35 @@ def test_a_lost_connection_is_not_a_bug(fake: Fake, capsys: pytest.CaptureFixtur
     assert "Error: lost the connection to the server (server closed the connection unexpectedly)" in capsys.readouterr().err
 
 
-def test_an_interrupt_is_quiet(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit status 130, as in a shell."""
-    fake(_raising(KeyboardInterrupt()))
+@pytest.mark.parametrize(
+    ("sent", "words"), [(signal.SIGINT, "Interrupted."), (signal.SIGTERM, "Ended by SIGTERM."), (signal.SIGHUP, "Ended by SIGHUP.")]
+)
+def test_a_signal_ends_a_command_in_order(
+    fake: Fake, capsys: pytest.CaptureFixture[str], handling: Callable[..., None], sent: signal.Signals, words: str
+) -> None:
+    """With a line, and the exit status that a shell expects. Whether a block was left shows that nothing is skipped."""
+    handling(sent, signal.SIG_DFL)
+    left = []
 
-    assert 130 == main.run(["env"])
-    assert "Interrupted." in capsys.readouterr().err
+    def command(_app: App) -> None:
+        try:
+            signal.raise_signal(sent)
+        finally:
+            left.append(sent)
+
+    fake(command)
+
+    assert 128 + sent == main.run(["env"])
+    assert words in capsys.readouterr().err
+    assert [sent] == left
+
+
+def test_an_ignored_signal_stays_ignored(fake: Fake, handling: Callable[..., None]) -> None:
+    """As under nohup."""
+    handling(signal.SIGHUP, signal.SIG_IGN)
+    fake(lambda _app: signal.raise_signal(signal.SIGHUP))
+
+    assert 0 == main.run(["env"])
 
 
 def test_a_closed_pipe_is_not_an_error() -> None:

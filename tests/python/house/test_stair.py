@@ -28,7 +28,7 @@ STAIR = (
     "load sources",
     "blocks optional_packages server",
     "errors",
-    "environment machine progress safe_text state words",
+    "ending_signals environment machine progress safe_text state words",
 )
 # The same within a package: its modules and subpackages.
 WITHIN = {

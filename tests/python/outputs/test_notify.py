@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -424,3 +428,33 @@ def test_a_long_list_is_truncated() -> None:
 
     assert text.endswith("• and 10 more")
     assert len(text) < 12_000
+
+
+def test_a_run_that_is_terminated_ends_in_order(shop: Shop, webhook: Webhook) -> None:
+    """Schedulers end dpe with SIGTERM: the server's query is cancelled, the verdict is printed, and the webhook is told."""
+    shop.write(
+        {
+            "models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }} cross join pg_sleep(600) as waiting"
+        }
+    )
+    environment = {"PGHOST": shop.server.host, "PGDATABASE": shop.server.database, "PGUSER": "postgres"}
+    command = [sys.executable, "-m", "dpe_cli", "run", "--notify", webhook.url]
+    with (
+        subprocess.Popen(
+            command, cwd=shop.directory, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+        shop.server.connect("admin", autocommit=True) as connection,
+    ):
+        sleeping = "select from pg_stat_activity where datname = current_database() and query ~ 'pg_sleep.600' and pid <> pg_backend_pid()"
+        while not connection.execute(sleeping).rowcount:
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.terminate()
+        out, err = process.communicate(timeout=60)
+
+        assert 128 + signal.SIGTERM == process.returncode
+        assert "Ended by SIGTERM. What was loaded and published before stays; run again." in err
+        assert "DPE FAILED" == out.splitlines()[-1]
+        assert ["ended by SIGTERM; what was published stays visible"] == [posted["error"] for posted in webhook.posted]
+        assert 0 == connection.execute(sleeping).rowcount
+    assert [1, 2, 3] == shop.orders()
