@@ -24,14 +24,15 @@ Reference = Callable[[str, str], str]
 
 
 def is_database(location: str) -> bool:
-    """Return whether a location is a database URL."""
-    scheme, separator, _ = location.partition("://")
+    """Return whether a location is a database URL. The environment says so if it begins with a variable."""
+    scheme, separator, _ = secrets.beginning(location).partition("://")
     return bool(separator) and scheme not in PLACES
 
 
 def is_api(location: str) -> bool:
     """Return whether an address is read page by page: its path does not end like a file name."""
-    return location.startswith(("http://", "https://")) and by_ending(location) is None
+    address = secrets.beginning(location)
+    return address.startswith(("http://", "https://")) and by_ending(address) is None
 
 
 def names_of(location: str, table: str | None, given: str | None) -> tuple[str, str]:
@@ -46,6 +47,9 @@ def names_of(location: str, table: str | None, given: str | None) -> tuple[str, 
         if found is None:
             raise UsageError(f"--name: {given} is not a name of a source table; write it like shop.orders, in lower case")
         return found[1], found[2]
+    if location.startswith("${"):
+        # The rest may be a secret.
+        return "source", _name((table or "records").rpartition(".")[2]) or "records"
     if is_database(location):
         parts = urlsplit(location)
         name = _name(PurePosixPath(unquote(parts.path)).stem) or _name(parts.hostname or "") or "database"

@@ -12,6 +12,7 @@ from dpe_cli.infer import inference, naming
 from dpe_cli.infer.inference import InferredTable
 from dpe_cli.infer.readers.files import project_location
 from dpe_cli.infer.survey import SurveyRequest
+from dpe_cli.sources import secrets
 from dpe_cli.sources.options.base import TAP, faults_of_path
 
 # Default number of records to sample. Getting to know an API should not take hundreds of pages.
@@ -70,9 +71,10 @@ def _faults(request: Request) -> Iterator[str]:
     """Yield mistakes in a request, without the location, which may contain a secret."""
     if request.location.startswith(TAP):
         yield "LOCATION: is a tap, which describes its own streams; run it by hand with --discover"
-    is_address = "://" in request.location
+    location = secrets.beginning(request.location)
+    is_address = "://" in location
     try:
-        parts = urlsplit(request.location if is_address else "")
+        parts = urlsplit(location if is_address else "")
     except ValueError:
         yield "LOCATION: is not a valid URL"
         return

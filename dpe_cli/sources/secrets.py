@@ -42,6 +42,12 @@ def names(texts: Iterable[str]) -> list[str]:
     return [name for text in texts for name in _REFERENCE.findall(text)]
 
 
+def beginning(text: str) -> str:
+    """Return a text with the value of a variable at its start, if the environment has it."""
+    reference = _REFERENCE.match(text)
+    return text if reference is None else os.environ.get(reference[1], reference[0]) + text[reference.end() :]
+
+
 def filled(text: str, *, where: str, in_url: bool = False, option: str = "") -> str:
     """
     Replace references in a text by the variables' values, which are hidden from now on; URL-encoded, if the text is a URL.

@@ -19,7 +19,8 @@ from dpe_cli import optional_packages
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.sources import secrets
-from dpe_cli.sources.options.files import Files
+from dpe_cli.sources.options.base import nearest
+from dpe_cli.sources.options.files import PLACES, Files
 from dpe_cli.sources.read.remote_file import RemoteFile
 
 # The fsspec package for each place.
@@ -61,8 +62,8 @@ class FetchedFile:
 
 
 def is_far(location: str) -> bool:
-    """Return whether a location is not on this machine."""
-    return "://" in location
+    """Return whether a location is not on this machine. The environment says so if it begins with a variable."""
+    return "://" in secrets.beginning(location)
 
 
 def find(options: Files) -> list[RemoteFile]:
@@ -73,7 +74,9 @@ def find(options: Files) -> list[RemoteFile]:
         InputError: there is none, or the place cannot be reached.
         UsageError: the package that reaches the place is not installed.
     """
-    scheme = options.location.partition("://")[0]
+    scheme = secrets.beginning(options.location).partition("://")[0]
+    if scheme not in PLACES:
+        raise InputError(f"{options.location}: {scheme}:// is not supported for files{nearest(scheme, PLACES)}; correct the location")
     found = _on_the_web(options) if scheme in {"http", "https"} else _in_a_store(options, scheme)
     if not found:
         raise InputError(f"{options.location}: no file matches; correct the location")

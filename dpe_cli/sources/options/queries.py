@@ -41,14 +41,17 @@ class Sql(External):
 
     @property
     def is_postgres(self) -> bool:
-        """Whether the database is PostgreSQL, which is read by COPY."""
-        return self.location.startswith(("postgresql://", "postgres://"))
+        """Whether the database is PostgreSQL, which is read by COPY. The environment says so if the location is a variable."""
+        return secrets.beginning(self.location).startswith(("postgresql://", "postgres://"))
 
     def faults(self) -> Iterator[str]:
         """Yield mistakes that types cannot express."""
         yield from faults_of_url(self.location)
-        if "://" not in self.location:
-            yield "location: is not a database URL; write it like postgresql://reader:${CRM_PASSWORD}@crm.example/crm"
+        if "://" not in self.location and not self.location.startswith("${"):
+            yield (
+                "location: is not a database URL; write it like postgresql://reader:${CRM_PASSWORD}@crm.example/crm, "
+                "or ${CRM_URL} if the environment has all of it"
+            )
         if (self.table is None) == (self.query is None):
             yield "table: give either a table or a query"
         yield from _faults_of_disposition(self, "row")

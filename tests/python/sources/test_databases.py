@@ -58,6 +58,20 @@ def test_a_table_is_read_to_the_last_row(stage: Stage, crm: Crm) -> None:
     assert [0] == _ids(source)
 
 
+def test_the_whole_url_may_be_a_variable(stage: Stage, crm: Crm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As platforms provide it (DATABASE_URL); what is inferred from it, and the ledger, have the reference."""
+    crm.add((1, "Zoë", "1.50", _day(1)))
+    monkeypatch.setenv("CRM_URL", crm.url)
+    found = inferred(Request(location="${CRM_URL}", table="orders", file_format="sql"), tmp_path)
+    source = _source(stage, crm, location="${CRM_URL}")
+
+    source.extract()
+
+    assert [1] == _ids(source)
+    assert (1, "${CRM_URL}") == (found.records, found.external["location"])
+    assert crm.url not in str(source.ledger("select * from dpe.loads where source = %s"))
+
+
 def test_an_inferred_contract_loads_its_table(stage: Stage, crm: Crm, tmp_path: Path) -> None:
     """Its key is unique, and nullable columns are not required; no row is rejected."""
     crm.add(*((number, "Zoë" if number else None, f"{number}.50", _day(number + 1)) for number in range(25)))

@@ -107,6 +107,21 @@ def test_the_ledger_has_references_and_no_values(stage: Stage, endpoint: str, bu
     assert 1 == source.extract().skipped
 
 
+def test_the_whole_location_may_be_a_variable(stage: Stage, endpoint: str, bucket: Any, web: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signed URL is a secret; a place that does not exist is named."""
+    bucket.put_object(Key="2024/a.csv", Body=CSV)
+    monkeypatch.setenv("LAKE_URL", "s3://orders/2024/*.csv")
+    monkeypatch.setenv("WEB_URL", f"{web.url}/records/all")
+
+    assert 2 == _source(stage, endpoint, "${LAKE_URL}").extract().rows_loaded
+    web_source = stage("id integer, changed_at text", location="${WEB_URL}", file_format="json", allow_private_addresses=True)
+    assert 300 == web_source.extract().rows_loaded
+
+    monkeypatch.setenv("LAKE_URL", "ftp://orders/2024/*.csv")
+    with pytest.raises(InputError, match=r"\$\{LAKE_URL\}: ftp:// is not supported for files \(did you mean sftp"):
+        _source(stage, endpoint, "${LAKE_URL}").extract()
+
+
 def test_known_files_are_not_fetched(stage: Stage, endpoint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its version; another version is fetched, even if it has the same size."""
     bucket.put_object(Key="2024/a.csv", Body=CSV)
