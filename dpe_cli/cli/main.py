@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from dpe_cli import __version__, ending_signals
+from dpe_cli.cli import variables
 from dpe_cli.cli.app import App, global_options
 from dpe_cli.ending_signals import EndedError
 from dpe_cli.errors import explained
@@ -95,6 +96,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     app = App()
+    for warning in variables.unknown(os.environ, cli):
+        sys.stderr.write(f"Warning: {warning}\n")
     try:
         result = cli.main(args=list(arguments), prog_name="dpe", standalone_mode=False, obj=app)
         if isinstance(result, int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,4 +39,5 @@ def write(project: Project, server: Server, specs: Sequence[Spec], cells: Sequen
 
 
 def _target(project: Project) -> Path:
-    return project.directory / "target"
+    """Return where dbt puts its docs: like dbt, where DBT_TARGET_PATH says."""
+    return project.directory / os.environ.get("DBT_TARGET_PATH", "target")

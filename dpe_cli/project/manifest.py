@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from dpe_cli import __version__
 from dpe_cli.project import dbt, dbt_inputs
-from dpe_cli.state import state_directory
+from dpe_cli.state import state_directory, state_path
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Parser:
         # The same after the project has been moved.
         ways = [option.replace(str(directory), ".") for option in options]
         digest = hashlib.sha256(json.dumps(ways).encode()).hexdigest()[:12]
-        self._path = directory / ".dpe" / "parsed" / digest / "manifest.json"
+        self._path = state_path(directory) / "parsed" / digest / "manifest.json"
         self._state_path = self._path.with_name("state.json")
 
     def manifest(self) -> Mapping[str, Any]:

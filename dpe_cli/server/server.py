@@ -7,17 +7,19 @@ import logging
 import os
 import re
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
 import psycopg
+from psycopg import sql
 
 from dpe_cli.errors import ServerError, UsageError
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.embedded.server import ADMINISTRATOR, DATABASE, PORT, EmbeddedServer
-from dpe_cli.state import state_directory
+from dpe_cli.state import state_directory, state_path
 
 Role = Literal["admin", "loader", "transformer"]
 
@@ -200,6 +202,8 @@ def resolve(project_dir: Path, *, start: bool = True) -> Server:
     """
     Return the server that a project works in: the one that PGHOST names, or the embedded one, which `start` starts.
 
+    PGDATABASE names the database in either; the embedded server's is created.
+
     Raises:
         ServerError: the embedded server cannot be started.
         UsageError: PGPORT is not a number.
@@ -210,12 +214,24 @@ def resolve(project_dir: Path, *, start: bool = True) -> Server:
         user = os.environ.get("DPE_ADMIN_USER") or os.environ.get("PGUSER") or getpass.getuser()
         database = os.environ.get("PGDATABASE") or os.environ.get("PGUSER") or user
         return Server(named, _port(), database, user, is_embedded=False)
+    database = os.environ.get("PGDATABASE") or DATABASE
     if start:
         state_directory(project_dir)
         embedded.start()
-    # A shell set up by `dpe env` names the embedded server, and with it the database.
-    database = (os.environ.get("PGDATABASE") if named else None) or DATABASE
-    return Server(str(embedded.socket_dir), embedded.port, database, ADMINISTRATOR, is_embedded=True, log=embedded.log)
+    server = Server(str(embedded.socket_dir), embedded.port, database, ADMINISTRATOR, is_embedded=True, log=embedded.log)
+    if start and database != DATABASE:
+        _create_database(server)
+    return server
+
+
+def _create_database(server: Server) -> None:
+    """Create a server's database, unless it exists."""
+    with replace(server, database=DATABASE).connect("admin", autocommit=True) as connection:
+        if connection.execute("select from pg_database where datname = %s", [server.database]).rowcount:
+            return
+        # Another dpe may create it at the same time.
+        with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(server.database)))
 
 
 def embedded_server(project_dir: Path) -> EmbeddedServer:
@@ -232,7 +248,7 @@ def embedded_server(project_dir: Path) -> EmbeddedServer:
 
 
 def _embedded_directory(project_dir: Path) -> Path:
-    return project_dir / ".dpe" / "postgres"
+    return state_path(project_dir) / "postgres"
 
 
 def _port() -> int:

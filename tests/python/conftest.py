@@ -116,6 +116,8 @@ def scratch() -> Iterator[Path]:
 def _clear_up() -> None:
     """Stop the servers of sessions that were killed."""
     for directory in Path(tempfile.gettempdir()).glob("dpe-test-*"):
+        if directory.stat().st_uid != os.geteuid():
+            continue
         try:
             os.kill(int(directory.name.split("-")[2]), 0)
         except ProcessLookupError:

@@ -233,6 +233,30 @@ def test_a_signal_ends_a_command_in_order(
     assert [sent] == left
 
 
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("DPE_RUN_NOTIFI", "DPE_RUN_NOTIFI: is not a variable of dpe, and has no effect; did you mean DPE_RUN_NOTIFY?"),
+        ("DPE_LIMIT", "DPE_LIMIT: is not a variable of dpe, and has no effect; "),
+        ("DPE_LOADS_LIST_LIMIT", ""),
+        ("DPE_OUTPUT", ""),
+        ("DPE_STATE", ""),
+        ("DPE_LOADER_PASSWORD", ""),
+    ],
+)
+def test_a_variable_without_effect_is_reported(
+    fake: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, warning: str
+) -> None:
+    """If its name begins like dpe's; those of every option are known."""
+    monkeypatch.setenv(name, "text")
+    fake(lambda _app: None)
+
+    main.run(["env"])
+
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"Warning: {warning}") if warning else "Warning" not in shown
+
+
 def test_an_ignored_signal_stays_ignored(fake: Fake, handling: Callable[..., None]) -> None:
     """As under nohup."""
     handling(signal.SIGHUP, signal.SIG_IGN)

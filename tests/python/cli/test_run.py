@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -295,6 +296,24 @@ def test_wrong_input_gets_one_clear_message(shop: Shop, dpe: Dpe, name: str) -> 
     assert status == done.status
     assert 1 == done.err.count("Error: ")
     assert "Traceback" not in done.err
+
+
+def test_a_read_only_project_is_run(
+    dpe: Dpe, shop: Shop, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its state, and dbt's files and logs, elsewhere: nothing is written into it."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for name in (".dpe", "target", "logs"):
+        shutil.rmtree(shop.directory / name, ignore_errors=True)
+    for variable in ("DPE_STATE", "DBT_TARGET_PATH", "DBT_LOG_PATH"):
+        monkeypatch.setenv(variable, str(elsewhere / variable))
+    before = sorted(shop.directory.rglob("*"))
+
+    done = dpe("run")
+
+    assert 0 == done.status, done.out
+    assert before == sorted(shop.directory.rglob("*"))
+    assert {"DPE_STATE", "DBT_TARGET_PATH"} <= {path.name for path in elsewhere.iterdir()}
 
 
 @pytest.mark.parametrize(

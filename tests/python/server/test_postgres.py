@@ -55,6 +55,22 @@ def test_the_embedded_server_is_started_when_it_is_needed(scratch: Path) -> None
         assert embedded_server(project).stop()
 
 
+def test_pgdatabase_names_the_database_of_the_embedded_server(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is created, in the directory that DPE_STATE names; the project stays as it is."""
+    project = scratch / "unchanged"
+    project.mkdir()
+    monkeypatch.setenv("PGDATABASE", "Ware house")
+    monkeypatch.setenv("DPE_STATE", str(scratch / "state"))
+    try:
+        for _ in range(2):
+            with resolve(project).connect("admin") as connection:
+                assert ("Ware house",) == connection.execute("select current_database()").fetchone()
+        assert [] == list(project.iterdir())
+        assert (scratch / "state" / "postgres").is_dir()
+    finally:
+        assert embedded_server(project).stop()
+
+
 def test_pghost_names_another_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables of libpq decide, as for psql."""
     for name, value in {"PGHOST": "db.example.org", "PGPORT": "5433", "PGDATABASE": "warehouse", "PGUSER": "boss"}.items():
