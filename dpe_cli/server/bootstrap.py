@@ -33,6 +33,7 @@ FILES = (
     "locks.sql",
     "ledger.sql",
     "access.sql",
+    "code.sql",
     "protection.sql",
     "closing.sql",
     "publications.sql",

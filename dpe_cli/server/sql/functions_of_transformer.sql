@@ -4,6 +4,7 @@ declare
     signature regprocedure;
 begin
     foreach signature in array array[
+        'dpe.code_in_definition(oid)',
         'dpe.protection_of(oid)',
         'dpe.protection_differences(jsonb, jsonb)',
         'dpe.refuse_changes_of_hooks(regclass, text)',

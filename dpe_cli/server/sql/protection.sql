@@ -149,6 +149,12 @@ as $$
         inner join pg_class as child on pg_inherits.inhrelid = child.oid
         -- Other sessions do not see the rows of temporary children.
         where child.relpersistence <> 't'
+        union all
+        select
+            format('code in the %s', code.part),
+            string_agg(code.routine, ', ' order by code.routine)
+        from dpe.code_in_definition(protection_of.relation_id) as code
+        group by code.part
 
     )
 
@@ -305,12 +311,24 @@ comment on function dpe.is_protected(regclass, text) is 'Whether a relation has 
 
 create or replace function dpe.remember_protection(relation regclass, node text, declaration text, invocation_id text)
 returns void
-language sql
+language plpgsql
 volatile
 security invoker
 set search_path = pg_catalog, pg_temp
 as $$
-    insert into dpe.protected_relations (relation_id, node, declaration, protection, invocation_id)
+declare
+    code text;
+begin
+    select string_agg(format('%s calls %s', found_code.part, found_code.routine), ', ' order by found_code.part, found_code.routine)
+    into code
+    from dpe.code_in_definition(relation) as found_code;
+    if code is not null then
+        raise exception '%: PostgreSQL would run code of its own in other sessions: %', split_part(node, '.', 3), code
+            using errcode = 'insufficient_privilege',
+            hint = 'Compute the value in a column of the model, or ask an administrator to create the function.';
+    end if;
+
+    insert into dpe.protected_relations as known (relation_id, node, declaration, protection, invocation_id)
     values (relation, node, declaration, dpe.protection_of(relation), invocation_id)
     on conflict (relation_id) do update
     set
@@ -318,7 +336,8 @@ as $$
         declaration = excluded.declaration,
         protection = excluded.protection,
         invocation_id = excluded.invocation_id,
-        protected_at = excluded.protected_at
+        protected_at = excluded.protected_at;
+end
 $$;
 
 comment on function dpe.remember_protection(regclass, text, text, text) is

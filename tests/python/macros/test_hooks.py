@@ -60,6 +60,18 @@ HARMFUL |= {
     REPLACE: (("table",), "another relation is in its place"),
     f"{REPLACE}; select 1": (("incremental",), "it was dropped"),
 }
+# Autovacuum, and whoever plans a query of the table, would run the function.
+CALLED = (
+    "create function intermediate.of_{{ this.identifier }}(integer) returns integer language sql immutable as 'select $1'; "
+    "{} intermediate.of_{{ this.identifier }}(amount)"
+)
+HARMFUL |= {
+    CALLED.replace("{}", f"create {what}").replace("(amount)", f"(amount){rest}"): (TABLES, said)
+    for what, rest, said in (
+        ("index called_{{ this.identifier }} on {{ this }} ((", "))", "code in the index called_"),
+        ("statistics {{ this.schema }}.called_{{ this.identifier }} on (", ") from {{ this }}", "code in the statistics called_"),
+    )
+}
 # What a hook may do without harm.
 HARMLESS = "create index on {{ this }} (amount); comment on table {{ this }} is 'of the hook'; analyze {{ this }}"
 META = "meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}"

@@ -28,6 +28,12 @@ RETYPE = (
     " comment on policy dpe_system on marts.fct_orders is 'tenant_column shop'"
 )
 
+# A function of the pipeline, as a model's hook would create it.
+CALLED = (
+    "create function marts.called(integer) returns integer language sql immutable as 'select $1';"
+    " alter function marts.called(integer) owner to dpe_transformer"
+)
+
 # What an administrator can do in a few statements, by mistake or not. {index} is that of the tenant column of fct_orders; {database}
 # and {port} are those of the session.
 MUTATIONS = {
@@ -291,4 +297,13 @@ MUTATIONS = {
     create event trigger dpe_refuse_to_readers on ddl_command_start when tag in ('DROP OWNED', 'CREATE RULE')
     execute function dpe.refuse_to_readers()
     """: "RLS069",
+    f"{CALLED}; create index on marts.fct_orders ((marts.called(order_id)))": "RLS073",
+    f"{CALLED}; create index on marts.fct_orders (order_id) where marts.called(1) > 0": "RLS073",
+    f"{CALLED}; create statistics marts.called on (marts.called(order_id)) from marts.fct_orders": "RLS073",
+    f"{CALLED}; alter table marts.fct_orders add check (marts.called(order_id) is not null)": "RLS073",
+    f"{CALLED}; create operator marts.### (function = marts.called, rightarg = integer);"
+    " create index on marts.fct_orders ((operator(marts.###) order_id))": "RLS073",
+    "create function marts.apart(text, text) returns double precision language sql immutable as 'select 1.0::double precision';"
+    " alter function marts.apart(text, text) owner to dpe_transformer; create type marts.span as range (subtype = text, subtype_diff = marts.apart);"
+    " alter table marts.fct_orders add span marts.span": "RLS073",
 }
