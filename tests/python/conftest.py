@@ -29,6 +29,7 @@ from dpe_cli.server.server import Server
 # Their fixtures, for every test. pytest has to import them itself, to rewrite their asserts.
 pytest_plugins = [
     "support.staged_source",
+    "support.sftp_server",
     "support.shop",
     "support.databases",
     "support.misbehaving_api",

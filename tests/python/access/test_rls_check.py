@@ -140,7 +140,9 @@ def test_an_administrator_who_is_not_a_superuser_is_not_a_finding(built: Server)
 def test_who_can_only_grant_the_readers_roles_is_neither(built: Server) -> None:
     """A help desk, for example, that can neither read nor become a role that does."""
     with built.connect("admin") as connection:
-        connection.execute("create role desk_of_checks; grant dpe_reader, dpe_masked_reader to desk_of_checks with admin true, inherit false, set false")
+        connection.execute(
+            "create role desk_of_checks; grant dpe_reader, dpe_masked_reader to desk_of_checks with admin true, inherit false, set false"
+        )
         assert set() == _ids(connection)
         connection.rollback()
 
