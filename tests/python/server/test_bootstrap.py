@@ -16,7 +16,6 @@ from dpe_cli.errors import ServerError
 from dpe_cli.publishing import publisher
 from dpe_cli.server import bootstrap as module
 from dpe_cli.server.bootstrap import bootstrap, bootstrap_server, ensure_bootstrapped, is_bootstrapped
-from dpe_cli.server.contexts import admin_context, system_context, tenant_context
 from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
 

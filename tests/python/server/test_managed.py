@@ -6,23 +6,15 @@ A small pipeline is bootstrapped and run there once; the tests of this file shar
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 import pytest
 from conftest import VERSIONS, numbers
-from psycopg import sql
 from support import dbt_projects
-from support.demo_project import dpe
-from support.shop import SHOP, WEDNESDAY, Shop
+from support.shop import SHOP, Shop
 
 from dpe_cli.access import grants
 from dpe_cli.errors import ContextError
