@@ -1,4 +1,8 @@
-"""Refuses a project with the macros of another version of dpe: they call functions of the ledger, and the command line reads what they write."""
+"""
+Refuses a project with the macros of another version of dpe.
+
+They call functions of the ledger, and the command line reads what they write.
+"""
 
 from __future__ import annotations
 

@@ -139,8 +139,8 @@ def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = N
     `public`, `closes_public` revokes that privilege; otherwise the bootstrap fails, because other applications may rely on it.
 
     Raises:
-        ServerError: the server is too old, a newer version bootstrapped the database, every role may create in `public`, the login lacks a privilege, a session holds the ledger, or
-            an object of another role depends on what this version changes.
+        ServerError: the server is too old, a newer version bootstrapped the database, every role may create in `public`, the login lacks
+            a privilege, a session holds the ledger, or an object of another role depends on what this version changes.
     """
     if connection.info.server_version < OLDEST * 10_000:
         raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
