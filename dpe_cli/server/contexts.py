@@ -33,7 +33,9 @@ OPEN_STRANGER = OPEN.format(role="'dpe_reader'")
 OPEN_ADMIN = OPEN.format(role="'dpe_owner'")
 # A login that can become dpe_tenant does, and sees what an application sees; a reader keeps its own role and its own entries in
 # the access list.
-OPEN_TENANT = OPEN.format(role="case when pg_has_role(session_user, 'dpe_tenant', 'member') then 'dpe_tenant' else current_user end")
+# From PostgreSQL 16 on, a member may lack the right to become the role.
+_BECOMES = "case when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member' end"
+OPEN_TENANT = OPEN.format(role=f"case when pg_has_role(session_user, 'dpe_tenant', {_BECOMES}) then 'dpe_tenant' else current_user end")
 
 IS_READER = "select pg_has_role('dpe_reader', 'usage')"
 

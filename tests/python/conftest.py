@@ -13,8 +13,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from dpe_cli.server.server import Server
 # Their fixtures, for every test. pytest has to import them itself, to rewrite their asserts.
 pytest_plugins = [
     "support.staged_source",
+    "support.sftp_server",
     "support.shop",
     "support.databases",
     "support.misbehaving_api",
@@ -37,8 +39,9 @@ pytest_plugins = [
     "support.infer_place",
 ]
 
-# The directory of each version's programs; none for the wheel's.
+# The directory of each version's programs; none for the wheel's. DPE_TEST_POSTGRESQL adds some: `16=/opt/pg16/bin 17=/opt/pg17/bin`.
 VERSIONS: dict[str, Path | None] = {"18": None, "15": Path("/usr/lib/postgresql/15/bin")}
+VERSIONS |= {version: Path(place) for version, place in (part.split("=", 1) for part in os.environ.get("DPE_TEST_POSTGRESQL", "").split())}
 
 # The files that take longest, in minutes on a small machine. They run first, so that none is left to one process at the end.
 LONGEST = (
@@ -147,22 +150,22 @@ def _cluster(directory: Path, version: str) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def cluster_18(_own_environment: None, scratch: Path) -> Iterator[Cluster]:
-    """Run PostgreSQL 18 from the wheel."""
-    yield from _cluster(scratch, "18")
+def cluster_of(_own_environment: None, scratch: Path) -> Iterator[Callable[[str], Cluster]]:
+    """Run the server of a version once it is asked for; a test is skipped if the version is not installed."""
+    with ExitStack() as stack:
+        yield cache(lambda version: stack.enter_context(contextmanager(_cluster)(scratch, version)))
 
 
 @pytest.fixture(scope="session")
-def cluster_15(_own_environment: None, scratch: Path) -> Iterator[Cluster]:
-    """Run PostgreSQL 15 from Debian; a test that needs it is skipped if it is not installed."""
-    yield from _cluster(scratch, "15")
+def cluster_18(cluster_of: Callable[[str], Cluster]) -> Cluster:
+    """Run PostgreSQL 18 from the wheel."""
+    return cluster_of("18")
 
 
 @pytest.fixture(scope="session", params=list(VERSIONS))
-def any_cluster(request: pytest.FixtureRequest) -> Cluster:
+def any_cluster(request: pytest.FixtureRequest, cluster_of: Callable[[str], Cluster]) -> Cluster:
     """Give each version's server in turn."""
-    cluster: Cluster = request.getfixturevalue(f"cluster_{request.param}")
-    return cluster
+    return cluster_of(request.param)
 
 
 @pytest.fixture

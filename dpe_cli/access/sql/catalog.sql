@@ -180,8 +180,9 @@ privileged as materialized (
 ),
 
 -- dpe_reader and dpe_masked_reader, and all roles that are granted them, also through other roles. The pipeline is never a reader.
--- Nor is an administrator only because it can become dpe_tenant, can grant a role that it created (from PostgreSQL 16 on it is a
--- member that neither inherits nor can become it), or was granted a membership by a reader: it gains nothing by these.
+-- Nor is an administrator only because it can become a reader without inheriting from it, can grant a role that it created (from
+-- PostgreSQL 16 on it is a member that neither inherits nor can become it), or was granted a membership by a reader: it gains nothing
+-- by these.
 reading as (
 
     with recursive members (role_id, is_granted_directly) as (
@@ -206,6 +207,7 @@ reading as (
             and (
                 coalesce((to_jsonb(pg_auth_members) ->> 'inherit_option')::boolean, true)
                 or coalesce((to_jsonb(pg_auth_members) ->> 'set_option')::boolean, true)
+                and pg_auth_members.member not in (select privileged.role_id from privileged)
             )
 
     )

@@ -71,6 +71,23 @@ begin
 end
 $$;
 
+-- `dpe rls matrix` acts as every role. From PostgreSQL 16 on, the creator of a role cannot become it without a grant, and one that is
+-- made during the measurement would keep others from granting the role until the end.
+do $$
+declare
+    granted text;
+begin
+    if current_setting('server_version_num')::integer < 160000 then
+        return;
+    end if;
+    foreach granted in array array['dpe_masked_reader', 'dpe_auditor'] loop
+        if pg_has_role(granted, 'member with admin option') and not pg_has_role(granted, 'set') then
+            execute format('grant %I to %I with inherit false, set true', granted, current_user);
+        end if;
+    end loop;
+end
+$$;
+
 -- COPY reports skipped rows in the server's language; the loader sets English. Only a superuser can grant this; without it
 -- the loader finds the rows in a slower way.
 do $$

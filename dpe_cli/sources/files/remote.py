@@ -19,6 +19,7 @@ from dpe_cli import optional_packages
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.sources import secrets
+from dpe_cli.sources.files import sftp
 from dpe_cli.sources.options.base import nearest
 from dpe_cli.sources.options.files import PLACES, Files
 from dpe_cli.sources.read.remote_file import RemoteFile
@@ -86,10 +87,9 @@ def find(options: Files) -> list[RemoteFile]:
 def _in_a_store(options: Files, scheme: str) -> list[RemoteFile]:
     location = options.location
     optional_packages.needed(_PACKAGES[scheme], by=location)
-    fsspec = optional_packages.needed("fsspec", by=location)
     given = {name: _filled(value, location, name) for name, value in options.storage_options.items()}
     with _reporting_connection_errors(options):
-        store, path = fsspec.core.url_to_fs(secrets.filled(location, where=location, in_url=True), use_listings_cache=False, **given)
+        store, path = _connect(secrets.filled(location, where=location, in_url=True), scheme, given)
         paths = _matching(store, path)
         infos = [store.info(found) for found in paths]
     for found, info in zip(paths, infos, strict=True):
@@ -97,6 +97,15 @@ def _in_a_store(options: Files, scheme: str) -> list[RemoteFile]:
         if str(info["name"]).strip("/") != found.strip("/"):
             raise InputError(f"{scheme}://{found.lstrip('/')}: fsspec takes this name for {info['name']!r}; rename the file")
     return [_stored(store, info, scheme, options) for info in infos if info["type"] == "file"]
+
+
+def _connect(location: str, scheme: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return fsspec's file system for a location, and the location's path in it."""
+    if scheme == "sftp":
+        return sftp.connect(location, options)
+    fsspec = optional_packages.needed("fsspec", by=location)
+    store, path = fsspec.core.url_to_fs(location, use_listings_cache=False, **options)
+    return store, path
 
 
 def _matching(store: Any, path: str) -> list[str]:
@@ -111,10 +120,14 @@ def _matching(store: Any, path: str) -> list[str]:
 def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) -> RemoteFile:
     def fetch(copy: IO[bytes]) -> None:
         with _reporting_connection_errors(options), store.open(info["name"], "rb") as stream:
+            if scheme == "sftp":
+                sftp.prefetch(stream, int(info["size"]))
             shutil.copyfileobj(stream, copy, 8 * 1024 * 1024)
 
     version = info.get("VersionId") or info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("mtime")
     name = str(info["name"]).removeprefix(f"{scheme}://")
+    if scheme == "sftp":
+        name = sftp.address_of(options.location) + name
     location = secrets.with_references(f"{scheme}://{name.lstrip('/')}", [options.location, *map(str, options.storage_options.values())])
     return RemoteFile(location, int(info["size"]), str(version).strip('"') if version else None, fetch)
 

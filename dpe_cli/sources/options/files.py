@@ -53,7 +53,8 @@ class Files(External):
             return
         yield from faults_of_url(self.location)
         for name, value in self.storage_options.items():
-            if any(part in name.lower() for part in _SECRET_OPTIONS) and isinstance(value, str) and not secrets.is_reference(value):
+            is_secret = any(part in name.lower() for part in _SECRET_OPTIONS) and name not in _PUBLIC_OPTIONS
+            if is_secret and isinstance(value, str) and not secrets.is_reference(value):
                 yield f"storage_options: {name} would end up in dbt's manifest; write ${{NAME}} and set NAME in the environment"
 
 
@@ -62,6 +63,8 @@ PLACES = ("s3", "gs", "az", "abfs", "sftp", "http", "https")
 # The quote of files whose fields are never quoted.
 _NO_QUOTE = "none"
 _SECRET_OPTIONS = ("secret", "password", "token", "key")
+# Of SFTP servers: the name of a file, and what to do with unknown servers.
+_PUBLIC_OPTIONS = ("key_filename", "host_key_policy")
 
 
 @dataclass(frozen=True, kw_only=True)

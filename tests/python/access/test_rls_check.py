@@ -131,7 +131,29 @@ def test_an_administrator_who_is_not_a_superuser_is_not_a_finding(built: Server)
             "grant dpe_reader, dpe_masked_reader, dpe_tenant, dpe_auditor to manager_of_checks with admin true, inherit false, set false"
         )
         assert set() == _ids(connection)
+        # As the matrix does to act as each.
+        connection.execute("grant dpe_reader, dpe_masked_reader, dpe_auditor to manager_of_checks with inherit false, set true")
+        assert set() == _ids(connection)
         connection.rollback()
+
+
+def test_who_can_only_grant_the_readers_roles_is_neither(built: Server) -> None:
+    """A help desk, for example, that can neither read nor become a role that does."""
+    with built.connect("admin") as connection:
+        connection.execute(
+            "create role desk_of_checks; grant dpe_reader, dpe_masked_reader to desk_of_checks with admin true, inherit false, set false"
+        )
+        assert set() == _ids(connection)
+        connection.rollback()
+
+
+def test_an_administrator_who_reads_keeps_what_it_administers_with(built: Server) -> None:
+    """The advice is to revoke the reader's role, because without dpe's roles `dpe access` could do nothing."""
+    with built.connect("admin") as connection:
+        connection.execute("create role manager_of_checks login createrole; grant dpe_owner, dpe_reader to manager_of_checks")
+        fixes = {finding.fix for finding in checks.check(connection, SCHEMAS)}
+        connection.rollback()
+    assert {"revoke dpe_reader from manager_of_checks; give administrators a login of their own"} == fixes
 
 
 def test_a_database_of_another_version_has_to_be_bootstrapped(built: Server) -> None:

@@ -41,7 +41,7 @@ WITHIN = {
         "leftovers sessions",
         "server",
         "embedded",
-        "contexts programs relations",
+        "contexts programs relations versions",
         "connection",
     ),
     "sources": ("api databases files singer", "http query_inputs", "options", "rejects", "json", "read secrets"),

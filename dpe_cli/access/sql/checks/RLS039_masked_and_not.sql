@@ -8,5 +8,10 @@ select
 from pg_roles as roles
 where
     roles.oid not in (select privileged.role_id from privileged)
-    and pg_has_role(roles.oid, 'dpe_masked_reader', 'member')
+    -- A role that can only grant dpe_masked_reader is not a masked reader. One that can grant dpe_reader can make itself a reader.
+    and pg_has_role(
+        roles.oid,
+        'dpe_masked_reader',
+        case when current_setting('server_version_num')::integer >= 160000 then 'usage, set' else 'member' end
+    )
     and pg_has_role(roles.oid, 'dpe_reader', 'member')

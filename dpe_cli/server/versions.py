@@ -1,0 +1,43 @@
+"""
+Which version of dpe bootstrapped a database, compared with this command line.
+
+A ledger, a command line and a project's macros work together only if their versions are the same. The comment of the schema `dpe` says
+which version wrote the ledger; macros/rls/require_safe_search_path.sql compares it with the macros.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dpe_cli import __version__
+from dpe_cli.server.connection import Connection
+
+_COMMENT = "select obj_description(to_regnamespace('dpe'), 'pg_namespace')"
+_BOOTSTRAPPED_BY = re.compile(r"Bootstrapped by dpe (?P<version>\S+) with ")
+_DIGITS = re.compile(r"\d+")
+
+
+def seal(digest: str) -> str:
+    """Return the comment of the ledger's schema after this version has bootstrapped it with the statements of this digest."""
+    return f"The ledger of dpe, and what its policies ask. Bootstrapped by dpe {__version__} with {digest}."
+
+
+def seal_of(connection: Connection) -> str:
+    """Return the comment of the ledger's schema; an empty string if there is none. Any role can call this."""
+    row = connection.execute(_COMMENT).fetchone()
+    return str(row[0] or "") if row else ""
+
+
+def of_ledger(connection: Connection) -> str | None:
+    """Return the version that bootstrapped the database; None if it was not bootstrapped, or by a version that did not record itself."""
+    found = _BOOTSTRAPPED_BY.search(seal_of(connection))
+    return found["version"] if found else None
+
+
+def is_newer(version: str | None) -> bool:
+    """Return whether a version is newer than this command line."""
+    return version is not None and _numbers(version) > _numbers(__version__)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in _DIGITS.findall(version)]

@@ -1,0 +1,91 @@
+"""Files on an SFTP server: OpenSSH's, on loopback."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.sftp_server import SftpServer
+from support.staged_source import Stage, StagedSource
+
+from dpe_cli.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def home(sftp_server: SftpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the user a home of their own, without known hosts, and an empty directory on the server."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SFTP_KEY", str(sftp_server.key))
+    (tmp_path / ".ssh").mkdir()
+    yield tmp_path
+    shutil.rmtree(sftp_server.directory)
+    sftp_server.directory.mkdir()
+
+
+def _source(stage: Stage, sftp_server: SftpServer, pattern: str, **options: Any) -> StagedSource:
+    settings = {"key_filename": "${SFTP_KEY}", "look_for_keys": False, "allow_agent": False} | options
+    return stage("id integer, note text", location=sftp_server.location(pattern), storage_options=settings)
+
+
+def test_files_of_an_sftp_server_are_loaded_once(stage: Stage, sftp_server: SftpServer) -> None:
+    """Known ones are recognized by size and time; the ledger names server and path, but not the user. Patterns work as elsewhere."""
+    (sftp_server.directory / "b").mkdir()
+    for name, text in {
+        "a1.csv": "1,a",
+        "a2.csv": "2,b",
+        "b/a3.csv": "3,c",
+        "a44.csv": "4,d",
+        "a#5.csv": "5,e",
+        "b/linked.csv": "6,f",
+    }.items():
+        (sftp_server.directory / name).write_text(f"id,note\n{text}\n")
+    (sftp_server.directory / "a6.csv").symlink_to("b/linked.csv")
+    source = _source(stage, sftp_server, "**/a?.csv")
+
+    source.extract()
+
+    assert [(1, "a"), (2, "b"), (3, "c"), (6, "f")] == source.rows()
+    place = f"sftp://127.0.0.1:{sftp_server.port}{sftp_server.directory}"
+    assert [(f"{place}/{name}",) for name in ("a1.csv", "a2.csv", "a6.csv", "b/a3.csv")] == source.ledger(
+        "select location from dpe.loads where source = %s order by 1"
+    )
+    (sftp_server.directory / "a7.csv").write_text("id,note\n7,g\n")
+    assert 1 == source.extract().rows_loaded
+    literal = _source(stage, sftp_server, "a#5.csv")
+    literal.extract()
+    assert [(5, "e")] == literal.rows()
+
+
+def test_a_large_file_arrives_whole(stage: Stage, sftp_server: SftpServer) -> None:
+    """In many requests that are under way at once."""
+    (sftp_server.directory / "large.csv").write_text("id,note\n" + "".join(f"{number},{'x' * 50}\n" for number in range(50_000)))
+    source = _source(stage, sftp_server, "large.csv")
+
+    assert 50_000 == source.extract().rows_loaded
+
+
+def test_a_server_with_another_key_than_the_known_one_is_refused(stage: Stage, sftp_server: SftpServer, home: Path) -> None:
+    """It may be someone else's. An unknown server is refused on request."""
+    (sftp_server.directory / "a.csv").write_text("id,note\n1,a\n")
+    strict = _source(stage, sftp_server, "a.csv", host_key_policy="reject")
+    with pytest.raises(InputError, match="known_hosts has no key of"):
+        strict.extract()
+
+    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIGQ4YJ5yXqgE7Xgkg6sG5ZkzXw1yTQ0m0w2o8o0lP9Z"
+    known = home / ".ssh" / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{sftp_server.port} {other}\n")
+    with pytest.raises(InputError, match="key is not one that"):
+        _source(stage, sftp_server, "a.csv").extract()
+
+    known.write_text(f"[127.0.0.1]:{sftp_server.port} {sftp_server.host_key}\n")
+    assert 1 == strict.extract().rows_loaded
+
+
+@pytest.mark.parametrize(("pattern", "fault"), [("none.csv", "does not exist"), ("*.csv", "no file matches")])
+def test_a_missing_file_is_reported(stage: Stage, sftp_server: SftpServer, pattern: str, fault: str) -> None:
+    """As in other places."""
+    with pytest.raises(InputError, match=fault):
+        _source(stage, sftp_server, pattern).extract()
