@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
-from dpe_cli.safe_text.redaction import redact, remember
+from dpe_cli.safe_text.redaction import hide, redact, remember
 from dpe_cli.sources import secrets
 from dpe_cli.sources.http import addresses, decoding, links
 from dpe_cli.sources.http.connections import Connections
@@ -248,7 +248,7 @@ class Client:
                 body = decoding.decoded(body, encoding, most=most) if len(body) <= most else body
             except decoding.EncodingError as error:
                 raise self.refused(
-                    f"its page is encoded as {encoding[:_LONGEST_ENCODING]!r}; dpe reads pages with one of the encodings gzip and deflate"
+                    f"its page is encoded as {hide(encoding)[:_LONGEST_ENCODING]!r}; dpe reads pages with one of the encodings gzip and deflate"
                 ) from error
             except ValueError as error:
                 raise AgainError(f"a page cannot be decompressed ({error})") from error
