@@ -248,7 +248,7 @@ class Client:
                 body = decoding.decoded(body, encoding, most=most) if len(body) <= most else body
             except decoding.EncodingError as error:
                 raise self.refused(
-                    f"its page is encoded as {hide(encoding)[:_LONGEST_ENCODING]!r}; dpe reads pages with one of the encodings gzip and deflate"
+                    f"its page is encoded as {hide(encoding)[:_LONGEST_ENCODING]!r}; dpe reads gzip or deflate, one at a time"
                 ) from error
             except ValueError as error:
                 raise AgainError(f"a page cannot be decompressed ({error})") from error
