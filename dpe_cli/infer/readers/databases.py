@@ -136,32 +136,36 @@ def _of_another(options: Sql, request: SurveyRequest) -> tuple[list[Draft], str]
     from dpe_cli.sources.databases.other_databases import connected
 
     alchemy: Any = optional_packages.needed("sqlalchemy", by=request.location)
-    with connected(options, where=request.location, project_dir=request.project_dir) as connection:
-        known = alchemy.inspect(connection)
-        names = [*known.get_table_names(), *known.get_view_names()]
-        if request.relation is None:
-            raise _no_table(request, names)
-        before, _, name = request.relation.rpartition(".")
-        schema = before or None
-        if not (known.has_table(name, schema=schema) or name in known.get_view_names(schema=schema)):
-            raise InputError(f"{request.location}: table {request.relation} does not exist; correct --table (tables: {_listed(names)})")
-        unique = _unique(known, name, schema)
-        is_mysql = connection.dialect.name in {"mysql", "mariadb"}
-        drafts = [
-            Draft(
-                str(column["name"]),
-                str(column["name"]),
-                declared=_type(alchemy.types, column["type"], is_sqlite=connection.dialect.name == "sqlite", is_mysql=is_mysql),
-                description=column.get("comment") or "",
-                is_required=not column.get("nullable", True),
-                is_unique=column["name"] in unique,
-            )
-            for column in known.get_columns(name, schema=schema)
-        ]
-        try:
-            comment = known.get_table_comment(name, schema=schema).get("text") or ""
-        except NotImplementedError:
-            comment = ""
+    with connected(options, where=request.location, project_dir=request.project_dir) as database:
+        return database.run(lambda: _described(alchemy, database.connection, request))
+
+
+def _described(alchemy: Any, connection: Any, request: SurveyRequest) -> tuple[list[Draft], str]:
+    known = alchemy.inspect(connection)
+    names = [*known.get_table_names(), *known.get_view_names()]
+    if request.relation is None:
+        raise _no_table(request, names)
+    before, _, name = request.relation.rpartition(".")
+    schema = before or None
+    if not (known.has_table(name, schema=schema) or name in known.get_view_names(schema=schema)):
+        raise InputError(f"{request.location}: table {request.relation} does not exist; correct --table (tables: {_listed(names)})")
+    unique = _unique(known, name, schema)
+    is_mysql = connection.dialect.name in {"mysql", "mariadb"}
+    drafts = [
+        Draft(
+            str(column["name"]),
+            str(column["name"]),
+            declared=_type(alchemy.types, column["type"], is_sqlite=connection.dialect.name == "sqlite", is_mysql=is_mysql),
+            description=column.get("comment") or "",
+            is_required=not column.get("nullable", True),
+            is_unique=column["name"] in unique,
+        )
+        for column in known.get_columns(name, schema=schema)
+    ]
+    try:
+        comment = known.get_table_comment(name, schema=schema).get("text") or ""
+    except NotImplementedError:
+        comment = ""
     return drafts, comment
 
 

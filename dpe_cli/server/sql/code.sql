@@ -47,7 +47,7 @@ as $$
         from pg_class
         where oid = code_in_definition.relation_id and relkind = 'p'
         union all
-        -- A range type has a function for the statistics of its columns.
+        -- A range type has a function for the statistics of its columns, and a domain has constraints.
         select format('column %s', attname), 'pg_type'::regclass, atttypid
         from pg_attribute
         where attrelid = code_in_definition.relation_id and attnum > 0 and not attisdropped and atttypid >= 16384
@@ -59,35 +59,33 @@ as $$
         select part, class_id, object_id
         from parts
         union
-        select reached.part, pg_depend.refclassid, pg_depend.refobjid
+        select reached.part, needed.class_id, needed.object_id
         from reached
-        inner join pg_depend on pg_depend.classid = reached.class_id and pg_depend.objid = reached.object_id
-        where
-            pg_depend.refobjid >= 16384
-            and pg_depend.refclassid in (
-                'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass, 'pg_type'::regclass
-            )
-            -- What a function calls is its owner's affair.
-            and reached.class_id <> 'pg_proc'::regclass
+        cross join lateral (
+            select pg_depend.refclassid as class_id, pg_depend.refobjid as object_id
+            from pg_depend
+            where
+                pg_depend.classid = reached.class_id
+                and pg_depend.objid = reached.object_id
+                and pg_depend.refobjid >= 16384
+                and pg_depend.refclassid in (
+                    'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass, 'pg_type'::regclass
+                )
+            union all
+            -- A domain's constraints depend on it, not it on them.
+            select 'pg_constraint'::regclass, pg_constraint.oid
+            from pg_constraint
+            where reached.class_id = 'pg_type'::regclass and pg_constraint.contypid = reached.object_id
+        ) as needed
+        -- What a function calls is its owner's affair.
+        where reached.class_id <> 'pg_proc'::regclass
 
     )
 
     select distinct reached.part, pg_proc.oid::regprocedure::text
     from reached
     inner join pg_proc on reached.class_id = 'pg_proc'::regclass and pg_proc.oid = reached.object_id
-    where
-        pg_proc.proowner not in (select role_id from administrators)
-        and not exists (
-            select
-            from pg_depend
-            inner join pg_extension on pg_extension.oid = pg_depend.refobjid
-            where
-                pg_depend.classid = 'pg_proc'::regclass
-                and pg_depend.objid = pg_proc.oid
-                and pg_depend.refclassid = 'pg_extension'::regclass
-                and pg_depend.deptype = 'e'
-                and pg_extension.extowner in (select role_id from administrators)
-        )
+    where pg_proc.proowner not in (select role_id from administrators)
 $$;
 
 comment on function dpe.code_in_definition(oid) is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from dpe_cli import optional_packages
@@ -24,29 +25,79 @@ from dpe_cli.sources import secrets
 from dpe_cli.sources.options.queries import Sql
 from dpe_cli.sources.query_inputs import TableInput
 from dpe_cli.sources.read import rows
+from dpe_cli.sources.read.limited_calls import LateError, LimitedCalls
+
+_T = TypeVar("_T")
 
 _ROWS_AT_ONCE = 5000
+# Databases that are started when they are needed take a minute.
+_CONNECT_SECONDS = 120.0
+# Longer than any query; a socket takes no more.
+_LONGEST_READ = 1e6
 _OF_MYSQL = frozenset({"mysql", "mariadb"})
 # How databases without these types keep their values: BIT(1) and BINARY(16). Other bytes stay bytes, which the loader rejects.
 _BITS = {b"\0": "false", b"\1": "true"}
 _UUID_BYTES = 16
 
 
+class Database:
+    """A connection to a database, of which no call takes longer than the source's timeout, whatever its driver waits for."""
+
+    def __init__(self, options: Sql, where: str) -> None:
+        self.connection: Any = None
+        self._options = options
+        self._where = where
+        self._calls = LimitedCalls()
+
+    def run(self, function: Callable[[], _T], *, seconds: float = math.inf) -> _T:
+        """
+        Call a function that uses the connection.
+
+        Raises:
+            InputError: it took too long.
+        """
+        seconds = min(seconds, self._options.timeout)
+        try:
+            return self._calls.run(seconds, function)
+        except LateError as error:
+            if self.connection is not None and self.connection.dialect.name == "sqlite":
+                # It does not wait, but computes.
+                self.connection.connection.driver_connection.interrupt()
+            raise InputError(
+                f"{self._where}: the database sent nothing for {seconds:g} seconds; extract again, "
+                "or set a longer `timeout` if its query takes longer"
+            ) from error
+
+    def connect(self, engine: Any) -> None:
+        """Connect, and begin a transaction."""
+        self.connection = self.run(engine.connect, seconds=_CONNECT_SECONDS)
+        self.run(lambda: _prepare(self.connection))
+
+    def close(self) -> None:
+        """Roll back and disconnect; a connection that a driver still waits for is left to it, until the process ends."""
+        if self.connection is not None and not self._calls.is_late:
+            self.run(self.connection.close)
+        self._calls.close()
+
+
 @contextmanager
-def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
+def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Database]:
     """
     Connect, and begin a transaction; `where` is what messages call the database.
 
     Raises:
-        InputError: it is not reachable, or refuses to be read.
+        InputError: it is not reachable, refuses to be read, or does not answer.
     """
     alchemy: Any = optional_packages.needed("sqlalchemy", by=where)
     try:
         url = _url(alchemy.make_url(secrets.filled(options.location, where=where, in_url=True)), where, project_dir)
-        engine = alchemy.create_engine(url, poolclass=alchemy.pool.NullPool)
-        with engine.connect() as connection, connection.begin():
-            _prepare(connection)
-            yield connection
+        engine = alchemy.create_engine(url, poolclass=alchemy.pool.NullPool, connect_args=_given_to(url, options.timeout))
+        database = Database(options, where)
+        try:
+            database.connect(engine)
+            yield database
+        finally:
+            database.close()
     except alchemy.exc.NoSuchModuleError as error:
         raise InputError(f"{where}: SQLAlchemy does not know this database ({error}); install the package of its dialect") from error
     except ModuleNotFoundError as error:
@@ -55,6 +106,13 @@ def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Any]:
         cause = getattr(error, "orig", None) or error
         message = " ".join(redact(str(cause)).split())
         raise InputError(f"{where}: cannot be read ({message}); correct location, table or query") from error
+
+
+def _given_to(url: Any, timeout: float) -> dict[str, Any]:
+    """Return arguments of a driver that ends its own waiting, after dpe did; what the URL says counts more."""
+    if url.get_driver_name() != "pymysql" or "read_timeout" in url.query:
+        return {}
+    return {"read_timeout": math.ceil(min(timeout, _LONGEST_READ)) + 1}
 
 
 def _prepare(connection: Any) -> None:
@@ -93,8 +151,9 @@ class SqlTable(TableInput):
         Raises:
             InputError: the database is not reachable, or refuses to be read.
         """
-        with connected(self._options, where=self.location, project_dir=self._project_dir) as connection:
-            yield _OpenedQuery(self, connection.execution_options(stream_results=True), self._query(connection))
+        with connected(self._options, where=self.location, project_dir=self._project_dir) as database:
+            query = database.run(lambda: self._query(database.connection))
+            yield _OpenedQuery(self, database, query)
 
     def _query(self, connection: Any) -> Any:
         """Return the query, limited to new rows."""
@@ -176,20 +235,27 @@ class _OpenedQuery:
 
     dialect: Dialect = rows.DIALECT
 
-    def __init__(self, table: SqlTable, connection: Any, query: Any) -> None:
+    def __init__(self, table: SqlTable, database: Database, query: Any) -> None:
         self._table = table
-        self._connection = connection
+        self._database = database
         self._query = query
         self.columns = tuple(column.name for column in query.selected_columns)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows."""
         read = 0
-        with self._connection.execute(self._query).yield_per(_ROWS_AT_ONCE) as result:
-            for block in rows.numbered(rows.blocks(self._converted(result)), self.columns):
-                read += len(block.data)
-                yield block
+        for block in rows.numbered(rows.blocks(self._converted(self._rows())), self.columns):
+            read += len(block.data)
+            yield block
         self._table.size = read
+
+    def _rows(self) -> Iterator[Sequence[Any]]:
+        """Yield the rows; each time that some are fetched, this may take as long as the source's timeout."""
+        run = self._database.run
+        connection = self._database.connection.execution_options(stream_results=True)
+        result = run(lambda: connection.execute(self._query).yield_per(_ROWS_AT_ONCE))
+        while fetched := run(lambda: result.fetchmany(_ROWS_AT_ONCE)):
+            yield from fetched
 
     def _converted(self, result: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
         """Return the rows, with values instead of the bytes that stand for them."""

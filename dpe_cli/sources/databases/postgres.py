@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 import psycopg
 from psycopg import pq, sql
@@ -32,6 +33,8 @@ from dpe_cli.sources.query_inputs import TableInput
 from dpe_cli.sources.read import pipes, rows
 
 _CONNECT_SECONDS = 10
+# A server that is gone is noticed within two minutes, whatever the system's own settings are.
+_WHILE_WAITING = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6", "tcp_user_timeout": "120000"}
 # What is read does not depend on the server's settings.
 _SETTINGS = """
     set local row_security = off;
@@ -73,8 +76,14 @@ class PostgresTable(TableInput):
         try:
             # libpq would offer dpe's own PGPASSWORD to a server whose URL has no password. With an empty one, it still reads ~/.pgpass.
             target = self._url if _given(self._url).get(b"password") else make_conninfo(self._url, password="")
-            with psycopg.connect(target, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8") as connection:
+            target = make_conninfo(target, **_while_waiting(self._url))
+            with _PatientConnection.connect(
+                target, connect_timeout=_CONNECT_SECONDS, autocommit=True, client_encoding="UTF8"
+            ) as connection:
+                connection.timeout = self._options.timeout
                 yield connection
+        except _LateError as error:
+            raise self.late() from error
         except psycopg.Error as error:
             raise self._refused(str(error)) from error
 
@@ -95,6 +104,11 @@ class PostgresTable(TableInput):
     def settings(self) -> str:
         """Return the statements at the start of each transaction that reads it."""
         return _SETTINGS + (_OWN_NAMES if self._options.table is not None else "")
+
+    @property
+    def timeout(self) -> float:
+        """The seconds to wait for an answer, or for more rows."""
+        return self._options.timeout
 
     @property
     def _url(self) -> str:
@@ -129,6 +143,13 @@ class PostgresTable(TableInput):
         self._end = str(row[0]) if row and row[0] is not None else None
         # It is unknown when a row without a cursor arrived.
         return sql.SQL("{} or {} is null").format(where, cursor) if start is not None else where
+
+    def late(self) -> InputError:
+        """Return the error that says that the server sent nothing."""
+        return InputError(
+            f"{self.location}: the server sent nothing for {self._options.timeout:g} seconds; extract again, "
+            "or set a longer `timeout` if its query takes longer"
+        )
 
     def _refused(self, errors: str) -> InputError:
         message = " ".join(redact(errors).split())
@@ -186,10 +207,13 @@ class _OpenedTable:
         """Yield what psql writes; output that is not read is not waited for."""
         with tempfile.TemporaryFile() as errors, self._psql(errors, commands) as process:
             assert process.stdout is not None  # noqa: S101
-            chunks = pipes.chunks(process.stdout.fileno())
-            yield chunks
-            # psql ends by itself only if everything was read.
-            is_read = next(chunks, None) is None
+            chunks = pipes.chunks(process.stdout.fileno(), timeout=self._table.timeout)
+            try:
+                yield chunks
+                # psql ends by itself only if everything was read.
+                is_read = next(chunks, None) is None
+            except pipes.SilentError as error:
+                raise self._table.late() from error
             if is_read and process.wait():
                 errors.seek(0)
                 words = errors.read().decode(errors="replace") or f"psql ended with status {process.returncode}"
@@ -201,7 +225,9 @@ class _OpenedTable:
             "begin transaction isolation level repeatable read, read only;"
             f"set transaction snapshot '{self._snapshot}';{self._table.settings}{commands}commit;"
         )
-        program = [str(wheel_programs() / "psql"), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
+        # These have no variables that psql reads.
+        waiting = make_conninfo(**_while_waiting(self._url))
+        program = [str(wheel_programs() / "psql"), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-", "-d", waiting]
         with tempfile.TemporaryFile() as file:
             file.write(script.encode())
             file.seek(0)
@@ -237,11 +263,47 @@ def _environment(url: str) -> dict[str, str]:
     given = _given(url)
     environment = for_program(prefixes=("PG", "KRB5"))
     environment.pop("PGPASSWORD", None)
+    environment.setdefault("PGCONNECT_TIMEOUT", str(_CONNECT_SECONDS))
     for option in pq.Conninfo.get_defaults():
         value = given.get(option.keyword)
         if option.envvar and value is not None:
             environment[option.envvar.decode()] = value.decode()
     return environment
+
+
+def _while_waiting(url: str) -> dict[str, str]:
+    """Return how a connection notices that its server is gone; what the URL says counts more."""
+    given = _given(url)
+    written = {name: given.get(name.encode()) for name in _WHILE_WAITING}
+    return {name: default if (value := written[name]) is None else value.decode() for name, default in _WHILE_WAITING.items()}
+
+
+class _LateError(Exception):
+    """The server did not answer in time."""
+
+
+class _PatientConnection(psycopg.Connection[Any]):
+    """A connection that is closed if the answer to a statement takes longer than `timeout` seconds, however much of it came."""
+
+    timeout: float = _CONNECT_SECONDS
+
+    def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+        """Wait until the steps of a statement are done."""
+        return super().wait(self._in_time(gen), *arguments, **options)
+
+    def _in_time(self, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + self.timeout
+        try:
+            waited_for = next(steps)
+            while True:
+                # psycopg resumes this several times a second, also if there is nothing to read.
+                ready = yield waited_for
+                if time.monotonic() > deadline:
+                    self.pgconn.finish()
+                    raise _LateError
+                waited_for = steps.send(ready)
+        except StopIteration as end:
+            return end.value
 
 
 def _given(url: str) -> dict[bytes, bytes | None]:

@@ -7,13 +7,13 @@ need random access (Parquet, Excel, zip) work. If its place reports a version, t
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from dpe_cli import optional_packages
 from dpe_cli.errors import DpeError, InputError
@@ -22,11 +22,15 @@ from dpe_cli.sources import secrets
 from dpe_cli.sources.files import sftp
 from dpe_cli.sources.options.base import nearest
 from dpe_cli.sources.options.files import PLACES, Files
+from dpe_cli.sources.read.limited_calls import LateError, LimitedCalls
 from dpe_cli.sources.read.remote_file import RemoteFile
+
+_T = TypeVar("_T")
 
 # The fsspec package for each place.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "sftp": "paramiko"}
 _LONGEST_SUFFIX = 20
+_PART_BYTES = 1024 * 1024
 
 
 class FetchedFile:
@@ -88,15 +92,40 @@ def _in_a_store(options: Files, scheme: str) -> list[RemoteFile]:
     location = options.location
     optional_packages.needed(_PACKAGES[scheme], by=location)
     given = {name: _filled(value, location, name) for name, value in options.storage_options.items()}
+    url = secrets.filled(location, where=location, in_url=True)
+    waiting = _Waiting(options)
     with _reporting_connection_errors(options):
-        store, path = _connect(secrets.filled(location, where=location, in_url=True), scheme, given)
-        paths = _matching(store, path)
-        infos = [store.info(found) for found in paths]
+        store, path = waiting(partial(_connect, url, scheme, given))
+        paths = waiting(partial(_matching, store, path))
+        infos = [waiting(partial(store.info, found)) for found in paths]
     for found, info in zip(paths, infos, strict=True):
         # s3fs, for one, takes `?versionId=` at the end of a name for a version of another file.
         if str(info["name"]).strip("/") != found.strip("/"):
             raise InputError(f"{scheme}://{found.lstrip('/')}: fsspec takes this name for {info['name']!r}; rename the file")
-    return [_stored(store, info, scheme, options) for info in infos if info["type"] == "file"]
+    return [_stored(store, waiting, info, scheme, options) for info in infos if info["type"] == "file"]
+
+
+class _Waiting:
+    """Calls a store's functions, and waits for each no longer than the source's timeout."""
+
+    def __init__(self, options: Files) -> None:
+        self._options = options
+        self._calls = LimitedCalls()
+
+    def __call__(self, function: Callable[[], _T]) -> _T:
+        """
+        Call a function of the store.
+
+        Raises:
+            InputError: it took too long.
+        """
+        try:
+            return self._calls.run(self._options.timeout, function)
+        except LateError as error:
+            location, timeout = self._options.location, self._options.timeout
+            raise InputError(
+                f"{location}: no answer within {timeout:g} seconds; extract again, or set a longer `timeout` if the store is slow"
+            ) from error
 
 
 def _connect(location: str, scheme: str, options: Mapping[str, Any]) -> tuple[Any, str]:
@@ -117,12 +146,15 @@ def _matching(store: Any, path: str) -> list[str]:
     return sorted({*store.glob(path), *literally})
 
 
-def _stored(store: Any, info: Mapping[str, Any], scheme: str, options: Files) -> RemoteFile:
+def _stored(store: Any, waiting: _Waiting, info: Mapping[str, Any], scheme: str, options: Files) -> RemoteFile:
     def fetch(copy: IO[bytes]) -> None:
-        with _reporting_connection_errors(options), store.open(info["name"], "rb") as stream:
+        with _reporting_connection_errors(options):
+            stream = waiting(partial(store.open, info["name"], "rb"))
             if scheme == "sftp":
                 sftp.prefetch(stream, int(info["size"]))
-            shutil.copyfileobj(stream, copy, 8 * 1024 * 1024)
+            while part := waiting(partial(stream.read, _PART_BYTES)):
+                copy.write(part)
+            waiting(stream.close)
 
     version = info.get("VersionId") or info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("mtime")
     name = str(info["name"]).removeprefix(f"{scheme}://")

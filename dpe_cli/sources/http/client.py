@@ -20,22 +20,26 @@ from urllib.parse import urljoin, urlsplit
 
 from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
-from dpe_cli.safe_text.redaction import redact, remember
+from dpe_cli.safe_text.redaction import hide, redact, remember
 from dpe_cli.sources import secrets
-from dpe_cli.sources.http import addresses, links
+from dpe_cli.sources.http import addresses, decoding, links
+from dpe_cli.sources.http.connections import Connections
 from dpe_cli.sources.json import parsing
 from dpe_cli.sources.options.queries import Rest
+from dpe_cli.sources.read.limited_calls import LateError
 from dpe_cli.words import plural
 
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 5
-_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 # Seconds before the second attempt; each further pause is twice as long, up to the longest.
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 # An API may ask for longer pauses than that, but not for endless ones.
 _LONGEST_RETRY_AFTER = 600.0
+# A part of a file that is downloaded: large enough that a server which sends a byte now and then is noticed.
+_PART_BYTES = 1024 * 1024
+_LONGEST_ENCODING = 40
 WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -74,8 +78,7 @@ class Client:
         self._options = options
         self._where = where
         self._sleep = sleep
-        # Proxies do not apply to this machine.
-        self._client = self._httpx.Client(timeout=options.timeout, follow_redirects=False, mounts=dict.fromkeys(_THIS_MACHINE))
+        self._connections = Connections(self._httpx, options.timeout)
         self._token: str | None = None
         self._last = 0.0
         self._origin = addresses.origin(self.base)
@@ -97,7 +100,7 @@ class Client:
 
     def close(self) -> None:
         """Close its connections."""
-        self._client.close()
+        self._connections.close()
 
     def page(self, url: str, params: Mapping[str, Any], read: Callable[[Page], None]) -> None:
         """
@@ -123,9 +126,11 @@ class Client:
             else:
                 return
 
-    def stream(self, take: Callable[[Mapping[str, str], Iterator[bytes]], None], *, method: str) -> None:
+    def stream(self, take: Callable[[Mapping[str, str], Iterator[bytes]], None], *, method: str, timeout: float) -> None:
         """
         Pass on an answer as it arrives: its headers, and its body as it was sent; from the start at each attempt.
+
+        `timeout` is how many seconds each part of the body may take.
 
         Raises:
             InputError: it could not be fetched.
@@ -136,17 +141,34 @@ class Client:
             for _ in range(_MOST_REDIRECTS + 1):
                 self._check_address(url)
                 try:
-                    with self._client.stream(method, url, headers={"Accept-Encoding": "identity", "User-Agent": "dpe"}) as response:
+                    with self._connections.response(method, url, {"Accept-Encoding": "identity", "User-Agent": "dpe"}) as response:
                         if response.status_code not in _REDIRECTS:
                             self._check_status(response.status_code, response.headers, url)
-                            take(response.headers, response.iter_raw())
+                            take(response.headers, self._parts(response.iter_raw(), timeout))
                             return
                         url = self.joined(url, response.headers.get("location", ""))
+                except LateError as error:
+                    raise AgainError(f"no answer came within {self._options.timeout:g} s") from error
                 except (self._httpx.TransportError, UnicodeError) as error:
                     raise self._failed(error) from error
             raise self.refused(f"it redirects more than {_MOST_REDIRECTS} times")
 
         self._attempt(once)
+
+    def _parts(self, chunks: Iterator[bytes], timeout: float) -> Iterator[bytes]:
+        """Yield a body in parts that may each take as long as `timeout`."""
+
+        def part() -> bytes:
+            taken = bytearray()
+            while len(taken) < _PART_BYTES and (chunk := next(chunks, None)) is not None:
+                taken += chunk
+            return bytes(taken)
+
+        try:
+            while taken := self._connections.run(timeout, part):
+                yield taken
+        except LateError as error:
+            raise AgainError(f"its next {_PART_BYTES:,} bytes took longer than {timeout:g} s") from error
 
     def refused(self, why: str) -> InputError:
         """Return the error that says why the API cannot be read, without secrets."""
@@ -200,7 +222,7 @@ class Client:
     def _ask(self, url: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes, tuple[str, ...]]:
         """Send one request; credentials, headers included, go only to the API's own origin."""
         self._check_address(url)
-        headers: dict[str, str] = {"Accept": "application/json", "User-Agent": "dpe"}
+        headers: dict[str, str] = {"Accept": "application/json", "Accept-Encoding": decoding.ACCEPTED, "User-Agent": "dpe"}
         query = _query(params)
         auth = None
         if addresses.origin(url) == self._origin:
@@ -213,19 +235,26 @@ class Client:
         return self._send("GET", str(self._httpx.URL(url).copy_merge_params(query)), headers=as_bytes, auth=auth)
 
     def _send(self, method: str, url: str, **request: Any) -> tuple[int, Mapping[str, str], bytes, tuple[str, ...]]:
-        deadline = time.monotonic() + self._options.timeout
-        body = bytearray()
+        most = self._options.max_page_bytes
         try:
-            with self._client.stream(method, url, **request) as response:
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > self._options.max_page_bytes:
-                        raise self.refused(f"a page is longer than {self._options.max_page_bytes:,} bytes; ask for smaller ones")
-                    if time.monotonic() > deadline:
-                        raise AgainError(f"a page took longer than {self._options.timeout:g} s")
-                return response.status_code, response.headers, bytes(body), tuple(response.headers.get_list("link"))
-        except (self._httpx.TransportError, self._httpx.DecodingError, UnicodeError) as error:
+            response, body = self._connections.run(self._options.timeout, self._connections.answer, method, url, most=most, **request)
+        except LateError as error:
+            raise AgainError(f"a page took longer than {self._options.timeout:g} s") from error
+        except (self._httpx.TransportError, UnicodeError) as error:
             raise self._failed(error) from error
+        encoding = response.headers.get("content-encoding", "")
+        if response.status_code == HTTPStatus.OK:
+            try:
+                body = decoding.decoded(body, encoding, most=most) if len(body) <= most else body
+            except decoding.EncodingError as error:
+                raise self.refused(
+                    f"its page is encoded as {hide(encoding)[:_LONGEST_ENCODING]!r}; dpe reads gzip or deflate, one at a time"
+                ) from error
+            except ValueError as error:
+                raise AgainError(f"a page cannot be decompressed ({error})") from error
+        if len(body) > most:
+            raise self.refused(f"a page is longer than {most:,} bytes; ask for smaller ones")
+        return response.status_code, response.headers, body, tuple(response.headers.get_list("link"))
 
     def _failed(self, error: Exception) -> Exception:
         # httpx parses each redirect, and its error quotes the invalid part of the address, which may be part of a secret.
@@ -263,7 +292,9 @@ class Client:
             **{name: self._filled(value, name) for name, value in auth.access_token_request_data.items()},
         }
         credentials = {"client_id": self._filled(auth.client_id), "client_secret": self._filled(auth.client_secret, "client_secret")}
-        status, _, body, _ = self._send("POST", url, data=data | credentials, headers={"Accept": "application/json"})
+        status, _, body, _ = self._send(
+            "POST", url, data=data | credentials, headers={"Accept": "application/json", "Accept-Encoding": decoding.ACCEPTED}
+        )
         if status in _WORTH_ANOTHER_TRY:
             raise AgainError(f"its token endpoint answered {status}")
         try:
@@ -291,7 +322,9 @@ class Client:
             return
         host = urlsplit(url).hostname
         try:
-            leads_inside = addresses.leads_inside(url)
+            leads_inside = self._connections.run(self._options.timeout, addresses.leads_inside, url)
+        except LateError as error:
+            raise AgainError(f"the name {host} was not resolved within {self._options.timeout:g} s") from error
         except (socket.gaierror, UnicodeError) as error:
             raise AgainError(f"the name {host} cannot be resolved") from error
         if leads_inside:

@@ -14,6 +14,8 @@ from dpe_cli.sources.options.files import Files
 from dpe_cli.sources.options.queries import Rest
 from dpe_cli.sources.read.remote_file import RemoteFile
 
+_SECONDS_TO_ANSWER = 60.0
+
 
 class Download:
     """Fetches one file from the web."""
@@ -21,7 +23,13 @@ class Download:
     def __init__(self, options: Files) -> None:
         self._options = options
         location = options.location
-        asking = Rest(location=location, file_format="rest", disposition="replace", allow_private_addresses=options.allow_private_addresses)
+        asking = Rest(
+            location=location,
+            file_format="rest",
+            disposition="replace",
+            allow_private_addresses=options.allow_private_addresses,
+            timeout=min(options.timeout, _SECONDS_TO_ANSWER),
+        )
         self._client = Client(asking, where=location)
 
     def file(self) -> RemoteFile:
@@ -34,7 +42,7 @@ class Download:
         known: dict[str, str] = {}
         # A server need not answer HEAD; GET will report whatever else is wrong.
         with suppress(InputError):
-            self._client.stream(lambda headers, _chunks: known.update(headers), method="HEAD")
+            self._client.stream(lambda headers, _chunks: known.update(headers), method="HEAD", timeout=self._options.timeout)
         announced = known.get("content-length", "")
         size = int(announced) if WHOLE_NUMBER.fullmatch(announced) else -1
         if size < 0:
@@ -59,7 +67,7 @@ class Download:
                 copy.write(chunk)
             copy.flush()
 
-        self._client.stream(write, method="GET")
+        self._client.stream(write, method="GET", timeout=self._options.timeout)
 
 
 def _version(headers: Mapping[str, str]) -> str | None:

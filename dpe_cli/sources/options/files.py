@@ -41,6 +41,7 @@ class Files(External):
         dict[str, str | int | float | bool], Doc("settings of an object store for fsspec: endpoint_url, anon, …; write secrets as ${NAME}")
     ] = field(default_factory=dict)
     allow_private_addresses: Annotated[bool, Doc("allow http(s):// URLs that resolve to private networks or this machine")] = False
+    timeout: Annotated[float, Gt(0), Doc("seconds to wait for a store or server to list files, or to send the next part of one")] = 600
 
     def faults_of_place(self) -> Iterator[str]:
         """Yield mistakes in the location of the files."""

@@ -38,6 +38,7 @@ class Sql(External):
     table: Annotated[str, MinLen(1), Doc("the table, with its schema if it needs one")] | None = None
     query: Annotated[str, MinLen(1), Doc("a query instead of a table")] | None = None
     incremental: Annotated[Incremental, Doc("read only what is new")] | None = None
+    timeout: Annotated[float, Gt(0), Doc("seconds to wait for the answer to a query, or for more of its rows")] = 3600
 
     @property
     def is_postgres(self) -> bool:
@@ -226,6 +227,7 @@ class Singer(External):
         | None
     ) = None
     max_record_bytes: Annotated[int, Gt(0), Doc("a longer message is refused")] = MAX_RECORD_BYTES
+    timeout: Annotated[float, Gt(0), Doc("seconds without output after which the tap is ended; its log does not count")] = 7200
 
     @property
     def tap(self) -> str:

@@ -16,6 +16,7 @@ from typing import IO
 
 from dpe_cli import ending_signals
 from dpe_cli.errors import InputError
+from dpe_cli.sources.read import pipes
 from dpe_cli.sources.singer.tap_log import TapLog
 
 TAPS = Path(".dpe") / "taps"
@@ -129,10 +130,22 @@ class Running:
     def __init__(self, process: subprocess.Popen[bytes], *, where: str) -> None:
         assert process.stdout is not None  # noqa: S101
         assert process.stderr is not None  # noqa: S101
-        self.output: IO[bytes] = process.stdout
+        self._output: IO[bytes] = process.stdout
         self._process = process
         self._where = where
         self._log = TapLog(process.stderr, where=where)
+
+    def output(self, *, timeout: float) -> Iterator[bytes]:
+        """
+        Yield what it writes.
+
+        Raises:
+            InputError: it wrote nothing for `timeout` seconds, whatever it logged.
+        """
+        try:
+            yield from pipes.chunks(self._output.fileno(), timeout=timeout)
+        except pipes.SilentError as error:
+            raise self._failed(f"wrote nothing for {timeout:g} seconds (its `timeout`)", is_running=True) from error
 
     def check_end(self) -> None:
         """
@@ -156,11 +169,12 @@ class Running:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self.output.close()
+        self._output.close()
         self._log.wait()
 
-    def _failed(self, how: str) -> InputError:
-        self._log.wait()
+    def _failed(self, how: str, *, is_running: bool = False) -> InputError:
+        if not is_running:
+            self._log.wait()
         log = self._log.last_lines()
         words = "".join(f"\n    {line}" for line in log)
         advice = "last lines of its log:" if log else "it logged nothing; run it by hand"

@@ -23,7 +23,6 @@ from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.json.records import LINE_FEED, JsonRecords
 from dpe_cli.sources.options.queries import Singer
 from dpe_cli.sources.query_inputs import BaseQueryInput
-from dpe_cli.sources.read import pipes
 from dpe_cli.sources.read.lines import whole_lines
 from dpe_cli.sources.read.rows import DIALECT
 from dpe_cli.sources.singer import catalog as singer_catalog
@@ -154,7 +153,7 @@ class Tap(BaseQueryInput):
         if self.options.catalog_file is not None:
             return _document(self.project_dir / self.options.catalog_file, "catalog_file", self.location)
         with program.run([*arguments, "--discover"]) as running:
-            written = b"".join(pipes.chunks(running.output.fileno()))
+            written = b"".join(running.output(timeout=self.options.timeout))
             running.check_end()
         try:
             return parsing.parse(written)
@@ -196,7 +195,7 @@ class _OpenedTap:
         read = 0
         where = self._tap.location
         running = self._run()
-        chunks = pipes.chunks(running.output.fileno())
+        chunks = running.output(timeout=self._tap.options.timeout)
         for data, line in whole_lines(chunks, location=where, max_record_bytes=self._tap.options.max_record_bytes):
             if not data.endswith(LINE_FEED):
                 # A tap that crashes leaves a partial last line.

@@ -119,7 +119,8 @@ def test_a_secret_as_a_member_of_a_record_is_hidden(stage: Stage, echo: Echo, fo
         (Answer(b"", 302, {"Location": f"ftp://host/{quote(SECRET)}"}), "it links to something that is not an http:// or https:// address"),
         (Answer(f'{{"error": "{SECRET}"}}'.encode()), "a page cannot be read"),
         (Answer(f"<p>{SECRET}</p>".encode()), "a page cannot be read"),
-        (Answer(SECRET.encode(), 200, {"Content-Encoding": "gzip"}), "the connection failed (DecodingError"),
+        (Answer(SECRET.encode(), 200, {"Content-Encoding": "gzip"}), "a page cannot be decompressed (Error -3"),
+        (Answer(b"[]", 200, {"Content-Encoding": f"{'x' * 20}{quote(SECRET)}"}), f"its page is encoded as '{'x' * 20}{HIDDEN}'; dpe reads"),
     ],
 )
 def test_a_secret_in_an_answer_is_hidden(stage: Stage, echo: Echo, answer: Answer, words: str) -> None:

@@ -306,6 +306,10 @@ MUTATIONS = {
     f"{CALLED}; alter table marts.fct_orders add check (marts.called(order_id) is not null)": "RLS073",
     f"{CALLED}; create operator marts.### (function = marts.called, rightarg = integer);"
     " create index on marts.fct_orders ((operator(marts.###) order_id))": "RLS073",
+    f"{CALLED}; create domain marts.number as integer check (marts.called(value) is not null);"
+    " create index on marts.fct_orders ((order_id::marts.number))": "RLS073",
+    f"{CALLED}; create domain marts.number as integer check (marts.called(value) is not null);"
+    " alter table marts.fct_orders add number marts.number": "RLS073",
     "create function marts.apart(text, text) returns double precision language sql immutable as 'select 1.0::double precision';"
     " alter function marts.apart(text, text) owner to dpe_transformer; create type marts.span as range (subtype = text, subtype_diff = marts.apart);"
     " alter table marts.fct_orders add span marts.span": "RLS073",
