@@ -306,9 +306,9 @@ MUTATIONS = {
     f"{CALLED}; alter table marts.fct_orders add check (marts.called(order_id) is not null)": "RLS073",
     f"{CALLED}; create operator marts.### (function = marts.called, rightarg = integer);"
     " create index on marts.fct_orders ((operator(marts.###) order_id))": "RLS073",
-    f"{CALLED}; create domain marts.number as integer check (marts.called(value) is not null);"
+    f"{CALLED}; create domain marts.number as integer check (marts.called(value) > 0);"
     " create index on marts.fct_orders ((order_id::marts.number))": "RLS073",
-    f"{CALLED}; create domain marts.number as integer check (marts.called(value) is not null);"
+    f"{CALLED}; create domain marts.number as integer check (marts.called(value) > 0);"
     " alter table marts.fct_orders add number marts.number": "RLS073",
     "create function marts.apart(text, text) returns double precision language sql immutable as 'select 1.0::double precision';"
     " alter function marts.apart(text, text) owner to dpe_transformer; create type marts.span as range (subtype = text, subtype_diff = marts.apart);"
