@@ -102,6 +102,8 @@ def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Se
     for relation in coming:
         _make_room_for_indexes(connection, relation)
         _move(connection, relation, NEXT, "")
+    for schema in sorted({relation.schema for relation in coming}):
+        _open_schema(connection, schema)
     for follower in followers:
         dependents.rebind(connection, follower)
     return list(leaving)
@@ -215,6 +217,32 @@ def _create_schema(connection: Connection, schema: str) -> None:
     row = connection.execute("select to_regnamespace(%s)", [sql.Identifier(schema).as_string(connection)]).fetchone()
     if row == (None,):
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+
+
+def _open_schema(connection: Connection, schema: str) -> None:
+    """Let readers use a schema of the pipeline, if they may read a relation in it; other roles open theirs themselves, such as marts."""
+    readers = ["dpe_reader", "dpe_tenant", "dpe_masked_reader"]
+    row = connection.execute(
+        """
+        select exists (
+            select
+            from pg_namespace
+            inner join pg_class on pg_class.relnamespace = pg_namespace.oid
+            cross join unnest(%(readers)s::text[]) as reader
+            where
+                nspname = %(schema)s
+                and pg_has_role(nspowner, 'usage')
+                and not has_schema_privilege(reader, pg_namespace.oid, 'usage')
+                and relkind in ('r', 'p', 'v')
+                and has_any_column_privilege(reader, pg_class.oid, 'select')
+        )
+        """,
+        {"readers": readers, "schema": schema},
+    ).fetchone()
+    if row == (True,):
+        connection.execute(
+            sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), sql.SQL(", ").join(map(sql.Identifier, readers)))
+        )
 
 
 def names(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:
