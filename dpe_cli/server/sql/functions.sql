@@ -26,6 +26,8 @@ as $$
         end
 $$;
 
+comment on function dpe.companion_name(text, text) is 'The name of a relation''s view or quarantine, from its name and a suffix.';
+
 -- The actor of a system or admin context; null outside of one.
 create or replace function dpe.actor()
 returns text
@@ -395,6 +397,7 @@ declare
 begin
     alter table dpe.tenant_access owner to dpe_owner;
     foreach signature in array array[
+        'dpe.companion_name(text, text)',
         'dpe.actor()',
         'dpe.chosen_tenant()',
         'dpe.context_is_open()',

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
-from conftest import Cluster
-from psycopg import sql
 from support import dbt_projects
 from support.dbt_projects import Silence
 
-from dpe_cli.access import grants
+from dpe_cli.access.matrix import Cell
 from dpe_cli.pipeline import protection, run
 from dpe_cli.pipeline.options import RunOptions
-from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.project import Project
 from dpe_cli.server.relations import MASKED, QUARANTINE, companion_name
 from dpe_cli.server.server import Server
@@ -35,66 +30,95 @@ COLUMNS = {
     "fct_double": 'sho"p',
     "fct_umlauts": "Geschäft",
 }
-LONG = {size: f"orders_{'x' * (size - 7)}" for size in (56, 63)} | {62: "o_" + "ä" * 30}
-KINDS = {f"{kind}_{'y' * (62 - len(kind))}": kind for kind in ("table", "view", "incremental")}
-SNAPSHOT, SEED = "snapshot_" + "z" * 54, "seed_" + "z" * 58
-EVERY_NAME = [*COLUMNS, *LONG.values(), *KINDS, SNAPSHOT, SEED]
-SELECT = "select order_id, {column}, amount from {{{{ ref('stg_orders') }}}}"
+# Tables with a masked column and a quarantine, and relations of the other kinds, with names that leave no room for a suffix.
+LONG = ["orders_" + "x" * 49, "orders_" + "x" * 56, "o_" + "ä" * 27]
+INCREMENTAL, SNAPSHOT, SEED, VIEW = ("incremental_" + "x" * 51, "snapshot_" + "x" * 54, "seed_" + "x" * 58, "view_" + "x" * 58)
+KEPT_OUT = """
+            columns:
+              - name: amount
+                data_tests:
+                  - accepted_values:
+                      arguments: {values: [10, 20], quote: false}
+                      config: {meta: {rule: SHOP-1-01, on_failure: quarantine, quarantine: {max_rows: 1}}}
+        """
 
 
-def _declared(name: str, column: str, *, schema: str = "marts", masks: str = "", tests: str = "") -> str:
+def _declared(kind: str, name: str, column: str, *, masks: bool = False, schema: str = "marts") -> str:
     quoted = column.replace("'", "''")
+    masked = ", masked: [amount]" if masks else ""
     return f"""
+        {kind}:
           - name: {name}
-            config: {{schema: {schema}, meta: {{rls: {{tenant_column: '{quoted}'}}{masks}}}}}
-            {tests}
+            config: {{schema: {schema}, contract: {{enforced: false}}, meta: {{rls: {{tenant_column: '{quoted}'}}{masked}}}}}
         """
 
 
 def _files() -> dict[str, str]:
-    files = {
-        "models/staging/stg_orders.sql": "select * from (values (1, 'UA', 10), (2, 'UA', 20), (3, 'HA', 30)) as orders (order_id, shop, amount)",
-    }
+    orders = "select * from (values (1, 'UA', 10), (2, 'UA', 20), (3, 'HA', 30)) as orders (order_id, shop, amount)"
+    files = {"models/staging/stg_orders.sql": orders, f"seeds/{SEED}.csv": "order_id,shop,amount\n1,UA,10\n2,UA,20\n3,HA,30\n"}
     for name, column in COLUMNS.items():
         quoted = '"' + column.replace('"', '""') + '"'
-        files[f"models/marts/{name}.sql"] = "{{ config(materialized='table') }} " + SELECT.format(column=f"shop as {quoted}")
-        files[f"models/marts/{name}.yml"] = f"models:{_declared(name, column)}"
-    tests = "data_tests: [{dbt_utils_free: {}}]"
-    del tests
-    for name in LONG.values():
-        rule = (
-            "data_tests: [{expression_is_true: {arguments: {expression: amount < 30}, "
-            "config: {meta: {rule: A-1-01, on_failure: quarantine, quarantine: {max_rows: 9}}}}}]"
-        )
-        files[f"models/marts/{name}.sql"] = "{{ config(materialized='table') }} " + SELECT.format(column="shop")
-        files[f"models/marts/{name}.yml"] = f"models:{_declared(name, 'shop', masks=', masked: [amount]', tests=rule)}"
-    for name, kind in KINDS.items():
-        masks = "" if kind == "view" else ", masked: [amount]"
-        source = "select order_id, shop, amount from {{ ref('fct_plain') }}" if kind == "view" else SELECT.format(column="shop")
-        files[f"models/marts/{name}.sql"] = f"{{{{ config(materialized='{kind}') }}}} {source}"
-        files[f"models/marts/{name}.yml"] = f"models:{_declared(name, 'shop', schema='finance', masks=masks)}"
-    files["models/marts/fct_plain.sql"] = "{{ config(materialized='table') }} " + SELECT.format(column="shop")
-    files["models/marts/fct_plain.yml"] = f"models:{_declared('fct_plain', 'shop')}"
-    files[f"seeds/{SEED}.csv"] = "order_id,shop,amount\n1,UA,10\n2,UA,20\n3,HA,30\n"
-    files["seeds/seeds.yml"] = f"seeds:{_declared(SEED, 'shop', masks=', masked: [amount]')}"
-    files["snapshots/orders.yml"] = f"""
-        snapshots:
-          - name: {SNAPSHOT}
-            relation: ref('stg_orders')
-            config: {{schema: marts, unique_key: order_id, strategy: check, check_cols: all, meta: {{rls: {{tenant_column: shop}}, masked: [amount]}}}}
-        """
+        files[f"models/marts/{name}.sql"] = f"{{{{ config(materialized='table') }}}} select order_id, shop as {quoted} from {{{{ ref('stg_orders') }}}}"
+        files[f"models/marts/{name}.yml"] = _declared("models", name, column)
+    for name in LONG:
+        files[f"models/marts/{name}.sql"] = "{{ config(materialized='table') }} select * from {{ ref('stg_orders') }}"
+        files[f"models/marts/{name}.yml"] = _declared("models", name, "shop", masks=True).rstrip() + KEPT_OUT
+    files[f"models/marts/{INCREMENTAL}.sql"] = "{{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }} select * from {{ ref('stg_orders') }}"
+    files[f"models/marts/{INCREMENTAL}.yml"] = _declared("models", INCREMENTAL, "shop", masks=True, schema="finance")
+    files[f"models/marts/{VIEW}.sql"] = "{{ config(materialized='view') }} select order_id, tenant from {{ ref('fct_tenant') }}"
+    files[f"models/marts/{VIEW}.yml"] = _declared("models", VIEW, "tenant", schema="finance")
+    files["seeds/seeds.yml"] = _declared("seeds", SEED, "shop", masks=True)
+    files[f"snapshots/{SNAPSHOT}.sql"] = (
+        f"{{% snapshot {SNAPSHOT} %}}\n"
+        "{{ config(unique_key='order_id', strategy='check', check_cols='all') }} select * from {{ ref('stg_orders') }}\n"
+        "{% endsnapshot %}\n"
+    )
+    files["snapshots/snapshots.yml"] = _declared("snapshots", SNAPSHOT, "shop", masks=True)
     return files
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> tuple[Project, Server, list[RunSummary]]:
-    """Return a project after two runs."""
-    directory = dbt_projects.make(tmp_path_factory.mktemp("names"), {})
-    for path, text in _files().items():
-        target = directory / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-    server = cluster.bootstrapped()
-    project = Project(directory)
-    done = [run.run(project, server, [], [], Silence(), RunOptions(documents=False)) for _ in range(2)]
-    return project, server, done
+def built(scratch: Path, module_server: Server) -> tuple[Project, dict[str, list[Cell]]]:
+    """Return a project after two runs, and what each role sees and may write, by relation."""
+    project = Project(dbt_projects.make(scratch / "names", _files()))
+    for _ in range(2):
+        done = run.run(project, module_server, [], [], Silence(), RunOptions(documents=False))
+        assert done.build.not_published is None
+    cells: dict[str, list[Cell]] = {}
+    for cell in protection.measure_rls(project, module_server, [], [], Silence()):
+        cells.setdefault(cell.relation, []).append(cell)
+    return project, cells
+
+
+def test_nothing_is_wrong_with_their_protection(built: tuple[Project, dict[str, list[Cell]]], module_server: Server) -> None:
+    """Neither in the catalog nor in what roles can do."""
+    project, cells = built
+
+    assert [] == [str(finding) for finding in protection.check_rls(project, module_server) if finding.severity == "error"]
+    assert [] == [fault for measured in cells.values() for cell in measured for fault in cell.faults]
+
+
+@pytest.mark.parametrize("name", [*(f"marts.{name}" for name in [*COLUMNS, *LONG, SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"])
+def test_a_reader_sees_the_rows_of_its_tenant(built: tuple[Project, dict[str, list[Cell]]], name: str) -> None:
+    """Whatever the relation, its tenant column and its schema are called."""
+    _, cells = built
+
+    assert 2 in {cell.rows for cell in cells[name] if cell.tenant == "UA" and not cell.actor.startswith("the ")}
+
+
+@pytest.mark.parametrize("suffix", [MASKED, QUARANTINE])
+def test_a_long_name_has_its_companions(built: tuple[Project, dict[str, list[Cell]]], suffix: str) -> None:
+    """Under different names, which the command line knows."""
+    _, cells = built
+    names = [companion_name(name, suffix) for name in LONG]
+
+    assert len(LONG) == len({*names})
+    assert [] == [name for name in names if len(name.encode()) > 63 or f"marts.{name}" not in cells]
+
+
+@pytest.mark.parametrize("name", ["orders", *LONG, "ä" * 31, "x" + "ä" * 31, "日本" * 10])
+def test_macros_command_line_and_server_derive_the_same_names(built: tuple[Project, dict[str, list[Cell]]], module_server: Server, name: str) -> None:
+    """The tables with companions show it for the macros."""
+    with module_server.connect("admin") as connection:
+        for suffix in (MASKED, QUARANTINE):
+            assert (companion_name(name, suffix),) == connection.execute("select dpe.companion_name(%s, %s)", [name, suffix]).fetchone()
