@@ -156,7 +156,9 @@ def _is_declared_as_now(connection: Connection, relation: MeasuredRelation) -> b
     rows = connection.execute(
         "select obj_description(oid, 'pg_policy') from pg_policy where polrelid = %s and polname = 'dpe_system'", [relation.oid]
     ).fetchall()
-    declared = f"tenant_column {', '.join(map(encoded_name, relation.tenant_columns))}, " if relation.tenant_columns else f"{relation.declared} "
+    declared = (
+        f"tenant_column {', '.join(map(encoded_name, relation.tenant_columns))}, " if relation.tenant_columns else f"{relation.declared} "
+    )
     return not rows or str(rows[0][0]).startswith(declared)
 
 

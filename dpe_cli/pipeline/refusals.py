@@ -109,6 +109,4 @@ def judge(
 def _belongs(known: Mapping[tuple[str, str], strays.ProjectRelation], relation: Relation) -> bool:
     """Return whether a relation is named like a model's view or quarantine, which the model's files may no longer declare."""
     suffixes = [suffix for suffix in (QUARANTINE, MASKED) if relation.name.endswith(suffix)]
-    return any(
-        schema == relation.schema and companion_name(name, suffix) == relation.name for schema, name in known for suffix in suffixes
-    )
+    return any(schema == relation.schema and companion_name(name, suffix) == relation.name for schema, name in known for suffix in suffixes)

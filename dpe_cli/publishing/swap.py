@@ -220,8 +220,8 @@ def _create_schema(connection: Connection, schema: str) -> None:
 
 
 def _open_schema(connection: Connection, schema: str) -> None:
-    """Let readers use a schema of the pipeline, if they may read a relation in it; other roles open theirs themselves, such as marts."""
-    readers = ["dpe_reader", "dpe_tenant", "dpe_masked_reader"]
+    """Let readers and administrators use a schema of the pipeline, if they may read a relation in it; other roles open theirs themselves, such as marts."""
+    readers = ["dpe_owner", "dpe_reader", "dpe_tenant", "dpe_masked_reader"]
     row = connection.execute(
         """
         select exists (

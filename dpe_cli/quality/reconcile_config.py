@@ -165,7 +165,11 @@ class _Declaration:
             for node in self._nodes.values()
             if node.get("attached_node") == self._node["unique_id"] and _meta(node).get("on_failure") == "quarantine"
         }
-        return Quarantine(sql.Identifier(self._schema, companion_name(self._node["alias"], QUARANTINE)), tuple(sorted(rules))) if rules else None
+        return (
+            Quarantine(sql.Identifier(self._schema, companion_name(self._node["alias"], QUARANTINE)), tuple(sorted(rules)))
+            if rules
+            else None
+        )
 
     def _explanation(self, kind: Kind, options: object) -> Explanation:
         given = options if isinstance(options, Mapping) else {}

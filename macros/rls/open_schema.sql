@@ -29,7 +29,7 @@ begin
         execute is_closed using {{ literal_of(relation.schema) }};
         get diagnostics found = row_count;
         if found > 0 then
-            execute format('grant usage on schema %I to dpe_reader, dpe_tenant, dpe_masked_reader', {{ literal_of(relation.schema) }});
+            execute format('grant usage on schema %I to dpe_owner, dpe_reader, dpe_tenant, dpe_masked_reader', {{ literal_of(relation.schema) }});
         end if;
     end if;
 end

@@ -58,12 +58,16 @@ def _files() -> dict[str, str]:
     files = {"models/staging/stg_orders.sql": orders, f"seeds/{SEED}.csv": "order_id,shop,amount\n1,UA,10\n2,UA,20\n3,HA,30\n"}
     for name, column in COLUMNS.items():
         quoted = '"' + column.replace('"', '""') + '"'
-        files[f"models/marts/{name}.sql"] = f"{{{{ config(materialized='table') }}}} select order_id, shop as {quoted} from {{{{ ref('stg_orders') }}}}"
+        files[f"models/marts/{name}.sql"] = (
+            f"{{{{ config(materialized='table') }}}} select order_id, shop as {quoted} from {{{{ ref('stg_orders') }}}}"
+        )
         files[f"models/marts/{name}.yml"] = _declared("models", name, column)
     for name in LONG:
         files[f"models/marts/{name}.sql"] = "{{ config(materialized='table') }} select * from {{ ref('stg_orders') }}"
         files[f"models/marts/{name}.yml"] = _declared("models", name, "shop", masks=True).rstrip() + KEPT_OUT
-    files[f"models/marts/{INCREMENTAL}.sql"] = "{{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }} select * from {{ ref('stg_orders') }}"
+    files[f"models/marts/{INCREMENTAL}.sql"] = (
+        "{{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }} select * from {{ ref('stg_orders') }}"
+    )
     files[f"models/marts/{INCREMENTAL}.yml"] = _declared("models", INCREMENTAL, "shop", masks=True, schema="finance")
     files[f"models/marts/{VIEW}.sql"] = "{{ config(materialized='view') }} select order_id, tenant from {{ ref('fct_tenant') }}"
     files[f"models/marts/{VIEW}.yml"] = _declared("models", VIEW, "tenant", schema="finance")
@@ -98,7 +102,9 @@ def test_nothing_is_wrong_with_their_protection(built: tuple[Project, dict[str, 
     assert [] == [fault for measured in cells.values() for cell in measured for fault in cell.faults]
 
 
-@pytest.mark.parametrize("name", [*(f"marts.{name}" for name in [*COLUMNS, *LONG, SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"])
+@pytest.mark.parametrize(
+    "name", [*(f"marts.{name}" for name in [*COLUMNS, *LONG, SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"]
+)
 def test_a_reader_sees_the_rows_of_its_tenant(built: tuple[Project, dict[str, list[Cell]]], name: str) -> None:
     """Whatever the relation, its tenant column and its schema are called."""
     _, cells = built
@@ -117,7 +123,9 @@ def test_a_long_name_has_its_companions(built: tuple[Project, dict[str, list[Cel
 
 
 @pytest.mark.parametrize("name", ["orders", *LONG, "ä" * 31, "x" + "ä" * 31, "日本" * 10])
-def test_macros_command_line_and_server_derive_the_same_names(built: tuple[Project, dict[str, list[Cell]]], module_server: Server, name: str) -> None:
+def test_macros_command_line_and_server_derive_the_same_names(
+    built: tuple[Project, dict[str, list[Cell]]], module_server: Server, name: str
+) -> None:
     """The tables with companions show it for the macros."""
     with module_server.connect("admin") as connection:
         for suffix in (MASKED, QUARANTINE):
