@@ -220,29 +220,25 @@ def _create_schema(connection: Connection, schema: str) -> None:
 
 
 def _open_schema(connection: Connection, schema: str) -> None:
-    """Let readers and administrators use a schema of the pipeline, if they may read a relation in it; other roles open theirs themselves, such as marts."""
-    readers = ["dpe_owner", "dpe_reader", "dpe_tenant", "dpe_masked_reader"]
-    row = connection.execute(
+    """Let those who may read a relation in a schema of the pipeline use it. Other roles open theirs themselves, such as marts."""
+    rows = connection.execute(
         """
-        select exists (
-            select
-            from pg_namespace
-            inner join pg_class on pg_class.relnamespace = pg_namespace.oid
-            cross join unnest(%(readers)s::text[]) as reader
-            where
-                nspname = %(schema)s
-                and pg_has_role(nspowner, 'usage')
-                and not has_schema_privilege(reader, pg_namespace.oid, 'usage')
-                and relkind in ('r', 'p', 'v')
-                and has_any_column_privilege(reader, pg_class.oid, 'select')
-        )
+        select distinct reader
+        from pg_namespace
+        inner join pg_class on pg_class.relnamespace = pg_namespace.oid
+        cross join unnest(array['dpe_owner', 'dpe_reader', 'dpe_tenant', 'dpe_masked_reader']) as reader
+        where
+            nspname = %s
+            and pg_has_role(nspowner, 'usage')
+            and not has_schema_privilege(reader, pg_namespace.oid, 'usage')
+            and relkind in ('r', 'p', 'v')
+            and has_any_column_privilege(reader, pg_class.oid, 'select')
+        order by reader
         """,
-        {"readers": readers, "schema": schema},
-    ).fetchone()
-    if row == (True,):
-        connection.execute(
-            sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), sql.SQL(", ").join(map(sql.Identifier, readers)))
-        )
+        [schema],
+    ).fetchall()
+    for (reader,) in rows:
+        connection.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), sql.Identifier(str(reader))))
 
 
 def names(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:

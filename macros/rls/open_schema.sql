@@ -14,7 +14,8 @@ declare
             nspname = $1
             and pg_has_role(nspowner, 'usage')
             and not (
-                has_schema_privilege('dpe_reader', oid, 'usage')
+                has_schema_privilege('dpe_owner', oid, 'usage')
+                and has_schema_privilege('dpe_reader', oid, 'usage')
                 and has_schema_privilege('dpe_masked_reader', oid, 'usage')
                 and has_schema_privilege('dpe_tenant', oid, 'usage')
             )
