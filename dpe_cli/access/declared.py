@@ -18,7 +18,7 @@ from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.access.declared_policies import TableColumn, TablePolicy
 from dpe_cli.project.model import Model, by_name, models_of
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import QUARANTINE
+from dpe_cli.server.relations import QUARANTINE, companion_name
 
 CHECK = RlsCheck(
     "RLS071",
@@ -143,7 +143,7 @@ def differences(connection: Connection, manifest: Mapping[str, Any], made: Mappi
     """
     known = models_of(manifest)
     models = {
-        (schema, known[unique_id].alias + suffix): known[unique_id]
+        (schema, companion_name(known[unique_id].alias, suffix) if suffix else known[unique_id].alias): known[unique_id]
         for unique_id, schema in made.items()
         if unique_id in known
         for suffix in ("", QUARANTINE)

@@ -14,7 +14,7 @@ from dpe_cli.access.actors import as_actor, everything_of
 from dpe_cli.project.model import Model
 from dpe_cli.project.source import Source
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import MASKED, QUARANTINE, columns_of, is_shadow, published_schema
+from dpe_cli.server.relations import MASKED, QUARANTINE, columns_of, companion_name, encoded_name, is_shadow, published_schema
 from dpe_cli.server.server import server_message
 
 # Denied: the actor lacks the privilege. Refused: it has the privilege, but policies stop it. Allowed: it can do it.
@@ -37,12 +37,12 @@ _RELATIONS = """
 # The tenants of a relation with their row counts, most first. A row may belong to several; rows without a tenant are omitted.
 _TENANTS = """
     select
-        tenant,
+        tenants.tenant,
         count(*) as rows
     from {relation} as protected
     cross join lateral (select distinct unnest(array[{columns}]::text[]) as tenant) as tenants
-    where tenant <> ''
-    group by tenant
+    where tenants.tenant <> ''
+    group by tenants.tenant
     order by 2 desc, 1
 """
 
@@ -100,13 +100,15 @@ def find_relations(
         column = source.table.tenant_column
         # A source that names a model's relation does not make it private.
         declared.setdefault((source.table.schema, source.table.name), ("private", (column,) if column else (), ()))
+    models_of = {(schema, companion_name(name, suffix)): (schema, name) for schema, name in declared for suffix in (QUARANTINE, MASKED)}
     with connection.transaction():
         rows = connection.execute(_RELATIONS, [list(schemas)]).fetchall()
     found = []
     for oid, schema, name, kind in rows:
-        model = (published_schema(str(schema)), str(name).removesuffix(QUARANTINE).removesuffix(MASKED))
-        of_model = declared.get(model, ("private", (), ()))
-        found.append(MeasuredRelation(int(oid), str(schema), str(name), str(kind), *of_model, is_companion=model[1] != name))
+        published = (published_schema(str(schema)), str(name))
+        of_model = declared.get(models_of.get(published, published), ("private", (), ()))
+        is_companion = str(name).endswith((QUARANTINE, MASKED))
+        found.append(MeasuredRelation(int(oid), str(schema), str(name), str(kind), *of_model, is_companion=is_companion))
     return found
 
 
@@ -139,8 +141,8 @@ def _sample_rows(connection: Connection, relation: MeasuredRelation) -> Sample:
             )
         if tenants:
             where = sql.SQL("where {} = {}").format(sql.Identifier(relation.tenant_columns[0]), sql.Literal(tenants[0][0]))
-        place = sql.SQL("null::bigint, null::text") if relation.kind == "v" else sql.SQL("tableoid::bigint, ctid::text")
-        query = sql.SQL("select to_jsonb(sampled), {place} from {relation} as sampled {where} limit 1").format(
+        place = sql.SQL("null::bigint, null::text") if relation.kind == "v" else sql.SQL("sampled.tableoid::bigint, sampled.ctid::text")
+        query = sql.SQL("select to_jsonb(sampled.*), {place} from {relation} as sampled {where} limit 1").format(
             place=place, relation=relation.identifier, where=where
         )
         found = guarded.rows(connection, everything.role, sql.SQL("select * from ({}) as found (row, table_id, place)").format(query))
@@ -154,13 +156,16 @@ def _is_declared_as_now(connection: Connection, relation: MeasuredRelation) -> b
     rows = connection.execute(
         "select obj_description(oid, 'pg_policy') from pg_policy where polrelid = %s and polname = 'dpe_system'", [relation.oid]
     ).fetchall()
-    declared = f"tenant_column {', '.join(relation.tenant_columns)}, " if relation.tenant_columns else f"{relation.declared} "
+    declared = (
+        f"tenant_column {', '.join(map(encoded_name, relation.tenant_columns))}, " if relation.tenant_columns else f"{relation.declared} "
+    )
     return not rows or str(rows[0][0]).startswith(declared)
 
 
 def tenants_query(relation: sql.Identifier, columns: Sequence[str]) -> sql.Composed:
     """Return the query for the tenants in `columns` and their row counts (`tenant`, `rows`), most rows first."""
-    return sql.SQL(_TENANTS).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), relation=relation)
+    names = [sql.Identifier("protected", column) for column in columns]
+    return sql.SQL(_TENANTS).format(columns=sql.SQL(", ").join(names), relation=relation)
 
 
 def count(connection: Connection, role: str, query: sql.Composed) -> int | str:

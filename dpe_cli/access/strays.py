@@ -15,7 +15,7 @@ from typing import Any
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.project.model import selector_of
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, published_schema
+from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, companion_name, published_schema
 
 CHECK = RlsCheck(
     "RLS070",
@@ -81,9 +81,9 @@ def project_relations(manifest: Mapping[str, Any]) -> dict[tuple[str, str], Proj
     ]
     for node in relations:
         if (node["config"].get("meta") or {}).get("masked"):
-            found[node["schema"], node["alias"] + MASKED] = ProjectRelation(node["unique_id"], _selector(node), "v")
+            found[node["schema"], companion_name(node["alias"], MASKED)] = ProjectRelation(node["unique_id"], _selector(node), "v")
         if node["unique_id"] in quarantining:
-            found[node["schema"], node["alias"] + QUARANTINE] = ProjectRelation(node["unique_id"], _selector(node), "rp")
+            found[node["schema"], companion_name(node["alias"], QUARANTINE)] = ProjectRelation(node["unique_id"], _selector(node), "rp")
     # Last: a model with the name of another model's view or quarantine is a model.
     return found | {(node["schema"], node["alias"]): ProjectRelation(node["unique_id"], _selector(node), "rpv") for node in relations}
 
@@ -131,7 +131,8 @@ def find(
 def _finding(known: dict[tuple[str, str], ProjectRelation], schema: str, name: str, subject: str, readers: str) -> Finding:
     published = published_schema(schema)
     for suffix in (MASKED, QUARANTINE):
-        owner = known.get((published, name.removesuffix(suffix))) if name.endswith(suffix) else None
+        owners = (part for (place, alias), part in known.items() if place == published and companion_name(alias, suffix) == name)
+        owner = next(owners, None)
         if owner is not None:
             what = "masks no columns" if suffix == MASKED else "has no quarantining rule"
             detail = f"may be read by {readers}, but {owner.model} {what}, or creates another kind of relation with this name"

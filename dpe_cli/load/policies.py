@@ -10,6 +10,7 @@ from psycopg import sql
 from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.load.staging import execute
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.relations import encoded_name
 
 _CONTEXT_IS_OPEN = "(select dpe.context_is_open())"
 # As we write it, and as the server shows it in pg_policies.
@@ -74,7 +75,7 @@ def present(connection: Connection, table: StagingTable) -> list[Policy]:
 
 def protect(connection: Connection, table: StagingTable) -> None:
     """Put a table under forced row-level security with the policies of its declaration; a no-op if they are in place."""
-    declaration = f"tenant_column {table.tenant_column}" if table.tenant_column else "no tenant column"
+    declaration = f"tenant_column {encoded_name(table.tenant_column)}" if table.tenant_column else "no tenant column"
     wanted = declared(connection, table)
     found = connection.execute(
         """

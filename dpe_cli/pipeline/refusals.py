@@ -18,7 +18,7 @@ from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
 from dpe_cli.quality import quarantine
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, Relation, find_relation
+from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, Relation, companion_name, find_relation
 from dpe_cli.server.server import Server
 
 
@@ -108,5 +108,5 @@ def judge(
 
 def _belongs(known: Mapping[tuple[str, str], strays.ProjectRelation], relation: Relation) -> bool:
     """Return whether a relation is named like a model's view or quarantine, which the model's files may no longer declare."""
-    names = [relation.name.removesuffix(suffix) for suffix in (QUARANTINE, MASKED) if relation.name.endswith(suffix)]
-    return any((relation.schema, name) in known for name in names)
+    suffixes = [suffix for suffix in (QUARANTINE, MASKED) if relation.name.endswith(suffix)]
+    return any(schema == relation.schema and companion_name(name, suffix) == relation.name for schema, name in known for suffix in suffixes)

@@ -102,6 +102,8 @@ def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Se
     for relation in coming:
         _make_room_for_indexes(connection, relation)
         _move(connection, relation, NEXT, "")
+    for schema in sorted({relation.schema for relation in coming}):
+        _open_schema(connection, schema)
     for follower in followers:
         dependents.rebind(connection, follower)
     return list(leaving)
@@ -228,6 +230,28 @@ def _create_schema(connection: Connection, schema: str) -> None:
     row = connection.execute("select to_regnamespace(%s)", [sql.Identifier(schema).as_string(connection)]).fetchone()
     if row == (None,):
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+
+
+def _open_schema(connection: Connection, schema: str) -> None:
+    """Let those who may read a relation in a schema of the pipeline use it. Other roles open theirs themselves, such as marts."""
+    rows = connection.execute(
+        """
+        select distinct reader
+        from pg_namespace
+        inner join pg_class on pg_class.relnamespace = pg_namespace.oid
+        cross join unnest(array['dpe_owner', 'dpe_reader', 'dpe_tenant', 'dpe_masked_reader']) as reader
+        where
+            nspname = %s
+            and pg_has_role(nspowner, 'usage')
+            and not has_schema_privilege(reader, pg_namespace.oid, 'usage')
+            and relkind in ('r', 'p', 'v')
+            and has_any_column_privilege(reader, pg_class.oid, 'select')
+        order by reader
+        """,
+        [schema],
+    ).fetchall()
+    for (reader,) in rows:
+        connection.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), sql.Identifier(str(reader))))
 
 
 def names(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:

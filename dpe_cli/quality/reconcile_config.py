@@ -19,7 +19,7 @@ from psycopg import sql
 from dpe_cli.errors import ProjectError
 from dpe_cli.project.model import by_name, models_of, selector_of
 from dpe_cli.project.source import Source
-from dpe_cli.server.relations import QUARANTINE
+from dpe_cli.server.relations import QUARANTINE, companion_name
 from dpe_cli.words import did_you_mean
 
 Kind = Literal["rejected", "filtered", "deduplicated"]
@@ -165,7 +165,11 @@ class _Declaration:
             for node in self._nodes.values()
             if node.get("attached_node") == self._node["unique_id"] and _meta(node).get("on_failure") == "quarantine"
         }
-        return Quarantine(sql.Identifier(self._schema, self._node["alias"] + QUARANTINE), tuple(sorted(rules))) if rules else None
+        return (
+            Quarantine(sql.Identifier(self._schema, companion_name(self._node["alias"], QUARANTINE)), tuple(sorted(rules)))
+            if rules
+            else None
+        )
 
     def _explanation(self, kind: Kind, options: object) -> Explanation:
         given = options if isinstance(options, Mapping) else {}

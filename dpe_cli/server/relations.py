@@ -8,6 +8,7 @@ Relations by name, their columns, and the names that dpe derives for related rel
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -15,13 +16,16 @@ from psycopg import sql
 
 from dpe_cli.server.connection import Connection
 
-# The suffixes that macros/quality/quarantine_of_this.sql and macros/rls/masked_view.sql use.
+# The suffixes that macros/quality/quarantine_of_this.sql and macros/rls/masked_view.sql use; companion_name() appends them.
 QUARANTINE = "__quarantine"
 MASKED = "__masked"
 
 NEXT = "__next"
 PREVIOUS = "__previous"
 OLD = "__old_"
+
+# NAMEDATALEN of PostgreSQL: it cuts longer names off, without an error.
+MOST_BYTES = 63
 
 # As in dpe_cli/access/sql.
 _SHADOW = re.compile("__(next|previous|old_[0-9]+)$")
@@ -39,6 +43,22 @@ class Relation:
     def __str__(self) -> str:
         """Name it."""
         return f"{self.schema}.{self.name}"
+
+
+def companion_name(name: str, suffix: str) -> str:
+    """Return the name of a relation's view or quarantine; a name that leaves no room for the suffix is cut, and gets part of its digest."""
+    most = MOST_BYTES - len(suffix.encode())
+    if len(name.encode()) <= most:
+        return name + suffix
+    digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:8]
+    return f"{name.encode()[: most - 9].decode(errors='ignore')}_{digest}{suffix}"
+
+
+def encoded_name(name: str) -> str:
+    """Return a column's name as the comment on a policy records it (macros/rls/encoded_name.sql)."""
+    for character, code in (("%", "%25"), (",", "%2C"), ("'", "%27"), ("}", "%7D"), (": ", "%3A ")):
+        name = name.replace(character, code)
+    return name
 
 
 def is_shadow(schema: str) -> bool:

@@ -15,8 +15,8 @@
 {% for column in returned %}
     {% set name = named.get(column, column) %}
     {% if name in own and (column in named or not has_names_of_dbt) %}
-        {% do own_columns.append(alias ~ '.' ~ adapter.quote(name)) %}
-        {% do their_columns.append('failing_rows.' ~ adapter.quote(column)) %}
+        {% do own_columns.append(alias ~ '.' ~ quote_name(name)) %}
+        {% do their_columns.append('failing_rows.' ~ quote_name(column)) %}
     {% endif %}
 {% endfor %}
 

@@ -6,6 +6,7 @@
 {% set limits = test.config.meta.get('quarantine') or {'max_ratio': 0.05} %}
 
 do $dpe$
+#variable_conflict use_column
 declare
     broken bigint;
     total bigint;

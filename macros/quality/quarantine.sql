@@ -17,15 +17,8 @@
             ~ "make it a table, or give rule " ~ tests[0].config.meta.rule ~ " a severity instead of on_failure"
         ) }}
     {% endif %}
-    {% if bytes_of(this.identifier) > 51 %}
-        {{ exceptions.raise_compiler_error(
-            model.name ~ " (" ~ model.original_file_path ~ "): its name is too long for a quarantine, " ~ this.identifier
-            ~ "__quarantine; shorten it"
-        ) }}
-    {% endif %}
     {{ move_into_quarantine(relation, tests) }}
-{# A longer name leaves no room for the quarantine's suffix. #}
-{% elif bytes_of(this.identifier) <= 51 %}
+{% else %}
     {% set left_over = load_cached_relation(quarantine_of_this()) %}
     {% if left_over and '_quarantined_at' in adapter.get_columns_in_relation(left_over) | map(attribute='name') %}
     drop table {{ left_over }} cascade;

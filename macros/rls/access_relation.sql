@@ -24,6 +24,6 @@
 {% set suffix = schema_suffix() %}
 {% set schema = found[0].schema %}
 {% set schema = schema[:-(suffix | length)] if suffix and schema.endswith(suffix) else schema %}
-{{ return(adapter.quote(schema) ~ '.' ~ adapter.quote(found[0].alias)) }}
+{{ return(quote_name(schema) ~ '.' ~ quote_name(found[0].alias)) }}
 
 {% endmacro %}

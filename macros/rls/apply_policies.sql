@@ -21,6 +21,9 @@
     {% endif %}
     {% if is_protected(relation, declaration, masked, grants) %}
         {{ require_context() }}
+        {% for column in tenant_columns(declaration) %}
+        {{ refuse_empty_tenant(relation, column) }}
+        {% endfor %}
         {# A column may have been added since. #}
         {{ grant_to_readers(relation, declaration, masked) if masked }}
         {{ remember_protection(relation, model.unique_id, describe_protection(declaration, masked, grants)) }}

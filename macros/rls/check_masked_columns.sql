@@ -10,8 +10,6 @@
     {{ exceptions.raise_compiler_error(where ~ ": meta.masked is for tables; mask the columns in the tables that the view reads") }}
 {% elif declaration.private %}
     {{ exceptions.raise_compiler_error(where ~ ": meta.masked hides columns from readers, but readers cannot see a private relation; remove one of the two") }}
-{% elif bytes_of(this.identifier) > 55 %}
-    {{ exceptions.raise_compiler_error(where ~ ": its name is too long for a masked view, " ~ this.identifier ~ "__masked; shorten it") }}
 {% endif %}
 {% for name in masked %}
     {% if name not in columns %}

@@ -5,7 +5,17 @@
 {% macro describe_policies(declaration, masked=[]) -%}
 
 {%- set kind, value = declaration.items() | first -%}
-{%- set shown = value | join(', ') if value is sequence and value is not string and value is not mapping else value -%}
-{{ kind }} {{ shown | string | replace("'", "") }}, {{ local_md5(rls_predicate(declaration, 'system') ~ rls_predicate(declaration, 'reader') ~ ' to masked readers ' ~ masked | join(', ') ~ (rls_predicate(declaration, 'mask') if masked else '')) }}
+{%- if value is mapping -%}
+{%- set parts = [] -%}
+{%- for word, name in value.items() -%}
+{%- do parts.append(word ~ ': ' ~ encoded_name(name)) -%}
+{%- endfor -%}
+{%- set shown = '{' ~ parts | join(', ') ~ '}' -%}
+{%- elif value is boolean -%}
+{%- set shown = value -%}
+{%- else -%}
+{%- set shown = ([value] if value is string else value) | map('string') | map('replace', '%', '%25') | map('replace', ',', '%2C') | map('replace', "'", '%27') | map('replace', '}', '%7D') | map('replace', ': ', '%3A ') | join(', ') -%}
+{%- endif -%}
+{{ kind }} {{ shown }}, {{ local_md5(rls_predicate(declaration, 'system') ~ rls_predicate(declaration, 'reader') ~ ' to masked readers ' ~ masked | join(', ') ~ (rls_predicate(declaration, 'mask') if masked else '')) }}
 
 {%- endmacro %}

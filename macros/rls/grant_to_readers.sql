@@ -4,6 +4,7 @@
 #}
 {% macro grant_to_readers(relation, declaration, masked=[]) %}
 
+{{ open_schema(relation) if not declaration.private }}
 {% if declaration.private %}
 revoke all on {{ relation }} from dpe_reader, dpe_masked_reader;
 {% elif masked %}

@@ -4,7 +4,7 @@
 #}
 {% macro index_policy_column(relation, column) %}
 
-do $$
+do $dpe$
 begin
     if not exists (
         select
@@ -12,9 +12,9 @@ begin
         inner join pg_attribute on attrelid = indrelid and attnum = indkey[0]
         where indrelid = {{ regclass_of(relation) }} and attname = '{{ column | replace("'", "''") }}'
     ) then
-        create index on {{ relation }} ({{ adapter.quote(column) }});
+        create index on {{ relation }} ({{ quote_name(column) }});
     end if;
 end
-$$;
+$dpe$;
 
 {% endmacro %}

@@ -34,7 +34,7 @@ $dpe$;
 comment on view {{ view }} is {{ literal_of('What masked readers see of ' ~ this.identifier ~ ': nothing in ' ~ masked | join(', ') ~ '.') }};
 {{ protect_view(view, {'shared': true}, model.unique_id) }}
 
-{% elif config.get('materialized') in ['incremental', 'snapshot'] and bytes_of(this.identifier) <= 55 %}
+{% elif config.get('materialized') in ['incremental', 'snapshot'] %}
 
 {{ drop_masked_view() }}
 

@@ -11,7 +11,7 @@
 {% set tenants = asked | replace('%', 'dpe.visible_tenants()') %}
 {% set rows = [] %}
 {% for column in tenant_columns(declaration) %}
-    {% do rows.append(adapter.quote(column) ~ ' = any (' ~ tenants ~ '::text[])') %}
+    {% do rows.append(quote_name(column) ~ ' = any (' ~ tenants ~ '::text[])') %}
 {% endfor %}
 {% if rows and audience == 'system' %}
     {{ return('(select dpe.every_tenant_is_open()) or ' ~ rows | join(' or ')) }}
@@ -20,12 +20,12 @@
 {% elif audience == 'system' %}
     {{ return('(select dpe.context_is_open())') }}
 {% elif declaration.role_column %}
-    {{ return(adapter.quote(declaration.role_column) ~ ' = ' ~ asked | replace('%', 'current_user')) }}
+    {{ return(quote_name(declaration.role_column) ~ ' = ' ~ asked | replace('%', 'current_user')) }}
 {% elif declaration.access %}
     {% set access = declaration.access %}
     {% set arguments = [access_relation(access), access.key or access.column, access.role_column] %}
     {% set keys = "dpe.granted_keys('" ~ arguments | map('replace', "'", "''") | join("', '") ~ "')" %}
-    {{ return(adapter.quote(access.column) ~ ' = any (' ~ asked | replace('%', keys) ~ '::text[])') }}
+    {{ return(quote_name(access.column) ~ ' = any (' ~ asked | replace('%', keys) ~ '::text[])') }}
 {% elif audience == 'mask' %}
     {{ return('not (select ' ~ mask ~ ')') }}
 {% endif %}

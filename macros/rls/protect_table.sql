@@ -39,6 +39,7 @@ comment on policy dpe_system on {{ relation }} is '{{ describe_policies(declarat
 {% if not keeps_rows_of_nobody %}
 {% for column in tenant_columns(declaration) %}
 {{ require_tenant(relation, column) }}
+{{ refuse_empty_tenant(relation, column) }}
 {% endfor %}
 {% endif %}
 

@@ -3,14 +3,14 @@
 #}
 {% macro require_tenant(relation, column) %}
 
-do $$
+do $dpe$
 begin
-    alter table {{ relation }} alter column {{ adapter.quote(column) }} set not null;
+    alter table {{ relation }} alter column {{ quote_name(column) }} set not null;
 exception
     when not_null_violation then
         raise exception '%', {{ literal_of(relation.schema ~ '.' ~ relation.identifier ~ ': has rows without a ' ~ column ~ ', its tenant column') }}
             using hint = 'Filter them out, give them a tenant, or quarantine them with a not_null rule (on_failure: quarantine).';
 end
-$$;
+$dpe$;
 
 {% endmacro %}

@@ -18,15 +18,16 @@ declarations as (
         pg_policy.polrelid as relation_id,
         split_part(comments.text, ' ', 1) as declared_kind,
         case split_part(comments.text, ' ', 1)
-            when 'tenant_column' then string_to_array(substr(comments.text, strpos(comments.text, ' ') + 1), ', ')
-            when 'role_column' then array[substr(comments.text, strpos(comments.text, ' ') + 1)]
-            when 'access' then array[substring(comments.text from '[{ ]column: ([^,}]+)')]
+            when 'tenant_column'
+                then array(
+                    select replace(replace(replace(replace(replace(names.name, '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%')
+                    from unnest(string_to_array(substr(comments.text, strpos(comments.text, ' ') + 1), ', ')) as names (name)
+                )
+            when 'role_column' then array[replace(replace(replace(replace(replace(substr(comments.text, strpos(comments.text, ' ') + 1), '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%')]
+            when 'access' then array[replace(replace(replace(replace(replace(substring(comments.text from '[{ ]column: ([^,}]+)'), '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%')]
         end as declared_columns,
-        coalesce(
-            substring(comments.text from '[{ ]key: ([^,}]+)'),
-            substring(comments.text from '[{ ]column: ([^,}]+)')
-        ) as declared_key,
-        substring(comments.text from '[{ ]role_column: ([^,}]+)') as declared_role_column
+        replace(replace(replace(replace(replace(coalesce(substring(comments.text from '[{ ]key: ([^,}]+)'), substring(comments.text from '[{ ]column: ([^,}]+)')), '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%') as declared_key,
+        replace(replace(replace(replace(replace(substring(comments.text from '[{ ]role_column: ([^,}]+)'), '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%') as declared_role_column
     from pg_policy
     cross join
         lateral (

@@ -68,7 +68,7 @@ as $$
         from given
         cross join unnest(array['__masked', '__quarantine']) as suffixes (suffix)
         inner join pg_class
-            on given.relnamespace = pg_class.relnamespace and given.relname || suffixes.suffix = pg_class.relname::text
+            on given.relnamespace = pg_class.relnamespace and dpe.companion_name(given.relname::text, suffixes.suffix) = pg_class.relname::text
 
     ),
 

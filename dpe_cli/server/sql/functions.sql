@@ -4,6 +4,30 @@
 -- Every function of dpe has a fixed search_path that ends in pg_temp: unless pg_temp is named, PostgreSQL searches it first for
 -- types, so that the caller could redefine `text` (docs: "search_path", and "Writing SECURITY DEFINER Functions Safely").
 
+-- The name that is derived from a relation's name by a suffix, as by macros/rls/companion_name.sql: a name that leaves no room for the
+-- suffix is cut, and gets a part of its MD5 digest.
+create or replace function dpe.companion_name(name text, suffix text)
+returns text
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    select
+        case
+            when octet_length(companion_name.name) <= 63 - octet_length(companion_name.suffix)
+                then companion_name.name || companion_name.suffix
+            else (
+                select left(companion_name.name, max(lengths.characters))
+                from generate_series(0, length(companion_name.name)) as lengths (characters)
+                where octet_length(left(companion_name.name, lengths.characters)) <= 54 - octet_length(companion_name.suffix)
+            ) || '_' || left(md5(companion_name.name), 8) || companion_name.suffix
+        end
+$$;
+
+comment on function dpe.companion_name(text, text) is 'The name of a relation''s view or quarantine, from its name and a suffix.';
+
 -- The actor of a system or admin context; null outside of one.
 create or replace function dpe.actor()
 returns text
@@ -373,6 +397,7 @@ declare
 begin
     alter table dpe.tenant_access owner to dpe_owner;
     foreach signature in array array[
+        'dpe.companion_name(text, text)',
         'dpe.actor()',
         'dpe.chosen_tenant()',
         'dpe.context_is_open()',

@@ -1,0 +1,130 @@
+"""Models are built, protected and published whatever their relations and columns are called, at the first run and at the second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import dbt_projects
+from support.dbt_projects import Silence
+
+from dpe_cli.access.matrix import Cell
+from dpe_cli.pipeline import protection, run
+from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.project.project import Project
+from dpe_cli.server.relations import MASKED, QUARANTINE, companion_name
+from dpe_cli.server.server import Server
+
+# Tenant columns, by the name of their table.
+COLUMNS = {
+    "fct_tenant": "tenant",
+    "fct_sampled": "sampled",
+    "fct_protected": "protected",
+    "fct_reserved": "select",
+    "fct_comma": "sho,p",
+    "fct_single": "sho'p",
+    "fct_brackets": "shop (code)",
+    "fct_braces": "a: {shop}",
+    "fct_percent": "sho%p",
+    "fct_dollars": "$$shop$$",
+    "fct_double": 'sho"p',
+    "fct_umlauts": "Geschäft",
+}
+# Tables with a masked column and a quarantine, and relations of the other kinds, with names that leave no room for a suffix.
+LONG = ["orders_" + "x" * 49, "orders_" + "x" * 56, "o_" + "ä" * 27]
+INCREMENTAL, SNAPSHOT, SEED, VIEW = ("incremental_" + "x" * 51, "snapshot_" + "x" * 54, "seed_" + "x" * 58, "view_" + "x" * 58)
+KEPT_OUT = """
+            columns:
+              - name: amount
+                data_tests:
+                  - accepted_values:
+                      arguments: {values: [10, 20], quote: false}
+                      config: {meta: {rule: SHOP-1-01, on_failure: quarantine, quarantine: {max_rows: 1}}}
+        """
+
+
+def _declared(kind: str, name: str, column: str, *, masks: bool = False, schema: str = "marts") -> str:
+    quoted = column.replace("'", "''")
+    masked = ", masked: [amount]" if masks else ""
+    return f"""
+        {kind}:
+          - name: {name}
+            config: {{schema: {schema}, contract: {{enforced: false}}, meta: {{rls: {{tenant_column: '{quoted}'}}{masked}}}}}
+        """
+
+
+def _files() -> dict[str, str]:
+    orders = "select * from (values (1, 'UA', 10), (2, 'UA', 20), (3, 'HA', 30)) as orders (order_id, shop, amount)"
+    files = {"models/staging/stg_orders.sql": orders, f"seeds/{SEED}.csv": "order_id,shop,amount\n1,UA,10\n2,UA,20\n3,HA,30\n"}
+    for name, column in COLUMNS.items():
+        quoted = '"' + column.replace('"', '""') + '"'
+        files[f"models/marts/{name}.sql"] = (
+            f"{{{{ config(materialized='table') }}}} select order_id, shop as {quoted} from {{{{ ref('stg_orders') }}}}"
+        )
+        files[f"models/marts/{name}.yml"] = _declared("models", name, column)
+    for name in LONG:
+        files[f"models/marts/{name}.sql"] = "{{ config(materialized='table') }} select * from {{ ref('stg_orders') }}"
+        files[f"models/marts/{name}.yml"] = _declared("models", name, "shop", masks=True).rstrip() + KEPT_OUT
+    files[f"models/marts/{INCREMENTAL}.sql"] = (
+        "{{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }} select * from {{ ref('stg_orders') }}"
+    )
+    files[f"models/marts/{INCREMENTAL}.yml"] = _declared("models", INCREMENTAL, "shop", masks=True, schema="finance")
+    files[f"models/marts/{VIEW}.sql"] = "{{ config(materialized='view') }} select order_id, tenant from {{ ref('fct_tenant') }}"
+    files[f"models/marts/{VIEW}.yml"] = _declared("models", VIEW, "tenant", schema="finance")
+    files["seeds/seeds.yml"] = _declared("seeds", SEED, "shop", masks=True)
+    files[f"snapshots/{SNAPSHOT}.sql"] = (
+        f"{{% snapshot {SNAPSHOT} %}}\n"
+        "{{ config(unique_key='order_id', strategy='check', check_cols='all') }} select * from {{ ref('stg_orders') }}\n"
+        "{% endsnapshot %}\n"
+    )
+    files["snapshots/snapshots.yml"] = _declared("snapshots", SNAPSHOT, "shop", masks=True)
+    return files
+
+
+@pytest.fixture(scope="module")
+def built(scratch: Path, module_server: Server) -> tuple[Project, dict[str, list[Cell]]]:
+    """Return a project after two runs, and what each role sees and may write, by relation."""
+    project = Project(dbt_projects.make(scratch / "names", _files()))
+    for _ in range(2):
+        done = run.run(project, module_server, [], [], Silence(), RunOptions(documents=False))
+        assert done.build.not_published is None
+    cells: dict[str, list[Cell]] = {}
+    for cell in protection.measure_rls(project, module_server, [], [], Silence()):
+        cells.setdefault(cell.relation, []).append(cell)
+    return project, cells
+
+
+def test_nothing_is_wrong_with_their_protection(built: tuple[Project, dict[str, list[Cell]]], module_server: Server) -> None:
+    """Neither in the catalog nor in what roles can do; the view in staging reads no table, so that no policy applies to it."""
+    project, cells = built
+
+    assert [] == [str(finding) for finding in protection.check_rls(project, module_server) if finding.severity == "error"]
+    assert [] == [fault for name, measured in cells.items() if not name.startswith("staging") for cell in measured for fault in cell.faults]
+
+
+@pytest.mark.parametrize(
+    "name", [*(f"marts.{name}" for name in [*COLUMNS, *LONG, SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"]
+)
+def test_a_reader_sees_the_rows_of_its_tenant(built: tuple[Project, dict[str, list[Cell]]], name: str) -> None:
+    """Whatever the relation, its tenant column and its schema are called."""
+    _, cells = built
+
+    assert 2 in {cell.rows for cell in cells[name] if cell.tenant == "UA" and not cell.actor.startswith("the ")}
+
+
+@pytest.mark.parametrize("suffix", [MASKED, QUARANTINE])
+def test_a_long_name_has_its_companions(built: tuple[Project, dict[str, list[Cell]]], suffix: str) -> None:
+    """Under different names, which the command line knows."""
+    _, cells = built
+    names = [companion_name(name, suffix) for name in LONG]
+
+    assert len(LONG) == len({*names})
+    assert [] == [name for name in names if len(name.encode()) > 63 or f"marts.{name}" not in cells]
+
+
+@pytest.mark.parametrize("name", ["orders", *LONG, "ä" * 31, "x" + "ä" * 31, "日本" * 10])
+def test_macros_command_line_and_server_derive_the_same_names(module_server: Server, name: str) -> None:
+    """The tables with companions show it for the macros."""
+    with module_server.connect("admin") as connection:
+        for suffix in (MASKED, QUARANTINE):
+            assert (companion_name(name, suffix),) == connection.execute("select dpe.companion_name(%s, %s)", [name, suffix]).fetchone()
