@@ -64,13 +64,14 @@ class Report:
     What a command found or did.
 
     `data` is the JSON form: anything JSON can hold, dataclasses, dates and paths. The rest is the text form, in this order.
-    `verdict` is the last line, green if the exit status is 0.
+    `verdict` comes last, green if the exit status is 0, with a line for each of the `reasons` under it.
     """
 
     data: object
     headline: str = ""
     sections: Sequence[Lines | Facts | Table] = ()
     verdict: str = ""
+    reasons: Sequence[str] = ()
     exit_status: int = 0
 
 
@@ -156,6 +157,8 @@ def _text(report: Report) -> str:
         if report.verdict:
             console.print()
             console.print(Text(on_one_line(report.verdict), style="bold red" if report.exit_status else "bold green"))
+        for reason in report.reasons:
+            console.print(Text(on_one_line(f"- {reason}")), soft_wrap=True)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 

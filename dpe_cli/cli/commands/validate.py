@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +12,7 @@ import click
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import ProgressDisplay, Report, Table
 from dpe_cli.outputs import junit
+from dpe_cli.pipeline import failures
 from dpe_cli.pipeline import validate as pipeline
 from dpe_cli.pipeline.validate import Validation
 from dpe_cli.project.dbt_runner import HELD, SKIPPED, NodeResult
@@ -19,9 +20,6 @@ from dpe_cli.quality.reconciliation import Balance
 
 SUCCESS = "DPE SUCCESS"
 FAILED = "DPE FAILED"
-# PostgreSQL's hint follows the error on the same line.
-_HINT = re.compile(r"\s*HINT:\s*")
-_TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called by")
 
 
 @click.command()
@@ -48,16 +46,19 @@ def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
         junit.write(validation, junit_file)
     verdict = SUCCESS if validation.holds else FAILED
     held = sum(result.status in HELD for result in validation.results)
+    failed = failures.of_validation(validation)
     return Report(
-        data={"verdict": verdict, **as_data(validation)},
+        data={"verdict": verdict, "failures": [asdict(failure) for failure in failed], **as_data(validation)},
         headline=f"{held:,} of {len(validation.results):,} tests passed",
         sections=[
+            *errors_table(validation.results),
             *rules_table(validation),
             *reconciliation_table(validation),
             checks_table(validation),
             *sights_table(validation),
         ],
         verdict=verdict,
+        reasons=[str(failure) for failure in failed],
         exit_status=0 if validation.holds else 1,
     )
 
@@ -76,9 +77,19 @@ def as_data(validation: Validation) -> dict[str, object]:
     }
 
 
+_TESTS = ("test", "unit_test")
+
+
+def errors_table(results: Sequence[NodeResult]) -> list[Table]:
+    """Return the table of what could not be built: models, seeds, snapshots and hooks."""
+    broken = [result for result in results if result.has_failed and result.resource_type not in _TESTS]
+    rows = [[result.resource_type, failures.message_of(result)] for result in sorted(broken, key=lambda result: result.name)]
+    return [Table(["what", "error"], rows, title="Could not be built")] if rows else []
+
+
 def rules_table(validation: Validation) -> list[Table]:
-    """Return the table of what did not hold: rules that warned or failed, and nodes that could not be built."""
-    broken = [result for result in validation.results if result.status not in (*HELD, *SKIPPED)]
+    """Return the table of what did not hold: rules and other tests that warned or failed, or could not be tested."""
+    broken = [result for result in validation.results if result.status not in (*HELD, *SKIPPED) and result.resource_type in _TESTS]
     if not broken:
         return []
     return [
@@ -156,8 +167,4 @@ def _number(amount: Decimal) -> int | float:
 def _found(result: NodeResult) -> str:
     if result.resource_type == "test" and result.status in {"warn", "fail"}:
         return result.name.replace("_", " ")
-    # The first line names the node, as we do; others show the statement.
-    lines = [line.strip() for line in result.message.splitlines()]
-    findings = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
-    where = f"{result.name} ({result.path}): "
-    return f"{where}{_HINT.sub('; ', ' '.join(findings).removeprefix(where))}"
+    return failures.message_of(result)

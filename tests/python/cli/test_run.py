@@ -119,7 +119,8 @@ def test_a_refused_delivery_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
 
     done = dpe("run")
 
-    assert (1, "DPE FAILED") == (done.status, done.out.splitlines()[-1])
+    assert (1, "DPE FAILED") == (done.status, done.out.splitlines()[-2])
+    assert done.out.splitlines()[-1].startswith("- shop.orders, data/orders/wednesday.csv, line 1: column amount is missing")
     assert "Error: shop.orders, data/orders/wednesday.csv, line 1: column amount is missing; column 'price'" in done.err
     assert ["shop.orders", "refused"] == done.rows("Loaded")[0][:2]
     assert "Built" not in done.out
@@ -163,8 +164,23 @@ def test_a_rule_that_fails_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
 
     done = dpe("run")
 
-    assert (1, "DPE FAILED") == (done.status, done.out.splitlines()[-1])
+    failure = "- rule SHOP-1-01 failed: orders_are_unique, 1 failing; `dpe rules show SHOP-1-01` shows the rows"
+    assert (1, ["DPE FAILED", failure]) == (done.status, done.out.splitlines()[-2:])
     assert [["SHOP-1-01", "error", "1"], ["SHOP-1-02", "warn", "1"]] == [row[:3] for row in done.rows("Rules that did not hold")]
+
+
+def test_a_model_that_cannot_be_built_is_not_a_rule(shop: Shop, dpe: Dpe) -> None:
+    """It has a table of its own, and a line under the verdict that says what to do next."""
+    shop.write({"models/marts/fct_orders.sql": "select order_id, shop, amount / 0 as amount from {{ ref('stg_shop__orders') }}"})
+
+    done = dpe("run", "--no-docs")
+
+    assert "Rules that did not hold" not in done.out
+    assert ["model", "fct_orders", "(models/marts/fct_orders.sql):", "division", "by", "zero"] == done.rows("Could not be built")[0]
+    assert [
+        "DPE FAILED",
+        "- model fct_orders (models/marts/fct_orders.sql): division by zero; correct it, then `dpe run fct_orders`",
+    ] == done.out.splitlines()[-2:]
 
 
 def test_a_node_that_cannot_be_built_is_reported_with_its_file(shop: Shop, dpe: Dpe) -> None:
