@@ -14,7 +14,11 @@
 {%- elif value is boolean -%}
 {%- set shown = value -%}
 {%- else -%}
-{%- set shown = ([value] if value is string else value) | map('string') | map('replace', '%', '%25') | map('replace', ',', '%2C') | map('replace', "'", '%27') | map('replace', '}', '%7D') | map('replace', ': ', '%3A ') | join(', ') -%}
+{%- set names = [] -%}
+{%- for name in ([value] if value is string else value) -%}
+{%- do names.append(encoded_name(name)) -%}
+{%- endfor -%}
+{%- set shown = names | join(', ') -%}
 {%- endif -%}
 {{ kind }} {{ shown }}, {{ local_md5(rls_predicate(declaration, 'system') ~ rls_predicate(declaration, 'reader') ~ ' to masked readers ' ~ masked | join(', ') ~ (rls_predicate(declaration, 'mask') if masked else '')) }}
 

@@ -1,5 +1,5 @@
 {#
-    A name as the comment on a policy records it: without the characters that separate names there. dpe_cli/access/sql/catalog.sql
+    A name as the comment on a policy records it: without the characters that separate names there. dpe.decoded_name
     decodes it.
 #}
 {% macro encoded_name(name) -%}

@@ -20,14 +20,16 @@ declarations as (
         case split_part(comments.text, ' ', 1)
             when 'tenant_column'
                 then array(
-                    select replace(replace(replace(replace(replace(names.name, '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%')
+                    select dpe.decoded_name(names.name)
                     from unnest(string_to_array(substr(comments.text, strpos(comments.text, ' ') + 1), ', ')) as names (name)
                 )
-            when 'role_column' then array[replace(replace(replace(replace(replace(substr(comments.text, strpos(comments.text, ' ') + 1), '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%')]
-            when 'access' then array[replace(replace(replace(replace(replace(substring(comments.text from '[{ ]column: ([^,}]+)'), '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%')]
+            when 'role_column' then array[dpe.decoded_name(substr(comments.text, strpos(comments.text, ' ') + 1))]
+            when 'access' then array[dpe.decoded_name(substring(comments.text from '[{ ]column: ([^,}]+)'))]
         end as declared_columns,
-        replace(replace(replace(replace(replace(coalesce(substring(comments.text from '[{ ]key: ([^,}]+)'), substring(comments.text from '[{ ]column: ([^,}]+)')), '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%') as declared_key,
-        replace(replace(replace(replace(replace(substring(comments.text from '[{ ]role_column: ([^,}]+)'), '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%') as declared_role_column
+        dpe.decoded_name(
+            coalesce(substring(comments.text from '[{ ]key: ([^,}]+)'), substring(comments.text from '[{ ]column: ([^,}]+)'))
+        ) as declared_key,
+        dpe.decoded_name(substring(comments.text from '[{ ]role_column: ([^,}]+)')) as declared_role_column
     from pg_policy
     cross join
         lateral (

@@ -28,6 +28,20 @@ $$;
 
 comment on function dpe.companion_name(text, text) is 'The name of a relation''s view or quarantine, from its name and a suffix.';
 
+-- A column's name from the comment on a policy, where macros/rls/encoded_name.sql recorded it.
+create or replace function dpe.decoded_name(name text)
+returns text
+language sql
+stable
+parallel safe
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    select replace(replace(replace(replace(replace(name, '%3A ', ': '), '%7D', '}'), '%27', ''''), '%2C', ','), '%25', '%')
+$$;
+
+comment on function dpe.decoded_name(text) is 'The name of a column, as a policy''s comment records it.';
+
 -- The actor of a system or admin context; null outside of one.
 create or replace function dpe.actor()
 returns text
@@ -398,6 +412,7 @@ begin
     alter table dpe.tenant_access owner to dpe_owner;
     foreach signature in array array[
         'dpe.companion_name(text, text)',
+        'dpe.decoded_name(text)',
         'dpe.actor()',
         'dpe.chosen_tenant()',
         'dpe.context_is_open()',

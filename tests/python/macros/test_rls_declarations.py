@@ -304,20 +304,25 @@ def test_compared_columns_are_indexed(server: Server, table: str, columns: set[s
 
 @pytest.fixture(scope="module")
 def without_a_tenant(scratch: Path, cluster_18: Cluster) -> Iterator[tuple[Server, dict[str, NodeResult]]]:
-    """Build a table and an incremental model with a row without a tenant, after a version in which all rows have one."""
+    """Build tables and incremental models with a row without a tenant, or with an empty one, after a version in which all rows have one."""
     text = CONFIG.format(rls="{'tenant_column': 'shop'}") + "{{{{ config(materialized='{kind}') }}}} select 1 as id, {shop} as shop"
     text = text.replace("{{{{", "{{").replace("}}}}", "}}")
+    shops = {"": "null", "empty_": "''"}
     models = {
-        f"models/marts/{kind}s.sql": text.replace("{kind}", kind).replace("{shop}", "'UA'::text") for kind in ("table", "incremental")
+        f"models/marts/{prefix}{kind}s.sql": text.replace("{kind}", kind).replace("{shop}", "'UA'::text")
+        for kind in ("table", "incremental")
+        for prefix in shops
     }
     directory = dbt_projects.make(scratch / "nobodys", models)
     with cluster_18.new_database() as server:
         assert {"success"} == {result.status for result in run_dbt(Project(directory), server, ["run"])}
-        dbt_projects.write(directory, {name: model.replace("'UA'", "null") for name, model in models.items()})
+        dbt_projects.write(
+            directory, {name: model.replace("'UA'", shops["empty_" if "empty_" in name else ""]) for name, model in models.items()}
+        )
         yield server, {result.name: result for result in run_dbt(Project(directory), server, ["run"])}
 
 
-@pytest.mark.parametrize("name", ["tables", "incrementals"])
+@pytest.mark.parametrize("name", ["tables", "incrementals", "empty_tables", "empty_incrementals"])
 def test_a_row_without_a_tenant_fails_the_build(without_a_tenant: tuple[Server, dict[str, NodeResult]], name: str) -> None:
     """No reader could see it, so its absence would go unnoticed; the earlier version stays."""
     server, results = without_a_tenant
@@ -332,6 +337,9 @@ def test_a_missing_tenant_is_reported(without_a_tenant: tuple[Server, dict[str, 
 
     assert "marts.tables: has rows without a shop, its tenant column" in message
     assert "Filter them out, give them a tenant, or quarantine them" in message
+    for name in ("empty_tables", "empty_incrementals"):
+        assert f"marts.{name}: has rows with an empty shop, its tenant column" in without_a_tenant[1][name].message
+        assert "Filter them out, give them a tenant, or quarantine them" in without_a_tenant[1][name].message
 
 
 def _in_context(server: Server, query: str) -> list[psycopg.rows.TupleRow]:

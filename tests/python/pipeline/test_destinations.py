@@ -31,25 +31,7 @@ MISPLACED = {
         f"alias='{LONG}{LONG}'",
         f"the name {LONG}{LONG} has 120 bytes, but PostgreSQL keeps 63; set a shorter alias",
     ),
-    "long_masked": (
-        "marts",
-        "{'rls': {'tenant_column': 'shop'}, 'masked': ['amount']}",
-        f"alias='{LONG}'",
-        f"the name {LONG}__masked has 68 bytes, but PostgreSQL keeps 63; set a shorter alias",
-    ),
-    "long_kept_out": (
-        "marts",
-        SHARED,
-        f"alias='{LONG[1:]}'",
-        f"the name {LONG[1:]}__quarantine has 70 bytes, but PostgreSQL keeps 63; set a shorter alias",
-    ),
 }
-RULE = """
-    models:
-      - name: long_kept_out
-        columns:
-          - {name: shop, data_tests: [{not_null: {config: {meta: {rule: SHOP-1-03, on_failure: quarantine}}}}]}
-    """
 
 
 def _model(schema: str, meta: str, more: str = "") -> str:
@@ -59,7 +41,6 @@ def _model(schema: str, meta: str, more: str = "") -> str:
 def test_a_model_that_cannot_be_published_is_refused_before_the_work(new_shop: Shop) -> None:
     """Each with what is wrong: reserved schemas, those that readers may not use, and names that are too long in bytes."""
     new_shop.write({f"models/marts/{name}.sql": _model(schema, meta, more) for name, (schema, meta, more, _) in MISPLACED.items()})
-    new_shop.write({"models/marts/_rule.yml": RULE})
 
     with pytest.raises(ProjectError) as refused:
         new_shop.run()

@@ -43,6 +43,28 @@ KEPT_OUT = """
         """
 
 
+# A package's test with the name of one of dpe's, and another way to count what fails: two relations of the same size differ by 0.
+PACKAGE = {
+    "dbt_packages/dbt_utils/dbt_project.yml": "{name: dbt_utils, version: 1.3.0, config-version: 2, macro-paths: [macros]}",
+    "dbt_packages/dbt_utils/macros/equal_rowcount.sql": """
+        {% test equal_rowcount(model, compare_model) %}
+          {{ return(adapter.dispatch('test_equal_rowcount', 'dbt_utils')(model, compare_model)) }}
+        {% endtest %}
+
+        {% macro default__test_equal_rowcount(model, compare_model) %}
+        {{ config(fail_calc='sum(coalesce(diff_count, 0))') }}
+        select (select count(*) from {{ model }}) - (select count(*) from {{ compare_model }}) as diff_count
+        {% endmacro %}
+        """,
+    "models/staging/stg_orders.yml": """
+        models:
+          - name: stg_orders
+            data_tests: [{dbt_utils.equal_rowcount: {name: as_many_as_itself, arguments: {compare_model: ref('stg_orders')}}}]
+        """,
+    "tests/generic/equal_rowcount.sql": (dbt_projects.REPOSITORY / "tests" / "generic" / "equal_rowcount.sql").read_text(encoding="utf-8"),
+}
+
+
 def _declared(kind: str, name: str, column: str, *, masks: bool = False, schema: str = "marts") -> str:
     quoted = column.replace("'", "''")
     masked = ", masked: [amount]" if masks else ""
@@ -78,7 +100,7 @@ def _files() -> dict[str, str]:
         "{% endsnapshot %}\n"
     )
     files["snapshots/snapshots.yml"] = _declared("snapshots", SNAPSHOT, "shop", masks=True)
-    return files
+    return files | PACKAGE
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +110,7 @@ def built(scratch: Path, module_server: Server) -> tuple[Project, dict[str, list
     for _ in range(2):
         done = run.run(project, module_server, [], [], Silence(), RunOptions(documents=False))
         assert done.build.not_published is None
+        assert "pass" in {result.status for result in done.build.results if result.name == "as_many_as_itself"}
     cells: dict[str, list[Cell]] = {}
     for cell in protection.measure_rls(project, module_server, [], [], Silence()):
         cells.setdefault(cell.relation, []).append(cell)

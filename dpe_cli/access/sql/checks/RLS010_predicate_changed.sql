@@ -53,7 +53,9 @@ words as (
         case declared_kind
             when 'role_column' then 'CURRENT_USER'
             when 'access'
-                then format('dpe.granted_keys(''%s''::text, ''%s''::text, ''%s''::text)', looked_up[1], replace(declared_key, '''', ''''''), replace(declared_role_column, '''', ''''''))
+                then format(
+                    'dpe.granted_keys(''%s''::text, %L::text, %L::text)', looked_up[1], declared_key, declared_role_column
+                )
             else 'dpe.visible_tenants()'
         end as call
     from written

@@ -11,7 +11,10 @@ masking as (
         shown.relation_id as view_id
     from managed as protected
     inner join managed as shown
-        on protected.schema_name = shown.schema_name and shown.relation_name = dpe.companion_name(protected.relation_name, '__masked') and shown.kind = 'v'
+        on
+            protected.schema_name = shown.schema_name
+            and shown.relation_name = dpe.companion_name(protected.relation_name, '__masked')
+            and shown.kind = 'v'
     where protected.is_table
 
 ),

@@ -8,7 +8,10 @@ select
     'build it with dbt --full-refresh' as fix
 from managed as masked
 left join managed as shown
-    on masked.schema_name = shown.schema_name and shown.relation_name = dpe.companion_name(masked.relation_name, '__masked') and shown.kind = 'v'
+    on
+        masked.schema_name = shown.schema_name
+        and shown.relation_name = dpe.companion_name(masked.relation_name, '__masked')
+        and shown.kind = 'v'
 where
     shown.relation_id is null
     and masked.relation_name !~ '__quarantine$'
