@@ -24,7 +24,7 @@ _PLAIN_END = re.compile(rb"(?:[^\\]|\\.)*?(?=[ \t\n\r\v\f]*\Z)", re.DOTALL)
 # What may follow what: "{" opens, "}" closes, "," separates, "e" is an element.
 _FOLLOWING = {b"": b"{", b"{": b"{e}", b"}": b"},", b",": b"{e", b"e": b"},"}
 _QUOTED = rb'"(?>(?:[^"\\]|\\.|"")*)"'
-_BOUND = rb'((?>(?:[^,()\[\]"\\]|\\.|%b)*))' % _QUOTED
+_BOUND = rb'((?>(?:[^,)\]"\\]|\\.|%b)*))' % _QUOTED
 _RANGE = re.compile(rb"[ \t\n\r\v\f]*(?:((?i:empty))|[\[(]%b,%b[\])])[ \t\n\r\v\f]*" % (_BOUND, _BOUND), re.DOTALL)
 _FIELD = re.compile(rb'((?>(?:[^,)"\\]|\\.|%b)*))([,)])' % _QUOTED, re.DOTALL)
 _PART = re.compile(rb'\\(.)|"((?>(?:[^"\\]|\\.|"")*))"', re.DOTALL)
