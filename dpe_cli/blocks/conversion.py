@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dpe_cli.blocks.csv_grammar import Dialect, split, value_of
-from dpe_cli.blocks.exact_values import shown
+from dpe_cli.blocks.exact_scalars import shown
 from dpe_cli.blocks.time_formats import TimeFormat
 
 

@@ -55,8 +55,9 @@ def csv_record(line: bytes) -> bytes:
 
 
 def _csv_field(field: bytes) -> bytes:
-    if field == b"\\N":
-        return b""
-    if b"\\" in field:
-        field = _ESCAPED.sub(lambda found: _MEANINGS.get(found[1], found[1]), field)
-    return b'"%b"' % field.replace(b'"', b'""')
+    return b"" if field == b"\\N" else b'"%b"' % plain(field).replace(b'"', b'""')
+
+
+def plain(field: bytes) -> bytes:
+    """Return the value of a field that is not null."""
+    return _ESCAPED.sub(lambda found: _MEANINGS.get(found[1], found[1]), field) if b"\\" in field else field

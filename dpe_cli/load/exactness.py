@@ -6,52 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from psycopg import sql
-
 from dpe_cli.blocks import copy_text, encodings, time_formats
 from dpe_cli.blocks.block import Block, Delivered, Fault
 from dpe_cli.blocks.conversion import Converter
-from dpe_cli.blocks.exact_values import INVALID_TEXT, ExactValues, Inexact, exact_type, shown
+from dpe_cli.blocks.exact_scalars import INVALID_TEXT
+from dpe_cli.blocks.exact_types import DataType, exact_type
+from dpe_cli.blocks.exact_values import ExactValues, Inexact
 from dpe_cli.blocks.records import Records
 from dpe_cli.load.copier import Copier
-from dpe_cli.server.connection import Connection
 
 _PART = 1000
-# Types of columns, without the domains around them.
-_TYPES = """
-    with recursive types as (
-
-        select
-            attname::text as column_name,
-            attnum,
-            atttypid as type_id,
-            atttypmod as modifier
-        from pg_attribute
-        where attrelid = %s::regclass and attnum > 0 and not attisdropped
-        union all
-        select
-            types.column_name,
-            types.attnum,
-            pg_type.typbasetype,
-            pg_type.typtypmod
-        from types
-        inner join pg_type on types.type_id = pg_type.oid
-        where pg_type.typtype = 'd'
-
-    )
-
-    select
-        types.column_name,
-        format_type(types.type_id, types.modifier)
-    from types
-    inner join pg_type on types.type_id = pg_type.oid
-    where pg_type.typtype <> 'd'
-"""
-
-
-def types_of(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
-    """Return the types of a relation's columns by name, without domains."""
-    return {str(name): str(data_type) for name, data_type in connection.execute(_TYPES, [relation.as_string(connection)])}
+_TEXT = DataType("text")
 
 
 class _Delivered:
@@ -82,17 +47,18 @@ class _Delivered:
 class Exactness:
     """Checks the blocks of one input, and converts values whose form a column declares. `types` are those of the staging table."""
 
-    def __init__(self, copier: Copier, types: Mapping[str, str]) -> None:
+    def __init__(self, copier: Copier, types: Mapping[str, DataType]) -> None:
         shape = copier.shape
         rounded = {column.name for column in shape.contract if column.rounds}
         formats = {column.name: column.format for column in shape.contract if column.format is not None}
         self._copier = copier
         self._shape = shape
-        self._types = [types.get(column, "text") for column in shape.columns]
-        exact = [exact_type(name, rounds=column in rounded) for column, name in zip(shape.columns, self._types, strict=True)]
+        known = [types.get(column, _TEXT) for column in shape.columns]
+        self._types = [data_type.name for data_type in known]
+        exact = [exact_type(data_type, rounds=column in rounded) for column, data_type in zip(shape.columns, known, strict=True)]
         null_quoted = [column in shape.null_quoted for column in shape.columns]
         self._values = ExactValues(exact, shape.dialect, null_quoted=null_quoted)
-        self._values_in_text_format = ExactValues(exact, copy_text.TEXT)
+        self._values_in_text_format = ExactValues(exact, copy_text.TEXT, plain=copy_text.plain)
         declared = {place: time_formats.parse(formats[name]) for place, name in enumerate(shape.columns) if name in formats}
         self._converter = Converter(declared, shape.dialect, null_quoted=null_quoted, width=len(shape.columns)) if declared else None
 
@@ -132,8 +98,7 @@ class Exactness:
             are_valid = [next(valid) for _ in inexact]
             if all(are_valid):
                 first = inexact[0]
-                reason = f"{shown(first.value)} {first.exact.fault}"
-                refused[start] = Fault(self._shape.names[first.place], first.exact.sqlstate, reason)
+                refused[start] = Fault(self._shape.names[first.place], *first.exact.refusal(first.value.encode(errors="surrogateescape")))
         return refused
 
     def _rewritten(self, block: Block, record_for: Callable[[int, bytes], bytes | Fault]) -> Block:

@@ -10,8 +10,9 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.blocks.contract import MOST_COLUMNS, OWN_COLUMNS, Column, StagingTable
+from dpe_cli.blocks.exact_types import exact_type
 from dpe_cli.errors import ContractError
-from dpe_cli.load import policies, staging
+from dpe_cli.load import column_types, policies, staging
 from dpe_cli.load.matching import shortened
 from dpe_cli.load.staging import execute
 from dpe_cli.server.connection import Connection
@@ -90,10 +91,10 @@ def _definition(column: Column, *, with_default: bool) -> sql.Composed:
 
 def _check_defaults(connection: Connection, table: StagingTable) -> None:
     """
-    Refuse a default that is not a value of its column.
+    Refuse a default that is not a value of its column, or that its type would change.
 
     Raises:
-        ContractError: it is not.
+        ContractError: it is such a default.
     """
     for column in table.columns:
         if column.default is None:
@@ -102,14 +103,23 @@ def _check_defaults(connection: Connection, table: StagingTable) -> None:
             with connection.transaction(force_rollback=True):
                 # As when records are loaded.
                 connection.execute("select set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true)")
+                connection.execute("select set_config('intervalstyle', 'postgres', true)")
                 definition = _definition(column, with_default=True)
                 execute(connection, "create temporary table dpe_default ({definition})", definition=definition)
                 connection.execute("insert into pg_temp.dpe_default default values")
+                data_type = column_types.of(connection, sql.Identifier("pg_temp", "dpe_default"))[column.name]
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise ContractError(
                 f"{table.source} ({table.declared_at}): column {column.name}: meta.default is {column.default!r}, which "
                 f"{column.data_type} refuses ({error.diag.message_primary}); correct it"
             ) from error
+        exact = exact_type(data_type, rounds=column.rounds)
+        if exact is not None and not exact.accepts(column.default.encode()):
+            _, reason = exact.refusal(column.default.encode())
+            raise ContractError(
+                f"{table.source} ({table.declared_at}): column {column.name}: meta.default is {column.default!r}, which "
+                f"{column.data_type} would change ({reason}); write it as it is to be loaded"
+            )
 
 
 def _check_declaration(table: StagingTable) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.exact_types import DataType
 from dpe_cli.blocks.layout import BlockLayout
-from dpe_cli.load import exactness, locks, policies, prepare, staging
+from dpe_cli.load import column_types, locks, policies, prepare, staging
 from dpe_cli.load.copier import Copier, Shape
 from dpe_cli.load.exactness import Exactness
 from dpe_cli.load.policies import Policy
@@ -139,14 +140,14 @@ class Writers:
         connection.execute("select set_config('lc_messages', 'C', true) where has_parameter_privilege(current_user, 'lc_messages', 'set')")
         written = Written(slice_)
         ignored = -1
-        types: dict[str, str] = {}
+        types: dict[str, DataType] = {}
         repair: Repair | None = None
         while (work := self._next()) is not None:
             shape, block, layout = work
             if ignored < 0:
                 ignored = shape.ignored_columns
                 prepare.create_slice(connection, slice_, with_load_id=self._single_load is None, ignored_columns=ignored)
-                types = exactness.types_of(connection, slice_.identifier)
+                types = column_types.of(connection, slice_.identifier)
             while ignored < shape.ignored_columns:
                 staging.add_ignored_column(connection, slice_, ignored)
                 ignored += 1

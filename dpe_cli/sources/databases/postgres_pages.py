@@ -15,6 +15,7 @@ from psycopg import sql
 
 from dpe_cli.blocks.block import BLOCK_BYTES, Block
 from dpe_cli.blocks.contract import Column, by_delivered_name
+from dpe_cli.blocks.exact_types import canonical
 from dpe_cli.server.connection import Connection
 
 # Compressed rows may be far larger than their pages.
@@ -41,16 +42,15 @@ _TABLE = """
 _COLUMNS_OF_KNOWN_TYPES = """
     select count(*)
     from pg_attribute
-    inner join unnest(%s::text[], %s::text[]) as wanted (name, data_type) on pg_attribute.attname = wanted.name
+    inner join unnest(%s::text[], %s::text[], %s::text[]) as wanted (name, data_type, full_name) on pg_attribute.attname = wanted.name
     where
         pg_attribute.attrelid = to_regclass(%s)
         and pg_attribute.atttypid = to_regtype(wanted.data_type)
         and pg_attribute.atttypid = any(%s::regtype[])
-        -- In binary format, a server rounds or cuts what does not fit a precision or a length, and reports nothing.
+        -- In binary format, a server rounds or cuts what does not fit a precision, a length or an interval's fields, and reports nothing.
         and (
-            wanted.data_type not like '%%(%%'
-            or replace(substring(wanted.data_type from '[(].*[)]'), ' ', '')
-            = substring(format_type(pg_attribute.atttypid, pg_attribute.atttypmod) from '[(].*[)]')
+            wanted.full_name = format_type(pg_attribute.atttypid, -1)
+            or wanted.full_name = format_type(pg_attribute.atttypid, pg_attribute.atttypmod)
         )
 """
 
@@ -73,7 +73,9 @@ class Pages:
             return None
         found = connection.execute(_TABLE, [relation]).fetchone()
         known = [name for type_ in _TYPES for name in (type_, f"{type_}[]")]
-        fitting = connection.execute(_COLUMNS_OF_KNOWN_TYPES, [list(names), [types[name] for name in names], relation, known]).fetchone()
+        wanted = [types[name] for name in names]
+        given = [list(names), wanted, list(map(canonical, wanted)), relation, known]
+        fitting = connection.execute(_COLUMNS_OF_KNOWN_TYPES, given).fetchone()
         if found is None or fitting != (len(names),):
             return None
         pages, bytes_of_a_page = (int(str(value)) for value in found)

@@ -141,7 +141,7 @@ class External:
 
 # Types with dates, and with decimals that can be rounded.
 _WITH_DATE = re.compile(r"date|timestamp.*", re.IGNORECASE)
-_ROUNDED = re.compile(r"(numeric|decimal|date|timestamp|time)\b.*", re.IGNORECASE)
+_ROUNDED = re.compile(r"(numeric|decimal|dec|date|timestamp(tz)?|time(tz)?|interval|(date|ts|tstz)(multi)?range)\b.*", re.IGNORECASE)
 
 
 def faults_of_values(columns: Sequence[Column], *, has_quotes: bool) -> Iterator[str]:

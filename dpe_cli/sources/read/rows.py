@@ -13,6 +13,7 @@ from dpe_cli.blocks.csv_grammar import Dialect, Grammar, split
 
 # A null is nothing, and an empty text is a pair of quotes.
 DIALECT = Dialect()
+_TEN_HOURS = 10 * 60 * 60
 _TO_QUOTE = set('",\r\n\\')
 
 
@@ -90,8 +91,9 @@ def _field(value: Any) -> str:
     elif isinstance(value, (dict, list, tuple)):
         text = json.dumps(value, ensure_ascii=False, default=str)
     elif isinstance(value, timedelta):
-        # A time of day can be loaded into a time as well as into an interval.
-        text = f"{value.days} days {value.seconds + value.microseconds / 1e6:f} seconds" if value.days else str(value)
+        # A time of day can be loaded into a time as well as into an interval; Python writes its hour with one digit.
+        day = str(value) if value.seconds >= _TEN_HOURS else f"0{value}"
+        text = f"{value.days} days {value.seconds + value.microseconds / 1e6:f} seconds" if value.days else day
     else:
         text = str(value)
     if text and _TO_QUOTE.isdisjoint(text):

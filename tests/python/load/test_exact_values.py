@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import pytest
+from psycopg import sql
+from support.databases import Crm
 from support.staged_source import Stage
 
-from dpe_cli.blocks.exact_values import canonical, exact_type
+from dpe_cli.blocks.exact_types import canonical, exact_type
 
 TABLE = Path(__file__).parents[3] / "docs" / "guides" / "values.md"
 
@@ -37,16 +42,19 @@ def test_a_value_is_loaded_as_it_is_written(
     """PostgreSQL 18 accepts all of them; earlier versions refuse some."""
     source = stage_anywhere(f"number integer, value {data_type}", header=False, delimiter="|")
     values = [*accepted, *rejected]
+    written_values = [f"{quote}{value.replace(quote or ' ', quote * 2 or ' ')}{quote}" for value in values]
 
-    source.deliver("".join(f"{number}|{quote}{value}{quote}\n" for number, value in enumerate(values))).extract()
+    source.deliver("".join(f"{number}|{value}\n" for number, value in enumerate(written_values))).extract()
 
     loaded = source.query(f"select number, value::text from {source.relation} order by number")
-    written = source.query(
-        f"select number::integer - 1, value::{data_type}::text from unnest(%s::text[]) with ordinality as given (value, number) order by number",
-        [accepted],
+    # As constants, because a cast would read an interval without the fields of its type.
+    constants = ", ".join(
+        sql.SQL("({}, {})").format(number, sql.SQL("{}::{}").format(value, sql.SQL(data_type))).as_string()
+        for number, value in enumerate(accepted)
     )
+    written = source.query(f"select number, value::text from (values {constants}) as given (number, value) order by number")
     assert written == loaded
-    assert [(f"{number}|{quote}{value}{quote}",) for number, value in enumerate(values) if number >= len(accepted)] == source.rejects("raw")
+    assert [(f"{number}|{value}",) for number, value in enumerate(written_values) if number >= len(accepted)] == source.rejects("raw")
     if source.query("select current_setting('server_version_num')::integer") >= [(180000,)]:
         valid = source.query(f"select value::{data_type} is not null from unnest(%s::text[]) as given (value)", [rejected])
         assert [(True,)] * len(rejected) == valid
@@ -71,17 +79,39 @@ def test_a_changed_value_is_named(stage_anywhere: Stage) -> None:
     ] == source.rejects("position, column_name, sqlstate, reason")
 
 
-def test_a_domain_is_checked_like_its_type(stage_anywhere: Stage) -> None:
-    """Also a domain over a domain."""
-    source = stage_anywhere("price public.dpe_test_price")
+@pytest.mark.parametrize(
+    ("data_type", "accepted", "rejected"),
+    [
+        ("dpe_test_price", ["2.34"], ["2.345"]),
+        ("dpe_test_price[]", ["{2.34,null}"], ["{2.34,2.345}"]),
+        ("dpe_test_prices", ["{2.34}"], ["{2.345}"]),
+        ("dpe_test_prices[]", ['{"{2.34}"}'], ['{"{2.34,2.345}"}']),
+        ("dpe_test_words", ["[a,b]", '["a,",)'], ['["a","12345678    "]']),
+        ("dpe_test_wordsets", ["{[a,b]}"], ['{[a,"b\\ \\ \\ \\ \\ \\ \\ \\ "]}']),
+        ("dpe_test_item", ['(a,2.34,"x ")', "(,,)", '("1/1/24",1,"(,)")'], ['(a,2.345,"x")', '(a,1,"abc   ")']),
+        ("dpe_test_item[]", ['{"(a,2.34,)","(,,)"}'], ['{"(a,2.345,)"}']),
+    ],
+)
+def test_what_a_type_is_made_of_is_checked(stage_anywhere: Stage, data_type: str, accepted: list[str], rejected: list[str]) -> None:
+    """A domain like the type that it is based on, and in any depth: arrays of domains, domains of arrays, and composite types."""
+    source = stage_anywhere(f"value public.{data_type}", header=False, delimiter="|", quote="none")
     with source.server.connect("admin") as connection:
-        connection.execute("create domain public.dpe_test_amount as numeric(10,2)")
-        connection.execute("create domain public.dpe_test_price as public.dpe_test_amount")
-        connection.execute("grant usage on schema public to dpe_loader")
+        if connection.execute("select to_regtype('public.dpe_test_price') is null").fetchone() == (True,):
+            connection.execute("create domain public.dpe_test_amount as numeric(10,2)")
+            connection.execute("create domain public.dpe_test_price as public.dpe_test_amount")
+            connection.execute("create domain public.dpe_test_prices as public.dpe_test_price[]")
+            connection.execute("create domain public.dpe_test_word as varchar(8)")
+            connection.execute(
+                "create type public.dpe_test_words as range (subtype = public.dpe_test_word, multirange_type_name = public.dpe_test_wordsets)"
+            )
+            connection.execute("create type public.dpe_test_item as (name text, gone date, price public.dpe_test_price, code char(3))")
+            connection.execute("alter type public.dpe_test_item drop attribute gone")
+            connection.execute("grant usage on schema public to dpe_loader")
 
-    source.deliver("price\n2.34\n2.345\n").extract()
+    source.deliver("".join(f"{value}\n" for value in [*accepted, *rejected])).extract()
 
-    assert [("2.345",)] == source.rejects("raw")
+    assert len(accepted) == source.count()
+    assert [(value,) for value in rejected] == source.rejects("raw")
 
 
 def test_an_escape_before_a_closing_quote_hides_no_value(stage_anywhere: Stage) -> None:
@@ -92,6 +122,96 @@ def test_an_escape_before_a_closing_quote_hides_no_value(stage_anywhere: Stage) 
 
     assert [("D:\\", date(2024, 1, 1))] == source.rows()
     assert [("day",)] == source.rejects("column_name")
+
+
+def test_a_changed_part_is_named(stage_anywhere: Stage) -> None:
+    """Of a value that holds several."""
+    source = stage_anywhere("days date[], moment tsrange, span interval day", header=False, delimiter=";")
+
+    source.deliver("{2024-01-01,1/1/24};;\n;[1/1/24,);\n;;1 day 02:00\n").extract()
+
+    assert [
+        ("days", 'the element "1/1/24" is not a date as in ISO 8601, YYYY-MM-DD (declare its `format` in the column\'s meta)'),
+        (
+            "moment",
+            (
+                'the bound "1/1/24" is not a point in time as in ISO 8601, YYYY-MM-DD HH:MM:SS, without a time zone, with at most 6 decimals '
+                "(declare its `format` in the column's meta)"
+            ),
+        ),
+        (
+            "span",
+            (
+                '"1 day 02:00" is not an interval as in ISO 8601, P1DT2H, or as PostgreSQL writes it, 1 day 02:00:00, with nothing shorter '
+                "than a day, and without fractions of days and longer units"
+            ),
+        ),
+    ] == source.rejects("column_name, reason")
+
+
+def test_values_are_checked_whatever_they_are_delivered_in(stage: Stage, tmp_path: Path) -> None:
+    """In JSON, Parquet, and databases: arrays as PostgreSQL writes them. A JSON array is not an array to PostgreSQL."""
+    columns = "id integer, span interval(3), prices numeric(10,2)[], label char(3)"
+    jsonl = stage(columns, file_format="jsonl", location="*.jsonl", extra_columns="ignore")
+    parquet = stage(columns, file_format="parquet", location="*.parquet")
+    sqlite = stage(columns, file_format="sql", location=f"sqlite:///{tmp_path}/kept.db", table="kept", disposition="replace")
+    rows = [
+        (1, "1 day 02:00:00.123", "{2.34}", "ab "),
+        (2, "00:00:00.0001", "{2.34}", "ab"),
+        (3, "PT1H", '{"2.345"}', "ab"),
+        (4, "PT1H", None, "ab   "),
+    ]
+    jsonl.deliver("".join(json.dumps(dict(zip(("id", "span", "prices", "label"), row, strict=True))) + "\n" for row in rows), "a.jsonl")
+    jsonl.deliver('{"id": 5, "prices": [2.34]}\n', "b.jsonl")
+    given = ", ".join(
+        f"({number}, interval '{span}', '{prices or ''}', '{label}')".replace("PT1H", "1 hour") for number, span, prices, label in rows
+    )
+    connection = duckdb.connect()
+    connection.execute(f"create table kept as select * from (values {given}) as given (id, span, prices, label)")
+    connection.execute("update kept set prices = null where prices = ''")
+    connection.execute(f"copy kept to '{tmp_path}/a.parquet' (format parquet)")
+    with sqlite3.connect(tmp_path / "kept.db") as database:
+        database.execute("create table kept (id integer, span text, prices text, label text)")
+        database.executemany("insert into kept values (?, ?, ?, ?)", rows)
+    database.close()
+
+    for source in (jsonl, parquet, sqlite):
+        source.extract()
+
+    expected = [("span",), ("prices",), ("label",)]
+    assert ([*expected, ("prices",)], 1) == (jsonl.rejects("column_name"), jsonl.count())
+    assert (expected, 1) == (sqlite.rejects("column_name"), sqlite.count())
+    # Parquet's intervals have milliseconds.
+    assert ([("prices",), ("label",)], 2) == (parquet.rejects("column_name"), parquet.count())
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_rows_of_another_postgresql_are_checked(stage_anywhere: Stage, crm: Crm) -> None:
+    """Whatever its COPY escapes."""
+    query = r"""
+        select *
+        from (
+            values
+                (1, interval '1 day', array['a"b', E'c\\d', null], '[1,3]'::int4range),
+                (2, interval '1 day 02:00', null, null),
+                (3, null, array[E'\\', 'a    '], null),
+                (4, null, array[E'x\ty', 'abcd'], null),
+                (5, null, array[E'\n'], 'empty')
+        ) as kept (id, span, words, size)
+    """
+    source = stage_anywhere(
+        "id integer, span interval day, words varchar(3)[], size int4range",
+        location=crm.url,
+        file_format="sql",
+        query=query,
+        disposition="replace",
+    )
+
+    source.extract()
+
+    assert [(1,), (5,)] == source.query(f"select id from {source.relation} order by id")
+    assert [(2, "span"), (3, "words"), (4, "words")] == source.rejects("position, column_name")
+    assert [(['a"b', "c\\d", None],)] == source.query(f"select words from {source.relation} where id = 1")
 
 
 def test_nulls_are_not_values(stage_anywhere: Stage) -> None:
@@ -166,12 +286,17 @@ def test_a_value_in_another_format_is_named(stage: Stage) -> None:
 
 def test_a_column_may_round(stage_anywhere: Stage) -> None:
     """What it rounds is still a plain value."""
-    source = stage_anywhere("price numeric(10,2) rounds, at timestamp(0) rounds", header=False)
+    source = stage_anywhere(
+        "price numeric(10,2) rounds, at timestamp(0) rounds, span interval hour rounds, prices numeric(10,2)[] rounds, other timestamptz(0) rounds",
+        header=False,
+    )
 
-    source.deliver("2.345,2024-12-31 10:00:00.6\n0x1F,\n,12/31/24 10:00\n").extract()
+    source.deliver("2.345,2024-12-31 10:00:00.6,02:30,{2.345},\n0x1F,,,,\n,12/31/24 10:00,,,\n,,1.5 months,,\n").extract()
 
-    assert [("2.35", "2024-12-31 10:00:01")] == source.query(f"select price::text, at::text from {source.relation}")
-    assert 2 == len(source.rejects())
+    assert [("2.35", "2024-12-31 10:00:01", "02:00:00", "{2.35}")] == source.query(
+        f"select price::text, at::text, span::text, prices::text from {source.relation}"
+    )
+    assert 3 == len(source.rejects())
 
 
 @pytest.mark.parametrize(
@@ -198,6 +323,17 @@ DECLARED = [
     "float8",
     "varchar (5)",
     "timestamp (3) with time zone",
+    "char",
+    "nchar(3)",
+    "bpchar",
+    "bpchar(3)",
+    "INTERVAL",
+    "interval (3)",
+    "interval DAY to second (3)",
+    "integer[3][]",
+    "INT ARRAY[4]",
+    "varchar (5) array",
+    "dec(8)[]",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -179,6 +180,36 @@ def test_a_default_that_its_type_refuses_is_refused(stage: Stage, data_type: str
         ContractError, match=rf"shop.yml:5\): column size: meta.default is '{default}', which .* refuses \(.*\); correct it"
     ):
         source.extract()
+
+
+@pytest.mark.parametrize(
+    ("data_type", "default", "fault"),
+    [
+        ("numeric(10,2)", "2.345", "2.345"),
+        ("date", "1/1/24", "1/1/24"),
+        ("char(2)", "ab   ", "ab   "),
+        ("interval day", "PT25H", "PT25H"),
+        ("varchar(2)[]", '{a,"ab   "}', "ab   "),
+        ("int4range", "[1,0x1F)", "0x1F"),
+    ],
+)
+def test_a_default_that_its_type_would_change_is_refused(stage: Stage, data_type: str, default: str, fault: str) -> None:
+    """Before anything is read, like a value that is delivered."""
+    source = stage(f"id integer, size {data_type} default {default}").deliver("id\n1\n")
+
+    with pytest.raises(
+        ContractError, match=rf'shop.yml:5\): column size: meta.default is .*, which .* would change \(.*"{re.escape(fault)}".*\); write'
+    ):
+        source.extract()
+
+
+def test_a_default_may_be_rounded_as_declared(stage: Stage) -> None:
+    """With `round: true`, as the values of its column."""
+    source = stage("id integer, size numeric(10,2) default 2.345 rounds").deliver("id\n1\n")
+
+    source.extract()
+
+    assert [("2.35",)] == source.query(f"select size::text from {source.relation}")
 
 
 def test_a_new_column_is_refused_with_the_lines_that_declare_it(stage: Stage) -> None:
