@@ -203,7 +203,7 @@ def test_a_validation_reports_what_it_found(shop: Shop, dpe: Dpe) -> None:
 
     done = dpe("validate", "SHOP-1")
 
-    assert (1, "DPE FAILED") == (done.status, done.out.splitlines()[-1])
+    assert (1, True) == (done.status, "DPE FAILED" in done.out.splitlines())
     assert done.out.startswith("1 of 2 tests passed\n")
     assert "marts.fct_orders: has policies that do nothing, because row-level security is off; " in done.out
     assert "marts.fct_orders: HA sees 3 rows instead of 1; check its policies and grants\n" in done.out
