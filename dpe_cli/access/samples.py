@@ -14,7 +14,7 @@ from dpe_cli.access.actors import as_actor, everything_of
 from dpe_cli.project.model import Model
 from dpe_cli.project.source import Source
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import MASKED, QUARANTINE, columns_of, companion_name, encoded_name, is_shadow, published_schema
+from dpe_cli.server.relations import MASKED, QUARANTINE, columns_of, companions_of, encoded_name, is_shadow, published_schema
 from dpe_cli.server.server import server_message
 
 # Denied: the actor lacks the privilege. Refused: it has the privilege, but policies stop it. Allowed: it can do it.
@@ -100,7 +100,7 @@ def find_relations(
         column = source.table.tenant_column
         # A source that names a model's relation does not make it private.
         declared.setdefault((source.table.schema, source.table.name), ("private", (column,) if column else (), ()))
-    models_of = {(schema, companion_name(name, suffix)): (schema, name) for schema, name in declared for suffix in (QUARANTINE, MASKED)}
+    models_of = companions_of(declared)
     with connection.transaction():
         rows = connection.execute(_RELATIONS, [list(schemas)]).fetchall()
     found = []

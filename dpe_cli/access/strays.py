@@ -15,7 +15,7 @@ from typing import Any
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.project.model import selector_of
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, companion_name, published_schema
+from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, companion_name, companions_of, published_schema
 
 CHECK = RlsCheck(
     "RLS070",
@@ -130,13 +130,11 @@ def find(
 
 def _finding(known: dict[tuple[str, str], ProjectRelation], schema: str, name: str, subject: str, readers: str) -> Finding:
     published = published_schema(schema)
-    for suffix in (MASKED, QUARANTINE):
-        owners = (part for (place, alias), part in known.items() if place == published and companion_name(alias, suffix) == name)
-        owner = next(owners, None)
-        if owner is not None:
-            what = "masks no columns" if suffix == MASKED else "has no quarantining rule"
-            detail = f"may be read by {readers}, but {owner.model} {what}, or creates another kind of relation with this name"
-            return Finding(CHECK.check_id, CHECK.severity, subject, detail, f"drop it, or run `dpe run {owner.model}`")
+    owner = known.get(companions_of(known).get((published, name), ("", "")))
+    if owner is not None:
+        what = "masks no columns" if name.endswith(MASKED) else "has no quarantining rule"
+        detail = f"may be read by {readers}, but {owner.model} {what}, or creates another kind of relation with this name"
+        return Finding(CHECK.check_id, CHECK.severity, subject, detail, f"drop it, or run `dpe run {owner.model}`")
     detail = f"may be read by {readers}, but no model of the project creates it"
     fix = "check what the hooks of models create" if schema.endswith(NEXT) else "drop it, or restore its model"
     return Finding(CHECK.check_id, CHECK.severity, subject, detail, fix)

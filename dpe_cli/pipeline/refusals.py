@@ -18,7 +18,7 @@ from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
 from dpe_cli.quality import quarantine
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, Relation, companion_name, find_relation
+from dpe_cli.server.relations import NEXT, Relation, companions_of, find_relation
 from dpe_cli.server.server import Server
 
 
@@ -77,6 +77,8 @@ def judge(
     """
     schemas = project.published_schemas
     known = strays.project_relations(project.manifest)
+    # A model's view or quarantine, which the model's files may no longer declare.
+    companions = companions_of(known)
     parts = [known.get((relation.schema, relation.name)) for relation in relations]
     made = {part.unique_id: relation.schema + suffix for relation, part in zip(relations, parts, strict=True) if part}
     with protection.separate_session(server) as connection:
@@ -101,12 +103,6 @@ def judge(
     found += [
         f"{relation.schema}{suffix}.{relation.name}: does not belong to a model of the project; restore its model, or run `dpe run`"
         for relation, part in zip(relations, parts, strict=True)
-        if part is None and not _belongs(known, relation)
+        if part is None and (relation.schema, relation.name) not in companions
     ]
     return Judgement(found, protection_of)
-
-
-def _belongs(known: Mapping[tuple[str, str], strays.ProjectRelation], relation: Relation) -> bool:
-    """Return whether a relation is named like a model's view or quarantine, which the model's files may no longer declare."""
-    suffixes = [suffix for suffix in (QUARANTINE, MASKED) if relation.name.endswith(suffix)]
-    return any(schema == relation.schema and companion_name(name, suffix) == relation.name for schema, name in known for suffix in suffixes)

@@ -11,7 +11,7 @@ from psycopg import sql
 from dpe_cli.quality.rules import Rule
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import MASKED, QUARANTINE, Relation, companion_name, find_relation
+from dpe_cli.server.relations import QUARANTINE, Relation, companion_name, companions_of, find_relation
 from dpe_cli.server.server import Server
 
 ACTOR = "dpe run"
@@ -29,7 +29,7 @@ class QuarantineCount:
 def counts(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[QuarantineCount]:
     """Count the quarantined rows of relations in schemas with this suffix, by model and rule."""
     found: list[QuarantineCount] = []
-    models = {(relation.schema, companion_name(relation.name, QUARANTINE)): relation.name for relation in relations}
+    models = companions_of((relation.schema, relation.name) for relation in relations)
     with contexts.system_context(connection, actor=ACTOR):
         for relation in relations:
             if not relation.name.endswith(QUARANTINE):
@@ -39,7 +39,7 @@ def counts(connection: Connection, relations: Sequence[Relation], *, schema_suff
                     sql.Identifier(relation.schema + schema_suffix, relation.name)
                 )
             ).fetchall()
-            model = models.get((relation.schema, relation.name), relation.name.removesuffix(QUARANTINE))
+            _, model = models.get((relation.schema, relation.name), ("", relation.name.removesuffix(QUARANTINE)))
             found += [QuarantineCount(f"{relation.schema}.{model}", str(rule), int(str(count))) for rule, count in rows]
     return found
 
@@ -66,7 +66,7 @@ def leftovers(connection: Connection, relations: Sequence[Relation], *, schema_s
     As published schemas and names: in the other version no rule quarantines rows, or nothing is masked.
     """
     names = {(relation.schema, relation.name) for relation in relations}
-    wanted = sorted({(schema, companion_name(name, suffix)) for schema, name in names for suffix in (QUARANTINE, MASKED)} - names)
+    wanted = sorted(companions_of(names).keys() - names)
     rows = connection.execute(
         """
         select wanted.schema_name, wanted.table_name

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -52,6 +53,11 @@ def companion_name(name: str, suffix: str) -> str:
         return name + suffix
     digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:8]
     return f"{name.encode()[: most - 9].decode(errors='ignore')}_{digest}{suffix}"
+
+
+def companions_of(names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return the schema and name of each view and quarantine that relations may have, with those of its relation."""
+    return {(schema, companion_name(name, suffix)): (schema, name) for schema, name in names for suffix in (QUARANTINE, MASKED)}
 
 
 def encoded_name(name: str) -> str:
