@@ -2,7 +2,7 @@
 Which version of dpe bootstrapped a database, compared with this command line.
 
 A ledger, a command line and a project's macros work together only if their versions are the same. The comment of the schema `dpe` says
-which version wrote the ledger; macros/rls/require_safe_search_path.sql compares it with the macros.
+which version wrote the ledger; macros/ledger/require_same_version.sql compares it with the macros.
 """
 
 from __future__ import annotations

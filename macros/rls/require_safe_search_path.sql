@@ -1,5 +1,5 @@
 {#
-    Refuse to build with a ledger of another version of dpe (dpe_version), or in a session whose search_path has a schema where others may create: an on-run-start hook. A reader's function
+    Refuse to build in a session whose search_path has a schema where others may create: an on-run-start hook. A reader's function
     there could be called instead of PostgreSQL's own, with the rights of the pipeline (CVE-2018-1058).
 #}
 {% macro require_safe_search_path() %}
@@ -7,14 +7,6 @@
 {% if execute %}
     {% if run_query("select to_regprocedure('dpe.open_schemas(name[])') is null as is_missing").rows[0]['is_missing'] %}
         {{ exceptions.raise_compiler_error("the database is not bootstrapped for this version of dpe; run `dpe bootstrap`") }}
-    {% endif %}
-    {% set query = "select substring(obj_description('dpe'::regnamespace, 'pg_namespace') from 'by dpe ([^ ]+) with') as version" %}
-    {% set bootstrapped_by = run_query(query).rows[0]['version'] %}
-    {% if bootstrapped_by != dpe_version() | trim %}
-        {{ exceptions.raise_compiler_error(
-            "the database was bootstrapped by dpe " ~ (bootstrapped_by or "of an earlier version") ~ ", and the project's macros are those of dpe "
-            ~ dpe_version() ~ "; copy the macros of the newer version into the project, or run its `dpe bootstrap`, so that both are the same"
-        ) }}
     {% endif %}
     {% for row in run_query("select schema_name from unnest(dpe.open_schemas(current_schemas(false))) as schema_name").rows %}
         {{ exceptions.raise_compiler_error(
