@@ -131,7 +131,7 @@ def _ended(error: BaseException, app: App) -> int:
 
 
 def _without_result(why: str, exit_status: int, app: App) -> int:
-    """Say why there is no result; a command that ends with a verdict says that it failed."""
+    """Say why there is no result. A command that otherwise ends with a verdict reports a failure."""
     sys.stderr.write(f"{why}\n")
     sys.stderr.flush()
     if app.verdict_without_result and app.output == "text":

@@ -74,7 +74,7 @@ begin
         when feature_not_supported then
             -- A generated column, a trigger or a materialized view reads it. This is dbt's own way.
             execute format('alter table %s add column %I %s', relation, temporary_name, new_type);
-            -- Every row, without the policies; nobody else can read the table until this transaction ends.
+            -- Every row, without the policies. No other session can read the table until this transaction ends.
             execute format('alter table %s no force row level security', relation);
             execute format('update %s set %I = %I', relation, temporary_name, column_name);
             if old_column.relforcerowsecurity then

@@ -60,7 +60,7 @@ HARMFUL |= {
     REPLACE: (("table",), "another relation is in its place"),
     f"{REPLACE}; select 1": (("incremental",), "it was dropped"),
 }
-# Autovacuum, and whoever plans a query of the table, would run the function.
+# Autovacuum, and every session that plans a query of the table, would run the function.
 CALLED = (
     "create function intermediate.of_{{ this.identifier }}(integer) returns integer language sql immutable as 'select $1'; "
     "{} intermediate.of_{{ this.identifier }}(amount)"
