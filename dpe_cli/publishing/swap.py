@@ -85,6 +85,7 @@ def restore(
         _create_schema(connection, schema + NEXT)
     for relation in replaced:
         _move(connection, relation, PREVIOUS, NEXT)
+    _move_statistics(connection, replaced, PREVIOUS, NEXT)
     _exchange(connection, leaving=relations, coming=replaced, first=first)
     return list(replaced)
 
@@ -99,11 +100,13 @@ def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Se
     _lock(connection, [*(relation.oid for relation in leaving), *(follower.oid for follower in followers if follower.is_view)], first)
     for relation in leaving:
         _move(connection, relation, "", PREVIOUS)
+    _move_statistics(connection, leaving, "", PREVIOUS)
     for relation in coming:
         _make_room_for_indexes(connection, relation)
         _move(connection, relation, NEXT, "")
+    _move_statistics(connection, coming, NEXT, "")
     for schema in sorted({relation.schema for relation in coming}):
-        _open_schema(connection, schema)
+        connection.execute("select dpe.open_schema(%s)", [schema])
     for follower in followers:
         dependents.rebind(connection, follower)
     return list(leaving)
@@ -160,23 +163,29 @@ def _lock(connection: Connection, oids: Sequence[int], first: Sequence[int]) -> 
 
 
 def _move(connection: Connection, relation: Relation, source: str, target: str) -> None:
-    """Move a relation with its extended statistics, which PostgreSQL leaves where they are."""
-    moved = sql.Identifier(relation.schema + source, relation.name)
-    statistics = connection.execute(
-        """
-        select stxname
-        from pg_statistic_ext
-        inner join pg_namespace on stxnamespace = pg_namespace.oid
-        where stxrelid = %s and nspname = %s
-        """,
-        [relation.oid, relation.schema + source],
-    ).fetchall()
     # ALTER TABLE moves views as well.
-    connection.execute(sql.SQL("alter table {} set schema {}").format(moved, sql.Identifier(relation.schema + target)))
-    for (name,) in statistics:
+    connection.execute(
+        sql.SQL("alter table {} set schema {}").format(
+            sql.Identifier(relation.schema + source, relation.name), sql.Identifier(relation.schema + target)
+        )
+    )
+
+
+def _move_statistics(connection: Connection, relations: Sequence[Relation], source: str, target: str) -> None:
+    """Move the extended statistics of relations that were moved, which PostgreSQL leaves where they were."""
+    rows = connection.execute(
+        """
+        select moved.schema_name, stxname
+        from unnest(%s::oid[], %s::text[]) as moved (relation_id, schema_name)
+        inner join pg_statistic_ext on stxrelid = moved.relation_id
+        inner join pg_namespace on stxnamespace = pg_namespace.oid and nspname = moved.schema_name || %s
+        """,
+        [[relation.oid for relation in relations], [relation.schema for relation in relations], source],
+    ).fetchall()
+    for schema, name in rows:
         connection.execute(
             sql.SQL("alter statistics {} set schema {}").format(
-                sql.Identifier(relation.schema + source, str(name)), sql.Identifier(relation.schema + target)
+                sql.Identifier(f"{schema}{source}", str(name)), sql.Identifier(f"{schema}{target}")
             )
         )
 
@@ -230,28 +239,6 @@ def _create_schema(connection: Connection, schema: str) -> None:
     row = connection.execute("select to_regnamespace(%s)", [sql.Identifier(schema).as_string(connection)]).fetchone()
     if row == (None,):
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
-
-
-def _open_schema(connection: Connection, schema: str) -> None:
-    """Let those who may read a relation in a schema of the pipeline use it. Other roles open theirs themselves, such as marts."""
-    rows = connection.execute(
-        """
-        select distinct reader
-        from pg_namespace
-        inner join pg_class on pg_class.relnamespace = pg_namespace.oid
-        cross join unnest(array['dpe_owner', 'dpe_reader', 'dpe_tenant', 'dpe_masked_reader']) as reader
-        where
-            nspname = %s
-            and pg_has_role(nspowner, 'usage')
-            and not has_schema_privilege(reader, pg_namespace.oid, 'usage')
-            and relkind in ('r', 'p', 'v')
-            and has_any_column_privilege(reader, pg_class.oid, 'select')
-        order by reader
-        """,
-        [schema],
-    ).fetchall()
-    for (reader,) in rows:
-        connection.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), sql.Identifier(str(reader))))
 
 
 def names(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:

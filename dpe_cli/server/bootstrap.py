@@ -40,6 +40,7 @@ FILES = (
     "publications.sql",
     "copies.sql",
     "columns.sql",
+    "readable_schemas.sql",
     "notifications.sql",
     "quality.sql",
     "functions_of_transformer.sql",

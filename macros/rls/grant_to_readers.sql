@@ -4,7 +4,6 @@
 #}
 {% macro grant_to_readers(relation, declaration, masked=[]) %}
 
-{{ open_schema(relation) if not declaration.private }}
 {% if declaration.private %}
 revoke all on {{ relation }} from dpe_reader, dpe_masked_reader;
 {% elif masked %}
@@ -26,5 +25,6 @@ $dpe$;
 {% else %}
 grant select on {{ relation }} to dpe_reader, dpe_masked_reader;
 {% endif %}
+{{ open_schema(relation) if not declaration.private }}
 
 {% endmacro %}

@@ -3,23 +3,10 @@
 -- noqa: disable=ST03, ST05, AM09
 with
 
--- Superusers, the owner of the database, and roles that can become dpe_owner. dpe's own roles are excluded, because authors of models
--- act as them.
 administrators as materialized (
 
-    select pg_roles.oid as role_id
-    from pg_roles
-    where
-        (
-            pg_roles.rolsuper
-            or pg_has_role(pg_roles.oid, 'dpe_owner', 'member')
-            or pg_roles.oid = (
-                select pg_database.datdba
-                from pg_database
-                where pg_database.datname = current_database()
-            )
-        )
-        and pg_roles.oid not in (select dpe_roles.role_id from dpe_roles)
+    select found.role_id
+    from dpe.administrators() as found (role_id)
 
 ),
 

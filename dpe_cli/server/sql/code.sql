@@ -1,6 +1,35 @@
+-- Superusers, the owner of the database, and roles that can become dpe_owner. dpe's own roles are excluded, because authors of models act
+-- as them.
+create or replace function dpe.administrators()
+returns setof oid
+language sql
+stable
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    select pg_roles.oid
+    from pg_roles
+    where
+        (
+            pg_roles.rolsuper
+            or pg_has_role(pg_roles.oid, 'dpe_owner', 'member')
+            or pg_roles.oid = (
+                select pg_database.datdba
+                from pg_database
+                where pg_database.datname = current_database()
+            )
+        )
+        and pg_roles.rolname not in (
+            'dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor'
+        )
+$$;
+
+comment on function dpe.administrators() is
+'The roles whose code may run with the rights of others: superusers, and those that administer dpe.';
+
 -- Code in the definition of a table: PostgreSQL runs it later, in other sessions, and with their rights. Autovacuum computes the
--- expressions of indexes and statistics as the table's owner; whoever plans a query of the table evaluates the constant parts of an index's
--- expression or of a CHECK constraint. So such code has to belong to PostgreSQL or to an administrator.
+-- expressions of indexes and statistics as the table's owner; a session that plans a query of the table evaluates the constant parts of an
+-- index's expression or of a CHECK constraint. So such code has to belong to PostgreSQL or to an administrator.
 create or replace function dpe.code_in_definition(relation_id oid)
 returns table (part text, routine text)
 language sql
@@ -9,20 +38,6 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
     with recursive
-
-    administrators as (
-
-        select pg_roles.oid as role_id
-        from pg_roles
-        where
-            (
-                pg_roles.rolsuper
-                or pg_has_role(pg_roles.oid, 'dpe_owner', 'member')
-                or pg_roles.oid = (select datdba from pg_database where datname = current_database())
-            )
-            and pg_roles.rolname not in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_tenant', 'dpe_reader', 'dpe_masked_reader', 'dpe_auditor')
-
-    ),
 
     parts as (
 
@@ -85,7 +100,7 @@ as $$
     select distinct reached.part, pg_proc.oid::regprocedure::text
     from reached
     inner join pg_proc on reached.class_id = 'pg_proc'::regclass and pg_proc.oid = reached.object_id
-    where pg_proc.proowner not in (select role_id from administrators)
+    where pg_proc.proowner not in (select administrators.role_id from dpe.administrators() as administrators (role_id))
 $$;
 
 comment on function dpe.code_in_definition(oid) is

@@ -1,7 +1,7 @@
 -- The copy of a published table in which dbt builds the next version of an incremental model or a snapshot. Readers see the copy one day,
 -- so it has every property of the table except who may see it: policies and privileges are set from the declaration, foreign keys once
 -- the tables that they refer to are built (macros/publish/restore_foreign_keys.sql). Rules and inheritance are not copied.
-create or replace function dpe.copy_sequences(source regclass, copy regclass)
+create or replace function dpe.copy_sequences(source regclass, copy regclass, schema_of_copy name)
 returns void
 language plpgsql
 security invoker
@@ -10,16 +10,9 @@ as $$
 declare
     owned record;
     changed record;
-    schema_of_copy name;
     identity_of_copy regclass;
     position_in_sequence record;
 begin
-    select nspname
-    into strict schema_of_copy
-    from pg_namespace
-    inner join pg_class on relnamespace = pg_namespace.oid
-    where pg_class.oid = copy;
-
     -- PostgreSQL chose the names of identity columns' sequences. They make room before any name is taken from the table.
     for identity_of_copy in
         select objid::regclass
@@ -102,10 +95,10 @@ begin
 end
 $$;
 
-comment on function dpe.copy_sequences(regclass, regclass) is
+comment on function dpe.copy_sequences(regclass, regclass, name) is
 'Gives the copy of a table sequences of its own for the columns that take values from them, with their names and at the same position.';
 
-create or replace function dpe.copy_indexes(source regclass, copy regclass)
+create or replace function dpe.copy_indexes(source regclass, copy regclass, name_of_source text, schema_of_copy name)
 returns void
 language plpgsql
 security invoker
@@ -114,21 +107,7 @@ as $$
 declare
     copied record;
     part record;
-    name_of_source text;
-    schema_of_copy name;
 begin
-    select format('%I.%I', nspname, relname)
-    into strict name_of_source
-    from pg_class
-    inner join pg_namespace on relnamespace = pg_namespace.oid
-    where pg_class.oid = source;
-
-    select nspname
-    into strict schema_of_copy
-    from pg_namespace
-    inner join pg_class on relnamespace = pg_namespace.oid
-    where pg_class.oid = copy;
-
     for copied in
         select
             pg_class.relname,
@@ -195,7 +174,7 @@ begin
 end
 $$;
 
-comment on function dpe.copy_indexes(regclass, regclass) is
+comment on function dpe.copy_indexes(regclass, regclass, text, name) is
 'Gives the copy of a table its valid indexes, keys and exclusion constraints, with their names and properties.';
 
 create or replace function dpe.copy_table(source regclass, target_schema name)
@@ -245,7 +224,7 @@ begin
         'tablespace ' || quote_ident(original.spcname)
     );
     copy := original.name_of_copy::regclass;
-    perform dpe.copy_sequences(source, copy);
+    perform dpe.copy_sequences(source, copy, target_schema);
 
     select string_agg(quote_ident(attname), ', ' order by attnum)
     into columns
@@ -253,7 +232,7 @@ begin
     where attrelid = source and attnum > 0 and not attisdropped and attgenerated = '';
     execute format('insert into %s (%s) overriding system value select %s from only %s', copy, columns, columns, source);
 
-    perform dpe.copy_indexes(source, copy);
+    perform dpe.copy_indexes(source, copy, original.name, target_schema);
     if original.relreplident in ('n', 'f') then
         execute format('alter table %s replica identity %s', copy, case original.relreplident when 'n' then 'nothing' else 'full' end);
     end if;

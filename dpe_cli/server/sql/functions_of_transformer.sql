@@ -4,6 +4,7 @@ declare
     signature regprocedure;
 begin
     foreach signature in array array[
+        'dpe.administrators()',
         'dpe.code_in_definition(oid)',
         'dpe.protection_of(oid)',
         'dpe.protection_differences(jsonb, jsonb)',
@@ -17,9 +18,11 @@ begin
         'dpe.changed_relations(text, jsonb)',
         'dpe.close_changed_relations(text, jsonb)',
         'dpe.refuse_rewriting_of_publications()',
+        'dpe.readers_outside(name)',
+        'dpe.open_schema(name)',
         'dpe.change_column_type(regclass, name, text)',
-        'dpe.copy_sequences(regclass, regclass)',
-        'dpe.copy_indexes(regclass, regclass)',
+        'dpe.copy_sequences(regclass, regclass, name)',
+        'dpe.copy_indexes(regclass, regclass, text, name)',
         'dpe.copy_table(regclass, name)',
         'dpe.count_failures(text, text, text)',
         'dpe.keep_newest_failures(text, integer)',

@@ -11,6 +11,7 @@ from support.dbt_projects import Silence
 from dpe_cli.access.matrix import Cell
 from dpe_cli.pipeline import protection, run
 from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.relations import MASKED, QUARANTINE, companion_name
 from dpe_cli.server.server import Server
@@ -133,6 +134,20 @@ def test_a_reader_sees_the_rows_of_its_tenant(built: tuple[Project, dict[str, li
     _, cells = built
 
     assert 2 in {cell.rows for cell in cells[name] if cell.tenant == "UA" and not cell.actor.startswith("the ")}
+
+
+def test_plain_dbt_opens_a_schema_to_those_who_may_read_in_it(built: tuple[Project, dict[str, list[Cell]]], module_server: Server) -> None:
+    """Like publishing; a role that may read nothing there stays outside."""
+    project, _ = built
+    with module_server.connect("admin") as connection:
+        connection.execute("revoke usage on schema finance from dpe_owner, dpe_reader, dpe_tenant, dpe_masked_reader")
+
+    run_dbt(project, module_server, ["run", "--select", VIEW])
+
+    with module_server.connect("admin") as connection:
+        may_use = "select rolname from pg_roles where rolname ~ '^dpe_' and has_schema_privilege(oid, 'finance', 'usage') order by 1"
+        roles = [name for (name,) in connection.execute(may_use).fetchall()]
+    assert ["dpe_masked_reader", "dpe_owner", "dpe_reader", "dpe_tenant", "dpe_transformer"] == roles
 
 
 @pytest.mark.parametrize("suffix", [MASKED, QUARANTINE])
