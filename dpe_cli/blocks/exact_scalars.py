@@ -58,10 +58,11 @@ class ExactType:
         return self.scale is not None and _decimals(value) <= self.scale
 
     def counted(self, excluded: bytes) -> bytes:
-        """Return an expression for a padded text that is not too long, without the `excluded` characters, as in a set; or for none."""
-        is_counted = self.is_padded and self.most_characters is not None and self.most_characters <= _MOST_COUNTED
+        """Return an expression for a padded text that is not too long, without the `excluded` characters (as in a set), or nothing."""
+        if not self.is_padded or self.most_characters is None or self.most_characters > _MOST_COUNTED:
+            return b""
         # A character of UTF-8 is one byte, and any that continue it.
-        return rb"|(?:[^%b\x80-\xbf][\x80-\xbf]*){0,%d}" % (excluded, self.most_characters) if is_counted else b""
+        return rb"|(?:[^%b\x80-\xbf][\x80-\xbf]*){0,%d}" % (excluded, self.most_characters)
 
     def refusal(self, value: bytes) -> tuple[str, str]:
         """Return the SQLSTATE and the reason of a value that may be changed."""
