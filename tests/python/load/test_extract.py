@@ -58,7 +58,7 @@ def test_values_do_not_depend_on_the_servers_settings(stage_anywhere: Stage) -> 
         connection.execute("alter role dpe_loader set intervalstyle = 'sql_standard'")
         connection.execute("alter role dpe_loader set client_encoding = 'LATIN1'")
     try:
-        source.deliver("day,moment,span,amount,Größe\n2024-03-04,2024-03-04 05:06,-1 2:03:04,1.50,漢字\n").extract()
+        source.deliver("day,moment,span,amount,Größe\n2024-03-04,2024-03-04 05:06,-1 days 2:03:04,1.50,漢字\n").extract()
     finally:
         with source.server.connect("admin", autocommit=True) as connection:
             connection.execute("alter role dpe_loader reset all")
