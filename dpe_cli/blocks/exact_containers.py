@@ -72,7 +72,7 @@ def _within(exact: ExactType, quote: bytes | None, excluded: bytes) -> bytes:
         bare = rb'[^{}()\[\],"\\ \t\r\n\v\f%b]%b' % (excluded, most)
         quoted = rb"[^\"\\ %b]%b" % (excluded, most)
         if exact.most_characters is not None:
-            quoted = rb'(?:[^"\\%b]*[^"\\ %b])?' % (excluded, excluded)
+            quoted = rb'(?:[^"\\%b]*[^"\\ %b])?%b' % (excluded, excluded, exact.counted(rb'"\\' + excluded))
     else:
         bare = quoted = exact.pattern
     return bare if quote is None else rb"(?:%b|%b(?:%b)%b)" % (bare, quote, quoted, quote)
@@ -91,11 +91,12 @@ class ExactArray(ExactContainer):
         return None if elements is None else [(element, self.element) for element in elements]
 
     def pattern(self, quote: bytes | None, excluded: bytes) -> bytes | None:
-        """Return an expression for arrays of one dimension."""
+        """Return an expression for arrays of one or two dimensions."""
         if isinstance(self.element, ExactContainer):
             return None
         element = rb"(?:%b|(?i:null))" % _within(self.element, quote, excluded)
-        return rb"\{(?:%b(?:,%b)*)?\}" % (element, element)
+        row = rb"\{%b(?:,%b)*\}" % (element, element)
+        return rb"(?:\{\}|%b|\{%b(?:,%b)*\})" % (row, row, row)
 
 
 def _elements(value: bytes) -> list[bytes] | None:

@@ -154,16 +154,17 @@ def interval(data_type: str, *, rounds: bool) -> ExactType | None:
 def _pattern(last: str, decimals: int, *, is_bare: bool) -> bytes:
     """Return an expression for what is written most often; anything else is looked at one by one."""
     kept = _FIELDS[: _FIELDS.index(last) + 1]
-    number = "[+-]?[0-9]{1,9}"
-    seconds = rf"[+-]?[0-9]{{1,9}}(?:\.[0-9]{{0,{decimals}}}0*)?"
-    words = "|".join(f"(?:{seconds if unit == 'second' else number}) ?(?i:{_WORDS[unit]})" for unit in kept)
+    fraction = rf"(?:\.[0-9]{{0,{decimals}}}0*)?" if last == "second" else ""
+    words = "|".join(_WORDS[unit] for unit in kept if unit != "second")
+    # A number with a fraction is read as a double.
+    seconds = rf"|(?:[+-]?[0-9]{{1,9}}{fraction} ?(?i:{_WORDS['second']}))" if last == "second" else ""
+    clock = {"hour": "00(?::00)?", "minute": "[0-5][0-9](?::00)?", "second": f"[0-5][0-9](?::[0-5][0-9]{fraction})?"}.get(last)
+    clock = rf"[+-]?[0-9]+:{clock}" if clock else "[+-]?0+:00(?::00)?"
     dates, times = (
-        "".join(f"(?:{seconds if unit == 'second' else number}{unit[0].upper()})?" for unit in kept if (unit in _SECONDS) is is_time)
+        "".join(rf"(?:[+-]?[0-9]+{unit[0].upper()})?" for unit in kept if unit != "second" and (unit in _SECONDS) is is_time)
         for is_time in (False, True)
     )
-    shortest = {"hour": "00(?::00)?", "minute": "[0-5][0-9](?::00)?"}
-    clock = rf"[+-]?[0-9]{{1,9}}:{shortest.get(last, rf'[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{{0,{decimals}}}0*)?)?')}"
-    clock = clock if last in _SECONDS else "[+-]?0{1,9}:00(?::00)?"
-    forms = [rf"(?:{words})(?: (?:{words}))*(?: {clock})?", clock, f"P{dates}(?:T{times})?"]
-    forms += [number] if is_bare and last != "second" else []
+    times += rf"(?:[+-]?[0-9]{{1,9}}{fraction}S)?" if last == "second" else ""
+    forms = [rf"(?:(?:[+-]?[0-9]+ ?(?i:{words}){seconds}) ?)*(?:{clock})?", f"P{dates}(?:T{times})?"]
+    forms += ["[+-]?[0-9]+"] if is_bare and last != "second" else []
     return rb" *(?:%b|%b) *" % ("|".join(forms).encode(), _INFINITE)

@@ -29,6 +29,8 @@ _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _TEXT = re.compile(r"(?:character varying|character)\((\d+)\)")
 _LONGEST_NAME = 63
 _LONGEST_SHOWN = 100
+# An automaton needs a state for each.
+_MOST_COUNTED = 100
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class ExactType:
     most_characters: int | None = None
     most_bytes: int | None = None
     scale: int | None = None
+    # Whether blanks at the end are usual, because they fill the type's length.
+    is_padded: bool = False
 
     def accepts(self, value: bytes) -> bool:
         """Return whether a value that is not null is loaded as it is written."""
@@ -52,6 +56,13 @@ class ExactType:
         if self.most_characters is not None:
             return len(value.decode(errors="replace")) <= self.most_characters
         return self.scale is not None and _decimals(value) <= self.scale
+
+    def counted(self, excluded: bytes) -> bytes:
+        """Return an expression for a padded text that is not too long, without the `excluded` characters (as in a set), or nothing."""
+        if not self.is_padded or self.most_characters is None or self.most_characters > _MOST_COUNTED:
+            return b""
+        # A character of UTF-8 is one byte, and any that continue it.
+        return rb"|(?:[^%b\x80-\xbf][\x80-\xbf]*){0,%d}" % (excluded, self.most_characters)
 
     def refusal(self, value: bytes) -> tuple[str, str]:
         """Return the SQLSTATE and the reason of a value that may be changed."""
@@ -82,7 +93,8 @@ def scalar(data_type: str, *, rounds: bool) -> ExactType | None:
         return _SIMPLE[data_type]
     if found := _TEXT.fullmatch(data_type):
         most = int(found[1])
-        return ExactType(rb"(?s:.*[^ ])?", _RIGHT_TRUNCATION, f"is longer than {most} characters, including blanks at its end", most)
+        fault = f"is longer than {most} characters, including blanks at its end"
+        return ExactType(rb"(?s:.*[^ ])?", _RIGHT_TRUNCATION, fault, most, is_padded=data_type.startswith("character("))
     if found := _NUMERIC.fullmatch(data_type):
         return _numeric(int(found[2]), rounds=rounds)
     return _time(data_type, rounds=rounds)

@@ -19,6 +19,9 @@ from dpe_cli.blocks.csv_grammar import Dialect, split, value_of
 from dpe_cli.blocks.exact_containers import ExactContainer
 from dpe_cli.blocks.exact_types import Exact, canonical, exact_type
 
+# Their expressions are long, and that of a record has to fit into an automaton: values of further columns are looked at one by one.
+_MOST_CONTAINERS = 50
+
 
 @dataclass(frozen=True)
 class Inexact:
@@ -99,16 +102,28 @@ class ExactValues:
         delimiter, quote, escape, within = self._csv.delimiter, self._csv.quote, self._csv.escape, self._csv.within
         null = re.escape(self._dialect.null_string.encode())
         fields = []
+        containers = 0
         for exact, is_null_quoted in zip(self._types, self._null_quoted, strict=True):
             if exact is None:
                 fields.append(self._csv.field)
             elif isinstance(exact, ExactContainer):
-                fields.append(self._container(exact, null, is_null_quoted=is_null_quoted))
+                containers += 1
+                fields.append(self._container(exact, null, is_null_quoted=is_null_quoted) if containers <= _MOST_CONTAINERS else null)
             elif exact.most_bytes is not None:
                 most = exact.most_bytes
                 fields.append(rb"(?:[^%b%b\n]{0,%d}|%b[^%b%b]{0,%d}%b)" % (quote, delimiter, most, quote, quote, escape, most, quote))
             elif exact.most_characters is not None:
-                fields.append(rb"(?:(?:[^%b%b\n]*[^%b%b\n ])?|%b(?:%b[^ %b])?%b)" % (*[quote, delimiter] * 2, quote, within, quote, quote))
+                bare, quoted = exact.counted(quote + delimiter + rb"\n"), exact.counted(quote + escape)
+                unpadded = rb"(?:[^%b%b\n]*[^%b%b\n ])?%b|%b(?:(?:%b[^ %b])?%b)%b" % (
+                    *[quote, delimiter] * 2,
+                    bare,
+                    quote,
+                    within,
+                    quote,
+                    quoted,
+                    quote,
+                )
+                fields.append(rb"(?:%b)" % unpadded)
             else:
                 quoted = rb"%b(?:%b%b)%b" % (quote, exact.pattern, rb"|" + null if is_null_quoted else b"", quote)
                 fields.append(rb"(?:%b|%b|%b)" % (null, exact.pattern, quoted))

@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import duckdb
 import pytest
@@ -15,7 +17,11 @@ from psycopg import sql
 from support.databases import Crm
 from support.staged_source import Stage
 
-from dpe_cli.blocks.exact_types import canonical, exact_type
+from dpe_cli.blocks.block import Block
+from dpe_cli.blocks.csv_grammar import Dialect
+from dpe_cli.blocks.exact_types import DataType, canonical, exact_type
+from dpe_cli.load.copier import Shape
+from dpe_cli.load.exactness import Exactness
 
 TABLE = Path(__file__).parents[3] / "docs" / "guides" / "values.md"
 
@@ -212,6 +218,16 @@ def test_rows_of_another_postgresql_are_checked(stage_anywhere: Stage, crm: Crm)
     assert [(1,), (5,)] == source.query(f"select id from {source.relation} order by id")
     assert [(2, "span"), (3, "words"), (4, "words")] == source.rejects("position, column_name")
     assert [(['a"b', "c\\d", None],)] == source.query(f"select words from {source.relation} where id = 1")
+
+
+def test_exact_values_of_another_postgresql_are_passed_on_as_they_are() -> None:
+    """Its COPY doubles a backslash, which is one character of the value."""
+    copier: Any = SimpleNamespace(shape=Shape(1, ("words",), ("words",), {}, 0, Dialect()))
+    block = Block(b'{"\\\\\\\\  "}\n', 1, 1, 1, copy_format="text")
+
+    exactness = Exactness(copier, {"words": DataType.named("character varying(3)[]")})
+
+    assert block is exactness.in_csv(block)
 
 
 def test_nulls_are_not_values(stage_anywhere: Stage) -> None:

@@ -108,7 +108,8 @@ def test_rows_that_take_too_much_memory_are_read_as_text(source: StagedSource, c
 def test_other_types_are_read_as_text(source: StagedSource, crm: Crm, formats: list[str], change: str) -> None:
     """The contract's types have to parse them."""
     crm.write(f"alter table odd {change}")
-    source.declare(COLUMNS.replace("raw bytea", "raw text"))
+    if "column raw" in change:
+        source.declare(COLUMNS.replace("raw bytea", "raw text"))
     source.extract()
 
     assert {"text"} == set(formats)
