@@ -20,6 +20,7 @@ from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
+from dpe_cli.cli.tables import pairs, table
 from dpe_cli.safe_text.visible_text import message, on_one_line, terminal, visible, visible_json
 from dpe_cli.words import duration, size
 
@@ -152,36 +153,25 @@ def _text(report: Report) -> str:
             if title:
                 console.print()
                 console.print(Text(on_one_line(title), style="bold"))
-            console.print(_rendered(section), soft_wrap=isinstance(section, Lines))
+            console.print(_rendered(section, console.width), soft_wrap=isinstance(section, Lines))
         if report.verdict:
             console.print()
             console.print(Text(on_one_line(report.verdict), style="bold red" if report.exit_status else "bold green"))
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
-def _rendered(section: Lines | Facts | Table) -> RenderableType:
-    from rich import box
-    from rich.table import Table as RichTable
+def _rendered(section: Lines | Facts | Table, width: int) -> RenderableType:
     from rich.text import Text
 
     match section:
         case Lines():
             return Text("\n".join(map(on_one_line, section.lines)))
         case Facts():
-            grid = RichTable.grid(padding=(0, 2, 0, 0))
-            for name, value in section.facts.items():
-                grid.add_row(Text(on_one_line(name), style="dim"), Text(visible(words(value))))
-            return grid
+            return pairs([(on_one_line(name), visible(words(value))) for name, value in section.facts.items()])
         case Table():
-            table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
-            for position, name in enumerate(section.columns):
-                is_numeric = _is_numeric([row[position] for row in section.rows])
-                # In a narrow terminal names wrap onto the next line; a cut number would be a different one.
-                heading = Text(on_one_line(name))
-                table.add_column(heading, justify="right" if is_numeric else "left", no_wrap=is_numeric, overflow="fold")
-            for row in section.rows:
-                table.add_row(*(Text(on_one_line(words(value))) for value in row))
-            return table
+            numeric = [_is_numeric([row[position] for row in section.rows]) for position in range(len(section.columns))]
+            rows = [[on_one_line(words(value)) for value in row] for row in section.rows]
+            return table([on_one_line(name) for name in section.columns], rows, numeric, width)
 
 
 def _is_numeric(values: Sequence[object]) -> bool:

@@ -32,7 +32,7 @@ STAIR = (
 )
 # The same within a package: its modules and subpackages.
 WITHIN = {
-    "cli": ("commands main", "app options report"),
+    "cli": ("commands main", "app options report", "tables"),
     "infer": ("yaml_file", "request yaml_text", "inference", "naming", "readers", "column_types sample", "plain_csv survey value_kinds"),
     "server": (
         "bootstrap",
