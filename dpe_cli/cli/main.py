@@ -14,6 +14,7 @@ import click
 from dpe_cli import __version__
 from dpe_cli.cli.app import App, global_options
 from dpe_cli.errors import explained
+from dpe_cli.problems import Problem, of_error
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.safe_text.visible_text import message, visible_standard_error
 
@@ -93,6 +94,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     app = App()
+    app.output = _output_before_parsing(arguments)
     try:
         result = cli.main(args=list(arguments), prog_name="dpe", standalone_mode=False, obj=app)
         if isinstance(result, int):
@@ -103,9 +105,12 @@ def _run(arguments: Sequence[str]) -> int:
         return show(result, app.output)
     except click.ClickException as error:
         error.show(sys.stderr)
+        help_of = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dpe"
+        _as_json(app, Problem("usage", hide(error.format_message()), fix=f"run `{help_of} --help`"))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         sys.stderr.write("Interrupted.\n")
+        _as_json(app, Problem("interrupted", "the command was interrupted", fix="run it again", retryable=True))
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has seen enough. Discard what is still buffered, or Python would complain at exit.
@@ -116,7 +121,28 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stderr.write(hide(traceback.format_exc()))
         exit_status, text = explained(error)
         sys.stderr.write(f"Error: {message(hide(text))}\n")
+        _as_json(app, of_error(error))
         return exit_status
+
+
+def _as_json(app: App, problem: Problem) -> None:
+    """Write an error to standard output too, if programs read that."""
+    if app.output == "json":
+        from dpe_cli.cli.report import show_error
+
+        try:
+            show_error(problem)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output_before_parsing(arguments: Sequence[str]) -> str:
+    """Return the output that the arguments ask for, because click may find them wrong before it comes to that option."""
+    # What follows `dbt` is dbt's, which has an option of this name too.
+    own = list(arguments[: arguments.index("dbt")] if "dbt" in arguments else arguments)
+    given = [value for argument, value in zip(own, [*own, ""][1:], strict=True) if argument == "--output"]
+    given += [argument.partition("=")[2] for argument in own if argument.startswith("--output=")]
+    return (given or [os.environ.get("DPE_OUTPUT", "text")])[-1]
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 UNLIMITED_WIDTH = 10_000
 QUIET_SECONDS = 10.0
 _SHOWN_CHARACTERS = 60
+_MOST_REASONS = 20
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,14 @@ class Report:
     What a command found or did.
 
     `data` is the JSON form: anything JSON can hold, dataclasses, dates and paths. The rest is the text form, in this order.
-    `verdict` is the last line, green if the exit status is 0.
+    `verdict` follows, green if the exit status is 0; under it, each of the `reasons` has a line.
     """
 
     data: object
     headline: str = ""
     sections: Sequence[Lines | Facts | Table] = ()
     verdict: str = ""
+    reasons: Sequence[object] = ()
     exit_status: int = 0
 
 
@@ -94,6 +96,12 @@ def show(result: Report | Result | None, output: str) -> int:
     # Notice a closed pipe here, not when Python exits.
     sys.stdout.flush()
     return report.exit_status
+
+
+def show_error(problem: object) -> None:
+    """Write an error to standard output as JSON, like the errors within a result."""
+    sys.stdout.write(visible_json(json.dumps({"errors": [problem]}, indent=2, ensure_ascii=False, default=_for_json)) + "\n")
+    sys.stdout.flush()
 
 
 def words(value: object) -> str:
@@ -157,6 +165,9 @@ def _text(report: Report) -> str:
         if report.verdict:
             console.print()
             console.print(Text(on_one_line(report.verdict), style="bold red" if report.exit_status else "bold green"))
+        more = [f"and {len(report.reasons) - _MOST_REASONS:,} more; see above"] if len(report.reasons) > _MOST_REASONS else []
+        for reason in [*map(str, report.reasons[:_MOST_REASONS]), *more]:
+            console.print(Text(f"- {on_one_line(reason)}"), soft_wrap=True)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 

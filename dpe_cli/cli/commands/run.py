@@ -11,11 +11,12 @@ from dpe_cli.cli.commands.extract import as_data as extract_data
 from dpe_cli.cli.commands.extract import dropped_lines, loaded_table, missing_lines
 from dpe_cli.cli.commands.publish import as_data as exchange_data
 from dpe_cli.cli.commands.publish import sections as exchange_sections
-from dpe_cli.cli.commands.validate import FAILED, SUCCESS, checks_table, reconciliation_table, rules_table, sights_table
+from dpe_cli.cli.commands.validate import FAILED, SUCCESS, checks_table, errors_table, reconciliation_table, rules_table, sights_table
 from dpe_cli.cli.commands.validate import as_data as validation_data
 from dpe_cli.cli.options import end_sessions_option, exclude_option, jobs_option, select_argument, select_option
 from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
 from dpe_cli.outputs.notification import on_outcome
+from dpe_cli.pipeline import failures
 from dpe_cli.pipeline import run as pipeline
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
@@ -58,7 +59,8 @@ def run(
     Run the whole pipeline: extract, build, publish, check and document.
 
     SELECT is dbt's selection syntax; the selection is built with everything upstream of it. By default, everything is built.
-    Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
+    Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1; then each line
+    below says what failed, and what to do.
     """
     selected = [*select, *more_select]
     with (
@@ -98,6 +100,7 @@ def _report(summary: RunSummary) -> Report:
         sections.append(Table(["rule", "excluded from", "rows"], kept_out, title="In quarantine"))
     if summary.validation:
         sections += [
+            *errors_table(summary.validation),
             *rules_table(summary.validation),
             *reconciliation_table(summary.validation),
             checks_table(summary.validation),
@@ -106,9 +109,11 @@ def _report(summary: RunSummary) -> Report:
     if summary.site:
         sections.append(Facts({"docs": summary.site}, title="Documented"))
     rows = sum(extract.rows_loaded for extract in summary.extracted.extracts)
+    problems = failures.of_run(summary)
     return Report(
         data={
             "verdict": SUCCESS if summary.holds else FAILED,
+            "errors": problems,
             "seconds": summary.seconds,
             "extracted": extract_data(summary.extracted),
             "publication": asdict(summary.build.publication) if summary.build.publication else None,
@@ -122,6 +127,7 @@ def _report(summary: RunSummary) -> Report:
         headline=f"{plural(rows, 'row')} loaded, {_done(summary)} in {duration(summary.seconds)}",
         sections=[*sections, *_stopped(summary), *dropped_lines(summary.extracted)],
         verdict=SUCCESS if summary.holds else FAILED,
+        reasons=problems,
         exit_status=0 if summary.holds else max(1, summary.extracted.exit_status),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import ProgressDisplay, Report, Table
 from dpe_cli.outputs import junit
+from dpe_cli.pipeline import failures
 from dpe_cli.pipeline import validate as pipeline
 from dpe_cli.pipeline.validate import Validation
 from dpe_cli.project.dbt_runner import HELD, SKIPPED, NodeResult
@@ -19,9 +19,7 @@ from dpe_cli.quality.reconciliation import Balance
 
 SUCCESS = "DPE SUCCESS"
 FAILED = "DPE FAILED"
-# PostgreSQL's hint follows the error on the same line.
-_HINT = re.compile(r"\s*HINT:\s*")
-_TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called by")
+_TESTS = ("test", "unit_test")
 
 
 @click.command()
@@ -39,24 +37,28 @@ def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
     Check counts, rules, row-level security and freshness of the existing tables.
 
     SPEC is a ticket or a spec's path; by default everything is checked. Runs the tests on the tables as they are, and loads
-    and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
+    and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1; then each line
+    below says what failed, and what to do.
     """
     with ProgressDisplay() as progress:
         validation = pipeline.validate(app.project, app.server, spec, progress)
     if junit_file is not None:
         junit.write(validation, junit_file)
     verdict = SUCCESS if validation.holds else FAILED
+    problems = failures.of_validation(validation)
     held = sum(result.status in HELD for result in validation.results)
     return Report(
-        data={"verdict": verdict, **as_data(validation)},
+        data={"verdict": verdict, "errors": problems, **as_data(validation)},
         headline=f"{held:,} of {len(validation.results):,} tests passed",
         sections=[
+            *errors_table(validation),
             *rules_table(validation),
             *reconciliation_table(validation),
             checks_table(validation),
             *sights_table(validation),
         ],
         verdict=verdict,
+        reasons=problems,
         exit_status=0 if validation.holds else 1,
     )
 
@@ -75,9 +77,19 @@ def as_data(validation: Validation) -> dict[str, object]:
     }
 
 
+def errors_table(validation: Validation) -> list[Table]:
+    """Return the table of models and other nodes that could not be built, in the words of dbt and PostgreSQL."""
+    failed = [result for result in validation.results if result.has_failed and result.resource_type not in _TESTS]
+    if not failed:
+        return []
+    return [
+        Table(["what", "error"], [[result.resource_type, failures.explanation(result)] for result in failed], title="Could not be built")
+    ]
+
+
 def rules_table(validation: Validation) -> list[Table]:
-    """Return the table of what did not hold: rules that warned or failed, and nodes that could not be built."""
-    broken = [result for result in validation.results if result.status not in (*HELD, *SKIPPED)]
+    """Return the table of rules, and of tests without a rule, that warned or failed."""
+    broken = [result for result in validation.results if result.status not in (*HELD, *SKIPPED) and result.resource_type in _TESTS]
     if not broken:
         return []
     return [
@@ -155,8 +167,4 @@ def _number(amount: Decimal) -> int | float:
 def _found(result: NodeResult) -> str:
     if result.resource_type == "test" and result.status in {"warn", "fail"}:
         return result.name.replace("_", " ")
-    # The first line names the node, as we do; others show the statement.
-    lines = [line.strip() for line in result.message.splitlines()]
-    findings = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
-    where = f"{result.name} ({result.path}): "
-    return f"{where}{_HINT.sub('; ', ' '.join(findings).removeprefix(where))}"
+    return failures.explanation(result)

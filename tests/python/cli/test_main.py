@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -193,6 +195,26 @@ def test_a_lost_connection_is_not_a_bug(fake: Fake, capsys: pytest.CaptureFixtur
 
     assert 1 == main.run(["env"])
     assert "Error: lost the connection to the server (server closed the connection unexpectedly)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/srv/spool/1"), "this machine"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/srv/spool/1"), "this machine"),
+        (psycopg.errors.DiskFull("could not extend file: No space left on device"), "the server"),
+    ],
+)
+def test_a_full_disk_is_named(fake: Fake, capsys: pytest.CaptureFixture[str], error: Exception, place: str) -> None:
+    """Whose disk it is, and what to do; it is not a bug."""
+    fake(_raising(error))
+
+    assert 1 == main.run(["env", "--output", "json"])
+
+    shown = capsys.readouterr()
+    assert f"Error: the disk of {place} is full (" in shown.err
+    [problem] = json.loads(shown.out)["errors"]
+    assert ("disk_full", "free some space on it, then run again") == (problem["code"], problem["fix"])
 
 
 def test_an_interrupt_is_quiet(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:

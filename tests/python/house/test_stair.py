@@ -27,6 +27,7 @@ STAIR = (
     "infer project",
     "load sources",
     "blocks optional_packages server",
+    "problems",
     "errors",
     "environment machine progress safe_text state words",
 )

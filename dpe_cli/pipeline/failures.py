@@ -1,0 +1,111 @@
+"""Why a run or a validation failed: one problem for each source, node, check and step that did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from dpe_cli.pipeline import refusals
+from dpe_cli.problems import Problem, Where, of_message
+from dpe_cli.project.dbt_runner import SKIPPED, NodeResult
+
+if TYPE_CHECKING:
+    from dpe_cli.ingest.extract import ExtractSummary
+    from dpe_cli.pipeline.run import RunSummary
+    from dpe_cli.pipeline.validate import Validation
+
+# PostgreSQL's hint follows the error on the same line.
+_HINT = re.compile(r"\s*HINT:\s*")
+_TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called by")
+
+
+def of_run(summary: RunSummary) -> list[Problem]:
+    """Return why a run failed; nothing if it holds."""
+    if summary.holds:
+        return []
+    build = summary.build
+    # What refuses a publication because of nodes is said of the nodes.
+    of_nodes = set(refusals.of_nodes(build.results, ()))
+    return _distinct(
+        [
+            *of_extracts(summary.extracted),
+            *_nodes(build.results),
+            *(of_message("not_published", reason) for reason in build.refused if reason not in of_nodes),
+            *(_checks(summary.validation) if summary.validation else ()),
+            *([of_message("not_documented", summary.not_documented)] if summary.not_documented else ()),
+        ]
+    )
+
+
+def of_validation(validation: Validation) -> list[Problem]:
+    """Return why a validation failed; nothing if it holds."""
+    return [] if validation.holds else _distinct([*_nodes(validation.results), *_checks(validation)])
+
+
+def of_extracts(summary: ExtractSummary) -> list[Problem]:
+    """Return why sources were not loaded."""
+    problems = [
+        of_message("bug" if extract.is_bug else "extract", extract.error or "", retryable=extract.retryable) for extract in summary.refused
+    ]
+    return [
+        Problem(
+            problem.code,
+            problem.what if extract.source in problem.what else f"{extract.source}: {problem.what}",
+            Where(problem.where.file, problem.where.line, extract.source),
+            problem.fix,
+            problem.retryable,
+        )
+        for problem, extract in zip(problems, summary.refused, strict=True)
+    ]
+
+
+def explanation(result: NodeResult) -> str:
+    """Return what dbt says of a node, with the name and file of the node, on one line."""
+    # The first line names the node, as we do; others show the statement.
+    lines = [line.strip() for line in result.message.splitlines()]
+    findings = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
+    where = f"{result.name} ({result.path}): "
+    return f"{where}{_HINT.sub('; ', ' '.join(findings).removeprefix(where))}"
+
+
+def _nodes(results: Sequence[NodeResult]) -> list[Problem]:
+    """Return the nodes that failed; if none did, those that were skipped."""
+    failed = [_node(result) for result in results if result.has_failed]
+    return failed or [
+        of_message("node_skipped", reason, where=Where(file=result.path or None))
+        for result in results
+        if result.status in SKIPPED
+        for reason in refusals.of_nodes([result], ())
+    ]
+
+
+def _node(result: NodeResult) -> Problem:
+    where = Where(file=result.path or None, relation=f"{result.schema}.{result.alias}" if result.resource_type != "test" else None)
+    if result.status == "fail" and result.rule:
+        what = f"rule {result.rule} failed: {result.name} ({result.failures or 0:,} failing)"
+        return Problem("rule_failed", what, where, f"run `dpe rules show {result.rule}` to see the rows")
+    if result.status == "fail" and result.resource_type == "test":
+        what = f"test {result.name} failed ({result.failures or 0:,} failing)"
+        return Problem("test_failed", what, where, f"correct the rows, or the test in {result.path}")
+    fix = "free some space on the disk of the server" if "No space left on device" in result.message else f"correct {result.path or 'it'}"
+    rule = f"rule {result.rule} cannot be tested: " if result.rule else ""
+    return Problem(
+        "node_failed",
+        f"{rule}{result.resource_type} {explanation(result)}".rstrip(": "),
+        where,
+        f"{fix}, then run again",
+    )
+
+
+def _checks(validation: Validation) -> Iterable[Problem]:
+    return (of_message("check_failed", f"{check.name}: {fault}") for check in validation.checks for fault in check.faults)
+
+
+def _distinct(problems: Iterable[Problem]) -> list[Problem]:
+    """Leave out what was said before: a fault that refuses the publication is often found by a check too."""
+    kept: list[Problem] = []
+    for problem in problems:
+        if not any(str(problem).endswith(str(other)) for other in kept):
+            kept.append(problem)
+    return kept
