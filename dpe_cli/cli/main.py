@@ -15,8 +15,10 @@ from dpe_cli import __version__
 from dpe_cli.cli.app import App, global_options
 from dpe_cli.errors import explained
 from dpe_cli.problems import Problem, of_error
+from dpe_cli.safe_text.ascii_text import accept_all_characters
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.safe_text.visible_text import message, visible_standard_error
+from dpe_cli.words import did_you_mean
 
 # The module and short help of each command, so that `dpe --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -61,6 +63,12 @@ class LazyGroup(click.Group):
         _accept_global_options(command)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; an unknown one is refused with the name that is most like it."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}; {did_you_mean(args[0], COMMANDS, 'run `dpe --help` to see all of them')}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands."""
         del ctx
@@ -88,6 +96,7 @@ global_options(cli, from_environment=True)
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command, show its result, and return the exit status. All errors are turned into messages here, and only here."""
+    accept_all_characters()
     with visible_standard_error():
         return _run(arguments)
 

@@ -21,6 +21,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from dpe_cli.cli.tables import pairs, table
+from dpe_cli.errors import UsageError
+from dpe_cli.safe_text.ascii_text import has_all_characters
 from dpe_cli.safe_text.visible_text import message, on_one_line, terminal, visible, visible_json
 from dpe_cli.words import duration, size
 
@@ -90,7 +92,7 @@ def show(result: Report | Result | None, output: str) -> int:
         return 0
     report = result if isinstance(result, Report) else result.as_report()
     if output == "json":
-        sys.stdout.write(visible_json(json.dumps(report.data, indent=2, ensure_ascii=False, default=_for_json)) + "\n")
+        sys.stdout.write(visible_json(json.dumps(report.data, indent=2, ensure_ascii=_is_ascii_only(), default=_for_json)) + "\n")
     else:
         sys.stdout.write(_text(report))
     # Notice a closed pipe here, not when Python exits.
@@ -100,7 +102,7 @@ def show(result: Report | Result | None, output: str) -> int:
 
 def show_error(problem: object) -> None:
     """Write an error to standard output as JSON, like the errors within a result."""
-    sys.stdout.write(visible_json(json.dumps({"errors": [problem]}, indent=2, ensure_ascii=False, default=_for_json)) + "\n")
+    sys.stdout.write(visible_json(json.dumps({"errors": [problem]}, indent=2, ensure_ascii=_is_ascii_only(), default=_for_json)) + "\n")
     sys.stdout.flush()
 
 
@@ -127,6 +129,11 @@ def shortened(text: str) -> str:
     return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}…"
 
 
+def _is_ascii_only() -> bool:
+    """Return whether standard output lacks characters; JSON then has their escapes, and the same values."""
+    return not has_all_characters(sys.stdout.encoding)
+
+
 def _for_json(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -146,7 +153,12 @@ def _for_json(value: object) -> object:
 def _text(report: Report) -> str:
     if not report.headline and not report.verdict and all(isinstance(section, Lines) for section in report.sections):
         data = "".join(f"{line}\n" for section in report.sections if isinstance(section, Lines) for line in section.lines)
-        return visible(data) if sys.stdout.isatty() else data
+        if sys.stdout.isatty():
+            return visible(data)
+        if _is_ascii_only() and not data.isascii():
+            # A name in other characters would be another name.
+            raise UsageError(f"standard output: its encoding {sys.stdout.encoding} lacks some characters; set PYTHONIOENCODING=utf-8")
+        return data
     from rich.console import Console
     from rich.text import Text
 
