@@ -17,25 +17,32 @@ The errors that users see.
         ├── RepeatedKeyError    a key that identifies one record came with several
         └── BusyError           another extract of the same source is running
 
-A message reads `<thing>: <what is wrong>; <what to do>`. Any other exception is a bug.
+A message reads `<thing>: <what is wrong>; <what to do>`. Any other exception is a bug. For programs, problems.py takes a message apart.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from dpe_cli.safe_text.redaction import hide
 
 BUG = 2
+# PostgreSQL's code.
+DISK_FULL = "53100"
 
 
 class DpeError(Exception):
     """Something that dpe refuses or found broken, in words for the user; secrets that a server echoed are removed."""
 
     exit_status = 1
+    # Whether the same command may succeed later, although no person changes anything.
+    retryable = False
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, retryable: bool | None = None) -> None:
         super().__init__(hide(message))
+        if retryable is not None:
+            self.retryable = retryable
 
 
 class UsageError(DpeError):
@@ -50,6 +57,8 @@ class ServerError(DpeError):
 
 class LockLostError(ServerError):
     """The session that held the lock ended while the work continued."""
+
+    retryable = True
 
 
 class ContextError(DpeError):
@@ -91,6 +100,8 @@ class RepeatedKeyError(ExtractError):
 class BusyError(ExtractError):
     """Another extract of the same source is running."""
 
+    retryable = True
+
 
 class PublishError(DpeError):
     """The build was not published; readers still see the previous version."""
@@ -101,8 +112,25 @@ def explained(error: Exception) -> tuple[int, str]:
     if isinstance(error, DpeError):
         return error.exit_status, str(error)
     text = hide(" ".join(str(error).split()))
-    # Only looked up, not imported: if psycopg was never loaded, the error is not one of its own.
-    psycopg = sys.modules.get("psycopg")
-    if psycopg is not None and isinstance(error, psycopg.OperationalError):
+    if is_full_disk(error):
+        place = "of this machine" if isinstance(error, OSError) else "of the server"
+        # The server's other lines may hold a record.
+        reason = getattr(getattr(error, "diag", None), "message_primary", None) or text
+        return 1, f"the disk {place} is full ({hide(reason)}); free some space on it, then run again"
+    if is_lost_connection(error):
         return 1, f"lost the connection to the server ({text}); check the server log, then run again"
     return BUG, f"{type(error).__name__}: {text}; this is a bug; run again with --debug"
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Return whether the server ended the connection, or could not do what it was asked for reasons of its own."""
+    # Only looked up, not imported: if psycopg was never loaded, the error is not one of its own.
+    psycopg = sys.modules.get("psycopg")
+    return psycopg is not None and isinstance(error, psycopg.OperationalError)
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Return whether this machine's disk, the user's part of it, or the server's disk is full."""
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return getattr(error, "sqlstate", None) == DISK_FULL

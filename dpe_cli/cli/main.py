@@ -16,8 +16,11 @@ from dpe_cli.cli import variables
 from dpe_cli.cli.app import App, global_options
 from dpe_cli.ending_signals import EndedError
 from dpe_cli.errors import explained
+from dpe_cli.problems import Problem, of_error
+from dpe_cli.safe_text.ascii_text import accept_all_characters
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.safe_text.visible_text import message, visible_standard_error
+from dpe_cli.words import did_you_mean
 
 # The module and short help of each command, so that `dpe --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -63,6 +66,12 @@ class LazyGroup(click.Group):
         _accept_global_options(command)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; an unknown one is refused with the name that is most like it."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}; {did_you_mean(args[0], COMMANDS, 'run `dpe --help` to see all of them')}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands."""
         del ctx
@@ -90,6 +99,7 @@ global_options(cli, from_environment=True)
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command, show its result, and return the exit status. All errors are turned into messages here, and only here."""
+    accept_all_characters()
     with visible_standard_error(), ending_signals.raised():
         return _run(arguments)
 
@@ -98,6 +108,7 @@ def _run(arguments: Sequence[str]) -> int:
     app = App()
     for warning in variables.unknown(os.environ, cli):
         sys.stderr.write(f"Warning: {warning}\n")
+    app.output = _output_before_parsing(arguments)
     try:
         result = cli.main(args=list(arguments), prog_name="dpe", standalone_mode=False, obj=app)
         if isinstance(result, int):
@@ -108,6 +119,8 @@ def _run(arguments: Sequence[str]) -> int:
         return show(result, app.output)
     except click.ClickException as error:
         error.show(sys.stderr)
+        help_of = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dpe"
+        _as_json(app, Problem("usage", hide(error.format_message()), fix=f"run `{help_of} --help`"))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt, EndedError) as error:
         return _ended(error, app)
@@ -119,7 +132,7 @@ def _run(arguments: Sequence[str]) -> int:
         if app.debug:
             sys.stderr.write(hide(traceback.format_exc()))
         exit_status, text = explained(error)
-        return _without_result(f"Error: {message(hide(text))}", exit_status, app)
+        return _without_result(f"Error: {message(hide(text))}", exit_status, of_error(error), app)
 
 
 def _ended(error: BaseException, app: App) -> int:
@@ -127,16 +140,39 @@ def _ended(error: BaseException, app: App) -> int:
     how, exit_status = "Interrupted", INTERRUPTED
     if isinstance(error, EndedError):
         how, exit_status = f"Ended by {error.signal_name}", error.exit_status
-    return _without_result(f"{how}. What was loaded and published before stays; run again.", exit_status, app)
+    stays = "what was loaded and published before stays; run again"
+    problem = Problem("interrupted", f"the command was {how[0].lower()}{how[1:]}", fix=stays, retryable=True)
+    return _without_result(f"{how}. {stays[0].upper()}{stays[1:]}.", exit_status, problem, app)
 
 
-def _without_result(why: str, exit_status: int, app: App) -> int:
+def _without_result(why: str, exit_status: int, problem: Problem, app: App) -> int:
     """Say why there is no result. A command that otherwise ends with a verdict reports a failure."""
     sys.stderr.write(f"{why}\n")
     sys.stderr.flush()
     if app.verdict_without_result and app.output == "text":
         sys.stdout.write(f"\n{app.verdict_without_result}\n")
+    _as_json(app, problem)
     return exit_status
+
+
+def _as_json(app: App, problem: Problem) -> None:
+    """Write an error to standard output too, if programs read that."""
+    if app.output == "json":
+        from dpe_cli.cli.report import show_error
+
+        try:
+            show_error(problem)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output_before_parsing(arguments: Sequence[str]) -> str:
+    """Return the output that the arguments ask for, because click may find them wrong before it comes to that option."""
+    # What follows `dbt` is dbt's, which has an option of this name too.
+    own = list(arguments[: arguments.index("dbt")] if "dbt" in arguments else arguments)
+    given = [value for argument, value in zip(own, [*own, ""][1:], strict=True) if argument == "--output"]
+    given += [argument.partition("=")[2] for argument in own if argument.startswith("--output=")]
+    return (given or [os.environ.get("DPE_OUTPUT", "text")])[-1]
 
 
 def main() -> None:

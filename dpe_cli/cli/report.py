@@ -20,6 +20,9 @@ from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
+from dpe_cli.cli.tables import pairs, table
+from dpe_cli.errors import UsageError
+from dpe_cli.safe_text.ascii_text import has_all_characters
 from dpe_cli.safe_text.visible_text import message, on_one_line, terminal, visible, visible_json
 from dpe_cli.words import duration, size
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 UNLIMITED_WIDTH = 10_000
 QUIET_SECONDS = 10.0
 _SHOWN_CHARACTERS = 60
+_MOST_REASONS = 20
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,14 @@ class Report:
     What a command found or did.
 
     `data` is the JSON form: anything JSON can hold, dataclasses, dates and paths. The rest is the text form, in this order.
-    `verdict` comes last, green if the exit status is 0, with a line for each of the `reasons` under it.
+    `verdict` follows, green if the exit status is 0; under it, each of the `reasons` has a line.
     """
 
     data: object
     headline: str = ""
     sections: Sequence[Lines | Facts | Table] = ()
     verdict: str = ""
-    reasons: Sequence[str] = ()
+    reasons: Sequence[object] = ()
     exit_status: int = 0
 
 
@@ -88,12 +92,18 @@ def show(result: Report | Result | None, output: str) -> int:
         return 0
     report = result if isinstance(result, Report) else result.as_report()
     if output == "json":
-        sys.stdout.write(visible_json(json.dumps(report.data, indent=2, ensure_ascii=False, default=_for_json)) + "\n")
+        sys.stdout.write(visible_json(json.dumps(report.data, indent=2, ensure_ascii=_is_ascii_only(), default=_for_json)) + "\n")
     else:
         sys.stdout.write(_text(report))
     # Notice a closed pipe here, not when Python exits.
     sys.stdout.flush()
     return report.exit_status
+
+
+def show_error(problem: object) -> None:
+    """Write an error to standard output as JSON, like the errors within a result."""
+    sys.stdout.write(visible_json(json.dumps({"errors": [problem]}, indent=2, ensure_ascii=_is_ascii_only(), default=_for_json)) + "\n")
+    sys.stdout.flush()
 
 
 def words(value: object) -> str:
@@ -119,6 +129,11 @@ def shortened(text: str) -> str:
     return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}…"
 
 
+def _is_ascii_only() -> bool:
+    """Return whether standard output lacks characters; JSON then has their escapes, and the same values."""
+    return not has_all_characters(sys.stdout.encoding)
+
+
 def _for_json(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -138,7 +153,12 @@ def _for_json(value: object) -> object:
 def _text(report: Report) -> str:
     if not report.headline and not report.verdict and all(isinstance(section, Lines) for section in report.sections):
         data = "".join(f"{line}\n" for section in report.sections if isinstance(section, Lines) for line in section.lines)
-        return visible(data) if sys.stdout.isatty() else data
+        if sys.stdout.isatty():
+            return visible(data)
+        if _is_ascii_only() and not data.isascii():
+            # A name in other characters would be another name.
+            raise UsageError(f"standard output: its encoding {sys.stdout.encoding} lacks some characters; set PYTHONIOENCODING=utf-8")
+        return data
     from rich.console import Console
     from rich.text import Text
 
@@ -153,38 +173,28 @@ def _text(report: Report) -> str:
             if title:
                 console.print()
                 console.print(Text(on_one_line(title), style="bold"))
-            console.print(_rendered(section), soft_wrap=isinstance(section, Lines))
+            console.print(_rendered(section, console.width), soft_wrap=isinstance(section, Lines))
         if report.verdict:
             console.print()
             console.print(Text(on_one_line(report.verdict), style="bold red" if report.exit_status else "bold green"))
-        for reason in report.reasons:
-            console.print(Text(on_one_line(f"- {reason}")), soft_wrap=True)
+        more = [f"and {len(report.reasons) - _MOST_REASONS:,} more; see above"] if len(report.reasons) > _MOST_REASONS else []
+        for reason in [*map(str, report.reasons[:_MOST_REASONS]), *more]:
+            console.print(Text(f"- {on_one_line(reason)}"), soft_wrap=True)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
-def _rendered(section: Lines | Facts | Table) -> RenderableType:
-    from rich import box
-    from rich.table import Table as RichTable
+def _rendered(section: Lines | Facts | Table, width: int) -> RenderableType:
     from rich.text import Text
 
     match section:
         case Lines():
             return Text("\n".join(map(on_one_line, section.lines)))
         case Facts():
-            grid = RichTable.grid(padding=(0, 2, 0, 0))
-            for name, value in section.facts.items():
-                grid.add_row(Text(on_one_line(name), style="dim"), Text(visible(words(value))))
-            return grid
+            return pairs([(on_one_line(name), visible(words(value))) for name, value in section.facts.items()])
         case Table():
-            table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
-            for position, name in enumerate(section.columns):
-                is_numeric = _is_numeric([row[position] for row in section.rows])
-                # In a narrow terminal names wrap onto the next line; a cut number would be a different one.
-                heading = Text(on_one_line(name))
-                table.add_column(heading, justify="right" if is_numeric else "left", no_wrap=is_numeric, overflow="fold")
-            for row in section.rows:
-                table.add_row(*(Text(on_one_line(words(value))) for value in row))
-            return table
+            numeric = [_is_numeric([row[position] for row in section.rows]) for position in range(len(section.columns))]
+            rows = [[on_one_line(words(value)) for value in row] for row in section.rows]
+            return table([on_one_line(name) for name in section.columns], rows, numeric, width)
 
 
 def _is_numeric(values: Sequence[object]) -> bool:

@@ -84,12 +84,12 @@ def extract(
                     _extract_one(project_dir, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams)
                 )
         except DpeError as error:
-            done.append(ExtractResult(source.name, error=str(error)))
+            done.append(ExtractResult(source.name, error=str(error), retryable=error.retryable))
             progress.say(f"Error: {error}")
         # Recorded rather than raised: a delivery to one source must not keep the others from being loaded.
         except Exception as error:  # noqa: BLE001
             exit_status, text = explained(error)
-            done.append(ExtractResult(source.name, error=f"{source.name}: {text}", is_bug=exit_status == BUG))
+            done.append(ExtractResult(source.name, error=f"{source.name}: {text}", is_bug=exit_status == BUG, retryable=exit_status != BUG))
             progress.say(f"Error: {source.name}: {text}")
             _log.debug("%s: the traceback", source.name, exc_info=error)
     return ExtractSummary(done, time.monotonic() - started)

@@ -9,7 +9,7 @@ from typing import TypeVar
 import psycopg
 
 from dpe_cli.blocks.contract import StagingTable
-from dpe_cli.errors import BusyError, ServerError
+from dpe_cli.errors import BusyError, ServerError, explained, is_full_disk
 from dpe_cli.load import staging
 from dpe_cli.server import lock_rows, patience, sessions
 from dpe_cli.server.connection import Connection
@@ -130,7 +130,8 @@ def patiently(connection: Connection, table: StagingTable, attempt: Callable[[],
     except BlockedError as error:
         raise ServerError(
             f"{table.source}: {error.named} for too long; nothing was changed. {error.remedies} (`dpe extract --end-sessions` does so), "
-            "then run again"
+            "then run again",
+            retryable=True,
         ) from error
 
 
@@ -145,9 +146,12 @@ def reporting_server_errors(table: StagingTable) -> Iterator[None]:
     try:
         yield
     except (psycopg.OperationalError, psycopg.InternalError) as error:
+        if is_full_disk(error):
+            raise ServerError(f"{table.source}: {explained(error)[1]}") from error
         message = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
         raise ServerError(
-            f"{table.source}: the server gave up ({message}); run again, which also removes what was left unfinished"
+            f"{table.source}: the server gave up ({message}); run again, which also removes what was left unfinished",
+            retryable=True,
         ) from error
 
 

@@ -24,6 +24,7 @@ class ExtractResult:
     seconds: float = 0.0
     dropped: list[str] = field(default_factory=list)
     error: str | None = None
+    retryable: bool = False
     is_bug: bool = False
 
     @property

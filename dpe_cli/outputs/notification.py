@@ -19,6 +19,7 @@ import psycopg
 from dpe_cli.ending_signals import EndedError
 from dpe_cli.errors import DpeError
 from dpe_cli.outputs.webhook import Patience, UndeliveredError, check_url, post
+from dpe_cli.pipeline import refusals
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.safe_text.visible_text import on_one_line
@@ -105,12 +106,7 @@ def of_summary(summary: RunSummary) -> Outcome:
     checks = [check for check in summary.validation.checks if not check.holds] if summary.validation else []
     faults = [
         *(f"source {refusal['error']}" for refusal in refused),
-        *(
-            f"rule {result.rule} failed: {result.name} ({result.failures:,} failing)"
-            if result.rule and result.failures
-            else f"{result.resource_type} {result.name} failed"
-            for result in broken
-        ),
+        *map(refusals.of_node, broken),
         *(f"{check.name}: {len(check.faults):,} {'fault' if len(check.faults) == 1 else 'faults'}" for check in checks),
     ]
     # If something failed, that is the reason; otherwise the publication itself was refused.

@@ -28,13 +28,18 @@ from dpe_cli.state import state_path
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What dbt built and tested, and what became of it; `not_published` is why readers do not see it, unless it was not to be published."""
+    """What dbt built and tested, and what became of it; `refused` is why readers do not see it, unless it was not to be published."""
 
     results: list[NodeResult] = field(default_factory=list)
     quarantined: list[QuarantineCount] = field(default_factory=list)
     publication: Publication | None = None
     exchanged: ExchangeResult | None = None
-    not_published: str | None = None
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def not_published(self) -> str | None:
+        """Why readers do not see it, as one text."""
+        return "; ".join(self.refused) or None
 
     @property
     def waiting(self) -> set[tuple[str, str]]:
@@ -83,13 +88,13 @@ def build_and_publish(
         names += [name for relation in relations if (name := (relation.schema, relation.name)) not in names]
         recorded = builds.record(connection, selected, names, refused, lock=building.lock)
         if refused or not options.publishes:
-            return BuildResult(results, quarantined, recorded, not_published="; ".join(refused) or None)
+            return BuildResult(results, quarantined, recorded, refused=refused)
         try:
             exchanged = publication.publish(
                 connection, recorded, schemas, judged=judged.protection, lock=building.lock, ender=ender, say=progress.say
             )
         except PublishError as error:
-            return BuildResult(results, quarantined, recorded, not_published=str(error))
+            return BuildResult(results, quarantined, recorded, refused=[str(error)])
         return BuildResult(results, quarantined, exchanged.publication, exchanged)
 
 

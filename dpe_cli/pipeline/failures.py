@@ -1,52 +1,68 @@
-"""What failed in a run or a validation, one line each, with what to do next."""
+"""Why a run or a validation failed: one problem for each source, node, check and step that did."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from dpe_cli.pipeline.run import RunSummary
-from dpe_cli.pipeline.validate import Validation
-from dpe_cli.project.dbt_runner import NodeResult
+from dpe_cli.pipeline import refusals
+from dpe_cli.problems import Problem, Where, of_message
+from dpe_cli.project.dbt_runner import SKIPPED, NodeResult
+
+if TYPE_CHECKING:
+    from dpe_cli.ingest.extract import ExtractSummary
+    from dpe_cli.pipeline.run import RunSummary
+    from dpe_cli.pipeline.validate import Validation
 
 # PostgreSQL's hint follows the error on the same line.
 _HINT = re.compile(r"\s*HINT:\s*")
+_TESTS = ("test", "unit_test")
 _TRACE = ("LINE ", "^", "CONTEXT:", "compiled code at", "> in macro", "> called by")
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A thing that failed, and what to do next; `fix` is empty if nothing but `what` says it."""
-
-    what: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.what}; {self.fix}" if self.fix else self.what
-
-
-def of_run(summary: RunSummary) -> list[Failure]:
-    """Return what failed in a run: sources, models and tests, the publication, checks, and the docs site."""
-    failures = [_of_error(extract.error or f"source {extract.source} failed") for extract in summary.extracted.refused]
-    nodes = list(_of_nodes(summary.build.results))
-    failures += nodes
-    if summary.build.not_published and not nodes:
-        failures += [_of_error(f"not published: {summary.build.not_published}")]
-    if summary.validation is not None:
-        failures += _of_checks(summary.validation)
-    if summary.not_documented is not None:
-        failures.append(_of_error(f"not documented: {summary.not_documented}"))
-    return failures
+def of_run(summary: RunSummary) -> list[Problem]:
+    """Return why a run failed; nothing if it holds."""
+    if summary.holds:
+        return []
+    build = summary.build
+    # What refuses a publication because of nodes is said of the nodes.
+    of_nodes = set(refusals.of_nodes(build.results, ()))
+    return _distinct(
+        [
+            *of_extracts(summary.extracted),
+            *_nodes(build.results),
+            *(of_message("not_published", reason) for reason in build.refused if reason not in of_nodes),
+            *(_checks(summary.validation) if summary.validation else ()),
+            *([of_message("not_documented", summary.not_documented)] if summary.not_documented else ()),
+        ]
+    )
 
 
-def of_validation(validation: Validation) -> list[Failure]:
-    """Return what failed in a validation: tests and checks."""
-    return [*_of_nodes(validation.results), *_of_checks(validation)]
+def of_validation(validation: Validation) -> list[Problem]:
+    """Return why a validation failed; nothing if it holds."""
+    return [] if validation.holds else _distinct([*_nodes(validation.results), *_checks(validation)])
 
 
-def message_of(result: NodeResult) -> str:
-    """Return what dbt and PostgreSQL say of a node that could not be built or tested, on one line, with its file."""
+def of_extracts(summary: ExtractSummary) -> list[Problem]:
+    """Return why sources were not loaded."""
+    problems = [
+        of_message("bug" if extract.is_bug else "extract", extract.error or "", retryable=extract.retryable) for extract in summary.refused
+    ]
+    return [
+        Problem(
+            problem.code,
+            problem.what if extract.source in problem.what else f"{extract.source}: {problem.what}",
+            Where(problem.where.file, problem.where.line, extract.source),
+            problem.fix,
+            problem.retryable,
+        )
+        for problem, extract in zip(problems, summary.refused, strict=True)
+    ]
+
+
+def explanation(result: NodeResult) -> str:
+    """Return what dbt says of a node, with the name and file of the node, on one line."""
     # The first line names the node, as we do; others show the statement.
     lines = [line.strip() for line in result.message.splitlines()]
     findings = [line for line in lines if not line.startswith(_TRACE) and " Error in " not in line]
@@ -54,36 +70,47 @@ def message_of(result: NodeResult) -> str:
     return f"{where}{_HINT.sub('; ', ' '.join(findings).removeprefix(where))}"
 
 
-def _of_nodes(results: Sequence[NodeResult]) -> Iterator[Failure]:
-    failed = [result for result in results if result.has_failed]
+def _nodes(results: Sequence[NodeResult]) -> list[Problem]:
+    """Return the nodes that failed; if none did, those that were skipped."""
     # What a test needs comes before it.
-    for result in sorted(failed, key=lambda result: (result.resource_type in {"test", "unit_test"}, result.rule or "", result.name)):
-        if result.resource_type == "unit_test":
-            yield Failure(f"unit test {result.name} failed", f"`dpe dbt test --select {result.name}` shows the rows that differ")
-        elif result.rule and result.failures:
-            yield Failure(
-                f"rule {result.rule} failed: {result.name}, {result.failures:,} failing", f"`dpe rules show {result.rule}` shows the rows"
-            )
-        elif result.resource_type == "test" and result.failures:
-            yield Failure(
-                f"test {result.name} failed, {result.failures:,} failing", f"`dpe dbt show --select {result.name}` shows the rows"
-            )
-        else:
-            kind = "rule" if result.rule else result.resource_type
-            yield Failure(f"{kind} {message_of(result)}", f"correct it, then `dpe run {result.name}`" if kind != "operation" else "")
+    failed = sorted(
+        (result for result in results if result.has_failed),
+        key=lambda result: (result.resource_type in _TESTS, result.rule or "", result.name),
+    )
+    return [_node(result) for result in failed] or [
+        of_message("node_skipped", reason, where=Where(file=result.path or None))
+        for result in results
+        if result.status in SKIPPED
+        for reason in refusals.of_nodes([result], ())
+    ]
 
 
-def _of_checks(validation: Validation) -> Iterator[Failure]:
-    for check in validation.checks:
-        if check.holds:
-            continue
-        more = f" (and {len(check.faults) - 1:,} more, see above)" if len(check.faults) > 1 else ""
-        first = _of_error(check.faults[0])
-        yield Failure(f"{check.name}: {first.what}{more}", first.fix)
+def _node(result: NodeResult) -> Problem:
+    where = Where(file=result.path or None, relation=f"{result.schema}.{result.alias}" if result.resource_type not in _TESTS else None)
+    if result.status == "fail" and result.resource_type == "unit_test":
+        fix = f"`dpe dbt test --select {result.name}` shows the rows that differ"
+        return Problem("test_failed", f"unit test {result.name} failed", where, fix)
+    if result.status == "fail" and result.resource_type == "test":
+        shows = f"dpe rules show {result.rule}" if result.rule else f"dpe dbt show --select {result.name}"
+        return Problem("rule_failed" if result.rule else "test_failed", refusals.of_node(result), where, f"`{shows}` shows the rows")
+    if "No space left on device" in result.message:
+        fix = "free some space on the disk of the server, then run again"
+    elif result.resource_type == "operation":
+        fix = "correct the hook, then run again"
+    else:
+        fix = f"correct {result.path or 'it'}, then `dpe run {result.name}`"
+    rule = f"rule {result.rule} cannot be tested: " if result.rule else ""
+    return Problem("node_failed", f"{rule}{result.resource_type} {explanation(result)}".rstrip(": "), where, fix)
 
 
-def _of_error(text: str) -> Failure:
-    """Divide a message of dpe into what is wrong and what to do, which follows the last semicolon."""
-    first, more, _ = text.partition("\n")
-    what, _, fix = (f"{first.rstrip(':')} (see above)" if more else first).rpartition("; ")
-    return Failure(what, fix) if what else Failure(fix, "")
+def _checks(validation: Validation) -> Iterable[Problem]:
+    return (of_message("check_failed", f"{check.name}: {fault}") for check in validation.checks for fault in check.faults)
+
+
+def _distinct(problems: Iterable[Problem]) -> list[Problem]:
+    """Leave out what was said before: a fault that refuses the publication is often found by a check too."""
+    kept: list[Problem] = []
+    for problem in problems:
+        if not any(str(problem).endswith(str(other)) for other in kept):
+            kept.append(problem)
+    return kept

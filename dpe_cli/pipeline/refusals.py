@@ -37,7 +37,7 @@ def of_nodes(results: Iterable[NodeResult], changed: Iterable[str]) -> list[str]
     A node that was skipped counts too, if none failed: something that was selected is missing, and nothing else says so.
     """
     done = list(results)
-    failed = [_failed(result) for result in done if result.has_failed]
+    failed = [of_node(result) for result in done if result.has_failed]
     skipped = [
         f"{result.resource_type} {result.name} was skipped, although nothing failed; `dpe dbt build --select {result.name}` may show why"
         for result in done
@@ -46,12 +46,12 @@ def of_nodes(results: Iterable[NodeResult], changed: Iterable[str]) -> list[str]
     return [*(failed or skipped), *map(_changed_by_jinja, changed)]
 
 
-def _failed(result: NodeResult) -> str:
-    if result.rule and result.failures:
-        return f"rule {result.rule} failed ({result.name}: {result.failures:,} failing)"
-    if result.rule:
-        return f"rule {result.rule} cannot be tested ({result.name})"
-    return f"{result.resource_type} {result.name} failed"
+def of_node(result: NodeResult) -> str:
+    """Return which node failed: `rule DPE-101-05 failed: flights_are_scheduled_once (10 failing)`."""
+    if result.rule and result.failures is None:
+        return f"rule {result.rule} cannot be tested: {result.name}"
+    name = f"rule {result.rule} failed: {result.name}" if result.rule else f"{result.resource_type} {result.name} failed"
+    return name if result.failures is None else f"{name} ({result.failures:,} failing)"
 
 
 def _changed_by_jinja(what: str) -> str:

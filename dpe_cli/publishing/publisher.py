@@ -82,4 +82,4 @@ def alone(connection: Connection, lock: Lock | None) -> Iterator[None]:
 
 def _busy(what_to_do: str) -> PublishError:
     """Refuse to disturb a build: its work so far would be lost."""
-    return PublishError(f"another `dpe run` is building; wait for it to end, then {what_to_do}")
+    return PublishError(f"another `dpe run` is building; wait for it to end, then {what_to_do}", retryable=True)

@@ -193,5 +193,6 @@ def limited(connection: Connection, say: Callable[[str], None] = lambda _text: N
             remedies = sessions.remedies(holders, otherwise="Wait for it to end")
             raise ServerError(
                 f"database {connection.info.dbname}: {sessions.describe(holders)} for too long; the checks did not end. "
-                f"{remedies}, then run again"
+                f"{remedies}, then run again",
+                retryable=True,
             ) from error

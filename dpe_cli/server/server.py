@@ -115,7 +115,8 @@ class Server:
                 connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
             except psycopg.OperationalError as error:
                 if not (self.is_embedded and _is_starting(str(error)) and time.monotonic() < deadline):
-                    raise ServerError(self._explain(user, str(error))) from error
+                    explanation = self._explain(user, str(error))
+                    raise ServerError(explanation, retryable=" is not reachable " in explanation) from error
             else:
                 connection.execute(NARROW_SEARCH_PATH.encode())
                 connection.autocommit = autocommit

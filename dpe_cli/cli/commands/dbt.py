@@ -48,7 +48,7 @@ def dbt(app: App, arguments: tuple[str, ...]) -> NoReturn:
 
 def _option(arguments: tuple[str, ...], name: str) -> str | None:
     """Return the value of one of dbt's options that also selects the server."""
-    for argument, following in zip(arguments, (*arguments[1:], None), strict=True):
+    for argument, following in zip(arguments, (*arguments, None)[1:], strict=True):
         if argument == name:
             return following
         if argument.startswith(f"{name}="):

@@ -12,6 +12,7 @@ from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.ingest import extract as extracts
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.load.result import ExtractResult
+from dpe_cli.pipeline import failures
 from dpe_cli.words import duration, plural, size
 
 # `dpe loads show` lists them all.
@@ -73,10 +74,11 @@ def as_data(summary: ExtractSummary) -> dict[str, object]:
     """Return the JSON form of extracts."""
     return {
         "seconds": summary.seconds,
+        "errors": failures.of_extracts(summary),
         "extracts": [
             {
                 # The status says it: failed or refused.
-                **{name: value for name, value in asdict(extract).items() if name != "is_bug"},
+                **{name: value for name, value in asdict(extract).items() if name not in {"is_bug", "retryable"}},
                 "records_read": extract.records_read,
                 "rows_loaded": extract.rows_loaded,
                 "rows_rejected": extract.rows_rejected,

@@ -59,7 +59,8 @@ def run(
     Run the whole pipeline: extract, build, publish, check and document.
 
     SELECT is dbt's selection syntax; the selection is built with everything upstream of it. By default, everything is built.
-    Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
+    Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1; then each line
+    below says what failed, and what to do.
     """
     app.verdict_without_result = FAILED
     selected = [*select, *more_select]
@@ -100,7 +101,7 @@ def _report(summary: RunSummary) -> Report:
         sections.append(Table(["rule", "excluded from", "rows"], kept_out, title="In quarantine"))
     if summary.validation:
         sections += [
-            *errors_table(summary.validation.results),
+            *errors_table(summary.validation),
             *rules_table(summary.validation),
             *reconciliation_table(summary.validation),
             checks_table(summary.validation),
@@ -109,11 +110,11 @@ def _report(summary: RunSummary) -> Report:
     if summary.site:
         sections.append(Facts({"docs": summary.site}, title="Documented"))
     rows = sum(extract.rows_loaded for extract in summary.extracted.extracts)
-    failed = failures.of_run(summary)
+    problems = failures.of_run(summary)
     return Report(
         data={
             "verdict": SUCCESS if summary.holds else FAILED,
-            "failures": [asdict(failure) for failure in failed],
+            "errors": problems,
             "seconds": summary.seconds,
             "extracted": extract_data(summary.extracted),
             "publication": asdict(summary.build.publication) if summary.build.publication else None,
@@ -127,7 +128,7 @@ def _report(summary: RunSummary) -> Report:
         headline=f"{plural(rows, 'row')} loaded, {_done(summary)} in {duration(summary.seconds)}",
         sections=[*sections, *_stopped(summary), *dropped_lines(summary.extracted)],
         verdict=SUCCESS if summary.holds else FAILED,
-        reasons=[str(failure) for failure in failed],
+        reasons=problems,
         exit_status=0 if summary.holds else max(1, summary.extracted.exit_status),
     )
 

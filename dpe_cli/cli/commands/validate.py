@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +19,7 @@ from dpe_cli.quality.reconciliation import Balance
 
 SUCCESS = "DPE SUCCESS"
 FAILED = "DPE FAILED"
+_TESTS = ("test", "unit_test")
 
 
 @click.command()
@@ -37,7 +37,8 @@ def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
     Check counts, rules, row-level security and freshness of the existing tables.
 
     SPEC is a ticket or a spec's path; by default everything is checked. Runs the tests on the tables as they are, and loads
-    and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1.
+    and builds nothing. Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1; then each line
+    below says what failed, and what to do.
     """
     app.verdict_without_result = FAILED
     with ProgressDisplay() as progress:
@@ -45,20 +46,20 @@ def validate(app: App, spec: str | None, junit_file: Path | None) -> Report:
     if junit_file is not None:
         junit.write(validation, junit_file)
     verdict = SUCCESS if validation.holds else FAILED
+    problems = failures.of_validation(validation)
     held = sum(result.status in HELD for result in validation.results)
-    failed = failures.of_validation(validation)
     return Report(
-        data={"verdict": verdict, "failures": [asdict(failure) for failure in failed], **as_data(validation)},
+        data={"verdict": verdict, "errors": problems, **as_data(validation)},
         headline=f"{held:,} of {len(validation.results):,} tests passed",
         sections=[
-            *errors_table(validation.results),
+            *errors_table(validation),
             *rules_table(validation),
             *reconciliation_table(validation),
             checks_table(validation),
             *sights_table(validation),
         ],
         verdict=verdict,
-        reasons=[str(failure) for failure in failed],
+        reasons=problems,
         exit_status=0 if validation.holds else 1,
     )
 
@@ -77,18 +78,18 @@ def as_data(validation: Validation) -> dict[str, object]:
     }
 
 
-_TESTS = ("test", "unit_test")
-
-
-def errors_table(results: Sequence[NodeResult]) -> list[Table]:
-    """Return the table of what could not be built: models, seeds, snapshots and hooks."""
-    broken = [result for result in results if result.has_failed and result.resource_type not in _TESTS]
-    rows = [[result.resource_type, failures.message_of(result)] for result in sorted(broken, key=lambda result: result.name)]
-    return [Table(["what", "error"], rows, title="Could not be built")] if rows else []
+def errors_table(validation: Validation) -> list[Table]:
+    """Return the table of models and other nodes that could not be built, in the words of dbt and PostgreSQL."""
+    failed = [result for result in validation.results if result.has_failed and result.resource_type not in _TESTS]
+    if not failed:
+        return []
+    return [
+        Table(["what", "error"], [[result.resource_type, failures.explanation(result)] for result in failed], title="Could not be built")
+    ]
 
 
 def rules_table(validation: Validation) -> list[Table]:
-    """Return the table of what did not hold: rules and other tests that warned or failed, or could not be tested."""
+    """Return the table of rules, and of tests without a rule, that warned or failed."""
     broken = [result for result in validation.results if result.status not in (*HELD, *SKIPPED) and result.resource_type in _TESTS]
     if not broken:
         return []
@@ -167,4 +168,4 @@ def _number(amount: Decimal) -> int | float:
 def _found(result: NodeResult) -> str:
     if result.resource_type == "test" and result.status in {"warn", "fail"}:
         return result.name.replace("_", " ")
-    return failures.message_of(result)
+    return failures.explanation(result)

@@ -145,4 +145,7 @@ def test_help_after_dbt_is_dbts(dpe: Dpe) -> None:
     dpe("db", "stop")
 
     assert "Usage: dbt build" in dpe("dbt", "build", "--help").stdout
+    without = dpe("dbt")
+    assert "Usage: dbt [OPTIONS] [COMMAND]" in without.stdout + without.stderr
+    assert "Error" not in without.stderr
     assert 1 == dpe("db", "status").returncode

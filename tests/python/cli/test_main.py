@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -231,6 +233,58 @@ def test_a_signal_ends_a_command_in_order(
     assert 128 + sent == main.run(["env"])
     assert words in capsys.readouterr().err
     assert [sent] == left
+
+
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/srv/spool/1"), "this machine"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/srv/spool/1"), "this machine"),
+        (psycopg.errors.DiskFull("could not extend file: No space left on device"), "the server"),
+    ],
+)
+def test_a_full_disk_is_named(fake: Fake, capsys: pytest.CaptureFixture[str], error: Exception, place: str) -> None:
+    """Whose disk it is, and what to do; it is not a bug."""
+    fake(_raising(error))
+
+    assert 1 == main.run(["env", "--output", "json"])
+
+    shown = capsys.readouterr()
+    assert f"Error: the disk of {place} is full (" in shown.err
+    [problem] = json.loads(shown.out)["errors"]
+    assert ("disk_full", "free some space on it, then run again") == (problem["code"], problem["fix"])
+
+
+def test_an_ascii_terminal_gets_ascii() -> None:
+    """Signs become similar ones, other characters their codes; JSON has the same values, and data that cannot be exact is refused."""
+    program = r"""
+import sys, click, dpe_cli.cli.main as main, dpe_cli.cli.commands.env as module
+from dpe_cli.cli.report import Lines, Report, Table
+@click.command("env")
+@click.option("--data", is_flag=True)
+def env(data):
+    table = Table(["hop", "rows"], [["orders \u2192 Z\xfcrich\u2026", 1]])
+    return Report(data={"name": "Z\xfcrich \u2192"}, sections=[Lines(["Z\xfcrich"])] if data else [table])
+module.env = env
+sys.exit(main.run(sys.argv[1:]))
+"""
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+
+    def dpe(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, "env", *arguments]
+        return subprocess.run(command, capture_output=True, encoding="ascii", cwd=ROOT, env=environment, check=False)
+
+    assert r"orders -> Z\xfcrich..." in dpe().stdout
+    assert {"name": "Zürich →"} == json.loads(dpe("--output", "json").stdout)
+    refused = dpe("--data")
+    assert (2, "") == (refused.returncode, refused.stdout)
+    assert "Error: standard output: its encoding ascii lacks some characters; set PYTHONIOENCODING=utf-8\n" == refused.stderr
+
+
+def test_an_unknown_command_is_refused_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 2, as for every wrong command line."""
+    assert 2 == main.run(["extrct"])
+    assert "Error: No such command 'extrct'; did you mean extract?\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

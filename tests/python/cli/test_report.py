@@ -171,6 +171,33 @@ def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert name in first_column
 
 
+def test_a_table_that_does_not_fit_is_written_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine columns in 80: each number and name is whole, and named by its column."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    numbers = ["delivered", "rejected", "deduplicated", "filtered", "expected", "found", "unexplained"]
+    rows = [["shop.orders → fct_big_orders", what, *[350_217_607 + row] * 7] for row, what in enumerate(["records", "sum of amount"])]
+
+    shown = re.sub(r"\x1b\[[\d;]*m", "", module._text(Report(data={}, sections=[Table(["hop", "what", *numbers], rows)])))
+
+    lines = [line.split(maxsplit=1) for line in shown.splitlines()]
+    assert 2 == lines.count(["hop", "shop.orders → fct_big_orders"])
+    assert ["what", "sum of amount"] in lines
+    for name in numbers:
+        assert [[name, "350,217,607"], [name, "350,217,608"]] == [line for line in lines if line[:1] == [name]]
+
+
+def test_facts_in_a_narrow_terminal_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value without blanks wraps."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "30")
+    path = "/srv/reports/2026/11/30/orders_of_all_shops.html"
+
+    shown = re.sub(r"\x1b\[[\d;]*m", "", module._text(Report(data={}, sections=[Facts({"docs": path})])))
+
+    assert f"docs{path}" == "".join(shown.split())
+
+
 def test_no_part_of_a_report_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Names, headings and values come from outside: each is shown by its codes, and stays on one line where it should."""
     sections: list[Facts | Lines | Table] = [

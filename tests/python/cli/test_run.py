@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import jsonschema
 import pytest
 from support.shop import Shop
 
+from dpe_cli import problems
 from dpe_cli.cli import main
 from dpe_cli.server.contexts import system_context
 from dpe_cli.sources.files import json_files
@@ -40,7 +42,13 @@ class Done:
         next(lines), next(lines)
         return [line.split() for line in iter(lambda: next(lines, ""), "")]
 
+    @property
+    def reasons(self) -> list[str]:
+        """The lines under the verdict that it failed."""
+        return self.out.partition("\nDPE FAILED\n")[2].splitlines()
 
+
+ROOT = Path(__file__).parents[3]
 Dpe = Callable[..., Done]
 
 
@@ -119,8 +127,10 @@ def test_a_refused_delivery_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
 
     done = dpe("run")
 
-    assert (1, "DPE FAILED") == (done.status, done.out.splitlines()[-2])
-    assert done.out.splitlines()[-1].startswith("- shop.orders, data/orders/wednesday.csv, line 1: column amount is missing")
+    assert 1 == done.status
+    assert ["- shop.orders, data/orders/wednesday.csv, line 1: column amount is missing"] == [
+        line.partition(";")[0] for line in done.reasons
+    ]
     assert "Error: shop.orders, data/orders/wednesday.csv, line 1: column amount is missing; column 'price'" in done.err
     assert ["shop.orders", "refused"] == done.rows("Loaded")[0][:2]
     assert "Built" not in done.out
@@ -164,23 +174,29 @@ def test_a_rule_that_fails_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
 
     done = dpe("run")
 
-    failure = "- rule SHOP-1-01 failed: orders_are_unique, 1 failing; `dpe rules show SHOP-1-01` shows the rows"
-    assert (1, ["DPE FAILED", failure]) == (done.status, done.out.splitlines()[-2:])
+    assert 1 == done.status
+    assert ["- rule SHOP-1-01 failed: orders_are_unique (1 failing); `dpe rules show SHOP-1-01` shows the rows"] == done.reasons
     assert [["SHOP-1-01", "error", "1"], ["SHOP-1-02", "warn", "1"]] == [row[:3] for row in done.rows("Rules that did not hold")]
 
 
 def test_a_model_that_cannot_be_built_is_not_a_rule(shop: Shop, dpe: Dpe) -> None:
-    """It has a table of its own, and a line under the verdict that says what to do next."""
-    shop.write({"models/marts/fct_orders.sql": "select order_id, shop, amount / 0 as amount from {{ ref('stg_shop__orders') }}"})
+    """Its error has a table of its own and a line under the verdict; programs read the same."""
+    shop.write({"models/marts/dim_shops.sql": "select shop, nam as name from {{ source('shop', 'shops') }}"})
 
     done = dpe("run", "--no-docs")
+    again = dpe("run", "--no-docs", "--output", "json")
 
-    assert "Rules that did not hold" not in done.out
-    assert ["model", "fct_orders", "(models/marts/fct_orders.sql):", "division", "by", "zero"] == done.rows("Could not be built")[0]
-    assert [
-        "DPE FAILED",
-        "- model fct_orders (models/marts/fct_orders.sql): division by zero; correct it, then `dpe run fct_orders`",
-    ] == done.out.splitlines()[-2:]
+    assert (1, 1) == (done.status, again.status)
+    [error] = done.rows("Could not be built")
+    assert ["model", "dim_shops", "(models/marts/dim_shops.sql):", "column", '"nam"'] == error[:5]
+    assert ["SHOP-1-02"] == [row[0] for row in done.rows("Rules that did not hold")]
+    [reason] = [line for line in done.reasons if "dim_shops" in line]
+    assert reason.startswith('- model dim_shops (models/marts/dim_shops.sql): column "nam" does not exist')
+    assert reason.endswith("; correct models/marts/dim_shops.sql, then `dpe run dim_shops`")
+    jsonschema.validate(again.data, SCHEMA)
+    [problem] = [problem for problem in again.data["errors"] if problem["code"] == "node_failed"]
+    assert ("models/marts/dim_shops.sql", False) == (problem["where"]["file"], problem["retryable"])
+    assert "correct models/marts/dim_shops.sql, then `dpe run dim_shops`" == problem["fix"]
 
 
 def test_a_node_that_cannot_be_built_is_reported_with_its_file(shop: Shop, dpe: Dpe) -> None:
@@ -203,7 +219,8 @@ def test_a_validation_reports_what_it_found(shop: Shop, dpe: Dpe) -> None:
 
     done = dpe("validate", "SHOP-1")
 
-    assert (1, True) == (done.status, "DPE FAILED" in done.out.splitlines())
+    assert 1 == done.status
+    assert any(line.startswith("- row-level security: marts.fct_orders: has policies that do nothing") for line in done.reasons)
     assert done.out.startswith("1 of 2 tests passed\n")
     assert "marts.fct_orders: has policies that do nothing, because row-level security is off; " in done.out
     assert "marts.fct_orders: HA sees 3 rows instead of 1; check its policies and grants\n" in done.out
@@ -330,6 +347,55 @@ def test_a_read_only_project_is_run(
     assert 0 == done.status, done.out
     assert before == sorted(shop.directory.rglob("*"))
     assert {"DPE_STATE", "DBT_TARGET_PATH"} <= {path.name for path in elsewhere.iterdir()}
+
+
+SCHEMA = json.loads((ROOT / "docs" / "reference" / "errors.schema.json").read_text(encoding="utf-8"))
+ERRORS = {
+    "an unknown option": (["extract", "--tenants", "UA"], 2, "usage", None, None),
+    "an unknown command": (["extrac"], 2, "usage", None, None),
+    "an unknown source": (["extract", "source:shop.oders"], 2, "usage", None, "did you mean source:shop.orders?"),
+    "a spec that is not there": (["validate", "specs/gone-spec.md"], 1, "spec", "specs/gone-spec.md", None),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_programs_read_errors_on_standard_output(dpe: Dpe, name: str) -> None:
+    """As JSON: a code, what is wrong, where, what to do, and whether to try again; people read them on standard error, as without it."""
+    arguments, status, code, file, fix = ERRORS[name]
+
+    done = dpe(*arguments, "--output", "json")
+
+    jsonschema.validate(done.data, SCHEMA)
+    [problem] = done.data["errors"]
+    assert ["code", "what", "where", "fix", "retryable"] == list(problem)
+    assert (status, code, file, False) == (done.status, problem["code"], problem["where"]["file"], problem["retryable"])
+    assert fix is None or fix == problem["fix"]
+    assert problem["fix"]
+    assert "Error: " in done.err
+
+
+def test_the_schema_of_errors_lists_every_code() -> None:
+    """A new kind of error is a new code."""
+    assert sorted(problems.codes()) == SCHEMA["properties"]["errors"]["items"]["properties"]["code"]["enum"]
+
+
+def test_programs_read_where_a_delivery_is_wrong(shop: Shop, dpe: Dpe) -> None:
+    """File, line and source."""
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,price\n4,HA,40\n"})
+
+    [problem] = dpe("extract", "--output", "json").data["errors"]
+
+    assert {"file": "data/orders/wednesday.csv", "line": 1, "relation": "shop.orders"} == problem["where"]
+    assert "extract" == problem["code"]
+
+
+def test_programs_read_that_they_may_try_again(dpe: Dpe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If the server is not reachable."""
+    monkeypatch.setenv("PGHOST", str(tmp_path))
+
+    [problem] = dpe("validate", "--output", "json").data["errors"]
+
+    assert ("server", True, "start it, or correct PGHOST and PGPORT") == (problem["code"], problem["retryable"], problem["fix"])
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,13 @@ STAIR = (
     "infer project",
     "load sources",
     "blocks optional_packages server",
+    "problems",
     "errors",
     "ending_signals environment machine progress safe_text state words",
 )
 # The same within a package: its modules and subpackages.
 WITHIN = {
-    "cli": ("commands main", "app options report variables"),
+    "cli": ("commands main", "app options report variables", "tables"),
     "infer": ("yaml_file", "request yaml_text", "inference", "naming", "readers", "column_types sample", "plain_csv survey value_kinds"),
     "server": (
         "bootstrap",

@@ -240,6 +240,23 @@ def test_a_session_that_is_ended_between_two_statements_says_why(stage_anywhere:
             go_on(connection)
 
 
+def test_a_full_disk_of_the_server_is_named(stage_anywhere: Stage) -> None:
+    """With what to do, and without the record at which it happened."""
+    source = stage_anywhere(COLUMNS)
+    full = "do $$ begin raise 'could not extend file' using errcode = '53100', detail = '1,a secret'; end $$"
+
+    with (
+        source.server.connect("loader") as connection,
+        pytest.raises(ServerError) as raised,
+        locks.reporting_server_errors(source.table),
+    ):
+        connection.execute(full.encode())
+
+    assert str(raised.value) == (
+        f"{source.table.source}: the disk of the server is full (could not extend file); free some space on it, then run again"
+    )
+
+
 def test_one_extract_of_a_source_runs_at_once(stage_anywhere: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second one is refused; neither the first nor another source is disturbed."""
     source = stage_anywhere(COLUMNS).deliver(_csv(10, "a"))

@@ -413,7 +413,7 @@ def test_foreign_text_is_escaped() -> None:
 
 def test_a_build_that_could_not_be_published_is_sent() -> None:
     """Even if no rule failed."""
-    summary = RunSummary(ExtractSummary([], 1.0), BuildResult(not_published="marts: readers hold its tables too long; run again"))
+    summary = RunSummary(ExtractSummary([], 1.0), BuildResult(refused=["marts: readers hold its tables too long; run again"]))
 
     outcome = notification.of_summary(summary)
     assert (True, ["nothing was published: marts: readers hold its tables too long; run again"]) == (

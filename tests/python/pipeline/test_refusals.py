@@ -49,7 +49,7 @@ def test_only_what_dbt_did_completely_is_published(status: str) -> None:
     """A status that does not say so refuses, is notified and counts as failed, as `partial success` does: a part of the rows is missing."""
     result = replace(RESULT, status=status)
     refused = refusals.of_nodes([RESULT, result], [])
-    build = BuildResult([RESULT, result], not_published="; ".join(refused) or None)
+    build = BuildResult([RESULT, result], refused=refused)
     outcome = notification.of_summary(RunSummary(ExtractSummary([], 0), build, Validation([], build.results, [])))
 
     expected = {"skipped": "model fct_orders was skipped, although nothing failed"}.get(status, "model fct_orders failed")

@@ -72,7 +72,7 @@ def test_what_fails_a_rule_is_not_published(shop: Shop) -> None:
     summary = shop.run()
 
     assert summary.build.publication is not None
-    assert ("refused", "rule SHOP-1-01 failed (orders_are_unique: 1 failing)") == (
+    assert ("refused", "rule SHOP-1-01 failed: orders_are_unique (1 failing)") == (
         summary.build.publication.status,
         summary.build.not_published,
     )
@@ -130,7 +130,7 @@ def test_a_version_that_lost_too_many_rows_is_not_published(shop: Shop) -> None:
     assert shop.run().build.not_published is None
     shop.write({"models/marts/fct_orders.sql": f"{lost} 0"})
 
-    assert "test few_go failed" == shop.run().build.not_published
+    assert "test few_go failed (1 failing)" == shop.run().build.not_published
     assert [1, 2] == shop.orders()
 
 
