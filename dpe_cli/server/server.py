@@ -47,11 +47,19 @@ SEARCH_PATH = "pg_catalog, pg_temp"
 NARROW_SEARCH_PATH = f"select pg_catalog.set_config('search_path', '{SEARCH_PATH}', false)"
 # The search_path of dbt's own sessions: the login's default, as far as that is safe.
 _SEARCH_PATH_OF_DBT = "select dpe.safe_search_path(pg_catalog.current_schemas(false))"
-# False if lock_timeout was set for the login, for the database or in PGOPTIONS.
-_WAITS_FOR_EVER = """
-select setting = '0' and source in ('default', 'configuration file')
+# How long dbt waits for a lock before it looks for a deadlock. A reader looks after a second by default, and becomes the victim. Shorter
+# than PATIENCE_SECONDS, because two threads of dbt may block each other as well.
+DEADLOCK_SECONDS = 60
+# Of the settings that dbt's sessions get, those that are not set for the login, for the database or in PGOPTIONS, and may be set.
+_UNSET = """
+select name
 from pg_catalog.pg_settings
-where name = 'lock_timeout'
+where source in ('default', 'configuration file')
+    and (
+        name = 'lock_timeout' and setting = '0'
+        or name = 'deadlock_timeout' and pg_catalog.has_parameter_privilege(name, 'set')
+    )
+order by name
 """
 _NOT_BOOTSTRAPPED = (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege)
 
@@ -136,8 +144,9 @@ class Server:
         """
         Return the variables with which plain dbt reaches this database as the transformer, in a context of its own.
 
-        The search_path of its sessions omits schemas in which others may create, and they wait at most ten minutes for a lock, unless a
-        lock_timeout was set for them. Asks the server for these settings. Settings of the role have no effect on how statements are read.
+        The search_path of its sessions omits schemas in which others may create. They wait at most ten minutes for a lock and look for
+        deadlocks after a minute, unless lock_timeout or deadlock_timeout was set for them. Asks the server for these settings. Settings of
+        the role have no effect on how statements are read.
 
         Raises:
             ServerError: the server is not reachable, or rejects the transformer's login.
@@ -147,12 +156,12 @@ class Server:
             options = f"{options} -c dpe.actor={DBT_ACTOR}".strip()
         with self.connect("transformer", autocommit=True) as connection:
             path = _search_path_of_dbt(connection)
-            waits_for_ever = connection.execute(_WAITS_FOR_EVER).fetchone() == (True,)
+            unset = [name for (name,) in connection.execute(_UNSET)]
         # The path accounts for the shell's. In options, a backslash escapes a space (PostgreSQL documentation, "Connection Strings").
         options = _SEARCH_PATH_OPTION.sub("", options).strip()
         options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, path)}"
-        if waits_for_ever:
-            options = f"{options} -c lock_timeout={PATIENCE_SECONDS:.0f}s"
+        seconds = {"deadlock_timeout": DEADLOCK_SECONDS, "lock_timeout": PATIENCE_SECONDS}
+        options += "".join(f" -c {name}={seconds[name]:.0f}s" for name in unset)
         return {
             "PGHOST": self.host,
             "PGPORT": str(self.port),

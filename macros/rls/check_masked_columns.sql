@@ -1,5 +1,5 @@
 {#
-    Refuse a mask that would hide nothing, or that hides a column which policies need.
+    Refuse a mask that would hide nothing, that hides a column which policies need, or whose values other columns reveal.
 #}
 {% macro check_masked_columns(masked, declaration) %}
 
@@ -18,5 +18,13 @@
         {{ exceptions.raise_compiler_error(where ~ ": meta.masked hides the column " ~ name ~ ", which identifies the owner of a row; mask others") }}
     {% endif %}
 {% endfor %}
+{% set revealing = columns_that_reveal(masked, columns) %}
+{% set missing = revealing.keys() | reject('in', masked) | sort %}
+{% if missing %}
+    {{ exceptions.raise_compiler_error(
+        where ~ ": meta.masked hides the column " ~ revealing[missing[0]] ~ ", which can be read or guessed from what dbt makes of it; also mask "
+        ~ missing | join(', ')
+    ) }}
+{% endif %}
 
 {% endmacro %}

@@ -83,6 +83,48 @@ managed as (
 
 ),
 
+masked_tables as (
+
+    select
+        protected.relation_id,
+        protected.name,
+        shown.relation_id as view_id
+    from managed as protected
+    inner join managed as shown
+        on
+            protected.schema_name = shown.schema_name
+            and shown.relation_name = dpe.companion_name(protected.relation_name, '__masked')
+            and shown.kind = 'v'
+    where protected.is_table
+
+),
+
+-- The view of a masked table masks the columns that it does not read.
+masked_columns as (
+
+    select
+        masked_tables.relation_id,
+        masked_tables.name,
+        pg_attribute.attnum as column_number,
+        pg_attribute.attname as column_name
+    from masked_tables
+    inner join pg_attribute on masked_tables.relation_id = pg_attribute.attrelid
+    where
+        pg_attribute.attnum > 0
+        and not pg_attribute.attisdropped
+        and not exists (
+            select
+            from pg_rewrite
+            inner join pg_depend on pg_depend.classid = 'pg_rewrite'::regclass and pg_rewrite.oid = pg_depend.objid
+            where
+                pg_rewrite.ev_class = masked_tables.view_id
+                and pg_depend.refclassid = 'pg_class'::regclass
+                and masked_tables.relation_id = pg_depend.refobjid
+                and pg_attribute.attnum = pg_depend.refobjsubid
+        )
+
+),
+
 -- The privileges granted on these relations, or on the column that is named. 0 is PUBLIC.
 privileges as materialized (
 

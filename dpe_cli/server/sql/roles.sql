@@ -88,13 +88,22 @@ begin
 end
 $$;
 
--- COPY reports skipped rows in the server's language; the loader sets English. Only a superuser can grant this; without it
--- the loader finds the rows in a slower way.
+-- COPY reports skipped rows in the server's language; the loader sets English. Without the privilege, it finds the rows in a slower way.
+-- dbt sets a longer deadlock_timeout, so that in a deadlock the server cancels the statement of a reader rather than dbt's. By default,
+-- only a superuser can set these, or grant it.
 do $$
+declare
+    needed record;
 begin
-    if (select rolsuper from pg_roles where rolname = current_user)
-        and not has_parameter_privilege('dpe_loader', 'lc_messages', 'set') then
-        grant set on parameter lc_messages to dpe_loader;
-    end if;
+    for needed in
+        select
+            role_name,
+            parameter
+        from (values ('dpe_loader', 'lc_messages'), ('dpe_transformer', 'deadlock_timeout')) as needed (role_name, parameter)
+        where has_parameter_privilege(parameter, 'set with grant option')
+            and not has_parameter_privilege(role_name, parameter, 'set')
+    loop
+        execute format('grant set on parameter %I to %I', needed.parameter, needed.role_name);
+    end loop;
 end
 $$;

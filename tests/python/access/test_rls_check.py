@@ -122,6 +122,17 @@ def test_a_server_with_a_known_leak_is_found(built: Server, version: str, is_fou
         assert is_found == bool(cursor.execute(query.encode()).fetchall())
 
 
+@pytest.mark.parametrize(
+    "index", ["(amount)", "(shop, order_id)", "(shop) where amount > 5", "using hash (amount)", "using brin (shop, amount)"]
+)
+def test_an_index_that_shows_no_order_is_not_a_finding(built: Server, index: str) -> None:
+    """Of masked columns only, of others only, or without an order."""
+    with built.connect("admin") as connection:
+        connection.execute(f"create index on marts.fct_orders {index}".encode())
+        assert "RLS074" not in _ids(connection)
+        connection.rollback()
+
+
 def test_an_administrator_who_is_not_a_superuser_is_not_a_finding(built: Server) -> None:
     """A role that manages dpe can act as its roles, which does not make it a reader."""
     with built.connect("admin") as connection:

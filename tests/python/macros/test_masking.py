@@ -47,6 +47,41 @@ WRONG = {
     "masked: [1]": "meta.masked is [1]; write a list of columns",
 }
 
+# Snapshots whose masked columns dbt copies or hashes: their settings, and what has to be masked as well.
+TIMESTAMP = "strategy: timestamp, updated_at: changed_at"
+REVEALED = {
+    "a_key": (
+        f"{TIMESTAMP}, unique_key: guest, meta: {{rls: {{tenant_column: hotel}}, masked: [guest]}}",
+        "hides the column guest, which",
+        "dbt_scd_id",
+    ),
+    "one_of_two_keys": (
+        f"{TIMESTAMP}, unique_key: [hotel, guest], meta: {{rls: {{tenant_column: hotel}}, masked: [guest]}}",
+        "hides the column guest, which",
+        "dbt_scd_id",
+    ),
+    "an_expression": (
+        f'{TIMESTAMP}, unique_key: "hotel || guest", meta: {{rls: {{tenant_column: hotel}}, masked: [guest]}}',
+        "hides the column guest, which",
+        "dbt_scd_id",
+    ),
+    "a_renamed_hash": (
+        f"{TIMESTAMP}, unique_key: guest, snapshot_meta_column_names: {{dbt_scd_id: version}}, meta: {{rls: {{tenant_column: hotel}}, masked: [guest]}}",
+        "hides the column guest, which",
+        "version",
+    ),
+    "the_time": (
+        f"{TIMESTAMP}, unique_key: guest, meta: {{rls: {{tenant_column: hotel}}, masked: [changed_at]}}",
+        "hides the column changed_at, which",
+        "dbt_scd_id, dbt_updated_at, dbt_valid_from, dbt_valid_to",
+    ),
+}
+KEPT = {
+    "all_masked": f"{TIMESTAMP}, unique_key: guest, meta: {{rls: {{tenant_column: hotel}}, masked: [guest, dbt_scd_id]}}",
+    "another_column": f"{TIMESTAMP}, unique_key: guest, meta: {{rls: {{tenant_column: hotel}}, masked: [name]}}",
+    "a_check": "strategy: check, check_cols: all, unique_key: guest, meta: {rls: {tenant_column: hotel}, masked: [name]}",
+}
+
 
 @pytest.fixture
 def guests(tmp_path: Path) -> Path:
@@ -139,6 +174,28 @@ def test_types_are_those_of_the_table(guests: Path, server: Server) -> None:
     of_table = _read(server, "transformer", query.format("marts.fct_guests"))
     assert of_table
     assert of_table == _read(server, "transformer", query.format("marts.fct_guests__masked"))
+
+
+def test_a_mask_that_a_snapshot_reveals_is_refused(tmp_path: Path, server: Server) -> None:
+    """dbt copies the time of a change into columns of its own, and a hash of the key can be compared with guesses."""
+    settings = {name: setting for name, (setting, _, _) in REVEALED.items()} | KEPT
+    snapshots = "".join(
+        f"\n  - {{name: {name}, relation: ref('stays'), config: {{schema: marts, {setting}}}}}" for name, setting in settings.items()
+    )
+    files = {
+        "models/staging/stays.sql": "{{ config(meta={'rls': {'private': true}}) }}"
+        " select 'UA'::text as hotel, 'g1'::text as guest, 'Ada'::text as name, timestamp '2024-05-01' as changed_at",
+        "snapshots/_snapshots.yml": f"snapshots:{snapshots}\n",
+    }
+    directory = dbt_projects.make(tmp_path / "revealed", files)
+
+    results = {result.name: result for result in run_dbt(Project(directory), server, ["build"])}
+
+    assert "success" == results["stays"].status, results["stays"].message
+    for name, (_, hidden, missing) in REVEALED.items():
+        assert hidden in results[name].message, results[name].message
+        assert f"can be read or guessed from what dbt makes of it; also mask {missing}" in results[name].message
+    assert {"success"} == {results[name].status for name in KEPT}
 
 
 def test_a_mask_that_hides_nothing_is_refused(tmp_path: Path, server: Server) -> None:

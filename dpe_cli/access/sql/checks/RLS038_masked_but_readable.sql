@@ -3,66 +3,25 @@
 -- why: masked readers could read the values
 with
 
-masking as (
-
-    select
-        protected.relation_id,
-        protected.name,
-        shown.relation_id as view_id
-    from managed as protected
-    inner join managed as shown
-        on
-            protected.schema_name = shown.schema_name
-            and shown.relation_name = dpe.companion_name(protected.relation_name, '__masked')
-            and shown.kind = 'v'
-    where protected.is_table
-
-),
-
--- The view masks the columns that it does not read.
-masked as (
-
-    select
-        masking.relation_id,
-        masking.name,
-        pg_attribute.attname as column_name
-    from masking
-    inner join pg_attribute on masking.relation_id = pg_attribute.attrelid
-    where
-        pg_attribute.attnum > 0
-        and not pg_attribute.attisdropped
-        and not exists (
-            select
-            from pg_rewrite
-            inner join pg_depend on pg_depend.classid = 'pg_rewrite'::regclass and pg_rewrite.oid = pg_depend.objid
-            where
-                pg_rewrite.ev_class = masking.view_id
-                and pg_depend.refclassid = 'pg_class'::regclass
-                and masking.relation_id = pg_depend.refobjid
-                and pg_attribute.attnum = pg_depend.refobjsubid
-        )
-
-),
-
 granted as (
 
     select
-        masked.name,
-        masked.column_name,
+        masked_columns.name,
+        masked_columns.column_name,
         of_table.grantee,
         false as is_of_column
-    from masked
-    inner join managed on masked.relation_id = managed.relation_id
+    from masked_columns
+    inner join managed on masked_columns.relation_id = managed.relation_id
     cross join lateral aclexplode(managed.acl) as of_table
     where of_table.privilege_type = 'SELECT' and of_table.grantee not in (0, managed.owner_id)
     union
     select
-        masked.name,
-        masked.column_name,
+        masked_columns.name,
+        masked_columns.column_name,
         of_column.grantee,
         true as is_of_column
-    from masked
-    inner join pg_attribute on masked.relation_id = pg_attribute.attrelid and masked.column_name = pg_attribute.attname
+    from masked_columns
+    inner join pg_attribute on masked_columns.relation_id = pg_attribute.attrelid and masked_columns.column_name = pg_attribute.attname
     cross join lateral aclexplode(pg_attribute.attacl) as of_column
     where of_column.privilege_type = 'SELECT' and of_column.grantee <> 0
 
