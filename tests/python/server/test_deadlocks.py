@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
@@ -39,7 +40,7 @@ def _is_waiting(asking: Connection, pid: int) -> bool:
     return asking.execute("select from pg_locks where pid = %s and not granted", [pid]).fetchone() is not None
 
 
-def _until_waiting(asking: Connection, pid: int, work: Future[object]) -> None:
+def _until_waiting(asking: Connection, pid: int, work: Future[Any]) -> None:
     while not _is_waiting(asking, pid):
         assert not work.done(), work.exception()
         time.sleep(0.01)
