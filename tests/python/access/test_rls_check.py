@@ -79,20 +79,22 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def after(built: Server) -> Callable[[str], Outcome]:
+def after(built: Server) -> Iterator[Callable[[str], Outcome]]:
     """Apply a mutation, check, and run each fix that is a statement; each mutation once, because a check takes a while."""
+    with built.connect("admin") as connection:
 
-    @cache
-    def measure(statements: str) -> Outcome:
-        with built.connect("admin") as connection:
-            _weaken(connection, statements)
-            found = checks.check(connection, SCHEMAS)
-            fixable = [] if "{index}" in statements else [finding for finding in found if _statement(finding)]
-            fixed = [finding for finding in fixable if _is_resolved(connection, finding)]
-            connection.rollback()
-        return Outcome(found, fixed, [finding for finding in fixable if finding not in fixed])
+        @cache
+        def measure(statements: str) -> Outcome:
+            try:
+                _weaken(connection, statements)
+                found = checks.check(connection, SCHEMAS)
+                fixable = [] if "{index}" in statements else [finding for finding in found if _statement(finding)]
+                fixed = [finding for finding in fixable if _is_resolved(connection, finding)]
+            finally:
+                connection.rollback()
+            return Outcome(found, fixed, [finding for finding in fixable if finding not in fixed])
 
-    return measure
+        yield measure
 
 
 def _statement(finding: checks.Finding) -> str | None:
