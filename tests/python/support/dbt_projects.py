@@ -20,6 +20,7 @@ from dbt_common import behavior_flags
 from dpe_cli.project import dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.relations import NEXT
+from support import dbt_parsing
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -53,6 +54,7 @@ def make(directory: Path, files: Mapping[str, str]) -> Path:
 
     dbt has already parsed these macros once for the session, and the result is copied to where dbt looks for it.
     """
+    dbt_parsing.reuse_across_databases()
     _configure(directory)
     for target, parsed in _parsed_macros().items():
         (directory / target).mkdir(parents=True, exist_ok=True)

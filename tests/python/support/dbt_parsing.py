@@ -1,0 +1,47 @@
+"""Lets dbt reuse what it parsed for another database, because each test has its own; by itself dbt would parse the project again."""
+
+from __future__ import annotations
+
+import pprint
+from functools import cache
+from itertools import chain
+from typing import Any
+
+# How a test's database differs from another one's. All other properties of the connection still make dbt parse again.
+PLACE = ("host", "port", "database")
+
+
+@cache
+def reuse_across_databases() -> None:
+    """Change dbt's loader of projects, in this process."""
+    from dbt.artifacts.resources import FileHash
+    from dbt.parser.manifest import ManifestLoader
+
+    state_of, is_reusable = ManifestLoader.build_manifest_state_check, ManifestLoader.is_partial_parsable
+
+    def state_without_place(loader: Any) -> Any:
+        state = state_of(loader)
+        connection = sorted(item for item in loader.root_project.credentials.connection_info() if item[0] not in PLACE)
+        state.profile_hash = FileHash.from_contents(pprint.pformat(connection))
+        return state
+
+    def moves_and_is_reusable(loader: Any, manifest: Any) -> Any:
+        _move(manifest, loader.root_project)
+        return is_reusable(loader, manifest)
+
+    ManifestLoader.build_manifest_state_check = state_without_place
+    ManifestLoader.is_partial_parsable = moves_and_is_reusable
+
+
+def _move(manifest: Any, project: Any) -> None:
+    """Change a parsed project to one in this directory, and for this database; a model may name another one itself."""
+    database = project.credentials.database
+    # Hooks, which each of dpe's projects has, cannot name one.
+    [before] = {node.database for node in manifest.nodes.values() if node.resource_type == "operation"}
+    for node in chain(manifest.nodes.values(), manifest.sources.values(), manifest.functions.values(), *manifest.disabled.values()):
+        if getattr(node, "database", None) == before:
+            node.database = database
+            if getattr(node, "relation_name", None):
+                node.relation_name = node.relation_name.replace(f'"{before}"', f'"{database}"', 1)
+        if getattr(node, "root_path", None) and node.package_name == project.project_name:
+            node.root_path = project.project_root
