@@ -47,6 +47,8 @@ FILES = (
     "refusals.sql",
     "row_types.sql",
 )
+# What the first bootstrap after a dump was restored runs as well.
+RESTORED = "restored.sql"
 OLDEST = 15
 # A bootstrap changes tables that readers' queries use. It lets the others read before it tries again.
 PATIENCE_SECONDS = 10.0
@@ -125,7 +127,7 @@ class BootstrapReport:
     What a bootstrap created, and what already existed; each as `kind name`.
 
     `open_databases` are others of the server to which every login may connect. `kept` are objects of earlier versions that are not
-    needed anymore, but that other roles' objects use.
+    needed anymore, but that other roles' objects use. `is_restored` is true if this is the first bootstrap since a dump was restored.
     """
 
     created: list[str]
@@ -133,6 +135,7 @@ class BootstrapReport:
     passwords: list[str]
     open_databases: list[str]
     kept: list[str]
+    is_restored: bool
 
 
 def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = None, closes_public: bool = False) -> BootstrapReport:
@@ -192,12 +195,13 @@ def _bootstrap(connection: Connection, passwords: Mapping[str, str], *, closes_p
         connection.execute("select set_config('dpe.actor', 'bootstrap', true), set_config('dpe.tenant_id', '', true)")
         limit_waiting(connection)
         before = _inventory(connection)
+        is_restored = versions.is_restored(connection)
         # Concurrent bootstraps of a new database wait for each other here, later ones at the row that turns.sql locks.
         connection.execute("create schema if not exists dpe")
         _close_public(connection, revoke=closes_public)
-        for name in FILES:
+        for name in (*FILES, RESTORED) if is_restored else FILES:
             connection.execute(_text(name).encode())
-        connection.execute(sql.SQL("comment on schema dpe is {}").format(sql.Literal(_seal())))
+        connection.execute(sql.SQL("comment on schema dpe is {}").format(sql.Literal(_seal(connection))))
         for login, password in passwords.items():
             _set_password(connection, login, password)
         after = _inventory(connection)
@@ -209,6 +213,7 @@ def _bootstrap(connection: Connection, passwords: Mapping[str, str], *, closes_p
         passwords=sorted(passwords),
         open_databases=open_databases,
         kept=kept,
+        is_restored=is_restored,
     )
 
 
@@ -223,7 +228,7 @@ def _holders(connection: Connection) -> list[Holder]:
 
 def is_bootstrapped(connection: Connection) -> bool:
     """Return whether this version of dpe has bootstrapped the database. Any role can call this."""
-    return versions.seal_of(connection) == _seal()
+    return versions.seal_of(connection) == _seal(connection)
 
 
 def _refuse_newer(connection: Connection) -> None:
@@ -258,9 +263,12 @@ def ensure_bootstrapped(server: Server) -> None:
         if is_bootstrapped(connection):
             return
         _refuse_newer(connection)
+        is_restored = versions.is_restored(connection)
     if server.is_embedded:
         bootstrap_server(server)
         return
+    if is_restored:
+        raise ServerError(f"{server}: database {server.database} was restored from a dump; run `dpe bootstrap`, which prepares it for runs")
     raise ServerError(f"{server}: database {server.database} is not bootstrapped for this version of dpe; run `dpe bootstrap`")
 
 
@@ -296,8 +304,11 @@ def _text(name: str) -> str:
     return resources.files("dpe_cli.server").joinpath("sql", name).read_text(encoding="utf-8")
 
 
+def _seal(connection: Connection) -> str:
+    """Return the schema's comment after exactly these statements have run in this database."""
+    return versions.seal(_digest(), versions.tables(connection))
+
+
 @cache
-def _seal() -> str:
-    """Return the schema's comment after exactly these statements have run."""
-    digest = hashlib.blake2b("".join(_text(name) for name in FILES).encode(), digest_size=8).hexdigest()
-    return versions.seal(digest)
+def _digest() -> str:
+    return hashlib.blake2b("".join(_text(name) for name in FILES).encode(), digest_size=8).hexdigest()

@@ -45,6 +45,17 @@ PATIENCE_SECONDS = 600.0
 # and types.
 SEARCH_PATH = "pg_catalog, pg_temp"
 NARROW_SEARCH_PATH = f"select pg_catalog.set_config('search_path', '{SEARCH_PATH}', false)"
+# Null if a pooler is in between, which gives clients process numbers of its own. It may have other clients use the session, so that
+# nothing may be set in it.
+_NARROW_OWN_SESSION = (
+    f"select case when pg_catalog.pg_backend_pid() = %s then pg_catalog.set_config('search_path', '{SEARCH_PATH}', false) end"
+)
+# How PgBouncer refuses PGOPTIONS, which neither dpe nor dbt can do without.
+_UNSUPPORTED_BY_POOLER = "unsupported startup parameter"
+_POOLER = (
+    "is a connection pooler, which may share a session among clients{}; set PGHOST and PGPORT to PostgreSQL itself, where dpe and dbt have "
+    "sessions of their own (applications of readers may use the pooler)"
+)
 # The search_path of dbt's own sessions: the login's default, as far as that is safe.
 _SEARCH_PATH_OF_DBT = "select dpe.safe_search_path(pg_catalog.current_schemas(false))"
 # How long dbt waits for a lock before it looks for a deadlock. A reader looks after a second by default, and becomes the victim. Shorter
@@ -97,7 +108,7 @@ class Server:
         from the environment or ~/.pgpass.
 
         Raises:
-            ServerError: the server is not reachable, or rejects the login.
+            ServerError: the server is not reachable, rejects the login, or is a connection pooler.
         """
         user = self.admin_user if role == "admin" else LOGINS.get(role, role)
         parameters: dict[str, str | int] = {
@@ -122,11 +133,16 @@ class Server:
                 # A prepared statement has a name, by which code that a query calls could replace it.
                 connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
             except psycopg.OperationalError as error:
+                if _UNSUPPORTED_BY_POOLER in str(error):
+                    raise ServerError(f"{self}: {_POOLER.format(' (it refuses PGOPTIONS)')}") from error
                 if not (self.is_embedded and _is_starting(str(error)) and time.monotonic() < deadline):
                     explanation = self._explain(user, str(error))
                     raise ServerError(explanation, retryable=" is not reachable " in explanation) from error
             else:
-                connection.execute(NARROW_SEARCH_PATH.encode())
+                found = connection.execute(_NARROW_OWN_SESSION.encode(), [connection.info.backend_pid]).fetchone()
+                if found is None or found[0] is None:
+                    connection.close()
+                    raise ServerError(f"{self}: {_POOLER.format('')}")
                 connection.autocommit = autocommit
                 return connection
             time.sleep(pause)

@@ -2,7 +2,8 @@
 Which version of dpe bootstrapped a database, compared with this command line.
 
 A ledger, a command line and a project's macros work together only if their versions are the same. The comment of the schema `dpe` says
-which version wrote the ledger; macros/ledger/require_same_version.sql compares it with the macros.
+which version wrote the ledger; macros/ledger/require_same_version.sql compares it with the macros. It also names two tables of the ledger
+by their oids, which differ in a database that was restored from a dump; a copy of a database, and pg_upgrade, keep them.
 """
 
 from __future__ import annotations
@@ -13,13 +14,32 @@ from dpe_cli import __version__
 from dpe_cli.server.connection import Connection
 
 _COMMENT = "select obj_description(to_regnamespace('dpe'), 'pg_namespace')"
+# The tables that know relations by their oids.
+_TABLES = """
+    select coalesce(string_agg(oid::text, ' and ' order by relname), '')
+    from pg_class
+    where relnamespace = to_regnamespace('dpe') and relname in ('protected_relations', 'publications')
+"""
 _BOOTSTRAPPED_BY = re.compile(r"Bootstrapped by dpe (?P<version>\S+) with ")
+_TABLES_OF_SEAL = re.compile(r"for the tables (?P<tables>.+)\.")
 _DIGITS = re.compile(r"\d+")
 
 
-def seal(digest: str) -> str:
-    """Return the comment of the ledger's schema after this version has bootstrapped it with the statements of this digest."""
-    return f"The ledger of dpe, and what its policies ask. Bootstrapped by dpe {__version__} with {digest}."
+def seal(digest: str, tables: str) -> str:
+    """Return the comment of the ledger's schema after this version has bootstrapped these tables with the statements of this digest."""
+    return f"The ledger of dpe, and what its policies ask. Bootstrapped by dpe {__version__} with {digest} for the tables {tables}."
+
+
+def tables(connection: Connection) -> str:
+    """Return which tables of the ledger exist, by their oids. Any role can call this."""
+    row = connection.execute(_TABLES).fetchone()
+    return str(row[0]) if row else ""
+
+
+def is_restored(connection: Connection) -> bool:
+    """Return whether the ledger was restored from a dump after it was bootstrapped. Any role can call this."""
+    found = _TABLES_OF_SEAL.search(seal_of(connection))
+    return found is not None and found["tables"] != tables(connection)
 
 
 def seal_of(connection: Connection) -> str:

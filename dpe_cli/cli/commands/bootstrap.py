@@ -19,8 +19,8 @@ def bootstrap(app: App) -> Report:
     Create dpe's roles, schemas, functions and ledger on the server.
 
     Runs as the administrator (DPE_ADMIN_USER): a superuser, or the database's owner with CREATEROLE. Keeps what already
-    exists, so it can be run again. DPE_LOADER_PASSWORD and DPE_TRANSFORMER_PASSWORD set the passwords of
-    the two roles that log in.
+    exists, so it can be run again: after an upgrade of dpe, and after a dump was restored. DPE_LOADER_PASSWORD and
+    DPE_TRANSFORMER_PASSWORD set the passwords of the two roles that log in.
     """
     server = app.resolve_server()
     done = bootstrap_server(server)
@@ -31,6 +31,15 @@ def bootstrap(app: App) -> Report:
         sections.append(Facts({kind: len(names) for kind, names in _by_kind(done.present).items()}, title="Already there"))
     if done.passwords:
         sections.append(Facts({"role": ", ".join(done.passwords)}, title="Passwords set"))
+    if done.is_restored:
+        sections.append(
+            Lines(
+                [
+                    "The database was restored from a dump. Earlier builds can be neither published nor undone; `dpe run` builds again.",
+                    "Check how the restored relations are protected: dpe rls check",
+                ]
+            )
+        )
     if done.open_databases:
         named = ", ".join(done.open_databases[:_MOST_NAMED]) + (", …" if len(done.open_databases) > _MOST_NAMED else "")
         sections.append(

@@ -27,7 +27,7 @@ MACRO = "macros/ledger/dpe_version.sql"
 def _bootstrapped_by(server: Server, version: str) -> Server:
     """Give the ledger another version's comment, and return the server as one that dpe does not bootstrap by itself."""
     with server.connect("admin") as connection:
-        comment = versions.seal("0123456789abcdef").replace(f"dpe {__version__} ", f"dpe {version} ")
+        comment = versions.seal("0123456789abcdef", versions.tables(connection)).replace(f"dpe {__version__} ", f"dpe {version} ")
         connection.execute(sql.SQL("comment on schema dpe is {}").format(sql.Literal(comment)))
     return replace(server, is_embedded=False)
 
