@@ -113,10 +113,12 @@ def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, re
 
 
 def test_progress_goes_to_standard_error(shop: Shop, dpe: Dpe) -> None:
-    """A line per task, without a terminal."""
+    """Without a terminal, lines with times when a task begins and ends."""
     done = dpe("extract")
 
-    assert ["shop.orders: done", "shop.shops: done"] == [line.partition(" in ")[0] for line in done.err.splitlines()]
+    assert ["shop.orders: started", "shop.orders: done", "shop.shops: started", "shop.shops: done"] == [
+        line[len("2026-11-30 08:00:00 ") :].partition(" in ")[0] for line in done.err.splitlines()
+    ]
     assert "0 rows loaded from 2 sources in" in done.out
     del shop
 
