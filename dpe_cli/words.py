@@ -3,6 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Limited(list[T]):
+    """The first of some things, and how many there are in `total`."""
+
+    def __init__(self, items: Iterable[T], total: int) -> None:
+        super().__init__(items)
+        self.total = total
+
+    def counted(self, noun: str, nouns: str = "") -> str:
+        """Return how many these are, and of how many: `3 extracts`, `The first 20 of 431 extracts; --limit shows more`."""
+        if len(self) >= self.total:
+            return plural(len(self), noun, nouns)
+        return f"The first {len(self):,} of {plural(self.total, noun, nouns)}; --limit shows more"
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:

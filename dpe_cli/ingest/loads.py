@@ -17,6 +17,7 @@ from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import Server
+from dpe_cli.words import Limited
 
 ACTOR = "dpe loads"
 
@@ -35,25 +36,30 @@ class Undone:
     restored_extract_id: int | None
 
 
-def extracts(server: Server, *, source: str | None, limit: int) -> list[ExtractEntry]:
+def extracts(server: Server, *, source: str | None, limit: int) -> Limited[ExtractEntry]:
     """Return extracts, newest first."""
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return ledger_entries.extracts(connection, source=source, limit=limit)
 
 
-def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load]]:
+def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load], list[RejectEntry]]:
     """
-    Return an extract and its loads.
+    Return an extract with its loads, or if it was refused, with the first of its rejects.
 
     Raises:
         LoadsError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
-        return _known(connection, extract_id), ledger_entries.loads(connection, extract_id)
+        refused = ledger_rejects.entries(connection, refused_extract_id=extract_id)
+        return _known(connection, extract_id), ledger_entries.loads(connection, extract_id), refused
 
 
-def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> list[RejectEntry]:
-    """Return rejects, newest load first; `with_obsolete` includes those of loads that were replaced or undone."""
+def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> Limited[RejectEntry]:
+    """
+    Return rejects, of refused deliveries first, then those of the newest load.
+
+    `with_obsolete` includes those of loads that were replaced or undone.
+    """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return ledger_rejects.entries(connection, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete)
 

@@ -110,7 +110,7 @@ class Extractor:
                             input_.as_text = True
                     self._bytes_read = 0
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
-            elif plan.moved:
+            else:
                 self._patiently(connection, lambda: self._move(connection, lock, plan))
         result.bytes_read = self._bytes_read
         result.seconds = time.monotonic() - started
@@ -133,9 +133,11 @@ class Extractor:
             return rebuild, known
 
     def _move(self, connection: Connection, lock: Lock, plan: Plan) -> None:
-        """Record the new places of loaded files."""
+        """Record the new places of loaded files, and that a delivery that was refused before is gone."""
         with self._alone(connection, lock):
-            ledger.move_loads(connection, plan.moved)
+            if plan.moved:
+                ledger.move_loads(connection, plan.moved)
+            self._published(connection, [])
 
     def _begin(self, queries: Sequence[QueryInput], connection: Connection) -> None:
         """Tell queries where to resume; if everything is replaced, at the start."""
@@ -171,7 +173,7 @@ class Extractor:
 
             result.loads, result.dropped, result.rows_removed = self._patiently(connection, finish)
         except BaseException as error:
-            self._clean_up(connection, lock, extract_id, error)
+            self._clean_up(connection, lock, extract_id, error, rejects)
             raise
         result.extract_id = extract_id
         # For every tenant, whichever one this extract was opened for: a narrower context would lose the others' rows.
@@ -272,8 +274,13 @@ class Extractor:
         self._published(connection, done)
         return done, dropped
 
-    def _published(self, connection: Connection, loads: Sequence[Load]) -> None:
-        """Do other work in the transaction that makes loads visible; nothing for an ordinary extract."""
+    def _published(self, connection: Connection, loads: Sequence[Load]) -> None:  # noqa: ARG002 corrections mark what they correct
+        """Forget the rejects of the refused delivery that came before."""
+        ledger_rejects.remove_of_refused(connection, self._table.source)
+
+    def _refused(self, connection: Connection, extract_id: int, rejects: RejectCollector) -> None:
+        """Keep the first rejects of a delivery that was refused because of them."""
+        ledger_rejects.keep_of_refused(connection, self._table.source, extract_id, rejects.first())
 
     def _end(self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice]) -> str | None:
         """Return the position up to which queries were read: what they report, if a source can resume from it, or what the rows show."""
@@ -334,7 +341,7 @@ class Extractor:
             if slice_ not in kept:
                 staging.drop_slice(connection, slice_)
 
-    def _clean_up(self, connection: Connection, lock: Lock, extract_id: int, error: BaseException) -> None:
+    def _clean_up(self, connection: Connection, lock: Lock, extract_id: int, error: BaseException, rejects: RejectCollector) -> None:
         """Record a failure and drop the slices written so far; if the server or the lock is lost, the next extract does it."""
         if connection.closed or connection.broken:
             return
@@ -342,6 +349,8 @@ class Extractor:
         def fail() -> None:
             with self._alone(connection, lock):
                 ledger.fail_extract(connection, extract_id, _for_ledger(error))
+                if isinstance(error, RejectLimitError):
+                    self._refused(connection, extract_id, rejects)
                 self._remove_orphans(connection)
 
         with suppress(psycopg.OperationalError, ServerError, BusyError):

@@ -114,7 +114,7 @@ def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool, end
 @access.command("list")
 @click.argument("role", required=False)
 @click.option("--changes", is_flag=True, help="List what was granted, changed and revoked, and by whom, newest first.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes to list.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes to list, newest first.")
 @_end_sessions_option
 @click.pass_obj
 def list_(app: App, role: str | None, *, changes: bool, limit: int, end_sessions: bool) -> Report:
@@ -133,7 +133,7 @@ def list_(app: App, role: str | None, *, changes: bool, limit: int, end_sessions
             for change in made
         ]
         table = [Table(headings, rows)] if made else []
-        return Report(data=[asdict(change) for change in made], headline=plural(len(made), "change"), sections=[*table])
+        return Report(data=[asdict(change) for change in made], headline=made.counted("change"), sections=[*table])
     with _waiting(app, ends_sessions=end_sessions) as waiting:
         entries = access_list.entries(app.server, role, actor=_actor(), waiting=waiting)
     return Report(

@@ -14,7 +14,7 @@ from dpe_cli.quality import rules as known
 from dpe_cli.quality.results import NOT_RUN, FailingRow, Run, State
 from dpe_cli.quality.rules import Rule
 from dpe_cli.specs.spec import read_all
-from dpe_cli.words import plural
+from dpe_cli.words import Limited, plural
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _HEIGHT = 4
@@ -98,11 +98,11 @@ def plot(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _rows_table(rows: Sequence[FailingRow]) -> Table:
+def _rows_table(rows: Limited[FailingRow]) -> Table:
     return Table(
         ["first seen", "last seen", "resolved", "row"],
         [[row.first_seen_at, row.last_seen_at, row.resolved_at, _shown(row)] for row in rows],
-        title="Rows that violate it, or did",
+        title=f"Rows that violate it, or did: {rows.counted('row')}",
     )
 
 

@@ -4,6 +4,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from dpe_cli.cli.report import Report
 from dpe_cli.errors import DpeError, UsageError
 from dpe_cli.safe_text import redaction
 from dpe_cli.safe_text.visible_text import has_hidden
+from dpe_cli.words import Limited
 
 ROOT = Path(__file__).parents[3]
 DPE = [sys.executable, "-c", "from dpe_cli.cli.main import main; main()"]
@@ -108,6 +110,29 @@ def test_the_list_of_commands_has_the_commands_help(name: str) -> None:
 
     assert name == command.name
     assert short_help == command.get_short_help_str(limit=200)
+
+
+def _subcommands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    for name, member in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from _subcommands(member, f"{path} {name}")
+
+
+def _commands() -> dict[str, click.Command]:
+    """Return every command and subcommand by its name."""
+    modules = {name: importlib.import_module(module) for name, (module, _) in COMMANDS.items()}
+    return dict(found for name, module in modules.items() for found in _subcommands(getattr(module, name), name))
+
+
+def test_a_limit_says_what_it_counts() -> None:
+    """In the help of each command; and in the results, which have lists that know how many there are in all."""
+    limits = {name: option for name, command in _commands().items() for option in command.params if option.name == "limit"}
+
+    assert {"access list", "loads list", "rejects list", "rules show"} == set(limits)
+    for name, option in limits.items():
+        assert isinstance(option, click.Option)
+        assert re.match(r"How many [a-z ]+ to (list|show)\b", option.help or ""), name
+    assert ["3 rows", "The first 3 of 1,431 rows; --limit shows more"] == [Limited([1, 2, 3], total).counted("row") for total in (3, 1431)]
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,7 +151,7 @@ def test_the_ledger_is_read_newest_first(stage: Stage) -> None:
     name = source.table.source
 
     newest, oldest = loads.extracts(source.server, source=name, limit=5)
-    of_newest, [load] = loads.extract(source.server, newest.extract_id)
+    of_newest, [load], _ = loads.extract(source.server, newest.extract_id)
     found = loads.rejects(source.server, source=name, load_id=load.load_id, limit=5)
 
     assert (newest, (3, 1, 2), (1, 1, 0)) == (

@@ -214,6 +214,7 @@ def test_one_bad_record_stops_the_whole_replay(rejected: Shop) -> None:
     assert "corrected.csv: some records still cannot be loaded; nothing was replayed" in str(refused.value)
     assert "corrected.csv, line 3, column amount: invalid input syntax" in str(refused.value)
     assert ([1, 2], 4) == (_outstanding(rejected), len(_orders(rejected)))
+    assert 2 == len(loads.rejects(rejected.server, source="shop.orders", load_id=None, limit=9))
 
 
 @pytest.mark.parametrize(
