@@ -53,6 +53,11 @@ def extract(connection: Connection, extract_id: int) -> ExtractEntry | None:
     return None if row is None else ExtractEntry(*row)
 
 
+def sources(connection: Connection) -> list[str]:
+    """Return the sources that were ever extracted."""
+    return [str(source) for (source,) in connection.execute("select distinct source from dpe.extracts")]
+
+
 def loads(connection: Connection, extract_id: int) -> list[Load]:
     """Return the loads of an extract."""
     rows = connection.execute(
