@@ -43,10 +43,11 @@ def size(count: float) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the name among `known` that is most like the one given; None if none is like it."""
+    """Return the name among `known` that is most like the one given, ignoring case; None if none is like it."""
     import difflib  # only for mistakes
 
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+    names = {known_name.casefold(): known_name for known_name in known}
+    return next((names[found] for found in difflib.get_close_matches(name.casefold(), list(names), n=1)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

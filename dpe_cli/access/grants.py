@@ -14,12 +14,12 @@ from psycopg.rows import class_row
 
 from dpe_cli.access import earlier, tenants
 from dpe_cli.access.earlier import EarlierSession
-from dpe_cli.errors import DpeError
+from dpe_cli.errors import DpeError, UnknownNameError
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.patience import BLOCKED, WITHOUT_ENDING, BlockedError, Waiting, limit_waiting, patiently
 from dpe_cli.server.server import Server
-from dpe_cli.words import Limited
+from dpe_cli.words import Limited, did_you_mean
 
 T = TypeVar("T")
 
@@ -254,6 +254,19 @@ def changes(server: Server, role: str | None, *, limit: int, actor: str, waiting
         return Limited((Change(*row[:-1]) for row in rows), total=int(str(rows[0][-1])) if rows else 0)
 
     return _patiently(server, actor, attempt, waiting)
+
+
+def refuse_unknown(server: Server, role: str) -> None:
+    """
+    Refuse the name of a role that does not exist.
+
+    Raises:
+        UnknownNameError: it does not.
+    """
+    with server.connect("admin") as connection:
+        roles = [str(name) for (name,) in connection.execute("select rolname from pg_roles where rolname !~ '^pg_'")]
+    if role not in roles:
+        raise UnknownNameError(f"{role}: the role does not exist; {did_you_mean(role, roles, '`dpe access list` shows those with access')}")
 
 
 def _patiently(server: Server, actor: str, attempt: Callable[[Connection], T], waiting: Waiting) -> T:

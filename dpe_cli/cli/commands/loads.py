@@ -9,13 +9,14 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.commands.rejects import REJECT_COLUMNS, reject_row
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Report, Table, shortened
 from dpe_cli.ingest import loads as history
 from dpe_cli.load.ledger import Load
 from dpe_cli.words import plural, size
 
 
-@click.group()
+@click.group(cls=Commands)
 def loads() -> None:
     """List, show and undo what was loaded."""
 
@@ -27,6 +28,8 @@ def loads() -> None:
 def list_(app: App, source: str | None, limit: int) -> Report:
     """List extracts, newest first."""
     extracts = history.extracts(app.server, source=source, limit=limit)
+    if source and not extracts:
+        history.refuse_unknown(app.server, app.project.sources, source)
     return Report(
         data=[asdict(extract) for extract in extracts],
         headline=extracts.counted("extract"),

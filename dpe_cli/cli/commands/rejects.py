@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from dpe_cli.cli.app import App
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table, shortened
 from dpe_cli.ingest import loads
 from dpe_cli.ingest import rejects as replaying
@@ -17,7 +18,7 @@ from dpe_cli.words import plural
 REJECT_COLUMNS = ("reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "outcome")
 
 
-@click.group()
+@click.group(cls=Commands)
 def rejects() -> None:
     """List, show, export and replay the records that could not be loaded."""
 
@@ -36,6 +37,10 @@ def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with
     delivery until the next extract of its source. Nothing of it was loaded: correct the delivery itself, and extract again.
     """
     found = loads.rejects(app.server, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete or load_id is not None)
+    if source and not found:
+        loads.refuse_unknown(app.server, app.project.sources, source)
+    if load_id is not None and not found:
+        loads.refuse_unknown_load(app.server, load_id)
     return Report(
         data=[asdict(reject) for reject in found],
         headline=found.counted("reject"),

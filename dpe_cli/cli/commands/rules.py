@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from dpe_cli.cli.app import App
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Lines, Report, Table
 from dpe_cli.quality import coverage, quarantine, results, rules_document
 from dpe_cli.quality import rules as known
@@ -21,7 +22,7 @@ _HEIGHT = 4
 _SIGNS = {"pass": "·", "warn": "w", "fail": "F", "error": "E"}
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Commands, invoke_without_command=True)
 @click.option("--write", is_flag=True, help="Write DATA_QUALITY_RULES.md; needs no server.")
 @click.option("--check", is_flag=True, help="Fail if that file is not up to date, or if specs and tests differ; needs no server.")
 @click.pass_context

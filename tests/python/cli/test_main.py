@@ -152,7 +152,7 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["env", "--nonsense"], ["--output", "xml", "env"], ["env", "--output", "xml"], ["env", "--project-dir", "/nowhere"]],
+    [["--output", "xml", "env"], ["env", "--output", "xml"], ["env", "--project-dir", "/nowhere"], ["loads", "show"]],
 )
 def test_a_wrong_command_line_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """One message on standard error, exit status 2."""
@@ -306,10 +306,34 @@ sys.exit(main.run(sys.argv[1:]))
     assert "Error: standard output: its encoding ascii lacks some characters; set PYTHONIOENCODING=utf-8\n" == refused.stderr
 
 
-def test_an_unknown_command_is_refused_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit status 2, as for every wrong command line."""
-    assert 2 == main.run(["extrct"])
-    assert "Error: No such command 'extrct'; did you mean extract?\n" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extrct"], "No such command 'extrct'; did you mean extract?"),
+        (["qqqq"], "No such command 'qqqq'; run `dpe --help` to see all of them"),
+        (["access", "grnt"], "No such command 'grnt'; did you mean grant?"),
+        (["rules", "qqqq"], "No such command 'qqqq'; run `dpe rules --help` to see all of them"),
+        (["--outptu", "json", "env"], "No such option '--outptu'; did you mean --output?"),
+        (["run", "--no-pubish"], "No such option '--no-pubish'; did you mean --no-publish?"),
+        (["env", "--qqqq"], "No such option '--qqqq'; run `dpe env --help` to see all of them"),
+    ],
+)
+def test_an_unknown_command_or_option_is_refused_with_the_nearest_one(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1, as for every name that nothing has; programs read the same."""
+    assert 1 == main.run(arguments)
+    assert f"Error: {message}\n" in capsys.readouterr().err
+    assert 1 == main.run([*arguments, "--output=json"])
+    [problem] = json.loads(capsys.readouterr().out)["errors"]
+    assert ("unknown_name", message) == (problem["code"], f"{problem['what']}; {problem['fix']}")
+
+
+@pytest.mark.parametrize("name", [name for name, command in _commands().items() if isinstance(command, click.Group)])
+def test_every_group_refuses_unknown_commands(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that will be added too."""
+    assert 1 == main.run([name, "qqqq"])
+    assert "No such command" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
