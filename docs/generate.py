@@ -32,7 +32,8 @@ COMMANDS_HEAD = """# Commands
 The help texts; `dpe COMMAND --help` shows the same.
 
 Exit status: 0 all is well; 1 something was refused, exceeded its reject limit, or failed a rule; 2 a usage error or a bug;
-128 + the number of the signal that ended it, such as 143 for SIGTERM.
+128 + the number of the signal that ended it, such as 143 for SIGTERM. It is also 1 if nothing has a name that was given: a command,
+an option, a source, a ticket, a rule, a relation; the message names the nearest one.
 Results go to standard output, everything else to standard error. Every option can be given as a variable: `DPE_OUTPUT`,
 or with the command's name, `DPE_RUN_NOTIFY`. A variable that begins with `DPE_` and has no effect is reported.
 """

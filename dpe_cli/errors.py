@@ -3,6 +3,7 @@ The errors that users see.
 
     DpeError                    exit status 1: something was refused, exceeded its reject limit, or failed a rule
     ├── UsageError              exit status 2: the command line or the configuration is wrong
+    ├── UnknownNameError        nothing has the name that was given: a source, a model, a rule, a relation
     ├── ServerError             the PostgreSQL server is not reachable, not bootstrapped, or denies something
     │   └── LockLostError       the session that held the lock ended while the work continued
     ├── ContextError            a row-level security context cannot be opened here
@@ -49,6 +50,10 @@ class UsageError(DpeError):
     """The command line or the configuration is wrong."""
 
     exit_status = 2
+
+
+class UnknownNameError(DpeError):
+    """Nothing has the name that was given: a source, a model, a rule, a relation."""
 
 
 class ServerError(DpeError):

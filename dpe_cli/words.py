@@ -3,6 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Limited(list[T]):
+    """The first of some things, and how many there are in `total`."""
+
+    def __init__(self, items: Iterable[T], total: int) -> None:
+        super().__init__(items)
+        self.total = total
+
+    def counted(self, noun: str, nouns: str = "") -> str:
+        """Return how many these are, and of how many: `3 extracts`, `The first 20 of 431 extracts; --limit shows more`."""
+        if len(self) >= self.total:
+            return plural(len(self), noun, nouns)
+        return f"The first {len(self):,} of {plural(self.total, noun, nouns)}; --limit shows more"
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
@@ -26,10 +43,11 @@ def size(count: float) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the name among `known` that is most like the one given; None if none is like it."""
+    """Return the name among `known` that is most like the one given, ignoring case; None if none is like it."""
     import difflib  # only for mistakes
 
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+    names = {known_name.casefold(): known_name for known_name in known}
+    return next((names[found] for found in difflib.get_close_matches(name.casefold(), list(names), n=1)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

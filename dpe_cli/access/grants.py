@@ -14,11 +14,12 @@ from psycopg.rows import class_row
 
 from dpe_cli.access import earlier, tenants
 from dpe_cli.access.earlier import EarlierSession
-from dpe_cli.errors import DpeError
+from dpe_cli.errors import DpeError, UnknownNameError
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.patience import BLOCKED, WITHOUT_ENDING, BlockedError, Waiting, limit_waiting, patiently
 from dpe_cli.server.server import Server
+from dpe_cli.words import Limited, did_you_mean
 
 T = TypeVar("T")
 
@@ -145,7 +146,8 @@ _CHANGES = """
         role_name::text,
         role_id::bigint,
         tenant_id,
-        valid_until
+        valid_until,
+        count(*) over ()
     from dpe.access_changes
     where %(role)s::text is null or role_name = %(role)s or role_id = to_regrole(quote_ident(%(role)s))
     order by change_id desc
@@ -244,14 +246,27 @@ def entries(server: Server, role: str | None, *, actor: str, waiting: Waiting = 
     return [*found, *dropped]
 
 
-def changes(server: Server, role: str | None, *, limit: int, actor: str, waiting: Waiting = WITHOUT_ENDING) -> list[Change]:
+def changes(server: Server, role: str | None, *, limit: int, actor: str, waiting: Waiting = WITHOUT_ENDING) -> Limited[Change]:
     """Return the changes of the access list, newest first; for one role, including those under its earlier names."""
 
-    def attempt(connection: Connection) -> list[Change]:
-        cursor = connection.cursor(row_factory=class_row(Change))
-        return cursor.execute(_CHANGES, {"role": role, "limit": limit}).fetchall()
+    def attempt(connection: Connection) -> Limited[Change]:
+        rows = connection.execute(_CHANGES, {"role": role, "limit": limit}).fetchall()
+        return Limited((Change(*row[:-1]) for row in rows), total=int(str(rows[0][-1])) if rows else 0)
 
     return _patiently(server, actor, attempt, waiting)
+
+
+def refuse_unknown(server: Server, role: str) -> None:
+    """
+    Refuse the name of a role that does not exist.
+
+    Raises:
+        UnknownNameError: it does not.
+    """
+    with server.connect("admin") as connection:
+        roles = [str(name) for (name,) in connection.execute("select rolname from pg_roles where rolname !~ '^pg_'")]
+    if role not in roles:
+        raise UnknownNameError(f"{role}: the role does not exist; {did_you_mean(role, roles, '`dpe access list` shows those with access')}")
 
 
 def _patiently(server: Server, actor: str, attempt: Callable[[Connection], T], waiting: Waiting) -> T:

@@ -14,13 +14,13 @@ import click
 from dpe_cli import __version__, ending_signals
 from dpe_cli.cli import variables
 from dpe_cli.cli.app import App, global_options
+from dpe_cli.cli.options import Commands, UnknownWordError, unknown_option
 from dpe_cli.ending_signals import EndedError
 from dpe_cli.errors import explained
-from dpe_cli.problems import Problem, of_error
+from dpe_cli.problems import Problem, of_error, of_message
 from dpe_cli.safe_text.ascii_text import accept_all_characters
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.safe_text.visible_text import message, visible_standard_error
-from dpe_cli.words import did_you_mean
 
 # The module and short help of each command, so that `dpe --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -49,7 +49,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Commands):
     """A group that imports a command only when it is invoked, and lists commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -65,12 +65,6 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
         _accept_global_options(command)
         return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; an unknown one is refused with the name that is most like it."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"No such command {args[0]!r}; {did_you_mean(args[0], COMMANDS, 'run `dpe --help` to see all of them')}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands."""
@@ -118,10 +112,7 @@ def _run(arguments: Sequence[str]) -> int:
 
         return show(result, app.output)
     except click.ClickException as error:
-        error.show(sys.stderr)
-        help_of = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dpe"
-        _as_json(app, Problem("usage", hide(error.format_message()), fix=f"run `{help_of} --help`"))
-        return error.exit_code
+        return _wrong_command_line(unknown_option(error) if isinstance(error, click.NoSuchOption) else error, app)
     except (click.Abort, KeyboardInterrupt, EndedError) as error:
         return _ended(error, app)
     except BrokenPipeError:
@@ -133,6 +124,17 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stderr.write(hide(traceback.format_exc()))
         exit_status, text = explained(error)
         return _without_result(f"Error: {message(hide(text))}", exit_status, of_error(error), app)
+
+
+def _wrong_command_line(error: click.ClickException, app: App) -> int:
+    error.show(sys.stderr)
+    said = hide(error.format_message())
+    if isinstance(error, UnknownWordError):
+        _as_json(app, of_message("unknown_name", said))
+    else:
+        help_of = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dpe"
+        _as_json(app, Problem("usage", said, fix=f"run `{help_of} --help`"))
+    return error.exit_code
 
 
 def _ended(error: BaseException, app: App) -> int:

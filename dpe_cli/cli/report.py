@@ -204,7 +204,7 @@ def _is_numeric(values: Sequence[object]) -> bool:
 
 class ProgressDisplay:
     """
-    Shows progress on standard error: a bar on a terminal, otherwise a line now and then.
+    Shows progress on standard error: a bar on a terminal; in a log, lines with the local date and time.
 
     Threads may share it.
     """
@@ -243,14 +243,18 @@ class ProgressDisplay:
         if self._bars is not None:
             self._bars.console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
         else:
-            sys.stderr.write(f"{shown}\n")
+            sys.stderr.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {shown}\n")
             sys.stderr.flush()
 
     @contextmanager
     def task(
         self, name: str, total: int | None = None, *, unit: Literal["bytes", "rows", "steps"] = "steps"
     ) -> Iterator[Callable[[int], None]]:
-        """Show a task with its total, if known. Yields the function that adds what was done."""
+        """
+        Show a task with its total, if known. Yields the function that adds what was done.
+
+        A log also shows when the task began, and how long one took that failed; the error itself is reported elsewhere.
+        """
         started = last_shown = time.monotonic()
         done = 0
 
@@ -269,7 +273,14 @@ class ProgressDisplay:
                     last_shown = time.monotonic()
                     self.say(f"{name}: {described()}{f' ({100 * done // total} %)' if total else ''}")
 
-        yield advance
+        if self._bars is None:
+            self.say(f"{name}: started")
+        try:
+            yield advance
+        except BaseException:
+            if self._bars is None:
+                self.say(f"{name}: failed after {duration(time.monotonic() - started)}")
+            raise
         if self._bars is not None and bar is not None:
             self._bars.remove_task(bar)
         self.say(f"{name}: {described() if done else 'done'} in {duration(time.monotonic() - started)}")

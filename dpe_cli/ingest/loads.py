@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from dpe_cli.blocks.contract import StagingTable
-from dpe_cli.errors import DpeError
+from dpe_cli.errors import DpeError, UnknownNameError
 from dpe_cli.load import corrections, ledger, ledger_entries, ledger_rejects, locks, staging
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.ledger_entries import ExtractEntry
@@ -17,12 +17,13 @@ from dpe_cli.project.source import Source
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import Server
+from dpe_cli.words import Limited, did_you_mean
 
 ACTOR = "dpe loads"
 
 
 class LoadsError(DpeError):
-    """The requested extract or reject is not in the ledger, or cannot be undone."""
+    """The extract cannot be undone."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +36,58 @@ class Undone:
     restored_extract_id: int | None
 
 
-def extracts(server: Server, *, source: str | None, limit: int) -> list[ExtractEntry]:
+def extracts(server: Server, *, source: str | None, limit: int) -> Limited[ExtractEntry]:
     """Return extracts, newest first."""
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return ledger_entries.extracts(connection, source=source, limit=limit)
 
 
-def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load]]:
+def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load], list[RejectEntry]]:
     """
-    Return an extract and its loads.
+    Return an extract with its loads, or if it was refused, with the first of its rejects.
 
     Raises:
-        LoadsError: it is not in the ledger.
+        UnknownNameError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
-        return _known(connection, extract_id), ledger_entries.loads(connection, extract_id)
+        refused = ledger_rejects.entries(connection, refused_extract_id=extract_id)
+        return _known(connection, extract_id), ledger_entries.loads(connection, extract_id), refused
 
 
-def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> list[RejectEntry]:
-    """Return rejects, newest load first; `with_obsolete` includes those of loads that were replaced or undone."""
+def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> Limited[RejectEntry]:
+    """
+    Return rejects, of refused deliveries first, then those of the newest load.
+
+    `with_obsolete` includes those of loads that were replaced or undone.
+    """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         return ledger_rejects.entries(connection, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete)
+
+
+def refuse_unknown(server: Server, declared: Collection[str], source: str) -> None:
+    """
+    Refuse the name of a source that is neither declared nor in the ledger.
+
+    Raises:
+        UnknownNameError: it is neither.
+    """
+    with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
+        known = {*declared, *ledger_entries.sources(connection)}
+    if source not in known:
+        hint = did_you_mean(source, known, f"there are {', '.join(sorted(known)) or 'none'}")
+        raise UnknownNameError(f"{source}: is not a source of the project or of the ledger; {hint}")
+
+
+def refuse_unknown_load(server: Server, load_id: int) -> None:
+    """
+    Refuse the number of a load that is not in the ledger.
+
+    Raises:
+        UnknownNameError: it is not.
+    """
+    with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
+        if corrections.source_of(connection, load_id) is None:
+            raise UnknownNameError(f"load {load_id}: is not in the ledger; `dpe loads list` and `dpe loads show` list the loads")
 
 
 def reject(server: Server, reject_id: int) -> RejectEntry:
@@ -63,12 +95,12 @@ def reject(server: Server, reject_id: int) -> RejectEntry:
     Return one reject.
 
     Raises:
-        LoadsError: it is not in the ledger.
+        UnknownNameError: it is not in the ledger.
     """
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
         found = ledger_rejects.entry(connection, reject_id)
     if found is None:
-        raise LoadsError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` lists them")
+        raise UnknownNameError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` lists them")
     return found
 
 
@@ -79,7 +111,8 @@ def undo(server: Server, sources: Mapping[str, Source], extract_id: int) -> Undo
     Restores the extract that it replaced, if that is still kept.
 
     Raises:
-        LoadsError: it is not in the ledger, did not succeed, or its rows have left staging.
+        LoadsError: it did not succeed, or its rows have left staging.
+        UnknownNameError: it is not in the ledger.
         BusyError: an extract of the source is running.
     """
     with server.connect("loader") as connection:
@@ -155,5 +188,5 @@ def _restore_replaced(connection: Connection, table: StagingTable, extract: Extr
 def _known(connection: Connection, extract_id: int) -> ExtractEntry:
     found = ledger_entries.extract(connection, extract_id)
     if found is None:
-        raise LoadsError(f"extract {extract_id}: is not in the ledger; `dpe loads list` lists them")
+        raise UnknownNameError(f"extract {extract_id}: is not in the ledger; `dpe loads list` lists them")
     return found

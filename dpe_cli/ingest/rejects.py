@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect, quoted
-from dpe_cli.errors import DpeError, InputError
+from dpe_cli.errors import InputError, UnknownNameError
 from dpe_cli.ingest.extract import load_request_of
 from dpe_cli.load import corrections as loading
 from dpe_cli.load.corrections import RECORD, Corrections, Replayer
@@ -28,12 +28,9 @@ from dpe_cli.server.server import Server
 from dpe_cli.sources.files import find
 from dpe_cli.sources.options.base import resolve
 from dpe_cli.sources.options.files import CsvFiles
+from dpe_cli.words import did_you_mean
 
 ACTOR = "dpe rejects"
-
-
-class ReplayError(DpeError):
-    """The requested source or load has no rejects, or cannot be replayed."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def export(sources: Mapping[str, Source], server: Server, wanted: str, *, projec
     are not text, or its file no longer exists to tell what the columns were.
 
     Raises:
-        ReplayError: the source or load does not exist.
+        UnknownNameError: the source or load does not exist.
     """
     source, load_id = _find(sources, server, wanted)
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
@@ -85,7 +82,7 @@ def replay(sources: Mapping[str, Source], server: Server, wanted: str, path: Pat
     Load a file of corrected rejects of a source or a load, as a load of its own; either all of it or nothing.
 
     Raises:
-        ReplayError: the source or load does not exist.
+        UnknownNameError: the source or load does not exist.
         ExtractError: the file or a reject is refused; nothing is replayed.
     """
     source, load_id = _find(sources, server, wanted)
@@ -122,12 +119,12 @@ def _find(sources: Mapping[str, Source], server: Server, wanted: str) -> tuple[S
         with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
             name = loading.source_of(connection, load_id)
         if name is None:
-            raise ReplayError(f"load {wanted}: is not in the ledger; `dpe rejects list` shows the loads that have rejects")
+            raise UnknownNameError(f"load {wanted}: is not in the ledger; `dpe rejects list` shows the loads that have rejects")
     source = sources.get(name or "")
     if source is None:
-        known = ", ".join(sources) or "none"
-        raise ReplayError(f"{name}: is not a source of the project; name a load, or one of its sources ({known})")
+        hint = did_you_mean(name or "", sources, f"name a load, or one of its sources ({', '.join(sources) or 'none'})")
+        raise UnknownNameError(f"{name}: is not a source of the project; {hint}")
     return source, load_id
 
 
-__all__ = ["RECORD", "Export", "ReplayError", "export", "replay"]
+__all__ = ["RECORD", "Export", "export", "replay"]

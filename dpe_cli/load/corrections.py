@@ -19,6 +19,7 @@ from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitE
 from dpe_cli.load.extraction import Extractor
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.load.ledger import Load
+from dpe_cli.load.rejects import RejectCollector
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.server.connection import Connection
 
@@ -191,6 +192,9 @@ class Replayer(Extractor):
         """Mark the rejects that the loads correct."""
         for load in loads:
             self._mark(connection, load)
+
+    def _refused(self, connection: Connection, extract_id: int, rejects: RejectCollector) -> None:
+        """Keep nothing: the rejects that were to be corrected stay as they are, and so do those of a refused delivery."""
 
     def _mark(self, connection: Connection, load: Load) -> None:
         """Mark the rejects; the caller holds the source's lock, so no other session can mark or undo meanwhile."""

@@ -18,7 +18,7 @@ from dpe_cli.blocks import reading
 from dpe_cli.blocks.block import BLOCK_BYTES
 from dpe_cli.blocks.inputs import Input, MayLackColumns, Opened, QueryInput
 from dpe_cli.errors import BusyError, DpeError, ExtractError, InputError, RejectLimitError, RepeatedKeyError, ServerError
-from dpe_cli.load import checks, compaction, ledger, ledger_rejects, locks, policies, positions, prepare, staging
+from dpe_cli.load import checks, compaction, ledger, ledger_rejects, locks, policies, positions, prepare, repeated, staging
 from dpe_cli.load.copier import Shape
 from dpe_cli.load.guessed_types import guessed_types
 from dpe_cli.load.inputs import Known, LoadRequest, Plan, planned
@@ -27,6 +27,7 @@ from dpe_cli.load.matching import Delivery, matched
 from dpe_cli.load.policies import Policy
 from dpe_cli.load.rejects import RejectCollector
 from dpe_cli.load.repair import BinaryRefusedError
+from dpe_cli.load.repeated import EmptySlicesError, Outcome
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.load.staging import Slice
 from dpe_cli.load.writers import Writers, Written
@@ -110,7 +111,7 @@ class Extractor:
                             input_.as_text = True
                     self._bytes_read = 0
                     self._extract(connection, lock, plan, result, rebuild=rebuild)
-            elif plan.moved:
+            else:
                 self._patiently(connection, lambda: self._move(connection, lock, plan))
         result.bytes_read = self._bytes_read
         result.seconds = time.monotonic() - started
@@ -133,9 +134,11 @@ class Extractor:
             return rebuild, known
 
     def _move(self, connection: Connection, lock: Lock, plan: Plan) -> None:
-        """Record the new places of loaded files."""
+        """Record the new places of loaded files, and that a delivery that was refused before is gone."""
         with self._alone(connection, lock):
-            ledger.move_loads(connection, plan.moved)
+            if plan.moved:
+                ledger.move_loads(connection, plan.moved)
+            self._published(connection, [])
 
     def _begin(self, queries: Sequence[QueryInput], connection: Connection) -> None:
         """Tell queries where to resume; if everything is replaced, at the start."""
@@ -153,6 +156,7 @@ class Extractor:
 
     def _extract(self, connection: Connection, lock: Lock, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
         extract_id, loads, expected = self._patiently(connection, lambda: self._start(connection, lock, plan, rebuild=rebuild))
+        outcome: Outcome | None = None
         rejects = RejectCollector(self._table.source, self._request.limits, {load_id: input_.location for load_id, input_ in loads.items()})
         try:
             written = self._write(extract_id, loads, rejects, expected)
@@ -166,12 +170,16 @@ class Extractor:
                         raise ExtractError(f"{self._table.source}: the policies of the staging table were changed meanwhile; run again")
                     removed = self._retire_changed(connection, plan.changed) if plan.changed else 0
                     ledger.move_loads(connection, plan.moved)
-                    published, dropped = self._publish(connection, extract_id, written, loads, done, rejects, rebuild=rebuild)
+                    published, dropped = self._publish(connection, extract_id, written, loads, done, rejects, outcome, rebuild=rebuild)
                     return published, dropped, removed
 
-            result.loads, result.dropped, result.rows_removed = self._patiently(connection, finish)
+            try:
+                result.loads, result.dropped, result.rows_removed = self._patiently(connection, finish)
+            except EmptySlicesError as error:
+                outcome = error.outcome
+                result.loads, result.dropped, result.rows_removed = self._patiently(connection, finish)
         except BaseException as error:
-            self._clean_up(connection, lock, extract_id, error)
+            self._clean_up(connection, lock, extract_id, error, rejects)
             raise
         result.extract_id = extract_id
         # For every tenant, whichever one this extract was opened for: a narrower context would lose the others' rows.
@@ -242,6 +250,7 @@ class Extractor:
         inputs: Mapping[int, Input],
         loads: Sequence[Load],
         rejects: RejectCollector,
+        outcome: Outcome | None,
         *,
         rebuild: bool,
     ) -> tuple[list[Load], list[str]]:
@@ -249,6 +258,9 @@ class Extractor:
         Make the extract visible, with its rejects, its cursor and its ledger entries, in the caller's transaction.
 
         Returns its loads, without repeated records, and what was dropped with a table that was rebuilt.
+
+        Raises:
+            EmptySlicesError: nothing stays of some slices; its `outcome` says how to publish without them.
         """
         dropped: list[str] = []
         if rebuild:
@@ -256,13 +268,18 @@ class Extractor:
             prepare.create(connection, self._table)
         elif self._replaces:
             self._retire_slices(connection, extract_id)
-        filled = [part.slice_ for part in written if not part.is_empty]
+        filled = [part.slice_ for part in written if not part.is_empty and not (outcome and part.slice_ in outcome.empty)]
         for slice_ in filled:
             staging.attach(connection, slice_)
         if self._replaces:
             ledger.remove_loads(connection, self._table.source)
         cursor = self._end(connection, inputs, filled)
         done = self._without_repeated(connection, inputs, filled, loads)
+        if outcome:
+            repeated.check_rows(connection, self._table, filled, outcome.loads)
+            done, cursor = outcome.loads, outcome.cursor
+        elif empty := repeated.empty_slices(connection, self._table, filled, done):
+            raise EmptySlicesError(Outcome(done, cursor, empty))
         ledger.finish_extract(connection, extract_id, done, bytes_read=self._bytes_read, cursor=cursor)
         ledger_rejects.add(connection, self._table.source, rejects)
         if self._request.key:
@@ -272,8 +289,13 @@ class Extractor:
         self._published(connection, done)
         return done, dropped
 
-    def _published(self, connection: Connection, loads: Sequence[Load]) -> None:
-        """Do other work in the transaction that makes loads visible; nothing for an ordinary extract."""
+    def _published(self, connection: Connection, loads: Sequence[Load]) -> None:  # noqa: ARG002 corrections mark what they correct
+        """Forget the rejects of the refused delivery that came before."""
+        ledger_rejects.remove_of_refused(connection, self._table.source)
+
+    def _refused(self, connection: Connection, extract_id: int, rejects: RejectCollector) -> None:
+        """Keep the first rejects of a delivery that was refused because of them."""
+        ledger_rejects.keep_of_refused(connection, self._table.source, extract_id, rejects.first())
 
     def _end(self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice]) -> str | None:
         """Return the position up to which queries were read: what they report, if a source can resume from it, or what the rows show."""
@@ -300,10 +322,10 @@ class Extractor:
         may_repeat = any(isinstance(input_, QueryInput) and input_.may_repeat for input_ in inputs.values())
         if unique and not may_repeat:
             checks.check_unique(connection, self._table, slice_ids, key, unique)
-        repeated = staging.remove_repeated(connection, self._table, slice_ids, key, among_themselves=may_repeat)
+        again = staging.remove_repeated(connection, self._table, slice_ids, key, among_themselves=may_repeat)
         if unique and may_repeat:
             checks.check_unique(connection, self._table, slice_ids, key, unique)
-        return [load.without(rows=repeated.get(load.load_id, 0)) for load in loads]
+        return [load.without(rows=again.get(load.load_id, 0)) for load in loads]
 
     def _retire_slices(self, connection: Connection, extract_id: int) -> None:
         """Detach the current rows. A replaced extract is kept, detached, so that its successor can be undone."""
@@ -334,7 +356,7 @@ class Extractor:
             if slice_ not in kept:
                 staging.drop_slice(connection, slice_)
 
-    def _clean_up(self, connection: Connection, lock: Lock, extract_id: int, error: BaseException) -> None:
+    def _clean_up(self, connection: Connection, lock: Lock, extract_id: int, error: BaseException, rejects: RejectCollector) -> None:
         """Record a failure and drop the slices written so far; if the server or the lock is lost, the next extract does it."""
         if connection.closed or connection.broken:
             return
@@ -342,6 +364,8 @@ class Extractor:
         def fail() -> None:
             with self._alone(connection, lock):
                 ledger.fail_extract(connection, extract_id, _for_ledger(error))
+                if isinstance(error, RejectLimitError):
+                    self._refused(connection, extract_id, rejects)
                 self._remove_orphans(connection)
 
         with suppress(psycopg.OperationalError, ServerError, BusyError):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg import sql
+
 from dpe_cli.load.ledger import Load
 from dpe_cli.server.connection import Connection
+from dpe_cli.words import Limited
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,32 @@ class ExtractEntry:
     error: str | None
 
 
-def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> list[ExtractEntry]:
+def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> Limited[ExtractEntry]:
     """Return the newest extracts, newest first."""
     rows = connection.execute(
-        f"{_SELECT_EXTRACTS} where %s::text is null or source = %s order by extract_id desc limit %s",
+        sql.SQL(
+            """
+            select found.*, count(*) over ()
+            from ({}) as found
+            where %s::text is null or source = %s
+            order by extract_id desc
+            limit %s
+            """
+        ).format(sql.SQL(_SELECT_EXTRACTS)),
         [source, source, limit],
     ).fetchall()
-    return [ExtractEntry(*row) for row in rows]
+    return Limited((ExtractEntry(*row[:-1]) for row in rows), total=int(str(rows[0][-1])) if rows else 0)
 
 
 def extract(connection: Connection, extract_id: int) -> ExtractEntry | None:
     """Return one extract; None if it does not exist."""
     row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()
     return None if row is None else ExtractEntry(*row)
+
+
+def sources(connection: Connection) -> list[str]:
+    """Return the sources that were ever extracted."""
+    return [str(source) for (source,) in connection.execute("select distinct source from dpe.extracts")]
 
 
 def loads(connection: Connection, extract_id: int) -> list[Load]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from psycopg import sql
 
 from dpe_cli.load.repair import Reject
 from dpe_cli.server.connection import Connection
+from dpe_cli.words import Limited
 
 _REJECTS_AT_ONCE = 1000
 _CHARACTERS_AT_ONCE = 4 * 1024 * 1024
@@ -18,13 +21,14 @@ class RejectEntry:
     r"""
     A reject, as recorded in the ledger; `raw` shows bytes that are not text as \xNN.
 
-    `replayed_by` is the load of its correction; `is_obsolete`: its load was replaced or undone since.
+    `replayed_by` is the load of its correction; `is_obsolete`: its load was replaced or undone since. One of a delivery that was
+    refused has no load, but a `refused_extract_id`.
     """
 
     reject_id: int
     source: str
     location: str
-    load_id: int
+    load_id: int | None
     position: int
     column_name: str | None
     sqlstate: str
@@ -32,6 +36,7 @@ class RejectEntry:
     raw: str
     replayed_by: int | None = None
     is_obsolete: bool = False
+    refused_extract_id: int | None = None
 
 
 def add(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
@@ -66,6 +71,39 @@ def add(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
             """,
             [source, json.dumps(rows, ensure_ascii=False)],
         )
+
+
+def keep_of_refused(connection: Connection, source: str, extract_id: int, rejects: Sequence[tuple[str, Reject]]) -> None:
+    """Record the first rejects of a refused delivery, with their inputs, in place of those that its source had."""
+    remove_of_refused(connection, source)
+    with connection.cursor() as recording:
+        recording.executemany(
+            """
+            insert into dpe.rejects (
+                source, refused_extract_id, refused_location, position, column_name, sqlstate, reason, raw, raw_bytes
+            )
+            values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+            """,
+            [
+                (
+                    source,
+                    extract_id,
+                    location,
+                    reject.position,
+                    reject.column_name,
+                    reject.sqlstate,
+                    reject.reason,
+                    reject.raw,
+                    reject.raw_bytes,
+                )
+                for location, reject in rejects
+            ],
+        )
+
+
+def remove_of_refused(connection: Connection, source: str) -> None:
+    """Delete the rejects of a delivery of the source that was refused."""
+    connection.execute("delete from dpe.rejects where source = %s and refused_extract_id is not null", [source])
 
 
 def remove_repeated(connection: Connection, extract_id: int) -> dict[int, int]:
@@ -132,21 +170,37 @@ def _batches(rejects: Iterable[Reject]) -> Iterator[list[Reject]]:
 
 
 def entries(
-    connection: Connection, *, source: str | None = None, load_id: int | None = None, limit: int = 100, with_obsolete: bool = True
-) -> list[RejectEntry]:
-    """Return rejects, newest load first, each load in line order."""
+    connection: Connection,
+    *,
+    source: str | None = None,
+    load_id: int | None = None,
+    refused_extract_id: int | None = None,
+    limit: int = 100,
+    with_obsolete: bool = True,
+) -> Limited[RejectEntry]:
+    """Return rejects: those of refused deliveries first, then the newest load, each in line order."""
     rows = connection.execute(
-        f"""
-        {_SELECT_REJECTS}
-        where (%s::text is null or source = %s)
-            and (%s::bigint is null or load_id = %s)
-            and (%s or removed_at is null)
-        order by load_id desc, position, reject_id
-        limit %s
-        """,
-        [source, source, load_id, load_id, with_obsolete, limit],
+        sql.SQL(
+            """
+            select found.*, count(*) over ()
+            from ({}) as found
+            where (%(source)s::text is null or source = %(source)s)
+                and (%(load_id)s::bigint is null or load_id = %(load_id)s)
+                and (%(extract_id)s::bigint is null or refused_extract_id = %(extract_id)s)
+                and (%(with_obsolete)s or not is_obsolete)
+            order by load_id desc nulls first, refused_extract_id desc, location, position, reject_id
+            limit %(limit)s
+            """
+        ).format(sql.SQL(_SELECT_REJECTS)),
+        {
+            "source": source,
+            "load_id": load_id,
+            "extract_id": refused_extract_id,
+            "with_obsolete": with_obsolete,
+            "limit": limit,
+        },
     ).fetchall()
-    return [RejectEntry(*row) for row in rows]
+    return Limited((RejectEntry(*row[:-1]) for row in rows), total=int(str(rows[0][-1])) if rows else 0)
 
 
 def entry(connection: Connection, reject_id: int) -> RejectEntry | None:
@@ -158,8 +212,8 @@ def entry(connection: Connection, reject_id: int) -> RejectEntry | None:
 _SELECT_REJECTS = """
     select
         reject_id,
-        source,
-        location,
+        rejects.source,
+        coalesce(location, refused_location) as location,
         load_id,
         position,
         column_name,
@@ -171,7 +225,8 @@ _SELECT_REJECTS = """
             from dpe.loads as replay
             where replay.load_id = replayed_load_id and replay.removed_at is null
         ) as replayed_by,
-        removed_at is not null as is_obsolete
+        removed_at is not null as is_obsolete,
+        refused_extract_id
     from dpe.rejects
-    join dpe.loads using (load_id, source)
+    left join dpe.loads using (load_id)
 """

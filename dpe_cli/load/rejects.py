@@ -12,6 +12,8 @@ from dpe_cli.load.repair import Reject
 from dpe_cli.load.spool import Spool
 
 _SHOWN = 5
+# How many the ledger keeps of a delivery that was refused.
+KEPT_OF_REFUSED = 100
 
 
 class RejectCollector:
@@ -26,6 +28,10 @@ class RejectCollector:
 
     def __iter__(self) -> Iterator[Reject]:
         return iter(self._spool)
+
+    def first(self) -> list[tuple[str, Reject]]:
+        """Return the first rejects with their inputs, for the ledger of a refused delivery."""
+        return [(self._locations[reject.load_id], reject) for reject in islice(self._spool, KEPT_OF_REFUSED)]
 
     def add(self, rejects: Sequence[Reject]) -> None:
         """

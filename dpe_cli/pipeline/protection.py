@@ -14,7 +14,7 @@ from dpe_cli.access import matrix, project_checks, samples
 from dpe_cli.access.actors import TRANSFORMERS_ROLES
 from dpe_cli.access.checks import Finding
 from dpe_cli.access.matrix import Cell
-from dpe_cli.errors import ServerError, UsageError
+from dpe_cli.errors import ProjectError, ServerError, UnknownNameError
 from dpe_cli.pipeline import checks as validation
 from dpe_cli.pipeline.checks import Check
 from dpe_cli.progress import Progress
@@ -24,6 +24,7 @@ from dpe_cli.server.connection import Connection
 from dpe_cli.server.patience import BLOCKED, limited
 from dpe_cli.server.relations import NEXT, PREVIOUS
 from dpe_cli.server.server import Server
+from dpe_cli.words import did_you_mean
 
 _MANAGED_SCHEMAS = {"dpe", "quality"}
 
@@ -85,15 +86,20 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
 
     Raises:
         ContextError: the administrator's login may not act as one of them.
-        UsageError: nothing matches.
+        ProjectError: there is nothing to measure.
+        UnknownNameError: no relation matches a pattern.
     """
     with server.connect("admin") as connection, limited(connection, progress.say):
         found = samples.find_relations(
             connection, project.models.values(), project.sources.values(), protected_schemas(connection, project)
         )
+        for pattern in wanted:
+            if not fnmatch.filter(map(str, found), pattern):
+                hint = did_you_mean(pattern, map(str, found), "`dpe rls matrix` shows all relations")
+                raise UnknownNameError(f"{pattern}: no relation matches; {hint}")
         chosen = [relation for relation in found if not wanted or any(fnmatch.fnmatchcase(str(relation), pattern) for pattern in wanted)]
         if not chosen:
-            raise UsageError(f"{', '.join(wanted) or 'the project'}: no relation matches; `dpe rls matrix` shows all relations")
+            raise ProjectError("the project: has no relation to measure; run `dpe run` first")
         with _naming_an_end(server), progress.task("dpe rls matrix", len(chosen)) as advance:
             return matrix.measure(connection, chosen, logins=logins, on_relation=advance)
 

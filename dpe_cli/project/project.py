@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dpe_cli.errors import ProjectError, UsageError
+from dpe_cli.errors import ProjectError, UnknownNameError, UsageError
 from dpe_cli.project.dbt_inputs import profiles_file
 from dpe_cli.project.manifest import Parser
 from dpe_cli.project.model import Model, by_name, models_of
@@ -160,7 +160,7 @@ class Project:
         `source:name` and `source:name.table` are matched here; `dbt ls` evaluates all other selectors.
 
         Raises:
-            UsageError: a selector, or all of them together, name no source.
+            UnknownNameError: a selector, or all of them together, name no source.
         """
         selectors = _split(select)
         if not selectors and not exclude:
@@ -171,7 +171,7 @@ class Project:
             chosen = self._parser.selected(selectors, exclude)
             names = {source.name for source in self.sources.values() if source.unique_id in chosen}
         if not names:
-            raise UsageError(self._nothing_selected([*selectors, *exclude], "selects no source with an external block", self.sources))
+            raise UnknownNameError(self._nothing_selected([*selectors, *exclude], "selects no source with an external block", self.sources))
         return [source for source in self.sources.values() if source.name in names]
 
     def sources_among(self, select: Sequence[str], exclude: Sequence[str] = ()) -> list[Source]:
@@ -179,13 +179,15 @@ class Project:
         Return the sources among everything that dbt's selection syntax names; there may be none if models need none.
 
         Raises:
-            UsageError: nothing at all is selected.
+            UnknownNameError: nothing at all is selected.
         """
         if not _split(select) and not exclude:
             return list(self.sources.values())
         chosen = self._selected(select, exclude)
         if not chosen:
-            raise UsageError(self._nothing_selected([*_split(select), *exclude], "selects nothing", [*self.sources, *self.models_named]))
+            raise UnknownNameError(
+                self._nothing_selected([*_split(select), *exclude], "selects nothing", [*self.sources, *self.models_named])
+            )
         return [source for source in self.sources.values() if source.unique_id in chosen]
 
     def untestable(self, select: Sequence[str], exclude: Sequence[str], published: Collection[tuple[str, str]]) -> list[str]:
@@ -219,7 +221,7 @@ class Project:
             pattern = selector.removeprefix("source:")
             found = fnmatch.filter(self.sources, pattern if "." in pattern else f"{pattern}.*")
             if not found:
-                raise UsageError(self._nothing_selected([selector], "selects no source with an external block", self.sources))
+                raise UnknownNameError(self._nothing_selected([selector], "selects no source with an external block", self.sources))
             names.update(found)
         return names
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from dpe_cli.errors import PublishError, UsageError
+from dpe_cli.errors import PublishError, UnknownNameError
 from dpe_cli.project.model import key_of, models_of
 from dpe_cli.publishing import builds
 from dpe_cli.server import contexts
@@ -64,7 +64,7 @@ def compare(
 
     Raises:
         PublishError: nothing is built that is not published yet.
-        UsageError: a model is not part of it.
+        UnknownNameError: a model is not part of it.
     """
     keys = {(model.schema, model.alias): key_of(manifest, model) for model in models_of(manifest).values()}
     with server.connect("transformer", application_name="dpe diff") as connection:
@@ -90,7 +90,7 @@ def _wanted(relations: Sequence[Relation], wanted: Sequence[str]) -> list[Relati
     for name in wanted:
         if name not in names:
             hint = did_you_mean(name, names, f"it built {', '.join(names) or 'nothing'}")
-            raise UsageError(f"{name}: is not part of the newest build; {hint}")
+            raise UnknownNameError(f"{name}: is not part of the newest build; {hint}")
     return [relation for relation in relations if not wanted or relation.name in wanted]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from dpe_cli.quality.rules import Rule
 from dpe_cli.server import contexts
 from dpe_cli.server.server import Server
+from dpe_cli.words import Limited
 
 ACTOR = "dpe rules"
 SHOWN_RUNS = 30
@@ -86,7 +87,7 @@ _HISTORIES = """
     order by ran_at, invocation_id
 """
 _FAILURES = """
-    select test, row_key, failing_row, first_seen_at, last_seen_at, resolved_at
+    select test, row_key, failing_row, first_seen_at, last_seen_at, resolved_at, count(*) over ()
     from dpe.rule_failures
     where test_id = any(%s)
     order by resolved_at desc nulls first, last_seen_at desc, first_seen_at, test, row_hash
@@ -142,10 +143,11 @@ def histories(server: Server, rules: Sequence[Rule], *, runs: int) -> dict[str, 
     return found
 
 
-def failing_rows(server: Server, rule: Rule, *, limit: int) -> list[FailingRow]:
+def failing_rows(server: Server, rule: Rule, *, limit: int) -> Limited[FailingRow]:
     """Return the rows that break a rule, then those that did, newest first."""
     with server.connect("transformer") as connection, contexts.system_context(connection, actor=ACTOR):
-        return [FailingRow(*row) for row in connection.execute(_FAILURES, [[test.test_id for test in rule.tests], limit])]
+        rows = connection.execute(_FAILURES, [[test.test_id for test in rule.tests], limit]).fetchall()
+    return Limited((FailingRow(*row[:-1]) for row in rows), total=int(str(rows[0][-1])) if rows else 0)
 
 
 def _state(results: Sequence[Sequence[Any]], rule: Rule) -> State:

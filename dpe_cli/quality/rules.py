@@ -12,19 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpe_cli.errors import DpeError
+from dpe_cli.errors import UnknownNameError
 from dpe_cli.quality import coverage
 from dpe_cli.specs.rules_table import RuleRow
 from dpe_cli.specs.spec import Spec
+from dpe_cli.words import did_you_mean
 
 NO_SPEC = "no spec"
 
 _COMMENT = re.compile(r"^\s*--\s?(.*)$")
 _JINJA = re.compile(r"\{\{.*?\}\}|\{#.*?#\}|\{%.*?%\}", re.DOTALL)
-
-
-class RulesError(DpeError):
-    """A rule is not in the project, or rules cannot be written to a file."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +80,13 @@ def find(rules: Sequence[Rule], rule_id: str) -> Rule:
     Return a rule by its id, ignoring case.
 
     Raises:
-        RulesError: no test has this id.
+        UnknownNameError: no test has this id.
     """
     for rule in rules:
         if rule.rule_id.casefold() == rule_id.casefold():
             return rule
-    raise RulesError(f"{rule_id}: no test has a rule with this id; `dpe rules` lists the rules")
+    hint = did_you_mean(rule_id, (rule.rule_id for rule in rules), "`dpe rules` lists the rules")
+    raise UnknownNameError(f"{rule_id}: no test has a rule with this id; {hint}")
 
 
 def _rule(manifest: Mapping[str, Any], rule_id: str, unique_ids: Sequence[str], spec: Spec | None, row: RuleRow | None) -> Rule:

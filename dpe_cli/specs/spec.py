@@ -8,9 +8,10 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dpe_cli.errors import SpecError
+from dpe_cli.errors import SpecError, UnknownNameError
 from dpe_cli.specs import rules_table
 from dpe_cli.specs.rules_table import RuleRow
+from dpe_cli.words import did_you_mean
 
 _FENCE = "---"
 
@@ -67,7 +68,8 @@ def find(directory: Path, wanted: str) -> Spec:
     Return the spec of a ticket, or at a path.
 
     Raises:
-        SpecError: there is none, or it is broken.
+        SpecError: it is broken.
+        UnknownNameError: there is none.
     """
     path = Path(wanted)
     if path.suffix == ".md":
@@ -76,7 +78,9 @@ def find(directory: Path, wanted: str) -> Spec:
     for spec in specs:
         if spec.ticket == wanted:
             return spec
-    raise SpecError(f"{wanted}: no such spec; there are {', '.join(spec.ticket for spec in specs) or 'none'} in {directory.name}/")
+    tickets = [spec.ticket for spec in specs]
+    listed = ", ".join(tickets) or "none"
+    raise UnknownNameError(f"{wanted}: no such spec; {did_you_mean(wanted, tickets, f'there are {listed} in {directory.name}/')}")
 
 
 def read(path: Path) -> Spec:

@@ -14,6 +14,7 @@ from dpe_cli.access import grants as access_list
 from dpe_cli.access.earlier import EarlierSession
 from dpe_cli.access.grants import EVERY_TENANT, Entry
 from dpe_cli.cli.app import App
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.server.ending import Ender
 from dpe_cli.server.patience import Waiting
@@ -23,7 +24,7 @@ _MOST_NAMED = 5
 _end_sessions_option = click.option("--end-sessions", is_flag=True, help="End sessions that keep this waiting for more than 5 seconds.")
 
 
-@click.group()
+@click.group(cls=Commands)
 def access() -> None:
     """Manage which roles may see which tenants."""
 
@@ -114,7 +115,7 @@ def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool, end
 @access.command("list")
 @click.argument("role", required=False)
 @click.option("--changes", is_flag=True, help="List what was granted, changed and revoked, and by whom, newest first.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes to list.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes to list, newest first.")
 @_end_sessions_option
 @click.pass_obj
 def list_(app: App, role: str | None, *, changes: bool, limit: int, end_sessions: bool) -> Report:
@@ -127,15 +128,19 @@ def list_(app: App, role: str | None, *, changes: bool, limit: int, end_sessions
     if changes:
         with _waiting(app, ends_sessions=end_sessions) as waiting:
             made = access_list.changes(app.server, role, limit=limit, actor=_actor(), waiting=waiting)
+        if role and not made:
+            access_list.refuse_unknown(app.server, role)
         headings = ["when", "login", "acted", "what", "role", "tenant", "until"]
         rows = [
             [change.changed_at, change.changed_by, change.actor, change.change, change.role_name, change.tenant_id, change.valid_until]
             for change in made
         ]
         table = [Table(headings, rows)] if made else []
-        return Report(data=[asdict(change) for change in made], headline=plural(len(made), "change"), sections=[*table])
+        return Report(data=[asdict(change) for change in made], headline=made.counted("change"), sections=[*table])
     with _waiting(app, ends_sessions=end_sessions) as waiting:
         entries = access_list.entries(app.server, role, actor=_actor(), waiting=waiting)
+    if role and not entries:
+        access_list.refuse_unknown(app.server, role)
     return Report(
         data=[asdict(entry) for entry in entries],
         headline=plural(sum(entry.is_role for entry in entries), "entry", "entries"),

@@ -8,13 +8,14 @@ from typing import NoReturn
 import click
 
 from dpe_cli.cli.app import App
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Lines, Report
 from dpe_cli.server.programs import wheel_programs
 from dpe_cli.server.server import Server, ServerStatus, embedded_server
 from dpe_cli.words import size
 
 
-@click.group()
+@click.group(cls=Commands)
 def db() -> None:
     """Start, stop and inspect the embedded PostgreSQL."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from dpe_cli.cli.app import App
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report
 from dpe_cli.pipeline import document
 
 
-@click.group()
+@click.group(cls=Commands)
 def docs() -> None:
     """Build the documentation site."""
 

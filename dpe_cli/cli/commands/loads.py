@@ -8,27 +8,31 @@ from dataclasses import asdict
 import click
 
 from dpe_cli.cli.app import App
+from dpe_cli.cli.commands.rejects import REJECT_COLUMNS, reject_row
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Report, Table, shortened
 from dpe_cli.ingest import loads as history
 from dpe_cli.load.ledger import Load
 from dpe_cli.words import plural, size
 
 
-@click.group()
+@click.group(cls=Commands)
 def loads() -> None:
     """List, show and undo what was loaded."""
 
 
 @loads.command("list")
 @click.option("--source", metavar="SOURCE", help="Only extracts of this source, such as nyc.flights.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many extracts, newest first.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many extracts to list, newest first.")
 @click.pass_obj
 def list_(app: App, source: str | None, limit: int) -> Report:
     """List extracts, newest first."""
     extracts = history.extracts(app.server, source=source, limit=limit)
+    if source and not extracts:
+        history.refuse_unknown(app.server, app.project.sources, source)
     return Report(
         data=[asdict(extract) for extract in extracts],
-        headline=plural(len(extracts), "extract"),
+        headline=extracts.counted("extract"),
         sections=[
             Table(
                 ["extract", "source", "status", "read", "loaded", "rejected", "started", "error"],
@@ -54,10 +58,10 @@ def list_(app: App, source: str | None, limit: int) -> Report:
 @click.argument("extract_id", type=int)
 @click.pass_obj
 def show(app: App, extract_id: int) -> Report:
-    """Show an extract with its loads."""
-    extract, of_extract = history.extract(app.server, extract_id)
+    """Show an extract with its loads, or if it was refused, with the first of its rejects."""
+    extract, of_extract, refused = history.extract(app.server, extract_id)
     return Report(
-        data={**asdict(extract), "loads": [asdict(load) for load in of_extract]},
+        data={**asdict(extract), "loads": [asdict(load) for load in of_extract], "first_rejects": [asdict(reject) for reject in refused]},
         headline=f"Extract {extract.extract_id} of {extract.source}: {extract.status}",
         sections=[
             Facts(
@@ -89,6 +93,11 @@ def show(app: App, extract_id: int) -> Report:
                 title="Loads",
             ),
             *_missing(of_extract),
+            *(
+                [Table(REJECT_COLUMNS, [reject_row(reject) for reject in refused], title="First rejects of the refused delivery")]
+                if refused
+                else []
+            ),
         ],
     )
 

@@ -8,14 +8,17 @@ from pathlib import Path
 import click
 
 from dpe_cli.cli.app import App
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table, shortened
 from dpe_cli.ingest import loads
 from dpe_cli.ingest import rejects as replaying
 from dpe_cli.load.ledger_rejects import RejectEntry
 from dpe_cli.words import plural
 
+REJECT_COLUMNS = ("reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "outcome")
 
-@click.group()
+
+@click.group(cls=Commands)
 def rejects() -> None:
     """List, show, export and replay the records that could not be loaded."""
 
@@ -23,33 +26,26 @@ def rejects() -> None:
 @rejects.command("list")
 @click.option("--source", metavar="SOURCE", help="Only rejects of this source, such as nyc.flights.")
 @click.option("--load", "load_id", type=int, help="Only rejects of this load.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many, newest load first.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many rejects to list.")
 @click.option("--all", "with_obsolete", is_flag=True, help="Include rejects of loads that were replaced or undone.")
 @click.pass_obj
 def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with_obsolete: bool) -> Report:
-    """List rejects: where the record is, which column, and why."""
+    """
+    List rejects: where the record is, which column, and why.
+
+    Those of refused deliveries come first, then those of the newest load. The ledger keeps the first 100 rejects of a refused
+    delivery until the next extract of its source. Nothing of it was loaded: correct the delivery itself, and extract again.
+    """
     found = loads.rejects(app.server, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete or load_id is not None)
+    if source and not found:
+        loads.refuse_unknown(app.server, app.project.sources, source)
+    if load_id is not None and not found:
+        loads.refuse_unknown_load(app.server, load_id)
     return Report(
         data=[asdict(reject) for reject in found],
-        headline=plural(len(found), "reject"),
+        headline=found.counted("reject"),
         sections=[
-            Table(
-                ["reject", "source", "location", "line", "column", "SQLSTATE", "reason", "record", "outcome"],
-                [
-                    [
-                        str(reject.reject_id),
-                        reject.source,
-                        reject.location,
-                        str(reject.position),
-                        reject.column_name,
-                        reject.sqlstate,
-                        reject.reason,
-                        shortened(reject.raw),
-                        _became_of(reject),
-                    ]
-                    for reject in found
-                ],
-            )
+            Table(REJECT_COLUMNS, [reject_row(reject) for reject in found]),
         ],
     )
 
@@ -70,7 +66,7 @@ def show(app: App, reject_id: int) -> Report:
                     "column": reject.column_name,
                     "SQLSTATE": reject.sqlstate,
                     "reason": reject.reason,
-                    "load": str(reject.load_id),
+                    **({"load": str(reject.load_id)} if reject.load_id else {"extract": str(reject.refused_extract_id)}),
                     "outcome": _became_of(reject),
                 }
             ),
@@ -126,7 +122,24 @@ def replay(app: App, wanted: str, path: Path) -> Report:
     )
 
 
+def reject_row(reject: RejectEntry) -> list[object]:
+    """Return a reject as a row under REJECT_COLUMNS."""
+    return [
+        str(reject.reject_id),
+        reject.source,
+        reject.location,
+        str(reject.position),
+        reject.column_name,
+        reject.sqlstate,
+        reject.reason,
+        shortened(reject.raw),
+        _became_of(reject),
+    ]
+
+
 def _became_of(reject: RejectEntry) -> str | None:
+    if reject.refused_extract_id is not None:
+        return f"delivery refused (extract {reject.refused_extract_id})"
     if reject.is_obsolete:
         return "load replaced or undone"
     return None if reject.replayed_by is None else f"replayed by load {reject.replayed_by}"

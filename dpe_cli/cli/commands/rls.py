@@ -11,13 +11,14 @@ from dpe_cli.access import checks as rls_check
 from dpe_cli.access import project_checks, visibility
 from dpe_cli.access.matrix import Cell
 from dpe_cli.cli.app import App
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
 from dpe_cli.outputs import sarif
 from dpe_cli.pipeline import protection
 from dpe_cli.words import plural
 
 
-@click.group()
+@click.group(cls=Commands)
 def rls() -> None:
     """Prove that every relation is protected, and show which roles can see what."""
 

@@ -8,20 +8,21 @@ from dataclasses import asdict
 import click
 
 from dpe_cli.cli.app import App
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Lines, Report, Table
 from dpe_cli.quality import coverage, quarantine, results, rules_document
 from dpe_cli.quality import rules as known
 from dpe_cli.quality.results import NOT_RUN, FailingRow, Run, State
 from dpe_cli.quality.rules import Rule
 from dpe_cli.specs.spec import read_all
-from dpe_cli.words import plural
+from dpe_cli.words import Limited, plural
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _HEIGHT = 4
 _SIGNS = {"pass": "·", "warn": "w", "fail": "F", "error": "E"}
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Commands, invoke_without_command=True)
 @click.option("--write", is_flag=True, help="Write DATA_QUALITY_RULES.md; needs no server.")
 @click.option("--check", is_flag=True, help="Fail if that file is not up to date, or if specs and tests differ; needs no server.")
 @click.pass_context
@@ -98,11 +99,11 @@ def plot(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _rows_table(rows: Sequence[FailingRow]) -> Table:
+def _rows_table(rows: Limited[FailingRow]) -> Table:
     return Table(
         ["first seen", "last seen", "resolved", "row"],
         [[row.first_seen_at, row.last_seen_at, row.resolved_at, _shown(row)] for row in rows],
-        title="Rows that violate it, or did",
+        title=f"Rows that violate it, or did: {rows.counted('row')}",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dpe_cli.cli.app import App
+from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Lines, Report
 from dpe_cli.sources.options.formats import FORMATS
 from dpe_cli.words import plural
@@ -18,7 +19,7 @@ _FILE_OF_ITS_SOURCE = ""
 _FORMATS = [name for name in FORMATS if name != "singer"]
 
 
-@click.group()
+@click.group(cls=Commands)
 def source() -> None:
     """Inspect new sources, and write their YAML."""
 

@@ -81,6 +81,14 @@ alter table dpe.loads add column if not exists columns_missing text[];
 alter table dpe.rejects add column if not exists replayed_load_id bigint references dpe.loads (load_id);
 create index if not exists rejects_replayed_index on dpe.rejects (replayed_load_id) where replayed_load_id is not null;
 
+-- The first rejects of a delivery that was refused have no load, so that no count of loads includes them.
+alter table dpe.rejects alter column load_id drop not null;
+alter table dpe.rejects add column if not exists refused_extract_id bigint references dpe.extracts (extract_id);
+alter table dpe.rejects add column if not exists refused_location text;
+alter table dpe.rejects drop constraint if exists rejects_load_or_refused_extract;
+alter table dpe.rejects add constraint rejects_load_or_refused_extract check (num_nonnulls(load_id, refused_extract_id) = 1);
+create index if not exists rejects_refused_index on dpe.rejects (refused_extract_id) where refused_extract_id is not null;
+
 comment on table dpe.extracts is 'One row per extraction of a source. records_read = rows_loaded + rows_rejected when it succeeded.';
 comment on column dpe.extracts.source is 'dbt''s source_name.table_name.';
 comment on column dpe.extracts.spec is 'The ticket of the spec that requires the source.';
@@ -100,7 +108,12 @@ comment on column dpe.loads.location is 'The file, relative to the project if it
 comment on column dpe.loads.content_hash is 'SHA-256 (hexadecimal) of the file as delivered, before decompression.';
 comment on column dpe.loads.size_bytes is 'Size of the file as delivered, in bytes.';
 comment on column dpe.loads.removed_at is 'When its rows left staging (undone, replaced or reloaded); null while they are in it.';
-comment on table dpe.rejects is 'One row per record that could not be loaded, as it was delivered.';
+comment on table dpe.rejects is
+'One row per record that could not be loaded, as it was delivered. Of a refused delivery only the first are kept, until the next extract '
+'of its source.';
+comment on column dpe.rejects.load_id is 'The load that it came with; null if the whole delivery was refused.';
+comment on column dpe.rejects.refused_extract_id is 'The extract that was refused; null if the rest of the delivery was loaded.';
+comment on column dpe.rejects.refused_location is 'The file of a refused delivery, which has no load.';
 comment on column dpe.rejects.position is 'Line of the file on which the record starts, counted from 1.';
 comment on column dpe.rejects.raw is 'The record as delivered; bytes that are not valid text are shown as \xNN, and are kept in raw_bytes.';
 comment on column dpe.rejects.replayed_load_id is

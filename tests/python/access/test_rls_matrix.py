@@ -17,7 +17,7 @@ from dpe_cli.blocks.contract import Column, StagingTable
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Report, show
-from dpe_cli.errors import ContextError, UsageError
+from dpe_cli.errors import ContextError, UnknownNameError
 from dpe_cli.pipeline import protection, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.dbt_runner import run_dbt
@@ -328,7 +328,7 @@ def test_the_command_fails_if_a_role_sees_too_much(app: App, capsys: pytest.Capt
 
 def test_what_does_not_exist_is_reported(app: App) -> None:
     """A relation, or a login."""
-    with pytest.raises(UsageError, match=r"marts\.nothing: no relation matches"):
+    with pytest.raises(UnknownNameError, match=r"marts\.nothing: no relation matches"):
         _dpe(app, "marts.nothing")
     with pytest.raises(ContextError, match="nobody_here: the role does not exist; correct --login"):
         _dpe(app, "marts.fct_orders", "--login", "nobody_here")

@@ -4,6 +4,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from dpe_cli.cli.report import Report
 from dpe_cli.errors import DpeError, UsageError
 from dpe_cli.safe_text import redaction
 from dpe_cli.safe_text.visible_text import has_hidden
+from dpe_cli.words import Limited
 
 ROOT = Path(__file__).parents[3]
 DPE = [sys.executable, "-c", "from dpe_cli.cli.main import main; main()"]
@@ -110,6 +112,29 @@ def test_the_list_of_commands_has_the_commands_help(name: str) -> None:
     assert short_help == command.get_short_help_str(limit=200)
 
 
+def _subcommands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    for name, member in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from _subcommands(member, f"{path} {name}")
+
+
+def _commands() -> dict[str, click.Command]:
+    """Return every command and subcommand by its name."""
+    modules = {name: importlib.import_module(module) for name, (module, _) in COMMANDS.items()}
+    return dict(found for name, module in modules.items() for found in _subcommands(getattr(module, name), name))
+
+
+def test_a_limit_says_what_it_counts() -> None:
+    """In the help of each command; and in the results, which have lists that know how many there are in all."""
+    limits = {name: option for name, command in _commands().items() for option in command.params if option.name == "limit"}
+
+    assert {"access list", "loads list", "rejects list", "rules show"} == set(limits)
+    for name, option in limits.items():
+        assert isinstance(option, click.Option)
+        assert re.match(r"How many [a-z ]+ to (list|show)\b", option.help or ""), name
+    assert ["3 rows", "The first 3 of 1,431 rows; --limit shows more"] == [Limited([1, 2, 3], total).counted("row") for total in (3, 1431)]
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """With its short help."""
     assert 0 == main.run(["--help"])
@@ -127,7 +152,7 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["env", "--nonsense"], ["--output", "xml", "env"], ["env", "--output", "xml"], ["env", "--project-dir", "/nowhere"]],
+    [["--output", "xml", "env"], ["env", "--output", "xml"], ["env", "--project-dir", "/nowhere"], ["loads", "show"]],
 )
 def test_a_wrong_command_line_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """One message on standard error, exit status 2."""
@@ -281,10 +306,34 @@ sys.exit(main.run(sys.argv[1:]))
     assert "Error: standard output: its encoding ascii lacks some characters; set PYTHONIOENCODING=utf-8\n" == refused.stderr
 
 
-def test_an_unknown_command_is_refused_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit status 2, as for every wrong command line."""
-    assert 2 == main.run(["extrct"])
-    assert "Error: No such command 'extrct'; did you mean extract?\n" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extrct"], "No such command 'extrct'; did you mean extract?"),
+        (["qqqq"], "No such command 'qqqq'; run `dpe --help` to see all of them"),
+        (["access", "grnt"], "No such command 'grnt'; did you mean grant?"),
+        (["rules", "qqqq"], "No such command 'qqqq'; run `dpe rules --help` to see all of them"),
+        (["--outptu", "json", "env"], "No such option '--outptu'; did you mean --output?"),
+        (["run", "--no-pubish"], "No such option '--no-pubish'; did you mean --no-publish?"),
+        (["env", "--qqqq"], "No such option '--qqqq'; run `dpe env --help` to see all of them"),
+    ],
+)
+def test_an_unknown_command_or_option_is_refused_with_the_nearest_one(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1, as for every name that nothing has; programs read the same."""
+    assert 1 == main.run(arguments)
+    assert f"Error: {message}\n" in capsys.readouterr().err
+    assert 1 == main.run([*arguments, "--output=json"])
+    [problem] = json.loads(capsys.readouterr().out)["errors"]
+    assert ("unknown_name", message) == (problem["code"], f"{problem['what']}; {problem['fix']}")
+
+
+@pytest.mark.parametrize("name", [name for name, command in _commands().items() if isinstance(command, click.Group)])
+def test_every_group_refuses_unknown_commands(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that will be added too."""
+    assert 1 == main.run([name, "qqqq"])
+    assert "No such command" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

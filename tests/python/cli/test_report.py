@@ -102,14 +102,20 @@ def test_values_are_shown_as_words() -> None:
     assert ["999 bytes", "1.0 kB", "12.3 MB", "2,000.0 TB"] == [size(count) for count in (999, 1000, 12_345_678, 2e15)]
 
 
-def test_progress_is_a_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard error, when a task is done."""
+def test_progress_in_a_log_has_times_and_durations(capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, one line when a task begins and one when it is done, each with the local date and time."""
     with ProgressDisplay() as progress, progress.task("nyc.flights", total=2_000_000, unit="bytes") as advance:
         advance(1_500_000)
         advance(500_000)
+        progress.say("Warning: late\nby a day")
 
     captured = capsys.readouterr()
-    assert captured.err.startswith("nyc.flights: 2.0 MB in 0.")
+    lines = [re.fullmatch(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (.*)", line) for line in captured.err.splitlines() if line[:1] != " "]
+    moments = [datetime.strptime(line[1], "%Y-%m-%d %H:%M:%S").astimezone() for line in lines if line]
+    assert all(abs(datetime.now(UTC) - moment) < timedelta(minutes=5) for moment in moments)
+    assert ["nyc.flights: started", "Warning: late", "nyc.flights: 2.0 MB in _ s"] == [
+        re.sub(r"[\d.]+ s$", "_ s", line[2]) for line in lines if line
+    ]
     assert "" == captured.out
 
 
@@ -124,11 +130,12 @@ def test_progress_is_reported_now_and_then(capsys: pytest.CaptureFixture[str], m
 
 
 def test_a_task_that_failed_is_not_reported_as_done(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error is reported elsewhere."""
+    """A log shows how long it took; the error is reported elsewhere."""
     with pytest.raises(ZeroDivisionError), ProgressDisplay() as progress, progress.task("nyc.flights"):
         raise ZeroDivisionError
 
-    assert "" == capsys.readouterr().err
+    started, failed = [line[20:] for line in capsys.readouterr().err.splitlines()]
+    assert ("nyc.flights: started", "nyc.flights: failed") == (started, failed.partition(" after ")[0])
 
 
 class Terminal(io.StringIO):

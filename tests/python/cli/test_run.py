@@ -113,10 +113,12 @@ def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, re
 
 
 def test_progress_goes_to_standard_error(shop: Shop, dpe: Dpe) -> None:
-    """A line per task, without a terminal."""
+    """Without a terminal, lines with times when a task begins and ends."""
     done = dpe("extract")
 
-    assert ["shop.orders: done", "shop.shops: done"] == [line.partition(" in ")[0] for line in done.err.splitlines()]
+    assert ["shop.orders: started", "shop.orders: done", "shop.shops: started", "shop.shops: done"] == [
+        line[len("2026-11-30 08:00:00 ") :].partition(" in ")[0] for line in done.err.splitlines()
+    ]
     assert "0 rows loaded from 2 sources in" in done.out
     del shop
 
@@ -265,7 +267,7 @@ WRONG = {
     "an unknown source": (
         ["extract", "source:shop.oders"],
         {},
-        2,
+        1,
         "Error: source:shop.oders: selects no source with an external block; did you mean source:shop.orders?",
     ),
     "a header that does not match": (
@@ -287,7 +289,7 @@ WRONG = {
         "SHOP-2-x-spec.md, line 3, column 1: the front matter is not valid YAML",
     ),
     "a spec that is not there": (["validate", "specs/gone-spec.md"], {}, 1, "Error: specs/gone-spec.md: cannot be read"),
-    "a ticket that is not there": (["validate", "SHOP-9"], {}, 1, "Error: SHOP-9: no such spec; there are SHOP-1 in specs/\n"),
+    "a ticket that is not there": (["validate", "SHOP-9"], {}, 1, "Error: SHOP-9: no such spec; did you mean SHOP-1?\n"),
     "broken settings": (["run"], {"dbt_project.yml": "name: [\n"}, 1, "dbt_project.yml, line 2, column 1: is not valid YAML"),
     "broken YAML": (
         ["extract"],
@@ -295,10 +297,24 @@ WRONG = {
         1,
         "Error: dbt parse: the project cannot be read; fix what dbt reports:\n    Parsing Error\n  Error reading dpe: staging/_shop",
     ),
-    "an unknown option": (["extract", "--tenants", "UA"], {}, 2, "Error: No such option"),
+    "an unknown option": (["extract", "--tenants", "UA"], {}, 1, "Error: No such option '--tenants'; did you mean --tenant?\n"),
     "no number": (["run", "--threads", "many"], {}, 2, "'many' is not a valid integer range."),
     "no argument": (["loads", "show"], {}, 2, "Error: Missing argument 'EXTRACT_ID'."),
-    "an unknown subcommand": (["docs", "serve"], {}, 2, "Error: No such command 'serve'."),
+    "an unknown subcommand": (["docs", "serve"], {}, 1, "Error: No such command 'serve'; run `dpe docs --help` to see all of them\n"),
+    "a misspelt subcommand": (["loads", "lst"], {}, 1, "Error: No such command 'lst'; did you mean list?\n"),
+    "loads of an unknown source": (["loads", "list", "--source", "shop.oders"], {}, 1, "; did you mean shop.orders?\n"),
+    "rejects of an unknown source": (["rejects", "list", "--source", "Shop.Oders"], {}, 1, "; did you mean shop.orders?\n"),
+    "rejects of an unknown load": (["rejects", "list", "--load", "999"], {}, 1, "Error: load 999: is not in the ledger; "),
+    "an unknown rule": (["rules", "show", "SHOP-1-09"], {}, 1, "Error: SHOP-1-09: no test has a rule with this id; did you mean SHOP-1-0"),
+    "an unknown relation": (
+        ["rls", "matrix", "marts.*", "marts.fct_order"],
+        {},
+        1,
+        "no relation matches; did you mean marts.fct_orders?\n",
+    ),
+    "an unknown model": (["run", "fct_order"], {}, 1, "selects nothing; did you mean fct_orders?\n"),
+    "the access of an unknown role": (["access", "list", "dpe_readr"], {}, 1, "the role does not exist; did you mean dpe_reader?\n"),
+    "the changes of an unknown role": (["access", "list", "dpe_readr", "--changes"], {}, 1, "; did you mean dpe_reader?\n"),
     "an unknown extract": (
         ["loads", "undo", "99"],
         {},
@@ -351,9 +367,10 @@ def test_a_read_only_project_is_run(
 
 SCHEMA = json.loads((ROOT / "docs" / "reference" / "errors.schema.json").read_text(encoding="utf-8"))
 ERRORS = {
-    "an unknown option": (["extract", "--tenants", "UA"], 2, "usage", None, None),
-    "an unknown command": (["extrac"], 2, "usage", None, None),
-    "an unknown source": (["extract", "source:shop.oders"], 2, "usage", None, "did you mean source:shop.orders?"),
+    "no number": (["run", "--threads", "many"], 2, "usage", None, "run `dpe run --help`"),
+    "an unknown option": (["extract", "--tenants", "UA"], 1, "unknown_name", None, "did you mean --tenant?"),
+    "an unknown command": (["extrac"], 1, "unknown_name", None, "did you mean extract?"),
+    "an unknown source": (["extract", "source:shop.oders"], 1, "unknown_name", None, "did you mean source:shop.orders?"),
     "a spec that is not there": (["validate", "specs/gone-spec.md"], 1, "spec", "specs/gone-spec.md", None),
 }
 

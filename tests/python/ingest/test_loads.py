@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.staged_source import Stage, StagedSource
 
-from dpe_cli.errors import BusyError, ServerError
+from dpe_cli.errors import BusyError, ServerError, UnknownNameError
 from dpe_cli.ingest import loads
 from dpe_cli.ingest.loads import LoadsError, Undone
 from dpe_cli.load import locks
@@ -97,7 +97,7 @@ def test_an_extract_without_rows_is_undone(stage: Stage) -> None:
 def test_an_extract_that_cannot_be_undone_is_refused(stage: Stage) -> None:
     """It does not exist, did not succeed, was already undone, or its source no longer exists."""
     source = stage("id integer", rejects={})
-    with pytest.raises(LoadsError, match=r"^extract 0: is not in the ledger; `dpe loads list` lists them"):
+    with pytest.raises(UnknownNameError, match=r"^extract 0: is not in the ledger; `dpe loads list` lists them"):
         _undo(source, 0)
     first = source.deliver("id\n1\n").extract().extract_id
     with pytest.raises(Exception, match="more than rejects.max_rows allows"):
@@ -151,7 +151,7 @@ def test_the_ledger_is_read_newest_first(stage: Stage) -> None:
     name = source.table.source
 
     newest, oldest = loads.extracts(source.server, source=name, limit=5)
-    of_newest, [load] = loads.extract(source.server, newest.extract_id)
+    of_newest, [load], _ = loads.extract(source.server, newest.extract_id)
     found = loads.rejects(source.server, source=name, load_id=load.load_id, limit=5)
 
     assert (newest, (3, 1, 2), (1, 1, 0)) == (
@@ -163,9 +163,9 @@ def test_the_ledger_is_read_newest_first(stage: Stage) -> None:
     assert found[1] == loads.reject(source.server, found[1].reject_id)
     assert [newest] == loads.extracts(source.server, source=name, limit=1)
     assert [] == loads.rejects(source.server, source="shop.other", load_id=None, limit=5)
-    with pytest.raises(LoadsError, match="reject 0: is not in the ledger"):
+    with pytest.raises(UnknownNameError, match="reject 0: is not in the ledger"):
         loads.reject(source.server, 0)
-    with pytest.raises(LoadsError, match="extract 0: is not in the ledger"):
+    with pytest.raises(UnknownNameError, match="extract 0: is not in the ledger"):
         loads.extract(source.server, 0)
 
 

@@ -19,11 +19,11 @@ from support.staged_source import Stage
 
 from dpe_cli.blocks.csv_grammar import Dialect, split
 from dpe_cli.cli import main
-from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError
+from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError, UnknownNameError
 from dpe_cli.ingest import loads, rejects
 from dpe_cli.ingest.extract import ExtractSummary, extract
 from dpe_cli.ingest.loads import LoadsError
-from dpe_cli.ingest.rejects import Export, ReplayError
+from dpe_cli.ingest.rejects import Export
 from dpe_cli.load import corrections as loading
 from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.load.result import ExtractResult
@@ -214,6 +214,7 @@ def test_one_bad_record_stops_the_whole_replay(rejected: Shop) -> None:
     assert "corrected.csv: some records still cannot be loaded; nothing was replayed" in str(refused.value)
     assert "corrected.csv, line 3, column amount: invalid input syntax" in str(refused.value)
     assert ([1, 2], 4) == (_outstanding(rejected), len(_orders(rejected)))
+    assert 2 == len(loads.rejects(rejected.server, source="shop.orders", load_id=None, limit=9))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_a_load_may_be_named(rejected: Shop) -> None:
 @pytest.mark.parametrize(("wanted", "message"), [("shop.oders", "is not a source of the project"), ("99", "load 99: is not in the ledger")])
 def test_an_unknown_source_or_load_is_refused(shop: Shop, wanted: str, message: str) -> None:
     """By both commands."""
-    with pytest.raises(ReplayError, match=message):
+    with pytest.raises(UnknownNameError, match=message):
         _export(shop, wanted)
 
 

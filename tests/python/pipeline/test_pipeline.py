@@ -13,7 +13,7 @@ import pytest
 from support.dbt_projects import Silence
 from support.shop import WEDNESDAY, Shop
 
-from dpe_cli.errors import BuildError, ProjectError, ServerError, SpecError, UsageError
+from dpe_cli.errors import BuildError, ProjectError, ServerError, SpecError, UnknownNameError, UsageError
 from dpe_cli.ingest import loads
 from dpe_cli.pipeline import document, run, validate
 from dpe_cli.pipeline.options import RunOptions
@@ -149,7 +149,7 @@ def test_a_run_of_nothing_is_refused(shop: Shop) -> None:
     """Before anything is loaded."""
     shop.write(WEDNESDAY)
 
-    with pytest.raises(UsageError, match=r"\+fct_oders: selects nothing; did you mean fct_orders\?"):
+    with pytest.raises(UnknownNameError, match=r"\+fct_oders: selects nothing; did you mean fct_orders\?"):
         shop.run("fct_oders")
 
     assert 2 == len(loads.extracts(shop.server, source=None, limit=10))
@@ -273,7 +273,7 @@ def test_a_spec_without_tests_is_not_validated(shop: Shop) -> None:
 
 def test_an_unknown_ticket_is_refused(shop: Shop) -> None:
     """The known ones are named."""
-    with pytest.raises(SpecError, match="SHOP-9: no such spec; there are SHOP-1 in specs/"):
+    with pytest.raises(UnknownNameError, match=r"SHOP-9: no such spec; did you mean SHOP-1\?"):
         _validate(shop, "SHOP-9")
 
 

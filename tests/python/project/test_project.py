@@ -13,7 +13,7 @@ from support import dbt_projects
 from support.sources_project import PROJECT
 
 from dpe_cli.blocks.contract import Column
-from dpe_cli.errors import ProjectError, UsageError
+from dpe_cli.errors import ProjectError, UnknownNameError
 from dpe_cli.project import dbt
 from dpe_cli.project.manifest import Parser
 from dpe_cli.project.model import by_name, models_of
@@ -185,7 +185,7 @@ def test_dbt_evaluates_all_other_selectors(project: Project, select: list[str], 
 )
 def test_an_unknown_source_names_the_nearest(project: Project, select: str, message: str) -> None:
     """Also one that is declared without an external block."""
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(UnknownNameError) as error:
         project.select_sources([select])
 
     assert message == str(error.value)

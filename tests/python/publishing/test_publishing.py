@@ -11,7 +11,7 @@ from support.dbt_projects import REPOSITORY, Silence
 from support.shop import DOUBLED, WEDNESDAY, Shop
 from support.table_properties import properties
 
-from dpe_cli.errors import PublishError, UsageError
+from dpe_cli.errors import PublishError, UnknownNameError
 from dpe_cli.ingest import loads
 from dpe_cli.pipeline import run
 from dpe_cli.pipeline.options import RunOptions
@@ -453,7 +453,7 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
         by_name["intermediate.int_new"].rows_after,
         by_name["intermediate.int_new"].added,
     )
-    with pytest.raises(UsageError, match=r"fct_order: is not part of the newest build; did you mean fct_orders\?"):
+    with pytest.raises(UnknownNameError, match=r"fct_order: is not part of the newest build; did you mean fct_orders\?"):
         diff.compare(shop.server, shop.project.manifest, ["fct_order"])
 
 

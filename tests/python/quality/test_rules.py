@@ -17,11 +17,11 @@ from dpe_cli.cli import main
 from dpe_cli.cli.app import App
 from dpe_cli.cli.commands.rules import plot
 from dpe_cli.cli.report import Report, show
+from dpe_cli.errors import UnknownNameError
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.quality import results, rules, rules_document
 from dpe_cli.quality.results import Run
-from dpe_cli.quality.rules import RulesError
 from dpe_cli.server.server import Server
 from dpe_cli.specs.spec import read_all
 
@@ -357,8 +357,8 @@ def test_a_rule_that_never_ran_has_no_state(app: App, server: Server) -> None:
 
 def test_an_unknown_rule_is_reported(app: App) -> None:
     """With the command that lists the rules."""
-    with pytest.raises(RulesError, match=r"SHOP-9-01: no test has a rule with this id; `dpe rules` lists the rules"):
-        _dpe(app, "show", "SHOP-9-01")
+    with pytest.raises(UnknownNameError, match=r"SHOP-1-09: no test has a rule with this id; did you mean SHOP-1-0"):
+        _dpe(app, "show", "SHOP-1-09")
 
 
 @pytest.mark.parametrize("arguments", [["--write", "--check"], ["--write", "show", "SHOP-1-01"]])

@@ -272,7 +272,7 @@ EARLIER = """
     alter function dpe.remember_rules(text, jsonb) owner to dpe_owner;
     alter table dpe.extracts drop column cursor_value;
     alter table dpe.loads drop column records_repeated, drop column version;
-    alter table dpe.rejects drop column replayed_load_id;
+    alter table dpe.rejects drop column replayed_load_id, drop column refused_extract_id, drop column refused_location;
     alter table dpe.publications drop column replaced;
     alter table dpe.access_changes drop column role_id;
     insert into dpe.extracts (source, disposition, actor) values ('shop.orders', 'append', 'test');

@@ -14,6 +14,7 @@ from support.misbehaving_api import Answer, Api
 from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
+from dpe_cli.ingest import loads
 
 pytestmark = pytest.mark.usefixtures("pauses")
 
@@ -146,6 +147,27 @@ def test_late_records_within_the_overlap_are_loaded(stage: Stage, api: Api) -> N
 
     assert [*range(35), 200] == ids_of(source)
     assert "2024-01-01T00:24:00+00:00" == api.requests[-1].query["since"]
+
+
+def test_an_extract_with_nothing_new_leaves_no_slice(stage: Stage, api: Api) -> None:
+    """All pages are delivered again: readers are not waited for, the ledger counts them, and what comes later is loaded and undone."""
+    incremental = {key: value for key, value in INCREMENTAL.items() if key != "start_param"}
+    source = api_source(stage, api, disposition="append", incremental=incremental)
+    source.extract()
+    slices = source.slices(attached=True)
+
+    with source.server.connect("loader") as reading, reading.transaction():
+        reading.execute(f"select from {source.relation}".encode())
+        again = [source.extract().loads for _ in range(2)]
+
+    assert [[(0, 0, 35)]] * 2 == [[(load.records_read, load.rows_loaded, load.records_repeated) for load in loads] for loads in again]
+    assert (slices, []) == (source.slices(attached=True), source.slices(attached=False))
+
+    api.records.append({"id": 200, "changed_at": "2024-01-02T00:00:00Z"})
+    newest = source.extract()
+    assert ([*range(35), 200], 1) == (ids_of(source), len(source.slices(attached=True)) - len(slices))
+    loads.undo(source.server, {source.table.source: source.source}, newest.extract_id or 0)
+    assert ([*range(35)], slices) == (ids_of(source), source.slices(attached=True))
 
 
 DEEP = b"[" * 100_000 + b"]" * 100_000

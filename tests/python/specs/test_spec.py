@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import pytest
 
-from dpe_cli.errors import SpecError
+from dpe_cli.errors import SpecError, UnknownNameError
 from dpe_cli.specs import spec
 
 GOOD = """
@@ -75,10 +75,12 @@ def test_a_spec_is_found_by_its_ticket_or_its_path(directory: Path) -> None:
 
 
 def test_an_unknown_ticket_names_the_known_ones(directory: Path) -> None:
-    """Or that there are none."""
-    with pytest.raises(SpecError, match=r"DPE-8: no such spec; there are DPE-7 in"):
+    """Or the one that is most like it, or that there are none."""
+    with pytest.raises(UnknownNameError, match=r"DPE-8: no such spec; did you mean DPE-7\?"):
         spec.find(directory, "DPE-8")
-    with pytest.raises(SpecError, match=r"DPE-8: no such spec; there are none in nowhere/"):
+    with pytest.raises(UnknownNameError, match=r"orders: no such spec; there are DPE-7 in"):
+        spec.find(directory, "orders")
+    with pytest.raises(UnknownNameError, match=r"DPE-8: no such spec; there are none in nowhere/"):
         spec.find(directory / "nowhere", "DPE-8")
 
 
