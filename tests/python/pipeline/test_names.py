@@ -13,6 +13,7 @@ from dpe_cli.pipeline import protection, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
+from dpe_cli.server.contexts import system_context
 from dpe_cli.server.relations import MASKED, QUARANTINE, companion_name
 from dpe_cli.server.server import Server
 
@@ -33,7 +34,9 @@ COLUMNS = {
 }
 # Tables with a masked column and a quarantine, and relations of the other kinds, with names that leave no room for a suffix.
 LONG = ["orders_" + "x" * 49, "orders_" + "x" * 56, "o_" + "ä" * 27]
-INCREMENTAL, SNAPSHOT, SEED, VIEW = ("incremental_" + "x" * 51, "snapshot_" + "x" * 54, "seed_" + "x" * 58, "view_" + "x" * 58)
+INCREMENTAL, SNAPSHOT, SEED, VIEW = ("incremental_" + "x" * 51, "s" + "ä" * 31, "seed_" + "x" * 58, "view_" + "x" * 58)
+# Names of 63 bytes and fewer characters: PostgreSQL would cut off the whole ending of dbt's own names for what it builds or replaces.
+UMLAUTS = {kind: kind[0] + "ä" * 31 for kind in ("table", "incremental", "view")}
 KEPT_OUT = """
             columns:
               - name: amount
@@ -86,7 +89,9 @@ def _files() -> dict[str, str]:
         )
         files[f"models/marts/{name}.yml"] = _declared("models", name, column)
     for name in LONG:
-        files[f"models/marts/{name}.sql"] = "{{ config(materialized='table') }} select * from {{ ref('stg_orders') }}"
+        files[f"models/marts/{name}.sql"] = (
+            "{{ config(materialized='table') }} select *, '{{ make_intermediate_relation(this).identifier }}' as built_as from {{ ref('stg_orders') }}"
+        )
         files[f"models/marts/{name}.yml"] = _declared("models", name, "shop", masks=True).rstrip() + KEPT_OUT
     files[f"models/marts/{INCREMENTAL}.sql"] = (
         "{{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }} select * from {{ ref('stg_orders') }}"
@@ -94,13 +99,20 @@ def _files() -> dict[str, str]:
     files[f"models/marts/{INCREMENTAL}.yml"] = _declared("models", INCREMENTAL, "shop", masks=True, schema="finance")
     files[f"models/marts/{VIEW}.sql"] = "{{ config(materialized='view') }} select order_id, tenant from {{ ref('fct_tenant') }}"
     files[f"models/marts/{VIEW}.yml"] = _declared("models", VIEW, "tenant", schema="finance")
+    for kind, name in UMLAUTS.items():
+        files[f"models/marts/{name}.sql"] = (
+            f"{{{{ config(materialized='{kind}', unique_key='order_id', on_schema_change='fail') }}}} select order_id, tenant from {{{{ ref('fct_tenant') }}}}"
+        )
+        files[f"models/marts/{name}.yml"] = _declared("models", name, "tenant")
     files["seeds/seeds.yml"] = _declared("seeds", SEED, "shop", masks=True)
-    files[f"snapshots/{SNAPSHOT}.sql"] = (
-        f"{{% snapshot {SNAPSHOT} %}}\n"
-        "{{ config(unique_key='order_id', strategy='check', check_cols='all') }} select * from {{ ref('stg_orders') }}\n"
+    # dbt's names of snapshots are ASCII.
+    files["snapshots/orders_over_time.sql"] = (
+        "{% snapshot orders_over_time %}\n"
+        f"{{{{ config(alias='{SNAPSHOT}', unique_key='order_id', strategy='check', check_cols='all') }}}}\n"
+        "select * from {{ ref('stg_orders') }}\n"
         "{% endsnapshot %}\n"
     )
-    files["snapshots/snapshots.yml"] = _declared("snapshots", SNAPSHOT, "shop", masks=True)
+    files["snapshots/snapshots.yml"] = _declared("snapshots", "orders_over_time", "shop", masks=True)
     return files | PACKAGE
 
 
@@ -127,7 +139,8 @@ def test_nothing_is_wrong_with_their_protection(built: tuple[Project, dict[str, 
 
 
 @pytest.mark.parametrize(
-    "name", [*(f"marts.{name}" for name in [*COLUMNS, *LONG, SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"]
+    "name",
+    [*(f"marts.{name}" for name in [*COLUMNS, *LONG, *UMLAUTS.values(), SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"],
 )
 def test_a_reader_sees_the_rows_of_its_tenant(built: tuple[Project, dict[str, list[Cell]]], name: str) -> None:
     """Whatever the relation, its tenant column and its schema are called."""
@@ -158,6 +171,18 @@ def test_a_long_name_has_its_companions(built: tuple[Project, dict[str, list[Cel
 
     assert len(LONG) == len({*names})
     assert [] == [name for name in names if len(name.encode()) > 63 or f"marts.{name}" not in cells]
+
+
+def test_long_names_that_begin_alike_are_built_under_different_names(
+    built: tuple[Project, dict[str, list[Cell]]], module_server: Server
+) -> None:
+    """dbt builds several models at once, each next to the table that it replaces."""
+    del built
+    with module_server.connect("transformer") as connection, system_context(connection, actor="test"):
+        names = [str(connection.execute(f'select max(built_as) from marts."{name}"'.encode()).fetchall()[0][0]) for name in LONG]
+
+    assert len(LONG) == len({*names})
+    assert [] == [name for name in names if len(name.encode()) > 63 or not name.endswith("__dbt_tmp")]
 
 
 @pytest.mark.parametrize("name", ["orders", *LONG, "ä" * 31, "x" + "ä" * 31, "日本" * 10])
