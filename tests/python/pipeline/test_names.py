@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,23 +51,31 @@ KEPT_OUT = """
         """
 
 
-# A package's test with the name of one of dpe's, and another way to count what fails: two relations of the same size differ by 0.
-PACKAGE = {
-    "dbt_packages/dbt_utils/dbt_project.yml": "{name: dbt_utils, version: 1.3.0, config-version: 2, macro-paths: [macros]}",
-    "dbt_packages/dbt_utils/macros/equal_rowcount.sql": """
-        {% test equal_rowcount(model, compare_model) %}
-          {{ return(adapter.dispatch('test_equal_rowcount', 'dbt_utils')(model, compare_model)) }}
-        {% endtest %}
+# Packages' tests with the name of one of dpe's, and another way to count what fails: two relations of the same size differ by 0.
+OF_PACKAGES = {"dbt_utils": "as_many_as_itself", "other_rules": "as_many_by_other_rules"}
+EQUAL_ROWCOUNT = """
+    {% test equal_rowcount(model, compare_model) %}
+      {{ return(adapter.dispatch('test_equal_rowcount', 'NAME')(model, compare_model)) }}
+    {% endtest %}
 
-        {% macro default__test_equal_rowcount(model, compare_model) %}
-        {{ config(fail_calc='sum(coalesce(diff_count, 0))') }}
-        select (select count(*) from {{ model }}) - (select count(*) from {{ compare_model }}) as diff_count
-        {% endmacro %}
-        """,
+    {% macro default__test_equal_rowcount(model, compare_model) %}
+    {{ config(fail_calc='sum(coalesce(diff_count, 0))') }}
+    select (select count(*) from {{ model }}) - (select count(*) from {{ compare_model }}) as diff_count
+    {% endmacro %}
+    """
+PACKAGES = {
+    f"dbt_packages/{name}/dbt_project.yml": f"{{name: {name}, version: 1.3.0, config-version: 2, macro-paths: [macros]}}"
+    for name in OF_PACKAGES
+}
+PACKAGES |= {f"dbt_packages/{name}/macros/equal_rowcount.sql": EQUAL_ROWCOUNT.replace("NAME", name) for name in OF_PACKAGES}
+PACKAGES |= {
     "models/staging/stg_orders.yml": """
         models:
           - name: stg_orders
-            data_tests: [{dbt_utils.equal_rowcount: {name: as_many_as_itself, arguments: {compare_model: ref('stg_orders')}}}]
+            data_tests:
+              - equal_rowcount: {name: as_many_by_dpe, arguments: {compare_model: ref('stg_orders')}}
+              - dbt_utils.equal_rowcount: {name: as_many_as_itself, arguments: {compare_model: ref('stg_orders')}}
+              - other_rules.equal_rowcount: {name: as_many_by_other_rules, arguments: {compare_model: ref('stg_orders')}}
         """,
     "tests/generic/equal_rowcount.sql": (dbt_projects.REPOSITORY / "tests" / "generic" / "equal_rowcount.sql").read_text(encoding="utf-8"),
 }
@@ -113,7 +125,7 @@ def _files() -> dict[str, str]:
         "{% endsnapshot %}\n"
     )
     files["snapshots/snapshots.yml"] = _declared("snapshots", "orders_over_time", "shop", masks=True)
-    return files | PACKAGE
+    return files | PACKAGES
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +135,8 @@ def built(scratch: Path, module_server: Server) -> tuple[Project, dict[str, list
     for _ in range(2):
         done = run.run(project, module_server, [], [], Silence(), RunOptions(documents=False))
         assert done.build.not_published is None
-        assert "pass" in {result.status for result in done.build.results if result.name == "as_many_as_itself"}
+        passed = {result.name for result in done.build.results if result.status == "pass"}
+        assert {*OF_PACKAGES.values(), "as_many_by_dpe"} <= passed
     cells: dict[str, list[Cell]] = {}
     for cell in protection.measure_rls(project, module_server, [], [], Silence()):
         cells.setdefault(cell.relation, []).append(cell)
@@ -136,6 +149,25 @@ def test_nothing_is_wrong_with_their_protection(built: tuple[Project, dict[str, 
 
     assert [] == [str(finding) for finding in protection.check_rls(project, module_server) if finding.severity == "error"]
     assert [] == [fault for name, measured in cells.items() if not name.startswith("staging") for cell in measured for fault in cell.faults]
+
+
+def test_dbt_knows_the_configuration_of_packages_tests(built: tuple[Project, dict[str, list[Cell]]], module_server: Server) -> None:
+    """As `dpe dbt` starts it; dpe's own test of that name counts rows."""
+    project, _ = built
+    command = ["ls", "--no-partial-parse", "--quiet", "--target-path", "ls", "--output", "json", "--output-keys", "name", "config"]
+    listed = subprocess.run(
+        [sys.executable, "-P", "-m", "dpe_cli.project.package_tests", *command, "--select", "test_name:equal_rowcount"],
+        cwd=project.directory,
+        env=os.environ | module_server.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    tests = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert {"as_many_by_dpe": "count(*)"} | dict.fromkeys(OF_PACKAGES.values(), "sum(coalesce(diff_count, 0))") == {
+        test["name"]: test["config"]["fail_calc"] for test in tests
+    }
 
 
 @pytest.mark.parametrize(
