@@ -26,7 +26,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -49,12 +49,13 @@ LAST_PORT = 65535
 
 @dataclass(frozen=True)
 class Settings:
-    """The address of the service, and the secret that clients need for a token."""
+    """The address of the service, and the secret that clients need for a token; `is_from_file` says that the address is from .env."""
 
     url: str
     host: str
     port: int
     secret: str
+    is_from_file: bool
 
     @classmethod
     def read(cls) -> Settings:
@@ -64,6 +65,7 @@ class Settings:
         Raises:
             UsageError: a variable is missing, or its URL has no valid port.
         """
+        is_from_file = "WEATHER_API_URL" not in os.environ
         dotenv.load(PROJECT)
         try:
             url, secret = os.environ["WEATHER_API_URL"], os.environ["WEATHER_API_CLIENT_SECRET"]
@@ -72,7 +74,7 @@ class Settings:
         found = re.fullmatch(r"http://([\w.-]+):(\d{1,5})/?", url)
         if found is None or int(found[2]) > LAST_PORT:
             raise UsageError(f"weather API: WEATHER_API_URL is {url}; write it like http://127.0.0.1:8102")
-        return cls(url, found[1], int(found[2]), secret)
+        return cls(url, found[1], int(found[2]), secret, is_from_file)
 
 
 def configure() -> None:
@@ -87,13 +89,17 @@ def configure() -> None:
         return
     text = (PROJECT / ".env.example").read_text(encoding="utf-8")
     [(host, wanted)] = re.findall(r"^WEATHER_API_URL=http://([\w.-]+):(\d+)$", text, re.MULTILINE)
-    port = next((one for one in range(int(wanted), int(wanted) + PORTS) if _is_free(host, one)), None)
-    if port is None:
-        raise DpeError(
-            f"weather API: ports {wanted} to {int(wanted) + PORTS - 1} of {host} are taken; copy .env.example to .env, with another port"
-        )
+    port = _free_port(host, int(wanted))
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text.replace(f"{host}:{wanted}", f"{host}:{port}"))
+
+
+def _free_port(host: str, first: int) -> int:
+    last = min(first + PORTS - 1, LAST_PORT)
+    port = next((one for one in range(first, last + 1) if _is_free(host, one)), None)
+    if port is None:
+        raise DpeError(f"weather API: ports {first} to {last} of {host} are taken; write another port into WEATHER_API_URL in .env")
+    return port
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -140,6 +146,8 @@ def start(settings: Settings) -> None:
     """
     Start the service in the background, unless it is already running.
 
+    If another program, such as that of another clone, took the port since `configure` found it free, write the next free one into .env.
+
     Raises:
         DpeError: it does not start; the message has its output.
     """
@@ -149,6 +157,29 @@ def start(settings: Settings) -> None:
         return
     stop()
     state_directory(PROJECT)
+    while (why := _start(settings)) is not None:
+        if not settings.is_from_file or _is_free(settings.host, settings.port):
+            raise DpeError(why)
+        settings = _with_another_port(settings)
+    print(f"The weather API is at {settings.url}; `make weather-api-stop` stops it")
+
+
+def _with_another_port(settings: Settings) -> Settings:
+    """Write the next free port into .env, and return the settings with it."""
+    path, port = PROJECT / dotenv.FILE, _free_port(settings.host, settings.port + 1)
+    url = f"http://{settings.host}:{port}"
+    print(f"The weather API uses {url}, because another program uses {settings.url}; .env has the new address now")
+    written = path.with_name(f"{dotenv.FILE}.{os.getpid()}")
+    with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(re.sub(rf"{re.escape(settings.url)}(?!\d)", url, path.read_text(encoding="utf-8")))
+    written.replace(path)
+    # For the service, which reads its settings itself.
+    os.environ["WEATHER_API_URL"] = url
+    return replace(settings, url=url, port=port)
+
+
+def _start(settings: Settings) -> str | None:
+    """Start the service, and wait for it; return why it did not start."""
     with LOG.open("w", encoding="utf-8") as log:
         command = [sys.executable, __file__, "serve"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -157,11 +188,12 @@ def start(settings: Settings) -> None:
     while running() is None:
         if process.poll() is not None or time.monotonic() > give_up:
             process.kill()
+            process.wait()
             PID_FILE.unlink()
             lines = LOG.read_text(encoding="utf-8").splitlines() or [f"weather API: does not respond; see {LOG}"]
-            raise DpeError(lines[-1].removeprefix("Error: "))
+            return lines[-1].removeprefix("Error: ")
         time.sleep(0.05)
-    print(f"The weather API is at {settings.url}; `make weather-api-stop` stops it")
+    return None
 
 
 def stop() -> bool:

@@ -91,6 +91,53 @@ def let_act_as(connection: Connection, roles: Collection[str]) -> None:
         connection.execute(sql.SQL("grant {} to current_user{}").format(sql.Identifier(role), options))
 
 
+# Roles with rights that the code of models must not run with, or that ignore policies; and the roles that may become one of these.
+_PRIVILEGED = """
+    select distinct on (wanted.name)
+        wanted.name,
+        case when acting.oid <> privileged.oid then format('may become %%s, which ', privileged.rolname) else '' end
+        || case
+            when privileged.rolsuper then 'is a superuser'
+            when privileged.rolbypassrls then 'bypasses row-level security'
+            when privileged.rolreplication then 'may replicate all rows'
+            when privileged.rolcreaterole then 'may change other roles (CREATEROLE)'
+            when privileged.oid is not null then 'reads, writes or runs files of the server'
+        end
+    from unnest(%(logins)s::text[]) with ordinality as wanted (name, position)
+    left join pg_roles as acting on acting.rolname = wanted.name
+    left join pg_roles as privileged
+        on pg_has_role(acting.oid, privileged.oid, 'member')
+        and (
+            privileged.rolsuper
+            or privileged.rolbypassrls
+            or privileged.rolreplication
+            or privileged.rolcreaterole
+            or privileged.rolname in ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
+        )
+    where acting.oid is null or privileged.oid is not null
+    order by wanted.name, privileged.oid <> acting.oid, not privileged.rolsuper, privileged.rolname
+"""
+
+
+def check_logins(connection: Connection, logins: Sequence[str]) -> None:
+    """
+    Check that logins can be measured.
+
+    Raises:
+        ContextError: one does not exist, has rights that no code of models may run with, or the session may not act as it.
+    """
+    for name, reason in connection.execute(_PRIVILEGED, {"logins": list(logins)}).fetchall():
+        if reason is None:
+            raise ContextError(f"{name}: the role does not exist; correct --login")
+        raise ContextError(
+            f"{name}: cannot be measured, because it {reason}, and the code of models would run with its rights; "
+            "give --login a role that only reads"
+        )
+    for login in logins:
+        with as_actor(connection, Actor(login, login)):
+            pass
+
+
 @contextmanager
 def as_actor(connection: Connection, actor: Actor) -> Iterator[None]:
     """

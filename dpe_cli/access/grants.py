@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import LiteralString, TypeVar
 
@@ -56,13 +56,17 @@ class GrantResult:
     """
     What a grant did: the role's entries, whether it made the role a reader, and the entries that were removed.
 
-    `is_compared` is false if tenants could not be compared with published ones, because no relation with tenants is published yet.
+    `shortened` are the tenants whose access ends earlier than it did before, and `earlier` the sessions in whose open transactions the list
+    still has the later end. `is_compared` is false if tenants could not be compared with published ones, because no relation with tenants
+    is published yet.
     """
 
     entries: list[Entry]
     became_reader: bool
     is_compared: bool
     removed: list[Entry]
+    shortened: list[str]
+    earlier: list[EarlierSession]
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,7 @@ def grant(
     """
     Let a role see tenants, and make it a reader or a masked reader, in one transaction.
 
+    If the access to a tenant ends earlier than before, an ender also ends the sessions in whose transactions the list has the later end.
     Unless `future`, each tenant has to have a published row: otherwise it is most likely misspelt.
 
     Raises:
@@ -184,18 +189,20 @@ def grant(
             make it a reader, one of the tenants has no published row, or sessions did not release the list.
     """
 
-    def attempt(connection: Connection) -> GrantResult:
+    def attempt(connection: Connection) -> tuple[GrantResult, str]:
         removed = _remove_dropped(connection)
         is_reader = _check_role(connection, role, masked=masked)
         is_compared = future or _check_tenants(connection, [tenant for tenant in wanted if tenant != EVERY_TENANT])
+        shortened = [entry.tenant_id for entry in _entries(connection, role) if entry.tenant_id in wanted and _ends_later(entry, until)]
         for tenant in wanted:
             _add(connection, role, tenant, until)
-        entries = _entries(connection, role)
+        entries, number = _entries(connection, role), _transaction(connection)
         if not is_reader:
             _make_reader(connection, role, masked=masked)
-        return GrantResult(entries, not is_reader, is_compared, removed)
+        return GrantResult(entries, not is_reader, is_compared, removed, shortened, []), number
 
-    return _patiently(server, actor, attempt, waiting)
+    done, number = _patiently(server, actor, attempt, waiting)
+    return replace(done, earlier=earlier.of(server, number, waiting)) if done.shortened else done
 
 
 def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: str, waiting: Waiting = WITHOUT_ENDING) -> RevokeResult:
@@ -218,8 +225,7 @@ def revoke(server: Server, role: str, wanted: Sequence[str] | None, *, actor: st
         connection.execute(
             "delete from dpe.tenant_access where role_name = to_regrole(quote_ident(%s)) and tenant_id = any(%s)", [role, named]
         )
-        [(number,)] = connection.execute("select pg_current_xact_id()::xid::text").fetchall()
-        return named, _entries(connection, role), removed, str(number)
+        return named, _entries(connection, role), removed, _transaction(connection)
 
     revoked, kept, removed, number = _patiently(server, actor, attempt, waiting)
     return RevokeResult(revoked, kept, removed, earlier.of(server, number, waiting))
@@ -287,6 +293,17 @@ def _patiently(server: Server, actor: str, attempt: Callable[[Connection], T], w
 
 def _entries(connection: Connection, role: str | None) -> list[Entry]:
     return _of(connection, _ENTRIES, {"role": role})
+
+
+def _ends_later(entry: Entry, until: datetime | None) -> bool:
+    """Return whether an entry ends after a time; None is never."""
+    return until is not None and (entry.valid_until is None or entry.valid_until > until)
+
+
+def _transaction(connection: Connection) -> str:
+    """Return the number of the session's transaction."""
+    [(number,)] = connection.execute("select pg_current_xact_id()::xid::text").fetchall()
+    return str(number)
 
 
 def _remove_dropped(connection: Connection) -> list[Entry]:

@@ -17,7 +17,18 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.access import guarded
-from dpe_cli.access.actors import ALL_ROLES, EVERYTHING, MASKED_READER, NOBODY, Actor, actors, as_actor, everything_of, let_act_as
+from dpe_cli.access.actors import (
+    ALL_ROLES,
+    EVERYTHING,
+    MASKED_READER,
+    NOBODY,
+    Actor,
+    actors,
+    as_actor,
+    check_logins,
+    everything_of,
+    let_act_as,
+)
 from dpe_cli.access.expected import expected_rows, named, reading_faults, writing_faults
 from dpe_cli.access.samples import ALLOWED, DENIED, REFUSED, MeasuredRelation, Sample, count, outcome_of, sample_of
 from dpe_cli.errors import ContextError
@@ -61,7 +72,7 @@ def measure(
     1 after each relation.
 
     Raises:
-        ContextError: the session may not act as one of them.
+        ContextError: the session may not act as one of them, or a login cannot be measured.
     """
     cells: list[Cell] = []
     with connection.transaction(force_rollback=True):
@@ -70,6 +81,7 @@ def measure(
             # A role without any grants, which disappears with the transaction.
             _create_nobody(connection)
         let_act_as(connection, {*roles, *logins})
+        check_logins(connection, logins)
         with guarded.acting_as(connection, {*roles, *logins, *(actor.role for actor in EVERYTHING)}, strictly=False):
             for relation in relations:
                 sample = sample_of(connection, relation)
@@ -129,7 +141,7 @@ def _write(connection: Connection, sample: Sample, role: str, write: str) -> str
         # A privilege on one column is enough to write a row, or to fire a trigger.
         "select case when %(write)s in ('insert', 'update') then has_any_column_privilege(%(oid)s::oid, %(write)s)"
         " else has_table_privilege(%(oid)s::oid, %(write)s) end and has_schema_privilege(%(schema)s, 'usage')",
-        {"oid": sample.relation.oid, "write": write, "schema": sample.relation.schema},
+        {"oid": sample.relation.oid, "write": write, "schema": sample.relation.stored_in},
     ).fetchone()
     may = row == (True,)
     if not may or write == "truncate" or sample.row is None or sample.relation.kind == "v":

@@ -52,7 +52,7 @@ class MeasuredRelation:
     """
     A relation: its kind as in pg_class, how its model declares who may see it, and which columns are `masked`.
 
-    A companion is a quarantine or a masked view of a model.
+    A companion is a quarantine or a masked view of a model. `waits_in` is the schema in which it waits to be published in `schema`.
     """
 
     oid: int
@@ -63,6 +63,7 @@ class MeasuredRelation:
     tenant_columns: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
     is_companion: bool = False
+    waits_in: str | None = None
 
     def __str__(self) -> str:
         """Name it."""
@@ -71,7 +72,12 @@ class MeasuredRelation:
     @property
     def identifier(self) -> sql.Identifier:
         """Its quoted name."""
-        return sql.Identifier(self.schema, self.name)
+        return sql.Identifier(self.stored_in, self.name)
+
+    @property
+    def stored_in(self) -> str:
+        """The schema that it is in."""
+        return self.waits_in or self.schema
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from dpe_cli.access.matrix import Cell
 from dpe_cli.errors import PublishError
 from dpe_cli.pipeline import refusals
 from dpe_cli.pipeline.options import RunOptions
@@ -28,13 +29,18 @@ from dpe_cli.state import state_path
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What dbt built and tested, and what became of it; `refused` is why readers do not see it, unless it was not to be published."""
+    """
+    What dbt built and tested, and what became of it; `refused` is why readers do not see it, unless it was not to be published.
+
+    `measured` is who sees what of the published relations that were measured before they were published.
+    """
 
     results: list[NodeResult] = field(default_factory=list)
     quarantined: list[QuarantineCount] = field(default_factory=list)
     publication: Publication | None = None
     exchanged: ExchangeResult | None = None
     refused: list[str] = field(default_factory=list)
+    measured: list[Cell] = field(default_factory=list)
 
     @property
     def not_published(self) -> str | None:
@@ -76,15 +82,17 @@ def build_and_publish(
         refused = refusals.of_nodes(results, changed)
         if not built and not refused:
             return BuildResult(results)
-        # Counting runs the models' code, in a separate session. Its effects are judged afterwards, in another one.
+        # Counting and measuring run the models' code, in separate sessions. Its effects are judged afterwards, in another one.
         with publisher.connected(server) as counting, limited(counting, progress.say):
             refused += reconciliation.reconcile_models(
                 counting, reconcile_config.declared(project.manifest, project.sources, made, made)
             ).faults
             relations = refusals.built_relations(counting, project, names, made)
             quarantined = quarantine.counts(counting, relations, schema_suffix=NEXT)
+        # A build that is refused anyway is not worth the time.
+        cells, unseen = ([], []) if refused else refusals.measure(project, server, relations, progress)
         judged = refusals.judge(project, server, relations, suffix=NEXT, before=before)
-        refused += judged.faults
+        refused += [*judged.faults, *unseen]
         names += [name for relation in relations if (name := (relation.schema, relation.name)) not in names]
         recorded = builds.record(connection, selected, names, refused, lock=building.lock)
         if refused or not options.publishes:
@@ -95,7 +103,7 @@ def build_and_publish(
             )
         except PublishError as error:
             return BuildResult(results, quarantined, recorded, refused=[str(error)])
-        return BuildResult(results, quarantined, exchanged.publication, exchanged)
+        return BuildResult(results, quarantined, exchanged.publication, exchanged, measured=cells)
 
 
 def _command(selected: Sequence[str], exclude: Sequence[str], options: RunOptions) -> list[str]:

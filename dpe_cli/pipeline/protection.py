@@ -14,15 +14,16 @@ from dpe_cli.access import matrix, project_checks, samples
 from dpe_cli.access.actors import TRANSFORMERS_ROLES
 from dpe_cli.access.checks import Finding
 from dpe_cli.access.matrix import Cell
+from dpe_cli.access.samples import MeasuredRelation
 from dpe_cli.errors import ProjectError, ServerError, UnknownNameError
 from dpe_cli.pipeline import checks as validation
 from dpe_cli.pipeline.checks import Check
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
-from dpe_cli.publishing import old_versions
+from dpe_cli.publishing import old_versions, preview
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.patience import BLOCKED, limited
-from dpe_cli.server.relations import NEXT, PREVIOUS
+from dpe_cli.server.relations import NEXT, PREVIOUS, Relation, published_schema
 from dpe_cli.server.server import Server
 from dpe_cli.words import did_you_mean
 
@@ -85,7 +86,7 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
     Measure what each role can do with the project's relations, or with those that match `wanted`.
 
     Raises:
-        ContextError: the administrator's login may not act as one of them.
+        ContextError: the administrator's login may not act as one of them, or one of the `logins` cannot be measured.
         ProjectError: there is nothing to measure.
         UnknownNameError: no relation matches a pattern.
     """
@@ -104,22 +105,56 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
             return matrix.measure(connection, chosen, logins=logins, on_relation=advance)
 
 
-def measure_published(project: Project, server: Server, progress: Progress, *, only_of_tenants: bool = False) -> list[Cell]:
+def measure_built(project: Project, server: Server, relations: Collection[Relation], progress: Progress) -> list[Cell]:
     """
-    Measure what readers, tenants and the transformer see of each published relation, or of those with tenants.
+    Measure what readers, tenants and the transformer will see of those of the built relations that have tenants, once they are published.
+
+    The cells have the names under which the relations will be published. Measuring runs the models' code.
 
     Raises:
         ServerError: the session that measures was ended, or sessions did not release what it reads.
     """
+    schemas, built = project.published_schemas, {relation.oid for relation in relations}
+    with server.connect("transformer") as connection, limited(connection, progress.say):
+        found = samples.find_relations(connection, project.models.values(), project.sources.values(), [schema + NEXT for schema in schemas])
+        waiting = [
+            replace(relation, schema=published_schema(relation.schema), waits_in=relation.schema)
+            for relation in found
+            if relation.oid in built and _has_tenants(relation)
+        ]
+        if not waiting:
+            return []
+        with _naming_an_end(server), preview.open_to_readers(connection, schemas):
+            return matrix.measure(connection, waiting, roles=TRANSFORMERS_ROLES, writes=())
+
+
+def measure_published(
+    project: Project, server: Server, progress: Progress, *, only_of_tenants: bool = False, measured: Sequence[Cell] = ()
+) -> list[Cell]:
+    """
+    Measure what readers, tenants and the transformer see of each published relation, or of those with tenants.
+
+    `measured` are the cells of relations that were measured before they were published, which are returned as they are.
+
+    Raises:
+        ServerError: the session that measures was ended, or sessions did not release what it reads.
+    """
+    known = {cell.relation for cell in measured}
     with server.connect("transformer") as connection, limited(connection, progress.say):
         found = samples.find_relations(connection, project.models.values(), project.sources.values(), project.published_schemas)
         published = [
             relation
             for relation in found
-            if relation.declared != "private" and not (only_of_tenants and (relation.is_companion or not relation.tenant_columns))
+            if relation.declared != "private" and (_has_tenants(relation) or not only_of_tenants) and str(relation) not in known
         ]
         with _naming_an_end(server):
-            return matrix.measure(connection, published, roles=TRANSFORMERS_ROLES, writes=())
+            cells = matrix.measure(connection, published, roles=TRANSFORMERS_ROLES, writes=()) if published else []
+    return sorted([*measured, *cells], key=lambda cell: cell.relation)
+
+
+def _has_tenants(relation: MeasuredRelation) -> bool:
+    """Return whether rows of a relation belong to tenants that readers may see."""
+    return relation.declared != "private" and bool(relation.tenant_columns) and not relation.is_companion
 
 
 @contextmanager

@@ -24,9 +24,11 @@ def publish(project: Project, server: Server, *, ends_sessions: bool, progress: 
         built = builds.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status in {"published", "undone"}:
             raise PublishError("no build is waiting to be published (an undone one no longer counts); run `dpe run`")
+        _, unseen = refusals.measure(project, server, built.relations, progress) if built.status == "built" else ([], [])
         judged = refusals.judge(project, server, built.relations, suffix=NEXT)
-        if built.status == "built" and judged.faults:
-            raise PublishError(f"publication {built.publication_id}: was not published ({'; '.join(judged.faults)}); run `dpe run`")
+        faults = [*judged.faults, *unseen]
+        if built.status == "built" and faults:
+            raise PublishError(f"publication {built.publication_id}: was not published ({'; '.join(faults)}); run `dpe run`")
         return publication.publish(
             connection,
             built,

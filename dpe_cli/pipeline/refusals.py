@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dpe_cli.access import declared, strays
+from dpe_cli.access import declared, strays, visibility
+from dpe_cli.access.matrix import Cell
 from dpe_cli.pipeline import checks, protection
+from dpe_cli.progress import Progress
 from dpe_cli.project.dbt_runner import SKIPPED, NodeResult
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import publication
@@ -64,6 +66,19 @@ def built_relations(connection: Connection, project: Project, names: Sequence[tu
     with connection.transaction():
         found = [(schema, name, find_relation(connection, schema + NEXT, name)) for schema, name in wanted]
     return [Relation(schema, name, relation.oid) for schema, name, relation in found if relation is not None]
+
+
+def measure(project: Project, server: Server, relations: Sequence[Relation], progress: Progress) -> tuple[list[Cell], list[str]]:
+    """
+    Measure who will see what of built relations with tenants; return the cells, and what is wrong.
+
+    This runs the models' code, so it comes before judge().
+
+    Raises:
+        ServerError: the session that measures was ended, or sessions did not release what it reads.
+    """
+    cells = protection.measure_built(project, server, relations, progress)
+    return cells, list(checks.check_visibility(visibility.of_models(cells, project.models.values())).faults)
 
 
 def judge(

@@ -93,7 +93,7 @@ def run(
     if options.documents:
         _, not_documented = _attempt(server, lambda: document.generate(project, server, progress))
     is_generated = options.documents and not_documented is None
-    cells = protection.measure_published(project, server, progress, only_of_tenants=not is_generated)
+    cells = protection.measure_published(project, server, progress, only_of_tenants=not is_generated, measured=built.measured)
     validation = validate.check(project, server, Scope(specs, rule_tests(project.manifest), sources), built, cells, progress)
     if is_generated:
         site, not_documented = _attempt(server, lambda: document.write(project, server, specs, cells))

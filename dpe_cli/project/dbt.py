@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dpe_cli.errors import BuildError, ProjectError
+from dpe_cli.project import package_tests
 
 
 def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[Callable[[Any], None]] = (), *, manifest: Any = None) -> Any:
@@ -21,6 +22,7 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
     """
     from dbt.cli.main import dbtRunner  # it takes over a second to import
 
+    package_tests.keep_configuration()
     outcome = dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke([*command, "--log-level", "none", *options])
     if outcome.exception is not None:
         raise _as_own_error(command, outcome.exception) from outcome.exception

@@ -20,7 +20,8 @@ from dpe_cli.server.server import Server
 
 # What PostgreSQL adds to a message and may fill with a whole row ("Failing row contains …"), or with part of a COPY.
 _DETAILS = re.compile(r"\n\s*(?:DETAIL|CONTEXT):\s.*?(?=\n\s*(?:HINT: |CONTEXT: |compiled code at )|\Z)", re.DOTALL)
-# dbt's statuses. Any other one counts as a failure, also those that a later version adds: `partial success` leaves batches unbuilt.
+# dbt's statuses. Any other one counts as a failure, also those that a later version adds: `partial success` leaves batches unbuilt, and
+# `reused` (of dbt 1.12) builds nothing in the shadow schema.
 HELD = ("success", "pass", "no-op")
 WARNED = ("warn",)
 SKIPPED = ("skipped",)
@@ -75,7 +76,7 @@ def run_dbt(
 
     Raises:
         ProjectError: dbt cannot read the project.
-        BuildError: dbt ended before it could report on its nodes.
+        BuildError: dbt ended before it could report on its nodes, or reports a failure that it does not attribute to one of them.
     """
 
     def on_event(event: Any) -> None:
@@ -94,6 +95,10 @@ def run_dbt(
         message = "; ".join(getattr(outcome.result, "errors", None) or ["not everything can be compiled"])
         raise BuildError(f"dbt {' '.join(command)}: {message}; run `dpe dbt {' '.join(command)}` to see dbt's whole output")
     nodes = [_node_result(result) for result in results or []]
+    if not outcome.success and not any(node.has_failed or node.status in SKIPPED for node in nodes):
+        # dbt's exit status counts as well as its nodes' states: dpe may take a state for a good one that is not.
+        ended = f"dbt {' '.join(command)}: dbt reports a failure, but none of its nodes failed"
+        raise BuildError(f"{ended}; run `dpe dbt {' '.join(command)}` to see dbt's whole output")
     # The results include hooks, which matter only if they failed.
     return [node for node in nodes if node.resource_type != "operation" or node.has_failed]
 

@@ -33,7 +33,8 @@ _IN_USE = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.OutOfMemory,
 )
-# Relations that dbt renamed to build others in their place, which exist by now. dbt shortens long names before it adds the ending.
+# Relations that dbt renamed to build others in their place, which exist by now. The ending of long names replaces a part of them
+# (macros/publish/postgres__make_relation_with_suffix.sql); dbt itself does not add a digest.
 _BACKUPS = """
     select pg_class.oid::bigint, nspname, relname, relkind::text
     from pg_class
@@ -47,8 +48,10 @@ _BACKUPS = """
             from pg_class as replacement
             where replacement.relnamespace = pg_class.relnamespace
                 and replacement.relkind in ('r', 'p', 'v')
-                and starts_with(replacement.relname::text, left(pg_class.relname, -length('__dbt_backup')))
-                and replacement.relname !~ '__dbt_backup$'
+                and pg_class.relname in (
+                    dpe.companion_name(replacement.relname, '__dbt_backup'),
+                    left(replacement.relname, 51) || '__dbt_backup'
+                )
         )
     order by relkind <> 'v', pg_class.oid
 """

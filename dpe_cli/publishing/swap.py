@@ -216,7 +216,7 @@ def _make_room_for_indexes(connection: Connection, relation: Relation) -> None:
 
         )
 
-        select part.relkind::text, nspname, part.relname, left(part.relname, 52) || '_' || part.oid
+        select part.relkind::text, nspname, part.relname, dpe.companion_name(part.relname, '_' || part.oid)
         from parts
         inner join pg_class as part on parts.part_id = part.oid
         inner join pg_namespace on part.relnamespace = pg_namespace.oid

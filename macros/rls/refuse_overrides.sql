@@ -10,6 +10,7 @@
         'generate_schema_name': 'macros/generate_schema_name.sql',
         'ref': 'macros/publish/ref.sql',
         'postgres__get_table_columns_and_constraints': 'macros/publish/postgres__get_table_columns_and_constraints.sql',
+        'postgres__make_relation_with_suffix': 'macros/publish/postgres__make_relation_with_suffix.sql',
         'postgres__create_indexes': 'macros/quality/postgres__create_indexes.sql',
         'postgres__get_test_sql': 'macros/quality/postgres__get_test_sql.sql',
         'postgres__alter_column_type': 'macros/rls/postgres__alter_column_type.sql',

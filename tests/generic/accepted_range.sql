@@ -3,8 +3,6 @@
     one that equals either. A null passes: use `not_null` for that.
 #}
 {% test accepted_range(model, column_name, min_value=none, max_value=none, inclusive=true) %}
-{# Not called: dbt then parses the test of this name in dbt_utils with its own configuration, such as fail_calc. #}
-{% if false %}{{ dbt_utils.test_accepted_range() }}{% endif %}
 
 select *
 from {{ model }}

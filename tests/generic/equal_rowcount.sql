@@ -2,8 +2,6 @@
     Fails with one row if the two relations do not have the same number of rows.
 #}
 {% test equal_rowcount(model, compare_model) %}
-{# Not called: dbt then parses the test of this name in dbt_utils with its own configuration, such as fail_calc. #}
-{% if false %}{{ dbt_utils.test_equal_rowcount() }}{% endif %}
 
 with
 

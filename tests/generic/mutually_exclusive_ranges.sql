@@ -4,8 +4,6 @@
     lower bound has to be below the upper one, or with `zero_length_range_allowed` not above it. A null bound fails.
 #}
 {% test mutually_exclusive_ranges(model, lower_bound_column, upper_bound_column, partition_by=none, gaps='allowed', zero_length_range_allowed=false) %}
-{# Not called: dbt then parses the test of this name in dbt_utils with its own configuration, such as fail_calc. #}
-{% if false %}{{ dbt_utils.test_mutually_exclusive_ranges() }}{% endif %}
 
 {% set operators = {'allowed': '<=', 'not_allowed': '=', 'required': '<'} %}
 {% if gaps not in operators %}

@@ -3,8 +3,6 @@
     `at_most`. An empty relation passes.
 #}
 {% test not_null_proportion(model, column_name, at_least, at_most=1.0, group_by_columns=[]) %}
-{# Not called: dbt then parses the test of this name in dbt_utils with its own configuration, such as fail_calc. #}
-{% if false %}{{ dbt_utils.test_not_null_proportion() }}{% endif %}
 
 select
     {%- for column in group_by_columns %}

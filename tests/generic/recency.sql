@@ -3,8 +3,6 @@
     `datepart`. A relation or group without a time fails; an empty relation with groups passes.
 #}
 {% test recency(model, datepart, field, interval, group_by_columns=[]) %}
-{# Not called: dbt then parses the test of this name in dbt_utils with its own configuration, such as fail_calc. #}
-{% if false %}{{ dbt_utils.test_recency() }}{% endif %}
 
 select
     {%- for column in group_by_columns %}

@@ -3,8 +3,6 @@
     A null passes.
 #}
 {% test relationships_where(model, column_name, to, field, from_condition='true', to_condition='true') %}
-{# Not called: dbt then parses the test of this name in dbt_utils with its own configuration, such as fail_calc. #}
-{% if false %}{{ dbt_utils.test_relationships_where() }}{% endif %}
 
 with
 

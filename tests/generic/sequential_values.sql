@@ -3,8 +3,6 @@
     a number of these (including quarters). Nulls are ignored.
 #}
 {% test sequential_values(model, column_name, interval=1, datepart=none, group_by_columns=[]) %}
-{# Not called: dbt then parses the test of this name in dbt_utils with its own configuration, such as fail_calc. #}
-{% if false %}{{ dbt_utils.test_sequential_values() }}{% endif %}
 
 {% set value = quoted(column_name) %}
 

@@ -2,8 +2,6 @@
     Fails each combination of values that more than one row has. Nulls count as equal.
 #}
 {% test unique_combination_of_columns(model, combination_of_columns) %}
-{# Not called: dbt then parses the test of this name in dbt_utils with its own configuration, such as fail_calc. #}
-{% if false %}{{ dbt_utils.test_unique_combination_of_columns() }}{% endif %}
 
 {% set columns = [] %}
 {% for column in combination_of_columns %}

@@ -54,6 +54,8 @@ def grant(
 
     Refuses roles that would see more than the access list says: superusers, dpe's own roles, and roles that may become one of
     those or read all data or files of the server. Refuses tenants that no published relation has, unless --future is given.
+
+    If the access ended later before, the sessions with a transaction that began before are named, as by `dpe access revoke`.
     """
     wanted = _wanted(tenants, all_tenants=all_tenants)
     if until is not None:
@@ -73,8 +75,13 @@ def grant(
         "compared": done.is_compared,
         "entries": [asdict(entry) for entry in done.entries],
         "removed": [asdict(entry) for entry in done.removed],
+        "shortened": done.shortened,
+        **_sessions(done.earlier, waiting.ender),
     }
-    return Report(data=data, headline=headline, sections=[*_lines([*lines, *_removed(done.removed)]), _entries_table(done.entries)])
+    if done.earlier:
+        headline += f"; {plural(len(done.earlier), 'session')} may show it longer"
+    lines += [*_removed(done.removed), *_earlier(role, done.earlier, waiting.ender, f"{_named(done.shortened)} without the new end")]
+    return Report(data=data, headline=headline, sections=[*_lines(lines), _entries_table(done.entries)])
 
 
 @access.command()
@@ -96,15 +103,14 @@ def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool, end
         done = access_list.revoke(app.server, role, None if everything else tenants, actor=_actor(), waiting=waiting)
     is_left_without = not done.kept and role not in {entry.role_name for entry in done.removed}
     nothing = ["It has no tenant left; as a reader it still sees shared tables."] if is_left_without else []
-    earlier = _earlier(role, done.earlier, waiting.ender, is_left_without=is_left_without)
+    earlier = _earlier(role, done.earlier, waiting.ender, "what was revoked", is_left_without=is_left_without)
     return Report(
         data={
             "role": role,
             "revoked": done.tenants,
             "entries": [asdict(entry) for entry in done.kept],
             "removed": [asdict(entry) for entry in done.removed],
-            "earlier_sessions": [asdict(session) for session in done.earlier],
-            "ended_sessions": [asdict(session) for session in waiting.ender.ended] if waiting.ender else [],
+            **_sessions(done.earlier, waiting.ender),
         },
         headline=f"{role} no longer sees {_named(done.tenants)}"
         + (f"; {plural(len(done.earlier), 'session')} may still show it what it saw" if done.earlier else ""),
@@ -183,16 +189,24 @@ def _removed(removed: Sequence[Entry]) -> list[str]:
     return [f"Removed the access of the dropped role {role}: {_named(tenants)}." for role, tenants in roles.items()]
 
 
-def _earlier(role: str, found: Sequence[EarlierSession], ender: Ender | None, *, is_left_without: bool) -> list[str]:
-    """Say which sessions have a transaction that began before a revocation, what that means and what to do."""
+def _sessions(earlier: Sequence[EarlierSession], ender: Ender | None) -> dict[str, object]:
+    """Return the JSON form of the sessions with transactions that began before a change, and of those that were ended."""
+    return {
+        "earlier_sessions": [asdict(session) for session in earlier],
+        "ended_sessions": [asdict(session) for session in ender.ended] if ender else [],
+    }
+
+
+def _earlier(role: str, found: Sequence[EarlierSession], ender: Ender | None, granted: str, *, is_left_without: bool = False) -> list[str]:
+    """Say which sessions have a transaction that began before a change, what it still grants, and what to do."""
     if not found:
         return []
     named = [str(session) for session in found[:_MOST_NAMED]] + ([f"{len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else [])
     ending = ", ".join(f"pg_terminate_backend({session.pid})" for session in found)
     instead = f", or run `revoke dpe_reader, dpe_masked_reader from {role}`, which applies at once" if is_left_without else ""
     return [
-        f"Warning: {plural(len(found), 'session')} had a transaction that may have begun before the revocation: {'; '.join(named)}.",
-        f"Until it ends, {role} can import its snapshot, in which the access list still grants what was revoked.",
+        f"Warning: {plural(len(found), 'session')} had a transaction that may have begun before this change: {'; '.join(named)}.",
+        f"Until it ends, {role} can import its snapshot, in which the access list still grants {granted}.",
         *(f"Warning: {refusal}." for refusal in (ender.refusals if ender else [])),
         f"End these sessions (`select {ending}`){instead}.",
     ]

@@ -11,6 +11,7 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.errors import UsageError
+from dpe_cli.project import package_tests
 
 WITHOUT_SERVER = {"-h", "--help", "-v", "--version"}
 
@@ -43,7 +44,8 @@ def dbt(app: App, arguments: tuple[str, ...]) -> NoReturn:
     variables = ("--vars", app.vars) if needs_server and app.vars else ()
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(program, [str(program), *arguments, *variables], environment)  # noqa: S606 dbt replaces this process, and keeps its terminal
+    # dbt replaces this process, and keeps its terminal. Python does not import from the project's directory (-P).
+    os.execve(sys.executable, [sys.executable, "-P", "-m", package_tests.__name__, *arguments, *variables], environment)  # noqa: S606
 
 
 def _option(arguments: tuple[str, ...], name: str) -> str | None:

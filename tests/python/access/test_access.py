@@ -332,6 +332,39 @@ def test_sessions_that_still_show_what_was_revoked_are_named_and_ended(
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(other)))
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_sessions_that_still_show_a_later_end_are_named_and_ended(
+    fresh_server: Server, login: str, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    """A snapshot from before `dpe access grant --until` shows the access for longer; one that gives more time names nobody."""
+    monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.3)
+    soon, later = (f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}" for days in (9, 99))
+    _dpe(fresh_server, "grant", login, "UA", "HA")
+    with closing(fresh_server.connect(login)) as exporting:
+        [(snapshot,)] = exporting.execute("select pg_export_snapshot()").fetchall()
+        pid = exporting.info.backend_pid
+
+        report = _dpe(fresh_server, "grant", login, "UA", "--until", soon, *(["--end-sessions"] if ends else []))
+        longer = _dpe(fresh_server, "grant", login, "UA", "--until", later)
+
+        data = cast("dict[str, list[dict[str, object]]]", report.data)
+        assert cast("list[str]", data["shortened"]) == ["UA"]
+        named = {key: [session["pid"] for session in data[key]] for key in ("earlier_sessions", "ended_sessions")}
+        if ends:
+            assert {"earlier_sessions": [], "ended_sessions": [pid]} == named
+        else:
+            assert {"earlier_sessions": [pid], "ended_sessions": []} == named
+            assert f"{login} may see UA until {soon} 00:00 UTC; 1 session may show it longer" == report.headline
+            lines = [line for section in report.sections if isinstance(section, Lines) for line in section.lines]
+            assert f"Until it ends, {login} can import its snapshot, in which the access list still grants UA without the new end." in lines
+            with fresh_server.connect(login) as importing:
+                importing.execute("begin isolation level repeatable read")
+                importing.execute(sql.SQL("set transaction snapshot {}").format(snapshot))
+                ending = importing.execute("select valid_until from dpe.tenant_access where tenant_id = 'UA'").fetchall()
+            assert [(None,)] == ending
+        assert f"{login} may see UA until {later} 00:00 UTC" == longer.headline
+
+
 @pytest.mark.parametrize("name", ['Ua "desk"', "123", "-", "none of it", "UA_DESK", "select"])
 def test_any_role_name_works(fresh_server: Server, name: str) -> None:
     """Also one that has to be quoted in SQL, and one that looks like another role's oid."""

@@ -122,6 +122,36 @@ def test_what_weakens_protection_is_found(after: Callable[[str], Outcome], state
     assert all(finding.subject and finding.detail and finding.fix for finding in of_check)
 
 
+# What can happen to each policy of dpe's own tables.
+OF_POLICIES = {
+    "drop policy {policy} on {relation}": "lacks the policy {policy}",
+    "alter policy {policy} on {relation} to public": "has the policy {policy} for public instead of ",
+    "alter policy {policy} on {relation} {clause} (current_user <> '')": "has the policy {policy} with another condition",
+}
+
+
+@pytest.mark.parametrize(("statement", "detail"), OF_POLICIES.items(), ids=["dropped", "for others", "other condition"])
+def test_each_policy_of_dpes_own_tables_is_compared(fresh_server: Server, statement: str, detail: str) -> None:
+    """The check lists them; a table or policy that bootstrap creates and that it does not list makes this fail."""
+    with fresh_server.connect("admin") as connection:
+        policies = connection.execute(
+            "select format('%I.%I', schemaname, tablename), policyname::text, case when qual is null then 'with check' else 'using' end "
+            "from pg_policies where schemaname in ('dpe', 'dpe_locks')"
+        ).fetchall()
+        tables = connection.execute(
+            "select oid::regclass::text from pg_class where relkind in ('r', 'p') and relnamespace::regnamespace::text in ('dpe', 'dpe_locks')"
+        ).fetchall()
+        for relation, policy, clause in policies:
+            connection.execute(statement.format(relation=relation, policy=policy, clause=clause).encode())
+        found = checks.check(connection, ["dpe"])
+        connection.rollback()
+
+    assert {relation for (relation,) in tables} == {relation for relation, *_ in policies}
+    of_check = [finding for finding in found if finding.check_id == "RLS064"]
+    for relation, policy, _ in policies:
+        assert [finding for finding in of_check if finding.subject == relation and finding.detail.startswith(detail.format(policy=policy))]
+
+
 def test_a_fix_fixes(after: Callable[[str], Outcome]) -> None:
     """If a fix is a statement, running it resolves the finding."""
     outcomes = {statements: after(statements) for statements in MUTATIONS}

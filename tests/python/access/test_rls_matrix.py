@@ -330,5 +330,34 @@ def test_what_does_not_exist_is_reported(app: App) -> None:
     """A relation, or a login."""
     with pytest.raises(UnknownNameError, match=r"marts\.nothing: no relation matches"):
         _dpe(app, "marts.nothing")
-    with pytest.raises(ContextError, match="nobody_here: the role does not exist; correct --login"):
-        _dpe(app, "marts.fct_orders", "--login", "nobody_here")
+    for name in ("nobody_here", "none", ""):
+        with pytest.raises(ContextError, match=f"^{name}: the role does not exist; correct --login"):
+            _dpe(app, "marts.fct_orders", "--login", name)
+
+
+# Logins that cannot be measured, by what they have in common with the pipeline's administrators.
+PRIVILEGED = {
+    "superuser": "is a superuser",
+    "bypassrls": "bypasses row-level security",
+    "replication": "may replicate all rows",
+    "createrole": "may change other roles (CREATEROLE)",
+    "in role pg_execute_server_program": "may become pg_execute_server_program, which reads, writes or runs files of the server",
+    "noinherit in role postgres": "may become postgres, which is a superuser",
+}
+
+
+@pytest.mark.parametrize(("attribute", "reason"), PRIVILEGED.items())
+def test_a_login_that_cannot_be_measured_is_refused_with_the_reason(app: App, attribute: str, reason: str) -> None:
+    """The code of models would run with its rights, or policies do not apply to it."""
+    with app.server.connect("admin", autocommit=True) as connection:
+        connection.execute(f"create role root_of_matrix login {attribute}".encode())
+        try:
+            with pytest.raises(ContextError) as refused:
+                _dpe(app, "marts.fct_orders", "--login", LOGIN, "--login", "root_of_matrix")
+        finally:
+            connection.execute("drop role root_of_matrix")
+
+    assert str(refused.value) == (
+        f"root_of_matrix: cannot be measured, because it {reason}, and the code of models would run with its rights; "
+        "give --login a role that only reads"
+    )

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -147,6 +148,26 @@ def test_a_new_clone_uses_a_free_port(clone: Path) -> None:
     written = (clone / ".env").read_text(encoding="utf-8")
     _api(clone, "configure")
     assert written == (clone / ".env").read_text(encoding="utf-8")
+
+
+def test_two_clones_that_start_at_once_use_two_ports(clone: Path, tmp_path: Path) -> None:
+    """Both found the same port free; the one that comes second writes another one into its .env, where dpe reads it."""
+    other = tmp_path / "other"
+    shutil.copytree(clone, other)
+    before = (clone / ".env").read_text(encoding="utf-8")
+    try:
+        with ThreadPoolExecutor() as starting:
+            started = list(starting.map(_api, (clone, other), ("start", "start")))
+
+        assert [0, 0] == [done.returncode for done in started], [done.stderr for done in started]
+        urls = {_running(place)[1] for place in (clone, other)}
+        assert 2 == len(urls)
+        assert {re.sub("http://.*", url, before) for url in urls} == {
+            (place / ".env").read_text(encoding="utf-8") for place in (clone, other)
+        }
+        assert 1 == sum("; .env has the new address now" in done.stdout for done in started)
+    finally:
+        _api(other, "stop")
 
 
 def test_a_port_that_is_taken_is_named(clone: Path) -> None:

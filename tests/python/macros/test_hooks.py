@@ -435,33 +435,59 @@ def test_an_index_of_a_hook_does_not_fail_on_rows_in_quarantine(copied: tuple[Pa
         assert (2, 2) == counts.fetchone()
 
 
+# The folder names one role for its models, and each model adds another; `copy_grants` means nothing to PostgreSQL.
+_GRANTS = "grants={'+select': [var('added')]} if var('added') else {}, copy_grants=true"
 GRANTED = {
-    "models/marts/granted.sql": "{{ config(materialized=var('kind'), grants={'select': ['auditing_tool']}, " + META + ") }} " + ROWS,
+    f"models/marts/granted_{kind}.sql": f"{{{{ config(materialized='{kind}', {_GRANTS}, {META}) }}}} {ROWS}"
+    for kind in ("table", "incremental", "view")
+} | {
+    "seeds/granted_seed.csv": "id,shop,amount\n1,UA,10\n",
+    "seeds/seeds.yml": "seeds: [{name: granted_seed, config: {schema: marts, meta: {rls: {tenant_column: shop}}}}]",
+    "snapshots/granted_snapshot.sql": f"""
+        {{% snapshot granted_snapshot %}}
+        {{{{ config(schema='marts', unique_key='id', strategy='check', check_cols='all', {_GRANTS}, {META}) }}}} {ROWS}
+        {{% endsnapshot %}}
+        """,
 }
+_KINDS = {"granted_table", "granted_incremental", "granted_view", "granted_seed", "granted_snapshot"}
 
 
-@pytest.mark.parametrize("kind", ["table", "incremental", "view"])
-def test_roles_of_grants_are_granted_in_addition_to_readers(server: Server, tmp_path: Path, kind: str) -> None:
-    """However often it is built; a role that is not a reader sees no row."""
+def test_roles_of_grants_are_granted_in_addition_to_readers(server: Server, tmp_path: Path) -> None:
+    """
+    In every materialization, at each build: those of a folder in dbt_project.yml and those of the model, as long as they are named.
+
+    Readers keep their own privileges, and a role that is not a reader sees no row.
+    """
+    directory = dbt_projects.make(tmp_path / "granted", GRANTED)
+    configuration = (directory / "dbt_project.yml").read_text()
+    in_folder = "  +grants: {select: [folder_tool]}\n  +persist_docs"
+    own = {"dpe_masked_reader", "dpe_owner", "dpe_reader"}
+
+    def granted(added: str) -> dict[str, set[str]]:
+        results = run_dbt(Project(directory, variables=f"{{added: '{added}'}}"), server, ["build"])
+        assert [] == [result.message for result in results if result.has_failed]
+        with server.connect("admin") as connection:
+            rows = connection.execute(
+                "select table_name::text, array_agg(grantee::text) from information_schema.table_privileges "
+                "where table_name ~ '^granted_' and grantee <> 'dpe_transformer' group by 1"
+            ).fetchall()
+        return {name: set(roles) for name, roles in rows}
+
     with server.connect("admin", autocommit=True) as connection:
-        connection.execute("create role auditing_tool login")
-        connection.execute("grant usage on schema marts to auditing_tool")
+        connection.execute("create role auditing_tool login; create role folder_tool; grant usage on schema marts to auditing_tool")
     try:
-        project = Project(dbt_projects.make(tmp_path / "granted", GRANTED), variables=f"{{kind: {kind}}}")
+        (directory / "dbt_project.yml").write_text(configuration.replace("  +persist_docs", in_folder))
         for _ in range(2):
-            assert ["success"] == [result.status for result in run_dbt(project, server, ["build"])]
-            with server.connect("admin") as connection:
-                granted = connection.execute(
-                    "select array_agg(grantee::text order by grantee) from information_schema.table_privileges "
-                    "where table_name = 'granted' and grantee <> 'dpe_transformer'"
-                ).fetchone()
-            assert (["auditing_tool", "dpe_masked_reader", "dpe_owner", "dpe_reader"],) == granted
-            if kind != "view":
-                with server.connect("auditing_tool") as connection:
-                    assert (0,) == connection.execute("select count(*) from marts.granted").fetchone()
+            found = granted("auditing_tool")
+            assert own | {"folder_tool"} == found.pop("granted_seed")
+            assert dict.fromkeys(_KINDS - {"granted_seed"}, own | {"folder_tool", "auditing_tool"}) == found
+        with server.connect("auditing_tool") as connection:
+            assert (0,) == connection.execute("select count(*) from marts.granted_incremental").fetchone()
+        (directory / "dbt_project.yml").write_text(configuration)
+        assert dict.fromkeys(_KINDS, own) == granted("")
     finally:
         with server.connect("admin", autocommit=True) as connection:
-            connection.execute("drop owned by auditing_tool; drop role auditing_tool")
+            connection.execute("drop owned by auditing_tool, folder_tool; drop role auditing_tool, folder_tool")
 
 
 REFUSED = {

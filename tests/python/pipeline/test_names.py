@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from dpe_cli.pipeline import protection, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
+from dpe_cli.server.contexts import system_context
 from dpe_cli.server.relations import MASKED, QUARANTINE, companion_name
 from dpe_cli.server.server import Server
 
@@ -33,7 +38,9 @@ COLUMNS = {
 }
 # Tables with a masked column and a quarantine, and relations of the other kinds, with names that leave no room for a suffix.
 LONG = ["orders_" + "x" * 49, "orders_" + "x" * 56, "o_" + "ä" * 27]
-INCREMENTAL, SNAPSHOT, SEED, VIEW = ("incremental_" + "x" * 51, "snapshot_" + "x" * 54, "seed_" + "x" * 58, "view_" + "x" * 58)
+INCREMENTAL, SNAPSHOT, SEED, VIEW = ("incremental_" + "x" * 51, "s" + "ä" * 31, "seed_" + "x" * 58, "view_" + "x" * 58)
+# Names of 63 bytes and fewer characters: PostgreSQL would cut off the whole ending of dbt's own names for what it builds or replaces.
+UMLAUTS = {kind: kind[0] + "ä" * 31 for kind in ("table", "incremental", "view")}
 KEPT_OUT = """
             columns:
               - name: amount
@@ -44,23 +51,31 @@ KEPT_OUT = """
         """
 
 
-# A package's test with the name of one of dpe's, and another way to count what fails: two relations of the same size differ by 0.
-PACKAGE = {
-    "dbt_packages/dbt_utils/dbt_project.yml": "{name: dbt_utils, version: 1.3.0, config-version: 2, macro-paths: [macros]}",
-    "dbt_packages/dbt_utils/macros/equal_rowcount.sql": """
-        {% test equal_rowcount(model, compare_model) %}
-          {{ return(adapter.dispatch('test_equal_rowcount', 'dbt_utils')(model, compare_model)) }}
-        {% endtest %}
+# Packages' tests with the name of one of dpe's, and another way to count what fails: two relations of the same size differ by 0.
+OF_PACKAGES = {"dbt_utils": "as_many_as_itself", "other_rules": "as_many_by_other_rules"}
+EQUAL_ROWCOUNT = """
+    {% test equal_rowcount(model, compare_model) %}
+      {{ return(adapter.dispatch('test_equal_rowcount', 'NAME')(model, compare_model)) }}
+    {% endtest %}
 
-        {% macro default__test_equal_rowcount(model, compare_model) %}
-        {{ config(fail_calc='sum(coalesce(diff_count, 0))') }}
-        select (select count(*) from {{ model }}) - (select count(*) from {{ compare_model }}) as diff_count
-        {% endmacro %}
-        """,
+    {% macro default__test_equal_rowcount(model, compare_model) %}
+    {{ config(fail_calc='sum(coalesce(diff_count, 0))') }}
+    select (select count(*) from {{ model }}) - (select count(*) from {{ compare_model }}) as diff_count
+    {% endmacro %}
+    """
+PACKAGES = {
+    f"dbt_packages/{name}/dbt_project.yml": f"{{name: {name}, version: 1.3.0, config-version: 2, macro-paths: [macros]}}"
+    for name in OF_PACKAGES
+}
+PACKAGES |= {f"dbt_packages/{name}/macros/equal_rowcount.sql": EQUAL_ROWCOUNT.replace("NAME", name) for name in OF_PACKAGES}
+PACKAGES |= {
     "models/staging/stg_orders.yml": """
         models:
           - name: stg_orders
-            data_tests: [{dbt_utils.equal_rowcount: {name: as_many_as_itself, arguments: {compare_model: ref('stg_orders')}}}]
+            data_tests:
+              - equal_rowcount: {name: as_many_by_dpe, arguments: {compare_model: ref('stg_orders')}}
+              - dbt_utils.equal_rowcount: {name: as_many_as_itself, arguments: {compare_model: ref('stg_orders')}}
+              - other_rules.equal_rowcount: {name: as_many_by_other_rules, arguments: {compare_model: ref('stg_orders')}}
         """,
     "tests/generic/equal_rowcount.sql": (dbt_projects.REPOSITORY / "tests" / "generic" / "equal_rowcount.sql").read_text(encoding="utf-8"),
 }
@@ -86,7 +101,9 @@ def _files() -> dict[str, str]:
         )
         files[f"models/marts/{name}.yml"] = _declared("models", name, column)
     for name in LONG:
-        files[f"models/marts/{name}.sql"] = "{{ config(materialized='table') }} select * from {{ ref('stg_orders') }}"
+        files[f"models/marts/{name}.sql"] = (
+            "{{ config(materialized='table') }} select *, '{{ make_intermediate_relation(this).identifier }}' as built_as from {{ ref('stg_orders') }}"
+        )
         files[f"models/marts/{name}.yml"] = _declared("models", name, "shop", masks=True).rstrip() + KEPT_OUT
     files[f"models/marts/{INCREMENTAL}.sql"] = (
         "{{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }} select * from {{ ref('stg_orders') }}"
@@ -94,14 +111,21 @@ def _files() -> dict[str, str]:
     files[f"models/marts/{INCREMENTAL}.yml"] = _declared("models", INCREMENTAL, "shop", masks=True, schema="finance")
     files[f"models/marts/{VIEW}.sql"] = "{{ config(materialized='view') }} select order_id, tenant from {{ ref('fct_tenant') }}"
     files[f"models/marts/{VIEW}.yml"] = _declared("models", VIEW, "tenant", schema="finance")
+    for kind, name in UMLAUTS.items():
+        files[f"models/marts/{name}.sql"] = (
+            f"{{{{ config(materialized='{kind}', unique_key='order_id', on_schema_change='fail') }}}} select order_id, tenant from {{{{ ref('fct_tenant') }}}}"
+        )
+        files[f"models/marts/{name}.yml"] = _declared("models", name, "tenant")
     files["seeds/seeds.yml"] = _declared("seeds", SEED, "shop", masks=True)
-    files[f"snapshots/{SNAPSHOT}.sql"] = (
-        f"{{% snapshot {SNAPSHOT} %}}\n"
-        "{{ config(unique_key='order_id', strategy='check', check_cols='all') }} select * from {{ ref('stg_orders') }}\n"
+    # dbt's names of snapshots are ASCII.
+    files["snapshots/orders_over_time.sql"] = (
+        "{% snapshot orders_over_time %}\n"
+        f"{{{{ config(alias='{SNAPSHOT}', unique_key='order_id', strategy='check', check_cols='all') }}}}\n"
+        "select * from {{ ref('stg_orders') }}\n"
         "{% endsnapshot %}\n"
     )
-    files["snapshots/snapshots.yml"] = _declared("snapshots", SNAPSHOT, "shop", masks=True)
-    return files | PACKAGE
+    files["snapshots/snapshots.yml"] = _declared("snapshots", "orders_over_time", "shop", masks=True)
+    return files | PACKAGES
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +135,8 @@ def built(scratch: Path, module_server: Server) -> tuple[Project, dict[str, list
     for _ in range(2):
         done = run.run(project, module_server, [], [], Silence(), RunOptions(documents=False))
         assert done.build.not_published is None
-        assert "pass" in {result.status for result in done.build.results if result.name == "as_many_as_itself"}
+        passed = {result.name for result in done.build.results if result.status == "pass"}
+        assert {*OF_PACKAGES.values(), "as_many_by_dpe"} <= passed
     cells: dict[str, list[Cell]] = {}
     for cell in protection.measure_rls(project, module_server, [], [], Silence()):
         cells.setdefault(cell.relation, []).append(cell)
@@ -126,8 +151,28 @@ def test_nothing_is_wrong_with_their_protection(built: tuple[Project, dict[str, 
     assert [] == [fault for name, measured in cells.items() if not name.startswith("staging") for cell in measured for fault in cell.faults]
 
 
+def test_dbt_knows_the_configuration_of_packages_tests(built: tuple[Project, dict[str, list[Cell]]], module_server: Server) -> None:
+    """As `dpe dbt` starts it; dpe's own test of that name counts rows."""
+    project, _ = built
+    command = ["ls", "--no-partial-parse", "--quiet", "--target-path", "ls", "--output", "json", "--output-keys", "name", "config"]
+    listed = subprocess.run(
+        [sys.executable, "-P", "-m", "dpe_cli.project.package_tests", *command, "--select", "test_name:equal_rowcount"],
+        cwd=project.directory,
+        env=os.environ | module_server.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    tests = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert {"as_many_by_dpe": "count(*)"} | dict.fromkeys(OF_PACKAGES.values(), "sum(coalesce(diff_count, 0))") == {
+        test["name"]: test["config"]["fail_calc"] for test in tests
+    }
+
+
 @pytest.mark.parametrize(
-    "name", [*(f"marts.{name}" for name in [*COLUMNS, *LONG, SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"]
+    "name",
+    [*(f"marts.{name}" for name in [*COLUMNS, *LONG, *UMLAUTS.values(), SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"],
 )
 def test_a_reader_sees_the_rows_of_its_tenant(built: tuple[Project, dict[str, list[Cell]]], name: str) -> None:
     """Whatever the relation, its tenant column and its schema are called."""
@@ -158,6 +203,18 @@ def test_a_long_name_has_its_companions(built: tuple[Project, dict[str, list[Cel
 
     assert len(LONG) == len({*names})
     assert [] == [name for name in names if len(name.encode()) > 63 or f"marts.{name}" not in cells]
+
+
+def test_long_names_that_begin_alike_are_built_under_different_names(
+    built: tuple[Project, dict[str, list[Cell]]], module_server: Server
+) -> None:
+    """dbt builds several models at once, each next to the table that it replaces."""
+    del built
+    with module_server.connect("transformer") as connection, system_context(connection, actor="test"):
+        names = [str(connection.execute(f'select max(built_as) from marts."{name}"'.encode()).fetchall()[0][0]) for name in LONG]
+
+    assert len(LONG) == len({*names})
+    assert [] == [name for name in names if len(name.encode()) > 63 or not name.endswith("__dbt_tmp")]
 
 
 @pytest.mark.parametrize("name", ["orders", *LONG, "ä" * 31, "x" + "ä" * 31, "日本" * 10])

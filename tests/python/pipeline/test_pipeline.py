@@ -330,6 +330,16 @@ def test_a_project_that_cannot_be_read_is_reported_in_dbts_words(shop: Shop) -> 
         run_dbt(shop.project, shop.server, ["run"])
 
 
+def test_a_failure_that_dbt_attributes_to_no_node_is_a_failure(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dbt's exit status counts as well as the states of its nodes, so that nothing is published."""
+    monkeypatch.setattr("dbt.task.runnable.GraphRunnableTask.interpret_results", lambda *_results: False)
+    shop.write(WEDNESDAY)
+
+    with pytest.raises(BuildError, match="dbt reports a failure, but none of its nodes failed; run `dpe dbt build"):
+        shop.run("fct_orders")
+    assert [1, 2, 3] == shop.orders()
+
+
 def test_a_server_that_is_gone_is_reported_before_dbt_starts(shop: Shop, tmp_path: Path) -> None:
     """With what to do."""
     gone = replace(shop.server, host=str(tmp_path))

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
-from dbt.artifacts.schemas.results import NodeStatus
+from dbt.artifacts.schemas import results as dbt_results
+from dbt_common.dataclass_schema import StrEnum
 from support.dbt_projects import Silence
 from support.shop import DOUBLED, WEDNESDAY, Shop
 
+from dpe_cli.access import matrix, visibility
+from dpe_cli.access.matrix import Cell
+from dpe_cli.access.samples import MeasuredRelation
 from dpe_cli.errors import PublishError
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.outputs import notification
-from dpe_cli.pipeline import protection, publish, refusals
+from dpe_cli.pipeline import checks, protection, publish, refusals
 from dpe_cli.pipeline.build import BuildResult
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.pipeline.validate import Validation
-from dpe_cli.project.dbt_runner import NodeResult
+from dpe_cli.project.dbt_runner import NodeResult, run_dbt
 from dpe_cli.publishing import publication, publisher
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.contexts import system_context
 
 FCT_ORDERS = "{{{{ config(post_hook={hooks}) }}}} select order_id, shop, amount from {{{{ ref('stg_shop__orders') }}}}"
@@ -44,22 +51,49 @@ RESULT = NodeResult(
 )
 
 
-@pytest.mark.parametrize("status", [*(status.value for status in NodeStatus), "unheard of"])
-def test_only_what_dbt_did_completely_is_published(status: str) -> None:
+# What becomes of a run with a node of each status that dbt 1.11 and 1.12 know, for models, tests and sources.
+GOOD, SKIPPED, BAD = "published", "skipped, although nothing failed", "failed"
+STATUSES = {
+    "success": GOOD,
+    "pass": GOOD,
+    "warn": GOOD,
+    "no-op": GOOD,
+    "skipped": SKIPPED,
+    "error": BAD,
+    "fail": BAD,
+    "runtime error": BAD,
+    "partial success": BAD,
+    "reused": BAD,
+    "unheard of": BAD,
+}
+
+
+def test_each_status_of_dbt_is_judged() -> None:
+    """A version of dbt with another one makes this fail, so that somebody decides whether it is a good one."""
+    kinds = [kind for kind in vars(dbt_results).values() if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum]
+    # Of nodes that have not ended.
+    kinds.remove(dbt_results.RunningStatus)
+
+    assert {"NodeStatus", "RunStatus", "TestStatus", "FreshnessStatus"} == {kind.__name__ for kind in kinds}
+    assert {status.value for kind in kinds for status in kind} <= STATUSES.keys()
+
+
+@pytest.mark.parametrize(("status", "judgement"), STATUSES.items())
+def test_only_what_dbt_did_completely_is_published(status: str, judgement: str) -> None:
     """A status that does not say so refuses, is notified and counts as failed, as `partial success` does: a part of the rows is missing."""
     result = replace(RESULT, status=status)
     refused = refusals.of_nodes([RESULT, result], [])
     build = BuildResult([RESULT, result], refused=refused)
     outcome = notification.of_summary(RunSummary(ExtractSummary([], 0), build, Validation([], build.results, [])))
 
-    expected = {"skipped": "model fct_orders was skipped, although nothing failed"}.get(status, "model fct_orders failed")
-    if status in {"success", "pass", "warn", "no-op"}:
+    if judgement == GOOD:
         assert ([], []) == (refused, outcome.faults)
     else:
+        expected = f"model fct_orders {'was ' if judgement == SKIPPED else ''}{judgement}"
         assert refused[0].startswith(expected)
         assert expected in outcome.faults[0]
     assert outcome.has_failed == bool(refused)
-    assert result.has_failed == (bool(refused) and status != "skipped")
+    assert result.has_failed == (judgement == BAD)
 
 
 def test_what_was_skipped_because_something_failed_is_not_named() -> None:
@@ -391,7 +425,10 @@ def test_what_waits_and_what_is_restored_is_judged_again(shop: Shop) -> None:
         match=r"publication 2: was not published \(marts__next.fct_orders: shows all rows to dpe_reader through the policy dpe_open",
     ):
         publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
-    _as_an_author(shop, "drop policy dpe_open on marts__next.fct_orders")
+    _as_an_author(shop, "drop policy dpe_open on marts__next.fct_orders", "revoke select on marts__next.fct_orders from dpe_reader")
+    with pytest.raises(PublishError, match=r"publication 2: was not published \(marts.fct_orders: HA sees 0 rows instead of 2"):
+        publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
+    _as_an_author(shop, "grant select on marts__next.fct_orders to dpe_reader")
     publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
     assert [1, 2, 3, 4] == shop.orders()
 
@@ -446,6 +483,10 @@ def test_what_was_refused_stays_refused(shop: Shop) -> None:
         publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
 
 
+ALL_ORDERS = """
+    {{ config(materialized='view', contract={'enforced': false}, meta={'rls': {'tenant_column': 'shop'}}) }}
+    select * from {{ ref('fct_orders') }}
+    """
 TOUCHY = {
     "models/marts/touchy_orders.sql": """
         {{ config(
@@ -469,23 +510,76 @@ TOUCHY = {
 }
 
 
-def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
-    """So is a docs site that cannot be built: everything else is checked and measured, and the run fails."""
-    shop.write(TOUCHY)
+NOT_FOR_READERS = [f"marts.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("HA", "UA")]
+
+
+def _faults_of_visibility(validation: Validation | None) -> set[str]:
+    assert validation is not None
+    return {fault for check in validation.checks if check.name == "who sees what" for fault in check.faults}
+
+
+def test_what_readers_could_not_read_is_not_published(shop: Shop) -> None:
+    """
+    Who sees what is measured before the publication, in the shadow schemas, which stay closed to readers.
+
+    A docs site that cannot be built does not keep the rest from being checked.
+    """
+    shop.write(WEDNESDAY | TOUCHY)
 
     summary = shop.run(documents=True)
 
-    assert summary.not_documented is not None
-    assert "not to be documented" in summary.not_documented
+    assert NOT_FOR_READERS == sorted(summary.build.refused)
+    assert [1, 2, 3] == shop.orders()
+    assert "not to be documented" in str(summary.not_documented)
+    assert set() == _faults_of_visibility(summary.validation)
+    with shop.server.connect("admin") as connection:
+        assert (False,) == connection.execute("select has_schema_privilege('dpe_reader', 'marts__next', 'usage')").fetchone()
+
+
+def test_a_schema_that_is_closed_to_readers_is_found_before_the_publication(shop: Shop) -> None:
+    """An administrator owns it, so that publishing cannot open it."""
+    shop.write(WEDNESDAY)
+    with shop.server.connect("admin") as connection:
+        connection.execute("revoke usage on schema marts from dpe_reader, dpe_tenant, dpe_masked_reader")
+
+    summary = shop.run("fct_orders")
+
+    assert "marts.fct_orders: UA sees 0 rows instead of 2; check its policies and grants" in summary.build.refused
+
+
+def test_what_was_measured_before_the_publication_is_not_measured_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run shows each measurement once; what it did not publish is measured afterwards."""
+    shop.write({"models/marts/all_orders.sql": ALL_ORDERS})
+    shop.run("all_orders")
+    measured: list[str] = []
+
+    def measure(connection: Connection, relations: Sequence[MeasuredRelation], **options: Any) -> list[Cell]:
+        measured.extend(f"{relation.stored_in}.{relation.name}" for relation in relations)
+        return matrix_measure(connection, relations, **options)
+
+    matrix_measure = matrix.measure
+    monkeypatch.setattr(matrix, "measure", measure)
+    shop.write(WEDNESDAY)
+    summary = shop.run("fct_orders")
+
+    assert ["marts__next.fct_orders", "marts.all_orders"] == measured
     assert summary.validation is not None
-    visibility_check = next(check for check in summary.validation.checks if check.name == "who sees what")
-    assert {f"marts.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("UA", "HA")} == set(
-        visibility_check.faults
-    )
-    assert not summary.holds
+    assert [("marts.all_orders", "UA", 2), ("marts.fct_orders", "UA", 2)] == [
+        (visible.relation, visible.who, visible.rows) for visible in summary.validation.visibility if visible.who == "UA"
+    ]
+
+
+def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
+    """Everything else is checked and measured."""
+    shop.write(TOUCHY)
+    run_dbt(shop.project, shop.server, ["run", "--select", "touchy_orders"])
+
     cells = protection.measure_rls(shop.project, shop.server, ["marts.*"], (), Silence())
+
     assert {"marts.touchy_orders: a tenant (UA) cannot read it (not for readers)"} < {fault for cell in cells for fault in cell.faults}
     assert {"marts.touchy_orders"} == {cell.relation for cell in cells if cell.faults}
+    published = protection.measure_published(shop.project, shop.server, Silence(), only_of_tenants=True)
+    assert NOT_FOR_READERS == sorted(checks.check_visibility(visibility.of_models(published, shop.project.models.values())).faults)
 
 
 @pytest.mark.parametrize("declared", [("{tenant_column: shop}", "{private: true}"), ("{shared: true}", "{tenant_column: shop}")])

@@ -282,6 +282,8 @@ MUTATIONS = {
     "alter policy loader_in_context on dpe.loads with check (source <> '')": "RLS064",
     "create policy narrow on dpe.loads as restrictive using (source <> '')": "RLS064",
     "revoke select on dpe.tenant_access from dpe_masked_reader": "RLS064",
+    "alter policy pipeline_locks on dpe_locks.locks with check (true)": "RLS064",
+    "create policy everybody on dpe_locks.locks using (true)": "RLS064",
     f"{TAG}; {RETYPE.format('public.tag')}": "RLS065",
     f"create domain public.word as text; {RETYPE.format('public.word')}": "RLS065",
     f"create schema marts__next; grant usage on schema marts__next to {OUTSIDE}": "RLS066",

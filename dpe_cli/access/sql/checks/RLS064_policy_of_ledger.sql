@@ -38,7 +38,7 @@ pipelines as (
 
 ),
 
-wanted as (
+wanted_of_ledger as (
 
     select *
     from pipelines
@@ -79,6 +79,31 @@ wanted as (
 
 ),
 
+-- The rows that the pipeline locks: it may not change any.
+wanted as (
+
+    select
+        *,
+        condition as checked
+    from wanted_of_ledger
+    union all
+    select
+        'dpe_locks.locks' as relation,
+        of_locks.policy,
+        of_locks.command,
+        of_locks.roles,
+        '( SELECT dpe.context_is_open() AS context_is_open)' as condition,
+        case of_locks.command when 'w' then 'false' else '( SELECT dpe.context_is_open() AS context_is_open)' end as checked
+    from (
+        values
+        ('admin_in_context', '*', array['dpe_owner']),
+        ('pipeline_reads', 'r', array['dpe_loader', 'dpe_transformer']),
+        ('pipeline_adds', 'a', array['dpe_loader', 'dpe_transformer']),
+        ('pipeline_locks', 'w', array['dpe_loader', 'dpe_transformer'])
+    ) as of_locks (policy, command, roles)
+
+),
+
 present as (
 
     select
@@ -95,6 +120,21 @@ present as (
         coalesce(check_expression, using_expression) as checked
     from policies
     where schema_name = 'dpe' and not is_gone
+    union all
+    select
+        'dpe_locks.locks' as relation,
+        policyname::text as policy,
+        case cmd when 'ALL' then '*' when 'SELECT' then 'r' when 'INSERT' then 'a' when 'UPDATE' then 'w' else 'd' end as command,
+        permissive = 'PERMISSIVE' as is_permissive,
+        array(
+            select roles.name::text
+            from unnest(pg_policies.roles) as roles (name)
+            order by roles.name::text collate "C"
+        ) as roles,
+        coalesce(qual, with_check) as condition,
+        coalesce(with_check, qual) as checked
+    from pg_policies
+    where schemaname = 'dpe_locks' and tablename = 'locks'
 
 )
 
@@ -125,7 +165,7 @@ where
         and present.command = wanted.command
         and present.roles = wanted.roles
         and present.condition = wanted.condition
-        and present.checked = wanted.condition,
+        and present.checked = wanted.checked,
         false
     )
 union all

@@ -1,0 +1,11 @@
+{#
+    The relation in which dbt builds the next version of another one, or keeps the previous one. dbt cuts long names by characters, but
+    PostgreSQL by bytes, so that a name of other letters than ASCII's became the name of the relation itself; and two long names that
+    begin alike got the same one.
+#}
+{% macro postgres__make_relation_with_suffix(base_relation, suffix, dstring) %}
+
+{% set ending = suffix ~ (modules.datetime.datetime.now().strftime('%H%M%S%f') if dstring else '') %}
+{{ return(base_relation.incorporate(path={'identifier': companion_name(base_relation.identifier, ending)})) }}
+
+{% endmacro %}
