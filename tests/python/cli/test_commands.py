@@ -107,7 +107,7 @@ def test_the_exports_are_for_a_shell(dpe: Dpe, project: Path) -> None:
     script = f'{exports}\necho "$PGHOST|$PGUSER|$PGOPTIONS"'
 
     options = (
-        "-c dpe.actor=dbt -c search_path=public,\\ pg_temp -c lock_timeout=600s "
+        "-c dpe.actor=dbt -c search_path=public,\\ pg_temp -c deadlock_timeout=60s -c lock_timeout=600s "
         "-c standard_conforming_strings=on -c quote_all_identifiers=off -c client_encoding=UTF8"
     )
     assert f"{project}/.dpe/postgres/socket|dpe_transformer|{options}\n" == subprocess.check_output(["sh", "-c", script], text=True)
