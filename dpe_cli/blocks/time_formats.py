@@ -39,8 +39,34 @@ _PATTERNS: Mapping[str, str] = {
 }
 _NAMES = "|".join(map(re.escape, sorted(_PATTERNS, key=len, reverse=True)))
 _TOKEN = re.compile(rf'(?P<fill>FM)?(?P<pattern>{_NAMES})|"(?P<text>[^"]*)"|(?P<other>.)', re.IGNORECASE | re.DOTALL)
+# The same for whole blocks: parts of fixed width, for those days of the calendar that exist. Each line names days of some months and years.
+_FIXED = {"year": "YYYY", "month": "MM", "day": "DD", "hour": "HH24", "minute": "MI", "second": "SS"}
+_LEAP = r"[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00"
+_ANY_YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_CALENDAR = (
+    {"day": "(?:0[1-9]|1[0-9]|2[0-8])", "month": "(?:0[1-9]|1[0-2])", "year": _ANY_YEAR},
+    {"day": "(?:29|30)", "month": "(?:0[13-9]|1[0-2])", "year": _ANY_YEAR},
+    {"day": "31", "month": "(?:0[13578]|1[02])", "year": _ANY_YEAR},
+    {"day": "29", "month": "02", "year": f"(?:{_LEAP})"},
+)
+_OF_CLOCK = {"hour": "(?:[01][0-9]|2[0-3])", "minute": "[0-5][0-9]", "second": "[0-5][0-9]"}
 # PostgreSQL takes two digits for the year nearest to 2020.
 _FIRST_OF_LAST_CENTURY = 70
+
+
+@dataclass(frozen=True)
+class FixedForm:
+    """
+    A format whose parts are digits at fixed places, for regular expressions over whole blocks.
+
+    `accepted` matches the values that `TimeFormat.iso` accepts, without blanks around them. `parts` matches these too, and captures their
+    parts, from which `written`, a replacement, makes ISO 8601 if the first of its groups is number 2. `text` is all else in the format.
+    """
+
+    accepted: str
+    parts: str
+    written: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +75,7 @@ class TimeFormat:
 
     template: str
     iso: Callable[[str], str | None]
+    fixed: FixedForm | None
 
 
 def parse(template: str) -> TimeFormat:
@@ -58,13 +85,13 @@ def parse(template: str) -> TimeFormat:
     Raises:
         ValueError: it has a pattern that is not supported, or one that means the same as another, or no year, month and day.
     """
-    expression = re.compile("".join(_expressions(template)))
+    expression = re.compile("".join(_expressions(template)), re.ASCII)
     groups = set(expression.groupindex)
     if not {"year", "short_year"} & groups or not {"month", "month_name"} & groups or "day" not in groups:
         raise ValueError("has to have a year, a month and a day (YYYY, MM, DD)")
     if "hour12" in groups and "half" not in groups:
         raise ValueError("HH12 needs AM or PM; write HH24 if hours count to 23")
-    return TimeFormat(template, lambda value: _iso(expression.fullmatch(value.strip(" "))))
+    return TimeFormat(template, lambda value: _iso(expression.fullmatch(value.strip(" "))), _fixed(template))
 
 
 def _expressions(template: str) -> Iterator[str]:
@@ -83,6 +110,33 @@ def _expressions(template: str) -> Iterator[str]:
         seen.add(name)
         # FM: without leading zeros.
         yield expression.replace(r"\d{2}", r"\d{1,2}") if token["fill"] else expression
+
+
+def _fixed(template: str) -> FixedForm | None:
+    names = {pattern: name for name, pattern in _FIXED.items()}
+    order: list[str] = []
+    pieces: list[tuple[str | None, str]] = []
+    for token in _TOKEN.finditer(template):
+        pattern = (token["pattern"] or "").upper()
+        if token["fill"] or (pattern and pattern not in names and not pattern.startswith(("FF", "MS", "US"))):
+            return None
+        if not pattern:
+            text = token["text"] if token["text"] is not None else token["other"]
+            pieces.append((None, text))
+            continue
+        name = names.get(pattern, "fraction")
+        order.append(name)
+        pieces.append((name, _PATTERNS[pattern].partition(">")[2].removesuffix(")").replace(r"\d", "[0-9]")))
+    accepted = "|".join(
+        "".join(re.escape(piece) if name is None else (days | _OF_CLOCK).get(name, piece) for name, piece in pieces) for days in _CALENDAR
+    )
+    parts = "".join(re.escape(piece) if name is None else f"({piece})" for name, piece in pieces)
+    group = {name: rf"\g<{number}>" for number, name in enumerate(order, 2)}
+    written = f"{group['year']}-{group['month']}-{group['day']}"
+    if order != [name for name in order if name in {"year", "month", "day"}]:
+        fraction = f".{group['fraction']}" if "fraction" in group else ""
+        written += f" {group.get('hour', '00')}:{group.get('minute', '00')}:{group.get('second', '00')}{fraction}"
+    return FixedForm(f"(?:{accepted})", parts, written, "".join(piece for name, piece in pieces if name is None))
 
 
 def _iso(found: re.Match[str] | None) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from dpe_cli.blocks import copy_text, encodings, time_formats
-from dpe_cli.blocks.block import Block, Delivered, Fault
+from dpe_cli.blocks.block import Block, Delivered, Fault, Origin
 from dpe_cli.blocks.conversion import Converter
 from dpe_cli.blocks.exact_scalars import INVALID_TEXT
 from dpe_cli.blocks.exact_types import DataType, exact_type
@@ -83,11 +83,27 @@ class Exactness:
         return self._rewritten(block, refused.get) if refused else block
 
     def _converted(self, block: Block, converter: Converter) -> Block:
+        data = converter.convert_all(block.data)
+        if data is not None:
+            return replace(block, data=data, origin=self._before(block))
+
         def converted(_offset: int, raw: bytes) -> bytes | Fault:
             found = converter.convert(raw)
             return found if isinstance(found, bytes) else Fault(self._shape.names[found[0]], INVALID_TEXT, found[1])
 
         return self._rewritten(block, converted)
+
+    def _before(self, block: Block) -> Origin:
+        """Return the records of a block as they were delivered. They are looked at only if one of them is refused."""
+        found: list[Records] = []
+
+        def delivered(index: int, _csv: bytes) -> Delivered:
+            if not found:
+                found.append(Records.of(block.without_refused(), self._shape.grammar))
+            [records] = found
+            return _Delivered(block, records, self._shape.dialect.encoding).at(index, records.raws[index])
+
+        return delivered
 
     def _refused(self, suspects: Mapping[int, Sequence[Inexact]]) -> dict[int, Fault]:
         """Return why records are refused, by their offsets. The server itself refuses, and explains, what is not valid at all."""

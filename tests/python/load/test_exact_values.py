@@ -300,6 +300,17 @@ def test_a_value_in_another_format_is_named(stage: Stage) -> None:
     assert 1 == source.count()
 
 
+@pytest.mark.parametrize("price", ["2.345", "x"])
+def test_a_record_of_a_converted_block_is_refused_as_it_was_delivered(stage: Stage, price: str) -> None:
+    """Whether dpe or the server refuses another value in it."""
+    source = stage("id integer, day date format DD.MM.YYYY, price numeric(10,2)")
+
+    source.deliver(f"id,day,price\n1,31.12.2024,1\n2,31.12.2024,{price}\n3,31.12.2024,3\n").extract()
+
+    assert [(3, "price", f"2,31.12.2024,{price}")] == source.rejects("position, column_name, raw")
+    assert [("2024-12-31",), ("2024-12-31",)] == source.query(f"select day::text from {source.relation}")
+
+
 def test_a_column_may_round(stage_anywhere: Stage) -> None:
     """What it rounds is still a plain value."""
     source = stage_anywhere(
