@@ -73,7 +73,8 @@ class Cluster:
         server = replace(self.template, database=f"test_{next(numbers)}")
         name, template = sql.Identifier(server.database), sql.Identifier(self.template.database)
         with replace(server, database="postgres").connect("admin", autocommit=True) as connection:
-            connection.execute(sql.SQL("create database {} template {}").format(name, template))
+            # Copying its files takes a fourth of the time that copying its blocks through the log does.
+            connection.execute(sql.SQL("create database {} template {} strategy file_copy").format(name, template))
             # Privileges on the database itself are not copied.
             connection.execute(sql.SQL("grant create on database {} to dpe_transformer").format(name))
         try:
