@@ -46,6 +46,7 @@ VERSIONS |= {version: Path(place) for version, place in (part.split("=", 1) for 
 # The files that take longest, in minutes on a small machine. They run first, so that none is left to one process at the end.
 LONGEST = (
     "test_demo.py",
+    "test_managed.py",
     "test_publishing.py",
     "test_refusals.py",
     "test_memory_of_rules.py",

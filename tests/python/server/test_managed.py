@@ -161,6 +161,7 @@ def restored(managed: Managed, scratch: Path) -> Iterator[Restored]:
         connection.execute("create role dropped_desk")
         connection.execute("insert into dpe.tenant_access values ('dropped_desk', 'LGA')")
         connection.execute("drop role dropped_desk")
+        connection.execute("alter database warehouse set work_mem = '16MB'")
     try:
         server = Server(str(embedded.socket_dir), embedded.port, "warehouse", user, is_embedded=False)
         if not is_upgrade:
@@ -172,6 +173,21 @@ def restored(managed: Managed, scratch: Path) -> Iterator[Restored]:
         yield Restored(server, backup)
     finally:
         embedded.stop()
+
+
+# What belongs to the database, and is not in it: privileges, settings, and privileges of what is created later.
+OF_DATABASE = """
+    select datname, privileges.grantee::regrole::text, string_agg(privileges.privilege_type, ' ' order by privileges.privilege_type), setconfig::text
+    from pg_database
+    cross join lateral aclexplode(datacl) as privileges
+    left join pg_db_role_setting on setdatabase = pg_database.oid
+    where datname = current_database()
+    group by datname, privileges.grantee, setconfig
+    union all
+    select 'by default', defaclrole::regrole::text, defaclobjtype::text, defaclacl::text
+    from pg_default_acl
+    order by 1, 2
+"""
 
 
 def rows(server: Server) -> dict[str, int]:
@@ -194,6 +210,10 @@ def test_a_backup_is_restored_elsewhere_by_the_commands_of_the_guide(managed: Ma
     kept = {name: count for name, count in before.items() if name.startswith(("staging.", "marts.", "dpe.tenant_access"))}
     assert any("__" in name for name in kept)
     assert kept == {name: after.get(name) for name in kept}
+    with managed.superuser.connect("admin") as old, restored.server.connect("admin") as new:
+        expected = old.execute(OF_DATABASE.encode()).fetchall()
+        assert {"dpe_transformer", "dpe_loader", "dpe_owner"} <= {grantee for _, grantee, _, _ in expected}
+        assert expected == new.execute(OF_DATABASE.encode()).fetchall()
 
 
 def test_a_restored_database_grants_as_before(restored: Restored) -> None:
