@@ -21,6 +21,7 @@ from support import demo_project, guides
 from support.demo_project import WeatherApi, dpe
 
 from dpe_cli.access import grants
+from dpe_cli.access.grants import AccessError
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import admin_context, system_context, tenant_context
 from dpe_cli.server.embedded.server import EmbeddedServer
@@ -222,3 +223,21 @@ def test_a_restored_database_grants_as_before(restored: Restored) -> None:
         assert (HOURS_OF_JFK,) == connection.execute("select count(*) from marts.fct_departure_weather").fetchone()
     with restored.server.connect("admin") as connection, admin_context(connection, "test"):
         assert 0 == connection.execute("select from dpe.tenant_access where role_name not in (select oid from pg_roles)").rowcount
+
+
+def test_after_an_upgrade_from_15_the_administrator_gets_its_rights_back(managed: Managed, restored: Restored) -> None:
+    """By the statements of the guide, because since PostgreSQL 16 CREATEROLE does not extend to roles that others created."""
+    if restored.server.admin_user == "manager":
+        pytest.skip("the administrator created the roles on the new server")
+    server = replace(restored.server, admin_user="manager")
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute("create role lga_desk login")
+    with pytest.raises(AccessError, match="manager is not allowed to make it one; run `grant dpe_reader to lga_desk` as a superuser"):
+        grants.grant(server, "lga_desk", ["LGA"], until=None, actor="manager")
+
+    with restored.server.connect("admin", autocommit=True) as connection:
+        connection.execute(guides.commands("backup.md", "Upgrade PostgreSQL", "sql").encode())
+
+    grants.grant(server, "lga_desk", ["LGA"], until=None, actor="manager")
+    measured = dpe(managed.directory, server, "rls", "matrix", "--login", "lga_desk")
+    assert 0 == measured.returncode, measured.stdout + measured.stderr
