@@ -47,6 +47,7 @@ VERSIONS |= {version: Path(place) for version, place in (part.split("=", 1) for 
 # The files that take longest. They run first, so that none is left to one process at the end.
 LONGEST = (
     "test_demo.py",
+    "test_managed.py",
     "test_publishing.py",
     "test_hooks.py",
     "test_rls_matrix.py",

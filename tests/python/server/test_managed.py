@@ -21,6 +21,7 @@ from support import demo_project, guides
 from support.demo_project import WeatherApi, dpe
 
 from dpe_cli.access import grants
+from dpe_cli.access.grants import AccessError
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import admin_context, system_context, tenant_context
 from dpe_cli.server.embedded.server import EmbeddedServer
@@ -161,6 +162,7 @@ def restored(managed: Managed, scratch: Path) -> Iterator[Restored]:
         connection.execute("create role dropped_desk")
         connection.execute("insert into dpe.tenant_access values ('dropped_desk', 'LGA')")
         connection.execute("drop role dropped_desk")
+        connection.execute("alter database warehouse set work_mem = '16MB'")
     try:
         server = Server(str(embedded.socket_dir), embedded.port, "warehouse", user, is_embedded=False)
         if not is_upgrade:
@@ -172,6 +174,21 @@ def restored(managed: Managed, scratch: Path) -> Iterator[Restored]:
         yield Restored(server, backup)
     finally:
         embedded.stop()
+
+
+# What belongs to the database, and is not in it: privileges, settings, and privileges of what is created later.
+OF_DATABASE = """
+    select datname, privileges.grantee::regrole::text, string_agg(privileges.privilege_type, ' ' order by privileges.privilege_type), setconfig::text
+    from pg_database
+    cross join lateral aclexplode(datacl) as privileges
+    left join pg_db_role_setting on setdatabase = pg_database.oid
+    where datname = current_database()
+    group by datname, privileges.grantee, setconfig
+    union all
+    select 'by default', defaclrole::regrole::text, defaclobjtype::text, defaclacl::text
+    from pg_default_acl
+    order by 1, 2
+"""
 
 
 def rows(server: Server) -> dict[str, int]:
@@ -194,6 +211,10 @@ def test_a_backup_is_restored_elsewhere_by_the_commands_of_the_guide(managed: Ma
     kept = {name: count for name, count in before.items() if name.startswith(("staging.", "marts.", "dpe.tenant_access"))}
     assert any("__" in name for name in kept)
     assert kept == {name: after.get(name) for name in kept}
+    with managed.superuser.connect("admin") as old, restored.server.connect("admin") as new:
+        expected = old.execute(OF_DATABASE.encode()).fetchall()
+        assert {"dpe_transformer", "dpe_loader", "dpe_owner"} <= {grantee for _, grantee, _, _ in expected}
+        assert expected == new.execute(OF_DATABASE.encode()).fetchall()
 
 
 def test_a_restored_database_grants_as_before(restored: Restored) -> None:
@@ -202,3 +223,21 @@ def test_a_restored_database_grants_as_before(restored: Restored) -> None:
         assert (HOURS_OF_JFK,) == connection.execute("select count(*) from marts.fct_departure_weather").fetchone()
     with restored.server.connect("admin") as connection, admin_context(connection, "test"):
         assert 0 == connection.execute("select from dpe.tenant_access where role_name not in (select oid from pg_roles)").rowcount
+
+
+def test_after_an_upgrade_from_15_the_administrator_gets_its_rights_back(managed: Managed, restored: Restored) -> None:
+    """By the statements of the guide, because since PostgreSQL 16 CREATEROLE does not extend to roles that others created."""
+    if restored.server.admin_user == "manager":
+        pytest.skip("the administrator created the roles on the new server")
+    server = replace(restored.server, admin_user="manager")
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute("create role lga_desk login")
+    with pytest.raises(AccessError, match="manager is not allowed to make it one; run `grant dpe_reader to lga_desk` as a superuser"):
+        grants.grant(server, "lga_desk", ["LGA"], until=None, actor="manager")
+
+    with restored.server.connect("admin", autocommit=True) as connection:
+        connection.execute(guides.commands("backup.md", "Upgrade PostgreSQL", "sql").encode())
+
+    grants.grant(server, "lga_desk", ["LGA"], until=None, actor="manager")
+    measured = dpe(managed.directory, server, "rls", "matrix", "--login", "lga_desk")
+    assert 0 == measured.returncode, measured.stdout + measured.stderr

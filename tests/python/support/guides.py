@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
-_BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def commands(guide: str, heading: str) -> str:
-    """Return the commands for bash under a heading of a guide, in their order."""
+def commands(guide: str, heading: str, language: str = "bash") -> str:
+    """Return the commands under a heading of a guide, in their order."""
     text = (REPOSITORY / "docs" / "guides" / guide).read_text(encoding="utf-8")
     section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    found = _BLOCK.findall(section)
-    assert found, f"{guide} has no commands under {heading}"
+    found = re.findall(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    assert found, f"{guide} has no commands in {language} under {heading}"
     return "\n".join(found)
 
 
