@@ -9,9 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 from support.dbt_projects import REPOSITORY, Silence
+from support.result_schemas import check_report
 from support.shop import DOUBLED, WEDNESDAY, Shop
 from support.table_properties import properties
 
+from dpe_cli.cli.report import Report
 from dpe_cli.errors import PublishError, UnknownNameError
 from dpe_cli.ingest import loads
 from dpe_cli.pipeline import run
@@ -436,8 +438,10 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
     )
     shop.run(publishes=False)
 
-    _, found = diff.compare(shop.server, shop.project.manifest, [])
+    built, found = diff.compare(shop.server, shop.project.manifest, [])
 
+    written = {"publication": built.publication_id, "status": built.status, "relations": found}
+    check_report("diff", Report(data=written))
     by_name = {difference.relation: difference for difference in found}
     changed = by_name["marts.fct_orders"]
     assert (("order_id",), 3, 3, 1, 1, 1) == (
