@@ -7,6 +7,7 @@ tests, and the comments on the tables of the ledger. `tests/python/house/test_do
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import click
+import result_schemas
 
 from dpe_cli.access import project_checks
 from dpe_cli.cli.main import COMMANDS, cli
@@ -162,9 +164,15 @@ def ledger_tables(connection: Connection) -> str:
     return "\n".join(parts) + "\n"
 
 
+def results_schema() -> str:
+    """Return the text of results.schema.json."""
+    return json.dumps(result_schemas.results(), indent=2) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
     "generic-tests.md": generic_tests,
+    "results.schema.json": results_schema,
     "rls-checks.md": rls_checks,
     "source-options.md": source_options,
 }

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import PublishError, UnknownNameError
 from dpe_cli.project.model import key_of, models_of
 from dpe_cli.publishing import builds
+from dpe_cli.publishing.changed_rows import ChangedRow, changed_rows
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import NEXT, Relation, columns_of, find_relation
-from dpe_cli.server.server import Server
+from dpe_cli.server.server import Server, server_message
 from dpe_cli.words import did_you_mean
 
 ACTOR = "dpe diff"
@@ -26,7 +29,7 @@ class Difference:
     What would change in one relation.
 
     `changed` counts rows with the same key and other values; without a key, a changed row counts as removed and added.
-    `rows_before` is None for a new relation.
+    `rows_before` is None for a new relation. `values_changed` counts the rows in which a column differs, `changed_rows` are a few of them.
     """
 
     relation: str
@@ -39,6 +42,8 @@ class Difference:
     added: int
     removed: int
     changed: int
+    values_changed: Mapping[str, int] = field(default_factory=dict)
+    changed_rows: Sequence[ChangedRow] = ()
 
     @property
     def is_none(self) -> bool:
@@ -55,18 +60,26 @@ class Difference:
 
 
 def compare(
-    server: Server, manifest: Mapping[str, Any], wanted: Sequence[str], *, on_relation: Callable[[str], None] | None = None
+    server: Server,
+    manifest: Mapping[str, Any],
+    wanted: Sequence[str],
+    *,
+    tenant_id: str | None = None,
+    on_relation: Callable[[str], None] | None = None,
 ) -> tuple[builds.Publication, list[Difference]]:
     """
     Compare the newest build with the published version; `manifest` is dbt's, `wanted` are names of models, all if it is empty.
 
-    `on_relation` is called with the name of each compared relation.
+    It compares, and shows, the rows that dpe_transformer may see: those of every tenant, or of `tenant_id` only. Values of a column that
+    any model masks are not among them. `on_relation` is called with the name of each compared relation.
 
     Raises:
-        PublishError: nothing is built that is not published yet.
+        PublishError: nothing is built that is not published yet, or a relation cannot be read.
         UnknownNameError: a model is not part of it.
     """
-    keys = {(model.schema, model.alias): key_of(manifest, model) for model in models_of(manifest).values()}
+    models = models_of(manifest).values()
+    keys = {(model.schema, model.alias): key_of(manifest, model) for model in models}
+    masked = {name for model in models for name in model.masked}
     with server.connect("transformer", application_name="dpe diff") as connection:
         built = builds.newest(connection, "built", "refused", "published", "undone")
         if built is None or built.status not in {"built", "refused"}:
@@ -75,11 +88,12 @@ def compare(
                 "run `dpe run --no-publish` to build without publishing"
             )
         relations = _wanted(built.relations, wanted)
-        with contexts.system_context(connection, actor=ACTOR):
+        with contexts.system_context(connection, actor=ACTOR, tenant_id=tenant_id):
             found: list[Difference] = []
             for relation in relations:
                 if find_relation(connection, relation.schema + NEXT, relation.name):
-                    found.append(_difference(connection, relation, keys.get((relation.schema, relation.name), ())))
+                    with _reading(relation):
+                        found.append(_difference(connection, relation, keys.get((relation.schema, relation.name), ()), masked))
                     if on_relation:
                         on_relation(str(relation))
             return built, found
@@ -94,7 +108,21 @@ def _wanted(relations: Sequence[Relation], wanted: Sequence[str]) -> list[Relati
     return [relation for relation in relations if not wanted or relation.name in wanted]
 
 
-def _difference(connection: Connection, relation: Relation, key: tuple[str, ...]) -> Difference:
+@contextmanager
+def _reading(relation: Relation) -> Iterator[None]:
+    """Say which relation cannot be read: a view runs its model's code whenever it is read."""
+    try:
+        yield
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise PublishError(
+            f"{relation}: cannot be compared, because reading what was built or what is published failed ({server_message(error)}); "
+            "correct its model, then run `dpe run --no-publish`"
+        ) from error
+
+
+def _difference(connection: Connection, relation: Relation, key: tuple[str, ...], masked: Collection[str]) -> Difference:
     after = sql.Identifier(relation.schema + NEXT, relation.name)
     before = sql.Identifier(relation.schema, relation.name)
     new = columns_of(connection, after)
@@ -106,6 +134,7 @@ def _difference(connection: Connection, relation: Relation, key: tuple[str, ...]
     common = [name for name in new if old.get(name) == new[name]]
     usable_key = key if key and set(key) <= set(common) else ()
     added, removed, changed = _compare_rows(connection, before, after, usable_key, common)
+    values_changed, rows = changed_rows(connection, before, after, usable_key, common, masked=masked) if changed else ({}, [])
     return Difference(
         relation=str(relation),
         key=usable_key,
@@ -117,6 +146,8 @@ def _difference(connection: Connection, relation: Relation, key: tuple[str, ...]
         added=added,
         removed=removed,
         changed=changed,
+        values_changed=values_changed,
+        changed_rows=rows,
     )
 
 

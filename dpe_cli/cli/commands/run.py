@@ -16,11 +16,13 @@ from dpe_cli.cli.commands.validate import as_data as validation_data
 from dpe_cli.cli.options import end_sessions_option, exclude_option, jobs_option, select_argument, select_option
 from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
 from dpe_cli.outputs.notification import on_outcome
+from dpe_cli.outputs.origin import find_origin
 from dpe_cli.pipeline import failures
 from dpe_cli.pipeline import run as pipeline
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import HELD, SKIPPED, WARNED, NodeResult
+from dpe_cli.project.owners import owners
 from dpe_cli.publishing.builds import Publication
 from dpe_cli.words import duration, plural
 
@@ -40,6 +42,7 @@ from dpe_cli.words import duration, plural
 @end_sessions_option
 @click.option("--no-docs", is_flag=True, help="Do not rebuild the docs site; `dpe docs build` builds it.")
 @click.option("--notify", metavar="URL", help="Webhook to call when a run fails, and when it recovers (DPE_RUN_NOTIFY).")
+@click.option("--notify-link", metavar="URL", help="Page that a notification links to, such as the docs site; by default the CI job's.")
 @click.pass_obj
 def run(
     app: App,
@@ -54,6 +57,7 @@ def run(
     end_sessions: bool,
     no_docs: bool,
     notify: str | None,
+    notify_link: str | None,
 ) -> Report:
     """
     Run the whole pipeline: extract, build, publish, check and document.
@@ -66,7 +70,14 @@ def run(
     selected = [*select, *more_select]
     with (
         ProgressDisplay() as progress,
-        on_outcome(notify, lambda: app.server, [*selected, *(f"-{selector}" for selector in exclude)], progress.say) as ended,
+        on_outcome(
+            notify,
+            lambda: app.server,
+            [*selected, *(f"-{selector}" for selector in exclude)],
+            progress.say,
+            origin=lambda: find_origin(lambda: app.project_dir, lambda: app.resolve_server(start=False), notify_link),
+            owners=lambda: owners(app.project.manifest),
+        ) as ended,
     ):
         summary = ended(
             pipeline.run(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.result_schemas import check, command_of
 
 from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
@@ -55,7 +56,10 @@ def dpe(project: Path) -> Dpe:
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         program = [sys.executable, "-c", "from dpe_cli.cli.main import main; main()", *arguments]
         variables = os.environ | {"PYTHONPATH": str(ROOT), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | environment
-        return subprocess.run(program, capture_output=True, text=True, cwd=project, env=variables, check=False)
+        done = subprocess.run(program, capture_output=True, text=True, cwd=project, env=variables, check=False)
+        if "json" in arguments:
+            check(command_of(arguments), json.loads(done.stdout))
+        return done
 
     return run
 
@@ -74,7 +78,7 @@ def test_the_server_is_started_inspected_and_stopped(dpe: Dpe, project: Path) ->
     ).items()
 
     assert "was stopped" in dpe("db", "stop").stdout
-    assert "was not running" in dpe("db", "stop").stdout
+    assert {"stopped": False} == json.loads(dpe("db", "stop", "--output", "json").stdout)
     assert {"is_running": False, "is_embedded": True} == json.loads(dpe("--output", "json", "db", "status").stdout)
 
 

@@ -17,8 +17,11 @@ import pytest
 import yaml
 from support import hostile_shop
 from support.hostile_shop import HOSTILE, ROLE, SHOWN, TENANT, Channel
+from support.result_schemas import RESULTS, check_report
 
+from dpe_cli.cli import report
 from dpe_cli.cli.main import cli
+from dpe_cli.cli.report import Report
 from dpe_cli.safe_text.visible_text import has_hidden
 from dpe_cli.server.server import Server
 
@@ -69,6 +72,7 @@ class Walk:
 
     directory: Path
     written: dict[tuple[str, Channel], str]
+    reports: dict[str, Report]
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +83,21 @@ def walk(module_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Ite
         patch.chdir(directory)
         for name, value in hostile_shop.environment(module_server).items():
             patch.setenv(name, value)
-        yield Walk(
-            directory,
-            {
-                (command, channel): hostile_shop.written(channel, *command.split(), *arguments)
-                for command, (arguments, channels) in COMMANDS.items()
-                for channel in channels
-            },
-        )
+        walk = Walk(directory, {}, {})
+        as_text = report._text
+
+        def shown(result: Report) -> str:
+            walk.reports[command] = result
+            return as_text(result)
+
+        patch.setattr(report, "_text", shown)
+        for command, (arguments, channels) in COMMANDS.items():
+            for channel in channels:
+                walk.written[command, channel] = hostile_shop.written(channel, *command.split(), *arguments)
+            if command == "diff":
+                # With hostile arguments, it ends in an error.
+                hostile_shop.written("pipe", "diff")
+        yield walk
     hostile_shop.clear(module_server)
 
 
@@ -104,6 +115,19 @@ def _names(command: click.Command, before: str = "") -> Iterator[str]:
 def test_every_command_is_tested() -> None:
     """A new one has to be added to the commands above, or to the exceptions with a reason."""
     assert set(_names(cli)) == {*COMMANDS, *LEFT_OUT}
+
+
+def test_each_result_is_what_its_schema_says(walk: Walk) -> None:
+    """Of every command; docs/reference/results.schema.json has them, for programs that read --output json."""
+    # This one ends in an error here; ingest/test_replay.py validates its result.
+    assert set(COMMANDS) - {"rejects replay"} == set(walk.reports)
+    for command, result in walk.reports.items():
+        check_report(command, result)
+
+
+def test_every_command_with_output_has_a_schema() -> None:
+    """Those that become another program have no result."""
+    assert set(_names(cli)) - {"dbt", "db psql"} == {name for name in RESULTS["$defs"] if name.islower()}
 
 
 def test_no_command_writes_a_hidden_character(walk: Walk) -> None:

@@ -15,6 +15,7 @@ import pytest
 from psycopg import sql
 from support import demo_project
 from support.demo_project import WeatherApi, dpe, variables_of
+from support.result_schemas import check
 
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
@@ -351,6 +352,8 @@ def test_rules_of_all_dimensions_have_a_history(demo: Demo, faulty_month: Faulty
     """For each run, including plain dbt's; the rule that failed shows for how long."""
     assert faulty_month.corrected_run.returncode == 0
     rules = json.loads(demo.dpe("rules", "--output", "json").stdout)
+    check("rules", rules)
+    check("rejects list", json.loads(faulty_month.rejects.stdout))
     assert {"completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"} == {rule["dimension"] for rule in rules}
     shown = json.loads(demo.dpe("rules", "show", "DPE-101-05", "--output", "json").stdout)
     assert ["pass", "fail", "pass"] == [shown["runs"][number]["status"] for number in (0, -2, -1)]

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 from support.dbt_projects import Silence
+from support.result_schemas import check_report
 from support.shop import Shop
 from support.staged_source import Stage
 
 from dpe_cli.blocks.csv_grammar import Dialect, split
-from dpe_cli.cli import main
+from dpe_cli.cli import main, report
+from dpe_cli.cli.report import Report
 from dpe_cli.errors import ContractError, ExtractError, InputError, RejectLimitError, UnknownNameError
 from dpe_cli.ingest import loads, rejects
 from dpe_cli.ingest.extract import ExtractSummary, extract
@@ -408,8 +410,17 @@ def test_rejects_are_exported_corrected_and_replayed_at_the_terminal(
     exported = capfd.readouterr().out
     Path("corrected.csv").write_text(exported.replace(",forty", ",40").replace(",sixty", ",60"), encoding="utf-8")
 
+    shown: list[Report] = []
+    as_text = report._text
+
+    def recording(result: Report) -> str:
+        shown.append(result)
+        return as_text(result)
+
+    monkeypatch.setattr(report, "_text", recording)
     assert 0 == main.run(["rejects", "replay", "shop.orders", "--file", "corrected.csv"])
     assert capfd.readouterr().out.startswith("2 rejects of shop.orders replayed as extract ")
+    check_report("rejects replay", shown[0])
     assert 1 == main.run(["rejects", "replay", "shop.orders", "--file", "corrected.csv"])
     assert "reject 1 was already replayed" in capfd.readouterr().err
 

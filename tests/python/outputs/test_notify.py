@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -24,8 +25,10 @@ from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.outputs import notification
 from dpe_cli.outputs.notification import Outcome, Patience
+from dpe_cli.outputs.origin import Origin, find_origin
 from dpe_cli.pipeline.build import BuildResult
 from dpe_cli.pipeline.run import RunSummary
+from dpe_cli.project.owners import owners
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
@@ -119,6 +122,9 @@ def test_a_failure_is_sent_in_slacks_format(tell: Tell, webhook: Webhook, messag
             "event": "failure",
             "verdict": "DPE FAILED",
             "pipeline": "everything",
+            "project": None,
+            "database": None,
+            "link": None,
             "rows_loaded": 3,
         }
     ] == webhook.posted
@@ -331,12 +337,21 @@ def test_a_failure_is_sent_when_the_database_is_gone(webhook: Webhook, messages:
 
 
 def _run(shop: Shop, webhook: Webhook, messages: list[str]) -> RunSummary:
-    with notification.on_outcome(webhook.url, lambda: shop.server, [], messages.append, patience=SOON) as ended:
+    origin = Origin("shop", "orders", "https://ci.example/jobs/7")
+    with notification.on_outcome(
+        webhook.url,
+        lambda: shop.server,
+        [],
+        messages.append,
+        origin=lambda: origin,
+        owners=lambda: owners(shop.project.manifest),
+        patience=SOON,
+    ) as ended:
         return ended(shop.run())
 
 
 def test_a_run_that_fails_and_recovers_is_sent_twice(shop: Shop, webhook: Webhook, messages: list[str]) -> None:
-    """With the failed rule, but without its rows."""
+    """With the failed rule and its owner, but without its rows; and with the project, its database and a link."""
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,4711\n"})
     _run(shop, webhook, messages)
     (shop.directory / "data/orders/wednesday.csv").unlink()
@@ -347,12 +362,61 @@ def test_a_run_that_fails_and_recovers_is_sent_twice(shop: Shop, webhook: Webhoo
 
     failure, recovery = webhook.posted
     assert ["failure", "recovery"] == [failure["event"], recovery["event"]]
-    assert "rule SHOP-1-01 failed: orders_are_unique (1 failing)" in failure["text"]
-    assert [{"rule": "SHOP-1-01", "name": "orders_are_unique", "dimension": "uniqueness", "count": 1, "severity": "error"}] == failure[
-        "failed"
-    ]
+    assert "rule SHOP-1-01 failed: orders_are_unique (1 failing) (owner: sales)" in failure["text"]
+    where = {"project": "shop", "database": "orders", "link": "https://ci.example/jobs/7"}
+    for posted, words in ((failure, "failed"), (recovery, "works again")):
+        assert where.items() <= posted.items()
+        assert f"dpe run (everything) {words}: project shop, database orders" == posted["text"].splitlines()[0]
+        assert "https://ci.example/jobs/7" == posted["text"].splitlines()[-1]
+    rule = {"rule": "SHOP-1-01", "name": "orders_are_unique", "dimension": "uniqueness", "count": 1, "severity": "error", "owner": "sales"}
+    assert [rule] == failure["failed"]
     assert "4711" not in json.dumps(failure)
     assert [] == messages
+
+
+def test_the_owner_is_that_of_the_node_or_of_its_group_or_of_the_tested_model() -> None:
+    """And of a source, by its name."""
+    manifest = {
+        "groups": {"group.a": {"name": "finance", "owner": {"email": "finance@example.com", "name": None}}},
+        "nodes": {
+            "model.a": {"resource_type": "model", "config": {"meta": {"owner": "sales"}, "group": "finance"}},
+            "model.b": {"resource_type": "model", "config": {"meta": {}, "group": "finance"}},
+            "model.c": {"resource_type": "model", "config": {}},
+            "test.a": {"resource_type": "test", "config": {}, "attached_node": "model.a"},
+            "test.c": {"resource_type": "test", "config": {"meta": {"owner": "desk"}}, "attached_node": "model.c"},
+        },
+        "sources": {"source.a": {"resource_type": "source", "source_name": "shop", "name": "orders", "meta": {"owner": "till"}}},
+        "unit_tests": {"unit_test.b": {"resource_type": "unit_test", "config": {}, "tested_node_unique_id": "model.b"}},
+    }
+
+    assert {
+        "model.a": "sales",
+        "model.b": "finance@example.com",
+        "test.a": "sales",
+        "test.c": "desk",
+        "shop.orders": "till",
+        "unit_test.b": "finance@example.com",
+    } == owners(manifest)
+    refused = RunSummary(ExtractSummary([ExtractResult("shop.orders", error="shop.orders: is late")], 1.0))
+    assert ["source shop.orders: is late (owner: till)"] == notification.of_summary(refused, owners(manifest)).faults
+
+
+def test_a_notification_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the project is broken and the server is gone; the link is the given one, or that of the CI job."""
+    for name in ("CI_JOB_URL", "BUILD_URL", "GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "dbt_project.yml").write_text("models: [\nname: 'shop'\n", encoding="utf-8")
+
+    def gone() -> Any:
+        raise ServerError("PGPORT: 'x' is not a port; give a number")
+
+    assert Origin("shop", None, "https://docs.example") == find_origin(lambda: tmp_path, gone, "https://docs.example")
+    assert Origin() == find_origin(gone, gone, None)
+    for name, value in {"SERVER_URL": "https://github.com", "REPOSITORY": "shop/orders", "RUN_ID": "7"}.items():
+        monkeypatch.setenv(f"GITHUB_{name}", value)
+    assert "https://github.com/shop/orders/actions/runs/7" == find_origin(gone, gone, None).link
+    monkeypatch.setenv("CI_JOB_URL", "https://gitlab.com/jobs/7")
+    assert "https://gitlab.com/jobs/7" == find_origin(gone, gone, None).link
 
 
 def test_the_content_of_a_rejected_record_is_not_sent() -> None:
@@ -438,7 +502,7 @@ def test_a_run_that_is_terminated_ends_in_order(shop: Shop, webhook: Webhook) ->
         }
     )
     environment = {"PGHOST": shop.server.host, "PGDATABASE": shop.server.database, "PGUSER": "postgres"}
-    command = [sys.executable, "-m", "dpe_cli", "run", "--notify", webhook.url]
+    command = [sys.executable, "-m", "dpe_cli", "run", "--notify", webhook.url, "--notify-link", "https://docs.example"]
     with (
         subprocess.Popen(
             command, cwd=shop.directory, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -455,6 +519,8 @@ def test_a_run_that_is_terminated_ends_in_order(shop: Shop, webhook: Webhook) ->
         assert 128 + signal.SIGTERM == process.returncode
         assert "Ended by SIGTERM. What was loaded and published before stays; run again." in err
         assert "DPE FAILED" == out.splitlines()[-1]
-        assert ["ended by SIGTERM; what was published stays visible"] == [posted["error"] for posted in webhook.posted]
+        [posted] = webhook.posted
+        assert "ended by SIGTERM; what was published stays visible" == posted["error"]
+        assert ("dpe", shop.server.database, "https://docs.example") == (posted["project"], posted["database"], posted["link"])
         assert 0 == connection.execute(sleeping).rowcount
     assert [1, 2, 3] == shop.orders()

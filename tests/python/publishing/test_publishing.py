@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 from support.dbt_projects import REPOSITORY, Silence
+from support.result_schemas import check_report
 from support.shop import DOUBLED, WEDNESDAY, Shop
 from support.table_properties import properties
 
+from dpe_cli.cli.report import Report
 from dpe_cli.errors import PublishError, UnknownNameError
 from dpe_cli.ingest import loads
 from dpe_cli.pipeline import run
@@ -18,6 +21,7 @@ from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.publishing import diff, publication, publisher, swap
+from dpe_cli.publishing.changed_rows import ChangedValue
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.relations import Relation
@@ -434,8 +438,10 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
     )
     shop.run(publishes=False)
 
-    _, found = diff.compare(shop.server, shop.project.manifest, [])
+    built, found = diff.compare(shop.server, shop.project.manifest, [])
 
+    written = {"publication": built.publication_id, "status": built.status, "relations": found}
+    check_report("diff", Report(data=written))
     by_name = {difference.relation: difference for difference in found}
     changed = by_name["marts.fct_orders"]
     assert (("order_id",), 3, 3, 1, 1, 1) == (
@@ -453,8 +459,45 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
         by_name["intermediate.int_new"].rows_after,
         by_name["intermediate.int_new"].added,
     )
+    assert ({"shop": 1}, [({"order_id": "1"}, {"shop": ChangedValue("UA", "HA")})]) == (
+        changed.values_changed,
+        [(row.key, row.values) for row in changed.changed_rows],
+    )
+
+    # Of one tenant, nothing of another is counted or shown: order 1 is not one of its rows before.
+    _, of_tenant = diff.compare(shop.server, shop.project.manifest, ["fct_orders"], tenant_id="HA")
+    assert (1, 3, 2, 0, 0, []) == tuple(
+        getattr(of_tenant[0], name) for name in ("rows_before", "rows_after", "added", "removed", "changed", "changed_rows")
+    )
+
+    manifest = copy.deepcopy(shop.project.manifest)
+    node = next(node for node in manifest["nodes"].values() if node["name"] == "fct_orders")
+    for masked, expected in (["shop"], [{"shop": ChangedValue(None, None, is_masked=True)}]), (["order_id"], []):
+        node["config"]["meta"]["masked"] = masked
+        _, hidden = diff.compare(shop.server, manifest, ["fct_orders"])
+        assert ({"shop": 1}, expected) == (hidden[0].values_changed, [row.values for row in hidden[0].changed_rows])
+
     with pytest.raises(UnknownNameError, match=r"fct_order: is not part of the newest build; did you mean fct_orders\?"):
         diff.compare(shop.server, shop.project.manifest, ["fct_order"])
+
+
+def test_a_view_that_cannot_be_read_is_named_by_a_diff(shop: Shop) -> None:
+    """With the server's reason; others can still be compared."""
+    shop.write(
+        {"models/intermediate/int_broken.sql": "{{ config(materialized='view') }} select order_id from {{ ref('stg_shop__orders') }}"}
+    )
+    shop.run(publishes=False)
+    with publisher.connected(shop.server) as connection, system_context(connection, actor="test"):
+        connection.execute(
+            "create or replace view intermediate__next.int_broken with (security_invoker = true) as "
+            "select order_id from staging.orders where 1 / (amount - 10) > 0"
+        )
+
+    with pytest.raises(
+        PublishError, match=r"^intermediate.int_broken: cannot be compared, because .* \(division by zero\); correct its model"
+    ):
+        diff.compare(shop.server, shop.project.manifest, [])
+    assert 1 == len(diff.compare(shop.server, shop.project.manifest, ["dim_shops"])[1])
 
 
 def test_nothing_to_compare_is_reported(shop: Shop) -> None:

@@ -12,6 +12,7 @@ import click
 import pytest
 from conftest import Cluster, numbers
 from support import dbt_projects
+from support.result_schemas import check_report, command_of
 
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
@@ -294,7 +295,9 @@ def app(written: Path, cluster_18: Cluster) -> Iterator[App]:
 
 
 def _dpe(app: App, *arguments: str) -> Report:
-    return cast("Report", main.cli.main(args=["rules", *arguments], standalone_mode=False, obj=app))
+    report = cast("Report", main.cli.main(args=["rules", *arguments], standalone_mode=False, obj=app))
+    check_report(command_of(["rules", *arguments]), report)
+    return report
 
 
 def _timeless(report: Report, capsys: pytest.CaptureFixture[str]) -> list[str]:
