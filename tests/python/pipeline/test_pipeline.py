@@ -215,23 +215,29 @@ def test_sessions_that_block_a_run_are_named_and_ended(shop: Shop, reader: Calla
 
 
 # A model whose function changes the settings of each session that counts its rows, and with them how names are written.
-MEDDLING = """
+MEDDLING = {
+    "models/marts/all_orders.sql": """
+    {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}) }}
+    select order_id, shop, amount from {{ ref('stg_shop__orders') }}
+    """,
+    "models/marts/fct_orders.sql": """
     {{ config(
         materialized='view',
-        meta={'reconcile': {'from': 'stg_shop__orders'}},
+        meta={'reconcile': {'from': 'all_orders'}},
         pre_hook="create or replace function intermediate.meddle() returns boolean language plpgsql as $f$ begin
             perform set_config('quote_all_identifiers', 'on', false);
             perform set_config('search_path', 'intermediate', false);
             return true;
         end $f$; grant execute on function intermediate.meddle() to dpe_reader, dpe_tenant, dpe_owner"
     ) }}
-    select order_id, shop, amount from {{ ref('stg_shop__orders') }} where intermediate.meddle()
-    """
+    select order_id, shop, amount from {{ ref('all_orders') }} where intermediate.meddle()
+    """,
+}
 
 
 def test_code_of_a_model_has_no_effect_on_the_checks(shop: Shop) -> None:
     """Neither before a build is published, nor after the run: the checks use a session in which no such code has run."""
-    shop.write({"models/marts/fct_orders.sql": MEDDLING})
+    shop.write(MEDDLING)
 
     summary = shop.run()
 
