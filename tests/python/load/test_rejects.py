@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from support.staged_source import Stage
 
@@ -79,6 +80,13 @@ def test_a_refused_delivery_keeps_its_first_rejects(stage: Stage, monkeypatch: p
     assert listed[0] == loads.reject(source.server, listed[0].reject_id)
     assert (0, 0) == (failed.rows_loaded, failed.rows_rejected)
     assert 1 == rejects.export(wanted, source.server, name, project_dir=source.directory).count
+
+    with source.server.connect("loader") as connection:
+        assert (0,) == connection.execute("select count(*) from dpe.rejects").fetchone()
+    with source.server.connect("admin") as connection:
+        connection.execute("set role dpe_reader")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select from dpe.rejects")
 
     with pytest.raises(RejectLimitError):
         refused.deliver(CSV.replace("x", "y"), "bad.csv").extract()
