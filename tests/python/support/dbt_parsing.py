@@ -25,19 +25,24 @@ def reuse_across_databases() -> None:
         state.profile_hash = FileHash.from_contents(pprint.pformat(connection))
         return state
 
-    def moves_and_is_reusable(loader: Any, manifest: Any) -> Any:
-        _move(manifest, loader.root_project)
-        return is_reusable(loader, manifest)
+    def is_reusable_here(loader: Any, manifest: Any) -> tuple[bool, Any]:
+        reusable, reason = is_reusable(loader, manifest)
+        return reusable and _move(manifest, loader.root_project), reason
 
     ManifestLoader.build_manifest_state_check = state_without_place
-    ManifestLoader.is_partial_parsable = moves_and_is_reusable
+    ManifestLoader.is_partial_parsable = is_reusable_here
 
 
-def _move(manifest: Any, project: Any) -> None:
-    """Change a parsed project to one in this directory, and for this database; a model may name another one itself."""
-    database = project.credentials.database
-    # Hooks, which each of dpe's projects has, cannot name one.
-    [before] = {node.database for node in manifest.nodes.values() if node.resource_type == "operation"}
+def _move(manifest: Any, project: Any) -> bool:
+    """
+    Change a parsed project to one in this directory and for this database, and return whether that could be done.
+
+    A model may name a database itself. Hooks, which each of dpe's projects has, cannot: they have that of the connection.
+    """
+    of_hooks = {node.database for node in manifest.nodes.values() if node.resource_type == "operation"}
+    if len(of_hooks) != 1:
+        return False
+    [before], database = of_hooks, project.credentials.database
     for node in chain(manifest.nodes.values(), manifest.sources.values(), manifest.functions.values(), *manifest.disabled.values()):
         if getattr(node, "database", None) == before:
             node.database = database
@@ -45,3 +50,4 @@ def _move(manifest: Any, project: Any) -> None:
                 node.relation_name = node.relation_name.replace(f'"{before}"', f'"{database}"', 1)
         if getattr(node, "root_path", None) and node.package_name == project.project_name:
             node.root_path = project.project_root
+    return True
