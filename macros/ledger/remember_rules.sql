@@ -18,11 +18,13 @@
         {% if has_memory_of_rules() %}
             {% set unstored = run_query(
                 "select test, problem from dpe.remember_rules('" ~ invocation_id ~ "', "
-                ~ dbt.string_literal(dbt.escape_single_quotes(tojson(found))) ~ ", current_schemas(false))"
+                ~ literal_of(tojson(found)) ~ ", current_schemas(false))"
             ) %}
             {% set known = graph.nodes.values() | selectattr('resource_type', 'equalto', 'test') | map(attribute='unique_id') | list %}
+            {# The names of tests are their authors' and may hold quotes and commas. #}
             {% do run_query(
-                "select dpe.resolve_failures_of_other_tests('" ~ project_name ~ "', '{" ~ known | join(',') ~ "}')"
+                "select dpe.resolve_failures_of_other_tests(" ~ literal_of(project_name) ~ ", array(select jsonb_array_elements_text("
+                ~ literal_of(tojson(known)) ~ "::jsonb)))"
             ) %}
             {% for row in unstored.rows %}
                 {% do log(row['test'] ~ ": its failing rows were not stored, because its query failed (" ~ row['problem'] ~ ")", info=true) %}

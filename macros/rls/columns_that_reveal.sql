@@ -9,14 +9,10 @@
     {% set own = config.get('snapshot_table_column_names') or get_snapshot_table_column_names() %}
     {% set keys = config.get('unique_key') or [] %}
     {% for name in masked %}
-        {# A key, or the time, may be an expression. #}
-        {% for key in ([keys] if keys is string else keys) %}
-            {% if name == key or (key not in columns and name in key) %}
-                {% do revealing.update({own.dbt_scd_id: name}) %}
-            {% endif %}
+        {% for key in ([keys] if keys is string else keys) if reads_column(key, name, columns) %}
+            {% do revealing.update({own.dbt_scd_id: name}) %}
         {% endfor %}
-        {% set time = config.get('updated_at') or '' %}
-        {% if name == time or (time not in columns and name in time) %}
+        {% if reads_column(config.get('updated_at') or '', name, columns) %}
             {% for copy in [own.dbt_scd_id, own.dbt_updated_at, own.dbt_valid_from, own.dbt_valid_to] %}
                 {% do revealing.update({copy: name}) %}
             {% endfor %}

@@ -10,7 +10,7 @@ begin
         select
         from pg_index
         inner join pg_attribute on attrelid = indrelid and attnum = indkey[0]
-        where indrelid = {{ regclass_of(relation) }} and attname = '{{ column | replace("'", "''") }}'
+        where indrelid = {{ regclass_of(relation) }} and attname = {{ literal_of(column) }}
     ) then
         create index on {{ relation }} ({{ quote_name(column) }});
     end if;

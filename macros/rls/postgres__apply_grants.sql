@@ -21,7 +21,7 @@
     {% if model.resource_type == 'model' and materialized != 'table' %}
         {{ quarantine(relation) }}
     {% elif materialized == 'table' and not relation.is_view %}
-        select dpe.refuse_changes_of_hooks({{ regclass_of(relation) }}, '{{ model.unique_id }}');
+        select dpe.refuse_changes_of_hooks({{ regclass_of(relation) }}, {{ literal_of(model.unique_id) }});
     {% endif %}
     {{ restore_foreign_keys(relation) }}
     {{ apply_policies(relation, grant_config or {}) }}

@@ -30,7 +30,7 @@ using ({{ rls_predicate(declaration, 'mask') }});
 {{ grant_to_readers(relation, declaration, masked) }}
 {{ grant_to_others(relation, grants) }}
 
-comment on policy dpe_system on {{ relation }} is '{{ describe_policies(declaration, masked) }}';
+comment on policy dpe_system on {{ relation }} is {{ literal_of(describe_policies(declaration, masked)) }};
 
 {% for column in policy_columns(declaration) %}
 {{ index_policy_column(relation, column) }}

@@ -61,6 +61,7 @@ begin
             and refobjid = relation
             and refobjsubid = old_column.attnum
             and relkind = 'v'
+            and pg_has_role(relowner, 'usage')
     loop
         -- It may have been dropped with the one before.
         if exists (select from pg_class where oid = dependent) then
@@ -72,7 +73,7 @@ begin
         execute format('alter table %s alter column %I type %s', relation, column_name, new_type);
     exception
         when feature_not_supported then
-            -- A generated column, a trigger or a materialized view reads it. This is dbt's own way.
+            -- A generated column, a trigger, a materialized view or another role's view reads it. This is dbt's own way.
             execute format('alter table %s add column %I %s', relation, temporary_name, new_type);
             -- Every row, without the policies. No other session can read the table until this transaction ends.
             execute format('alter table %s no force row level security', relation);

@@ -372,6 +372,31 @@ def test_a_query_that_runs_again_to_keep_its_rows_changes_nothing(copied: tuple[
     assert [("passes", 3, 3), ("warns", 3, 3)] == kept
 
 
+# A test's name that would end the statement in which dpe tells the ledger of it. dbt refuses blanks in names, but not tabs.
+NAME = "x}');create policy wide on marts.careful_table for select to dpe_reader using (true);select upper('".replace(" ", "\t")
+
+
+def test_the_name_of_a_test_is_no_statement(copied: tuple[Path, Server]) -> None:
+    """Nor ends the run, or what is kept of others' failures, if it holds a quote or a comma."""
+    directory, server = copied
+    names = [NAME, "it's", "a,b", '"{"']
+    listed = "".join(f"\n      - {{not_null: {{name: {json.dumps(name)}, column_name: id, config: {{severity: warn}}}}}}" for name in names)
+    files = {
+        "models/marts/careful_table.sql": f'{{{{ config(materialized="table", {META}) }}}}\n{ROWS}\n',
+        "models/marts/_named.yml": f"models:\n  - name: careful_table\n    data_tests:{listed}\n",
+    }
+    dbt_projects.write(directory, files)
+
+    for _ in range(2):
+        results = run_dbt(Project(directory), server, ["build", "--select", "careful_table"])
+
+    assert {*names} <= {result.name for result in results}
+    with server.connect("admin") as connection, admin_context(connection, "test"):
+        assert [] == connection.execute("select from pg_policy where polname = 'wide'").fetchall()
+        kept = connection.execute("select distinct test from dpe.rule_results").fetchall()
+        assert {*names} <= {name for (name,) in kept}
+
+
 def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Server]) -> None:
     """An administrator that drops a role during a run opens nothing."""
     directory, server = copied

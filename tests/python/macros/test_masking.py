@@ -36,7 +36,7 @@ GUESTS = """
         'UA'::text as hotel,
         'Ada'::varchar(20) as name,
         date '1815-12-10' as "Born on"
-        {{ ", 7 as room" if var('with_room', false) }}
+        {{ ", 7::" ~ var('room_type', 'integer') ~ " as room" if var('with_room', false) }}
 """
 # 56 characters: one too many for the suffix `__masked`.
 # 60 bytes in 32 characters.
@@ -64,6 +64,21 @@ REVEALED = {
         f'{TIMESTAMP}, unique_key: "hotel || guest", meta: {{rls: {{tenant_column: hotel}}, masked: [guest]}}',
         "hides the column guest, which",
         "dbt_scd_id",
+    ),
+    "in_upper_case": (
+        f"{TIMESTAMP}, unique_key: GUEST, meta: {{rls: {{tenant_column: hotel}}, masked: [guest]}}",
+        "hides the column guest, which",
+        "dbt_scd_id",
+    ),
+    "an_expression_in_upper_case": (
+        f"{TIMESTAMP}, unique_key: cast(GUEST as text), meta: {{rls: {{tenant_column: hotel}}, masked: [guest]}}",
+        "hides the column guest, which",
+        "dbt_scd_id",
+    ),
+    "a_time_in_upper_case": (
+        "strategy: timestamp, updated_at: CHANGED_AT, unique_key: guest, meta: {rls: {tenant_column: hotel}, masked: [changed_at]}",
+        "hides the column changed_at, which",
+        "dbt_scd_id, dbt_updated_at, dbt_valid_from, dbt_valid_to",
     ),
     "a_renamed_hash": (
         f"{TIMESTAMP}, unique_key: guest, snapshot_meta_column_names: {{dbt_scd_id: version}}, meta: {{rls: {{tenant_column: hotel}}, masked: [guest]}}",
@@ -264,10 +279,11 @@ OF_READERS = (
 
 
 def test_what_readers_build_on_masked_views_and_quarantines_stops_no_build(guests: Path, server: Server, intern: str) -> None:
-    """Plain dbt replaces the views and quarantines, and removes columns, as with tables: what was built on them is dropped."""
+    """Plain dbt replaces views and quarantines, and removes columns or changes their types: as with tables, what was built on them is dropped."""
     dbt_projects.write(guests, STAYS)
     builds = (
         "{kind: incremental, with_room: true}",
+        "{kind: incremental, with_room: true, room_type: bigint}",
         "{kind: incremental, masked: [name]}",
         "{kind: incremental, masked: []}",
     )
@@ -278,7 +294,7 @@ def test_what_readers_build_on_masked_views_and_quarantines_stops_no_build(guest
             results = run_dbt(Project(guests, variables=variables), server, ["run"])
             assert [] == [result.message for result in results if result.has_failed]
             if number < len(builds) - 1:
-                session.execute("drop view if exists guests, bad_stays")
-                for statement in OF_READERS[number:]:
+                session.execute("drop view if exists guests, bad_stays, rooms")
+                for statement in OF_READERS[max(0, number - 1) :]:
                     session.execute(statement.encode())
     assert _read(server, intern, "select from marts.fct_stays__quarantine") is None
