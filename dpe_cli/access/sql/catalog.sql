@@ -33,7 +33,8 @@ declarations as (
     from pg_policy
     cross join
         lateral (
-            select regexp_replace(obj_description(pg_policy.oid, 'pg_policy'), ', [0-9a-f]{32}$', '') as text
+            -- A reader can write a comment that is too long for regular expressions, on a policy of its own.
+            select regexp_replace(left(obj_description(pg_policy.oid, 'pg_policy'), 10000), ', [0-9a-f]{32}$', '') as text
         ) as comments
     where pg_policy.polname = 'dpe_system' and comments.text ~ '^(tenant_column|shared|private|role_column|access|no) '
 
@@ -333,12 +334,18 @@ session_settings as materialized (
     from pg_db_role_setting
     left join pg_roles on pg_db_role_setting.setrole = pg_roles.oid
     left join pg_database on pg_db_role_setting.setdatabase = pg_database.oid
-    cross join lateral unnest(pg_db_role_setting.setconfig) as settings (setting)
+    -- Any login can set a text for itself that is too long for regular expressions.
+    cross join
+        lateral (
+            select left(whole.setting, 10000) as setting
+            from unnest(pg_db_role_setting.setconfig) as whole (setting)
+        ) as settings
     where pg_db_role_setting.setdatabase = 0 or pg_database.datname = current_database()
 
 ),
 
--- Each search_path: of functions, of all sessions, of the sessions of privileged roles, and the initial one of this session.
+-- Each search_path: of functions that run as their owner, or are dpe's; of all sessions; of the sessions of privileged roles; and the
+-- initial one of this session.
 set_paths as (
 
     select
@@ -348,6 +355,18 @@ set_paths as (
         settings.setting
     from pg_proc
     cross join lateral unnest(pg_proc.proconfig) as settings (setting)
+    where
+        (
+            pg_proc.prosecdef
+            or pg_proc.pronamespace in (
+                select pg_namespace.oid
+                from pg_namespace
+                where pg_namespace.nspname = 'dpe' or pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas)
+            )
+            or pg_get_userbyid(pg_proc.proowner) in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_tenant')
+        )
+        -- A longer one is not taken to be safe. It could name millions of schemas.
+        and length(settings.setting) <= 1000
     union all
     select
         'sessions' as scope,

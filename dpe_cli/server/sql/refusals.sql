@@ -5,6 +5,9 @@
 -- transaction, all other sessions wait for the request. So it may wait for a tenth of a second only. The statements that run a query wait
 -- as long as a query does, because they lock nothing of others exclusively before the check.
 --
+-- ALTER TABLE … ATTACH PARTITION, and CREATE TABLE … PARTITION OF a table of one's own, evaluate the partition's bounds in between, which
+-- can call a function that lets the statement wait for longer. So only administrators and the pipeline may make partitioned tables.
+--
 -- A role that has the privileges of another can run DROP OWNED BY that role, which removes it from every policy, on anyone's tables:
 -- one reader could hide all rows from all readers. This and CREATE RULE are refused.
 --
@@ -26,10 +29,36 @@ begin
         trusted oid[] := array(select oid from pg_roles where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer'));
         is_trusted_login boolean := exists (select from unnest(trusted) as role_id where pg_has_role(session_user, role_id, 'member'));
         is_trusted_role boolean := exists (select from unnest(trusted) as role_id where pg_has_role(current_user, role_id, 'member'));
+        partitioned text;
     begin
+        if tg_event = 'ddl_command_end' then
+            if not is_trusted_login
+                and exists (
+                    select
+                    from pg_event_trigger_ddl_commands() as made
+                    inner join pg_class on made.classid = 'pg_class'::regclass and made.objid = pg_class.oid
+                    where relkind in ('p', 'I')
+                )
+            then
+                raise exception 'partitioned tables: are allowed for administrators only, because readers could block others with them; make another table'
+                    using errcode = 'insufficient_privilege';
+            end if;
+            return;
+        end if;
+
         if tg_tag in ('DROP OWNED', 'CREATE RULE') and not (is_trusted_login and is_trusted_role) then
             raise exception '%: is allowed for administrators only, because it would harm others; ask one of them', tg_tag
                 using errcode = 'insufficient_privilege';
+        end if;
+        if not is_trusted_login and tg_tag in ('CREATE TABLE', 'ALTER TABLE', 'ALTER INDEX') then
+            select oid::regclass::text into partitioned
+            from pg_class
+            where relkind in ('p', 'I') and (pg_has_role(session_user, relowner, 'member') or pg_has_role(current_user, relowner, 'member'))
+            limit 1;
+            if found then
+                raise exception '%: is refused, because you own the partitioned relation %; drop it first', tg_tag, partitioned
+                    using errcode = 'insufficient_privilege';
+            end if;
         end if;
         if not is_trusted_login
             and tg_tag not in ('CREATE TABLE AS', 'SELECT INTO', 'CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW')
@@ -41,12 +70,16 @@ begin
     $$;
 
     comment on function dpe.refuse_to_readers() is
-    'Refuses DROP OWNED and CREATE RULE to all but administrators and the pipeline, and limits how long other statements wait for locks.';
+    'Refuses DROP OWNED, CREATE RULE and partitioned tables to all but administrators and the pipeline, and limits how long other statements wait for locks.';
     revoke all on function dpe.refuse_to_readers() from public;
 
     drop event trigger if exists dpe_refuse_to_readers;
     create event trigger dpe_refuse_to_readers on ddl_command_start
     execute function dpe.refuse_to_readers();
+    drop event trigger if exists dpe_refuse_partitions_to_readers;
+    create event trigger dpe_refuse_partitions_to_readers on ddl_command_end
+    execute function dpe.refuse_to_readers();
+    comment on event trigger dpe_refuse_partitions_to_readers is 'Keeps logins from partitioned tables, with which they could block others.';
     comment on event trigger dpe_refuse_to_readers is 'Keeps logins from statements that would hide rows from others, or block them.';
 end
 $bootstrap$;

@@ -238,6 +238,45 @@ def test_nothing_that_a_reader_may_do_stops_the_others(
     assert {"warning"} >= {finding.severity for finding in found}
 
 
+def test_no_text_of_a_reader_is_too_long_for_the_checks(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """PostgreSQL's regular expressions refuse texts of more than 2^28 characters, which a reader may write in several places."""
+    if connection.info.server_version < 160000:
+        pytest.skip("takes several seconds, and is the same on each version")
+    written = (
+        "do $$ declare long constant text := repeat('a', 270000000); begin"
+        " execute format('alter role {ha} set application_name = %L', long);"
+        " create table sandbox.mine (a text); create policy dpe_system on sandbox.mine;"
+        " execute format('comment on policy dpe_system on sandbox.mine is %L', long);"
+        " end $$"
+    )
+    connection.execute(place.fill(f"set local role {{ha}}; {written}; reset role"))
+
+    assert {"warning"} >= {finding.severity for finding in _found(connection)}
+
+
+def test_a_body_that_is_too_long_to_search_cannot_be_judged(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """It is named like one in a string."""
+    body = "begin atomic select %L; end"
+    written = (
+        f"do $$ begin execute format('create function sandbox.f() returns text language sql security definer {body}',"
+        " repeat('a', 1000001)); end $$"
+    )
+    connection.execute(place.fill(written))
+
+    assert "RLS043" in {finding.check_id for finding in _found(connection)}
+
+
+def test_a_path_of_millions_of_schemas_costs_nothing(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """A function with such a path is not taken to be safe."""
+    written = (
+        "do $$ begin execute format('create function sandbox.f() returns int language sql security definer set search_path = %s as %L',"
+        " repeat('a,', 5000000) || 'a', 'select 1'); end $$"
+    )
+    connection.execute(place.fill(f"set local role {{ha}}; {written}; reset role; set local statement_timeout = '10s'"))
+
+    assert {"warning"} >= {finding.severity for finding in _found(connection)}
+
+
 def test_a_reader_is_reported_once(place: Place, connection: psycopg.Connection[Any]) -> None:
     """However many functions it creates."""
     for number in range(5):

@@ -255,6 +255,7 @@ MUTATIONS = {
     "create index on marts.fct_orders (shop, amount)": "RLS074",
     "create unique index on marts.fct_orders (amount desc) include (order_id)": "RLS074",
     "create index on marts.fct_orders (shop, (amount + 1))": "RLS074",
+    "create index on marts.fct_orders using spgist ((amount::text)) include (order_id)": "RLS074",
     "drop policy dpe_mask on marts.fct_orders": "RLS056",
     "alter policy dpe_mask on marts.fct_orders using (true)": "RLS056",
     "alter policy dpe_mask on marts.fct_orders to dpe_masked_reader": "RLS056",
@@ -298,6 +299,7 @@ MUTATIONS = {
     "insert into dpe.tenant_access values ('dpe_reader', 'UA')": "RLS061",
     f"grant pg_read_all_data to {READER}; insert into dpe.tenant_access values ('{READER}', 'UA')": "RLS061",
     "drop event trigger dpe_refuse_to_readers": "RLS069",
+    "drop event trigger dpe_refuse_partitions_to_readers": "RLS069",
     "alter event trigger dpe_refuse_to_readers disable": "RLS069",
     f"alter function dpe.refuse_to_readers() owner to {OUTSIDE}": "RLS069",
     """

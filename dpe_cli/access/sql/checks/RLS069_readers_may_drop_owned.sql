@@ -2,9 +2,15 @@
 -- title: Readers may harm others
 -- why: one reader can remove its group from every policy, or block all sessions by waiting for an exclusive lock
 select
-    'dpe_refuse_to_readers' as subject,
+    wanted.name as subject,
     'is missing or was changed: nothing stops a reader from running DROP OWNED BY dpe_reader, or from blocking others' as detail,
     'run `dpe bootstrap` as a superuser: only superusers can create event triggers' as fix
+from
+    (
+        values
+        ('dpe_refuse_to_readers', 'ddl_command_start'),
+        ('dpe_refuse_partitions_to_readers', 'ddl_command_end')
+    ) as wanted (name, event)
 where
     not exists (
         select
@@ -12,9 +18,9 @@ where
         inner join pg_proc on pg_event_trigger.evtfoid = pg_proc.oid
         inner join pg_roles on pg_proc.proowner = pg_roles.oid
         where
-            pg_event_trigger.evtname = 'dpe_refuse_to_readers'
+            wanted.name = pg_event_trigger.evtname
             and pg_event_trigger.evtenabled in ('O', 'A')
-            and pg_event_trigger.evtevent = 'ddl_command_start'
+            and wanted.event = pg_event_trigger.evtevent
             and pg_event_trigger.evttags is null
             and pg_event_trigger.evtfoid = to_regprocedure('dpe.refuse_to_readers()')
             and pg_roles.rolsuper
