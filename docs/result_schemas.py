@@ -167,7 +167,16 @@ def _commands() -> dict[str, Schema]:
         "rejects replay": _object(source=str, extract_id=int, replayed=int),
         "diff": _object(publication=int, status=str, relations=list[Difference]),
         "publish": _object(optional=["restored", "removed"], publication=Publication, restored=list[str], removed=list[str], **_EXCHANGED),
-        "access grant": _object(role=str, became_reader=bool, compared=bool, entries=list[Entry], removed=list[Entry]),
+        "access grant": _object(
+            role=str,
+            became_reader=bool,
+            compared=bool,
+            entries=list[Entry],
+            removed=list[Entry],
+            shortened=list[str],
+            earlier_sessions=list[EarlierSession],
+            ended_sessions=list[Session],
+        ),
         "access revoke": _object(
             role=str,
             revoked=list[str],
