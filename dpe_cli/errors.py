@@ -27,6 +27,7 @@ import errno
 import sys
 
 from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.server_messages import without_details
 
 BUG = 2
 # PostgreSQL's code.
@@ -116,7 +117,7 @@ def explained(error: Exception) -> tuple[int, str]:
     """Return the exit status and the text of any error, without secrets."""
     if isinstance(error, DpeError):
         return error.exit_status, str(error)
-    text = hide(" ".join(str(error).split()))
+    text = hide(" ".join(without_details(str(error)).split()))
     if is_full_disk(error):
         place = "of this machine" if isinstance(error, OSError) else "of the server"
         # The server's other lines may hold a record.

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 
 from dpe_cli import errors
 from dpe_cli.errors import BUG, DpeError, explained, is_full_disk, is_lost_connection
+from dpe_cli.safe_text.visible_text import from_message
 
+# Whose messages are dbt's, which names the file somewhere. Elsewhere, text from outside may look like one.
+_OF_DBT = ("bug", "build", "project")
 # Codes of what results report; those of errors come from their classes.
 OF_RESULTS = ("check_failed", "node_failed", "node_skipped", "not_documented", "not_published", "rule_failed", "test_failed")
 _LINE = re.compile(r"line (\d+)")
@@ -59,12 +62,17 @@ def of_error(error: Exception) -> Problem:
 
 
 def of_message(code: str, message: str, *, retryable: bool = False, where: Where | None = None) -> Problem:
-    """Take a message apart, which reads `<thing>: <what is wrong>; <what to do>`; the lines after the first belong to its last part."""
+    """
+    Take a message apart, which reads `<thing>: <what is wrong>; <what to do>`; the lines after the first belong to its last part.
+
+    Names from outside do not divide it, because messages show them as `in_message` writes them.
+    """
     first, line_feed, rest = message.partition("\n")
     what, _, fix = first.rpartition("; ")
+    where = where or _where(message, is_of_dbt=code in _OF_DBT)
     if not what:
-        return Problem(code, message, where or _where(message), None, retryable)
-    return Problem(code, what, where or _where(message), fix + line_feed + rest, retryable)
+        return Problem(code, message, where, None, retryable)
+    return Problem(code, what, where, fix + line_feed + rest, retryable)
 
 
 def codes() -> set[str]:
@@ -79,17 +87,17 @@ def _code(kind: type[DpeError]) -> str:
     return "error" if kind is DpeError else _NAME.sub("_", kind.__name__.removesuffix("Error")).lower()
 
 
-def _where(message: str) -> Where:
+def _where(message: str, *, is_of_dbt: bool) -> Where:
     """Return the place that the first part of a message names: `shop.orders, data/monday.csv, line 3`."""
     found = Where()
     thing, colon, _ = message.partition(": ")
     for part in thing.split(", ") if colon else ():
         if line := _LINE.fullmatch(part):
-            found = replace(found, line=int(line[1]))
+            found = replace(found, line=found.line or int(line[1]))
         elif _FILE.fullmatch(part) and not part.startswith(("server ", "database ")):
-            found = replace(found, file=part)
+            found = replace(found, file=found.file or from_message(part))
         elif _RELATION.fullmatch(part):
-            found = replace(found, relation=part)
-    if found == Where() and (file := _FILE_OF_PROJECT.search(message)):
+            found = replace(found, relation=found.relation or part)
+    if found == Where() and (file := _FILE_OF_PROJECT.search(message if is_of_dbt else thing)):
         return Where(file=file[0])
     return found

@@ -16,6 +16,7 @@ from dpe_cli.infer.sample import Sample, take_sample
 from dpe_cli.infer.survey import Draft, Survey, SurveyRequest, check_number
 from dpe_cli.infer.value_kinds import SLASHED_DATE, SLASHED_FORMAT, Values
 from dpe_cli.safe_text.redaction import HIDDEN, hide
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources.options import parse
 from dpe_cli.words import plural
 
@@ -178,7 +179,8 @@ def _refused(sample: Sample) -> str:
     if not count:
         return ""
     first = next(input_ for input_ in sample.inputs if input_.refused)
-    where = f"{first.location}, line {first.first_refused}" if first.first_refused else first.location
+    name = in_message(first.location)
+    where = f"{name}, line {first.first_refused}" if first.first_refused else name
     return f"{plural(count, 'record')} cannot be read like the others, the first at {where}"
 
 

@@ -18,6 +18,7 @@ from dpe_cli.blocks.records import Records
 from dpe_cli.errors import InputError
 from dpe_cli.infer.plain_csv import Plain
 from dpe_cli.infer.survey import SamplePart, SampleParts
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources.read import duckdb_paths
 from dpe_cli.sources.read.rows import literal
 
@@ -74,8 +75,8 @@ class Sample:
             loaded = self._insert(here, input_, nulls)
             if loaded != input_.records:
                 raise InputError(
-                    f"{input_.location}: {input_.records:,} records were sampled, and {loaded:,} understood; please report this, and write "
-                    "the YAML of this source by hand"
+                    f"{in_message(input_.location)}: {input_.records:,} records were sampled, and {loaded:,} understood; "
+                    "please report this, and write the YAML of this source by hand"
                 )
 
     def _insert(self, columns: Sequence[str], input_: SampledInput, nulls: Sequence[str]) -> int:
@@ -148,10 +149,12 @@ def _check_columns(sample: Sample, part: SamplePart) -> None:
     missing = [name for name in first.columns if name not in part.columns]
     more = [name for name in part.columns if name not in first.columns]
     if missing or more:
-        differences = [f"has no column {missing[0]!r}, which {first.location} has"] if missing else []
-        differences += [f"has the column {more[0]!r}, which {first.location} does not have"] if more else []
+        name = in_message(first.location)
+        differences = [f"has no column {missing[0]!r}, which {name} has"] if missing else []
+        differences += [f"has the column {more[0]!r}, which {name} does not have"] if more else []
         raise InputError(
-            f"{part.location}: {', and '.join(differences)}; name files with the same columns, because a source table has only one set"
+            f"{in_message(part.location)}: {', and '.join(differences)}; name files with the same columns, "
+            "because a source table has only one set"
         )
 
 

@@ -19,6 +19,7 @@ from dpe_cli.load.inputs import LoadRequest, RejectLimits, Uniqueness
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.progress import Progress
 from dpe_cli.project.source import Source
+from dpe_cli.safe_text import redaction
 from dpe_cli.server.ending import Ender
 from dpe_cli.server.server import Server
 from dpe_cli.server.watching import EXTRACT, watching
@@ -77,21 +78,23 @@ def extract(
     ender = Ender(server) if ends_sessions else None
     done: list[ExtractResult] = []
     for source in sources:
-        try:
-            streams = jobs or default_jobs(source)
-            with watching(server, "loader", EXTRACT, ender=ender, say=progress.say):
-                done.append(
-                    _extract_one(project_dir, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams)
-                )
-        except DpeError as error:
-            done.append(ExtractResult(source.name, error=str(error), retryable=error.retryable))
-            progress.say(f"Error: {error}")
-        # Recorded rather than raised: a delivery to one source must not keep the others from being loaded.
-        except Exception as error:  # noqa: BLE001
-            exit_status, text = explained(error)
-            done.append(ExtractResult(source.name, error=f"{source.name}: {text}", is_bug=exit_status == BUG, retryable=exit_status != BUG))
-            progress.say(f"Error: {source.name}: {text}")
-            _log.debug("%s: the traceback", source.name, exc_info=error)
+        with redaction.forgetting_issued():
+            try:
+                streams = jobs or default_jobs(source)
+                with watching(server, "loader", EXTRACT, ender=ender, say=progress.say):
+                    done.append(
+                        _extract_one(project_dir, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams)
+                    )
+            except DpeError as error:
+                done.append(ExtractResult(source.name, error=str(error), retryable=error.retryable))
+                progress.say(f"Error: {error}")
+            # Recorded rather than raised: a delivery to one source must not keep the others from being loaded.
+            except Exception as error:  # noqa: BLE001
+                exit_status, text = explained(error)
+                is_bug = exit_status == BUG
+                done.append(ExtractResult(source.name, error=f"{source.name}: {text}", is_bug=is_bug, retryable=not is_bug))
+                progress.say(f"Error: {source.name}: {text}")
+                _log.debug("%s: the traceback", source.name, exc_info=error)
     return ExtractSummary(done, time.monotonic() - started)
 
 

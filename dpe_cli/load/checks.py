@@ -13,6 +13,7 @@ from dpe_cli.load.inputs import Uniqueness
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.writers import Written
 from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.server.connection import Connection
 from dpe_cli.words import plural
 
@@ -41,7 +42,7 @@ def reconcile(
     for load_id, input_ in inputs.items():
         if read[load_id] != rows[load_id] + rejected[load_id]:
             raise ExtractError(
-                f"{table.source}, {input_.location}: {read[load_id]:,} records were read, but {rows[load_id]:,} loaded and "
+                f"{table.source}, {in_message(input_.location)}: {read[load_id]:,} records were read, but {rows[load_id]:,} loaded and "
                 f"{rejected[load_id]:,} rejected; nothing was loaded, please report this"
             )
     return [
@@ -75,12 +76,12 @@ def check_visible(table: StagingTable, written: Sequence[Written], loads: Sequen
             hidden = load.rows_loaded - seen[load.load_id]
             if tenant_id is not None:
                 raise ExtractError(
-                    f"{table.source}, {load.location}: {hidden:,} of {load.rows_loaded:,} rows do not belong to tenant "
+                    f"{table.source}, {in_message(load.location)}: {hidden:,} of {load.rows_loaded:,} rows do not belong to tenant "
                     f"{tenant_id}; nothing was loaded, correct the delivery or extract it for all tenants"
                 )
             raise ExtractError(
-                f"{table.source}, {load.location}: {hidden:,} of {load.rows_loaded:,} rows are not visible to the loader through "
-                f"the policies of {table.schema}.{table.name}; nothing was loaded, "
+                f"{table.source}, {in_message(load.location)}: {hidden:,} of {load.rows_loaded:,} rows are not visible to the loader "
+                f"through the policies of {table.schema}.{table.name}; nothing was loaded, "
                 "drop the policies that dpe did not create"
             )
 

@@ -21,6 +21,7 @@ from dpe_cli.load.inputs import LoadRequest, RejectLimits
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.rejects import RejectCollector
 from dpe_cli.load.result import ExtractResult
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.server.connection import Connection
 
 # The columns before a source's own columns in a file of rejects.
@@ -100,7 +101,7 @@ class Corrections:
         with self.file.open() as opened:
             if REJECT_ID not in opened.columns:
                 raise ContractError(
-                    f"{self.location}, line 1: column {REJECT_ID} is missing; keep the columns that `dpe rejects export` wrote"
+                    f"{in_message(self.location)}, line 1: column {REJECT_ID} is missing; keep the columns that `dpe rejects export` wrote"
                 )
             yield _OpenedCorrections(opened, self)
 
@@ -113,12 +114,13 @@ class Corrections:
         """
         if not (reject_id.isascii() and reject_id.isdigit()):
             raise InputError(
-                f"{self.location}, line {line}: {REJECT_ID} is {reject_id!r}, which is not a number; keep that column as exported"
+                f"{in_message(self.location)}, line {line}: {REJECT_ID} is {reject_id!r}, which is not a number; "
+                "keep that column as exported"
             )
         earlier = self.lines.setdefault(int(reject_id), line)
         if earlier != line:
             raise InputError(
-                f"{self.location}, line {line}: reject {reject_id} is already corrected in line {earlier}; keep one of the two"
+                f"{in_message(self.location)}, line {line}: reject {reject_id} is already corrected in line {earlier}; keep one of the two"
             )
 
 
@@ -149,7 +151,7 @@ class _OpenedCorrections:
         self._corrections.take(record[REJECT_ID].strip(), line)
         if record.get(RECORD):
             raise InputError(
-                f"{self._corrections.location}, line {line}: {RECORD} still holds the record as it was delivered; "
+                f"{in_message(self._corrections.location)}, line {line}: {RECORD} still holds the record as it was delivered; "
                 "write its values into the other columns, and empty this one"
             )
 
@@ -182,10 +184,13 @@ class Replayer(Extractor):
         except RejectLimitError as error:
             bad = "\n".join(str(error).splitlines()[1:])
             raise RejectLimitError(
-                f"{corrections.location}: some records still cannot be loaded; nothing was replayed, correct these and run again\n{bad}"
+                f"{in_message(corrections.location)}: some records still cannot be loaded; nothing was replayed, "
+                f"correct these and run again\n{bad}"
             ) from error
         if result.extract_id is None:
-            raise InputError(f"{corrections.location}: its content is already loaded, as a file of the source; nothing was replayed")
+            raise InputError(
+                f"{in_message(corrections.location)}: its content is already loaded, as a file of the source; nothing was replayed"
+            )
         return result
 
     def _published(self, connection: Connection, loads: Sequence[Load]) -> None:
@@ -200,18 +205,18 @@ class Replayer(Extractor):
         """Mark the rejects; the caller holds the source's lock, so no other session can mark or undo meanwhile."""
         lines = self._corrections.lines if self._corrections else {}
         if not lines:
-            raise InputError(f"{load.location}: has no records; write the corrected ones under the header")
+            raise InputError(f"{in_message(load.location)}: has no records; write the corrected ones under the header")
         source = self._table.source
         found = {int(str(row[0])): row for row in connection.execute(_REJECTS, [source, list(lines)])}
         faults = [fault for reject_id in lines if (fault := self._fault(reject_id, found.get(reject_id)))]
         if faults:
             more = [f"and {len(faults) - _MOST_FAULTS:,} more"] if len(faults) > _MOST_FAULTS else []
             listed = "; ".join([*faults[:_MOST_FAULTS], *more])
-            raise ExtractError(f"{source}, {load.location}: {listed}; nothing was replayed, remove these and run again")
+            raise ExtractError(f"{source}, {in_message(load.location)}: {listed}; nothing was replayed, remove these and run again")
         marked = connection.execute("update dpe.rejects set replayed_load_id = %s where reject_id = any(%s)", [load.load_id, list(lines)])
         if not marked.rowcount == len(lines) == load.rows_loaded:
             raise ExtractError(
-                f"{source}, {load.location}: {load.rows_loaded:,} rows were loaded for {marked.rowcount:,} rejects; "
+                f"{source}, {in_message(load.location)}: {load.rows_loaded:,} rows were loaded for {marked.rowcount:,} rejects; "
                 "nothing was replayed, please report this"
             )
 

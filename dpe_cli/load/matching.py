@@ -14,6 +14,7 @@ from dpe_cli.errors import ContractError
 from dpe_cli.load import staging
 from dpe_cli.load.copier import Shape
 from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.words import did_you_mean
 
 _MOST_FAULTS = 5
@@ -48,7 +49,7 @@ def matched(table: StagingTable, delivery: Delivery, *, load_id: int, ignore_ext
     names = delivery.names
     if len(names) > MOST_COLUMNS:
         raise ContractError(
-            f"{table.source}, {delivery.location}, line 1: {len(names):,} fields are more columns than a table can have "
+            f"{table.source}, {in_message(delivery.location)}, line 1: {len(names):,} fields are more columns than a table can have "
             f"({MOST_COLUMNS:,} besides dpe's own); check the delimiter and the quote in the external block, or ask the sender for fewer "
             "columns"
         )
@@ -76,7 +77,8 @@ def matched(table: StagingTable, delivery: Delivery, *, load_id: int, ignore_ext
     if faults:
         shown = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else "")
         advice = _advice(delivery, required, [] if ignore_extra_columns else extra)
-        raise ContractError(f"{table.source}, {delivery.location}, line 1: {shown}; correct the columns in {table.declared_at}{advice}")
+        where = f"{table.source}, {in_message(delivery.location)}, line 1"
+        raise ContractError(f"{where}: {shown}; correct the columns in {table.declared_at}{advice}")
     types = {column.name: column.data_type for column in table.columns}
     types |= {staging.ignored_column(number): "text" for number in range(len(extra))}
     # Rejects name the contract's columns.
@@ -110,7 +112,7 @@ def _advice(delivery: Delivery, required: Sequence[str], extra: Sequence[str]) -
 
 
 def _written(name: str) -> str:
-    return name if is_plain(name) else json.dumps(shortened(name), ensure_ascii=False)
+    return name if is_plain(name) else in_message(json.dumps(shortened(name), ensure_ascii=False))
 
 
 def _hint(name: str, names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from dpe_cli.errors import RejectLimitError
 from dpe_cli.load.inputs import RejectLimits
 from dpe_cli.load.repair import Reject
 from dpe_cli.load.spool import Spool
+from dpe_cli.safe_text.visible_text import in_message
 
 _SHOWN = 5
 # How many the ledger keeps of a delivery that was refused.
@@ -66,7 +67,7 @@ class RejectCollector:
 
     def _over_limit(self, what: str) -> RejectLimitError:
         shown = [
-            f"  {self._locations[reject.load_id]}, line {reject.position}"
+            f"  {in_message(self._locations[reject.load_id])}, line {reject.position}"
             f"{f', column {reject.column_name}' if reject.column_name else ''}: {reject.reason}"
             for reject in islice(self._spool, _SHOWN)
         ]

@@ -14,6 +14,7 @@ from dpe_cli.quality import coverage
 from dpe_cli.quality.coverage import RuleTest
 from dpe_cli.quality.freshness import Freshness
 from dpe_cli.quality.reconciliation import Reconciliation
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import columns_of
@@ -67,8 +68,8 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
                 total += int(str(present))
                 if loaded != present:
                     faults.append(
-                        f"{source.name}: load {load_id} ({location}): rows in the ledger: {loaded:,}, in staging: {present:,}; "
-                        f"find out who changed them, then run `dpe extract --full-refresh source:{source.name}`"
+                        f"{source.name}: load {load_id} ({in_message(str(location))}): rows in the ledger: {loaded:,}, "
+                        f"in staging: {present:,}; find out who changed them, then run `dpe extract --full-refresh source:{source.name}`"
                     )
     tables = plural(len(sources), "staging table")
     return Check("counts", f"{plural(total, 'row')} in {tables} match the ledger", tuple(faults))

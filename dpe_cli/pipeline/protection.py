@@ -21,6 +21,7 @@ from dpe_cli.pipeline.checks import Check
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import old_versions, preview
+from dpe_cli.safe_text.server_messages import without_details
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.patience import BLOCKED, limited
 from dpe_cli.server.relations import NEXT, PREVIOUS, Relation, published_schema
@@ -165,4 +166,6 @@ def _naming_an_end(server: Server) -> Iterator[None]:
     except BLOCKED:
         raise
     except psycopg.OperationalError as error:
-        raise ServerError(f"{server}: the measurement ended ({error}); find out what ends sessions, then measure again") from error
+        raise ServerError(
+            f"{server}: the measurement ended ({without_details(str(error))}); find out what ends sessions, then measure again"
+        ) from error

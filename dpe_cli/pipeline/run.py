@@ -21,6 +21,7 @@ from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
 from dpe_cli.quality.coverage import rule_tests
 from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.server_messages import without_details
 from dpe_cli.server.server import Server
 from dpe_cli.specs.spec import read_all
 
@@ -111,7 +112,7 @@ def _attempt(server: Server, step: Callable[[], T]) -> tuple[T | None, str | Non
     except DpeError as error:
         return None, str(error)
     except psycopg.Error as error:
-        return None, hide(f"{server}: the docs cannot be built ({error}); correct it, then run `dpe docs build`")
+        return None, hide(f"{server}: the docs cannot be built ({without_details(str(error))}); correct it, then run `dpe docs build`")
 
 
 def with_parents(select: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dpe_cli.errors import BuildError, ProjectError
 from dpe_cli.project import package_tests
+from dpe_cli.safe_text.server_messages import without_details
 
 
 def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[Callable[[Any], None]] = (), *, manifest: Any = None) -> Any:
@@ -67,7 +68,7 @@ def _as_own_error(command: Sequence[str], error: BaseException) -> BaseException
 
     if not isinstance(error, Exception):
         return error
-    message = str(error).strip()
+    message = without_details(str(error)).strip()
     if " in operation " in message.partition("\n")[0]:
         return BuildError(f"dbt {command[0]}: stopped by a check before or after the build; fix what dbt reports:\n{message}")
     if isinstance(error, (CompilationError, DbtConfigError, DbtValidationError, ParsingError)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from dpe_cli.project.jinja_changes import ReadManifest
 from dpe_cli.project.model import selector_of
 from dpe_cli.project.project import Project
 from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.server_messages import without_details
 from dpe_cli.server.server import Server
 
-# What PostgreSQL adds to a message and may fill with a whole row ("Failing row contains …"), or with part of a COPY.
-_DETAILS = re.compile(r"\n\s*(?:DETAIL|CONTEXT):\s.*?(?=\n\s*(?:HINT: |CONTEXT: |compiled code at )|\Z)", re.DOTALL)
 # dbt's statuses. Any other one counts as a failure, also those that a later version adds: `partial success` leaves batches unbuilt, and
 # `reused` (of dbt 1.12) builds nothing in the shadow schema.
 HELD = ("success", "pass", "no-op")
@@ -92,7 +90,7 @@ def run_dbt(
     results = getattr(outcome.result, "results", None)
     if results is None and not outcome.success:
         # `docs generate` has a catalog and its errors instead.
-        message = "; ".join(getattr(outcome.result, "errors", None) or ["not everything can be compiled"])
+        message = "; ".join(map(without_details, getattr(outcome.result, "errors", None) or ["not everything can be compiled"]))
         raise BuildError(f"dbt {' '.join(command)}: {message}; run `dpe dbt {' '.join(command)}` to see dbt's whole output")
     nodes = [_node_result(result) for result in results or []]
     if not outcome.success and not any(node.has_failed or node.status in SKIPPED for node in nodes):
@@ -135,7 +133,7 @@ def _node_result(result: Any) -> NodeResult:
     node = result.node
     meta: Mapping[str, Any] = getattr(node.config, "meta", None) or {}
     resource_type, status = _text(node.resource_type), _text(result.status)
-    message = hide(_DETAILS.sub("", result.message or "").strip())
+    message = hide(without_details(result.message or "", file=getattr(node, "build_path", None)).strip())
     return NodeResult(
         unique_id=node.unique_id,
         name=selector_of(node.name, getattr(node, "version", None)),

@@ -1,7 +1,8 @@
 """
 Remove secrets from text that other people see: messages, the ledger, logs, and whatever leaves the machine.
 
-dpe knows a secret from the moment it has its value (`remember`), as long as the process lives: from then on each
+dpe knows a secret from the moment it has its value (`remember`), as long as the process lives; one that a server chose
+(`remember_issued`), until the extract of its source has ended, because it may be a word of other sources' messages. From then on each
 DpeError, each reject's reason and each logged line goes through `hide`. Output of other programs goes through `redact`,
 which also recognizes connection strings by their form, and the values of environment variables that are named like secrets.
 """
@@ -12,6 +13,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from dpe_cli.safe_text import secret_forms
 from dpe_cli.safe_text.secret_forms import LONGEST_SHORT, Span
@@ -27,6 +29,7 @@ _IN_CONNECTION_STRING = re.compile(
 
 _lock = threading.Lock()
 _known: frozenset[str] = frozenset()
+_issued: frozenset[str] = frozenset()
 
 
 def remember(*secrets: str, is_called_one: bool = True) -> None:
@@ -35,9 +38,29 @@ def remember(*secrets: str, is_called_one: bool = True) -> None:
 
     The caller names the parts of a value, such as the password within a URL.
     """
-    global _known  # noqa: PLW0603 one per process, because a secret must be hidden wherever it is echoed
+    global _known, _issued
     with _lock:
-        _known |= {secret for secret in secrets if is_called_one or len(secret.strip()) > LONGEST_SHORT}
+        kept = {secret for secret in secrets if is_called_one or len(secret.strip()) > LONGEST_SHORT}
+        _known, _issued = _known | kept, _issued - kept
+
+
+def remember_issued(secret: str) -> None:
+    """Hide a secret that a server chose, such as a token, until the end of the block of `forgetting_issued` that it is remembered in."""
+    global _known, _issued
+    with _lock:
+        if secret not in _known:
+            _known, _issued = _known | {secret}, _issued | {secret}
+
+
+@contextmanager
+def forgetting_issued() -> Iterator[None]:
+    """Forget, at the end of the block, the secrets that servers chose."""
+    global _known, _issued
+    try:
+        yield
+    finally:
+        with _lock:
+            _known, _issued = _known - _issued, frozenset()
 
 
 def in_connection_string(text: str) -> list[str]:

@@ -1,9 +1,9 @@
 """
 Find secrets in a text, in whatever form programs write them.
 
-A text is searched as it is, and again with its escapes resolved (of URLs, JSON, HTML, Python, however deeply nested); each
-time a secret is searched for in any case, across line breaks, and in what base64 and hexadecimal digits decode to. Each step
-takes time proportional to the text's length.
+A text is searched as it is, and again with its escapes resolved (of URLs, JSON, HTML, Python, however deeply nested, or of quoted
+printable text); each time a secret is searched for in any case, as SQL, CSV and shells quote it, across line breaks, in lists of the
+numbers of its characters, and in what base64 and hexadecimal digits decode to. Each step takes time proportional to the text's length.
 """
 
 from __future__ import annotations
@@ -43,6 +43,14 @@ _ESCAPE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+# Not one of the escapes above: in URLs, what follows an equals sign is a value.
+_QUOTED_PRINTABLE = re.compile(rb"=(?:(?P<byte>[0-9A-F]{2})|\r?\n)")
+# The bytes or characters of a text as numbers: 0x70, 0x61 or [112, 97].
+_NUMBER = rb"(?:0x[0-9a-f]{1,6}|[0-9]{1,7})"
+_NUMBERS = re.compile(rb"(?<![0-9a-z])%b(?:[,;\s]{1,4}%b){3,}(?![0-9a-z])" % (_NUMBER, _NUMBER), re.IGNORECASE)
+_EACH_NUMBER = re.compile(rb"[0-9a-z]+", re.IGNORECASE)
+# SQL and CSV double quotes within quotes; a shell ends its quotes, and quotes the quote otherwise ('"'"'). A run of them is one quote.
+_QUOTES = re.compile(rb"(?P<quotes>[\\'\"`\]]+)")
 # An HTML form encodes a blank as a plus.
 _BLANKS_AND_PLUS = bytes([*range(33), 127, ord("+")])
 _PLAIN = bytes(0x20 if byte in _BLANKS_AND_PLUS else byte for byte in range(256)).lower()
@@ -81,7 +89,7 @@ class _Encoding:
 @dataclass(frozen=True)
 class _Forms:
     """
-    Secrets in the forms to search for, in lower case: with blanks, without blanks, and in decoded text.
+    Secrets in the forms to search for, in lower case: with blanks, without blanks, in decoded text, and with one quote per run of quotes.
 
     `words` are the patterns of secrets that are too short for that.
     """
@@ -89,6 +97,7 @@ class _Forms:
     plain: frozenset[bytes]
     unbroken: frozenset[bytes]
     encoded: frozenset[bytes]
+    quoted: frozenset[bytes]
     words: frozenset[re.Pattern[bytes]]
 
 
@@ -100,12 +109,17 @@ def spans(text: str, secrets: Iterable[str]) -> list[Span]:
     written = _as_bytes(text)
     found: list[Span] = []
     for reading in _readings(written):
-        places = [*_as_they_are(reading, forms)]
+        places = [*_as_they_are(reading, forms), *_as_numbers(reading, forms)]
+        if forms.quoted and (quoted := _resolved(reading, _QUOTES)) is not None:
+            plain = quoted.data.translate(_PLAIN)
+            found += (quoted.span(*place) for form in forms.quoted for place in _occurrences(form, plain))
         for encoding in _ENCODINGS:
             places += _encoded(reading, forms, encoding)
             places += _encoded_words(reading, forms, encoding) if forms.words else ()
         found += (reading.span(start, end) for start, end in places)
     found += _unbroken(written, forms)
+    if (printable := _resolved(written, _QUOTED_PRINTABLE)) is not None:
+        found += (printable.span(*place) for place in _as_they_are(printable, forms))
     return found
 
 
@@ -127,7 +141,7 @@ def _readings(text: _Reading) -> Iterator[_Reading]:
         if reading is None:
             return
         yield reading
-        reading = _unescaped(reading)
+        reading = _resolved(reading, _ESCAPE)
 
 
 def _as_bytes(text: str | bytes) -> _Reading:
@@ -147,13 +161,13 @@ def _without_blanks(reading: _Reading) -> _Reading:
     return _Reading(data, [reading.starts[place] for place in kept], [reading.ends[place] for place in kept])
 
 
-def _unescaped(reading: _Reading) -> _Reading | None:
+def _resolved(reading: _Reading, escapes: re.Pattern[bytes]) -> _Reading | None:
     """Resolve the outer layer of escapes; None if there are none."""
     parts: list[bytes] = []
     starts: list[int] = []
     ends: list[int] = []
     position = 0
-    for found in _ESCAPE.finditer(reading.data):
+    for found in escapes.finditer(reading.data):
         meaning = _meaning(found)
         parts += reading.data[position : found.start()], meaning
         starts += reading.starts[position : found.start()]
@@ -176,6 +190,8 @@ def _meaning(found: re.Match[bytes]) -> bytes:
             return _character(0x10000 + ((int(found["high"], 16) - 0xD800) << 10) + int(value, 16) - 0xDC00)
         case "code" | "long" | "braced" | "digits" | "number":
             return _character(int(value, 10 if kind == "number" else 16))
+        case "quotes":
+            return b"'"
         case "name":
             return unescape(f"&{value.decode()};").encode(errors="surrogatepass")
         case _:
@@ -194,6 +210,7 @@ def _forms_of_all(secrets: frozenset[str]) -> _Forms:
         nothing.union(*(form.plain for form in forms)),
         nothing.union(*(form.unbroken for form in forms)),
         nothing.union(*(form.encoded for form in forms)),
+        nothing.union(*(form.quoted for form in forms)),
         frozenset[re.Pattern[bytes]]().union(*(form.words for form in forms)),
     )
 
@@ -201,7 +218,7 @@ def _forms_of_all(secrets: frozenset[str]) -> _Forms:
 @lru_cache(maxsize=4096)
 def _forms(secret: str) -> _Forms:
     if len(secret) <= LONGEST_SHORT:
-        return _Forms(frozenset(), frozenset(), frozenset(), frozenset([_word(secret)]))
+        return _Forms(frozenset(), frozenset(), frozenset(), frozenset(), frozenset([_word(secret)]))
     read = [reading.data for variant in _variants(secret) for reading in _readings(_as_bytes(variant))]
     # With its escapes resolved, a secret may be too short to search for.
     plain = {form.translate(_PLAIN) for form in read if len(form) > LONGEST_SHORT}
@@ -210,7 +227,8 @@ def _forms(secret: str) -> _Forms:
     written |= {json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
     encoded = plain | {form.encode(errors="surrogatepass").translate(_PLAIN) for form in written}
     unbroken = {form for form in unbroken if len(form) >= _SHORTEST_BROKEN}
-    return _Forms(frozenset(plain), frozenset(unbroken), frozenset(encoded), frozenset())
+    quoted = {form for form in (_QUOTES.sub(b"'", form) for form in plain if _QUOTES.search(form)) if len(form) > LONGEST_SHORT}
+    return _Forms(frozenset(plain), frozenset(unbroken), frozenset(encoded), frozenset(quoted), frozenset())
 
 
 def _variants(secret: str) -> Iterator[str | bytes]:
@@ -244,6 +262,15 @@ def _as_they_are(reading: _Reading, forms: _Forms) -> Iterator[Span]:
             yield from _occurrences(form, plain)
     for word in forms.words:
         yield from (found.span() for found in word.finditer(plain))
+
+
+def _as_numbers(reading: _Reading, forms: _Forms) -> Iterator[Span]:
+    """Yield the lists of numbers that are the bytes, or the characters, of a text with a secret."""
+    for found in _NUMBERS.finditer(reading.data):
+        numbers = [int(number[0], 16 if number[0][:2].lower() == b"0x" else 10) for number in _EACH_NUMBER.finditer(found[0])]
+        decoded = b"".join(bytes([number]) if number <= 0xFF else _character(number) for number in numbers).translate(_PLAIN)
+        if any(form in decoded for form in forms.encoded):
+            yield found.span()
 
 
 def _unbroken(written: _Reading, forms: _Forms) -> Iterator[Span]:

@@ -24,7 +24,10 @@ _HIDDEN = re.compile(
     "\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]"
 )
-_CONTINUATION = re.compile(r"\n(?=[^ \n])")
+_CONTINUATION = re.compile(r"\n {0,3}(?=[^ \n])")
+# What divides a message into its thing, what is wrong with it, and what to do: before a blank, and at the end of a name.
+_DIVIDER = re.compile(r"[,:;](?= |\Z)")
+_CODE_OF_DIVIDER = re.compile(r"\\x(2c|3a|3b)(?= |\Z)")
 
 
 def visible(text: str) -> str:
@@ -37,8 +40,18 @@ def on_one_line(text: str) -> str:
     return visible(text).replace("\n", LINE_FEED)
 
 
+def in_message(name: str) -> str:
+    """Return a name from outside for a message: on one line, with codes for what would divide the message."""
+    return _DIVIDER.sub(_code, on_one_line(name))
+
+
+def from_message(shown: str) -> str:
+    """Return a name that a message shows, with what `in_message` writes as codes because it divides a message."""
+    return _CODE_OF_DIVIDER.sub(lambda found: chr(int(found[1], 16)), shown)
+
+
 def message(text: str) -> str:
-    """Return a message for a log. Lines after the first are indented, so that no text in it can pass for another message."""
+    """Return a message for a log. Lines after the first begin with four blanks, so that no text in it can pass for another message."""
     return _CONTINUATION.sub("\n    ", visible(text))
 
 

@@ -113,6 +113,7 @@ def _own_environment() -> None:
 def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Forget the secrets and the log settings of other tests."""
     monkeypatch.setattr(redaction, "_known", frozenset())
+    monkeypatch.setattr(redaction, "_issued", frozenset())
     log = logging.getLogger("dpe_cli")
     level, handlers = log.level, [*log.handlers]
     yield

@@ -13,6 +13,7 @@ from dpe_cli.ingest import extract as extracts
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.pipeline import failures
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.words import duration, plural, size
 
 # `dpe loads show` lists them all.
@@ -124,7 +125,7 @@ def loaded_table(summary: ExtractSummary) -> Table:
 def missing_lines(summary: ExtractSummary) -> list[Lines]:
     """List the deliveries that lacked columns of the contract."""
     lines = [
-        f"{extract.source}, {load.location}: delivered without {', '.join(load.columns_missing)}"
+        f"{extract.source}, {in_message(load.location)}: delivered without {', '.join(load.columns_missing)}"
         for extract in summary.extracts
         for load in extract.loads
         if load.columns_missing

@@ -12,6 +12,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import InputError, UsageError
 from dpe_cli.infer.sample import parts_of
 from dpe_cli.infer.survey import Draft, Survey, SurveyRequest
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources.options.queries import Sql
 
 _MOST_LISTED = 20
@@ -210,4 +211,4 @@ def _no_table(request: SurveyRequest, names: Sequence[str]) -> UsageError:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return (", ".join(names[:_MOST_LISTED]) or "none") + more
+    return (", ".join(map(in_message, names[:_MOST_LISTED])) or "none") + more

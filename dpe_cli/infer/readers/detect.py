@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from dpe_cli.blocks import encodings
 from dpe_cli.errors import InputError
 from dpe_cli.infer.readers.csv_files import encoding_of, looks_like_csv
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources.files.find import File
 from dpe_cli.sources.json import parsing
 
@@ -64,23 +65,24 @@ def of(file: File) -> str:
         InputError: dpe does not read it, or cannot detect it.
     """
     ending = _ending(file.location)
+    location = in_message(file.location)
     if foreign := _FOREIGN.get(ending):
-        raise InputError(f"{file.location}: is {foreign}")
+        raise InputError(f"{location}: is {foreign}")
     by_name = _ENDINGS.get(ending)
     if by_name not in {None, "json"}:
         return str(by_name)
     with file.content() as content:
         start = b"".join(islice(content.chunks(), 1))
         if not start.strip():
-            raise InputError(f"{file.location}: the file is empty; name one with records")
+            raise InputError(f"{location}: the file is empty; name one with records")
         if start.startswith(_SQLITE):
-            raise InputError(f"{file.location}: is a SQLite database; write it as sqlite:///{file.location}, and name a table with --table")
+            raise InputError(f"{location}: is a SQLite database; write it as sqlite:///{location}, and name a table with --table")
         if by_name is None and (found := next((name for magic, name in _BYTES.items() if start.startswith(magic)), None)):
             return found
-        text = next(encodings.to_utf8(iter([start]), encodings.with_byte_order(encoding_of([start], location=file.location), start)), b"")
+        text = next(encodings.to_utf8(iter([start]), encodings.with_byte_order(encoding_of([start], location=location), start)), b"")
     found = _of_text(text.lstrip()) or by_name
     if found is None and not looks_like_csv(text):
-        raise InputError(f"{file.location}: cannot detect the format; give it with --format")
+        raise InputError(f"{location}: cannot detect the format; give it with --format")
     return found or "csv"
 
 

@@ -17,6 +17,7 @@ from dpe_cli.errors import InputError, UsageError
 from dpe_cli.infer.readers import csv_files, detect, fixed_width, headers, json_files, parquet
 from dpe_cli.infer.sample import parts_of
 from dpe_cli.infer.survey import Draft, Survey, SurveyRequest
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources.files import excel, find, matching, remote
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.files.find import File
@@ -180,7 +181,7 @@ def _encoding(request: SurveyRequest, chosen: Sequence[File]) -> tuple[str, list
         with file.content() as content:
             # A block is about ten thousand records.
             chunks = islice(content.chunks(), max(8, request.sample // 10_000))
-            found.setdefault(csv_files.encoding_of(chunks, location=file.location), file.location)
+            found.setdefault(csv_files.encoding_of(chunks, location=content.location), content.location)
     others = sorted(name for name in found if name != "ascii")
     if len(others) > 1 and set(others) <= {"cp1252", "latin-1"}:
         others = ["latin-1"]
@@ -239,7 +240,7 @@ def _sheet(content: Content, request: SurveyRequest) -> tuple[Mapping[str, objec
         rows = excel.sheet_of(workbook, request.sheet, location=content.location).rows()
         cells = {number: [cell for cell in values if cell is not None] for number, values in islice(rows, _ROWS_FOR_HEADER)}
     if not any(cells.values()):
-        raise InputError(f"{content.location}: the sheet is empty; name one with --sheet (sheets: {', '.join(names)})")
+        raise InputError(f"{content.location}: the sheet is empty; name one with --sheet (sheets: {', '.join(map(in_message, names))})")
     row = _header_row(cells)
     if row > 1:
         written["header_row"] = row

@@ -65,12 +65,12 @@ def records_of_file(file: File) -> str:
                 return "$"
             data += chunk
             if len(data) > _LONGEST_DOCUMENT:
-                raise InputError(f"{file.location}: is too long to search for its records; give the path of their array with --records")
+                raise InputError(f"{content.location}: is too long to search for its records; give the path of their array with --records")
     try:
         document = parsing.parse(data)
     except ValueError as error:
-        raise InputError(f"{file.location}: is not valid JSON ({error}); ask the sender to send it again") from error
-    return records_of(document, location=file.location)
+        raise InputError(f"{content.location}: is not valid JSON ({error}); ask the sender to send it again") from error
+    return records_of(document, location=content.location)
 
 
 def records_of(document: Any, *, location: str) -> str:

@@ -63,8 +63,8 @@ def _described(file: File) -> list[tuple[str, str]]:
         try:
             columns = parquet_schema.columns(duckdb_connections.connect(by="reading Parquet"), path)
         except duckdb.Error as error:
-            message = " ".join(str(error).partition("\n\nLINE ")[0].replace(str(path), file.location).split())
-            raise InputError(f"{file.location}: cannot be read as Parquet ({message}); ask the sender to send it again") from error
+            message = " ".join(str(error).partition("\n\nLINE ")[0].replace(str(path), content.location).split())
+            raise InputError(f"{content.location}: cannot be read as Parquet ({message}); ask the sender to send it again") from error
     return [(column.name, _type(column.data_type)) for column in columns]
 
 

@@ -21,6 +21,7 @@ from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.inputs import Opened
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import redact
+from dpe_cli.safe_text.server_messages import without_details
 from dpe_cli.sources import secrets
 from dpe_cli.sources.options.queries import Sql
 from dpe_cli.sources.query_inputs import TableInput
@@ -104,7 +105,7 @@ def connected(options: Sql, *, where: str, project_dir: Path) -> Iterator[Databa
         raise InputError(f"{where}: needs the driver {error.name}; install it with pip, or name another one in the URL") from error
     except alchemy.exc.SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
-        message = " ".join(redact(str(cause)).split())
+        message = " ".join(redact(without_details(str(cause))).split())
         raise InputError(f"{where}: cannot be read ({message}); correct location, table or query") from error
 
 

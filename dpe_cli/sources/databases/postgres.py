@@ -25,6 +25,7 @@ from dpe_cli.blocks.inputs import Opened
 from dpe_cli.environment import for_program
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import redact
+from dpe_cli.safe_text.server_messages import without_details
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.programs import wheel_programs
 from dpe_cli.sources import secrets
@@ -152,7 +153,7 @@ class PostgresTable(TableInput):
         )
 
     def _refused(self, errors: str) -> InputError:
-        message = " ".join(redact(errors).split())
+        message = " ".join(redact(without_details(errors)).split())
         hint = (
             "; exempt the role of this connection (BYPASSRLS), or read what it may see through a view of the table's owner"
             if "row-level security" in message

@@ -24,7 +24,7 @@ class Reading:
 
 
 class Content:
-    """The content of an open file; `path` is where its decompressed bytes are on disk, if anywhere."""
+    """The content of an open file: `location` is what messages call it, `path` where its decompressed bytes are on disk, if anywhere."""
 
     def __init__(self, reader: HashingReader, kind: str, *, location: str, path: Path | None) -> None:
         self._reader = reader

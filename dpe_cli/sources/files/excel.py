@@ -12,6 +12,7 @@ from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.reading import is_out_of_memory, out_of_memory
 from dpe_cli.errors import InputError
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.options.files import ExcelFiles
 from dpe_cli.sources.read import rows
@@ -75,7 +76,9 @@ def sheet_of(found: Any, name: str | None, *, location: str) -> Sheet:
             f"{location}: has no sheet with cells, or is saved as Strict Open XML; ask the sender to save it as ordinary .xlsx"
         )
     if name is not None and name not in sheets:
-        raise InputError(f"{location}: has no sheet {name!r}; correct `sheet` in the external block (sheets: {', '.join(sheets)})")
+        raise InputError(
+            f"{location}: has no sheet {name!r}; correct `sheet` in the external block (sheets: {', '.join(map(in_message, sheets))})"
+        )
     return Sheet(sheets[name or next(iter(sheets))], location=location)
 
 
@@ -84,7 +87,7 @@ class Sheet:
 
     def __init__(self, sheet: Any, *, location: str) -> None:
         self._sheet = sheet
-        self.where = f"{location}, sheet {sheet.title!r}"
+        self.where = f"{location}, sheet {in_message(repr(sheet.title))}"
 
     def rows(self) -> Iterator[tuple[int, list[Any]]]:
         """

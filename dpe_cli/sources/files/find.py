@@ -15,6 +15,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.inputs import MayLackColumns, Opened
 from dpe_cli.errors import InputError
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources.files import compression, matching, remote
 from dpe_cli.sources.files.compression import HashingReader
 from dpe_cli.sources.files.content import Content, Reading
@@ -55,7 +56,7 @@ def _files(place: LocalFile, reading: Reading, project_dir: Path) -> list[File]:
         return []
     if place.base is not None:
         matching.check_links(place.path, place.base, location=shown)
-    if location != shown:
+    if not matching.is_text(location):
         raise InputError(f"{shown}: the file's name is not valid UTF-8; rename it")
     kind = _kind(place.path.name, reading)
     if kind != "zip":
@@ -74,7 +75,7 @@ def _far_files(found: RemoteFile, reading: Reading) -> list[File]:
 def _members(place: FileOnDisk, location: str, reading: Reading) -> list[File]:
     return [
         File(place, member, member.file_size, f"{location}!{member.filename}", compression.kind_of(member.filename), reading)
-        for member in compression.zip_members(place.path, place.base, location=location)
+        for member in compression.zip_members(place.path, place.base, location=in_message(location))
     ]
 
 
@@ -145,10 +146,11 @@ class File:
         """
         with self._opened() as reader:
             is_plain = self.member is None and self.compression == "none"
-            yield Content(reader, self.compression, location=self.location, path=reader.path_of(self.place.path) if is_plain else None)
+            path = reader.path_of(self.place.path) if is_plain else None
+            yield Content(reader, self.compression, location=in_message(self.location), path=path)
 
     def _opened(self) -> AbstractContextManager[HashingReader]:
-        return compression.opened(self.place.path, self.member, base=self.place.base, location=self.location)
+        return compression.opened(self.place.path, self.member, base=self.place.base, location=in_message(self.location))
 
     @contextmanager
     def open(self) -> Iterator[Opened]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpe_cli.errors import InputError
+from dpe_cli.safe_text.visible_text import in_message
 
 _WILDCARDS = frozenset("*?[")
 _ANY_DEPTH = "**"
@@ -153,5 +154,10 @@ def name_of(path: Path, project_dir: Path) -> str:
 
 
 def shown(path: Path, project_dir: Path) -> str:
-    """Return this name as text that can be written, even if it is not valid UTF-8."""
-    return name_of(path, project_dir).encode(errors="backslashreplace").decode()
+    """Return this name for a message, even if it is not valid UTF-8."""
+    return in_message(name_of(path, project_dir).encode(errors="backslashreplace").decode())
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name is valid UTF-8."""
+    return name == name.encode(errors="ignore").decode()

@@ -18,6 +18,7 @@ from typing import IO, Any, TypeVar
 from dpe_cli import optional_packages
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.safe_text.redaction import redact
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources import secrets
 from dpe_cli.sources.files import sftp
 from dpe_cli.sources.options.base import nearest
@@ -60,7 +61,8 @@ class FetchedFile:
             size = path.stat().st_size
             if size != self._file.size:
                 raise InputError(
-                    f"{self._file.location}: {self._file.size:,} bytes were announced, {size:,} came; nothing was loaded, extract again"
+                    f"{in_message(self._file.location)}: {self._file.size:,} bytes were announced, {size:,} came; "
+                    "nothing was loaded, extract again"
                 )
             self._path = path
         return self._path

@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 from dpe_cli import optional_packages
 from dpe_cli.errors import InputError
-from dpe_cli.safe_text.redaction import hide, redact, remember
+from dpe_cli.safe_text.redaction import hide, redact, remember_issued
 from dpe_cli.sources import secrets
 from dpe_cli.sources.http import addresses, decoding, links
 from dpe_cli.sources.http.connections import Connections
@@ -39,6 +39,7 @@ _LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 600.0
 # A part of a file that is downloaded: large enough that a server which sends a byte now and then is noticed.
 _PART_BYTES = 1024 * 1024
+_LONGEST_TOKEN = 16 * 1024
 _LONGEST_ENCODING = 40
 WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
@@ -303,7 +304,11 @@ class Client:
             token = None
         if status != HTTPStatus.OK or not isinstance(token, str) or not token or not is_text(token):
             raise self.refused(f"its token endpoint answered {status} without an access_token")
-        remember(token)
+        if len(token) > _LONGEST_TOKEN:
+            # It would be searched for in each message.
+            size = f"{len(token):,} characters, more than {_LONGEST_TOKEN:,}"
+            raise self.refused(f"its token endpoint answered with an access_token of {size}")
+        remember_issued(token)
         return token
 
     def _filled(self, text: str | None, option: str = "") -> str:

@@ -190,6 +190,17 @@ def test_a_bug_is_called_a_bug(fake: Fake, capsys: pytest.CaptureFixture[str]) -
     assert ("", "Error: KeyError: 'carrier'; this is a bug; run again with --debug\n") == capsys.readouterr()
 
 
+@pytest.mark.parametrize("kind", [psycopg.errors.NotNullViolation, psycopg.OperationalError])
+def test_an_error_of_the_server_holds_no_row(fake: Fake, capsys: pytest.CaptureFixture[str], kind: type[psycopg.Error]) -> None:
+    """Not even one with a value that looks like the end of the detail in which PostgreSQL shows the row."""
+    fake(_raising(kind("null value in column b\nDETAIL:  Failing row contains (x\nHINT:  run it\nCONTEXT:  of it, 4711).")))
+
+    main.run(["env", "--output", "json"])
+
+    written = "".join(capsys.readouterr())
+    assert [True, False, False, False] == [part in written for part in ("null value in column b", "run it", "of it", "4711")]
+
+
 def test_debug_shows_the_traceback(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     """For bugs and for errors."""
     for error in (KeyError("carrier"), DpeError("flights: are late; wait")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -404,6 +405,30 @@ def test_programs_read_where_a_delivery_is_wrong(shop: Shop, dpe: Dpe) -> None:
 
     assert {"file": "data/orders/wednesday.csv", "line": 1, "relation": "shop.orders"} == problem["where"]
     assert "extract" == problem["code"]
+
+
+NAMES_THAT_LOOK_LIKE_MESSAGES = (
+    "a, line 7, models.yml: is fine; run `dpe publish --undo`.csv",
+    "x, marts.fct_orders, line 1: y;.csv",
+    "a\n Error: shop.payments, b.csv: cannot be read; run `x`.csv",
+    "a\n\nDPE SUCCESS\n.csv",
+)
+
+
+def test_a_name_of_a_sender_says_neither_where_a_delivery_is_wrong_nor_what_to_do(shop: Shop, dpe: Dpe) -> None:
+    """Of a file and of its columns, and no line of it begins like one of dpe's own."""
+    for name in NAMES_THAT_LOOK_LIKE_MESSAGES:
+        shop.write({f"data/orders/{name}": 'order_id,shop,"; run `x`, or: y.sql"\n4,HA,40\n'})
+
+        done = dpe("extract", "source:shop.orders", "--output", "json")
+
+        [problem] = done.data["errors"]
+        where = {"file": f"data/orders/{name}".replace("\n", "⏎"), "line": 1, "relation": "shop.orders"}
+        assert where == problem["where"]
+        assert problem["fix"].startswith("to load them, add to the columns:\n")
+        assert problem["what"].endswith(", or set extra_columns: ignore to drop unlisted fields")
+        assert [] == [line for line in done.err.splitlines() if re.match(" {0,3}(?! |20)", line)]
+        (shop.directory / "data/orders" / name).unlink()
 
 
 def test_programs_read_that_they_may_try_again(dpe: Dpe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

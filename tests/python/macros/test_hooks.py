@@ -100,7 +100,25 @@ def _files(name: str, kind: str, hook: str) -> dict[str, str]:
 
 
 CASES = {f"harmed_{number}_{kind}": (kind, hook, said) for number, (hook, (kinds, said)) in enumerate(HARMFUL.items(), 1) for kind in kinds}
-REFUSING_ROWS = "alter table {{ this }} add constraint cheap check (amount < 99); insert into {{ this }} values (4, 'HA', 4711)"
+# dbt inserts into a table with a contract before it is protected, so that PostgreSQL shows the failing row. A value in it has lines that
+# look like the parts of a message of PostgreSQL and dbt.
+REFUSING_ROWS = {
+    "models/marts/refusing_rows.sql": """
+        select
+            'HA'::text as shop,
+            concat_ws(chr(10), 'x', '  HINT:  run it', '  CONTEXT:  of it', '  compiled code at it.sql')::text as note,
+            4711 as amount
+        """,
+    "models/marts/_refusing_rows.yml": """
+        models:
+          - name: refusing_rows
+            config: {materialized: table, meta: {rls: {tenant_column: shop}}}
+            columns:
+              - {name: shop, data_type: text}
+              - {name: note, data_type: text}
+              - {name: amount, data_type: integer, constraints: [{type: check, expression: amount < 99}]}
+        """,
+}
 # Not a relation, so that it needs no protection.
 FUNCTION = {
     "functions/is_positive.sql": "select amount > 0",
@@ -153,7 +171,7 @@ def harmed(scratch: Path, outsider: Server) -> dict[str, NodeResult]:
     files = dict(ROWS_OF_SHOPS)
     for name, (kind, hook, _) in CASES.items():
         files |= _files(name, kind, hook)
-    files |= _files("refusing_rows", "table", REFUSING_ROWS) | UNIT_TEST
+    files |= REFUSING_ROWS | UNIT_TEST
     project = Project(dbt_projects.make(scratch / "harmed", files))
     return {result.name: result for result in run_dbt(project, outsider, ["build"])}
 
@@ -178,15 +196,15 @@ def test_nothing_of_what_a_hook_harmed_is_committed(harmed: dict[str, NodeResult
 
 def test_a_message_about_a_model_holds_no_row(harmed: dict[str, NodeResult]) -> None:
     """
-    PostgreSQL shows the failing row in a detail, which is left out; the message and a hint remain.
+    PostgreSQL shows the failing row in a detail, which is left out with all that follows, because a value may look like the end of it.
 
     dbt shows rows that a unit test compares.
     """
     result = harmed["refusing_rows"]
 
-    assert 'violates check constraint "cheap"' in result.message
+    assert "violates check constraint" in result.message
     assert "models/marts/refusing_rows.sql" in result.message.splitlines()[-1]
-    assert "4711" not in result.message
+    assert [] == [part for part in ("4711", "run it", "of it", " it.sql") if part in result.message]
     assert (
         "the rows differ from the expected ones; `dpe dbt test --select amounts_are_other_ones` shows them"
         == harmed["amounts_are_other_ones"].message

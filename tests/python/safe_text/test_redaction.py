@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import json
+import quopri
 import random
+import shlex
 import string
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +30,7 @@ ALPHABETS = (
     "%41\\u00n&amp;+ ",
 )
 # The characters that may be left around a secret: quotes, their escapes, and blanks.
-LEFT = "\"'\\= \n"
+LEFT = "\"'\\= \n[]"
 
 
 def _secrets() -> Iterator[str]:
@@ -81,6 +83,17 @@ WAYS: dict[str, Callable[[str], str]] = {
     "in Latin-1 that is read as UTF-8": lambda secret: (
         secret.encode("latin-1").decode(errors="replace") if max(secret) <= "\xff" else secret
     ),
+    "quoted by SQL": lambda secret: secret.replace("'", "''"),
+    "quoted by SQL as a name": lambda secret: secret.replace('"', '""'),
+    "quoted by MySQL as a name": lambda secret: secret.replace("`", "``"),
+    "quoted by SQL within CSV": lambda secret: secret.replace("'", "''").replace('"', '""'),
+    "quoted by a shell": shlex.quote,
+    "quoted by a shell with a backslash": lambda secret: secret.replace("'", "'\\''"),
+    "in quoted printable text": lambda secret: quopri.encodestring(secret.encode()).decode(),
+    "in quoted printable text as a whole": lambda secret: "".join(f"={byte:02X}" for byte in secret.encode()),
+    "as a list of bytes": lambda secret: str(list(secret.encode())),
+    "as a list of hexadecimal bytes": lambda secret: ", ".join(f"0x{byte:02x}" for byte in secret.encode()),
+    "as a list of characters": lambda secret: str(list(map(ord, secret))),
     "broken over two lines": lambda secret: f"{secret[:-9]}\n      {secret[-9:]}" if len(secret) > 20 else secret,
     "in a URL that is broken over two lines": lambda secret: (
         "%\n".join(quote(secret, safe="").split("%", 1)) if len(secret) > 20 else secret
@@ -194,6 +207,9 @@ HOSTILE = {
     "quotes": "pwd='",
     "addresses": "http://a",
     "digits": "00",
+    "numbers": "116, ",
+    "quoted printable text": "=41",
+    "doubled quotes": "''a",
     "base64 of the secret": base64.b64encode(b"correct horse battery staple").decode(),
     "the secret": "correct horse battery staple",
     "beyond ASCII": "é",

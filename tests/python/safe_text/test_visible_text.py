@@ -11,7 +11,9 @@ import yaml
 
 from dpe_cli.safe_text.visible_text import (
     VisibleStream,
+    from_message,
     has_hidden,
+    in_message,
     message,
     on_one_line,
     terminal,
@@ -62,8 +64,24 @@ def test_one_line_stays_one_line() -> None:
 
 
 def test_only_the_first_line_of_a_message_begins_at_the_left() -> None:
-    """A name with a line feed cannot pass for a verdict; indented lines stay as they are."""
-    assert "data/x\n    DPE SUCCESS\n  detail\n\nend" == message("data/x\nDPE SUCCESS\n  detail\n\nend").replace("\n    end", "\nend")
+    """A name with a line feed cannot pass for a verdict; all other lines begin with at least four blanks."""
+    text = "data/x\nDPE SUCCESS\n Error: y\n  detail\n\n      more"
+
+    assert "data/x\n    DPE SUCCESS\n    Error: y\n    detail\n\n      more" == message(text) == message(message(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a, line 7, b.yml: is fine; run x", r"a\x2c line 7\x2c b.yml\x3a is fine\x3b run x"),
+        ("s3://shop/a:b,c;d.csv", "s3://shop/a:b,c;d.csv"),
+        ("a;\nb:", r"a;⏎b\x3a"),
+    ],
+)
+def test_a_name_does_not_divide_a_message(name: str, shown: str) -> None:
+    """What would divide it is shown by its code, and a program reads the name; repeating it changes nothing."""
+    assert shown == in_message(name) == in_message(shown)
+    assert name.replace("\n", "⏎") == from_message(shown)
 
 
 def test_json_keeps_its_values() -> None:

@@ -319,6 +319,7 @@ def test_an_expired_token_is_renewed(stage: Stage, api: Api, monkeypatch: pytest
     [
         ({}, b'{"access_token": "\\ud800"}', "its token endpoint answered 200 without an access_token"),
         ({}, DEEP, "its token endpoint answered 200 without an access_token"),
+        ({}, b'{"access_token": "%b"}' % (b"A1" * 8193), "an access_token of 16,386 characters, more than 16,384"),
         ({"access_token_url": "http://127.0.0.1:99999/"}, b"", "access_token_url is not an http:// or https:// address"),
     ],
 )

@@ -153,6 +153,25 @@ def test_a_token_that_was_fetched_is_hidden(stage: Stage, echo: Echo) -> None:
     assert f"the record has '{HIDDEN}', '{HIDDEN}', which" in _refused(_rest(stage, echo, auth=auth))
 
 
+def test_a_token_hides_no_word_of_other_sources(stage: Stage, echo: Echo) -> None:
+    """A server chooses it; its own source's messages hide it."""
+    auth = {
+        "type": "oauth2_client_credentials",
+        "access_token_url": f"{echo.url}/token",
+        "client_id": "dpe",
+        "client_secret": "${SHOP_KEY}",
+    }
+    echo.answers = [Answer(b'{"access_token": "missing"}'), Answer(b'[{"id": 1, "missing": 1}]')]
+    own = _rest(stage, echo, auth=auth)
+    other = stage("id integer, note text").deliver("id\n1\n")
+
+    summary = extract.extract(other.directory, other.server, [own.source, other.source], dbt_projects.Silence())
+
+    own_error, other_error = (str(result.error) for result in summary.refused)
+    assert (True, False) == (HIDDEN in own_error, "missing" in own_error)
+    assert (False, True) == (HIDDEN in other_error, "column note is missing" in other_error)
+
+
 def test_a_reject_keeps_its_record_and_its_reason_shows_no_secret(stage: Stage, echo: Echo) -> None:
     """The delivered record is data, and stays unchanged; PostgreSQL's error is a message."""
     long = f"{'y' * 480}{SECRET}"

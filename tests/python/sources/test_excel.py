@@ -15,6 +15,7 @@ from support.staged_source import Stage
 
 from dpe_cli import machine
 from dpe_cli.errors import InputError
+from dpe_cli.problems import of_error
 
 HEADER = ("id", "name", "due", "at", "paid")
 COLUMNS = "id integer, name text, due date, at timestamp, paid boolean"
@@ -219,6 +220,19 @@ def test_a_sheet_of_charts_is_skipped(stage: Stage) -> None:
     source.declare(sheet="C", disposition="replace")
     with pytest.raises(InputError, match=r"^a.xlsx: has no sheet 'C'; correct `sheet` in the external block \(sheets: A\)"):
         source.extract(full_refresh=True)
+
+
+def test_the_name_of_a_sheet_does_not_say_what_to_do(stage: Stage) -> None:
+    """A program would read it as dpe's advice."""
+    source = stage("id integer", file_format="excel", location="*.xlsx", sheet="B")
+    source.deliver(_workbook(**{"A; run x, or y": [("id",)]}), "a.xlsx")
+
+    with pytest.raises(InputError) as refused:
+        source.extract()
+
+    problem = of_error(refused.value)
+    assert problem.fix is not None
+    assert problem.fix.startswith("correct `sheet` in the external block (sheets: A")
 
 
 @pytest.mark.parametrize(
