@@ -71,7 +71,7 @@ def infer(request: SurveyRequest) -> InferredTable:
         UsageError: an option is missing that cannot be detected, or a package is missing.
     """
     with ExitStack() as stack:
-        with reading.refusing(request.location):
+        with reading.searching(request.location):
             survey = _survey(request, stack)
         check_number(len(survey.drafts), location=request.location)
         sample = stack.enter_context(take_sample(survey.parts))
