@@ -26,12 +26,14 @@ from __future__ import annotations
 import errno
 import sys
 
-from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.redaction import abridged, hide
 from dpe_cli.safe_text.server_messages import without_details
 
 BUG = 2
 # PostgreSQL's code.
 DISK_FULL = "53100"
+# Of a message: what a sender wrote may be of any length, and each message is searched for secrets.
+_MOST_CHARACTERS = 20_000
 
 
 class DpeError(Exception):
@@ -42,7 +44,7 @@ class DpeError(Exception):
     retryable = False
 
     def __init__(self, message: str, *, retryable: bool | None = None) -> None:
-        super().__init__(hide(message))
+        super().__init__(abridged(message, _MOST_CHARACTERS))
         if retryable is not None:
             self.retryable = retryable
 
@@ -117,7 +119,7 @@ def explained(error: Exception) -> tuple[int, str]:
     """Return the exit status and the text of any error, without secrets."""
     if isinstance(error, DpeError):
         return error.exit_status, str(error)
-    text = hide(" ".join(without_details(str(error)).split()))
+    text = abridged(" ".join(without_details(str(error)).split()), _MOST_CHARACTERS)
     if is_full_disk(error):
         place = "of this machine" if isinstance(error, OSError) else "of the server"
         # The server's other lines may hold a record.

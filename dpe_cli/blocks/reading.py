@@ -78,6 +78,18 @@ class _Refusing:
 
 
 @contextmanager
+def searching(where: str) -> Iterator[None]:
+    """
+    Find inputs, or compare them with what is known, with a limit on the memory that this takes.
+
+    Raises:
+        InputError: a library failed, or the limit was reached.
+    """
+    with machine.limited_memory(machine.reader_memory()), refusing(where):
+        yield
+
+
+@contextmanager
 def refusing(where: str) -> Iterator[None]:
     """
     Turn what a library raises into a refusal of what is read; `where` is what messages call it.

@@ -1,11 +1,18 @@
-"""The line of YAML that declares a column, for messages about columns that the contract lacks."""
+"""The lines of YAML that declare columns, for messages about columns that the contract lacks. Senders choose the names in them."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
+
+from dpe_cli.safe_text.redaction import excerpt
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# dbt would evaluate it, and fail, or read it as something else: the value of a variable with a password, for example.
+_JINJA = re.compile(r"\{[{%#]")
+_LONGEST_NAME = 63
+_MOST_LINES = 5
 # YAML reads them as a truth value, or as nothing (YAML 1.1, which dbt reads).
 _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
@@ -19,3 +26,30 @@ def column_line(name: str, data_type: str, *, optional: bool = False) -> str:
     """Return the line that declares a column; `optional`: deliveries may lack it."""
     written = name if is_plain(name) else f"{json.dumps(name, ensure_ascii=False)}, quote: true"
     return f"- {{name: {written}, data_type: {data_type}{', config: {meta: {optional: true}}' if optional else ''}}}"
+
+
+def has_jinja(text: str) -> bool:
+    """Return whether dbt would evaluate a part of a text in its YAML."""
+    return _JINJA.search(text) is not None
+
+
+def is_declarable(name: str) -> bool:
+    """Return whether dbt's YAML can declare a column of this name: PostgreSQL has room for it, and dbt takes it as it is written."""
+    return 0 < len(name.encode(errors="surrogatepass")) <= _LONGEST_NAME and not has_jinja(name)
+
+
+def addable(names: Iterable[str]) -> list[str]:
+    """Return the first of the names for which `lines_to_add` proposes a line."""
+    return [name for name in names if is_declarable(name)][:_MOST_LINES]
+
+
+def lines_to_add(columns: Mapping[str, str], *, optional: bool = False) -> str:
+    """Return, for a message, the lines that declare columns with these types; `optional`: deliveries may lack them."""
+    lines = "".join(f"\n  {column_line(name, data_type, optional=optional)}" for name, data_type in columns.items())
+    return f"; to load them, add to the columns:{lines}" if lines else ""
+
+
+def renames(names: Iterable[str]) -> str:
+    """Return, for a message, that the sender has to rename the first column that dbt would evaluate."""
+    name = next(filter(has_jinja, names), None)
+    return "" if name is None else f", or ask the sender to rename {excerpt(name)!r}, which dbt would evaluate as Jinja"

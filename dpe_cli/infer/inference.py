@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from dpe_cli.blocks import reading
 from dpe_cli.blocks.contract import Column
+from dpe_cli.blocks.yaml_line import has_jinja, is_declarable
 from dpe_cli.errors import InputError
 from dpe_cli.infer import column_types, naming, value_kinds
 from dpe_cli.infer.readers import apis, databases, files
 from dpe_cli.infer.sample import Sample, take_sample
 from dpe_cli.infer.survey import Draft, Survey, SurveyRequest, check_number
 from dpe_cli.infer.value_kinds import SLASHED_DATE, SLASHED_FORMAT, Values
-from dpe_cli.safe_text.redaction import HIDDEN, hide
+from dpe_cli.safe_text.redaction import HIDDEN, excerpt, hide
 from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources.options import parse
 from dpe_cli.words import plural
@@ -24,9 +25,6 @@ from dpe_cli.words import plural
 _ENOUGH_FOR_UNIQUE = 20
 # Keys have these types; distinct measurements do not make a key.
 _KEYS = ("text", "integer", "bigint", "smallint", "uuid", "numeric", "character")
-_LONGEST_NAME = 63
-# dbt would evaluate it, and fail, or read it as something else.
-_JINJA = re.compile(r"\{[{%#]")
 # Options taken from the source's own words, in which a server may echo a secret.
 _OF_THE_SOURCE = {"data_selector", "records", "null_string", "sheet"}
 _DPES_OWN = re.compile(r"_load_id|_slice_id|_ignored_.*")
@@ -74,7 +72,7 @@ def infer(request: SurveyRequest) -> InferredTable:
         UsageError: an option is missing that cannot be detected, or a package is missing.
     """
     with ExitStack() as stack:
-        with reading.refusing(request.location):
+        with reading.searching(request.location):
             survey = _survey(request, stack)
         check_number(len(survey.drafts), location=request.location)
         sample = stack.enter_context(take_sample(survey.parts))
@@ -124,7 +122,7 @@ def _table(request: SurveyRequest, survey: Survey, sample: Sample, null_string: 
         notes.append(f"{bad}; rejects allows for them: ask the sender to correct them, and lower it again")
     kept = [draft for draft in survey.drafts if _is_usable(draft)]
     if len(kept) < len(survey.drafts):
-        left_out = ", ".join(repr(HIDDEN if _is_secret(draft) else draft.name) for draft in survey.drafts if not _is_usable(draft))
+        left_out = ", ".join(repr(HIDDEN if _is_secret(draft) else excerpt(draft.name)) for draft in survey.drafts if not _is_usable(draft))
         notes.append(f"left out, because PostgreSQL, dpe or dbt does not allow such column names: {left_out}")
         written["extra_columns"] = "ignore"
     if not kept:
@@ -161,8 +159,8 @@ def _is_secret(draft: Draft) -> bool:
 
 def _is_usable(draft: Draft) -> bool:
     name = draft.name
-    is_possible = 0 < len(name.encode()) <= _LONGEST_NAME and not _DPES_OWN.fullmatch(name)
-    return is_possible and not _JINJA.search(f"{name} {draft.path}") and not _is_secret(draft)
+    is_possible = is_declarable(name) and not _DPES_OWN.fullmatch(name)
+    return is_possible and not has_jinja(draft.path or "") and not _is_secret(draft)
 
 
 def _basis(sample: Sample) -> str:
@@ -187,7 +185,7 @@ def _refused(sample: Sample) -> str:
 def _check(done: InferredTable) -> None:
     """Check it like an extract will."""
     for name, value in done.external.items():
-        if _JINJA.search(str(value)):
+        if has_jinja(str(value)):
             raise InputError(f"{done.name}: {name} is {value}, which dbt would evaluate as Jinja; rename it at the source")
         if name in _OF_THE_SOURCE and hide(str(value)) != str(value):
             raise InputError(f"{done.name}: {name} is {value}, which contains a secret of the location; rename it at the source")

@@ -102,7 +102,7 @@ def _extract_one(
     project_dir: Path, server: Server, source: Source, progress: Progress, *, tenant_id: str | None, full_refresh: bool, jobs: int
 ) -> ExtractResult:
     request = load_request_of(source)
-    with reading.refusing(source.name):
+    with reading.searching(source.name):
         inputs = inputs_of(source, project_dir=project_dir)
     with progress.task(source.name, unit="bytes") as advance:
         return Extractor(

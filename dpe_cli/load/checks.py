@@ -12,7 +12,7 @@ from dpe_cli.load import staging
 from dpe_cli.load.inputs import Uniqueness
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.writers import Written
-from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.server.connection import Connection
 from dpe_cli.words import plural
@@ -99,14 +99,8 @@ def check_unique(connection: Connection, table: StagingTable, slice_ids: Sequenc
         head = (
             f"{table.source}: {plural(count, 'key')} ({', '.join(key)}) came with more than one record; nothing was loaded, {unique.advice}"
         )
-        shown = [f"  {', '.join('null' if value is None else _shortened(value) for value in values)}" for values in keys]
+        shown = [f"  {', '.join('null' if value is None else excerpt(value, _LONGEST_VALUE) for value in values)}" for values in keys]
         raise RepeatedKeyError("\n".join([head, *shown]))
-
-
-def _shortened(value: str) -> str:
-    # If it were cut, a secret in it could no longer be recognized.
-    value = hide(value)
-    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
 
 
 def check_tenant(table: StagingTable, *, replaces: bool) -> None:

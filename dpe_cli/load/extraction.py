@@ -99,7 +99,7 @@ class Extractor:
             rebuild, known = self._patiently(connection, lambda: self._prepare(connection, lock, inputs))
             # Hashing can take long, and holds no lock on the table.
             self._follows_others = bool(known)
-            with reading.refusing(self._table.source):
+            with reading.searching(self._table.source):
                 plan = planned(inputs, known, self._request, full_refresh=self._full_refresh)
             result.skipped = len(inputs) - len(plan.new)
             if plan.new or plan.changed:

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 
 from dpe_cli.blocks.contract import MOST_COLUMNS, StagingTable, by_delivered_name
 from dpe_cli.blocks.csv_grammar import Dialect
-from dpe_cli.blocks.yaml_line import column_line, is_plain
+from dpe_cli.blocks.yaml_line import addable, is_declarable, is_plain, lines_to_add, renames
 from dpe_cli.errors import ContractError
 from dpe_cli.load import staging
 from dpe_cli.load.copier import Shape
-from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.words import did_you_mean
 
 _MOST_FAULTS = 5
-_LONGEST_NAME = 63
 
 # Returns types for the columns that the contract lacks, by name; those that it does not know are text.
 Guess = Callable[[], Mapping[str, str]]
@@ -73,7 +72,7 @@ def matched(table: StagingTable, delivery: Delivery, *, load_id: int, ignore_ext
         extra.append(name)
         if not ignore_extra_columns:
             hint = _hint(name, list(known)) if len(faults) < _MOST_FAULTS else ""
-            faults.append(f"column {shortened(name)!r}, field {position}, is not in the contract{hint}")
+            faults.append(f"column {excerpt(name)!r}, field {position}, is not in the contract{hint}")
     if faults:
         shown = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else "")
         advice = _advice(delivery, required, [] if ignore_extra_columns else extra)
@@ -87,34 +86,25 @@ def matched(table: StagingTable, delivery: Delivery, *, load_id: int, ignore_ext
     return Shape(load_id, shown_names, tuple(columns), types, len(extra), delivery.dialect, absent, table.columns)
 
 
-def shortened(name: str) -> str:
-    """Return a name for a message."""
-    # If it were cut, a secret in it could no longer be recognized.
-    name = hide(name)
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-
-
 def _advice(delivery: Delivery, required: Sequence[str], extra: Sequence[str]) -> str:
     """Return what to declare, besides corrections: that a column was renamed or may be missing, and the lines of new ones."""
     advice = ""
     if required:
         advice += f", write optional: true into the meta of {required[0]} if a delivery may lack it"
-    if required and extra:
-        advice += f", or headers: [{_written(extra[0])}] if that is its new name"
+    if required and (new := next(filter(is_declarable, extra), None)):
+        advice += f", or headers: [{_written(new)}] if that is its new name"
     if not extra:
         return advice
-    addable = [name for name in extra if name and len(name.encode()) <= _LONGEST_NAME][:_MOST_FAULTS]
-    types = delivery.guess() if addable else {}
-    lines = [column_line(name, types.get(name, "text"), optional=delivery.follows_others) for name in addable]
-    added = "".join(f"\n  {line}" for line in lines)
-    advice += ", or set extra_columns: ignore to drop unlisted fields"
-    return f"{advice}; to load them, add to the columns:{added}" if added else advice
+    declared = addable(extra)
+    types = delivery.guess() if declared else {}
+    lines = lines_to_add({name: types.get(name, "text") for name in declared}, optional=delivery.follows_others)
+    return f"{advice}, or set extra_columns: ignore to drop unlisted fields{renames(extra)}{lines}"
 
 
 def _written(name: str) -> str:
-    return name if is_plain(name) else in_message(json.dumps(shortened(name), ensure_ascii=False))
+    return name if is_plain(name) else in_message(json.dumps(name, ensure_ascii=False))
 
 
 def _hint(name: str, names: Sequence[str]) -> str:
-    hint = did_you_mean(name[:_LONGEST_NAME], names)
+    hint = did_you_mean(excerpt(name), names)
     return f" ({hint})" if hint else ""

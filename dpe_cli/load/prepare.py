@@ -13,8 +13,8 @@ from dpe_cli.blocks.contract import MOST_COLUMNS, OWN_COLUMNS, Column, StagingTa
 from dpe_cli.blocks.exact_types import exact_type
 from dpe_cli.errors import ContractError
 from dpe_cli.load import column_types, policies, staging
-from dpe_cli.load.matching import shortened
 from dpe_cli.load.staging import execute
+from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import columns_of
 
@@ -135,7 +135,7 @@ def _check_declaration(table: StagingTable) -> None:
     for name in (table.name, *(column.name for column in table.columns)):
         if len(name.encode()) > _LONGEST_IDENTIFIER:
             raise ContractError(
-                f"{table.source} ({table.declared_at}): {shortened(name)} is longer than {_LONGEST_IDENTIFIER} bytes; shorten the name"
+                f"{table.source} ({table.declared_at}): {excerpt(name)} is longer than {_LONGEST_IDENTIFIER} bytes; shorten the name"
             )
 
 

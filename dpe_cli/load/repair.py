@@ -25,7 +25,7 @@ from dpe_cli.errors import ExtractError
 from dpe_cli.load.copier import CONTEXT, Copier, Skipped, is_data_error
 from dpe_cli.load.exactness import Exactness
 from dpe_cli.load.malformed import Malformed
-from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.redaction import excerpt, hide
 
 
 class Copy(Protocol):
@@ -319,9 +319,8 @@ class Repair:
         loaded.rejects.append(self._reject_of(delivered, fault))
 
     def _reject_of(self, delivered: Delivered, fault: Fault) -> Reject:
-        # The record is kept as delivered, whatever it contains; messages about it show no secret. Redact first, then cut.
-        reason, column = hide(fault.reason), fault.column and hide(fault.column)
-        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+        # The record is kept as delivered, whatever it contains; messages about it show no secret.
+        reason, column = excerpt(fault.reason, _LONGEST_REASON), fault.column and hide(fault.column)
         load_id, (position, raw, raw_bytes) = self.shape.load_id, (delivered.position, delivered.raw, delivered.raw_bytes)
         return Reject(load_id, position, column, fault.sqlstate, reason, raw, raw_bytes)
 

@@ -1,8 +1,8 @@
 """
 Refuses a project with models that dpe could build but not publish.
 
-Their schema is not for models, belongs to somebody else, or their name leaves no room for what dpe derives from it. The macro
-rls_declaration refuses the first when plain dbt builds such a model.
+Their schema is not for models, belongs to somebody else, or their name leaves no room for what dpe derives from it, or is derived from
+another one. The macro rls_declaration refuses the first when plain dbt builds such a model.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from dpe_cli.access import strays
 from dpe_cli.errors import ProjectError
 from dpe_cli.project.model import Model
 from dpe_cli.project.project import Project
-from dpe_cli.server.relations import PREVIOUS, is_shadow
+from dpe_cli.server.relations import MASKED, PREVIOUS, QUARANTINE, is_shadow
 from dpe_cli.server.server import Server
 
 _RESERVED = frozenset({"dpe", "dpe_locks", "information_schema", "public", "quality"})
 # Readers may not use it, because the loader's tables are there.
 _UNREADABLE = "staging"
+# Relations with such names are replaced or dropped together with the one from whose name they are derived.
+_DERIVED = {"__dbt_backup": "dbt", "__dbt_tmp": "dbt", MASKED: "dpe", QUARANTINE: "dpe"}
 # NAMEDATALEN of PostgreSQL: it cuts longer names off, without an error.
 _MOST_BYTES = 63
 
@@ -48,8 +50,11 @@ def _faults_of_files(project: Project) -> Iterator[str]:
         elif _bytes(model.schema + PREVIOUS) > _MOST_BYTES:
             yield f"{where}: the name of its schema, {model.schema}, is too long for {model.schema}{PREVIOUS}; shorten it"
     for (_, name), relation in strays.project_relations(project.manifest).items():
-        if _bytes(name) > _MOST_BYTES:
-            where = _where(project, project.models[relation.unique_id])
+        where = _where(project, project.models[relation.unique_id])
+        is_derived = name != project.manifest["nodes"][relation.unique_id]["alias"]
+        if not is_derived and (ending := next(filter(name.endswith, _DERIVED), None)):
+            yield f"{where}: the name {name} ends in {ending}, like what {_DERIVED[ending]} creates for another model; set another alias"
+        elif _bytes(name) > _MOST_BYTES:
             yield f"{where}: the name {name} has {_bytes(name)} bytes, but PostgreSQL keeps {_MOST_BYTES}; set a shorter alias"
 
 

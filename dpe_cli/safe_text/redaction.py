@@ -19,6 +19,9 @@ from dpe_cli.safe_text import secret_forms
 from dpe_cli.safe_text.secret_forms import LONGEST_SHORT, Span
 
 HIDDEN = "***"
+# Longer than any secret, however it is written: where a text is cut, this much of it may be a part of one.
+LONGEST_SECRET = 32 * 1024
+_LONGEST_NAME = 63
 _SECRET_NAMES = ("PASSWORD", "TOKEN", "SECRET")
 # user:password@ in a URL, and password=… as libpq, JSON and people write it. Bounded, because a line may be long and full of quotes.
 _IN_URL = re.compile(r"(?<=://)[^\s/@]*(?=@)")
@@ -71,6 +74,36 @@ def in_connection_string(text: str) -> list[str]:
 def hide(text: str) -> str:
     """Return a text without known secrets, in whatever form it contains them."""
     return _without(text, secret_forms.spans(text, _known))
+
+
+def excerpt(text: str, most: int = _LONGEST_NAME) -> str:
+    """Return the start of a text of any length, such as a name that a sender chose, without known secrets."""
+    start, is_cut = _start(text, most)
+    return f"{start}…" if is_cut else start
+
+
+def abridged(text: str, most: int) -> str:
+    """Return a text without known secrets, and without its middle if it is longer than `most` characters; takes time for these only."""
+    if len(text) <= most:
+        return hide(text)
+    half = most // 2
+    return f"{_start(text, half)[0]}… [{len(text) - 2 * half:,} characters are left out] …{_end(text, half)}"
+
+
+def _start(text: str, length: int) -> tuple[str, bool]:
+    """Return about so many characters without known secrets, none of which is cut in two, and whether any follow."""
+    window = text[: length + LONGEST_SECRET]
+    found = secret_forms.merged(secret_forms.spans(window, _known))
+    cut = next((stop for start, stop in found if start < length < stop), min(length, len(window)))
+    return _without(window[:cut], [span for span in found if span[1] <= cut]), cut < len(text)
+
+
+def _end(text: str, length: int) -> str:
+    window = text[-length - LONGEST_SECRET :]
+    found = secret_forms.merged(secret_forms.spans(window, _known))
+    first = max(0, len(window) - length)
+    cut = next((start for start, stop in found if start < first < stop), first)
+    return _without(window[cut:], [(start - cut, stop - cut) for start, stop in found if start >= cut])
 
 
 def redact(text: str, *, more: Sequence[str] = ()) -> str:

@@ -15,7 +15,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.inputs import Opened
 from dpe_cli.errors import InputError
-from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.sources.http.client import AgainError, Client, Page, is_text
 from dpe_cli.sources.json import absence, json_path, parsing
 from dpe_cli.sources.json.documents import Document, NoArrayError
@@ -27,7 +27,6 @@ from dpe_cli.words import plural
 
 _START_VALUE = "{incremental.start_value}"
 _COUNT = re.compile(r"\d{1,18}", re.ASCII)
-_LONGEST_NAME = 63
 
 
 class Api(BaseQueryInput):
@@ -207,7 +206,7 @@ class _OpenedApi:
             raise _unreadable(error) from error
         if doubtful := absence.contradiction(document, self._usual, self._steps, self._expected):
             raise AgainError(
-                f"page {self._number} has no records at {self._options.data_selector}, but {_shortened(doubtful)!r}, which may be an error"
+                f"page {self._number} has no records at {self._options.data_selector}, but {excerpt(doubtful)!r}, which may be an error"
             ) from error
         return document
 
@@ -280,12 +279,6 @@ class _OpenedApi:
 def _unreadable(error: InputError) -> AgainError:
     """Return why a page cannot be read: it may be half a page, or a proxy's error page."""
     return AgainError(f"a page cannot be read ({str(error).partition(': ')[2]})")
-
-
-def _shortened(name: str) -> str:
-    # If it were cut, a secret in it could no longer be recognized.
-    name = hide(name)
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def _first(paginator: Paginator) -> dict[str, Any]:

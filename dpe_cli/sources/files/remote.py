@@ -7,6 +7,7 @@ need random access (Parquet, Excel, zip) work. If its place reports a version, t
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from dpe_cli import optional_packages
+from dpe_cli.blocks import reading
 from dpe_cli.errors import DpeError, InputError
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.safe_text.visible_text import in_message
@@ -98,6 +100,7 @@ def _in_a_store(options: Files, scheme: str) -> list[RemoteFile]:
     waiting = _Waiting(options)
     with _reporting_connection_errors(options):
         store, path = waiting(partial(_connect, url, scheme, given))
+        waiting.hang_up = partial(_hang_up, store, scheme)
         paths = waiting(partial(_matching, store, path))
         infos = [waiting(partial(store.info, found)) for found in paths]
     for found, info in zip(paths, infos, strict=True):
@@ -113,6 +116,8 @@ class _Waiting:
     def __init__(self, options: Files) -> None:
         self._options = options
         self._calls = LimitedCalls()
+        # Ends what a late call waits for, or still collects.
+        self.hang_up: Callable[[], None] | None = None
 
     def __call__(self, function: Callable[[], _T]) -> _T:
         """
@@ -124,6 +129,8 @@ class _Waiting:
         try:
             return self._calls.run(self._options.timeout, function)
         except LateError as error:
+            if self.hang_up is not None:
+                self.hang_up()
             location, timeout = self._options.location, self._options.timeout
             raise InputError(
                 f"{location}: no answer within {timeout:g} seconds; extract again, or set a longer `timeout` if the store is slow"
@@ -139,6 +146,16 @@ def _connect(location: str, scheme: str, options: Mapping[str, Any]) -> tuple[An
     return store, path
 
 
+def _hang_up(store: Any, scheme: str) -> None:
+    """End a late call: otherwise, its thread would go on collecting an endless listing."""
+    if scheme == "sftp":
+        sftp.hang_up(store)
+        return
+    # The other packages run in one event loop of fsspec's, in a thread of its own.
+    loop = store.loop
+    loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+
+
 def _matching(store: Any, path: str) -> list[str]:
     """Return the paths that match, sorted; like on this machine, the path of an existing file is taken literally too."""
     if not any(character in path for character in "*?["):
@@ -152,9 +169,8 @@ def _stored(store: Any, waiting: _Waiting, info: Mapping[str, Any], scheme: str,
     def fetch(copy: IO[bytes]) -> None:
         with _reporting_connection_errors(options):
             stream = waiting(partial(store.open, info["name"], "rb"))
-            if scheme == "sftp":
-                sftp.prefetch(stream, int(info["size"]))
-            while part := waiting(partial(stream.read, _PART_BYTES)):
+            read = partial(sftp.read, stream, int(info["size"])) if scheme == "sftp" else partial(stream.read, _PART_BYTES)
+            while part := waiting(read):
                 copy.write(part)
             waiting(stream.close)
 
@@ -187,6 +203,9 @@ def _reporting_connection_errors(options: Files) -> Iterator[None]:
         raise InputError(f"{options.location}: does not exist ({_message(error)}); correct the location") from error
     # The errors of fsspec's packages have nothing in common: botocore's, google's and paramiko's own errors, OSError, ValueError.
     except Exception as error:
+        if reading.is_out_of_memory(error):
+            # The limit is named where it is set.
+            raise
         raise InputError(f"{options.location}: cannot be reached ({_message(error)}); correct location or storage_options") from error
 
 

@@ -6,17 +6,20 @@ fsspec's own reading of an address loses `?` in a path, does not decode user and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from dpe_cli import optional_packages
+from dpe_cli.errors import InputError
 
 _KNOWN_HOSTS = Path("~/.ssh/known_hosts")
 _CONNECT_SECONDS = 30
-# Requests that may wait for their answer: without any, each 32 KB take a round trip.
-_REQUESTS = 64
+# What is requested at once, in parts of 32 KB: if each of these waited for the one before, it would take a round trip.
+_WINDOW_BYTES = 64 * 32 * 1024
+# Of all directories that a search lists. paramiko takes about a kilobyte for each.
+_MOST_NAMES = 1_000_000
 
 
 def connect(location: str, options: Mapping[str, Any]) -> tuple[Any, str]:
@@ -38,7 +41,9 @@ def connect(location: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     }
     given["host_key_policy"] = _policy(accepts_unknown=options.get("host_key_policy") != "reject")
     fsspec = optional_packages.needed("fsspec", by=location)
-    return fsspec.filesystem("sftp", **given, skip_instance_cache=True), path
+    store = fsspec.filesystem("sftp", **given, skip_instance_cache=True)
+    _limit_names(store, location)
+    return store, path
 
 
 def address_of(location: str) -> str:
@@ -46,9 +51,35 @@ def address_of(location: str) -> str:
     return _split(location)[0].rpartition("@")[2]
 
 
-def prefetch(stream: Any, size: int) -> None:
-    """Request a whole file at once."""
-    stream.prefetch(size, _REQUESTS)
+def read(stream: Any, size: int) -> bytes:
+    """Return the next part of a file of this size, in requests that are under way at once; nothing at its end."""
+    # A server may announce any size: paramiko keeps a list of all parts that it is to request.
+    stream.prefetch(min(stream.tell() + _WINDOW_BYTES, size))
+    return bytes(stream.read(_WINDOW_BYTES))
+
+
+def hang_up(store: Any) -> None:
+    """End the session with a server, so that a thread that waits for it gets an error."""
+    store.client.close()
+
+
+def _limit_names(store: Any, location: str) -> None:
+    """Refuse a server that lists names without end."""
+    listed = store.ftp.listdir_iter
+    count = 0
+
+    def limited(path: str) -> Iterator[Any]:
+        nonlocal count
+        for entry in listed(path):
+            count += 1
+            if count > _MOST_NAMES:
+                raise InputError(
+                    f"{location}: its directories hold more than {_MOST_NAMES:,} names; set a location that searches fewer directories, "
+                    "or remove files that were loaded"
+                )
+            yield entry
+
+    store.ftp.listdir_iter = limited
 
 
 def _split(location: str) -> tuple[str, str]:

@@ -7,6 +7,10 @@ import socket
 from urllib.parse import SplitResult, urlsplit
 
 
+class InsideError(Exception):
+    """A connection led into a private network, or to this machine."""
+
+
 def is_address(url: str) -> bool:
     """Return whether all who read an address, down to the resolver of names, can read this one."""
     import httpx
@@ -40,7 +44,12 @@ def leads_inside(url: str) -> bool:
     """
     parts = urlsplit(url)
     found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
-    return any(not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in found)
+    return any(is_inside(str(address[0])) for *_, address in found)
+
+
+def is_inside(address: str) -> bool:
+    """Return whether an IP address is in a private network, or this machine's."""
+    return not ipaddress.ip_address(address.partition("%")[0]).is_global
 
 
 def _port(parts: SplitResult) -> int:

@@ -79,7 +79,7 @@ class Client:
         self._options = options
         self._where = where
         self._sleep = sleep
-        self._connections = Connections(self._httpx, options.timeout)
+        self._connections = Connections(self._httpx, options.timeout, may_lead_inside=options.allow_private_addresses)
         self._token: str | None = None
         self._last = 0.0
         self._origin = addresses.origin(self.base)
@@ -148,6 +148,8 @@ class Client:
                             take(response.headers, self._parts(response.iter_raw(), timeout))
                             return
                         url = self.joined(url, response.headers.get("location", ""))
+                except addresses.InsideError as error:
+                    raise self._leads_inside(url) from error
                 except LateError as error:
                     raise AgainError(f"no answer came within {self._options.timeout:g} s") from error
                 except (self._httpx.TransportError, UnicodeError) as error:
@@ -239,6 +241,8 @@ class Client:
         most = self._options.max_page_bytes
         try:
             response, body = self._connections.run(self._options.timeout, self._connections.answer, method, url, most=most, **request)
+        except addresses.InsideError as error:
+            raise self._leads_inside(url) from error
         except LateError as error:
             raise AgainError(f"a page took longer than {self._options.timeout:g} s") from error
         except (self._httpx.TransportError, UnicodeError) as error:
@@ -333,7 +337,11 @@ class Client:
         except (socket.gaierror, UnicodeError) as error:
             raise AgainError(f"the name {host} cannot be resolved") from error
         if leads_inside:
-            raise self.refused(f"{host} is in a private network, or is this machine; set allow_private_addresses: true if that is intended")
+            raise self._leads_inside(url)
+
+    def _leads_inside(self, url: str) -> InputError:
+        host = urlsplit(url).hostname
+        return self.refused(f"{host} is in a private network, or is this machine; set allow_private_addresses: true if that is intended")
 
 
 def is_text(text: str) -> bool:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
+from dpe_cli.sources.http.addresses import InsideError, is_inside
 from dpe_cli.sources.read.limited_calls import LateError, LimitedCalls
 
 _P = ParamSpec("_P")
@@ -20,9 +21,14 @@ _THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
 class Connections:
-    """Connections whose calls take at most so many seconds each; after a late call, they are replaced by new ones."""
+    """
+    Connections whose calls take at most so many seconds each; after a late call, they are replaced by new ones.
 
-    def __init__(self, httpx: ModuleType, timeout: float) -> None:
+    Unless they may lead inside, one to a private network is closed before a byte is sent.
+    """
+
+    def __init__(self, httpx: ModuleType, timeout: float, *, may_lead_inside: bool) -> None:
+        self._may_lead_inside = may_lead_inside
         self._httpx = httpx
         self._timeout = timeout
         self._sockets: list[socket.socket] = []
@@ -55,9 +61,10 @@ class Connections:
 
         Raises:
             LateError: they did not come in time.
+            InsideError: its connection led into a private network.
         """
         client = self._client
-        request = client.build_request(method, url, headers=headers, extensions={"trace": self._trace})
+        request = client.build_request(method, url, headers=headers, extensions={"trace": self._tracer(url)})
         found = self.run(self._timeout, client.send, request, stream=True)
         try:
             yield found
@@ -67,9 +74,14 @@ class Connections:
                 found.close()
 
     def answer(self, method: str, url: str, *, most: int, **request: Any) -> tuple[Any, bytes]:
-        """Return an answer with its body as it was sent, of which no more is read once it is longer than `most` bytes."""
+        """
+        Return an answer with its body as it was sent, of which no more is read once it is longer than `most` bytes.
+
+        Raises:
+            InsideError: its connection led into a private network.
+        """
         body = bytearray()
-        with self._client.stream(method, url, extensions={"trace": self._trace}, **request) as response:
+        with self._client.stream(method, url, extensions={"trace": self._tracer(url)}, **request) as response:
             for chunk in response.iter_raw():
                 body += chunk
                 if len(body) > most:
@@ -81,11 +93,23 @@ class Connections:
         self._client.close()
         self._calls.close()
 
-    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Note the sockets that httpcore opens."""
-        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            opened = info["return_value"].get_extra_info("socket")
-            self._sockets = [known for known in self._sockets if known.fileno() >= 0] + [opened]
+    def _tracer(self, url: str) -> Callable[[str, Mapping[str, Any]], None]:
+        """Return a function that notes the sockets which httpcore opens for a request, and checks where each leads."""
+        host = self._httpx.URL(url).raw_host.decode()
+        is_direct = True
+
+        def trace(event: str, info: Mapping[str, Any]) -> None:
+            nonlocal is_direct
+            if event.endswith("connect_tcp.started"):
+                # The operator's proxy may be inside; it resolves the host by itself.
+                is_direct = info["host"] == host
+            elif event.endswith(("connect_tcp.complete", "start_tls.complete")):
+                opened = info["return_value"].get_extra_info("socket")
+                self._sockets = [known for known in self._sockets if known.fileno() >= 0] + [opened]
+                if event.endswith("connect_tcp.complete") and is_direct and not self._may_lead_inside:
+                    _check_peer(opened)
+
+        return trace
 
     def _hang_up(self) -> None:
         """
@@ -97,3 +121,15 @@ class Connections:
             with suppress(OSError):
                 known.shutdown(socket.SHUT_RDWR)
         self._sockets = []
+
+
+def _check_peer(opened: socket.socket) -> None:
+    """
+    Close a connection that leads inside: since it was checked, the name may have been resolved to another address (DNS rebinding).
+
+    Raises:
+        InsideError: it does.
+    """
+    if is_inside(opened.getpeername()[0]):
+        opened.close()
+        raise InsideError

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dpe_cli.blocks.contract import Column
-from dpe_cli.blocks.yaml_line import column_line
+from dpe_cli.blocks.yaml_line import addable, lines_to_add, renames
 from dpe_cli.sources.json import json_path, parsing
 from dpe_cli.sources.read.rows import literal
-
-_MOST_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,9 @@ def delivered_twice(columns: Sequence[NamedColumn], raw: bytes, within: Sequence
 
 
 def lines_of_members(extra: Sequence[str], raw: bytes, within: Sequence[json_path.Step]) -> str:
-    """Return, for a message, the lines of YAML that declare the members of a record that have no column."""
+    """Return, for a message, what to do about the members of a record without a column: rename them, or declare them."""
     record = _members(raw, within)
-    found = [name for name in extra if name and name in record][:_MOST_LINES]
-    lines = "".join(f"\n  {column_line(name, _type_of(record[name]))}" for name in found)
-    return f"; to load them, add to the columns:{lines}" if lines else ""
+    return renames(extra) + lines_to_add({name: _type_of(record[name]) for name in addable(name for name in extra if name in record)})
 
 
 def _members(raw: bytes, within: Sequence[json_path.Step]) -> Mapping[str, object]:

@@ -20,6 +20,7 @@ from dpe_cli.blocks.block import Block, Delivered, Fault, not_text
 from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.patterns import repeated
 from dpe_cli.errors import ContractError, ExtractError
+from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.sources.json import json_path, parsing, strict
 from dpe_cli.sources.json.named_columns import NamedColumn, any_has_two_names, delivered_twice, has_two_names, is_seen, lines_of_members
 from dpe_cli.sources.read import duckdb_connections
@@ -226,9 +227,9 @@ class JsonRecords:
     def _extra_members(self, extra: Sequence[str], given: Sequence[str], parts: Parts, location: str) -> ContractError:
         """Return the error that names members without a column, and the first record that has one."""
         index = self._connection.execute(self._query_of_members, [*given, extra]).fetchone()[0]
-        near = did_you_mean(extra[0], map(str, self._known))
+        near = did_you_mean(excerpt(extra[0]), map(str, self._known))
         hint = f" ({near})" if near else ""
-        listed = ", ".join(map(repr, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
+        listed = ", ".join(repr(excerpt(name)) for name in extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
         return ContractError(
             f"{location}, {parts.kind} {parts.lines[index]}: the record has {listed}, which is not in the contract{hint}; "
             f"add columns in {self._declared_at}, or set extra_columns: ignore to drop unlisted members"
@@ -372,7 +373,9 @@ def _not_json(fault: str) -> Fault:
 
 def _repeated(raw: bytes) -> Fault:
     name = strict.repeated_name(raw)
-    return Fault(None, DUPLICATE_JSON_OBJECT_KEY_VALUE, f"two members {'have the same name' if name is None else f'are named {name!r}'}")
+    return Fault(
+        None, DUPLICATE_JSON_OBJECT_KEY_VALUE, f"two members {'have the same name' if name is None else f'are named {excerpt(name)!r}'}"
+    )
 
 
 def _why_refused(raw: bytes, at: Sequence[json_path.Step]) -> Fault:

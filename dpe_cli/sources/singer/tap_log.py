@@ -11,15 +11,13 @@ import time
 from collections import deque
 from typing import IO
 
-from dpe_cli.safe_text.redaction import HIDDEN, redact, redact_end, redact_start
+from dpe_cli.safe_text.redaction import HIDDEN, LONGEST_SECRET, redact, redact_end, redact_start
 
 _LAST_LINES = 8
 _SHOWN_CHARACTERS = 300
 _CHUNK_BYTES = 64 * 1024
 _KEPT_BYTES = 1024 * 1024
 _MOST_WAITING = 512 * 1024
-# Longer than any secret, however it is written: where a text is cut, this much of it may be a part of one.
-_LONGEST_SECRET = 32 * 1024
 # Text that arrives sooner may continue a message, and a secret that is broken over two lines.
 _PAUSE_SECONDS = 0.1
 _SECONDS_TO_END = 1
@@ -49,7 +47,7 @@ class TapLog:
     def last_lines(self) -> list[str]:
         """Return the last lines, redacted and shortened."""
         kept = b"".join(tuple(self._kept)).decode(errors="replace")
-        log = redact_end(kept, _LONGEST_SECRET) if self._is_cut else redact(kept)
+        log = redact_end(kept, LONGEST_SECRET) if self._is_cut else redact(kept)
         lines = [line.rstrip() for line in log.splitlines()]
         return [line[:_SHOWN_CHARACTERS] for line in lines if line][-_LAST_LINES:]
 
@@ -91,8 +89,8 @@ class _Shown:
         if is_pause and self._waiting.endswith("\n"):
             self._show(redact(self._waiting))
             self._waiting = ""
-        elif len(self._waiting) > 2 * _LONGEST_SECRET:
-            start, self._waiting = redact_start(self._waiting, _LONGEST_SECRET)
+        elif len(self._waiting) > 2 * LONGEST_SECRET:
+            start, self._waiting = redact_start(self._waiting, LONGEST_SECRET)
             if len(self._waiting) > _MOST_WAITING:
                 # An endless run of base64 that contains a secret: the rest of the line is not shown.
                 start, self._waiting, self._skips = f"{start}{HIDDEN}\n", "", True

@@ -247,6 +247,36 @@ def test_a_new_member_is_refused_with_the_line_that_declares_it(stage: Stage) ->
     ] == [line.strip() for line in str(refused.value).split("add to the columns:\n")[1].splitlines()]
 
 
+@pytest.mark.parametrize("name", ["{{ env_var('DPE_TRANSFORMER_PASSWORD') }}", "{% set a = 1 %}", "{# a #}"])
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_no_line_is_proposed_that_dbt_would_evaluate(stage: Stage, file_format: str, name: str) -> None:
+    """A sender's Jinja in a proposed line would show the pipeline's password as a column's name, once the line is in the YAML."""
+    source = stage("id integer, size integer" if file_format == "csv" else "id integer", file_format=file_format)
+    source.deliver(f'id,"{name}",day\n1,2,2024-01-01\n' if file_format == "csv" else json.dumps({"id": 1, name: 2, "day": "2024-01-01"}))
+
+    with pytest.raises(ContractError) as refused:
+        source.extract()
+
+    head, lines = str(refused.value).split("add to the columns:\n")
+    assert f"ask the sender to rename {name!r}, which dbt would evaluate as Jinja" in head
+    assert ["day"] == [column["name"] for column in yaml.safe_load(lines)]
+    assert (file_format == "csv") == ("headers: [day]" in head)
+    assert 'headers: ["' not in head
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_a_name_of_megabytes_makes_a_short_message(stage: Stage, file_format: str) -> None:
+    """Of which it is searched for secrets quickly; such a name cannot be declared either."""
+    name = "A%41" * 500_000
+    source = stage("id integer, size integer optional", file_format=file_format)
+    source.deliver(f"id,{name}\n1,2\n" if file_format == "csv" else json.dumps({"id": 1, name: 2}) + "\n")
+
+    with pytest.raises(ContractError, match="A%41A%41.*….* is not in the contract") as refused:
+        source.extract()
+
+    assert len(str(refused.value)) < 500
+
+
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])
 def test_rejects_of_older_deliveries_are_corrected_under_the_new_contract(stage: Stage, file_format: str) -> None:
     """They are exported with its names and defaults, and their corrections may lack columns too."""

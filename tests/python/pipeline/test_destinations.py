@@ -31,6 +31,15 @@ MISPLACED = {
         f"alias='{LONG}{LONG}'",
         f"the name {LONG}{LONG} has 120 bytes, but PostgreSQL keeps 63; set a shorter alias",
     ),
+    **{
+        f"named{ending}": (
+            "marts",
+            SHARED,
+            "",
+            f"the name named{ending} ends in {ending}, like what {owner} creates for another model; set another alias",
+        )
+        for ending, owner in {"__dbt_backup": "dbt", "__dbt_tmp": "dbt", "__masked": "dpe", "__quarantine": "dpe"}.items()
+    },
 }
 
 
@@ -39,7 +48,7 @@ def _model(schema: str, meta: str, more: str = "") -> str:
 
 
 def test_a_model_that_cannot_be_published_is_refused_before_the_work(new_shop: Shop) -> None:
-    """Each with what is wrong: reserved schemas, those that readers may not use, and names that are too long in bytes."""
+    """Each with what is wrong: reserved schemas, those that readers may not use, names that are too long in bytes, or are for dbt and dpe."""
     new_shop.write({f"models/marts/{name}.sql": _model(schema, meta, more) for name, (schema, meta, more, _) in MISPLACED.items()})
 
     with pytest.raises(ProjectError) as refused:

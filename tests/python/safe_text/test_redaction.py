@@ -171,6 +171,23 @@ def test_errors_hide_remembered_secrets() -> None:
     assert issubclass(InputError, DpeError)
 
 
+def test_a_long_message_loses_its_middle() -> None:
+    """What a sender wrote may be of any length; a secret at either cut is hidden, not cut in two."""
+    secret = "a-secret-at-the-cut-of-a-message"
+    remember(secret)
+
+    begin = time.process_time()
+    said = str(InputError(f"shop: {'%41' * 3_327}{secret * 3_000_000}{'%41' * 3_327}; ask the sender"))
+
+    assert time.process_time() - begin < 5
+    assert said.startswith("shop: %41")
+    assert said.endswith("%41; ask the sender")
+    assert "characters are left out" in said
+    assert len(said) < 21_000
+    assert secret[:5] not in said
+    assert secret[-5:] not in said
+
+
 def test_a_secret_is_known_to_webhooks_as_well() -> None:
     """As are secrets in the environment, and in connection strings."""
     remember("correct horse")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import email.utils
+import itertools
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -349,6 +351,32 @@ def test_internal_addresses_are_refused(stage: Stage, api: Api) -> None:
     assert [] == api.requests
 
 
+@pytest.mark.parametrize("file_format", ["rest", "json"])
+def test_a_name_that_changes_its_address_leads_nowhere(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, file_format: str) -> None:
+    """A public address for the check and an internal one for the connection (DNS rebinding): not a byte of a request is sent."""
+    resolve = socket.getaddrinfo
+    lookups = itertools.count()
+
+    def rebinding(host: Any, *arguments: Any, **options: Any) -> Any:
+        addresses = itertools.cycle(["8.8.8.8", "127.0.0.1"])
+        address = next(itertools.islice(addresses, next(lookups), None)) if host in {"api.example", b"api.example"} else host
+        return resolve(address, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    location = f"http://api.example:{api.url.rpartition(':')[2]}"
+    source = (
+        api_source(stage, api, "all", location=location, allow_private_addresses=False)
+        if file_format == "rest"
+        else stage("id integer", location=f"{location}/records/all", file_format="json")
+    )
+
+    with pytest.raises(InputError, match=r"api\.example is in a private network, or is this machine; set allow_private_addresses: true"):
+        source.extract()
+
+    assert [] == api.requests
+    assert next(lookups) >= 2
+
+
 def test_the_rate_limit_is_kept(stage: Stage, api: Api, pauses: list[float]) -> None:
     """There is a pause before each request except the first."""
     api_source(stage, api, requests_per_second=0.1).extract()
@@ -401,6 +429,13 @@ def test_a_variable_that_is_not_an_address_is_refused(stage: Stage, api: Api, mo
         InputError, match=r"^\$\{SHOP_URL\}/records/link: with the environment's values it is not an http:// or https:// address"
     ):
         source.extract()
+
+
+def test_the_proxy_may_be_in_a_private_network(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the operator's; only the host of the API has to be elsewhere."""
+    monkeypatch.setenv("HTTP_PROXY", api.url)
+
+    assert 35 == api_source(stage, api, "all", location="http://8.8.8.8", allow_private_addresses=False).extract().rows_loaded
 
 
 def test_no_proxy_is_used_for_this_machine(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from support.sftp_server import SftpServer
 from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import InputError
+from dpe_cli.sources.files import remote
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +69,26 @@ def test_a_large_file_arrives_whole(stage: Stage, sftp_server: SftpServer) -> No
     source = _source(stage, sftp_server, "large.csv")
 
     assert 50_000 == source.extract().rows_loaded
+
+
+def test_an_announced_size_takes_neither_memory_nor_time(stage: Stage, sftp_server: SftpServer) -> None:
+    """paramiko keeps a list of all parts of a file that it requests: 15 TB took gigabytes, and a minute, whatever the timeout."""
+    (sftp_server.directory / "a.csv").write_text("id,note\n1,a\n")
+    os.truncate(sftp_server.directory / "a.csv", 15 * 10**12)
+    source = _source(stage, sftp_server, "a.csv")
+    [file] = remote.find(source.external)
+
+    class Copy(io.BytesIO):
+        def write(self, part: Any) -> int:
+            assert part.startswith(b"id,note")
+            raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        file.fetch(Copy())
+
+    assert time.monotonic() - begin < 5
+    assert 15 * 10**12 == file.size
 
 
 def test_a_server_with_another_key_than_the_known_one_is_refused(stage: Stage, sftp_server: SftpServer, home: Path) -> None:

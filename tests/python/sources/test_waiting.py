@@ -16,14 +16,19 @@ from typing import Any
 import pytest
 from support.api_source import api_source
 from support.databases import Crm
+from support.dbt_projects import Silence
 from support.endless_servers import CHATTY_POSTGRES, ENDLESS_ANSWERS, SILENT_POSTGRES, Answering, repeating, serving, silent
+from support.inventing_servers import Invented, endless_bucket, endless_sftp
 from support.misbehaving_api import Answer, Api
 from support.misbehaving_tap import Tap
 from support.staged_source import Stage, StagedSource
 from support.tap_messages import record, schema
 
+from dpe_cli import machine
 from dpe_cli.errors import InputError
+from dpe_cli.ingest import extract as extracts
 from dpe_cli.sources.databases.postgres import PostgresTable
+from dpe_cli.sources.files import find, sftp
 from dpe_cli.sources.options.queries import Sql
 
 pytestmark = [pytest.mark.usefixtures("pauses"), pytest.mark.timeout(60)]
@@ -106,6 +111,55 @@ def test_a_store_that_says_nothing_is_refused(stage: Stage, monkeypatch: pytest.
         source = stage("id bigint", location="s3://lake/*.csv", storage_options=store, timeout=TIMEOUT)
         with _refused(r"s3://lake/\*\.csv: no answer within 0\.3 seconds; extract again, or set a longer `timeout`"):
             source.extract()
+
+
+def _assert_that_it_stops(invented: Invented) -> None:
+    """Assert that no more pages of names are fetched, although the store goes on inventing them."""
+    time.sleep(0.3)
+    before = invented.pages
+    time.sleep(1)
+    assert before == invented.pages
+    assert before > 0
+
+
+def test_names_without_end_of_a_file_server_are_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the timeout, its session is closed: the abandoned thread would collect names until memory runs out."""
+    monkeypatch.setenv("SFTP_PASSWORD", "any-password-will-do")
+    settings = {"look_for_keys": False, "allow_agent": False}
+    with endless_sftp() as invented:
+        location = f"sftp://me:${{SFTP_PASSWORD}}@127.0.0.1:{invented.port}/in/*.csv"
+        source = stage("id bigint", location=location, storage_options=settings, timeout=3)
+        with _refused("no answer within 3 seconds"):
+            source.extract()
+        _assert_that_it_stops(invented)
+
+        monkeypatch.setattr(sftp, "_MOST_NAMES", 1000)
+        with _refused("its directories hold more than 1,000 names; set a location that searches fewer directories"):
+            source.extract()
+        _assert_that_it_stops(invented)
+
+
+def test_names_without_end_of_a_store_are_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its package stops to ask for more pages."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-lake")
+    with endless_bucket() as invented:
+        store = {"endpoint_url": f"http://127.0.0.1:{invented.port}"}
+        source = stage("id bigint", location="s3://lake/in/*.csv", storage_options=store, timeout=3)
+        with _refused("no answer within 3 seconds"):
+            source.extract()
+        _assert_that_it_stops(invented)
+
+
+def test_memory_is_limited_while_files_are_searched(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names without end can take it before the timeout is over."""
+    monkeypatch.setattr(machine, "reader_memory", lambda: 256 * 1024**2)
+    source = stage("id bigint", location="s3://lake/in/*.csv")
+    monkeypatch.setattr(find, "find", lambda *_arguments, **_options: [bytearray(1024**2) for _ in range(1024)])
+
+    done = extracts.extract(source.directory, source.server, [source.source], Silence())
+
+    assert f"{source.source.name}: reading it takes more than 268.4 MB of memory, the limit" in str(done.refused[0].error)
 
 
 @pytest.mark.parametrize(
