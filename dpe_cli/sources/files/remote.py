@@ -169,9 +169,14 @@ def _stored(store: Any, waiting: _Waiting, info: Mapping[str, Any], scheme: str,
     def fetch(copy: IO[bytes]) -> None:
         with _reporting_connection_errors(options):
             stream = waiting(partial(store.open, info["name"], "rb"))
-            read = partial(sftp.read, stream, int(info["size"])) if scheme == "sftp" else partial(stream.read, _PART_BYTES)
+            size, received = int(info["size"]), 0
+            read = partial(sftp.read, stream, size) if scheme == "sftp" else partial(stream.read, _PART_BYTES)
             while part := waiting(read):
                 copy.write(part)
+                received += len(part)
+                if received > size:
+                    # It may have no end. Its size is compared once it is here.
+                    break
             waiting(stream.close)
 
     version = info.get("VersionId") or info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("mtime")

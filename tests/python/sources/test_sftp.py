@@ -91,6 +91,21 @@ def test_an_announced_size_takes_neither_memory_nor_time(stage: Stage, sftp_serv
     assert 15 * 10**12 == file.size
 
 
+def test_a_file_that_goes_on_after_its_size_is_refused(stage: Stage, sftp_server: SftpServer) -> None:
+    """As soon as more came than was announced: it may have no end."""
+    (sftp_server.directory / "a.csv").write_text("id,note\n1,a\n")
+    [file] = remote.find(_source(stage, sftp_server, "a.csv").external)
+    os.truncate(sftp_server.directory / "a.csv", 10**9)
+    copy = io.BytesIO()
+
+    file.fetch(copy)
+
+    assert 12 == file.size
+    assert 12 < len(copy.getvalue()) < 10**7
+    with pytest.raises(InputError, match="a.csv: 12 bytes were announced, .* came; nothing was loaded"):
+        _ = remote.FetchedFile(file).path
+
+
 def test_a_server_with_another_key_than_the_known_one_is_refused(stage: Stage, sftp_server: SftpServer, home: Path) -> None:
     """It may be someone else's. An unknown server is refused on request."""
     (sftp_server.directory / "a.csv").write_text("id,note\n1,a\n")
