@@ -298,7 +298,7 @@ WRONG = {
         ["extract"],
         {"models/staging/_shop__sources.yml": "sources: [\n"},
         1,
-        "Error: dbt parse: the project cannot be read; fix what dbt reports:\n    Parsing Error\n  Error reading dpe: staging/_shop",
+        "Error: dbt parse: the project cannot be read; fix what dbt reports:\n    Parsing Error\n    Error reading dpe: staging/_shop",
     ),
     "an unknown option": (["extract", "--tenants", "UA"], {}, 1, "Error: No such option '--tenants'; did you mean --tenant?\n"),
     "no number": (["run", "--threads", "many"], {}, 2, "'many' is not a valid integer range."),
