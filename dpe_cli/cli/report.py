@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 from dpe_cli.cli.tables import pairs, table
 from dpe_cli.errors import UsageError
 from dpe_cli.safe_text.ascii_text import has_all_characters
-from dpe_cli.safe_text.visible_text import message, on_one_line, terminal, visible, visible_json
+from dpe_cli.safe_text.visible_text import inert, message, on_one_line, terminal, visible, visible_json
 from dpe_cli.words import duration, size
 
 # Rich is slow to import, and `dpe env` and `dpe db url` do not need it.
@@ -190,7 +190,7 @@ def _rendered(section: Lines | Facts | Table, width: int) -> RenderableType:
         case Lines():
             return Text("\n".join(map(on_one_line, section.lines)))
         case Facts():
-            return pairs([(on_one_line(name), visible(words(value))) for name, value in section.facts.items()])
+            return pairs([(on_one_line(name), inert(words(value))) for name, value in section.facts.items()])
         case Table():
             numeric = [_is_numeric([row[position] for row in section.rows]) for position in range(len(section.columns))]
             rows = [[on_one_line(words(value)) for value in row] for row in section.rows]

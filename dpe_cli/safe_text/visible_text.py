@@ -3,7 +3,8 @@ Make text from outside safe to look at.
 
 File names, headers, values, role names and server messages reach terminals, reports and logs. Terminals obey the
 control characters in them: they set the window's title, clear the screen, or show text in another order (CWE-150). Here
-each becomes its code, `\x1b` or `\u202e`, as Python and YAML write it. Backslashes are not doubled, so the original cannot be
+each becomes its code, `\x1b` or `\u202e`, as Python and YAML write it. Build servers obey commands in what they log: one sign of
+`::stop-commands::` and `##vso[…]` becomes its code, too. Backslashes are not doubled, so the original cannot be
 recovered from what is shown; `report.show` writes exact values, as JSON and as data.
 """
 
@@ -25,6 +26,10 @@ _HIDDEN = re.compile(
     "\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]"
 )
 _CONTINUATION = re.compile(r"\n {0,3}(?=[^ \n])")
+# GitHub reads a command at the start of a line, after any blanks, and anywhere a `##[…]`, as Azure and TeamCity read theirs. A blank counts
+# as a start, because a table breaks its lines at blanks.
+_COLON_OF_COMMAND = re.compile(r"(?<!\S):(?=:)")
+_SIGN_OF_COMMAND = re.compile(r"(?<=#)#(?=\w*\[)")
 # What divides a message into its thing, what is wrong with it, and what to do: before a blank, and at the end of a name.
 _DIVIDER = re.compile(r"[,:;](?= |\Z)")
 _CODE_OF_DIVIDER = re.compile(r"\\x(2c|3a|3b)(?= |\Z)")
@@ -35,9 +40,14 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(_code, text)
 
 
+def inert(text: str) -> str:
+    """Return a text of several lines for a log, with its hidden characters as codes, and without commands of build servers; idempotent."""
+    return _SIGN_OF_COMMAND.sub(_code, _COLON_OF_COMMAND.sub(_code, visible(text)))
+
+
 def on_one_line(text: str) -> str:
-    """Return a text with its hidden characters as codes, and its line feeds as signs."""
-    return visible(text).replace("\n", LINE_FEED)
+    """Return a text for a log, with its line feeds as signs."""
+    return inert(text).replace("\n", LINE_FEED)
 
 
 def in_message(name: str) -> str:
@@ -52,12 +62,12 @@ def from_message(shown: str) -> str:
 
 def message(text: str) -> str:
     """Return a message for a log. Lines after the first begin with four blanks, so that no text in it can pass for another message."""
-    return _CONTINUATION.sub("\n    ", visible(text))
+    return _CONTINUATION.sub("\n    ", inert(text))
 
 
 def visible_json(document: str) -> str:
-    """Return a JSON document with the same values, with hidden characters escaped."""
-    return _HIDDEN.sub(_json_code, document)
+    """Return a JSON document with the same values, with hidden characters and commands of build servers escaped."""
+    return _SIGN_OF_COMMAND.sub(_json_code, _HIDDEN.sub(_json_code, document))
 
 
 def has_hidden(text: str) -> bool:
@@ -77,18 +87,18 @@ def _json_code(found: re.Match[str]) -> str:
 
 
 class VisibleStream:
-    """A stream for people that writes hidden characters as codes, including those in tracebacks, warnings and library logs."""
+    """A stream for people and logs whose text is inert, including tracebacks, warnings and library logs."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
         """Write a text."""
-        return self.stream.write(visible(text))
+        return self.stream.write(inert(text))
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write texts."""
-        self.stream.writelines(map(visible, lines))
+        self.stream.writelines(map(inert, lines))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -460,12 +460,12 @@ def test_no_project_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert f"Error: {tmp_path}: contains no dbt_project.yml" in capsys.readouterr().err
 
 
-def test_nothing_on_standard_error_is_obeyed_by_a_terminal() -> None:
+def test_nothing_on_standard_error_is_obeyed_by_a_terminal_or_a_build_server() -> None:
     """Neither dpe's messages and log, nor a library's warning, a thread's traceback, or click's message about an argument."""
     program = """
 import logging, sys, threading, warnings, click, dpe_cli.cli.main as main, dpe_cli.cli.commands.env as module
 from dpe_cli.errors import DpeError
-hostile = "\x1b]0;owned\x07\u202e"
+hostile = "\x1b]0;owned\x07\u202e ::stop-commands::x ##vso[x]"
 def fail():
     raise RuntimeError(hostile)
 @click.command("env")
@@ -487,7 +487,7 @@ main.run(["rejects", "replay", "shop.orders", "--file", hostile])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
 
     assert not has_hidden(done.stderr)
-    shown = r"\x1b]0;owned\x07\u202e"
+    shown = r"\x1b]0;owned\x07\u202e \x3a:stop-commands::x #\x23vso[x]"
     for said in ("UserWarning: {}", "\n{}\n", "a tap: {}\n", "RuntimeError: {}", "DpeError: {}", "extra argument ({})", "File '{}'"):
         assert said.format(shown) in done.stderr
     assert f"\nError: {shown}: is late\n    DPE SUCCESS\n" in done.stderr

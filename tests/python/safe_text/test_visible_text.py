@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import unicodedata
 from contextlib import redirect_stderr
@@ -14,6 +15,7 @@ from dpe_cli.safe_text.visible_text import (
     from_message,
     has_hidden,
     in_message,
+    inert,
     message,
     on_one_line,
     terminal,
@@ -82,6 +84,28 @@ def test_a_name_does_not_divide_a_message(name: str, shown: str) -> None:
     """What would divide it is shown by its code, and a program reads the name; repeating it changes nothing."""
     assert shown == in_message(name) == in_message(shown)
     assert name.replace("\n", "⏎") == from_message(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("::stop-commands::x", r"\x3a:stop-commands::x"),
+        ("a\n \u00a0 ::set-output name=a::b", "a\n \u00a0 \\x3a:set-output name=a::b"),
+        ("a ##vso[task.setvariable variable=x]y", r"a #\x23vso[task.setvariable variable=x]y"),
+        ("###[group]", r"##\x23[group]"),
+        ("##teamcity[buildStop]", r"#\x23teamcity[buildStop]"),
+        ("staging.orders::text, [::1]:5432, ## Title, #1 [x]", "staging.orders::text, [::1]:5432, ## Title, #1 [x]"),
+    ],
+)
+def test_a_build_server_finds_no_command(text: str, shown: str) -> None:
+    """In a message, a table, a log or JSON; repeating it changes nothing."""
+    assert shown == inert(text) == inert(shown)
+    stream = io.StringIO()
+    VisibleStream(stream).write(text)
+    assert shown == stream.getvalue()
+    assert shown.replace("\n", "⏎") == on_one_line(text)
+    document = visible_json(json.dumps([text]))
+    assert (text, False) == (json.loads(document)[0], bool(re.search(r"##\w*\[", document)))
 
 
 def test_json_keeps_its_values() -> None:
