@@ -34,6 +34,8 @@ CONNECT_SECONDS = 10
 # dbt's macros would fail or misread what the server answers.
 _LITERAL_OPTIONS = "-c standard_conforming_strings=on -c quote_all_identifiers=off -c client_encoding=UTF8"
 _SEARCH_PATH_OPTION = re.compile(r"(?:^|\s+)-c\s*search_path=(?:\\.|\S)*")
+# Only the transformer may set it.
+_DEADLOCK_OPTION = re.compile(r"(?:^|\s+)-c\s*deadlock_timeout=(?:\\.|\S)*")
 _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 # It warns of a COPY that a failure cut short, which the failure itself reports.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
@@ -124,7 +126,7 @@ class Server:
         options = os.environ.get("PGOPTIONS", "")
         if "dpe." in options:
             # The shell was set up for dbt (`dpe env`), whose context is not ours. The later of two settings wins.
-            options = f"{options} -c dpe.actor= -c dpe.tenant_id="
+            options = f"{_DEADLOCK_OPTION.sub('', options)} -c dpe.actor= -c dpe.tenant_id="
         parameters["options"] = _literal(options)
         deadline = time.monotonic() + STARTING_SECONDS
         pause = 0.05
@@ -177,7 +179,7 @@ class Server:
         options = _SEARCH_PATH_OPTION.sub("", options).strip()
         options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, path)}"
         seconds = {"deadlock_timeout": DEADLOCK_SECONDS, "lock_timeout": PATIENCE_SECONDS}
-        options += "".join(f" -c {name}={seconds[name]:.0f}s" for name in unset)
+        options += "".join(f" -c {name}={seconds[name]:.0f}s" for name in unset if f"{name}=" not in options)
         return {
             "PGHOST": self.host,
             "PGPORT": str(self.port),

@@ -156,6 +156,18 @@ def test_dbt_gets_a_context(module_server: Server, monkeypatch: pytest.MonkeyPat
     assert ("dpe_transformer", module_server.database, "dbt", "5s") == found
 
 
+def test_every_role_connects_from_a_shell_that_was_set_up_for_dbt(module_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although only the transformer may set some of what the shell sets; and settings are not repeated."""
+    for name, value in module_server.environment().items():
+        monkeypatch.setenv(name, value)
+
+    for role in ("admin", "loader", "transformer"):
+        with module_server.connect(role) as connection:
+            assert ("1s",) == connection.execute("show deadlock_timeout").fetchone()
+    options = module_server.environment()["PGOPTIONS"]
+    assert [1, 1] == [options.count(f" {name}=") for name in ("deadlock_timeout", "lock_timeout")]
+
+
 def test_the_environment_holds_no_password(module_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is printed by `dpe env`."""
     monkeypatch.setenv("DPE_TRANSFORMER_PASSWORD", "hush")
