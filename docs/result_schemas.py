@@ -134,6 +134,7 @@ _VALIDATION: dict[str, Any] = {
 }
 _VERDICT = Literal["DPE SUCCESS", "DPE FAILED"]
 _EXCHANGED: dict[str, Any] = {"in_use": list[Use], "ended_sessions": list[Session], "not_ended": list[str]}
+_EARLIER: dict[str, Any] = {"earlier_sessions": list[EarlierSession], "ended_sessions": list[Session]}
 _STATUS: dict[str, Any] = {"is_running": bool, "is_embedded": bool, "url": str, **typing.get_type_hints(ServerStatus)}
 _RULE = {**_fields(Rule)["properties"], **_fields(State)["properties"]}
 
@@ -174,16 +175,14 @@ def _commands() -> dict[str, Schema]:
             entries=list[Entry],
             removed=list[Entry],
             shortened=list[str],
-            earlier_sessions=list[EarlierSession],
-            ended_sessions=list[Session],
+            **_EARLIER,
         ),
         "access revoke": _object(
             role=str,
             revoked=list[str],
             entries=list[Entry],
             removed=list[Entry],
-            earlier_sessions=list[EarlierSession],
-            ended_sessions=list[Session],
+            **_EARLIER,
         ),
         "access list": {"anyOf": [_list(of_type(Entry)), _list(of_type(Change))]},
         "rls check": _object(

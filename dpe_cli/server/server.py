@@ -33,9 +33,11 @@ CONNECT_SECONDS = 10
 # How sessions read and write statements, whatever is set for their role, which may change its own settings. With others, the checks and
 # dbt's macros would fail or misread what the server answers.
 _LITERAL_OPTIONS = "-c standard_conforming_strings=on -c quote_all_identifiers=off -c client_encoding=UTF8"
-_SEARCH_PATH_OPTION = re.compile(r"(?:^|\s+)-c\s*search_path=(?:\\.|\S)*")
+# One of PGOPTIONS.
+_OPTION = r"(?:^|\s+)-c\s*{}=(?:\\.|\S)*"
+_SEARCH_PATH_OPTION = re.compile(_OPTION.format("search_path"))
 # Only the transformer may set it.
-_DEADLOCK_OPTION = re.compile(r"(?:^|\s+)-c\s*deadlock_timeout=(?:\\.|\S)*")
+_DEADLOCK_OPTION = re.compile(_OPTION.format("deadlock_timeout"))
 _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 # It warns of a COPY that a failure cut short, which the failure itself reports.
 logging.getLogger("psycopg").setLevel(logging.ERROR)

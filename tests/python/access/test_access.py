@@ -336,7 +336,7 @@ def test_sessions_that_still_show_what_was_revoked_are_named_and_ended(
 def test_sessions_that_still_show_a_later_end_are_named_and_ended(
     fresh_server: Server, login: str, monkeypatch: pytest.MonkeyPatch, *, ends: bool
 ) -> None:
-    """A snapshot from before `dpe access grant --until` shows the access for longer; one that gives more time names nobody."""
+    """A snapshot from before `dpe access grant --until` shows the access for longer; a grant that gives more time names no session."""
     monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.3)
     soon, later = (f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}" for days in (9, 99))
     _dpe(fresh_server, "grant", login, "UA", "HA")

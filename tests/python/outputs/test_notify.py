@@ -495,7 +495,7 @@ def test_a_long_list_is_truncated() -> None:
 
 
 def test_a_run_that_is_terminated_ends_in_order(shop: Shop, webhook: Webhook) -> None:
-    """Schedulers end dpe with SIGTERM: the server's query is cancelled, the verdict is printed, and the webhook is told."""
+    """Schedulers end dpe with SIGTERM: the server's query is cancelled, the verdict is printed, and the webhook is notified."""
     shop.write(
         {
             "models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }} cross join pg_sleep(600) as waiting"

@@ -6,19 +6,18 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from dpe_cli.server.embedded.system_user import server_user
 from dpe_cli.server.server import Server
+from support.local_ports import wait_for
 
 # Debian keeps it where only root looks.
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
-_STARTING_SECONDS = 10.0
 # One session of each login for all of its clients, so that each transaction finds what the one before left.
 _CONFIGURATION = """
 [databases]
@@ -63,19 +62,8 @@ def pgbouncer(directory: Path, server: Server, *logins: str, mode: str = "transa
     user.write(directory / "configuration", configuration)
     process = subprocess.Popen([program, "-q", directory / "configuration"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_for(port, process)
+        wait_for(port, process, "PgBouncer")
         yield Server("127.0.0.1", port, server.database, server.admin_user, is_embedded=False)
     finally:
         process.terminate()
         process.wait()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _STARTING_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            pytest.skip(f"PgBouncer does not start here (exit status {process.returncode})")
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    pytest.skip("PgBouncer does not answer")

@@ -7,17 +7,17 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from support.local_ports import wait_for
+
 # Debian keeps it where only root looks.
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
-_STARTING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,8 @@ def sftp_server(scratch: Path) -> Iterator[SftpServer]:
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen([program, "-D", "-e", "-f", directory / "config"], stderr=log)
     try:
-        _wait_for(port, process)
+        wait_for(port, process, "OpenSSH's server")
         yield SftpServer(port, directory / "files", directory / "user", (directory / "host.pub").read_text().rpartition(" ")[0])
     finally:
         process.terminate()
         process.wait()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _STARTING_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            pytest.skip(f"OpenSSH's server does not start here (exit status {process.returncode})")
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    pytest.skip("OpenSSH's server does not answer")
