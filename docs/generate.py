@@ -37,7 +37,8 @@ Exit status: 0 all is well; 1 something was refused, exceeded its reject limit, 
 128 + the number of the signal that ended it, such as 143 for SIGTERM. It is also 1 if nothing has a name that was given: a command,
 an option, a source, a ticket, a rule, a relation; the message names the nearest one.
 Results go to standard output, everything else to standard error. Every option can be given as a variable: `DPE_OUTPUT`,
-or with the command's name, `DPE_RUN_NOTIFY`. A variable that begins with `DPE_` and has no effect is reported.
+or with the command's name, `DPE_RUN_NOTIFY`; `DPE_LIMIT` is for every `--limit`. A variable that
+begins with `DPE_` and has no effect is reported.
 """
 
 CHECKS_HEAD = """# Checks of row-level security

@@ -49,5 +49,5 @@ def _of(command: click.Command, prefix: str) -> Iterator[str]:
         if isinstance(parameter, click.Option) and parameter.name is not None:
             if parameter.envvar is not None:
                 yield from [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar
-            elif parameter.allow_from_autoenv:
+            if parameter.allow_from_autoenv:
                 yield f"{prefix}_{parameter.name.upper()}"

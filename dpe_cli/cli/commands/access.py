@@ -121,7 +121,9 @@ def revoke(app: App, role: str, tenants: Sequence[str], *, everything: bool, end
 @access.command("list")
 @click.argument("role", required=False)
 @click.option("--changes", is_flag=True, help="List what was granted, changed and revoked, and by whom, newest first.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes to list, newest first.")
+@click.option(
+    "--limit", envvar="DPE_LIMIT", type=click.IntRange(1), default=50, show_default=True, help="How many changes to list, newest first."
+)
 @_end_sessions_option
 @click.pass_obj
 def list_(app: App, role: str | None, *, changes: bool, limit: int, end_sessions: bool) -> Report:

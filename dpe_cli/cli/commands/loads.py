@@ -23,7 +23,9 @@ def loads() -> None:
 
 @loads.command("list")
 @click.option("--source", metavar="SOURCE", help="Only extracts of this source, such as nyc.flights.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many extracts to list, newest first.")
+@click.option(
+    "--limit", envvar="DPE_LIMIT", type=click.IntRange(1), default=20, show_default=True, help="How many extracts to list, newest first."
+)
 @click.pass_obj
 def list_(app: App, source: str | None, limit: int) -> Report:
     """List extracts, newest first."""

@@ -26,7 +26,7 @@ def rejects() -> None:
 @rejects.command("list")
 @click.option("--source", metavar="SOURCE", help="Only rejects of this source, such as nyc.flights.")
 @click.option("--load", "load_id", type=int, help="Only rejects of this load.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many rejects to list.")
+@click.option("--limit", envvar="DPE_LIMIT", type=click.IntRange(1), default=100, show_default=True, help="How many rejects to list.")
 @click.option("--all", "with_obsolete", is_flag=True, help="Include rejects of loads that were replaced or undone.")
 @click.pass_obj
 def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with_obsolete: bool) -> Report:

@@ -42,7 +42,14 @@ def rules(context: click.Context, *, write: bool, check: bool) -> Report | None:
 
 @rules.command()
 @click.argument("rule_id", metavar="ID")
-@click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="How many violating rows to show, newest first.")
+@click.option(
+    "--limit",
+    envvar="DPE_LIMIT",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="How many violating rows to show, newest first.",
+)
 @click.pass_obj
 def show(app: App, rule_id: str, limit: int) -> Report:
     """Show a rule with its last runs and the rows that violate it."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import errno
 import importlib
 import json
@@ -351,7 +352,8 @@ def test_every_group_refuses_unknown_commands(name: str, capsys: pytest.CaptureF
     ("name", "warning"),
     [
         ("DPE_RUN_NOTIFI", "DPE_RUN_NOTIFI: is not a variable of dpe, and has no effect; did you mean DPE_RUN_NOTIFY?"),
-        ("DPE_LIMIT", "DPE_LIMIT: is not a variable of dpe, and has no effect; "),
+        ("DPE_LIMITS", "DPE_LIMITS: is not a variable of dpe, and has no effect; did you mean DPE_LIMIT?"),
+        ("DPE_LIMIT", ""),
         ("DPE_LOADS_LIST_LIMIT", ""),
         ("DPE_OUTPUT", ""),
         ("DPE_STATE", ""),
@@ -369,6 +371,17 @@ def test_a_variable_without_effect_is_reported(
 
     shown = capsys.readouterr().err
     assert shown.startswith(f"Warning: {warning}") if warning else "Warning" not in shown
+
+
+@pytest.mark.parametrize("name", ["loads list", "rejects list", "rules show", "access list"])
+def test_a_limit_can_be_given_as_a_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """One for all commands, which the option overrides."""
+    # A copy, because click keeps the help option of the first context.
+    command = copy.copy(_commands()[name])
+    for set_, given, expected in [("7", [], 7), ("7", ["--limit", "3"], 3)]:
+        monkeypatch.setenv("DPE_LIMIT", set_)
+        arguments = ["SHOP-1", *given] if name == "rules show" else given
+        assert expected == command.make_context(name, arguments, auto_envvar_prefix="DPE").params["limit"]
 
 
 def test_an_ignored_signal_stays_ignored(fake: Fake, handling: Callable[..., None]) -> None:
