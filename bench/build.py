@@ -21,7 +21,7 @@ from pathlib import Path
 import measure
 import report
 
-from dpe_cli.server import server as postgres
+from dpe_cli.cli.app import App
 from dpe_cli.server.bootstrap import bootstrap
 from dpe_cli.server.embedded.server import EmbeddedServer
 
@@ -45,16 +45,14 @@ OPEN = "dbt build, no rule remembered, nothing protected"
 PLAIN, REMEMBERED, PUBLISHED = "dbt build, no rule remembered", "dbt build", "build, test and publish, as dpe run does"
 STEP = """
 import sys
-from pathlib import Path
+from dpe_cli.cli.app import App
 from dpe_cli.cli.report import ProgressDisplay
 from dpe_cli.pipeline.build import build_and_publish
 from dpe_cli.pipeline.options import RunOptions
-from dpe_cli.project.project import Project
-from dpe_cli.server import server
 
-project = Project(Path.cwd())
+app = App()
 with ProgressDisplay() as progress:
-    built = build_and_publish(project, server.resolve(Path.cwd()), (), ("source:met+",), progress, RunOptions())
+    built = build_and_publish(app.project, app.server, (), ("source:met+",), progress, RunOptions())
 sys.exit(built.not_published)
 """
 
@@ -77,7 +75,7 @@ def main() -> None:
         _leave_out(OPEN_DIRECTORY / "macros" / "rls" / "postgres__apply_grants.sql", part)
     for name in POLICY_MACROS:
         (OPEN_DIRECTORY / "macros" / "rls" / name).unlink()
-    server = postgres.resolve(DIRECTORY)
+    server = App(given_project_dir=DIRECTORY).identified_server()
     try:
         with server.connect("admin") as connection:
             bootstrap(connection)

@@ -25,11 +25,12 @@ import psycopg
 import report
 
 from dpe_cli.access import grants
+from dpe_cli.cli.app import App
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
-from dpe_cli.server import server as postgres
 from dpe_cli.server.bootstrap import bootstrap
 from dpe_cli.server.embedded.server import EmbeddedServer
+from dpe_cli.server.server import Server
 
 REPOSITORY = Path(__file__).parent.parent
 DIRECTORY = REPOSITORY / ".bench" / "rls"
@@ -76,7 +77,7 @@ def main() -> None:
     for name in [name for name in os.environ if name.startswith(("PG", "DPE_", "DBT_"))]:
         del os.environ[name]
     _make_project()
-    server = postgres.resolve(DIRECTORY)
+    server = App(given_project_dir=DIRECTORY).identified_server()
     try:
         version = _prepare(server)
         with server.connect(READER, autocommit=True) as connection:
@@ -102,7 +103,7 @@ def _make_project() -> None:
         (models / f"{name}.sql").write_text(MODEL.format(declared=declared, rows=ROWS, tenants=TENANTS))
 
 
-def _prepare(server: postgres.Server) -> str:
+def _prepare(server: Server) -> str:
     with server.connect("admin") as connection:
         bootstrap(connection)
     if any(result.has_failed for result in run_dbt(Project(DIRECTORY), server, ["run", "--quiet"])):

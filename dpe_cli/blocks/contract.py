@@ -91,6 +91,11 @@ class StagingTable:
         return sql.Identifier(self.schema, self.name)
 
     @property
+    def relation(self) -> str:
+        """Its schema and name, by which the ledger knows the source: `staging.orders`; names with a dot or a quote are quoted."""
+        return ".".join('"' + name.replace('"', '""') + '"' if "." in name or '"' in name else name for name in (self.schema, self.name))
+
+    @property
     def slice_prefix(self) -> str:
         """The prefix of its slices' names, which have to fit into an identifier."""
         name = self.name.encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,24 +78,39 @@ class App:
         """
         from dpe_cli.server.bootstrap import ensure_bootstrapped
 
-        server = self.resolve_server()
+        server = self.identified_server()
         ensure_bootstrapped(server)
         return server
 
+    def identified_server(self) -> Server:
+        """
+        Return the server, bootstrapped or not. Its sessions work for the project and its target; outside of a project, for none.
+
+        Raises:
+            ProjectError: the name of the project or of its target cannot be found out.
+        """
+        from dpe_cli.project.identity import identify
+
+        server = self.resolve_server()
+        if not self._is_in_project():
+            return server
+        identity = identify(self.project_dir, profiles_dir=self.profiles_dir, target=self.target, variables=self.vars)
+        return replace(server, project=identity.project, target=identity.target)
+
     def resolve_server(self, *, start: bool = True) -> Server:
-        """Return the server, bootstrapped or not."""
+        """Return the server, bootstrapped or not, for what has nothing to do with a project's ledger."""
         from dpe_cli.server.server import resolve
 
+        # The embedded server belongs to a project; one named by PGHOST does not.
+        needs_project = not os.environ.get("PGHOST")
+        return resolve(self.project_dir if needs_project or self._is_in_project() else Path.cwd(), start=start)
+
+    def _is_in_project(self) -> bool:
         try:
             self._find_project_dir()
         except UsageError:
-            # The embedded server belongs to a project; one named by PGHOST does not.
-            if not os.environ.get("PGHOST"):
-                raise
-            directory = Path.cwd()
-        else:
-            directory = self.project_dir
-        return resolve(directory, start=start)
+            return False
+        return True
 
 
 def global_options(command: click.Command, *, from_environment: bool = False) -> click.Command:

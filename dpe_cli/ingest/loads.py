@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from dpe_cli.blocks.contract import StagingTable
-from dpe_cli.errors import DpeError, UnknownNameError
+from dpe_cli.errors import DpeError, UnknownNameError, UsageError
 from dpe_cli.load import corrections, ledger, ledger_entries, ledger_rejects, locks, staging
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.ledger_entries import ExtractEntry
@@ -36,10 +37,16 @@ class Undone:
     restored_extract_id: int | None
 
 
-def extracts(server: Server, *, source: str | None, limit: int) -> Limited[ExtractEntry]:
-    """Return extracts, newest first."""
-    with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
-        return ledger_entries.extracts(connection, source=source, limit=limit)
+def extracts(
+    server: Server, *, source: str | None, limit: int, declared: Callable[[], Mapping[str, Source]] = dict
+) -> Limited[ExtractEntry]:
+    """
+    Return extracts of the project, newest first.
+
+    `declared` returns its sources, and is called only if targets load one into different tables: then the others' are left out.
+    """
+    with _reading(server) as connection:
+        return ledger_entries.extracts(connection, source=source, limit=limit, own=_own(connection, declared))
 
 
 def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load], list[RejectEntry]]:
@@ -49,19 +56,28 @@ def extract(server: Server, extract_id: int) -> tuple[ExtractEntry, list[Load], 
     Raises:
         UnknownNameError: it is not in the ledger.
     """
-    with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
+    with _reading(server) as connection:
         refused = ledger_rejects.entries(connection, refused_extract_id=extract_id)
         return _known(connection, extract_id), ledger_entries.loads(connection, extract_id), refused
 
 
-def rejects(server: Server, *, source: str | None, load_id: int | None, limit: int, with_obsolete: bool = True) -> Limited[RejectEntry]:
+def rejects(
+    server: Server,
+    *,
+    source: str | None,
+    load_id: int | None,
+    limit: int,
+    with_obsolete: bool = True,
+    declared: Callable[[], Mapping[str, Source]] = dict,
+) -> Limited[RejectEntry]:
     """
-    Return rejects, of refused deliveries first, then those of the newest load.
+    Return rejects of the project, of refused deliveries first, then those of the newest load.
 
-    `with_obsolete` includes those of loads that were replaced or undone.
+    `with_obsolete` includes those of loads that were replaced or undone; `declared` is as in extracts().
     """
-    with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
-        return ledger_rejects.entries(connection, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete)
+    with _reading(server) as connection:
+        own = _own(connection, declared) if load_id is None else {}
+        return ledger_rejects.entries(connection, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete, own=own)
 
 
 def refuse_unknown(server: Server, declared: Collection[str], source: str) -> None:
@@ -71,7 +87,7 @@ def refuse_unknown(server: Server, declared: Collection[str], source: str) -> No
     Raises:
         UnknownNameError: it is neither.
     """
-    with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
+    with _reading(server) as connection:
         known = {*declared, *ledger_entries.sources(connection)}
     if source not in known:
         hint = did_you_mean(source, known, f"there are {', '.join(sorted(known)) or 'none'}")
@@ -85,7 +101,7 @@ def refuse_unknown_load(server: Server, load_id: int) -> None:
     Raises:
         UnknownNameError: it is not.
     """
-    with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
+    with _reading(server) as connection:
         if corrections.source_of(connection, load_id) is None:
             raise UnknownNameError(f"load {load_id}: is not in the ledger; `dpe loads list` and `dpe loads show` list the loads")
 
@@ -97,7 +113,7 @@ def reject(server: Server, reject_id: int) -> RejectEntry:
     Raises:
         UnknownNameError: it is not in the ledger.
     """
-    with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
+    with _reading(server) as connection:
         found = ledger_rejects.entry(connection, reject_id)
     if found is None:
         raise UnknownNameError(f"reject {reject_id}: is not in the ledger; `dpe rejects list` lists them")
@@ -123,17 +139,43 @@ def undo(server: Server, sources: Mapping[str, Source], extract_id: int) -> Undo
             raise LoadsError(
                 f"extract {extract_id}: its source {found.source} was removed from the project; declare it again to undo the extract"
             )
-        locks.ensure(connection, found.source, actor=ACTOR)
         table = source.table
+        if found.relation != table.relation:
+            raise LoadsError(
+                f"extract {extract_id}: was loaded into {found.relation}, and {found.source} is now {table.relation}; "
+                "choose the target that loads that table"
+            )
+        locks.ensure(connection, table, actor=ACTOR)
 
         def attempt() -> Undone:
             with contexts.system_context(connection, actor=ACTOR):
-                locks.take_source(connection, table.source)
+                locks.take_source(connection, table)
                 locks.limit_waiting(connection)
                 return _undo(connection, table, _known(connection, extract_id))
 
         with locks.reporting_server_errors(table), locks.last_words(connection):
             return locks.patiently(connection, table, attempt)
+
+
+@contextmanager
+def _reading(server: Server) -> Iterator[Connection]:
+    """
+    Open a transaction that reads the ledger.
+
+    Raises:
+        UsageError: the server was not chosen for a project, so that the ledger would show nothing.
+    """
+    if server.project is None:
+        raise UsageError("the ledger shows the loads of one project; change to the project's directory, or give it with --project-dir")
+    with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
+        yield connection
+
+
+def _own(connection: Connection, declared: Callable[[], Mapping[str, Source]]) -> dict[str, str]:
+    """Return the staging tables, in this target, of the sources that other targets load into others."""
+    names = ledger_entries.of_several_tables(connection)
+    sources = declared() if names else {}
+    return {name: sources[name].table.relation for name in names if name in sources}
 
 
 def _undo(connection: Connection, table: StagingTable, extract: ExtractEntry) -> Undone:

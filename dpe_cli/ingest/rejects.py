@@ -60,7 +60,7 @@ def export(sources: Mapping[str, Source], server: Server, wanted: str, *, projec
     """
     source, load_id = _find(sources, server, wanted)
     with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
-        rejects = loading.outstanding(connection, source.name, load_id)
+        rejects = loading.outstanding(connection, source.table.relation, load_id)
     dialect = source.external.dialect("utf-8") if isinstance(source.external, CsvFiles) else Dialect()
     wanted_columns = tuple(column.name for column in source.table.columns)
     columns = (loading.REJECT_ID, loading.REASON, RECORD, *wanted_columns)
@@ -112,18 +112,24 @@ def _field(given: Mapping[str, str], column: Column, dialect: Dialect) -> str:
 
 def _find(sources: Mapping[str, Source], server: Server, wanted: str) -> tuple[Source, int | None]:
     """Return a source by its name, or a load's source with its id."""
-    name: str | None = wanted
+    name = wanted
     load_id: int | None = None
+    relation: str | None = None
     if wanted.isascii() and wanted.isdigit():
         load_id = int(wanted)
         with server.connect("loader") as connection, contexts.system_context(connection, actor=ACTOR):
-            name = loading.source_of(connection, load_id)
-        if name is None:
+            found = loading.source_of(connection, load_id)
+        if found is None:
             raise UnknownNameError(f"load {wanted}: is not in the ledger; `dpe rejects list` shows the loads that have rejects")
-    source = sources.get(name or "")
+        name, relation = found
+    source = sources.get(name)
     if source is None:
-        hint = did_you_mean(name or "", sources, f"name a load, or one of its sources ({', '.join(sources) or 'none'})")
+        hint = did_you_mean(name, sources, f"name a load, or one of its sources ({', '.join(sources) or 'none'})")
         raise UnknownNameError(f"{name}: is not a source of the project; {hint}")
+    if relation not in (None, source.table.relation):
+        raise UnknownNameError(
+            f"load {wanted}: was loaded into {relation}, and {name} is now {source.table.relation}; choose the target that loads that table"
+        )
     return source, load_id
 
 

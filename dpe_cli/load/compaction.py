@@ -31,7 +31,7 @@ def compact(connection: Connection, table: StagingTable, extract_id: int, lock: 
     try:
         # For every tenant, whichever one the extract was opened for: a narrower context would lose the others' rows.
         with contexts.system_context(connection, actor=actor):
-            locks.join(connection, table.source, lock)
+            locks.join(connection, table, lock)
             locks.limit_waiting(connection)
             return _compact(connection, table, extract_id)
     except (*BLOCKED, LockLostError, BusyError):

@@ -37,7 +37,7 @@ _REJECTS = """
     from dpe.rejects
     inner join dpe.loads using (load_id)
     left join dpe.loads as replay on replay.load_id = replayed_load_id and replay.removed_at is null
-    where rejects.source = %s and reject_id = any(%s)
+    where rejects.relation = %s and reject_id = any(%s)
 """
 
 
@@ -207,7 +207,7 @@ class Replayer(Extractor):
         if not lines:
             raise InputError(f"{in_message(load.location)}: has no records; write the corrected ones under the header")
         source = self._table.source
-        found = {int(str(row[0])): row for row in connection.execute(_REJECTS, [source, list(lines)])}
+        found = {int(str(row[0])): row for row in connection.execute(_REJECTS, [self._table.relation, list(lines)])}
         faults = [fault for reject_id in lines if (fault := self._fault(reject_id, found.get(reject_id)))]
         if faults:
             more = [f"and {len(faults) - _MOST_FAULTS:,} more"] if len(faults) > _MOST_FAULTS else []
@@ -234,7 +234,7 @@ class Replayer(Extractor):
         return None
 
 
-def outstanding(connection: Connection, source: str, load_id: int | None = None) -> list[Outstanding]:
+def outstanding(connection: Connection, relation: str, load_id: int | None = None) -> list[Outstanding]:
     """Return the rejects of a source, or of one of its loads, whose records are not in staging, in file and line order."""
     rows = connection.execute(
         """
@@ -250,13 +250,13 @@ def outstanding(connection: Connection, source: str, load_id: int | None = None)
         from dpe.rejects
         inner join dpe.loads using (load_id)
         left join dpe.loads as replay on replay.load_id = replayed_load_id and replay.removed_at is null
-        where rejects.source = %s
+        where rejects.relation = %s
             and (%s::bigint is null or rejects.load_id = %s)
             and loads.removed_at is null
             and replay.load_id is null
         order by rejects.load_id, position, reject_id
         """,
-        [source, load_id, load_id],
+        [relation, load_id, load_id],
     ).fetchall()
     return [Outstanding(*row) for row in rows]
 
@@ -277,7 +277,7 @@ def replays_of(connection: Connection, extract_id: int) -> list[int]:
     return [int(str(replayed)) for (replayed,) in rows]
 
 
-def source_of(connection: Connection, load_id: int) -> str | None:
-    """Return the source of a load; None if it does not exist."""
-    row = connection.execute("select source from dpe.loads where load_id = %s", [load_id]).fetchone()
-    return None if row is None else str(row[0])
+def source_of(connection: Connection, load_id: int) -> tuple[str, str] | None:
+    """Return the source of a load, and the staging table; None if it does not exist."""
+    row = connection.execute("select source, relation from dpe.loads where load_id = %s", [load_id]).fetchone()
+    return None if row is None else (str(row[0]), str(row[1]))

@@ -18,7 +18,7 @@ from dpe_cli.blocks import reading
 from dpe_cli.blocks.block import BLOCK_BYTES
 from dpe_cli.blocks.inputs import Input, MayLackColumns, Opened, QueryInput
 from dpe_cli.errors import BusyError, DpeError, ExtractError, InputError, RejectLimitError, RepeatedKeyError, ServerError
-from dpe_cli.load import checks, compaction, ledger, ledger_rejects, locks, policies, positions, prepare, repeated, staging
+from dpe_cli.load import checks, claims, compaction, ledger, ledger_rejects, locks, policies, positions, prepare, repeated, staging
 from dpe_cli.load.copier import Shape
 from dpe_cli.load.guessed_types import guessed_types
 from dpe_cli.load.inputs import Known, LoadRequest, Plan, planned
@@ -80,7 +80,7 @@ class Extractor:
 
         Raises:
             BusyError: another extract of the source is running.
-            ContractError: the columns of an input, the contract and the staging table disagree.
+            ContractError: the columns of an input, the contract and the staging table disagree, or another project loads the table.
             InputError: an input cannot be read as declared.
             RejectLimitError: more records were rejected than the source allows.
             RepeatedKeyError: a key that identifies one record came with several.
@@ -92,7 +92,7 @@ class Extractor:
         result = ExtractResult(self._table.source)
         with (
             locks.reporting_server_errors(self._table),
-            locks.source_lock(self._connect, self._table.source, actor=ACTOR) as lock,
+            locks.source_lock(self._connect, self._table, actor=ACTOR) as lock,
             self._connect() as connection,
             locks.last_words(connection),
         ):
@@ -123,13 +123,14 @@ class Extractor:
     def _prepare(self, connection: Connection, lock: Lock, inputs: Sequence[Input]) -> tuple[bool, list[Known]]:
         """Prepare the table and the queries, in one transaction; return whether the table has to be rebuilt, and the loaded inputs."""
         with self._context(connection):
-            locks.wait_for_writers(connection, self._table.source)
+            locks.wait_for_writers(connection, self._table)
             locks.limit_waiting(connection)
             lock.check()
-            ledger.close_interrupted(connection, self._table.source)
+            ledger.close_interrupted(connection, self._table.relation)
+            claims.claim(connection, self._table)
             rebuild = prepare.prepare(connection, self._table, may_rebuild=self._full_refresh)
             self._remove_orphans(connection)
-            known = ledger.known_inputs(connection, self._table.source)
+            known = ledger.known_inputs(connection, self._table.relation)
             self._begin([input_ for input_ in inputs if isinstance(input_, QueryInput)], connection)
             return rebuild, known
 
@@ -144,7 +145,7 @@ class Extractor:
         """Tell queries where to resume; if everything is replaced, at the start."""
         increment = self._request.increment
         if queries and not self._replaces:
-            self._cursor = ledger.cursor(connection, self._table.source)
+            self._cursor = ledger.cursor(connection, self._table.relation)
             if self._cursor and increment and not positions.is_end(connection, self._cursor, increment.data_type):
                 self._cursor = None
         after = self._cursor
@@ -191,6 +192,7 @@ class Extractor:
             extract_id = ledger.start_extract(
                 connection,
                 source=self._table.source,
+                relation=self._table.relation,
                 spec=self._request.spec,
                 disposition=self._request.disposition,
                 tenant_id=self._tenant_id,
@@ -209,7 +211,6 @@ class Extractor:
             [Slice(self._table, extract_id, number) for number in range(1, count + 1)],
             actor=ACTOR,
             tenant_id=self._tenant_id,
-            source=self._table.source,
             single_load=next(iter(loads)) if len(loads) == 1 else None,
             policies=expected,
             rejects=rejects,
@@ -272,7 +273,7 @@ class Extractor:
         for slice_ in filled:
             staging.attach(connection, slice_)
         if self._replaces:
-            ledger.remove_loads(connection, self._table.source)
+            ledger.remove_loads(connection, self._table.relation)
         cursor = self._end(connection, inputs, filled)
         done = self._without_repeated(connection, inputs, filled, loads)
         if outcome:
@@ -281,7 +282,7 @@ class Extractor:
         elif empty := repeated.empty_slices(connection, self._table, filled, done):
             raise EmptySlicesError(Outcome(done, cursor, empty))
         ledger.finish_extract(connection, extract_id, done, bytes_read=self._bytes_read, cursor=cursor)
-        ledger_rejects.add(connection, self._table.source, rejects)
+        ledger_rejects.add(connection, self._table, rejects)
         if self._request.key:
             again = ledger_rejects.remove_repeated(connection, extract_id)
             done = [load.without(rejects=again.get(load.load_id, 0)) for load in done]
@@ -291,11 +292,11 @@ class Extractor:
 
     def _published(self, connection: Connection, loads: Sequence[Load]) -> None:  # noqa: ARG002 corrections mark what they correct
         """Forget the rejects of the refused delivery that came before."""
-        ledger_rejects.remove_of_refused(connection, self._table.source)
+        ledger_rejects.remove_of_refused(connection, self._table)
 
     def _refused(self, connection: Connection, extract_id: int, rejects: RejectCollector) -> None:
         """Keep the first rejects of a delivery that was refused because of them."""
-        ledger_rejects.keep_of_refused(connection, self._table.source, extract_id, rejects.first())
+        ledger_rejects.keep_of_refused(connection, self._table, extract_id, rejects.first())
 
     def _end(self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice]) -> str | None:
         """Return the position up to which queries were read: what they report, if a source can resume from it, or what the rows show."""
@@ -350,7 +351,7 @@ class Extractor:
     def _remove_orphans(self, connection: Connection) -> None:
         """Drop slices left by a crashed extract, and those that were replaced before the newest extract."""
         loose = staging.slices(connection, self._table, attached=False)
-        newest = ledger.latest_extract(connection, self._table.source) if loose else None
+        newest = ledger.latest_extract(connection, self._table.relation) if loose else None
         kept = [] if newest is None else staging.replaced_slices(connection, self._table, newest)
         for slice_ in loose:
             if slice_ not in kept:
@@ -375,7 +376,7 @@ class Extractor:
     def _alone(self, connection: Connection, lock: Lock) -> Iterator[None]:
         """Open a transaction that may commit: other extracts of the source are kept out, or wait for its end."""
         with self._context(connection):
-            locks.join(connection, self._table.source, lock)
+            locks.join(connection, self._table, lock)
             locks.limit_waiting(connection)
             yield
 

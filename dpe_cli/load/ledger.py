@@ -1,4 +1,8 @@
-"""The loader's queries on the ledger, schema `dpe`. All of them run in the caller's transaction, in its context."""
+"""
+The loader's queries on the ledger, schema `dpe`. All of them run in the caller's transaction, in its context.
+
+A source is known by its staging table, `relation` (StagingTable.relation). The server hides what belongs to other projects.
+"""
 
 from __future__ import annotations
 
@@ -41,23 +45,23 @@ class Load:
         )
 
 
-def close_interrupted(connection: Connection, source: str) -> None:
+def close_interrupted(connection: Connection, relation: str) -> None:
     """Mark extracts of a source that never ended as failed; the caller holds the source's lock."""
     connection.execute(
         """
         update dpe.extracts
         set status = 'failed', finished_at = clock_timestamp(), error = 'interrupted'
-        where source = %s and status = 'running'
+        where relation = %s and status = 'running'
         """,
-        [source],
+        [relation],
     )
 
 
-def start_extract(connection: Connection, *, source: str, spec: str | None, disposition: str, tenant_id: str | None) -> int:
+def start_extract(connection: Connection, *, source: str, relation: str, spec: str | None, disposition: str, tenant_id: str | None) -> int:
     """Record that an extract is running; return its id."""
     row = connection.execute(
-        "insert into dpe.extracts (source, spec, disposition, tenant_id) values (%s, %s, %s, %s) returning extract_id",
-        [source, spec, disposition, tenant_id],
+        "insert into dpe.extracts (source, relation, spec, disposition, tenant_id) values (%s, %s, %s, %s, %s) returning extract_id",
+        [source, relation, spec, disposition, tenant_id],
     ).fetchone()
     return _integer(row)
 
@@ -77,6 +81,7 @@ def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load
                 load_id,
                 extract_id,
                 source,
+                relation,
                 location,
                 content_hash,
                 size_bytes,
@@ -87,7 +92,7 @@ def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load
                 version,
                 columns_missing
             )
-            select %s, extract_id, source, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[]
+            select %s, extract_id, source, relation, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[]
             from dpe.extracts
             where extract_id = %s
             """,
@@ -131,17 +136,17 @@ def finish_extract(connection: Connection, extract_id: int, loads: Sequence[Load
     )
 
 
-def cursor(connection: Connection, source: str) -> str | None:
+def cursor(connection: Connection, relation: str) -> str | None:
     """Return how far a source was read, from its newest extract with a cursor; None before the first."""
     row = connection.execute(
         """
         select cursor_value
         from dpe.extracts
-        where source = %s and status = 'succeeded' and cursor_value is not null
+        where relation = %s and status = 'succeeded' and cursor_value is not null
         order by extract_id desc
         limit 1
         """,
-        [source],
+        [relation],
     ).fetchone()
     return None if row is None else str(row[0])
 
@@ -152,7 +157,7 @@ def extracts_that_resumed(connection: Connection, extract_id: int) -> list[int]:
         """
         select later.extract_id
         from dpe.extracts as this
-        inner join dpe.extracts as later using (source)
+        inner join dpe.extracts as later using (relation)
         where this.extract_id = %s
             and this.cursor_value is not null
             and later.extract_id > this.extract_id
@@ -174,19 +179,19 @@ def fail_extract(connection: Connection, extract_id: int, error: str) -> None:
     )
 
 
-def known_inputs(connection: Connection, source: str) -> list[Known]:
+def known_inputs(connection: Connection, relation: str) -> list[Known]:
     """Return the inputs whose rows are in staging, oldest first; without files of corrected rejects."""
     rows = connection.execute(
         """
         select load_id, location, size_bytes, content_hash, version
         from dpe.loads
-        where source = %s
+        where relation = %s
             and removed_at is null
             and content_hash is not null
             and not exists (select from dpe.rejects where replayed_load_id = loads.load_id)
         order by load_id
         """,
-        [source],
+        [relation],
     ).fetchall()
     return [Known(*row) for row in rows]
 
@@ -204,15 +209,15 @@ def move_loads(connection: Connection, locations: Mapping[int, str]) -> None:
     )
 
 
-def remove_loads(connection: Connection, source: str, *, but: int | None = None) -> None:
+def remove_loads(connection: Connection, relation: str, *, but: int | None = None) -> None:
     """Record that the rows of all loads of a source, except those of one extract, left staging."""
     connection.execute(
         """
         update dpe.loads
         set removed_at = clock_timestamp()
-        where source = %s and removed_at is null and extract_id is distinct from %s
+        where relation = %s and removed_at is null and extract_id is distinct from %s
         """,
-        [source, but],
+        [relation, but],
     )
 
 
@@ -272,9 +277,9 @@ def restore_loads(connection: Connection, load_ids: Collection[int]) -> int:
     return _integer(row)
 
 
-def latest_extract(connection: Connection, source: str) -> int | None:
+def latest_extract(connection: Connection, relation: str) -> int | None:
     """Return the last succeeded extract of a source."""
-    row = connection.execute("select max(extract_id) from dpe.extracts where source = %s and status = 'succeeded'", [source]).fetchone()
+    row = connection.execute("select max(extract_id) from dpe.extracts where relation = %s and status = 'succeeded'", [relation]).fetchone()
     return None if row is None or row[0] is None else _integer(row)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,10 +15,11 @@ from dpe_cli.words import Limited
 
 @dataclass(frozen=True)
 class ExtractEntry:
-    """One extract of one source, as recorded in the ledger."""
+    """One extract of one source, as recorded in the ledger; `relation` is the staging table that it loads."""
 
     extract_id: int
     source: str
+    relation: str
     spec: str | None
     status: str
     disposition: str
@@ -30,19 +32,31 @@ class ExtractEntry:
     error: str | None
 
 
-def extracts(connection: Connection, *, source: str | None = None, limit: int = 20) -> Limited[ExtractEntry]:
-    """Return the newest extracts, newest first."""
+# Of sources that other targets load into another table, only what belongs to the own one: the names of sources, and their own tables.
+IS_OWN = """
+    not exists (
+        select
+        from unnest(%(sources)s::text[], %(relations)s::text[]) as own (source, relation)
+        where own.source = found.source and own.relation <> found.relation
+    )
+"""
+
+
+def extracts(
+    connection: Connection, *, source: str | None = None, limit: int = 20, own: Mapping[str, str] | None = None
+) -> Limited[ExtractEntry]:
+    """Return the newest extracts, newest first; of the sources in `own`, only those of the staging tables that it names."""
     rows = connection.execute(
         sql.SQL(
             """
             select found.*, count(*) over ()
             from ({}) as found
-            where %s::text is null or source = %s
+            where (%(source)s::text is null or source = %(source)s) and {}
             order by extract_id desc
-            limit %s
+            limit %(limit)s
             """
-        ).format(sql.SQL(_SELECT_EXTRACTS)),
-        [source, source, limit],
+        ).format(sql.SQL(_SELECT_EXTRACTS), sql.SQL(IS_OWN)),
+        {"source": source, "limit": limit, "sources": list(own or {}), "relations": list((own or {}).values())},
     ).fetchall()
     return Limited((ExtractEntry(*row[:-1]) for row in rows), total=int(str(rows[0][-1])) if rows else 0)
 
@@ -51,6 +65,12 @@ def extract(connection: Connection, extract_id: int) -> ExtractEntry | None:
     """Return one extract; None if it does not exist."""
     row = connection.execute(f"{_SELECT_EXTRACTS} where extract_id = %s", [extract_id]).fetchone()
     return None if row is None else ExtractEntry(*row)
+
+
+def of_several_tables(connection: Connection) -> list[str]:
+    """Return the sources that targets of the project load into different staging tables."""
+    rows = connection.execute("select source from dpe.extracts group by source having count(distinct relation) > 1")
+    return [str(source) for (source,) in rows]
 
 
 def sources(connection: Connection) -> list[str]:
@@ -76,7 +96,7 @@ def loads(connection: Connection, extract_id: int) -> list[Load]:
 
 _SELECT_EXTRACTS = """
     select
-        extract_id, source, spec, status, disposition, records_read, rows_loaded, rows_rejected, bytes_read,
+        extract_id, source, relation, spec, status, disposition, records_read, rows_loaded, rows_rejected, bytes_read,
         started_at, finished_at, error
     from dpe.extracts
 """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 from psycopg import sql
 
+from dpe_cli.blocks.contract import StagingTable
+from dpe_cli.load.ledger_entries import IS_OWN
 from dpe_cli.load.repair import Reject
 from dpe_cli.server.connection import Connection
 from dpe_cli.words import Limited
@@ -39,7 +41,7 @@ class RejectEntry:
     refused_extract_id: int | None = None
 
 
-def add(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
+def add(connection: Connection, table: StagingTable, rejects: Iterable[Reject]) -> None:
     """Record rejects; their loads have to be recorded first."""
     for batch in _batches(rejects):
         # One JSON value for all of them: the client takes seven times as long to write one array per column, while the server waits.
@@ -57,9 +59,12 @@ def add(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
         ]
         connection.execute(
             """
-            insert into dpe.rejects (source, load_id, position, column_name, sqlstate, reason, raw, raw_bytes)
+            insert into dpe.rejects (source, relation, project, load_id, position, column_name, sqlstate, reason, raw, raw_bytes)
             select
                 %s,
+                %s,
+                -- The default would be computed for each row.
+                (select dpe.own_project()),
                 (reject ->> 0)::bigint,
                 (reject ->> 1)::bigint,
                 reject ->> 2,
@@ -69,24 +74,25 @@ def add(connection: Connection, source: str, rejects: Iterable[Reject]) -> None:
                 decode(reject ->> 6, 'hex')
             from json_array_elements(%s) as reject
             """,
-            [source, json.dumps(rows, ensure_ascii=False)],
+            [table.source, table.relation, json.dumps(rows, ensure_ascii=False)],
         )
 
 
-def keep_of_refused(connection: Connection, source: str, extract_id: int, rejects: Sequence[tuple[str, Reject]]) -> None:
+def keep_of_refused(connection: Connection, table: StagingTable, extract_id: int, rejects: Sequence[tuple[str, Reject]]) -> None:
     """Record the first rejects of a refused delivery, with their inputs, in place of those that its source had."""
-    remove_of_refused(connection, source)
+    remove_of_refused(connection, table)
     with connection.cursor() as recording:
         recording.executemany(
             """
             insert into dpe.rejects (
-                source, refused_extract_id, refused_location, position, column_name, sqlstate, reason, raw, raw_bytes
+                source, relation, refused_extract_id, refused_location, position, column_name, sqlstate, reason, raw, raw_bytes
             )
-            values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+            values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             """,
             [
                 (
-                    source,
+                    table.source,
+                    table.relation,
                     extract_id,
                     location,
                     reject.position,
@@ -101,9 +107,9 @@ def keep_of_refused(connection: Connection, source: str, extract_id: int, reject
         )
 
 
-def remove_of_refused(connection: Connection, source: str) -> None:
+def remove_of_refused(connection: Connection, table: StagingTable) -> None:
     """Delete the rejects of a delivery of the source that was refused."""
-    connection.execute("delete from dpe.rejects where source = %s and refused_extract_id is not null", [source])
+    connection.execute("delete from dpe.rejects where relation = %s and refused_extract_id is not null", [table.relation])
 
 
 def remove_repeated(connection: Connection, extract_id: int) -> dict[int, int]:
@@ -123,7 +129,7 @@ def remove_repeated(connection: Connection, extract_id: int) -> dict[int, int]:
                     select
                     from dpe.rejects as old
                     inner join dpe.loads as earlier on earlier.load_id = old.load_id
-                    where old.source = new.source
+                    where old.relation = new.relation
                         and earlier.removed_at is null
                         and old.raw = new.raw
                         and old.raw_bytes is not distinct from new.raw_bytes
@@ -177,27 +183,35 @@ def entries(
     refused_extract_id: int | None = None,
     limit: int = 100,
     with_obsolete: bool = True,
+    own: Mapping[str, str] | None = None,
 ) -> Limited[RejectEntry]:
-    """Return rejects: those of refused deliveries first, then the newest load, each in line order."""
+    """
+    Return rejects: those of refused deliveries first, then the newest load, each in line order.
+
+    Of the sources in `own`, only those of the staging tables that it names.
+    """
     rows = connection.execute(
         sql.SQL(
             """
-            select found.*, count(*) over ()
+            select {}, count(*) over ()
             from ({}) as found
             where (%(source)s::text is null or source = %(source)s)
                 and (%(load_id)s::bigint is null or load_id = %(load_id)s)
                 and (%(extract_id)s::bigint is null or refused_extract_id = %(extract_id)s)
                 and (%(with_obsolete)s or not is_obsolete)
+                and {}
             order by load_id desc nulls first, refused_extract_id desc, location, position, reject_id
             limit %(limit)s
             """
-        ).format(sql.SQL(_SELECT_REJECTS)),
+        ).format(_COLUMNS, sql.SQL(_SELECT_REJECTS), sql.SQL(IS_OWN)),
         {
             "source": source,
             "load_id": load_id,
             "extract_id": refused_extract_id,
             "with_obsolete": with_obsolete,
             "limit": limit,
+            "sources": list(own or {}),
+            "relations": list((own or {}).values()),
         },
     ).fetchall()
     return Limited((RejectEntry(*row[:-1]) for row in rows), total=int(str(rows[0][-1])) if rows else 0)
@@ -205,7 +219,8 @@ def entries(
 
 def entry(connection: Connection, reject_id: int) -> RejectEntry | None:
     """Return one reject; None if it does not exist."""
-    row = connection.execute(f"{_SELECT_REJECTS} where reject_id = %s", [reject_id]).fetchone()
+    query = sql.SQL("select {} from ({}) as found where reject_id = %s").format(_COLUMNS, sql.SQL(_SELECT_REJECTS))
+    row = connection.execute(query, [reject_id]).fetchone()
     return None if row is None else RejectEntry(*row)
 
 
@@ -226,7 +241,9 @@ _SELECT_REJECTS = """
             where replay.load_id = replayed_load_id and replay.removed_at is null
         ) as replayed_by,
         removed_at is not null as is_obsolete,
-        refused_extract_id
+        refused_extract_id,
+        rejects.relation
     from dpe.rejects
     left join dpe.loads using (load_id)
 """
+_COLUMNS = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(RejectEntry))

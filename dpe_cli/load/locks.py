@@ -24,18 +24,18 @@ _LOCK_TIMEOUT = "60s"
 PATIENCE_SECONDS = 60.0
 
 
-def source_name(source: str) -> str:
-    """Return the name of a source's lock, which one extract at a time holds."""
-    return f"extract {source}"
+def source_name(table: StagingTable) -> str:
+    """Return the name of a source's lock, which one extract at a time holds; whichever project or target it belongs to."""
+    return f"extract {table.relation}"
 
 
-def writer_name(source: str) -> str:
+def writer_name(table: StagingTable) -> str:
     """Return the name of the lock that all writers of a source share, each for its transaction."""
-    return f"writers {source}"
+    return f"writers {table.relation}"
 
 
 @contextmanager
-def source_lock(connect: Callable[[], Connection], source: str, *, actor: str) -> Iterator[Lock]:
+def source_lock(connect: Callable[[], Connection], table: StagingTable, *, actor: str) -> Iterator[Lock]:
     """
     Hold the lock of a source, in a session of its own. Within the block, transactions that may commit call `join` first.
 
@@ -44,20 +44,20 @@ def source_lock(connect: Callable[[], Connection], source: str, *, actor: str) -
     """
     with ExitStack() as stack:
         connection = stack.enter_context(connect())
-        ensure(connection, source, actor=actor)
+        ensure(connection, table, actor=actor)
         try:
-            lock = stack.enter_context(lock_rows.held(connection, source_name(source), actor=actor))
+            lock = stack.enter_context(lock_rows.held(connection, [source_name(table)], actor=actor))
         except TakenError as error:
-            raise _busy(source) from error
+            raise _busy(table) from error
         yield lock
 
 
-def ensure(connection: Connection, source: str, *, actor: str) -> None:
+def ensure(connection: Connection, table: StagingTable, *, actor: str) -> None:
     """Create the rows of a source's locks, if it was never extracted."""
-    lock_rows.ensure(connection, [source_name(source), writer_name(source)], actor=actor)
+    lock_rows.ensure(connection, [source_name(table), writer_name(table)], actor=actor)
 
 
-def take_source(connection: Connection, source: str) -> None:
+def take_source(connection: Connection, table: StagingTable) -> None:
     """
     Take the lock of a source for the open transaction, and wait for writers of a killed extract.
 
@@ -65,13 +65,13 @@ def take_source(connection: Connection, source: str) -> None:
         BusyError: another session holds it, or such writers are still at work.
     """
     try:
-        lock_rows.take(connection, source_name(source))
+        lock_rows.take(connection, source_name(table))
     except TakenError as error:
-        raise _busy(source) from error
-    wait_for_writers(connection, source)
+        raise _busy(table) from error
+    wait_for_writers(connection, table)
 
 
-def wait_for_writers(connection: Connection, source: str) -> None:
+def wait_for_writers(connection: Connection, table: StagingTable) -> None:
     """
     Wait until the writers of a killed client roll back or commit; then their slices are visible as orphans.
 
@@ -79,12 +79,12 @@ def wait_for_writers(connection: Connection, source: str) -> None:
         BusyError: they take too long.
     """
     try:
-        lock_rows.take(connection, writer_name(source), patience=_LOCK_TIMEOUT)
+        lock_rows.take(connection, writer_name(table), patience=_LOCK_TIMEOUT)
     except TakenError as error:
-        raise BusyError(f"{source}: writers of a killed extract are still at work; run again later") from error
+        raise BusyError(f"{table.source}: writers of a killed extract are still at work; run again later") from error
 
 
-def join_writers(connection: Connection, source: str) -> None:
+def join_writers(connection: Connection, table: StagingTable) -> None:
     """
     Make the next extract of the source wait for the end of the open transaction.
 
@@ -92,12 +92,12 @@ def join_writers(connection: Connection, source: str) -> None:
         BusyError: the next one is already at work.
     """
     try:
-        lock_rows.share(connection, writer_name(source), patience=_LOCK_TIMEOUT)
+        lock_rows.share(connection, writer_name(table), patience=_LOCK_TIMEOUT)
     except TakenError as error:
-        raise _busy(source) from error
+        raise _busy(table) from error
 
 
-def join(connection: Connection, source: str, lock: Lock) -> None:
+def join(connection: Connection, table: StagingTable, lock: Lock) -> None:
     """
     Make the next extract of the source wait for the end of the open transaction, which may commit, because the lock is still held.
 
@@ -105,7 +105,7 @@ def join(connection: Connection, source: str, lock: Lock) -> None:
         BusyError: the next one is already at work.
         LockLostError: the session that holds the lock has ended.
     """
-    join_writers(connection, source)
+    join_writers(connection, table)
     lock.check()
 
 
@@ -155,8 +155,8 @@ def reporting_server_errors(table: StagingTable) -> Iterator[None]:
         ) from error
 
 
-def _busy(source: str) -> BusyError:
-    return BusyError(f"{source}: another extract of this source is running; wait for it to end, then run again")
+def _busy(table: StagingTable) -> BusyError:
+    return BusyError(f"{table.source}: another extract of this source is running; wait for it to end, then run again")
 
 
 __all__ = [

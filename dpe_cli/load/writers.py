@@ -54,7 +54,6 @@ class Writers:
         *,
         actor: str,
         tenant_id: str | None,
-        source: str,
         single_load: int | None,
         policies: Sequence[Policy],
         rejects: RejectCollector,
@@ -62,7 +61,6 @@ class Writers:
         self._connect = connect
         self._actor = actor
         self._tenant_id = tenant_id
-        self._source = source
         self._single_load = single_load
         self._policies = policies
         self._rejects = rejects
@@ -130,7 +128,7 @@ class Writers:
 
     def _fill(self, connection: Connection, slice_: Slice) -> Written:
         # The next extract waits for writers that outlived a killed one.
-        locks.join_writers(connection, self._source)
+        locks.join_writers(connection, slice_.table)
         # How dates, intervals and times without a zone are read must not depend on the server's settings.
         connection.execute("select set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true)")
         connection.execute("select set_config('intervalstyle', 'postgres', true)")

@@ -31,7 +31,7 @@ _LOADS = """
         coalesce(location, 'a load that is not in the ledger'),
         coalesce(rows_loaded, 0),
         coalesce(present, 0)
-    from (select load_id, location, rows_loaded from dpe.loads where source = {source} and removed_at is null) as known
+    from (select load_id, location, rows_loaded from dpe.loads where relation = {name} and removed_at is null) as known
     full join (select _load_id, count(*) as present from {relation} group by _load_id) as found on load_id = _load_id
     order by 1
 """
@@ -63,7 +63,7 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
                 faults.append(f"{source.name}: was never extracted; run `dpe extract source:{source.name}`")
                 continue
             for load_id, location, loaded, present in connection.execute(
-                sql.SQL(_LOADS).format(source=sql.Literal(source.name), relation=relation)
+                sql.SQL(_LOADS).format(name=sql.Literal(source.table.relation), relation=relation)
             ):
                 total += int(str(present))
                 if loaded != present:

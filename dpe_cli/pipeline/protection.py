@@ -20,7 +20,7 @@ from dpe_cli.pipeline import checks as validation
 from dpe_cli.pipeline.checks import Check
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
-from dpe_cli.publishing import old_versions, preview
+from dpe_cli.publishing import neighbours, old_versions, preview
 from dpe_cli.safe_text.server_messages import without_details
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.patience import BLOCKED, limited
@@ -56,6 +56,11 @@ def protected_schemas(connection: Connection, project: Project) -> list[str]:
     return sorted({*_MANAGED_SCHEMAS, *published, *shadow, *old, *(source.table.schema for source in project.sources.values())})
 
 
+def own_schemas(project: Project) -> list[str]:
+    """Return the schemas that the project uses, as other projects in the database have to know them."""
+    return sorted({*project.published_schemas, *(source.table.schema for source in project.sources.values())})
+
+
 def _open_schemas(project: Project) -> list[str]:
     """Return the schemas in which only the project's relations may be readable."""
     return sorted({*project.published_schemas, old_versions.FAILURES})
@@ -64,7 +69,8 @@ def _open_schemas(project: Project) -> list[str]:
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
     with separate_session(server) as connection:
-        found = rls_check.check(connection, protected_schemas(connection, project))
+        own = protected_schemas(connection, project)
+        found = rls_check.check(connection, [*own, *neighbours.schemas(connection)], judged=own)
         found += project_checks.find(connection, project.manifest, _open_schemas(project))
     return sorted(found, key=lambda finding: finding.severity)
 
@@ -77,7 +83,8 @@ def check_protection(project: Project, server: Server, waiting: Collection[tuple
     declaration.
     """
     with separate_session(server) as connection:
-        check = validation.check_protection(connection, protected_schemas(connection, project))
+        own = protected_schemas(connection, project)
+        check = validation.check_protection(connection, [*own, *neighbours.schemas(connection)], judged=own)
         found = project_checks.find(connection, project.manifest, _open_schemas(project), waiting=waiting)
     return replace(check, faults=(*check.faults, *map(str, found)))
 

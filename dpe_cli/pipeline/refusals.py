@@ -17,7 +17,7 @@ from dpe_cli.pipeline import checks, protection
 from dpe_cli.progress import Progress
 from dpe_cli.project.dbt_runner import SKIPPED, NodeResult
 from dpe_cli.project.project import Project
-from dpe_cli.publishing import publication
+from dpe_cli.publishing import neighbours, publication
 from dpe_cli.quality import quarantine
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import NEXT, Relation, companions_of, find_relation
@@ -97,7 +97,7 @@ def judge(
     parts = [known.get((relation.schema, relation.name)) for relation in relations]
     made = {part.unique_id: relation.schema + suffix for relation, part in zip(relations, parts, strict=True) if part}
     with protection.separate_session(server) as connection:
-        protected_schemas = protection.protected_schemas(connection, project)
+        protected_schemas = [*protection.protected_schemas(connection, project), *neighbours.schemas(connection)]
         with connection.transaction():
             # First, so that changes during the rest of the checks count as changes.
             protection_of = publication.protection(connection, relations)

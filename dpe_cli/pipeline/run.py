@@ -19,6 +19,8 @@ from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.validate import Scope, Validation
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
+from dpe_cli.publishing import neighbours
+from dpe_cli.quality import former_ids
 from dpe_cli.quality.coverage import rule_tests
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.safe_text.server_messages import without_details
@@ -74,6 +76,10 @@ def run(
     specs = read_all(project.specs_directory)
     macros.check(project)
     destinations.check(project, server)
+    neighbours.register(server, protection.own_schemas(project))
+    if server.is_embedded:
+        # Elsewhere, `dpe bootstrap` did so as the administrator.
+        former_ids.rename(server, lambda: project.manifest)
     selected = with_parents(select)
     sources = project.sources_among(selected, exclude)
     extracted = extract(

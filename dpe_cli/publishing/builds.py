@@ -52,7 +52,7 @@ def record(
     Raises:
         PublishError: one of the relations is missing, or another build is running.
     """
-    with alone(connection, lock):
+    with alone(connection, lock, {schema for schema, _ in built}):
         relations: list[Relation] = []
         for schema, name in built:
             found = find_relation(connection, schema + NEXT, name)

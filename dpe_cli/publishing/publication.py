@@ -63,7 +63,7 @@ def publish(
         raise PublishError(f"publication {publication.publication_id}: is {publication.status}{because}; run `dpe run` to build again")
 
     def exchange(first: Sequence[int]) -> None:
-        with alone(connection, lock):
+        with alone(connection, lock, {*schemas, *(relation.schema for relation in publication.relations)}):
             without = quarantine.leftovers(connection, publication.relations, schema_suffix="")
             replaced = swap.publish(connection, publication.relations, schemas, without=without, first=first)
             _check_unchanged(connection, publication.relations, judged)
@@ -93,7 +93,7 @@ def undo(
     restored: list[Relation] = []
 
     def exchange(first: Sequence[int]) -> None:
-        with alone(connection, None):
+        with alone(connection, None, {*schemas, *(relation.schema for relation in last.relations)}):
             without = quarantine.leftovers(connection, last.relations, schema_suffix=PREVIOUS)
             restored[:] = swap.restore(connection, last.relations, schemas, replaced=last.replaced, without=without, first=first)
             _check_unchanged(connection, restored, judged)
@@ -149,7 +149,7 @@ def _exchanged(
 
 def _sweep(connection: Connection, schemas: Sequence[str], lock: Lock | None) -> list[Use]:
     """Drop unused earlier versions (unless a build has begun, which drops them itself), and return the uses of the others."""
-    with suppress(PublishError), alone(connection, lock):
+    with suppress(PublishError), alone(connection, lock, schemas):
         old_versions.sweep(connection, schemas)
     with contexts.system_context(connection, actor=ACTOR):
         return uses_of_versions.find(connection, schemas)

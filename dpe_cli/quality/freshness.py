@@ -29,7 +29,7 @@ _THIS = re.compile(r"\{\{\s*this\s*\}\}")
 _FINISHED = """
     select max(finished_at)
     from dpe.extracts
-    where source = {source}
+    where relation = {name}
         and status = 'succeeded'
         and exists (select from dpe.loads where loads.extract_id = extracts.extract_id and removed_at is null)
 """
@@ -89,7 +89,7 @@ def _query(source: Source, node: Mapping[str, Any]) -> sql.Composed:
         first, *others = [sql.SQL(part) for part in _THIS.split(str(node["loaded_at_query"]))]
         return sql.Composed([first, *(part for other in others for part in (relation, other))])
     if not node.get("loaded_at_field"):
-        return sql.SQL(_FINISHED).format(source=sql.Literal(source.name))
+        return sql.SQL(_FINISHED).format(name=sql.Literal(source.table.relation))
     condition = (node.get("freshness") or {}).get("filter")
     return sql.SQL("select max({}) from {}{}").format(
         # A column or an expression, as in dbt.

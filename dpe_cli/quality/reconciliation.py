@@ -32,7 +32,7 @@ _FILES = """
         (
             select coalesce(sum(records_read), 0)
             from dpe.loads
-            where source = {source}
+            where relation = {name}
                 and removed_at is null
                 and not exists (select from dpe.rejects where replayed_load_id = loads.load_id)
         ),
@@ -41,7 +41,7 @@ _FILES = """
             from dpe.rejects
             inner join dpe.loads using (load_id)
             left join dpe.loads as replay on replay.load_id = replayed_load_id and replay.removed_at is null
-            where loads.source = {source} and loads.removed_at is null and replay.load_id is null
+            where loads.relation = {name} and loads.removed_at is null and replay.load_id is null
         ),
         (select count(*) from {relation})
 """
@@ -151,7 +151,7 @@ def reconcile_models(connection: Connection, declared: Sequence[ReconciledModel]
 
 
 def _count_files(connection: Connection, source: Source, name: str) -> Balance:
-    row = connection.execute(sql.SQL(_FILES).format(source=sql.Literal(source.name), relation=source.table.identifier)).fetchone()
+    row = connection.execute(sql.SQL(_FILES).format(name=sql.Literal(source.table.relation), relation=source.table.identifier)).fetchone()
     delivered, rejected, found = map(_number, row or (0, 0, 0))
     return Balance(name, RECORDS, delivered=delivered, found=found, rejected=rejected)
 

@@ -32,6 +32,7 @@ FILES = (
     "schemas.sql",
     "functions.sql",
     "locks.sql",
+    "projects.sql",
     "ledger.sql",
     "access.sql",
     "code.sql",
@@ -147,7 +148,8 @@ def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = N
 
     Raises:
         ServerError: the server is too old, a newer version bootstrapped the database, every role may create in `public`, the login lacks
-            a privilege, a session holds the ledger, or an object of another role depends on what this version changes.
+            a privilege, a session holds the ledger, an object of another role depends on what this version changes, or an earlier version
+            wrote the ledger, and the connection does not say for which project.
     """
     if connection.info.server_version < OLDEST * 10_000:
         raise ServerError(f"{connection.info.host}: is PostgreSQL {connection.info.server_version // 10_000}; dpe needs {OLDEST} or later")
@@ -174,6 +176,8 @@ def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = N
     except psycopg.errors.InsufficientPrivilege as error:
         who = f"{connection.info.user}: may not bootstrap {connection.info.dbname} ({error.diag.message_primary})"
         raise ServerError(f"{who}; {error.diag.message_hint or WHO_MAY}") from error
+    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+        raise ServerError(f"{error.diag.message_primary}; {error.diag.message_hint}") from error
     except _STOPPED as error:
         users = leftovers.users(connection, error.diag.message_detail or "")
         if not users:

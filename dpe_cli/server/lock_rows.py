@@ -7,7 +7,7 @@ only task is a transaction that stays open (`held`); if dpe is killed, the serve
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +19,6 @@ from dpe_cli.errors import LockLostError, ServerError
 from dpe_cli.server import contexts, sessions
 from dpe_cli.server.connection import Connection
 
-BUILD = "build"
 # The sessions of a killed dpe take a moment to end; a session that is working keeps its lock for longer than that.
 PATIENCE = "2s"
 # Servers may end sessions that leave a transaction open, which is all that this one does.
@@ -33,7 +32,7 @@ class TakenError(Exception):
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that the session of `connection` holds, in a transaction that stays open."""
+    """Locks that the session of `connection` holds, in a transaction that stays open; `name` is theirs, for people."""
 
     name: str
     connection: Connection
@@ -56,19 +55,23 @@ class Lock:
 
 
 @contextmanager
-def held(connection: Connection, name: str, *, actor: str) -> Iterator[Lock]:
+def held(connection: Connection, names: Sequence[str], *, actor: str) -> Iterator[Lock]:
     """
-    Hold a lock for the duration of the block, in a transaction of a connection that the block does not use.
+    Hold locks for the duration of the block, in a transaction of a connection that the block does not use.
+
+    Takes them in their order, which has to be the same everywhere: otherwise two sessions could wait for each other.
 
     Raises:
-        TakenError: another session holds it.
+        TakenError: another session holds one of them.
     """
+    name = ", ".join(names)
     with ExitStack() as transaction:
         transaction.enter_context(contexts.system_context(connection, actor=actor))
         connection.execute(_STAY, [f"dpe lock: {name}"])
         if connection.info.server_version >= 170_000:
             connection.execute(_STAY_SINCE_17)
-        take(connection, name)
+        for each in names:
+            take(connection, each)
         try:
             yield Lock(name, connection)
         finally:

@@ -38,6 +38,7 @@ _OPTION = r"(?:^|\s+)-c\s*{}=(?:\\.|\S)*"
 _SEARCH_PATH_OPTION = re.compile(_OPTION.format("search_path"))
 # Only the transformer may set it.
 _DEADLOCK_OPTION = re.compile(_OPTION.format("deadlock_timeout"))
+_IDENTITY_OPTION = re.compile(_OPTION.format(r"dpe\.(?:project|target)"))
 _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 # It warns of a COPY that a failure cut short, which the failure itself reports.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
@@ -95,7 +96,12 @@ def server_message(error: psycopg.Error) -> str:
 
 @dataclass(frozen=True)
 class Server:
-    """A PostgreSQL server and database that dpe works in, and how each role reaches it."""
+    """
+    A PostgreSQL server and database that dpe works in, and how each role reaches it.
+
+    `project` and `target` are the names of the dbt project, and of its target, that its sessions work for: the ledger shows them only
+    what belongs to these. None outside of a project.
+    """
 
     host: str
     port: int
@@ -103,6 +109,8 @@ class Server:
     admin_user: str
     is_embedded: bool
     log: Path | None = None
+    project: str | None = None
+    target: str | None = None
 
     def connect(self, role: Role | str, *, autocommit: bool = False, application_name: str = "dpe") -> Connection:
         """
@@ -129,7 +137,7 @@ class Server:
         if "dpe." in options:
             # The shell was set up for dbt (`dpe env`), whose context is not ours. The later of two settings wins.
             options = f"{_DEADLOCK_OPTION.sub('', options)} -c dpe.actor= -c dpe.tenant_id="
-        parameters["options"] = _literal(options)
+        parameters["options"] = _literal(f"{options} {self._identity}")
         deadline = time.monotonic() + STARTING_SECONDS
         pause = 0.05
         while True:
@@ -174,12 +182,13 @@ class Server:
         options = os.environ.get("PGOPTIONS", "")
         if "dpe.actor=" not in options:
             options = f"{options} -c dpe.actor={DBT_ACTOR}".strip()
+        options = _IDENTITY_OPTION.sub("", options).strip()
         with self.connect("transformer", autocommit=True) as connection:
             path = _search_path_of_dbt(connection)
             unset = [name for (name,) in connection.execute(_UNSET)]
-        # The path accounts for the shell's. In options, a backslash escapes a space (PostgreSQL documentation, "Connection Strings").
+        # The path accounts for the shell's.
         options = _SEARCH_PATH_OPTION.sub("", options).strip()
-        options = f"{options} -c search_path={_TO_ESCAPE.sub(_ESCAPED, path)}"
+        options = f"{options} {self._identity} -c search_path={_escaped(path)}"
         seconds = {"deadlock_timeout": DEADLOCK_SECONDS, "lock_timeout": PATIENCE_SECONDS}
         options += "".join(f" -c {name}={seconds[name]:.0f}s" for name in unset if f"{name}=" not in options)
         return {
@@ -202,6 +211,11 @@ class Server:
                 """
             ).fetchone()
         return ServerStatus(*row or ("", 0, 0))
+
+    @property
+    def _identity(self) -> str:
+        """The options that say which project and target a session works for, also if the shell was set up for another one."""
+        return f"-c dpe.project={_escaped(self.project or '')} -c dpe.target={_escaped(self.target or '')}"
 
     def __str__(self) -> str:
         return f"server {self.host}:{self.port}"
@@ -286,6 +300,11 @@ def _port() -> int:
     if not port.isdigit():
         raise UsageError(f"PGPORT: {port!r} is not a port; give a number")
     return int(port)
+
+
+def _escaped(value: str) -> str:
+    """Return a value as PGOPTIONS takes it: a backslash escapes a space (PostgreSQL documentation, "Connection Strings")."""
+    return _TO_ESCAPE.sub(_ESCAPED, value)
 
 
 def _literal(options: str) -> str:

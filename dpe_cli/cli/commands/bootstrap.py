@@ -6,6 +6,7 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Facts, Lines, Report, Table
+from dpe_cli.quality import former_ids
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.words import plural
 
@@ -21,9 +22,12 @@ def bootstrap(app: App) -> Report:
     Runs as the administrator (DPE_ADMIN_USER): a superuser, or the database's owner with CREATEROLE. Keeps what already
     exists, so it can be run again: after an upgrade of dpe, and after a dump was restored. DPE_LOADER_PASSWORD and
     DPE_TRANSFORMER_PASSWORD set the passwords of the two roles that log in.
+
+    A ledger that an earlier version of dpe wrote for one project becomes that of the project in this directory, and of its target.
     """
-    server = app.resolve_server()
+    server = app.identified_server()
     done = bootstrap_server(server)
+    renamed = former_ids.rename(server, lambda: app.project.manifest)
     sections: list[Facts | Lines | Table] = []
     if done.created:
         sections.append(Facts({kind: ", ".join(names) for kind, names in _by_kind(done.created).items()}, title="Created"))
@@ -40,6 +44,8 @@ def bootstrap(app: App) -> Report:
                 ]
             )
         )
+    if renamed:
+        sections.append(Lines([f"Results of rules that continue under the present names of their tests: {renamed:,}"]))
     if done.open_databases:
         named = ", ".join(done.open_databases[:_MOST_NAMED]) + (", …" if len(done.open_databases) > _MOST_NAMED else "")
         sections.append(

@@ -30,6 +30,11 @@ def dbt(app: App, arguments: tuple[str, ...]) -> NoReturn:
         raise UsageError(f"{program}: does not exist; install dbt-core and dbt-postgres where dpe is installed")
     if directory := _option(arguments, "--project-dir"):
         app.given_project_dir = Path(directory).absolute()
+    if directory := _option(arguments, "--profiles-dir"):
+        app.profiles_dir = Path(directory).absolute()
+    app.target = _option(arguments, "--target", "-t") or app.target
+    if profile := _option(arguments, "--profile"):
+        os.environ["DBT_PROFILE"] = profile
     # When asked for help, dbt does not connect.
     needs_server = bool(arguments) and not WITHOUT_SERVER.intersection(arguments)
     environment = dict(os.environ)
@@ -48,11 +53,12 @@ def dbt(app: App, arguments: tuple[str, ...]) -> NoReturn:
     os.execve(sys.executable, [sys.executable, "-P", "-m", package_tests.__name__, *arguments, *variables], environment)  # noqa: S606
 
 
-def _option(arguments: tuple[str, ...], name: str) -> str | None:
-    """Return the value of one of dbt's options that also selects the server."""
+def _option(arguments: tuple[str, ...], *names: str) -> str | None:
+    """Return the value of one of dbt's options that also selects the server, or what its sessions work for."""
     for argument, following in zip(arguments, (*arguments, None)[1:], strict=True):
-        if argument == name:
+        if argument in names:
             return following
-        if argument.startswith(f"{name}="):
-            return argument.partition("=")[2]
+        name, equals, value = argument.partition("=")
+        if equals and name in names:
+            return value
     return None

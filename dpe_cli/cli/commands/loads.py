@@ -29,7 +29,7 @@ def loads() -> None:
 @click.pass_obj
 def list_(app: App, source: str | None, limit: int) -> Report:
     """List extracts, newest first."""
-    extracts = history.extracts(app.server, source=source, limit=limit)
+    extracts = history.extracts(app.server, source=source, limit=limit, declared=lambda: app.project.sources)
     if source and not extracts:
         history.refuse_unknown(app.server, app.project.sources, source)
     return Report(
@@ -68,6 +68,7 @@ def show(app: App, extract_id: int) -> Report:
         sections=[
             Facts(
                 {
+                    "staging table": extract.relation,
                     "spec": extract.spec,
                     "disposition": extract.disposition,
                     "started": extract.started_at,

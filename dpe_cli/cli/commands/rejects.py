@@ -36,7 +36,14 @@ def list_(app: App, source: str | None, load_id: int | None, limit: int, *, with
     Those of refused deliveries come first, then those of the newest load. The ledger keeps the first 100 rejects of a refused
     delivery until the next extract of its source. Nothing of it was loaded: correct the delivery itself, and extract again.
     """
-    found = loads.rejects(app.server, source=source, load_id=load_id, limit=limit, with_obsolete=with_obsolete or load_id is not None)
+    found = loads.rejects(
+        app.server,
+        source=source,
+        load_id=load_id,
+        limit=limit,
+        with_obsolete=with_obsolete or load_id is not None,
+        declared=lambda: app.project.sources,
+    )
     if source and not found:
         loads.refuse_unknown(app.server, app.project.sources, source)
     if load_id is not None and not found:

@@ -17,10 +17,13 @@ create table if not exists dpe.extracts (
     tenant_id text,
     actor text not null default current_setting('dpe.actor', true),
     bytes_read bigint not null default 0,
+    project text not null default dpe.own_project(),
+    relation text not null,
     check (status <> 'succeeded' or records_read = rows_loaded + rows_rejected)
 );
 
-create index if not exists extracts_source_index on dpe.extracts (source, extract_id);
+drop index if exists dpe.extracts_source_index;
+create index if not exists extracts_relation_index on dpe.extracts (project, relation, extract_id);
 
 create table if not exists dpe.loads (
     load_id bigint primary key default nextval('dpe.load_id'),
@@ -34,11 +37,14 @@ create table if not exists dpe.loads (
     rows_rejected bigint not null,
     loaded_at timestamptz not null default clock_timestamp(),
     removed_at timestamptz,
+    project text not null default dpe.own_project(),
+    relation text not null,
     check (records_read = rows_loaded + rows_rejected)
 );
 
 -- A file's content is loaded only once as long as its rows are in staging.
-create index if not exists loads_content_index on dpe.loads (source, content_hash) where removed_at is null;
+drop index if exists dpe.loads_content_index;
+create index if not exists loads_relation_index on dpe.loads (project, relation, content_hash) where removed_at is null;
 create index if not exists loads_extract_index on dpe.loads (extract_id);
 
 create table if not exists dpe.rejects (
@@ -51,7 +57,9 @@ create table if not exists dpe.rejects (
     reason text not null,
     raw text not null,
     raw_bytes bytea,
-    rejected_at timestamptz not null default clock_timestamp()
+    rejected_at timestamptz not null default clock_timestamp(),
+    project text not null default dpe.own_project(),
+    relation text not null
 );
 
 create index if not exists rejects_load_index on dpe.rejects (load_id, position);
@@ -89,8 +97,27 @@ alter table dpe.rejects drop constraint if exists rejects_load_or_refused_extrac
 alter table dpe.rejects add constraint rejects_load_or_refused_extract check (num_nonnulls(load_id, refused_extract_id) = 1);
 create index if not exists rejects_refused_index on dpe.rejects (refused_extract_id) where refused_extract_id is not null;
 
+-- Two projects must not load one table: each would take the other's rows for ones that are not in the ledger. Both have to see which one it
+-- belongs to.
+create table if not exists dpe.staged_relations (
+    relation text primary key,
+    project text not null default dpe.own_project()
+);
+
+insert into dpe.staged_relations (relation, project)
+select
+    relation,
+    project
+from dpe.extracts
+on conflict do nothing;
+
+comment on table dpe.staged_relations is 'Which project loads each staging table.';
+comment on column dpe.staged_relations.relation is 'Its schema and name.';
 comment on table dpe.extracts is 'One row per extraction of a source. records_read = rows_loaded + rows_rejected when it succeeded.';
-comment on column dpe.extracts.source is 'dbt''s source_name.table_name.';
+comment on column dpe.extracts.source is 'dbt''s source_name.table_name, for people; `relation` identifies the source.';
+comment on column dpe.extracts.project is 'The dbt project that it belongs to.';
+comment on column dpe.extracts.relation is
+'The staging table: its schema and name. Targets of a project that load the same table share it.';
 comment on column dpe.extracts.spec is 'The ticket of the spec that requires the source.';
 comment on column dpe.extracts.status is 'running, succeeded, failed (none of its rows are visible) or undone.';
 comment on column dpe.extracts.tenant_id is 'The only tenant that the extract was for; null for all.';
@@ -120,12 +147,13 @@ comment on column dpe.rejects.replayed_load_id is
 'The load that contains the corrected record; the reject counts as replayed while that load''s rows are in staging.';
 comment on column dpe.rejects.raw_bytes is 'The record''s bytes if raw cannot hold them; otherwise null.';
 
--- Row-level security for the ledger itself: pipeline roles in an open context, auditors always, no other roles.
+-- Row-level security for the ledger itself: pipeline roles in an open context, for their project; auditors always; no other roles.
 do $$
 declare
     ledger_table text;
+    is_own constant text := '(select dpe.context_is_open()) and project = (select dpe.own_project())';
 begin
-    foreach ledger_table in array array['extracts', 'loads', 'rejects', 'tenant_access'] loop
+    foreach ledger_table in array array['extracts', 'loads', 'rejects', 'staged_relations', 'tenant_access'] loop
         execute format('alter table dpe.%I owner to dpe_owner', ledger_table);
         execute format('alter table dpe.%I enable row level security', ledger_table);
         execute format('alter table dpe.%I force row level security', ledger_table);
@@ -140,11 +168,10 @@ begin
         execute format('create policy auditor_reads on dpe.%I for select to dpe_auditor using (true)', ledger_table);
         execute format('grant select on dpe.%I to dpe_auditor', ledger_table);
 
-        if ledger_table <> 'tenant_access' then
+        if ledger_table in ('extracts', 'loads', 'rejects') then
             execute format('drop policy if exists loader_in_context on dpe.%I', ledger_table);
             execute format(
-                'create policy loader_in_context on dpe.%I for all to dpe_loader using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()))',
-                ledger_table
+                'create policy loader_in_context on dpe.%1$I for all to dpe_loader using (%2$s) with check (%2$s)', ledger_table, is_own
             );
             execute format('grant select, insert, update on dpe.%I to dpe_loader', ledger_table);
             -- A reject that was delivered again is deleted.
@@ -156,14 +183,26 @@ begin
         if ledger_table in ('extracts', 'loads') then
             execute format('drop policy if exists transformer_reads_in_context on dpe.%I', ledger_table);
             execute format(
-                'create policy transformer_reads_in_context on dpe.%I for select to dpe_transformer using ((select dpe.context_is_open()))',
-                ledger_table
+                'create policy transformer_reads_in_context on dpe.%I for select to dpe_transformer using (%s)', ledger_table, is_own
             );
             execute format('grant select on dpe.%I to dpe_transformer', ledger_table);
         end if;
     end loop;
 end
 $$;
+
+-- Any project sees which ones load what, and claims a table for itself.
+drop policy if exists pipeline_reads_in_context on dpe.staged_relations;
+create policy pipeline_reads_in_context on dpe.staged_relations for select to dpe_loader, dpe_transformer
+using ((select dpe.context_is_open()));
+drop policy if exists loader_claims_in_context on dpe.staged_relations;
+create policy loader_claims_in_context on dpe.staged_relations for insert to dpe_loader
+with check ((select dpe.context_is_open()) and project = (select dpe.own_project()));
+drop policy if exists loader_takes_over_in_context on dpe.staged_relations;
+create policy loader_takes_over_in_context on dpe.staged_relations for update to dpe_loader
+using ((select dpe.context_is_open())) with check ((select dpe.context_is_open()) and project = (select dpe.own_project()));
+grant select, insert, update on dpe.staged_relations to dpe_loader;
+grant select on dpe.staged_relations to dpe_transformer;
 
 -- visible_tenants() reads the access list with the caller's rights: each role sees only its own entries.
 drop policy if exists own_entries on dpe.tenant_access;

@@ -1,13 +1,14 @@
 -- Two runs, two extracts of one source and two bootstraps exclude each other by locking rows of this table (created in turns.sql).
 -- Advisory locks would not do, because any login can take any number.
 insert into dpe_locks.locks (name)
-values ('build'), ('rule results'), ('schemas')
+values ('schemas')
 on conflict do nothing;
 
 comment on table dpe_locks.locks is
 'One row per operation that one session at a time may do. The session that does it locks the row (for update, for share).';
 comment on column dpe_locks.locks.name is
-'bootstrap, build, rule results, schemas, "extract" and a source, or "writers" and a source. A row without a lock on it means nothing.';
+'bootstrap, schemas, "build" and a schema, "extract" or "writers" and a staging table, or "rule results" with a project and its target. '
+'A row without a lock on it means nothing.';
 
 alter schema dpe_locks owner to dpe_owner;
 revoke all on schema dpe_locks from public, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade;

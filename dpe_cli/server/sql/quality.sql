@@ -16,11 +16,15 @@ create table if not exists dpe.rule_results (
     error_if text not null,
     duration_seconds double precision not null,
     actor text not null default current_setting('dpe.actor', true),
+    project text not null default dpe.own_project(),
+    target text not null default dpe.own_target(),
     primary key (invocation_id, test_id)
 );
 
-create index if not exists rule_results_rule_index on dpe.rule_results (rule, ran_at);
-create index if not exists rule_results_test_index on dpe.rule_results (test_id, ran_at);
+drop index if exists dpe.rule_results_rule_index;
+create index if not exists rule_results_of_rule_index on dpe.rule_results (project, target, rule, ran_at);
+drop index if exists dpe.rule_results_test_index;
+create index if not exists rule_results_of_test_index on dpe.rule_results (project, target, test_id text_pattern_ops, ran_at);
 
 create table if not exists dpe.rule_failures (
     test_id text not null,
@@ -33,12 +37,16 @@ create table if not exists dpe.rule_failures (
     first_seen_at timestamptz not null,
     last_seen_at timestamptz not null,
     resolved_at timestamptz,
-    primary key (test_id, row_hash)
+    project text not null default dpe.own_project(),
+    target text not null default dpe.own_target(),
+    primary key (project, target, test_id, row_hash)
 );
 
 create index if not exists rule_failures_rule_index on dpe.rule_failures (rule, last_seen_at);
 
 comment on table dpe.rule_results is 'One row per data test and run of dbt (dbt''s invocation). Skipped tests have none.';
+comment on column dpe.rule_results.project is 'The dbt project that ran it.';
+comment on column dpe.rule_results.target is 'The target of the project that it ran for.';
 comment on column dpe.rule_results.rule is 'The id in the test''s meta; null for a test without one.';
 comment on column dpe.rule_results.test_id is 'dbt''s unique id of the test.';
 comment on column dpe.rule_results.model is 'The tested model, by its name in dbt; several are separated by commas.';
@@ -50,6 +58,8 @@ comment on column dpe.rule_results.share is
 'Failures divided by records; null if records are not known or the test does not count rows.';
 comment on table dpe.rule_failures is
 'One row per row that breaks or broke a rule, as its test selects it; capped by meta.keep_rows. Business rows: auditors cannot read them.';
+comment on column dpe.rule_failures.project is 'The dbt project of the test.';
+comment on column dpe.rule_failures.target is 'The target of the project that it ran for.';
 comment on column dpe.rule_failures.row_hash is 'SHA-256 (hexadecimal) of row_key, or of the row if no key is known.';
 comment on column dpe.rule_failures.row_key is
 'The columns that identify a row of the model; null if they are not known, or the test does not select them.';
@@ -207,7 +217,7 @@ begin
         select encode(sha256(convert_to(coalesce(keyed.row_key, failing.failing_row - '_load_id')::text, 'UTF8')), 'hex') as row_hash
     ) as hashed
     order by hashed.row_hash
-    on conflict (test_id, row_hash) do update
+    on conflict (project, target, test_id, row_hash) do update
     set
         rule = excluded.rule,
         failing_row = excluded.failing_row,
@@ -239,6 +249,7 @@ as $$
 #variable_conflict use_column
 declare
     path constant text := dpe.safe_search_path(schemas);
+    turn constant text := format('rule results %s %s', dpe.own_project(), dpe.own_target());
     seen_at timestamptz;
     result jsonb;
 begin
@@ -247,8 +258,11 @@ begin
             using hint = 'Run dbt as `dpe dbt`, or set PGOPTIONS with `eval "$(dpe env)"`.';
     end if;
 
-    -- Runs that end at the same time take turns; otherwise they could deadlock on each other's rows.
-    perform from dpe_locks.locks where name = 'rule results' for update;
+    -- Runs of a project and target that end at the same time take turns; otherwise they could deadlock on each other's rows.
+    insert into dpe_locks.locks (name)
+    values (turn)
+    on conflict do nothing;
+    perform from dpe_locks.locks where name = turn for update;
     seen_at := clock_timestamp();
 
     insert into dpe.rule_results (
@@ -339,7 +353,7 @@ as $$
     update dpe.rule_failures
     set resolved_at = clock_timestamp()
     where resolved_at is null
-        and split_part(test_id, '.', 2) = project
+        and split_part(test_id, '.', 2) = resolve_failures_of_other_tests.project
         and test_id <> all(test_ids)
 $$;
 
@@ -349,6 +363,7 @@ comment on function dpe.resolve_failures_of_other_tests(text, text[]) is
 do $$
 declare
     memory_table text;
+    is_own constant text := '(select dpe.every_tenant_is_open()) and project = (select dpe.own_project()) and target = (select dpe.own_target())';
 begin
     foreach memory_table in array array['rule_results', 'rule_failures'] loop
         execute format('alter table dpe.%I owner to dpe_owner', memory_table);
@@ -364,8 +379,7 @@ begin
         -- The rows do not say which tenant they belong to.
         execute format('drop policy if exists transformer_in_context on dpe.%I', memory_table);
         execute format(
-            'create policy transformer_in_context on dpe.%I for all to dpe_transformer using ((select dpe.every_tenant_is_open())) with check ((select dpe.every_tenant_is_open()))',
-            memory_table
+            'create policy transformer_in_context on dpe.%1$I for all to dpe_transformer using (%2$s) with check (%2$s)', memory_table, is_own
         );
     end loop;
 end

@@ -246,8 +246,8 @@ MUTATIONS = {
     "alter function dpe.visible_tenants() security definer": "a tenant (UA) sees 0 rows instead of 2",
     f"alter policy own_entries on dpe.tenant_access using (true); insert into dpe.tenant_access values ('{LOGIN}', 'UA');"
     f" alter policy dpe_reader on marts.fct_orders using (shop = 'UA')": f"{LOGIN} sees 2 rows instead of 3",
-    f"insert into dpe.rejects (load_id, source, position, sqlstate, reason, raw) select 0, 's', 1, '22000', 'r', 'raw' where false;"
-    f" grant select on dpe.extracts to {LOGIN}; insert into dpe.extracts (source, disposition, actor) values ('s', 'append', 'a');"
+    f"insert into dpe.rejects (load_id, source, relation, position, sqlstate, reason, raw) select 0, 's', 's', 1, '22000', 'r', 'raw' where false;"
+    f" grant select on dpe.extracts to {LOGIN}; insert into dpe.extracts (source, relation, disposition, actor) values ('s', 's', 'append', 'a');"
     f" create policy x on dpe.extracts for select to {LOGIN} using (true)": f"dpe.extracts: {LOGIN} sees",
 }
 

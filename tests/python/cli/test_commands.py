@@ -111,7 +111,7 @@ def test_the_exports_are_for_a_shell(dpe: Dpe, project: Path) -> None:
     script = f'{exports}\necho "$PGHOST|$PGUSER|$PGOPTIONS"'
 
     options = (
-        "-c dpe.actor=dbt -c search_path=public,\\ pg_temp -c deadlock_timeout=60s -c lock_timeout=600s "
+        "-c dpe.actor=dbt -c dpe.project=dpe -c dpe.target=dev -c search_path=public,\\ pg_temp -c deadlock_timeout=60s -c lock_timeout=600s "
         "-c standard_conforming_strings=on -c quote_all_identifiers=off -c client_encoding=UTF8"
     )
     assert f"{project}/.dpe/postgres/socket|dpe_transformer|{options}\n" == subprocess.check_output(["sh", "-c", script], text=True)
@@ -135,12 +135,13 @@ def test_dbt_runs_with_the_connection_set(dpe: Dpe) -> None:
 
 
 def test_options_before_dbt_are_passed_on(dpe: Dpe) -> None:
-    """`dpe --target prod dbt …` and `dpe dbt … --target prod` are the same, and dbt's exit status is ours."""
-    inline = ["show", "--inline", "select '{{ target.schema }}-{{ var(\"a\") }}' as given"]
+    """`dpe --target prod dbt …` and `dpe dbt … --target prod` are the same, also for the ledger, and dbt's exit status is ours."""
+    inline = ["show", "--inline", "select '{{ target.schema }}-{{ var(\"a\") }}-' || dpe.target() as given"]
 
     done = dpe("--target", "prod", "--vars", "{a: 1}", "dbt", "--quiet", *inline)
-
-    assert "| production-1 |" in done.stdout
+    assert "| production-1-prod |" in done.stdout
+    done = dpe("--vars", "{a: 1}", "dbt", "--quiet", *inline, "--target", "prod")
+    assert "| production-1-prod |" in done.stdout
     assert 2 == dpe("dbt", "--quiet", *inline, "--target", "nonsense").returncode
 
 

@@ -130,7 +130,7 @@ def test_undo_and_extract_exclude_each_other(stage: Stage, monkeypatch: pytest.M
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     extract_id = source.extract().extract_id
     with source.server.connect("loader") as connection:
-        with locks.source_lock(partial(source.server.connect, "loader"), source.table.source, actor="test"), pytest.raises(BusyError):
+        with locks.source_lock(partial(source.server.connect, "loader"), source.table, actor="test"), pytest.raises(BusyError):
             _undo(source, extract_id)
         with connection.transaction():
             connection.execute(f"select from {source.relation}".encode())

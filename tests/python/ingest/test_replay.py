@@ -98,7 +98,7 @@ def _balance(shop: Shop) -> Balance:
 
 def _outstanding(shop: Shop) -> list[int]:
     with shop.server.connect("loader") as connection, system_context(connection, actor="test"):
-        return [reject.reject_id for reject in loading.outstanding(connection, "shop.orders")]
+        return [reject.reject_id for reject in loading.outstanding(connection, "staging.orders")]
 
 
 def test_rejects_are_exported_under_the_names_of_the_columns(rejected: Shop) -> None:

@@ -71,7 +71,10 @@ def test_an_interrupted_extract_is_recorded_even_when_nothing_is_new(stage: Stag
     source = stage(COLUMNS).deliver(_csv(1, "a"))
     source.extract()
     with source.server.connect("admin") as connection:
-        connection.execute("insert into dpe.extracts (source, disposition, actor) values (%s, 'append', 'test')", [source.table.source])
+        connection.execute(
+            "insert into dpe.extracts (source, relation, disposition, actor) values (%s, %s, 'append', 'test')",
+            [source.table.source, source.table.relation],
+        )
 
     source.extract()
 
@@ -123,7 +126,7 @@ def _wait_for(source: StagedSource, who: str) -> list[int]:
         with source.server.connect("admin") as connection:
             found = connection.execute(
                 f"select pid from pg_stat_activity as activity where usename = 'dpe_loader' and datname = current_database() and {SESSIONS[who]}".encode(),
-                {"source": source.table.source} if who == "lock" else None,
+                {"source": source.table.relation} if who == "lock" else None,
             ).fetchall()
         if found:
             return [int(pid) for (pid,) in found]
@@ -151,7 +154,7 @@ def test_ending_a_session_ends_the_extract(
     [error] = raised
     assert isinstance(error, ServerError)
     said = {
-        "lock": f"extract {source.table.source}: the session that held the lock has ended (terminating connection due to administrator "
+        "lock": f"extract {source.table.relation}: the session that held the lock has ended (terminating connection due to administrator "
         "command); nothing was committed, run again",
     }.get(who, f"{source.table.source}: the server gave up (terminating connection due to administrator command); run again")
     assert said in str(error)

@@ -20,9 +20,9 @@ from dpe_cli.server.server import Server
 def test_only_one_build_runs_at_a_time(server: Server) -> None:
     """A second one would build over the first."""
     with (
-        publisher.building(server, []),
-        pytest.raises(PublishError, match="another `dpe run` is building; wait for it to end, then run again"),
-        publisher.building(server, []),
+        publisher.building(server, ["marts"]),
+        pytest.raises(PublishError, match="another `dpe run` is building in the schema marts; wait for it to end, then run again"),
+        publisher.building(server, ["marts"]),
     ):
         pass
 

@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from conftest import VERSIONS, Cluster, numbers
 from psycopg import sql
+from support import guides
+from support.former_ledger import WITHOUT_PROJECTS
 
 from dpe_cli.access import checks
 from dpe_cli.errors import ServerError
@@ -128,9 +130,10 @@ def test_a_run_that_blocks_a_bootstrap_is_named(fresh_server: Server, monkeypatc
     """What it has locked does not change during the run."""
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
     with (
-        publisher.building(fresh_server, []),
+        publisher.building(fresh_server, ["marts"]),
         pytest.raises(
-            ServerError, match=r"dpe_transformer \(process \d+, since .*, 'dpe lock: build'\) holds dpe_locks.locks; nothing is changed"
+            ServerError,
+            match=r"dpe_transformer \(process \d+, since .*, 'dpe lock: build marts'\) holds dpe_locks.locks; nothing is changed",
         ),
     ):
         bootstrap_server(fresh_server)
@@ -262,8 +265,8 @@ def test_an_old_server_is_refused(fresh_server: Server, monkeypatch: pytest.Monk
         bootstrap(connection)
 
 
-# What earlier versions had: functions with other arguments, and a ledger without a column.
-EARLIER = """
+# What earlier versions had: functions with other arguments, and a ledger without some columns.
+EARLIER = f"""{WITHOUT_PROJECTS}
     create function dpe.count_failures(text, text) returns bigint language sql as 'select 1::bigint';
     create function dpe.remember_failures(jsonb, text, timestamptz) returns text language sql as 'select null';
     create function dpe.remember_rules(text, jsonb) returns text language sql as 'select null';
@@ -287,7 +290,7 @@ def test_what_readers_made_from_an_earlier_version_stops_no_bootstrap(fresh_serv
     """A function that one of their objects uses is kept, closed and named, until that object is gone. Other roles cannot use row types."""
     login = reader(fresh_server)
     with fresh_server.connect("admin", autocommit=True) as connection, fresh_server.connect(login, autocommit=True) as reading:
-        connection.execute(EARLIER)
+        connection.execute(EARLIER.encode())
         tables = [str(name) for (name,) in connection.execute(TABLES)]
         for number, table in enumerate(tables):
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for type"):
@@ -417,11 +420,13 @@ def test_an_older_ledger_gets_the_columns_that_loads_need(empty: Server) -> None
     with empty.connect("admin") as connection:
         bootstrap(connection)
         connection.execute("alter table dpe.loads drop column columns_missing")
-        connection.execute("insert into dpe.extracts (source, disposition, actor) values ('shop.orders', 'append', 'test')")
+        connection.execute(
+            "insert into dpe.extracts (source, relation, disposition, actor) values ('shop.orders', 'staging.orders', 'append', 'test')"
+        )
         connection.execute(
             """
-            insert into dpe.loads (extract_id, source, location, records_read, rows_loaded, rows_rejected)
-            select extract_id, source, 'a.csv', 0, 0, 0 from dpe.extracts
+            insert into dpe.loads (extract_id, source, relation, location, records_read, rows_loaded, rows_rejected)
+            select extract_id, source, relation, 'a.csv', 0, 0, 0 from dpe.extracts
             """
         )
         (before,) = connection.execute("select pg_relation_filenode('dpe.loads')").fetchall()
@@ -430,3 +435,49 @@ def test_an_older_ledger_gets_the_columns_that_loads_need(empty: Server) -> None
         assert [(None, before[0])] == connection.execute(
             "select columns_missing, pg_relation_filenode('dpe.loads') from dpe.loads"
         ).fetchall()
+
+
+# What two sources of a former ledger loaded: one into a table of another schema and name.
+FORMER_ROWS = """
+    create schema lake;
+    grant create, usage on schema lake to dpe_loader;
+    set local role dpe_loader;
+    create table lake.orders_in (id integer, _slice_id bigint) partition by list (_slice_id);
+    create table lake.orders_in__1_1 partition of lake.orders_in for values in (1);
+    reset role;
+    insert into dpe.extracts (extract_id, source, disposition, actor, status)
+    values (1, 'shop.orders', 'append', 'test', 'succeeded'), (2, 'shop.customers', 'append', 'test', 'failed');
+    insert into dpe.loads (load_id, extract_id, source, location, records_read, rows_loaded, rows_rejected)
+    values (1, 1, 'shop.orders', 'monday.csv', 1, 0, 1);
+    insert into dpe.rejects (load_id, refused_extract_id, source, position, sqlstate, reason, raw)
+    values (1, null, 'shop.orders', 1, '22000', 'r', 'raw'), (null, 2, 'shop.customers', 1, '22000', 'r', 'raw');
+    insert into dpe.publications (status, selection, relations, actor) values ('built', '', '[{"schema": "marts", "name": "a", "oid": 1}]', 'test');
+    insert into dpe.rule_failures (test_id, row_hash, test, failing_row, first_invocation_id, first_seen_at, last_seen_at)
+    values ('test.shop.a', 'h', 'a', '{}', 'i', now(), now());
+"""
+
+
+def test_a_former_ledger_becomes_that_of_the_project_that_bootstraps(fresh_server: Server) -> None:
+    """Its sources are recognised by their staging tables. Outside of a project, it is refused, and nothing changes."""
+    with fresh_server.connect("admin") as connection:
+        connection.execute(f"{WITHOUT_PROJECTS}{FORMER_ROWS}".encode())
+    with pytest.raises(ServerError, match="did not record the dbt project; run `dpe bootstrap` in that project's directory"):
+        bootstrap_server(replace(fresh_server, project=None, target=None))
+
+    bootstrap_server(replace(fresh_server, project="shop", target="prod"))
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        # A renamed project takes its ledger along by the statements of the manual.
+        connection.execute(guides.commands("../start/your-own-server.md", "Several projects in one database", "sql").encode())
+
+    with replace(fresh_server, project="shops", target="prod").connect("admin", autocommit=True) as connection:
+        for table in ("extracts", "loads", "rejects", "publications", "rule_failures"):
+            assert [("shops",)] == connection.execute(f"select distinct project from dpe.{table}".encode()).fetchall()
+        for table in ("publications", "rule_failures"):
+            assert [("prod",)] == connection.execute(f"select target from dpe.{table}".encode()).fetchall()
+        placed = [("lake.orders_in",), ("staging.customers",)]
+        assert placed == connection.execute("select relation from dpe.extracts order by extract_id").fetchall()
+        assert placed[:1] == connection.execute("select relation from dpe.loads").fetchall()
+        assert placed == connection.execute("select relation from dpe.rejects order by reject_id").fetchall()
+        assert placed == connection.execute("select relation from dpe.staged_relations where project = 'shops' order by 1").fetchall()
+        assert [] == connection.execute("select from dpe.project_schemas").fetchall()
+        assert [] == [finding for finding in checks.check(connection, ["dpe"]) if finding.subject.startswith("dpe.")]

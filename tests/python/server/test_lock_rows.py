@@ -12,6 +12,7 @@ import pytest
 from support.halves import build, make, publish, rows
 
 from dpe_cli.access import checks
+from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.errors import PublishError
 from dpe_cli.load import locks
 from dpe_cli.publishing import builds, publication, publisher
@@ -28,12 +29,12 @@ def test_no_lock_is_one_that_any_login_can_take(server: Server) -> None:
     """Any role can take any advisory lock, whatever its number; rows of the ledger belong to the pipeline."""
     with (
         publisher.building(server, ["marts"]),
-        locks.source_lock(partial(server.connect, "loader"), "shop.orders", actor="test"),
+        locks.source_lock(partial(server.connect, "loader"), StagingTable("shop.orders", "staging", "orders", ()), actor="test"),
         server.connect("admin") as connection,
     ):
         assert [] == connection.execute("select objid from pg_locks where locktype = 'advisory'").fetchall()
         held = connection.execute("select application_name from pg_stat_activity where application_name like 'dpe lock:%' order by 1")
-        assert [("dpe lock: build",), ("dpe lock: extract shop.orders",)] == held.fetchall()
+        assert [("dpe lock: build marts",), ("dpe lock: extract staging.orders",)] == held.fetchall()
 
 
 # Statements on a table that a login can name: for some, PostgreSQL checks the rights only once it has the table's lock.
@@ -119,7 +120,9 @@ def _end(server: Server, building: Building) -> None:
         connection.execute("select pg_terminate_backend(%s, 5000)", [building.lock.connection.info.backend_pid])
 
 
-LOST = r"^build: the session that held the lock has ended \(terminating connection due to administrator command\); nothing was committed"
+LOST = (
+    r"^build marts: the session that held the lock has ended \(terminating connection due to administrator command\); nothing was committed"
+)
 
 
 def test_a_build_that_lost_its_lock_is_not_recorded(server: Server) -> None:
@@ -155,8 +158,10 @@ def test_nothing_is_swapped_while_another_build_runs(server: Server) -> None:
     """The build's work so far would be lost."""
     publish(server, build(server, 1))
     made = build(server, 2)
-    refused = pytest.raises(PublishError, match="another `dpe run` is building; wait for it to end, then publish or undo")
-    with publisher.building(server, []), publisher.connected(server) as connection:
+    refused = pytest.raises(
+        PublishError, match="another `dpe run` is building in the schema marts; wait for it to end, then publish or undo"
+    )
+    with publisher.building(server, ["marts"]), publisher.connected(server) as connection:
         with refused:
             publication.publish(connection, made, ["marts"])
         with refused:

@@ -156,6 +156,23 @@ def test_dbt_gets_a_context(module_server: Server, monkeypatch: pytest.MonkeyPat
     assert ("dpe_transformer", module_server.database, "dbt", "5s") == found
 
 
+def test_the_project_is_the_servers_whatever_the_shell_was_set_up_for(module_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For sessions of dpe and of dbt; a target's name may contain a space."""
+    monkeypatch.setenv("PGOPTIONS", r"-c dpe.actor=dbt -c dpe.project=other\ one -c dpe.target=prod")
+    server = replace(module_server, project="shops", target="of me")
+    works_for = "select dpe.project(), dpe.target()"
+    with server.connect("loader") as connection:
+        assert ("shops", "of me") == connection.execute(works_for).fetchone()
+    with replace(server, project=None, target=None).connect("loader") as connection:
+        assert (None, None) == connection.execute(works_for).fetchone()
+
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    assert 1 == server.environment()["PGOPTIONS"].count("dpe.project=")
+    with psycopg.connect() as connection:
+        assert ("shops", "of me") == connection.execute(works_for).fetchone()
+
+
 def test_every_role_connects_from_a_shell_that_was_set_up_for_dbt(module_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Although only the transformer may set some of what the shell sets; and settings are not repeated."""
     for name, value in module_server.environment().items():

@@ -284,7 +284,9 @@ def test_the_ledger_hides_secrets_by_itself(stage: Stage) -> None:
     source = stage("id integer")
     redaction.remember(SECRET)
     with source.server.connect("loader") as connection, contexts.system_context(connection, actor="test"):
-        extract_id = ledger.start_extract(connection, source=source.table.source, spec=None, disposition="append", tenant_id=None)
+        extract_id = ledger.start_extract(
+            connection, source=source.table.source, relation=source.table.relation, spec=None, disposition="append", tenant_id=None
+        )
         ledger.fail_extract(connection, extract_id, f"no column {quote(SECRET)}")
 
     assert [(f"no column {HIDDEN}",)] == source.ledger("select error from dpe.extracts where source = %s")

@@ -19,7 +19,18 @@ where
     or functions.body <> wanted.body
     or functions.owner <> 'dpe_owner'
     or not functions.has_exact_path
-    or wanted.function_name in ('actor', 'chosen_tenant', 'context_is_open', 'every_tenant_is_open', 'visible_tenants', 'granted_keys')
+    or wanted.function_name in (
+        'actor',
+        'chosen_tenant',
+        'project',
+        'target',
+        'own_project',
+        'own_target',
+        'context_is_open',
+        'every_tenant_is_open',
+        'visible_tenants',
+        'granted_keys'
+    )
     and (functions.volatility <> 's' or functions.parallel_safety <> 's')
 union all
 select

@@ -3,6 +3,22 @@
 -- why: readers may see no rows, and auditors and the pipeline no ledger
 with
 
+-- What may be seen in a context: rows of every project, of the session's, or of its project and target.
+questions as (
+
+    select
+        question,
+        format('( SELECT dpe.%1$s() AS %1$s)', question) as of_all,
+        format('(( SELECT dpe.%1$s() AS %1$s) AND (project = ( SELECT dpe.own_project() AS own_project)))', question) as of_project,
+        format(
+            '(( SELECT dpe.%1$s() AS %1$s) AND (project = ( SELECT dpe.own_project() AS own_project))'
+            ' AND (target = ( SELECT dpe.own_target() AS own_target)))',
+            question
+        ) as of_target
+    from (values ('context_is_open'), ('every_tenant_is_open')) as asked (question)
+
+),
+
 pipelines as (
 
     select
@@ -10,31 +26,58 @@ pipelines as (
         made.policy,
         made.command,
         made.roles,
-        format('( SELECT dpe.%1$s() AS %1$s)', made.question) as condition
+        case
+            when tables.name = 'protected_relations' or made.sees = 'all' or made.sees = 'all, changes own' then questions.of_all
+            when tables.has_target then questions.of_target
+            else questions.of_project
+        end as condition,
+        case
+            when tables.name = 'protected_relations' or made.sees = 'all' then questions.of_all
+            when tables.has_target then questions.of_target
+            else questions.of_project
+        end as checked
     from (
         values
-        ('admin_in_context', '*', array['dpe_owner'], 'context_is_open'),
-        ('loader_in_context', '*', array['dpe_loader'], 'context_is_open'),
-        ('transformer_in_context', '*', array['dpe_transformer'], 'every_tenant_is_open'),
-        ('transformer_in_context', '*', array['dpe_transformer'], 'context_is_open'),
-        ('transformer_reads_in_context', 'r', array['dpe_transformer'], 'context_is_open'),
-        ('admin_reads_in_context', 'r', array['dpe_owner'], 'context_is_open'),
-        ('admin_adds_in_context', 'a', array['dpe_owner'], 'context_is_open')
-    ) as made (policy, command, roles, question)
+        ('admin_in_context', '*', array['dpe_owner'], 'all'),
+        ('loader_in_context', '*', array['dpe_loader'], 'own'),
+        ('loader_claims_in_context', 'a', array['dpe_loader'], 'own'),
+        ('loader_takes_over_in_context', 'w', array['dpe_loader'], 'all, changes own'),
+        ('loader_adds_in_context', 'a', array['dpe_loader'], 'own'),
+        ('loader_deletes_in_context', 'd', array['dpe_loader'], 'own'),
+        ('pipeline_reads_in_context', 'r', array['dpe_loader', 'dpe_transformer'], 'all'),
+        ('transformer_in_context', '*', array['dpe_transformer'], 'own'),
+        ('transformer_reads_in_context', 'r', array['dpe_transformer'], 'own'),
+        ('admin_reads_in_context', 'r', array['dpe_owner'], 'all'),
+        ('admin_adds_in_context', 'a', array['dpe_owner'], 'all')
+    ) as made (policy, command, roles, sees)
     inner join (
         values
-        ('extracts', array['admin_in_context', 'loader_in_context', 'transformer_reads_in_context']),
-        ('loads', array['admin_in_context', 'loader_in_context', 'transformer_reads_in_context']),
-        ('rejects', array['admin_in_context', 'loader_in_context']),
-        ('notifications', array['admin_in_context', 'loader_in_context']),
-        ('publications', array['admin_in_context', 'transformer_in_context']),
-        ('protected_relations', array['admin_in_context', 'transformer_in_context']),
-        ('rule_results', array['admin_in_context', 'transformer_in_context']),
-        ('rule_failures', array['admin_in_context', 'transformer_in_context']),
-        ('tenant_access', array['admin_in_context']),
-        ('access_changes', array['admin_reads_in_context', 'admin_adds_in_context'])
-    ) as tables (name, policies) on made.policy = any(tables.policies)
-    where made.policy <> 'transformer_in_context' or (tables.name = 'publications') = (made.question = 'context_is_open')
+        ('extracts', false, array['admin_in_context', 'loader_in_context', 'transformer_reads_in_context']),
+        ('loads', false, array['admin_in_context', 'loader_in_context', 'transformer_reads_in_context']),
+        ('rejects', false, array['admin_in_context', 'loader_in_context']),
+        (
+            'staged_relations',
+            false,
+            array['admin_in_context', 'pipeline_reads_in_context', 'loader_claims_in_context', 'loader_takes_over_in_context']
+        ),
+        (
+            'project_schemas',
+            true,
+            array['admin_in_context', 'pipeline_reads_in_context', 'loader_adds_in_context', 'loader_deletes_in_context']
+        ),
+        ('notifications', true, array['admin_in_context', 'loader_in_context']),
+        ('publications', true, array['admin_in_context', 'transformer_in_context']),
+        ('protected_relations', false, array['admin_in_context', 'transformer_in_context']),
+        ('rule_results', true, array['admin_in_context', 'transformer_in_context']),
+        ('rule_failures', true, array['admin_in_context', 'transformer_in_context']),
+        ('tenant_access', false, array['admin_in_context']),
+        ('access_changes', false, array['admin_reads_in_context', 'admin_adds_in_context'])
+    ) as tables (name, has_target, policies) on made.policy = any(tables.policies)
+    inner join questions
+        on questions.question = case
+            when made.policy = 'transformer_in_context' and tables.name <> 'publications' then 'every_tenant_is_open'
+            else 'context_is_open'
+        end
 
 ),
 
@@ -48,12 +91,15 @@ wanted_of_ledger as (
         'auditor_reads' as policy,
         'r' as command,
         array['dpe_auditor'] as roles,
-        'true' as condition
+        'true' as condition,
+        'true' as checked
     from (
         values
         ('extracts'),
         ('loads'),
         ('rejects'),
+        ('staged_relations'),
+        ('project_schemas'),
         ('tenant_access'),
         ('access_changes'),
         ('publications'),
@@ -67,7 +113,8 @@ wanted_of_ledger as (
         'own_entries' as policy,
         'r' as command,
         array['dpe_loader', 'dpe_masked_reader', 'dpe_reader', 'dpe_tenant', 'dpe_transformer'] as roles,
-        '((role_name)::oid = (to_regrole(quote_ident((CURRENT_USER)::text)))::oid)' as condition
+        '((role_name)::oid = (to_regrole(quote_ident((CURRENT_USER)::text)))::oid)' as condition,
+        '((role_name)::oid = (to_regrole(quote_ident((CURRENT_USER)::text)))::oid)' as checked
     union all
     select
         'dpe.tenant_access' as relation,
@@ -75,16 +122,16 @@ wanted_of_ledger as (
         'r' as command,
         array['dpe_transformer'] as roles,
         '(( SELECT dpe.context_is_open() AS context_is_open)'
-        || ' AND (( SELECT dpe.access_obstacle(tenant_access.role_name) AS access_obstacle) IS NOT NULL))' as condition
+        || ' AND (( SELECT dpe.access_obstacle(tenant_access.role_name) AS access_obstacle) IS NOT NULL))' as condition,
+        '(( SELECT dpe.context_is_open() AS context_is_open)'
+        || ' AND (( SELECT dpe.access_obstacle(tenant_access.role_name) AS access_obstacle) IS NOT NULL))' as checked
 
 ),
 
 -- The rows that the pipeline locks: it may not change any.
 wanted as (
 
-    select
-        *,
-        condition as checked
+    select *
     from wanted_of_ledger
     union all
     select
