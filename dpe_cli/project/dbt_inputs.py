@@ -117,7 +117,7 @@ def profiles_file(directory: Path, given: Path | None) -> Path:
 
 def _roots(directory: Path) -> list[str]:
     """Return the directories in which dbt looks for files; that of the installed packages as a whole."""
-    settings = _settings(directory / _SETTINGS)
+    settings = settings_of(directory / _SETTINGS)
     return [str(root) for option, default in _PATHS.items() for root in _listed(settings.get(option) or default)]
 
 
@@ -125,7 +125,13 @@ def _listed(value: object) -> Iterable[object]:
     return value if isinstance(value, list) else [value]
 
 
-def _settings(path: Path) -> Mapping[str, Any]:
+def settings_of(path: Path) -> Mapping[str, Any]:
+    """
+    Return the settings in one of dbt's files.
+
+    Raises:
+        ProjectError: it cannot be read, is not valid YAML, or holds no settings.
+    """
     import yaml
 
     try:

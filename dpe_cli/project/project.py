@@ -209,6 +209,18 @@ class Project:
         # dbt excludes tests by name. One that shares its name with a testable one runs and fails, rather than neither.
         return sorted({test["name"] for test in tests} - testable)
 
+    def selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str] | None:
+        """
+        Return the ids of what dbt's selection syntax names; None for everything.
+
+        Raises:
+            ProjectError: dbt cannot read the project, or a selector.
+        """
+        # A selector may be the default.
+        if not _split(select) and not exclude and not (self.directory / "selectors.yml").exists():
+            return None
+        return self._selected(select, exclude)
+
     def _selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str]:
         key = (tuple(_split(select)), tuple(exclude))
         if key not in self._chosen:

@@ -6,6 +6,6 @@
 {% macro postgres__make_relation_with_suffix(base_relation, suffix, dstring) %}
 
 {% set ending = suffix ~ (modules.datetime.datetime.now().strftime('%H%M%S%f') if dstring else '') %}
-{{ return(base_relation.incorporate(path={'identifier': companion_name(base_relation.identifier, ending)})) }}
+{{ return(base_relation.incorporate(path={'identifier': dpe.companion_name(base_relation.identifier, ending)})) }}
 
 {% endmacro %}

@@ -269,7 +269,7 @@ WIDE = {"sql": "create policy wide on {{ this }} for select to dpe_reader using 
 NOT_TO_BE_CLOSED = (
     "create schema own; create table own.kept (one integer); grant create on schema own to dpe_tenant; "
     "insert into dpe.protected_relations (relation_id, node, declaration, protection, invocation_id) "
-    "select oid, 'model.dpe.a', 'x', dpe.protection_of(oid), '{{ invocation_id }}' from pg_class where oid = 'own.kept'::regclass; commit; "
+    "select oid, 'model.shops.a', 'x', dpe.protection_of(oid), '{{ invocation_id }}' from pg_class where oid = 'own.kept'::regclass; commit; "
     "begin; grant select on own.kept to public; alter table own.kept owner to dpe_tenant; commit"
 )
 LATE: dict[str, tuple[object, str]] = {
@@ -678,7 +678,7 @@ def test_a_clone_is_protected_as_what_it_is(copied: tuple[Path, Server], reader:
     state = shutil.copytree(directory / "target", directory / "state")
     # Built in another database, of which this one is a copy.
     manifest = (state / "manifest.json").read_text(encoding="utf-8")
-    built_in = json.loads(manifest)["nodes"]["model.dpe.plain_table"]["database"]
+    built_in = json.loads(manifest)["nodes"]["model.shops.plain_table"]["database"]
     (state / "manifest.json").write_text(re.sub(rf"\b{built_in}\b", server.database, manifest), encoding="utf-8")
     project = Project(directory)
 

@@ -144,9 +144,9 @@ def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -
 def test_what_no_file_declares_is_found(project: Project, server: Server) -> None:
     """Though dbt says that it built it: there is nothing to compare it with."""
     with server.connect("transformer") as connection:
-        (finding,) = declared.differences(connection, project.manifest, {"model.dpe.unknown": "marts__next"})
+        (finding,) = declared.differences(connection, project.manifest, {"model.shops.unknown": "marts__next"})
 
-    assert "model.dpe.unknown: was built, but no file of the project declares it" in str(finding)
+    assert "model.shops.unknown: was built, but no file of the project declares it" in str(finding)
 
 
 def test_a_table_of_grants_decides(server: Server, manager: str) -> None:

@@ -34,7 +34,7 @@ PUBLISHED = {"staging.stg_shop__orders", "marts.fct_orders", "marts.dim_shops"}
 
 
 RESULT = NodeResult(
-    "model.dpe.fct_orders",
+    "model.shops.fct_orders",
     "fct_orders",
     "fct_orders.sql",
     "model",
@@ -161,8 +161,8 @@ FORGED = {
     "changing_orders": """
         -- depends_on: {{ ref('stg_shop__orders') }}
         {% if execute %}
-            {% do builtins.ref.manifest.nodes['model.dpe.changed_orders'].config.meta.update({'rls': {'shared': true}}) %}
-            {% do graph.nodes['model.dpe.managers'].update({'alias': 'private_orders'}) %}
+            {% do builtins.ref.manifest.nodes['model.shops.changed_orders'].config.meta.update({'rls': {'shared': true}}) %}
+            {% do graph.nodes['model.shops.managers'].update({'alias': 'private_orders'}) %}
         {% endif %}
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
         select 1 as one
@@ -210,7 +210,7 @@ ELSEWHERE = {
     "models/marts/forging.sql": """
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, post_hook=[
             "{{ protect_table(api.Relation.create(schema='marts', identifier='fct_orders', type='table'), {'shared': true},"
-            ~ " 'model.dpe.fct_orders') }}",
+            ~ " 'model.shops.fct_orders') }}",
             "create table intermediate.part () inherits (marts.dim_shops)"
         ]) }}
         select 1 as one
@@ -272,11 +272,11 @@ TAMPERING = {
             {% do node.config.meta.pop('on_failure') %}
         {% endfor %}
         {% set manifest = builtins.ref.manifest %}
-        {% do manifest.nodes['model.dpe.fct_small'].columns.amount.constraints.clear() %}
-        {% do manifest.unit_tests['unit_test.dpe.fct_small.amounts_stay_the_same'].expect.rows[0].update({'amount': 2}) %}
+        {% do manifest.nodes['model.shops.fct_small'].columns.amount.constraints.clear() %}
+        {% do manifest.unit_tests['unit_test.shops.fct_small.amounts_stay_the_same'].expect.rows[0].update({'amount': 2}) %}
         {% do manifest.get_macros_by_name()['quoted'].append(manifest.macros['macro.dpe.quoted']) %}
-        {% do manifest.ref_lookup.storage.update({'dim_gone': {'dpe': 'model.dpe.dim_shops'}}) %}
-        {% do selected_resources.append('model.dpe.dim_gone') %}
+        {% do manifest.ref_lookup.storage.update({'dim_gone': {'dpe': 'model.shops.dim_shops'}}) %}
+        {% do selected_resources.append('model.shops.dim_gone') %}
         {% do builtins.ref.config.vars.vars.update({'dpe_keep_rows': 0}) %}
         {% do builtins.ref.config.quoting.pop('database') %}
         {% endif %}
@@ -313,9 +313,9 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) ->
     assert changed == [
         "dbt's configuration",
         "macros",
-        "model.dpe.fct_small",
+        "model.shops.fct_small",
         "selected_resources",
-        "unit_test.dpe.fct_small.amounts_stay_the_same",
+        "unit_test.shops.fct_small.amounts_stay_the_same",
         "vars",
         "what ref() finds",
     ]
@@ -325,7 +325,7 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) ->
 STRAYS = [("marts", "dim_shops__masked"), ("marts", "dim_shops__quarantine"), ("marts__next", "dim_shops__quarantine")]
 MAKE_STRAY = (
     "create table {schema}.{name} as select 1 as one, now() as _quarantined_at; "
-    "{{{{ protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.dpe.fct_orders') }}}}"
+    "{{{{ protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.shops.fct_orders') }}}}"
 )
 
 

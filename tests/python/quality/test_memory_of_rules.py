@@ -285,10 +285,10 @@ def test_a_build_needs_no_ledger(orders: Orders) -> None:
 def test_rows_that_can_no_longer_be_selected_stop_nothing(orders: Orders) -> None:
     """A result whose query fails is stored without its rows; the others are complete."""
     result = {
-        "test_id": "test.dpe.gone", "test": "gone", "severity": "warn", "status": "warn", "failures": 3, "warn_if": "!= 0", "error_if": "!= 0",
+        "test_id": "test.shops.gone", "test": "gone", "severity": "warn", "status": "warn", "failures": 3, "warn_if": "!= 0", "error_if": "!= 0",
         "fail_calc": "count(*)", "query": "select * from marts.gone", "duration_seconds": 1, "keep_rows": 9, "key_columns": [],
     }  # fmt: skip
-    other = {**result, "test_id": "test.dpe.here", "test": "here", "query": "select 1 as a -- one"}
+    other = {**result, "test_id": "test.shops.here", "test": "here", "query": "select 1 as a -- one"}
     with orders.server.connect("transformer") as connection, system_context(connection, actor="test"):
         unstored = connection.execute(
             "select * from dpe.remember_rules('1', %s, current_schemas(false))", [Jsonb([result, other])]

@@ -92,8 +92,8 @@ FILES = {
 SCRIPT = """
     const seen = {}, page = view.document;
     for (const [name, place] of Object.entries({
-        overview: "overview", model: "model/model.dpe.dim_shops", exposure: "exposure/exposure.dpe.board",
-        macro: "macro/macro.dpe.schema_suffix", source: "source/source.dpe.shop.shops",
+        overview: "overview", model: "model/model.shops.dim_shops", exposure: "exposure/exposure.shops.board",
+        macro: "macro/macro.dpe.schema_suffix", source: "source/source.shops.shop.shops",
     })) {
         view.location.hash = "#!/" + place;
         await wait(1500);
