@@ -73,11 +73,10 @@ PACKAGES |= {
         models:
           - name: stg_orders
             data_tests:
-              - equal_rowcount: {name: as_many_by_dpe, arguments: {compare_model: ref('stg_orders')}}
+              - dpe.equal_rowcount: {name: as_many_by_dpe, arguments: {compare_model: ref('stg_orders')}}
               - dbt_utils.equal_rowcount: {name: as_many_as_itself, arguments: {compare_model: ref('stg_orders')}}
               - other_rules.equal_rowcount: {name: as_many_by_other_rules, arguments: {compare_model: ref('stg_orders')}}
         """,
-    "tests/generic/equal_rowcount.sql": (dbt_projects.REPOSITORY / "tests" / "generic" / "equal_rowcount.sql").read_text(encoding="utf-8"),
 }
 
 

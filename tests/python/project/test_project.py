@@ -366,7 +366,7 @@ def test_what_dbt_refuses_is_reported_in_its_words(tmp_path: Path) -> None:
             """\
             dbt parse: the project cannot be read; fix what dbt reports:
             Parsing Error
-              Error reading dpe: _models.yml - Runtime Error
+              Error reading shops: _models.yml - Runtime Error
             """
         )
     )

@@ -124,7 +124,7 @@ def seen(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path_facto
     """Build the site of a project in which every text attacks the page, and open it in a browser."""
     original, _ = first_run
     directory = tmp_path_factory.mktemp("docs")
-    shutil.copytree(original.directory, directory / "shop")
+    shutil.copytree(original.directory, directory / "shop", symlinks=True)
     with replace(cluster_18, template=original.server).new_database() as server:
         shop = replace(original, directory=directory / "shop", server=server)
         shop.write(FILES)
