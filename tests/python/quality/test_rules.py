@@ -108,7 +108,7 @@ Written by `dpe rules --write` from the specs and the tests. `dpe rules` shows w
 - owner: sales
 - because: an order is paid once
 - implemented by `orders_are_numbered_from_one` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
-`accepted_range on order_id of fct_orders, min_value 1`; its kind in [tests/generic/accepted_range.sql](tests/generic/accepted_range.sql)
+`dpe.accepted_range on order_id of fct_orders, min_value 1`
 - implemented by `orders_are_unique` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
 `unique on order_id of fct_orders`
 

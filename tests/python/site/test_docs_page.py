@@ -77,7 +77,7 @@ exposures:
     description: {_in_yaml("exposure")}
     depends_on: [ref('dim_shops')]
 macros:
-  - name: schema_suffix
+  - name: generate_schema_name
     description: {_in_yaml("macro")}
     arguments: [{{name: node, type: text, description: {_in_yaml("argument")}}}]
 """
@@ -93,7 +93,7 @@ SCRIPT = """
     const seen = {}, page = view.document;
     for (const [name, place] of Object.entries({
         overview: "overview", model: "model/model.shops.dim_shops", exposure: "exposure/exposure.shops.board",
-        macro: "macro/macro.dpe.schema_suffix", source: "source/source.shops.shop.shops",
+        macro: "macro/macro.shops.generate_schema_name", source: "source/source.shops.shop.shops",
     })) {
         view.location.hash = "#!/" + place;
         await wait(1500);

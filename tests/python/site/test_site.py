@@ -40,7 +40,7 @@ def _rows(markdown: str) -> list[list[str]]:
 
 
 def _overview(page: Path) -> str:
-    return str(_manifest(page)["docs"]["doc.dpe.__overview__"]["block_contents"])
+    return str(_manifest(page)["docs"]["doc.shops.__overview__"]["block_contents"])
 
 
 def test_the_first_page_shows_all_rules(shop: Shop) -> None:
