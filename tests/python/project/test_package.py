@@ -93,7 +93,9 @@ def test_a_project_without_the_package_is_refused(tmp_path: Path) -> None:
     (directory / "packages.yml").unlink()
     shutil.rmtree(directory / "dbt_packages")
 
-    with pytest.raises(ProjectError, match=r"does not use the dbt package dpe, .*: \.dpe/package\}\]`, .*search_order: \[dpe, shops, dbt\]"):
+    with pytest.raises(
+        ProjectError, match=r"does not use the dbt package dpe, .*: \.dpe/package\}\]`, .*search_order: \[dpe, shops, dbt\]"
+    ):
         macros.check(Project(directory))
 
 

@@ -118,10 +118,16 @@ def test_tests_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
     """dbt excludes a test by its name only, and must not leave out one that it could run."""
     tests = {
         f"test.{package}.{name}": _node(f"test.{package}.{name}", depends_on={"nodes": [model]})
-        for package, name, model in (("dpe", "both", "model.shops.new"), ("other", "both", "model.shops.old"), ("dpe", "one", "model.shops.new"))
+        for package, name, model in (
+            ("dpe", "both", "model.shops.new"),
+            ("other", "both", "model.shops.old"),
+            ("dpe", "one", "model.shops.new"),
+        )
     }
     project = Project(tmp_path)
-    monkeypatch.setitem(project.__dict__, "manifest", {"nodes": tests | {name: _node(name) for name in ("model.shops.new", "model.shops.old")}})
+    monkeypatch.setitem(
+        project.__dict__, "manifest", {"nodes": tests | {name: _node(name) for name in ("model.shops.new", "model.shops.old")}}
+    )
     monkeypatch.setattr(Parser, "selected", lambda *_: set(tests))
 
     assert ["one"] == project.untestable(["tag:daily"], (), {("marts", "model.shops.old")})

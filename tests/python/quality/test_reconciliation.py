@@ -304,7 +304,8 @@ def test_a_model_with_quarantining_rules_has_a_quarantine() -> None:
 def test_an_origin_is_one_model() -> None:
     """Versions of a model have one name, which does not say whose rows are counted; all of them belong to its spec."""
     versions = {
-        f"model.shops.stg_orders.v{number}": {"name": "stg_orders", "alias": f"stg_orders_v{number}", "version": number} for number in (1, 2)
+        f"model.shops.stg_orders.v{number}": {"name": "stg_orders", "alias": f"stg_orders_v{number}", "version": number}
+        for number in (1, 2)
     }
     manifest = _manifest({"from": "stg_orders"})
     stg_orders = manifest["nodes"].pop("model.shops.stg_orders")
