@@ -131,7 +131,7 @@ def _run_dbt(
     """Run dbt for the shadow schemas; return what became of its nodes, and which nodes and macros were changed while it ran."""
     target_path = state_path(project.directory) / "next"
     with progress.task("dbt build", project.node_count) as advance, watching(server, "transformer", DBT, ender=ender, say=progress.say):
-        manifest = read_project(project, server, target_path=target_path)
+        manifest = read_project(project, server)
         dbt.build_in_shadow(manifest, project.selected(selected, exclude), NEXT)
         read = ReadManifest(manifest)
         results = run_dbt(

@@ -101,15 +101,15 @@ def run_dbt(
     return [node for node in nodes if node.resource_type != "operation" or node.has_failed]
 
 
-def read_project(project: Project, server: Server, *, target_path: Path | None = None) -> Any:
+def read_project(project: Project, server: Server) -> Any:
     """
-    Read the project as run_dbt would, without running anything; return dbt's manifest as dbt's own object.
+    Read the project as run_dbt would, without running anything; return dbt's manifest as dbt's own object, which runs may change.
 
     Raises:
         ProjectError: dbt cannot read the project.
     """
     with _environment(server.environment()):
-        return dbt.invoke(["parse"], [*_target(target_path), *project.dbt_options]).result
+        return dbt.invoke(["parse"], [*_target(project.parsed_directory), *project.dbt_options]).result
 
 
 def _target(path: Path | None) -> list[str]:

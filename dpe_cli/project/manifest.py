@@ -29,6 +29,11 @@ class Parser:
         self._path = state_path(directory) / "parsed" / digest / "manifest.json"
         self._state_path = self._path.with_name("state.json")
 
+    @property
+    def directory(self) -> Path:
+        """The target directory of dbt in which the manifest is."""
+        return self._path.parent
+
     def manifest(self) -> Mapping[str, Any]:
         """
         Return the manifest, after parsing if a file of the project, or a variable that it uses, has changed.

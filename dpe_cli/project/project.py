@@ -88,6 +88,11 @@ class Project:
         """
         return self._parser.manifest()
 
+    @property
+    def parsed_directory(self) -> Path:
+        """Where dbt keeps what it has parsed of the project, so that it parses only what has changed since."""
+        return self._parser.directory
+
     @cached_property
     def _parser(self) -> Parser:
         return Parser(self.directory, self.dbt_options, profiles=profiles_file(self.directory, self._profiles_dir))

@@ -121,8 +121,8 @@ def _parsed_package() -> dict[str, Path]:
     configure(project)
     dbt.invoke(["parse", "--target-path", str(directory)], Project(project).dbt_options)
     parsed = directory / "partial_parse.msgpack"
-    manifests = Project(project)._parser._path.parent.relative_to(project)
-    return {"target": parsed, str(manifests): parsed, ".dpe/next": parsed}
+    manifests = Project(project).parsed_directory.relative_to(project)
+    return {"target": parsed, str(manifests): parsed}
 
 
 class Silence:
