@@ -29,7 +29,7 @@ _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 def keep(project_dir: Path) -> None:
     """
-    Link the package to the place where packages.yml names it, unless the link is right.
+    Link the package to the place where packages.yml names it, if it does, unless the link is right.
 
     In a project that is read-only, this does nothing: dbt says so if it misses the package.
 
@@ -37,6 +37,8 @@ def keep(project_dir: Path) -> None:
         ProjectError: something else is in the place of the link.
     """
     link = project_dir / PLACE
+    if not _may_be_named(project_dir):
+        return
     if link.is_symlink() and os.readlink(link) == str(DIRECTORY):  # noqa: PTH115 as it was written
         return
     if link.exists() and not link.is_symlink() and not _is_package(link):
@@ -71,6 +73,11 @@ def install(project_dir: Path, deps: Callable[[], object]) -> None:
 def _is_package(directory: Path) -> bool:
     settings = directory / "dbt_project.yml"
     return settings.is_file() and _read(settings).get("name") == NAME
+
+
+def _may_be_named(project_dir: Path) -> bool:
+    """Return false if the project surely does not name the package: quickly, because each command asks."""
+    return any(str(PLACE).encode() in path.read_bytes() for name in _NAMED_IN if (path := project_dir / name).is_file())
 
 
 def _is_named(project_dir: Path) -> bool:

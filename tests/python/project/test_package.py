@@ -24,6 +24,8 @@ ORDERS = "select * from (values (1, 'UA'), (2, 'HA')) as orders (order_id, shop)
 SHARED = "contract={'enforced': false}, meta={'rls': {'shared': true}}"
 MODEL = {"models/marts/fct_orders.sql": f"{{{{ config({SHARED}) }}}} {ORDERS}"}
 
+PACKAGES = {"packages.yml": dbt_projects.CONFIGURATION["packages.yml"]}
+
 
 def test_the_package_has_the_version_of_the_command_line() -> None:
     """They come together, and each calls what the other brings."""
@@ -34,6 +36,7 @@ def test_the_package_has_the_version_of_the_command_line() -> None:
 
 def test_the_package_is_linked_to_where_projects_name_it(tmp_path: Path) -> None:
     """Outside version control, and by a path that is the same on each machine."""
+    dbt_projects.write(tmp_path, PACKAGES)
     for _ in range(2):
         package.keep(tmp_path)
 
@@ -41,10 +44,19 @@ def test_the_package_is_linked_to_where_projects_name_it(tmp_path: Path) -> None
         assert "*\n" == (tmp_path / package.PLACE.parent / ".gitignore").read_text()
 
 
+def test_a_project_that_does_not_name_the_package_gets_no_link(tmp_path: Path) -> None:
+    """Nothing is written into it."""
+    dbt_projects.write(tmp_path, {"packages.yml": "packages: [{local: ../other}]", "dependencies.yml": "projects: []"})
+
+    package.keep(tmp_path)
+
+    assert not (tmp_path / package.PLACE.parent).exists()
+
+
 @pytest.mark.parametrize("before", ["a link to another environment", "a link to nothing", "a copy of the package"])
 def test_a_link_that_is_not_right_is_replaced(tmp_path: Path, before: str) -> None:
     """A project moves between environments, and some tools copy what a link leads to."""
-    link = tmp_path / package.PLACE
+    link = dbt_projects.write(tmp_path, PACKAGES) / package.PLACE
     link.parent.mkdir()
     if before == "a copy of the package":
         shutil.copytree(package.DIRECTORY, link)
@@ -58,7 +70,7 @@ def test_a_link_that_is_not_right_is_replaced(tmp_path: Path, before: str) -> No
 
 def test_files_of_a_user_in_the_place_of_the_link_are_kept(tmp_path: Path) -> None:
     """And named."""
-    dbt_projects.write(tmp_path, {f"{package.PLACE}/notes.txt": "mine"})
+    dbt_projects.write(tmp_path, PACKAGES | {f"{package.PLACE}/notes.txt": "mine"})
 
     with pytest.raises(ProjectError, match="is not the link to dpe's dbt package that dpe keeps there; move it away"):
         package.keep(tmp_path)
@@ -69,7 +81,7 @@ def test_files_of_a_user_in_the_place_of_the_link_are_kept(tmp_path: Path) -> No
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; run the tests as another user")
 def test_a_project_that_is_read_only_gets_no_link(tmp_path: Path) -> None:
     """Because commands that need none work there."""
-    tmp_path.chmod(0o500)
+    dbt_projects.write(tmp_path, PACKAGES).chmod(0o500)
     package.keep(tmp_path)
     assert not (tmp_path / package.PLACE).exists()
 
