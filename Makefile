@@ -84,7 +84,7 @@ docs: $(VENV)/installed  ## build the documentation site
 
 clean: weather-api-stop  ## stop the embedded PostgreSQL and the weather API, and remove everything generated, including data and taps; keeps .env
 	@if [ -x $(BIN)/dpe ] && [ -d .dpe ]; then $(BIN)/dpe db stop || true; fi
-	rm -rf .dpe .bench target logs dist build $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .dpe .bench dbt_packages target logs dist build $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -22,6 +22,7 @@ import measure
 import report
 
 from dpe_cli.cli.app import App
+from dpe_cli.project import package
 from dpe_cli.server.bootstrap import bootstrap
 from dpe_cli.server.embedded.server import EmbeddedServer
 
@@ -29,17 +30,20 @@ REPOSITORY = Path(__file__).parent.parent
 DIRECTORY = REPOSITORY / ".bench" / "build"
 PLAIN_DIRECTORY = REPOSITORY / ".bench" / "build-plain"
 OPEN_DIRECTORY = REPOSITORY / ".bench" / "build-open"
-PROJECT = ("dbt_project.yml", "profiles.yml", "macros", "models", "seeds", "specs", "tests", "data")
+PROJECT = ("dbt_project.yml", "profiles.yml", "demo/macros", "models", "seeds", "specs", "tests/singular", "data")
+# Each project has a copy of dpe's dbt package, in which parts can be left out.
+PACKAGE = "package"
 
 # What dpe adds to dbt at the end of a build.
-MEMORY = ', "{{ remember_rules() }}"'
+MEMORY = ', "{{ dpe.remember_rules() }}"'
 # It also closes what is not protected as it was recorded, which would be everything in the way without protection.
-CLOSING = '"{{ close_changed_relations() }}"'
+CLOSING = '"{{ dpe.close_changed_relations() }}", "{{ dpe.close_changed_relations() }}"'
 # What dpe adds to dbt when a relation is created, and when it is granted. Quarantines and foreign keys are not protection.
+OVERRIDES = '  - "{{ dpe.refuse_overrides() }}"\n'
 POLICY_MACROS = ("postgres__create_table_as.sql", "postgres__create_view_as.sql")
 PROTECTION = (
-    "{{ apply_policies(relation, grant_config or {}) }}",
-    "select dpe.refuse_changes_of_hooks({{ regclass_of(relation) }}, '{{ model.unique_id }}');",
+    "{{ dpe.apply_policies(relation, grant_config or {}) }}",
+    "select dpe.refuse_changes_of_hooks({{ dpe.regclass_of(relation) }}, {{ dpe.literal_of(model.unique_id) }});",
 )
 OPEN = "dbt build, no rule remembered, nothing protected"
 PLAIN, REMEMBERED, PUBLISHED = "dbt build, no rule remembered", "dbt build", "build, test and publish, as dpe run does"
@@ -68,13 +72,15 @@ def main() -> None:
         del os.environ[name]
     for directory in (DIRECTORY, PLAIN_DIRECTORY, OPEN_DIRECTORY):
         _make_project(directory)
-    _leave_out(PLAIN_DIRECTORY / "dbt_project.yml", MEMORY)
-    _leave_out(OPEN_DIRECTORY / "dbt_project.yml", MEMORY)
-    _leave_out(OPEN_DIRECTORY / "dbt_project.yml", CLOSING)
+    _leave_out(PLAIN_DIRECTORY / PACKAGE / "dbt_project.yml", MEMORY)
+    opened = OPEN_DIRECTORY / PACKAGE
+    for part in (MEMORY, CLOSING, OVERRIDES):
+        _leave_out(opened / "dbt_project.yml", part)
     for part in PROTECTION:
-        _leave_out(OPEN_DIRECTORY / "macros" / "rls" / "postgres__apply_grants.sql", part)
+        # dbt sends a statement all the same.
+        _leave_out(opened / "macros" / "rls" / "postgres__apply_grants.sql", part, instead="select 1;")
     for name in POLICY_MACROS:
-        (OPEN_DIRECTORY / "macros" / "rls" / name).unlink()
+        (opened / "macros" / "rls" / name).unlink()
     server = App(given_project_dir=DIRECTORY).identified_server()
     try:
         with server.connect("admin") as connection:
@@ -112,11 +118,11 @@ def main() -> None:
     print(report.machine(version), "\n".join([*head, *rows]), sep="\n\n")
 
 
-def _leave_out(file: Path, part: str) -> None:
+def _leave_out(file: Path, part: str, *, instead: str = "") -> None:
     text = file.read_text()
     if part not in text:
         sys.exit(f"{file}: contains no {part}; correct bench/build.py")
-    file.write_text(text.replace(part, ""))
+    file.write_text(text.replace(part, instead))
 
 
 def _make_project(directory: Path) -> None:
@@ -124,9 +130,13 @@ def _make_project(directory: Path) -> None:
     for name in PROJECT:
         source = REPOSITORY / name
         if source.is_dir():
-            shutil.copytree(source, directory / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("python", "__pycache__"))
+            shutil.copytree(source, directory / name, dirs_exist_ok=True)
         else:
             shutil.copy(source, directory)
+    shutil.rmtree(directory / PACKAGE, ignore_errors=True)
+    shutil.copytree(package.DIRECTORY, directory / PACKAGE)
+    (directory / "packages.yml").write_text(f"packages: [{{local: {PACKAGE}}}]\n")
+    subprocess.run([Path(sys.executable).parent / "dbt", "deps", "--quiet"], cwd=directory, check=True)
 
 
 if __name__ == "__main__":

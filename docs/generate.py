@@ -60,8 +60,8 @@ Besides these, a column may have `meta.path` (JSON, APIs, taps), `meta.start` an
 
 TESTS_HEAD = """# Generic tests
 
-What each test of `tests/generic/` fails, and its arguments. [Kinds of rule](../guides/kinds-of-rule.md) orders them by what they
-are for.
+What each generic test of the dbt package `dpe` fails, and its arguments; write `dpe.` before its name.
+[Kinds of rule](../guides/kinds-of-rule.md) orders them by what they are for.
 """
 
 LEDGER_HEAD = """# Tables of the ledger

@@ -35,5 +35,5 @@ def needed(module: str, *, by: str) -> ModuleType:
             raise
         extra = EXTRAS[module]
         raise UsageError(
-            f"{by}: needs the package {module}; install it with dpe's extra {extra}, in dpe's directory: .venv/bin/pip install '.[{extra}]'"
+            f"{by}: needs the package {module}; install it with dpe's extra {extra}: pip install 'data-provisioning-engine[{extra}]'"
         ) from error

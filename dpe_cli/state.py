@@ -21,7 +21,16 @@ def state_directory(project_dir: Path) -> Path:
     Raises:
         OSError: it cannot be created; the project may be read-only.
     """
-    directory = state_path(project_dir)
+    return ignored(state_path(project_dir))
+
+
+def ignored(directory: Path) -> Path:
+    """
+    Return a directory, outside version control, after creating it.
+
+    Raises:
+        OSError: it cannot be created; the project may be read-only.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     ignore = directory / ".gitignore"
     if not ignore.exists():

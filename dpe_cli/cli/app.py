@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from dpe_cli.errors import UsageError
-from dpe_cli.project import dotenv
+from dpe_cli.project import dotenv, package
 
 # `dpe --help` imports this module, so PostgreSQL and dbt are imported only where they are used.
 if TYPE_CHECKING:
@@ -38,16 +38,18 @@ class App:
     @cached_property
     def project_dir(self) -> Path:
         """
-        The project's directory: the given one, or the nearest one upwards from here. Loads its `.env`.
+        The project's directory: the given one, or the nearest one upwards from here. Loads its `.env`, and links dpe's dbt package.
 
         Raises:
             UsageError: there is none, or its `.env` cannot be read.
+            ProjectError: something else is in the place of that link.
         """
         from dpe_cli.safe_text import log
 
         log.guard()
         directory = self._find_project_dir()
         dotenv.load(directory)
+        package.keep(directory)
         return directory
 
     def _find_project_dir(self) -> Path:

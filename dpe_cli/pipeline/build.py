@@ -10,7 +10,9 @@ from dpe_cli.errors import PublishError
 from dpe_cli.pipeline import refusals
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.progress import Progress
+from dpe_cli.project import dbt
 from dpe_cli.project.dbt_runner import NodeResult, read_project, run_dbt
+from dpe_cli.project.jinja_changes import ReadManifest
 from dpe_cli.project.model import RELATIONS
 from dpe_cli.project.project import Project
 from dpe_cli.publishing import builds, old_versions, publication, publisher, swap
@@ -75,7 +77,7 @@ def build_and_publish(
             before = {relation.oid for relation in old_versions.relations(connection, schemas)}
         if skipped:
             progress.say(f"Skipped, because they read models that have never been published: {', '.join(skipped)}")
-        results, changed = _run_dbt(project, server, _command(selected, [*exclude, *skipped], options), progress, ender)
+        results, changed = _run_dbt(project, server, selected, [*exclude, *skipped], progress, options, ender)
         built = {result.unique_id: result for result in results if _is_built(result)}
         names = [(result.schema.removesuffix(NEXT), result.alias) for result in built.values()]
         made = {unique_id: result.schema for unique_id, result in built.items()}
@@ -118,15 +120,29 @@ def _command(selected: Sequence[str], exclude: Sequence[str], options: RunOption
 
 
 def _run_dbt(
-    project: Project, server: Server, command: Sequence[str], progress: Progress, ender: Ender | None
+    project: Project,
+    server: Server,
+    selected: Sequence[str],
+    exclude: Sequence[str],
+    progress: Progress,
+    options: RunOptions,
+    ender: Ender | None,
 ) -> tuple[list[NodeResult], list[str]]:
     """Run dbt for the shadow schemas; return what became of its nodes, and which nodes and macros were changed while it ran."""
-    # dbt cannot reuse what it parsed for another suffix: each suffix has its own target directory.
-    variables, target_path = {"dpe_schema_suffix": NEXT}, state_path(project.directory) / "next"
+    target_path = state_path(project.directory) / "next"
     with progress.task("dbt build", project.node_count) as advance, watching(server, "transformer", DBT, ender=ender, say=progress.say):
-        read = read_project(project, server, variables=variables, target_path=target_path, schema_suffix=NEXT)
+        manifest = read_project(project, server)
+        dbt.build_in_shadow(manifest, project.selected(selected, exclude), NEXT)
+        read = ReadManifest(manifest)
         results = run_dbt(
-            project, server, command, variables=variables, target_path=target_path, read=read, on_node=lambda _name: advance(1)
+            project,
+            server,
+            _command(selected, exclude, options),
+            # The macros learn from it which schemas are shadow schemas. It plays no part in reading the project.
+            variables={"dpe_schema_suffix": NEXT},
+            target_path=target_path,
+            read=read,
+            on_node=lambda _name: advance(1),
         )
     return results, read.changed()
 

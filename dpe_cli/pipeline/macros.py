@@ -1,7 +1,7 @@
 """
-Refuses a project with the macros of another version of dpe.
+Refuses a project without the dbt package of dpe, or with that of another version.
 
-They call functions of the ledger, and the command line reads what they write.
+Its macros call functions of the ledger, and the command line reads what they write.
 """
 
 from __future__ import annotations
@@ -10,31 +10,30 @@ import re
 
 from dpe_cli import __version__
 from dpe_cli.errors import ProjectError
+from dpe_cli.project.package import NAME, PLACE
 from dpe_cli.project.project import Project
-from dpe_cli.server import versions
 
-_NAME = "dpe_version"
+_VERSION = f"macro.{NAME}.dpe_version"
 _RETURNED = re.compile(r"return\(\s*'([^']+)'\s*\)")
 
 
 def check(project: Project) -> None:
     """
-    Check that the project has the macros of this version.
+    Check that the project uses the dbt package of this version.
 
     Raises:
-        ProjectError: it has those of another one, or none.
+        ProjectError: it uses that of another one, or none.
     """
-    found = [macro["macro_sql"] for macro in project.manifest["macros"].values() if macro["name"] == _NAME]
+    found = project.manifest["macros"].get(_VERSION)
     if not found:
+        name = project.manifest["metadata"]["project_name"]
         raise ProjectError(
-            f"{project.directory}: has no macros of dpe, or those of a version before {__version__}; "
-            f"copy macros/ and dbt_project.yml's hooks from dpe {__version__} into the project"
+            f"{project.directory}: does not use the dbt package {NAME}, which protects what dbt builds; write in packages.yml "
+            f"`packages: [{{local: {PLACE}}}]`, and in dbt_project.yml "
+            f"`dispatch: [{{macro_namespace: dbt, search_order: [{NAME}, {name}, dbt]}}]`, then run again"
         )
-    [version] = _RETURNED.findall(found[0]) or [None]
-    if versions.is_newer(version):
-        raise ProjectError(f"{project.directory}: has the macros of dpe {version}, and this is dpe {__version__}; install dpe {version}")
+    [version] = _RETURNED.findall(found["macro_sql"]) or [None]
     if version != __version__:
         raise ProjectError(
-            f"{project.directory}: has the macros of dpe {version}, and this is dpe {__version__}; "
-            f"copy macros/ and dbt_project.yml's hooks from dpe {__version__} into the project"
+            f"{project.directory}: has the dbt package of dpe {version}, and this is dpe {__version__}; run `dpe dbt deps`, then run again"
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import product
 from typing import Any
 
 from dpe_cli.errors import BuildError, ProjectError
 from dpe_cli.project import package_tests
+from dpe_cli.project.model import RELATIONS
 from dpe_cli.safe_text.server_messages import without_details
 
 
@@ -30,29 +32,44 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
     return outcome
 
 
-def defer_to_published(manifest: Any, schema_suffix: str) -> None:
+def build_in_shadow(manifest: Any, unique_ids: Collection[str] | None, schema_suffix: str) -> None:
     """
-    Tell dbt the published relation of every node of a manifest that builds in schemas with this suffix.
+    Change a manifest so that dbt builds these nodes (all of them if None) in schemas with this suffix, and reads the others where they are.
 
-    dbt reads the columns of a unit test's fixture from there if the node is not built yet ("Defer" in dbt's documentation).
+    dbt also gets to know the published relation of each node that it builds: it reads the columns of a unit test's fixture from there if
+    the node is not built yet ("Defer" in dbt's documentation).
     """
     from dbt.artifacts.resources import DeferRelation
 
     for node in manifest.nodes.values():
-        if hasattr(node, "defer_relation") and node.schema.endswith(schema_suffix):
-            node.defer_relation = DeferRelation(
-                database=node.database,
-                schema=node.schema.removesuffix(schema_suffix),
-                alias=node.alias,
-                relation_name=None,
-                resource_type=node.resource_type,
-                name=node.name,
-                description=node.description,
-                compiled_code=None,
-                meta=node.meta,
-                tags=node.tags,
-                config=node.config,
-            )
+        if node.resource_type not in RELATIONS or not node.relation_name or not (unique_ids is None or node.unique_id in unique_ids):
+            continue
+        node.defer_relation = DeferRelation(
+            database=node.database,
+            schema=node.schema,
+            alias=node.alias,
+            relation_name=node.relation_name,
+            resource_type=node.resource_type,
+            name=node.name,
+            description=node.description,
+            compiled_code=None,
+            meta=node.meta,
+            tags=node.tags,
+            config=node.config,
+        )
+        node.relation_name = _in_schema(node, node.schema + schema_suffix)
+        node.schema += schema_suffix
+    manifest.build_flat_graph()
+
+
+def _in_schema(node: Any, schema: str) -> str:
+    """Return the name of a node's relation in another schema; the project's settings decide which parts of it dbt has quoted."""
+    for quote, quote_alias in product(('"', ""), repeat=2):
+        alias = f".{quote_alias}{node.alias}{quote_alias}"
+        end = f".{quote}{node.schema}{quote}{alias}"
+        if node.relation_name.endswith(end):
+            return f"{node.relation_name.removesuffix(end)}.{quote}{schema}{quote}{alias}"
+    raise ProjectError(f"{node.name}: its relation {node.relation_name} does not name the schema {node.schema}; please report this")
 
 
 def as_json(manifest: Any) -> str:

@@ -101,27 +101,15 @@ def run_dbt(
     return [node for node in nodes if node.resource_type != "operation" or node.has_failed]
 
 
-def read_project(
-    project: Project,
-    server: Server,
-    *,
-    variables: Mapping[str, object] | None = None,
-    target_path: Path | None = None,
-    schema_suffix: str = "",
-) -> ReadManifest:
+def read_project(project: Project, server: Server) -> Any:
     """
-    Read the project as run_dbt would, without running anything.
-
-    With a `schema_suffix`, dbt builds in schemas that have it, and knows the relations without it as well.
+    Read the project as run_dbt would, without running anything; return dbt's manifest as dbt's own object, which runs may change.
 
     Raises:
         ProjectError: dbt cannot read the project.
     """
     with _environment(server.environment()):
-        outcome = dbt.invoke(["parse"], [*_target(target_path), *project.dbt_options_with(variables or {})])
-    if schema_suffix:
-        dbt.defer_to_published(outcome.result, schema_suffix)
-    return ReadManifest(outcome.result)
+        return dbt.invoke(["parse"], [*_target(project.parsed_directory), *project.dbt_options]).result
 
 
 def _target(path: Path | None) -> list[str]:

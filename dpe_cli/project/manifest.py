@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dpe_cli import __version__
-from dpe_cli.project import dbt, dbt_inputs
+from dpe_cli.project import dbt, dbt_inputs, package
 from dpe_cli.state import state_directory, state_path
 
 T = TypeVar("T")
@@ -28,6 +28,11 @@ class Parser:
         digest = hashlib.sha256(json.dumps(ways).encode()).hexdigest()[:12]
         self._path = state_path(directory) / "parsed" / digest / "manifest.json"
         self._state_path = self._path.with_name("state.json")
+
+    @property
+    def directory(self) -> Path:
+        """The target directory of dbt in which the manifest is."""
+        return self._path.parent
 
     def manifest(self) -> Mapping[str, Any]:
         """
@@ -77,6 +82,7 @@ class Parser:
 
     def _parse(self) -> None:
         state_directory(self._directory)
+        package.install(self._directory, lambda: dbt.invoke(["deps"], ["--project-dir", str(self._directory)]))
         seen = dbt_inputs.before_parsing(self._directory, self._profiles)
         parsed = dbt.invoke(["parse"], ["--no-write-json", "--target-path", str(self._path.parent), *self._options]).result
         self._path.parent.mkdir(parents=True, exist_ok=True)

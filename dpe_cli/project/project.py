@@ -88,6 +88,11 @@ class Project:
         """
         return self._parser.manifest()
 
+    @property
+    def parsed_directory(self) -> Path:
+        """Where dbt keeps what it has parsed of the project, so that it parses only what has changed since."""
+        return self._parser.directory
+
     @cached_property
     def _parser(self) -> Parser:
         return Parser(self.directory, self.dbt_options, profiles=profiles_file(self.directory, self._profiles_dir))
@@ -208,6 +213,18 @@ class Project:
         testable = {test["name"] for test in tests if not missing.intersection(test["depends_on"]["nodes"])}
         # dbt excludes tests by name. One that shares its name with a testable one runs and fails, rather than neither.
         return sorted({test["name"] for test in tests} - testable)
+
+    def selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str] | None:
+        """
+        Return the ids of what dbt's selection syntax names; None for everything.
+
+        Raises:
+            ProjectError: dbt cannot read the project, or a selector.
+        """
+        # A selector may be the default.
+        if not _split(select) and not exclude and not (self.directory / "selectors.yml").exists():
+            return None
+        return self._selected(select, exclude)
 
     def _selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str]:
         key = (tuple(_split(select)), tuple(exclude))

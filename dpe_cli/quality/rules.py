@@ -113,7 +113,8 @@ def _test(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Test:
     macro = next((macro_id for macro_id in node["depends_on"]["macros"] if macro_id.endswith(f".test_{kind}")), "") if kind else ""
     # Only the project's own kinds have a file that users can open.
     kind_path = manifest["macros"][macro]["original_file_path"] if macro and macro.split(".")[1] == node["package_name"] else None
-    asks = _description(kind, node, arguments) if kind else "a query of its own"
+    written = ".".join(filter(None, (metadata.get("namespace"), kind)))
+    asks = _description(written, node, arguments) if kind else "a query of its own"
     return Test(
         test_id=node["unique_id"],
         name=node["name"],

@@ -9,22 +9,22 @@
 {% if execute and not flags.EMPTY %}
     {% set tests = results | selectattr('node.resource_type', 'equalto', 'test') | rejectattr('status', 'equalto', 'skipped') | list %}
     {% if tests %}
-        {% set rows_built = rows_of_built_tables(results) %}
-        {% set keys = keys_of_models() %}
+        {% set rows_built = dpe.rows_of_built_tables(results) %}
+        {% set keys = dpe.keys_of_models() %}
         {% set found = [] %}
         {% for test in tests %}
-            {% do found.append(rule_result(test, rows_built, keys)) %}
+            {% do found.append(dpe.rule_result(test, rows_built, keys)) %}
         {% endfor %}
-        {% if has_memory_of_rules() %}
+        {% if dpe.has_memory_of_rules() %}
             {% set unstored = run_query(
                 "select test, problem from dpe.remember_rules('" ~ invocation_id ~ "', "
-                ~ literal_of(tojson(found)) ~ ", current_schemas(false))"
+                ~ dpe.literal_of(tojson(found)) ~ ", current_schemas(false))"
             ) %}
             {% set known = graph.nodes.values() | selectattr('resource_type', 'equalto', 'test') | map(attribute='unique_id') | list %}
             {# The names of tests are their authors' and may hold quotes and commas. #}
             {% do run_query(
-                "select dpe.resolve_failures_of_other_tests(" ~ literal_of(project_name) ~ ", array(select jsonb_array_elements_text("
-                ~ literal_of(tojson(known)) ~ "::jsonb)))"
+                "select dpe.resolve_failures_of_other_tests(" ~ dpe.literal_of(project_name) ~ ", array(select jsonb_array_elements_text("
+                ~ dpe.literal_of(tojson(known)) ~ "::jsonb)))"
             ) %}
             {% for row in unstored.rows %}
                 {% do log(row['test'] ~ ": its failing rows were not stored, because its query failed (" ~ row['problem'] ~ ")", info=true) %}

@@ -6,10 +6,11 @@
 {% if execute %}
     {% set query = "select substring(obj_description('dpe'::regnamespace, 'pg_namespace') from 'by dpe ([^ ]+) with') as version" %}
     {% set bootstrapped_by = run_query(query).rows[0]['version'] %}
-    {% if bootstrapped_by != dpe_version() | trim %}
+    {% if bootstrapped_by != dpe.dpe_version() | trim %}
         {{ exceptions.raise_compiler_error(
-            "the database was bootstrapped by dpe " ~ (bootstrapped_by or "of an earlier version") ~ ", and the project's macros are those of dpe "
-            ~ dpe_version() ~ "; copy the macros of the newer version into the project, or run its `dpe bootstrap`, so that both are the same"
+            "the database was bootstrapped by dpe " ~ (bootstrapped_by or "of an earlier version") ~ ", and this is the dbt package of dpe "
+            ~ (dpe.dpe_version() | trim) ~ "; if that is the newer version, run `dpe bootstrap`, otherwise install dpe " ~ (bootstrapped_by or "of that version")
+            ~ " and run `dpe dbt deps`"
         ) }}
     {% endif %}
 {% endif %}

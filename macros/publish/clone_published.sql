@@ -4,7 +4,7 @@
 #}
 {% macro clone_published() %}
 
-{% set suffix = schema_suffix() %}
+{% set suffix = dpe.schema_suffix() %}
 {% if execute and suffix and flags.WHICH in ['build', 'run', 'snapshot', 'retry'] %}
     {% for unique_id in selected_resources if unique_id.startswith('model.') or unique_id.startswith('snapshot.') %}
         {% set node = graph.nodes[unique_id] %}
@@ -12,7 +12,7 @@
             or (node.config.materialized == 'incremental' and not (flags.FULL_REFRESH and node.config.full_refresh is not sameas false)) %}
         {% if is_kept %}
             {% set copy = api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias, type='table') %}
-            {% set published = copy.replace_path(schema=node.schema[:-(suffix | length)]) %}
+            {% set published = copy.replace_path(schema=dpe.published_schema(node)) %}
             {% set present = adapter.get_relation(published.database, published.schema, published.identifier) %}
             {# A view that becomes incremental is built from scratch, as in dbt. #}
             {% if present is not none and present.type == 'table' %}
@@ -20,9 +20,9 @@
                 {% set declaration = (node.config.meta or {}).get('rls') or {'private': true} %}
                 {# If a policy's column is still missing, no reader sees the copy until apply_policies has it. #}
                 {% set names = adapter.get_columns_in_relation(present) | map(attribute='name') | list %}
-                {% set is_complete = policy_columns(declaration) | reject('in', names) | list | length == 0 %}
-                {% set masked = masked_columns(node) | select('in', names) | list %}
-                {% do run_query(clone_table(published, copy, declaration if is_complete else {'private': true}, masked, unique_id)) %}
+                {% set is_complete = dpe.policy_columns(declaration) | reject('in', names) | list | length == 0 %}
+                {% set masked = dpe.masked_columns(node) | select('in', names) | list %}
+                {% do run_query(dpe.clone_table(published, copy, declaration if is_complete else {'private': true}, masked, unique_id)) %}
                 {% do adapter.cache_added(copy) %}
             {% endif %}
         {% endif %}

@@ -5,8 +5,8 @@
 {% macro clone_table(source, target, declaration, masked, node) %}
 
 begin;
-select dpe.copy_table({{ regclass_of(source) }}, {{ dbt.string_literal(dbt.escape_single_quotes(target.schema)) }});
-{{ protect_table(target, declaration, node, masked=masked) }}
+select dpe.copy_table({{ dpe.regclass_of(source) }}, {{ dbt.string_literal(dbt.escape_single_quotes(target.schema)) }});
+{{ dpe.protect_table(target, declaration, node, masked=masked) }}
 commit;
 
 {% endmacro %}

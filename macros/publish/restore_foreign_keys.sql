@@ -4,7 +4,7 @@
 #}
 {% macro restore_foreign_keys(relation) %}
 
-{% set suffix = schema_suffix() %}
+{% set suffix = dpe.schema_suffix() %}
 {% if suffix and config.get('materialized') in ['incremental', 'snapshot'] %}
 {% set published = relation.replace_path(schema=relation.schema[:-(suffix | length)]) %}
 
@@ -28,10 +28,10 @@ begin
         inner join pg_namespace on relnamespace = pg_namespace.oid
         where
             contype = 'f'
-            and conrelid = to_regclass({{ literal_of(published) }})
-            and conname not in (select conname from pg_constraint where conrelid = {{ regclass_of(relation) }})
+            and conrelid = to_regclass({{ dpe.literal_of(published) }})
+            and conname not in (select conname from pg_constraint where conrelid = {{ dpe.regclass_of(relation) }})
     loop
-        execute format('alter table %s add constraint %I %s', {{ literal_of(relation) }}, lost.conname, lost.definition);
+        execute format('alter table %s add constraint %I %s', {{ dpe.literal_of(relation) }}, lost.conname, lost.definition);
     end loop;
 end
 $dpe$;

@@ -1,5 +1,5 @@
 {#
-    Return the suffix for the schemas in which dbt builds: nothing, or `__next` if `dpe run` builds in shadow schemas
+    Return the suffix of the schemas in which dbt builds: nothing, or `__next` if `dpe run` builds in shadow schemas
     (docs/guides/publishing.md).
 #}
 {% macro schema_suffix() %}

@@ -5,7 +5,7 @@
 {% macro breaks(relation, test, alias) %}
 
 {% set named = {'unique_field': test.column_name, 'value_field': test.column_name, 'from_field': test.column_name} %}
-{% set failing_rows = failing_rows_of(relation, test) %}
+{% set failing_rows = dpe.failing_rows_of(relation, test) %}
 {% set own = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
 {% set own_columns = [] %}
 {% set their_columns = [] %}
@@ -15,8 +15,8 @@
 {% for column in returned %}
     {% set name = named.get(column, column) %}
     {% if name in own and (column in named or not has_names_of_dbt) %}
-        {% do own_columns.append(alias ~ '.' ~ quote_name(name)) %}
-        {% do their_columns.append('failing_rows.' ~ quote_name(column)) %}
+        {% do own_columns.append(alias ~ '.' ~ dpe.quote_name(name)) %}
+        {% do their_columns.append('failing_rows.' ~ dpe.quote_name(column)) %}
     {% endif %}
 {% endfor %}
 

@@ -11,13 +11,13 @@ declare
     broken bigint;
     total bigint;
 begin
-    select count(*) filter (where {{ breaks(relation, test, 'candidate') }}), count(*)
+    select count(*) filter (where {{ dpe.breaks(relation, test, 'candidate') }}), count(*)
     into broken, total
     from {{ relation }} as candidate;
     if {% if limits.max_rows is defined %}broken > {{ limits.max_rows }} or {% endif %}broken > total * {{ limits.get('max_ratio', 1) }} then
         raise exception 'rule %: % of % rows break it, more than its quarantine allows',
-            {{ literal_of(test.config.meta.rule) }}, to_char(broken, 'FM999,999,999,999,990'), to_char(total, 'FM999,999,999,999,990')
-            using hint = {{ literal_of('Correct the delivery, or raise quarantine: {max_rows: …, max_ratio: …} in the meta of the test ' ~ test.name ~ '.') }};
+            {{ dpe.literal_of(test.config.meta.rule) }}, to_char(broken, 'FM999,999,999,999,990'), to_char(total, 'FM999,999,999,999,990')
+            using hint = {{ dpe.literal_of('Correct the delivery, or raise quarantine: {max_rows: …, max_ratio: …} in the meta of the test ' ~ test.name ~ '.') }};
     end if;
 end
 $dpe$;

@@ -7,7 +7,7 @@
 {% set macros = context[metadata.namespace] if metadata.namespace else context %}
 {% set arguments = {} %}
 {% for name, value in metadata.kwargs.items() if name not in ['model', 'column_name'] %}
-    {% do arguments.update({name: relation_named(value) if value is string else value}) %}
+    {% do arguments.update({name: dpe.relation_named(value) if value is string else value}) %}
 {% endfor %}
 {% if test.column_name %}
     {% do arguments.update({'column_name': test.column_name}) %}

@@ -4,7 +4,7 @@
 #}
 {% macro move_into_quarantine(relation, tests) %}
 
-{% set quarantine = quarantine_of_this() %}
+{% set quarantine = dpe.quarantine_of_this() %}
 
 drop table if exists {{ quarantine }} cascade;
 create table {{ quarantine }} (
@@ -12,13 +12,13 @@ create table {{ quarantine }} (
     _rules text[] not null,
     _quarantined_at timestamptz not null default now()
 );
-{{ protect_table(quarantine, rls_declaration(), model.unique_id, keeps_rows_of_nobody=true, masked=masked_columns(model)) }}
-comment on table {{ quarantine }} is {{ literal_of(
+{{ dpe.protect_table(quarantine, dpe.rls_declaration(), model.unique_id, keeps_rows_of_nobody=true, masked=dpe.masked_columns(model)) }}
+comment on table {{ quarantine }} is {{ dpe.literal_of(
     'Rows that are kept out of ' ~ this.identifier ~ ' because they break rules (_rules). They return once they are corrected.'
 ) }};
 
 {% for test in tests %}
-{{ check_quarantine_limit(relation, test) }}
+{{ dpe.check_quarantine_limit(relation, test) }}
 {% endfor %}
 
 with
@@ -28,9 +28,9 @@ failing as (
     {% for test in tests %}
     select
         candidate.ctid as row_id,
-        {{ literal_of(test.config.meta.rule) }}::text as rule_id
+        {{ dpe.literal_of(test.config.meta.rule) }}::text as rule_id
     from {{ relation }} as candidate
-    where {{ breaks(relation, test, 'candidate') }}
+    where {{ dpe.breaks(relation, test, 'candidate') }}
     {%- if not loop.last %}
 
     union all

@@ -6,10 +6,10 @@
 
 {% if model.resource_type == 'model' and config.get('materialized') == 'table' %}
     {% call statement('quarantine') %}
-        {{ protect_table(relation, {'private': true}, model.unique_id) }}
-        {{ quarantine(relation) }}
+        {{ dpe.protect_table(relation, {'private': true}, model.unique_id) }}
+        {{ dpe.quarantine(relation) }}
     {% endcall %}
 {% endif %}
-{{ return(dbt.default__create_indexes(relation)) }}
+{{ return(dpe.next_implementation('create_indexes')(relation)) }}
 
 {% endmacro %}

@@ -7,7 +7,7 @@
 
 {% set meta = config.get('meta') or {} %}
 {% if meta.warn_share is not defined and meta.error_share is not defined %}
-    {{ return(default__get_test_sql(main_sql, fail_calc, warn_if, error_if, limit)) }}
+    {{ return(dpe.next_implementation('get_test_sql')(main_sql, fail_calc, warn_if, error_if, limit)) }}
 {% endif %}
 
 {% set tested = graph.nodes.get(model.attached_node) %}
@@ -16,7 +16,7 @@
         model.name ~ " (" ~ model.original_file_path ~ "): a share needs a test on a model, seed or snapshot, which this one is not; use warn_if and error_if"
     ) }}
 {% endif %}
-{% set relation = published_or_next(tested) %}
+{% set relation = dpe.relation_of(tested) %}
 
 with
 

@@ -9,7 +9,7 @@
 #}
 {% macro quarantine(relation) %}
 
-{% set tests = quarantining_tests() %}
+{% set tests = dpe.quarantining_tests() %}
 {% if tests %}
     {% if config.get('materialized') != 'table' %}
         {{ exceptions.raise_compiler_error(
@@ -17,9 +17,9 @@
             ~ "make it a table, or give rule " ~ tests[0].config.meta.rule ~ " a severity instead of on_failure"
         ) }}
     {% endif %}
-    {{ move_into_quarantine(relation, tests) }}
+    {{ dpe.move_into_quarantine(relation, tests) }}
 {% else %}
-    {% set left_over = load_cached_relation(quarantine_of_this()) %}
+    {% set left_over = load_cached_relation(dpe.quarantine_of_this()) %}
     {% if left_over and '_quarantined_at' in adapter.get_columns_in_relation(left_over) | map(attribute='name') %}
     drop table {{ left_over }} cascade;
     {% endif %}

@@ -33,6 +33,6 @@
         ~ ", which may be built after it; add the line `-- depends_on: {{ ref('" ~ node.name ~ "') }}` to the model"
     ) }}
 {% endif %}
-{{ return(published_or_next(node)) }}
+{{ return(dpe.relation_of(node)) }}
 
 {% endmacro %}

@@ -21,9 +21,6 @@
         ~ (found | map(attribute='unique_id') | sort | join(', '))
     ) }}
 {% endif %}
-{% set suffix = schema_suffix() %}
-{% set schema = found[0].schema %}
-{% set schema = schema[:-(suffix | length)] if suffix and schema.endswith(suffix) else schema %}
-{{ return(quote_name(schema) ~ '.' ~ quote_name(found[0].alias)) }}
+{{ return(dpe.quote_name(dpe.published_schema(found[0])) ~ '.' ~ dpe.quote_name(found[0].alias)) }}
 
 {% endmacro %}

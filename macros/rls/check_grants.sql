@@ -8,11 +8,11 @@
 {% for privilege in grants if privilege | lower | trim != 'select' %}
     {{ exceptions.raise_compiler_error(where ~ "names the privilege " ~ privilege ~ "; only select is allowed") }}
 {% endfor %}
-{% for name in grantees_of(grants) if name in own %}
+{% for name in dpe.grantees_of(grants) if name in own %}
     {{ exceptions.raise_compiler_error(where ~ "names " ~ name ~ "; declare in meta.rls who may see it, and name other roles in grants") }}
 {% endfor %}
 {% if masked %}
-    {% for name in grantees_of(grants) %}
+    {% for name in dpe.grantees_of(grants) %}
         {% set found = run_query(
             "select 1 from pg_roles where rolname = '" ~ name | replace("'", "''") ~ "' and pg_has_role(oid, 'dpe_masked_reader', 'member')"
         ) %}

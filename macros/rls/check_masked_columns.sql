@@ -14,11 +14,11 @@
 {% for name in masked %}
     {% if name not in columns %}
         {{ exceptions.raise_compiler_error(where ~ ": meta.masked names the column " ~ name ~ "; name one of its columns (" ~ columns | join(', ') ~ ")") }}
-    {% elif name in policy_columns(declaration) %}
+    {% elif name in dpe.policy_columns(declaration) %}
         {{ exceptions.raise_compiler_error(where ~ ": meta.masked hides the column " ~ name ~ ", which identifies the owner of a row; mask others") }}
     {% endif %}
 {% endfor %}
-{% set revealing = columns_that_reveal(masked, columns) %}
+{% set revealing = dpe.columns_that_reveal(masked, columns) %}
 {% set missing = revealing.keys() | reject('in', masked) | sort %}
 {% if missing %}
     {{ exceptions.raise_compiler_error(

@@ -8,7 +8,7 @@
 {% set found = run_query(
     "select format_type(atttypid, atttypmod) as type, atttypid in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'name'::regtype) as is_text, "
     ~ "coalesce(collisdeterministic, true) as is_exact from pg_attribute left join pg_collation on pg_collation.oid = attcollation "
-    ~ "where attrelid = " ~ regclass_of(this) ~ " and attname = '" ~ name | replace("'", "''") ~ "' and attnum > 0 and not attisdropped"
+    ~ "where attrelid = " ~ dpe.regclass_of(this) ~ " and attname = '" ~ name | replace("'", "''") ~ "' and attnum > 0 and not attisdropped"
 ).rows | first %}
 
 {% if not found %}

@@ -22,7 +22,7 @@
     ) %}
     {% set changed = run_query(
         "select node, differences from dpe.close_changed_relations('" ~ invocation_id ~ "', "
-        ~ literal_of(tojson(built)) ~ ")"
+        ~ dpe.literal_of(tojson(built)) ~ ")"
     ) %}
     {% do run_query('commit') %}
     {% set faults = [] %}

@@ -9,10 +9,10 @@
     {% set own = config.get('snapshot_table_column_names') or get_snapshot_table_column_names() %}
     {% set keys = config.get('unique_key') or [] %}
     {% for name in masked %}
-        {% for key in ([keys] if keys is string else keys) if reads_column(key, name, columns) %}
+        {% for key in ([keys] if keys is string else keys) if dpe.reads_column(key, name, columns) %}
             {% do revealing.update({own.dbt_scd_id: name}) %}
         {% endfor %}
-        {% if reads_column(config.get('updated_at') or '', name, columns) %}
+        {% if dpe.reads_column(config.get('updated_at') or '', name, columns) %}
             {% for copy in [own.dbt_scd_id, own.dbt_updated_at, own.dbt_valid_from, own.dbt_valid_to] %}
                 {% do revealing.update({copy: name}) %}
             {% endfor %}

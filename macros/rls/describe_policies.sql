@@ -8,7 +8,7 @@
 {%- if value is mapping -%}
 {%- set parts = [] -%}
 {%- for word, name in value.items() -%}
-{%- do parts.append(word ~ ': ' ~ encoded_name(name)) -%}
+{%- do parts.append(word ~ ': ' ~ dpe.encoded_name(name)) -%}
 {%- endfor -%}
 {%- set shown = '{' ~ parts | join(', ') ~ '}' -%}
 {%- elif value is boolean -%}
@@ -16,10 +16,10 @@
 {%- else -%}
 {%- set names = [] -%}
 {%- for name in ([value] if value is string else value) -%}
-{%- do names.append(encoded_name(name)) -%}
+{%- do names.append(dpe.encoded_name(name)) -%}
 {%- endfor -%}
 {%- set shown = names | join(', ') -%}
 {%- endif -%}
-{{ kind }} {{ shown }}, {{ local_md5(rls_predicate(declaration, 'system') ~ rls_predicate(declaration, 'reader') ~ ' to masked readers ' ~ masked | join(', ') ~ (rls_predicate(declaration, 'mask') if masked else '')) }}
+{{ kind }} {{ shown }}, {{ local_md5(dpe.rls_predicate(declaration, 'system') ~ dpe.rls_predicate(declaration, 'reader') ~ ' to masked readers ' ~ masked | join(', ') ~ (dpe.rls_predicate(declaration, 'mask') if masked else '')) }}
 
 {%- endmacro %}

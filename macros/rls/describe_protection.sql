@@ -3,6 +3,6 @@
 #}
 {% macro describe_protection(declaration, masked=[], grants={}) -%}
 
-{{ describe_policies(declaration, masked) }}{{ ', grants ' ~ tojson(grants, sort_keys=true) if grants }}
+{{ dpe.describe_policies(declaration, masked) }}{{ ', grants ' ~ tojson(grants, sort_keys=true) if grants }}
 
 {%- endmacro %}

@@ -3,10 +3,10 @@
 #}
 {% macro drop_masked_view() %}
 
-{% set view = masked_view() %}
+{% set view = dpe.masked_view() %}
 do $dpe$
 begin
-    if obj_description(to_regclass({{ literal_of(view) }}), 'pg_class') like 'What masked readers see of %' then
+    if obj_description(to_regclass({{ dpe.literal_of(view) }}), 'pg_class') like 'What masked readers see of %' then
         drop view {{ view }} cascade;
     end if;
 end

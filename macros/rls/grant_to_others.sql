@@ -3,7 +3,7 @@
 #}
 {% macro grant_to_others(relation, grants) %}
 
-{% for name in grantees_of(grants) %}
+{% for name in dpe.grantees_of(grants) %}
 grant select on {{ relation }} to "{{ name | replace('"', '""') }}";
 {% endfor %}
 

@@ -12,19 +12,19 @@ grant select on {{ relation }} to dpe_reader;
 do $dpe$
 begin
     execute (
-        select format('grant select (%s) on %s to dpe_masked_reader', string_agg(quote_ident(attname), ', '), {{ literal_of(relation) }})
+        select format('grant select (%s) on %s to dpe_masked_reader', string_agg(quote_ident(attname), ', '), {{ dpe.literal_of(relation) }})
         from pg_attribute
         where
-            attrelid = {{ regclass_of(relation) }}
+            attrelid = {{ dpe.regclass_of(relation) }}
             and attnum > 0
             and not attisdropped
-            and attname <> all ({{ array_of_names(masked) }})
+            and attname <> all ({{ dpe.array_of_names(masked) }})
     );
 end
 $dpe$;
 {% else %}
 grant select on {{ relation }} to dpe_reader, dpe_masked_reader;
 {% endif %}
-{{ open_schema(relation) if not declaration.private }}
+{{ dpe.open_schema(relation) if not declaration.private }}
 
 {% endmacro %}

@@ -10,9 +10,9 @@ begin
         select
         from pg_index
         inner join pg_attribute on attrelid = indrelid and attnum = indkey[0]
-        where indrelid = {{ regclass_of(relation) }} and attname = {{ literal_of(column) }}
+        where indrelid = {{ dpe.regclass_of(relation) }} and attname = {{ dpe.literal_of(column) }}
     ) then
-        create index on {{ relation }} ({{ quote_name(column) }});
+        create index on {{ relation }} ({{ dpe.quote_name(column) }});
     end if;
 end
 $dpe$;

@@ -5,7 +5,7 @@
 {% macro is_protected(relation, declaration, masked, grants) %}
 
 {% set found = run_query(
-    "select dpe.is_protected(" ~ regclass_of(relation) ~ ", '" ~ describe_protection(declaration, masked, grants) | replace("'", "''") ~ "') as is_protected"
+    "select dpe.is_protected(" ~ dpe.regclass_of(relation) ~ ", '" ~ dpe.describe_protection(declaration, masked, grants) | replace("'", "''") ~ "') as is_protected"
 ) %}
 {{ return(found.rows[0]['is_protected']) }}
 

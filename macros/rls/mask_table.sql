@@ -5,7 +5,7 @@
 #}
 {% macro mask_table(relation, masked) %}
 
-{% set view = masked_view() %}
+{% set view = dpe.masked_view() %}
 {% if masked %}
 
 drop view if exists {{ view }} cascade;
@@ -14,29 +14,29 @@ begin
     execute (
         select format(
             'create view %s with (security_invoker = true, security_barrier = true) as select %s from %s',
-            {{ literal_of(view) }},
+            {{ dpe.literal_of(view) }},
             string_agg(
                 case
-                    when attname = any ({{ array_of_names(masked) }})
+                    when attname = any ({{ dpe.array_of_names(masked) }})
                         then format('null::%s as %I', format_type(atttypid, atttypmod), attname)
                     else quote_ident(attname)
                 end,
                 ', '
                 order by attnum
             ),
-            {{ literal_of(relation) }}
+            {{ dpe.literal_of(relation) }}
         )
         from pg_attribute
-        where attrelid = {{ regclass_of(relation) }} and attnum > 0 and not attisdropped
+        where attrelid = {{ dpe.regclass_of(relation) }} and attnum > 0 and not attisdropped
     );
 end
 $dpe$;
-comment on view {{ view }} is {{ literal_of('What masked readers see of ' ~ this.identifier ~ ': nothing in ' ~ masked | join(', ') ~ '.') }};
-{{ protect_view(view, {'shared': true}, model.unique_id) }}
+comment on view {{ view }} is {{ dpe.literal_of('What masked readers see of ' ~ this.identifier ~ ': nothing in ' ~ masked | join(', ') ~ '.') }};
+{{ dpe.protect_view(view, {'shared': true}, model.unique_id) }}
 
 {% elif config.get('materialized') in ['incremental', 'snapshot'] %}
 
-{{ drop_masked_view() }}
+{{ dpe.drop_masked_view() }}
 
 {% endif %}
 

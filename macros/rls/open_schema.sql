@@ -3,8 +3,8 @@
 #}
 {% macro open_schema(relation) %}
 
-{% if not schema_suffix() %}
-select dpe.open_schema({{ literal_of(relation.schema) }});
+{% if not dpe.schema_suffix() %}
+select dpe.open_schema({{ dpe.literal_of(relation.schema) }});
 {% endif %}
 
 {% endmacro %}

@@ -3,7 +3,7 @@
 #}
 {% macro policy_columns(declaration) %}
 
-{% set columns = tenant_columns(declaration) + [] %}
+{% set columns = dpe.tenant_columns(declaration) + [] %}
 {% if declaration.role_column %}
     {% do columns.append(declaration.role_column) %}
 {% elif declaration.access %}

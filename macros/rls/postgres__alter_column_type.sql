@@ -5,7 +5,7 @@
 {% macro postgres__alter_column_type(relation, column_name, new_column_type) %}
 
 {% call statement('alter_column_type') %}
-    select dpe.change_column_type({{ regclass_of(relation) }}, {{ literal_of(column_name) }}, {{ literal_of(new_column_type) }});
+    select dpe.change_column_type({{ dpe.regclass_of(relation) }}, {{ dpe.literal_of(column_name) }}, {{ dpe.literal_of(new_column_type) }});
 {% endcall %}
 
 {% endmacro %}

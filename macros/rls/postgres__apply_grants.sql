@@ -19,12 +19,12 @@
 {% endif %}
 {% call statement('protection') %}
     {% if model.resource_type == 'model' and materialized != 'table' %}
-        {{ quarantine(relation) }}
+        {{ dpe.quarantine(relation) }}
     {% elif materialized == 'table' and not relation.is_view %}
-        select dpe.refuse_changes_of_hooks({{ regclass_of(relation) }}, {{ literal_of(model.unique_id) }});
+        select dpe.refuse_changes_of_hooks({{ dpe.regclass_of(relation) }}, {{ dpe.literal_of(model.unique_id) }});
     {% endif %}
-    {{ restore_foreign_keys(relation) }}
-    {{ apply_policies(relation, grant_config or {}) }}
+    {{ dpe.restore_foreign_keys(relation) }}
+    {{ dpe.apply_policies(relation, grant_config or {}) }}
 {% endcall %}
 
 {% endmacro %}

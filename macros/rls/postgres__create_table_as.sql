@@ -7,13 +7,13 @@
 {% macro postgres__create_table_as(temporary, relation, sql) %}
 
 {% if not temporary and model.resource_type in ['model', 'snapshot'] %}
-    {% do rls_declaration() %}
+    {% do dpe.rls_declaration() %}
 {% endif %}
 
-{{ dbt.postgres__create_table_as(temporary, relation, sql) }}
+{{ dpe.next_implementation('create_table_as')(temporary, relation, sql) }}
 
 {% if not temporary and config.get('materialized') not in ['table', 'incremental', 'snapshot'] %}
-{{ protect_table(relation, {'private': true}, model.unique_id) }}
+{{ dpe.protect_table(relation, {'private': true}, model.unique_id) }}
 {% endif %}
 
 {% endmacro %}

@@ -4,10 +4,10 @@
 #}
 {% macro postgres__create_view_as(relation, sql) %}
 
-{{ dbt.default__create_view_as(relation, sql) }}
+{{ dpe.next_implementation('create_view_as')(relation, sql) }}
 
 {% if config.get('materialized') != 'view' %}
-{{ protect_view(relation, {'private': true}, model.unique_id) }}
+{{ dpe.protect_view(relation, {'private': true}, model.unique_id) }}
 {% endif %}
 
 {% endmacro %}

@@ -10,8 +10,8 @@
 {% set asked = '(select case when ' ~ mask ~ ' then null else % end)' if audience == 'mask' else '(select %)' %}
 {% set tenants = asked | replace('%', 'dpe.visible_tenants()') %}
 {% set rows = [] %}
-{% for column in tenant_columns(declaration) %}
-    {% do rows.append(quote_name(column) ~ ' = any (' ~ tenants ~ '::text[])') %}
+{% for column in dpe.tenant_columns(declaration) %}
+    {% do rows.append(dpe.quote_name(column) ~ ' = any (' ~ tenants ~ '::text[])') %}
 {% endfor %}
 {% if rows and audience == 'system' %}
     {{ return('(select dpe.every_tenant_is_open()) or ' ~ rows | join(' or ')) }}
@@ -20,12 +20,12 @@
 {% elif audience == 'system' %}
     {{ return('(select dpe.context_is_open())') }}
 {% elif declaration.role_column %}
-    {{ return(quote_name(declaration.role_column) ~ ' = ' ~ asked | replace('%', 'current_user')) }}
+    {{ return(dpe.quote_name(declaration.role_column) ~ ' = ' ~ asked | replace('%', 'current_user')) }}
 {% elif declaration.access %}
     {% set access = declaration.access %}
-    {% set arguments = [access_relation(access), access.key or access.column, access.role_column] %}
+    {% set arguments = [dpe.access_relation(access), access.key or access.column, access.role_column] %}
     {% set keys = "dpe.granted_keys('" ~ arguments | map('replace', "'", "''") | join("', '") ~ "')" %}
-    {{ return(quote_name(access.column) ~ ' = any (' ~ asked | replace('%', keys) ~ '::text[])') }}
+    {{ return(dpe.quote_name(access.column) ~ ' = any (' ~ asked | replace('%', keys) ~ '::text[])') }}
 {% elif audience == 'mask' %}
     {{ return('not (select ' ~ mask ~ ')') }}
 {% endif %}

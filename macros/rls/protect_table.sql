@@ -5,12 +5,12 @@
 #}
 {% macro protect_table(relation, declaration, node, keeps_rows_of_nobody=false, masked=[], grants={}) %}
 
-{% set system = rls_predicate(declaration, 'system') %}
+{% set system = dpe.rls_predicate(declaration, 'system') %}
 
-{{ require_context() }}
+{{ dpe.require_context() }}
 
 alter table {{ relation }} enable row level security, force row level security;
-select dpe.reset_protection({{ regclass_of(relation) }});
+select dpe.reset_protection({{ dpe.regclass_of(relation) }});
 
 create policy dpe_system on {{ relation }} for all to dpe_transformer
 using ({{ system }}) with check ({{ system }});
@@ -21,28 +21,28 @@ grant select on {{ relation }} to dpe_owner;
 
 {% if not declaration.private %}
 create policy dpe_reader on {{ relation }} for select to dpe_reader, dpe_masked_reader
-using ({{ rls_predicate(declaration, 'reader') }});
+using ({{ dpe.rls_predicate(declaration, 'reader') }});
 {% endif %}
 {% if masked and not declaration.private %}
 create policy dpe_mask on {{ relation }} as restrictive for select to dpe_reader
-using ({{ rls_predicate(declaration, 'mask') }});
+using ({{ dpe.rls_predicate(declaration, 'mask') }});
 {% endif %}
-{{ grant_to_readers(relation, declaration, masked) }}
-{{ grant_to_others(relation, grants) }}
+{{ dpe.grant_to_readers(relation, declaration, masked) }}
+{{ dpe.grant_to_others(relation, grants) }}
 
-comment on policy dpe_system on {{ relation }} is {{ literal_of(describe_policies(declaration, masked)) }};
+comment on policy dpe_system on {{ relation }} is {{ dpe.literal_of(dpe.describe_policies(declaration, masked)) }};
 
-{% for column in policy_columns(declaration) %}
-{{ index_policy_column(relation, column) }}
+{% for column in dpe.policy_columns(declaration) %}
+{{ dpe.index_policy_column(relation, column) }}
 {% endfor %}
 
 {% if not keeps_rows_of_nobody %}
-{% for column in tenant_columns(declaration) %}
-{{ require_tenant(relation, column) }}
-{{ refuse_empty_tenant(relation, column) }}
+{% for column in dpe.tenant_columns(declaration) %}
+{{ dpe.require_tenant(relation, column) }}
+{{ dpe.refuse_empty_tenant(relation, column) }}
 {% endfor %}
 {% endif %}
 
-{{ remember_protection(relation, node, describe_protection(declaration, masked, grants)) }}
+{{ dpe.remember_protection(relation, node, dpe.describe_protection(declaration, masked, grants)) }}
 
 {% endmacro %}

@@ -4,11 +4,11 @@
 #}
 {% macro protect_view(relation, declaration, node, grants={}) %}
 
-select dpe.reset_protection({{ regclass_of(relation) }});
+select dpe.reset_protection({{ dpe.regclass_of(relation) }});
 alter view {{ relation }} set (security_invoker = true);
 grant select on {{ relation }} to dpe_owner;
-{{ grant_to_readers(relation, declaration) }}
-{{ grant_to_others(relation, grants) }}
-{{ remember_protection(relation, node, describe_protection(declaration, grants=grants)) }}
+{{ dpe.grant_to_readers(relation, declaration) }}
+{{ dpe.grant_to_others(relation, grants) }}
+{{ dpe.remember_protection(relation, node, dpe.describe_protection(declaration, grants=grants)) }}
 
 {% endmacro %}

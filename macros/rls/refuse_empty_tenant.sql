@@ -5,8 +5,8 @@
 
 do $dpe$
 begin
-    if exists (select from {{ relation }} where {{ quote_name(column) }} = '') then
-        raise exception '%', {{ literal_of(relation.schema ~ '.' ~ relation.identifier ~ ': has rows with an empty ' ~ column ~ ', its tenant column') }}
+    if exists (select from {{ relation }} where {{ dpe.quote_name(column) }} = '') then
+        raise exception '%', {{ dpe.literal_of(relation.schema ~ '.' ~ relation.identifier ~ ': has rows with an empty ' ~ column ~ ', its tenant column') }}
             using errcode = 'not_null_violation',
             hint = 'Filter them out, give them a tenant, or quarantine them with a rule (on_failure: quarantine).';
     end if;

@@ -2,5 +2,5 @@
     A relation as a regclass value, for dpe's functions.
 #}
 {% macro regclass_of(relation) -%}
-{{ literal_of(relation) }}::regclass
+{{ dpe.literal_of(relation) }}::regclass
 {%- endmacro %}

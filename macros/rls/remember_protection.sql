@@ -4,6 +4,6 @@
 #}
 {% macro remember_protection(relation, node, declared) %}
 
-select dpe.remember_protection({{ regclass_of(relation) }}, {{ literal_of(node) }}, {{ literal_of(declared) }}, '{{ invocation_id }}');
+select dpe.remember_protection({{ dpe.regclass_of(relation) }}, {{ dpe.literal_of(node) }}, {{ dpe.literal_of(declared) }}, '{{ invocation_id }}');
 
 {% endmacro %}

@@ -5,10 +5,10 @@
 
 do $dpe$
 begin
-    alter table {{ relation }} alter column {{ quote_name(column) }} set not null;
+    alter table {{ relation }} alter column {{ dpe.quote_name(column) }} set not null;
 exception
     when not_null_violation then
-        raise exception '%', {{ literal_of(relation.schema ~ '.' ~ relation.identifier ~ ': has rows without a ' ~ column ~ ', its tenant column') }}
+        raise exception '%', {{ dpe.literal_of(relation.schema ~ '.' ~ relation.identifier ~ ': has rows without a ' ~ column ~ ', its tenant column') }}
             using hint = 'Filter them out, give them a tenant, or quarantine them with a not_null rule (on_failure: quarantine).';
 end
 $dpe$;

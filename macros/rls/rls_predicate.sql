@@ -4,5 +4,5 @@
     All predicates of a model's policies come from here; another engine has its own form as `<adapter>__rls_predicate`.
 #}
 {% macro rls_predicate(declaration, audience) %}
-{{ return(adapter.dispatch('rls_predicate')(declaration, audience)) }}
+{{ return(adapter.dispatch('rls_predicate', 'dpe')(declaration, audience)) }}
 {% endmacro %}

@@ -8,10 +8,10 @@ from {{ model }}
 where
     false
     {%- if min_value is not none %}
-    or char_length({{ quoted(column_name) }}) < {{ min_value }}
+    or char_length({{ dpe.quoted(column_name) }}) < {{ min_value }}
     {%- endif %}
     {%- if max_value is not none %}
-    or char_length({{ quoted(column_name) }}) > {{ max_value }}
+    or char_length({{ dpe.quoted(column_name) }}) > {{ max_value }}
     {%- endif %}
 
 {% endtest %}

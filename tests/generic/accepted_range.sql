@@ -9,10 +9,10 @@ from {{ model }}
 where
     false
     {%- if min_value is not none %}
-    or {{ quoted(column_name) }} {{ '<' if inclusive else '<=' }} {{ min_value }}
+    or {{ dpe.quoted(column_name) }} {{ '<' if inclusive else '<=' }} {{ min_value }}
     {%- endif %}
     {%- if max_value is not none %}
-    or {{ quoted(column_name) }} {{ '>' if inclusive else '>=' }} {{ max_value }}
+    or {{ dpe.quoted(column_name) }} {{ '>' if inclusive else '>=' }} {{ max_value }}
     {%- endif %}
 
 {% endtest %}

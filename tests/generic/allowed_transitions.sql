@@ -5,7 +5,7 @@
 #}
 {% test allowed_transitions(model, column_name, entity_column, order_column, transitions) %}
 
-{% set state = quoted(column_name) %}
+{% set state = dpe.quoted(column_name) %}
 {% set pairs = [] %}
 {% for one in transitions %}
     {% if transitions is mapping %}
@@ -26,9 +26,9 @@ ordered as (
 
     select
         *,
-        lag({{ state }}) over (partition by {{ quoted(entity_column) }} order by {{ quoted(order_column) }}) as state_before
+        lag({{ state }}) over (partition by {{ dpe.quoted(entity_column) }} order by {{ dpe.quoted(order_column) }}) as state_before
     from {{ model }}
-    where {{ state }} is not null and {{ quoted(entity_column) }} is not null
+    where {{ state }} is not null and {{ dpe.quoted(entity_column) }} is not null
 
 )
 

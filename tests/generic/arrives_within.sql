@@ -5,6 +5,6 @@
 
 select *
 from {{ model }}
-where {{ quoted(column_name) }} > {{ quoted(event_column) }} + interval '{{ interval }}'
+where {{ dpe.quoted(column_name) }} > {{ dpe.quoted(event_column) }} + interval '{{ interval }}'
 
 {% endtest %}

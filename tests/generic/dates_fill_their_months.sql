@@ -7,7 +7,7 @@ with
 
 present as (
 
-    select distinct {{ quoted(column_name) }} as present_date from {{ model }}
+    select distinct {{ dpe.quoted(column_name) }} as present_date from {{ model }}
 
 ),
 

@@ -8,17 +8,17 @@ with
 
 own as (
 
-    select distinct {{ quoted(column_name) }} as compared_value
+    select distinct {{ dpe.quoted(column_name) }} as compared_value
     from {{ model }}
-    where {{ quoted(column_name) }} is not null
+    where {{ dpe.quoted(column_name) }} is not null
 
 ),
 
 other as (
 
-    select distinct {{ quoted(compare_column or column_name) }} as compared_value
+    select distinct {{ dpe.quoted(compare_column or column_name) }} as compared_value
     from {{ compare_model }}
-    where {{ quoted(compare_column or column_name) }} is not null
+    where {{ dpe.quoted(compare_column or column_name) }} is not null
 
 )
 

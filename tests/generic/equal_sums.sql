@@ -9,8 +9,8 @@ with
 sums as (
 
     select
-        (select coalesce(sum({{ quoted(column_name) }}), 0) from {{ model }}) as column_sum,
-        (select coalesce(sum({{ quoted(compare_column or column_name) }}), 0) from {{ compare_model }}) as compared_sum
+        (select coalesce(sum({{ dpe.quoted(column_name) }}), 0) from {{ model }}) as column_sum,
+        (select coalesce(sum({{ dpe.quoted(compare_column or column_name) }}), 0) from {{ compare_model }}) as compared_sum
 
 )
 

@@ -3,9 +3,9 @@
 #}
 {% test is_calendar_date(model, year_column, month_column, day_column) %}
 
-{% set year = quoted(year_column) %}
-{% set month = quoted(month_column) %}
-{% set day = quoted(day_column) %}
+{% set year = dpe.quoted(year_column) %}
+{% set month = dpe.quoted(month_column) %}
+{% set day = dpe.quoted(day_column) %}
 
 select *
 from {{ model }}

@@ -10,6 +10,6 @@
 
 select *
 from {{ model }}
-where not pg_input_is_valid({{ quoted(column_name) }}::text, '{{ data_type }}')
+where not pg_input_is_valid({{ dpe.quoted(column_name) }}::text, '{{ data_type }}')
 
 {% endtest %}

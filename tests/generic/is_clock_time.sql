@@ -6,7 +6,7 @@
 select *
 from {{ model }}
 where
-    {{ quoted(column_name) }} not between 0 and 2400
-    or {{ quoted(column_name) }} % 100 > 59
+    {{ dpe.quoted(column_name) }} not between 0 and 2400
+    or {{ dpe.quoted(column_name) }} % 100 > 59
 
 {% endtest %}

@@ -6,6 +6,6 @@
 
 select *
 from {{ model }}
-where {{ quoted(column_name) }} <> all ('{ {{- iso_codes(standard) | join(',') -}} }'::text[])
+where {{ dpe.quoted(column_name) }} <> all ('{ {{- dpe.iso_codes(standard) | join(',') -}} }'::text[])
 
 {% endtest %}

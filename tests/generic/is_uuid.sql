@@ -5,6 +5,6 @@
 
 select *
 from {{ model }}
-where {{ quoted(column_name) }}::text !~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+where {{ dpe.quoted(column_name) }}::text !~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
 
 {% endtest %}

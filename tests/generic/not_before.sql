@@ -6,6 +6,6 @@
 
 select *
 from {{ model }}
-where {{ quoted(column_name) }} < {{ quoted(earlier_column) }}
+where {{ dpe.quoted(column_name) }} < {{ dpe.quoted(earlier_column) }}
 
 {% endtest %}

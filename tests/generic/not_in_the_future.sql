@@ -5,6 +5,6 @@
 
 select *
 from {{ model }}
-where {{ quoted(column_name) }} > now() + interval '{{ tolerance }}'
+where {{ dpe.quoted(column_name) }} > now() + interval '{{ tolerance }}'
 
 {% endtest %}

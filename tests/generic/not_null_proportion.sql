@@ -6,14 +6,14 @@
 
 select
     {%- for column in group_by_columns %}
-    {{ quoted(column) }},
+    {{ dpe.quoted(column) }},
     {%- endfor %}
     count(*) as row_count,
-    count({{ quoted(column_name) }}) / count(*)::numeric as not_null_proportion
+    count({{ dpe.quoted(column_name) }}) / count(*)::numeric as not_null_proportion
 from {{ model }}
 {%- if group_by_columns %}
-group by {% for column in group_by_columns %}{{ quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}
+group by {% for column in group_by_columns %}{{ dpe.quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}
 {%- endif %}
-having count(*) > 0 and count({{ quoted(column_name) }}) / count(*)::numeric not between {{ at_least }} and {{ at_most }}
+having count(*) > 0 and count({{ dpe.quoted(column_name) }}) / count(*)::numeric not between {{ at_least }} and {{ at_most }}
 
 {% endtest %}

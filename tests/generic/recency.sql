@@ -6,13 +6,13 @@
 
 select
     {%- for column in group_by_columns %}
-    {{ quoted(column) }},
+    {{ dpe.quoted(column) }},
     {%- endfor %}
-    max({{ quoted(field) }}) as most_recent
+    max({{ dpe.quoted(field) }}) as most_recent
 from {{ model }}
 {%- if group_by_columns %}
-group by {% for column in group_by_columns %}{{ quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}
+group by {% for column in group_by_columns %}{{ dpe.quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}
 {%- endif %}
-having (max({{ quoted(field) }}) >= now() - {{ interval }} * interval '{{ '3 months' if datepart == 'quarter' else '1 ' ~ datepart }}') is not true
+having (max({{ dpe.quoted(field) }}) >= now() - {{ interval }} * interval '{{ '3 months' if datepart == 'quarter' else '1 ' ~ datepart }}') is not true
 
 {% endtest %}

@@ -6,7 +6,7 @@
 
 {% set groups = [] %}
 {% for column in group_by_columns %}
-    {% do groups.append(quoted(column)) %}
+    {% do groups.append(dpe.quoted(column)) %}
 {% endfor %}
 {% set group_by = 'group by ' ~ groups | join(', ') if groups else '' %}
 
@@ -18,7 +18,7 @@ both_sides as (
         {%- for column in groups %}
         {{ column }},
         {%- endfor %}
-        {{ 'coalesce(sum(' ~ quoted(column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as measure,
+        {{ 'coalesce(sum(' ~ dpe.quoted(column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as measure,
         0::numeric as compared_measure
     from {{ model }}
     {{ group_by }}
@@ -30,7 +30,7 @@ both_sides as (
         {{ column }},
         {%- endfor %}
         0 as measure,
-        {{ 'coalesce(sum(' ~ quoted(compare_column or column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as compared_measure
+        {{ 'coalesce(sum(' ~ dpe.quoted(compare_column or column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as compared_measure
     from {{ compare_model }}
     {{ group_by }}
 

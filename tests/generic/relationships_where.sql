@@ -8,7 +8,7 @@ with
 
 parents as (
 
-    select {{ quoted(field) }} as parent_key
+    select {{ dpe.quoted(field) }} as parent_key
     from {{ to }}
     where {{ to_condition }}
 
@@ -18,11 +18,11 @@ select *
 from (select * from {{ model }}) as child
 where
     ({{ from_condition }})
-    and child.{{ quoted(column_name) }} is not null
+    and child.{{ dpe.quoted(column_name) }} is not null
     and not exists (
         select
         from parents
-        where parents.parent_key = child.{{ quoted(column_name) }}
+        where parents.parent_key = child.{{ dpe.quoted(column_name) }}
     )
 
 {% endtest %}

@@ -5,6 +5,6 @@
 
 select *
 from {{ model }}
-where num_nulls({% for column in columns %}{{ quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}) > 0
+where num_nulls({% for column in columns %}{{ dpe.quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}) > 0
 
 {% endtest %}

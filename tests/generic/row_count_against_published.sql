@@ -5,11 +5,11 @@
 #}
 {% test row_count_against_published(model, max_decrease=none, max_increase=none) %}
 
-{% set suffix = schema_suffix() %}
 {% set published = none %}
 {% set tested = graph.nodes.get(context['model'].attached_node) if execute else none %}
-{% if tested and suffix and tested.schema.endswith(suffix) %}
-    {% set published = adapter.get_relation(tested.database, tested.schema[:-(suffix | length)], tested.alias) %}
+{% set schema = dpe.published_schema(tested) if tested else none %}
+{% if tested and tested.schema != schema %}
+    {% set published = adapter.get_relation(tested.database, schema, tested.alias) %}
 {% endif %}
 {% set where = context['model'].config.where if published else none %}
 

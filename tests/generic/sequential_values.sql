@@ -4,7 +4,7 @@
 #}
 {% test sequential_values(model, column_name, interval=1, datepart=none, group_by_columns=[]) %}
 
-{% set value = quoted(column_name) %}
+{% set value = dpe.quoted(column_name) %}
 
 with
 
@@ -14,7 +14,7 @@ ordered as (
         *,
         lag({{ value }}) over (
             {%- if group_by_columns %}
-            partition by {% for column in group_by_columns %}{{ quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}
+            partition by {% for column in group_by_columns %}{{ dpe.quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}
             {%- endif %}
             order by {{ value }}
         ) as value_before

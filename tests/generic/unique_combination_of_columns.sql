@@ -5,7 +5,7 @@
 
 {% set columns = [] %}
 {% for column in combination_of_columns %}
-    {% do columns.append(quoted(column)) %}
+    {% do columns.append(dpe.quoted(column)) %}
 {% endfor %}
 
 select

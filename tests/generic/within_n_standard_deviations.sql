@@ -10,12 +10,12 @@ with
 by_period as (
 
     select
-        date_trunc('{{ datepart }}', {{ quoted(date_column) }}) as period,
-        {{ 'coalesce(sum(' ~ quoted(column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as measure,
-        row_number() over (order by date_trunc('{{ datepart }}', {{ quoted(date_column) }}) desc) as age
+        date_trunc('{{ datepart }}', {{ dpe.quoted(date_column) }}) as period,
+        {{ 'coalesce(sum(' ~ dpe.quoted(column_name) ~ '), 0)' if column_name else 'count(*)' }}::numeric as measure,
+        row_number() over (order by date_trunc('{{ datepart }}', {{ dpe.quoted(date_column) }}) desc) as age
     from {{ model }}
-    where {{ quoted(date_column) }} is not null
-    group by date_trunc('{{ datepart }}', {{ quoted(date_column) }})
+    where {{ dpe.quoted(date_column) }} is not null
+    group by date_trunc('{{ datepart }}', {{ dpe.quoted(date_column) }})
 
 ),
 

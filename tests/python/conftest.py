@@ -23,7 +23,6 @@ import pytest
 from psycopg import sql
 from support import dbt_projects
 
-from dpe_cli.project.identity import identify
 from dpe_cli.safe_text import redaction
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import admin_context
@@ -155,9 +154,8 @@ def _cluster(directory: Path, version: str) -> Iterator[Cluster]:
     embedded = EmbeddedServer(directory / version, bin_dir)
     embedded.start()
     template = Server(str(embedded.socket_dir), embedded.port, "dpe", "postgres", is_embedded=True, log=embedded.log)
-    # That of the projects which the tests write.
-    identity = identify(dbt_projects.REPOSITORY)
-    template = replace(template, project=identity.project, target=identity.target)
+    # For the projects that the tests write.
+    template = replace(template, project=dbt_projects.NAME, target="dev")
     # What is in it ends with the tests: nothing has to outlive a crash of the machine, and dropping a database takes a third of the time.
     with replace(template, database="postgres").connect("admin", autocommit=True) as connection:
         connection.execute("alter system set fsync = off")

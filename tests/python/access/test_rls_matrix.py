@@ -274,7 +274,7 @@ def test_a_source_does_not_hide_a_models_relation(
     """One that names the model's relation as its table: the model says who may see it, and that is measured."""
     del states
     table = StagingTable("x.orders", "marts", "fct_orders", (Column("shop", "text"),))
-    source = Source("source.dpe.x.orders", "x.orders", table, External(location="", file_format="", disposition="append"), None)
+    source = Source("source.shops.x.orders", "x.orders", table, External(location="", file_format="", disposition="append"), None)
     with module_server.connect("admin") as connection:
         relations = samples.find_relations(connection, project.models.values(), [source], ["marts"])
 

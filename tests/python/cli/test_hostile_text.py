@@ -208,7 +208,7 @@ def test_the_docs_site_has_hidden_characters_as_codes(walk: Walk, part: str) -> 
     data = json.JSONDecoder().raw_decode(text, re.search(rf"\b{part}:(?={{)", text).end())[0]  # type: ignore[union-attr]
     texts = list(_texts(data))
 
-    assert SHOWN in data["nodes"]["model.dpe.dim_shops"]["columns"]
+    assert SHOWN in data["nodes"]["model.shops.dim_shops"]["columns"]
     # Also zero-width, but added by dpe.
     assert not [one for one in texts if has_hidden(one.replace("\u2060", "").replace("\ufeff", ""))]
 

@@ -17,6 +17,7 @@ from support.shop import Shop
 
 from dpe_cli import problems
 from dpe_cli.cli import main
+from dpe_cli.project import package
 from dpe_cli.server.contexts import system_context
 from dpe_cli.sources.files import json_files
 
@@ -298,7 +299,7 @@ WRONG = {
         ["extract"],
         {"models/staging/_shop__sources.yml": "sources: [\n"},
         1,
-        "Error: dbt parse: the project cannot be read; fix what dbt reports:\n    Parsing Error\n    Error reading dpe: staging/_shop",
+        "Error: dbt parse: the project cannot be read; fix what dbt reports:\n    Parsing Error\n    Error reading shops: staging/_shop",
     ),
     "an unknown option": (["extract", "--tenants", "UA"], {}, 1, "Error: No such option '--tenants'; did you mean --tenant?\n"),
     "no number": (["run", "--threads", "many"], {}, 2, "'many' is not a valid integer range."),
@@ -357,6 +358,8 @@ def test_a_read_only_project_is_run(
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for name in (".dpe", "target", "logs"):
         shutil.rmtree(shop.directory / name, ignore_errors=True)
+    # As `dpe dbt deps` leaves it, while the project can be written.
+    package.keep(shop.directory)
     for variable in ("DPE_STATE", "DBT_TARGET_PATH", "DBT_LOG_PATH"):
         monkeypatch.setenv(variable, str(elsewhere / variable))
     before = sorted(shop.directory.rglob("*"))

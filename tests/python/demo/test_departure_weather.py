@@ -156,7 +156,7 @@ def test_a_new_clone_uses_a_free_port(clone: Path) -> None:
 def test_two_clones_that_start_at_once_use_two_ports(clone: Path, tmp_path: Path) -> None:
     """Both found the same port free; the one that comes second writes another one into its .env, where dpe reads it."""
     other = tmp_path / "other"
-    shutil.copytree(clone, other)
+    shutil.copytree(clone, other, symlinks=True)
     before = (clone / ".env").read_text(encoding="utf-8")
     try:
         with ThreadPoolExecutor() as starting:

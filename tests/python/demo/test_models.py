@@ -231,7 +231,7 @@ MIXED_CASE = sorted(set(KINDS) - QUOTED_BY_THE_USER)
 RULE = """
   - name: {name}_rows
     data_tests:
-      - {kind}: {{name: {name}, arguments: {arguments}, config: {{severity: warn}}}}"""
+      - dpe.{kind}: {{name: {name}, arguments: {arguments}, config: {{severity: warn}}}}"""
 
 
 def _in_mixed_case(kind: Kind) -> Kind:
@@ -257,7 +257,6 @@ def found(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, int | None]]
     files = {f"models/staging/{name}_rows.sql": f"select * from {one.rows}" for name, (_, one) in instances.items()}
     rules = "".join(RULE.format(name=name, kind=kind, arguments=one.arguments) for name, (kind, one) in instances.items())
     directory = dbt_projects.make(scratch / "kinds", {**files, "models/staging/_rules.yml": f"models:{rules}"})
-    shutil.copytree(dbt_projects.REPOSITORY / "tests" / "generic", directory / "tests" / "generic")
     with cluster_18.new_database() as server:
         yield {result.name: result.failures for result in run_dbt(Project(directory), server, ["build"])}
 
@@ -305,7 +304,7 @@ def shares(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, str]]:
     """Give a test's result, by the shares that it allows."""
     tests = "".join(
         f"""
-      - accepted_range:
+      - dpe.accepted_range:
           name: share_{number}
           arguments: {{column_name: number, max_value: 98}}
           config: {{meta: {{{share}}}, warn_if: "> 100", error_if: "> 100"}}"""
@@ -316,7 +315,6 @@ def shares(scratch: Path, cluster_18: Cluster) -> Iterator[dict[str, str]]:
         "models/staging/_rules.yml": f"models:\n  - name: numbers\n    data_tests:{tests}\n",
     }
     directory = dbt_projects.make(scratch / "shares", files)
-    shutil.copytree(dbt_projects.REPOSITORY / "tests" / "generic", directory / "tests" / "generic")
     with cluster_18.new_database() as server:
         results = {result.name: result.status for result in run_dbt(Project(directory), server, ["build"])}
         with server.connect("transformer") as connection, system_context(connection, actor="test"):
@@ -371,7 +369,7 @@ DELIVERY = {
 def built(scratch: Path, cluster_18: Cluster) -> Iterator[Server]:
     """Load a small delivery, and build the repository's own models from it."""
     directory = dbt_projects.make(scratch / "difficult", DELIVERY)
-    for name in ("models", "seeds", "tests/generic"):
+    for name in ("models", "seeds"):
         shutil.copytree(dbt_projects.REPOSITORY / name, directory / name)
     sources = directory / "models" / "staging" / "nyc" / "_nyc__sources.yml"
     sources.write_text(sources.read_text(encoding="utf-8").replace(".csv.gz", ".csv"), encoding="utf-8")

@@ -16,7 +16,9 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     """With what needs it, and how to install it."""
     monkeypatch.setitem(sys.modules, "duckdb", None)
 
-    with pytest.raises(UsageError, match=r"^reading JSON: needs the package duckdb; install it .*: .venv/bin/pip install '.\[duckdb\]'$"):
+    with pytest.raises(
+        UsageError, match=r"^reading JSON: needs the package duckdb; install it .*: pip install 'data-provisioning-engine\[duckdb\]'$"
+    ):
         optional_packages.needed("duckdb", by="reading JSON")
 
 

@@ -251,7 +251,7 @@ def test_a_function_of_dbt_is_built(careful: tuple[Project, Server]) -> None:
 def copied(careful: tuple[Project, Server], cluster_18: Cluster, tmp_path: Path) -> Iterator[tuple[Path, Server]]:
     """Give a copy of that project and its database."""
     project, server = careful
-    directory = shutil.copytree(project.directory, tmp_path / "copy")
+    directory = shutil.copytree(project.directory, tmp_path / "copy", symlinks=True)
     with replace(cluster_18, template=server).new_database() as copy:
         yield directory, copy
 
@@ -269,7 +269,7 @@ WIDE = {"sql": "create policy wide on {{ this }} for select to dpe_reader using 
 NOT_TO_BE_CLOSED = (
     "create schema own; create table own.kept (one integer); grant create on schema own to dpe_tenant; "
     "insert into dpe.protected_relations (relation_id, node, declaration, protection, invocation_id) "
-    "select oid, 'model.dpe.a', 'x', dpe.protection_of(oid), '{{ invocation_id }}' from pg_class where oid = 'own.kept'::regclass; commit; "
+    "select oid, 'model.shops.a', 'x', dpe.protection_of(oid), '{{ invocation_id }}' from pg_class where oid = 'own.kept'::regclass; commit; "
     "begin; grant select on own.kept to public; alter table own.kept owner to dpe_tenant; commit"
 )
 LATE: dict[str, tuple[object, str]] = {
@@ -678,13 +678,12 @@ def test_a_clone_is_protected_as_what_it_is(copied: tuple[Path, Server], reader:
     state = shutil.copytree(directory / "target", directory / "state")
     # Built in another database, of which this one is a copy.
     manifest = (state / "manifest.json").read_text(encoding="utf-8")
-    built_in = json.loads(manifest)["nodes"]["model.dpe.plain_table"]["database"]
+    built_in = json.loads(manifest)["nodes"]["model.shops.plain_table"]["database"]
     (state / "manifest.json").write_text(re.sub(rf"\b{built_in}\b", server.database, manifest), encoding="utf-8")
-    project = Project(directory)
+    schema = "{% macro generate_schema_name(custom_schema_name, node) -%} {{ custom_schema_name }}__copy {%- endmacro %}"
+    dbt_projects.write(directory, {"macros/generate_schema_name.sql": schema})
 
-    results = run_dbt(
-        project, server, ["clone", "--state", str(state), "--select", "plain_table"], variables={"dpe_schema_suffix": "__copy"}
-    )
+    results = run_dbt(Project(directory), server, ["clone", "--state", str(state), "--select", "plain_table"])
 
     assert ["success"] == [result.status for result in results], [result.message for result in results]
     with server.connect("admin", autocommit=True) as connection:

@@ -390,7 +390,7 @@ BROKEN = {
     ),
     "ambiguous_access": (
         "{'access': {'model': 'grants', 'column': 'shop', 'role_column': 'r'}}",
-        "in grants, which is the name of 2 models; write one of model.dpe.grants.v1, model.dpe.grants.v2",
+        "in grants, which is the name of 2 models; write one of model.shops.grants.v1, model.shops.grants.v2",
     ),
     "no_such_column": ("{'tenant_column': 'shpo'}", "meta.rls names the column shpo; name one of its columns (order_id, shop, word)"),
     "number_column": ("{'tenant_column': 'order_id'}", "compares the column order_id, which is integer; cast it to text"),

@@ -46,7 +46,7 @@ ATTRIBUTES = {
     "error": {"message": r".+", "type": r".+"},
 }
 TEST = NodeResult(
-    unique_id="test.dpe.orders_are_unique",
+    unique_id="test.shops.orders_are_unique",
     name="orders_are_unique",
     path="models/marts.yml",
     resource_type="test",

@@ -521,6 +521,6 @@ def test_a_run_that_is_terminated_ends_in_order(shop: Shop, webhook: Webhook) ->
         assert "DPE FAILED" == out.splitlines()[-1]
         [posted] = webhook.posted
         assert "ended by SIGTERM; what was published stays visible" == posted["error"]
-        assert ("dpe", shop.server.database, "https://docs.example") == (posted["project"], posted["database"], posted["link"])
+        assert ("shops", shop.server.database, "https://docs.example") == (posted["project"], posted["database"], posted["link"])
         assert 0 == connection.execute(sleeping).rowcount
     assert [1, 2, 3] == shop.orders()

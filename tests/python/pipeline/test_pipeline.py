@@ -70,7 +70,7 @@ def test_the_docs_are_a_single_page(first_run: tuple[Shop, RunSummary]) -> None:
 
     assert summary.site is not None
     page = summary.site.read_text(encoding="utf-8")
-    assert "model.dpe.fct_orders" in page
+    assert "model.shops.fct_orders" in page
     assert "MANIFEST.JSON INLINE DATA" not in page
 
 

@@ -34,7 +34,7 @@ PUBLISHED = {"staging.stg_shop__orders", "marts.fct_orders", "marts.dim_shops"}
 
 
 RESULT = NodeResult(
-    "model.dpe.fct_orders",
+    "model.shops.fct_orders",
     "fct_orders",
     "fct_orders.sql",
     "model",
@@ -105,19 +105,19 @@ def test_what_was_skipped_because_something_failed_is_not_named() -> None:
 FORGED = {
     "private_orders": """
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, materialized='incremental',
-            post_hook="{{ protect_table(this, {'shared': true}, model.unique_id) }}") }}
+            post_hook="{{ dpe.protect_table(this, {'shared': true}, model.unique_id) }}") }}
         select * from {{ ref('stg_shop__orders') }}
         """,
     "masked_orders": """
         {{ config(meta={'rls': {'tenant_column': 'shop'}, 'masked': ['amount']}, contract={'enforced': false}, materialized='incremental',
             post_hook="grant select on {{ this }} to dpe_masked_reader;"
-            ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+            ~ "{{ dpe.remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
         select * from {{ ref('stg_shop__orders') }}
         """,
     "granted_orders": """
         {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, materialized='incremental',
             post_hook="grant truncate on {{ this }} to dpe_auditor; grant insert (shop) on {{ this }} to dpe_reader;"
-            ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+            ~ "{{ dpe.remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
         select * from {{ ref('stg_shop__orders') }}
         """,
     # Queries one of PostgreSQL's own tables, with the same result for every reader.
@@ -125,7 +125,7 @@ FORGED = {
         {{ config(meta={'rls': {'access': {'model': 'managers', 'column': 'shop', 'role_column': 'manager'}}}, contract={'enforced': false},
             materialized='incremental', post_hook="alter policy dpe_reader on {{ this }} using"
             ~ " ('true'::text = any ((select dpe.granted_keys('pg_catalog.pg_roles', 'rolinherit', 'rolname'))::text[]));"
-            ~ "{{ remember_protection(this, model.unique_id, 'access') }}") }}
+            ~ "{{ dpe.remember_protection(this, model.unique_id, 'access') }}") }}
         select * from {{ ref('stg_shop__orders') }}
         """,
     # A type whose author defines equality.
@@ -138,7 +138,7 @@ FORGED = {
             ~ "alter table {{ this }} alter column shop type intermediate.tag using shop::intermediate.tag;"
             ~ "create policy dpe_reader on {{ this }} for select to dpe_reader"
             ~ " using (shop::text = any ((select dpe.visible_tenants())::text[]));"
-            ~ "{{ remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
+            ~ "{{ dpe.remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
         select * from {{ ref('stg_shop__orders') }}
         """,
     "managers": """
@@ -148,7 +148,7 @@ FORGED = {
     # The versions of a model have one name.
     "versioned_orders_v1": """
         {{ config(contract={'enforced': false}, materialized='incremental',
-            post_hook="{{ protect_table(this, {'shared': true}, model.unique_id) }}") }}
+            post_hook="{{ dpe.protect_table(this, {'shared': true}, model.unique_id) }}") }}
         select * from {{ ref('stg_shop__orders') }}
         """,
     "versioned_orders_v2": "{{ config(contract={'enforced': false}) }} select * from {{ ref('stg_shop__orders') }}",
@@ -161,8 +161,8 @@ FORGED = {
     "changing_orders": """
         -- depends_on: {{ ref('stg_shop__orders') }}
         {% if execute %}
-            {% do builtins.ref.manifest.nodes['model.dpe.changed_orders'].config.meta.update({'rls': {'shared': true}}) %}
-            {% do graph.nodes['model.dpe.managers'].update({'alias': 'private_orders'}) %}
+            {% do builtins.ref.manifest.nodes['model.shops.changed_orders'].config.meta.update({'rls': {'shared': true}}) %}
+            {% do graph.nodes['model.shops.managers'].update({'alias': 'private_orders'}) %}
         {% endif %}
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
         select 1 as one
@@ -209,8 +209,8 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
 ELSEWHERE = {
     "models/marts/forging.sql": """
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, post_hook=[
-            "{{ protect_table(api.Relation.create(schema='marts', identifier='fct_orders', type='table'), {'shared': true},"
-            ~ " 'model.dpe.fct_orders') }}",
+            "{{ dpe.protect_table(api.Relation.create(schema='marts', identifier='fct_orders', type='table'), {'shared': true},"
+            ~ " 'model.shops.fct_orders') }}",
             "create table intermediate.part () inherits (marts.dim_shops)"
         ]) }}
         select 1 as one
@@ -272,11 +272,11 @@ TAMPERING = {
             {% do node.config.meta.pop('on_failure') %}
         {% endfor %}
         {% set manifest = builtins.ref.manifest %}
-        {% do manifest.nodes['model.dpe.fct_small'].columns.amount.constraints.clear() %}
-        {% do manifest.unit_tests['unit_test.dpe.fct_small.amounts_stay_the_same'].expect.rows[0].update({'amount': 2}) %}
+        {% do manifest.nodes['model.shops.fct_small'].columns.amount.constraints.clear() %}
+        {% do manifest.unit_tests['unit_test.shops.fct_small.amounts_stay_the_same'].expect.rows[0].update({'amount': 2}) %}
         {% do manifest.get_macros_by_name()['quoted'].append(manifest.macros['macro.dpe.quoted']) %}
-        {% do manifest.ref_lookup.storage.update({'dim_gone': {'dpe': 'model.dpe.dim_shops'}}) %}
-        {% do selected_resources.append('model.dpe.dim_gone') %}
+        {% do manifest.ref_lookup.storage.update({'dim_gone': {'dpe': 'model.shops.dim_shops'}}) %}
+        {% do selected_resources.append('model.shops.dim_gone') %}
         {% do builtins.ref.config.vars.vars.update({'dpe_keep_rows': 0}) %}
         {% do builtins.ref.config.quoting.pop('database') %}
         {% endif %}
@@ -309,13 +309,13 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) ->
         in summary.build.not_published
     )
     changed = re.findall(r"(?:^|; )([^;]+): was changed in dbt", summary.build.not_published)
-    assert re.fullmatch(r"test\.dpe\.amounts_are_known\.\w+", changed.pop(changed.index("selected_resources") + 1))
+    assert re.fullmatch(r"test\.shops\.amounts_are_known\.\w+", changed.pop(changed.index("selected_resources") + 1))
     assert changed == [
         "dbt's configuration",
         "macros",
-        "model.dpe.fct_small",
+        "model.shops.fct_small",
         "selected_resources",
-        "unit_test.dpe.fct_small.amounts_stay_the_same",
+        "unit_test.shops.fct_small.amounts_stay_the_same",
         "vars",
         "what ref() finds",
     ]
@@ -325,7 +325,7 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop) ->
 STRAYS = [("marts", "dim_shops__masked"), ("marts", "dim_shops__quarantine"), ("marts__next", "dim_shops__quarantine")]
 MAKE_STRAY = (
     "create table {schema}.{name} as select 1 as one, now() as _quarantined_at; "
-    "{{{{ protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.dpe.fct_orders') }}}}"
+    "{{{{ dpe.protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.shops.fct_orders') }}}}"
 )
 
 

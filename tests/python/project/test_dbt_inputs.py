@@ -65,7 +65,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "the selectors change": lambda directory: (directory / "selectors.yml").touch(),
     "the settings change": lambda directory: (directory / "dbt_project.yml").touch(),
     "the profile changes": lambda directory: (directory / "profiles.yml").touch(),
-    "a macro changes": lambda directory: (directory / "macros" / "rls" / "protect_table.sql").touch(),
+    "a macro changes": lambda directory: (directory / "macros" / "generate_schema_name.sql").touch(),
     "a package is added": lambda directory: (directory / "packages.yml").touch(),
     "a variable that the project asks for": lambda _directory: os.environ.update(SHOP_DATA="elsewhere"),
     "a variable whose name Jinja puts together": lambda _directory: os.environ.update(SHOP_REGION="north"),

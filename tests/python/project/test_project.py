@@ -36,7 +36,7 @@ def test_a_source_matches_its_yaml(project: Project) -> None:
     orders = project.sources["shop.orders"]
 
     assert ["shop.orders", "shop.shops", "weather.hours"] == list(project.sources)
-    assert ("source.dpe.shop.orders", "DPE-7") == (orders.unique_id, orders.spec)
+    assert ("source.shops.shop.orders", "DPE-7") == (orders.unique_id, orders.spec)
     assert ("staging", "raw_orders", "shop", "Orders, a file a day.") == (
         orders.table.schema,
         orders.table.name,
@@ -77,12 +77,12 @@ def test_omitted_options_have_defaults(project: Project) -> None:
 def test_models_and_rules_are_known(project: Project) -> None:
     """Models with their declaration of readers; rules with the test that implements each."""
     assert ("marts", ("shop",), True) == (
-        project.models["model.dpe.fct_orders"].schema,
-        project.models["model.dpe.fct_orders"].tenant_columns,
-        project.models["model.dpe.fct_orders"].is_published,
+        project.models["model.shops.fct_orders"].schema,
+        project.models["model.shops.fct_orders"].tenant_columns,
+        project.models["model.shops.fct_orders"].is_published,
     )
     assert {"stg_orders": False, "fct_nothing": False} == {
-        name: project.models[f"model.dpe.{name}"].is_published for name in ("stg_orders", "fct_nothing")
+        name: project.models[f"model.shops.{name}"].is_published for name in ("stg_orders", "fct_nothing")
     }
     (rule,) = rule_tests(project.manifest)
     assert ("DPE-7-01", "orders_are_unique", "uniqueness", "sales", "an order is paid once") == (
@@ -103,7 +103,7 @@ def _node(unique_id: str, **more: Any) -> dict[str, Any]:
 
 def test_models_of_one_name_are_all_known() -> None:
     """Versions of a model, and models of two packages: each is compared with the files, and people tell them apart."""
-    ids = ["model.dpe.fct_orders.v1", "model.dpe.fct_orders.v2", "model.dpe.dim_shops", "model.other.dim_shops"]
+    ids = ["model.shops.fct_orders.v1", "model.shops.fct_orders.v2", "model.shops.dim_shops", "model.other.dim_shops"]
     found = models_of({"nodes": {unique_id: _node(unique_id) for unique_id in ids}})
 
     assert ids == list(found)
@@ -118,13 +118,19 @@ def test_tests_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
     """dbt excludes a test by its name only, and must not leave out one that it could run."""
     tests = {
         f"test.{package}.{name}": _node(f"test.{package}.{name}", depends_on={"nodes": [model]})
-        for package, name, model in (("dpe", "both", "model.dpe.new"), ("other", "both", "model.dpe.old"), ("dpe", "one", "model.dpe.new"))
+        for package, name, model in (
+            ("dpe", "both", "model.shops.new"),
+            ("other", "both", "model.shops.old"),
+            ("dpe", "one", "model.shops.new"),
+        )
     }
     project = Project(tmp_path)
-    monkeypatch.setitem(project.__dict__, "manifest", {"nodes": tests | {name: _node(name) for name in ("model.dpe.new", "model.dpe.old")}})
+    monkeypatch.setitem(
+        project.__dict__, "manifest", {"nodes": tests | {name: _node(name) for name in ("model.shops.new", "model.shops.old")}}
+    )
     monkeypatch.setattr(Parser, "selected", lambda *_: set(tests))
 
-    assert ["one"] == project.untestable(["tag:daily"], (), {("marts", "model.dpe.old")})
+    assert ["one"] == project.untestable(["tag:daily"], (), {("marts", "model.shops.old")})
 
 
 def test_two_sources_of_one_name_are_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +313,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_a_broken_source_is_reported_with_its_place(broken: Project, name: str) -> None:
     """File and line, what is wrong, and what to do."""
     line = 5 + 4 * list(BROKEN).index(name)
-    table = broken.manifest["sources"][f"source.dpe.shop.{name}"]
+    table = broken.manifest["sources"][f"source.shops.shop.{name}"]
 
     with pytest.raises(ProjectError) as error:
         from_node(table, Declarations(broken.directory).of(table))
@@ -366,7 +372,7 @@ def test_what_dbt_refuses_is_reported_in_its_words(tmp_path: Path) -> None:
             """\
             dbt parse: the project cannot be read; fix what dbt reports:
             Parsing Error
-              Error reading dpe: _models.yml - Runtime Error
+              Error reading shops: _models.yml - Runtime Error
             """
         )
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from support.dbt_projects import REPOSITORY, Silence
+from support.dbt_projects import Silence
 from support.result_schemas import check_report
 from support.shop import DOUBLED, WEDNESDAY, Shop
 from support.table_properties import properties
@@ -123,14 +123,13 @@ def test_the_next_run_that_passes_is_published(shop: Shop) -> None:
 def test_a_version_that_lost_too_many_rows_is_not_published(shop: Shop) -> None:
     """Compared with what readers see."""
     name = "row_count_against_published"
-    generic = f"tests/generic/{name}.sql"
     shop.change_columns(
         "      - {name: amount, data_type: integer}",
         "      - {name: amount, data_type: integer}\n    data_tests:\n"
-        f"      - {name}: {{name: few_go, arguments: {{max_decrease: 0.5}}}}",
+        f"      - dpe.{name}: {{name: few_go, arguments: {{max_decrease: 0.5}}}}",
     )
     lost = "select order_id, shop, amount from {{ ref('stg_shop__orders') }} where order_id <= "
-    shop.write({generic: (REPOSITORY / generic).read_text(), "models/marts/fct_orders.sql": f"{lost} 2"})
+    shop.write({"models/marts/fct_orders.sql": f"{lost} 2"})
     assert shop.run().build.not_published is None
     shop.write({"models/marts/fct_orders.sql": f"{lost} 0"})
 

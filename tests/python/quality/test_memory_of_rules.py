@@ -184,7 +184,7 @@ def test_the_rows_of_a_removed_test_are_resolved(orders: Orders, tmp_path: Path)
     """Because no run would ever update them."""
     orders.are((1, None, 20), (2, "b", 10), (3, "c", 10)).run()
     assert [("2", True, True), ("3", True, True)] == orders.failures("orders_are_not_cheap")
-    shutil.copytree(orders.directory, tmp_path / "without")
+    shutil.copytree(orders.directory, tmp_path / "without", symlinks=True)
     (tmp_path / "without" / "tests" / "singular" / "orders_are_not_cheap.sql").unlink()
 
     run_dbt(Project(tmp_path / "without"), orders.server, ["build"])
@@ -286,10 +286,10 @@ def test_a_build_needs_no_ledger(orders: Orders) -> None:
 def test_rows_that_can_no_longer_be_selected_stop_nothing(orders: Orders) -> None:
     """A result whose query fails is stored without its rows; the others are complete."""
     result = {
-        "test_id": "test.dpe.gone", "test": "gone", "severity": "warn", "status": "warn", "failures": 3, "warn_if": "!= 0", "error_if": "!= 0",
+        "test_id": "test.shops.gone", "test": "gone", "severity": "warn", "status": "warn", "failures": 3, "warn_if": "!= 0", "error_if": "!= 0",
         "fail_calc": "count(*)", "query": "select * from marts.gone", "duration_seconds": 1, "keep_rows": 9, "key_columns": [],
     }  # fmt: skip
-    other = {**result, "test_id": "test.dpe.here", "test": "here", "query": "select 1 as a -- one"}
+    other = {**result, "test_id": "test.shops.here", "test": "here", "query": "select 1 as a -- one"}
     with orders.server.connect("transformer") as connection, system_context(connection, actor="test"):
         unstored = connection.execute(
             "select * from dpe.remember_rules('1', %s, current_schemas(false))", [Jsonb([result, other])]

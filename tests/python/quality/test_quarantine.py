@@ -6,7 +6,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from support.dbt_projects import REPOSITORY
 from support.shop import Shop
 
 from dpe_cli.pipeline.run import RunSummary
@@ -41,7 +40,7 @@ MODELS = """
           - name: amount
             data_type: integer
             data_tests:
-              - accepted_range:
+              - dpe.accepted_range:
                   name: orders_are_paid
                   arguments: {min_value: 1}
                   config: {meta: {rule: SHOP-1-04, dimension: validity, owner: sales, because: nothing is free, %(amounts)s}}
@@ -59,7 +58,6 @@ def _models(**limits: str) -> dict[str, str]:
             select order_id, shop, 1 as n_records, amount from {{ ref('stg_shop__orders') }}
             """,
         "specs/SHOP-1-orders-spec.md": SPEC,
-        "tests/generic/accepted_range.sql": (REPOSITORY / "tests" / "generic" / "accepted_range.sql").read_text(),
     }
 
 

@@ -17,7 +17,7 @@ from dpe_cli.quality.reconcile_config import Explanation, Quarantine, Reconciled
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
 
 ORDERS = ReconciledModel(
-    unique_id="model.dpe.fct_orders",
+    unique_id="model.shops.fct_orders",
     model="fct_orders",
     origin="stg_shop__orders",
     model_relation=sql.Identifier("marts", "fct_orders"),
@@ -240,9 +240,9 @@ def test_a_condition_that_is_not_valid_sql_is_reported(shop: Shop) -> None:
 def _manifest(reconcile: Any) -> dict[str, Any]:
     """Return a manifest with two models, one of which has this declaration."""
     nodes = {
-        f"model.dpe.{name}": {
+        f"model.shops.{name}": {
             "resource_type": "model",
-            "unique_id": f"model.dpe.{name}",
+            "unique_id": f"model.shops.{name}",
             "name": name,
             "alias": name,
             "schema": schema,
@@ -273,7 +273,7 @@ def test_a_declaration_names_relations_sums_and_explanations() -> None:
 def test_an_unpublished_build_is_counted_in_its_schema() -> None:
     """Both ends."""
     (reconciled,) = reconcile_config.declared(
-        _manifest({"from": "stg_orders"}), {}, None, {"model.dpe.fct_orders": "marts__next", "model.dpe.stg_orders": "staging__next"}
+        _manifest({"from": "stg_orders"}), {}, None, {"model.shops.fct_orders": "marts__next", "model.shops.stg_orders": "staging__next"}
     )
 
     assert (sql.Identifier("staging__next", "stg_orders"), sql.Identifier("marts__next", "fct_orders")) == (
@@ -286,40 +286,41 @@ def test_a_model_with_quarantining_rules_has_a_quarantine() -> None:
     """In the schema in which it is counted."""
     manifest = _manifest({"from": "stg_orders"})
     test = {
-        "attached_node": "model.dpe.fct_orders",
+        "attached_node": "model.shops.fct_orders",
         "resource_type": "test",
         "config": {"meta": {"rule": "SHOP-1-05", "on_failure": "quarantine"}},
     }
     other = {
-        "attached_node": "model.dpe.stg_orders",
+        "attached_node": "model.shops.stg_orders",
         "resource_type": "test",
         "config": {"meta": {"rule": "SHOP-1-06", "on_failure": "quarantine"}},
     }
     manifest["nodes"].update({"test.one": test, "test.other": other})
 
-    (reconciled,) = reconcile_config.declared(manifest, {}, None, {"model.dpe.fct_orders": "marts__next"})
+    (reconciled,) = reconcile_config.declared(manifest, {}, None, {"model.shops.fct_orders": "marts__next"})
     assert Quarantine(sql.Identifier("marts__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == reconciled.quarantine
 
 
 def test_an_origin_is_one_model() -> None:
     """Versions of a model have one name, which does not say whose rows are counted; all of them belong to its spec."""
     versions = {
-        f"model.dpe.stg_orders.v{number}": {"name": "stg_orders", "alias": f"stg_orders_v{number}", "version": number} for number in (1, 2)
+        f"model.shops.stg_orders.v{number}": {"name": "stg_orders", "alias": f"stg_orders_v{number}", "version": number}
+        for number in (1, 2)
     }
     manifest = _manifest({"from": "stg_orders"})
-    stg_orders = manifest["nodes"].pop("model.dpe.stg_orders")
+    stg_orders = manifest["nodes"].pop("model.shops.stg_orders")
     manifest["nodes"] |= {unique_id: stg_orders | {"unique_id": unique_id} | version for unique_id, version in versions.items()}
 
     with pytest.raises(ProjectError, match="stg_orders is the name of 2 models; write one of stg_orders.v1, stg_orders.v2"):
         reconcile_config.declared(manifest, {})
-    manifest["nodes"]["model.dpe.fct_orders"]["config"]["meta"]["reconcile"]["from"] = "stg_orders.v1"
+    manifest["nodes"]["model.shops.fct_orders"]["config"]["meta"]["reconcile"]["from"] = "stg_orders.v1"
     assert sql.Identifier("staging", "stg_orders_v1") == reconcile_config.declared(manifest, {})[0].origin_relation
     assert set(versions) == reconcile_config.ancestry(manifest | {"parent_map": {}}, ["stg_orders"])
 
 
 def test_only_the_requested_models_are_counted() -> None:
     """Those of a spec, or of a part that was built."""
-    assert [] == reconcile_config.declared(_manifest({"from": "stg_orders"}), {}, {"model.dpe.other"})
+    assert [] == reconcile_config.declared(_manifest({"from": "stg_orders"}), {}, {"model.shops.other"})
 
 
 @pytest.mark.parametrize(
@@ -354,4 +355,4 @@ def test_a_spec_covers_its_models_and_what_they_are_built_from(shop: Shop) -> No
     """Up to the sources."""
     parents: Mapping[str, object] = dict.fromkeys(reconcile_config.ancestry(shop.project.manifest, ["fct_orders"]))
 
-    assert {"model.dpe.fct_orders", "model.dpe.stg_shop__orders", "source.dpe.shop.orders"} == set(parents)
+    assert {"model.shops.fct_orders", "model.shops.stg_shop__orders", "source.shops.shop.orders"} == set(parents)

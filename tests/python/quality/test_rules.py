@@ -42,7 +42,7 @@ PROJECT = {
                   - unique:
                       name: orders_are_unique
                       config: {meta: {rule: SHOP-1-01, dimension: uniqueness, owner: sales, because: an order is paid once}}
-                  - accepted_range:
+                  - dpe.accepted_range:
                       name: orders_are_numbered_from_one
                       arguments: {min_value: 1}
                       config:
@@ -108,7 +108,7 @@ Written by `dpe rules --write` from the specs and the tests. `dpe rules` shows w
 - owner: sales
 - because: an order is paid once
 - implemented by `orders_are_numbered_from_one` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
-`accepted_range on order_id of fct_orders, min_value 1`; its kind in [tests/generic/accepted_range.sql](tests/generic/accepted_range.sql)
+`dpe.accepted_range on order_id of fct_orders, min_value 1`
 - implemented by `orders_are_unique` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
 `unique on order_id of fct_orders`
 
@@ -136,9 +136,7 @@ Written by `dpe rules --write` from the specs and the tests. `dpe rules` shows w
 
 
 def _make(directory: Path) -> Path:
-    dbt_projects.make(directory, PROJECT)
-    shutil.copytree(dbt_projects.REPOSITORY / "tests" / "generic", directory / "tests" / "generic")
-    return directory
+    return dbt_projects.make(directory, PROJECT)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +151,7 @@ def written(scratch: Path) -> Path:
 def project(written: Path, tmp_path: Path) -> Path:
     """Give a copy of it."""
     directory = tmp_path / "rules"
-    shutil.copytree(written, directory)
+    shutil.copytree(written, directory, symlinks=True)
     return directory
 
 

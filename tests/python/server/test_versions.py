@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from support import dbt_projects
 from dpe_cli import __version__
 from dpe_cli.errors import BuildError, ProjectError, ServerError
 from dpe_cli.pipeline import macros
+from dpe_cli.project import package
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server import versions
@@ -64,36 +66,32 @@ def test_versions_are_compared_by_their_numbers(monkeypatch: pytest.MonkeyPatch,
     assert not versions.is_newer(older)
 
 
-@pytest.mark.parametrize(
-    ("macro", "says"),
-    [
-        (None, "has no macros of dpe, or those of a version before"),
-        (OLDER, rf"has the macros of dpe {OLDER}, and this is dpe {__version__}; copy macros/ and"),
-        (NEWER, rf"has the macros of dpe {NEWER}, and this is dpe {__version__}; install dpe {NEWER}"),
-    ],
-)
-def test_macros_of_another_version_are_refused_before_a_run(tmp_path: Path, macro: str | None, says: str) -> None:
-    """Nothing is extracted."""
-    text = (dbt_projects.REPOSITORY / MACRO).read_text().replace(f"'{__version__}'", f"'{macro}'")
-    project = Project(tmp_path)
-    project.__dict__["manifest"] = {"macros": {"macro.dpe.dpe_version": {"name": "dpe_version", "macro_sql": text}} if macro else {}}
+@pytest.mark.parametrize("version", [OLDER, NEWER])
+def test_a_package_of_another_version_is_refused_before_a_run(tmp_path: Path, version: str) -> None:
+    """Nothing is extracted. dbt copies the package if it cannot link it, and after an upgrade the copy is the earlier one."""
+    directory = dbt_projects.make(tmp_path / "copied", {"models/intermediate/int_one.sql": "select 1 as one"})
+    installed = directory / "dbt_packages" / package.NAME
+    installed.unlink()
+    shutil.copytree(package.DIRECTORY, installed)
+    macro = installed / MACRO
+    macro.write_text(macro.read_text().replace(f"'{__version__}'", f"'{version}'"))
 
-    with pytest.raises(ProjectError, match=says):
-        macros.check(project)
+    with pytest.raises(ProjectError, match=rf"has the dbt package of dpe {version}, and this is dpe {__version__}; run `dpe dbt deps`"):
+        macros.check(Project(directory))
 
 
-def test_plain_dbt_refuses_macros_of_another_version_than_the_ledger(server: Server, tmp_path: Path) -> None:
-    """Which the project's own macros notice, because plain dbt calls no command line."""
+def test_plain_dbt_refuses_a_package_of_another_version_than_the_ledger(server: Server, tmp_path: Path) -> None:
+    """Which the package itself notices, because plain dbt calls no command line."""
     project = Project(dbt_projects.make(tmp_path / "one", {"models/intermediate/int_one.sql": "select 1 as one"}))
     macros.check(project)
     _bootstrapped_by(server, NEWER)
 
-    with pytest.raises(BuildError, match=rf"was bootstrapped by dpe {NEWER}, and the project's macros are those of dpe {__version__}"):
+    with pytest.raises(BuildError, match=rf"was bootstrapped by dpe {NEWER}, and this is the dbt package of dpe {__version__}; if"):
         run_dbt(project, server, ["build"])
 
 
 def test_the_versions_of_the_repository_are_one() -> None:
-    """Of the command line, the macros and the project."""
+    """Of the command line, the macros and the demo."""
     text = (dbt_projects.REPOSITORY / MACRO).read_text()
     assert [__version__] == re.findall(r"return\('([^']+)'\)", text)
     assert __version__ == str(yaml.safe_load((dbt_projects.REPOSITORY / "dbt_project.yml").read_text())["version"])

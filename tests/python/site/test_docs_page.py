@@ -77,7 +77,7 @@ exposures:
     description: {_in_yaml("exposure")}
     depends_on: [ref('dim_shops')]
 macros:
-  - name: schema_suffix
+  - name: generate_schema_name
     description: {_in_yaml("macro")}
     arguments: [{{name: node, type: text, description: {_in_yaml("argument")}}}]
 """
@@ -92,8 +92,8 @@ FILES = {
 SCRIPT = """
     const seen = {}, page = view.document;
     for (const [name, place] of Object.entries({
-        overview: "overview", model: "model/model.dpe.dim_shops", exposure: "exposure/exposure.dpe.board",
-        macro: "macro/macro.dpe.schema_suffix", source: "source/source.dpe.shop.shops",
+        overview: "overview", model: "model/model.shops.dim_shops", exposure: "exposure/exposure.shops.board",
+        macro: "macro/macro.shops.generate_schema_name", source: "source/source.shops.shop.shops",
     })) {
         view.location.hash = "#!/" + place;
         await wait(1500);
@@ -124,7 +124,7 @@ def seen(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path_facto
     """Build the site of a project in which every text attacks the page, and open it in a browser."""
     original, _ = first_run
     directory = tmp_path_factory.mktemp("docs")
-    shutil.copytree(original.directory, directory / "shop")
+    shutil.copytree(original.directory, directory / "shop", symlinks=True)
     with replace(cluster_18, template=original.server).new_database() as server:
         shop = replace(original, directory=directory / "shop", server=server)
         shop.write(FILES)

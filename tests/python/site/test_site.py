@@ -40,7 +40,7 @@ def _rows(markdown: str) -> list[list[str]]:
 
 
 def _overview(page: Path) -> str:
-    return str(_manifest(page)["docs"]["doc.dpe.__overview__"]["block_contents"])
+    return str(_manifest(page)["docs"]["doc.shops.__overview__"]["block_contents"])
 
 
 def test_the_first_page_shows_all_rules(shop: Shop) -> None:
@@ -63,8 +63,8 @@ def test_a_relation_shows_its_rules(shop: Shop) -> None:
     """Those that read it, below its description, and no others."""
     nodes = _manifest(_built(shop))["nodes"]
 
-    assert ["SHOP-1-01", "SHOP-1-02"] == [row[0] for row in _rows(nodes["model.dpe.fct_orders"]["description"])]
-    assert "" == nodes["model.dpe.dim_shops"]["description"]
+    assert ["SHOP-1-01", "SHOP-1-02"] == [row[0] for row in _rows(nodes["model.shops.fct_orders"]["description"])]
+    assert "" == nodes["model.shops.dim_shops"]["description"]
 
 
 def test_the_projects_own_first_page_stays(shop: Shop) -> None:
@@ -126,7 +126,7 @@ def test_the_first_page_shows_who_sees_what(shop: Shop) -> None:
 @needs_browser
 def test_a_browser_shows_rules(shop: Shop) -> None:
     """On the page of the model, as a table."""
-    page = f"{_built(shop).as_uri()}#!/model/model.dpe.fct_orders"
+    page = f"{_built(shop).as_uri()}#!/model/model.shops.fct_orders"
 
     assert re.search(r"<td>SHOP-1-02</td>\s*<td>An order is not cheap.</td>", dom(page))
 

@@ -14,7 +14,18 @@ from pathlib import Path
 from dpe_cli.server.server import Server
 
 REPOSITORY = Path(__file__).parents[3]
-PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "specs", "data", "tests/generic", "tests/singular")
+PROJECT_FILES = (
+    "dbt_project.yml",
+    "profiles.yml",
+    "packages.yml",
+    "package-lock.yml",
+    "models",
+    "seeds",
+    "specs",
+    "data",
+    "tests/singular",
+    "demo/macros",
+)
 SECRET = "s3cr3t-of-the-test"
 
 

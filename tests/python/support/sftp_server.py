@@ -37,7 +37,7 @@ class SftpServer:
 @pytest.fixture(scope="session")
 def sftp_server(scratch: Path) -> Iterator[SftpServer]:
     """Run the server, with keys of its own."""
-    pytest.importorskip("paramiko", reason="the extra sftp is not installed; run `.venv/bin/pip install '.[sftp]'`")
+    pytest.importorskip("paramiko", reason="the extra sftp is not installed; run `pip install 'data-provisioning-engine[sftp]'`")
     program, keygen = shutil.which("sshd", path=_PATH), shutil.which("ssh-keygen", path=_PATH)
     if program is None or keygen is None:
         pytest.skip("OpenSSH's server is not installed; on Debian: apt-get install openssh-server")

@@ -151,7 +151,7 @@ def shop(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path: Path
     """Give a copy of the project and its database, as the first run left them."""
     original, _ = first_run
     directory = tmp_path / "shop"
-    shutil.copytree(original.directory, directory)
+    shutil.copytree(original.directory, directory, symlinks=True)
     with replace(cluster_18, template=original.server).new_database() as server:
         yield Shop(directory, server)
 

@@ -1,0 +1,57 @@
+"""The wheel alone, without this repository, makes a project's pipeline: it carries the command line and the dbt package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Cluster
+from support import dbt_projects, demo_project
+from support.shop import SHOP
+
+from dpe_cli.project import package
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel, and install it into a directory, next to the packages that the tests have."""
+    directory = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", directory, dbt_projects.REPOSITORY], check=True)
+    [wheel] = directory.glob("data_provisioning_engine-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", directory / "site", wheel], check=True)
+    return directory / "site"
+
+
+def test_the_wheel_runs_a_pipeline(site: Path, cluster_18: Cluster, tmp_path: Path) -> None:
+    """From files to published tables, of which each tenant sees its own rows, in a project that names the package and no more."""
+    directory = dbt_projects.write(tmp_path / "shop", dbt_projects.CONFIGURATION | SHOP)
+    (directory / "profiles.yml").write_text((dbt_projects.REPOSITORY / "profiles.yml").read_text())
+    with cluster_18.new_database() as server:
+        environment = demo_project.variables_of(server, PYTHONPATH=str(site))
+
+        def dpe(*arguments: str) -> str:
+            ran = subprocess.run(
+                [sys.executable, "-P", "-m", "dpe_cli", *arguments],
+                cwd=directory,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ran.returncode == 0, ran.stdout + ran.stderr
+            return ran.stdout
+
+        assert dpe("run", "--no-docs").rstrip().endswith("DPE SUCCESS")
+        assert "PASS=" in dpe("dbt", "build")
+
+        assert site in (directory / package.PLACE).readlink().parents
+        with server.connect("admin") as connection:
+            connection.execute("insert into dpe.tenant_access (role_name, tenant_id) values ('dpe_reader', 'UA')")
+            connection.commit()
+            connection.execute("set local role dpe_reader")
+            assert [(1,), (2,)] == connection.execute("select order_id from marts.fct_orders order by order_id").fetchall()
+        assert str(dbt_projects.REPOSITORY) not in os.fspath((directory / "dbt_packages" / package.NAME).resolve())
