@@ -25,6 +25,6 @@ $dpe$;
 {% else %}
 grant select on {{ relation }} to dpe_reader, dpe_masked_reader;
 {% endif %}
-{{ open_schema(relation) if not declaration.private }}
+{{ open_schema(relation) }}
 
 {% endmacro %}
