@@ -1,0 +1,19 @@
+"""Schemas as dbt and publications create them, for tests that create relations without dbt."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from dpe_cli.server.server import Server
+
+READERS = ("dpe_reader", "dpe_tenant", "dpe_masked_reader")
+
+
+def create(server: Server, *names: str, opened: bool = False) -> None:
+    """Create missing schemas as the transformer; if they are `opened`, readers may use them, as if they could read something there."""
+    with server.connect("transformer", autocommit=True) as connection:
+        for name in map(sql.Identifier, names):
+            connection.execute(sql.SQL("create schema if not exists {0}; grant usage on schema {0} to dpe_owner").format(name))
+            if opened:
+                readers = sql.SQL(", ").join(map(sql.Identifier, READERS))
+                connection.execute(sql.SQL("grant usage on schema {} to {}").format(name, readers))
