@@ -83,7 +83,7 @@ def _faults_of_tests(project: Project) -> Iterator[str]:
             continue
         first = min(found, key=lambda node: str(node["name"]))
         others = f" (and so would {plural(len(found) - 1, 'other test')})" if len(found) > 1 else ""
-        what = f"in which {taken[schema]} is" if schema in taken else "which is not for tests"
+        what = "which is not for tests" if is_reserved(schema) else f"in which {taken[schema]} is"
         yield (
             f"{first['name']} ({first['original_file_path']}): would store its failures in the schema {schema}, {what}{others}; "
             "set another one (`data_tests: +schema`)"

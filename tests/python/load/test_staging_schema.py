@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, LiteralString
 
 import pytest
 from conftest import numbers
@@ -14,6 +15,8 @@ from dpe_cli.access import checks
 from dpe_cli.errors import ContractError, ServerError
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.ingest.extract import extract as extract_sources
+from dpe_cli.server.connection import Connection
+from dpe_cli.server.server import Server
 
 ROLES = ("dpe_loader", "dpe_transformer", "dpe_owner", "dpe_reader", "dpe_tenant", "dpe_masked_reader", "dpe_auditor", "public")
 RIGHTS = """
@@ -35,9 +38,9 @@ def _rights(source: StagedSource) -> dict[str, tuple[bool, bool]]:
     return {str(role): (bool(uses), bool(creates)) for role, uses, creates in found if uses or creates}
 
 
-def _administer(source: StagedSource, statement: str) -> None:
+def _administer(source: StagedSource, statement: LiteralString) -> None:
     with source.server.connect("admin", autocommit=True) as connection:
-        connection.execute(sql.SQL(statement).format(sql.Identifier(source.table.schema)))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(statement).format(sql.Identifier(source.table.schema)))
 
 
 def _extract(source: StagedSource) -> ExtractSummary:
@@ -114,15 +117,14 @@ def test_without_the_transformers_login_the_statement_is_shown(stage: Stage, mon
     source = stage("id integer", schema=_new_name()).deliver("id\n1\n")
     with source.server.connect("transformer", autocommit=True) as connection:
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(source.table.schema)))
-    monkeypatch.setenv("DPE_TRANSFORMER_PASSWORD", "wrong")
-    connect = type(source.server).connect
+    connect = Server.connect
 
-    def refuse(server: object, role: str, **options: object) -> object:
+    def refuse(server: Server, role: str, **options: Any) -> Connection:
         if role == "transformer":
             raise ServerError("the login is refused")
-        return connect(server, role, **options)  # type: ignore[arg-type]
+        return connect(server, role, **options)
 
-    monkeypatch.setattr(type(source.server), "connect", refuse)
+    monkeypatch.setattr(Server, "connect", refuse)
 
     [refused] = _extract(source).refused
 
