@@ -430,10 +430,11 @@ def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Ser
 def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
     """Changes by an earlier hook, or by hand since the last build, in a table that is kept."""
     directory, server = copied
+    schemas.create(server, "parts")
     stranger = reader(server)
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("grant select (amount) on marts.careful_incremental to {}").format(sql.Identifier(stranger)))
-        connection.execute("create schema parts; create table parts.part () inherits (marts.careful_incremental)")
+        connection.execute("create table parts.part () inherits (marts.careful_incremental)")
         connection.execute("alter table parts.part owner to dpe_transformer")
     hook = "create policy wide on {{ this }} for select to dpe_reader using (true)"
     dbt_projects.write(
@@ -516,6 +517,7 @@ def test_roles_of_grants_are_granted_in_addition_to_readers(server: Server, tmp_
             ).fetchall()
         return {name: set(roles) for name, roles in rows}
 
+    schemas.create(server, "marts")
     with server.connect("admin", autocommit=True) as connection:
         connection.execute("create role auditing_tool login; create role folder_tool; grant usage on schema marts to auditing_tool")
     try:
