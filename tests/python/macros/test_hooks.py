@@ -446,7 +446,7 @@ def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader
 
     assert not _wide(server, "marts.careful_incremental", stranger)
     with server.connect("transformer", autocommit=True) as connection:
-        connection.execute("drop table intermediate.part")
+        connection.execute("drop table parts.part")
         assert [] == checks.check(connection, protection.protected_schemas(connection, Project(directory)))
 
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
-from support import dbt_projects
+from support import dbt_projects, schemas
 from support.protected_project import PRIVATE_TABLES, PROJECT, SHARED_TABLES, TENANT_TABLES, VIEWS
 
 from dpe_cli.pipeline import checks
@@ -499,8 +499,9 @@ def test_a_changed_declaration_changes_the_policies(scratch: Path, server: Serve
 
 @pytest.fixture(scope="module")
 def watched(cluster_18: Cluster) -> Iterator[Server]:
-    """Give a database without any builds."""
+    """Give a database without any builds, in which readers may already use the schema."""
     with cluster_18.new_database() as server:
+        schemas.create(server, "marts", opened=True)
         yield server
 
 
