@@ -104,7 +104,12 @@ def check_protection(
     found = checks.check(connection, schemas, judged=judged, unreadable=unreadable)
     with connection.transaction():
         row = connection.execute(
-            "select count(*) from pg_class where relkind in ('r', 'p', 'v') and relnamespace::regnamespace::text = any(%s)",
+            """
+            select count(*)
+            from pg_class
+            inner join pg_namespace on relnamespace = pg_namespace.oid
+            where relkind in ('r', 'p', 'v') and nspname = any(%s)
+            """,
             [list(schemas if judged is None else judged)],
         ).fetchone()
     return Check(

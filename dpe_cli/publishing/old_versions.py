@@ -207,14 +207,15 @@ def _stored_failures(connection: Connection, schemas: Sequence[str]) -> list[tup
     """Return the views with stored failures that read relations in schemas: those that dbt built for tests, wherever they are."""
     rows = connection.execute(
         """
-        select distinct nspname, reader.relname
+        select distinct failures.nspname, reader.relname
         from pg_class as read
+        inner join pg_namespace as versions on read.relnamespace = versions.oid
         inner join pg_depend on pg_depend.refclassid = 'pg_class'::regclass and pg_depend.refobjid = read.oid
         inner join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
         inner join pg_class as reader on pg_rewrite.ev_class = reader.oid
-        inner join pg_namespace on reader.relnamespace = pg_namespace.oid
+        inner join pg_namespace as failures on reader.relnamespace = failures.oid
         inner join dpe.protected_relations as known on known.relation_id = reader.oid and starts_with(known.node, 'test.')
-        where read.relnamespace::regnamespace::text = any(%s)
+        where versions.nspname = any(%s)
             and reader.relkind = 'v'
             and reader.relowner = current_user::regrole
         """,

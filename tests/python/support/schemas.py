@@ -17,3 +17,19 @@ def create(server: Server, *names: str, opened: bool = False) -> None:
             if opened:
                 readers = sql.SQL(", ").join(map(sql.Identifier, READERS))
                 connection.execute(sql.SQL("grant usage on schema {} to {}").format(name, readers))
+
+
+def create_as_earlier_versions(server: Server) -> None:
+    """Create those that `dpe bootstrap` used to create for every project, with their owner and privileges."""
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(
+            """
+            create schema staging authorization dpe_owner;
+            create schema intermediate authorization dpe_owner;
+            create schema marts authorization dpe_owner;
+            create schema quality authorization dpe_owner;
+            grant usage, create on schema staging to dpe_loader, dpe_transformer;
+            grant usage, create on schema intermediate, marts, quality to dpe_transformer;
+            grant usage on schema marts to dpe_reader, dpe_tenant, dpe_masked_reader
+            """
+        )
