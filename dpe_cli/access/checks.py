@@ -74,19 +74,21 @@ def checks() -> tuple[RlsCheck, ...]:
     return tuple(sorted(found, key=lambda rls_check: rls_check.check_id))
 
 
-def check(connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None) -> list[Finding]:
+def check(
+    connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None, unreadable: Sequence[str] = ()
+) -> list[Finding]:
     """
     Return what is wrong with the roles and with the protection of the relations that dpe manages; errors first.
 
     `schemas` are all that dpe manages. Relations are checked in the `judged` ones, or in all; objects elsewhere that bypass the
-    policies are found for all of them.
+    policies are found for all of them. Readers may read nothing in the `unreadable` ones: those of sources and of stored failures.
 
     Raises:
         ServerError: the database is not bootstrapped for this version of dpe.
     """
     severities = {rls_check.check_id: rls_check.severity for rls_check in checks()}
     names, bodies = zip(*function_bodies().items(), strict=True)
-    arguments = [list(schemas if judged is None else judged), list(names), list(bodies), list(schemas)]
+    arguments = [list(schemas if judged is None else judged), list(names), list(bodies), list(schemas), list(unreadable)]
     with connection.transaction(), psycopg.RawCursor(connection) as cursor:
         # No schema of other roles, and temporary relations last. In a context, because the query reads the access list, too.
         cursor.execute("select set_config('search_path', 'pg_catalog, pg_temp', true), set_config('dpe.actor', 'dpe rls check', true)")

@@ -212,7 +212,9 @@ def _faults(node: Mapping[str, Any], model: Model, relation: _CatalogRelation, l
 
 
 def _faults_of_policies(node: Mapping[str, Any], model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[_Fault]:
-    declaration = (node["config"].get("meta") or {}).get("rls") or {"private": True}
+    found = (node["config"].get("meta") or {}).get("rls")
+    # A declaration that is required but missing is not a mapping.
+    declaration = found if isinstance(found, Mapping) and found else {"private": True}
     names = declared_policies.compared_columns(declaration)
     if missing := [name for name in names if name not in relation.columns]:
         yield f"has no column {', '.join(missing)}, which its declaration names", None

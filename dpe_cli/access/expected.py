@@ -37,9 +37,9 @@ def expected_rows(connection: Connection, sample: Sample, actor: Actor) -> int |
 
 def _expected_of_system(sample: Sample, actor: Actor) -> int | None:
     relation = sample.relation
-    if actor.role == "dpe_loader" and relation.schema != "staging":
+    if actor.role == "dpe_loader" and not relation.is_staging:
         return 0
-    if (actor.role == "dpe_loader" and relation.kind == "v") or (actor.role == "dpe_owner" and is_shadow(relation.schema)):
+    if actor.role == "dpe_owner" and is_shadow(relation.schema):
         return None
     if not actor.tenant:
         return sample.rows

@@ -25,13 +25,13 @@ _RELATIONS = """
         pg_class.oid,
         nspname,
         relname,
-        relkind::text
+        relkind::text,
+        pg_get_userbyid(relowner) = 'dpe_loader'
     from pg_class
     inner join pg_namespace on relnamespace = pg_namespace.oid
     where nspname = any(%s)
         and relkind in ('r', 'p', 'v')
-        and not relispartition
-        and not (nspname = 'staging' and relname ~ '__[0-9]+_[0-9]+$')
+        and not (relkind = 'r' and pg_get_userbyid(relowner) = 'dpe_loader')
     order by nspname, relname
 """
 # The tenants of a relation with their row counts, most first. A row may belong to several; rows without a tenant are omitted.
@@ -52,7 +52,8 @@ class MeasuredRelation:
     """
     A relation: its kind as in pg_class, how its model declares who may see it, and which columns are `masked`.
 
-    A companion is a quarantine or a masked view of a model. `waits_in` is the schema in which it waits to be published in `schema`.
+    A companion is a quarantine or a masked view of a model; a staging table belongs to the loader. `waits_in` is the schema in which it
+    waits to be published in `schema`.
     """
 
     oid: int
@@ -63,6 +64,7 @@ class MeasuredRelation:
     tenant_columns: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
     is_companion: bool = False
+    is_staging: bool = False
     waits_in: str | None = None
 
     def __str__(self) -> str:
@@ -110,11 +112,13 @@ def find_relations(
     with connection.transaction():
         rows = connection.execute(_RELATIONS, [list(schemas)]).fetchall()
     found = []
-    for oid, schema, name, kind in rows:
+    for oid, schema, name, kind, is_staging in rows:
         published = (published_schema(str(schema)), str(name))
         of_model = declared.get(models_of.get(published, published), ("private", (), ()))
         is_companion = str(name).endswith((QUARANTINE, MASKED))
-        found.append(MeasuredRelation(int(oid), str(schema), str(name), str(kind), *of_model, is_companion=is_companion))
+        found.append(
+            MeasuredRelation(int(oid), str(schema), str(name), str(kind), *of_model, is_companion=is_companion, is_staging=bool(is_staging))
+        )
     return found
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from dpe_cli.infer.inference import InferredColumn, InferredTable
 from dpe_cli.safe_text.visible_text import has_hidden, visible
 
-SCHEMA = "staging"
 _TO_DO = "TODO: what it is"
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 # Words that cannot be column names without quotes (PostgreSQL documentation, "SQL Key Words").
@@ -26,18 +25,18 @@ _RESERVED = (
 )
 
 
-def document(inferred: InferredTable) -> str:
-    """Return a file with one source that has one table."""
-    return "\n".join(["sources:", *source_lines(inferred, "  "), ""])
+def document(inferred: InferredTable, schema: str) -> str:
+    """Return a file with one source, in this schema, that has one table."""
+    return "\n".join(["sources:", *source_lines(inferred, "  ", schema), ""])
 
 
-def source_lines(inferred: InferredTable, indent: str) -> list[str]:
+def source_lines(inferred: InferredTable, indent: str, schema: str) -> list[str]:
     """Return a source with one table, as an item of the list of sources."""
     inner = f"{indent}  "
     head = [
         f"{indent}- name: {_flow(inferred.source)}",
         f"{inner}description: {_flow(_TO_DO)}",
-        f"{inner}schema: {SCHEMA}",
+        f"{inner}schema: {_flow(schema)}",
         f"{inner}tables:",
     ]
     return [*head, *table_lines(inferred, f"{inner}  ")]
@@ -69,9 +68,9 @@ def as_data(inferred: InferredTable) -> dict[str, Any]:
     }
 
 
-def source_as_data(inferred: InferredTable) -> dict[str, Any]:
+def source_as_data(inferred: InferredTable, schema: str) -> dict[str, Any]:
     """Return the source as YAML reads it."""
-    return {"name": inferred.source, "description": _TO_DO, "schema": SCHEMA, "tables": [as_data(inferred)]}
+    return {"name": inferred.source, "description": _TO_DO, "schema": schema, "tables": [as_data(inferred)]}
 
 
 def _column_lines(column: InferredColumn, indent: str) -> list[str]:

@@ -13,7 +13,7 @@ from dpe_cli import machine
 from dpe_cli.blocks import reading
 from dpe_cli.blocks.inputs import Input
 from dpe_cli.errors import BUG, DpeError, explained
-from dpe_cli.load import staging
+from dpe_cli.load import staging, staging_schema
 from dpe_cli.load.extraction import Extractor
 from dpe_cli.load.inputs import LoadRequest, RejectLimits, Uniqueness
 from dpe_cli.load.result import ExtractResult
@@ -104,6 +104,7 @@ def _extract_one(
     request = load_request_of(source)
     with reading.searching(source.name):
         inputs = inputs_of(source, project_dir=project_dir)
+    staging_schema.open_to_loader(server, source.table.schema)
     with progress.task(source.name, unit="bytes") as advance:
         return Extractor(
             partial(server.connect, "loader", application_name=f"dpe extract {source.name}"),

@@ -12,7 +12,7 @@ from psycopg import sql
 from dpe_cli.blocks.contract import MOST_COLUMNS, OWN_COLUMNS, Column, StagingTable
 from dpe_cli.blocks.exact_types import exact_type
 from dpe_cli.errors import ContractError
-from dpe_cli.load import column_types, policies, staging
+from dpe_cli.load import column_types, policies, staging, staging_schema
 from dpe_cli.load.staging import execute
 from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.server.connection import Connection
@@ -23,16 +23,19 @@ _LONGEST_IDENTIFIER = 63
 
 def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = False) -> bool:
     """
-    Make the staging table fit the contract: create it, or add new columns; return whether it has to be rebuilt.
+    Make the staging table fit the contract: create it with its schema, or add new columns; return whether it has to be rebuilt.
 
     Runs in the caller's transaction, as the loader.
 
     Raises:
-        ContractError: a column was removed, or its type changed, and `may_rebuild` is false; or PostgreSQL refuses such a table.
+        ContractError: a column was removed, or its type changed, and `may_rebuild` is false; its schema is not for sources; or PostgreSQL
+            refuses such a table.
+        ServerError: the loader may not create the schema, or tables in it.
     """
     _check_declaration(table)
     with _reporting_refusals(table):
         _check_defaults(connection, table)
+        staging_schema.create(connection, table)
         if not _exists(connection, table):
             create(connection, table)
             return False

@@ -92,17 +92,24 @@ def check_freshness(found: Sequence[Freshness]) -> Check:
     )
 
 
-def check_protection(connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None) -> Check:
+def check_protection(
+    connection: Connection, schemas: Sequence[str], *, judged: Sequence[str] | None = None, unreadable: Sequence[str] = ()
+) -> Check:
     """
     Check the roles and the protection of the relations in the schemas (`dpe rls check`).
 
     If only some of the schemas are `judged`, faults of relations in the others do not count; objects outside of all schemas that
-    bypass the policies do.
+    bypass the policies do. `unreadable` is as in checks.check().
     """
-    found = checks.check(connection, schemas, judged=judged)
+    found = checks.check(connection, schemas, judged=judged, unreadable=unreadable)
     with connection.transaction():
         row = connection.execute(
-            "select count(*) from pg_class where relkind in ('r', 'p', 'v') and relnamespace::regnamespace::text = any(%s)",
+            """
+            select count(*)
+            from pg_class
+            inner join pg_namespace on relnamespace = pg_namespace.oid
+            where relkind in ('r', 'p', 'v') and nspname = any(%s)
+            """,
             [list(schemas if judged is None else judged)],
         ).fetchone()
     return Check(

@@ -1,24 +1,24 @@
 """
 Refuses a project with models that dpe could build but not publish.
 
-Their schema is not for models, belongs to somebody else, or their name leaves no room for what dpe derives from it, or is derived from
-another one. The macro rls_declaration refuses the first when plain dbt builds such a model.
+They do not declare who may see them although the project requires it, their schema is not for models or belongs to somebody else, or their
+name leaves no room for what dpe derives from it, or is derived from another one. The macro rls_declaration refuses the first two when plain
+dbt builds such a model. Tests may not store their failures next to relations of the project, either (refuse_tests_elsewhere.sql).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dpe_cli.access import strays
 from dpe_cli.errors import ProjectError
 from dpe_cli.project.model import Model
 from dpe_cli.project.project import Project
-from dpe_cli.server.relations import MASKED, PREVIOUS, QUARANTINE, is_shadow
+from dpe_cli.server.relations import MASKED, PREVIOUS, QUARANTINE, is_reserved
 from dpe_cli.server.server import Server
+from dpe_cli.words import plural
 
-_RESERVED = frozenset({"dpe", "dpe_locks", "information_schema", "public", "quality"})
-# Readers may not use it, because the loader's tables are there.
-_UNREADABLE = "staging"
 # Relations with such names are replaced or dropped together with the one from whose name they are derived.
 _DERIVED = {"__dbt_backup": "dbt", "__dbt_tmp": "dbt", MASKED: "dpe", QUARANTINE: "dpe"}
 # NAMEDATALEN of PostgreSQL: it cuts longer names off, without an error.
@@ -32,19 +32,26 @@ def check(project: Project, server: Server) -> None:
     Raises:
         ProjectError: they cannot be.
     """
-    faults = [*_faults_of_files(project)] or [*_faults_of_schemas(project, server)]
+    faults = [*_faults_of_files(project), *_faults_of_tests(project)] or [*_faults_of_schemas(project, server)]
     if faults:
         raise ProjectError("; ".join(faults))
 
 
 def _faults_of_files(project: Project) -> Iterator[str]:
+    # Readers may not use these, because the loader's tables are there.
+    of_sources = set(project.staging_schemas)
     for model in project.models.values():
         where = _where(project, model)
-        if model.schema in _RESERVED or model.schema.startswith("pg_") or is_shadow(model.schema):
-            yield f"{where}: the schema {model.schema} is not for models; set another one, such as marts"
-        elif model.schema == _UNREADABLE and model.is_published:
+        if model.is_undeclared:
             yield (
-                f"{where}: readers may read nothing in the schema {model.schema}, but meta.rls names some; "
+                f"{where}: has to declare who may see it; write meta.rls as {{tenant_column: …}}, {{shared: true}}, {{private: true}}, "
+                "{role_column: …} or {access: …}"
+            )
+        if is_reserved(model.schema):
+            yield f"{where}: the schema {model.schema} is not for models; set another one"
+        elif model.schema in of_sources and model.is_published:
+            yield (
+                f"{where}: readers may read nothing in the schema {model.schema}, into which sources are loaded, but meta.rls names some; "
                 "declare {private: true}, or set another schema"
             )
         elif _bytes(model.schema + PREVIOUS) > _MOST_BYTES:
@@ -56,6 +63,31 @@ def _faults_of_files(project: Project) -> Iterator[str]:
             yield f"{where}: the name {name} ends in {ending}, like what {_DERIVED[ending]} creates for another model; set another alias"
         elif _bytes(name) > _MOST_BYTES:
             yield f"{where}: the name {name} has {_bytes(name)} bytes, but PostgreSQL keeps {_MOST_BYTES}; set a shorter alias"
+
+
+def _faults_of_tests(project: Project) -> Iterator[str]:
+    """Yield the schemas in which tests would store their failures next to other relations, which they could replace."""
+    nodes = project.manifest["nodes"]
+    taken = {node["schema"]: node["name"] for node in project.manifest["sources"].values()}
+    taken |= {model.schema: model.name for model in project.models.values()}
+    tests: dict[str, list[Mapping[str, Any]]] = {}
+    for node in nodes.values():
+        if (
+            node["resource_type"] == "test"
+            and node["config"].get("store_failures")
+            and node["config"].get("store_failures_as") != "ephemeral"
+        ):
+            tests.setdefault(node["schema"], []).append(node)
+    for schema, found in sorted(tests.items()):
+        if schema not in taken and not is_reserved(schema):
+            continue
+        first = min(found, key=lambda node: str(node["name"]))
+        others = f" (and so would {plural(len(found) - 1, 'other test')})" if len(found) > 1 else ""
+        what = "which is not for tests" if is_reserved(schema) else f"in which {taken[schema]} is"
+        yield (
+            f"{first['name']} ({first['original_file_path']}): would store its failures in the schema {schema}, {what}{others}; "
+            "set another one (`data_tests: +schema`)"
+        )
 
 
 def _faults_of_schemas(project: Project, server: Server) -> Iterator[str]:

@@ -11,7 +11,7 @@ import psycopg
 
 from dpe_cli.access import checks as rls_check
 from dpe_cli.access import matrix, project_checks, samples
-from dpe_cli.access.actors import TRANSFORMERS_ROLES
+from dpe_cli.access.actors import LEDGER, TRANSFORMERS_ROLES
 from dpe_cli.access.checks import Finding
 from dpe_cli.access.matrix import Cell
 from dpe_cli.access.samples import MeasuredRelation
@@ -27,8 +27,6 @@ from dpe_cli.server.patience import BLOCKED, limited
 from dpe_cli.server.relations import NEXT, PREVIOUS, Relation, published_schema
 from dpe_cli.server.server import Server
 from dpe_cli.words import did_you_mean
-
-_MANAGED_SCHEMAS = {"dpe", "quality"}
 
 
 @contextmanager
@@ -53,24 +51,30 @@ def protected_schemas(connection: Connection, project: Project) -> list[str]:
     shadow = [schema + suffix for schema in published for suffix in (NEXT, PREVIOUS)]
     with connection.transaction():
         old = old_versions.old_schemas(connection, published)
-    return sorted({*_MANAGED_SCHEMAS, *published, *shadow, *old, *(source.table.schema for source in project.sources.values())})
+    return sorted({LEDGER, *published, *shadow, *old, *unreadable_schemas(project)})
+
+
+def unreadable_schemas(project: Project) -> list[str]:
+    """Return the schemas in which readers may read nothing: those of sources, and those of stored failures."""
+    return sorted({*project.staging_schemas, *project.failure_schemas})
 
 
 def own_schemas(project: Project) -> list[str]:
     """Return the schemas that the project uses, as other projects in the database have to know them."""
-    return sorted({*project.published_schemas, *(source.table.schema for source in project.sources.values())})
+    return sorted({*project.published_schemas, *unreadable_schemas(project)})
 
 
 def _open_schemas(project: Project) -> list[str]:
     """Return the schemas in which only the project's relations may be readable."""
-    return sorted({*project.published_schemas, old_versions.FAILURES})
+    return sorted({*project.published_schemas, *project.failure_schemas})
 
 
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
     with separate_session(server) as connection:
         own = protected_schemas(connection, project)
-        found = rls_check.check(connection, [*own, *neighbours.schemas(connection)], judged=own)
+        everyones = [*own, *neighbours.schemas(connection)]
+        found = rls_check.check(connection, everyones, unreadable=unreadable_schemas(project), judged=own)
         found += project_checks.find(connection, project.manifest, _open_schemas(project))
     return sorted(found, key=lambda finding: finding.severity)
 
@@ -84,7 +88,8 @@ def check_protection(project: Project, server: Server, waiting: Collection[tuple
     """
     with separate_session(server) as connection:
         own = protected_schemas(connection, project)
-        check = validation.check_protection(connection, [*own, *neighbours.schemas(connection)], judged=own)
+        everyones = [*own, *neighbours.schemas(connection)]
+        check = validation.check_protection(connection, everyones, unreadable=unreadable_schemas(project), judged=own)
         found = project_checks.find(connection, project.manifest, _open_schemas(project), waiting=waiting)
     return replace(check, faults=(*check.faults, *map(str, found)))
 

@@ -8,6 +8,8 @@ from typing import Any
 
 # The resource types that become relations.
 RELATIONS = frozenset({"model", "seed", "snapshot"})
+# The `meta.rls` of a folder in dbt_project.yml whose models have to declare theirs, which replaces it (macros/rls/rls_declaration.sql).
+REQUIRED = "required"
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Model:
     A relation that dbt builds. `declared` is the kind of its `meta.rls`.
 
     Only its unique id is its own: versions of a model have one `name`, and so may models of two packages. `tenant_columns` name the
-    tenants of a row, `masked` columns are hidden from masked readers.
+    tenants of a row, `masked` columns are hidden from masked readers. A model `is_undeclared` if the project requires a declaration
+    that is missing; then it is private.
     """
 
     unique_id: str
@@ -27,6 +30,7 @@ class Model:
     declared: str
     masked: tuple[str, ...] = ()
     version: str | None = None
+    is_undeclared: bool = False
 
     @property
     def selector(self) -> str:
@@ -57,6 +61,7 @@ def models_of(manifest: Mapping[str, Any]) -> dict[str, Model]:
             declared=next(iter(declared), "private"),
             masked=_as_tuple(meta.get("masked")),
             version=None if node.get("version") is None else str(node["version"]),
+            is_undeclared=meta.get("rls") == REQUIRED,
         )
     return found
 

@@ -17,6 +17,7 @@ from dpe_cli.project.dbt_inputs import profiles_file
 from dpe_cli.project.manifest import Parser
 from dpe_cli.project.model import Model, by_name, models_of
 from dpe_cli.project.source import Source, from_node
+from dpe_cli.server.relations import is_reserved
 from dpe_cli.words import nearest
 
 _PLAIN_SELECTOR = re.compile(r"source:[\w*?]+(\.[\w*?]+)?")
@@ -146,6 +147,17 @@ class Project:
     def published_schemas(self) -> list[str]:
         """The schemas in which models, seeds and snapshots are published."""
         return sorted({model.schema for model in self.models.values()})
+
+    @property
+    def staging_schemas(self) -> list[str]:
+        """The schemas into which sources are loaded."""
+        return sorted({source.table.schema for source in self.sources.values()})
+
+    @property
+    def failure_schemas(self) -> list[str]:
+        """The schemas in which tests may store their failures (`data_tests: +schema`)."""
+        found = {node["schema"] for node in self.manifest["nodes"].values() if node["resource_type"] == "test"}
+        return sorted(schema for schema in found.difference(self.published_schemas, self.staging_schemas) if not is_reserved(schema))
 
     @property
     def node_count(self) -> int:

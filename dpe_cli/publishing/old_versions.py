@@ -20,9 +20,6 @@ from dpe_cli.server import sessions
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import OLD, published_schema
 
-# Where dbt stores the failures of tests (dbt_project.yml).
-FAILURES = "quality"
-
 _KINDS = {"v": "view", "m": "materialized view", "rp": "table"}
 # It has dependents, is held, has another owner, was moved meanwhile, or has more dependents than the server can lock at once.
 _IN_USE = (
@@ -152,8 +149,8 @@ def sweep(connection: Connection, schemas: Iterable[str]) -> None:
 
 def _drop(connection: Connection, schemas: Sequence[str]) -> None:
     """Drop the unused relations in schemas, and views of them with stored failures, which the next test recreates."""
-    for name in _stored_failures(connection, schemas):
-        _try(connection, sql.SQL("drop view if exists {}").format(sql.Identifier(FAILURES, name)))
+    for schema, name in _stored_failures(connection, schemas):
+        _try(connection, sql.SQL("drop view if exists {}").format(sql.Identifier(schema, name)))
     found = relations(connection, schemas)
     in_use = _in_use(connection, {relation.oid for relation in found})
     for kinds, kind in _KINDS.items():
@@ -206,20 +203,22 @@ def _try(connection: Connection, statement: sql.Composed) -> bool:
     return True
 
 
-def _stored_failures(connection: Connection, schemas: Sequence[str]) -> list[str]:
-    """Return the views with stored failures that read relations in schemas."""
+def _stored_failures(connection: Connection, schemas: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the views with stored failures that read relations in schemas: those that dbt built for tests, wherever they are."""
     rows = connection.execute(
         """
-        select distinct reader.relname
+        select distinct failures.nspname, reader.relname
         from pg_class as read
+        inner join pg_namespace as versions on read.relnamespace = versions.oid
         inner join pg_depend on pg_depend.refclassid = 'pg_class'::regclass and pg_depend.refobjid = read.oid
         inner join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
         inner join pg_class as reader on pg_rewrite.ev_class = reader.oid
-        where read.relnamespace::regnamespace::text = any(%s)
-            and reader.relnamespace = to_regnamespace(%s)
+        inner join pg_namespace as failures on reader.relnamespace = failures.oid
+        inner join dpe.protected_relations as known on known.relation_id = reader.oid and starts_with(known.node, 'test.')
+        where versions.nspname = any(%s)
             and reader.relkind = 'v'
             and reader.relowner = current_user::regrole
         """,
-        [schemas, FAILURES],
+        [schemas],
     ).fetchall()
-    return [str(name) for (name,) in rows]
+    return [(str(schema), str(name)) for schema, name in rows]

@@ -108,7 +108,7 @@ select 'role ' || rolname
 from pg_roles
 where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_auditor', 'dpe_tenant')
 union all
-select 'schema ' || nspname from pg_namespace where nspname in ('dpe', 'dpe_locks', 'staging', 'intermediate', 'marts', 'quality')
+select 'schema ' || nspname from pg_namespace where nspname in ('dpe', 'dpe_locks')
 union all
 select 'table dpe.' || relname from pg_class where relnamespace = to_regnamespace('dpe') and relkind = 'r'
 union all

@@ -28,6 +28,8 @@ OLD = "__old_"
 # NAMEDATALEN of PostgreSQL: it cuts longer names off, without an error.
 MOST_BYTES = 63
 
+# Schemas that are not for the relations of a project, as in macros/rls/rls_declaration.sql; nor are PostgreSQL's own and shadow schemas.
+_RESERVED = frozenset({"dpe", "dpe_locks", "information_schema", "public"})
 # As in dpe_cli/access/sql.
 _SHADOW = re.compile("__(next|previous|old_[0-9]+)$")
 _OLD = re.compile("__old_[0-9]+$")
@@ -70,6 +72,11 @@ def encoded_name(name: str) -> str:
 def is_shadow(schema: str) -> bool:
     """Return whether a schema holds a version other than the published one, so that readers have no rights in it."""
     return _SHADOW.search(schema) is not None
+
+
+def is_reserved(schema: str) -> bool:
+    """Return whether a schema is not for relations of a project: it is dpe's, PostgreSQL's, open to others, or holds other versions."""
+    return schema in _RESERVED or schema.startswith("pg_") or is_shadow(schema)
 
 
 def is_old(schema: str) -> bool:

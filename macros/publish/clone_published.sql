@@ -17,7 +17,8 @@
             {# A view that becomes incremental is built from scratch, as in dbt. #}
             {% if present is not none and present.type == 'table' %}
                 {% do adapter.create_schema(copy) %}
-                {% set declaration = (node.config.meta or {}).get('rls') or {'private': true} %}
+                {% set declared = (node.config.meta or {}).get('rls') %}
+                {% set declaration = declared if declared is mapping else {'private': true} %}
                 {# If a policy's column is still missing, no reader sees the copy until apply_policies has it. #}
                 {% set names = adapter.get_columns_in_relation(present) | map(attribute='name') | list %}
                 {% set is_complete = dpe.policy_columns(declaration) | reject('in', names) | list | length == 0 %}

@@ -1,6 +1,6 @@
 {#
     The statements that protect the relation that is being built as its `meta.rls` declares, mask its masked columns (mask_table), and
-    grant it to the roles in its `grants`. A model in marts without a declaration is refused.
+    grant it to the roles in its `grants`. A model that has to declare who may see it, but does not, is refused.
 #}
 {% macro apply_policies(relation, grants) %}
 

@@ -25,6 +25,6 @@ $dpe$;
 {% else %}
 grant select on {{ relation }} to dpe_reader, dpe_masked_reader;
 {% endif %}
-{{ dpe.open_schema(relation) if not declaration.private }}
+{{ dpe.open_schema(relation) }}
 
 {% endmacro %}

@@ -1,5 +1,6 @@
 {#
-    Return the `meta.rls` of the node that is being built (docs/guides/row-level-security.md). Private is the default outside of marts.
+    Return the `meta.rls` of the node that is being built (docs/guides/row-level-security.md). Private is the default, unless a folder of
+    dbt_project.yml requires a declaration: `+meta: {rls: required}`.
 #}
 {% macro rls_declaration() %}
 
@@ -7,17 +8,17 @@
 {% set where = model.name ~ " (" ~ model.original_file_path ~ ")" %}
 
 {% set schema = dpe.published_schema(model) %}
-{% if schema in ['dpe', 'dpe_locks', 'information_schema', 'public', 'quality'] or modules.re.search('^pg_|__(next|previous|old_[0-9]+)$', schema) %}
-    {{ exceptions.raise_compiler_error(where ~ ": the schema " ~ schema ~ " is not for models; set another one, such as marts") }}
+{% if schema in ['dpe', 'dpe_locks', 'information_schema', 'public'] or modules.re.search('^pg_|__(next|previous|old_[0-9]+)$', schema) %}
+    {{ exceptions.raise_compiler_error(where ~ ": the schema " ~ schema ~ " is not for models; set another one") }}
 {% endif %}
 
 {% if declaration is none or declaration is undefined %}
-    {% if 'marts' in model.fqn[1:-1] or schema == 'marts' %}
-        {{ exceptions.raise_compiler_error(
-            where ~ ": a model in marts has to declare who may see it; write meta.rls as {tenant_column: …}, {shared: true} or {private: true}"
-        ) }}
-    {% endif %}
     {{ return({'private': true}) }}
+{% elif declaration == 'required' %}
+    {{ exceptions.raise_compiler_error(
+        where ~ ": has to declare who may see it; write meta.rls as {tenant_column: …}, {shared: true}, {private: true}, "
+        ~ "{role_column: …} or {access: …}"
+    ) }}
 {% endif %}
 
 {% if not dpe.is_rls_declaration(declaration) %}
@@ -27,9 +28,10 @@
     ) }}
 {% endif %}
 
-{% if schema == 'staging' and not declaration.private %}
+{% if not declaration.private and schema in graph.sources.values() | selectattr('external') | map(attribute='schema') %}
     {{ exceptions.raise_compiler_error(
-        where ~ ": readers may read nothing in the schema staging, but meta.rls names some; declare {private: true}, or set another schema"
+        where ~ ": readers may read nothing in the schema " ~ schema ~ ", into which sources are loaded, but meta.rls names some; "
+        ~ "declare {private: true}, or set another schema"
     ) }}
 {% endif %}
 

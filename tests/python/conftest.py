@@ -83,7 +83,7 @@ class Cluster:
             # Copying its files takes a fourth of the time that copying its blocks through the log does.
             connection.execute(sql.SQL("create database {} template {} strategy file_copy").format(name, template))
             # Privileges on the database itself are not copied.
-            connection.execute(sql.SQL("grant create on database {} to dpe_transformer").format(name))
+            connection.execute(sql.SQL("grant create on database {} to dpe_loader, dpe_transformer").format(name))
         try:
             yield server
         finally:

@@ -1,5 +1,8 @@
 -- What the checks in checks/ examine: the contents of the checked schemas, $1, and the roles. $2 and $3 are the functions that
 -- bootstrap creates. outside.sql continues it.
+--
+-- What belongs to dpe_loader is a staging table (kind p) or one of its slices (kind r): no other role can create such a relation, whatever
+-- its schema and its name, and it remains one if the project no longer has its source.
 -- noqa: disable=ST03, ST05
 with
 
@@ -64,8 +67,11 @@ managed as (
         pg_class.relowner as owner_id,
         pg_get_userbyid(pg_class.relowner)::text as owner,
         coalesce(pg_class.relacl, acldefault('r', pg_class.relowner)) as acl,
-        pg_class.relispartition
-        or pg_namespace.nspname = 'staging' and pg_class.relname ~ '__[0-9]+_[0-9]+$' as is_slice,
+        pg_class.relkind = 'r' and pg_class.relowner = (
+            select pg_roles.oid
+            from pg_roles
+            where pg_roles.rolname = 'dpe_loader'
+        ) as is_slice,
         pg_class.oid in (select invokers_views.relation_id from invokers_views) as is_invokers,
         exists(
             select from pg_policy
@@ -169,6 +175,7 @@ policies as (
     select
         managed.relation_id,
         managed.schema_name,
+        managed.owner,
         managed.name as relation,
         managed.declared_kind,
         managed.declared_columns,

@@ -1,5 +1,6 @@
 -- What the checks examine outside of dpe's schemas: objects that read protected rows, the roles that they act as, and the roles that
--- can reach them. It continues catalog.sql. $4 are all schemas of dpe and the project; $1 are the checked ones among them.
+-- can reach them. It continues catalog.sql. $4 are all schemas of dpe and the project; $1 are the checked ones among them,
+-- and $5 those in which readers may read nothing: the sources' and those of stored failures.
 -- noqa: disable=ST03, ST05
 with
 

@@ -64,7 +64,7 @@ def matrix(app: App, relations: tuple[str, ...], logins: tuple[str, ...]) -> Rep
     """
     Show how many rows of each relation each role sees, measured by acting as that role.
 
-    RELATION is schema.name, or a pattern such as `marts.*`; by default all are measured. Each role also tries to write a row that
+    RELATION is schema.name, or a pattern such as `sales.*`; by default all are measured. Each role also tries to write a row that
     is not its own. All of it is rolled back. Exit status 1 if a role can see or write what is not declared.
     """
     with ProgressDisplay() as progress:

@@ -42,7 +42,7 @@ def source() -> None:
     is_flag=False,
     flag_value=_FILE_OF_ITS_SOURCE,
     metavar="[FILE]",
-    help="Add it to FILE; without FILE, to the file of its source (models/staging/SOURCE/_SOURCE__sources.yml).",
+    help="Add it to FILE; without FILE, to the file of its source, next to those of other sources.",
 )
 @click.pass_obj
 def infer(app: App, /, location: str, write: str | None, **options: Any) -> Report:
@@ -53,17 +53,18 @@ def infer(app: App, /, location: str, write: str | None, **options: Any) -> Repo
     that can hold every value it saw, and adds not_null and unique where they held. Needs no server. Leaves descriptions
     for you to fill in. A password in LOCATION is written as a reference to an environment variable.
     """
-    from dpe_cli.infer import yaml_file, yaml_text
+    from dpe_cli.infer import declared_sources, yaml_file, yaml_text
     from dpe_cli.infer.request import Request, inferred
 
     found = inferred(Request(location=location, **options), app.project_dir)
-    text = yaml_text.document(found)
+    schema = declared_sources.schema_for(found.source, app.project_dir)
+    text = yaml_text.document(found, schema)
     if write is None:
         return Report(
             data={"name": found.name, "records": found.records, "yaml": text}, sections=[Lines(text.removesuffix("\n").split("\n"))]
         )
-    path = yaml_file.target(found, app.project_dir, Path(write) if write else None)
-    yaml_file.write(path, found)
+    path = declared_sources.target(found, app.project_dir, Path(write) if write else None)
+    yaml_file.write(path, found, schema)
     shown = path.relative_to(app.project_dir) if path.is_relative_to(app.project_dir) else path
     return Report(
         data={"name": found.name, "records": found.records, "yaml": text, "file": str(shown)},

@@ -1,5 +1,5 @@
--- Schemas that the pipeline created for a project: readers may use one once they may read something in it. Other roles open theirs
--- themselves, such as marts, which dpe_owner has opened.
+-- Schemas that the pipeline created for a project: readers may use one once they may read something in it, and so may administrators in
+-- a context. Other roles open theirs themselves.
 create or replace function dpe.readers_outside(schema_name name)
 returns setof name
 language sql

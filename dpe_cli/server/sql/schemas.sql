@@ -1,29 +1,17 @@
--- One schema per layer, and one for the ledger. None is open to PUBLIC.
+-- The ledger's schema, which is not open to PUBLIC. All other schemas come from the project: the loader creates those of its sources, dbt
+-- those of its models and tests. Schemas that an earlier version created keep their owner and their privileges.
 create schema if not exists dpe;
-create schema if not exists staging;
-create schema if not exists intermediate;
-create schema if not exists marts;
-create schema if not exists quality;
-
 alter schema dpe owner to dpe_owner;
-alter schema staging owner to dpe_owner;
-alter schema intermediate owner to dpe_owner;
-alter schema marts owner to dpe_owner;
-alter schema quality owner to dpe_owner;
-
-revoke all on schema dpe, staging, intermediate, marts, quality from public;
+revoke all on schema dpe from public;
 grant usage on schema dpe to dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader;
-grant usage, create on schema staging to dpe_loader, dpe_transformer;
-grant usage, create on schema intermediate, marts, quality to dpe_transformer;
-grant usage on schema marts to dpe_reader, dpe_tenant, dpe_masked_reader;
 
--- dbt creates schemas (for tests, or shadow schemas), and temporary tables for incremental models, snapshots and unit tests.
+-- The loader creates the schemas of sources. dbt creates schemas, and temporary tables for incremental models, snapshots and unit tests.
 -- An administrator queries what is published through temporary functions of dpe_owner. If the database belongs to dpe_owner, no
 -- other roles may create temporary objects in it.
 do $$
 begin
-    execute format('grant create, temporary on database %I to dpe_transformer', current_database());
-    execute format('grant temporary on database %I to dpe_loader, dpe_owner', current_database());
+    execute format('grant create, temporary on database %I to dpe_loader, dpe_transformer', current_database());
+    execute format('grant temporary on database %I to dpe_owner', current_database());
     if exists (
         select
         from pg_database

@@ -101,8 +101,8 @@ def test_bootstrap_reports_what_it_did(dpe: Dpe, server: Server) -> None:
     assert f"database {server.database}: nothing created, " in again.stdout
 
     with server.connect("admin", autocommit=True) as connection:
-        connection.execute("drop schema quality")
-    assert ["schema quality"] == json.loads(dpe("bootstrap", "--output", "json", **environment).stdout)["created"]
+        connection.execute("drop policy auditor_reads on dpe.loads")
+    assert ["policy auditor_reads on dpe.loads"] == json.loads(dpe("bootstrap", "--output", "json", **environment).stdout)["created"]
 
 
 def test_the_exports_are_for_a_shell(dpe: Dpe, project: Path) -> None:

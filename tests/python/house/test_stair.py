@@ -34,7 +34,15 @@ STAIR = (
 # The same within a package: its modules and subpackages.
 WITHIN = {
     "cli": ("commands main", "app options report variables", "tables"),
-    "infer": ("yaml_file", "request yaml_text", "inference", "naming", "readers", "column_types sample", "plain_csv survey value_kinds"),
+    "infer": (
+        "yaml_file",
+        "declared_sources request yaml_text",
+        "inference",
+        "naming",
+        "readers",
+        "column_types sample",
+        "plain_csv survey value_kinds",
+    ),
     "server": (
         "bootstrap",
         "lock_rows patience watching",

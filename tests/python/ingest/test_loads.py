@@ -136,7 +136,7 @@ def test_undo_and_extract_exclude_each_other(stage: Stage, monkeypatch: pytest.M
             connection.execute(f"select from {source.relation}".encode())
             with pytest.raises(
                 ServerError,
-                match=rf"dpe_loader \(process \d+, .*'dpe'\) holds staging.{source.table.name} for too long; .*, then run again",
+                match=rf"dpe_loader \(process \d+, .*'dpe'\) holds raw.{source.table.name} for too long; .*, then run again",
             ):
                 _undo(source, extract_id)
 

@@ -138,7 +138,7 @@ def test_it_does_not_change_the_rows(stage: Stage, monkeypatch: pytest.MonkeyPat
     def create_and_lose(connection: Any, slice_: Any, **options: Any) -> None:
         create_slice(connection, slice_, **options)
         if slice_.number == 0:
-            connection.execute(f"create rule lose as on insert to staging.{slice_.name} where new.id = 3 do instead nothing".encode())
+            connection.execute(f"create rule lose as on insert to raw.{slice_.name} where new.id = 3 do instead nothing".encode())
 
     monkeypatch.setattr(prepare, "create_slice", create_and_lose)
     with pytest.raises(ExtractError, match="compaction would have changed the rows; nothing was changed, please report this"):

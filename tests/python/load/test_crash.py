@@ -296,7 +296,7 @@ def test_a_reader_is_waited_for_but_not_forever(stage: Stage, monkeypatch: pytes
     with source.server.connect("admin") as connection:
         connection.execute(f"lock table {source.relation} in share update exclusive mode".encode())
         with pytest.raises(
-            ServerError, match=rf"postgres \(process \d+, 'dpe'\) holds staging.{source.table.name} for too long; .* End that session"
+            ServerError, match=rf"postgres \(process \d+, 'dpe'\) holds raw.{source.table.name} for too long; .* End that session"
         ):
             source.extract()
 
@@ -312,7 +312,7 @@ def test_a_session_that_holds_a_slice_is_named(stage: Stage, reader: Callable[..
     login = reader(source.server)
     with source.server.connect(login) as connection:
         connection.execute("select pg_partition_tree(oid) from pg_class where relkind = 'p'")
-        with pytest.raises(ServerError, match=rf"{login} \(process \d+, 'dpe'\) holds staging.{source.table.name}__\d+_\d+ for too long"):
+        with pytest.raises(ServerError, match=rf"{login} \(process \d+, 'dpe'\) holds raw.{source.table.name}__\d+_\d+ for too long"):
             source.extract()
 
 
@@ -324,7 +324,7 @@ def test_a_reader_cannot_make_an_extract_the_victim_of_a_deadlock(stage_anywhere
     with source.server.connect(reader(source.server)) as connection, ThreadPoolExecutor(1) as pool:
         [(leaf, parent)] = connection.execute(
             "select inhrelid::bigint, inhparent::bigint from pg_inherits where inhparent::regclass::text = %s",
-            [f"staging.{source.table.name}"],
+            [f"raw.{source.table.name}"],
         ).fetchall()
         # Locks the slices only.
         connection.execute("select pg_partition_tree(%s::bigint::oid)", [parent])

@@ -203,10 +203,10 @@ def test_a_new_column_is_added(stage_anywhere: Stage) -> None:
 @pytest.mark.parametrize(
     ("columns", "change"),
     [
-        ("id bigint, note text", "column id is integer in staging.{table} and bigint in the contract"),
-        ("id integer, note varchar(9)", "column note is text in staging.{table} and character varying(9) in the contract"),
-        ("id integer", "column note is text in staging.{table} and missing in the contract"),
-        ("id integer, _note text", "column note is text in staging.{table} and missing in the contract"),
+        ("id bigint, note text", "column id is integer in raw.{table} and bigint in the contract"),
+        ("id integer, note varchar(9)", "column note is text in raw.{table} and character varying(9) in the contract"),
+        ("id integer", "column note is text in raw.{table} and missing in the contract"),
+        ("id integer, _note text", "column note is text in raw.{table} and missing in the contract"),
     ],
 )
 def test_a_changed_contract_is_refused_with_the_command_that_helps(stage: Stage, columns: str, change: str) -> None:
@@ -230,12 +230,12 @@ def test_a_rebuilt_table_lists_the_dropped_views(stage: Stage) -> None:
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
     source.extract()
     with source.server.connect("transformer") as connection:
-        connection.execute(f"create view staging.stg_{source.table.name} as select * from {source.relation}".encode())
+        connection.execute(f"create view raw.stg_{source.table.name} as select * from {source.relation}".encode())
     source.declare("id bigint, note text")
 
     result = source.extract(full_refresh=True)
 
-    assert [f"drop cascades to view staging.stg_{source.table.name}"] == result.dropped
+    assert [f"drop cascades to view raw.stg_{source.table.name}"] == result.dropped
 
 
 def test_a_tenant_column_may_be_renamed(stage: Stage) -> None:
@@ -258,10 +258,10 @@ def test_a_tenant_column_may_be_renamed(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ("id intger", 'PostgreSQL refuses staging.{table} (type "intger" does not exist)'),
-        ("id numeric(10", "PostgreSQL refuses staging.{table} (syntax error at or near"),
-        ("id numeric(0)", "PostgreSQL refuses staging.{table} (NUMERIC precision 0 must be between 1 and 1000)"),
-        ("ctid integer", 'PostgreSQL refuses staging.{table} (column name "ctid" conflicts with a system column name)'),
+        ("id intger", 'PostgreSQL refuses raw.{table} (type "intger" does not exist)'),
+        ("id numeric(10", "PostgreSQL refuses raw.{table} (syntax error at or near"),
+        ("id numeric(0)", "PostgreSQL refuses raw.{table} (NUMERIC precision 0 must be between 1 and 1000)"),
+        ("ctid integer", 'PostgreSQL refuses raw.{table} (column name "ctid" conflicts with a system column name)'),
         ("id int; drop table x", "column id: 'int; drop table x' is not the name of a type; correct its data_type"),
         ("_load_id bigint", "column _load_id is reserved for dpe; rename it"),
         ("x" * 64 + " text", "x" * 63 + "… is longer than 63 bytes; shorten the name"),
@@ -287,10 +287,12 @@ def test_an_impossible_table_is_refused(stage: Stage, columns: str, message: str
 def test_a_relation_of_another_kind_is_not_loaded_into(stage: Stage) -> None:
     """A model may already have the name."""
     source = stage(COLUMNS).deliver("id,note\n1,a\n")
+    # Creates the schema.
+    stage(COLUMNS).extract()
     with source.server.connect("transformer") as connection:
         connection.execute(f"create view {source.relation} as select 1 as id".encode())
 
-    with pytest.raises(ContractError, match=rf"staging.{source.table.name} already exists and was not created by dpe"):
+    with pytest.raises(ContractError, match=rf"raw.{source.table.name} already exists and was not created by dpe"):
         source.extract()
 
 
@@ -384,7 +386,7 @@ def test_the_parent_table_is_analyzed(stage_anywhere: Stage) -> None:
     """Autovacuum analyzes only slices."""
     source = stage_anywhere(COLUMNS).deliver("id,note\n1,a\n2,b\n")
     source.extract()
-    statistics = "select count(*) from pg_stats where schemaname = 'staging' and tablename = %s and inherited"
+    statistics = "select count(*) from pg_stats where schemaname = 'raw' and tablename = %s and inherited"
 
     def columns_with_statistics() -> int:
         with source.server.connect("admin") as connection:

@@ -86,7 +86,7 @@ def test_no_role_sees_a_slice_that_is_not_attached(stage: Stage, monkeypatch: py
         source.run(extraction)
 
     [name] = source.slices(attached=False)
-    slice_ = sql.Identifier("staging", name)
+    slice_ = sql.Identifier("raw", name)
 
     assert 0 == _count_as(source, "loader", relation=slice_)
     for role in ("transformer", "dpe_owner"):
@@ -113,7 +113,7 @@ def test_the_table_and_its_slices_are_protected(stage_anywhere: Stage) -> None:
         [f"{source.table.name}%"],
     )
     [slice_] = source.slices(attached=True)
-    by_itself = _count_as(source, "loader", relation=sql.Identifier("staging", slice_))
+    by_itself = _count_as(source, "loader", relation=sql.Identifier("raw", slice_))
 
     assert [("p", True, True, 3), ("r", True, True, 0)] == protection
     assert (0, 1) == (by_itself, source.count())
@@ -198,7 +198,7 @@ def test_an_extract_whose_rows_a_policy_hides_is_refused(stage: Stage) -> None:
     with source.server.connect("admin") as connection:
         connection.execute(f"create policy only_ua on {source.relation} as restrictive to dpe_loader using (shop = 'UA')".encode())
 
-    with pytest.raises(ExtractError, match=r"b\.csv: 1 of 2 rows are not visible to the loader through the policies of staging"):
+    with pytest.raises(ExtractError, match=r"b\.csv: 1 of 2 rows are not visible to the loader through the policies of raw"):
         source.deliver("shop,id\nUA,2\nHA,3\n", "b.csv").extract()
 
     assert 1 == source.count()

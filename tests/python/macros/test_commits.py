@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import Cluster
-from support import dbt_projects
+from support import dbt_projects, schemas
 
 from dpe_cli.project.dbt_runner import NodeResult, run_dbt
 from dpe_cli.project.project import Project
@@ -121,6 +121,7 @@ def _failed(results: Sequence[NodeResult]) -> dict[str, str]:
 
 def test_the_guard_refuses_what_is_unprotected(guarded: Server) -> None:
     """Without it, the other tests could not fail."""
+    schemas.create(guarded, "marts")
     with (
         pytest.raises(psycopg.errors.RaiseException, match="unprotected is committed unprotected"),
         guarded.connect("transformer") as connection,

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
-from support import dbt_projects
+from support import dbt_projects, schemas
 
 from dpe_cli.access import checks
 from dpe_cli.errors import BuildError
@@ -146,6 +146,7 @@ UNIT_TEST = {
 
 @contextmanager
 def _outsider(server: Server) -> Iterator[None]:
+    schemas.create(server, "intermediate", "marts")
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(OUTSIDER)))
         connection.execute("create table intermediate.parent (id integer, shop text, amount integer)")
@@ -284,7 +285,7 @@ LATE: dict[str, tuple[object, str]] = {
     "by another relation in its place": ({"sql": REPLACE, "transaction": False}, "another relation is in its place"),
     "by a parent": (
         {
-            "sql": "create table intermediate.parent (like {{ this }}); grant select on intermediate.parent to public; "
+            "sql": "create schema if not exists intermediate; create table intermediate.parent (like {{ this }}); grant select on intermediate.parent to public; "
             "alter table {{ this }} inherit intermediate.parent",
             "transaction": False,
         },
@@ -429,11 +430,12 @@ def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Ser
 def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader: Callable[..., str]) -> None:
     """Changes by an earlier hook, or by hand since the last build, in a table that is kept."""
     directory, server = copied
+    schemas.create(server, "parts")
     stranger = reader(server)
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("grant select (amount) on marts.careful_incremental to {}").format(sql.Identifier(stranger)))
-        connection.execute("create table intermediate.part () inherits (marts.careful_incremental)")
-        connection.execute("alter table intermediate.part owner to dpe_transformer")
+        connection.execute("create table parts.part () inherits (marts.careful_incremental)")
+        connection.execute("alter table parts.part owner to dpe_transformer")
     hook = "create policy wide on {{ this }} for select to dpe_reader using (true)"
     dbt_projects.write(
         directory,
@@ -444,7 +446,7 @@ def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader
 
     assert not _wide(server, "marts.careful_incremental", stranger)
     with server.connect("transformer", autocommit=True) as connection:
-        connection.execute("drop table intermediate.part")
+        connection.execute("drop table parts.part")
         assert [] == checks.check(connection, protection.protected_schemas(connection, Project(directory)))
 
 
@@ -515,6 +517,7 @@ def test_roles_of_grants_are_granted_in_addition_to_readers(server: Server, tmp_
             ).fetchall()
         return {name: set(roles) for name, roles in rows}
 
+    schemas.create(server, "marts")
     with server.connect("admin", autocommit=True) as connection:
         connection.execute("create role auditing_tool login; create role folder_tool; grant usage on schema marts to auditing_tool")
     try:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
-from support import dbt_projects
+from support import dbt_projects, schemas
 from support.protected_project import PRIVATE_TABLES, PROJECT, SHARED_TABLES, TENANT_TABLES, VIEWS
 
 from dpe_cli.pipeline import checks
@@ -370,7 +370,7 @@ def test_a_wrong_declaration_is_refused_before_the_work(scratch: Path, module_se
 
 
 BROKEN = {
-    "undeclared": ("none", "a model in marts has to declare who may see it; write meta.rls as"),
+    "undeclared": ("none", "has to declare who may see it; write meta.rls as {tenant_column: …}, {shared: true}, {private: true}"),
     "two_answers": ("{'tenant_column': 'shop', 'shared': true}", "write one of {tenant_column: …}, {shared: true} and {private: true}"),
     "no_answer": ("{}", "write one of {tenant_column: …}"),
     "not_shared": ("{'shared': false}", "meta.rls is {'shared': False}; write one of"),
@@ -404,8 +404,8 @@ BROKEN = {
 UNPROTECTABLE = {"materialized_view": ("{'shared': true}", "a materialized view cannot be protected by policies; make it a table")}
 # The schema is the only thing wrong.
 MISPLACED = {
-    **dict.fromkeys(("quality", "public", "dpe", "marts__previous"), "is not for models; set another one, such as marts"),
-    "staging": "readers may read nothing in the schema staging, but meta.rls names some; declare {private: true}, or set another schema",
+    **dict.fromkeys(("dpe_locks", "public", "dpe", "marts__previous"), "is not for models; set another one"),
+    "landing": "readers may read nothing in the schema landing, into which sources are loaded, but meta.rls names some; declare {private: true}",
 }
 MODEL = """
 {{{{ config(materialized={kind!r}, schema={schema!r}, contract={{'enforced': false}}, meta={{'rls': {rls}}} if {rls} is not none else {{}}) }}}}
@@ -424,6 +424,9 @@ def broken(scratch: Path, module_server: Server, states: dict[str, State]) -> di
     }
     models |= {f"models/marts/{name}.sql": MODEL.format(kind=name, rls=rls, schema="marts") for name, (rls, _) in UNPROTECTABLE.items()}
     models |= {f"models/marts/in_{schema}.sql": MODEL.format(kind="table", rls="{'shared': true}", schema=schema) for schema in MISPLACED}
+    models["models/staging/_landing__sources.yml"] = """
+        sources: [{name: landing, tables: [{name: orders, external: {location: a.csv}, columns: [{name: a, data_type: text}]}]}]
+        """
     models["models/staging/_grants.yml"] = "models: [{name: grants, versions: [{v: 1}, {v: 2}]}]"
     models |= {f"models/staging/grants_v{version}.sql": "select 'UA' as shop, 'r' as r" for version in (1, 2)}
     project = Project(dbt_projects.make(scratch / "broken", models))
@@ -469,7 +472,7 @@ def test_a_refused_model_leaves_no_relation(broken: dict[str, NodeResult], modul
     assert [] == found
 
 
-def test_outside_of_marts_private_is_the_default(states: dict[str, State]) -> None:
+def test_where_no_declaration_is_required_private_is_the_default(states: dict[str, State]) -> None:
     """A reader cannot even enter the schema."""
     assert states["first"].seen["UA"]["intermediate.int_orders"] is None
     assert states["first"].seen["UA"]["staging.stg_orders"] is None
@@ -496,8 +499,9 @@ def test_a_changed_declaration_changes_the_policies(scratch: Path, server: Serve
 
 @pytest.fixture(scope="module")
 def watched(cluster_18: Cluster) -> Iterator[Server]:
-    """Give a database without any builds."""
+    """Give a database without any builds, in which readers may already use the schema."""
     with cluster_18.new_database() as server:
+        schemas.create(server, "marts", opened=True)
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -147,6 +148,18 @@ def test_what_no_file_declares_is_found(project: Project, server: Server) -> Non
         (finding,) = declared.differences(connection, project.manifest, {"model.shops.unknown": "marts__next"})
 
     assert "model.shops.unknown: was built, but no file of the project declares it" in str(finding)
+
+
+def test_a_declaration_that_is_required_but_missing_counts_as_private(project: Project, server: Server) -> None:
+    """Though an earlier one is published: the checks say what it shows too much, rather than break."""
+    manifest = copy.deepcopy(dict(project.manifest))
+    manifest["nodes"]["model.shops.fct_accounts"]["config"]["meta"] = {"rls": "required"}
+
+    with server.connect("transformer") as connection:
+        found = declared.differences(connection, manifest, {"model.shops.fct_accounts": "marts"})
+
+    assert "has the policy dpe_reader, which its declaration, private, does not call for" in {finding.detail for finding in found}
+    assert any("is granted to dpe_reader, which neither meta.rls nor grants names" in finding.detail for finding in found)
 
 
 def test_a_table_of_grants_decides(server: Server, manager: str) -> None:

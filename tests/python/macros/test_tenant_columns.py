@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from support import schemas
+
 from dpe_cli.access import grants, tenants
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
@@ -65,6 +67,7 @@ def test_before_anything_is_published_every_tenant_is_granted(fresh_server: Serv
 
 def test_every_tenant_column_is_compared(fresh_server: Server) -> None:
     """Whatever its name and type, even if only masked readers read the others; compared as in policies."""
+    schemas.create(fresh_server, "marts", opened=True)
     with fresh_server.connect("admin", autocommit=True) as connection:
         connection.execute(RELATION)
 

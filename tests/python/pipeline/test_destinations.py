@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from support.shop import Shop
 
@@ -9,20 +11,26 @@ from dpe_cli.errors import ProjectError
 
 SELECT = "select order_id, shop, amount from {{ ref('stg_shop__orders') }}"
 SHARED = "{'rls': {'shared': true}}"
-NOT_FOR_MODELS = "the schema {} is not for models; set another one, such as marts"
+NOT_FOR_MODELS = "the schema {} is not for models; set another one"
 # 60 bytes in 30 characters.
 LONG = "ä" * 30
 # The schema and meta of a model, another part of its configuration, and what is wrong.
 MISPLACED = {
     **{
         f"in_{schema}": (schema, SHARED, "", NOT_FOR_MODELS.format(schema))
-        for schema in ("dpe", "dpe_locks", "public", "quality", "pg_catalog", "marts__next", "marts__previous", "marts__old_1")
+        for schema in ("dpe", "dpe_locks", "public", "pg_catalog", "marts__next", "marts__previous", "marts__old_1")
     },
     "in_staging": (
         "staging",
         SHARED,
         "",
-        "readers may read nothing in the schema staging, but meta.rls names some; declare {private: true}",
+        "readers may read nothing in the schema staging, into which sources are loaded, but meta.rls names some; declare {private: true}",
+    ),
+    "undeclared": (
+        "finance",
+        "{}",
+        "",
+        "has to declare who may see it; write meta.rls as {tenant_column: …}, {shared: true}, {private: true}",
     ),
     "in_a_long_schema": (LONG, SHARED, "", f"the name of its schema, {LONG}, is too long for {LONG}__previous; shorten it"),
     "long": (
@@ -43,6 +51,19 @@ MISPLACED = {
 }
 
 
+# Where a test would store its failures; the last one stores none, and stays where it is.
+MISPLACED_TESTS = {
+    f"tests/singular/{name}.sql": f"{{{{ config({config}) }}}} select * from {{{{ ref('fct_orders') }}}} where false"
+    for name, config in {
+        "stored_in_marts": "schema='marts', store_failures=true",
+        "stored_in_marts_as_well": "schema='marts', store_failures_as='view'",
+        "stored_in_staging": "schema='staging', store_failures_as='table'",
+        "stored_in_public": "schema='public', store_failures=true",
+        "stored_nowhere": "schema='marts'",
+    }.items()
+}
+
+
 def _model(schema: str, meta: str, more: str = "") -> str:
     return f"{{{{ config(schema='{schema}', meta={meta}, contract={{'enforced': false}}, {more}) }}}} {SELECT}"
 
@@ -50,6 +71,7 @@ def _model(schema: str, meta: str, more: str = "") -> str:
 def test_a_model_that_cannot_be_published_is_refused_before_the_work(new_shop: Shop) -> None:
     """Each with what is wrong: reserved schemas, those that readers may not use, names that are too long in bytes, or are for dbt and dpe."""
     new_shop.write({f"models/marts/{name}.sql": _model(schema, meta, more) for name, (schema, meta, more, _) in MISPLACED.items()})
+    new_shop.write(MISPLACED_TESTS)
 
     with pytest.raises(ProjectError) as refused:
         new_shop.run()
@@ -57,6 +79,13 @@ def test_a_model_that_cannot_be_published_is_refused_before_the_work(new_shop: S
     for name, (*_, fault) in MISPLACED.items():
         assert f"{name} (models/marts/{name}.sql): {fault}" in str(refused.value)
     assert len(MISPLACED) == str(refused.value).count("(models/")
+    for fault in (
+        r"stored_in_marts \(tests/singular/stored_in_marts.sql\): would store .* in which \w+ is \(and so would 1 other test\); set another",
+        r"stored_in_staging \(tests/singular/stored_in_staging.sql\): would store its failures in the schema staging, in which \w+ is; set",
+        r"stored_in_public \(tests/singular/stored_in_public.sql\): would store its failures in the schema public, which is not for tests; set",
+    ):
+        assert re.search(fault, str(refused.value)), fault
+    assert 3 == str(refused.value).count("(tests/")
     with new_shop.server.connect("admin") as connection:
         assert [(0,)] == connection.execute("select count(*) from dpe.extracts").fetchall()
 

@@ -224,13 +224,13 @@ MEDDLING = {
     {{ config(
         materialized='view',
         meta={'reconcile': {'from': 'all_orders'}},
-        pre_hook="create or replace function intermediate.meddle() returns boolean language plpgsql as $f$ begin
+        pre_hook="create or replace function staging.meddle() returns boolean language plpgsql as $f$ begin
             perform set_config('quote_all_identifiers', 'on', false);
-            perform set_config('search_path', 'intermediate', false);
+            perform set_config('search_path', 'staging', false);
             return true;
-        end $f$; grant execute on function intermediate.meddle() to dpe_reader, dpe_tenant, dpe_owner"
+        end $f$; grant execute on function staging.meddle() to dpe_reader, dpe_tenant, dpe_owner"
     ) }}
-    select order_id, shop, amount from {{ ref('all_orders') }} where intermediate.meddle()
+    select order_id, shop, amount from {{ ref('all_orders') }} where staging.meddle()
     """,
 }
 

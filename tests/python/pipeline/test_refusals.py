@@ -131,11 +131,11 @@ FORGED = {
     # A type whose author defines equality.
     "tagged_orders": """
         {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, materialized='incremental',
-            post_hook="do $x$ begin create type intermediate.tag as enum ('UA', 'HA');"
-            ~ "create function intermediate.tag_text(intermediate.tag) returns text language sql as $$ select 'UA' $$;"
-            ~ "create cast (intermediate.tag as text) with function intermediate.tag_text(intermediate.tag); end $x$;"
+            post_hook="do $x$ begin create type staging.tag as enum ('UA', 'HA');"
+            ~ "create function staging.tag_text(staging.tag) returns text language sql as $$ select 'UA' $$;"
+            ~ "create cast (staging.tag as text) with function staging.tag_text(staging.tag); end $x$;"
             ~ "drop policy dpe_system on {{ this }}; drop policy dpe_admin on {{ this }}; drop policy dpe_reader on {{ this }};"
-            ~ "alter table {{ this }} alter column shop type intermediate.tag using shop::intermediate.tag;"
+            ~ "alter table {{ this }} alter column shop type staging.tag using shop::staging.tag;"
             ~ "create policy dpe_reader on {{ this }} for select to dpe_reader"
             ~ " using (shop::text = any ((select dpe.visible_tenants())::text[]));"
             ~ "{{ dpe.remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
@@ -200,7 +200,7 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         "marts__next.changed_orders: has the policy dpe_reader, which its declaration, private, does not call for",
         "marts__next.answered_orders: has the policy dpe_reader, ('true'::text = ANY (",
         "marts__next.looked_up_orders: has the policy dpe_reader, (shop = ANY (",
-        "marts__next.tagged_orders: compares the column shop, which is intermediate.tag; cast it to text",
+        "marts__next.tagged_orders: compares the column shop, which is staging.tag; cast it to text",
     ):
         assert fault in summary.build.not_published
 
@@ -211,7 +211,7 @@ ELSEWHERE = {
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, post_hook=[
             "{{ dpe.protect_table(api.Relation.create(schema='marts', identifier='fct_orders', type='table'), {'shared': true},"
             ~ " 'model.shops.fct_orders') }}",
-            "create table intermediate.part () inherits (marts.dim_shops)"
+            "create schema parts; create table parts.part () inherits (marts.dim_shops)"
         ]) }}
         select 1 as one
         """
@@ -228,7 +228,7 @@ def test_what_is_published_is_compared_with_the_files(shop: Shop) -> None:
     [check] = [one for one in summary.validation.checks if one.name == "row-level security"]
     for fault in (
         "marts.fct_orders: has the policy dpe_reader, true, which does not match its declaration, tenant_column shop; check what hooks",
-        "marts.dim_shops: has the child intermediate.part, whose rows appear in it",
+        "marts.dim_shops: has the child parts.part, whose rows appear in it",
     ):
         assert any(found.startswith(fault) for found in check.faults)
     assert {("RLS046", "marts.dim_shops"), ("RLS071", "marts.fct_orders"), ("RLS071", "marts.dim_shops")} == {
@@ -540,6 +540,7 @@ def test_a_schema_that_is_closed_to_readers_is_found_before_the_publication(shop
     """An administrator owns it, so that publishing cannot open it."""
     shop.write(WEDNESDAY)
     with shop.server.connect("admin") as connection:
+        connection.execute("alter schema marts owner to dpe_owner; grant usage, create on schema marts to dpe_transformer")
         connection.execute("revoke usage on schema marts from dpe_reader, dpe_tenant, dpe_masked_reader")
 
     summary = shop.run("fct_orders")

@@ -15,7 +15,7 @@ import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from support import dbt_projects
+from support import dbt_projects, schemas
 
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
@@ -66,6 +66,7 @@ class Orders:
     def __init__(self, directory: Path, server: Server) -> None:
         self.directory = directory
         self.server = server
+        schemas.create(server, "quality")
         with server.connect("admin") as connection:
             connection.execute("create table quality.orders (order_id integer, customer text, amount integer)")
             connection.execute("grant select on quality.orders to dpe_transformer")

@@ -55,7 +55,7 @@ def test_everything_is_created_once(empty: Server) -> None:
     first = bootstrap_server(empty)
     second = bootstrap_server(empty)
 
-    assert {"schema staging", "table dpe.extracts", "function dpe.visible_tenants()", "policy own_entries on dpe.tenant_access"} <= set(
+    assert {"schema dpe_locks", "table dpe.extracts", "function dpe.visible_tenants()", "policy own_entries on dpe.tenant_access"} <= set(
         first.created
     )
     assert "role dpe_loader" in first.present
@@ -379,6 +379,7 @@ def test_nothing_is_open_to_every_role(fresh_server: Server) -> None:
         for statement in (
             "create role stranger",
             "set local role dpe_transformer",
+            "create schema marts",
             "create function marts.one() returns int language sql as 'select 1'",
             "reset role",
         ):
@@ -386,7 +387,7 @@ def test_nothing_is_open_to_every_role(fresh_server: Server) -> None:
         found = connection.execute(
             """
             select nspname::text from pg_namespace
-            where nspname in ('dpe', 'staging', 'intermediate', 'marts', 'quality')
+            where nspname in ('dpe', 'dpe_locks', 'marts')
                 and has_schema_privilege('stranger', oid, 'usage, create')
             union all
             select oid::regclass::text from pg_class

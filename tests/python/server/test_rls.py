@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 
 import psycopg
 import pytest
+from support import schemas
 
 from dpe_cli.errors import ContextError
 from dpe_cli.server.contexts import admin_context, system_context, tenant_context
@@ -38,6 +39,7 @@ grant select on marts.flights to dpe_owner, dpe_reader;
 @pytest.fixture
 def server(fresh_server: Server) -> Server:
     """Give a server with the mart, built by the transformer."""
+    schemas.create(fresh_server, "marts", opened=True)
     with fresh_server.connect("transformer") as connection:
         connection.execute(MART.encode())
     return fresh_server

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support import dbt_projects
+from support import dbt_projects, schemas
 
 from dpe_cli.access import checks
 from dpe_cli.errors import BuildError
@@ -78,6 +78,7 @@ def test_a_schema_named_like_a_login_is_not_searched(server: Server, role: str, 
 
 def test_a_temporary_view_does_not_blind_the_checks(server: Server) -> None:
     """What a model's code leaves in a session has the names of PostgreSQL's catalog, but the checks do not read it."""
+    schemas.create(server, "marts", opened=True)
     with server.connect("transformer", autocommit=True) as connection:
         connection.execute("create table marts.open as select 1 as shop; grant select on marts.open to dpe_reader")
         connection.execute("create temp view pg_class as select * from pg_catalog.pg_class where relname <> 'open'")

@@ -52,7 +52,7 @@ CONFIGURATION = {
           {NAME}:
             staging: {{+materialized: view, +schema: staging}}
             intermediate: {{+materialized: view, +schema: intermediate}}
-            marts: {{+materialized: table, +schema: marts, +contract: {{enforced: true}}}}
+            marts: {{+materialized: table, +schema: marts, +meta: {{rls: required}}, +contract: {{enforced: true}}}}
         seeds:
           +persist_docs: {{relation: true, columns: true}}
           {NAME}: {{+schema: intermediate}}

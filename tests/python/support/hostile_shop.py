@@ -18,7 +18,7 @@ from psycopg import sql
 from dpe_cli.cli import main
 from dpe_cli.server.contexts import admin_context
 from dpe_cli.server.server import Server
-from support import dbt_projects
+from support import dbt_projects, schemas
 from support.shop import SHOP
 
 # Sets a window's title, hides what follows, clears the screen, reverses the reading direction, begins a line; and is rich markup.
@@ -59,6 +59,7 @@ def make(directory: Path, server: Server) -> Path:
     """Write the project, and create the role and the table."""
     project = dbt_projects.make(directory, PROJECT)
     dbt_projects.write(project, {f"data/orders/monday {HOSTILE}.csv": ORDERS})
+    schemas.create(server, "marts")
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(ROLE)))
         connection.execute(sql.SQL("create table marts.{} (n integer)").format(sql.Identifier(TABLE)))

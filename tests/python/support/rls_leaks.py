@@ -12,6 +12,8 @@ from typing import Any
 # Orders of two shops, the tenants: two of UA, one of HA. Made by hand as dbt makes a table, which takes longer.
 PROTECTED = """
     set role dpe_transformer;
+    create schema marts;
+    grant usage on schema marts to dpe_owner, dpe_reader, dpe_tenant, dpe_masked_reader;
     create table marts.fct_orders (order_id integer, shop text not null, amount integer);
     insert into marts.fct_orders values (1, 'UA', 10), (2, 'UA', 20), (3, 'HA', 30);
     create index on marts.fct_orders (shop);

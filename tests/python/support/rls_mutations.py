@@ -108,6 +108,7 @@ MUTATIONS = {
     "grant select on marts.fct_margins to dpe_reader": "RLS016",
     "grant select on dpe.rule_failures to dpe_reader": "RLS016",
     f"grant select on quality.large_orders to {READER}": "RLS016",
+    "grant select on quality.small_orders to dpe_reader": "RLS016",
     "grant select on staging.stg_orders to dpe_reader": "RLS016",
     "grant select (order_id, shop) on marts.fct_margins to dpe_reader": "RLS016",
     "alter role dpe_reader bypassrls": "RLS017",
@@ -146,9 +147,11 @@ MUTATIONS = {
     "create procedure public.leak() language sql security definer as $$ select 1 $$; alter procedure public.leak() owner to dpe_transformer;"
     f" grant execute on procedure public.leak() to {READER}": "RLS029",
     "create table staging.parts (id integer) partition by list (id);"
-    " create table staging.part partition of staging.parts for values in (1); grant select on staging.part to dpe_transformer": "RLS030",
+    " create table staging.part partition of staging.parts for values in (1); grant select on staging.part to dpe_transformer;"
+    " alter table staging.parts owner to dpe_loader; alter table staging.part owner to dpe_loader": "RLS030",
     "create table staging.parts (id integer) partition by list (id);"
-    " create table staging.part partition of staging.parts for values in (1); grant select (id) on staging.part to dpe_transformer": "RLS030",
+    " create table staging.part partition of staging.parts for values in (1); grant select (id) on staging.part to dpe_transformer;"
+    " alter table staging.parts owner to dpe_loader; alter table staging.part owner to dpe_loader": "RLS030",
     "alter default privileges for role dpe_transformer grant select on tables to dpe_reader": "RLS032",
     "alter default privileges for role dpe_transformer in schema marts grant select on tables to public": "RLS032",
     f"alter default privileges for role dpe_transformer grant usage on schemas to {OUTSIDE}": "RLS032",

@@ -2,7 +2,7 @@
 A small pipeline, from files to marts.
 
 The fixture `shop` is a copy of the project after its first run, with a database of its own: changes of a test are not visible
-to others.
+to others. `support/renamed_shop.py` has the same with schemas of other names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.project import Project
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.server import Server
-from support import dbt_projects
+from support import dbt_projects, schemas
 
 # Orders of two shops, the tenants: two of UA, one of HA. One of them is cheap, and a rule warns of that.
 SHOP = {
@@ -158,5 +158,6 @@ def shop(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path: Path
 
 @pytest.fixture
 def new_shop(server: Server, tmp_path: Path) -> Shop:
-    """Give a copy of the project that was never run, with a database of its own."""
+    """Give a copy of the project that was never run, with a database of its own that has the schemas of earlier versions."""
+    schemas.create_as_earlier_versions(server)
     return Shop(dbt_projects.make(tmp_path / "shop", SHOP), server)

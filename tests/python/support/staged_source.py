@@ -32,15 +32,17 @@ class StagedSource:
     """
     A source with these columns, as in a table's definition; other arguments are options of its external block.
 
-    By default it loads all files of its directory, appends them, and accepts any number of rejects.
+    By default it loads all files of its directory into the schema `raw`, appends them, and accepts any number of rejects.
     """
 
-    def __init__(self, server: Server, directory: Path, columns: str, *, tenant_column: str | None = None, **external: Any) -> None:
+    def __init__(
+        self, server: Server, directory: Path, columns: str, *, schema: str = "raw", tenant_column: str | None = None, **external: Any
+    ) -> None:
         self.server = server
         self.directory = directory
         defaults = {"location": "*", "file_format": "csv", "disposition": "append", "rejects": {"max_ratio": 1}}
         name = f"orders_{next(numbers)}"
-        self.table = StagingTable(f"shop.{name}", "staging", name, _columns(columns), tenant_column=tenant_column, declared_at="shop.yml:5")
+        self.table = StagingTable(f"shop.{name}", schema, name, _columns(columns), tenant_column=tenant_column, declared_at="shop.yml:5")
         self.external = self._parsed(defaults | external)
 
     def declare(self, columns: str | None = None, *, tenant_column: str | None = None, **external: Any) -> None:
@@ -114,7 +116,7 @@ class StagedSource:
     @property
     def relation(self) -> str:
         """The staging table, for a statement."""
-        return f'{self.table.schema}."{self.table.name}"'
+        return f'"{self.table.schema}"."{self.table.name}"'
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ wanted as (
         case written.policy
             when
                 'dpe_system'
-                then case written.schema_name when 'staging' then array['dpe_loader', 'dpe_transformer'] else array['dpe_transformer'] end
+                then case written.owner when 'dpe_loader' then array['dpe_loader', 'dpe_transformer'] else array['dpe_transformer'] end
             when 'dpe_transformer' then array['dpe_transformer']
             when 'dpe_admin' then array['dpe_owner']
             when 'dpe_mask' then array['dpe_reader']

@@ -10,7 +10,7 @@ declared as (
         relation,
         declared_kind
     from policies
-    where declared_kind is not null and schema_name not in ('dpe', 'staging')
+    where declared_kind is not null and schema_name <> 'dpe' and owner <> 'dpe_loader'
 
 ),
 
@@ -45,7 +45,7 @@ select
     'build it with dbt --full-refresh' as fix
 from managed
 where
-    is_table and has_policies and not is_slice and schema_name not in ('dpe', 'staging')
+    is_table and has_policies and schema_name <> 'dpe' and owner <> 'dpe_loader'
     and not exists (
         select from declared
         where declared.relation_id = managed.relation_id

@@ -10,6 +10,6 @@ cross join lateral unnest(managed.declared_columns) as columns (name)
 inner join pg_attribute on managed.relation_id = pg_attribute.attrelid and columns.name = pg_attribute.attname
 where
     managed.declared_kind = 'tenant_column'
-    and managed.schema_name <> 'staging'
+    and managed.owner <> 'dpe_loader'
     and managed.relation_name !~ '__quarantine$'
     and not pg_attribute.attnotnull

@@ -9,7 +9,7 @@ from managed
 cross join lateral unnest(managed.declared_columns) as columns (name)
 where
     managed.is_table
-    and managed.schema_name <> 'staging'
+    and managed.owner <> 'dpe_loader'
     and not exists (
         select
         from pg_index

@@ -1,0 +1,85 @@
+"""
+The schema of a staging table, which the source declares: the loader creates it, and lets dbt's models and administrators use it.
+
+No other role may use it: what sources deliver is for the pipeline only.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import psycopg
+from psycopg import sql
+
+from dpe_cli.blocks.contract import StagingTable
+from dpe_cli.errors import ContractError, ServerError
+from dpe_cli.load.staging import execute
+from dpe_cli.server import contexts
+from dpe_cli.server.connection import Connection
+from dpe_cli.server.relations import is_reserved
+from dpe_cli.server.server import Server
+
+ACTOR = "dpe extract"
+# Models may live in the same schema, if they are private.
+_GRANTS = sql.SQL("grant usage, create on schema {schema} to dpe_loader, dpe_transformer; grant usage on schema {schema} to dpe_owner")
+_RIGHTS = """
+    select
+        has_schema_privilege('dpe_loader', oid, 'usage')
+        and has_schema_privilege('dpe_loader', oid, 'create')
+        and has_schema_privilege('dpe_transformer', oid, 'usage') as is_open,
+        pg_get_userbyid(nspowner) = 'dpe_transformer'
+    from pg_namespace
+    where nspname = %s
+"""
+
+
+def open_to_loader(server: Server, schema: str) -> None:
+    """
+    Let the loader use a schema that dbt has created for models, which therefore belongs to the transformer.
+
+    Any other schema is left as it is, and so is this one if the transformer cannot log in: create() says what is missing.
+    """
+    with server.connect("loader", autocommit=True) as connection:
+        if connection.execute(_RIGHTS, [schema]).fetchone() != (False, True):
+            return
+    with suppress(ServerError), server.connect("transformer") as connection, contexts.system_context(connection, actor=ACTOR):
+        # As in dpe.open_schema(): two sessions that change the privileges of one schema at the same time would fail.
+        connection.execute("select from dpe_locks.locks where name = 'schemas' for update")
+        connection.execute(_GRANTS.format(schema=sql.Identifier(schema)))
+
+
+def create(connection: Connection, table: StagingTable) -> None:
+    """
+    Create the schema of a staging table if it is missing, in the caller's transaction, as the loader.
+
+    Raises:
+        ContractError: the schema is not for sources.
+        ServerError: the loader may not create it, or tables in it, or models may not use it.
+    """
+    where = f"{table.source} ({table.declared_at})"
+    if is_reserved(table.schema):
+        raise ContractError(f"{where}: the schema {table.schema} is not for sources; set another one")
+    found = connection.execute(_RIGHTS, [table.schema]).fetchone()
+    if found is None:
+        _create(connection, table.schema, where=where)
+        found = connection.execute(_RIGHTS, [table.schema]).fetchone()
+    if found is None or not found[0]:
+        statements = _GRANTS.format(schema=sql.Identifier(table.schema)).as_string(connection)
+        raise ServerError(
+            f"{where}: dpe_loader may not create tables in the schema {table.schema}, or dpe_transformer may not use it; set another "
+            f"schema, or have the schema's owner run `{statements}`"
+        )
+
+
+def _create(connection: Connection, schema: str, *, where: str) -> None:
+    try:
+        with connection.transaction():
+            execute(connection, "create schema {schema}", schema=sql.Identifier(schema))
+            connection.execute(_GRANTS.format(schema=sql.Identifier(schema)))
+    except (psycopg.errors.DuplicateSchema, psycopg.errors.UniqueViolation):
+        # Another extract has just created it.
+        return
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ServerError(
+            f"{where}: dpe_loader may not create the schema {schema} ({error.diag.message_primary}); run `dpe bootstrap`, which lets it"
+        ) from error
