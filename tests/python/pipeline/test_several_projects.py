@@ -61,10 +61,6 @@ def make_other(shop: Shop, directory: Path) -> Shop:
     profiles = yaml.safe_load((directory / "profiles.yml").read_text())
     outputs = profiles["dpe"]["outputs"]
     (directory / "profiles.yml").write_text(yaml.safe_dump({"dpe": {"target": "dev", "outputs": {**outputs, "prod": outputs["dev"]}}}))
-    with shop.server.connect("admin") as connection:
-        for schema in ("dev_raw", "prod_raw"):
-            connection.execute(f"create schema {schema} authorization dpe_owner".encode())
-            connection.execute(f"grant usage, create on schema {schema} to dpe_loader, dpe_transformer".encode())
     return Shop(directory, replace(shop.server, project=OTHER, target="dev"))
 
 
