@@ -350,7 +350,8 @@ def test_a_state_with_a_secret_is_not_kept(stage: Stage, tap: Tap, monkeypatch: 
     tap.says(schema(), record(id=1), ("write", f'{{"type": "STATE", "value": {{"token": "{written}"}}}}\n'))
 
     with pytest.raises(
-        InputError, match=r"the tap's state contains a secret of its configuration, which would end up in the ledger; nothing"
+        InputError,
+        match=r"the tap's state contains a secret of its configuration or environment, which would end up in the ledger; nothing",
     ):
         source.extract()
     source.declare(disposition="replace")
