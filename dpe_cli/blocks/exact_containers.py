@@ -20,7 +20,6 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _BOUNDS = re.compile(rb"(?:\[[+-]?[0-9]+(?::[+-]?[0-9]+)?\])+ *= *")
 # A brace, a comma, an element in quotes, or one without; with the blanks before it.
 _TOKEN = re.compile(rb'(?>[ \t\n\r\v\f]*)(?:([{},])|"((?>(?:[^"\\]|\\.)*))"|((?>(?:[^{},"\\]|\\.)+)))', re.DOTALL)
-_PLAIN_END = re.compile(rb"(?:[^\\]|\\.)*?(?=[ \t\n\r\v\f]*\Z)", re.DOTALL)
 # What may follow what: "{" opens, "}" closes, "," separates, "e" is an element.
 _FOLLOWING = {b"": b"{", b"{": b"{e}", b"}": b"},", b",": b"{e", b"e": b"},"}
 _QUOTED = rb'"(?>(?:[^"\\]|\\.|"")*)"'
@@ -119,8 +118,7 @@ def _elements(value: bytes) -> list[bytes] | None:
         if quoted is not None:
             found.append(_ESCAPED.sub(rb"\1", quoted))
         elif bare is not None:
-            plain = _PLAIN_END.match(bare)
-            text = plain[0] if plain else bare
+            text = _without_blanks_after(bare)
             if not text:
                 return None
             if text.lower() != b"null":
@@ -129,6 +127,13 @@ def _elements(value: bytes) -> list[bytes] | None:
         if depth == 0:
             break
     return found if depth == 0 and before == b"}" and position == len(value) else None
+
+
+def _without_blanks_after(bare: bytes) -> bytes:
+    """Return an element without the blanks at its end, of which the first may be escaped."""
+    text = bare.rstrip(_BLANKS)
+    backslashes = len(text) - len(text.rstrip(b"\\"))
+    return text if backslashes % 2 == 0 else bare[: len(text) + 1]
 
 
 @dataclass(frozen=True)

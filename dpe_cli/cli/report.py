@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 from dpe_cli.cli.tables import pairs, table
 from dpe_cli.errors import UsageError
 from dpe_cli.safe_text.ascii_text import has_all_characters
-from dpe_cli.safe_text.visible_text import inert, message, on_one_line, terminal, visible, visible_json
+from dpe_cli.safe_text.visible_text import inert, message, on_one_line, terminal, visible, visible_json, without_commands
 from dpe_cli.words import duration, size
 
 # Rich is slow to import, and `dpe env` and `dpe db url` do not need it.
@@ -163,7 +163,8 @@ def _text(report: Report) -> str:
     from rich.text import Text
 
     console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
+    # FORCE_COLOR makes rich take a log for a terminal.
+    if not sys.stdout.isatty():
         console.width = UNLIMITED_WIDTH
     with console.capture() as capture:
         if report.headline:
@@ -180,7 +181,7 @@ def _text(report: Report) -> str:
         more = [f"and {len(report.reasons) - _MOST_REASONS:,} more; see above"] if len(report.reasons) > _MOST_REASONS else []
         for reason in [*map(str, report.reasons[:_MOST_REASONS]), *more]:
             console.print(Text(f"- {on_one_line(reason)}"), soft_wrap=True)
-    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    return without_commands("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 
 def _rendered(section: Lines | Facts | Table, width: int) -> RenderableType:

@@ -81,7 +81,8 @@ def run_dbt(
         if event.info.name in {"NodeStart", "NodeFinished"}:
             if read is not None:
                 read.look_at(event.data.node_info.unique_id)
-            if event.info.name == "NodeFinished":
+            # Without a name if dbt cannot write the node.
+            if event.info.name == "NodeFinished" and event.data.node_info.node_name:
                 on_node(event.data.node_info.node_name)
 
     options = [*_target(target_path), *project.dbt_options_with(variables or {})]

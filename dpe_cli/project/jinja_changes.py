@@ -30,6 +30,10 @@ _COMPILED = {
 # The parts of a manifest that decide what is built and tested. Jinja sees the first ones a second time, as `graph`.
 _KINDS = ("nodes", "sources", "functions", "exposures", "groups", "metrics", "semantic_models", "saved_queries")
 _KINDS_WITHOUT_GRAPH = ("unit_tests", "fixtures", "disabled")
+# Those that dbt reports on while it runs them.
+_RUN = ("nodes", "unit_tests")
+# A thread of dbt's may add a member to a node while it is described.
+_ATTEMPTS = 3
 # Jinja put something else in the place of one of dbt's objects, or is changing it.
 _REPLACED = (AttributeError, RuntimeError, TypeError, ValueError)
 
@@ -57,7 +61,7 @@ class ReadManifest:
 
     def look_at(self, unique_id: str) -> None:
         """
-        Compare a node, its tests and what all nodes share with what was read.
+        Compare a node, its tests and what all nodes share with what was read; all nodes, if `unique_id` does not say which one dbt runs.
 
         The first call has to come before dbt renders any node: it remembers what they share.
         """
@@ -65,21 +69,34 @@ class ReadManifest:
             shared = self._present_shared()
             self._shared = self._shared or shared
             self._changed |= {name for name in {*self._shared, *shared} if self._shared.get(name) != shared.get(name)}
+            if unique_id not in self._read or self._has_other_names():
+                # dbt's event is empty if it cannot write a value of the node, such as a date in its meta.
+                self._changed |= self._changed_nodes()
             for node_id in (unique_id, *self._tests.get(unique_id, ())):
                 if node_id in self._read and self._of(node_id) != self._read[node_id]:
                     self._changed.add(node_id)
 
     def changed(self) -> list[str]:
         """Return the names of what differs, or differed while dbt ran, from what was read: nodes, macros, and what nodes share."""
-        present, macros = self._present(), self._present_macros()
-        changed = {node_id for node_id in {*self._read, *present} if self._read.get(node_id) != present.get(node_id)} | self._changed
-        changed |= {macro_id for macro_id in {*self._macros, *macros} if self._macros.get(macro_id) != macros.get(macro_id)}
-        return sorted(changed)
+        macros = self._present_macros()
+        changed = {macro_id for macro_id in {*self._macros, *macros} if self._macros.get(macro_id) != macros.get(macro_id)}
+        return sorted(changed | self._changed_nodes() | self._changed)
+
+    def _changed_nodes(self) -> set[str]:
+        present = self._present()
+        return {node_id for node_id in {*self._read, *present} if self._read.get(node_id) != present.get(node_id)}
+
+    def _has_other_names(self) -> bool:
+        """Return whether a node goes by another name than the one under which dbt finds it, so that dbt's events name another node."""
+        return any(
+            getattr(node, "unique_id", None) != node_id for kind in _RUN for node_id, node in list(getattr(self._manifest, kind).items())
+        )
 
     def _present(self) -> dict[str, bytes]:
         graph = self._manifest.flat_graph
-        known = {node_id for kind in (*_KINDS, *_KINDS_WITHOUT_GRAPH) for node_id in getattr(self._manifest, kind)}
-        return {node_id: self._of(node_id) for node_id in known.union(*(graph[kind] for kind in _KINDS))}
+        # Copies, because dbt's threads continue.
+        known = {node_id for kind in (*_KINDS, *_KINDS_WITHOUT_GRAPH) for node_id in list(getattr(self._manifest, kind))}
+        return {node_id: self._of(node_id) for node_id in known.union(*(list(graph[kind]) for kind in _KINDS))}
 
     def _present_macros(self) -> dict[str, str]:
         return {
@@ -95,10 +112,13 @@ class ReadManifest:
 
     def _of(self, unique_id: str) -> bytes:
         """Return a digest of a node; repr() follows the order of the members, which dbt keeps, and stops if an object holds itself."""
-        try:
-            described = repr([*self._descriptions(unique_id)])
-        except _REPLACED as error:
-            described = repr(error)
+        described = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                described = repr([*self._descriptions(unique_id)])
+                break
+            except _REPLACED as error:
+                described = repr(error)
         return hashlib.sha256(described.encode(errors="surrogatepass")).digest()
 
     def _descriptions(self, unique_id: str) -> Iterator[Any]:

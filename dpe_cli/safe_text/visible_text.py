@@ -27,8 +27,8 @@ _HIDDEN = re.compile(
 )
 _CONTINUATION = re.compile(r"\n {0,3}(?=[^ \n])")
 # GitHub reads a command at the start of a line, after any blanks, and anywhere a `##[…]`, as Azure and TeamCity read theirs. A blank counts
-# as a start, because a table breaks its lines at blanks.
-_COLON_OF_COMMAND = re.compile(r"(?<!\S):(?=:)")
+# as a start, because a table breaks its lines at blanks; and so does a colour, which a program may remove.
+_COLON_OF_COMMAND = re.compile(r"(?:(?<!\S)|(?<=\x1b\[\dm)|(?<=\x1b\[\d;\d\dm)):(?=:)")
 _SIGN_OF_COMMAND = re.compile(r"(?<=#)#(?=\w*\[)")
 # What divides a message into its thing, what is wrong with it, and what to do: before a blank, and at the end of a name.
 _DIVIDER = re.compile(r"[,:;](?= |\Z)")
@@ -42,7 +42,12 @@ def visible(text: str) -> str:
 
 def inert(text: str) -> str:
     """Return a text of several lines for a log, with its hidden characters as codes, and without commands of build servers; idempotent."""
-    return _SIGN_OF_COMMAND.sub(_code, _COLON_OF_COMMAND.sub(_code, visible(text)))
+    return without_commands(visible(text))
+
+
+def without_commands(text: str) -> str:
+    """Return lines as they are printed, colours included, without commands of build servers: a table may break a line within a word."""
+    return _SIGN_OF_COMMAND.sub(_code, _COLON_OF_COMMAND.sub(_code, text))
 
 
 def on_one_line(text: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -28,6 +28,8 @@ _BEHIND_PASSWORD = re.compile(r"[^/?#@]*@")
 _BEFORE_VALUE = re.compile(r"[?&]([^?&=#]*)=[^?&=#]*\Z")
 _LONG = 16
 _LONG_PATH = 8
+# Anything shorter may occur by chance in a name, or in the state of a tap.
+LONG_SECRET = 8
 # Other things called "key": columns, and names of objects.
 _NO_SECRET_KEYS = {"bookmark", "cursor", "foreign", "object", "partition", "primary", "public", "replication", "sort", "table", "unique"}
 
@@ -84,6 +86,22 @@ def _is_called_secret(reference: re.Match[str], option: str) -> bool:
         return True
     in_query = _BEFORE_VALUE.search(text, 0, start)
     return any(map(names_one, (reference[1], option, in_query[1] if in_query else "")))
+
+
+def held(options: Mapping[str, Any]) -> list[str]:
+    """Return the secrets that options refer to, by their names: values that are called secrets, and secrets within any value."""
+    found = [reference for option in options.items() for reference in _references(*option)]
+    values = [(os.environ.get(reference[1], ""), _is_called_secret(reference, option)) for reference, option in found]
+    return [secret for value, is_called_one in values for secret in (*([value] if is_called_one else []), *parts(value)) if is_long(secret)]
+
+
+def is_long(secret: str) -> bool:
+    """Return whether a secret is so long that it does not occur elsewhere by chance."""
+    return len(secret) >= LONG_SECRET
+
+
+def _references(option: str, document: Any) -> Iterator[tuple[re.Match[str], str]]:
+    yield from ((reference, option) for text in texts(document) for reference in _REFERENCE.finditer(text))
 
 
 def with_references(location: str, texts: Iterable[str]) -> str:

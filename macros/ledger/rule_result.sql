@@ -19,9 +19,19 @@
 {% set has_share = meta.warn_share is defined or meta.error_share is defined %}
 {% set is_clean = status == 'pass' and threshold | trim == '!= 0' and not has_share %}
 
+{% set keep_rows = meta.get('keep_rows', var('dpe_keep_rows', 100)) %}
+{# YAML has infinity, which is not a whole number. #}
+{% if not (keep_rows is integer or keep_rows is string or (keep_rows is float and -1e9 < keep_rows < 1e9)) %}
+    {% set keep_rows = 0 %}
+{% endif %}
+{% set key_columns = [] %}
+{% for column in keys.get(tested[0], []) if tested | length == 1 %}
+    {% do key_columns.append(dpe.stored_text(column)) %}
+{% endfor %}
+
 {{ return({
-    'rule': meta.get('rule'),
-    'dimension': meta.get('dimension'),
+    'rule': dpe.stored_text(meta.get('rule')),
+    'dimension': dpe.stored_text(meta.get('dimension')),
     'test_id': node.unique_id,
     'test': node.name,
     'model': names | join(', ') or none,
@@ -30,13 +40,13 @@
     'status': status,
     'failures': none if status == 'error' else result.failures,
     'records': rows_built.get(tested[0]) if tested | length == 1 else none,
-    'warn_if': config.warn_if,
-    'error_if': config.error_if,
-    'fail_calc': config.fail_calc,
+    'warn_if': dpe.stored_text(config.warn_if),
+    'error_if': dpe.stored_text(config.error_if),
+    'fail_calc': dpe.stored_text(config.fail_calc),
     'query': none if is_clean or status == 'error' else node.compiled_code,
     'duration_seconds': result.execution_time,
-    'keep_rows': [[meta.get('keep_rows', var('dpe_keep_rows', 100)) | int, 0] | max, 1000000] | min,
-    'key_columns': keys.get(tested[0], []) if tested | length == 1 else [],
+    'keep_rows': [[keep_rows | int, 0] | max, 1000000] | min,
+    'key_columns': key_columns,
 }) }}
 
 {% endmacro %}

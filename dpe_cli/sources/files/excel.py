@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from typing import Any
 
 from dpe_cli import optional_packages
@@ -20,6 +21,8 @@ from dpe_cli.sources.read import rows
 # The size of a sheet, according to Excel's specifications.
 _MOST_ROWS = 1_048_576
 _MOST_COLUMNS = 16_384
+# The length of a number format, according to the same.
+_LONGEST_FORMAT = 255
 _MOST_NAMES_SHOWN = 5
 _SHOWN_CHARACTERS = 200
 
@@ -47,7 +50,7 @@ def workbook(content: Content) -> Iterator[Any]:
     Raises:
         InputError: it is not one.
     """
-    openpyxl = optional_packages.needed("openpyxl", by="reading Excel")
+    openpyxl = _openpyxl()
     with content.on_disk() as path, path.open("rb") as file:
         try:
             found = openpyxl.load_workbook(file, read_only=True, data_only=True)
@@ -60,6 +63,25 @@ def workbook(content: Content) -> Iterator[Any]:
             yield found
         finally:
             found.close()
+
+
+@cache
+def _openpyxl() -> Any:
+    """Return openpyxl, which looks for letters of dates in a number format, for each style, in quadratic time: it gets no longer ones."""
+    openpyxl = optional_packages.needed("openpyxl", by="reading Excel")
+    stylesheet = openpyxl.styles.stylesheet
+    stylesheet.is_date_format = _of_short_formats(stylesheet.is_date_format)
+    return openpyxl
+
+
+def _of_short_formats(is_date_format: Callable[[str | None], bool]) -> Callable[[str | None], bool]:
+    @lru_cache
+    def checked(number_format: str | None) -> bool:
+        if number_format is not None and len(number_format) > _LONGEST_FORMAT:
+            raise ValueError(f"a number format has {len(number_format):,} characters, and Excel's have at most {_LONGEST_FORMAT}")
+        return is_date_format(number_format)
+
+    return checked
 
 
 def sheet_of(found: Any, name: str | None, *, location: str) -> Sheet:
@@ -154,7 +176,9 @@ class Sheet:
 
 
 def _message(error: Exception) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    # openpyxl's own errors say little, and have a cause.
+    cause = error.__cause__ or error
+    text = " ".join(f"{type(cause).__name__}: {cause}".split())
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 

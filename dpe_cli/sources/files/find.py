@@ -15,7 +15,10 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.inputs import MayLackColumns, Opened
 from dpe_cli.errors import InputError
+from dpe_cli.safe_text.redaction import hide
+from dpe_cli.safe_text.secret_forms import spans
 from dpe_cli.safe_text.visible_text import in_message
+from dpe_cli.sources import secrets
 from dpe_cli.sources.files import compression, matching, remote
 from dpe_cli.sources.files.compression import HashingReader
 from dpe_cli.sources.files.content import Content, Reading
@@ -65,11 +68,26 @@ def _files(place: LocalFile, reading: Reading, project_dir: Path) -> list[File]:
 
 
 def _far_files(found: RemoteFile, reading: Reading) -> list[File]:
+    """
+    Return a remote file, or the members of a zip file, as the ledger may name them.
+
+    Raises:
+        InputError: a name, which the place chose, contains a secret that dpe sent there.
+    """
     kind = _kind(found.location.partition("?")[0], reading)
     place = remote.FetchedFile(found)
-    if kind != "zip":
-        return [File(place, None, found.size, found.location, kind, reading, found.version)]
-    return _members(place, found.location, reading)
+    if kind == "zip":
+        files = _members(place, found.location, reading)
+    else:
+        # A version that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
+        version = found.version if found.version is None or hide(found.version) == found.version else None
+        files = [File(place, None, found.size, found.location, kind, reading, version)]
+    given = reading.options.location
+    held = secrets.held({"location": given, **reading.options.storage_options})
+    for file in files:
+        if spans(file.location.removeprefix(given), held):
+            raise InputError(f"{in_message(file.location)}: the name contains a secret of the source; ask the sender for another name")
+    return files
 
 
 def _members(place: FileOnDisk, location: str, reading: Reading) -> list[File]:

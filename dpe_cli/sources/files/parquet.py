@@ -21,9 +21,11 @@ from dpe_cli.blocks.reading import is_out_of_memory, out_of_memory
 from dpe_cli.errors import InputError
 from dpe_cli.sources.files.content import Content, Reading
 from dpe_cli.sources.read import duckdb_connections, duckdb_paths, duckdb_values, parquet_schema, pipes, rows
+from dpe_cli.sources.read.parquet_schema import ParquetColumn
 
 # A value may be as long as PostgreSQL accepts.
 _MAX_RECORD_BYTES = 1024 * 1024 * 1024
+_SECONDS_TO_END = 10
 
 
 @contextmanager
@@ -56,8 +58,9 @@ class OpenedParquet:
             self._columns = parquet_schema.columns(self._connection, path)
         except self._duckdb.Error as error:
             raise self._unreadable(error) from error
+        self._check_nesting()
         self.columns = tuple(column.name for column in self._columns)
-        self._fields = ", ".join(duckdb_values.field(self._connection, column.alias, column.data_type) for column in self._columns)
+        self._fields = ", ".join(map(self._field, self._columns))
 
     def blocks(self) -> Iterator[Block]:
         """
@@ -81,10 +84,26 @@ class OpenedParquet:
     def _check_digits(self) -> None:
         """Refuse decimals that DuckDB would round, unless the contract leaves them out."""
         for column in self._columns:
-            if column.digits > parquet_schema.MOST_DIGITS and (not self._wanted or column.name in self._wanted):
+            if column.digits > parquet_schema.MOST_DIGITS and self._is_wanted(column):
                 raise InputError(
                     f"{self._location}: column {column.name!r} has decimals of {column.digits} digits, of which some would be lost; "
                     f"ask the sender for at most {parquet_schema.MOST_DIGITS} digits, or for text"
+                )
+
+    def _is_wanted(self, column: ParquetColumn) -> bool:
+        return not self._wanted or column.name in self._wanted
+
+    def _field(self, column: ParquetColumn) -> str:
+        return "null" if column.is_too_deep else duckdb_values.field(self._connection, column.alias, column.data_type)
+
+    def _check_nesting(self) -> None:
+        """Refuse values that DuckDB would not begin to write for hours, unless the contract leaves them out."""
+        for column in self._columns:
+            if column.is_too_deep and self._is_wanted(column):
+                raise InputError(
+                    f"{self._location}: column {column.name!r} has lists or maps within each other more than "
+                    f"{parquet_schema.MOST_LISTS} deep, or more than {parquet_schema.MOST_LEVELS} levels; "
+                    "ask the sender for a flatter column, or for text"
                 )
 
     def _chunks(self) -> Iterator[bytes]:
@@ -103,7 +122,8 @@ class OpenedParquet:
             # A reader that stops early breaks the pipe, which ends the writer.
             self._connection.interrupt()
             os.close(descriptor)
-            writer.join()
+            # DuckDB ends a query only once it is planned.
+            writer.join(_SECONDS_TO_END)
         if failures:
             raise self._unreadable(failures[0]) from failures[0]
 

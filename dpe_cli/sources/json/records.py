@@ -44,13 +44,12 @@ _TINY = re.compile(rb"\d[eE]-0*[1-9]\d\d")
 _LONG_NUMBER = rb"-?(?=(?>\d+)[.eE])(?:(?=0?\.?(?>0*)[1-9](?:\.?\d){%d})|(?=(?>[\d.]*)[eE]-\d{3}))\d(?>[\d.]*)(?>(?:[eE][+-]?\d+)?)" % (
     _LONG - 1
 )
-# A string ends with its record at the latest, so that one that is never closed spoils no other record.
-_STRING = rb'"[^"\\\n\x1e]*(?:"|%b")' % repeated(rb'\\[^\n\x1e][^"\\\n\x1e]*')
 # Everything up to the next long number: strings, other numbers, and the text between them.
 _TEXT = rb'[^"\d\-]*'
-_OTHERS = repeated(rb'(?:%b|(?!%b)-?\d[\d.eE+\-]*|-(?!\d)|")%b' % (_STRING, _LONG_NUMBER, _TEXT))
+_OTHERS = repeated(rb"(?:%b|(?!%b)-?\d[\d.eE+\-]*|-(?!\d))%b" % (strict.STRING, _LONG_NUMBER, _TEXT))
 _UP_TO_LONG_NUMBER = re.compile(rb"(%b%b)(%b|\Z)" % (_TEXT, _OTHERS, _LONG_NUMBER))
 _PRIVATE_USE = range(0xE000, 0xF900)
+_PRIVATE = re.compile(r"([\uE000-\uF8FF])|\\u([eEfF][0-9a-fA-F]{3})")
 _RANDOM_CHARACTERS = 8
 # Common table expressions for the records of a block, with their indexes.
 _NUMBERED = """
@@ -351,8 +350,10 @@ def _has_long_number(data: bytes) -> bool:
 
 def _unused_mark(text: str) -> str:
     """Return a character that is not in a text, not even escaped; if all are, random ones, which no sender can foresee."""
-    lower = text.lower()
-    unused = (chr(code) for code in _PRIVATE_USE if chr(code) not in text and f"\\u{code:04x}" not in lower)
+    if text.isascii() and "\\u" not in text:
+        return chr(_PRIVATE_USE[0])
+    used = {chr(int(escaped, base=16)) if escaped else found for found, escaped in set(_PRIVATE.findall(text))}
+    unused = (chr(code) for code in _PRIVATE_USE if chr(code) not in used)
     return next(unused, None) or "".join(chr(secrets.choice(_PRIVATE_USE)) for _ in range(_RANDOM_CHARACTERS))
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from dpe_cli.blocks.patterns import repeated
 from dpe_cli.sources.json import parsing
 
-# A string ends with its record at the latest, so that one that is never closed spoils no other record.
-_STRING = re.compile(rb'"[^"\\\n\x1e]*(?:\\[^\n\x1e][^"\\\n\x1e]*)*"')
+# A string that is never closed ends with its record, so that it spoils no other record, and no quote within it is tried as the start of
+# another string, which would take quadratic time.
+STRING = rb'"[^"\\\n\x1e]*(?:"|%b(?:"|\\?(?=[\n\x1e]|\Z)))' % repeated(rb'\\[^\n\x1e][^"\\\n\x1e]*')
+_STRING = re.compile(STRING)
 _TRAILING_COMMA = re.compile(rb",[ \t\r\n]*[}\]]")
 # Outside strings. DuckDB takes NaN and Infinity in any case.
 _FAULT = re.compile(rb"(%b)|(?i:nan|inf)" % _TRAILING_COMMA.pattern)

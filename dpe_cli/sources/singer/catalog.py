@@ -54,35 +54,44 @@ def _entry(entries: Sequence[dict[str, Any]], options: Singer, stream: str, wher
 
 
 def _root(entry: dict[str, Any]) -> dict[str, Any]:
-    return _metadata(entry, [])
-
-
-def _metadata(entry: dict[str, Any], breadcrumb: list[str]) -> dict[str, Any]:
-    """Return the metadata of a part of a stream, to be added to."""
+    """Return the metadata of a stream itself, to be added to."""
     parts = entry.get("metadata")
     if not isinstance(parts, list):
         parts = entry["metadata"] = []
     for part in parts:
-        if list(part.get("breadcrumb", [])) == breadcrumb:
+        if not list(part.get("breadcrumb", [])):
             metadata: dict[str, Any] = part.setdefault("metadata", {})
             return metadata
     metadata = {}
-    parts.append({"breadcrumb": breadcrumb, "metadata": metadata})
+    parts.append({"breadcrumb": [], "metadata": metadata})
     return metadata
 
 
 def _select_fields(entry: dict[str, Any], options: Singer, fields: Collection[str] | None) -> None:
+    _root(entry)
+    parts: list[dict[str, Any]] = entry["metadata"]
+    # By property: a catalog may have as many parts as properties.
+    own: dict[str, dict[str, Any]] = {}
+    within: dict[str, list[dict[str, Any]]] = {}
+    for part in parts:
+        match list(part.get("breadcrumb", [])):
+            case ["properties", str(name)]:
+                own.setdefault(name, part)
+            case ["properties", str(name), *_]:
+                within.setdefault(name, []).append(part)
     for name in (entry.get("schema") or {}).get("properties") or {}:
-        metadata = _metadata(entry, ["properties", name])
+        if name not in own:
+            own[name] = {"breadcrumb": ["properties", name], "metadata": {}}
+            parts.append(own[name])
+        metadata = own[name].setdefault("metadata", {})
         is_needed = fields is None or name in fields or name == options.replication_key
         if metadata.get("inclusion") not in {"automatic", "unsupported"}:
             metadata["selected"] = is_needed
-            _select_within(entry, name, is_selected=is_needed)
+            _select_within(within.get(name, []), is_selected=is_needed)
 
 
-def _select_within(entry: dict[str, Any], name: str, *, is_selected: bool) -> None:
+def _select_within(parts: Sequence[dict[str, Any]], *, is_selected: bool) -> None:
     """Select the parts of a property too, if the catalog lists them."""
-    for part in entry["metadata"]:
-        breadcrumb = part.get("breadcrumb", [])
-        if len(breadcrumb) > 2 and breadcrumb[:2] == ["properties", name] and part.get("metadata", {}).get("inclusion") != "unsupported":
+    for part in parts:
+        if part.get("metadata", {}).get("inclusion") != "unsupported":
             part.setdefault("metadata", {})["selected"] = is_selected

@@ -98,12 +98,13 @@ class Tap(BaseQueryInput):
         """
         self.state = state
         kept = self.end()
-        values = [value for _, value in secrets.bare(self._given_config)] + [os.environ.get(name, "") for name in self._variables]
-        held = [secret for value in values for secret in (value, *secrets.parts(value)) if len(secret) >= _LONG_SECRET]
+        variables = [*self._variables, *(self.options.environment or [])]
+        values = [value for _, value in secrets.bare(self._given_config)] + [os.environ.get(name, "") for name in variables]
+        held = [secret for value in values for secret in (value, *secrets.parts(value)) if secrets.is_long(secret)]
         if spans(kept or "", held):
             raise InputError(
-                f"{self.location}: the tap's state contains a secret of its configuration, which would end up in the ledger; "
-                "nothing was loaded, write disposition: replace, which keeps no state"
+                f"{self.location}: the tap's state contains a secret of its configuration or environment, which would end up in "
+                "the ledger; nothing was loaded, write disposition: replace, which keeps no state"
             )
 
     @cached_property
@@ -242,7 +243,3 @@ def _document(path: Path, option: str, where: str) -> Any:
         raise InputError(f"{where}: {path} cannot be read ({error.strerror}); correct `{option}`") from error
     except ValueError as error:
         raise InputError(f"{where}: {path} is not valid JSON ({error}); correct it") from error
-
-
-# Anything shorter may occur in a state by chance.
-_LONG_SECRET = 8

@@ -77,6 +77,24 @@ def test_a_table_is_aligned_and_as_wide_as_its_rows(capsys: pytest.CaptureFixtur
     assert ["source          rows  reason", f"nyc.flights  336,776  {reason}", "nyc.planes         -  -"] == [lines[0], *lines[2:]]
 
 
+@pytest.mark.parametrize("variables", [{}, {"FORCE_COLOR": "1", "COLUMNS": "80"}], ids=["log", "colours"])
+def test_no_line_that_a_table_breaks_begins_with_a_command(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A word is broken where the line ends, at the latest after 10,000 characters; colours do not make a log narrow."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    names = [f"{'x' * length}{'::error::pwn' * 1000}" for length in range(12)]
+    rows = [[name, 1] for name in names]
+    show(Report(data={}, headline=names[0], sections=[Table(["file", "rows"], rows), Facts({name: name for name in names})]), "text")
+
+    written = capsys.readouterr().out
+    assert variables.get("FORCE_COLOR") == ("1" if "\x1b[" in written else None)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", written).splitlines()
+    assert [] == [line[:20] for line in lines if re.match(r"\s*::", line)]
+    assert any(len(line) > 9_000 for line in lines)
+
+
 def test_facts_are_shown_after_their_names(capsys: pytest.CaptureFixture[str]) -> None:
     """Under their title."""
     show(Report(data={}, headline="Loaded", sections=[Facts({"files": 12, "took": timedelta(seconds=75)}, title="Flights")]), "text")
@@ -180,7 +198,7 @@ def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_table_that_does_not_fit_is_written_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine columns in 80: each number and name is whole, and named by its column."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     numbers = ["delivered", "rejected", "deduplicated", "filtered", "expected", "found", "unexplained"]
     rows = [["shop.orders → fct_big_orders", what, *[350_217_607 + row] * 7] for row, what in enumerate(["records", "sum of amount"])]

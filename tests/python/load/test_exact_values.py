@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,6 +129,16 @@ def test_an_escape_before_a_closing_quote_hides_no_value(stage_anywhere: Stage) 
 
     assert [("D:\\", date(2024, 1, 1))] == source.rows()
     assert [("day",)] == source.rejects("column_name")
+
+
+@pytest.mark.timeout(60)
+def test_blanks_in_an_element_take_no_time_for_each(stage: Stage) -> None:
+    """Those at its end do not count, unless the first is escaped."""
+    source = stage("id integer, note numeric(10,2)[], words varchar(9)[]", rejects={"max_rows": 1})
+    source.deliver(f'id,note,words\n1,"{{1{" " * 1_000_000}x}}",\n2,"{{ 1.5  ,2 }}","{{a\\ , b\\\\  }}"\n')
+    source.extract()
+
+    assert [(2, [Decimal("1.50"), Decimal("2.00")], ["a ", "b\\"])] == source.rows()
 
 
 def test_a_changed_part_is_named(stage_anywhere: Stage) -> None:

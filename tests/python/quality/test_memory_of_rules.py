@@ -104,6 +104,43 @@ def orders(directory: Path, server: Server) -> Orders:
     return Orders(directory, server)
 
 
+# YAML has values that JSON or PostgreSQL lacks; each is written for one test.
+ODD = {
+    "odd_date": ("meta: {rule: 2024-01-01}", "2024-01-01", None),
+    "odd_number": ("meta: {dimension: .nan}", None, "nan"),
+    "odd_nul": ('meta: {rule: "A\\0B"}', "AB", None),
+    "odd_keep": ("meta: {rule: R, keep_rows: .inf}", "R", None),
+    "odd_threshold": ('warn_if: "!= 0 /*\\0*/"', None, None),
+}
+
+
+def test_what_one_test_declares_costs_no_other_its_result(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text takes the place of what cannot be stored, and the run succeeds as it would without it."""
+    # With it, dbt raises an error instead of logging that it cannot write the node.
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    tests = "".join(f"\n              - not_null: {{name: {name}, config: {{severity: warn, {said}}}}}" for name, (said, *_) in ODD.items())
+    odd = f"""
+        models:
+          - name: odd
+            config: {{meta: {{rls: {{private: true}}}}, contract: {{enforced: false}}, unique_key: ["id\\0"]}}
+            columns:
+              - name: id
+                data_tests:{tests.replace("              - ", "                  - ")}
+        """
+    files = {
+        "models/marts/odd.sql": "{{ config(materialized='table') }} select null::integer as id",
+        "models/marts/_odd.yml": odd,
+    }
+    orders = Orders(dbt_projects.make(tmp_path, PROJECT | files), server)
+
+    orders.are((1, None, 10)).run()
+
+    stored = {test: (rule, dimension) for test, rule, dimension in _query(server, "select test, rule, dimension from dpe.rule_results")}
+    assert {name: (rule, dimension) for name, (_, rule, dimension) in ODD.items()} == {name: stored.get(name) for name in ODD}
+    assert "SHOP-1-01" == stored["orders_have_a_customer"][0]
+    assert [("1", True, True)] == orders.failures()
+
+
 def test_each_test_of_a_build_leaves_its_result(orders: Orders) -> None:
     """With its rule, its count, the number of rows, and its thresholds."""
     orders.are((1, None, 10), (2, "A", 20), (3, "B", 30), (4, "C", 40)).run()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from support.infer_place import Workplace
 from support.misbehaving_api import Answer, Request, served
 from support.staged_source import Stage, StagedSource
 
-from dpe_cli.errors import DpeError, ExtractError
+from dpe_cli.errors import DpeError, ExtractError, InputError
 from dpe_cli.ingest import extract
 from dpe_cli.load import ledger
 from dpe_cli.project.dbt_runner import run_dbt
@@ -208,6 +210,20 @@ def test_a_version_that_echoes_a_secret_is_ignored(stage: Stage, echo: Echo) -> 
     assert (1, None) == (source.extract().skipped, source.extract().extract_id)
 
 
+@pytest.mark.parametrize("form", ["as it is", "in base64 with a user", "in capitals"])
+def test_a_member_of_a_zip_file_that_is_named_like_a_secret_is_refused(stage: Stage, echo: Echo, form: str) -> None:
+    """Its name would be in the ledger, and identify it there."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr(f"orders {FORMS[form]}.csv", "id\n1\n")
+    echo.answers = [Answer(archive.getvalue())]
+    source = _csv(stage, echo, location=f"{echo.url}/orders.zip?key=${{SHOP_KEY}}")
+
+    with pytest.raises(InputError, match=r"orders.zip\?key=\$\{SHOP_KEY\}!orders \*\*\*.*: the name contains a secret of the source"):
+        source.extract()
+    assert [] == source.ledger("select location from dpe.loads where source = %s")
+
+
 @pytest.mark.parametrize("value", ["{url}/feed/horse-battery/orders.csv", "{url}/orders.csv?sig=horse-battery-staple"])
 def test_a_part_of_an_address_that_is_secret_is_hidden(stage: Stage, echo: Echo, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     """The whole address is in a variable, as for a signed URL."""
@@ -280,7 +296,7 @@ def _names_of(process: Path) -> set[str]:
 
 
 def test_the_ledger_hides_secrets_by_itself(stage: Stage) -> None:
-    """Whichever code writes an error into it."""
+    """Whichever code writes an error or a version into it."""
     source = stage("id integer")
     redaction.remember(SECRET)
     with source.server.connect("loader") as connection, contexts.system_context(connection, actor="test"):
@@ -288,8 +304,13 @@ def test_the_ledger_hides_secrets_by_itself(stage: Stage) -> None:
             connection, source=source.table.source, relation=source.table.relation, spec=None, disposition="append", tenant_id=None
         )
         ledger.fail_extract(connection, extract_id, f"no column {quote(SECRET)}")
+        [load_id] = ledger.next_load_ids(connection, 1)
+        load = ledger.Load(load_id, "orders.csv", None, 0, 0, 0, 0, version=quote(SECRET))
+        ledger.finish_extract(connection, extract_id, [load], bytes_read=0)
 
-    assert [(f"no column {HIDDEN}",)] == source.ledger("select error from dpe.extracts where source = %s")
+    assert [(f"no column {HIDDEN}", None)] == source.ledger(
+        "select error, version from dpe.extracts join dpe.loads using (extract_id) where extracts.source = %s"
+    )
 
 
 def test_dbts_messages_show_no_secret(stage: Stage, tmp_path: Path) -> None:

@@ -135,6 +135,19 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "sheet: cut off": (_changed(SHEET, lambda data: data[:-40]), "sheet 'A', after row 3: cannot be read \\(ParseError: "),
     "workbook: cut off": (_changed(BOOK, lambda data: data[:-40]), "is not an Excel workbook \\(ParseError: "),
     "styles: not XML": (_changed("xl/styles.xml", lambda _: b"<a"), "is not an Excel workbook \\(ParseError: "),
+    "styles: a long number format": (
+        _changed(
+            "xl/styles.xml",
+            lambda data: (
+                re.sub(b"<numFmts.*</numFmts>", b"", data)
+                .replace(
+                    b"<fonts", b'<numFmts count="1"><numFmt numFmtId="164" formatCode="%b"/></numFmts><fonts' % (b"[&quot;" * 1_000_000), 1
+                )
+                .replace(b'numFmtId="0"', b'numFmtId="164"')
+            ),
+        ),
+        "is not an Excel workbook \\(ValueError: a number format has 2,000,000 characters",
+    ),
     "no sheet": (_changed(BOOK, lambda data: re.sub(rb"<sheets>.*</sheets>", b"<sheets/>", data)), "has no sheet with cells"),
     "sheet: missing": (_changed(SHEET, lambda _: None), "has no sheet with cells"),
     "only charts": (_of_charts(), "is not an Excel workbook \\(AttributeError: "),

@@ -252,6 +252,60 @@ def test_a_broken_document_is_refused(stage: Stage, document: str, fault: str) -
     assert 0 == source.count()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("chunk", [20, 2**21])
+def test_nesting_costs_no_time_per_level(stage: Stage, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the levels are closed, cut off with the document or with a chunk of it: twice the time per level would never end."""
+    monkeypatch.setattr(compression, "CHUNK_BYTES", chunk)
+    source = stage("id integer, note jsonb", file_format="json", records="$.items", disposition="replace")
+    for depth in (5, 40, 63, 64, 200):
+        note = '{"a[{": ' * depth + "1" + "}" * depth
+        source.deliver(f'{{"note": {note}, "items": [{{"id": 1, "note": {note}}}, {{"id": 2}}]}}', "a.json")
+        if depth < 64:
+            assert 2 == source.extract().rows_loaded
+        else:
+            with pytest.raises(InputError, match="a.json, line 1: a value is nested deeper than 64 levels"):
+                source.extract()
+        source.deliver(f'{{"items": [{{"id": 1}}, {{"id": 2, "note": {note[: 8 * depth]}', "a.json")
+        with pytest.raises(InputError, match="line 1: .*(the array of records does not end|nested deeper than 64 levels)"):
+            source.extract()
+
+
+QUOTES = b'\\"' * 1_000_000
+BRACKETS = b'a"[{"' * 200_000
+ENDLESS = {
+    "an unclosed string after NaN": ("a.jsonl", b'{"id": nan, "note": "' + QUOTES + b'\\\n{"id": 1}\n'),
+    "an unclosed string after a long number": ("a.jsonl", b'{"id": 1.12345678901234567, "note": "' + QUOTES + b'\\\n{"id": 1}\n'),
+    "a mark that is not in the text": (
+        "a.jsonl",
+        b'{"id": 1.12345678901234567, "note": "' + b"x" * 2**24 + b"".join(b"\\u%04x" % code for code in range(0xE000, 0xF900)) + b'"}\n',
+    ),
+    "an unclosed string in a document": ("a.json", b'[{"id": 1}, {"id": 2, "note": "' + QUOTES),
+    "brackets outside strings": ("a.json", b'[{"id": 1}, {"id": 2, "note": "' + BRACKETS + b"}]"),
+    "brackets that are not closed": ("a.json", b'[{"id": 1}, {"id": 2, "note": ' + b"[]{" * 200_000 + b"}]"),
+    "members before the records": ("b.json", b"{" + b'"a": 0,' * 300_000 + b'"items": [{"id": 1}]}'),
+    "blanks before the records": ("b.json", b"{" + b'"a" \n :\n 0 \n , ' * 250_000 + b'"items": [{"id": 1}]}'),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("name", "content"), ENDLESS.values(), ids=ENDLESS)
+def test_each_byte_is_searched_a_few_times_only(stage: Stage, name: str, content: bytes) -> None:
+    """Text that matches an expression up to its end, where it fails, is not searched again from each place within it."""
+    options = {"max_record_bytes": 2**25, "extra_columns": "ignore", "rejects": {"max_rows": 1}}
+    match name:
+        case "a.jsonl":
+            source = stage("id numeric", file_format="jsonl", **options).deliver(content, name)
+            assert 1 == source.extract().rows_loaded
+        case "a.json":
+            source = stage("id integer", file_format="json", **options).deliver(content, name)
+            with pytest.raises(InputError, match="the array of records does not end|nested deeper than 64 levels"):
+                source.extract()
+        case _:
+            source = stage("id integer", file_format="json", records="$.items", **options).deliver(content, name)
+            assert 1 == source.extract().rows_loaded
+
+
 def test_the_rest_of_a_document_may_exceed_pythons_limits(stage: Stage) -> None:
     """Its digits do not matter; a document that is nested too deeply for Python is refused with the reason."""
     source = stage("id integer", file_format="json", records="$.items")

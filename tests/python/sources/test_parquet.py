@@ -129,6 +129,24 @@ def test_decimals_that_would_lose_digits_are_refused(stage: Stage) -> None:
     assert [(1,), (2,)] == source.rows()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("value", ["1", "0.5::decimal(2,2)", "{'a': [0.5::decimal(2,2)]}", "map {'a': 1}"])
+def test_lists_within_lists_take_no_time_per_level(stage: Stage, tmp_path: Path, value: str) -> None:
+    """DuckDB takes several times as long for each. They are read up to four deep; deeper ones are refused, or left out by the contract."""
+    source = stage("id integer, note jsonb", file_format="parquet", location="*.parquet")
+    levels = 4 - value.count("[") - value.count("map")
+    _write(f"select 1 as id, {'[' * levels}{value}{']' * levels} as note", tmp_path / "a.parquet")
+    source.extract()
+    _write(f"select 2 as id, {'[' * 30}{value}{']' * 30} as note", tmp_path / "b.parquet")
+
+    with pytest.raises(InputError, match=r"^b.parquet: column 'note' has lists or maps within each other more than 4 deep"):
+        source.extract()
+    source.declare("id integer", extra_columns="ignore")
+    source.extract(full_refresh=True)
+
+    assert [(1,), (2,)] == source.rows()
+
+
 def test_a_nan_is_nan_whatever_its_sign(stage: Stage, tmp_path: Path) -> None:
     """And a column that has one is a column of numbers, if dpe infers the contract."""
     _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import shutil
@@ -61,6 +62,20 @@ def test_files_of_an_sftp_server_are_loaded_once(stage: Stage, sftp_server: Sftp
     literal = _source(stage, sftp_server, "a#5.csv")
     literal.extract()
     assert [(5, "e")] == literal.rows()
+
+
+def test_a_name_that_echoes_a_secret_is_not_in_the_ledger(stage: Stage, sftp_server: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference takes its place; a file is refused if its name has the secret in another form."""
+    monkeypatch.setenv("SFTP_PASSWORD", "correct-horse-battery")
+    (sftp_server.directory / "a correct-horse-battery.csv").write_text("id,note\n1,a\n")
+    source = _source(stage, sftp_server, "*.csv", password="${SFTP_PASSWORD}")
+    source.extract()
+    (sftp_server.directory / f"b {base64.b64encode(b'shop:correct-horse-battery').decode()}.csv").write_text("id,note\n2,b\n")
+
+    with pytest.raises(InputError, match=r"/b \*\*\*.csv: the name contains a secret of the source; ask the sender for another name"):
+        source.extract()
+    [(location,)] = source.ledger("select location from dpe.loads where source = %s")
+    assert location.endswith("/a ${SFTP_PASSWORD}.csv")
 
 
 def test_a_large_file_arrives_whole(stage: Stage, sftp_server: SftpServer) -> None:

@@ -21,6 +21,8 @@ from dpe_cli.errors import ContractError, InputError, ProjectError, RepeatedKeyE
 from dpe_cli.ingest import rejects
 from dpe_cli.project.project import Project
 from dpe_cli.server.server import Server
+from dpe_cli.sources.options.queries import Singer
+from dpe_cli.sources.singer import catalog
 
 
 def _loads(source: StagedSource) -> list[tuple[Any, ...]]:
@@ -126,6 +128,20 @@ def test_the_stream_is_selected(stage: Stage, tap: Tap) -> None:
     assert (True, False) == (said["properties.note"]["selected"], said["properties.shop"]["selected"])
     assert [{"breadcrumb": [], "metadata": {"selected": False}}] == some[1]["metadata"]
     assert {"selected": True} == {".".join(part["breadcrumb"]): part["metadata"] for part in every[0]["metadata"]}["properties.shop"]
+
+
+@pytest.mark.timeout(60)
+def test_a_catalog_of_many_properties_is_searched_once() -> None:
+    """Not once per property."""
+    names = [f"n{number}" for number in range(100_000)]
+    metadata = [{"breadcrumb": ["properties", name, *within], "metadata": {}} for name in names for within in ([], ["items"])]
+    entry = {"tap_stream_id": "orders", "schema": {"properties": {name: {} for name in [*names, "id"]}}, "metadata": metadata}
+    options = Singer(location="singer:tap-shop", file_format="singer", disposition="replace")
+
+    chosen = catalog.select({"streams": [entry]}, options, "orders", {"n1", "id"}, where="tap-shop")
+
+    selected = [part["breadcrumb"] for part in chosen["metadata"] if part["metadata"]["selected"]]
+    assert [["properties", "n1"], ["properties", "n1", "items"], [], ["properties", "id"]] == selected
 
 
 def test_an_old_tap_has_its_own_option(stage: Stage, tap: Tap) -> None:
@@ -350,7 +366,8 @@ def test_a_state_with_a_secret_is_not_kept(stage: Stage, tap: Tap, monkeypatch: 
     tap.says(schema(), record(id=1), ("write", f'{{"type": "STATE", "value": {{"token": "{written}"}}}}\n'))
 
     with pytest.raises(
-        InputError, match=r"the tap's state contains a secret of its configuration, which would end up in the ledger; nothing"
+        InputError,
+        match=r"the tap's state contains a secret of its configuration or environment, which would end up in the ledger; nothing",
     ):
         source.extract()
     source.declare(disposition="replace")

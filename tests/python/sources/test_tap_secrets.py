@@ -219,3 +219,15 @@ def test_a_state_that_holds_a_secret_in_another_form_is_not_kept(stage: Stage, t
     tap.says(schema(), record(id=1), state({"since": written}))
 
     assert "the tap's state contains a secret of its configuration" in _said(tap.source(stage))
+
+
+def test_a_state_that_holds_a_variable_of_the_environment_is_not_kept(stage: Stage, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source gives it to the tap by its name, without a configuration that refers to it."""
+    monkeypatch.setenv("TAP_SHOP_PASSWORD", SECRET)
+    for name in {*tap.config} - {"world"}:
+        del tap.config[name]
+    tap.says(schema(), record(id=1), state({"since": BASIC}))
+
+    assert "the tap's state contains a secret of its configuration or environment" in _said(
+        tap.source(stage, environment=["TAP_SHOP_PASSWORD"])
+    )
