@@ -25,3 +25,12 @@ where
             and pg_event_trigger.evtfoid = to_regprocedure('dpe.refuse_to_readers()')
             and pg_roles.rolsuper
     )
+union all
+-- The event trigger does not count these before a statement. They are from before it, or an administrator made them.
+select
+    pg_class.oid::regclass::text as subject,
+    format('is partitioned and belongs to %s: a reader can block others with it', pg_get_userbyid(pg_class.relowner)) as detail,
+    format('drop table %s', pg_class.oid::regclass) as fix
+from pg_class
+inner join dpe_roles on pg_class.relowner = dpe_roles.role_id and dpe_roles.is_of_readers
+where pg_class.relkind = 'p'
