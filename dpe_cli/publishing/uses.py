@@ -65,9 +65,8 @@ def find(connection: Connection, schemas: Sequence[str]) -> list[Use]:
     built = {schema + NEXT for schema in schemas}
     replaced_at = _replaced_at(connection, list(kept))
     groups: dict[tuple[int, str, str], list[Dependent]] = {}
-    for dependent in dependents.of(connection, list(kept)):
-        if dependent.holder_id not in kept and dependent.schema not in built:
-            groups.setdefault((dependent.relation_id, dependent.owner, dependent.schema), []).append(dependent)
+    for dependent in dependents.first(connection, list(kept), without_schemas=built, most=_MOST_LISTED):
+        groups.setdefault((dependent.relation_id, dependent.owner, dependent.schema), []).append(dependent)
     found = [use for (relation_id, *_), group in groups.items() for use in _uses(connection, kept[relation_id], group, replaced_at)]
     # The previous version is kept anyway, so holding it does not count.
     found += [
@@ -96,12 +95,12 @@ def _uses(
         names = version.published_name, f"{version.schema}.{version.name}"
         return Use(*names, what, first.owner, tuple(pids), is_certain=is_certain, remedy=remedy, replaced_at=moment)
 
-    for dependent in group[:_MOST_LISTED]:
+    for dependent in group:
         yield use(dependent.what, _remedy(dependent, pids, is_certain=is_certain))
-    if len(group) > _MOST_LISTED:
+    if first.count > len(group):
         is_orphaned = number is not None and not pids
         remedy = _DROP_IN_BATCHES.format(schema=first.schema) if is_orphaned else _remedy(first, pids, is_certain=is_certain)
-        yield use(f"{len(group) - _MOST_LISTED:,} more objects in {first.schema}", remedy)
+        yield use(f"{first.count - len(group):,} more objects in {first.schema}", remedy)
 
 
 def _remedy(dependent: Dependent, pids: Sequence[int], *, is_certain: bool) -> str:

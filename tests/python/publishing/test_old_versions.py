@@ -225,9 +225,15 @@ def test_objects_of_others_stop_no_publication(fresh_server: Server, reader: Rea
     remedies = {use.what: use.remedy for use in uses}
     follow = "recreate it"
     assert (follow, "drop it, or recreate it") == (remedies["view desk.numbers"], remedies["materialized view desk.kept"])
+    # A signature may have 14,000 characters, and a reader thousands of such functions.
+    mood = f'desk."{"m" * 63}"'
+    counting = f"{', '.join([mood] * 100)}) returns bigint begin atomic select count(*) from marts.left_half; end"
+    execute(server, ua_desk, f"create type {mood} as enum ('fine')", *(f"create function desk.f{number}({counting}" for number in range(25)))
+    uses = [use for use in _publish(server, 4).uses if use.what.startswith("function desk.f") or "more" in use.what]
+    assert (200, "5 more objects in desk") == (max(len(use.what) for use in uses), uses[-1].what)
 
     execute(server, "postgres", "drop schema desk cascade")
-    assert [] == _publish(server, 4).uses
+    assert [] == _publish(server, 5).uses
     assert [] == _old_schemas(server)
 
 
