@@ -9,7 +9,7 @@ from datetime import datetime
 from dpe_cli.publishing import dependents, old_versions
 from dpe_cli.publishing.dependents import Dependent
 from dpe_cli.publishing.old_versions import StoredRelation
-from dpe_cli.server import sessions
+from dpe_cli.server import sessions, temporary
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import NEXT, PREVIOUS
 from dpe_cli.server.sessions import Holder
@@ -88,7 +88,7 @@ def _uses(
     """Yield the uses of a version by objects of one owner in one schema, with the remaining ones as a single use."""
     first = group[0]
     number, moment = first.session_number, replaced_at.get(version.oid)
-    pids = [] if number is None else sessions.of_temporary_schema(connection, number, first.owner, began_before=moment)
+    pids = [] if number is None else temporary.of_temporary_schema(connection, number, first.owner, began_before=moment)
     is_certain = connection.info.server_version >= _NUMBERED_SINCE or len(pids) == 1
 
     def use(what: str, remedy: str) -> Use:

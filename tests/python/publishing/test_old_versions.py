@@ -23,7 +23,7 @@ from dpe_cli.publishing import builds, old_versions, publication, publisher, wai
 from dpe_cli.publishing.publication import ExchangeResult
 from dpe_cli.publishing.swap import HeldError
 from dpe_cli.publishing.uses import Use
-from dpe_cli.server import sessions
+from dpe_cli.server import sessions, temporary
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import system_context
 from dpe_cli.server.embedded.server import EmbeddedServer
@@ -198,7 +198,7 @@ def test_a_session_that_got_the_place_of_another_is_not_ended(fresh_server: Serv
         ).fetchall()
 
         def ended(owner: str, before: datetime | None) -> list[int]:
-            return sessions.of_temporary_schema(asking, number, owner, began_before=before)
+            return temporary.of_temporary_schema(asking, number, owner, began_before=before)
 
         assert [] == ended(left, None)
         assert [] == ended(innocent, began)
@@ -228,7 +228,9 @@ def test_objects_of_others_stop_no_publication(fresh_server: Server, reader: Rea
     # A signature may have 14,000 characters, and a reader thousands of such functions.
     mood = f'desk."{"m" * 63}"'
     counting = f"{', '.join([mood] * 100)}) returns bigint begin atomic select count(*) from marts.left_half; end"
-    execute(server, ua_desk, f"create type {mood} as enum ('fine')", *(f"create function desk.f{number}({counting}" for number in range(25)))
+    execute(
+        server, ua_desk, f"create type {mood} as enum ('fine')", *(f"create function desk.f{number}({counting}" for number in range(25))
+    )
     uses = [use for use in _publish(server, 4).uses if use.what.startswith("function desk.f") or "more" in use.what]
     assert (200, "5 more objects in desk") == (max(len(use.what) for use in uses), uses[-1].what)
 
