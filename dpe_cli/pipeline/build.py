@@ -22,6 +22,7 @@ from dpe_cli.server.connection import Connection
 from dpe_cli.server.ending import Ender
 from dpe_cli.server.patience import limited
 from dpe_cli.server.relations import NEXT
+from dpe_cli.server.reserving import reserved
 from dpe_cli.server.server import Server
 from dpe_cli.server.watching import DBT, watching
 from dpe_cli.state import state_path
@@ -123,7 +124,11 @@ def _run_dbt(
     """Run dbt for the shadow schemas; return what became of its nodes, and which nodes and macros were changed while it ran."""
     # dbt cannot reuse what it parsed for another suffix: each suffix has its own target directory.
     variables, target_path = {"dpe_schema_suffix": NEXT}, state_path(project.directory) / "next"
-    with progress.task("dbt build", project.node_count) as advance, watching(server, "transformer", DBT, ender=ender, say=progress.say):
+    with (
+        progress.task("dbt build", project.node_count) as advance,
+        watching(server, "transformer", DBT, ender=ender, say=progress.say),
+        reserved(server),
+    ):
         read = read_project(project, server, variables=variables, target_path=target_path, schema_suffix=NEXT)
         results = run_dbt(
             project, server, command, variables=variables, target_path=target_path, read=read, on_node=lambda _name: advance(1)

@@ -18,12 +18,6 @@ from dpe_cli.server.sessions import Holder
 _NUMBERED_SINCE = 160_000
 # How many objects of one session or owner are listed for each relation.
 _MOST_LISTED = 20
-# PostgreSQL locks all views that one statement drops, and has room for a few thousand locks.
-_DROP_IN_BATCHES = (
-    "its session is gone; an administrator has to run this in psql until it drops nothing: `select 'drop view ' || "
-    "string_agg(oid::regclass::text, ', ') || ' cascade' from (select oid from pg_class where relkind = 'v' and relnamespace = "
-    "'{schema}'::regnamespace order by oid desc limit 1000) as batch \\gexec`"
-)
 # When each version (given by oid) stopped being published: no object was made from it afterwards.
 _REPLACED_AT = """
     select (version ->> 'oid')::bigint, max(replaced_at)
@@ -99,7 +93,7 @@ def _uses(
         yield use(dependent.what, _remedy(dependent, pids, is_certain=is_certain))
     if first.count > len(group):
         is_orphaned = number is not None and not pids
-        remedy = _DROP_IN_BATCHES.format(schema=first.schema) if is_orphaned else _remedy(first, pids, is_certain=is_certain)
+        remedy = temporary.remedy(first.schema) if is_orphaned else _remedy(first, pids, is_certain=is_certain)
         yield use(f"{first.count - len(group):,} more objects in {first.schema}", remedy)
 
 

@@ -121,7 +121,7 @@ class Server:
         full: list[Connection] = []
         try:
             # While a session stays open, the next one gets another number.
-            while temporary.is_full(connection := self._open(role, application_name)) and len(full) < _MOST_FULL:
+            while temporary.is_full(connection := self.open(role, application_name=application_name)) and len(full) < _MOST_FULL:
                 full.append(connection)
         except ServerError:
             if not full:
@@ -133,8 +133,8 @@ class Server:
         connection.autocommit = autocommit
         return connection
 
-    def _open(self, role: str, application_name: str) -> Connection:
-        """Open a session in autocommit mode; otherwise like `connect`."""
+    def open(self, role: Role | str, *, application_name: str = "dpe") -> Connection:
+        """Open a session in autocommit mode, with any number; otherwise like `connect`."""
         user = self.admin_user if role == "admin" else LOGINS.get(role, role)
         parameters: dict[str, str | int] = {
             "host": self.host,

@@ -7,19 +7,32 @@ from datetime import datetime
 from dpe_cli.server.connection import Connection
 
 # A session that cannot drop its temporary objects at its end leaves them to the next one with its number, which cannot drop them either:
-# PostgreSQL locks all of them at once, each with its types and rules, and has room for 64 locks per connection. Half as many as that.
-_FULL = """
-    select count(*) > 500
-    from (
-        select
-        from pg_locks
-        inner join pg_depend
-            on pg_depend.refclassid = 'pg_namespace'::regclass
-            and pg_depend.refobjid = to_regnamespace('pg_temp_' || split_part(pg_locks.virtualtransaction, '/', 1))
-        where pg_locks.pid = pg_backend_pid() and pg_locks.locktype = 'virtualxid'
-        limit 501
-    ) as objects
+# PostgreSQL locks all of them at once, each with its types and rules, and has room for 64 locks per connection.
+_NUMBER = """
+    select split_part(virtualtransaction, '/', 1)::integer
+    from pg_locks
+    where pid = pg_backend_pid() and locktype = 'virtualxid'
 """
+_FULL = """
+    select substr(nspname, length('pg_temp_') + 1)::integer
+    from pg_namespace
+    cross join lateral (
+        select count(*) as count
+        from (
+            select
+            from pg_depend
+            where refclassid = 'pg_namespace'::regclass and refobjid = pg_namespace.oid
+            limit 501
+        ) as first_ones
+    ) as objects
+    where nspname ~ '^pg_temp_[0-9]+$' and objects.count > 500
+"""
+# Each in a transaction of its own.
+_DROP_EACH = (
+    "its session is gone; an administrator has to run this in psql: `select format('drop %s if exists %s cascade', "
+    "regexp_replace(type, '^composite | object$', ''), identity) from pg_depend cross join lateral pg_identify_object(classid, objid, 0) "
+    "where refclassid = 'pg_namespace'::regclass and refobjid = '{schema}'::regnamespace \\gexec`"
+)
 # Before 16, a session's number shows only in its open transaction; without one it may be any session of that role.
 _OF_TEMPORARY_SCHEMA = """
     with
@@ -59,10 +72,26 @@ _OF_TEMPORARY_SCHEMA = """
 """
 
 
+def number(connection: Connection) -> int:
+    """Return the number of a session, which its temporary schema has in its name."""
+    [(found,)] = connection.execute(_NUMBER).fetchall()
+    return int(str(found))
+
+
+def full(connection: Connection) -> set[int]:
+    """Return the numbers with so many temporary objects that a new session, if it gets such a number, cannot make its own."""
+    return {int(str(found)) for (found,) in connection.execute(_FULL)}
+
+
 def is_full(connection: Connection) -> bool:
     """Return whether an earlier session left so many temporary objects that this new one cannot make its own."""
-    [(found,)] = connection.execute(_FULL).fetchall()
-    return bool(found)
+    found = full(connection)
+    return bool(found) and number(connection) in found
+
+
+def remedy(schema: str) -> str:
+    """Return how to drop what a session left in its temporary schema."""
+    return _DROP_EACH.format(schema=schema)
 
 
 def of_temporary_schema(connection: Connection, number: int, owner: str, *, began_before: datetime | None = None) -> list[int]:
