@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 import psycopg
 
 from dpe_cli.access import checks
+from dpe_cli.errors import ServerError
 from dpe_cli.server import temporary
 from dpe_cli.server.reserving import reserved
 from dpe_cli.server.server import Server
@@ -32,7 +33,8 @@ def _leave_many(server: Server, login: str) -> int:
             connection.execute(MANY.format(first=first).encode())
     while True:
         time.sleep(0.1)
-        with suppress(psycopg.errors.OutOfMemory), server.connect("admin", autocommit=True) as asking:
+        # Until it has ended, the server may have no room for the locks of any other.
+        with suppress(psycopg.errors.OutOfMemory, ServerError), server.connect("admin", autocommit=True) as asking:
             if not asking.execute("select from pg_stat_activity where pid = %s", [pid]).fetchall():
                 return number
 
