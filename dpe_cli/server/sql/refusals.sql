@@ -14,9 +14,9 @@
 -- A role that has the privileges of another can run DROP OWNED BY that role, which removes it from every policy, on anyone's tables:
 -- one reader could hide all rows from all readers. These, and CREATE RULE, are refused.
 --
--- REFRESH MATERIALIZED VIEW collects nothing of what its functions make (pg_event_trigger_ddl_commands() is empty then), so the
--- catalog itself says whether the role owns a partitioned table then. What belongs to a group of readers does not count before a statement: one
--- reader could stop the statements of all others with it.
+-- REFRESH MATERIALIZED VIEW collects nothing of what its functions make (pg_event_trigger_ddl_commands() is empty), so the catalog
+-- itself says then whether the role owns a partitioned table. What belongs to a group of readers does not count before a statement:
+-- one reader could stop the statements of all others with it.
 --
 -- Only a superuser can create an event trigger, and keeps owning it: its function runs with the rights of the role that runs the
 -- statement. If another administrator bootstraps and cannot create it, `dpe rls check` warns (RLS069).

@@ -43,9 +43,9 @@ select
     format(
         'unless its session still uses them, run this in psql as an administrator: %s \gexec',
         format(
-            'select format(''drop %%s if exists %%s cascade'', regexp_replace(type, ''^composite | object$'', ''''), identity) from pg_depend '
-            || 'cross join lateral pg_identify_object(classid, objid, 0) where refclassid = ''pg_namespace''::regclass and refobjid = %L'
-            || '::regnamespace',
+            'select format(''drop %%s if exists %%s cascade'', regexp_replace(type, ''^composite | object$'', ''''), identity) '
+            || 'from pg_depend cross join lateral pg_identify_object(classid, objid, 0) '
+            || 'where refclassid = ''pg_namespace''::regclass and refobjid = %L::regnamespace',
             pg_namespace.nspname
         )
     ) as fix
