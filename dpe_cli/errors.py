@@ -32,6 +32,8 @@ from dpe_cli.safe_text.server_messages import without_details
 BUG = 2
 # PostgreSQL's code.
 DISK_FULL = "53100"
+# Classes of errors: insufficient resources, program limits, locks.
+_LIMITS = ("53", "54", "55")
 # Of a message: what a sender wrote may be of any length, and each message is searched for secrets.
 _MOST_CHARACTERS = 20_000
 
@@ -127,11 +129,22 @@ def explained(error: Exception) -> tuple[int, str]:
         return 1, f"the disk {place} is full ({hide(reason)}); free some space on it, then run again"
     if is_lost_connection(error):
         return 1, f"lost the connection to the server ({text}); check the server log, then run again"
+    if is_limit_of_server(error):
+        return 1, f"the server could not do what it was asked ({text}); check the server log, then run again"
     return BUG, f"{type(error).__name__}: {text}; this is a bug; run again with --debug"
 
 
 def is_lost_connection(error: Exception) -> bool:
-    """Return whether the server ended the connection, or could not do what it was asked for reasons of its own."""
+    """Return whether the connection could not be opened, or the server ended it."""
+    return _is_operational(error) and not is_limit_of_server(error)
+
+
+def is_limit_of_server(error: Exception) -> bool:
+    """Return whether the server lacked memory or reached another limit of its own; the connection still works."""
+    return _is_operational(error) and str(getattr(error, "sqlstate", None))[:2] in _LIMITS
+
+
+def _is_operational(error: Exception) -> bool:
     # Only looked up, not imported: if psycopg was never loaded, the error is not one of its own.
     psycopg = sys.modules.get("psycopg")
     return psycopg is not None and isinstance(error, psycopg.OperationalError)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from dpe_cli import errors
-from dpe_cli.errors import BUG, DpeError, explained, is_full_disk, is_lost_connection
+from dpe_cli.errors import BUG, DpeError, ServerError, explained, is_full_disk, is_limit_of_server, is_lost_connection
 from dpe_cli.safe_text.visible_text import from_message
 
 # Whose messages are dbt's, which names the file somewhere. Elsewhere, text from outside may look like one.
@@ -56,6 +56,8 @@ def of_error(error: Exception) -> Problem:
         return of_message(_code(type(error)), text, retryable=error.retryable)
     if is_lost_connection(error) and not is_full_disk(error):
         return of_message("connection_lost", text, retryable=True)
+    if is_limit_of_server(error) and not is_full_disk(error):
+        return of_message(_code(ServerError), text, retryable=True)
     if is_full_disk(error):
         return of_message("disk_full", text)
     return of_message("bug" if exit_status == BUG else "error", text)

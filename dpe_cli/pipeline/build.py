@@ -24,6 +24,7 @@ from dpe_cli.server.connection import Connection
 from dpe_cli.server.ending import Ender
 from dpe_cli.server.patience import limited
 from dpe_cli.server.relations import NEXT
+from dpe_cli.server.reserving import reserved
 from dpe_cli.server.server import Server
 from dpe_cli.server.watching import DBT, watching
 from dpe_cli.state import state_path
@@ -130,7 +131,11 @@ def _run_dbt(
 ) -> tuple[list[NodeResult], list[str]]:
     """Run dbt for the shadow schemas; return what became of its nodes, and which nodes and macros were changed while it ran."""
     target_path = state_path(project.directory) / "next"
-    with progress.task("dbt build", project.node_count) as advance, watching(server, "transformer", DBT, ender=ender, say=progress.say):
+    with (
+        progress.task("dbt build", project.node_count) as advance,
+        watching(server, "transformer", DBT, ender=ender, say=progress.say),
+        reserved(server),
+    ):
         manifest = read_project(project, server)
         dbt.build_in_shadow(manifest, project.selected(selected, exclude), NEXT)
         read = ReadManifest(manifest)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import LiteralString
 
 import psycopg
 
@@ -18,7 +19,7 @@ from dpe_cli.server.connection import Connection
 
 # A relation has parts (its columns' sequences, its row type, its rules), on which other objects may depend as on the relation itself.
 # A rule, a default or a policy that depends on something belongs to its own table, and so to that table's owner.
-_DEPENDENTS = """
+_FOUND: LiteralString = """
     with recursive
 
     parts (class_id, object_id, relation_id) as (
@@ -92,42 +93,122 @@ _DEPENDENTS = """
         left join pg_trigger on links.class_id = 'pg_trigger'::regclass and links.object_id = pg_trigger.oid
         left join pg_cast on links.class_id = 'pg_cast'::regclass and links.object_id = pg_cast.oid
 
+    ),
+
+    found as (
+
+        select
+            held.relation_id,
+            held.class_id,
+            held.object_id,
+            held.part,
+            held.is_of_view,
+            holder.oid as holder_relation_id,
+            coalesce(holder.oid, pg_proc.oid, held.object_id) as holder_id,
+            case
+                when holder.relkind = 'v' and (held.is_of_view or held.class_id = 'pg_class'::regclass) then 'view'
+                when pg_proc.oid is not null and not held.is_by_type then 'function'
+                else 'other'
+            end as kind,
+            coalesce(pg_roles.rolname, '')::text as owner,
+            coalesce(pg_namespace.nspname, '')::text as schema,
+            case
+                when held.is_foreign_key then 'refers to'
+                when held.is_by_type then 'is bound to the rows of'
+                else 'reads'
+            end as how
+        from held
+        left join pg_class as holder on held.holder_id = holder.oid
+        left join pg_proc on held.class_id = 'pg_proc'::regclass and held.object_id = pg_proc.oid
+        left join pg_type on held.type_id = pg_type.oid
+        left join pg_namespace on pg_namespace.oid = coalesce(holder.relnamespace, pronamespace, typnamespace)
+        left join pg_roles on pg_roles.oid = coalesce(holder.relowner, proowner, typowner)
+
+    ),
+"""
+# A login may have made any number of objects, with names of thousands of characters. So only those that are wanted are described.
+_DESCRIBED: LiteralString = """
+    select
+        wanted.relation_id::bigint,
+        format('%%I.%%I', read_schema.nspname, read.relname),
+        wanted.holder_id::bigint,
+        wanted.kind,
+        left(
+            coalesce(
+                case
+                    when wanted.is_of_view then pg_describe_object('pg_class'::regclass, wanted.holder_relation_id, 0)
+                    else pg_describe_object(wanted.class_id, wanted.object_id, wanted.part)
+                end,
+                'something'
+            ),
+            %(most_characters)s
+        ),
+        wanted.owner,
+        wanted.schema,
+        wanted.how,
+        wanted.count
+    from wanted
+    inner join pg_class as read on wanted.relation_id = read.oid
+    inner join pg_namespace as read_schema on read.relnamespace = read_schema.oid
+    order by 5, 2
+"""
+_OWN: LiteralString = (
+    _FOUND
+    + """
+    wanted as (
+
+        select
+            *,
+            1 as count
+        from found
+        where owner = current_user and holder_id <> all(%(relations)s) and schema !~ '^pg_temp_'
+
+    )
+"""
+    + _DESCRIBED
+)
+_FIRST: LiteralString = (
+    _FOUND  # noqa: S608 constants
+    + """
+    numbered as (
+
+        select
+            *,
+            count(*) over (partition by relation_id, owner, schema) as count,
+            row_number() over (partition by relation_id, owner, schema order by object_id, class_id, part) as place
+        from found
+        where holder_id <> all(%(relations)s) and schema <> all(%(without_schemas)s)
+
+    ),
+
+    wanted as (
+
+        select *
+        from numbered
+        where place <= %(most)s
+
+    )
+"""
+    + _DESCRIBED
+)
+_AMONG: LiteralString = (
+    _FOUND  # noqa: S608 constants
+    + """
+    pairs as (
+
+        select distinct
+            relation_id,
+            case when holder_id = any(%(relations)s) then holder_id end as holder_id
+        from found
+
     )
 
     select
-        held.relation_id::bigint,
-        format('%%I.%%I', read_schema.nspname, read.relname),
-        coalesce(holder.oid, pg_proc.oid, held.object_id)::bigint,
-        case
-            when holder.relkind = 'v' and (held.is_of_view or held.class_id = 'pg_class'::regclass) then 'view'
-            when pg_proc.oid is not null and not held.is_by_type then 'function'
-            else 'other'
-        end,
-        coalesce(
-            case
-                when held.is_of_view then pg_describe_object('pg_class'::regclass, holder.oid, 0)
-                else pg_describe_object(held.class_id, held.object_id, held.part)
-            end,
-            'something'
-        ),
-        coalesce(pg_roles.rolname, '')::text,
-        coalesce(pg_roles.rolname = current_user, false),
-        coalesce(pg_namespace.nspname, '')::text,
-        case
-            when held.is_foreign_key then 'refers to'
-            when held.is_by_type then 'is bound to the rows of'
-            else 'reads'
-        end
-    from held
-    inner join pg_class as read on held.relation_id = read.oid
-    inner join pg_namespace as read_schema on read.relnamespace = read_schema.oid
-    left join pg_class as holder on held.holder_id = holder.oid
-    left join pg_proc on held.class_id = 'pg_proc'::regclass and held.object_id = pg_proc.oid
-    left join pg_type on held.type_id = pg_type.oid
-    left join pg_namespace on pg_namespace.oid = coalesce(holder.relnamespace, pronamespace, typnamespace)
-    left join pg_roles on pg_roles.oid = coalesce(holder.relowner, proowner, typowner)
-    order by 5, 2
+        relation_id::bigint,
+        holder_id::bigint
+    from pairs
 """
+)
 # The part of a view's definition after its name: it may be moved before it is recreated.
 _VIEW = """
     select format(
@@ -143,6 +224,9 @@ _VIEW = """
 """
 _FUNCTION = "select pg_get_functiondef(%s)"
 _TEMPORARY = "pg_temp_"
+# How much of the description of another role's object is shown.
+_MOST_CHARACTERS = 200
+_MOST_CHARACTERS_OF_OWN = 10_000
 
 
 @dataclass(frozen=True)
@@ -151,6 +235,7 @@ class Dependent:
     An object that depends on a relation: a view, a function with an SQL body, or another kind.
 
     `holder_id` is the oid of the view or function, or of the table that it is a part of; `what` describes it, `how` its dependency.
+    `count` is how many objects of its owner in its schema depend on the relation; only the first of them may be known.
     """
 
     relation_id: int
@@ -159,9 +244,9 @@ class Dependent:
     kind: str
     what: str
     owner: str
-    is_ours: bool
     schema: str
     how: str
+    count: int
 
     @property
     def session_number(self) -> int | None:
@@ -180,9 +265,19 @@ class Follower:
     definition: str
 
 
-def of(connection: Connection, relations: Collection[int]) -> list[Dependent]:
-    """Return what depends on each of the relations (oids), including the other relations."""
-    return [Dependent(*row) for row in connection.execute(_DEPENDENTS, {"relations": list(relations)})]
+def first(connection: Connection, relations: Collection[int], *, without_schemas: Collection[str], most: int) -> list[Dependent]:
+    """
+    Return the first objects of each owner and schema that depend on each of the relations (oids).
+
+    Omits the relations themselves, and objects in `without_schemas`.
+    """
+    parameters = {"relations": list(relations), "without_schemas": list(without_schemas), "most": most, "most_characters": _MOST_CHARACTERS}
+    return [Dependent(*row) for row in connection.execute(_FIRST, parameters)]
+
+
+def among(connection: Connection, relations: Collection[int]) -> list[tuple[int, int | None]]:
+    """Return which relations (oids) have a dependent, each with the dependent if it is one of them, otherwise None."""
+    return [(relation_id, holder_id) for relation_id, holder_id in connection.execute(_AMONG, {"relations": list(relations)})]
 
 
 def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:
@@ -197,13 +292,9 @@ def find(connection: Connection, leaving: Sequence[int]) -> list[Follower]:
     # Names without a schema would be resolved in another session's search_path.
     connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
     followers: dict[int, Follower] = {}
-    for dependent in of(connection, leaving):
-        if (
-            dependent.holder_id in leaving
-            or not dependent.is_ours
-            or dependent.session_number is not None
-            or versions.is_old(dependent.schema)
-        ):
+    for row in connection.execute(_OWN, {"relations": leaving, "most_characters": _MOST_CHARACTERS_OF_OWN}):
+        dependent = Dependent(*row)
+        if versions.is_old(dependent.schema):
             continue
         if dependent.how == "refers to":
             raise PublishError(f"{dependent.what}: refers to {dependent.relation}; publish both tables together, or drop the foreign key")

@@ -165,10 +165,10 @@ def _in_use(connection: Connection, found: Collection[int]) -> set[int]:
     """Return the relations (of these oids) that have other dependents or are held by a session, and what they depend on."""
     if not found:
         return set()
-    links = dependents.of(connection, found)
-    in_use = {link.relation_id for link in links if link.holder_id not in found}
+    links = dependents.among(connection, found)
+    in_use = {relation_id for relation_id, holder_id in links if holder_id is None}
     in_use |= {holder.relation_id for holder in sessions.holders(connection, found)}
-    while more := {link.relation_id for link in links if link.holder_id in in_use} - in_use:
+    while more := {relation_id for relation_id, holder_id in links if holder_id in in_use} - in_use:
         in_use |= more
     return in_use
 

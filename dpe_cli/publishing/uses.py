@@ -9,7 +9,7 @@ from datetime import datetime
 from dpe_cli.publishing import dependents, old_versions
 from dpe_cli.publishing.dependents import Dependent
 from dpe_cli.publishing.old_versions import StoredRelation
-from dpe_cli.server import sessions
+from dpe_cli.server import sessions, temporary
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import NEXT, PREVIOUS
 from dpe_cli.server.sessions import Holder
@@ -18,12 +18,6 @@ from dpe_cli.server.sessions import Holder
 _NUMBERED_SINCE = 160_000
 # How many objects of one session or owner are listed for each relation.
 _MOST_LISTED = 20
-# PostgreSQL locks all views that one statement drops, and has room for a few thousand locks.
-_DROP_IN_BATCHES = (
-    "its session is gone; an administrator has to run this in psql until it drops nothing: `select 'drop view ' || "
-    "string_agg(oid::regclass::text, ', ') || ' cascade' from (select oid from pg_class where relkind = 'v' and relnamespace = "
-    "'{schema}'::regnamespace order by oid desc limit 1000) as batch \\gexec`"
-)
 # When each version (given by oid) stopped being published: no object was made from it afterwards.
 _REPLACED_AT = """
     select (version ->> 'oid')::bigint, max(replaced_at)
@@ -65,9 +59,8 @@ def find(connection: Connection, schemas: Sequence[str]) -> list[Use]:
     built = {schema + NEXT for schema in schemas}
     replaced_at = _replaced_at(connection, list(kept))
     groups: dict[tuple[int, str, str], list[Dependent]] = {}
-    for dependent in dependents.of(connection, list(kept)):
-        if dependent.holder_id not in kept and dependent.schema not in built:
-            groups.setdefault((dependent.relation_id, dependent.owner, dependent.schema), []).append(dependent)
+    for dependent in dependents.first(connection, list(kept), without_schemas=built, most=_MOST_LISTED):
+        groups.setdefault((dependent.relation_id, dependent.owner, dependent.schema), []).append(dependent)
     found = [use for (relation_id, *_), group in groups.items() for use in _uses(connection, kept[relation_id], group, replaced_at)]
     # The previous version is kept anyway, so holding it does not count.
     found += [
@@ -89,19 +82,19 @@ def _uses(
     """Yield the uses of a version by objects of one owner in one schema, with the remaining ones as a single use."""
     first = group[0]
     number, moment = first.session_number, replaced_at.get(version.oid)
-    pids = [] if number is None else sessions.of_temporary_schema(connection, number, first.owner, began_before=moment)
+    pids = [] if number is None else temporary.of_temporary_schema(connection, number, first.owner, began_before=moment)
     is_certain = connection.info.server_version >= _NUMBERED_SINCE or len(pids) == 1
 
     def use(what: str, remedy: str) -> Use:
         names = version.published_name, f"{version.schema}.{version.name}"
         return Use(*names, what, first.owner, tuple(pids), is_certain=is_certain, remedy=remedy, replaced_at=moment)
 
-    for dependent in group[:_MOST_LISTED]:
+    for dependent in group:
         yield use(dependent.what, _remedy(dependent, pids, is_certain=is_certain))
-    if len(group) > _MOST_LISTED:
+    if first.count > len(group):
         is_orphaned = number is not None and not pids
-        remedy = _DROP_IN_BATCHES.format(schema=first.schema) if is_orphaned else _remedy(first, pids, is_certain=is_certain)
-        yield use(f"{len(group) - _MOST_LISTED:,} more objects in {first.schema}", remedy)
+        remedy = temporary.remedy(first.schema) if is_orphaned else _remedy(first, pids, is_certain=is_certain)
+        yield use(f"{first.count - len(group):,} more objects in {first.schema}", remedy)
 
 
 def _remedy(dependent: Dependent, pids: Sequence[int], *, is_certain: bool) -> str:

@@ -9,7 +9,7 @@ from dpe_cli.server.connection import Connection
 _MOST_NAMED = 5
 # A rule, a default, a policy, a trigger or a constraint belongs to its table. The superuser that PostgreSQL cannot drop is not listed as an
 # owner.
-_USES: LiteralString = """
+_OWNED: LiteralString = """
     with
 
     used as (
@@ -72,7 +72,7 @@ _USES: LiteralString = """
         select
             holders.name,
             holders.is_former,
-            pg_describe_object(holders.class_id, holders.object_id, 0) as holder,
+            left(pg_describe_object(holders.class_id, holders.object_id, 0), 200) as holder,
             coalesce(pg_get_userbyid(pg_shdepend.refobjid), 'a superuser')::text as owner
         from holders
         left join pg_shdepend
@@ -83,26 +83,61 @@ _USES: LiteralString = """
                 and pg_shdepend.dbid = (select oid from pg_database where datname = current_database())
         where (holders.class_id, holders.object_id) not in (select used.class_id, used.object_id from used)
 
+    ),
+
+    uses as (
+
+        select
+            name,
+            is_former,
+            holder,
+            owner,
+            count(*) over (partition by name, owner) as count,
+            row_number() over (partition by name, owner order by holder) as place
+        from owned
+        where owner not in ('dpe_owner', 'dpe_loader', 'dpe_transformer')
+
     )
 
+"""
+# A reader may have made thousands: each row counts those of its owner, and as many are listed as are named elsewhere.
+_KEPT: LiteralString = (
+    _OWNED
+    + """
     select
         name,
-        is_former,
         holder,
-        owner
-    from owned
-    where owner not in ('dpe_owner', 'dpe_loader', 'dpe_transformer')
-    order by 1, 3
+        owner,
+        case when place = %(most)s then count - place else 0 end
+    from uses
+    where is_former and place <= %(most)s
+    order by 1, 2
 """
+)
+_NAMED: LiteralString = (
+    _OWNED
+    + """
+    select
+        name,
+        holder,
+        owner,
+        count(*) over ()
+    from uses
+    order by strpos(%(message)s, holder) = 0, 1, 2
+    limit %(most)s
+"""
+)
 
 
 def kept(connection: Connection) -> list[str]:
     """Return the objects of earlier versions that still exist, each with what uses it."""
-    return [f"{name}: {holder} of {owner} uses it" for name, is_former, holder, owner in connection.execute(_USES) if is_former]
+    found = connection.execute(_KEPT, {"most": _MOST_NAMED})
+    return [f"{name}: {holder} of {owner} uses it{f', and so do {more:,} more' if more else ''}" for name, holder, owner, more in found]
 
 
 def users(connection: Connection, message: str) -> list[str]:
     """Return other roles' objects that use dpe's, each with its owner: first those in the message; the last line counts the rest."""
-    uses = sorted(connection.execute(_USES), key=lambda row: str(row[2]) not in message)
-    found = [f"{holder} of {owner} uses {name}" for name, _, holder, owner in uses]
-    return [*found[:_MOST_NAMED], *([f"{len(found) - _MOST_NAMED:,} more"] if len(found) > _MOST_NAMED else [])]
+    uses = connection.execute(_NAMED, {"message": message, "most": _MOST_NAMED}).fetchall()
+    found = [f"{holder} of {owner} uses {name}" for name, holder, owner, _ in uses]
+    more = int(str(uses[0][3])) - len(uses) if uses else 0
+    return [*found, *([f"{more:,} more"] if more else [])]

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import ServerError, UsageError
+from dpe_cli.server import temporary
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.embedded.server import ADMINISTRATOR, DATABASE, PORT, EmbeddedServer
 from dpe_cli.state import state_directory, state_path
@@ -43,6 +44,8 @@ _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 # It warns of a COPY that a failure cut short, which the failure itself reports.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 STARTING_SECONDS = 60
+# How many sessions with a number of no use are kept open until one is found that is of use.
+_MOST_FULL = 20
 # How long a publication waits for sessions that hold its relations, and dbt for any lock.
 PATIENCE_SECONDS = 600.0
 # If other roles can create functions in a schema of the search_path, theirs may be called instead of PostgreSQL's own (CVE-2018-1058);
@@ -117,11 +120,29 @@ class Server:
         Connect as the administrator, the loader, the transformer or any other login, outside of any context.
 
         The session's search_path is PostgreSQL's own schema only. Waits for an embedded server that is still recovering. Passwords come
-        from the environment or ~/.pgpass.
+        from the environment or ~/.pgpass. The session can make temporary objects, unless there are too many whose number another session
+        left full of them.
 
         Raises:
             ServerError: the server is not reachable, rejects the login, or is a connection pooler.
         """
+        full: list[Connection] = []
+        try:
+            # While a session stays open, the next one gets another number.
+            while temporary.is_full(connection := self.open(role, application_name=application_name)) and len(full) < _MOST_FULL:
+                full.append(connection)
+        except ServerError:
+            if not full:
+                raise
+            connection = full.pop()
+        finally:
+            for unusable in full:
+                unusable.close()
+        connection.autocommit = autocommit
+        return connection
+
+    def open(self, role: Role | str, *, application_name: str = "dpe") -> Connection:
+        """Open a session in autocommit mode, with any number; otherwise like `connect`."""
         user = self.admin_user if role == "admin" else LOGINS.get(role, role)
         parameters: dict[str, str | int] = {
             "host": self.host,
@@ -155,7 +176,6 @@ class Server:
                 if found is None or found[0] is None:
                     connection.close()
                     raise ServerError(f"{self}: {_POOLER.format('')}")
-                connection.autocommit = autocommit
                 return connection
             time.sleep(pause)
             pause = min(2 * pause, 1.0)

@@ -1,11 +1,11 @@
-"""Sessions of the database: which of them hold a relation, and which one made a temporary object."""
+"""Sessions of the database: which of them hold a relation, and which are in the way of others."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
@@ -50,7 +50,25 @@ _HOLDERS = """
         coalesce(activity.application_name, ''),
         coalesce(activity.xact_start, prepared.prepared),
         prepared.gid,
-        concat_ws(' ', pg_locks.pid, pg_locks.virtualtransaction)
+        concat_ws(' ', pg_locks.pid, pg_locks.virtualtransaction),
+        exists (
+            select
+            from pg_locks as asked
+            where asked.pid = pg_locks.pid and asked.relation = pg_locks.relation and not asked.granted
+        ),
+        -- A session without a role is autovacuum's, which locks the table that it works on in this way.
+        case when activity.usename is null and prepared.gid is null then (
+            select format('%%I.%%I, which belongs to %%I,', its_schema.nspname, its_table.relname, pg_get_userbyid(its_table.relowner))
+            from pg_locks as its_lock
+            inner join pg_class as its_table on its_lock.relation = its_table.oid
+            inner join pg_namespace as its_schema on its_table.relnamespace = its_schema.oid
+            where its_lock.pid = pg_locks.pid
+                and its_lock.mode = 'ShareUpdateExclusiveLock'
+                and its_lock.granted
+                and its_table.relkind in ('r', 'm', 't')
+            order by its_table.relkind = 't', its_table.oid
+            limit 1
+        ) end
     from parts
     inner join pg_locks on parts.part_id = pg_locks.relation
     inner join pg_class on pg_locks.relation = pg_class.oid
@@ -99,87 +117,38 @@ _IN_THE_WAY = """
         coalesce(activity.application_name, ''),
         activity.xact_start,
         null,
-        concat_ws(' ', activity.pid, pg_locks.virtualtransaction)
+        concat_ws(' ', activity.pid, pg_locks.virtualtransaction),
+        false,
+        null
     from pg_stat_activity as activity
     left join pg_locks on activity.pid = pg_locks.pid and pg_locks.locktype = 'virtualxid' and pg_locks.granted
     where activity.pid = any(%s)
     order by activity.pid
 """
-# Before 16, a session's number shows only in its open transaction; without one it may be any session of that role.
-_OF_TEMPORARY_SCHEMA = """
-    with
+# The first session in the way of each that waits: those before it wait for that one themselves.
+_FIRST_IN_THE_WAY = """
+    with recursive chain (pid, blocking_pid, length) as (
 
-    found as (
-
-        select pg_stat_get_backend_pid(number) as pid
-        from pg_stat_get_backend_idset() as number
-        where number = %(number)s and current_setting('server_version_num')::integer >= 160000
+        select asked.pid, blocking.pid, 1
+        from unnest(%s::integer[]) as asked (pid)
+        cross join lateral unnest(pg_blocking_pids(asked.pid)) as blocking (pid)
         union
-        select pid
-        from pg_locks
-        where virtualtransaction like %(number)s || '/%%' and current_setting('server_version_num')::integer < 160000
-
-    ),
-
-    possible as (
-
-        select pid
-        from pg_stat_activity
-        where usename = %(owner)s
-            and current_setting('server_version_num')::integer < 160000
-            and not exists (select from found)
-        union all
-        select pid from found
+        select chain.pid, blocking.pid, chain.length + 1
+        from chain
+        cross join lateral unnest(pg_blocking_pids(chain.blocking_pid)) as blocking (pid)
+        where chain.length < 10
 
     )
 
-    select pid
-    from possible
-    inner join pg_stat_activity using (pid)
-    where datname = current_database()
-        and pg_has_role(usesysid, (select oid from pg_roles where rolname = %(owner)s), 'member')
-        -- A login that may not see when other sessions began sees null.
-        and coalesce(backend_start < %(began_before)s, true)
-    order by pid
+    select distinct on (chain.pid)
+        chain.pid,
+        chain.blocking_pid,
+        coalesce(activity.usename, '')::text,
+        coalesce(activity.application_name, '')
+    from chain
+    left join pg_stat_activity as activity on chain.blocking_pid = activity.pid
+    order by chain.pid, chain.length desc, chain.blocking_pid
 """
-
-
-@dataclass(frozen=True)
-class Holder:
-    """
-    A transaction that holds a lock on a relation; a prepared one has no `pid`. `since` is None if the login may not know it.
-
-    `relation` is empty if the transaction blocks another one in a different way.
-    """
-
-    relation_id: int
-    relation: str
-    role: str
-    pid: int | None
-    application: str
-    since: datetime | None
-    prepared_as: str | None
-    transaction: str
-
-    def __str__(self) -> str:
-        """Name the role, the session and the relation."""
-        since = f"since {self.since:%Y-%m-%d %H:%M:%S}" if self.since else ""
-        session = f"process {self.pid}" if self.prepared_as is None else f"prepared transaction {self.prepared_as!r}"
-        details = ", ".join(filter(None, (session, since, _quoted(self.application))))
-        return f"{self.role or 'a session'} ({details}) {f'holds {self.relation}' if self.relation else 'is in the way'}"
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it belongs to a login; autovacuum, too, holds relations for a while."""
-        return bool(self.role)
-
-    @property
-    def remedy(self) -> str:
-        """How to release the relation."""
-        if self.prepared_as is None:
-            return "End that session"
-        statement = sql.SQL("rollback prepared {}").format(sql.Literal(self.prepared_as)).as_string()
-        return f"Commit or roll back that transaction (`{statement}`)"
 
 
 @dataclass(frozen=True)
@@ -193,6 +162,51 @@ class Session:
     def __str__(self) -> str:
         """Name it."""
         return f"{self.role or 'a session'} ({', '.join(filter(None, (f'process {self.pid}', _quoted(self.application))))})"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """
+    A transaction that holds a lock on a relation; a prepared one has no `pid`. `since` is None if the login may not know it.
+
+    `relation` is empty if the transaction blocks another one in a different way. It may only wait for the relation itself
+    (`is_waiting`). `works_on` is the table, with its owner, that a session of autovacuum works on. `held_up_by` is the first session in
+    the way of this one.
+    """
+
+    relation_id: int
+    relation: str
+    role: str
+    pid: int | None
+    application: str
+    since: datetime | None
+    prepared_as: str | None
+    transaction: str
+    is_waiting: bool = False
+    works_on: str | None = None
+    held_up_by: Session | None = None
+
+    def __str__(self) -> str:
+        """Name the role, the session and the relation."""
+        since = f"since {self.since:%Y-%m-%d %H:%M:%S}" if self.since else ""
+        session = f"process {self.pid}" if self.prepared_as is None else f"prepared transaction {self.prepared_as!r}"
+        details = ", ".join(filter(None, (session, since, _quoted(self.application))))
+        who = self.role or (f"autovacuum of {self.works_on}" if self.works_on else "a session")
+        what = f"{'waits for' if self.is_waiting else 'holds'} {self.relation}" if self.relation else "is in the way"
+        return f"{who} ({details}) {what}{f', held up by {self.held_up_by}' if self.held_up_by else ''}"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it belongs to a login; autovacuum, too, holds relations for a while."""
+        return bool(self.role)
+
+    @property
+    def remedy(self) -> str:
+        """How to release the relation."""
+        if self.prepared_as is None:
+            return "End that session"
+        statement = sql.SQL("rollback prepared {}").format(sql.Literal(self.prepared_as)).as_string()
+        return f"Commit or roll back that transaction (`{statement}`)"
 
 
 def holders(connection: Connection, relations: Collection[int], *, waiting: Collection[int] = ()) -> list[Holder]:
@@ -218,7 +232,12 @@ def blocking(connection: Connection, *, pids: Collection[int] = (), application:
         if (holder.pid or 0) in blockers
     ]
     others = blockers - {holder.pid for holder in known} - {0}
-    return known + [Holder(*row) for row in connection.execute(_IN_THE_WAY, [list(others)])]
+    known += [Holder(*row) for row in connection.execute(_IN_THE_WAY, [list(others)])]
+    first = {
+        int(str(pid)): Session(int(str(first_pid)), str(role), str(application))
+        for pid, first_pid, role, application in connection.execute(_FIRST_IN_THE_WAY, [list(blockers)])
+    }
+    return [replace(holder, held_up_by=first.get(holder.pid or 0)) for holder in known]
 
 
 def describe(found: Sequence[Holder]) -> str:
@@ -252,18 +271,6 @@ class Stays:
 def _quoted(application: str) -> str:
     """Quote the name that a session gives its application, which could read like another session."""
     return repr(application) if application else ""
-
-
-def of_temporary_schema(connection: Connection, number: int, owner: str, *, began_before: datetime | None = None) -> list[int]:
-    """
-    Return the process of the session that has the temporary schema pg_temp_`number`, in which the role `owner` made something.
-
-    Before PostgreSQL 16, all sessions of that role may be returned. Empty if the session is gone: a crash left its objects, or there were
-    too many to drop at its end. Another session may have the schema's number by then: one that cannot act as the owner, or that did not
-    begin before the objects were made.
-    """
-    parameters = {"number": number, "owner": owner, "began_before": began_before}
-    return [int(str(pid)) for (pid,) in connection.execute(_OF_TEMPORARY_SCHEMA, parameters)]
 
 
 @contextmanager

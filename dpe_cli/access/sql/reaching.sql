@@ -313,20 +313,36 @@ walked as materialized (
 
 ),
 
+-- The first three are named. PostgreSQL could not hold all names of a reader's functions in one array.
 roots as materialized (
 
     select
-        walked.class_id,
-        walked.object_id,
-        walked.is_reading,
-        reached.is_of_protected,
-        array_to_string((array_agg(distinct names.name order by names.name))[1:3], ', ')
-        || case when count(distinct names.name) > 3 then format(' and %s more', count(distinct names.name) - 3) else '' end as names
-    from walked
-    inner join reached on walked.named_class_id = reached.class_id and walked.named_id = reached.object_id and reached.is_root
-    left join protected_roots on reached.is_of_protected and reached.object_id = protected_roots.relation_id
-    cross join lateral (select coalesce(protected_roots.name, reached.object_id::regprocedure::text) as name) as names
-    group by walked.class_id, walked.object_id, walked.is_reading, reached.is_of_protected
+        class_id,
+        object_id,
+        is_reading,
+        is_of_protected,
+        string_agg(name, ', ' order by name) filter (where place <= 3)
+        || case when count(*) > 3 then format(' and %s more', count(*) - 3) else '' end as names
+    from (
+        select
+            named.*,
+            row_number() over (
+                partition by named.class_id, named.object_id, named.is_reading, named.is_of_protected
+                order by named.name
+            ) as place
+        from (
+            select distinct
+                walked.class_id,
+                walked.object_id,
+                walked.is_reading,
+                reached.is_of_protected,
+                coalesce(protected_roots.name, left(reached.object_id::regprocedure::text, 200)) as name
+            from walked
+            inner join reached on walked.named_class_id = reached.class_id and walked.named_id = reached.object_id and reached.is_root
+            left join protected_roots on reached.is_of_protected and reached.object_id = protected_roots.relation_id
+        ) as named
+    ) as numbered
+    group by class_id, object_id, is_reading, is_of_protected
 
 ),
 
@@ -371,7 +387,8 @@ definers as materialized (
 
     select
         pg_proc.oid as function_id,
-        pg_proc.oid::regprocedure::text as signature,
+        -- A signature may have 14,000 characters.
+        left(pg_proc.oid::regprocedure::text, 200) as name,
         pg_proc.proowner as owner_id,
         pg_get_userbyid(pg_proc.proowner)::text as owner,
         pg_proc.proowner in (select privileged.role_id from privileged) as is_of_privileged,
@@ -414,19 +431,19 @@ ways as (
     union all
     select
         executable.function_id,
-        format('is called by the operator %s', pg_operator.oid::regoperator) as way
+        'is called by the operator ' || left(pg_operator.oid::regoperator::text, 200) as way
     from executable
     inner join pg_operator on executable.function_id = pg_operator.oprcode
     union all
     select
         executable.function_id,
-        format('is called by the cast from %s to %s', pg_cast.castsource::regtype, pg_cast.casttarget::regtype) as way
+        left(format('is called by the cast from %s to %s', pg_cast.castsource::regtype, pg_cast.casttarget::regtype), 200) as way
     from executable
     inner join pg_cast on executable.function_id = pg_cast.castfunc
     union all
     select
         definers.function_id,
-        format('is called by the aggregate %s', pg_aggregate.aggfnoid::oid::regprocedure) as way
+        'is called by the aggregate ' || left(pg_aggregate.aggfnoid::oid::regprocedure::text, 200) as way
     from pg_aggregate
     inner join pg_proc on pg_aggregate.aggfnoid = pg_proc.oid
     cross join
@@ -455,7 +472,7 @@ ways as (
     -- Ranges, operator classes and the like call it without checking EXECUTE.
     select
         definers.function_id,
-        'is called by the ' || pg_describe_object(pg_depend.classid, pg_depend.objid, 0) as way
+        'is called by the ' || left(pg_describe_object(pg_depend.classid, pg_depend.objid, 0), 200) as way
     from definers
     inner join pg_depend on pg_depend.refclassid = 'pg_proc'::regclass and definers.function_id = pg_depend.refobjid
     where
@@ -475,12 +492,24 @@ ways as (
 callable_definers as (
 
     select
-        ways.function_id,
-        array_to_string((array_agg(distinct ways.way order by ways.way))[1:3], ', ')
-        || case when count(distinct ways.way) > 3 then format(' and %s more ways', count(distinct ways.way) - 3) else '' end
-            as ways
-    from ways
-    group by ways.function_id
+        function_id,
+        string_agg(way, ', ' order by way) filter (where place <= 3)
+        || case when count(*) > 3 then format(' and %s more ways', count(*) - 3) else '' end as ways
+    from (
+        select
+            each_way.*,
+            row_number() over (
+                partition by each_way.function_id
+                order by each_way.way
+            ) as place
+        from (
+            select distinct
+                ways.function_id,
+                ways.way
+            from ways
+        ) as each_way
+    ) as numbered
+    group by function_id
 
 )
 

@@ -8,8 +8,15 @@
 -- ALTER TABLE … ATTACH PARTITION, and CREATE TABLE … PARTITION OF a table of one's own, evaluate the partition's bounds in between, which
 -- can call a function that lets the statement wait for longer. So only administrators and the pipeline may make partitioned tables.
 --
+-- CREATE SCHEMA with elements, CREATE STATISTICS and CREATE PUBLICATION call functions of their user, too (a constant of a domain's array
+-- calls the domain's CHECK), before or while they lock a relation of others.
+--
 -- A role that has the privileges of another can run DROP OWNED BY that role, which removes it from every policy, on anyone's tables:
--- one reader could hide all rows from all readers. This and CREATE RULE are refused.
+-- one reader could hide all rows from all readers. These, and CREATE RULE, are refused.
+--
+-- REFRESH MATERIALIZED VIEW collects nothing of what its functions make (pg_event_trigger_ddl_commands() is empty), so the catalog
+-- itself says then whether the role owns a partitioned table. What belongs to a group of readers does not count before a statement:
+-- one reader could stop the statements of all others with it.
 --
 -- Only a superuser can create an event trigger, and keeps owning it: its function runs with the rights of the role that runs the
 -- statement. If another administrator bootstraps and cannot create it, `dpe rls check` warns (RLS069).
@@ -27,17 +34,24 @@ begin
     declare
         -- Members of these roles are administrators, or the pipeline; the login counts, and so does the role that it has become.
         trusted oid[] := array(select oid from pg_roles where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer'));
-        is_trusted_login boolean := exists (select from unnest(trusted) as role_id where pg_has_role(session_user, role_id, 'member'));
-        is_trusted_role boolean := exists (select from unnest(trusted) as role_id where pg_has_role(current_user, role_id, 'member'));
+        is_login_trusted boolean := exists (select from unnest(trusted) as role_id where pg_has_role(session_user, role_id, 'member'));
+        is_role_trusted boolean := exists (select from unnest(trusted) as role_id where pg_has_role(current_user, role_id, 'member'));
+        -- Autovacuum has the login of a superuser, and calls the functions of a table's indexes as the table's owner. So do an
+        -- administrator's ANALYZE and REFRESH MATERIALIZED VIEW. These functions cannot become a role, as an administrator can.
+        is_trusted boolean := is_login_trusted and (is_role_trusted or current_user::text = current_setting('role', true));
         partitioned text;
     begin
         if tg_event = 'ddl_command_end' then
-            if not is_trusted_login
-                and exists (
-                    select
-                    from pg_event_trigger_ddl_commands() as made
-                    inner join pg_class on made.classid = 'pg_class'::regclass and made.objid = pg_class.oid
-                    where relkind in ('p', 'I')
+            if not is_trusted
+                and (
+                    exists (
+                        select
+                        from pg_event_trigger_ddl_commands() as made
+                        inner join pg_class on made.classid = 'pg_class'::regclass and made.objid = pg_class.oid
+                        where relkind in ('p', 'I')
+                    )
+                    or tg_tag = 'CREATE TABLE'
+                    and exists (select from pg_class where relkind = 'p' and relowner = current_user::regrole)
                 )
             then
                 raise exception 'partitioned tables: are allowed for administrators only, because readers could block others with them; make another table'
@@ -46,21 +60,28 @@ begin
             return;
         end if;
 
-        if tg_tag in ('DROP OWNED', 'CREATE RULE') and not (is_trusted_login and is_trusted_role) then
+        if tg_tag in ('DROP OWNED', 'CREATE RULE') and not (is_login_trusted and is_role_trusted)
+            or tg_tag in ('CREATE SCHEMA', 'CREATE STATISTICS', 'CREATE PUBLICATION', 'ALTER PUBLICATION') and not is_trusted
+        then
             raise exception '%: is allowed for administrators only, because it would harm others; ask one of them', tg_tag
                 using errcode = 'insufficient_privilege';
         end if;
-        if not is_trusted_login and tg_tag in ('CREATE TABLE', 'ALTER TABLE', 'ALTER INDEX') then
+        if not is_trusted and tg_tag in ('CREATE TABLE', 'ALTER TABLE', 'ALTER INDEX', 'REASSIGN OWNED') then
             select oid::regclass::text into partitioned
             from pg_class
-            where relkind in ('p', 'I') and (pg_has_role(session_user, relowner, 'member') or pg_has_role(current_user, relowner, 'member'))
+            where relkind in ('p', 'I')
+                and pg_get_userbyid(relowner) not in ('dpe_reader', 'dpe_masked_reader', 'dpe_auditor')
+                and (
+                    pg_has_role(current_user, relowner, 'member')
+                    or not is_login_trusted and pg_has_role(session_user, relowner, 'member')
+                )
             limit 1;
             if found then
                 raise exception '%: is refused, because you own the partitioned relation %; drop it first', tg_tag, partitioned
                     using errcode = 'insufficient_privilege';
             end if;
         end if;
-        if not is_trusted_login
+        if not is_trusted
             and tg_tag not in ('CREATE TABLE AS', 'SELECT INTO', 'CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW')
             and not current_setting('lock_timeout', true)::interval between interval '1 millisecond' and interval '100 milliseconds'
         then

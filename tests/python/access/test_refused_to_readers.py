@@ -87,6 +87,8 @@ LOCKING = {
     "create trigger": ("create trigger t before insert on {relation} for each row execute function suppress_redundant_updates_trigger()"),
 }
 INDEXES = {"marts.fct_orders": "marts.orders_by_shop", "pg_catalog.pg_class": "pg_catalog.pg_class_oid_index"}
+# A reader locks a relation as a write does.
+HOLD = "merge into {relation} as target using (select 1) as one on false when matched then do nothing"
 # How a login gets there: as it is, after becoming another role, after allowing itself to wait.
 BECOME = {"reader": "", "another role": "set role {team}", "patient": "set lock_timeout = '1h'"}
 
@@ -98,7 +100,7 @@ def test_no_request_for_an_exclusive_lock_keeps_others_waiting(readers: Readers,
     connect = partial(readers.server.connect, autocommit=True)
     wanted = LOCKING[statement].format(relation=relation, index=INDEXES[relation]).encode()
     with connect(readers.login["dpe_reader"]) as other, other.transaction():
-        other.execute(f"merge into {relation} as target using (select 1) as one on false when matched then do nothing".encode())
+        other.execute(HOLD.format(relation=relation).encode())
         other.execute(f"select count(*) from {relation}".encode())
         for login, become in [*((readers.login["dpe_reader"], one) for one in BECOME.values()), (readers.outsider, BECOME["patient"])]:
             with connect(login) as connection:
@@ -108,6 +110,46 @@ def test_no_request_for_an_exclusive_lock_keeps_others_waiting(readers: Readers,
                 with pytest.raises(psycopg.Error):
                     connection.execute(wanted)
                 assert time.monotonic() - started < 0.6
+
+
+# A statement that a reader's function runs while PostgreSQL computes an index of the reader's table, as autovacuum does.
+IN_AN_INDEX = """
+    create function {schema}.asking() returns void language plpgsql as $$ begin execute '{statement}'; end $$;
+    create function {schema}.computed(number integer) returns integer language plpgsql immutable as $$
+    begin
+        if current_setting('application_name') <> 'mine' then
+            perform {schema}.asking();
+        end if;
+        return number;
+    end $$;
+    set application_name = 'mine';
+    create table {schema}.mine as select 1 as number;
+    create index on {schema}.mine (({schema}.computed(number)));
+"""
+# The second would be refused in the reader's own session, too.
+IN_MAINTENANCE = {
+    "create trigger": (LOCKING["create trigger"], psycopg.errors.LockNotAvailable),
+    "create rule": (LOCKING["create rule"], psycopg.errors.InsufficientPrivilege),
+    "partition of": ("create table {schema}.part partition of {relation} default", psycopg.errors.LockNotAvailable),
+    "partitioned": ("create table {schema}.parts (a text) partition by list (a)", psycopg.errors.InsufficientPrivilege),
+}
+
+
+@pytest.mark.parametrize("statement", list(IN_MAINTENANCE))
+def test_no_code_of_a_reader_keeps_others_waiting_while_an_administrator_runs_it(readers: Readers, statement: str) -> None:
+    """The login of autovacuum is a superuser's, and so is that of an administrator who analyzes all tables."""
+    wanted, refusal = IN_MAINTENANCE[statement]
+    connect, schema = partial(readers.server.connect, autocommit=True), f"of_reader_{next(numbers)}"
+    names = {"schema": schema, "relation": "marts.fct_orders"}
+    with connect("admin") as administrator, connect(readers.login["dpe_reader"]) as reader:
+        administrator.execute(f"create schema {schema} authorization {readers.login['dpe_reader']}".encode())
+        reader.execute(IN_AN_INDEX.format(**names, statement=wanted.format(**names)).encode())
+        with reader.transaction():
+            reader.execute(HOLD.format(relation="marts.fct_orders").encode())
+            reader.execute("select count(*) from marts.fct_orders")
+            administrator.execute("set statement_timeout = '3s'")
+            with pytest.raises(refusal):
+                administrator.execute(f"analyze {schema}.mine".encode())
 
 
 # A function of the login lets it wait for longer: PostgreSQL calls it before it locks the relation, and after the limit was set.
@@ -144,22 +186,69 @@ def test_no_partitioned_table_of_a_reader_keeps_others_waiting(readers: Readers,
         connection.execute("create temporary table mine (a int)")
 
 
-@pytest.mark.parametrize("kind", ["temporary table", "schema"])
-def test_a_reader_makes_no_partitioned_table(readers: Readers, kind: str) -> None:
-    """Not even within another statement; an administrator may."""
-    made = "create temporary table mine (a text) partition by list (a)"
-    with readers.server.connect("admin", autocommit=True) as connection:
-        if kind == "schema":
-            made = "create schema of_mine create table mine (a text) partition by list (a)"
-            grant = sql.SQL("grant create on database {} to {}")
-            connection.execute(grant.format(sql.Identifier(readers.server.database), sql.Identifier(readers.outsider)))
-        connection.execute(made.encode())
-        connection.execute("drop schema if exists of_mine cascade")
-    with (
-        readers.server.connect(readers.outsider, autocommit=True) as connection,
-        pytest.raises(psycopg.errors.InsufficientPrivilege, match="partitioned tables: are allowed for administrators only"),
-    ):
-        connection.execute(made.encode())
+# A materialized view of a login, whose function runs a statement.
+REFRESHED = """
+    create function {schema}.made() returns text language plpgsql as $$
+    begin
+        if current_setting('test.go', true) = 'yes' then
+            execute '{statement}';
+        end if;
+        return '';
+    end $$;
+    create materialized view {schema}.shown as select {schema}.made() as a;
+    set test.go = 'yes';
+    refresh materialized view {schema}.shown
+"""
+
+
+@pytest.mark.parametrize("place", ["statement", "refresh", "refresh as its group"])
+def test_a_reader_makes_no_partitioned_table(readers: Readers, place: str) -> None:
+    """Not even while PostgreSQL refreshes a materialized view, when it does not tell an event trigger what was made; an administrator may."""
+    connect, schema = partial(readers.server.connect, autocommit=True), f"of_reader_{next(numbers)}"
+    made = f"create table {schema}.parts (a text) partition by list (a)"
+    with connect("admin") as administrator:
+        administrator.execute(f"create schema {schema} authorization {readers.login['dpe_reader']}".encode())
+        administrator.execute(f"grant usage, create on schema {schema} to dpe_reader".encode())
+        administrator.execute(f"{made}; drop table {schema}.parts".encode())
+    with connect(readers.login["dpe_reader"]) as connection:
+        if place == "refresh as its group":
+            connection.execute("set role dpe_reader")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="partitioned tables: are allowed for administrators only"):
+            connection.execute((made if place == "statement" else REFRESHED.format(schema=schema, statement=made)).encode())
+
+
+def test_no_partitioned_table_of_a_group_stops_its_members(readers: Readers) -> None:
+    """One that an administrator left to a group, for example."""
+    connect, parts = partial(readers.server.connect, autocommit=True), f"parts_{next(numbers)}"
+    with connect("admin") as administrator, connect(readers.login["dpe_reader"]) as connection:
+        administrator.execute(f"create table public.{parts} (a text) partition by list (a)".encode())
+        administrator.execute(f"alter table public.{parts} owner to dpe_reader".encode())
+
+        connection.execute("create temporary table mine (n integer); alter table mine add m integer")
+
+        administrator.execute(f"drop table public.{parts}".encode())
+
+
+# Statements that call functions of the login before or while they lock a relation of others, or without an event trigger noticing it.
+CALLING = {
+    "CREATE SCHEMA": "create schema of_mine create table mine (n integer)",
+    "CREATE STATISTICS": "create statistics public.mine on order_id, shop from marts.fct_orders",
+    "CREATE PUBLICATION": "create publication mine for table marts.fct_orders where (order_id > 1)",
+}
+
+
+@pytest.mark.parametrize("tag", list(CALLING))
+def test_a_reader_runs_no_code_under_a_lock_on_a_relation_of_others(readers: Readers, tag: str) -> None:
+    """Even if it may create in the database. An administrator may, also as another role."""
+    server, outsider = readers.server, sql.Identifier(readers.outsider)
+    with server.connect("admin", autocommit=True) as administrator:
+        administrator.execute(sql.SQL("grant create on database {} to {}").format(sql.Identifier(server.database), outsider))
+        with (
+            server.connect(readers.outsider, autocommit=True) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"{tag}: is allowed for administrators only, because"),
+        ):
+            connection.execute(CALLING[tag].encode())
+        administrator.execute(sql.SQL("set role {}; create schema of_outsider; drop schema of_outsider").format(outsider))
 
 
 def test_a_query_that_makes_a_table_waits_as_long_as_a_query(readers: Readers) -> None:

@@ -288,6 +288,28 @@ def test_a_reader_is_reported_once(place: Place, connection: psycopg.Connection[
     assert "sandbox.f0(), sandbox.f1(), sandbox.f2() and 2 more" in finding.detail
 
 
+def test_long_names_of_a_reader_are_cut(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """A signature may have 14,000 characters; PostgreSQL could not hold the names of 80,000 such functions at once."""
+    mood = f'sandbox."{"m" * 63}"'
+    functions = "; ".join(
+        f"create function sandbox.f{number}({', '.join([mood] * 100)}) returns bigint language sql {DEFINER}" for number in range(5)
+    )
+    operator = (
+        f"create operator sandbox.=== (rightarg = {mood}, function = sandbox.g); create cast ({mood} as bigint) with function sandbox.g"
+    )
+    connection.execute(
+        place.fill(
+            f"set local role {{ha}}; create type {mood} as enum ('fine'); {functions};"
+            f" create function sandbox.g({mood}) returns bigint language sql {DEFINER}; {operator}; reset role"
+        )
+    )
+
+    [finding] = _found(connection)
+
+    assert "and 3 more" in finding.detail
+    assert len(finding.detail) < 1000
+
+
 def test_a_reader_that_grants_its_own_role_stops_no_run(place: Place, connection: psycopg.Connection[Any]) -> None:
     """A reader that can grant its own role makes neither the pipeline nor an administrator a reader that sees too much."""
     connection.execute(

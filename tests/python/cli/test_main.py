@@ -249,6 +249,17 @@ def test_a_lost_connection_is_not_a_bug(fake: Fake, capsys: pytest.CaptureFixtur
     assert "Error: lost the connection to the server (server closed the connection unexpectedly)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", [psycopg.errors.OutOfMemory, psycopg.errors.ProgramLimitExceeded])
+def test_a_limit_of_the_server_is_not_a_lost_connection(
+    fake: Fake, capsys: pytest.CaptureFixture[str], kind: type[psycopg.OperationalError]
+) -> None:
+    """Nor a bug: the server says which limit it reached."""
+    fake(_raising(kind("array size exceeds the maximum allowed")))
+
+    assert 1 == main.run(["env"])
+    assert "Error: the server could not do what it was asked (array size exceeds the maximum allowed)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("sent", "words"), [(signal.SIGINT, "Interrupted."), (signal.SIGTERM, "Ended by SIGTERM."), (signal.SIGHUP, "Ended by SIGHUP.")]
 )

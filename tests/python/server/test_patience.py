@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import psycopg
 import pytest
@@ -50,6 +53,62 @@ def test_a_session_in_the_way_is_named(fresh_server: Server, held: str) -> None:
         message = rf"^after \d s postgres \(process {holding.info.backend_pid}, since [0-9 :-]+, 'migration'\) {how} still$"
         with pytest.raises(BlockedError, match=message):
             patiently(connection, _attempt(connection, statement), Waiting(0.5), purpose="test")
+
+
+def test_a_session_that_waits_itself_is_named_with_the_first_in_the_way(fresh_server: Server, reader: Reader) -> None:
+    """It does not hold the relation. Others queue after it; to end it, or the first one, helps them."""
+    login, other = reader(fresh_server), reader(fresh_server)
+    connect = partial(fresh_server.connect, autocommit=True)
+    with connect(other) as holding, connect(login) as asking, connect("admin") as connection, ThreadPoolExecutor(1) as pool:
+        holding.execute("begin; select count(*) from dpe.tenant_access")
+        connection.execute("grant all on dpe.tenant_access to public")
+        waiting = pool.submit(asking.execute, "begin; lock table dpe.tenant_access in access exclusive mode")
+        first = rf"{other} \(process {holding.info.backend_pid}, 'dpe'\)"
+        message = rf"^after \d s {login} \(process {asking.info.backend_pid}, .*\) waits for dpe.tenant_access, held up by {first} still$"
+        with pytest.raises(BlockedError, match=message):
+            patiently(connection, _attempt(connection, "select from dpe.tenant_access"), Waiting(0.5), purpose="test")
+        holding.execute("rollback")
+        waiting.result()
+
+
+# A table whose index takes autovacuum a while to compute.
+SLOW = """
+    create function desk.slow(number integer) returns integer language plpgsql immutable as $$
+    begin
+        if current_setting('application_name') <> 'mine' then
+            perform pg_sleep(3);
+        end if;
+        return number;
+    end $$;
+    set application_name = 'mine';
+    create table desk.mine (number integer) with (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0);
+    create index on desk.mine ((desk.slow(number)));
+    insert into desk.mine select generate_series(1, 5)
+"""
+
+
+def test_autovacuum_is_named_with_its_table(fresh_server: Server, reader: Reader) -> None:
+    """It has no role; the owner of the table decides what code it runs."""
+    login = reader(fresh_server)
+    with fresh_server.connect("admin", autocommit=True) as connection, fresh_server.connect(login, autocommit=True) as owner:
+        connection.execute(f"create schema desk authorization {login}".encode())
+        connection.execute("alter system set autovacuum_naptime = '1s'")
+        connection.execute("select pg_reload_conf()")
+        try:
+            owner.execute(SLOW.encode())
+            oids = [oid for (oid,) in connection.execute("select 'desk.mine'::regclass::oid::bigint").fetchall()]
+            named: list[str] = []
+            deadline = time.monotonic() + 60
+            while not named and time.monotonic() < deadline:
+                named = [str(holder) for holder in sessions.holders(connection, oids)]
+                time.sleep(0.1)
+        finally:
+            connection.execute("alter system reset autovacuum_naptime")
+            connection.execute("select pg_reload_conf()")
+            connection.execute("drop table desk.mine")
+
+    assert named
+    assert named[0].startswith(f"autovacuum of desk.mine, which belongs to {login}, (process ")
 
 
 def test_a_session_in_the_way_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,6 +311,7 @@ MUTATIONS = {
     "drop event trigger dpe_refuse_partitions_to_readers": "RLS069",
     "alter event trigger dpe_refuse_to_readers disable": "RLS069",
     f"alter function dpe.refuse_to_readers() owner to {OUTSIDE}": "RLS069",
+    "create table public.parts (shop text) partition by list (shop); alter table public.parts owner to dpe_reader": "RLS069",
     """
     drop event trigger dpe_refuse_to_readers;
     create event trigger dpe_refuse_to_readers on ddl_command_start when tag in ('DROP OWNED', 'CREATE RULE')

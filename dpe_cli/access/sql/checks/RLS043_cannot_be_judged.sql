@@ -2,14 +2,14 @@
 -- title: A function or materialized view outside dpe's schemas cannot be judged
 -- why: it runs SQL from a string as an owner that sees protected rows; the catalog does not record what it reads
 select
-    definers.signature as subject,
+    definers.function_id::regprocedure::text as subject,
     format(
         'runs SQL from a string with the rights of %s, so the catalog does not record what it reads; it %s%s',
         definers.owner,
         callable_definers.ways,
         case when definers.has_safe_path then '' else '; its caller chooses its search_path' end
     ) as detail,
-    format('alter routine %s security invoker, or review it and write its body as begin atomic', definers.signature) as fix
+    format('alter routine %s security invoker, or review it and write its body as begin atomic', definers.function_id::regprocedure) as fix
 from definers
 inner join callable_definers on definers.function_id = callable_definers.function_id
 where

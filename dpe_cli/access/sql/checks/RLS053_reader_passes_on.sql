@@ -35,7 +35,7 @@ passed_on as (
     union
     select
         definers.owner_id,
-        definers.signature
+        definers.name
     from definers
     inner join callable_definers on definers.function_id = callable_definers.function_id
     where
@@ -46,27 +46,40 @@ passed_on as (
             where reads.class_id = 'pg_proc'::regclass
         )
 
+),
+
+numbered as (
+
+    select
+        owner_id,
+        name,
+        row_number() over (
+            partition by owner_id
+            order by name
+        ) as place
+    from passed_on
+
 )
 
 select
-    pg_get_userbyid(passed_on.owner_id)::text as subject,
+    pg_get_userbyid(numbered.owner_id)::text as subject,
     format(
         'lets other roles read what it sees, or may do so, through %s%s',
-        array_to_string((array_agg(passed_on.name order by passed_on.name))[1:3], ', '),
+        string_agg(numbered.name, ', ' order by numbered.name) filter (where numbered.place <= 3),
         case when count(*) > 3 then format(' and %s more', count(*) - 3) else '' end
     ) as detail,
     'ask this role''s owner; no policy can stop it from passing on its own rows' as fix
-from passed_on
+from numbered
 where
-    passed_on.owner_id not in (select privileged.role_id from privileged)
+    numbered.owner_id not in (select privileged.role_id from privileged)
     -- No reader can act as dpe_tenant: what belongs to it is an error (RLS045, RLS062).
-    and pg_get_userbyid(passed_on.owner_id) <> 'dpe_tenant'
+    and pg_get_userbyid(numbered.owner_id) <> 'dpe_tenant'
     and (
-        passed_on.owner_id in (
+        numbered.owner_id in (
             select readers.role_id
             from readers
             where readers.is_granted_directly
         )
-        or pg_has_role(passed_on.owner_id, 'dpe_auditor', 'usage')
+        or pg_has_role(numbered.owner_id, 'dpe_auditor', 'usage')
     )
-group by passed_on.owner_id
+group by numbered.owner_id
