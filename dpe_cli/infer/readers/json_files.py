@@ -58,7 +58,7 @@ def records_of_file(file: File) -> str:
     Raises:
         InputError: it is not JSON, too long to be read whole, or has no such array.
     """
-    data = b""
+    data = bytearray()
     with file.content() as content:
         for chunk in content.chunks():
             if not data and chunk.lstrip().startswith(b"["):
@@ -67,7 +67,7 @@ def records_of_file(file: File) -> str:
             if len(data) > _LONGEST_DOCUMENT:
                 raise InputError(f"{content.location}: is too long to search for its records; give the path of their array with --records")
     try:
-        document = parsing.parse(data)
+        document = parsing.parse(bytes(data))
     except ValueError as error:
         raise InputError(f"{content.location}: is not valid JSON ({error}); ask the sender to send it again") from error
     return records_of(document, location=content.location)

@@ -22,6 +22,8 @@ from backports import zstd
 from dpe_cli.errors import InputError
 
 CHUNK_BYTES = 2 * 1024 * 1024
+# How much is read of a file of several streams at once: what follows the end of each stream is copied.
+_STREAM_BYTES = 64 * 1024
 _SUFFIXES = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst", ".zip": "zip"}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zstd.ZstdError)
 _NOT_READ = {
@@ -188,7 +190,7 @@ def chunks(reader: HashingReader, kind: str, *, location: str) -> Iterator[bytes
     """
     with _reporting_read_errors(location):
         if kind in _DECOMPRESSORS:
-            yield from _streams(reader, _DECOMPRESSORS[kind])
+            yield from _gathered(_streams(reader, _DECOMPRESSORS[kind]))
             return
         with _decompressed(reader, kind) as stream:
             while chunk := stream.read(CHUNK_BYTES):
@@ -243,19 +245,33 @@ def _streams(raw: io.RawIOBase, new: Callable[[], bz2.BZ2Decompressor | lzma.LZM
         data = b""
         if decompressor.eof:
             # A file may be padded with zeros to a tape block, or to a multiple of four bytes.
-            data = (decompressor.unused_data or raw.read(CHUNK_BYTES) or b"").lstrip(b"\0")
+            data = (decompressor.unused_data or raw.read(_STREAM_BYTES) or b"").lstrip(b"\0")
             while not data:
-                filled = raw.read(CHUNK_BYTES)
+                filled = raw.read(_STREAM_BYTES)
                 if not filled:
                     return
                 data = filled.lstrip(b"\0")
             decompressor = new()
         elif decompressor.needs_input:
-            data = raw.read(CHUNK_BYTES) or b""
+            data = raw.read(_STREAM_BYTES) or b""
             if not data:
                 raise EOFError("its end-of-stream marker is missing")
         if chunk := decompressor.decompress(data, CHUNK_BYTES):
             yield chunk
+
+
+def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield parts in chunks of the usual size: streams may be tiny, and what follows takes time for each chunk."""
+    gathered: list[bytes] = []
+    size = 0
+    for part in parts:
+        gathered.append(part)
+        size += len(part)
+        if size >= CHUNK_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
 
 
 def _decompressed(raw: io.RawIOBase, kind: str) -> IO[bytes]:

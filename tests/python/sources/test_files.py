@@ -520,6 +520,16 @@ def test_compression_is_detected_by_name() -> None:
     assert ["none", "gz", "bz2", "xz", "zst", "zip", "none"] == [compression.kind_of(name) for name in names]
 
 
+@pytest.mark.timeout(60)
+def test_a_record_in_many_streams_is_read_once(stage: Stage) -> None:
+    """bzip2 has no least size of a stream: what was read of the record is not searched again after each."""
+    streams = bz2.compress(b"id\n") + bz2.compress(b"x" * 8) * 300_000 + bz2.compress(b"\n")
+    source = stage("id text", location="*.bz2").deliver(streams, "a.csv.bz2")
+    source.extract()
+
+    assert [("x" * 2_400_000,)] == source.rows()
+
+
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
 def test_all_streams_of_a_compressed_file_are_read(stage: Stage, kind: str) -> None:
     """As written by parallel compressors, or by concatenating files; zeros at the end are ignored."""
