@@ -133,7 +133,7 @@ def global_options(command: click.Command, *, from_environment: bool = False) ->
             "param_decls": ["--profiles-dir"],
             "type": directory,
             "envvar": ["DPE_PROFILES_DIR", "DBT_PROFILES_DIR"],
-            "help": "The directory of dbt's profiles.yml; by default the project.",
+            "help": "The directory of dbt's profiles.yml; by default the project, if it has one, otherwise where dbt looks for it.",
         },
         {"param_decls": ["--target"], "envvar": ["DPE_TARGET", "DBT_TARGET"], "help": "The target in profiles.yml."},
         {"param_decls": ["--vars"], "envvar": ["DPE_VARS"], "help": "Variables for dbt, in YAML."},

@@ -142,8 +142,8 @@ def undo(server: Server, sources: Mapping[str, Source], extract_id: int) -> Undo
         table = source.table
         if found.relation != table.relation:
             raise LoadsError(
-                f"extract {extract_id}: was loaded into {found.relation}, and {found.source} is now {table.relation}; "
-                "choose the target that loads that table"
+                f"extract {extract_id}: was loaded into {found.relation}, but this target loads {found.source} into {table.relation}; "
+                f"give the target that loads {found.relation} with --target"
             )
         locks.ensure(connection, table, actor=ACTOR)
 

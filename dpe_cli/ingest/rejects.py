@@ -128,7 +128,8 @@ def _find(sources: Mapping[str, Source], server: Server, wanted: str) -> tuple[S
         raise UnknownNameError(f"{name}: is not a source of the project; {hint}")
     if relation not in (None, source.table.relation):
         raise UnknownNameError(
-            f"load {wanted}: was loaded into {relation}, and {name} is now {source.table.relation}; choose the target that loads that table"
+            f"load {wanted}: was loaded into {relation}, but this target loads {name} into {source.table.relation}; "
+            f"give the target that loads {relation} with --target"
         )
     return source, load_id
 

@@ -81,5 +81,6 @@ def _create(connection: Connection, schema: str, *, where: str) -> None:
         return
     except psycopg.errors.InsufficientPrivilege as error:
         raise ServerError(
-            f"{where}: dpe_loader may not create the schema {schema} ({error.diag.message_primary}); run `dpe bootstrap`, which lets it"
+            f"{where}: dpe_loader may not create the schema {schema} ({error.diag.message_primary}); "
+            "run `dpe bootstrap`, which grants it that"
         ) from error

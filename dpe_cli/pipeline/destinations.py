@@ -51,7 +51,7 @@ def _faults_of_files(project: Project) -> Iterator[str]:
             yield f"{where}: the schema {model.schema} is not for models; set another one"
         elif model.schema in of_sources and model.is_published:
             yield (
-                f"{where}: readers may read nothing in the schema {model.schema}, into which sources are loaded, but meta.rls names some; "
+                f"{where}: meta.rls opens it to readers, who cannot use the schema {model.schema}, because sources are loaded there; "
                 "declare {private: true}, or set another schema"
             )
         elif _bytes(model.schema + PREVIOUS) > _MOST_BYTES:

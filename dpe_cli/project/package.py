@@ -31,7 +31,7 @@ def keep(project_dir: Path) -> None:
     """
     Link the package to the place where packages.yml names it, if it does, unless the link is right.
 
-    In a project that is read-only, this does nothing: dbt says so if it misses the package.
+    In a project that is read-only, this does nothing; dbt itself reports a missing package.
 
     Raises:
         ProjectError: something else is in the place of the link.
@@ -42,7 +42,9 @@ def keep(project_dir: Path) -> None:
     if link.is_symlink() and os.readlink(link) == str(DIRECTORY):  # noqa: PTH115 as it was written
         return
     if link.exists() and not link.is_symlink() and not _is_package(link):
-        raise ProjectError(f"{link}: is not the link to dpe's dbt package that dpe keeps there; move it away")
+        raise ProjectError(
+            f"{link}: already exists and was not created by dpe, which keeps the link to its dbt package there; move it elsewhere"
+        )
     try:
         ignored(link.parent)
         if link.is_dir() and not link.is_symlink():

@@ -1,6 +1,6 @@
 {#
-    Refuse to run in a session of another project or target than dbt's: an on-run-start hook. The ledger would show what belongs to
-    that one, and take for its own what this run finds.
+    Refuse to run in a session of another project or target than dbt's: an on-run-start hook. The ledger would show that one's
+    rows, and record this run's results as that one's.
 #}
 {% macro require_own_session() %}
 

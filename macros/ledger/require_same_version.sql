@@ -9,7 +9,7 @@
     {% if bootstrapped_by != dpe.dpe_version() | trim %}
         {{ exceptions.raise_compiler_error(
             "the database was bootstrapped by dpe " ~ (bootstrapped_by or "of an earlier version") ~ ", and this is the dbt package of dpe "
-            ~ (dpe.dpe_version() | trim) ~ "; if that is the newer version, run `dpe bootstrap`, otherwise install dpe " ~ (bootstrapped_by or "of that version")
+            ~ (dpe.dpe_version() | trim) ~ "; if the package is the newer one, run `dpe bootstrap`, otherwise install dpe " ~ (bootstrapped_by or "of that version")
             ~ " and run `dpe dbt deps`"
         ) }}
     {% endif %}

@@ -16,7 +16,7 @@
     {% set dispatch = adapter.dispatch %}
     {% for name in dispatched if dispatch(name, 'dbt').macro.unique_id != 'macro.dpe.postgres__' ~ name %}
         {{ exceptions.raise_compiler_error(
-            "dbt_project.yml: dbt does not call dpe's macro for " ~ name ~ ", so that nothing would be protected; write "
+            "dbt_project.yml: dbt does not call dpe's macro for " ~ name ~ ", so nothing would be protected; write "
             ~ "`dispatch: [{macro_namespace: dbt, search_order: [dpe, " ~ project_name ~ ", dbt]}]`"
         ) }}
     {% endfor %}

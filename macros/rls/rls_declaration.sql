@@ -30,7 +30,7 @@
 
 {% if not declaration.private and schema in graph.sources.values() | selectattr('external') | map(attribute='schema') %}
     {{ exceptions.raise_compiler_error(
-        where ~ ": readers may read nothing in the schema " ~ schema ~ ", into which sources are loaded, but meta.rls names some; "
+        where ~ ": meta.rls opens it to readers, who cannot use the schema " ~ schema ~ ", because sources are loaded there; "
         ~ "declare {private: true}, or set another schema"
     ) }}
 {% endif %}

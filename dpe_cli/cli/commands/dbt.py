@@ -13,7 +13,9 @@ from dpe_cli.cli.app import App
 from dpe_cli.errors import UsageError
 from dpe_cli.project import package_tests
 
-WITHOUT_SERVER = {"-h", "--help", "-v", "--version"}
+ASKING = {"-h", "--help", "-v", "--version"}
+# Commands of dbt that do not connect, and need no profile.
+WITHOUT_SERVER = {"clean", "deps"}
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
@@ -35,18 +37,19 @@ def dbt(app: App, arguments: tuple[str, ...]) -> NoReturn:
     app.target = _option(arguments, "--target", "-t") or app.target
     if profile := _option(arguments, "--profile"):
         os.environ["DBT_PROFILE"] = profile
-    # When asked for help, dbt does not connect.
-    needs_server = bool(arguments) and not WITHOUT_SERVER.intersection(arguments)
+    # When asked for help, dbt does not connect, and need not be in a project.
+    needs_project = bool(arguments) and not ASKING.intersection(arguments)
     environment = dict(os.environ)
-    if needs_server:
+    if needs_project and not WITHOUT_SERVER.intersection(arguments[:1]):
         environment |= app.server.environment()
+    if needs_project:
         environment.setdefault("DBT_PROJECT_DIR", str(app.project_dir))
         if (app.project_dir / "profiles.yml").exists():
             environment.setdefault("DBT_PROFILES_DIR", str(app.project_dir))
     # Options given to dpe itself take precedence over the environment.
     given = {"DBT_PROJECT_DIR": app.given_project_dir, "DBT_PROFILES_DIR": app.profiles_dir, "DBT_TARGET": app.target}
     environment |= {name: str(value) for name, value in given.items() if value is not None}
-    variables = ("--vars", app.vars) if needs_server and app.vars else ()
+    variables = ("--vars", app.vars) if needs_project and app.vars else ()
     sys.stdout.flush()
     sys.stderr.flush()
     # dbt replaces this process, and keeps its terminal. Python does not import from the project's directory (-P).

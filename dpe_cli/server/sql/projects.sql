@@ -30,7 +30,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     if dpe.project() is null and dpe.actor() is not null and current_user in ('dpe_loader', 'dpe_transformer') then
-        raise exception 'dpe.project: is not set in this session, so that it may not use the ledger'
+        raise exception 'dpe.project: is not set in this session, so the session may not use the ledger'
             using errcode = 'insufficient_privilege',
             hint = 'Run `eval "$(dpe env)"` in the project, or set dpe.project and dpe.target to the names of the dbt project and its target.';
     end if;
@@ -48,7 +48,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     if dpe.target() is null and dpe.actor() is not null and current_user in ('dpe_loader', 'dpe_transformer') then
-        raise exception 'dpe.target: is not set in this session, so that it may not use this part of the ledger'
+        raise exception 'dpe.target: is not set in this session, so the session may not use this part of the ledger'
             using errcode = 'insufficient_privilege',
             hint = 'Run `eval "$(dpe env)"` in the project, or set dpe.target to the name of the dbt project''s target.';
     end if;

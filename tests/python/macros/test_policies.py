@@ -405,7 +405,7 @@ UNPROTECTABLE = {"materialized_view": ("{'shared': true}", "a materialized view 
 # The schema is the only thing wrong.
 MISPLACED = {
     **dict.fromkeys(("dpe_locks", "public", "dpe", "marts__previous"), "is not for models; set another one"),
-    "landing": "readers may read nothing in the schema landing, into which sources are loaded, but meta.rls names some; declare {private: true}",
+    "landing": "meta.rls opens it to readers, who cannot use the schema landing, because sources are loaded there; declare {private: true}",
 }
 MODEL = """
 {{{{ config(materialized={kind!r}, schema={schema!r}, contract={{'enforced': false}}, meta={{'rls': {rls}}} if {rls} is not none else {{}}) }}}}

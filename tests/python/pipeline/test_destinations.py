@@ -24,7 +24,7 @@ MISPLACED = {
         "staging",
         SHARED,
         "",
-        "readers may read nothing in the schema staging, into which sources are loaded, but meta.rls names some; declare {private: true}",
+        "meta.rls opens it to readers, who cannot use the schema staging, because sources are loaded there; declare {private: true}",
     ),
     "undeclared": (
         "finance",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -72,7 +74,7 @@ def test_files_of_a_user_in_the_place_of_the_link_are_kept(tmp_path: Path) -> No
     """And named."""
     dbt_projects.write(tmp_path, PACKAGES | {f"{package.PLACE}/notes.txt": "mine"})
 
-    with pytest.raises(ProjectError, match="is not the link to dpe's dbt package that dpe keeps there; move it away"):
+    with pytest.raises(ProjectError, match="was not created by dpe, which keeps the link to its dbt package there; move it elsewhere"):
         package.keep(tmp_path)
 
     assert "mine" == (tmp_path / package.PLACE / "notes.txt").read_text()
@@ -97,6 +99,17 @@ def test_a_fresh_clone_gets_its_packages(tmp_path: Path) -> None:
     lock = (directory / "package-lock.yml").read_text()
     assert [{"local": str(package.PLACE), "name": package.NAME}] == yaml.safe_load(lock)["packages"]
     assert package.DIRECTORY.samefile(directory / "dbt_packages" / package.NAME)
+
+
+def test_the_packages_are_installed_without_a_server(tmp_path: Path) -> None:
+    """Nor with a profile: as the first command in a fresh clone, before plain dbt."""
+    directory = dbt_projects.write(tmp_path / "clone", dbt_projects.CONFIGURATION)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DPE_", "DBT_"))}
+
+    subprocess.run([sys.executable, "-m", "dpe_cli", "dbt", "deps"], cwd=directory, env=environment, check=True, capture_output=True)
+
+    assert package.DIRECTORY.samefile(directory / "dbt_packages" / package.NAME)
+    assert {".gitignore", package.PLACE.name} == {path.name for path in (directory / package.PLACE.parent).iterdir()}
 
 
 def test_a_project_without_the_package_is_refused(tmp_path: Path) -> None:
