@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dbt": ("dpe_cli.cli.commands.dbt", "Run dbt with the connection set."),
     "env": ("dpe_cli.cli.commands.env", "Print shell exports that make plain dbt work."),
     "db": ("dpe_cli.cli.commands.db", "Start, stop and inspect the embedded PostgreSQL."),
-    "bootstrap": ("dpe_cli.cli.commands.bootstrap", "Create dpe's roles, schemas, functions and ledger on the server."),
+    "bootstrap": ("dpe_cli.cli.commands.bootstrap", "Create dpe's roles, and the ledger with its functions, on the server."),
 }
 
 _GARBAGE_THRESHOLD = 50_000

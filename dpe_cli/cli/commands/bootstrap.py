@@ -17,7 +17,7 @@ _MOST_NAMED = 5
 @click.pass_obj
 def bootstrap(app: App) -> Report:
     """
-    Create dpe's roles, schemas, functions and ledger on the server.
+    Create dpe's roles, and the ledger with its functions, on the server.
 
     Runs as the administrator (DPE_ADMIN_USER): a superuser, or the database's owner with CREATEROLE. Keeps what already
     exists, so it can be run again: after an upgrade of dpe, and after a dump was restored. DPE_LOADER_PASSWORD and
