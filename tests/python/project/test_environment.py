@@ -77,7 +77,8 @@ def test_a_project_without_one_does_not_pay_for_it(tmp_path: Path) -> None:
 
 def test_commands_use_it(tmp_path: Path) -> None:
     """It may name the server; a file that cannot be read is reported before anything else."""
-    (tmp_path / "dbt_project.yml").write_text("name: shop\n", encoding="utf-8")
+    (tmp_path / "dbt_project.yml").write_text("{name: shop, profile: shop}\n", encoding="utf-8")
+    (tmp_path / "profiles.yml").write_text("shop: {target: dev}\n", encoding="utf-8")
     results = []
     for content in (f"PGHOST={tmp_path / 'nowhere'}\n", "what is this\n"):
         (tmp_path / ".env").write_text(content, encoding="utf-8")

@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import VERSIONS
+from support import dbt_projects
 from support.halves import build, execute, make, publish, rows
 
 from dpe_cli.access import checks
@@ -598,7 +599,7 @@ def test_a_prepared_transaction_is_named(scratch: Path, version: str) -> None:
         pytest.skip(f"PostgreSQL {version} is not installed in {bin_dir}")
     embedded = EmbeddedServer(scratch / f"prepared-{version}", bin_dir)
     embedded.start()
-    server = Server(str(embedded.socket_dir), embedded.port, "dpe", "postgres", is_embedded=True)
+    server = Server(str(embedded.socket_dir), embedded.port, "dpe", "postgres", is_embedded=True, project=dbt_projects.NAME, target="dev")
     try:
         with server.connect("admin", autocommit=True) as connection:
             connection.execute("alter system set max_prepared_transactions = 2")

@@ -25,7 +25,7 @@ Reader = Callable[..., str]
 HELD = {
     "a shared catalog": ("lock table pg_catalog.pg_shdepend in share mode", "create schema desk", "holds pg_catalog.pg_shdepend"),
     "a catalog": ("lock table pg_catalog.pg_namespace in share mode", "create schema desk", "holds pg_catalog.pg_namespace"),
-    "a row": ("update dpe_locks.locks set name = name where name = 'build'", "delete from dpe_locks.locks", "is in the way"),
+    "a row": ("update dpe_locks.locks set name = name where name = 'schemas'", "delete from dpe_locks.locks", "is in the way"),
 }
 
 
