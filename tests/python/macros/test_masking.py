@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import psycopg
 import pytest
+import yaml
 from conftest import numbers
 from psycopg import sql
 from support import dbt_projects
@@ -26,17 +28,17 @@ from dpe_cli.server.server import Server
 
 GUESTS = """
     {{ config(
-        materialized=var('kind', 'table'),
+        materialized=given.get('kind', 'table'),
         on_schema_change='sync_all_columns',
         contract={'enforced': false},
-        meta={'rls': {'tenant_column': 'hotel'}, 'masked': var('masked', ['name', 'Born on'])}
+        meta={'rls': {'tenant_column': 'hotel'}, 'masked': given.get('masked', ['name', 'Born on'])}
     ) }}
     select
         1 as id,
         'UA'::text as hotel,
         'Ada'::varchar(20) as name,
         date '1815-12-10' as "Born on"
-        {{ ", 7::" ~ var('room_type', 'integer') ~ " as room" if var('with_room', false) }}
+        {{ ", 7::" ~ given.get('room_type', 'integer') ~ " as room" if given.get('with_room', false) }}
 """
 # 56 characters: one too many for the suffix `__masked`.
 # 60 bytes in 32 characters.
@@ -98,10 +100,17 @@ KEPT = {
 }
 
 
+def _given(directory: Path, given: str) -> Project:
+    """Return the project after its model was written with these settings, in YAML: for other variables, dbt would read everything again."""
+    settings = json.dumps(yaml.safe_load(given))
+    dbt_projects.write(directory, {"models/marts/fct_guests.sql": f"{{% set given = {settings} %}}\n{GUESTS}"})
+    return Project(directory)
+
+
 @pytest.fixture
 def guests(tmp_path: Path) -> Path:
     """Write the project."""
-    return dbt_projects.make(tmp_path / "guests", {"models/marts/fct_guests.sql": GUESTS})
+    return _given(dbt_projects.make(tmp_path / "guests", {}), "{}").directory
 
 
 @pytest.fixture
@@ -126,7 +135,7 @@ def _read(server: Server, login: str, query: str) -> list[tuple[Any, ...]] | Non
 
 
 def _publish(directory: Path, server: Server, variables: str = "{}") -> None:
-    summary = run.run(Project(directory, variables=variables), server, (), (), dbt_projects.Silence(), RunOptions(documents=False))
+    summary = run.run(_given(directory, variables), server, (), (), dbt_projects.Silence(), RunOptions(documents=False))
     assert summary.build.not_published is None, summary.build.not_published
 
 
@@ -161,7 +170,7 @@ def test_a_mask_stays_from_version_to_version(guests: Path, server: Server, inte
 def test_plain_dbt_masks_as_well(guests: Path, server: Server, intern: str) -> None:
     """An incremental model that is built in place, with a newly masked column, and a new one."""
     for variables in ("{kind: incremental, masked: [name]}", "{kind: incremental, with_room: true}"):
-        assert {"success"} == {result.status for result in run_dbt(Project(guests, variables=variables), server, ["build"])}
+        assert {"success"} == {result.status for result in run_dbt(_given(guests, variables), server, ["build"])}
 
     shown = _read(server, intern, 'select name, "Born on", room from marts.fct_guests__masked order by room')
     assert [(None, None, 7), (None, None, None)] == shown
@@ -169,12 +178,12 @@ def test_plain_dbt_masks_as_well(guests: Path, server: Server, intern: str) -> N
     assert [(1,), (1,)] == _read(server, intern, "select id from marts.fct_guests")
 
     # Without the column again, which leaves a trace in the catalog.
-    run_dbt(Project(guests, variables="{kind: incremental, masked: [name]}"), server, ["build"])
+    run_dbt(_given(guests, "{kind: incremental, masked: [name]}"), server, ["build"])
     assert [("Ada", None)] * 3 == [("Ada", name) for (name,) in _read(server, intern, "select name from marts.fct_guests__masked") or []]
     assert _read(server, intern, "select name from marts.fct_guests") is None
     assert _read(server, intern, "select xmin from marts.fct_guests") is None
 
-    run_dbt(Project(guests, variables="{kind: incremental, masked: [], with_room: true}"), server, ["build"])
+    run_dbt(_given(guests, "{kind: incremental, masked: [], with_room: true}"), server, ["build"])
     assert _read(server, intern, "select from marts.fct_guests__masked") is None
     assert [("Ada",)] * 4 == _read(server, intern, "select name from marts.fct_guests")
 
@@ -291,7 +300,7 @@ def test_what_readers_build_on_masked_views_and_quarantines_stops_no_build(guest
         for number, variables in enumerate(builds):
             if number == len(builds) - 1:
                 dbt_projects.write(guests, {"models/marts/_stays.yml": "models: []\n"})
-            results = run_dbt(Project(guests, variables=variables), server, ["run"])
+            results = run_dbt(_given(guests, variables), server, ["run"])
             assert [] == [result.message for result in results if result.has_failed]
             if number < len(builds) - 1:
                 session.execute("drop view if exists guests, bad_stays, rooms")

@@ -263,7 +263,7 @@ def test_targets_have_loads_of_their_own(both: Both) -> None:
         assert [relation] == list({extract.relation for extract in listed})
         assert 1 == len(loads.rejects(server, source=None, load_id=None, limit=9, declared=lambda each=each: each.sources))  # type: ignore[misc]
     with pytest.raises(
-        loads.LoadsError, match=r"was loaded into prod_raw.orders, and shop.orders is now dev_raw.orders; choose the target"
+        loads.LoadsError, match=r"was loaded into prod_raw.orders, but this target loads shop.orders into dev_raw.orders; give the target"
     ):
         loads.undo(both.other.server, both.other.project.sources, result.extract_id or 0)
     with publisher.connected(server) as connection:

@@ -87,10 +87,10 @@ SLOW = """
 """
 
 
-def test_autovacuum_is_named_with_its_table(fresh_server: Server, reader: Reader) -> None:
+def test_autovacuum_is_named_with_its_table(server: Server, reader: Reader) -> None:
     """It has no role; the owner of the table decides what code it runs."""
-    login = reader(fresh_server)
-    with fresh_server.connect("admin", autocommit=True) as connection, fresh_server.connect(login, autocommit=True) as owner:
+    login = reader(server)
+    with server.connect("admin", autocommit=True) as connection, server.connect(login, autocommit=True) as owner:
         connection.execute(f"create schema desk authorization {login}".encode())
         connection.execute("alter system set autovacuum_naptime = '1s'")
         connection.execute("select pg_reload_conf()")
