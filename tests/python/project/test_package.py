@@ -129,7 +129,7 @@ DISPATCHES = {"none": None, "the project first": "[shops, dpe, dbt]", "without d
 
 
 @pytest.mark.parametrize("dispatch", DISPATCHES)
-def test_a_project_that_does_not_dispatch_to_dpe_builds_nothing(fresh_server: Server, tmp_path: Path, dispatch: str) -> None:
+def test_a_project_that_does_not_dispatch_to_dpe_builds_nothing(server: Server, tmp_path: Path, dispatch: str) -> None:
     """A macro of the project could come before dpe's without a word."""
     files = {"macros/own.sql": "{% macro default__apply_grants(relation, grant_config, should_revoke) %}{% endmacro %}"}
     directory = dbt_projects.make(tmp_path / "other", MODEL | files)
@@ -139,9 +139,9 @@ def test_a_project_that_does_not_dispatch_to_dpe_builds_nothing(fresh_server: Se
     (directory / "dbt_project.yml").write_text(yaml.safe_dump(settings))
 
     with pytest.raises(BuildError, match=re.escape("write `dispatch: [{macro_namespace: dbt, search_order: [dpe, shops, dbt]}]`")):
-        run_dbt(Project(directory), fresh_server, ["build"])
+        run_dbt(Project(directory), server, ["build"])
 
-    with fresh_server.connect("admin") as connection:
+    with server.connect("admin") as connection:
         assert [(None,)] == connection.execute("select to_regclass('marts.fct_orders')").fetchall()
 
 
@@ -178,13 +178,13 @@ OWN = {
 }
 
 
-def test_the_macros_of_a_project_stay_its_own(fresh_server: Server, tmp_path: Path) -> None:
+def test_the_macros_of_a_project_stay_its_own(server: Server, tmp_path: Path) -> None:
     """Those that dbt looks for are called, and what they create is protected; those with a name of dpe's change nothing."""
-    results = run_dbt(Project(dbt_projects.make(tmp_path / "own", MODEL | OWN)), fresh_server, ["build"])
+    results = run_dbt(Project(dbt_projects.make(tmp_path / "own", MODEL | OWN)), server, ["build"])
 
     assert {"fct_orders": "success", "all_orders": "success", "in_range": "warn"} == {result.name: result.status for result in results}
     assert [7] == [result.failures for result in results if result.name == "in_range"]
-    with fresh_server.connect("admin") as connection:
+    with server.connect("admin") as connection:
         connection.execute("set local role dpe_reader")
         for name in ("fct_orders", "all_orders"):
             made_by = connection.execute(f"select distinct made_by from marts.{name}".encode()).fetchall()
@@ -197,16 +197,16 @@ def test_the_macros_of_a_project_stay_its_own(fresh_server: Server, tmp_path: Pa
     assert [("all_orders", True), ("fct_orders", True)] == found
 
 
-def test_a_build_for_shadow_schemas_is_not_done_in_published_ones(fresh_server: Server, tmp_path: Path) -> None:
+def test_a_build_for_shadow_schemas_is_not_done_in_published_ones(server: Server, tmp_path: Path) -> None:
     """As with the variable of `dpe run`, but without the schemas that it gives to dbt."""
     project = Project(dbt_projects.make(tmp_path / "in_place", MODEL))
 
     with pytest.raises(BuildError, match="would be built in marts, which readers see, instead of marts__next; run `dpe run`"):
-        run_dbt(project, fresh_server, ["build"], variables={"dpe_schema_suffix": "__next"})
+        run_dbt(project, server, ["build"], variables={"dpe_schema_suffix": "__next"})
 
 
 @pytest.mark.parametrize("quoting", ["{}", "{database: false, schema: false, identifier: false}", "{schema: false}"])
-def test_dbt_builds_what_is_selected_in_shadow_schemas(fresh_server: Server, tmp_path: Path, quoting: str) -> None:
+def test_dbt_builds_what_is_selected_in_shadow_schemas(tmp_path: Path, quoting: str) -> None:
     """However the project has names quoted. What is not selected is read where it is published."""
     files = MODEL | {"models/marts/all_orders.sql": "select order_id from {{ ref('fct_orders') }}"}
     directory = dbt_projects.make(tmp_path / "shadow", files)
@@ -219,10 +219,9 @@ def test_dbt_builds_what_is_selected_in_shadow_schemas(fresh_server: Server, tmp
     names = {name: manifest.nodes[f"model.shops.{name}"].relation_name.replace('"', "") for name in ("all_orders", "fct_orders")}
     database = manifest.nodes["model.shops.fct_orders"].database
     assert {"all_orders": f"{database}.marts__next.all_orders", "fct_orders": f"{database}.marts.fct_orders"} == names
-    del fresh_server
 
 
-def test_who_leaves_dpe_keeps_the_policies(fresh_server: Server, tmp_path: Path) -> None:
+def test_who_leaves_dpe_keeps_the_policies(server: Server, tmp_path: Path) -> None:
     """
     Published relations stay protected without the package, and PostgreSQL refuses to drop what their policies call.
 
@@ -230,22 +229,22 @@ def test_who_leaves_dpe_keeps_the_policies(fresh_server: Server, tmp_path: Path)
     """
     tenants = f"{{{{ config(contract={{'enforced': false}}, meta={{'rls': {{'tenant_column': 'shop'}}}}) }}}} {ORDERS}"
     directory = dbt_projects.make(tmp_path / "leaving", {"models/marts/fct_orders.sql": tenants, "models/marts/fct_others.sql": tenants})
-    run_dbt(Project(directory), fresh_server, ["build"])
+    run_dbt(Project(directory), server, ["build"])
     (directory / "packages.yml").unlink()
     shutil.rmtree(directory / "dbt_packages")
     settings = yaml.safe_load((directory / "dbt_project.yml").read_text())
     del settings["dispatch"]
     (directory / "dbt_project.yml").write_text(yaml.safe_dump(settings))
 
-    built = run_dbt(Project(directory), fresh_server, ["build", "--select", "fct_others"])
+    built = run_dbt(Project(directory), server, ["build", "--select", "fct_others"])
 
     assert ["success"] == [result.status for result in built]
-    with fresh_server.connect("admin") as connection:
+    with server.connect("admin") as connection:
         connection.execute("insert into dpe.tenant_access (role_name, tenant_id) values ('dpe_reader', 'UA')")
         connection.commit()
         connection.execute("set local role dpe_reader")
         assert [(1,)] == connection.execute("select order_id from marts.fct_orders").fetchall()
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("select from marts.fct_others")
-    with fresh_server.connect("admin") as connection, pytest.raises(psycopg.errors.DependentObjectsStillExist):
+    with server.connect("admin") as connection, pytest.raises(psycopg.errors.DependentObjectsStillExist):
         connection.execute("drop schema dpe")
