@@ -148,7 +148,7 @@ def _ended(error: BaseException, app: App) -> int:
 
 
 def _without_result(why: str, exit_status: int, problem: Problem, app: App) -> int:
-    """Say why there is no result. A command that ends with a verdict prints that it failed."""
+    """Say why there is no result. A command that ends with a verdict also prints its failure verdict."""
     sys.stderr.write(f"{why}\n")
     sys.stderr.flush()
     if app.verdict_without_result and app.output == "text":

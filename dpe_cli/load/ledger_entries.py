@@ -42,6 +42,11 @@ IS_OWN = """
 """
 
 
+def own_parameters(own: Mapping[str, str] | None) -> dict[str, object]:
+    """Return the parameters of IS_OWN: staging tables by the names of their sources."""
+    return {"sources": list(own or {}), "relations": list((own or {}).values())}
+
+
 def extracts(
     connection: Connection, *, source: str | None = None, limit: int = 20, own: Mapping[str, str] | None = None
 ) -> Limited[ExtractEntry]:
@@ -56,7 +61,7 @@ def extracts(
             limit %(limit)s
             """
         ).format(sql.SQL(_SELECT_EXTRACTS), sql.SQL(IS_OWN)),
-        {"source": source, "limit": limit, "sources": list(own or {}), "relations": list((own or {}).values())},
+        {"source": source, "limit": limit, **own_parameters(own)},
     ).fetchall()
     return Limited((ExtractEntry(*row[:-1]) for row in rows), total=int(str(rows[0][-1])) if rows else 0)
 

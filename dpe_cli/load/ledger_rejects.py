@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from psycopg import sql
 
 from dpe_cli.blocks.contract import StagingTable
-from dpe_cli.load.ledger_entries import IS_OWN
+from dpe_cli.load.ledger_entries import IS_OWN, own_parameters
 from dpe_cli.load.repair import Reject
 from dpe_cli.server.connection import Connection
 from dpe_cli.words import Limited
@@ -210,8 +210,7 @@ def entries(
             "extract_id": refused_extract_id,
             "with_obsolete": with_obsolete,
             "limit": limit,
-            "sources": list(own or {}),
-            "relations": list((own or {}).values()),
+            **own_parameters(own),
         },
     ).fetchall()
     return Limited((RejectEntry(*row[:-1]) for row in rows), total=int(str(rows[0][-1])) if rows else 0)

@@ -15,14 +15,12 @@ from dpe_cli.access import strays
 from dpe_cli.errors import ProjectError
 from dpe_cli.project.model import Model
 from dpe_cli.project.project import Project
-from dpe_cli.server.relations import MASKED, PREVIOUS, QUARANTINE, is_reserved
+from dpe_cli.server.relations import MASKED, MOST_BYTES, PREVIOUS, QUARANTINE, is_reserved
 from dpe_cli.server.server import Server
 from dpe_cli.words import plural
 
 # Relations with such names are replaced or dropped together with the one from whose name they are derived.
 _DERIVED = {"__dbt_backup": "dbt", "__dbt_tmp": "dbt", MASKED: "dpe", QUARANTINE: "dpe"}
-# NAMEDATALEN of PostgreSQL: it cuts longer names off, without an error.
-_MOST_BYTES = 63
 
 
 def check(project: Project, server: Server) -> None:
@@ -54,15 +52,15 @@ def _faults_of_files(project: Project) -> Iterator[str]:
                 f"{where}: meta.rls opens it to readers, who cannot use the schema {model.schema}, because sources are loaded there; "
                 "declare {private: true}, or set another schema"
             )
-        elif _bytes(model.schema + PREVIOUS) > _MOST_BYTES:
+        elif _bytes(model.schema + PREVIOUS) > MOST_BYTES:
             yield f"{where}: the name of its schema, {model.schema}, is too long for {model.schema}{PREVIOUS}; shorten it"
     for (_, name), relation in strays.project_relations(project.manifest).items():
         where = _where(project, project.models[relation.unique_id])
         is_derived = name != project.manifest["nodes"][relation.unique_id]["alias"]
         if not is_derived and (ending := next(filter(name.endswith, _DERIVED), None)):
             yield f"{where}: the name {name} ends in {ending}, like what {_DERIVED[ending]} creates for another model; set another alias"
-        elif _bytes(name) > _MOST_BYTES:
-            yield f"{where}: the name {name} has {_bytes(name)} bytes, but PostgreSQL keeps {_MOST_BYTES}; set a shorter alias"
+        elif _bytes(name) > MOST_BYTES:
+            yield f"{where}: the name {name} has {_bytes(name)} bytes, but PostgreSQL keeps {MOST_BYTES}; set a shorter alias"
 
 
 def _faults_of_tests(project: Project) -> Iterator[str]:

@@ -54,6 +54,12 @@ def protected_schemas(connection: Connection, project: Project) -> list[str]:
     return sorted({LEDGER, *published, *shadow, *old, *unreadable_schemas(project)})
 
 
+def _checked_schemas(connection: Connection, project: Project) -> tuple[list[str], list[str]]:
+    """Return the project's schemas, which are judged, and these with those of other projects, whose relations are no stray copies."""
+    own = protected_schemas(connection, project)
+    return own, [*own, *neighbours.schemas(connection)]
+
+
 def unreadable_schemas(project: Project) -> list[str]:
     """Return the schemas in which readers may read nothing: those of sources, and those of stored failures."""
     return sorted({*project.staging_schemas, *project.failure_schemas})
@@ -72,8 +78,7 @@ def _open_schemas(project: Project) -> list[str]:
 def check_rls(project: Project, server: Server) -> list[Finding]:
     """Return what is wrong with the roles and with the protection of the project's relations; errors first."""
     with separate_session(server) as connection:
-        own = protected_schemas(connection, project)
-        everyones = [*own, *neighbours.schemas(connection)]
+        own, everyones = _checked_schemas(connection, project)
         found = rls_check.check(connection, everyones, unreadable=unreadable_schemas(project), judged=own)
         found += project_checks.find(connection, project.manifest, _open_schemas(project))
     return sorted(found, key=lambda finding: finding.severity)
@@ -87,8 +92,7 @@ def check_protection(project: Project, server: Server, waiting: Collection[tuple
     declaration.
     """
     with separate_session(server) as connection:
-        own = protected_schemas(connection, project)
-        everyones = [*own, *neighbours.schemas(connection)]
+        own, everyones = _checked_schemas(connection, project)
         check = validation.check_protection(connection, everyones, unreadable=unreadable_schemas(project), judged=own)
         found = project_checks.find(connection, project.manifest, _open_schemas(project), waiting=waiting)
     return replace(check, faults=(*check.faults, *map(str, found)))

@@ -121,6 +121,12 @@ def _roots(directory: Path) -> list[str]:
     return [str(root) for option, default in _PATHS.items() for root in _listed(settings.get(option) or default)]
 
 
+def packages_directory(directory: Path) -> Path:
+    """Return the directory into which dbt installs the packages of a project."""
+    option = "packages-install-path"
+    return directory / str(settings_of(directory / _SETTINGS).get(option) or _PATHS[option])
+
+
 def _listed(value: object) -> Iterable[object]:
     return value if isinstance(value, list) else [value]
 

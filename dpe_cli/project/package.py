@@ -21,8 +21,6 @@ NAME = "dpe"
 # Within the project, whatever DPE_STATE says: packages.yml has to name one place.
 PLACE = Path(".dpe") / "package"
 DIRECTORY = Path(__file__).parents[1] / "dbt"
-# Where dbt installs packages: dbt/config/project.py.
-_INSTALLED = "dbt_packages"
 _NAMED_IN = ("packages.yml", "dependencies.yml")
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -41,13 +39,14 @@ def keep(project_dir: Path) -> None:
         return
     if link.is_symlink() and os.readlink(link) == str(DIRECTORY):  # noqa: PTH115 as it was written
         return
-    if link.exists() and not link.is_symlink() and not _is_package(link):
+    is_copy = link.exists() and not link.is_symlink()
+    if is_copy and not _is_package(link):
         raise ProjectError(
             f"{link}: already exists and was not created by dpe, which keeps the link to its dbt package there; move it elsewhere"
         )
     try:
         ignored(link.parent)
-        if link.is_dir() and not link.is_symlink():
+        if is_copy:
             # The project was copied in a way that follows links.
             shutil.rmtree(link)
         # Another command of dpe may be doing the same.
@@ -67,8 +66,10 @@ def install(project_dir: Path, deps: Callable[[], object]) -> None:
     Raises:
         ProjectError: packages.yml or dbt_project.yml cannot be read.
     """
+    from dpe_cli.project.dbt_inputs import packages_directory
+
     keep(project_dir)
-    if _is_named(project_dir) and not (_installed(project_dir) / NAME / "dbt_project.yml").is_file():
+    if _is_named(project_dir) and not (packages_directory(project_dir) / NAME / "dbt_project.yml").is_file():
         deps()
 
 
@@ -91,10 +92,6 @@ def _packages(project_dir: Path) -> Iterator[dict[str, Any]]:
     for name in _NAMED_IN:
         settings = _read(project_dir / name) if (project_dir / name).is_file() else {}
         yield from (package for package in settings.get("packages") or [] if isinstance(package, dict))
-
-
-def _installed(project_dir: Path) -> Path:
-    return project_dir / str(_read(project_dir / "dbt_project.yml").get("packages-install-path") or _INSTALLED)
 
 
 def _read(path: Path) -> dict[str, Any]:

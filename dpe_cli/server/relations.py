@@ -28,7 +28,7 @@ OLD = "__old_"
 # NAMEDATALEN of PostgreSQL: it cuts longer names off, without an error.
 MOST_BYTES = 63
 
-# Schemas that are not for the relations of a project, as in macros/rls/rls_declaration.sql; nor are PostgreSQL's own and shadow schemas.
+# Schemas that are not for the relations of a project, as in macros/rls/is_reserved_schema.sql; nor are PostgreSQL's own and shadow schemas.
 _RESERVED = frozenset({"dpe", "dpe_locks", "information_schema", "public"})
 # As in dpe_cli/access/sql.
 _SHADOW = re.compile("__(next|previous|old_[0-9]+)$")

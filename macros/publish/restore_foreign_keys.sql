@@ -6,7 +6,7 @@
 
 {% set suffix = dpe.schema_suffix() %}
 {% if suffix and config.get('materialized') in ['incremental', 'snapshot'] %}
-{% set published = relation.replace_path(schema=relation.schema[:-(suffix | length)]) %}
+{% set published = relation.replace_path(schema=dpe.published_schema(model)) %}
 
 do $dpe$
 declare

@@ -5,14 +5,14 @@
 {% macro refuse_tests_elsewhere() %}
 
 {% if execute %}
-    {% set taken = ['dpe', 'dpe_locks', 'information_schema', 'public'] + graph.sources.values() | map(attribute='schema') | list %}
+    {% set taken = graph.sources.values() | map(attribute='schema') | list %}
     {% for node in graph.nodes.values() if node.resource_type in ['model', 'seed', 'snapshot'] and node.config.materialized != 'ephemeral' %}
         {% do taken.append(dpe.published_schema(node)) %}
     {% endfor %}
     {% for node in graph.nodes.values() if node.unique_id in selected_resources and node.resource_type == 'test' %}
         {% set stores = node.config.store_failures or (flags.STORE_FAILURES and node.config.store_failures is none) %}
         {% if stores and node.config.store_failures_as != 'ephemeral'
-            and (node.schema in taken or modules.re.search('^pg_|__(next|previous|old_[0-9]+)$', node.schema)) %}
+            and (node.schema in taken or dpe.is_reserved_schema(node.schema)) %}
             {{ exceptions.raise_compiler_error(
                 node.name ~ " (" ~ node.original_file_path ~ "): stores its failures as " ~ node.schema ~ "." ~ node.alias
                 ~ ", and would replace a relation of that name; store them in a schema of their own (data_tests: +schema)"

@@ -8,7 +8,7 @@
 {% set where = model.name ~ " (" ~ model.original_file_path ~ ")" %}
 
 {% set schema = dpe.published_schema(model) %}
-{% if schema in ['dpe', 'dpe_locks', 'information_schema', 'public'] or modules.re.search('^pg_|__(next|previous|old_[0-9]+)$', schema) %}
+{% if dpe.is_reserved_schema(schema) %}
     {{ exceptions.raise_compiler_error(where ~ ": the schema " ~ schema ~ " is not for models; set another one") }}
 {% endif %}
 

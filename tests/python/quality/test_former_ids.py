@@ -1,4 +1,4 @@
-"""The history of rules goes on although dpe's project and its generic tests have other names, which are parts of a test's id."""
+"""The history of rules continues after the project and its generic tests were renamed, which changes the ids of tests."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_a_store_that_says_nothing_is_refused(stage: Stage, monkeypatch: pytest.
 
 
 def _assert_that_it_stops(invented: Invented) -> None:
-    """Assert that no more pages of names are fetched, although the store goes on inventing them."""
+    """Assert that no more pages of names are fetched from a store that lists names without end."""
     time.sleep(0.3)
     before = invented.pages
     time.sleep(1)

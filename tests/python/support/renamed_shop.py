@@ -7,7 +7,7 @@ import re
 from support import dbt_projects
 from support.shop import SHOP
 
-# Of sources, of a source with a model in its schema, of models that nobody reads, of published ones, and of stored failures.
+# The schemas: two for sources (the second also has a model), one for private models, one for published models, one for stored failures.
 RAW, LANDING, CORE, FINANCE, BROKEN = "raw", "landing", "core", "Finance", "broken"
 # The folders of the tests' projects have the names of their schemas.
 _NAMES = {"staging": RAW, "intermediate": CORE, "marts": FINANCE, "quality": BROKEN}
