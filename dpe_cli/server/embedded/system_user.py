@@ -7,13 +7,15 @@ directory or, if that is new, as a system user of its own; otherwise it runs as 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,15 +140,35 @@ def _create() -> pwd.struct_passwd:
         raise ServerError(
             f"user {NAME}: PostgreSQL cannot run as root, and useradd is not installed; create that user, or run dpe as another user"
         )
-    created = subprocess.run(
-        ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", NAME],
-        env=for_program(),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    with _only_one():
+        with suppress(KeyError):
+            # Another dpe has created it meanwhile.
+            return pwd.getpwnam(NAME)
+        created = subprocess.run(
+            ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", NAME],
+            env=for_program(),
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        try:
+            return pwd.getpwnam(NAME)
+        except KeyError:
+            raise ServerError(
+                f"user {NAME}: could not be created ({created.stderr.strip()}); create it, or run dpe as another user"
+            ) from None
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """
+    Let only one dpe at a time create the user.
+
+    If two useradd run at once for one name, the second may replace the first one's entry by one with another number (shadow 4.13).
+    """
+    directory = os.open("/etc", os.O_RDONLY)
     try:
-        # Another dpe may have created it meanwhile, so check for the user and not useradd's exit status.
-        return pwd.getpwnam(NAME)
-    except KeyError:
-        raise ServerError(f"user {NAME}: could not be created ({created.stderr.strip()}); create it, or run dpe as another user") from None
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -347,3 +348,30 @@ def _wait_until_gone(server: EmbeddedServer) -> None:
     deadline = time.monotonic() + 10
     while server.is_running() and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+# Finds or creates a user once all processes are ready.
+FINDS_USER = """
+import sys, time
+from pathlib import Path
+from dpe_cli.server.embedded import system_user
+system_user.NAME = sys.argv[1]
+time.sleep(max(0, float(sys.argv[2]) - time.time()))
+print(system_user.server_user(Path("/nonexistent")))
+"""
+
+
+@as_root
+@pytest.mark.skipif(shutil.which("useradd") is None, reason="useradd is not installed")
+def test_processes_that_need_a_user_at_once_get_the_same() -> None:
+    """Whichever creates it: otherwise, one would start its server as a user that another one has replaced."""
+    name = f"dpe-test-{os.getpid()}"
+    command = [sys.executable, "-c", FINDS_USER, name, str(time.time() + 1)]
+    try:
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        found = [process.communicate()[0].strip() for process in processes]
+        now = pwd.getpwnam(name)
+    finally:
+        subprocess.run(["userdel", name], check=True, capture_output=True)
+
+    assert [f"SystemUser(name='{name}', uid={now.pw_uid}, gid={now.pw_gid})"] * 4 == found
