@@ -321,7 +321,7 @@ def test_a_reader_cannot_make_an_extract_the_victim_of_a_deadlock(stage_anywhere
     source = stage_anywhere(COLUMNS, disposition="replace").deliver(_csv(10, "a"))
     source.extract()
     source.deliver(_csv(20, "b"))
-    with source.server.connect(reader(source.server)) as connection, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, source.server.connect(reader(source.server)) as connection:
         [(leaf, parent)] = connection.execute(
             "select inhrelid::bigint, inhparent::bigint from pg_inherits where inhparent::regclass::text = %s",
             [f"raw.{source.table.name}"],

@@ -61,10 +61,10 @@ def test_a_reader_cannot_make_a_build_the_victim_of_a_deadlock(
     _published(server)
     said: list[str] = []
     with (
+        ThreadPoolExecutor(2) as pool,
         server.connect(reader(server)) as reading,
         server.connect("admin", autocommit=True) as asking,
         _dbt(server, monkeypatch) as building,
-        ThreadPoolExecutor(2) as pool,
     ):
         reading.execute(HOLD)
         building.execute("create table published.orders (shop text)")

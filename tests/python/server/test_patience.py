@@ -59,10 +59,14 @@ def test_a_session_that_waits_itself_is_named_with_the_first_in_the_way(fresh_se
     """It does not hold the relation. Others queue after it; to end it, or the first one, helps them."""
     login, other = reader(fresh_server), reader(fresh_server)
     connect = partial(fresh_server.connect, autocommit=True)
-    with connect(other) as holding, connect(login) as asking, connect("admin") as connection, ThreadPoolExecutor(1) as pool:
+    # Whoever is in the way leaves first, also if the test fails.
+    with ThreadPoolExecutor(1) as pool, connect("admin") as connection, connect(login) as asking, connect(other) as holding:
         holding.execute("begin; select count(*) from dpe.tenant_access")
         connection.execute("grant all on dpe.tenant_access to public")
         waiting = pool.submit(asking.execute, "begin; lock table dpe.tenant_access in access exclusive mode")
+        while not connection.execute("select from pg_locks where pid = %s and not granted", [asking.info.backend_pid]).fetchall():
+            assert not waiting.done()
+            time.sleep(0.01)
         first = rf"{other} \(process {holding.info.backend_pid}, 'dpe'\)"
         message = rf"^after \d s {login} \(process {asking.info.backend_pid}, .*\) waits for dpe.tenant_access, held up by {first} still$"
         with pytest.raises(BlockedError, match=message):
