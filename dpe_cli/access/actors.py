@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,10 +17,12 @@ ACTOR = "dpe rls matrix"
 # A role that is created for the measurement, under a name that no other role has and no concurrent measurement waits for.
 NOBODY = f"dpe_matrix_nobody_{secrets.token_hex(8)}"
 AUDITOR = "dpe_auditor"
+READER = "dpe_reader"
 MASKED_READER = "dpe_masked_reader"
+TENANT = "dpe_tenant"
 LEDGER = "dpe"
-ALL_ROLES = (NOBODY, "dpe_reader", MASKED_READER, "dpe_tenant", AUDITOR, "dpe_loader", "dpe_transformer", "dpe_owner")
-TRANSFORMERS_ROLES = ("dpe_reader", "dpe_tenant", "dpe_transformer")
+ALL_ROLES = (NOBODY, READER, MASKED_READER, TENANT, AUDITOR, "dpe_loader", "dpe_transformer", "dpe_owner")
+TRANSFORMERS_ROLES = (READER, TENANT, "dpe_transformer")
 NO_TENANT = "nobody's tenant"
 NO_CONTEXT, ONE_TENANT = ", no context", ", one tenant"
 _SYSTEM = {"the loader": "dpe_loader", "the transformer": "dpe_transformer", "an administrator": "dpe_owner"}
@@ -28,12 +30,17 @@ _SYSTEM = {"the loader": "dpe_loader", "the transformer": "dpe_transformer", "an
 
 @dataclass(frozen=True)
 class Actor:
-    """An actor of a role: in a context if `actor` is given, for one tenant if `tenant` is."""
+    """
+    An actor of a role: in a context if `actor` is given, for one tenant if `tenant` is.
+
+    It `is_masked` if it is a role of masked readers.
+    """
 
     name: str
     role: str
     actor: str = ""
     tenant: str = ""
+    is_masked: bool = False
 
     @property
     def is_system(self) -> bool:
@@ -50,13 +57,18 @@ def everything_of(schema: str) -> Actor:
     return EVERYTHING[schema == LEDGER]
 
 
-def actors(tenants: Sequence[str], logins: Sequence[str]) -> Iterator[Actor]:
-    """Yield who acts on a relation with these tenants, most rows first: of the tenants, the first, the middle and the last."""
+def actors(tenants: Sequence[str], logins: Sequence[str], groups: Mapping[str, bool]) -> Iterator[Actor]:
+    """
+    Yield who acts on a relation with these tenants, most rows first: of the tenants, the first, the middle and the last.
+
+    `groups` are the project's own roles of readers; the value says whether their members are masked readers.
+    """
     chosen = [tenants[index] for index in sorted({0, len(tenants) // 2, len(tenants) - 1})] if tenants else [NO_TENANT]
     yield Actor("everybody", NOBODY)
-    yield Actor("a stranger", "dpe_reader")
-    yield Actor("a masked stranger", MASKED_READER)
-    yield from (Actor("a tenant", "dpe_tenant", tenant=tenant) for tenant in chosen)
+    yield Actor("a stranger", READER)
+    yield Actor("a masked stranger", MASKED_READER, is_masked=True)
+    yield from (Actor(f"a stranger in {group}", group, is_masked=is_masked) for group, is_masked in groups.items())
+    yield from (Actor("a tenant", TENANT, tenant=tenant) for tenant in chosen)
     yield from (Actor(login, login) for login in logins)
     yield Actor("an auditor", AUDITOR)
     for name, role in _SYSTEM.items():

@@ -9,11 +9,12 @@ project's files: of what was built, before it is published, and of all that is p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dpe_cli.access import declared_policies
+from dpe_cli.access.actors import TENANT
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.access.declared_policies import TableColumn, TablePolicy
 from dpe_cli.project.model import Model, by_name, models_of
@@ -28,7 +29,6 @@ CHECK = RlsCheck(
     "hooks and Jinja can change its policies, and the records of what was declared",
     "",
 )
-_READERS = ("dpe_reader", "dpe_masked_reader")
 # What is wrong with a relation; and what to do, if not to look for what changed it and build it again.
 _Fault = tuple[str, str | None]
 # The server breaks long conditions into lines.
@@ -69,6 +69,14 @@ _CATALOG_RELATIONS = """
                         end,
                         'is_exact', coalesce(pg_collation.collisdeterministic, true),
                         'is_shown', has_column_privilege('dpe_masked_reader', pg_class.oid, pg_attribute.attnum, 'select')
+                        or exists(
+                            select
+                            from aclexplode(pg_class.relacl || pg_attribute.attacl) as granted
+                            inner join pg_roles on granted.grantee = pg_roles.oid
+                            where granted.privilege_type = 'SELECT'
+                                and not pg_roles.rolsuper
+                                and pg_has_role(pg_roles.oid, 'dpe_masked_reader', 'usage')
+                        )
                     )
                 ),
                 '{}'
@@ -135,9 +143,9 @@ class _CatalogRelation:
     links: tuple[str, ...]
 
 
-def differences(connection: Connection, manifest: Mapping[str, Any], made: Mapping[str, str]) -> list[Finding]:
+def differences(connection: Connection, manifest: Mapping[str, Any], target: str, made: Mapping[str, str]) -> list[Finding]:
     """
-    Return how relations that dbt has built differ from what the project declares.
+    Return how relations that dbt has built differ from what the project declares for a target.
 
     `made` maps dbt's unique ids to the schemas of the relations. Quarantines are compared with the declaration of their models.
     """
@@ -167,7 +175,8 @@ def differences(connection: Connection, manifest: Mapping[str, Any], made: Mappi
     for schema, name, *values in rows:
         model, relation = models[str(schema), str(name)], _catalog_relation(f"{schema}.{name}", *values)
         look = f"check what hooks and Jinja do to it, then run `dpe run {model.selector}`"
-        faults = _faults(manifest["nodes"][model.unique_id], model, relation, lookups)
+        readers = model.readers_in(target)
+        faults = _faults(manifest["nodes"][model.unique_id], model, readers, relation, lookups)
         findings += [Finding(CHECK.check_id, CHECK.severity, relation.name, detail, fix or look) for detail, fix in faults]
     return findings
 
@@ -196,14 +205,16 @@ def _catalog_relation(name: str, is_table: Any, policies: Any, columns: Any, gra
     )
 
 
-def _faults(node: Mapping[str, Any], model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[_Fault]:
+def _faults(
+    node: Mapping[str, Any], model: Model, readers: Collection[str], relation: _CatalogRelation, lookups: Mapping[str, str]
+) -> Iterator[_Fault]:
     yield from ((link, None) for link in relation.links)
     if relation.is_table:
         yield from _faults_of_policies(node, model, relation, lookups)
-    allowed = {"dpe_owner", *(_READERS if model.is_published else ()), *_granted(node)}
+    allowed = {"dpe_owner", *readers, *([TENANT] if readers else []), *_granted(node)}
     for grantee, privilege in sorted(relation.granted):
         if grantee not in allowed:
-            yield f"is granted to {grantee}, which neither meta.rls nor grants names", None
+            yield f"is granted to {grantee}, which neither meta.readers nor grants names for this target", None
         elif privilege.partition(" (")[0] != "select":
             yield f"grants {privilege} to {grantee}, which may only read", None
     for column in model.masked:

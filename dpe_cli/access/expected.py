@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from psycopg import sql
 
-from dpe_cli.access.actors import AUDITOR, LEDGER, MASKED_READER, NOBODY, Actor, as_actor, everything_of
-from dpe_cli.access.samples import ALLOWED, Sample, count
+from dpe_cli.access.actors import AUDITOR, LEDGER, NOBODY, READER, TENANT, Actor, as_actor, everything_of
+from dpe_cli.access.samples import ALLOWED, MeasuredRelation, Sample, count
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import is_shadow
 
@@ -19,6 +19,17 @@ _GRANTED_ROWS = """
         from dpe.tenant_access
         where role_name = to_regrole(quote_ident({role})) and (valid_until is null or valid_until > statement_timestamp())
     )
+"""
+# Applications may read what somebody reads unmasked.
+_MAY_READ = """
+    select bool_or(
+        case %(role)s
+            when 'dpe_tenant' then not pg_has_role(oid, 'dpe_masked_reader', 'member')
+            else pg_has_role(%(role)s, oid, 'usage')
+        end
+    )
+    from pg_roles
+    where rolname = any(%(readers)s::text[])
 """
 
 
@@ -51,13 +62,13 @@ def _expected_of_system(sample: Sample, actor: Actor) -> int | None:
 
 def _expected_of_reader(connection: Connection, sample: Sample, actor: Actor) -> int | None:
     relation = sample.relation
-    if actor.role == AUDITOR or relation.declared == "private" or is_shadow(relation.schema):
+    if actor.role == AUDITOR or is_shadow(relation.schema) or not _may_read(connection, relation, actor):
         return 0
     if relation.declared == "shared":
         return sample.rows
     if relation.declared != "tenant_column":
         return None
-    if actor.role in {"dpe_reader", MASKED_READER, "dpe_tenant"}:
+    if actor.role in {READER, TENANT} or actor.is_masked or actor.role in relation.readers:
         return dict(sample.tenants).get(actor.tenant, 0)
     columns = sql.SQL(", ").join(map(sql.Identifier, relation.tenant_columns))
     granted = sql.SQL(_GRANTED_ROWS).format(relation=relation.identifier, columns=columns, role=sql.Literal(actor.role))
@@ -67,9 +78,15 @@ def _expected_of_reader(connection: Connection, sample: Sample, actor: Actor) ->
     return counted if isinstance(counted, int) else None
 
 
+def _may_read(connection: Connection, relation: MeasuredRelation, actor: Actor) -> bool:
+    """Return whether the target publishes a relation to an actor (macros/rls/readers_of.sql, dpe_cli/server/sql/readers.sql)."""
+    row = connection.execute(_MAY_READ, {"role": actor.role, "readers": list(relation.readers)}).fetchone()
+    return row == (True,)
+
+
 def reading_faults(sample: Sample, actor: Actor, rows: int | None, expected: int | None) -> Iterator[str]:
     """Yield what is wrong with the rows that an actor sees; None of them means that it may not read."""
-    if actor.role == MASKED_READER and sample.relation.kind == "v" and rows is None:
+    if actor.is_masked and sample.relation.kind == "v" and rows is None:
         # The view reads masked columns, so masked readers cannot read it.
         return
     if expected is not None and (rows or 0) != expected:

@@ -20,7 +20,6 @@ from dpe_cli.access import guarded
 from dpe_cli.access.actors import (
     ALL_ROLES,
     EVERYTHING,
-    MASKED_READER,
     NOBODY,
     Actor,
     actors,
@@ -77,18 +76,31 @@ def measure(
     cells: list[Cell] = []
     with connection.transaction(force_rollback=True):
         connection.execute("select set_config('lock_timeout', '2s', true)")
+        groups: dict[str, bool] = {}
         if NOBODY in roles:
             # A role without any grants, which disappears with the transaction.
             _create_nobody(connection)
-        let_act_as(connection, {*roles, *logins})
+            groups = _groups(connection, relations)
+        measured = {*roles, *logins, *groups}
+        let_act_as(connection, measured)
         check_logins(connection, logins)
-        with guarded.acting_as(connection, {*roles, *logins, *(actor.role for actor in EVERYTHING)}, strictly=False):
+        with guarded.acting_as(connection, {*measured, *(actor.role for actor in EVERYTHING)}, strictly=False):
             for relation in relations:
                 sample = sample_of(connection, relation)
-                acting = actors([name for name, _ in sample.tenants], logins)
-                cells += [_measure(connection, sample, actor, writes) for actor in acting if actor.role in {*roles, *logins}]
+                acting = actors([name for name, _ in sample.tenants], logins, groups)
+                cells += [_measure(connection, sample, actor, writes) for actor in acting if actor.role in measured]
                 on_relation(1)
     return cells
+
+
+def _groups(connection: Connection, relations: Sequence[MeasuredRelation]) -> dict[str, bool]:
+    """Return the project's own roles of readers, and whether their members are masked readers."""
+    named = {role for relation in relations for role in relation.readers}
+    rows = connection.execute(
+        "select rolname::text, pg_has_role(oid, 'dpe_masked_reader', 'member') from pg_roles where rolname = any(%s) order by 1",
+        [sorted(named - set(ALL_ROLES))],
+    ).fetchall()
+    return {str(role): bool(is_masked) for role, is_masked in rows}
 
 
 def _create_nobody(connection: Connection) -> None:
@@ -106,7 +118,7 @@ def _measure(connection: Connection, sample: Sample, actor: Actor, writes: Seque
     with as_actor(connection, actor):
         seen = count(connection, actor.role, sql.SQL("select count(*) as rows from {}").format(sample.relation.identifier))
         outcomes = {write: _write(connection, sample, actor.role, write) for write in writes}
-        unmasked = _unmasked(connection, sample.relation) if actor.role == MASKED_READER else []
+        unmasked = _unmasked(connection, actor.role, sample.relation) if actor.is_masked else []
     rows = seen if isinstance(seen, int) else None
     problem = _problem(seen) or (sample.problem if actor == everything_of(sample.relation.schema) else None)
     expected = expected_rows(connection, sample, actor) if sample.problem is None and problem is None else None
@@ -124,7 +136,7 @@ def _problem(outcome: int | str) -> str | None:
     return outcome if isinstance(outcome, str) and outcome not in {DENIED, REFUSED, ALLOWED} else None
 
 
-def _unmasked(connection: Connection, relation: MeasuredRelation) -> list[str]:
+def _unmasked(connection: Connection, role: str, relation: MeasuredRelation) -> list[str]:
     """Return the masked columns that can be read anyway. In a view, they are null."""
     if relation.kind == "v":
         return []
@@ -132,7 +144,7 @@ def _unmasked(connection: Connection, relation: MeasuredRelation) -> list[str]:
     return [
         column
         for column in relation.masked
-        if isinstance(count(connection, MASKED_READER, query.format(sql.Identifier(column), relation.identifier)), int)
+        if isinstance(count(connection, role, query.format(sql.Identifier(column), relation.identifier)), int)
     ]
 
 

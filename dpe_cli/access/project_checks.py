@@ -21,12 +21,12 @@ def all_checks() -> tuple[RlsCheck, ...]:
 
 
 def find(
-    connection: Connection, manifest: Mapping[str, Any], schemas: Sequence[str], *, waiting: Collection[tuple[str, str]] = ()
+    connection: Connection, manifest: Mapping[str, Any], target: str, schemas: Sequence[str], *, waiting: Collection[tuple[str, str]] = ()
 ) -> list[Finding]:
     """
-    Return which relations of dbt's manifest are not published as its files declare, and which others are readable in these schemas.
+    Return which relations of dbt's manifest are not published as its files declare for the target, and which others are readable.
 
-    `waiting` are the published schemas and names of relations that were built again but not published.
+    These are looked for in `schemas`. `waiting` are the published schemas and names of relations that were built again but not published.
     """
     published = {model.unique_id: model.schema for model in models_of(manifest).values() if (model.schema, model.alias) not in waiting}
-    return [*strays.find(connection, manifest, schemas), *declared.differences(connection, manifest, published)]
+    return [*strays.find(connection, manifest, schemas), *declared.differences(connection, manifest, target, published)]

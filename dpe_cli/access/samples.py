@@ -50,7 +50,7 @@ _TENANTS = """
 @dataclass(frozen=True)
 class MeasuredRelation:
     """
-    A relation: its kind as in pg_class, how its model declares who may see it, and which columns are `masked`.
+    A relation: its kind as in pg_class, how its model declares who may see it, which columns are `masked`, and which roles read it.
 
     A companion is a quarantine or a masked view of a model; a staging table belongs to the loader. `waits_in` is the schema in which it
     waits to be published in `schema`.
@@ -63,6 +63,7 @@ class MeasuredRelation:
     declared: str
     tenant_columns: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
     is_companion: bool = False
     is_staging: bool = False
     waits_in: str | None = None
@@ -100,21 +101,23 @@ class Sample:
 
 
 def find_relations(
-    connection: Connection, models: Iterable[Model], sources: Iterable[Source], schemas: Sequence[str]
+    connection: Connection, models: Iterable[Model], sources: Iterable[Source], schemas: Sequence[str], target: str
 ) -> list[MeasuredRelation]:
-    """Return the relations in schemas, except slices, which are read through their parents."""
-    declared = {(model.schema, model.alias): (model.declared, model.tenant_columns, model.masked) for model in models}
+    """Return the relations in a target's schemas, except slices, which are read through their parents."""
+    declared = {
+        (model.schema, model.alias): (model.declared, model.tenant_columns, model.masked, model.readers_in(target)) for model in models
+    }
     for source in sources:
         column = source.table.tenant_column
         # A source that names a model's relation does not make it private.
-        declared.setdefault((source.table.schema, source.table.name), ("private", (column,) if column else (), ()))
+        declared.setdefault((source.table.schema, source.table.name), ("private", (column,) if column else (), (), ()))
     models_of = companions_of(declared)
     with connection.transaction():
         rows = connection.execute(_RELATIONS, [list(schemas)]).fetchall()
     found = []
     for oid, schema, name, kind, is_staging in rows:
         published = (published_schema(str(schema)), str(name))
-        of_model = declared.get(models_of.get(published, published), ("private", (), ()))
+        of_model = declared.get(models_of.get(published, published), ("private", (), (), ()))
         is_companion = str(name).endswith((QUARANTINE, MASKED))
         found.append(
             MeasuredRelation(int(oid), str(schema), str(name), str(kind), *of_model, is_companion=is_companion, is_staging=bool(is_staging))

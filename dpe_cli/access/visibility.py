@@ -31,9 +31,13 @@ class Visibility:
     problem: str | None = None
 
 
-def of_models(cells: Sequence[Cell], models: Iterable[Model]) -> list[Visibility]:
-    """Return what tenants, a stranger and the owner without a context see of each published model with tenants that was measured."""
-    wanted = {f"{model.schema}.{model.alias}" for model in models if model.tenant_columns and model.is_published}
+def of_models(cells: Sequence[Cell], models: Iterable[Model], target: str) -> list[Visibility]:
+    """
+    Return what tenants, a stranger and the owner without a context see of each model with tenants that was measured.
+
+    Models that the target publishes to nobody are not among them.
+    """
+    wanted = {f"{model.schema}.{model.alias}" for model in models if model.tenant_columns and model.readers_in(target)}
     measured = [name for name in dict.fromkeys(cell.relation for cell in cells) if name in wanted]
     return [visible for relation in measured for visible in _of_relation(cells, relation)]
 

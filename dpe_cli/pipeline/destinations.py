@@ -1,9 +1,10 @@
 """
 Refuses a project with models that dpe could build but not publish.
 
-They do not declare who may see them although the project requires it, their schema is not for models or belongs to somebody else, or their
-name leaves no room for what dpe derives from it, or is derived from another one. The macro rls_declaration refuses the first two when plain
-dbt builds such a model. Tests may not store their failures next to relations of the project, either (refuse_tests_elsewhere.sql).
+They do not declare who may see them although the project requires it, or which targets publish them to readers, their schema is not for
+models or belongs to somebody else, or their name leaves no room for what dpe derives from it, or is derived from another one. The macros
+rls_declaration and readers_of refuse most of that when plain dbt builds such a model. Tests may not store their failures next to relations
+of the project, either (refuse_tests_elsewhere.sql).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from dpe_cli.access import strays
 from dpe_cli.errors import ProjectError
-from dpe_cli.project.model import Model
+from dpe_cli.project.model import READERS_EXAMPLE, Model
 from dpe_cli.project.project import Project
 from dpe_cli.server.relations import MASKED, MOST_BYTES, PREVIOUS, QUARANTINE, is_reserved
 from dpe_cli.server.server import Server
@@ -44,6 +45,11 @@ def _faults_of_files(project: Project) -> Iterator[str]:
             yield (
                 f"{where}: has to declare who may see it; write meta.rls as {{tenant_column: …}}, {{shared: true}}, {{private: true}}, "
                 "{role_column: …} or {access: …}"
+            )
+        elif model.is_published and model.readers is None:
+            yield (
+                f"{where}: meta.rls says which rows readers may see, but nothing says which targets publish it to readers; write it under "
+                f"{model.unique_id.partition('.')[0]}s: in dbt_project.yml, such as +meta: {{readers: {READERS_EXAMPLE}}}"
             )
         if is_reserved(model.schema):
             yield f"{where}: the schema {model.schema} is not for models; set another one"

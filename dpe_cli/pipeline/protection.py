@@ -80,7 +80,7 @@ def check_rls(project: Project, server: Server) -> list[Finding]:
     with separate_session(server) as connection:
         own, everyones = _checked_schemas(connection, project)
         found = rls_check.check(connection, everyones, unreadable=unreadable_schemas(project), judged=own)
-        found += project_checks.find(connection, project.manifest, _open_schemas(project))
+        found += project_checks.find(connection, project.manifest, project.target, _open_schemas(project))
     return sorted(found, key=lambda finding: finding.severity)
 
 
@@ -94,7 +94,7 @@ def check_protection(project: Project, server: Server, waiting: Collection[tuple
     with separate_session(server) as connection:
         own, everyones = _checked_schemas(connection, project)
         check = validation.check_protection(connection, everyones, unreadable=unreadable_schemas(project), judged=own)
-        found = project_checks.find(connection, project.manifest, _open_schemas(project), waiting=waiting)
+        found = project_checks.find(connection, project.manifest, project.target, _open_schemas(project), waiting=waiting)
     return replace(check, faults=(*check.faults, *map(str, found)))
 
 
@@ -108,9 +108,7 @@ def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins:
         UnknownNameError: no relation matches a pattern.
     """
     with server.connect("admin") as connection, limited(connection, progress.say):
-        found = samples.find_relations(
-            connection, project.models.values(), project.sources.values(), protected_schemas(connection, project)
-        )
+        found = _relations_in(connection, project, protected_schemas(connection, project))
         for pattern in wanted:
             if not fnmatch.filter(map(str, found), pattern):
                 hint = did_you_mean(pattern, map(str, found), "`dpe rls matrix` shows all relations")
@@ -133,7 +131,7 @@ def measure_built(project: Project, server: Server, relations: Collection[Relati
     """
     schemas, built = project.published_schemas, {relation.oid for relation in relations}
     with server.connect("transformer") as connection, limited(connection, progress.say):
-        found = samples.find_relations(connection, project.models.values(), project.sources.values(), [schema + NEXT for schema in schemas])
+        found = _relations_in(connection, project, [schema + NEXT for schema in schemas])
         waiting = [
             replace(relation, schema=published_schema(relation.schema), waits_in=relation.schema)
             for relation in found
@@ -158,20 +156,24 @@ def measure_published(
     """
     known = {cell.relation for cell in measured}
     with server.connect("transformer") as connection, limited(connection, progress.say):
-        found = samples.find_relations(connection, project.models.values(), project.sources.values(), project.published_schemas)
+        found = _relations_in(connection, project, project.published_schemas)
         published = [
             relation
             for relation in found
-            if relation.declared != "private" and (_has_tenants(relation) or not only_of_tenants) and str(relation) not in known
+            if relation.readers and (_has_tenants(relation) or not only_of_tenants) and str(relation) not in known
         ]
         with _naming_an_end(server):
             cells = matrix.measure(connection, published, roles=TRANSFORMERS_ROLES, writes=()) if published else []
     return sorted([*measured, *cells], key=lambda cell: cell.relation)
 
 
+def _relations_in(connection: Connection, project: Project, schemas: Sequence[str]) -> list[MeasuredRelation]:
+    return samples.find_relations(connection, project.models.values(), project.sources.values(), schemas, project.target)
+
+
 def _has_tenants(relation: MeasuredRelation) -> bool:
-    """Return whether rows of a relation belong to tenants that readers may see."""
-    return relation.declared != "private" and bool(relation.tenant_columns) and not relation.is_companion
+    """Return whether rows of a relation belong to tenants, and readers may see them."""
+    return bool(relation.readers) and bool(relation.tenant_columns) and not relation.is_companion
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def measure(project: Project, server: Server, relations: Sequence[Relation], pro
         ServerError: the session that measures was ended, or sessions did not release what it reads.
     """
     cells = protection.measure_built(project, server, relations, progress)
-    return cells, list(checks.check_visibility(visibility.of_models(cells, project.models.values())).faults)
+    return cells, list(checks.check_visibility(visibility.of_models(cells, project.models.values(), project.target)).faults)
 
 
 def judge(
@@ -111,7 +111,7 @@ def judge(
         found = [
             # Published relations are judged after the run; a hook may have left relations elsewhere.
             *checks.check_protection(connection, protected_schemas, judged=[schema + suffix for schema in schemas]).faults,
-            *map(str, declared.differences(connection, project.manifest, made)),
+            *map(str, declared.differences(connection, project.manifest, project.target, made)),
         ]
         if suffix == NEXT:
             found += map(str, strays.find(connection, project.manifest, [*schemas, *(schema + NEXT for schema in schemas)], but=removed))

@@ -96,7 +96,7 @@ def check(project: Project, server: Server, scope: Scope, build: BuildResult, ce
     Raises:
         ServerError: sessions did not release what a check reads.
     """
-    visible_rows = visibility.of_models(cells, project.models.values())
+    visible_rows = visibility.of_models(cells, project.models.values(), project.target)
     built = [result for result in build.results if result.resource_type in RELATIONS]
     made = {result.unique_id: result.schema for result in built if result.status == "success"}
     with (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # The resource types that become relations.
 RELATIONS = frozenset({"model", "seed", "snapshot"})
 # The `meta.rls` of a folder in dbt_project.yml whose models have to declare theirs, which replaces it (macros/rls/rls_declaration.sql).
 REQUIRED = "required"
+# What a message shows of `meta.readers`.
+READERS_EXAMPLE = "{prod: [dpe_reader, dpe_masked_reader]}"
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class Model:
     A relation that dbt builds. `declared` is the kind of its `meta.rls`.
 
     Only its unique id is its own: versions of a model have one `name`, and so may models of two packages. `tenant_columns` name the
-    tenants of a row, `masked` columns are hidden from masked readers. A model `is_undeclared` if the project requires a declaration
-    that is missing; then it is private.
+    tenants of a row, `masked` columns are hidden from masked readers. `readers` are the roles that read it, by the target that
+    publishes it to them; None if nothing says so. A model `is_undeclared` if the project requires a declaration that is missing; then it
+    is private.
     """
 
     unique_id: str
@@ -29,6 +32,7 @@ class Model:
     tenant_columns: tuple[str, ...]
     declared: str
     masked: tuple[str, ...] = ()
+    readers: Mapping[str, tuple[str, ...]] | None = field(default=None, hash=False)
     version: str | None = None
     is_undeclared: bool = False
 
@@ -39,8 +43,12 @@ class Model:
 
     @property
     def is_published(self) -> bool:
-        """Whether readers may read it."""
+        """Whether readers may read it, in the targets that publish it to readers."""
         return self.declared != "private"
+
+    def readers_in(self, target: str) -> tuple[str, ...]:
+        """Return the roles that its relation is granted to in a target (macros/rls/readers_of.sql)."""
+        return (self.readers or {}).get(target, ()) if self.is_published else ()
 
 
 def models_of(manifest: Mapping[str, Any]) -> dict[str, Model]:
@@ -60,6 +68,7 @@ def models_of(manifest: Mapping[str, Any]) -> dict[str, Model]:
             tenant_columns=_as_tuple(declared.get("tenant_column")),
             declared=next(iter(declared), "private"),
             masked=_as_tuple(meta.get("masked")),
+            readers=_as_readers(meta.get("readers")),
             version=None if node.get("version") is None else str(node["version"]),
             is_undeclared=meta.get("rls") == REQUIRED,
         )
@@ -98,6 +107,12 @@ def key_of(manifest: Mapping[str, Any], model: Model) -> tuple[str, ...]:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _as_readers(value: object) -> Mapping[str, tuple[str, ...]] | None:
+    if not isinstance(value, Mapping):
+        return None
+    return {str(target): tuple(sorted(set(_as_tuple(roles)))) for target, roles in value.items()}
 
 
 def _as_tuple(value: object) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from dpe_cli.errors import ProjectError, UnknownNameError, UsageError
 from dpe_cli.project.dbt_inputs import profiles_file
+from dpe_cli.project.identity import identify
 from dpe_cli.project.manifest import Parser
 from dpe_cli.project.model import Model, by_name, models_of
 from dpe_cli.project.source import Source, from_node
@@ -36,6 +37,16 @@ class Project:
         self._target = target
         self._variables = variables
         self._chosen: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = {}
+
+    @cached_property
+    def target(self) -> str:
+        """
+        The name of dbt's target.
+
+        Raises:
+            ProjectError: the project has no name, or no profile of that name.
+        """
+        return identify(self.directory, profiles_dir=self._profiles_dir, target=self._target, variables=self._variables).target
 
     @property
     def specs_directory(self) -> Path:

@@ -41,7 +41,7 @@ FILES = (
     "publications.sql",
     "copies.sql",
     "columns.sql",
-    "readable_schemas.sql",
+    "readers.sql",
     "notifications.sql",
     "quality.sql",
     "functions_of_transformer.sql",

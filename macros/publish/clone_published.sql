@@ -23,7 +23,11 @@
                 {% set names = adapter.get_columns_in_relation(present) | map(attribute='name') | list %}
                 {% set is_complete = dpe.policy_columns(declaration) | reject('in', names) | list | length == 0 %}
                 {% set masked = dpe.masked_columns(node) | select('in', names) | list %}
-                {% do run_query(dpe.clone_table(published, copy, declaration if is_complete else {'private': true}, masked, unique_id)) %}
+                {% if not is_complete %}
+                    {% set declaration = {'private': true} %}
+                {% endif %}
+                {% set readers = dpe.readers_of(node, declaration) %}
+                {% do run_query(dpe.clone_table(published, copy, declaration, readers, masked, unique_id)) %}
                 {% do adapter.cache_added(copy) %}
             {% endif %}
         {% endif %}

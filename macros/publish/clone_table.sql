@@ -2,11 +2,11 @@
     The statements that copy a table with its rows and properties (dpe_cli/server/sql/copies.sql), and protect the copy as declared, in
     their own transaction: dbt does not commit after an on-run-start hook.
 #}
-{% macro clone_table(source, target, declaration, masked, node) %}
+{% macro clone_table(source, target, declaration, readers, masked, node) %}
 
 begin;
 select dpe.copy_table({{ dpe.regclass_of(source) }}, {{ dbt.string_literal(dbt.escape_single_quotes(target.schema)) }});
-{{ dpe.protect_table(target, declaration, node, masked=masked) }}
+{{ dpe.protect_table(target, declaration, node, readers, masked=masked) }}
 commit;
 
 {% endmacro %}

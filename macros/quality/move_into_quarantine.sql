@@ -12,7 +12,15 @@ create table {{ quarantine }} (
     _rules text[] not null,
     _quarantined_at timestamptz not null default now()
 );
-{{ dpe.protect_table(quarantine, dpe.rls_declaration(), model.unique_id, keeps_rows_of_nobody=true, masked=dpe.masked_columns(model)) }}
+{% set declaration = dpe.rls_declaration() %}
+{{ dpe.protect_table(
+    quarantine,
+    declaration,
+    model.unique_id,
+    dpe.readers_of(model, declaration),
+    keeps_rows_of_nobody=true,
+    masked=dpe.masked_columns(model)
+) }}
 comment on table {{ quarantine }} is {{ dpe.literal_of(
     'Rows that are kept out of ' ~ this.identifier ~ ' because they break rules (_rules). They return once they are corrected.'
 ) }};

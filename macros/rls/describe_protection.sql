@@ -1,8 +1,9 @@
 {#
-    Describe a relation's declared protection for dpe.protected_relations: its policies, and the roles in its `grants`.
+    Describe a relation's declared protection for dpe.protected_relations: its policies, and the roles that it is
+    granted to.
 #}
-{% macro describe_protection(declaration, masked=[], grants={}) -%}
+{% macro describe_protection(declaration, readers, masked=[], grants={}) -%}
 
-{{ dpe.describe_policies(declaration, masked) }}{{ ', grants ' ~ tojson(grants, sort_keys=true) if grants }}
+{{ dpe.describe_policies(declaration, masked) }}{{ ', readers ' ~ tojson(readers) if readers }}{{ ', grants ' ~ tojson(grants, sort_keys=true) if grants }}
 
 {%- endmacro %}

@@ -3,7 +3,7 @@
     rights, so it never shows more than the table does. It is dropped once nothing is masked, together with what readers built on it, as
     dbt does for the table: that must not stop the build.
 #}
-{% macro mask_table(relation, masked) %}
+{% macro mask_table(relation, masked, readers) %}
 
 {% set view = dpe.masked_view() %}
 {% if masked %}
@@ -32,7 +32,7 @@ begin
 end
 $dpe$;
 comment on view {{ view }} is {{ dpe.literal_of('What masked readers see of ' ~ this.identifier ~ ': nothing in ' ~ masked | join(', ') ~ '.') }};
-{{ dpe.protect_view(view, {'shared': true}, model.unique_id) }}
+{{ dpe.protect_view(view, {'shared': true}, model.unique_id, readers) }}
 
 {% elif config.get('materialized') in ['incremental', 'snapshot'] %}
 

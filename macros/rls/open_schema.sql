@@ -5,7 +5,7 @@
 {% macro open_schema(relation) %}
 
 {% if not dpe.schema_suffix() or not relation.schema.endswith(dpe.schema_suffix()) %}
-select dpe.open_schema({{ dpe.literal_of(relation.schema) }});
+select dpe.open_schema({{ dpe.literal_of(relation.schema) }}, {{ dpe.regclass_of(relation) }});
 {% endif %}
 
 {% endmacro %}

@@ -3,7 +3,7 @@
     privileges are removed. Rows without a tenant are refused, except in a quarantine (`keeps_rows_of_nobody`). The columns in `masked`
     are hidden from masked readers. `node` is dbt's unique id of the table's node.
 #}
-{% macro protect_table(relation, declaration, node, keeps_rows_of_nobody=false, masked=[], grants={}) %}
+{% macro protect_table(relation, declaration, node, readers=[], keeps_rows_of_nobody=false, masked=[], grants={}) %}
 
 {% set system = dpe.rls_predicate(declaration, 'system') %}
 
@@ -27,7 +27,7 @@ using ({{ dpe.rls_predicate(declaration, 'reader') }});
 create policy dpe_mask on {{ relation }} as restrictive for select to dpe_reader
 using ({{ dpe.rls_predicate(declaration, 'mask') }});
 {% endif %}
-{{ dpe.grant_to_readers(relation, declaration, masked) }}
+{{ dpe.grant_to_readers(relation, readers, masked) }}
 {{ dpe.grant_to_others(relation, grants) }}
 
 comment on policy dpe_system on {{ relation }} is {{ dpe.literal_of(dpe.describe_policies(declaration, masked)) }};
@@ -43,6 +43,6 @@ comment on policy dpe_system on {{ relation }} is {{ dpe.literal_of(dpe.describe
 {% endfor %}
 {% endif %}
 
-{{ dpe.remember_protection(relation, node, dpe.describe_protection(declaration, masked, grants)) }}
+{{ dpe.remember_protection(relation, node, dpe.describe_protection(declaration, readers, masked, grants)) }}
 
 {% endmacro %}

@@ -260,7 +260,7 @@ def test_what_a_role_could_do_is_found(
     del states
     with module_server.connect("admin") as connection:
         connection.execute(statements.encode())
-        relations = samples.find_relations(connection, project.models.values(), project.sources.values(), ["marts", "dpe"])
+        relations = samples.find_relations(connection, project.models.values(), project.sources.values(), ["marts", "dpe"], project.target)
         cells = matrix.measure(connection, relations, logins=[] if "bypassrls" in statements else [login])
         connection.rollback()
 
@@ -276,7 +276,7 @@ def test_a_source_does_not_hide_a_models_relation(
     table = StagingTable("x.orders", "marts", "fct_orders", (Column("shop", "text"),))
     source = Source("source.shops.x.orders", "x.orders", table, External(location="", file_format="", disposition="append"), None)
     with module_server.connect("admin") as connection:
-        relations = samples.find_relations(connection, project.models.values(), [source], ["marts"])
+        relations = samples.find_relations(connection, project.models.values(), [source], ["marts"], project.target)
 
     assert ["tenant_column"] == [relation.declared for relation in relations if str(relation) == "marts.fct_orders"]
 

@@ -129,7 +129,9 @@ def test_a_row_may_belong_to_several_tenants(project: Project, server: Server, m
         assert [(1,), (2,)] == connection.execute(query.encode()).fetchall()
     cells = protection.measure_published(project, server, dbt_projects.Silence())
     visible_rows = {
-        visible.who: visible.rows for visible in visibility.of_models(cells, project.models.values()) if "transfers" in visible.relation
+        visible.who: visible.rows
+        for visible in visibility.of_models(cells, project.models.values(), project.target)
+        if "transfers" in visible.relation
     }
     assert {"HA": 2, "DL": 1, "UA": 2, "a stranger": 0, "its owner, no context": 0} == visible_rows
 
@@ -139,13 +141,13 @@ def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -
     with server.connect("transformer") as connection:
         assert [] == checks.check(connection, protection.protected_schemas(connection, project))
         made = {model.unique_id: model.schema for model in project.models.values()}
-        assert [] == declared.differences(connection, project.manifest, made)
+        assert [] == declared.differences(connection, project.manifest, project.target, made)
 
 
 def test_what_no_file_declares_is_found(project: Project, server: Server) -> None:
     """Though dbt says that it built it: there is nothing to compare it with."""
     with server.connect("transformer") as connection:
-        (finding,) = declared.differences(connection, project.manifest, {"model.shops.unknown": "marts__next"})
+        (finding,) = declared.differences(connection, project.manifest, project.target, {"model.shops.unknown": "marts__next"})
 
     assert "model.shops.unknown: was built, but no file of the project declares it" in str(finding)
 
@@ -156,7 +158,7 @@ def test_a_declaration_that_is_required_but_missing_counts_as_private(project: P
     manifest["nodes"]["model.shops.fct_accounts"]["config"]["meta"] = {"rls": "required"}
 
     with server.connect("transformer") as connection:
-        found = declared.differences(connection, manifest, {"model.shops.fct_accounts": "marts"})
+        found = declared.differences(connection, manifest, project.target, {"model.shops.fct_accounts": "marts"})
 
     assert "has the policy dpe_reader, which its declaration, private, does not call for" in {finding.detail for finding in found}
     assert any("is granted to dpe_reader, which neither meta.rls nor grants names" in finding.detail for finding in found)

@@ -602,7 +602,9 @@ def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
     assert {"marts.touchy_orders: a tenant (UA) cannot read it (not for readers)"} < {fault for cell in cells for fault in cell.faults}
     assert {"marts.touchy_orders"} == {cell.relation for cell in cells if cell.faults}
     published = protection.measure_published(shop.project, shop.server, Silence(), only_of_tenants=True)
-    assert NOT_FOR_READERS == sorted(checks.check_visibility(visibility.of_models(published, shop.project.models.values())).faults)
+    assert NOT_FOR_READERS == sorted(
+        checks.check_visibility(visibility.of_models(published, shop.project.models.values(), shop.project.target)).faults
+    )
 
 
 @pytest.mark.parametrize("declared", [("{tenant_column: shop}", "{private: true}"), ("{shared: true}", "{tenant_column: shop}")])

@@ -243,7 +243,7 @@ def test_other_schemas_are_not_checked(shop: Shop) -> None:
 
 def _visible_rows(shop: Shop) -> list[Visibility]:
     cells = protection.measure_published(shop.project, shop.server, Silence(), only_of_tenants=True)
-    return visibility.of_models(cells, shop.project.models.values())
+    return visibility.of_models(cells, shop.project.models.values(), shop.project.target)
 
 
 def test_who_sees_what_is_measured(shop: Shop) -> None:

@@ -36,6 +36,7 @@ def _frames() -> Iterator[tuple[FrameType]]:
 setattr(behavior_flags, "inspect", SimpleNamespace(stack=_frames, getmodule=inspect.getmodule))  # noqa: B010 it is a module to mypy
 # The name of the projects, and what they have before a test adds its models.
 NAME = "shops"
+READERS = "{readers: {dev: [dpe_reader, dpe_masked_reader]}}"
 CONFIGURATION = {
     "dbt_project.yml": f"""
         name: {NAME}
@@ -49,15 +50,18 @@ CONFIGURATION = {
             search_order: [dpe, {NAME}, dbt]
         models:
           +persist_docs: {{relation: true, columns: true}}
+          +meta: {READERS}
           {NAME}:
             staging: {{+materialized: view, +schema: staging}}
             intermediate: {{+materialized: view, +schema: intermediate}}
             marts: {{+materialized: table, +schema: marts, +meta: {{rls: required}}, +contract: {{enforced: true}}}}
         seeds:
           +persist_docs: {{relation: true, columns: true}}
+          +meta: {READERS}
           {NAME}: {{+schema: intermediate}}
         snapshots:
           +persist_docs: {{relation: true, columns: true}}
+          +meta: {READERS}
           {NAME}: {{+schema: intermediate}}
         data_tests:
           {NAME}: {{+schema: quality}}

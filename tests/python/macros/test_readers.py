@@ -1,0 +1,278 @@
+"""
+Each target publishes to its own readers, and a target that names none to nobody.
+
+`targets` is one project that was run for three targets in one database: dev for every reader, prod for groups of its own, ci for nobody.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+from conftest import Cluster, numbers
+from psycopg import sql
+from support import dbt_projects
+from support.dbt_projects import NAME, Silence
+
+from dpe_cli.access import declared
+from dpe_cli.errors import ProjectError
+from dpe_cli.pipeline import protection, run
+from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.pipeline.run import RunSummary
+from dpe_cli.project.dbt_runner import run_dbt
+from dpe_cli.project.project import Project
+from dpe_cli.server.contexts import admin_context, tenant_context
+from dpe_cli.server.server import Server
+
+TARGETS = ("dev", "prod", "ci")
+MODEL = """
+    {{{{ config(materialized='{kind}', unique_key='id', contract={{'enforced': false}}, meta={{'rls': {{'tenant_column': 'hotel'}}, 'masked': ['name']}}) }}}}
+    select * from (values (1, 'UA', 'Ada'), (2, 'HA', 'Bob')) as t (id, hotel, name)
+    """
+FILES = {
+    "macros/generate_schema_name.sql": """
+        {% macro generate_schema_name(custom_schema_name, node) -%}
+        {{ target.name }}_{{ custom_schema_name }}
+        {%- endmacro %}
+        """,
+    "models/marts/fct_guests.sql": MODEL.format(kind="table"),
+    "models/marts/fct_stays.sql": MODEL.format(kind="incremental"),
+    "models/marts/dim_ids.sql": """
+        {{ config(materialized='view', contract={'enforced': false}, meta={'rls': {'tenant_column': 'hotel'}}) }}
+        select id, hotel from {{ ref('fct_guests') }}
+        """,
+}
+RELATIONS = ("fct_guests", "fct_stays", "dim_ids")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A project with three targets, and the roles of prod's readers; `logins` are members of a group each, by the group's name."""
+
+    directory: Path
+    database: Server
+    group: str
+    masked: str
+    logins: dict[str, str]
+    runs: dict[str, RunSummary]
+
+    def project(self, target: str) -> Project:
+        """Return the project as it is for a target."""
+        return Project(self.directory, target=target)
+
+    def server(self, target: str) -> Server:
+        """Return the server, for sessions that work for a target."""
+        return replace(self.database, target=target)
+
+    def run(self, target: str) -> RunSummary:
+        """Run the project for a target."""
+        return run.run(self.project(target), self.server(target), (), (), Silence(), RunOptions(documents=False))
+
+    def names(self, readers: object) -> None:
+        """Let the project name other readers."""
+        path = self.directory / "dbt_project.yml"
+        settings = yaml.safe_load(path.read_text())
+        settings["models"]["+meta"] = {"readers": readers}
+        path.write_text(yaml.safe_dump(settings))
+
+    def seen(self, login: str, relation: str, columns: str = "id") -> list[object] | None:
+        """Return what a login sees of the first column; None if it may not read the relation."""
+        with self.database.connect(login) as connection:
+            try:
+                return [row[0] for row in connection.execute(f"select {columns} from {relation} order by 1".encode())]
+            except psycopg.errors.InsufficientPrivilege:
+                return None
+
+
+@pytest.fixture(scope="module")
+def published(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
+    """Run the project for each target."""
+    number = next(numbers)
+    group, masked = f"prod readers {number}", f"prod_masked_{number}"
+    directory = dbt_projects.make(tmp_path_factory.mktemp("targets"), FILES)
+    profiles = yaml.safe_load((directory / "profiles.yml").read_text())
+    output = profiles["dpe"]["outputs"]["dev"]
+    (directory / "profiles.yml").write_text(
+        yaml.safe_dump({"dpe": {"target": "dev", "outputs": {target: {**output, "schema": f"{target}_core"} for target in TARGETS}}})
+    )
+    logins = {"dpe_reader": f"somebody_{number}", group: f"reader_{number}", masked: f"masked_{number}"}
+    with cluster_18.new_database() as server:
+        with server.connect("admin") as connection:
+            for role, parent in {group: "dpe_reader", masked: "dpe_masked_reader"}.items():
+                connection.execute(sql.SQL("create role {} in role {}").format(sql.Identifier(role), sql.Identifier(parent)))
+            for role, login in logins.items():
+                connection.execute(sql.SQL("create role {} login in role {}").format(sql.Identifier(login), sql.Identifier(role)))
+            connection.commit()
+            with admin_context(connection, "test"):
+                for login in logins.values():
+                    connection.execute("insert into dpe.tenant_access values (%s, 'UA')", [login])
+        found = Targets(directory, server, group, masked, logins, {})
+        found.names({"dev": ["dpe_reader", "dpe_masked_reader"], "prod": [masked, group]})
+        found.runs.update({target: found.run(target) for target in TARGETS})
+        yield found
+    with cluster_18.template.connect("admin") as connection:
+        for role in (*logins.values(), group, masked):
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
+
+
+@pytest.fixture
+def targets(published: Targets, cluster_18: Cluster, tmp_path: Path) -> Iterator[Targets]:
+    """Give a copy of the project and of the database as the runs left them."""
+    directory = tmp_path / "targets"
+    shutil.copytree(published.directory, directory, symlinks=True)
+    with replace(cluster_18, template=published.database).new_database() as server:
+        yield replace(published, directory=directory, database=server)
+
+
+def test_each_target_is_read_by_its_own_readers(published: Targets) -> None:
+    """A login sees its tenant's rows in the targets that name one of its groups, and nothing of the others."""
+    somebody, reader, masked = published.logins.values()
+
+    assert all(summary.holds for summary in published.runs.values())
+    for relation in RELATIONS:
+        assert [1] == published.seen(somebody, f"dev_marts.{relation}")
+        assert [1] == published.seen(reader, f"dev_marts.{relation}"), "a member of prod's group is a member of dpe_reader, too"
+        assert published.seen(somebody, f"prod_marts.{relation}") is None
+        assert [1] == published.seen(reader, f"prod_marts.{relation}")
+        assert [None] * 3 == [published.seen(login, f"ci_marts.{relation}") for login in (somebody, reader, masked)]
+
+
+def test_a_group_of_masked_readers_does_not_see_masked_columns(published: Targets) -> None:
+    """It sees the others, and all of the view that leaves them empty."""
+    _, reader, masked = published.logins.values()
+
+    for relation in ("prod_marts.fct_guests", "prod_marts.fct_stays"):
+        assert ["Ada"] == published.seen(reader, relation, "name")
+        assert [1] == published.seen(masked, relation)
+        assert published.seen(masked, relation, "name") is None
+        assert [None] == published.seen(masked, f"{relation}__masked", "name")
+
+
+def test_applications_see_what_a_target_publishes_unmasked(targets: Targets) -> None:
+    """They act as dpe_tenant, for one tenant at a time; a target of masked readers, or of nobody, does not publish to them."""
+
+    def seen(relation: str) -> list[tuple[int]]:
+        with targets.database.connect("transformer") as connection, tenant_context(connection, "UA"):
+            return connection.execute(f"select id from {relation}".encode()).fetchall()
+
+    assert [(1,)] == seen("prod_marts.fct_guests")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        seen("ci_marts.fct_guests")
+    targets.names({"ci": [targets.masked]})
+    assert targets.run("ci").holds
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        seen("ci_marts.fct_guests")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_check_knows_the_readers_of_the_target(published: Targets, target: str) -> None:
+    """The checks of the catalog, of the project, and the measurement of each role and login."""
+    project, server = published.project(target), published.server(target)
+
+    assert [] == protection.check_rls(project, server)
+    cells = protection.measure_rls(project, server, ("*_marts.*",), [*published.logins.values()], Silence())
+    assert [] == [fault for cell in cells for fault in cell.faults]
+    somebody, reader, masked = published.logins.values()
+    found = {cell.actor: cell.rows for cell in cells if cell.relation == f"{target}_marts.fct_guests"}
+    wanted = {"dev": (1, 1, 1), "prod": (None, 1, 1), "ci": (None, None, None)}
+    assert wanted[target] == (found[somebody], found[reader], found[masked])
+    assert ("prod" == target) == (f"a stranger in {published.group}" in found)
+
+
+def test_who_is_no_longer_named_no_longer_reads(targets: Targets) -> None:
+    """From the next build on, also a table that is kept between builds."""
+    _, reader, masked = targets.logins.values()
+    targets.names({"prod": [targets.masked]})
+    assert targets.run("prod").holds
+
+    for relation in RELATIONS:
+        assert targets.seen(reader, f"prod_marts.{relation}") is None
+        assert [1] == targets.seen(masked, f"prod_marts.{relation}")
+
+
+def test_a_grant_to_others_is_found(targets: Targets) -> None:
+    """Readers of another target are others; so are masked readers of a column that its model masks."""
+    with targets.database.connect("admin") as connection:
+        connection.execute("grant select on prod_marts.fct_stays to dpe_reader")
+        connection.execute(sql.SQL("grant select (name) on prod_marts.fct_guests to {}").format(sql.Identifier(targets.masked)))
+        connection.commit()
+
+    project = targets.project("prod")
+    made = {f"model.{NAME}.{name}": "prod_marts" for name in RELATIONS}
+    with targets.server("prod").connect("transformer") as connection:
+        found = declared.differences(connection, project.manifest, "prod", made)
+    assert {
+        "prod_marts.fct_stays": "is granted to dpe_reader, which neither meta.readers nor grants names for this target",
+        "prod_marts.fct_guests": "shows masked readers the column name, which meta.masked hides",
+    } == {finding.subject: finding.detail for finding in found}
+
+
+EXAMPLE = "{prod: [dpe_reader, dpe_masked_reader]}"
+WRONG = {
+    "dpe_reader": f"meta.readers is dpe_reader; write the roles of each target, such as {EXAMPLE}",
+    "{dev: dpe_reader}": f"meta.readers.dev is dpe_reader; write a list of roles, such as {EXAMPLE}",
+    "{prod: [1]}": f"meta.readers.prod is [1]; write a list of roles, such as {EXAMPLE}",
+    "{dev: [nobody_of_that_name]}": "nobody_of_that_name: the role does not exist, but meta.readers names it",
+    "{dev: [pg_monitor]}": "pg_monitor: the role does not inherit from dpe_reader, so that no policy shows it a row, but meta.readers names it",
+    "{dev: [dpe_auditor]}": "dpe_auditor: the role is not only a reader: policies do not bind it as they bind readers, but meta.readers names it",
+    "{dev: [dpe_transformer]}": "dpe_transformer: the role is not only a reader",
+}
+
+
+@pytest.fixture(scope="module")
+def refused(published: Targets, cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Build a model with each of these, and return the messages."""
+    directory = tmp_path_factory.mktemp("refused") / "targets"
+    shutil.copytree(published.directory, directory, symlinks=True)
+    model = "{{ config(contract={'enforced': false}, meta={'rls': {'shared': true}, 'readers': %s}) }} select 1 as id"
+    dbt_projects.write(
+        directory, {f"models/marts/wrong_{number}.sql": model % repr(yaml.safe_load(readers)) for number, readers in enumerate(WRONG)}
+    )
+    with replace(cluster_18, template=published.database).new_database() as database:
+        results = run_dbt(Project(directory), replace(database, target="dev"), ["run", "--select", "wrong_*"])
+    return {readers: result.message for readers, result in zip(WRONG, sorted(results, key=lambda result: result.name), strict=True)}
+
+
+@pytest.mark.parametrize("readers", WRONG)
+def test_what_cannot_be_a_reader_is_refused(refused: dict[str, str], readers: str) -> None:
+    """By the build, with what to do."""
+    assert WRONG[readers] in refused[readers]
+
+
+def test_a_role_is_not_a_reader_and_a_masked_reader(targets: Targets) -> None:
+    """Nobody could say whether its members see masked columns."""
+    with targets.database.connect("admin") as connection:
+        connection.execute(sql.SQL("grant dpe_masked_reader to {}").format(sql.Identifier(targets.group)))
+        connection.commit()
+    try:
+        (result,) = run_dbt(targets.project("prod"), targets.server("prod"), ["run", "--select", "fct_guests"])
+    finally:
+        with targets.database.connect("admin") as connection:
+            connection.execute(sql.SQL("revoke dpe_masked_reader from {}").format(sql.Identifier(targets.group)))
+            connection.commit()
+
+    assert f"{targets.group}: the role is both a reader and a masked reader, but meta.readers names it" in result.message
+
+
+def test_which_targets_publish_to_readers_is_never_guessed(targets: Targets) -> None:
+    """A model that readers may see, without a word on targets, is refused: by `dpe run` before it loads, and by plain dbt."""
+    path = targets.directory / "dbt_project.yml"
+    settings = yaml.safe_load(path.read_text())
+    del settings["models"]["+meta"]
+    path.write_text(yaml.safe_dump(settings))
+    missing = (
+        "nothing says which targets publish it to readers; write it under models: in dbt_project.yml, such as "
+        f"+meta: {{readers: {EXAMPLE}}}"
+    )
+
+    with pytest.raises(ProjectError) as refused:
+        targets.run("dev")
+    (result,) = run_dbt(targets.project("dev"), targets.server("dev"), ["run", "--select", "fct_stays"])
+
+    assert str(refused.value).count(missing) == len(RELATIONS)
+    assert missing in result.message
