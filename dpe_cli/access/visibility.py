@@ -35,7 +35,7 @@ def of_models(cells: Sequence[Cell], models: Iterable[Model], target: str) -> li
     """
     Return what tenants, a stranger and the owner without a context see of each model with tenants that was measured.
 
-    Models that the target publishes to nobody are not among them.
+    Models that the target publishes to no reader are not among them.
     """
     wanted = {f"{model.schema}.{model.alias}" for model in models if model.tenant_columns and model.readers_in(target)}
     measured = [name for name in dict.fromkeys(cell.relation for cell in cells) if name in wanted]

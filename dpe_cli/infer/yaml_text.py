@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dpe_cli.infer.inference import InferredColumn, InferredTable
@@ -25,12 +25,12 @@ _RESERVED = (
 )
 
 
-def document(inferred: InferredTable, schema: str) -> str:
-    """Return a file with one source, in this schema, that has one table."""
-    return "\n".join(["sources:", *source_lines(inferred, "  ", schema), ""])
+def document(inferred: InferredTable, schema: str, meta: Mapping[str, Any] | None = None) -> str:
+    """Return a file with one source, in this schema, that has one table with this `meta`."""
+    return "\n".join(["sources:", *source_lines(inferred, "  ", schema, meta), ""])
 
 
-def source_lines(inferred: InferredTable, indent: str, schema: str) -> list[str]:
+def source_lines(inferred: InferredTable, indent: str, schema: str, meta: Mapping[str, Any] | None = None) -> list[str]:
     """Return a source with one table, as an item of the list of sources."""
     inner = f"{indent}  "
     head = [
@@ -39,10 +39,10 @@ def source_lines(inferred: InferredTable, indent: str, schema: str) -> list[str]
         f"{inner}schema: {_flow(schema)}",
         f"{inner}tables:",
     ]
-    return [*head, *table_lines(inferred, f"{inner}  ")]
+    return [*head, *table_lines(inferred, f"{inner}  ", meta)]
 
 
-def table_lines(inferred: InferredTable, indent: str) -> list[str]:
+def table_lines(inferred: InferredTable, indent: str, meta: Mapping[str, Any] | None = None) -> list[str]:
     """Return a table, as an item of a source's list of tables."""
     inner = f"{indent}  "
     lines = [f"{indent}# {_comment(note)}" for note in inferred.notes]
@@ -52,6 +52,8 @@ def table_lines(inferred: InferredTable, indent: str) -> list[str]:
         f"{inner}external:",
     ]
     lines += [f"{inner}  {name}: {_flow(value)}" for name, value in inferred.external.items()]
+    if meta:
+        lines += [f"{inner}config: {_flow({'meta': meta})}"]
     lines += [f"{inner}columns:"]
     for column in inferred.columns:
         lines += _column_lines(column, f"{inner}  ")
@@ -73,6 +75,27 @@ def source_as_data(inferred: InferredTable, schema: str) -> dict[str, Any]:
     return {"name": inferred.source, "description": _TO_DO, "schema": schema, "tables": [as_data(inferred)]}
 
 
+def column_line(column: InferredColumn, *members: str) -> str:
+    """Return a column of a model, in one line of YAML: its name and these members."""
+    chosen = {"name", "quote", *members}
+    return _flow({name: value for name, value in _members(column) if name in chosen})
+
+
+def name_in_sql(name: str) -> str:
+    """Return the name of a column or a relation as SQL needs it."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"' if _needs_quotes(name) else name
+
+
+def in_one_line(value: Any) -> str:
+    """Return a value in one line of YAML."""
+    return _flow(value)
+
+
+def _needs_quotes(name: str) -> bool:
+    return not _PLAIN.fullmatch(name) or f" {name} " in _RESERVED
+
+
 def _column_lines(column: InferredColumn, indent: str) -> list[str]:
     note = [f"{indent}# {_comment(column.note)}"] if column.note else []
     return [*note, f"{indent}- {_flow(dict(_members(column)))}"]
@@ -81,7 +104,7 @@ def _column_lines(column: InferredColumn, indent: str) -> list[str]:
 def _members(column: InferredColumn) -> Iterator[tuple[str, Any]]:
     yield "name", column.name
     # The quoted name for dbt's tests.
-    if not _PLAIN.fullmatch(column.name) or f" {column.name} " in _RESERVED:
+    if _needs_quotes(column.name):
         yield "quote", True
     yield "data_type", column.data_type
     yield "description", _described(column.description)

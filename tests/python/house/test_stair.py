@@ -22,6 +22,7 @@ STAIR = (
     "site",
     "publishing",
     "quality",
+    "init",
     "access ingest specs",
     "infer project",
     "load sources",

@@ -12,8 +12,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[3]
 
 
-def commands(guide: str, heading: str, language: str = "bash") -> str:
-    """Return the commands under a heading of a guide, in their order."""
+def commands(guide: str | Path, heading: str, language: str = "bash") -> str:
+    """Return the commands under a heading of a guide, or of another file, in their order."""
     text = (REPOSITORY / "docs" / "guides" / guide).read_text(encoding="utf-8")
     section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     found = re.findall(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)

@@ -1,0 +1,1 @@
+"""New projects, and what they begin with."""

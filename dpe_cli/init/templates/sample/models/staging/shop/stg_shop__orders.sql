@@ -1,0 +1,8 @@
+select
+    order_id,
+    branch,
+    ordered_on,
+    product,
+    quantity,
+    unit_price
+from {{ source('shop', 'orders') }}

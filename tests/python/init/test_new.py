@@ -1,0 +1,182 @@
+"""`dpe init` writes a project that runs at once: with a small pipeline, or with the user's own data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from support import dbt_projects, demo_project, guides
+from support.dbt_projects import Silence
+
+from dpe_cli.cli import main
+from dpe_cli.errors import ProjectError
+from dpe_cli.init import templates
+from dpe_cli.pipeline import run
+from dpe_cli.pipeline.options import RunOptions
+from dpe_cli.pipeline.run import RunSummary
+from dpe_cli.project.project import Project
+from dpe_cli.server.programs import wheel_programs
+from dpe_cli.server.server import Server
+
+SALES = "Order ID,region,when,amount,select\n1,north,2026-01-02,3.5,a\n2,south,2026-01-03,4,b\n3,north,2026-01-04,1.25,c\n"
+OPEN = "Who may see which rows? Answer in models/marts/_marts__models.yml; until then, `dpe run` refuses the project."
+
+
+def _init(*arguments: str | Path) -> int:
+    return main.run(["init", *map(str, arguments)])
+
+
+def _deliver(directory: Path) -> None:
+    (directory / "erp").mkdir()
+    (directory / "erp/sales.csv").write_text(SALES)
+
+
+def _run(directory: Path, server: Server) -> RunSummary:
+    if not (directory / "dbt_packages").exists():
+        dbt_projects.install_package(directory)
+    of_project = replace(server, project=directory.name, target="dev")
+    return run.run(Project(directory), of_project, (), (), Silence(), RunOptions(documents=False))
+
+
+def test_a_new_project_runs_and_shows_each_tenant_its_rows(server: Server, tmp_path: Path) -> None:
+    """By the commands of its README: it ends with DPE SUCCESS, and a login sees the orders of its branch."""
+    assert 0 == _init(tmp_path / "shop")
+    directory = tmp_path / "shop"
+
+    ran = demo_project.dpe(directory, server, "run", "--no-docs")
+    as_reader = guides.run(
+        guides.commands(directory / "README.md", "See it as a reader"),
+        directory,
+        programs=wheel_programs(),
+        variables={name: value for name, value in demo_project.variables_of(server).items() if name.startswith("PG")},
+    )
+    try:
+        assert (0, "DPE SUCCESS") == (ran.returncode, ran.stdout.rstrip().splitlines()[-1]), ran.stdout + ran.stderr
+        assert 0 == as_reader.returncode, as_reader.stderr
+        assert "(3 rows)" in as_reader.stdout
+        assert ("south" in as_reader.stdout.rpartition("order_id")[2], "cocoa" in as_reader.stdout) == (False, True)
+    finally:
+        with server.connect("admin", autocommit=True) as connection:
+            connection.execute("drop owned by north_desk, south_desk; drop role north_desk, south_desk")
+
+
+def test_the_users_own_data_is_published_per_tenant_after_one_answer(server: Server, tmp_path: Path) -> None:
+    """Whatever the columns are called; staging has the tenant, too."""
+    _deliver(tmp_path)
+    assert 0 == _init(tmp_path / "mine", "--from", tmp_path / "erp/sales.csv", "--name", "mine", "--rls", "region")
+
+    summary = _run(tmp_path / "mine", server)
+
+    assert summary.holds, summary
+    assert summary.validation is not None
+    seen = {visible.who: visible.rows for visible in summary.validation.visibility}
+    assert {"north": 2, "south": 1, "a stranger": 0, "its owner, no context": 0} == seen
+    with server.connect("admin") as connection:
+        connection.execute("insert into dpe.tenant_access (role_name, tenant_id) values ('dpe_reader', 'south')")
+        connection.commit()
+        connection.execute("set local role dpe_reader")
+        assert [(2, "b")] == connection.execute('select "Order ID", "select" from mine_marts.sales').fetchall()
+
+
+def test_without_an_answer_nothing_is_published(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The question stays open: in the output, in the file to answer it in, and when the project is run."""
+    _deliver(tmp_path)
+    assert 0 == _init(tmp_path / "mine", "--from", tmp_path / "erp/sales.csv", "--name", "mine")
+    assert OPEN in capsys.readouterr().out
+
+    with pytest.raises(ProjectError, match=r"sales \(models/marts/sales.sql\): has to declare who may see it"):
+        _run(tmp_path / "mine", server)
+
+    path = tmp_path / "mine/models/marts/_marts__models.yml"
+    text = path.read_text()
+    assert "#   meta: {rls: {tenant_column: region}}" in text
+    path.write_text(text.replace("meta: {rls: required}", "meta: {rls: {tenant_column: region}}"))
+    assert _run(tmp_path / "mine", server).holds
+
+
+ANSWERS = {
+    "regio": "regio: is not a column of erp.sales that could say whose row it is; did you mean region?, or answer shared or private",
+    "amount": "amount: is not a column of erp.sales that could say whose row it is; these could: region, select",
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_that_names_no_tenants_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: str) -> None:
+    """Before anything is written."""
+    _deliver(tmp_path)
+
+    assert 2 == _init(tmp_path / "mine", "--from", tmp_path / "erp/sales.csv", "--rls", answer)
+
+    assert ANSWERS[answer] in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
+
+
+def test_nothing_that_exists_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory with anything in it is refused, but for a new repository's own."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/README.md").write_text("mine")
+
+    assert 2 == _init(tmp_path / "shop")
+
+    assert "is not empty (README.md); name a new directory" in capsys.readouterr().err
+    assert ["README.md"] == [path.name for path in (tmp_path / "shop").iterdir()]
+    (tmp_path / "shop/README.md").unlink()
+    (tmp_path / "shop/.git").mkdir()
+    assert 0 == _init(tmp_path / "shop")
+
+
+NAMES = {
+    "dpe": "no name for the project can be made of it; give one with --name",
+    "2024": "no name for the project can be made of it",
+    "x" * 60: "no name for the project can be made of it",
+}
+
+
+@pytest.mark.parametrize("directory", NAMES)
+def test_a_directory_whose_name_dbt_cannot_use_needs_another(tmp_path: Path, capsys: pytest.CaptureFixture[str], directory: str) -> None:
+    """dbt refuses the names of packages, and schemas are named after the project."""
+    assert 2 == _init(tmp_path / directory)
+    assert NAMES[directory] in capsys.readouterr().err
+    assert 0 == _init(tmp_path / directory, "--name", "shop")
+    assert "shop" == yaml.safe_load((tmp_path / directory / "dbt_project.yml").read_text())["name"]
+
+
+@pytest.mark.parametrize("name", ["Shop", "a-b", "dbt", "x" * 60])
+def test_a_name_that_dbt_cannot_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """With what is wrong; nothing is written."""
+    assert 2 == _init(tmp_path / "shop", "--name", name)
+    assert f"--name: {name} " in capsys.readouterr().err
+    assert not (tmp_path / "shop").exists()
+
+
+def test_containers_are_added_on_request(tmp_path: Path) -> None:
+    """A Dockerfile and a Compose file, whose passwords come from the environment."""
+    assert 0 == _init(tmp_path / "shop", "--docker")
+
+    services = yaml.safe_load((tmp_path / "shop/compose.yml").read_text())["services"]
+    assert {"database", "bootstrap", "pipeline"} == services.keys()
+    passwords = {value for service in services.values() for name, value in service["environment"].items() if "PASSWORD" in name}
+    assert all(value.startswith("${") for value in passwords)
+    assert "POSTGRES_PASSWORD" in (tmp_path / "shop/.env.example").read_text()
+    assert "FROM python:" in (tmp_path / "shop/Dockerfile").read_text()
+
+
+def test_what_was_written_is_told_to_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All files, and they are there."""
+    assert 0 == main.run(["--output", "json", "init", str(tmp_path / "shop")])
+
+    told = json.loads(capsys.readouterr().out)
+    assert ("shop", None) == (told["project"], told["rls"])
+    found = {str(path.relative_to(tmp_path / "shop")) for path in (tmp_path / "shop").rglob("*") if path.is_file()}
+    assert found == set(told["files"])
+
+
+@pytest.mark.parametrize(
+    "path", [".github/workflows/dpe.yml", ".gitlab-ci.yml", ".pre-commit-config.yaml", "dbt_project.yml", "profiles.yml"]
+)
+def test_settings_are_valid_yaml(path: str) -> None:
+    """Of the tools that read them."""
+    assert yaml.safe_load(templates.render(("project",), {"name": "shop", "version": "1", "with_docker": False})[path])
