@@ -52,17 +52,17 @@ CONFIGURATION = {
           +persist_docs: {{relation: true, columns: true}}
           +meta: {READERS}
           {NAME}:
-            staging: {{+materialized: view, +schema: staging}}
-            intermediate: {{+materialized: view, +schema: intermediate}}
-            marts: {{+materialized: table, +schema: marts, +meta: {{rls: required}}, +contract: {{enforced: true}}}}
+            raw: {{+materialized: view, +schema: raw}}
+            core: {{+materialized: view, +schema: core}}
+            finance: {{+materialized: table, +schema: finance, +meta: {{rls: required}}, +contract: {{enforced: true}}}}
         seeds:
           +persist_docs: {{relation: true, columns: true}}
           +meta: {READERS}
-          {NAME}: {{+schema: intermediate}}
+          {NAME}: {{+schema: core}}
         snapshots:
           +persist_docs: {{relation: true, columns: true}}
           +meta: {READERS}
-          {NAME}: {{+schema: intermediate}}
+          {NAME}: {{+schema: core}}
         data_tests:
           {NAME}: {{+schema: quality}}
         """,
@@ -105,8 +105,13 @@ def make(directory: Path, files: Mapping[str, str]) -> Path:
 def configure(directory: Path) -> None:
     """Write the project's configuration, and install the package."""
     write(directory, CONFIGURATION)
-    shutil.copy(REPOSITORY / "profiles.yml", directory)
+    (directory / "profiles.yml").write_text(profiles(), encoding="utf-8")
     install_package(directory)
+
+
+def profiles() -> str:
+    """Return the repository's profiles.yml with the schema for what names none."""
+    return (REPOSITORY / "profiles.yml").read_text(encoding="utf-8").replace("schema: core", "schema: core")
 
 
 def install_package(directory: Path) -> None:
