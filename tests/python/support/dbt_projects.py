@@ -15,7 +15,7 @@ from textwrap import dedent
 from types import FrameType, SimpleNamespace
 from typing import Literal
 
-from dbt_common import behavior_flags
+from dbt_common import behavior_flags, tests
 
 from dpe_cli.project import dbt, package
 from dpe_cli.project.project import Project
@@ -34,6 +34,8 @@ def _frames() -> Iterator[tuple[FrameType]]:
 # At each start, dbt asks 36 times for the stack of calls with its lines of source, to look at the first frames only. Under pytest the
 # stack is deep, so that takes a fifth of a second.
 setattr(behavior_flags, "inspect", SimpleNamespace(stack=_frames, getmodule=inspect.getmodule))  # noqa: B010 it is a module to mypy
+# dbt's own tests parse each template once per process, too.
+tests.enable_test_caching()
 # The name of the projects, and what they have before a test adds its models.
 NAME = "shops"
 READERS = "{readers: {dev: [dpe_reader, dpe_masked_reader]}}"
