@@ -108,6 +108,8 @@ def _own_environment() -> None:
     for name in list(os.environ):
         if name.startswith(("PG", "DPE_", "DBT_", "WEATHER_API_")):
             del os.environ[name]
+    # Its manifest takes dbt a third of a small run to write, and almost no test reads it.
+    os.environ["DBT_WRITE_JSON"] = "false"
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ class Readers:
     def orders(self) -> int:
         """Return how many orders the reader sees."""
         with self.server.connect(self.login["dpe_reader"]) as connection:
-            [(count,)] = connection.execute("select count(*) from marts.fct_orders").fetchall()
+            [(count,)] = connection.execute("select count(*) from finance.fct_orders").fetchall()
             return int(count)
 
 
@@ -56,7 +56,7 @@ def readers(any_cluster: Cluster) -> Iterator[Readers]:
                     sql.Identifier(outsider), sql.Identifier(team), sql.Identifier(login["dpe_reader"])
                 )
             )
-            connection.execute("create index orders_by_shop on marts.fct_orders (shop)")
+            connection.execute("create index orders_by_shop on finance.fct_orders (shop)")
             connection.commit()
             with admin_context(connection, "test"):
                 connection.execute("insert into dpe.tenant_access values (%s, 'UA')", [login["dpe_reader"]])
@@ -86,7 +86,7 @@ LOCKING = {
     "index depends on extension": "alter index {relation} depends on extension plpgsql",
     "create trigger": ("create trigger t before insert on {relation} for each row execute function suppress_redundant_updates_trigger()"),
 }
-INDEXES = {"marts.fct_orders": "marts.orders_by_shop", "pg_catalog.pg_class": "pg_catalog.pg_class_oid_index"}
+INDEXES = {"finance.fct_orders": "finance.orders_by_shop", "pg_catalog.pg_class": "pg_catalog.pg_class_oid_index"}
 # A reader locks a relation as a write does.
 HOLD = "merge into {relation} as target using (select 1) as one on false when matched then do nothing"
 # How a login gets there: as it is, after becoming another role, after allowing itself to wait.
@@ -140,13 +140,13 @@ def test_no_code_of_a_reader_keeps_others_waiting_while_an_administrator_runs_it
     """The login of autovacuum is a superuser's, and so is that of an administrator who analyzes all tables."""
     wanted, refusal = IN_MAINTENANCE[statement]
     connect, schema = partial(readers.server.connect, autocommit=True), f"of_reader_{next(numbers)}"
-    names = {"schema": schema, "relation": "marts.fct_orders"}
+    names = {"schema": schema, "relation": "finance.fct_orders"}
     with connect("admin") as administrator, connect(readers.login["dpe_reader"]) as reader:
         administrator.execute(f"create schema {schema} authorization {readers.login['dpe_reader']}".encode())
         reader.execute(IN_AN_INDEX.format(**names, statement=wanted.format(**names)).encode())
         with reader.transaction():
-            reader.execute(HOLD.format(relation="marts.fct_orders").encode())
-            reader.execute("select count(*) from marts.fct_orders")
+            reader.execute(HOLD.format(relation="finance.fct_orders").encode())
+            reader.execute("select count(*) from finance.fct_orders")
             administrator.execute("set statement_timeout = '3s'")
             with pytest.raises(refusal):
                 administrator.execute(f"analyze {schema}.mine".encode())
@@ -232,8 +232,8 @@ def test_no_partitioned_table_of_a_group_stops_its_members(readers: Readers) -> 
 # Statements that call functions of the login before or while they lock a relation of others, or without an event trigger noticing it.
 CALLING = {
     "CREATE SCHEMA": "create schema of_mine create table mine (n integer)",
-    "CREATE STATISTICS": "create statistics public.mine on order_id, shop from marts.fct_orders",
-    "CREATE PUBLICATION": "create publication mine for table marts.fct_orders where (order_id > 1)",
+    "CREATE STATISTICS": "create statistics public.mine on order_id, shop from finance.fct_orders",
+    "CREATE PUBLICATION": "create publication mine for table finance.fct_orders where (order_id > 1)",
 }
 
 
@@ -256,8 +256,8 @@ def test_a_query_that_makes_a_table_waits_as_long_as_a_query(readers: Readers) -
     connect = partial(readers.server.connect, autocommit=True)
     with connect("admin") as publishing, connect(readers.login["dpe_reader"]) as connection, ThreadPoolExecutor(1) as pool:
         with publishing.transaction():
-            publishing.execute("lock table marts.fct_orders in access exclusive mode")
-            made = pool.submit(connection.execute, "create temporary table mine as select * from marts.fct_orders")
+            publishing.execute("lock table finance.fct_orders in access exclusive mode")
+            made = pool.submit(connection.execute, "create temporary table mine as select * from finance.fct_orders")
             time.sleep(0.3)
         made.result()
         assert [(2,)] == connection.execute("select count(*) from mine").fetchall()

@@ -26,9 +26,9 @@ from dpe_cli.project.project import Project
 from dpe_cli.server.bootstrap import bootstrap
 from dpe_cli.server.server import Server
 
-SCHEMAS = ("dpe", "staging", "intermediate", "marts", "quality", "marts__next", "marts__previous")
+SCHEMAS = ("dpe", "raw", "core", "finance", "quality", "finance__next", "finance__previous")
 # Those of sources, and of stored failures.
-UNREADABLE = ("staging", "quality")
+UNREADABLE = ("raw", "quality")
 
 CHECKS = len(project_checks.all_checks())
 
@@ -53,7 +53,7 @@ def built(project: Project, module_server: Server) -> Iterator[Server]:
 def _weaken(connection: psycopg.Connection[Any], statements: str) -> None:
     """Apply a mutation, in an administrator's transaction."""
     [(index,)] = connection.execute(
-        "select indexrelid::regclass::text from pg_index where indrelid = 'marts.fct_orders'::regclass and not indisunique"
+        "select indexrelid::regclass::text from pg_index where indrelid = 'finance.fct_orders'::regclass and not indisunique"
     ).fetchall()
     for name, value in (("index", index), ("database", connection.info.dbname), ("port", str(connection.info.port))):
         statements = statements.replace(f"{{{name}}}", value)
@@ -188,7 +188,7 @@ def test_a_server_with_a_known_leak_is_found(built: Server, version: str, is_fou
 def test_an_index_that_shows_no_order_is_not_a_finding(built: Server, index: str) -> None:
     """Of masked columns only, of others only, or without an order."""
     with built.connect("admin") as connection:
-        connection.execute(f"create index on marts.fct_orders {index}".encode())
+        connection.execute(f"create index on finance.fct_orders {index}".encode())
         assert "RLS074" not in _ids(connection)
         connection.rollback()
 
@@ -269,11 +269,11 @@ def test_the_command_succeeds_if_nothing_is_wrong(app: App) -> None:
 def weakened(built: Server) -> Iterator[None]:
     """Weaken a published table and an internal one, and add something that is only a warning."""
     with built.connect("admin", autocommit=True) as connection:
-        connection.execute("alter table marts.fct_orders no force row level security; alter table dpe.loads no force row level security")
-        connection.execute("create unique index orders_once on marts.fct_orders (order_id)")
+        connection.execute("alter table finance.fct_orders no force row level security; alter table dpe.loads no force row level security")
+        connection.execute("create unique index orders_once on finance.fct_orders (order_id)")
         yield
-        connection.execute("alter table marts.fct_orders force row level security; alter table dpe.loads force row level security")
-        connection.execute("drop index marts.orders_once")
+        connection.execute("alter table finance.fct_orders force row level security; alter table dpe.loads force row level security")
+        connection.execute("drop index finance.orders_once")
 
 
 @pytest.mark.usefixtures("weakened")
@@ -285,8 +285,8 @@ def test_the_command_fails_if_something_is_wrong(app: App, capsys: pytest.Captur
 
     assert (1, f"{CHECKS} checks: 2 errors, 1 warning") == (status, lines[0])
     assert lines[-3].startswith("RLS002 error dpe.loads does not force row-level security")
-    assert lines[-2].endswith("alter table marts.fct_orders force row level security")
-    assert lines[-1].startswith("RLS022 warning marts.fct_orders has the unique index orders_once")
+    assert lines[-2].endswith("alter table finance.fct_orders force row level security")
+    assert lines[-1].startswith("RLS022 warning finance.fct_orders has the unique index orders_once")
 
 
 @pytest.mark.usefixtures("weakened")
@@ -310,24 +310,24 @@ def test_sarif_names_the_file_of_a_model(app: App, tmp_path: Path) -> None:
     }
     assert {
         ("dpe.loads", "dbt_project.yml", "error", "RLS002"),
-        ("marts.fct_orders", "models/marts/fct_orders.sql", "error", "RLS002"),
-        ("marts.fct_orders", "models/marts/fct_orders.sql", "warning", "RLS022"),
+        ("finance.fct_orders", "models/finance/fct_orders.sql", "error", "RLS002"),
+        ("finance.fct_orders", "models/finance/fct_orders.sql", "warning", "RLS022"),
     } == found
 
 
 def test_sarif_names_a_file_by_a_uri() -> None:
     """Whatever its name: a URI has neither spaces nor control characters."""
-    finding = checks.Finding("RLS002", "error", "marts.a\x1b[2J\n", "does not force row-level security", "alter it\u202e")
-    files = {finding.subject: "models/marts/a b\x1b\u202e.sql"}
+    finding = checks.Finding("RLS002", "error", "finance.a\x1b[2J\n", "does not force row-level security", "alter it\u202e")
+    files = {finding.subject: "models/finance/a b\x1b\u202e.sql"}
 
     runs: Any = sarif.document(checks.checks(), [finding], files, otherwise="dbt_project.yml")["runs"]
     [run] = runs
 
     [result] = run["results"]
     [location] = result["locations"]
-    assert "models/marts/a%20b%1B%E2%80%AE.sql" == location["physicalLocation"]["artifactLocation"]["uri"]
-    assert r"marts.a\x1b[2J⏎" == location["logicalLocations"][0]["fullyQualifiedName"]
-    assert r"marts.a\x1b[2J⏎: does not force row-level security; alter it\u202e" == result["message"]["text"]
+    assert "models/finance/a%20b%1B%E2%80%AE.sql" == location["physicalLocation"]["artifactLocation"]["uri"]
+    assert r"finance.a\x1b[2J⏎" == location["logicalLocations"][0]["fullyQualifiedName"]
+    assert r"finance.a\x1b[2J⏎: does not force row-level security; alter it\u202e" == result["message"]["text"]
 
 
 def test_sarif_that_cannot_be_written_is_reported(app: App, tmp_path: Path) -> None:

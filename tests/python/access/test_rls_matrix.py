@@ -106,7 +106,7 @@ def _rows(cells: list[Cell], relation: str) -> dict[str, int | None]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    "relation", ["marts.fct_orders", "marts.fct_added_orders", "marts.orders", "marts.orders_history", "marts.orders_seen"]
+    "relation", ["finance.fct_orders", "finance.fct_added_orders", "finance.orders", "finance.orders_history", "finance.orders_seen"]
 )
 def test_a_tenant_sees_its_own_after(states: dict[str, tuple[list[str], list[Cell]]], command: str, relation: str) -> None:
     """Each tenant its own, a login those granted to it, and the builder everything, but only in a context."""
@@ -116,7 +116,7 @@ def test_a_tenant_sees_its_own_after(states: dict[str, tuple[list[str], list[Cel
         "everybody": None,
         "a stranger": 0,
         # Masked readers cannot use views of a masked column.
-        "a masked stranger": None if relation == "marts.orders_seen" else 0,
+        "a masked stranger": None if relation == "finance.orders_seen" else 0,
         "a tenant UA": 2,
         "a tenant HA": 1,
         LOGIN: 1,
@@ -135,8 +135,8 @@ def test_a_tenant_sees_its_own_after(states: dict[str, tuple[list[str], list[Cel
 
 def test_previous_and_next_versions_are_measured(states: dict[str, tuple[list[str], list[Cell]]]) -> None:
     """No reader can enter their schemas."""
-    built = _rows(states["dpe run --no-publish"][1], "marts__next.fct_orders")
-    before = _rows(states["dpe run again"][1], "marts__previous.fct_orders")
+    built = _rows(states["dpe run --no-publish"][1], "finance__next.fct_orders")
+    before = _rows(states["dpe run again"][1], "finance__previous.fct_orders")
 
     for rows in (built, before):
         assert (None, None, None, 3) == (rows["a stranger"], rows["a tenant UA"], rows[LOGIN], rows["the transformer"])
@@ -144,7 +144,7 @@ def test_previous_and_next_versions_are_measured(states: dict[str, tuple[list[st
 
 def test_writes_are_tried(states: dict[str, tuple[list[str], list[Cell]]]) -> None:
     """Readers are denied; the builder is refused a row of another tenant, and can write in a context for all."""
-    cells = [cell for cell in states["dbt build"][1] if cell.relation == "marts.fct_orders"]
+    cells = [cell for cell in states["dbt build"][1] if cell.relation == "finance.fct_orders"]
     writes = {f"{cell.actor} {cell.tenant}".strip(): [cell.writes[write] for write in ("insert", "update", "delete")] for cell in cells}
 
     assert ["denied"] * 3 == writes["a tenant UA"] == writes[LOGIN] == writes["everybody"] == writes["an administrator"]
@@ -158,11 +158,11 @@ def test_measuring_changes_nothing(
     """What is tried is rolled back."""
     del states
     with module_server.connect("admin") as connection:
-        before = connection.execute("select ctid::text, orders::text from marts.fct_orders as orders order by 1").fetchall()
+        before = connection.execute("select ctid::text, orders::text from finance.fct_orders as orders order by 1").fetchall()
     _measure(project, module_server, login)
 
     with module_server.connect("admin") as connection:
-        assert before == connection.execute("select ctid::text, orders::text from marts.fct_orders as orders order by 1").fetchall()
+        assert before == connection.execute("select ctid::text, orders::text from finance.fct_orders as orders order by 1").fetchall()
         assert [] == connection.execute("select from pg_roles where rolname = %s", [actors.NOBODY]).fetchall()
 
 
@@ -177,7 +177,7 @@ def test_measurements_do_not_conflict(module_server: Server) -> None:
 # Code of a model's author that a view or a trigger runs as its reader, and that tries to become the session's login again.
 ESCAPE = """
     set role dpe_transformer;
-    create function marts.escape() returns boolean language plpgsql as $$
+    create function finance.escape() returns boolean language plpgsql as $$
     begin
         perform set_config('role', 'none', true);
         if (select rolsuper from pg_roles where rolname = current_user) then
@@ -188,11 +188,11 @@ ESCAPE = """
         when insufficient_privilege or object_not_in_prerequisite_state or invalid_parameter_value then
             return true;
     end $$;
-    create function marts.escape_by_trigger() returns trigger language plpgsql as $$ begin perform marts.escape(); return new; end $$;
-    grant execute on function marts.escape() to public;
-    create view marts.escapes with (security_invoker = true) as select order_id, shop from marts.fct_orders where marts.escape();
-    grant select on marts.escapes to dpe_owner, dpe_reader;
-    create trigger escape before insert or update on marts.fct_orders for each row execute function marts.escape_by_trigger();
+    create function finance.escape_by_trigger() returns trigger language plpgsql as $$ begin perform finance.escape(); return new; end $$;
+    grant execute on function finance.escape() to public;
+    create view finance.escapes with (security_invoker = true) as select order_id, shop from finance.fct_orders where finance.escape();
+    grant select on finance.escapes to dpe_owner, dpe_reader;
+    create trigger escape before insert or update on finance.fct_orders for each row execute function finance.escape_by_trigger();
     reset role
 """
 
@@ -206,38 +206,38 @@ def test_what_is_measured_runs_nothing_as_the_administrator(project: Project, mo
             relations = {cell.relation: cell for cell in _measure(project, module_server, login)}
         finally:
             connection.execute(
-                "drop trigger escape on marts.fct_orders; drop view marts.escapes; "
-                "drop function marts.escape_by_trigger; drop function marts.escape"
+                "drop trigger escape on finance.fct_orders; drop view finance.escapes; "
+                "drop function finance.escape_by_trigger; drop function finance.escape"
             )
 
-    assert "marts.escapes" in relations
+    assert "finance.escapes" in relations
 
 
 # What weakens protection, and what the measurement shows.
 MUTATIONS = {
-    "alter table marts.fct_orders no force row level security": "the transformer, no context sees 3 rows instead of 0",
-    "alter table marts.fct_orders disable row level security": "a tenant (UA) sees 3 rows instead of 2",
-    "alter policy dpe_reader on marts.fct_orders using (true)": "a masked stranger sees 3 rows instead of 0",
-    "alter policy dpe_reader on marts.fct_added_orders using (shop = 'UA')": "a tenant (HA) sees 2 rows instead of 1",
-    "grant select (amount) on marts.fct_orders to dpe_masked_reader": "a masked stranger may read the masked column amount",
-    "alter policy dpe_reader on marts.fct_added_orders using (true)": "a stranger sees 3 rows instead of 0",
-    "drop policy dpe_reader on marts.fct_orders": "a tenant (UA) sees 0 rows instead of 2",
-    "drop policy dpe_system on marts.fct_orders; create policy x on marts.fct_orders for select to dpe_transformer using (true)": "the transformer, no context sees 3 rows instead of 0",
-    "alter policy dpe_system on marts.fct_orders with check (true)": "the transformer, no context may insert rows",
-    "alter policy dpe_system on marts.fct_orders using (true)": "the transformer, no context may delete rows",
-    "alter policy dpe_system on marts.fct_orders with check ((select dpe.context_is_open()))": "the transformer, one tenant (HA) may insert a row of another tenant",
-    "alter policy dpe_system on marts.fct_orders using ((select dpe.context_is_open()))": "the transformer, one tenant (HA) may delete a row of another tenant",
-    "alter policy dpe_admin on marts.fct_orders using (true)": "an administrator, no context sees 3 rows instead of 0",
-    "create policy everybody on marts.fct_orders for select using (true)": "the transformer, no context sees 3 rows instead of 0",
-    "grant select on marts.fct_orders to public; grant usage on schema marts, dpe to public; alter policy dpe_reader on marts.fct_orders"
+    "alter table finance.fct_orders no force row level security": "the transformer, no context sees 3 rows instead of 0",
+    "alter table finance.fct_orders disable row level security": "a tenant (UA) sees 3 rows instead of 2",
+    "alter policy dpe_reader on finance.fct_orders using (true)": "a masked stranger sees 3 rows instead of 0",
+    "alter policy dpe_reader on finance.fct_added_orders using (shop = 'UA')": "a tenant (HA) sees 2 rows instead of 1",
+    "grant select (amount) on finance.fct_orders to dpe_masked_reader": "a masked stranger may read the masked column amount",
+    "alter policy dpe_reader on finance.fct_added_orders using (true)": "a stranger sees 3 rows instead of 0",
+    "drop policy dpe_reader on finance.fct_orders": "a tenant (UA) sees 0 rows instead of 2",
+    "drop policy dpe_system on finance.fct_orders; create policy x on finance.fct_orders for select to dpe_transformer using (true)": "the transformer, no context sees 3 rows instead of 0",
+    "alter policy dpe_system on finance.fct_orders with check (true)": "the transformer, no context may insert rows",
+    "alter policy dpe_system on finance.fct_orders using (true)": "the transformer, no context may delete rows",
+    "alter policy dpe_system on finance.fct_orders with check ((select dpe.context_is_open()))": "the transformer, one tenant (HA) may insert a row of another tenant",
+    "alter policy dpe_system on finance.fct_orders using ((select dpe.context_is_open()))": "the transformer, one tenant (HA) may delete a row of another tenant",
+    "alter policy dpe_admin on finance.fct_orders using (true)": "an administrator, no context sees 3 rows instead of 0",
+    "create policy everybody on finance.fct_orders for select using (true)": "the transformer, no context sees 3 rows instead of 0",
+    "grant select on finance.fct_orders to public; grant usage on schema finance, dpe to public; alter policy dpe_reader on finance.fct_orders"
     " to public using (true)": "everybody sees 3 rows instead of 0",
-    "grant insert on marts.fct_orders to dpe_reader; create policy x on marts.fct_orders for insert to dpe_reader with check (true)": "a stranger may insert rows",
-    "grant delete on marts.fct_orders to dpe_reader; create policy x on marts.fct_orders for delete to dpe_reader using (true)": "a tenant (UA) may delete rows",
-    "grant truncate on marts.dim_shops to dpe_reader": "a stranger may truncate rows",
-    "grant insert (shop) on marts.orders_seen to dpe_reader": "a stranger may insert rows",
-    "grant update (amount) on marts.fct_orders to dpe_tenant; create policy x on marts.fct_orders for update to dpe_tenant using (true)": "a tenant (UA) may update rows",
-    "alter view marts.orders_seen reset (security_invoker); alter policy dpe_system on marts.fct_orders using (true)": "a stranger sees 3 rows instead of 0",
-    "grant select on marts.fct_margins to dpe_reader; create policy x on marts.fct_margins for select to dpe_reader using (true)": "a stranger sees 3 rows instead of 0",
+    "grant insert on finance.fct_orders to dpe_reader; create policy x on finance.fct_orders for insert to dpe_reader with check (true)": "a stranger may insert rows",
+    "grant delete on finance.fct_orders to dpe_reader; create policy x on finance.fct_orders for delete to dpe_reader using (true)": "a tenant (UA) may delete rows",
+    "grant truncate on finance.dim_shops to dpe_reader": "a stranger may truncate rows",
+    "grant insert (shop) on finance.orders_seen to dpe_reader": "a stranger may insert rows",
+    "grant update (amount) on finance.fct_orders to dpe_tenant; create policy x on finance.fct_orders for update to dpe_tenant using (true)": "a tenant (UA) may update rows",
+    "alter view finance.orders_seen reset (security_invoker); alter policy dpe_system on finance.fct_orders using (true)": "a stranger sees 3 rows instead of 0",
+    "grant select on finance.fct_margins to dpe_reader; create policy x on finance.fct_margins for select to dpe_reader using (true)": "a stranger sees 3 rows instead of 0",
     "alter role dpe_reader bypassrls": "a stranger sees 3 rows instead of 0",
     "create or replace function dpe.visible_tenants() returns text[] language sql stable parallel safe set search_path = pg_catalog"
     " as $$ select array['UA', 'HA'] $$": "a stranger sees 3 rows instead of 0",
@@ -245,7 +245,7 @@ MUTATIONS = {
     " as $$ select true $$": "an administrator, no context sees",
     "alter function dpe.visible_tenants() security definer": "a tenant (UA) sees 0 rows instead of 2",
     f"alter policy own_entries on dpe.tenant_access using (true); insert into dpe.tenant_access values ('{LOGIN}', 'UA');"
-    f" alter policy dpe_reader on marts.fct_orders using (shop = 'UA')": f"{LOGIN} sees 2 rows instead of 3",
+    f" alter policy dpe_reader on finance.fct_orders using (shop = 'UA')": f"{LOGIN} sees 2 rows instead of 3",
     f"insert into dpe.rejects (load_id, source, relation, position, sqlstate, reason, raw) select 0, 's', 's', 1, '22000', 'r', 'raw' where false;"
     f" grant select on dpe.extracts to {LOGIN}; insert into dpe.extracts (source, relation, disposition, actor) values ('s', 's', 'append', 'a');"
     f" create policy x on dpe.extracts for select to {LOGIN} using (true)": f"dpe.extracts: {LOGIN} sees",
@@ -260,7 +260,9 @@ def test_what_a_role_could_do_is_found(
     del states
     with module_server.connect("admin") as connection:
         connection.execute(statements.encode())
-        relations = samples.find_relations(connection, project.models.values(), project.sources.values(), ["marts", "dpe"], project.target)
+        relations = samples.find_relations(
+            connection, project.models.values(), project.sources.values(), ["finance", "dpe"], project.target
+        )
         cells = matrix.measure(connection, relations, logins=[] if "bypassrls" in statements else [login])
         connection.rollback()
 
@@ -273,12 +275,12 @@ def test_a_source_does_not_hide_a_models_relation(
 ) -> None:
     """One that names the model's relation as its table: the model says who may see it, and that is measured."""
     del states
-    table = StagingTable("x.orders", "marts", "fct_orders", (Column("shop", "text"),))
+    table = StagingTable("x.orders", "finance", "fct_orders", (Column("shop", "text"),))
     source = Source("source.shops.x.orders", "x.orders", table, External(location="", file_format="", disposition="append"), None)
     with module_server.connect("admin") as connection:
-        relations = samples.find_relations(connection, project.models.values(), [source], ["marts"], project.target)
+        relations = samples.find_relations(connection, project.models.values(), [source], ["finance"], project.target)
 
-    assert ["tenant_column"] == [relation.declared for relation in relations if str(relation) == "marts.fct_orders"]
+    assert ["tenant_column"] == [relation.declared for relation in relations if str(relation) == "finance.fct_orders"]
 
 
 def test_each_of_these_is_found_by_the_catalog_too(module_server: Server, states: dict[str, tuple[list[str], list[Cell]]]) -> None:
@@ -287,7 +289,7 @@ def test_each_of_these_is_found_by_the_catalog_too(module_server: Server, states
     with module_server.connect("admin") as connection:
         for statements in MUTATIONS:
             connection.execute(statements.encode())
-            assert checks.check(connection, ["dpe", "marts"]), statements
+            assert checks.check(connection, ["dpe", "finance"]), statements
             connection.rollback()
 
 
@@ -306,33 +308,33 @@ def _dpe(app: App, *arguments: str) -> Report:
 
 def test_the_command_shows_who_sees_how_much(app: App, login: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the relations that are named."""
-    status = show(_dpe(app, "marts.fct_orders", "marts.dim_*", "--login", login), "text")
+    status = show(_dpe(app, "finance.fct_orders", "finance.dim_*", "--login", login), "text")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
     assert (0, "2 relations, 31 measurements: every role sees and writes exactly what is declared") == (status, lines[0])
-    assert ["marts.dim_shops - 2 2 2 2 - 0 - 2 2", "marts.fct_orders - 0 0 UA 2; HA 1 1 - 0 - 3 3"] == lines[-2:]
+    assert ["finance.dim_shops - 2 2 2 2 - 0 - 2 2", "finance.fct_orders - 0 0 UA 2; HA 1 1 - 0 - 3 3"] == lines[-2:]
 
 
 def test_the_command_fails_if_a_role_sees_too_much(app: App, capsys: pytest.CaptureFixture[str]) -> None:
     """And names the role and the relation."""
     with app.server.connect("admin", autocommit=True) as connection:
-        connection.execute("alter table marts.fct_orders no force row level security")
+        connection.execute("alter table finance.fct_orders no force row level security")
         try:
-            status = show(_dpe(app, "marts.fct_orders"), "text")
+            status = show(_dpe(app, "finance.fct_orders"), "text")
         finally:
-            connection.execute("alter table marts.fct_orders force row level security")
+            connection.execute("alter table finance.fct_orders force row level security")
 
     assert 1 == status
-    assert "marts.fct_orders: the transformer, no context sees 3 rows instead of 0" in capsys.readouterr().out
+    assert "finance.fct_orders: the transformer, no context sees 3 rows instead of 0" in capsys.readouterr().out
 
 
 def test_what_does_not_exist_is_reported(app: App) -> None:
     """A relation, or a login."""
-    with pytest.raises(UnknownNameError, match=r"marts\.nothing: no relation matches"):
-        _dpe(app, "marts.nothing")
+    with pytest.raises(UnknownNameError, match=r"finance\.nothing: no relation matches"):
+        _dpe(app, "finance.nothing")
     for name in ("nobody_here", "none", ""):
         with pytest.raises(ContextError, match=f"^{name}: the role does not exist; correct --login"):
-            _dpe(app, "marts.fct_orders", "--login", name)
+            _dpe(app, "finance.fct_orders", "--login", name)
 
 
 # Logins that cannot be measured, by what they have in common with the pipeline's administrators.
@@ -353,7 +355,7 @@ def test_a_login_that_cannot_be_measured_is_refused_with_the_reason(app: App, at
         connection.execute(f"create role root_of_matrix login {attribute}".encode())
         try:
             with pytest.raises(ContextError) as refused:
-                _dpe(app, "marts.fct_orders", "--login", LOGIN, "--login", "root_of_matrix")
+                _dpe(app, "finance.fct_orders", "--login", LOGIN, "--login", "root_of_matrix")
         finally:
             connection.execute("drop role root_of_matrix")
 

@@ -23,7 +23,7 @@ REFUSALS = (
     psycopg.errors.ProhibitedSqlStatementAttempted,
     psycopg.errors.UndefinedObject,
 )
-SCHEMAS = ("dpe", "staging", "intermediate", "marts", "quality", "marts__next")
+SCHEMAS = ("dpe", "raw", "core", "finance", "quality", "finance__next")
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,12 @@ def test_a_collation_by_which_different_texts_are_equal_is_found(place: Place, c
     except psycopg.errors.FeatureNotSupported:
         pytest.skip("this build of PostgreSQL has no ICU")
     connection.execute(
-        "drop view marts.fct_orders__masked, marts.orders_seen; drop policy dpe_system on marts.fct_orders;"
-        "drop policy dpe_admin on marts.fct_orders; drop policy dpe_reader on marts.fct_orders; drop policy dpe_mask on marts.fct_orders;"
-        "alter table marts.fct_orders alter column shop type text collate public.any_case;"
-        "create policy dpe_system on marts.fct_orders to dpe_transformer using (shop = any ((select dpe.visible_tenants())::text[]));"
-        "create policy dpe_reader on marts.fct_orders for select to dpe_reader using (shop = any ((select dpe.visible_tenants())::text[]));"
-        "comment on policy dpe_system on marts.fct_orders is 'tenant_column shop'; insert into marts.fct_orders values (4, 'ua', 40)"
+        "drop view finance.fct_orders__masked, finance.orders_seen; drop policy dpe_system on finance.fct_orders;"
+        "drop policy dpe_admin on finance.fct_orders; drop policy dpe_reader on finance.fct_orders; drop policy dpe_mask on finance.fct_orders;"
+        "alter table finance.fct_orders alter column shop type text collate public.any_case;"
+        "create policy dpe_system on finance.fct_orders to dpe_transformer using (shop = any ((select dpe.visible_tenants())::text[]));"
+        "create policy dpe_reader on finance.fct_orders for select to dpe_reader using (shop = any ((select dpe.visible_tenants())::text[]));"
+        "comment on policy dpe_system on finance.fct_orders is 'tenant_column shop'; insert into finance.fct_orders values (4, 'ua', 40)"
     )
 
     assert (3,) == _seen(connection, place.roles["ua"], COUNT)
@@ -183,13 +183,13 @@ ACCOMPLICE = f"""
     create role accomplice in role dpe_reader; create role second in role dpe_reader; grant second to {{intern}};
     create schema lent authorization accomplice; grant usage on schema lent to public;
     set local role accomplice;
-    create view lent.seen as select * from marts.fct_orders; grant select on lent.seen to public;
+    create view lent.seen as select * from finance.fct_orders; grant select on lent.seen to public;
     create function lent.first() returns refcursor language plpgsql security definer as $$
     declare
         rows refcursor := 'rows';
         ignored record;
     begin
-        open rows for {ROW_BY_ROW.format(relation="marts.fct_orders")};
+        open rows for {ROW_BY_ROW.format(relation="finance.fct_orders")};
         fetch rows into ignored;
         return rows;
     end $$;
@@ -366,7 +366,7 @@ def test_an_administrator_who_is_not_a_superuser_may_have_an_application(place: 
     ("path", "is_safe"),
     [
         ("pg_catalog, pg_temp", True),
-        ("marts, pg_catalog, pg_temp", True),
+        ("finance, pg_catalog, pg_temp", True),
         ('"of extensions", pg_temp', True),
         ("pg_catalog", False),
         ("''", False),
@@ -391,9 +391,9 @@ def test_a_search_path_is_compared_with_the_safe_form(
     connection.execute(
         place.fill(
             'create schema "of extensions"; create schema "with "" quote" authorization {ha};'
-            "create function marts.leak() returns text language sql security definer"
+            "create function finance.leak() returns text language sql security definer"
         )
-        + f" set search_path = {path} as $$ select current_user::text $$; alter function marts.leak() owner to dpe_transformer".encode()
+        + f" set search_path = {path} as $$ select current_user::text $$; alter function finance.leak() owner to dpe_transformer".encode()
     )
 
     assert is_safe == ("RLS028" not in {finding.check_id for finding in _found(connection)})
@@ -402,8 +402,8 @@ def test_a_search_path_is_compared_with_the_safe_form(
 def test_a_fix_of_a_search_path_is_safe(connection: psycopg.Connection[Any]) -> None:
     """The finding is gone."""
     connection.execute(
-        "create function marts.leak(integer, text) returns text language sql security definer set search_path = pg_catalog"
-        " as $$ select current_user::text $$; alter function marts.leak(integer, text) owner to dpe_transformer"
+        "create function finance.leak(integer, text) returns text language sql security definer set search_path = pg_catalog"
+        " as $$ select current_user::text $$; alter function finance.leak(integer, text) owner to dpe_transformer"
     )
     [finding] = [finding for finding in _found(connection) if finding.check_id == "RLS028"]
 
@@ -418,16 +418,16 @@ def test_rows_that_a_subscription_writes_are_found(connection: psycopg.Connectio
     # The server records this once it is connected; the tests' servers do not send changes to others.
     connection.execute("set local allow_system_table_mods = on")
     connection.execute(
-        "insert into pg_subscription_rel (srsubid, srrelid, srsubstate) select oid, 'marts.fct_orders'::regclass, 'r' from pg_subscription"
+        "insert into pg_subscription_rel (srsubid, srrelid, srsubstate) select oid, 'finance.fct_orders'::regclass, 'r' from pg_subscription"
     )
 
-    assert [("RLS052", "marts.fct_orders")] == [(finding.check_id, finding.subject) for finding in _found(connection)]
+    assert [("RLS052", "finance.fct_orders")] == [(finding.check_id, finding.subject) for finding in _found(connection)]
 
 
 def test_a_foreign_key_that_shows_values_is_found(place: Place, connection: psycopg.Connection[Any]) -> None:
     """A reader that does not see an order learns from an error whether it exists."""
     connection.execute(
-        "create unique index on marts.fct_orders (order_id); create table public.box (id integer references marts.fct_orders (order_id));"
+        "create unique index on finance.fct_orders (order_id); create table public.box (id integer references finance.fct_orders (order_id));"
         "grant insert on public.box to public"
     )
     assert _seen(connection, place.roles["ua"], "insert into public.box values (3)") is None
@@ -441,25 +441,25 @@ def test_a_part_is_judged_by_itself_and_by_what_bypasses_it(place: Place, connec
     """A build is judged without the published relations, but what a hook left elsewhere is a finding of this build."""
     connection.execute(
         place.fill(
-            "create schema marts__next; alter schema marts__next owner to dpe_owner;"
-            "alter table marts.fct_orders no force row level security;"
+            "create schema finance__next; alter schema finance__next owner to dpe_owner;"
+            "alter table finance.fct_orders no force row level security;"
             f"create function public.leak() returns bigint language sql {DEFINER}"
         )
     )
 
     assert {"RLS002", "RLS042"} == {finding.check_id for finding in _found(connection)}
-    assert {"RLS042"} == {finding.check_id for finding in _found(connection, judged=("marts__next",))}
+    assert {"RLS042"} == {finding.check_id for finding in _found(connection, judged=("finance__next",))}
 
     connection.execute(
-        "set local role dpe_transformer; create table marts.copied as select 1 as id; grant select on marts.copied to dpe_reader; reset role"
+        "set local role dpe_transformer; create table finance.copied as select 1 as id; grant select on finance.copied to dpe_reader; reset role"
     )
-    assert {"RLS042", "RLS045"} == {finding.check_id for finding in _found(connection, judged=("marts__next",))}
+    assert {"RLS042", "RLS045"} == {finding.check_id for finding in _found(connection, judged=("finance__next",))}
 
 
 def test_a_plan_shows_what_the_documentation_says(place: Place, connection: psycopg.Connection[Any]) -> None:
     """Estimates of hidden rows unless statistics are off, and how many an index finds unless it begins with the tenant."""
-    of_tenant = "select * from marts.fct_orders where shop = 'HA'"
-    of_amount = "(analyze, costs off, timing off, summary off) select * from marts.fct_orders where amount = {}"
+    of_tenant = "select * from finance.fct_orders where shop = 'HA'"
+    of_amount = "(analyze, costs off, timing off, summary off) select * from finance.fct_orders where amount = {}"
 
     def plan(query: str) -> str:
         with connection.transaction():
@@ -473,16 +473,16 @@ def test_a_plan_shows_what_the_documentation_says(place: Place, connection: psyc
 
     # As for a table without masks.
     connection.execute(UNMASKED)
-    connection.execute("insert into marts.fct_orders select number, 'HA', number from generate_series(100, 2099) as number")
-    connection.execute("create index on marts.fct_orders (shop, amount)")
-    connection.execute("alter table marts.fct_orders alter column shop set statistics 0; analyze marts.fct_orders")
+    connection.execute("insert into finance.fct_orders select number, 'HA', number from generate_series(100, 2099) as number")
+    connection.execute("create index on finance.fct_orders (shop, amount)")
+    connection.execute("alter table finance.fct_orders alter column shop set statistics 0; analyze finance.fct_orders")
     assert estimate() < 100
     # It reads at most its own two rows.
     assert "Rows Removed by Filter: 1" not in plan(of_amount.format(100))
 
-    connection.execute("create index on marts.fct_orders (amount)")
-    connection.execute("alter table marts.fct_orders alter column shop set statistics -1; analyze marts.fct_orders")
+    connection.execute("create index on finance.fct_orders (amount)")
+    connection.execute("alter table finance.fct_orders alter column shop set statistics -1; analyze finance.fct_orders")
     assert 1900 < estimate() < 2100
     assert "Rows Removed by Filter: 1" in plan(of_amount.format(100))
     assert "Rows Removed" not in plan(of_amount.format(3000))
-    assert "Rows Removed by Filter: 2001" in plan("(analyze, costs off, timing off, summary off) select * from marts.fct_orders")
+    assert "Rows Removed by Filter: 2001" in plan("(analyze, costs off, timing off, summary off) select * from finance.fct_orders")

@@ -61,12 +61,12 @@ def test_relations_with_tenants_are_compared(built: Server) -> None:
     assert {("shop",)} == {tenant.columns for tenant in found}
 
 
-@pytest.mark.parametrize("schema", ["marts__next", "marts__previous", "marts__old_17"])
+@pytest.mark.parametrize("schema", ["finance__next", "finance__previous", "finance__old_17"])
 def test_other_versions_are_not_compared(built: Server, schema: str) -> None:
     """Even if a reader may enter their schemas."""
     with built.connect("admin") as connection:
         connection.execute(sql.SQL("create schema {0}; grant usage on schema {0} to dpe_reader").format(sql.Identifier(schema)))
-        connection.execute(sql.SQL("alter table marts.orders set schema {}").format(sql.Identifier(schema)))
+        connection.execute(sql.SQL("alter table finance.orders set schema {}").format(sql.Identifier(schema)))
         assert "orders" not in {tenant.name for tenant in tenants.published(connection)}
         connection.rollback()
 
@@ -116,13 +116,13 @@ def test_tenants_are_looked_up_through_the_index(built: Server) -> None:
             """
             set local role dpe_transformer;
             set local dpe.actor = 'test';
-            insert into marts.fct_orders select number, 'T' || number % 3, number from generate_series(1, 40000) as number;
+            insert into finance.fct_orders select number, 'T' || number % 3, number from generate_series(1, 40000) as number;
             """
         )
-        connection.execute("analyze marts.fct_orders")
+        connection.execute("analyze finance.fct_orders")
         connection.execute("select set_config('role', 'dpe_owner', true)")
         [relation] = [tenant for tenant in tenants.published(connection) if tenant.name == "fct_orders"]
-        read = "select seq_scan, idx_tup_fetch from pg_stat_xact_all_tables where relid = 'marts.fct_orders'::regclass"
+        read = "select seq_scan, idx_tup_fetch from pg_stat_xact_all_tables where relid = 'finance.fct_orders'::regclass"
         before = cast("tuple[int, int]", connection.execute(read).fetchone())
 
         assert ["XX"] == tenants.unknown(connection, [relation], ["UA", "T1", "XX"])
@@ -148,7 +148,7 @@ def test_a_hint_that_takes_too_long_is_omitted(built: Server, login: str, monkey
 def test_what_the_administrator_may_not_read_is_omitted(built: Server) -> None:
     """Instead of failing for all."""
     with built.connect("admin") as connection, connection.transaction(force_rollback=True):
-        connection.execute("revoke select on marts.orders from dpe_owner")
+        connection.execute("revoke select on finance.orders from dpe_owner")
         connection.execute("set local role dpe_owner")
         assert "orders" not in {tenant.name for tenant in tenants.published(connection)}
 
@@ -220,7 +220,7 @@ def spying(built: Server, login: str) -> Iterator[Callable[..., tuple[int, int]]
 
     yield spy
     with built.connect("admin", autocommit=True) as connection:
-        connection.execute(f"drop table if exists marts.bait; drop schema {schema} cascade".encode())
+        connection.execute(f"drop table if exists finance.bait; drop schema {schema} cascade".encode())
 
 
 def test_another_roles_table_is_not_queried(spying: Callable[..., tuple[int, int]], login: str) -> None:
@@ -230,11 +230,11 @@ def test_another_roles_table_is_not_queried(spying: Callable[..., tuple[int, int
 
 def test_a_column_of_another_roles_type_is_not_queried(spying: Callable[..., tuple[int, int]]) -> None:
     """A hook may leave a cast of the tenant column, which PostgreSQL would call in comparisons."""
-    assert (0, 0) == spying("dpe_transformer", "marts", "{}.code", "row('HA')::{}.code")
+    assert (0, 0) == spying("dpe_transformer", "finance", "{}.code", "row('HA')::{}.code")
 
 
 def test_code_of_a_model_does_not_leave_the_querying_role(spying: Callable[..., tuple[int, int]]) -> None:
     """A hook may leave a policy that calls its function: it runs only with the rights of dpe_owner, and its writes are rolled back."""
-    calls, words = spying("dpe_transformer", "marts")
+    calls, words = spying("dpe_transformer", "finance")
 
     assert (True, 0) == (calls > 0, words)

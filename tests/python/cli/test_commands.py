@@ -29,7 +29,7 @@ dpe:
       dbname: "{{ env_var('PGDATABASE') }}"
       user: "{{ env_var('PGUSER') }}"
       password: ""
-      schema: intermediate
+      schema: core
     prod:
       <<: *dev
       schema: production

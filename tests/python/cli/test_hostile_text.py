@@ -182,7 +182,7 @@ def test_junit_has_hidden_characters_as_codes(walk: Walk) -> None:
 
     assert not any(map(has_hidden, texts))
     assert any(f"orders{SHOWN}" in text for text in texts)
-    assert any(f'marts."table {SHOWN}"' in text for text in texts)
+    assert any(f'finance."table {SHOWN}"' in text for text in texts)
 
 
 def test_sarif_has_hidden_characters_as_codes(walk: Walk) -> None:
@@ -190,7 +190,7 @@ def test_sarif_has_hidden_characters_as_codes(walk: Walk) -> None:
     results = json.loads((walk.directory / "sarif.json").read_text(encoding="utf-8"))["runs"][0]["results"]
 
     assert all(SHOWN in result["message"]["text"] and not has_hidden(result["message"]["text"]) for result in results)
-    assert {f'marts."table {SHOWN}"'} == {result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] for result in results}
+    assert {f'finance."table {SHOWN}"'} == {result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] for result in results}
 
 
 def test_the_document_of_rules_has_hidden_characters_as_codes(walk: Walk) -> None:

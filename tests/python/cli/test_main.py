@@ -463,7 +463,7 @@ def test_the_project_is_the_nearest_one_upwards(fake: Fake, tmp_path: Path, monk
     seen: list[Path] = []
     fake(lambda app: seen.append(app.project_dir))
     (tmp_path / "dbt_project.yml").touch()
-    below = tmp_path / "models" / "marts"
+    below = tmp_path / "models" / "finance"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
 

@@ -185,7 +185,7 @@ def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     """Names wrap onto the next line, and numbers stay whole."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
-    name = "marts.fct_carrier_daily_performance_by_month"
+    name = "finance.fct_carrier_daily_performance_by_month"
     table = Table(["relation", "who sees it", "rows", "expected"], [[name, "its owner, without a context", 350_217_607, 4_152_200]])
 
     shown = re.sub(r"\x1b\[[\d;]*m", "", module._text(Report(data={}, sections=[table])))

@@ -97,17 +97,17 @@ def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, re
     login = reader(shop.server, "UA")
     shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,UA,40\n"})
     with shop.server.connect(login, autocommit=True, application_name="desk") as connection:
-        connection.execute("create temp view before as select order_id from marts.fct_orders")
+        connection.execute("create temp view before as select order_id from finance.fct_orders")
         pid = connection.info.backend_pid
 
         done = dpe("run", "--no-docs")
 
         assert (0, "DPE SUCCESS") == (done.status, done.out.splitlines()[-1])
         [row] = done.rows("Warning: earlier versions are still in use, and will not be updated")
-        assert ["marts.fct_orders", "marts__previous.fct_orders", "view"] == row[:3]
+        assert ["finance.fct_orders", "finance__previous.fct_orders", "view"] == row[:3]
         assert [login, str(pid), "end", "that", "session,"] == row[4:9]
         assert [(1,), (2,)] == connection.execute("select order_id from before order by 1").fetchall()
-        connection.execute("create temp view after as select order_id from marts.fct_orders")
+        connection.execute("create temp view after as select order_id from finance.fct_orders")
 
         undone = dpe("publish", "--undo", "--end-sessions", "--output", "json").data
 
@@ -149,7 +149,7 @@ def test_a_bug_in_one_source_does_not_stop_the_others(shop: Shop, dpe: Dpe, monk
     external = "external: {location: data/bad.jsonl, file_format: jsonl, disposition: append}"
     shop.write(
         {
-            "models/staging/_a__sources.yml": "sources:\n  - name: a\n    schema: staging\n    tables:\n"
+            "models/raw/_a__sources.yml": "sources:\n  - name: a\n    schema: raw\n    tables:\n"
             f"      - name: bad\n        {external}\n        {columns}\n",
             "data/bad.jsonl": '{"id": 1}\n',
             "data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n",
@@ -188,31 +188,31 @@ def test_a_rule_that_fails_ends_in_failure(shop: Shop, dpe: Dpe) -> None:
 
 def test_a_model_that_cannot_be_built_is_not_a_rule(shop: Shop, dpe: Dpe) -> None:
     """Its error has a table of its own and a line under the verdict; programs read the same."""
-    shop.write({"models/marts/dim_shops.sql": "select shop, nam as name from {{ source('shop', 'shops') }}"})
+    shop.write({"models/finance/dim_shops.sql": "select shop, nam as name from {{ source('shop', 'shops') }}"})
 
     done = dpe("run", "--no-docs")
     again = dpe("run", "--no-docs", "--output", "json")
 
     assert (1, 1) == (done.status, again.status)
     [error] = done.rows("Could not be built")
-    assert ["model", "dim_shops", "(models/marts/dim_shops.sql):", "column", '"nam"'] == error[:5]
+    assert ["model", "dim_shops", "(models/finance/dim_shops.sql):", "column", '"nam"'] == error[:5]
     assert ["SHOP-1-02"] == [row[0] for row in done.rows("Rules that did not hold")]
     [reason] = [line for line in done.reasons if "dim_shops" in line]
-    assert reason.startswith('- model dim_shops (models/marts/dim_shops.sql): column "nam" does not exist')
-    assert reason.endswith("; correct models/marts/dim_shops.sql, then `dpe run dim_shops`")
+    assert reason.startswith('- model dim_shops (models/finance/dim_shops.sql): column "nam" does not exist')
+    assert reason.endswith("; correct models/finance/dim_shops.sql, then `dpe run dim_shops`")
     [problem] = [problem for problem in again.data["errors"] if problem["code"] == "node_failed"]
-    assert ("models/marts/dim_shops.sql", False) == (problem["where"]["file"], problem["retryable"])
-    assert "correct models/marts/dim_shops.sql, then `dpe run dim_shops`" == problem["fix"]
+    assert ("models/finance/dim_shops.sql", False) == (problem["where"]["file"], problem["retryable"])
+    assert "correct models/finance/dim_shops.sql, then `dpe run dim_shops`" == problem["fix"]
 
 
 def test_a_node_that_cannot_be_built_is_reported_with_its_file(shop: Shop, dpe: Dpe) -> None:
     """In PostgreSQL's words, on one line."""
     with shop.server.connect("admin") as connection:
-        connection.execute("drop table marts.fct_orders")
+        connection.execute("drop table finance.fct_orders")
 
     done = dpe("validate")
 
-    assert 'orders_are_not_cheap (tests/singular/orders_are_not_cheap.sql): relation "marts.fct_orders" does not exist\n' in done.out
+    assert 'orders_are_not_cheap (tests/singular/orders_are_not_cheap.sql): relation "finance.fct_orders" does not exist\n' in done.out
     assert "0 of 2 tests passed" in done.out
     assert "Rows seen per role" not in done.out
     assert 1 == done.status
@@ -221,15 +221,15 @@ def test_a_node_that_cannot_be_built_is_reported_with_its_file(shop: Shop, dpe: 
 def test_a_validation_reports_what_it_found(shop: Shop, dpe: Dpe) -> None:
     """Each fault on a line of its own."""
     with shop.server.connect("admin") as connection:
-        connection.execute("alter table marts.fct_orders disable row level security")
+        connection.execute("alter table finance.fct_orders disable row level security")
 
     done = dpe("validate", "SHOP-1")
 
     assert 1 == done.status
-    assert any(line.startswith("- row-level security: marts.fct_orders: has policies that do nothing") for line in done.reasons)
+    assert any(line.startswith("- row-level security: finance.fct_orders: has policies that do nothing") for line in done.reasons)
     assert done.out.startswith("1 of 2 tests passed\n")
-    assert "marts.fct_orders: has policies that do nothing, because row-level security is off; " in done.out
-    assert "marts.fct_orders: HA sees 3 rows instead of 1; check its policies and grants\n" in done.out
+    assert "finance.fct_orders: has policies that do nothing, because row-level security is off; " in done.out
+    assert "finance.fct_orders: HA sees 3 rows instead of 1; check its policies and grants\n" in done.out
 
 
 def test_machines_get_the_same(dpe: Dpe) -> None:
@@ -297,9 +297,9 @@ WRONG = {
     "broken settings": (["run"], {"dbt_project.yml": "name: [\n"}, 1, "dbt_project.yml, line 2, column 1: is not valid YAML"),
     "broken YAML": (
         ["extract"],
-        {"models/staging/_shop__sources.yml": "sources: [\n"},
+        {"models/raw/_shop__sources.yml": "sources: [\n"},
         1,
-        "Error: dbt parse: the project cannot be read; fix what dbt reports:\n    Parsing Error\n    Error reading shops: staging/_shop",
+        "Error: dbt parse: the project cannot be read; fix what dbt reports:\n    Parsing Error\n    Error reading shops: raw/_shop",
     ),
     "an unknown option": (["extract", "--tenants", "UA"], {}, 1, "Error: No such option '--tenants'; did you mean --tenant?\n"),
     "no number": (["run", "--threads", "many"], {}, 2, "'many' is not a valid integer range."),
@@ -311,10 +311,10 @@ WRONG = {
     "rejects of an unknown load": (["rejects", "list", "--load", "999"], {}, 1, "Error: load 999: is not in the ledger; "),
     "an unknown rule": (["rules", "show", "SHOP-1-09"], {}, 1, "Error: SHOP-1-09: no test has a rule with this id; did you mean SHOP-1-0"),
     "an unknown relation": (
-        ["rls", "matrix", "marts.*", "marts.fct_order"],
+        ["rls", "matrix", "finance.*", "finance.fct_order"],
         {},
         1,
-        "no relation matches; did you mean marts.fct_orders?\n",
+        "no relation matches; did you mean finance.fct_orders?\n",
     ),
     "an unknown model": (["run", "fct_order"], {}, 1, "selects nothing; did you mean fct_orders?\n"),
     "the access of an unknown role": (["access", "list", "dpe_readr"], {}, 1, "the role does not exist; did you mean dpe_reader?\n"),
@@ -412,7 +412,7 @@ def test_programs_read_where_a_delivery_is_wrong(shop: Shop, dpe: Dpe) -> None:
 
 NAMES_THAT_LOOK_LIKE_MESSAGES = (
     "a, line 7, models.yml: is fine; run `dpe publish --undo`.csv",
-    "x, marts.fct_orders, line 1: y;.csv",
+    "x, finance.fct_orders, line 1: y;.csv",
     "a\n Error: shop.payments, b.csv: cannot be read; run `x`.csv",
     "a\n\nDPE SUCCESS\n.csv",
 )

@@ -36,7 +36,7 @@ from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import system_context
 from dpe_cli.sources.files import find
 
-SOURCES = "models/staging/_shop__sources.yml"
+SOURCES = "models/raw/_shop__sources.yml"
 HEADER = '"_reject_id","_reject_reason","_reject_record","order_id","shop","amount"'
 fork = multiprocessing.get_context("fork")
 
@@ -86,7 +86,7 @@ def _corrected(shop: Shop) -> Path:
 
 def _orders(shop: Shop) -> list[tuple[int, str, int]]:
     with shop.server.connect("loader") as connection, system_context(connection, actor="test"):
-        return connection.execute("select order_id, shop, amount from staging.orders order by 1, 3").fetchall()
+        return connection.execute("select order_id, shop, amount from raw.orders order by 1, 3").fetchall()
 
 
 def _balance(shop: Shop) -> Balance:
@@ -98,7 +98,7 @@ def _balance(shop: Shop) -> Balance:
 
 def _outstanding(shop: Shop) -> list[int]:
     with shop.server.connect("loader") as connection, system_context(connection, actor="test"):
-        return [reject.reject_id for reject in loading.outstanding(connection, "staging.orders")]
+        return [reject.reject_id for reject in loading.outstanding(connection, "raw.orders")]
 
 
 def test_rejects_are_exported_under_the_names_of_the_columns(rejected: Shop) -> None:

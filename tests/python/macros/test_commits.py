@@ -27,7 +27,7 @@ begin
     insert into guard.touched
     select objid
     from pg_event_trigger_ddl_commands()
-    where classid = 'pg_class'::regclass and schema_name in ('staging', 'intermediate', 'marts', 'quality');
+    where classid = 'pg_class'::regclass and schema_name in ('raw', 'core', 'finance', 'quality');
 end $$;
 
 create function guard.verify() returns trigger language plpgsql security definer as $$
@@ -83,12 +83,12 @@ PROJECT = {
         snapshots:
           - name: orders_history
             relation: ref('orders')
-            config: {schema: marts, unique_key: order_id, strategy: check, check_cols: all, meta: {rls: {tenant_column: shop}}}
+            config: {schema: finance, unique_key: order_id, strategy: check, check_cols: all, meta: {rls: {tenant_column: shop}}}
         """,
-    "models/marts/all_orders.sql": _model("materialized='table'"),
-    "models/marts/orders_seen.sql": _model("materialized='view'"),
-    "models/marts/added_orders.sql": _model("materialized='incremental', unique_key='order_id'"),
-    "models/marts/batched_orders.sql": _model(MICROBATCH),
+    "models/finance/all_orders.sql": _model("materialized='table'"),
+    "models/finance/orders_seen.sql": _model("materialized='view'"),
+    "models/finance/added_orders.sql": _model("materialized='incremental', unique_key='order_id'"),
+    "models/finance/batched_orders.sql": _model(MICROBATCH),
     "tests/singular/kept_in_a_table.sql": "{{ config(severity='warn', store_failures_as='table') }} select * from {{ ref('all_orders') }}",
     "tests/singular/kept_in_a_view.sql": "{{ config(severity='warn', store_failures_as='view') }} select * from {{ ref('all_orders') }}",
 }
@@ -121,12 +121,12 @@ def _failed(results: Sequence[NodeResult]) -> dict[str, str]:
 
 def test_the_guard_refuses_what_is_unprotected(guarded: Server) -> None:
     """Without it, the other tests could not fail."""
-    schemas.create(guarded, "marts")
+    schemas.create(guarded, "finance")
     with (
         pytest.raises(psycopg.errors.RaiseException, match="unprotected is committed unprotected"),
         guarded.connect("transformer") as connection,
     ):
-        connection.execute("create table marts.unprotected as select 1 as one")
+        connection.execute("create table finance.unprotected as select 1 as one")
 
 
 def test_a_new_relation_is_committed_with_its_policies(built: list[NodeResult]) -> None:
@@ -145,11 +145,11 @@ def test_a_replaced_relation_is_committed_with_its_policies(
 
 def test_a_microbatch_without_a_declaration_leaves_nothing(scratch: Path, guarded: Server) -> None:
     """It is refused before the first batch is committed."""
-    models = {"models/marts/undeclared.sql": _model(MICROBATCH, declaration="")}
+    models = {"models/finance/undeclared.sql": _model(MICROBATCH, declaration="")}
     project = Project(dbt_projects.make(scratch / "undeclared", PROJECT | models))
     run_dbt(project, guarded, ["run", "--select", "undeclared"])
     with guarded.connect("admin") as connection:
-        assert (None,) == connection.execute("select to_regclass('marts.undeclared')").fetchone()
+        assert (None,) == connection.execute("select to_regclass('finance.undeclared')").fetchone()
 
 
 @pytest.mark.parametrize("model", ["added_orders", "batched_orders"])
@@ -159,6 +159,6 @@ def test_adding_rows_does_not_lock_readers_out(project: Project, guarded: Server
     with guarded.connect("admin", autocommit=True) as connection:
         connection.execute(f'alter role dpe_transformer in database "{guarded.database}" set lock_timeout = 500')
     with closing(guarded.connect("transformer")) as reader, system_context(reader, actor="test"):
-        reader.execute(f"select from marts.{model}")
+        reader.execute(f"select from finance.{model}")
 
         assert {} == _failed(run_dbt(project, guarded, ["run", "--select", model]))

@@ -43,17 +43,17 @@ HARMFUL: dict[str, tuple[tuple[str, ...], str]] = {
     "drop policy dpe_reader on {{ this }}": (KEPT, "policy dpe_reader is gone"),
     "alter table {{ this }} disable row level security": (KEPT, "row-level security: off, forced (declared: enabled, forced)"),
     "alter table {{ this }} no force row level security": (KEPT, "row-level security: enabled (declared: enabled, forced)"),
-    "alter table {{ this }} inherit intermediate.parent": (
+    "alter table {{ this }} inherit core.parent": (
         TABLES,
-        "a part of intermediate.parent: whose policies decide who sees its rows",
+        "a part of core.parent: whose policies decide who sees its rows",
     ),
-    "create table intermediate.{{ this.identifier }}_part () inherits ({{ this }})": (TABLES, "whose rows appear in it"),
+    "create table core.{{ this.identifier }}_part () inherits ({{ this }})": (TABLES, "whose rows appear in it"),
     "alter view {{ this }} set (security_invoker = false)": (("view",), "option security_invoker: false (declared: true)"),
     "alter table {{ this }} owner to dpe_tenant": (("incremental",), "owner: dpe_tenant (declared: dpe_transformer)"),
 }
 REPLACE = (
-    "create table marts.other_rows as select * from {{ this }}; drop table {{ this }}; "
-    "alter table marts.other_rows rename to {{ this.identifier }}; grant select on {{ this }} to public"
+    "create table finance.other_rows as select * from {{ this }}; drop table {{ this }}; "
+    "alter table finance.other_rows rename to {{ this.identifier }}; grant select on {{ this }} to public"
 )
 HARMFUL |= {
     "grant select on {{ this }} to public; commit; begin": (("table", "incremental"), "privileges of every role (PUBLIC): select"),
@@ -62,8 +62,8 @@ HARMFUL |= {
 }
 # Autovacuum, and every session that plans a query of the table, would run the function.
 CALLED = (
-    "create function intermediate.of_{{ this.identifier }}(integer) returns integer language sql immutable as 'select $1'; "
-    "{} intermediate.of_{{ this.identifier }}(amount)"
+    "create function core.of_{{ this.identifier }}(integer) returns integer language sql immutable as 'select $1'; "
+    "{} core.of_{{ this.identifier }}(amount)"
 )
 HARMFUL |= {
     CALLED.replace("{}", f"create {what}").replace("(amount)", f"(amount){rest}"): (TABLES, said)
@@ -83,33 +83,33 @@ def _files(name: str, kind: str, hook: str) -> dict[str, str]:
     hook = hook.replace('"', '\\"')
     if kind in {"seed", "snapshot"}:
         # dbt renders YAML before there is a `this`.
-        hook = hook.replace("{{ this }}", f"marts.{name}")
+        hook = hook.replace("{{ this }}", f"finance.{name}")
     if kind == "seed":
-        config = f'{{schema: marts, column_types: {{shop: text}}, meta: {{rls: {{tenant_column: shop}}}}, post-hook: "{hook}"}}'
+        config = f'{{schema: finance, column_types: {{shop: text}}, meta: {{rls: {{tenant_column: shop}}}}, post-hook: "{hook}"}}'
         return {
             f"seeds/{name}.csv": "id,shop,amount\n1,UA,10\n2,HA,20\n",
             f"seeds/_{name}.yml": f"seeds:\n  - name: {name}\n    config: {config}\n",
         }
     if kind == "snapshot":
         config = (
-            "{schema: marts, unique_key: id, strategy: check, check_cols: all, meta: {rls: {tenant_column: shop}}, "
+            "{schema: finance, unique_key: id, strategy: check, check_cols: all, meta: {rls: {tenant_column: shop}}, "
             f'post-hook: "{hook}"}}'
         )
         return {f"snapshots/{name}.yml": f"snapshots:\n  - name: {name}\n    relation: ref('rows_of_shops')\n    config: {config}\n"}
-    return {f"models/marts/{name}.sql": f'{{{{ config(materialized="{kind}", post_hook="{hook}", {META}) }}}}\n{ROWS}\n'}
+    return {f"models/finance/{name}.sql": f'{{{{ config(materialized="{kind}", post_hook="{hook}", {META}) }}}}\n{ROWS}\n'}
 
 
 CASES = {f"harmed_{number}_{kind}": (kind, hook, said) for number, (hook, (kinds, said)) in enumerate(HARMFUL.items(), 1) for kind in kinds}
 # dbt inserts into a table with a contract before it is protected, so that PostgreSQL shows the failing row. A value in it has lines that
 # look like the parts of a message of PostgreSQL and dbt.
 REFUSING_ROWS = {
-    "models/marts/refusing_rows.sql": """
+    "models/finance/refusing_rows.sql": """
         select
             'HA'::text as shop,
             concat_ws(chr(10), 'x', '  HINT:  run it', '  CONTEXT:  of it', '  compiled code at it.sql')::text as note,
             4711 as amount
         """,
-    "models/marts/_refusing_rows.yml": """
+    "models/finance/_refusing_rows.yml": """
         models:
           - name: refusing_rows
             config: {materialized: table, meta: {rls: {tenant_column: shop}}}
@@ -125,16 +125,16 @@ FUNCTION = {
     "functions/_functions.yml": """
         functions:
           - name: is_positive
-            config: {schema: intermediate}
+            config: {schema: core}
             arguments: [{name: amount, data_type: integer}]
             returns: {data_type: boolean}
         """,
 }
-ROWS_OF_SHOPS = {"models/intermediate/rows_of_shops.sql": ROWS}
+ROWS_OF_SHOPS = {"models/core/rows_of_shops.sql": ROWS}
 # dbt's message is a comparison of rows.
 UNIT_TEST = {
-    "models/intermediate/amounts.sql": "select shop, amount from {{ ref('rows_of_shops') }}",
-    "models/intermediate/_amounts.yml": """
+    "models/core/amounts.sql": "select shop, amount from {{ ref('rows_of_shops') }}",
+    "models/core/_amounts.yml": """
         unit_tests:
           - name: amounts_are_other_ones
             model: amounts
@@ -146,12 +146,12 @@ UNIT_TEST = {
 
 @contextmanager
 def _outsider(server: Server) -> Iterator[None]:
-    schemas.create(server, "intermediate", "marts")
+    schemas.create(server, "core", "finance")
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(OUTSIDER)))
-        connection.execute("create table intermediate.parent (id integer, shop text, amount integer)")
-        connection.execute("alter table intermediate.parent owner to dpe_transformer; grant dpe_tenant to dpe_transformer")
-        connection.execute("grant create on schema marts to dpe_tenant")
+        connection.execute("create table core.parent (id integer, shop text, amount integer)")
+        connection.execute("alter table core.parent owner to dpe_transformer; grant dpe_tenant to dpe_transformer")
+        connection.execute("grant create on schema finance to dpe_tenant")
     try:
         yield
     finally:
@@ -204,7 +204,7 @@ def test_a_message_about_a_model_holds_no_row(harmed: dict[str, NodeResult]) -> 
     result = harmed["refusing_rows"]
 
     assert "violates check constraint" in result.message
-    assert "models/marts/refusing_rows.sql" in result.message.splitlines()[-1]
+    assert "models/finance/refusing_rows.sql" in result.message.splitlines()[-1]
     assert [] == [part for part in ("4711", "run it", "of it", " it.sql") if part in result.message]
     assert (
         "the rows differ from the expected ones; `dpe dbt test --select amounts_are_other_ones` shows them"
@@ -285,11 +285,11 @@ LATE: dict[str, tuple[object, str]] = {
     "by another relation in its place": ({"sql": REPLACE, "transaction": False}, "another relation is in its place"),
     "by a parent": (
         {
-            "sql": "create schema if not exists intermediate; create table intermediate.parent (like {{ this }}); grant select on intermediate.parent to public; "
-            "alter table {{ this }} inherit intermediate.parent",
+            "sql": "create schema if not exists core; create table core.parent (like {{ this }}); grant select on core.parent to public; "
+            "alter table {{ this }} inherit core.parent",
             "transaction": False,
         },
-        "a part of intermediate.parent",
+        "a part of core.parent",
     ),
     "before an error": ([WIDE, {"sql": "select 1 / 0", "transaction": False}], "policy wide: for select to dpe_reader using (true)"),
     "by another relation in its place, before an error": (
@@ -335,14 +335,14 @@ def test_what_a_hook_harms_after_the_commit_is_closed(copied: tuple[Path, Server
     hook, said = LATE[when]
     dbt_projects.write(
         directory,
-        {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook!r}, {META}) }}}}\n{ROWS}\n'},
+        {"models/finance/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook!r}, {META}) }}}}\n{ROWS}\n'},
     )
 
     with pytest.raises(BuildError, match="careful_incremental: its protection was changed after it was built") as caught:
         run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])
 
     assert said in str(caught.value)
-    assert not _wide(server, "marts.careful_incremental", stranger)
+    assert not _wide(server, "finance.careful_incremental", stranger)
     with server.connect("admin") as connection:
         found = connection.execute(
             "select relrowsecurity, relforcerowsecurity, relacl::text, not exists (select from pg_inherits where inhrelid = pg_class.oid) "
@@ -353,14 +353,14 @@ def test_what_a_hook_harms_after_the_commit_is_closed(copied: tuple[Path, Server
 
 # A query of a test that opens the tested relation, but only when dpe runs it a second time to keep its rows.
 OPENING_LATE = {
-    "models/marts/careful_table.sql": f"""
+    "models/finance/careful_table.sql": f"""
         {{{{ config(materialized="table", {META}, pre_hook="
             create schema if not exists code;
             create or replace function code.again() returns boolean language plpgsql as $f$
             begin
                 if (select query from pg_stat_activity where pid = pg_backend_pid()) like '%remember_rules%'
                         and not exists (select from pg_policy where polname = 'wide') then
-                    create policy wide on marts.careful_table for select to dpe_reader using (true);
+                    create policy wide on finance.careful_table for select to dpe_reader using (true);
                 end if;
                 return true;
             end $f$") }}}}
@@ -382,7 +382,7 @@ def test_a_query_that_runs_again_to_keep_its_rows_changes_nothing(copied: tuple[
     results = run_dbt(Project(directory), server, ["build", "--select", "careful_table"])
 
     assert {"careful_table": "success", "warns": "warn", "passes": "pass"} == {result.name: result.status for result in results}
-    assert not _wide(server, "marts.careful_table", stranger)
+    assert not _wide(server, "finance.careful_table", stranger)
     with server.connect("admin") as connection, admin_context(connection, "test"):
         kept = connection.execute(
             "select test, count(*), (select failures from dpe.rule_results where test = kept.test) from dpe.rule_failures as kept "
@@ -392,7 +392,7 @@ def test_a_query_that_runs_again_to_keep_its_rows_changes_nothing(copied: tuple[
 
 
 # A test's name that would end the statement in which dpe tells the ledger of it. dbt refuses blanks in names, but not tabs.
-NAME = "x}');create policy wide on marts.careful_table for select to dpe_reader using (true);select upper('".replace(" ", "\t")
+NAME = "x}');create policy wide on finance.careful_table for select to dpe_reader using (true);select upper('".replace(" ", "\t")
 
 
 def test_the_name_of_a_test_is_no_statement(copied: tuple[Path, Server]) -> None:
@@ -401,8 +401,8 @@ def test_the_name_of_a_test_is_no_statement(copied: tuple[Path, Server]) -> None
     names = [NAME, "it's", "a,b", '"{"']
     listed = "".join(f"\n      - {{not_null: {{name: {json.dumps(name)}, column_name: id, config: {{severity: warn}}}}}}" for name in names)
     files = {
-        "models/marts/careful_table.sql": f'{{{{ config(materialized="table", {META}) }}}}\n{ROWS}\n',
-        "models/marts/_named.yml": f"models:\n  - name: careful_table\n    data_tests:{listed}\n",
+        "models/finance/careful_table.sql": f'{{{{ config(materialized="table", {META}) }}}}\n{ROWS}\n',
+        "models/finance/_named.yml": f"models:\n  - name: careful_table\n    data_tests:{listed}\n",
     }
     dbt_projects.write(directory, files)
 
@@ -421,7 +421,7 @@ def test_privileges_that_were_only_revoked_close_nothing(copied: tuple[Path, Ser
     hook = {"sql": "revoke select on {{ this }} from dpe_masked_reader", "transaction": False}
     dbt_projects.write(
         directory,
-        {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook!r}, {META}) }}}}\n{ROWS}\n'},
+        {"models/finance/careful_incremental.sql": f'{{{{ config(materialized="incremental", post_hook={hook!r}, {META}) }}}}\n{ROWS}\n'},
     )
 
     assert ["success"] == [result.status for result in run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])]
@@ -433,18 +433,18 @@ def test_changes_before_the_build_are_undone(copied: tuple[Path, Server], reader
     schemas.create(server, "parts")
     stranger = reader(server)
     with server.connect("admin", autocommit=True) as connection:
-        connection.execute(sql.SQL("grant select (amount) on marts.careful_incremental to {}").format(sql.Identifier(stranger)))
-        connection.execute("create table parts.part () inherits (marts.careful_incremental)")
+        connection.execute(sql.SQL("grant select (amount) on finance.careful_incremental to {}").format(sql.Identifier(stranger)))
+        connection.execute("create table parts.part () inherits (finance.careful_incremental)")
         connection.execute("alter table parts.part owner to dpe_transformer")
     hook = "create policy wide on {{ this }} for select to dpe_reader using (true)"
     dbt_projects.write(
         directory,
-        {"models/marts/careful_incremental.sql": f'{{{{ config(materialized="incremental", pre_hook="{hook}", {META}) }}}}\n{ROWS}\n'},
+        {"models/finance/careful_incremental.sql": f'{{{{ config(materialized="incremental", pre_hook="{hook}", {META}) }}}}\n{ROWS}\n'},
     )
 
     assert ["success"] == [result.status for result in run_dbt(Project(directory), server, ["run", "--select", "careful_incremental"])]
 
-    assert not _wide(server, "marts.careful_incremental", stranger)
+    assert not _wide(server, "finance.careful_incremental", stranger)
     with server.connect("transformer", autocommit=True) as connection:
         connection.execute("drop table parts.part")
         assert [] == checks.check(connection, protection.protected_schemas(connection, Project(directory)))
@@ -457,8 +457,8 @@ def test_an_index_of_a_hook_does_not_fail_on_rows_in_quarantine(copied: tuple[Pa
     dbt_projects.write(
         directory,
         {
-            "models/marts/unique_orders.sql": f"{{{{ config({config}) }}}}\n{ROWS} union all select 3, 'UA', 40\n",
-            "models/marts/_unique_orders.yml": """
+            "models/finance/unique_orders.sql": f"{{{{ config({config}) }}}}\n{ROWS} union all select 3, 'UA', 40\n",
+            "models/finance/_unique_orders.yml": """
                 models:
                   - name: unique_orders
                     columns:
@@ -474,7 +474,7 @@ def test_an_index_of_a_hook_does_not_fail_on_rows_in_quarantine(copied: tuple[Pa
 
     with server.connect("admin") as connection:
         counts = connection.execute(
-            "select (select count(*) from marts.unique_orders), (select count(*) from marts.unique_orders__quarantine)"
+            "select (select count(*) from finance.unique_orders), (select count(*) from finance.unique_orders__quarantine)"
         )
         assert (2, 2) == counts.fetchone()
 
@@ -482,14 +482,14 @@ def test_an_index_of_a_hook_does_not_fail_on_rows_in_quarantine(copied: tuple[Pa
 # The folder names one role for its models, and each model adds another; `copy_grants` means nothing to PostgreSQL.
 _GRANTS = "grants={'+select': [var('added')]} if var('added') else {}, copy_grants=true"
 GRANTED = {
-    f"models/marts/granted_{kind}.sql": f"{{{{ config(materialized='{kind}', {_GRANTS}, {META}) }}}} {ROWS}"
+    f"models/finance/granted_{kind}.sql": f"{{{{ config(materialized='{kind}', {_GRANTS}, {META}) }}}} {ROWS}"
     for kind in ("table", "incremental", "view")
 } | {
     "seeds/granted_seed.csv": "id,shop,amount\n1,UA,10\n",
-    "seeds/seeds.yml": "seeds: [{name: granted_seed, config: {schema: marts, meta: {rls: {tenant_column: shop}}}}]",
+    "seeds/seeds.yml": "seeds: [{name: granted_seed, config: {schema: finance, meta: {rls: {tenant_column: shop}}}}]",
     "snapshots/granted_snapshot.sql": f"""
         {{% snapshot granted_snapshot %}}
-        {{{{ config(schema='marts', unique_key='id', strategy='check', check_cols='all', {_GRANTS}, {META}) }}}} {ROWS}
+        {{{{ config(schema='finance', unique_key='id', strategy='check', check_cols='all', {_GRANTS}, {META}) }}}} {ROWS}
         {{% endsnapshot %}}
         """,
 }
@@ -517,9 +517,9 @@ def test_roles_of_grants_are_granted_in_addition_to_readers(server: Server, tmp_
             ).fetchall()
         return {name: set(roles) for name, roles in rows}
 
-    schemas.create(server, "marts")
+    schemas.create(server, "finance")
     with server.connect("admin", autocommit=True) as connection:
-        connection.execute("create role auditing_tool login; create role folder_tool; grant usage on schema marts to auditing_tool")
+        connection.execute("create role auditing_tool login; create role folder_tool; grant usage on schema finance to auditing_tool")
     try:
         (directory / "dbt_project.yml").write_text(configuration.replace("  +persist_docs", in_folder))
         for _ in range(2):
@@ -527,7 +527,7 @@ def test_roles_of_grants_are_granted_in_addition_to_readers(server: Server, tmp_
             assert own | {"folder_tool"} == found.pop("granted_seed")
             assert dict.fromkeys(_KINDS - {"granted_seed"}, own | {"folder_tool", "auditing_tool"}) == found
         with server.connect("auditing_tool") as connection:
-            assert (0,) == connection.execute("select count(*) from marts.granted_incremental").fetchone()
+            assert (0,) == connection.execute("select count(*) from finance.granted_incremental").fetchone()
         (directory / "dbt_project.yml").write_text(configuration)
         assert dict.fromkeys(_KINDS, own) == granted("")
     finally:
@@ -583,13 +583,13 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
     """Before anything is built: it need not grant, so its relations would not be protected."""
     macros, config, said = REFUSED[name]
     project = Project(
-        dbt_projects.make(tmp_path / name, {**macros, f"models/marts/{name}.sql": f"{{{{ config({config}, {META}) }}}} {ROWS}"})
+        dbt_projects.make(tmp_path / name, {**macros, f"models/finance/{name}.sql": f"{{{{ config({config}, {META}) }}}} {ROWS}"})
     )
 
     with pytest.raises(BuildError) as caught:
         run_dbt(project, server, ["build"])
 
-    assert f"{name} (models/marts/{name}.sql): {said}" in str(caught.value)
+    assert f"{name} (models/finance/{name}.sql): {said}" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", OTHER_MATERIALIZATIONS)
@@ -616,7 +616,7 @@ def test_a_macro_that_overrides_dbts_own_is_refused(server: Server, tmp_path: Pa
     files = {
         "macros/helper.sql": OVERRIDES[name],
         "macros/alias.sql": "{% macro generate_alias_name(custom_alias_name=none, node=none) %}{{ node.name }}{% endmacro %}",
-        "models/marts/orders_of_shops.sql": f"{{{{ config({META}) }}}} {ROWS}",
+        "models/finance/orders_of_shops.sql": f"{{{{ config({META}) }}}} {ROWS}",
     }
 
     with pytest.raises(BuildError) as caught:
@@ -629,14 +629,14 @@ def test_a_macro_that_overrides_dbts_own_is_refused(server: Server, tmp_path: Pa
 def test_a_test_that_stores_its_failures_elsewhere_is_refused(copied: tuple[Path, Server], stored: str) -> None:
     """It would replace a relation of that name, such as a masked readers' view; a test that stores nothing runs."""
     directory, server = copied
-    config = f"severity='warn', schema='marts', alias='careful_table__masked', {stored}"
+    config = f"severity='warn', schema='finance', alias='careful_table__masked', {stored}"
     dbt_projects.write(directory, {"tests/singular/large.sql": f"{{{{ config({config}) }}}} select * from {{{{ ref('plain_table') }}}}"})
 
     if not stored:
         assert ["warn"] == [result.status for result in run_dbt(Project(directory), server, ["test"])]
         return
     with pytest.raises(
-        BuildError, match=r"large \(tests/singular/large.sql\): stores its failures as marts.careful_table__masked, and would replace"
+        BuildError, match=r"large \(tests/singular/large.sql\): stores its failures as finance.careful_table__masked, and would replace"
     ):
         run_dbt(Project(directory), server, ["test"])
 
@@ -647,7 +647,7 @@ WRONG_GRANTS = {
     "{'select': ['public']}": "names public; declare in meta.rls who may see it",
     "{'select': ['bi_tool, public']}": "names bi_tool, public, which is not the name of a role",
     "{'select': ['bi_tool with grant option']}": "names bi_tool with grant option, which is not the name of a role",
-    "{'select': ['bi_tool; create policy wide on marts.wrong_1 using (true); --']}": "which is not the name of a role",
+    "{'select': ['bi_tool; create policy wide on finance.wrong_1 using (true); --']}": "which is not the name of a role",
     "{'truncate': ['bi_tool']}": "names the privilege truncate; only select is allowed",
     "{'select': ['{masked}']}": "a masked reader, which would see masked columns; omit it",
 }
@@ -658,7 +658,7 @@ def test_grants_that_would_show_more_are_refused(server: Server, tmp_path: Path)
     masked = f"masked_{next(numbers)}"
     meta = "meta={'rls': {'tenant_column': 'shop'}, 'masked': ['amount']}, contract={'enforced': false}"
     files = {
-        f"models/marts/wrong_{number}.sql": f"{{{{ config(grants={grants.replace('{masked}', masked)}, {meta}) }}}} {ROWS}"
+        f"models/finance/wrong_{number}.sql": f"{{{{ config(grants={grants.replace('{masked}', masked)}, {meta}) }}}} {ROWS}"
         for number, grants in enumerate(WRONG_GRANTS)
     }
     with server.connect("admin", autocommit=True) as connection:
@@ -671,7 +671,7 @@ def test_grants_that_would_show_more_are_refused(server: Server, tmp_path: Path)
 
     for number, said in enumerate(WRONG_GRANTS.values()):
         assert results[f"wrong_{number}"].has_failed
-        assert f"wrong_{number} (models/marts/wrong_{number}.sql): grants " in results[f"wrong_{number}"].message
+        assert f"wrong_{number} (models/finance/wrong_{number}.sql): grants " in results[f"wrong_{number}"].message
         assert said in results[f"wrong_{number}"].message
 
 
@@ -691,9 +691,9 @@ def test_a_clone_is_protected_as_what_it_is(copied: tuple[Path, Server], reader:
     assert ["success"] == [result.status for result in results], [result.message for result in results]
     with server.connect("admin", autocommit=True) as connection:
         found = connection.execute(
-            "select relkind::text, reloptions from pg_class where oid = 'marts__copy.plain_table'::regclass"
+            "select relkind::text, reloptions from pg_class where oid = 'finance__copy.plain_table'::regclass"
         ).fetchone()
         assert ("v", ["security_invoker=true"]) == found
-        connection.execute("grant usage on schema marts__copy to dpe_reader")
+        connection.execute("grant usage on schema finance__copy to dpe_reader")
     with server.connect(reader(server, "UA")) as connection:
-        assert [("UA",)] == connection.execute("select distinct shop from marts__copy.plain_table").fetchall()
+        assert [("UA",)] == connection.execute("select distinct shop from finance__copy.plain_table").fetchall()

@@ -103,7 +103,7 @@ KEPT = {
 def _given(directory: Path, given: str) -> Project:
     """Return the project after its model was written with these settings, in YAML: for other variables, dbt would read everything again."""
     settings = json.dumps(yaml.safe_load(given))
-    dbt_projects.write(directory, {"models/marts/fct_guests.sql": f"{{% set given = {settings} %}}\n{GUESTS}"})
+    dbt_projects.write(directory, {"models/finance/fct_guests.sql": f"{{% set given = {settings} %}}\n{GUESTS}"})
     return Project(directory)
 
 
@@ -142,7 +142,7 @@ def _publish(directory: Path, server: Server, variables: str = "{}") -> None:
 @pytest.mark.parametrize("kind", ["table", "incremental"])
 def test_a_mask_stays_from_version_to_version(guests: Path, server: Server, intern: str, kind: str) -> None:
     """Published, published again with one more column, and undone; the column is shown once its mask is removed."""
-    everything, name = "select * from marts.fct_guests__masked", "select name from marts.fct_guests"
+    everything, name = "select * from finance.fct_guests__masked", "select name from finance.fct_guests"
     _publish(guests, server, f"{{kind: {kind}}}")
     assert [(1, "UA", None, None)] == _read(server, intern, everything)
     assert _read(server, intern, name) is None
@@ -152,7 +152,7 @@ def test_a_mask_stays_from_version_to_version(guests: Path, server: Server, inte
     assert _read(server, intern, name) is None
 
     with publisher.connected(server) as connection:
-        publication.undo(connection, ["marts"])
+        publication.undo(connection, ["finance"])
     assert [(1, "UA", None, None)] == _read(server, intern, everything)
     assert _read(server, intern, name) is None
 
@@ -161,8 +161,8 @@ def test_a_mask_stays_from_version_to_version(guests: Path, server: Server, inte
     assert {("Ada",)} == set(_read(server, intern, name) or [])
 
     with publisher.connected(server) as connection:
-        publication.undo(connection, ["marts"])
-        assert [] == checks.check(connection, ["dpe", "marts", "marts__previous", "marts__next"])
+        publication.undo(connection, ["finance"])
+        assert [] == checks.check(connection, ["dpe", "finance", "finance__previous", "finance__next"])
     assert [(1, "UA", None, None)] == _read(server, intern, everything)
     assert _read(server, intern, name) is None
 
@@ -172,20 +172,20 @@ def test_plain_dbt_masks_as_well(guests: Path, server: Server, intern: str) -> N
     for variables in ("{kind: incremental, masked: [name]}", "{kind: incremental, with_room: true}"):
         assert {"success"} == {result.status for result in run_dbt(_given(guests, variables), server, ["build"])}
 
-    shown = _read(server, intern, 'select name, "Born on", room from marts.fct_guests__masked order by room')
+    shown = _read(server, intern, 'select name, "Born on", room from finance.fct_guests__masked order by room')
     assert [(None, None, 7), (None, None, None)] == shown
-    assert _read(server, intern, 'select "Born on" from marts.fct_guests') is None
-    assert [(1,), (1,)] == _read(server, intern, "select id from marts.fct_guests")
+    assert _read(server, intern, 'select "Born on" from finance.fct_guests') is None
+    assert [(1,), (1,)] == _read(server, intern, "select id from finance.fct_guests")
 
     # Without the column again, which leaves a trace in the catalog.
     run_dbt(_given(guests, "{kind: incremental, masked: [name]}"), server, ["build"])
-    assert [("Ada", None)] * 3 == [("Ada", name) for (name,) in _read(server, intern, "select name from marts.fct_guests__masked") or []]
-    assert _read(server, intern, "select name from marts.fct_guests") is None
-    assert _read(server, intern, "select xmin from marts.fct_guests") is None
+    assert [("Ada", None)] * 3 == [("Ada", name) for (name,) in _read(server, intern, "select name from finance.fct_guests__masked") or []]
+    assert _read(server, intern, "select name from finance.fct_guests") is None
+    assert _read(server, intern, "select xmin from finance.fct_guests") is None
 
     run_dbt(_given(guests, "{kind: incremental, masked: [], with_room: true}"), server, ["build"])
-    assert _read(server, intern, "select from marts.fct_guests__masked") is None
-    assert [("Ada",)] * 4 == _read(server, intern, "select name from marts.fct_guests")
+    assert _read(server, intern, "select from finance.fct_guests__masked") is None
+    assert [("Ada",)] * 4 == _read(server, intern, "select name from finance.fct_guests")
 
 
 def test_types_are_those_of_the_table(guests: Path, server: Server) -> None:
@@ -195,19 +195,19 @@ def test_types_are_those_of_the_table(guests: Path, server: Server) -> None:
     query = (
         "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = '{}'::regclass and attnum > 0 order by attnum"
     )
-    of_table = _read(server, "transformer", query.format("marts.fct_guests"))
+    of_table = _read(server, "transformer", query.format("finance.fct_guests"))
     assert of_table
-    assert of_table == _read(server, "transformer", query.format("marts.fct_guests__masked"))
+    assert of_table == _read(server, "transformer", query.format("finance.fct_guests__masked"))
 
 
 def test_a_mask_that_a_snapshot_reveals_is_refused(tmp_path: Path, server: Server) -> None:
     """dbt copies the time of a change into columns of its own, and a hash of the key can be compared with guesses."""
     settings = {name: setting for name, (setting, _, _) in REVEALED.items()} | KEPT
     snapshots = "".join(
-        f"\n  - {{name: {name}, relation: ref('stays'), config: {{schema: marts, {setting}}}}}" for name, setting in settings.items()
+        f"\n  - {{name: {name}, relation: ref('stays'), config: {{schema: finance, {setting}}}}}" for name, setting in settings.items()
     )
     files = {
-        "models/staging/stays.sql": "{{ config(meta={'rls': {'private': true}}) }}"
+        "models/raw/stays.sql": "{{ config(meta={'rls': {'private': true}}) }}"
         " select 'UA'::text as hotel, 'g1'::text as guest, 'Ada'::text as name, timestamp '2024-05-01' as changed_at",
         "snapshots/_snapshots.yml": f"snapshots:{snapshots}\n",
     }
@@ -225,22 +225,22 @@ def test_a_mask_that_a_snapshot_reveals_is_refused(tmp_path: Path, server: Serve
 def test_a_mask_that_hides_nothing_is_refused(tmp_path: Path, server: Server) -> None:
     """Or that hides a column which policies need; with the model and what to write."""
     models = {
-        f"models/marts/fct_{number}.sql": "{{ config(contract={'enforced': false}) }} select 'UA'::text as hotel, 'Ada'::text as name"
+        f"models/finance/fct_{number}.sql": "{{ config(contract={'enforced': false}) }} select 'UA'::text as hotel, 'Ada'::text as name"
         for number in range(len(WRONG))
     }
-    models["models/marts/fct_private.sql"] = models["models/marts/fct_0.sql"]
-    models["models/marts/fct_view.sql"] = "{{ config(materialized='view') }} select 'UA'::text as hotel"
+    models["models/finance/fct_private.sql"] = models["models/finance/fct_0.sql"]
+    models["models/finance/fct_view.sql"] = "{{ config(materialized='view') }} select 'UA'::text as hotel"
     declared = "".join(
         f"\n  - {{name: fct_{n}, config: {{meta: {{rls: {{tenant_column: hotel}}, {mask}}}}}}}" for n, mask in enumerate(WRONG)
     )
     declared += "\n  - {name: fct_private, config: {meta: {rls: {private: true}, masked: [name]}}}"
     declared += "\n  - {name: fct_view, config: {contract: {enforced: false}, meta: {rls: {shared: true}, masked: [hotel]}}}"
-    directory = dbt_projects.make(tmp_path / "wrong", {**models, "models/marts/_models.yml": f"models:{declared}\n"})
+    directory = dbt_projects.make(tmp_path / "wrong", {**models, "models/finance/_models.yml": f"models:{declared}\n"})
 
     messages = {result.name: result.message for result in run_dbt(Project(directory), server, ["build"]) if result.has_failed}
 
     for number, fault in enumerate(WRONG.values()):
-        assert f"fct_{number} (models/marts/fct_{number}.sql): {fault}" in messages[f"fct_{number}"]
+        assert f"fct_{number} (models/finance/fct_{number}.sql): {fault}" in messages[f"fct_{number}"]
     assert "meta.masked hides columns from readers, but readers cannot see a private relation" in messages["fct_private"]
     assert "meta.masked is for tables; mask the columns in the tables that the view reads" in messages["fct_view"]
 
@@ -266,11 +266,11 @@ def test_access_is_masked_or_not(server: Server, intern: str, tmp_path: Path) ->
 
 
 STAYS = {
-    "models/marts/fct_stays.sql": """
+    "models/finance/fct_stays.sql": """
         {{ config(materialized='table', contract={'enforced': false}, meta={'rls': {'tenant_column': 'hotel'}}) }}
         select 1 as id, 'UA'::text as hotel union all select 2, 'UA' union all select null, 'UA'
         """,
-    "models/marts/_stays.yml": """
+    "models/finance/_stays.yml": """
         models:
           - name: fct_stays
             columns:
@@ -281,9 +281,9 @@ STAYS = {
 }
 # What a reader creates from published relations, in a session that stays open.
 OF_READERS = (
-    "create temporary view rooms as select room from marts.fct_guests",
-    "create temporary view guests as select * from marts.fct_guests__masked",
-    "create temporary view bad_stays as select * from marts.fct_stays__quarantine",
+    "create temporary view rooms as select room from finance.fct_guests",
+    "create temporary view guests as select * from finance.fct_guests__masked",
+    "create temporary view bad_stays as select * from finance.fct_stays__quarantine",
 )
 
 
@@ -299,11 +299,11 @@ def test_what_readers_build_on_masked_views_and_quarantines_stops_no_build(guest
     with server.connect(intern, autocommit=True) as session:
         for number, variables in enumerate(builds):
             if number == len(builds) - 1:
-                dbt_projects.write(guests, {"models/marts/_stays.yml": "models: []\n"})
+                dbt_projects.write(guests, {"models/finance/_stays.yml": "models: []\n"})
             results = run_dbt(_given(guests, variables), server, ["run"])
             assert [] == [result.message for result in results if result.has_failed]
             if number < len(builds) - 1:
                 session.execute("drop view if exists guests, bad_stays, rooms")
                 for statement in OF_READERS[max(0, number - 1) :]:
                     session.execute(statement.encode())
-    assert _read(server, intern, "select from marts.fct_stays__quarantine") is None
+    assert _read(server, intern, "select from finance.fct_stays__quarantine") is None

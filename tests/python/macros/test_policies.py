@@ -27,9 +27,9 @@ RUNS = {"first": ["build"], "second": ["build"], "full refresh": ["build", "--fu
 
 ROWS = {
     **dict.fromkeys((*TENANT_TABLES, *PRIVATE_TABLES, *VIEWS), 3),
-    **dict.fromkeys(("marts.dim_shops", "quality.large_orders", "quality.small_orders"), 2),
+    **dict.fromkeys(("finance.dim_shops", "quality.large_orders", "quality.small_orders"), 2),
 }
-SCHEMAS = ("staging", "intermediate", "marts", "quality")
+SCHEMAS = ("raw", "core", "finance", "quality")
 
 # As PostgreSQL writes them.
 IN_CONTEXT = "( SELECT dpe.context_is_open() AS context_is_open)"
@@ -54,7 +54,7 @@ MASK: Policy = ("dpe_mask", "dpe_reader", "SELECT", OF_UNMASKED_TENANT, None)
 
 POLICIES = {
     **dict.fromkeys(TENANT_TABLES, _policies(OF_OPEN_TENANTS, readers=OF_TENANT)),
-    "marts.fct_orders": _policies(OF_OPEN_TENANTS, readers=OF_TENANT) | {MASK},
+    "finance.fct_orders": _policies(OF_OPEN_TENANTS, readers=OF_TENANT) | {MASK},
     **dict.fromkeys(SHARED_TABLES, _policies(IN_CONTEXT, readers="true")),
     **dict.fromkeys(PRIVATE_TABLES, _policies(IN_CONTEXT, readers=None)),
 }
@@ -168,10 +168,10 @@ def _masked(server: Server, login: str) -> tuple[list[tuple[Any, ...]], list[str
     """Return what a masked reader sees through the view, and which columns of the table are denied to it."""
     denied = []
     with server.connect(login, autocommit=True) as connection:
-        shown = connection.execute("select order_id, shop, amount from marts.fct_orders__masked order by 1").fetchall()
+        shown = connection.execute("select order_id, shop, amount from finance.fct_orders__masked order by 1").fetchall()
         for asked in ("amount", "*", "fct_orders::text", "order_id"):
             try:
-                connection.execute(f"select {asked} from marts.fct_orders".encode())
+                connection.execute(f"select {asked} from finance.fct_orders".encode())
             except psycopg.errors.InsufficientPrivilege:
                 denied.append(asked)
     return shown, denied
@@ -216,7 +216,7 @@ def test_every_relation_is_protected(state: State) -> None:
     """Tables under forced row-level security, views with their reader's rights; and no other relations."""
     tables = dict.fromkeys((*TENANT_TABLES, *SHARED_TABLES, *PRIVATE_TABLES), "enabled,forced")
 
-    views = dict.fromkeys(VIEWS, "security_invoker=true") | {"marts.fct_orders__masked": "security_barrier=true,security_invoker=true"}
+    views = dict.fromkeys(VIEWS, "security_invoker=true") | {"finance.fct_orders__masked": "security_barrier=true,security_invoker=true"}
     assert tables | views == state.protection
 
 
@@ -227,21 +227,21 @@ def test_policies_are_those_of_the_declaration(state: State) -> None:
 
 def test_what_is_published_may_be_read(state: State) -> None:
     """By readers, and only read; private relations are granted only to administrators."""
-    relations = {*TENANT_TABLES, *SHARED_TABLES, "marts.orders_seen", "marts.fct_orders__masked"}
+    relations = {*TENANT_TABLES, *SHARED_TABLES, "finance.orders_seen", "finance.fct_orders__masked"}
     published = {(relation, "dpe_reader SELECT") for relation in relations}
     # For masked relations, except the columns.
-    published |= {(relation, "dpe_masked_reader SELECT") for relation in relations - {"marts.fct_orders"}}
+    published |= {(relation, "dpe_masked_reader SELECT") for relation in relations - {"finance.fct_orders"}}
 
     assert published | {(relation, "dpe_owner SELECT") for relation in ROWS} == state.grants
 
 
 def test_a_tenant_sees_its_own_rows(state: State) -> None:
     """Its own rows of relations with tenants, all rows of shared ones, and nothing else."""
-    own = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "marts.fct_orders__masked"), 2) | {"marts.dim_shops": 2}
+    own = dict.fromkeys((*TENANT_TABLES, "finance.orders_seen", "finance.fct_orders__masked"), 2) | {"finance.dim_shops": 2}
 
     assert dict.fromkeys(ROWS) | own == state.seen["UA"]
     # Masked readers cannot use a view that reads a masked column.
-    assert dict.fromkeys(ROWS) | own | {"marts.orders_seen": None} == state.seen["UA, masked"]
+    assert dict.fromkeys(ROWS) | own | {"finance.orders_seen": None} == state.seen["UA, masked"]
 
 
 def test_a_masked_reader_sees_no_masked_column(state: State) -> None:
@@ -254,9 +254,9 @@ def test_a_masked_reader_sees_no_masked_column(state: State) -> None:
 
 def test_a_stranger_sees_what_is_shared(state: State) -> None:
     """A stranger may read, but was granted no tenant."""
-    nothing = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "marts.fct_orders__masked"), 0)
+    nothing = dict.fromkeys((*TENANT_TABLES, "finance.orders_seen", "finance.fct_orders__masked"), 0)
 
-    assert dict.fromkeys(ROWS) | nothing | {"marts.dim_shops": 2} == state.seen["stranger"]
+    assert dict.fromkeys(ROWS) | nothing | {"finance.dim_shops": 2} == state.seen["stranger"]
     assert state.seen["stranger"] == state.seen["stranger who claims a context"]
 
 
@@ -267,7 +267,7 @@ def test_the_owner_sees_nothing_without_a_context(state: State) -> None:
 
 def test_the_transformer_sees_all_in_its_context(state: State) -> None:
     """Or one tenant, in a context for one."""
-    of_ha = dict.fromkeys((*TENANT_TABLES, "marts.orders_seen", "marts.fct_orders__masked", "staging.stg_orders"), 1)
+    of_ha = dict.fromkeys((*TENANT_TABLES, "finance.orders_seen", "finance.fct_orders__masked", "raw.stg_orders"), 1)
 
     assert ROWS == state.seen["transformer"]
     assert ROWS | of_ha | {"quality.small_orders": 0} == state.seen["transformer for HA"]
@@ -286,7 +286,7 @@ def test_the_tenant_column_is_indexed_once(module_server: Server, states: dict[s
             """
             select indrelid::regclass::text, count(*)
             from pg_index inner join pg_attribute on attrelid = indrelid and attnum = indkey[0]
-            where attname = 'shop' and indrelid::regclass::text ~ '^(marts|intermediate)'
+            where attname = 'shop' and indrelid::regclass::text ~ '^(finance|core)'
             group by 1
             """
         ).fetchall()
@@ -312,7 +312,7 @@ def test_dbt_has_a_context_of_its_own(module_server: Server, states: dict[str, S
     del states
     for name, value in module_server.environment().items():
         monkeypatch.setenv(name, value)
-    count = "select count(*) from marts.fct_orders"
+    count = "select count(*) from finance.fct_orders"
     with psycopg.connect() as connection:
         assert (3,) == connection.execute(count).fetchone()
     monkeypatch.delenv("PGOPTIONS")
@@ -334,14 +334,14 @@ def test_nothing_is_built_from_rows_that_dbt_cannot_see(
     assert "Run dbt as `dpe dbt`" in results["fct_orders"].message
     with module_server.connect("transformer") as connection, system_context(connection, actor="test"):
         assert [(3,), (3,)] == connection.execute(
-            "select count(*) from marts.fct_orders union all select count(*) from marts.fct_added_orders"
+            "select count(*) from finance.fct_orders union all select count(*) from finance.fct_added_orders"
         ).fetchall()
 
 
 def test_what_is_protected_already_is_left_alone(project: Project, module_server: Server, states: dict[str, State]) -> None:
     """An incremental model's policies stay from run to run: setting them again would lock out its readers meanwhile."""
     del states
-    policies = "select oid from pg_policy where polrelid = 'marts.fct_added_orders'::regclass order by oid"
+    policies = "select oid from pg_policy where polrelid = 'finance.fct_added_orders'::regclass order by oid"
     with module_server.connect("admin", autocommit=True) as connection:
         before = connection.execute(policies).fetchall()
         run_dbt(project, module_server, ["run", "--select", "fct_added_orders"])
@@ -362,7 +362,7 @@ def test_a_wrong_declaration_is_refused_before_the_work(scratch: Path, module_se
     """Which would take time, and would fail here for another reason."""
     del states
     model = "{{ config(contract={'enforced': false}, meta={'rls': {}}) }} select 1 / 0 as order_id"
-    project = Project(dbt_projects.make(scratch / "hopeless", {"models/marts/fct_hopeless.sql": model}))
+    project = Project(dbt_projects.make(scratch / "hopeless", {"models/finance/fct_hopeless.sql": model}))
 
     (result,) = run_dbt(project, module_server, ["run"])
 
@@ -404,7 +404,7 @@ BROKEN = {
 UNPROTECTABLE = {"materialized_view": ("{'shared': true}", "a materialized view cannot be protected by policies; make it a table")}
 # The schema is the only thing wrong.
 MISPLACED = {
-    **dict.fromkeys(("dpe_locks", "public", "dpe", "marts__previous"), "is not for models; set another one"),
+    **dict.fromkeys(("dpe_locks", "public", "dpe", "finance__previous"), "is not for models; set another one"),
     "landing": "meta.rls opens it to readers, who cannot use the schema landing, because sources are loaded there; declare {private: true}",
 }
 MODEL = """
@@ -418,17 +418,17 @@ def broken(scratch: Path, module_server: Server, states: dict[str, State]) -> di
     """Build models that declare nothing, or something impossible."""
     del states
     models = {
-        f"models/marts/{name}_{kind}.sql": MODEL.format(kind=kind, rls=rls, schema="marts")
+        f"models/finance/{name}_{kind}.sql": MODEL.format(kind=kind, rls=rls, schema="finance")
         for kind in ("table", "view", "incremental")
         for name, (rls, _) in BROKEN.items()
     }
-    models |= {f"models/marts/{name}.sql": MODEL.format(kind=name, rls=rls, schema="marts") for name, (rls, _) in UNPROTECTABLE.items()}
-    models |= {f"models/marts/in_{schema}.sql": MODEL.format(kind="table", rls="{'shared': true}", schema=schema) for schema in MISPLACED}
-    models["models/staging/_landing__sources.yml"] = """
+    models |= {f"models/finance/{name}.sql": MODEL.format(kind=name, rls=rls, schema="finance") for name, (rls, _) in UNPROTECTABLE.items()}
+    models |= {f"models/finance/in_{schema}.sql": MODEL.format(kind="table", rls="{'shared': true}", schema=schema) for schema in MISPLACED}
+    models["models/raw/_landing__sources.yml"] = """
         sources: [{name: landing, tables: [{name: orders, external: {location: a.csv}, columns: [{name: a, data_type: text}]}]}]
         """
-    models["models/staging/_grants.yml"] = "models: [{name: grants, versions: [{v: 1}, {v: 2}]}]"
-    models |= {f"models/staging/grants_v{version}.sql": "select 'UA' as shop, 'r' as r" for version in (1, 2)}
+    models["models/raw/_grants.yml"] = "models: [{name: grants, versions: [{v: 1}, {v: 2}]}]"
+    models |= {f"models/raw/grants_v{version}.sql": "select 'UA' as shop, 'r' as r" for version in (1, 2)}
     project = Project(dbt_projects.make(scratch / "broken", models))
     return {result.name: result for result in run_dbt(project, module_server, ["build"])}
 
@@ -440,7 +440,7 @@ def test_a_wrong_declaration_fails_its_model(broken: dict[str, NodeResult], name
     result = broken[f"{name}_{kind}"]
 
     assert result.has_failed
-    assert f"{name}_{kind} (models/marts/{name}_{kind}.sql): " in result.message
+    assert f"{name}_{kind} (models/finance/{name}_{kind}.sql): " in result.message
     assert BROKEN[name][1] in result.message
 
 
@@ -450,7 +450,7 @@ def test_a_schema_that_is_not_for_models_is_refused(broken: dict[str, NodeResult
     result = broken[f"in_{schema}"]
 
     assert result.has_failed
-    assert f"in_{schema} (models/marts/in_{schema}.sql): " in result.message
+    assert f"in_{schema} (models/finance/in_{schema}.sql): " in result.message
     assert MISPLACED[schema] in result.message
 
 
@@ -466,7 +466,7 @@ def test_a_refused_model_leaves_no_relation(broken: dict[str, NodeResult], modul
     """Not even an unfinished one."""
     with module_server.connect("admin") as connection:
         found = connection.execute(
-            "select relname from pg_class where relnamespace = 'marts'::regnamespace and relname ~ %s", [f"^({'|'.join(broken)})"]
+            "select relname from pg_class where relnamespace = 'finance'::regnamespace and relname ~ %s", [f"^({'|'.join(broken)})"]
         ).fetchall()
 
     assert [] == found
@@ -474,15 +474,15 @@ def test_a_refused_model_leaves_no_relation(broken: dict[str, NodeResult], modul
 
 def test_where_no_declaration_is_required_private_is_the_default(states: dict[str, State]) -> None:
     """A reader cannot even enter the schema."""
-    assert states["first"].seen["UA"]["intermediate.int_orders"] is None
-    assert states["first"].seen["UA"]["staging.stg_orders"] is None
+    assert states["first"].seen["UA"]["core.int_orders"] is None
+    assert states["first"].seen["UA"]["raw.stg_orders"] is None
 
 
 def test_a_changed_declaration_changes_the_policies(scratch: Path, server: Server) -> None:
     """Also for a table that is kept from run to run, to which dbt only adds rows."""
     directory = dbt_projects.make(scratch / "changed", PROJECT)
     run_dbt(Project(directory), server, ["build"])
-    models = directory / "models" / "marts" / "_marts__models.yml"
+    models = directory / "models" / "finance" / "_finance__models.yml"
     models.write_text(
         models.read_text().replace(
             "fct_added_orders, config: {meta: {rls: {tenant_column: shop}}", "fct_added_orders, config: {meta: {rls: {private: true}}"
@@ -493,15 +493,15 @@ def test_a_changed_declaration_changes_the_policies(scratch: Path, server: Serve
 
     with _logins(server) as logins:
         state = _look(server, logins)
-    assert POLICIES | {"marts.fct_added_orders": _policies(IN_CONTEXT, readers=None)} == state.policies
-    assert ("marts.fct_added_orders", "dpe_reader SELECT") not in state.grants
+    assert POLICIES | {"finance.fct_added_orders": _policies(IN_CONTEXT, readers=None)} == state.policies
+    assert ("finance.fct_added_orders", "dpe_reader SELECT") not in state.grants
 
 
 @pytest.fixture(scope="module")
 def watched(cluster_18: Cluster) -> Iterator[Server]:
     """Give a database without any builds, in which readers may already use the schema."""
     with cluster_18.new_database() as server:
-        schemas.create(server, "marts", opened=True)
+        schemas.create(server, "finance", opened=True)
         yield server
 
 
@@ -550,7 +550,7 @@ def _faults(connection: psycopg.Connection) -> object:
     [
         (TENANT_TABLES, ["UndefinedTable"], [["build"], *[["build", "--full-refresh"]] * 2]),
         # A view is not watched while its table is rebuilt: dbt drops it with the old table, and recreates it later.
-        (("marts.orders_seen",), [], [["run", "--select", "orders_seen"]] * 2),
+        (("finance.orders_seen",), [], [["run", "--select", "orders_seen"]] * 2),
     ],
     ids=["tables", "view"],
 )

@@ -40,9 +40,9 @@ FILES = {
         {{ target.name }}_{{ custom_schema_name }}
         {%- endmacro %}
         """,
-    "models/marts/fct_guests.sql": MODEL.format(kind="table"),
-    "models/marts/fct_stays.sql": MODEL.format(kind="incremental"),
-    "models/marts/dim_ids.sql": """
+    "models/finance/fct_guests.sql": MODEL.format(kind="table"),
+    "models/finance/fct_stays.sql": MODEL.format(kind="incremental"),
+    "models/finance/dim_ids.sql": """
         {{ config(materialized='view', contract={'enforced': false}, meta={'rls': {'tenant_column': 'hotel'}}) }}
         select id, hotel from {{ ref('fct_guests') }}
         """,
@@ -175,10 +175,10 @@ def test_every_check_knows_the_readers_of_the_target(published: Targets, target:
     project, server = published.project(target), published.server(target)
 
     assert [] == protection.check_rls(project, server)
-    cells = protection.measure_rls(project, server, ("*_marts.*",), [*published.logins.values()], Silence())
+    cells = protection.measure_rls(project, server, ("*_finance.*",), [*published.logins.values()], Silence())
     assert [] == [fault for cell in cells for fault in cell.faults]
     somebody, reader, masked = published.logins.values()
-    found = {cell.actor: cell.rows for cell in cells if cell.relation == f"{target}_marts.fct_guests"}
+    found = {cell.actor: cell.rows for cell in cells if cell.relation == f"{target}_finance.fct_guests"}
     wanted = {"dev": (1, 1, 1), "prod": (None, 1, 1), "ci": (None, None, None)}
     assert wanted[target] == (found[somebody], found[reader], found[masked])
     assert ("prod" == target) == (f"a stranger in {published.group}" in found)
@@ -231,7 +231,7 @@ def refused(published: Targets, cluster_18: Cluster, tmp_path_factory: pytest.Te
     shutil.copytree(published.directory, directory, symlinks=True)
     model = "{{ config(contract={'enforced': false}, meta={'rls': {'shared': true}, 'readers': %s}) }} select 1 as id"
     dbt_projects.write(
-        directory, {f"models/marts/wrong_{number}.sql": model % repr(yaml.safe_load(readers)) for number, readers in enumerate(WRONG)}
+        directory, {f"models/finance/wrong_{number}.sql": model % repr(yaml.safe_load(readers)) for number, readers in enumerate(WRONG)}
     )
     with replace(cluster_18, template=published.database).new_database() as database:
         results = run_dbt(Project(directory), replace(database, target="dev"), ["run", "--select", "wrong_*"])

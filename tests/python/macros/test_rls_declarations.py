@@ -28,39 +28,39 @@ MASKED = "{{{{ config(contract={{'enforced': false}}, meta={{'rls': {rls}, 'mask
 ACCESS = "{'access': {'model': 'account_managers.v2', 'column': 'account_id', 'role_column': 'manager', 'key': 'account'}}"
 PROJECT = {
     # The shop that sends and the one that receives see a transfer.
-    "models/marts/fct_transfers.sql": CONFIG.format(rls="{'tenant_column': ['sender', 'Receiver']}")
+    "models/finance/fct_transfers.sql": CONFIG.format(rls="{'tenant_column': ['sender', 'Receiver']}")
     + """
     select * from (values (1, 'UA', 'HA'), (2, 'UA', 'UA'), (3, 'DL', 'HA')) as t (id, sender, "Receiver")
     """,
-    "models/marts/account_managers_v2.sql": CONFIG.format(rls="{'role_column': 'manager'}")
+    "models/finance/account_managers_v2.sql": CONFIG.format(rls="{'role_column': 'manager'}")
     + """
     select manager, account from (values ('{{ var("manager") }}', 'A'), ('somebody else', 'B')) as t (manager, account)
     """,
     # Versions share a name.
-    "models/marts/account_managers_v1.sql": CONFIG.format(rls="{'private': true}") + "select 'nobody' as manager, 'A' as account",
-    "models/marts/_account_managers.yml": """
+    "models/finance/account_managers_v1.sql": CONFIG.format(rls="{'private': true}") + "select 'nobody' as manager, 'A' as account",
+    "models/finance/_account_managers.yml": """
         models: [{name: account_managers, versions: [{v: 1}, {v: 2, config: {alias: account_managers}}]}]
         """,
-    "models/marts/fct_accounts.sql": CONFIG.format(rls=ACCESS)
+    "models/finance/fct_accounts.sql": CONFIG.format(rls=ACCESS)
     + """
     select * from (values ('A', 1), ('A', 2), ('B', 3)) as t (account_id, amount)
     """,
-    "models/marts/fct_guests.sql": "{{ config(contract={'enforced': false}, meta={'rls': {'tenant_column': 'shop'}, 'masked': ['guest']}) }}"
+    "models/finance/fct_guests.sql": "{{ config(contract={'enforced': false}, meta={'rls': {'tenant_column': 'shop'}, 'masked': ['guest']}) }}"
     """
     select * from (values (1, 'HA', 'Ada'), (2, 'DL', 'Bob')) as t (id, shop, guest)
     """,
     # Every comparable type, and every declaration with a mask.
-    "models/marts/fct_codes.sql": MASKED.format(rls="{'tenant_column': ['varying', 'Padded one', 'called']}")
+    "models/finance/fct_codes.sql": MASKED.format(rls="{'tenant_column': ['varying', 'Padded one', 'called']}")
     + """
     select 'UA'::varchar(3) as varying, 'HA'::char(4) as "Padded one", 'DL'::name as called, 1 as hidden
     """,
-    "models/marts/fct_codes_of_one.sql": MASKED.format(rls="{'tenant_column': 'padded'}") + "select 'HA'::char(4) as padded, 1 as hidden",
-    "models/marts/fct_masked_accounts.sql": MASKED.format(rls=ACCESS) + "select 'A'::varchar as account_id, 1 as hidden",
-    "models/marts/fct_masked_notes.sql": MASKED.format(rls="{'role_column': 'manager'}") + "select 'x'::varchar as manager, 1 as hidden",
+    "models/finance/fct_codes_of_one.sql": MASKED.format(rls="{'tenant_column': 'padded'}") + "select 'HA'::char(4) as padded, 1 as hidden",
+    "models/finance/fct_masked_accounts.sql": MASKED.format(rls=ACCESS) + "select 'A'::varchar as account_id, 1 as hidden",
+    "models/finance/fct_masked_notes.sql": MASKED.format(rls="{'role_column': 'manager'}") + "select 'x'::varchar as manager, 1 as hidden",
     # Names that a format string would take for placeholders.
-    "models/marts/fct_shares.sql": MASKED.replace("meta=", "alias='100%s of all', meta=").format(rls="{'tenant_column': \"50%\"}")
+    "models/finance/fct_shares.sql": MASKED.replace("meta=", "alias='100%s of all', meta=").format(rls="{'tenant_column': \"50%\"}")
     + """select 'UA'::text as "50%", 1 as "%I", 1 as hidden""",
-    "models/marts/dim_masked.sql": MASKED.format(rls="{'shared': true}") + "select 1 as id, 1 as hidden",
+    "models/finance/dim_masked.sql": MASKED.format(rls="{'shared': true}") + "select 1 as id, 1 as hidden",
 }
 # A reader's own type named text, with its own functions as casts from and to the real one.
 OWN_TYPE = """
@@ -122,7 +122,7 @@ def _column(server: Server, login: str, query: str) -> list[object]:
 
 def test_a_row_may_belong_to_several_tenants(project: Project, server: Server, manager: str) -> None:
     """Each of them sees it, once."""
-    query = "select id from marts.fct_transfers order by id"
+    query = "select id from finance.fct_transfers order by id"
 
     assert [1, 3] == _column(server, manager, query)
     with server.connect("transformer") as connection, tenant_context(connection, "UA"):
@@ -147,7 +147,7 @@ def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -
 def test_what_no_file_declares_is_found(project: Project, server: Server) -> None:
     """Though dbt says that it built it: there is nothing to compare it with."""
     with server.connect("transformer") as connection:
-        (finding,) = declared.differences(connection, project.manifest, project.target, {"model.shops.unknown": "marts__next"})
+        (finding,) = declared.differences(connection, project.manifest, project.target, {"model.shops.unknown": "finance__next"})
 
     assert "model.shops.unknown: was built, but no file of the project declares it" in str(finding)
 
@@ -158,7 +158,7 @@ def test_a_declaration_that_is_required_but_missing_counts_as_private(project: P
     manifest["nodes"]["model.shops.fct_accounts"]["config"]["meta"] = {"rls": "required"}
 
     with server.connect("transformer") as connection:
-        found = declared.differences(connection, manifest, project.target, {"model.shops.fct_accounts": "marts"})
+        found = declared.differences(connection, manifest, project.target, {"model.shops.fct_accounts": "finance"})
 
     assert "has the policy dpe_reader, which its declaration, private, does not call for" in {finding.detail for finding in found}
     assert any("is granted to dpe_reader, which neither meta.rls nor grants names" in finding.detail for finding in found)
@@ -166,20 +166,20 @@ def test_a_declaration_that_is_required_but_missing_counts_as_private(project: P
 
 def test_a_table_of_grants_decides(server: Server, manager: str) -> None:
     """A reader sees the rows of the keys that it was granted there, and only its own grants."""
-    assert [1, 2] == _column(server, manager, "select amount from marts.fct_accounts order by 1")
-    assert ["A"] == _column(server, manager, "select account from marts.account_managers")
+    assert [1, 2] == _column(server, manager, "select amount from finance.fct_accounts order by 1")
+    assert ["A"] == _column(server, manager, "select account from finance.account_managers")
     with server.connect("transformer") as connection, system_context(connection, actor="test"):
-        assert (3,) == connection.execute("select count(*) from marts.fct_accounts").fetchone()
+        assert (3,) == connection.execute("select count(*) from finance.fct_accounts").fetchone()
 
 
 def test_a_new_version_of_the_grants_counts_at_once(project: Project, server: Server, manager: str, tmp_path: Path) -> None:
     """Even if it is published alone, without the tables whose rows it grants. A cursor that was opened before fails."""
-    moved = PROJECT["models/marts/account_managers_v2.sql"].replace("'A'", "'C'").replace("'somebody else'", f"'{manager}'")
+    moved = PROJECT["models/finance/account_managers_v2.sql"].replace("'A'", "'C'").replace("'somebody else'", f"'{manager}'")
     directory = shutil.copytree(project.directory, tmp_path / "moved", symlinks=True)
-    dbt_projects.write(directory, {"models/marts/account_managers_v2.sql": moved})
+    dbt_projects.write(directory, {"models/finance/account_managers_v2.sql": moved})
 
     with server.connect(manager) as reading:
-        reading.execute("declare found cursor for select amount from marts.fct_accounts")
+        reading.execute("declare found cursor for select amount from finance.fct_accounts")
         run.run(
             Project(directory, variables=f"{{manager: {manager}}}"),
             server,
@@ -191,47 +191,47 @@ def test_a_new_version_of_the_grants_counts_at_once(project: Project, server: Se
         with pytest.raises(psycopg.errors.SerializationFailure):
             reading.execute("fetch all from found")
 
-    assert [3] == _column(server, manager, "select amount from marts.fct_accounts")
+    assert [3] == _column(server, manager, "select amount from finance.fct_accounts")
 
 
 def test_without_a_table_of_grants_nothing_is_seen(server: Server, manager: str) -> None:
     """The reader gets neither an error nor a row."""
     with server.connect("admin") as connection:
-        connection.execute("drop table marts.account_managers")
+        connection.execute("drop table finance.account_managers")
 
-    assert [] == _column(server, manager, "select amount from marts.fct_accounts")
+    assert [] == _column(server, manager, "select amount from finance.fct_accounts")
 
 
 # What can happen to the table of grants, or to what a view of that name reads, after a query began: before it, after it, and whether the
 # query fails. Otherwise it sees the grants.
-COPIED = "create table marts.{0} as select * from marts.{1}; grant select on marts.{0} to dpe_reader;"
-SWAPPED = "alter table marts.account_managers rename to earlier; alter table marts.newer rename to account_managers;"
+COPIED = "create table finance.{0} as select * from finance.{1}; grant select on finance.{0} to dpe_reader;"
+SWAPPED = "alter table finance.account_managers rename to earlier; alter table finance.newer rename to account_managers;"
 VIEWED = (
-    "alter table marts.account_managers rename to earlier;"
-    "create view marts.account_managers with (security_invoker = true) as select * from marts.earlier;"
-    "grant select on marts.account_managers to dpe_reader;"
+    "alter table finance.account_managers rename to earlier;"
+    "create view finance.account_managers with (security_invoker = true) as select * from finance.earlier;"
+    "grant select on finance.account_managers to dpe_reader;"
 )
 AFTERWARDS = {
     "built and published": ("", COPIED.format("newer", "account_managers") + SWAPPED, True),
     "published": (COPIED.format("newer", "account_managers"), SWAPPED, False),
     "emptied and filled": (
         COPIED.format("newer", "account_managers"),
-        "truncate marts.account_managers; insert into marts.account_managers select * from marts.newer",
+        "truncate finance.account_managers; insert into finance.account_managers select * from finance.newer",
         True,
     ),
-    "dropped": ("", "drop table marts.account_managers", True),
-    "changed": ("", "update marts.account_managers set account = 'C'", False),
+    "dropped": ("", "drop table finance.account_managers", True),
+    "changed": ("", "update finance.account_managers set account = 'C'", False),
     "a view": (VIEWED, "", False),
     "a view that reads another table": (
         VIEWED,
         COPIED.format("newer", "earlier")
-        + "create or replace view marts.account_managers with (security_invoker = true) as select * from marts.newer;"
-        "drop table marts.earlier",
+        + "create or replace view finance.account_managers with (security_invoker = true) as select * from finance.newer;"
+        "drop table finance.earlier",
         True,
     ),
     "a view of a table that was emptied and filled": (
         VIEWED + COPIED.format("newer", "earlier"),
-        "truncate marts.earlier; insert into marts.earlier select * from marts.newer",
+        "truncate finance.earlier; insert into finance.earlier select * from finance.newer",
         True,
     ),
 }
@@ -243,7 +243,7 @@ def test_a_query_over_a_new_version_of_the_grants_fails(server: Server, manager:
     before, after, fails = AFTERWARDS[what]
     with server.connect("admin", autocommit=True) as connection, server.connect(manager) as reading:
         connection.execute(before.encode() or b"select")
-        reading.execute("declare found cursor for select amount from marts.fct_accounts order by 1")
+        reading.execute("declare found cursor for select amount from finance.fct_accounts order by 1")
         connection.execute(after.encode() or b"select")
 
         if fails:
@@ -261,10 +261,10 @@ def test_a_query_over_a_new_version_of_the_grants_fails(server: Server, manager:
 @pytest.mark.parametrize(
     ("query", "granted", "wanted"),
     [
-        ("select id from marts.fct_transfers", "HA", "UA"),
-        ("select shop from marts.fct_guests", "HA", "DL"),
-        ("select shop from marts.fct_guests__masked", "HA", "DL"),
-        ("select account_id from marts.fct_accounts", "A", "B"),
+        ("select id from finance.fct_transfers", "HA", "UA"),
+        ("select shop from finance.fct_guests", "HA", "DL"),
+        ("select shop from finance.fct_guests__masked", "HA", "DL"),
+        ("select account_id from finance.fct_accounts", "A", "B"),
     ],
 )
 def test_types_of_a_reader_decide_nothing(
@@ -277,7 +277,7 @@ def test_types_of_a_reader_decide_nothing(
     """
     login = reader(server, "HA")
     with server.connect("admin") as connection:
-        connection.execute(sql.SQL("update marts.account_managers set manager = {} where account = 'A'").format(login))
+        connection.execute(sql.SQL("update finance.account_managers set manager = {} where account = 'A'").format(login))
         if masked:
             connection.execute(sql.SQL("revoke dpe_reader from {0}; grant dpe_masked_reader to {0}").format(sql.Identifier(login)))
     expected = set(_column(server, login, query))
@@ -298,7 +298,7 @@ def test_types_of_a_reader_decide_nothing(
 @pytest.mark.parametrize("table", ["fct_transfers", "account_managers", "fct_accounts"])
 def test_the_session_is_evaluated_once_per_query(server: Server, manager: str, table: str) -> None:
     """Not once per row: the sub-select is an InitPlan, and the compared columns are indexed."""
-    plan = "\n".join(map(str, _column(server, manager, f"explain select * from marts.{table}")))
+    plan = "\n".join(map(str, _column(server, manager, f"explain select * from finance.{table}")))
     conditions = [line for line in plan.splitlines() if "Filter:" in line or "Cond:" in line]
 
     assert "InitPlan" in plan
@@ -314,7 +314,7 @@ def test_compared_columns_are_indexed(server: Server, table: str, columns: set[s
     """Each column by an index that starts with it."""
     query = "select attname::text from pg_index inner join pg_attribute on attrelid = indrelid and attnum = indkey[0] where indrelid = "
 
-    assert columns == set(_column(server, "transformer", f"{query} 'marts.{table}'::regclass"))
+    assert columns == set(_column(server, "transformer", f"{query} 'finance.{table}'::regclass"))
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +324,7 @@ def without_a_tenant(scratch: Path, cluster_18: Cluster) -> Iterator[tuple[Serve
     text = text.replace("{{{{", "{{").replace("}}}}", "}}")
     shops = {"": "null", "empty_": "''"}
     models = {
-        f"models/marts/{prefix}{kind}s.sql": text.replace("{kind}", kind).replace("{shop}", "'UA'::text")
+        f"models/finance/{prefix}{kind}s.sql": text.replace("{kind}", kind).replace("{shop}", "'UA'::text")
         for kind in ("table", "incremental")
         for prefix in shops
     }
@@ -343,17 +343,17 @@ def test_a_row_without_a_tenant_fails_the_build(without_a_tenant: tuple[Server, 
     server, results = without_a_tenant
 
     assert results[name].has_failed
-    assert [1] == [count for (count,) in _in_context(server, f"select count(*) from marts.{name} where shop = 'UA'")]
+    assert [1] == [count for (count,) in _in_context(server, f"select count(*) from finance.{name} where shop = 'UA'")]
 
 
 def test_a_missing_tenant_is_reported(without_a_tenant: tuple[Server, dict[str, NodeResult]]) -> None:
     """With what to do."""
     message = without_a_tenant[1]["tables"].message
 
-    assert "marts.tables: has rows without a shop, its tenant column" in message
+    assert "finance.tables: has rows without a shop, its tenant column" in message
     assert "Filter them out, give them a tenant, or quarantine them" in message
     for name in ("empty_tables", "empty_incrementals"):
-        assert f"marts.{name}: has rows with an empty shop, its tenant column" in without_a_tenant[1][name].message
+        assert f"finance.{name}: has rows with an empty shop, its tenant column" in without_a_tenant[1][name].message
         assert "Filter them out, give them a tenant, or quarantine them" in without_a_tenant[1][name].message
 
 

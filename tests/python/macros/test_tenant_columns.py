@@ -16,30 +16,30 @@ from dpe_cli.server.server import Server
 
 # A relation protected as by macros/rls/protect_table.sql, with tenants in two columns with unusual names and types.
 RELATION = """
-    create table marts."fct, orders" (
+    create table finance."fct, orders" (
         order_id integer,
         "the, 'sender'" varchar(8) not null,
         "100%" char(4)
     );
-    insert into marts."fct, orders" values (1, 'Ua', 'HA'), (2, 'DL', null);
-    create index on marts."fct, orders" ("the, 'sender'");
-    alter table marts."fct, orders" owner to dpe_transformer;
-    alter table marts."fct, orders" enable row level security, force row level security;
-    create policy dpe_system on marts."fct, orders" for all to dpe_transformer
+    insert into finance."fct, orders" values (1, 'Ua', 'HA'), (2, 'DL', null);
+    create index on finance."fct, orders" ("the, 'sender'");
+    alter table finance."fct, orders" owner to dpe_transformer;
+    alter table finance."fct, orders" enable row level security, force row level security;
+    create policy dpe_system on finance."fct, orders" for all to dpe_transformer
     using (
         (select dpe.every_tenant_is_open())
         or "the, 'sender'" = any ((select dpe.visible_tenants())::text[])
         or "100%" = any ((select dpe.visible_tenants())::text[])
     );
-    create policy dpe_admin on marts."fct, orders" for select to dpe_owner
+    create policy dpe_admin on finance."fct, orders" for select to dpe_owner
     using (
         (select dpe.every_tenant_is_open())
         or "the, 'sender'" = any ((select dpe.visible_tenants())::text[])
         or "100%" = any ((select dpe.visible_tenants())::text[])
     );
-    comment on policy dpe_system on marts."fct, orders" is 'tenant_column the, sender, 100%, 0123456789abcdef0123456789abcdef';
-    grant select on marts."fct, orders" to dpe_owner;
-    grant select (order_id) on marts."fct, orders" to dpe_masked_reader;
+    comment on policy dpe_system on finance."fct, orders" is 'tenant_column the, sender, 100%, 0123456789abcdef0123456789abcdef';
+    grant select on finance."fct, orders" to dpe_owner;
+    grant select (order_id) on finance."fct, orders" to dpe_masked_reader;
 """
 
 
@@ -67,7 +67,7 @@ def test_before_anything_is_published_every_tenant_is_granted(fresh_server: Serv
 
 def test_every_tenant_column_is_compared(fresh_server: Server) -> None:
     """Whatever its name and type, even if only masked readers read the others; compared as in policies."""
-    schemas.create(fresh_server, "marts", opened=True)
+    schemas.create(fresh_server, "finance", opened=True)
     with fresh_server.connect("admin", autocommit=True) as connection:
         connection.execute(RELATION)
 

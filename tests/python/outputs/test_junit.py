@@ -48,7 +48,7 @@ ATTRIBUTES = {
 TEST = NodeResult(
     unique_id="test.shops.orders_are_unique",
     name="orders_are_unique",
-    path="models/marts.yml",
+    path="models/finance.yml",
     resource_type="test",
     status="pass",
     failures=0,
@@ -198,9 +198,11 @@ def test_each_balance_is_a_case() -> None:
 
 def test_all_faults_of_a_check_are_reported() -> None:
     """One line for each."""
-    suite = _suite(_validation(checks=[Check("row-level security", "", ("marts.a: is open", "marts.b: is open"))]), "row-level security")
+    suite = _suite(
+        _validation(checks=[Check("row-level security", "", ("finance.a: is open", "finance.b: is open"))]), "row-level security"
+    )
 
-    assert "marts.a: is open\nmarts.b: is open" == suite.findtext("testcase/failure")
+    assert "finance.a: is open\nmarts.b: is open" == suite.findtext("testcase/failure")
 
 
 def test_secrets_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +228,7 @@ def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
 def test_a_validation_that_fails_has_failures(shop: Shop) -> None:
     """Like the exit status."""
     with shop.server.connect("admin") as connection:
-        connection.execute("delete from staging.orders where order_id = 2")
+        connection.execute("delete from raw.orders where order_id = 2")
     validation = validate.validate(shop.project, shop.server, "SHOP-1", Silence())
 
     assert not validation.holds

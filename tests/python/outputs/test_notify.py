@@ -356,7 +356,7 @@ def test_a_run_that_fails_and_recovers_is_sent_twice(shop: Shop, webhook: Webhoo
     _run(shop, webhook, messages)
     (shop.directory / "data/orders/wednesday.csv").unlink()
     with shop.server.connect("admin") as connection:
-        connection.execute("delete from staging.orders where amount = 4711")
+        connection.execute("delete from raw.orders where amount = 4711")
         connection.execute("update dpe.loads set rows_loaded = 0, records_read = 0 where location like '%wednesday.csv'")
     _run(shop, webhook, messages)
 
@@ -477,10 +477,10 @@ def test_foreign_text_is_escaped() -> None:
 
 def test_a_build_that_could_not_be_published_is_sent() -> None:
     """Even if no rule failed."""
-    summary = RunSummary(ExtractSummary([], 1.0), BuildResult(refused=["marts: readers hold its tables too long; run again"]))
+    summary = RunSummary(ExtractSummary([], 1.0), BuildResult(refused=["finance: readers hold its tables too long; run again"]))
 
     outcome = notification.of_summary(summary)
-    assert (True, ["nothing was published: marts: readers hold its tables too long; run again"]) == (
+    assert (True, ["nothing was published: finance: readers hold its tables too long; run again"]) == (
         outcome.has_failed,
         list(outcome.faults),
     )
@@ -498,7 +498,7 @@ def test_a_run_that_is_terminated_ends_in_order(shop: Shop, webhook: Webhook) ->
     """Schedulers end dpe with SIGTERM: the server's query is cancelled, the verdict is printed, and the webhook is notified."""
     shop.write(
         {
-            "models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }} cross join pg_sleep(600) as waiting"
+            "models/finance/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }} cross join pg_sleep(600) as waiting"
         }
     )
     environment = {"PGHOST": shop.server.host, "PGDATABASE": shop.server.database, "PGUSER": "postgres"}

@@ -18,13 +18,13 @@ LONG = "ä" * 30
 MISPLACED = {
     **{
         f"in_{schema}": (schema, SHARED, "", NOT_FOR_MODELS.format(schema))
-        for schema in ("dpe", "dpe_locks", "public", "pg_catalog", "marts__next", "marts__previous", "marts__old_1")
+        for schema in ("dpe", "dpe_locks", "public", "pg_catalog", "finance__next", "finance__previous", "finance__old_1")
     },
     "in_staging": (
-        "staging",
+        "raw",
         SHARED,
         "",
-        "meta.rls opens it to readers, who cannot use the schema staging, because sources are loaded there; declare {private: true}",
+        "meta.rls opens it to readers, who cannot use the schema raw, because sources are loaded there; declare {private: true}",
     ),
     "undeclared": (
         "finance",
@@ -34,14 +34,14 @@ MISPLACED = {
     ),
     "in_a_long_schema": (LONG, SHARED, "", f"the name of its schema, {LONG}, is too long for {LONG}__previous; shorten it"),
     "long": (
-        "marts",
+        "finance",
         SHARED,
         f"alias='{LONG}{LONG}'",
         f"the name {LONG}{LONG} has 120 bytes, but PostgreSQL keeps 63; set a shorter alias",
     ),
     **{
         f"named{ending}": (
-            "marts",
+            "finance",
             SHARED,
             "",
             f"the name named{ending} ends in {ending}, like what {owner} creates for another model; set another alias",
@@ -55,11 +55,11 @@ MISPLACED = {
 MISPLACED_TESTS = {
     f"tests/singular/{name}.sql": f"{{{{ config({config}) }}}} select * from {{{{ ref('fct_orders') }}}} where false"
     for name, config in {
-        "stored_in_marts": "schema='marts', store_failures=true",
-        "stored_in_marts_as_well": "schema='marts', store_failures_as='view'",
-        "stored_in_staging": "schema='staging', store_failures_as='table'",
+        "stored_in_marts": "schema='finance', store_failures=true",
+        "stored_in_marts_as_well": "schema='finance', store_failures_as='view'",
+        "stored_in_staging": "schema='raw', store_failures_as='table'",
         "stored_in_public": "schema='public', store_failures=true",
-        "stored_nowhere": "schema='marts'",
+        "stored_nowhere": "schema='finance'",
     }.items()
 }
 
@@ -70,18 +70,18 @@ def _model(schema: str, meta: str, more: str = "") -> str:
 
 def test_a_model_that_cannot_be_published_is_refused_before_the_work(new_shop: Shop) -> None:
     """Each with what is wrong: reserved schemas, those that readers may not use, names that are too long in bytes, or are for dbt and dpe."""
-    new_shop.write({f"models/marts/{name}.sql": _model(schema, meta, more) for name, (schema, meta, more, _) in MISPLACED.items()})
+    new_shop.write({f"models/finance/{name}.sql": _model(schema, meta, more) for name, (schema, meta, more, _) in MISPLACED.items()})
     new_shop.write(MISPLACED_TESTS)
 
     with pytest.raises(ProjectError) as refused:
         new_shop.run()
 
     for name, (*_, fault) in MISPLACED.items():
-        assert f"{name} (models/marts/{name}.sql): {fault}" in str(refused.value)
+        assert f"{name} (models/finance/{name}.sql): {fault}" in str(refused.value)
     assert len(MISPLACED) == str(refused.value).count("(models/")
     for fault in (
         r"stored_in_marts \(tests/singular/stored_in_marts.sql\): would store .* in which \w+ is \(and so would 1 other test\); set another",
-        r"stored_in_staging \(tests/singular/stored_in_staging.sql\): would store its failures in the schema staging, in which \w+ is; set",
+        r"stored_in_staging \(tests/singular/stored_in_staging.sql\): would store its failures in the schema raw, in which \w+ is; set",
         r"stored_in_public \(tests/singular/stored_in_public.sql\): would store its failures in the schema public, which is not for tests; set",
     ):
         assert re.search(fault, str(refused.value)), fault
@@ -94,9 +94,9 @@ def test_a_schema_of_somebody_else_is_refused_before_the_work(new_shop: Shop) ->
     """The transformer may not create relations there, which it would notice only when it publishes."""
     with new_shop.server.connect("admin", autocommit=True) as connection:
         connection.execute("create schema closed")
-    new_shop.write({"models/marts/fct_closed.sql": _model("closed", SHARED)})
+    new_shop.write({"models/finance/fct_closed.sql": _model("closed", SHARED)})
 
     with pytest.raises(
-        ProjectError, match=r"fct_closed \(models/marts/fct_closed.sql\): dpe_transformer may not create relations in .* closed"
+        ProjectError, match=r"fct_closed \(models/finance/fct_closed.sql\): dpe_transformer may not create relations in .* closed"
     ):
         new_shop.run()

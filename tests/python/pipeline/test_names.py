@@ -69,7 +69,7 @@ PACKAGES = {
 }
 PACKAGES |= {f"dbt_packages/{name}/macros/equal_rowcount.sql": EQUAL_ROWCOUNT.replace("NAME", name) for name in OF_PACKAGES}
 PACKAGES |= {
-    "models/staging/stg_orders.yml": """
+    "models/raw/stg_orders.yml": """
         models:
           - name: stg_orders
             data_tests:
@@ -80,7 +80,7 @@ PACKAGES |= {
 }
 
 
-def _declared(kind: str, name: str, column: str, *, masks: bool = False, schema: str = "marts") -> str:
+def _declared(kind: str, name: str, column: str, *, masks: bool = False, schema: str = "finance") -> str:
     quoted = column.replace("'", "''")
     masked = ", masked: [amount]" if masks else ""
     return f"""
@@ -92,29 +92,29 @@ def _declared(kind: str, name: str, column: str, *, masks: bool = False, schema:
 
 def _files() -> dict[str, str]:
     orders = "select * from (values (1, 'UA', 10), (2, 'UA', 20), (3, 'HA', 30)) as orders (order_id, shop, amount)"
-    files = {"models/staging/stg_orders.sql": orders, f"seeds/{SEED}.csv": "order_id,shop,amount\n1,UA,10\n2,UA,20\n3,HA,30\n"}
+    files = {"models/raw/stg_orders.sql": orders, f"seeds/{SEED}.csv": "order_id,shop,amount\n1,UA,10\n2,UA,20\n3,HA,30\n"}
     for name, column in COLUMNS.items():
         quoted = '"' + column.replace('"', '""') + '"'
-        files[f"models/marts/{name}.sql"] = (
+        files[f"models/finance/{name}.sql"] = (
             f"{{{{ config(materialized='table') }}}} select order_id, shop as {quoted} from {{{{ ref('stg_orders') }}}}"
         )
-        files[f"models/marts/{name}.yml"] = _declared("models", name, column)
+        files[f"models/finance/{name}.yml"] = _declared("models", name, column)
     for name in LONG:
-        files[f"models/marts/{name}.sql"] = (
+        files[f"models/finance/{name}.sql"] = (
             "{{ config(materialized='table') }} select *, '{{ make_intermediate_relation(this).identifier }}' as built_as from {{ ref('stg_orders') }}"
         )
-        files[f"models/marts/{name}.yml"] = _declared("models", name, "shop", masks=True).rstrip() + KEPT_OUT
-    files[f"models/marts/{INCREMENTAL}.sql"] = (
+        files[f"models/finance/{name}.yml"] = _declared("models", name, "shop", masks=True).rstrip() + KEPT_OUT
+    files[f"models/finance/{INCREMENTAL}.sql"] = (
         "{{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }} select * from {{ ref('stg_orders') }}"
     )
-    files[f"models/marts/{INCREMENTAL}.yml"] = _declared("models", INCREMENTAL, "shop", masks=True, schema="finance")
-    files[f"models/marts/{VIEW}.sql"] = "{{ config(materialized='view') }} select order_id, tenant from {{ ref('fct_tenant') }}"
-    files[f"models/marts/{VIEW}.yml"] = _declared("models", VIEW, "tenant", schema="finance")
+    files[f"models/finance/{INCREMENTAL}.yml"] = _declared("models", INCREMENTAL, "shop", masks=True, schema="finance")
+    files[f"models/finance/{VIEW}.sql"] = "{{ config(materialized='view') }} select order_id, tenant from {{ ref('fct_tenant') }}"
+    files[f"models/finance/{VIEW}.yml"] = _declared("models", VIEW, "tenant", schema="finance")
     for kind, name in UMLAUTS.items():
-        files[f"models/marts/{name}.sql"] = (
+        files[f"models/finance/{name}.sql"] = (
             f"{{{{ config(materialized='{kind}', unique_key='order_id', on_schema_change='fail') }}}} select order_id, tenant from {{{{ ref('fct_tenant') }}}}"
         )
-        files[f"models/marts/{name}.yml"] = _declared("models", name, "tenant")
+        files[f"models/finance/{name}.yml"] = _declared("models", name, "tenant")
     files["seeds/seeds.yml"] = _declared("seeds", SEED, "shop", masks=True)
     # dbt's names of snapshots are ASCII.
     files["snapshots/orders_over_time.sql"] = (
@@ -147,7 +147,7 @@ def test_nothing_is_wrong_with_their_protection(built: tuple[Project, dict[str, 
     project, cells = built
 
     assert [] == [str(finding) for finding in protection.check_rls(project, module_server) if finding.severity == "error"]
-    assert [] == [fault for name, measured in cells.items() if not name.startswith("staging") for cell in measured for fault in cell.faults]
+    assert [] == [fault for name, measured in cells.items() if not name.startswith("raw") for cell in measured for fault in cell.faults]
 
 
 def test_dbt_knows_the_configuration_of_packages_tests(built: tuple[Project, dict[str, list[Cell]]], module_server: Server) -> None:
@@ -171,7 +171,7 @@ def test_dbt_knows_the_configuration_of_packages_tests(built: tuple[Project, dic
 
 @pytest.mark.parametrize(
     "name",
-    [*(f"marts.{name}" for name in [*COLUMNS, *LONG, *UMLAUTS.values(), SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"],
+    [*(f"finance.{name}" for name in [*COLUMNS, *LONG, *UMLAUTS.values(), SEED, SNAPSHOT]), f"finance.{INCREMENTAL}", f"finance.{VIEW}"],
 )
 def test_a_reader_sees_the_rows_of_its_tenant(built: tuple[Project, dict[str, list[Cell]]], name: str) -> None:
     """Whatever the relation, its tenant column and its schema are called."""
@@ -201,7 +201,7 @@ def test_a_long_name_has_its_companions(built: tuple[Project, dict[str, list[Cel
     names = [companion_name(name, suffix) for name in LONG]
 
     assert len(LONG) == len({*names})
-    assert [] == [name for name in names if len(name.encode()) > 63 or f"marts.{name}" not in cells]
+    assert [] == [name for name in names if len(name.encode()) > 63 or f"finance.{name}" not in cells]
 
 
 def test_long_names_that_begin_alike_are_built_under_different_names(
@@ -210,7 +210,7 @@ def test_long_names_that_begin_alike_are_built_under_different_names(
     """dbt builds several models at once, each next to the table that it replaces."""
     del built
     with module_server.connect("transformer") as connection, system_context(connection, actor="test"):
-        names = [str(connection.execute(f'select max(built_as) from marts."{name}"'.encode()).fetchall()[0][0]) for name in LONG]
+        names = [str(connection.execute(f'select max(built_as) from finance."{name}"'.encode()).fetchall()[0][0]) for name in LONG]
 
     assert len(LONG) == len({*names})
     assert [] == [name for name in names if len(name.encode()) > 63 or not name.endswith("__dbt_tmp")]

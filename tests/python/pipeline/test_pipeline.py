@@ -122,7 +122,7 @@ def test_a_rule_that_fails_fails_the_run(shop: Shop) -> None:
 
 def test_a_model_that_cannot_be_built_fails_the_run(shop: Shop) -> None:
     """With PostgreSQL's message."""
-    shop.write({"models/marts/dim_shops.sql": "select shop, nonsense as name from {{ source('shop', 'shops') }}"})
+    shop.write({"models/finance/dim_shops.sql": "select shop, nonsense as name from {{ source('shop', 'shops') }}"})
 
     summary = shop.run("dim_shops")
 
@@ -180,11 +180,11 @@ def test_the_present_state_is_validated(shop: Shop) -> None:
     assert [1, 2, 3] == shop.orders()
 
 
-HELD_BY_DBT = "{{ config(pre_hook='lock table marts.dim_shops in share row exclusive mode') }} "
+HELD_BY_DBT = "{{ config(pre_hook='lock table finance.dim_shops in share row exclusive mode') }} "
 # Both with the rights of a reader: a query of the slices, and a MERGE that writes nothing (PostgreSQL 15 and later).
 HOLD = {
-    "staging.shops__": "select pg_partition_tree(oid) from pg_class where relname = 'shops'",
-    "marts.dim_shops": "merge into marts.dim_shops using (select 1) as nothing on false when matched then do nothing",
+    "raw.shops__": "select pg_partition_tree(oid) from pg_class where relname = 'shops'",
+    "finance.dim_shops": "merge into finance.dim_shops using (select 1) as nothing on false when matched then do nothing",
 }
 
 
@@ -192,8 +192,8 @@ def test_sessions_that_block_a_run_are_named_and_ended(shop: Shop, reader: Calla
     """Those that block the extract, and those that block dbt."""
     monkeypatch.setattr(sessions, "END_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(watching, "_FIRST_LOOK_SECONDS", 0.2)
-    orders = (shop.directory / "models/marts/fct_orders.sql").read_text()
-    shop.write({"data/shops.csv": "shop,name\nHA,Hats\n", "models/marts/fct_orders.sql": HELD_BY_DBT + orders})
+    orders = (shop.directory / "models/finance/fct_orders.sql").read_text()
+    shop.write({"data/shops.csv": "shop,name\nHA,Hats\n", "models/finance/fct_orders.sql": HELD_BY_DBT + orders})
     progress = Silence()
     with ExitStack() as stack:
         holding = {}
@@ -216,21 +216,21 @@ def test_sessions_that_block_a_run_are_named_and_ended(shop: Shop, reader: Calla
 
 # A model whose function changes the settings of each session that counts its rows, and with them how names are written.
 MEDDLING = {
-    "models/marts/all_orders.sql": """
+    "models/finance/all_orders.sql": """
     {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}) }}
     select order_id, shop, amount from {{ ref('stg_shop__orders') }}
     """,
-    "models/marts/fct_orders.sql": """
+    "models/finance/fct_orders.sql": """
     {{ config(
         materialized='view',
         meta={'reconcile': {'from': 'all_orders'}},
-        pre_hook="create or replace function staging.meddle() returns boolean language plpgsql as $f$ begin
+        pre_hook="create or replace function raw.meddle() returns boolean language plpgsql as $f$ begin
             perform set_config('quote_all_identifiers', 'on', false);
-            perform set_config('search_path', 'staging', false);
+            perform set_config('search_path', 'raw', false);
             return true;
-        end $f$; grant execute on function staging.meddle() to dpe_reader, dpe_tenant, dpe_owner"
+        end $f$; grant execute on function raw.meddle() to dpe_reader, dpe_tenant, dpe_owner"
     ) }}
-    select order_id, shop, amount from {{ ref('all_orders') }} where staging.meddle()
+    select order_id, shop, amount from {{ ref('all_orders') }} where raw.meddle()
     """,
 }
 
@@ -287,13 +287,13 @@ def test_an_unknown_ticket_is_refused(shop: Shop) -> None:
     ("statement", "fault"),
     [
         (
-            "alter table marts.fct_orders disable row level security",
-            "marts.fct_orders: has policies that do nothing, because row-level security is off",
+            "alter table finance.fct_orders disable row level security",
+            "finance.fct_orders: has policies that do nothing, because row-level security is off",
         ),
-        ("delete from staging.orders", "shop.orders: load 1"),
+        ("delete from raw.orders", "shop.orders: load 1"),
         (
             "update dpe.tenant_access set tenant_id = 'UA' where role_name = 'dpe_tenant'::regrole",
-            "marts.fct_orders: HA sees 0 rows instead of 1",
+            "finance.fct_orders: HA sees 0 rows instead of 1",
         ),
     ],
 )
@@ -330,9 +330,9 @@ def test_dbt_leaves_the_environment_as_it_was(shop: Shop, monkeypatch: pytest.Mo
 
 def test_a_project_that_cannot_be_read_is_reported_in_dbts_words(shop: Shop) -> None:
     """Which name the file."""
-    shop.write({"models/marts/broken.sql": "select * from {{ ref('nothing') }}"})
+    shop.write({"models/finance/broken.sql": "select * from {{ ref('nothing') }}"})
 
-    with pytest.raises(ProjectError, match=r"(?s)dbt run: the project cannot be read; fix what dbt reports:.*models/marts/broken\.sql"):
+    with pytest.raises(ProjectError, match=r"(?s)dbt run: the project cannot be read; fix what dbt reports:.*models/finance/broken\.sql"):
         run_dbt(shop.project, shop.server, ["run"])
 
 

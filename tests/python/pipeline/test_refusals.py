@@ -30,7 +30,7 @@ from dpe_cli.server.connection import Connection
 from dpe_cli.server.contexts import system_context
 
 FCT_ORDERS = "{{{{ config(post_hook={hooks}) }}}} select order_id, shop, amount from {{{{ ref('stg_shop__orders') }}}}"
-PUBLISHED = {"staging.stg_shop__orders", "marts.fct_orders", "marts.dim_shops"}
+PUBLISHED = {"raw.stg_shop__orders", "finance.fct_orders", "finance.dim_shops"}
 
 
 RESULT = NodeResult(
@@ -46,7 +46,7 @@ RESULT = NodeResult(
     None,
     None,
     "",
-    "marts__next",
+    "finance__next",
     "fct_orders",
 )
 
@@ -131,11 +131,11 @@ FORGED = {
     # A type whose author defines equality.
     "tagged_orders": """
         {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, materialized='incremental',
-            post_hook="do $x$ begin create type staging.tag as enum ('UA', 'HA');"
-            ~ "create function staging.tag_text(staging.tag) returns text language sql as $$ select 'UA' $$;"
-            ~ "create cast (staging.tag as text) with function staging.tag_text(staging.tag); end $x$;"
+            post_hook="do $x$ begin create type raw.tag as enum ('UA', 'HA');"
+            ~ "create function raw.tag_text(raw.tag) returns text language sql as $$ select 'UA' $$;"
+            ~ "create cast (raw.tag as text) with function raw.tag_text(raw.tag); end $x$;"
             ~ "drop policy dpe_system on {{ this }}; drop policy dpe_admin on {{ this }}; drop policy dpe_reader on {{ this }};"
-            ~ "alter table {{ this }} alter column shop type staging.tag using shop::staging.tag;"
+            ~ "alter table {{ this }} alter column shop type raw.tag using shop::raw.tag;"
             ~ "create policy dpe_reader on {{ this }} for select to dpe_reader"
             ~ " using (shop::text = any ((select dpe.visible_tenants())::text[]));"
             ~ "{{ dpe.remember_protection(this, model.unique_id, 'tenant_column shop') }}") }}
@@ -185,33 +185,33 @@ VERSIONS = """
 
 def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> None:
     """Not even if a model's hooks or Jinja make PostgreSQL, the ledger or dbt believe in another declaration."""
-    new_shop.write({f"models/marts/{name}.sql": text for name, text in FORGED.items()})
-    new_shop.write({"models/marts/_versions.yml": VERSIONS})
+    new_shop.write({f"models/finance/{name}.sql": text for name, text in FORGED.items()})
+    new_shop.write({"models/finance/_versions.yml": VERSIONS})
 
     summary = new_shop.run()
 
     assert summary.build.not_published is not None
     for fault in (
-        "marts__next.versioned_orders_v1: has the policy dpe_reader, which its declaration, private, does not call for",
-        "marts__next.private_orders: has the policy dpe_reader, which its declaration, private, does not call for",
-        "marts__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
-        "marts__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants names",
-        "marts__next.granted_orders: grants insert (shop) to dpe_reader, which may only read",
-        "marts__next.changed_orders: has the policy dpe_reader, which its declaration, private, does not call for",
-        "marts__next.answered_orders: has the policy dpe_reader, ('true'::text = ANY (",
-        "marts__next.looked_up_orders: has the policy dpe_reader, (shop = ANY (",
-        "marts__next.tagged_orders: compares the column shop, which is staging.tag; cast it to text",
+        "finance__next.versioned_orders_v1: has the policy dpe_reader, which its declaration, private, does not call for",
+        "finance__next.private_orders: has the policy dpe_reader, which its declaration, private, does not call for",
+        "finance__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
+        "finance__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants names",
+        "finance__next.granted_orders: grants insert (shop) to dpe_reader, which may only read",
+        "finance__next.changed_orders: has the policy dpe_reader, which its declaration, private, does not call for",
+        "finance__next.answered_orders: has the policy dpe_reader, ('true'::text = ANY (",
+        "finance__next.looked_up_orders: has the policy dpe_reader, (shop = ANY (",
+        "finance__next.tagged_orders: compares the column shop, which is raw.tag; cast it to text",
     ):
         assert fault in summary.build.not_published
 
 
 # What a model can do to published relations that are not built with it: declare something else, and show another table's rows in one.
 ELSEWHERE = {
-    "models/marts/forging.sql": """
+    "models/finance/forging.sql": """
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}, post_hook=[
-            "{{ dpe.protect_table(api.Relation.create(schema='marts', identifier='fct_orders', type='table'), {'shared': true},"
+            "{{ dpe.protect_table(api.Relation.create(schema='finance', identifier='fct_orders', type='table'), {'shared': true},"
             ~ " 'model.shops.fct_orders') }}",
-            "create schema parts; create table parts.part () inherits (marts.dim_shops)"
+            "create schema parts; create table parts.part () inherits (finance.dim_shops)"
         ]) }}
         select 1 as one
         """
@@ -227,18 +227,18 @@ def test_what_is_published_is_compared_with_the_files(shop: Shop) -> None:
     assert summary.validation is not None
     [check] = [one for one in summary.validation.checks if one.name == "row-level security"]
     for fault in (
-        "marts.fct_orders: has the policy dpe_reader, true, which does not match its declaration, tenant_column shop; check what hooks",
-        "marts.dim_shops: has the child parts.part, whose rows appear in it",
+        "finance.fct_orders: has the policy dpe_reader, true, which does not match its declaration, tenant_column shop; check what hooks",
+        "finance.dim_shops: has the child parts.part, whose rows appear in it",
     ):
         assert any(found.startswith(fault) for found in check.faults)
-    assert {("RLS046", "marts.dim_shops"), ("RLS071", "marts.fct_orders"), ("RLS071", "marts.dim_shops")} == {
+    assert {("RLS046", "finance.dim_shops"), ("RLS071", "finance.fct_orders"), ("RLS071", "finance.dim_shops")} == {
         (finding.check_id, finding.subject) for finding in protection.check_rls(shop.project, shop.server) if finding.severity == "error"
     }
 
 
 # A rule of fct_orders keeps cheap orders out; another model's Jinja removes it from dbt's graph while fct_orders is built.
 TAMPERING = {
-    "models/marts/_rule.yml": """
+    "models/finance/_rule.yml": """
         models:
           - name: fct_cheap
             config: {meta: {rls: {tenant_column: shop}}, contract: {enforced: false}}
@@ -273,10 +273,10 @@ TAMPERING = {
             given: [{input: ref('stg_shop__orders'), format: csv, rows: "shop,amount\\nUA,1"}]
             expect: {rows: [{shop: UA}]}
         """,
-    "models/marts/fct_small.sql": "-- depends_on: {{ ref('dim_before') }}\nselect shop, amount from {{ ref('stg_shop__orders') }}",
-    "models/marts/fct_cheap.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
-    "models/marts/fct_dated.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
-    "models/marts/dim_before.sql": """
+    "models/finance/fct_small.sql": "-- depends_on: {{ ref('dim_before') }}\nselect shop, amount from {{ ref('stg_shop__orders') }}",
+    "models/finance/fct_cheap.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
+    "models/finance/fct_dated.sql": "-- depends_on: {{ ref('dim_before') }}\nselect order_id, shop, amount from {{ ref('stg_shop__orders') }}",
+    "models/finance/dim_before.sql": """
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
         {% if execute %}{% for node in graph.nodes.values() if node.name in ['amounts_are_known', 'dated_amounts_are_known'] %}
             {% do node.config.meta.pop('on_failure') %}
@@ -295,7 +295,7 @@ TAMPERING = {
         {% endif %}
         select 1 as one
         """,
-    "models/marts/dim_hiding.sql": """
+    "models/finance/dim_hiding.sql": """
         -- depends_on: {{ ref('fct_cheap') }} {{ ref('fct_dated') }}
         {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
         {% if execute %}{% for node in graph.nodes.values() if node.name in ['amounts_are_known', 'dated_amounts_are_known'] %}
@@ -344,7 +344,7 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop, mo
 
 
 # What a hook of fct_orders creates next to dim_shops, whose declaration it would borrow, with dpe's policies and comments.
-STRAYS = [("marts", "dim_shops__masked"), ("marts", "dim_shops__quarantine"), ("marts__next", "dim_shops__quarantine")]
+STRAYS = [("finance", "dim_shops__masked"), ("finance", "dim_shops__quarantine"), ("finance__next", "dim_shops__quarantine")]
 MAKE_STRAY = (
     "create table {schema}.{name} as select 1 as one, now() as _quarantined_at; "
     "{{{{ dpe.protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.shops.fct_orders') }}}}"
@@ -354,7 +354,7 @@ MAKE_STRAY = (
 def test_a_relation_without_a_model_is_not_published(shop: Shop) -> None:
     """Whatever its policies and comments say: the project does not declare it. `dpe rls check` finds it as well."""
     hooks = [MAKE_STRAY.format(schema=schema, name=name) for schema, name in STRAYS]
-    shop.write({**WEDNESDAY, "models/marts/fct_orders.sql": FCT_ORDERS.format(hooks=hooks)})
+    shop.write({**WEDNESDAY, "models/finance/fct_orders.sql": FCT_ORDERS.format(hooks=hooks)})
 
     summary = shop.run()
 
@@ -364,20 +364,20 @@ def test_a_relation_without_a_model_is_not_published(shop: Shop) -> None:
         assert f"{schema}.{name}: may be read by dpe_masked_reader, dpe_reader, but dim_shops " in summary.build.not_published
     assert PUBLISHED == {str(relation) for relation in summary.build.publication.relations}
     assert [1, 2, 3] == shop.orders()
-    assert [("RLS070", "marts.dim_shops__masked"), ("RLS070", "marts.dim_shops__quarantine")] == [
+    assert [("RLS070", "finance.dim_shops__masked"), ("RLS070", "finance.dim_shops__quarantine")] == [
         (finding.check_id, finding.subject) for finding in protection.check_rls(shop.project, shop.server)
     ]
     assert summary.validation is not None
-    assert any("marts.dim_shops__masked" in fault for check in summary.validation.checks for fault in check.faults)
+    assert any("finance.dim_shops__masked" in fault for check in summary.validation.checks for fault in check.faults)
 
 
 OPEN = "create policy dpe_open on {} for select to dpe_reader using (true)"
 # A view that opens another relation of the same build when dpe's own session counts it.
 OPENING = {
-    "models/marts/private_orders.sql": (
+    "models/finance/private_orders.sql": (
         "{{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }} select * from {{ ref('stg_shop__orders') }}"
     ),
-    "models/marts/counted_orders.sql": """
+    "models/finance/counted_orders.sql": """
         -- depends_on: {{ ref('private_orders') }}
         {{ config(
             materialized='view',
@@ -396,7 +396,7 @@ OPENING = {
                 end $f$;"
         ) }}
         select * from {{ ref('stg_shop__orders') }} where code.open()
-        """.replace("__OPEN__", OPEN.format("marts__next.private_orders")),
+        """.replace("__OPEN__", OPEN.format("finance__next.private_orders")),
 }
 
 
@@ -407,7 +407,7 @@ def test_what_counting_a_model_changes_is_judged(new_shop: Shop) -> None:
     summary = new_shop.run()
 
     assert summary.build.not_published is not None
-    assert "marts__next.private_orders: shows all rows to dpe_reader through the policy dpe_open" in summary.build.not_published
+    assert "finance__next.private_orders: shows all rows to dpe_reader through the policy dpe_open" in summary.build.not_published
 
 
 def _as_an_author(shop: Shop, *statements: str) -> None:
@@ -425,9 +425,9 @@ def test_what_changes_after_the_check_is_not_published(shop: Shop) -> None:
     with publisher.connected(shop.server) as connection:
         judged = publication.protection(connection, summary.build.publication.relations)
         connection.rollback()
-        _as_an_author(shop, "grant insert on marts__next.fct_orders to dpe_reader")
+        _as_an_author(shop, "grant insert on finance__next.fct_orders to dpe_reader")
 
-        with pytest.raises(PublishError, match="marts.fct_orders: its protection was changed after it was checked; run `dpe run`"):
+        with pytest.raises(PublishError, match="finance.fct_orders: its protection was changed after it was checked; run `dpe run`"):
             publication.publish(connection, summary.build.publication, shop.project.published_schemas, judged=judged)
 
     assert [1, 2, 3] == shop.orders()
@@ -441,39 +441,41 @@ def test_what_waits_and_what_is_restored_is_judged_again(shop: Shop) -> None:
 
     shop.write(WEDNESDAY)
     shop.run(publishes=False)
-    _as_an_author(shop, OPEN.format("marts__next.fct_orders"))
+    _as_an_author(shop, OPEN.format("finance__next.fct_orders"))
     with pytest.raises(
         PublishError,
-        match=r"publication 2: was not published \(marts__next.fct_orders: shows all rows to dpe_reader through the policy dpe_open",
+        match=r"publication 2: was not published \(finance__next.fct_orders: shows all rows to dpe_reader through the policy dpe_open",
     ):
         publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
-    _as_an_author(shop, "drop policy dpe_open on marts__next.fct_orders", "revoke select on marts__next.fct_orders from dpe_reader")
-    with pytest.raises(PublishError, match=r"publication 2: was not published \(marts.fct_orders: HA sees 0 rows instead of 2"):
+    _as_an_author(shop, "drop policy dpe_open on finance__next.fct_orders", "revoke select on finance__next.fct_orders from dpe_reader")
+    with pytest.raises(PublishError, match=r"publication 2: was not published \(finance.fct_orders: HA sees 0 rows instead of 2"):
         publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
-    _as_an_author(shop, "grant select on marts__next.fct_orders to dpe_reader")
+    _as_an_author(shop, "grant select on finance__next.fct_orders to dpe_reader")
     publish.publish(shop.project, shop.server, ends_sessions=False, progress=Silence())
     assert [1, 2, 3, 4] == shop.orders()
 
-    _as_an_author(shop, OPEN.format("marts__previous.fct_orders"))
+    _as_an_author(shop, OPEN.format("finance__previous.fct_orders"))
     with pytest.raises(
-        PublishError, match=r"was not undone, .* \(marts__previous.fct_orders: shows all rows to dpe_reader through the policy dpe_open"
+        PublishError, match=r"was not undone, .* \(finance__previous.fct_orders: shows all rows to dpe_reader through the policy dpe_open"
     ):
         undo()
     _as_an_author(
         shop,
-        "alter table marts__previous.fct_orders rename to replaced_orders",
-        "create table marts__previous.fct_orders (like marts.fct_orders including all)",
+        "alter table finance__previous.fct_orders rename to replaced_orders",
+        "create table finance__previous.fct_orders (like finance.fct_orders including all)",
     )
-    with publisher.connected(shop.server) as connection, pytest.raises(PublishError, match="marts__previous.fct_orders: was rebuilt"):
+    with publisher.connected(shop.server) as connection, pytest.raises(PublishError, match="finance__previous.fct_orders: was rebuilt"):
         publication.undo(connection, shop.project.published_schemas)
     _as_an_author(
         shop,
-        "drop table marts__previous.fct_orders",
-        "alter table marts__previous.replaced_orders rename to fct_orders",
-        "drop policy dpe_open on marts__previous.fct_orders",
+        "drop table finance__previous.fct_orders",
+        "alter table finance__previous.replaced_orders rename to fct_orders",
+        "drop policy dpe_open on finance__previous.fct_orders",
     )
     shop.change_columns("{tenant_column: shop}", "{private: true}")
-    with pytest.raises(PublishError, match=r"marts__previous.fct_orders: has the policy .* which does not match its declaration, private"):
+    with pytest.raises(
+        PublishError, match=r"finance__previous.fct_orders: has the policy .* which does not match its declaration, private"
+    ):
         undo()
     shop.change_columns("{private: true}", "{tenant_column: shop}")
     undo()
@@ -510,7 +512,7 @@ ALL_ORDERS = """
     select * from {{ ref('fct_orders') }}
     """
 TOUCHY = {
-    "models/marts/touchy_orders.sql": """
+    "models/finance/touchy_orders.sql": """
         {{ config(
             materialized='view',
             contract={'enforced': false},
@@ -532,7 +534,7 @@ TOUCHY = {
 }
 
 
-NOT_FOR_READERS = [f"marts.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("HA", "UA")]
+NOT_FOR_READERS = [f"finance.touchy_orders: {who} cannot read it (not for readers); correct the model" for who in ("HA", "UA")]
 
 
 def _faults_of_visibility(validation: Validation | None) -> set[str]:
@@ -555,24 +557,24 @@ def test_what_readers_could_not_read_is_not_published(shop: Shop) -> None:
     assert "not to be documented" in str(summary.not_documented)
     assert set() == _faults_of_visibility(summary.validation)
     with shop.server.connect("admin") as connection:
-        assert (False,) == connection.execute("select has_schema_privilege('dpe_reader', 'marts__next', 'usage')").fetchone()
+        assert (False,) == connection.execute("select has_schema_privilege('dpe_reader', 'finance__next', 'usage')").fetchone()
 
 
 def test_a_schema_that_is_closed_to_readers_is_found_before_the_publication(shop: Shop) -> None:
     """An administrator owns it, so that publishing cannot open it."""
     shop.write(WEDNESDAY)
     with shop.server.connect("admin") as connection:
-        connection.execute("alter schema marts owner to dpe_owner; grant usage, create on schema marts to dpe_transformer")
-        connection.execute("revoke usage on schema marts from dpe_reader, dpe_tenant, dpe_masked_reader")
+        connection.execute("alter schema finance owner to dpe_owner; grant usage, create on schema finance to dpe_transformer")
+        connection.execute("revoke usage on schema finance from dpe_reader, dpe_tenant, dpe_masked_reader")
 
     summary = shop.run("fct_orders")
 
-    assert "marts.fct_orders: UA sees 0 rows instead of 2; check its policies and grants" in summary.build.refused
+    assert "finance.fct_orders: UA sees 0 rows instead of 2; check its policies and grants" in summary.build.refused
 
 
 def test_what_was_measured_before_the_publication_is_not_measured_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run shows each measurement once; what it did not publish is measured afterwards."""
-    shop.write({"models/marts/all_orders.sql": ALL_ORDERS})
+    shop.write({"models/finance/all_orders.sql": ALL_ORDERS})
     shop.run("all_orders")
     measured: list[str] = []
 
@@ -585,9 +587,9 @@ def test_what_was_measured_before_the_publication_is_not_measured_again(shop: Sh
     shop.write(WEDNESDAY)
     summary = shop.run("fct_orders")
 
-    assert ["marts__next.fct_orders", "marts.all_orders"] == measured
+    assert ["finance__next.fct_orders", "finance.all_orders"] == measured
     assert summary.validation is not None
-    assert [("marts.all_orders", "UA", 2), ("marts.fct_orders", "UA", 2)] == [
+    assert [("finance.all_orders", "UA", 2), ("finance.fct_orders", "UA", 2)] == [
         (visible.relation, visible.who, visible.rows) for visible in summary.validation.visibility if visible.who == "UA"
     ]
 
@@ -597,10 +599,10 @@ def test_a_relation_that_raises_is_a_fault_of_its_own(shop: Shop) -> None:
     shop.write(TOUCHY)
     run_dbt(shop.project, shop.server, ["run", "--select", "touchy_orders"])
 
-    cells = protection.measure_rls(shop.project, shop.server, ["marts.*"], (), Silence())
+    cells = protection.measure_rls(shop.project, shop.server, ["finance.*"], (), Silence())
 
-    assert {"marts.touchy_orders: a tenant (UA) cannot read it (not for readers)"} < {fault for cell in cells for fault in cell.faults}
-    assert {"marts.touchy_orders"} == {cell.relation for cell in cells if cell.faults}
+    assert {"finance.touchy_orders: a tenant (UA) cannot read it (not for readers)"} < {fault for cell in cells for fault in cell.faults}
+    assert {"finance.touchy_orders"} == {cell.relation for cell in cells if cell.faults}
     published = protection.measure_published(shop.project, shop.server, Silence(), only_of_tenants=True)
     assert NOT_FOR_READERS == sorted(
         checks.check_visibility(visibility.of_models(published, shop.project.models.values(), shop.project.target)).faults
@@ -613,7 +615,7 @@ def test_an_earlier_version_is_measured_by_its_own_declaration(shop: Shop, decla
     shop.change_columns(*declared)
     assert shop.run().build.not_published is None
 
-    cells = protection.measure_rls(shop.project, shop.server, ["marts__previous.*"], (), Silence())
+    cells = protection.measure_rls(shop.project, shop.server, ["finance__previous.*"], (), Silence())
 
     assert cells
     assert [] == [fault for cell in cells for fault in cell.faults]

@@ -41,11 +41,11 @@ FILES = {
     **SHOP,
     "data/orders/monday.csv": "order_id,shop,amount\n7,UA,7\n8,UA,x\n",
     "data/orders/tuesday.csv": "order_id,shop,amount\n9,HA,30\n",
-    "models/staging/_shop__sources.yml": SHOP["models/staging/_shop__sources.yml"]
-    .replace("schema: staging", 'schema: "{{ target.name }}_raw"')
+    "models/raw/_shop__sources.yml": SHOP["models/raw/_shop__sources.yml"]
+    .replace("schema: raw", 'schema: "{{ target.name }}_raw"')
     .replace("disposition: append}", "disposition: append, rejects: {max_ratio: 1}}"),
 }
-SCHEMAS = {"+schema: staging": "+schema: lake", "+schema: marts": "+schema: core", "+schema: intermediate": "+schema: between"}
+SCHEMAS = {"+schema: raw": "+schema: lake", "+schema: core": "+schema: between", "+schema: finance": "+schema: sales"}
 
 
 def make_other(shop: Shop, directory: Path) -> Shop:
@@ -90,14 +90,14 @@ def _rules(shop: Shop) -> list[Rule]:
 def test_each_project_runs(both: Both) -> None:
     """The other's is published, and the shop's tables stay as they are."""
     assert both.summary.build.not_published is None
-    assert [7, 9] == both.other.orders("core.fct_orders")
+    assert [7, 9] == both.other.orders("sales.fct_orders")
     assert [1, 2, 3] == both.shop.orders()
 
 
 def test_each_project_lists_only_its_own(both: Both) -> None:
     """Extracts, loads, rejects, results of rules and failing rows; sources and rules have the same names."""
     of_shop, of_other = (loads.extracts(project.server, source="shop.orders", limit=9) for project in (both.shop, both.other))
-    assert [("staging.orders", 3)] == [(extract.relation, extract.rows_loaded) for extract in of_shop]
+    assert [("raw.orders", 3)] == [(extract.relation, extract.rows_loaded) for extract in of_shop]
     assert [("dev_raw.orders", 2)] == [(extract.relation, extract.rows_loaded) for extract in of_other]
     assert [0, 1] == [len(loads.rejects(project.server, source=None, load_id=None, limit=9)) for project in (both.shop, both.other)]
     with pytest.raises(UnknownNameError, match="is not in the ledger"):
@@ -197,12 +197,12 @@ def test_auditors_and_administrators_see_every_project(both: Both) -> None:
 
 def test_projects_build_at_the_same_time_unless_they_share_a_schema(both: Both) -> None:
     """A lock is a published schema's, whichever project publishes there."""
-    with publisher.building(both.shop.server, ["lake", "marts"]):
-        with publisher.building(both.other.server, ["between", "core"]):
+    with publisher.building(both.shop.server, ["lake", "finance"]):
+        with publisher.building(both.other.server, ["between", "sales"]):
             pass
         with (
-            pytest.raises(PublishError, match="another `dpe run` is building in the schema marts; wait for it to end"),
-            publisher.building(both.other.server, ["core", "marts"]),
+            pytest.raises(PublishError, match="another `dpe run` is building in the schema finance; wait for it to end"),
+            publisher.building(both.other.server, ["sales", "finance"]),
         ):
             pass
     with locks.source_lock(partial(both.shop.server.connect, "loader"), both.shop.project.sources["shop.orders"].table, actor="test"):
@@ -215,13 +215,13 @@ def test_no_hook_can_declare_a_schema_to_be_another_projects(both: Both) -> None
     for login in ("transformer", "loader"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             _query(both.shop.server, login, f"insert into dpe.project_schemas values ('copies', '{OTHER}', 'dev')")
-    copied = "create table core.copied as select * from marts.fct_orders; grant select on core.copied to dpe_reader"
+    copied = "create table sales.copied as select * from finance.fct_orders; grant select on sales.copied to dpe_reader"
     with both.shop.server.connect("transformer") as connection, system_context(connection, actor="test"):
         connection.execute(copied.encode())
     with both.shop.server.connect("transformer") as connection, system_context(connection, actor="test"):
         found = protection.check_rls(both.shop.project, both.shop.server)
-        connection.execute("drop table core.copied")
-    assert [("RLS045", "core.copied")] == [(finding.check_id, finding.subject) for finding in found]
+        connection.execute("drop table sales.copied")
+    assert [("RLS045", "sales.copied")] == [(finding.check_id, finding.subject) for finding in found]
 
 
 def test_dbt_refuses_a_session_of_another_project(both: Both) -> None:
@@ -235,14 +235,14 @@ def test_dbt_refuses_a_session_of_another_project(both: Both) -> None:
 def test_two_projects_may_not_load_one_table(both: Both) -> None:
     """Each would take the rows of the other for some that are not in its ledger. One that the other left empty changes hands."""
     orders = both.other.project.sources["shop.orders"]
-    theirs = replace(orders, table=replace(orders.table, schema="staging"))
+    theirs = replace(orders, table=replace(orders.table, schema="raw"))
     refused = extract(both.other.directory, both.other.server, [theirs], dbt_projects.Silence()).refused
-    assert [f"the project {both.shop.server.project} loads staging.orders too; give the source another schema or identifier"] == [
+    assert [f"the project {both.shop.server.project} loads raw.orders too; give the source another schema or identifier"] == [
         result.error and result.error.partition("): ")[2].partition(", or undo")[0] for result in refused
     ]
     assert [3] == [extract.rows_loaded for extract in loads.extracts(both.shop.server, source="shop.orders", limit=9)]
 
-    empty = replace(orders, table=replace(orders.table, schema="staging", name="customers"))
+    empty = replace(orders, table=replace(orders.table, schema="raw", name="customers"))
     for server in (both.shop.server, both.other.server):
         assert [] == extract(both.other.directory, server, [empty], dbt_projects.Silence()).refused
         [newest] = loads.extracts(server, source="shop.orders", limit=1)

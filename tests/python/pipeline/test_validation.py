@@ -23,7 +23,7 @@ from dpe_cli.quality.reconciliation import Balance, Reconciliation
 from dpe_cli.specs.rules_table import RuleRow
 from dpe_cli.specs.spec import FrontMatter, Spec
 
-SCHEMAS = ("dpe", "staging", "intermediate", "marts", "quality")
+SCHEMAS = ("dpe", "raw", "core", "finance", "quality")
 
 
 def _counts(shop: Shop) -> Check:
@@ -44,7 +44,7 @@ def test_staging_holds_what_the_ledger_says(shop: Shop) -> None:
 
 def test_a_lost_row_is_found(shop: Shop) -> None:
     """With the file it came from, and what to do."""
-    _as_superuser(shop, "delete from staging.orders where order_id = 2")
+    _as_superuser(shop, "delete from raw.orders where order_id = 2")
 
     (fault,) = _counts(shop).faults
     assert "shop.orders: load 1 (data/orders/monday.csv): rows in the ledger: 2, in staging: 1; find out who changed them" in fault
@@ -53,7 +53,7 @@ def test_a_lost_row_is_found(shop: Shop) -> None:
 
 def test_a_lost_load_is_found(shop: Shop) -> None:
     """With all of its rows."""
-    _as_superuser(shop, "delete from staging.orders where order_id = 3")
+    _as_superuser(shop, "delete from raw.orders where order_id = 3")
 
     assert ["shop.orders: load 2 (data/orders/tuesday.csv): rows in the ledger: 1, in staging: 0"] == [
         fault.partition(";")[0] for fault in _counts(shop).faults
@@ -62,27 +62,27 @@ def test_a_lost_load_is_found(shop: Shop) -> None:
 
 def test_rows_that_change_their_load_are_found(shop: Shop) -> None:
     """Though the sum is right."""
-    _as_superuser(shop, "update staging.orders set _load_id = 2 where order_id = 1")
+    _as_superuser(shop, "update raw.orders set _load_id = 2 where order_id = 1")
 
     assert 2 == len(_counts(shop).faults)
 
 
 def test_rows_without_a_load_are_found(shop: Shop) -> None:
     """Whatever inserted them."""
-    _as_superuser(shop, "update staging.shops set _load_id = 99")
+    _as_superuser(shop, "update raw.shops set _load_id = 99")
 
     assert "shop.shops: load 99 (a load that is not in the ledger): rows in the ledger: 0, in staging: 2" in " ".join(_counts(shop).faults)
 
 
 def test_a_source_that_was_never_extracted_is_found(shop: Shop) -> None:
     """It does not count as zero."""
-    _as_superuser(shop, "drop table staging.shops cascade")
+    _as_superuser(shop, "drop table raw.shops cascade")
 
     assert ("shop.shops: was never extracted; run `dpe extract source:shop.shops`",) == _counts(shop).faults
 
 
 RECONCILED: dict[str, Callable[[str], str]] = {
-    "models/marts/_marts__models.yml": lambda text: text.replace(
+    "models/finance/_finance__models.yml": lambda text: text.replace(
         "config: {meta: {rls: {tenant_column: shop}}}",
         "config: {meta: {rls: {tenant_column: shop}, reconcile: {from: stg_shop__orders, sums: [amount]}}}",
     )
@@ -97,7 +97,7 @@ def _declare_reconciliation(shop: Shop) -> None:
 def test_a_model_that_loses_a_row_fails_its_run(shop: Shop) -> None:
     """Without any rule for it."""
     _declare_reconciliation(shop)
-    shop.write({"models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }} where order_id <> 2"})
+    shop.write({"models/finance/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }} where order_id <> 2"})
     summary = shop.run()
 
     assert not summary.holds
@@ -108,7 +108,7 @@ def test_a_model_that_loses_a_row_fails_its_run(shop: Shop) -> None:
 def test_what_a_rule_keeps_in_quarantine_is_explained(shop: Shop) -> None:
     """The duplicated rows, with their amounts."""
     _declare_reconciliation(shop)
-    path = "models/marts/_marts__models.yml"
+    path = "models/finance/_finance__models.yml"
     text = (shop.directory / path).read_text(encoding="utf-8")
     quarantine = "{on_failure: quarantine, quarantine: {max_ratio: 0.9}, rule: SHOP-1-01,"
     shop.write({path: text.replace("{rule: SHOP-1-01,", quarantine), "data/orders/wednesday.csv": "order_id,shop,amount\n1,HA,40\n"})
@@ -136,7 +136,7 @@ def test_what_was_not_published_is_counted_where_it_was_built(shop: Shop) -> Non
 def test_a_part_that_is_built_is_reconciled_by_itself(shop: Shop) -> None:
     """Other models are not checked in this run."""
     _declare_reconciliation(shop)
-    _as_superuser(shop, "delete from marts.fct_orders")
+    _as_superuser(shop, "delete from finance.fct_orders")
     summary = shop.run("dim_shops")
 
     assert summary.validation is not None
@@ -157,7 +157,7 @@ def test_validate_says_what_was_reconciled(shop: Shop, monkeypatch: pytest.Monke
     """One line per relation and quantity, with a verdict at the end; and a report for CI."""
     _declare_reconciliation(shop)
     shop.run()
-    _as_superuser(shop, "update marts.fct_orders set amount = 11 where order_id = 1")
+    _as_superuser(shop, "update finance.fct_orders set amount = 11 where order_id = 1")
     monkeypatch.chdir(shop.directory)
     for name, value in {"PGHOST": shop.server.host, "PGDATABASE": shop.server.database, "PGUSER": "postgres"}.items():
         monkeypatch.setenv(name, value)
@@ -195,16 +195,16 @@ def test_all_is_protected_after_a_run(shop: Shop) -> None:
     ("statement", "fault"),
     [
         (
-            "alter table marts.fct_orders no force row level security",
-            "marts.fct_orders: does not force row-level security on its owner; alter table marts.fct_orders force row level security",
+            "alter table finance.fct_orders no force row level security",
+            "finance.fct_orders: does not force row-level security on its owner; alter table finance.fct_orders force row level security",
         ),
         (
             "alter table dpe.loads no force row level security",
             "dpe.loads: does not force row-level security on its owner; alter table dpe.loads force row level security",
         ),
         (
-            "alter view staging.stg_shop__orders reset (security_invoker)",
-            "staging.stg_shop__orders: is a view with its owner's rights; alter view staging.stg_shop__orders set (security_invoker = true)",
+            "alter view raw.stg_shop__orders reset (security_invoker)",
+            "raw.stg_shop__orders: is a view with its owner's rights; alter view raw.stg_shop__orders set (security_invoker = true)",
         ),
     ],
 )
@@ -218,11 +218,11 @@ def test_what_is_not_protected_is_a_fault(shop: Shop, statement: str, fault: str
 def test_what_is_slow_or_could_leak_is_a_warning(shop: Shop) -> None:
     """It fails nothing."""
     with shop.server.connect("admin") as connection:
-        connection.execute("create unique index orders_once on marts.fct_orders (order_id)")
+        connection.execute("create unique index orders_once on finance.fct_orders (order_id)")
         check = _protection(connection)
 
     assert check.holds
-    assert ["marts.fct_orders: has the unique index orders_once, which does not contain the tenant"] == [
+    assert ["finance.fct_orders: has the unique index orders_once, which does not contain the tenant"] == [
         warning.partition(" (")[0] for warning in check.warnings
     ]
 
@@ -230,7 +230,7 @@ def test_what_is_slow_or_could_leak_is_a_warning(shop: Shop) -> None:
 def test_a_view_may_spell_its_protection_differently(shop: Shop) -> None:
     """PostgreSQL keeps the option as it was written."""
     with shop.server.connect("admin") as connection:
-        connection.execute("set role dpe_transformer; create view marts.seen with (security_invoker = on) as select 1 as one")
+        connection.execute("set role dpe_transformer; create view finance.seen with (security_invoker = on) as select 1 as one")
         assert _protection(connection).holds
 
 
@@ -251,10 +251,10 @@ def test_who_sees_what_is_measured(shop: Shop) -> None:
     visible_rows = _visible_rows(shop)
 
     assert [
-        Visibility("marts.fct_orders", "UA", 2, 2),
-        Visibility("marts.fct_orders", "HA", 1, 1),
-        Visibility("marts.fct_orders", "a stranger", 0, 0),
-        Visibility("marts.fct_orders", "its owner, no context", 0, 0),
+        Visibility("finance.fct_orders", "UA", 2, 2),
+        Visibility("finance.fct_orders", "HA", 1, 1),
+        Visibility("finance.fct_orders", "a stranger", 0, 0),
+        Visibility("finance.fct_orders", "its owner, no context", 0, 0),
     ] == visible_rows
     assert checks.check_visibility(visible_rows).holds
 
@@ -264,14 +264,14 @@ def test_who_sees_what_is_measured(shop: Shop) -> None:
     [
         (
             [
-                "drop policy dpe_reader on marts.fct_orders",
-                "create policy dpe_reader on marts.fct_orders for select to dpe_reader using (true)",
+                "drop policy dpe_reader on finance.fct_orders",
+                "create policy dpe_reader on finance.fct_orders for select to dpe_reader using (true)",
             ],
             ["UA sees 3 rows instead of 2", "HA sees 3 rows instead of 1", "a stranger sees 3 rows instead of 0"],
         ),
-        (["drop policy dpe_reader on marts.fct_orders"], ["UA sees 0 rows instead of 2", "HA sees 0 rows instead of 1"]),
-        (["revoke select on marts.fct_orders from dpe_reader"], ["UA sees 0 rows instead of 2", "HA sees 0 rows instead of 1"]),
-        (["alter table marts.fct_orders no force row level security"], ["its owner, no context sees 3 rows instead of 0"]),
+        (["drop policy dpe_reader on finance.fct_orders"], ["UA sees 0 rows instead of 2", "HA sees 0 rows instead of 1"]),
+        (["revoke select on finance.fct_orders from dpe_reader"], ["UA sees 0 rows instead of 2", "HA sees 0 rows instead of 1"]),
+        (["alter table finance.fct_orders no force row level security"], ["its owner, no context sees 3 rows instead of 0"]),
     ],
     ids=["open", "closed", "revoked", "not forced"],
 )
@@ -280,13 +280,13 @@ def test_who_sees_too_much_or_too_little_is_found(shop: Shop, statements: Sequen
     _as_superuser(shop, *statements)
 
     check = checks.check_visibility(_visible_rows(shop))
-    assert [f"marts.fct_orders: {fault}; check its policies and grants" for fault in faults] == list(check.faults)
+    assert [f"finance.fct_orders: {fault}; check its policies and grants" for fault in faults] == list(check.faults)
 
 
 def test_rows_without_a_tenant_are_not_measured(shop: Shop) -> None:
     """No role should see them."""
     _as_superuser(
-        shop, "alter table marts.fct_orders alter shop drop not null", "insert into marts.fct_orders values (4, null, 1), (5, '', 1)"
+        shop, "alter table finance.fct_orders alter shop drop not null", "insert into finance.fct_orders values (4, null, 1), (5, '', 1)"
     )
 
     visible_rows = _visible_rows(shop)
@@ -296,14 +296,14 @@ def test_rows_without_a_tenant_are_not_measured(shop: Shop) -> None:
 
 def test_what_is_not_built_is_not_measured(shop: Shop) -> None:
     """For example before the first run."""
-    _as_superuser(shop, "drop table marts.fct_orders")
+    _as_superuser(shop, "drop table finance.fct_orders")
 
     assert [] == _visible_rows(shop)
 
 
 def test_a_version_from_before_the_tenant_column_has_no_tenants(shop: Shop) -> None:
     """It stays published while builds of the model with tenants are refused; the rest is measured."""
-    _as_superuser(shop, "alter table marts.fct_orders rename column shop to branch")
+    _as_superuser(shop, "alter table finance.fct_orders rename column shop to branch")
 
     assert ["a stranger", "its owner, no context"] == [visible.who for visible in _visible_rows(shop)]
 

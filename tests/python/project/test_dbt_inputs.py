@@ -195,13 +195,15 @@ def test_each_target_and_set_of_variables_has_its_own_manifest(small: Path, monk
 
 def test_dbt_sees_what_changed(tmp_path: Path) -> None:
     """A column that was renamed in a source's YAML, and a file that was removed, where dbt's own paths are in use."""
-    directory = dbt_projects.make(tmp_path, PROJECT | {"models/marts/fct_orders.sql": "select order_id, shop from {{ ref('stg_orders') }}"})
+    directory = dbt_projects.make(
+        tmp_path, PROJECT | {"models/finance/fct_orders.sql": "select order_id, shop from {{ ref('stg_orders') }}"}
+    )
     _leave_paths_to_dbt(directory)
     assert "shop.orders" in Project(directory).sources
 
-    sources = directory / "models" / "staging" / "_shop__sources.yml"
+    sources = directory / "models" / "raw" / "_shop__sources.yml"
     sources.write_text(sources.read_text().replace("name: hour, data_type", "name: hour_utc, data_type"))
-    (directory / "models" / "marts" / "fct_nothing.sql").unlink()
+    (directory / "models" / "finance" / "fct_nothing.sql").unlink()
 
     changed = Project(directory)
     assert ("hour_utc",) == tuple(column.name for column in changed.sources["weather.hours"].table.columns)

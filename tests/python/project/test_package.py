@@ -24,7 +24,7 @@ from dpe_cli.server.server import Server
 
 ORDERS = "select * from (values (1, 'UA'), (2, 'HA')) as orders (order_id, shop)"
 SHARED = "contract={'enforced': false}, meta={'rls': {'shared': true}}"
-MODEL = {"models/marts/fct_orders.sql": f"{{{{ config({SHARED}) }}}} {ORDERS}"}
+MODEL = {"models/finance/fct_orders.sql": f"{{{{ config({SHARED}) }}}} {ORDERS}"}
 
 PACKAGES = {"packages.yml": dbt_projects.CONFIGURATION["packages.yml"]}
 
@@ -142,7 +142,7 @@ def test_a_project_that_does_not_dispatch_to_dpe_builds_nothing(server: Server, 
         run_dbt(Project(directory), server, ["build"])
 
     with server.connect("admin") as connection:
-        assert [(None,)] == connection.execute("select to_regclass('marts.fct_orders')").fetchall()
+        assert [(None,)] == connection.execute("select to_regclass('finance.fct_orders')").fetchall()
 
 
 # Macros that a project has for its own purposes: two that dbt looks for, and some with names of dpe's, which raise if they are called.
@@ -166,7 +166,7 @@ OWN = {
         f"{{% macro {name}() %}}{{{{ exceptions.raise_compiler_error('{name} is the project\\'s') }}}}{{% endmacro %}}\n"
         for name in ("quoted", "literal_of", "protect_table", "rls_declaration", "schema_suffix", "remember_rules")
     ),
-    "models/marts/fct_orders.yml": """
+    "models/finance/fct_orders.yml": """
         models:
           - name: fct_orders
             columns:
@@ -174,7 +174,7 @@ OWN = {
                 data_tests:
                   - dpe.accepted_range: {name: in_range, arguments: {min_value: 1}, config: {severity: warn}}
         """,
-    "models/marts/all_orders.sql": f"{{{{ config(materialized='view', {SHARED}) }}}} select order_id from {{{{ ref('fct_orders') }}}}",
+    "models/finance/all_orders.sql": f"{{{{ config(materialized='view', {SHARED}) }}}} select order_id from {{{{ ref('fct_orders') }}}}",
 }
 
 
@@ -187,12 +187,12 @@ def test_the_macros_of_a_project_stay_its_own(server: Server, tmp_path: Path) ->
     with server.connect("admin") as connection:
         connection.execute("set local role dpe_reader")
         for name in ("fct_orders", "all_orders"):
-            made_by = connection.execute(f"select distinct made_by from marts.{name}".encode()).fetchall()
+            made_by = connection.execute(f"select distinct made_by from finance.{name}".encode()).fetchall()
             assert [("the project",)] == made_by
         connection.execute("set local role dpe_owner")
         found = connection.execute(
             "select relname::text, relforcerowsecurity or reloptions = '{security_invoker=true}' from pg_class "
-            "where relnamespace = 'marts'::regnamespace and relkind in ('r', 'v') order by relname"
+            "where relnamespace = 'finance'::regnamespace and relkind in ('r', 'v') order by relname"
         ).fetchall()
     assert [("all_orders", True), ("fct_orders", True)] == found
 
@@ -201,14 +201,14 @@ def test_a_build_for_shadow_schemas_is_not_done_in_published_ones(server: Server
     """As with the variable of `dpe run`, but without the schemas that it gives to dbt."""
     project = Project(dbt_projects.make(tmp_path / "in_place", MODEL))
 
-    with pytest.raises(BuildError, match="would be built in marts, which readers see, instead of marts__next; run `dpe run`"):
+    with pytest.raises(BuildError, match="would be built in finance, which readers see, instead of finance__next; run `dpe run`"):
         run_dbt(project, server, ["build"], variables={"dpe_schema_suffix": "__next"})
 
 
 @pytest.mark.parametrize("quoting", ["{}", "{database: false, schema: false, identifier: false}", "{schema: false}"])
 def test_dbt_builds_what_is_selected_in_shadow_schemas(tmp_path: Path, quoting: str) -> None:
     """However the project has names quoted. What is not selected is read where it is published."""
-    files = MODEL | {"models/marts/all_orders.sql": "select order_id from {{ ref('fct_orders') }}"}
+    files = MODEL | {"models/finance/all_orders.sql": "select order_id from {{ ref('fct_orders') }}"}
     directory = dbt_projects.make(tmp_path / "shadow", files)
     settings = yaml.safe_load((directory / "dbt_project.yml").read_text())
     (directory / "dbt_project.yml").write_text(yaml.safe_dump(settings | {"quoting": yaml.safe_load(quoting)}))
@@ -218,7 +218,7 @@ def test_dbt_builds_what_is_selected_in_shadow_schemas(tmp_path: Path, quoting: 
 
     names = {name: manifest.nodes[f"model.shops.{name}"].relation_name.replace('"', "") for name in ("all_orders", "fct_orders")}
     database = manifest.nodes["model.shops.fct_orders"].database
-    assert {"all_orders": f"{database}.marts__next.all_orders", "fct_orders": f"{database}.marts.fct_orders"} == names
+    assert {"all_orders": f"{database}.finance__next.all_orders", "fct_orders": f"{database}.finance.fct_orders"} == names
 
 
 def test_who_leaves_dpe_keeps_the_policies(server: Server, tmp_path: Path) -> None:
@@ -228,7 +228,9 @@ def test_who_leaves_dpe_keeps_the_policies(server: Server, tmp_path: Path) -> No
     What dbt builds without it has no policies, and no reader may read it.
     """
     tenants = f"{{{{ config(contract={{'enforced': false}}, meta={{'rls': {{'tenant_column': 'shop'}}}}) }}}} {ORDERS}"
-    directory = dbt_projects.make(tmp_path / "leaving", {"models/marts/fct_orders.sql": tenants, "models/marts/fct_others.sql": tenants})
+    directory = dbt_projects.make(
+        tmp_path / "leaving", {"models/finance/fct_orders.sql": tenants, "models/finance/fct_others.sql": tenants}
+    )
     run_dbt(Project(directory), server, ["build"])
     (directory / "packages.yml").unlink()
     shutil.rmtree(directory / "dbt_packages")
@@ -243,8 +245,8 @@ def test_who_leaves_dpe_keeps_the_policies(server: Server, tmp_path: Path) -> No
         connection.execute("insert into dpe.tenant_access (role_name, tenant_id) values ('dpe_reader', 'UA')")
         connection.commit()
         connection.execute("set local role dpe_reader")
-        assert [(1,)] == connection.execute("select order_id from marts.fct_orders").fetchall()
+        assert [(1,)] == connection.execute("select order_id from finance.fct_orders").fetchall()
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("select from marts.fct_others")
+            connection.execute("select from finance.fct_others")
     with server.connect("admin") as connection, pytest.raises(psycopg.errors.DependentObjectsStillExist):
         connection.execute("drop schema dpe")

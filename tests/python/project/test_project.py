@@ -37,14 +37,14 @@ def test_a_source_matches_its_yaml(project: Project) -> None:
 
     assert ["shop.orders", "shop.shops", "weather.hours"] == list(project.sources)
     assert ("source.shops.shop.orders", "DPE-7") == (orders.unique_id, orders.spec)
-    assert ("staging", "raw_orders", "shop", "Orders, a file a day.") == (
+    assert ("raw", "raw_orders", "shop", "Orders, a file a day.") == (
         orders.table.schema,
         orders.table.name,
         orders.table.tenant_column,
         orders.table.description,
     )
     assert (Column("order_id", "bigint", "The shop's number."), Column("shop", "text")) == orders.table.columns
-    assert "models/staging/_shop__sources.yml:9" == orders.table.declared_at
+    assert "models/raw/_shop__sources.yml:9" == orders.table.declared_at
     assert (
         CsvFiles(
             location="data/*.csv",
@@ -76,7 +76,7 @@ def test_omitted_options_have_defaults(project: Project) -> None:
 
 def test_models_and_rules_are_known(project: Project) -> None:
     """Models with their declaration of readers; rules with the test that implements each."""
-    assert ("marts", ("shop",), True) == (
+    assert ("finance", ("shop",), True) == (
         project.models["model.shops.fct_orders"].schema,
         project.models["model.shops.fct_orders"].tenant_columns,
         project.models["model.shops.fct_orders"].is_published,
@@ -97,7 +97,7 @@ def test_models_and_rules_are_known(project: Project) -> None:
 
 def _node(unique_id: str, **more: Any) -> dict[str, Any]:
     kind, package, name, *version = unique_id.split(".")
-    node = {"resource_type": kind, "unique_id": unique_id, "name": name, "package_name": package, "alias": unique_id, "schema": "marts"}
+    node = {"resource_type": kind, "unique_id": unique_id, "name": name, "package_name": package, "alias": unique_id, "schema": "finance"}
     return node | {"version": version[0][1:] if version else None, "config": {"meta": {"rls": {"private": True}}}} | more
 
 
@@ -130,7 +130,7 @@ def test_tests_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.setattr(Parser, "selected", lambda *_: set(tests))
 
-    assert ["one"] == project.untestable(["tag:daily"], (), {("marts", "model.shops.old")})
+    assert ["one"] == project.untestable(["tag:daily"], (), {("finance", "model.shops.old")})
 
 
 def test_two_sources_of_one_name_are_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_two_sources_of_one_name_are_refused(project: Project, monkeypatch: pyte
     [orders, *_] = (asdict(source) for source in project.sources.values())
     monkeypatch.setattr(Parser, "derived", lambda *_: [orders, orders | {"unique_id": "source.other.shop.orders"}])
 
-    with pytest.raises(ProjectError, match="shop.orders .models/staging/_shop__sources.yml:9.: .* declares a source of this name too"):
+    with pytest.raises(ProjectError, match="shop.orders .models/raw/_shop__sources.yml:9.: .* declares a source of this name too"):
         _ = Project(project.directory).sources
 
 
@@ -305,7 +305,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Project:
     directory = dbt_projects.make(tmp_path_factory.mktemp("broken"), {})
     path = directory / "models" / "_sources.yml"
     path.parent.mkdir()
-    path.write_text(f"sources:\n  - name: shop\n    schema: staging\n    tables:\n{tables}")
+    path.write_text(f"sources:\n  - name: shop\n    schema: raw\n    tables:\n{tables}")
     return Project(directory)
 
 

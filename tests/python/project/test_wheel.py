@@ -29,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_runs_a_pipeline(site: Path, cluster_18: Cluster, tmp_path: Path) -> None:
     """From files to published tables, of which each tenant sees its own rows, in a project that names the package and no more."""
     directory = dbt_projects.write(tmp_path / "shop", dbt_projects.CONFIGURATION | SHOP)
-    (directory / "profiles.yml").write_text((dbt_projects.REPOSITORY / "profiles.yml").read_text())
+    (directory / "profiles.yml").write_text(dbt_projects.profiles())
     with cluster_18.new_database() as server:
         environment = demo_project.variables_of(server, PYTHONPATH=str(site))
 
@@ -53,5 +53,5 @@ def test_the_wheel_runs_a_pipeline(site: Path, cluster_18: Cluster, tmp_path: Pa
             connection.execute("insert into dpe.tenant_access (role_name, tenant_id) values ('dpe_reader', 'UA')")
             connection.commit()
             connection.execute("set local role dpe_reader")
-            assert [(1,), (2,)] == connection.execute("select order_id from marts.fct_orders order by order_id").fetchall()
+            assert [(1,), (2,)] == connection.execute("select order_id from finance.fct_orders order by order_id").fetchall()
         assert str(dbt_projects.REPOSITORY) not in os.fspath((directory / "dbt_packages" / package.NAME).resolve())

@@ -16,7 +16,7 @@ from dpe_cli.server.server import Server
 TABLE = (
     "create function dpe.nothing() returns trigger language plpgsql as 'begin return new; end'",
     """
-    create unlogged table marts."Old orders" (
+    create unlogged table finance."Old orders" (
         id integer,
         gone integer,
         "a, ""b"" %" text collate "C",
@@ -34,37 +34,37 @@ TABLE = (
         constraint without_overlaps exclude using gist (during with &&)
     ) with (fillfactor = 61, toast.autovacuum_enabled = false)
     """,
-    'alter table marts."Old orders" drop column gone',
-    "create sequence marts.codes",
-    'alter sequence marts.codes owned by marts."Old orders".code',
-    "alter table marts.\"Old orders\" alter code set default 'O-' || nextval('marts.codes')",
-    'alter table marts."Old orders" alter note set storage external, alter note set compression pglz, alter note set statistics 17',
-    'alter table marts."Old orders" alter note set (n_distinct = -0.5)',
-    'create index "Lower ON x USING" on marts."Old orders" (lower(note) desc nulls last, amount) where amount > 5',
-    'alter index marts."Lower ON x USING" alter column 1 set statistics 23',
-    'create unique index without_null on marts."Old orders" (amount) nulls not distinct',
-    'create index by_hash on marts."Old orders" using hash (note)',
-    'create index "Old orders_pkey" on marts."Old orders" (note)',
-    'alter table marts."Old orders" cluster on by_code',
-    'alter table marts."Old orders" replica identity using index of_id',
-    'create statistics marts.together (dependencies, mcv) on id, note, (lower(note)) from marts."Old orders"',
-    "alter statistics marts.together set statistics 31",
+    'alter table finance."Old orders" drop column gone',
+    "create sequence finance.codes",
+    'alter sequence finance.codes owned by finance."Old orders".code',
+    "alter table finance.\"Old orders\" alter code set default 'O-' || nextval('finance.codes')",
+    'alter table finance."Old orders" alter note set storage external, alter note set compression pglz, alter note set statistics 17',
+    'alter table finance."Old orders" alter note set (n_distinct = -0.5)',
+    'create index "Lower ON x USING" on finance."Old orders" (lower(note) desc nulls last, amount) where amount > 5',
+    'alter index finance."Lower ON x USING" alter column 1 set statistics 23',
+    'create unique index without_null on finance."Old orders" (amount) nulls not distinct',
+    'create index by_hash on finance."Old orders" using hash (note)',
+    'create index "Old orders_pkey" on finance."Old orders" (note)',
+    'alter table finance."Old orders" cluster on by_code',
+    'alter table finance."Old orders" replica identity using index of_id',
+    'create statistics finance.together (dependencies, mcv) on id, note, (lower(note)) from finance."Old orders"',
+    "alter statistics finance.together set statistics 31",
     """
-    create trigger touched before update of note on marts."Old orders"
+    create trigger touched before update of note on finance."Old orders"
     for each row when (new.note <> ' ON it ') execute function dpe.nothing()
     """,
-    'create trigger ignored after insert on marts."Old orders" for each row execute function dpe.nothing()',
-    'alter table marts."Old orders" disable trigger ignored',
-    "comment on table marts.\"Old orders\" is 'It''s old'",
-    "comment on column marts.\"Old orders\".note is 'A note'",
-    'comment on constraint "is ""more"" than 0" on marts."Old orders" is \'Checked\'',
-    "comment on constraint of_id on marts.\"Old orders\" is 'A key'",
-    "comment on index marts.by_hash is 'Hashed'",
-    "comment on index marts.of_id is 'The index of the key'",
-    "comment on statistics marts.together is 'Related'",
-    "comment on sequence marts.codes is 'Codes'",
-    "comment on trigger touched on marts.\"Old orders\" is 'Touched'",
-    "insert into marts.\"Old orders\" (id, amount, during, note) values (1, 9.5, '[1,3)', 'ä'), (2, 6, '[3,4)', 'b')",
+    'create trigger ignored after insert on finance."Old orders" for each row execute function dpe.nothing()',
+    'alter table finance."Old orders" disable trigger ignored',
+    "comment on table finance.\"Old orders\" is 'It''s old'",
+    "comment on column finance.\"Old orders\".note is 'A note'",
+    'comment on constraint "is ""more"" than 0" on finance."Old orders" is \'Checked\'',
+    "comment on constraint of_id on finance.\"Old orders\" is 'A key'",
+    "comment on index finance.by_hash is 'Hashed'",
+    "comment on index finance.of_id is 'The index of the key'",
+    "comment on statistics finance.together is 'Related'",
+    "comment on sequence finance.codes is 'Codes'",
+    "comment on trigger touched on finance.\"Old orders\" is 'Touched'",
+    "insert into finance.\"Old orders\" (id, amount, during, note) values (1, 9.5, '[1,3)', 'ä'), (2, 6, '[3,4)', 'b')",
 )
 
 
@@ -72,7 +72,9 @@ TABLE = (
 def with_table(fresh_server: Server) -> Server:
     """Return a server with a published table that has every kind of property."""
     with fresh_server.connect("admin") as connection:
-        connection.execute("grant create on schema dpe to dpe_transformer; create schema if not exists marts authorization dpe_transformer")
+        connection.execute(
+            "grant create on schema dpe to dpe_transformer; create schema if not exists finance authorization dpe_transformer"
+        )
         connection.execute("set role dpe_transformer")
         for statement in TABLE:
             connection.execute(statement.encode())
@@ -80,24 +82,24 @@ def with_table(fresh_server: Server) -> Server:
 
 
 def _copy(connection: Connection) -> Relation:
-    connection.execute("create schema if not exists marts__next")
-    connection.execute("select dpe.copy_table('marts.\"Old orders\"', 'marts__next')")
-    copy = find_relation(connection, "marts__next", "Old orders")
+    connection.execute("create schema if not exists finance__next")
+    connection.execute("select dpe.copy_table('finance.\"Old orders\"', 'finance__next')")
+    copy = find_relation(connection, "finance__next", "Old orders")
     assert copy is not None
-    return Relation("marts", "Old orders", copy.oid)
+    return Relation("finance", "Old orders", copy.oid)
 
 
 def test_a_copy_has_every_property_of_the_table(with_table: Server) -> None:
     """After three publications as well: neither names nor the numbers of sequences change."""
     with with_table.connect("transformer") as connection, system_context(connection, actor="test"):
-        before = properties(connection, "marts", "Old orders")
-        rows = connection.execute('select * from marts."Old orders" order by id').fetchall()
+        before = properties(connection, "finance", "Old orders")
+        rows = connection.execute('select * from finance."Old orders" order by id').fetchall()
         for time in range(3):
             copy = _copy(connection)
-            assert before == properties(connection, "marts__next", "Old orders"), f"copy {time}"
-            swap.publish(connection, [copy], ["marts"])
-        assert before == properties(connection, "marts", "Old orders")
-        assert rows == connection.execute('select * from marts."Old orders" order by id').fetchall()
+            assert before == properties(connection, "finance__next", "Old orders"), f"copy {time}"
+            swap.publish(connection, [copy], ["finance"])
+        assert before == properties(connection, "finance", "Old orders")
+        assert rows == connection.execute('select * from finance."Old orders" order by id').fetchall()
 
     kinds = {"column", "column of an index", "constraint", "index", "sequence", "statistics", "table", "toast", "trigger"}
     assert kinds == {kind for kind, _, _ in before}
@@ -107,18 +109,21 @@ def test_a_copy_goes_on_counting_by_itself(with_table: Server) -> None:
     """A row of the copy takes its numbers from the copy's sequences, not from those of the published table."""
     with with_table.connect("transformer") as connection, system_context(connection, actor="test"):
         _copy(connection)
-        connection.execute("insert into marts__next.\"Old orders\" (id, amount, during) values (3, 7, '[8,9)')")
+        connection.execute("insert into finance__next.\"Old orders\" (id, amount, during) values (3, 7, '[8,9)')")
         [row] = connection.execute(
-            'select serial_number, always, by_default, code, twice from marts__next."Old orders" where id = 3'
+            'select serial_number, always, by_default, code, twice from finance__next."Old orders" where id = 3'
         ).fetchall()
         assert row == (3, 22, 3, "O-3", 14)
-        connection.execute("drop schema marts__next cascade")
-        assert connection.execute("select nextval('marts.codes')").fetchone() == (3,)
+        connection.execute("drop schema finance__next cascade")
+        assert connection.execute("select nextval('finance.codes')").fetchone() == (3,)
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["insert into marts__next.{} (id, amount, during) values (1, 8, '[8,9)')", "insert into marts__next.{} (id, amount) values (5, -1)"],
+    [
+        "insert into finance__next.{} (id, amount, during) values (1, 8, '[8,9)')",
+        "insert into finance__next.{} (id, amount) values (5, -1)",
+    ],
 )
 def test_a_copy_keeps_refusing_rows(with_table: Server, statement: str) -> None:
     """Its keys and checks are in force."""

@@ -35,30 +35,30 @@ Reader = Callable[..., str]
 
 # What any role can create in its own session, and what the server calls it.
 TEMPORARY = {
-    "view pg_temp.mine": "create temp view mine as select number from marts.left_half",
-    "column half of table pg_temp.rows": "create temp table rows (half marts.left_half)",
-    "column halves of table pg_temp.arrays": "create temp table arrays (halves marts.left_half[])",
-    "column half of composite type pg_temp.pair": "create type pg_temp.pair as (half marts.left_half)",
-    "type pg_temp.whole": "create domain pg_temp.whole as marts.left_half",
-    "cast from marts__previous.left_half to pg_temp.pair": "create cast (marts.left_half as pg_temp.pair) with inout",
-    "cast from marts__previous.left_half[] to pg_temp.pair": "create cast (marts.left_half[] as pg_temp.pair) with inout",
-    "function pg_temp.of_row(marts__previous.left_half)": "create function pg_temp.of_row(marts.left_half) returns int language sql as 'select 1'",
-    "function pg_temp.biggest()": "create function pg_temp.biggest() returns int begin atomic select max(number) from marts.left_half; end",
+    "view pg_temp.mine": "create temp view mine as select number from finance.left_half",
+    "column half of table pg_temp.rows": "create temp table rows (half finance.left_half)",
+    "column halves of table pg_temp.arrays": "create temp table arrays (halves finance.left_half[])",
+    "column half of composite type pg_temp.pair": "create type pg_temp.pair as (half finance.left_half)",
+    "type pg_temp.whole": "create domain pg_temp.whole as finance.left_half",
+    "cast from finance__previous.left_half to pg_temp.pair": "create cast (finance.left_half as pg_temp.pair) with inout",
+    "cast from finance__previous.left_half[] to pg_temp.pair": "create cast (finance.left_half[] as pg_temp.pair) with inout",
+    "function pg_temp.of_row(finance__previous.left_half)": "create function pg_temp.of_row(finance.left_half) returns int language sql as 'select 1'",
+    "function pg_temp.biggest()": "create function pg_temp.biggest() returns int begin atomic select max(number) from finance.left_half; end",
     "policy those on table pg_temp.guarded": """
         create temp table guarded (number integer);
-        create policy those on guarded using (number in (select number from marts.left_half))
+        create policy those on guarded using (number in (select number from finance.left_half))
         """,
 }
 # What a role can create in a schema of its own, which an administrator gave it.
 PERMANENT = {
-    "view desk.numbers": "create view desk.numbers as select number from marts.left_half",
-    "materialized view desk.kept": "create materialized view desk.kept as select number from marts.left_half",
-    "column half of table desk.rows": "create table desk.rows (half marts.left_half)",
-    "function desk.biggest()": "create function desk.biggest() returns int begin atomic select max(number) from marts.left_half; end",
-    "function desk.all_of_it()": "create function desk.all_of_it() returns setof marts.left_half language sql as 'select * from marts.left_half'",
+    "view desk.numbers": "create view desk.numbers as select number from finance.left_half",
+    "materialized view desk.kept": "create materialized view desk.kept as select number from finance.left_half",
+    "column half of table desk.rows": "create table desk.rows (half finance.left_half)",
+    "function desk.biggest()": "create function desk.biggest() returns int begin atomic select max(number) from finance.left_half; end",
+    "function desk.all_of_it()": "create function desk.all_of_it() returns setof finance.left_half language sql as 'select * from finance.left_half'",
     "policy those on table desk.guarded": """
         create table desk.guarded (number integer);
-        create policy those on desk.guarded using (number in (select number from marts.left_half))
+        create policy those on desk.guarded using (number in (select number from finance.left_half))
         """,
 }
 
@@ -75,7 +75,7 @@ def _old_schemas(server: Server) -> list[str]:
 
 def _without_numbers(what: str) -> str:
     """Remove the numbers of schemas."""
-    return re.sub(r"(pg_temp)_\d+|marts__old_\d+", lambda found: found[1] or "marts__previous", what)
+    return re.sub(r"(pg_temp)_\d+|finance__old_\d+", lambda found: found[1] or "finance__previous", what)
 
 
 def _publish(server: Server, number: int, **options: object) -> ExchangeResult:
@@ -96,12 +96,12 @@ def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server,
             uses = _publish(server, number).uses
 
             assert set(TEMPORARY) == {_without_numbers(use.what) for use in uses}
-            assert {("marts.left_half", ua_desk, (connection.info.backend_pid,))} == {(use.relation, use.role, use.pids) for use in uses}
-            assert [number] == rows(server, "select distinct number from marts.left_half")
+            assert {("finance.left_half", ua_desk, (connection.info.backend_pid,))} == {(use.relation, use.role, use.pids) for use in uses}
+            assert [number] == rows(server, "select distinct number from finance.left_half")
             assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
-        assert {"marts__old_1.left_half"} == {use.version for use in uses}
+        assert {"finance__old_1.left_half"} == {use.version for use in uses}
         # What it does not use has been dropped.
-        assert ["left_half"] == rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace")
+        assert ["left_half"] == rows(server, "select relname from pg_class where relnamespace = 'finance__old_1'::regnamespace")
 
     assert [] == _publish(server, 5).uses
     assert [] == _old_schemas(server)
@@ -111,7 +111,7 @@ def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server,
 MANY = """
     do $$ begin
         for number in {first}..{first} + 999 loop
-            execute format('create temporary view mine_%s as select number from marts.left_half', number);
+            execute format('create temporary view mine_%s as select number from finance.left_half', number);
         end loop;
     end $$
 """
@@ -147,7 +147,7 @@ def test_thousands_of_objects_stop_no_publication(fresh_server: Server, reader: 
         for number in (2, 3, 4):
             uses = _publish(server, number).uses
 
-            assert [number] == rows(server, "select distinct number from marts.left_half")
+            assert [number] == rows(server, "select distinct number from finance.left_half")
             assert {(login, (pid,))} == {(use.role, use.pids) for use in uses}
             assert (21, "8,980 more objects") == (len(uses), uses[-1].what[:18])
     _wait_for_the_end(server, pid)
@@ -165,22 +165,22 @@ def test_what_plain_dbt_could_not_drop_is_removed(server: Server, reader: Reader
     execute(
         server,
         "dpe_transformer",
-        "create table marts.left_half__dbt_backup as select 0 as number",
-        "create table marts.right_half__dbt_backup as select 0 as number",
-        "create table marts.other__dbt_backup as select 0 as number",
-        "grant select on marts.left_half__dbt_backup to dpe_reader",
+        "create table finance.left_half__dbt_backup as select 0 as number",
+        "create table finance.right_half__dbt_backup as select 0 as number",
+        "create table finance.other__dbt_backup as select 0 as number",
+        "grant select on finance.left_half__dbt_backup to dpe_reader",
     )
     with _reading(server, reader(server)) as connection:
-        connection.execute("create temp view mine as select number from marts.left_half__dbt_backup")
+        connection.execute("create temp view mine as select number from finance.left_half__dbt_backup")
 
         uses = _publish(server, 2).uses
 
-        assert ["marts__old_1.left_half__dbt_backup"] == [use.version for use in uses]
+        assert ["finance__old_1.left_half__dbt_backup"] == [use.version for use in uses]
         # Without its replacement, it is the only copy.
         left = rows(
             server, "select nspname || '.' || relname from pg_class join pg_namespace as n on n.oid = relnamespace where relname ~ 'dbt_b'"
         )
-        assert {"marts.other__dbt_backup", "marts__old_1.left_half__dbt_backup"} == set(left)
+        assert {"finance.other__dbt_backup", "finance__old_1.left_half__dbt_backup"} == set(left)
         assert [(0,)] == connection.execute("select number from mine").fetchall()
     assert [] == _publish(server, 3).uses
     assert [] == _old_schemas(server)
@@ -223,13 +223,13 @@ def test_objects_of_others_stop_no_publication(fresh_server: Server, reader: Rea
         uses = _publish(server, number).uses
 
         assert dict.fromkeys(PERMANENT, (ua_desk, ())) == {use.what: (use.role, use.pids) for use in uses}
-        assert [number] == rows(server, "select distinct number from marts.left_half")
+        assert [number] == rows(server, "select distinct number from finance.left_half")
     remedies = {use.what: use.remedy for use in uses}
     follow = "recreate it"
     assert (follow, "drop it, or recreate it") == (remedies["view desk.numbers"], remedies["materialized view desk.kept"])
     # A signature may have 14,000 characters, and a reader thousands of such functions.
     mood = f'desk."{"m" * 63}"'
-    counting = f"{', '.join([mood] * 100)}) returns bigint begin atomic select count(*) from marts.left_half; end"
+    counting = f"{', '.join([mood] * 100)}) returns bigint begin atomic select count(*) from finance.left_half; end"
     execute(
         server, ua_desk, f"create type {mood} as enum ('fine')", *(f"create function desk.f{number}({counting}" for number in range(25))
     )
@@ -280,15 +280,15 @@ def test_a_foreign_key_of_another_role_stops_no_publication(server: Server, read
         execute(
             server,
             "dpe_transformer",
-            "create schema if not exists marts__next",
-            "create table marts__next.parents (id integer primary key)",
-            f"grant references on marts__next.parents to {ua_desk}",
+            "create schema if not exists finance__next",
+            "create table finance__next.parents (id integer primary key)",
+            f"grant references on finance__next.parents to {ua_desk}",
         )
         with publisher.connected(server) as connection:
-            uses = publish(server, builds.record(connection, [], [("marts", "parents")], [])).uses
+            uses = publish(server, builds.record(connection, [], [("finance", "parents")], [])).uses
         if number == 1:
-            execute(server, "postgres", f"grant usage on schema marts to {ua_desk}")
-            execute(server, ua_desk, "create table desk.children (id integer references marts.parents)")
+            execute(server, "postgres", f"grant usage on schema finance to {ua_desk}")
+            execute(server, ua_desk, "create table desk.children (id integer references finance.parents)")
         else:
             assert ["constraint children_id_fkey on table desk.children"] == [use.what for use in uses]
 
@@ -318,15 +318,15 @@ def test_undoing_restores_a_version_that_a_reader_uses(server: Server, reader: R
     with _reading(server, reader(server)) as connection:
         connection.execute(TEMPORARY["view pg_temp.mine"].encode())
         _publish(server, 2)
-        connection.execute("create temp view later as select number from marts.left_half")
+        connection.execute("create temp view later as select number from finance.left_half")
         # A reader uses what is built but not published.
         build(server, 3)
-        execute(server, "postgres", "create schema desk", "create view desk.next as select number from marts__next.left_half")
+        execute(server, "postgres", "create schema desk", "create view desk.next as select number from finance__next.left_half")
         with publisher.connected(server) as session:
-            undone = publication.undo(session, ["marts"])
+            undone = publication.undo(session, ["finance"])
 
-        assert [1] == rows(server, "select distinct number from marts.left_half")
-        assert {"view pg_temp.later": "marts__previous.left_half", "view desk.next": "marts__old_1.left_half"} == {
+        assert [1] == rows(server, "select distinct number from finance.left_half")
+        assert {"view pg_temp.later": "finance__previous.left_half", "view desk.next": "finance__old_1.left_half"} == {
             _without_numbers(use.what): use.version for use in undone.uses
         }
         assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
@@ -337,18 +337,18 @@ def test_an_earlier_version_that_is_kept_does_not_interfere(server: Server, read
     """A view of an earlier version reads a table that is published alone: it neither follows nor prevents that."""
     _publish(server, 1)
     with _reading(server, reader(server)) as connection:
-        connection.execute("create temp view mine as select number from marts.both_halves")
-        execute(server, "dpe_transformer", "create schema if not exists marts__next")
+        connection.execute("create temp view mine as select number from finance.both_halves")
+        execute(server, "dpe_transformer", "create schema if not exists finance__next")
         # The view is swapped, and then a table that the earlier view reads, with another column name.
-        execute(server, "dpe_transformer", "create view marts__next.both_halves as select number from marts.right_half")
+        execute(server, "dpe_transformer", "create view finance__next.both_halves as select number from finance.right_half")
         with publisher.connected(server) as session:
-            publish(server, builds.record(session, [], [("marts", "both_halves")], []))
-            execute(server, "dpe_transformer", "create table marts__next.left_half as select 2 as other")
-            made = publish(server, builds.record(session, [], [("marts", "left_half")], []))
+            publish(server, builds.record(session, [], [("finance", "both_halves")], []))
+            execute(server, "dpe_transformer", "create table finance__next.left_half as select 2 as other")
+            made = publish(server, builds.record(session, [], [("finance", "left_half")], []))
 
-        assert [2] == rows(server, "select other from marts.left_half")
+        assert [2] == rows(server, "select other from finance.left_half")
         assert [(1,)] == connection.execute("select distinct number from mine").fetchall()
-        assert {"marts.both_halves"} == {use.relation for use in made.uses}
+        assert {"finance.both_halves"} == {use.relation for use in made.uses}
     assert [] == _publish(server, 3).uses
     assert [] == _old_schemas(server)
 
@@ -357,32 +357,32 @@ def test_unused_relations_of_an_earlier_version_are_dropped(server: Server, read
     """What a kept view reads stays, and the rest is dropped."""
     with _reading(server, reader(server)) as connection:
         for number in (1, 2, 3):
-            with publisher.building(server, ["marts"]) as building:
+            with publisher.building(server, ["finance"]) as building:
                 make(server, number)
-                execute(server, "dpe_transformer", "create table marts__next.apart (number integer)")
-                names = [("marts", name) for name in ("left_half", "right_half", "both_halves", "apart")]
+                execute(server, "dpe_transformer", "create table finance__next.apart (number integer)")
+                names = [("finance", name) for name in ("left_half", "right_half", "both_halves", "apart")]
                 made = builds.record(building.connection, [], names, [], lock=building.lock)
             publish(server, made)
             if number == 1:
-                connection.execute("create temp view mine as select number from marts.both_halves")
+                connection.execute("create temp view mine as select number from finance.both_halves")
 
-        kept = rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace order by 1")
+        kept = rows(server, "select relname from pg_class where relnamespace = 'finance__old_1'::regnamespace order by 1")
     assert ["both_halves", "left_half", "right_half"] == kept
 
 
 def test_another_roles_schema_does_not_count_as_an_earlier_version(server: Server, reader: Reader) -> None:
     """Whatever its name: nothing in it is dropped or checked."""
     _publish(server, 1)
-    execute(server, "postgres", "create schema marts__old_1", "create table marts__old_1.left_half (number integer)")
+    execute(server, "postgres", "create schema finance__old_1", "create table finance__old_1.left_half (number integer)")
     with _reading(server, reader(server)) as connection:
         connection.execute(TEMPORARY["view pg_temp.mine"].encode())
         for number in (2, 3):
             _publish(server, number)
         with server.connect("transformer") as asking:
-            assert ["marts__old_2"] == old_versions.old_schemas(asking, ["marts"])
+            assert ["finance__old_2"] == old_versions.old_schemas(asking, ["finance"])
     _publish(server, 4)
 
-    assert ["marts__old_1"] == _old_schemas(server)
+    assert ["finance__old_1"] == _old_schemas(server)
 
 
 def test_an_earlier_version_stays_closed_to_readers(server: Server, reader: Reader) -> None:
@@ -393,12 +393,14 @@ def test_an_earlier_version_stays_closed_to_readers(server: Server, reader: Read
         connection.execute(TEMPORARY["view pg_temp.mine"].encode())
         for number in (2, 3):
             _publish(server, number)
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for schema marts__old_1"):
-            connection.execute("select from marts__old_1.left_half")
-        execute(server, "postgres", f"grant usage on schema marts__old_1 to {login}", f"grant select on marts__old_1.left_half to {login}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for schema finance__old_1"):
+            connection.execute("select from finance__old_1.left_half")
+        execute(
+            server, "postgres", f"grant usage on schema finance__old_1 to {login}", f"grant select on finance__old_1.left_half to {login}"
+        )
         with server.connect("transformer") as asking:
-            found = [finding.subject for finding in checks.check(asking, ["marts__old_1"]) if finding.check_id == "RLS016"]
-    assert ["marts__old_1.left_half"] == found
+            found = [finding.subject for finding in checks.check(asking, ["finance__old_1"]) if finding.check_id == "RLS016"]
+    assert ["finance__old_1.left_half"] == found
 
 
 # --end-sessions
@@ -438,14 +440,14 @@ def _end_two(server: Server, ender: Ender, reader: Reader) -> None:
     with _reading(server, holder) as holding, _reading(server, user) as using:
         using.execute(TEMPORARY["view pg_temp.mine"].encode())
         holding.execute("begin")
-        holding.execute("select from marts.left_half")
+        holding.execute("select from finance.left_half")
         pids = {holding.info.backend_pid: holder, using.info.backend_pid: user}
 
         made = _publish(server, 2, ender=ender)
 
         assert (pids, []) == ({session.pid: session.role for session in made.ended}, made.not_ended)
         assert [] == made.uses
-        assert [2] == rows(server, "select distinct number from marts.left_half")
+        assert [2] == rows(server, "select distinct number from finance.left_half")
         assert (True, True) == (_is_ended(holding), _is_ended(using))
 
 
@@ -478,20 +480,20 @@ def test_what_cannot_be_ended_is_named(server: Server, reader: Reader) -> None:
         assert "run `grant pg_signal_backend to dpe_transformer`" in made.not_ended[0]
 
         with connection.transaction():
-            connection.execute("select from marts.left_half")
+            connection.execute("select from finance.left_half")
             message = (
-                rf"{session} holds marts.left_half still; {session} cannot be ended .*grant pg_signal_backend.*; nothing was published"
+                rf"{session} holds finance.left_half still; {session} cannot be ended .*grant pg_signal_backend.*; nothing was published"
             )
             with pytest.raises(PublishError, match=message):
                 _publish(server, 3, ender=Ender(_powerless(server)), patience=1.5)
-    assert [2] == rows(server, "select distinct number from marts.left_half")
+    assert [2] == rows(server, "select distinct number from finance.left_half")
 
 
 # A reader that may not use a sequence locks it anyway: PostgreSQL checks the privilege after that.
 HOLD_SEQUENCE = """
     do $$
     begin
-        perform nextval('marts.left_half_id_seq');
+        perform nextval('finance.left_half_id_seq');
     exception
         when insufficient_privilege then null;
     end $$
@@ -505,7 +507,7 @@ def test_a_session_that_holds_a_sequence_is_named_and_ended(fresh_server: Server
 
     def built(number: int) -> builds.Publication:
         made = build(server, number)
-        execute(server, "dpe_transformer", "alter table marts__next.left_half add column id integer generated always as identity")
+        execute(server, "dpe_transformer", "alter table finance__next.left_half add column id integer generated always as identity")
         return made
 
     publish(server, built(1))
@@ -514,12 +516,12 @@ def test_a_session_that_holds_a_sequence_is_named_and_ended(fresh_server: Server
         connection.execute("begin")
         connection.execute(HOLD_SEQUENCE)
         made = built(2)
-        with pytest.raises(PublishError, match=rf"{login} \(process \d+, 'desk'\) holds marts.left_half_id_seq still"):
+        with pytest.raises(PublishError, match=rf"{login} \(process \d+, 'desk'\) holds finance.left_half_id_seq still"):
             publish(server, made, patience=0.5)
-        assert [1] == rows(server, "select distinct number from marts.left_half")
+        assert [1] == rows(server, "select distinct number from finance.left_half")
 
         assert [login] == [session.role for session in publish(server, made, ender=Ender(server), patience=20).ended]
-        assert [2] == rows(server, "select distinct number from marts.left_half")
+        assert [2] == rows(server, "select distinct number from finance.left_half")
         assert _is_ended(connection)
 
 
@@ -535,7 +537,7 @@ def test_a_session_that_holds_a_catalog_is_named_and_ended(server: Server) -> No
 
         assert ["desk"] == [session.application for session in publish(server, made, ender=Ender(server), patience=20).ended]
         assert _is_ended(holding)
-    assert [2] == rows(server, "select distinct number from marts.left_half")
+    assert [2] == rows(server, "select distinct number from finance.left_half")
 
 
 @pytest.mark.usefixtures("quick", "signalling")
@@ -543,7 +545,7 @@ def test_a_superusers_session_needs_a_superuser_to_end_it(server: Server) -> Non
     """The privilege to signal is not enough."""
     _publish(server, 1)
     with server.connect("postgres") as holding:
-        holding.execute("select from marts.left_half")
+        holding.execute("select from finance.left_half")
         with pytest.raises(
             PublishError, match=r"postgres \(process \d+, 'dpe'\) cannot be ended \(permission denied to terminate process\)"
         ):
@@ -555,8 +557,8 @@ def test_dpes_own_sessions_are_not_ended(server: Server) -> None:
     """A person who queries as the transformer is named, but not disconnected."""
     _publish(server, 1)
     with server.connect("transformer") as holding, system_context(holding, actor="test"):
-        holding.execute("select from marts.left_half")
-        with pytest.raises(PublishError, match=r"dpe_transformer \(process \d+, since [0-9 :-]+, 'dpe'\) holds marts.left_half still"):
+        holding.execute("select from finance.left_half")
+        with pytest.raises(PublishError, match=r"dpe_transformer \(process \d+, since [0-9 :-]+, 'dpe'\) holds finance.left_half still"):
             _publish(server, 2, ender=Ender(server), patience=0.7)
         holding.execute("select 1")
 
@@ -565,7 +567,7 @@ def test_dpes_own_sessions_are_not_ended(server: Server) -> None:
 def test_readers_that_come_and_go_are_not_ended(server: Server, reader: Reader) -> None:
     """However often one blocks: each time it is a different, short transaction."""
     _publish(server, 1)
-    [oid] = rows(server, "select 'marts.left_half'::regclass::oid::bigint")
+    [oid] = rows(server, "select 'finance.left_half'::regclass::oid::bigint")
     over = threading.Event()
     ender = Ender(server)
     attempts = itertools.count(1)
@@ -578,12 +580,12 @@ def test_readers_that_come_and_go_are_not_ended(server: Server, reader: Reader) 
 
         def poll() -> None:
             while not over.is_set():
-                connection.execute("select pg_sleep(0.1) from (select from marts.left_half limit 1) as half")
+                connection.execute("select pg_sleep(0.1) from (select from finance.left_half limit 1) as half")
 
         polling = threading.Thread(target=poll)
         polling.start()
         try:
-            waiting.for_readers(session, [("marts", "left_half")], exchange, ender=ender, say=print, patience=20)
+            waiting.for_readers(session, [("finance", "left_half")], exchange, ender=ender, say=print, patience=20)
         finally:
             over.set()
             polling.join()
@@ -608,10 +610,8 @@ def test_a_prepared_transaction_is_named(scratch: Path, version: str) -> None:
         bootstrap_server(server)
         _publish(server, 1)
         with server.connect("admin", autocommit=True) as connection:
-            connection.execute("begin; select from marts.left_half; prepare transaction 'desk''s'")
-        message = (
-            r"""postgres \(prepared transaction "desk's", since [0-9 :-]+\) holds marts.left_half still; .*`rollback prepared 'desk''s'`"""
-        )
+            connection.execute("begin; select from finance.left_half; prepare transaction 'desk''s'")
+        message = r"""postgres \(prepared transaction "desk's", since [0-9 :-]+\) holds finance.left_half still; .*`rollback prepared 'desk''s'`"""
         with pytest.raises(PublishError, match=message):
             _publish(server, 2, patience=0.3)
     finally:

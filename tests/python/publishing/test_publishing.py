@@ -31,7 +31,7 @@ FCT_ORDERS = "{{{{ config(post_hook={hooks}) }}}} select order_id, shop, amount 
 SHOPS_ARE_KNOWN = {
     "tests/singular/shops_are_known.sql": "select * from {{ ref('fct_orders') }} where shop not in (select shop from {{ ref('dim_shops') }})"
 }
-PUBLISHED = {"staging.stg_shop__orders", "marts.fct_orders", "marts.dim_shops"}
+PUBLISHED = {"raw.stg_shop__orders", "finance.fct_orders", "finance.dim_shops"}
 
 
 def _rows(server: Server, query: str) -> list[Any]:
@@ -81,8 +81,8 @@ def test_what_fails_a_rule_is_not_published(shop: Shop) -> None:
         summary.build.not_published,
     )
     assert [1, 2, 3] == shop.orders()
-    assert ["Hats", "Umbrellas"] == _rows(shop.server, "select name from marts.dim_shops order by 1")
-    assert [1, 2, 3, 3, 4] == shop.orders("marts__next.fct_orders")
+    assert ["Hats", "Umbrellas"] == _rows(shop.server, "select name from finance.dim_shops order by 1")
+    assert [1, 2, 3, 3, 4] == shop.orders("finance__next.fct_orders")
     with publisher.connected(shop.server) as connection, pytest.raises(PublishError, match="is refused .rule SHOP-1-01 failed"):
         publication.publish(connection, summary.build.publication, shop.project.published_schemas)
 
@@ -95,7 +95,7 @@ def test_what_leaves_rows_elsewhere_is_not_published(shop: Shop, reader: Callabl
         "create table copies.orders as select * from {{ this }}",
         f"grant usage on schema copies to {stranger}; grant select on copies.orders to {stranger}",
     )
-    shop.write({**WEDNESDAY, "models/marts/fct_orders.sql": FCT_ORDERS.format(hooks=list(hooks))})
+    shop.write({**WEDNESDAY, "models/finance/fct_orders.sql": FCT_ORDERS.format(hooks=list(hooks))})
 
     summary = shop.run()
 
@@ -129,9 +129,9 @@ def test_a_version_that_lost_too_many_rows_is_not_published(shop: Shop) -> None:
         f"      - dpe.{name}: {{name: few_go, arguments: {{max_decrease: 0.5}}}}",
     )
     lost = "select order_id, shop, amount from {{ ref('stg_shop__orders') }} where order_id <= "
-    shop.write({"models/marts/fct_orders.sql": f"{lost} 2"})
+    shop.write({"models/finance/fct_orders.sql": f"{lost} 2"})
     assert shop.run().build.not_published is None
-    shop.write({"models/marts/fct_orders.sql": f"{lost} 0"})
+    shop.write({"models/finance/fct_orders.sql": f"{lost} 0"})
 
     assert "test few_go failed (1 failing)" == shop.run().build.not_published
     assert [1, 2] == shop.orders()
@@ -145,13 +145,13 @@ def test_no_reader_reaches_what_is_not_published(shop: Shop, suffix: str) -> Non
 
     with shop.server.connect("admin") as connection:
         connection.execute("set local role dpe_reader")
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"permission denied for schema marts{suffix}"):
-            connection.execute(f"select from marts{suffix}.fct_orders".encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"permission denied for schema finance{suffix}"):
+            connection.execute(f"select from finance{suffix}.fct_orders".encode())
     with shop.server.connect("admin") as connection:
         rows = connection.execute(
             "select relrowsecurity and relforcerowsecurity, (select count(*) from pg_policy where polrelid = pg_class.oid) "
             "from pg_class where oid = %s::regclass",
-            [f"marts{suffix}.fct_orders"],
+            [f"finance{suffix}.fct_orders"],
         ).fetchall()
     assert [(True, 3)] == rows
 
@@ -181,14 +181,14 @@ def test_a_part_can_be_the_first_to_be_published(new_shop: Shop) -> None:
 
 def test_undoing_restores_the_previous_version(shop: Shop) -> None:
     """All of it; a relation that was new is removed, and a second time there is nothing to undo."""
-    shop.write({**WEDNESDAY, "models/intermediate/int_big_orders.sql": "select * from {{ ref('stg_shop__orders') }} where amount > 25"})
+    shop.write({**WEDNESDAY, "models/core/int_big_orders.sql": "select * from {{ ref('stg_shop__orders') }} where amount > 25"})
     shop.run()
-    assert "intermediate.int_big_orders" in _relations(shop.server, "intermediate")
+    assert "core.int_big_orders" in _relations(shop.server, "core")
 
     assert sorted(PUBLISHED) == _undo(shop)
 
     assert [1, 2, 3] == shop.orders()
-    assert set() == _relations(shop.server, "intermediate")
+    assert set() == _relations(shop.server, "core")
     with pytest.raises(PublishError, match="has already been undone; there is nothing to undo"):
         _undo(shop)
     shop.run()
@@ -201,13 +201,13 @@ def test_what_was_rebuilt_since_is_not_undone(shop: Shop) -> None:
     shop.run()
     run_dbt(shop.project, shop.server, ["run", "--select", "fct_orders"])
 
-    with pytest.raises(PublishError, match=r"marts.fct_orders: was rebuilt since; run `dpe run`"):
+    with pytest.raises(PublishError, match=r"finance.fct_orders: was rebuilt since; run `dpe run`"):
         _undo(shop)
     assert [1, 2, 3, 4] == shop.orders()
 
 
 KEPT = {
-    "models/marts/fct_added.sql": """
+    "models/finance/fct_added.sql": """
         {{ config(
             materialized='incremental',
             unique_key='order_id',
@@ -226,7 +226,7 @@ KEPT = {
         {% if is_incremental() %} where order_id > (select max(order_id) from {{ this }}) {% endif %}
         """,
     # The second run adds its tenant column.
-    "models/marts/fct_widened.sql": """
+    "models/finance/fct_widened.sql": """
         {{ config(
             materialized='incremental',
             on_schema_change='append_new_columns',
@@ -252,7 +252,7 @@ def test_what_grows_from_run_to_run_keeps_growing(shop: Shop) -> None:
     shop.write(KEPT)
     assert shop.run().holds
     with publisher.connected(shop.server) as connection:
-        before = properties(connection, "marts", "fct_added")
+        before = properties(connection, "finance", "fct_added")
     shop.write({**WEDNESDAY, "data/shops.csv": "shop,name\nHA,Hats and caps\nUA,Umbrellas\n", "seeds/colours.csv": "colour\nred\nblue\n"})
 
     summary = run.run(
@@ -261,29 +261,29 @@ def test_what_grows_from_run_to_run_keeps_growing(shop: Shop) -> None:
 
     assert summary.holds
     assert [(1, "run 1"), (2, "run 1"), (3, "run 1"), (4, "run 2")] == _rows(
-        shop.server, "select order_id, added_by from marts.fct_added order by 1"
+        shop.server, "select order_id, added_by from finance.fct_added order by 1"
     )
     assert [("Hats", False), ("Hats and caps", True), ("Umbrellas", True)] == _rows(
-        shop.server, "select name, dbt_valid_to is null from intermediate.shops_over_time order by 1"
+        shop.server, "select name, dbt_valid_to is null from core.shops_over_time order by 1"
     )
-    assert ["blue", "red"] == _rows(shop.server, "select colour from intermediate.colours order by 1")
+    assert ["blue", "red"] == _rows(shop.server, "select colour from core.colours order by 1")
     # As plain dbt leaves it: hooks find their index, key and statistics.
     with publisher.connected(shop.server) as connection:
-        assert before == properties(connection, "marts", "fct_added")
-    assert [1, 2, 3, 4] == _rows(shop.server, "select number from marts.fct_added order by 1")
-    assert [3] == _rows(shop.server, "select count(*) from pg_policy where polrelid = 'marts.fct_added'::regclass")
-    assert [3] == _rows(shop.server, "select count(*) from marts__previous.fct_added")
-    assert ["UA"] == _rows(shop.server, "select distinct owned_by from marts.fct_widened where owned_by = 'UA'")
+        assert before == properties(connection, "finance", "fct_added")
+    assert [1, 2, 3, 4] == _rows(shop.server, "select number from finance.fct_added order by 1")
+    assert [3] == _rows(shop.server, "select count(*) from pg_policy where polrelid = 'finance.fct_added'::regclass")
+    assert [3] == _rows(shop.server, "select count(*) from finance__previous.fct_added")
+    assert ["UA"] == _rows(shop.server, "select distinct owned_by from finance.fct_widened where owned_by = 'UA'")
 
 
 # The second run widens the tenant column of both; a third model changes its type, and a view and a generated column read that.
 WIDENED = {
-    "models/intermediate/int_shops.sql": """
+    "models/core/int_shops.sql": """
         {{ config(materialized='ephemeral') }}
         select order_id, shop::varchar({{ 2 * var('number', 1) }}) as shop, amount from {{ ref('stg_shop__orders') }}
         """,
     **{
-        f"models/marts/fct_{name}.sql": f"""
+        f"models/finance/fct_{name}.sql": f"""
         {{{{ config(
             materialized='incremental',
             unique_key='order_id',
@@ -301,7 +301,7 @@ WIDENED = {
         snapshots:
           - name: orders_over_time
             relation: ref('int_shops')
-            config: {unique_key: order_id, strategy: check, check_cols: all, schema: marts, meta: {rls: {tenant_column: shop}}}
+            config: {unique_key: order_id, strategy: check, check_cols: all, schema: finance, meta: {rls: {tenant_column: shop}}}
         """,
 }
 
@@ -320,17 +320,17 @@ def test_policies_follow_a_column_whose_type_changes(shop: Shop, reader: Callabl
     assert summary.holds, [result.message for result in summary.build.results if result.has_failed]
     for name in ("fct_widened", "fct_synchronized", "orders_over_time"):
         with shop.server.connect(desk) as connection:
-            assert [("UA",)] == connection.execute(f"select distinct shop from marts.{name}".encode()).fetchall()
-        assert ["HAWA"] == _rows(shop.server, f"select shop from marts.{name} where order_id = 4")
+            assert [("UA",)] == connection.execute(f"select distinct shop from finance.{name}".encode()).fetchall()
+        assert ["HAWA"] == _rows(shop.server, f"select shop from finance.{name} where order_id = 4")
 
 
 REFERRING = {
-    "models/marts/fct_referring.sql": """
+    "models/finance/fct_referring.sql": """
         {{ config(materialized='incremental', on_schema_change='append_new_columns') }}
         select order_id, shop from {{ ref('stg_shop__orders') }}
         {% if is_incremental() %} where order_id > (select max(order_id) from {{ this }}) {% endif %}
         """,
-    "models/marts/_referring.yml": """
+    "models/finance/_referring.yml": """
         models:
           - name: fct_referring
             config:
@@ -342,9 +342,9 @@ REFERRING = {
             constraints: [{type: primary_key, columns: [shop]}]
             columns: [{name: shop, data_type: text}]
         """,
-    "models/marts/dim_of_shops.sql": "select shop from {{ source('shop', 'shops') }}",
+    "models/finance/dim_of_shops.sql": "select shop from {{ source('shop', 'shops') }}",
 }
-FOREIGN_KEYS = "select confrelid::regclass::text from pg_constraint where contype = 'f' and conrelid = 'marts.fct_referring'::regclass"
+FOREIGN_KEYS = "select confrelid::regclass::text from pg_constraint where contype = 'f' and conrelid = 'finance.fct_referring'::regclass"
 
 
 def test_foreign_keys_refer_to_what_is_published(shop: Shop) -> None:
@@ -354,7 +354,7 @@ def test_foreign_keys_refer_to_what_is_published(shop: Shop) -> None:
         summary = run.run(shop.project, shop.server, select, exclude, Silence(), RunOptions(documents=False))
 
         assert summary.build.not_published is None
-        assert ["marts.dim_of_shops"] == _rows(shop.server, FOREIGN_KEYS)
+        assert ["finance.dim_of_shops"] == _rows(shop.server, FOREIGN_KEYS)
 
 
 def test_a_full_refresh_starts_from_scratch(shop: Shop) -> None:
@@ -371,11 +371,11 @@ def test_a_full_refresh_starts_from_scratch(shop: Shop) -> None:
         RunOptions(full_refresh=True, documents=False),
     )
 
-    assert ["run 2"] == _rows(shop.server, "select distinct added_by from marts.fct_added")
+    assert ["run 2"] == _rows(shop.server, "select distinct added_by from finance.fct_added")
 
 
 UNIT_TEST = {
-    "models/marts/_fct_added.yml": """
+    "models/finance/_fct_added.yml": """
         unit_tests:
           - name: only_later_orders_are_added
             model: fct_added
@@ -397,7 +397,7 @@ UNIT_TEST = {
 )
 def test_a_unit_test_reads_columns_of_what_is_not_built_yet(shop: Shop, exclude: tuple[str, ...], options: RunOptions) -> None:
     """From what is published: the model itself before a full refresh, and a parent that is left out."""
-    shop.write({"models/marts/fct_added.sql": KEPT["models/marts/fct_added.sql"]})
+    shop.write({"models/finance/fct_added.sql": KEPT["models/finance/fct_added.sql"]})
     shop.run()
     shop.write(UNIT_TEST)
 
@@ -428,11 +428,11 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
     shop.write(
         {
             **WEDNESDAY,
-            "models/marts/fct_orders.sql": (
+            "models/finance/fct_orders.sql": (
                 "select order_id, case order_id when 1 then 'HA' else shop end as shop, amount::bigint, 'x' as note "
                 "from {{ ref('stg_shop__orders') }} where order_id <> 2"
             ),
-            "models/intermediate/int_new.sql": "select 1 as one",
+            "models/core/int_new.sql": "select 1 as one",
         }
     )
     shop.run(publishes=False)
@@ -442,7 +442,7 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
     written = {"publication": built.publication_id, "status": built.status, "relations": found}
     check_report("diff", Report(data=written))
     by_name = {difference.relation: difference for difference in found}
-    changed = by_name["marts.fct_orders"]
+    changed = by_name["finance.fct_orders"]
     assert (("order_id",), 3, 3, 1, 1, 1) == (
         changed.key,
         changed.rows_before,
@@ -452,11 +452,11 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
         changed.changed,
     )
     assert (("note",), (), ("amount: integer → bigint",)) == (changed.columns_added, changed.columns_removed, changed.columns_changed)
-    assert by_name["marts.dim_shops"].is_none
+    assert by_name["finance.dim_shops"].is_none
     assert (None, 1, 1) == (
-        by_name["intermediate.int_new"].rows_before,
-        by_name["intermediate.int_new"].rows_after,
-        by_name["intermediate.int_new"].added,
+        by_name["core.int_new"].rows_before,
+        by_name["core.int_new"].rows_after,
+        by_name["core.int_new"].added,
     )
     assert ({"shop": 1}, [({"order_id": "1"}, {"shop": ChangedValue("UA", "HA")})]) == (
         changed.values_changed,
@@ -482,19 +482,15 @@ def test_a_diff_shows_what_would_change(shop: Shop) -> None:
 
 def test_a_view_that_cannot_be_read_is_named_by_a_diff(shop: Shop) -> None:
     """With the server's reason; others can still be compared."""
-    shop.write(
-        {"models/intermediate/int_broken.sql": "{{ config(materialized='view') }} select order_id from {{ ref('stg_shop__orders') }}"}
-    )
+    shop.write({"models/core/int_broken.sql": "{{ config(materialized='view') }} select order_id from {{ ref('stg_shop__orders') }}"})
     shop.run(publishes=False)
     with publisher.connected(shop.server) as connection, system_context(connection, actor="test"):
         connection.execute(
-            "create or replace view intermediate__next.int_broken with (security_invoker = true) as "
-            "select order_id from staging.orders where 1 / (amount - 10) > 0"
+            "create or replace view core__next.int_broken with (security_invoker = true) as "
+            "select order_id from raw.orders where 1 / (amount - 10) > 0"
         )
 
-    with pytest.raises(
-        PublishError, match=r"^intermediate.int_broken: cannot be compared, because .* \(division by zero\); correct its model"
-    ):
+    with pytest.raises(PublishError, match=r"^core.int_broken: cannot be compared, because .* \(division by zero\); correct its model"):
         diff.compare(shop.server, shop.project.manifest, [])
     assert 1 == len(diff.compare(shop.server, shop.project.manifest, ["dim_shops"])[1])
 
@@ -525,7 +521,7 @@ def test_a_failure_in_the_middle_changes_nothing(shop: Shop, monkeypatch: pytest
         publication.publish(connection, summary.build.publication, shop.project.published_schemas)
 
     assert [1, 2, 3] == shop.orders()
-    assert PUBLISHED == _relations(shop.server, "marts") | {"staging.stg_shop__orders"} & _relations(shop.server, "staging")
+    assert PUBLISHED == _relations(shop.server, "finance") | {"raw.stg_shop__orders"} & _relations(shop.server, "raw")
     monkeypatch.undo()
     with publisher.connected(shop.server) as connection:
         publication.publish(connection, summary.build.publication, shop.project.published_schemas)

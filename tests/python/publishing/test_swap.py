@@ -20,9 +20,9 @@ from dpe_cli.server.server import Server
 def test_only_one_build_runs_at_a_time(server: Server) -> None:
     """A second one would build over the first."""
     with (
-        publisher.building(server, ["marts"]),
-        pytest.raises(PublishError, match="another `dpe run` is building in the schema marts; wait for it to end, then run again"),
-        publisher.building(server, ["marts"]),
+        publisher.building(server, ["finance"]),
+        pytest.raises(PublishError, match="another `dpe run` is building in the schema finance; wait for it to end, then run again"),
+        publisher.building(server, ["finance"]),
     ):
         pass
 
@@ -31,11 +31,11 @@ def test_a_session_does_not_block_a_build(server: Server) -> None:
     """One that reads what an earlier build left, in an open transaction: what it reads is dropped later."""
     build(server, 1)
     with server.connect("transformer") as looking, system_context(looking, actor="test"):
-        looking.execute("select from marts__next.left_half")
+        looking.execute("select from finance__next.left_half")
         publish(server, build(server, 2))
-        assert [2] == rows(server, "select distinct number from marts.left_half")
+        assert [2] == rows(server, "select distinct number from finance.left_half")
         # A table that the view reads cannot be dropped without it.
-        assert ["left_half"] == rows(server, "select relname from pg_class where relnamespace = 'marts__old_1'::regnamespace")
+        assert ["left_half"] == rows(server, "select relname from pg_class where relnamespace = 'finance__old_1'::regnamespace")
 
     publish(server, build(server, 3))
     assert [] == rows(server, "select nspname from pg_namespace where nspname ~ '__old'")
@@ -44,16 +44,16 @@ def test_a_session_does_not_block_a_build(server: Server) -> None:
 def test_a_build_whose_relation_is_gone_is_not_published(server: Server) -> None:
     """A custom materialization may report a relation that it did not build."""
     with (
-        publisher.building(server, ["marts"]) as building,
-        pytest.raises(PublishError, match="marts__next.nowhere: was built, but no longer exists; nothing was published, run again"),
+        publisher.building(server, ["finance"]) as building,
+        pytest.raises(PublishError, match="finance__next.nowhere: was built, but no longer exists; nothing was published, run again"),
     ):
-        builds.record(building.connection, [], [("marts", "nowhere")], [], lock=building.lock)
+        builds.record(building.connection, [], [("finance", "nowhere")], [], lock=building.lock)
 
 
 # Objects that read a relation, and stay where they are
 
 VIEW = (
-    "create view reporting.numbers with (security_invoker = true, security_barrier = true) as select number as n from marts.left_half",
+    "create view reporting.numbers with (security_invoker = true, security_barrier = true) as select number as n from finance.left_half",
     "comment on view reporting.numbers is 'For the report.'",
     "grant select on reporting.numbers to dpe_auditor",
 )
@@ -61,7 +61,7 @@ FUNCTION = (
     """
     create function reporting.biggest() returns integer language sql stable
     begin atomic
-        select max(number) from marts.left_half;
+        select max(number) from finance.left_half;
     end
     """,
     "grant execute on function reporting.biggest() to dpe_auditor",
@@ -105,23 +105,23 @@ def test_a_function_elsewhere_reads_the_new_version(server: Server) -> None:
     ("statements", "message"),
     [
         (
-            ["create materialized view reporting.numbers as select number from marts.left_half"],
-            "materialized view reporting.numbers: reads marts.left_half and cannot be switched to its new version; drop it",
+            ["create materialized view reporting.numbers as select number from finance.left_half"],
+            "materialized view reporting.numbers: reads finance.left_half and cannot be switched to its new version; drop it",
         ),
         (
-            ["create function reporting.all_of_it() returns setof marts.left_half language sql as 'select * from marts.left_half'"],
-            r"function reporting.all_of_it\(\): is bound to the rows of marts.left_half and cannot be switched to its new version",
+            ["create function reporting.all_of_it() returns setof finance.left_half language sql as 'select * from finance.left_half'"],
+            r"function reporting.all_of_it\(\): is bound to the rows of finance.left_half and cannot be switched to its new version",
         ),
         (
-            ["create table reporting.kept (id integer, copies marts.left_half[])"],
-            "column copies of table reporting.kept: is bound to the rows of marts.left_half",
+            ["create table reporting.kept (id integer, copies finance.left_half[])"],
+            "column copies of table reporting.kept: is bound to the rows of finance.left_half",
         ),
         (
             [
                 "create table reporting.mine (number integer)",
-                "create policy those on reporting.mine using (number in (select number from marts.left_half))",
+                "create policy those on reporting.mine using (number in (select number from finance.left_half))",
             ],
-            "policy those on table reporting.mine: reads marts.left_half and cannot be switched to its new version; drop it",
+            "policy those on table reporting.mine: reads finance.left_half and cannot be switched to its new version; drop it",
         ),
     ],
     ids=["a materialized view", "a row type", "a column", "a policy"],
@@ -133,30 +133,30 @@ def test_what_cannot_follow_of_the_pipelines_own_is_named(server: Server, statem
 
     with pytest.raises(PublishError, match=f"^{message}"):
         publish(server, made)
-    assert [1] == rows(server, "select distinct number from marts.left_half")
+    assert [1] == rows(server, "select distinct number from finance.left_half")
 
     execute(server, "postgres", "drop schema reporting cascade")
     publish(server, made)
-    assert [2] == rows(server, "select distinct number from marts.left_half")
+    assert [2] == rows(server, "select distinct number from finance.left_half")
 
 
 def test_a_view_whose_column_is_gone_is_named(server: Server) -> None:
     """In the server's words."""
     _with_reports(server, *VIEW)
     made = build(server, 2)
-    execute(server, "dpe_transformer", "drop view marts__next.both_halves", "alter table marts__next.left_half rename number to other")
+    execute(server, "dpe_transformer", "drop view finance__next.both_halves", "alter table finance__next.left_half rename number to other")
     with publisher.connected(server) as connection:
-        made = builds.record(connection, [], [("marts", "left_half")], [])
-    execute(server, "dpe_transformer", "drop view marts.both_halves")
+        made = builds.record(connection, [], [("finance", "left_half")], [])
+    execute(server, "dpe_transformer", "drop view finance.both_halves")
 
     with pytest.raises(PublishError) as caught:
         publish(server, made)
 
     assert str(caught.value) == (
-        'view reporting.numbers: reads marts.left_half and does not fit its new version (column "number" does not exist); '
+        'view reporting.numbers: reads finance.left_half and does not fit its new version (column "number" does not exist); '
         "select it too, change it or drop it"
     )
-    assert [1] == rows(server, "select distinct number from marts.left_half")
+    assert [1] == rows(server, "select distinct number from finance.left_half")
 
 
 def test_a_foreign_key_of_what_stays_is_named(server: Server) -> None:
@@ -165,15 +165,15 @@ def test_a_foreign_key_of_what_stays_is_named(server: Server) -> None:
     execute(
         server,
         "dpe_transformer",
-        "create table marts.parents (id integer primary key)",
-        "alter table marts.right_half add constraint known foreign key (number) references marts.parents not valid",
-        "create table marts__next.parents (id integer primary key)",
+        "create table finance.parents (id integer primary key)",
+        "alter table finance.right_half add constraint known foreign key (number) references finance.parents not valid",
+        "create table finance__next.parents (id integer primary key)",
     )
     with publisher.connected(server) as connection:
-        made = builds.record(connection, [], [("marts", "parents")], [])
+        made = builds.record(connection, [], [("finance", "parents")], [])
 
     with pytest.raises(
-        PublishError, match=r"^constraint known on table marts.right_half: refers to marts.parents; publish both tables together, or "
+        PublishError, match=r"^constraint known on table finance.right_half: refers to finance.parents; publish both tables together, or "
     ):
         publish(server, made)
 
@@ -186,12 +186,12 @@ def test_names_that_postgresql_truncates_do_not_collide(server: Server, beginnin
         execute(
             server,
             "dpe_transformer",
-            "create schema if not exists marts__next",
-            f"create table marts__next.{name} (number_of_order integer generated always as identity, shop text)",
-            f"create index on marts__next.{name} (number_of_order)",
+            "create schema if not exists finance__next",
+            f"create table finance__next.{name} (number_of_order integer generated always as identity, shop text)",
+            f"create index on finance__next.{name} (number_of_order)",
         )
         with publisher.connected(server) as connection:
-            publish(server, builds.record(connection, [], [("marts", name)], []))
+            publish(server, builds.record(connection, [], [("finance", name)], []))
 
     assert [1, 1, 1] == rows(
         server,
@@ -203,8 +203,8 @@ def test_names_that_postgresql_truncates_do_not_collide(server: Server, beginnin
 
 # In the order in which the tables were created, and through the view.
 READINGS = (
-    b"select number from marts.left_half union all select number from marts.right_half",
-    b"select number from marts.both_halves union all select number from marts.left_half",
+    b"select number from finance.left_half union all select number from finance.right_half",
+    b"select number from finance.both_halves union all select number from finance.left_half",
 )
 
 
@@ -250,7 +250,9 @@ def test_readers_may_lock_tables_in_any_order(server: Server) -> None:
         with server.connect("admin", autocommit=True) as connection:
             connection.execute("set role dpe_reader")
             while not over.is_set():
-                found = connection.execute("select number from marts.right_half union all select number from marts.left_half").fetchall()
+                found = connection.execute(
+                    "select number from finance.right_half union all select number from finance.left_half"
+                ).fetchall()
                 seen.append({int(number) for (number,) in found})
 
     readers = [threading.Thread(target=poll) for _ in range(4)]
@@ -265,14 +267,14 @@ def test_readers_may_lock_tables_in_any_order(server: Server) -> None:
             reader.join()
 
     assert {1} == {len(versions) for versions in seen}
-    assert [3] == rows(server, "select distinct number from marts.left_half")
+    assert [3] == rows(server, "select distinct number from finance.left_half")
 
 
 @contextmanager
 def _reading(server: Server) -> Iterator[psycopg.Connection]:
     """Hold what is published, as a long query does."""
     with server.connect("admin") as connection:
-        connection.execute("select count(*) from marts.left_half")
+        connection.execute("select count(*) from finance.left_half")
         yield connection
 
 
@@ -286,12 +288,12 @@ def test_a_long_reader_delays_but_does_not_fail(server: Server) -> None:
         publisher.start()
         time.sleep(1)
         for _ in range(5):
-            assert [1] == rows(server, "select distinct number from marts.left_half")
+            assert [1] == rows(server, "select distinct number from finance.left_half")
         assert publisher.is_alive()
         reader.rollback()
         publisher.join(30)
 
-    assert [2] == rows(server, "select distinct number from marts.left_half")
+    assert [2] == rows(server, "select distinct number from finance.left_half")
 
 
 def test_a_reader_that_never_ends_is_named(server: Server) -> None:
@@ -301,12 +303,12 @@ def test_a_reader_that_never_ends_is_named(server: Server) -> None:
 
     with _reading(server) as reader:
         message = (
-            rf"postgres \(process {reader.info.backend_pid}, 'dpe'\) holds marts.left_half still; nothing was published. "
+            rf"postgres \(process {reader.info.backend_pid}, 'dpe'\) holds finance.left_half still; nothing was published. "
             "End that session .or let --end-sessions do so., then run `dpe publish`"
         )
         with pytest.raises(PublishError, match=message):
             publish(server, made, patience=0.5)
 
-    assert [1] == rows(server, "select distinct number from marts.left_half")
+    assert [1] == rows(server, "select distinct number from finance.left_half")
     publish(server, made)
-    assert [2] == rows(server, "select distinct number from marts.left_half")
+    assert [2] == rows(server, "select distinct number from finance.left_half")

@@ -20,7 +20,7 @@ from dpe_cli.server.server import Server
 PROJECT = "name: {}\nprofile: shop\n"
 IN_RANGE = "{% test in_range(model, column_name, low, high=none, only=[]) %} select * from {{ model }} {% endtest %}"
 PROFILES = """
-    shop: {outputs: {default: {type: postgres, host: localhost, port: 1, user: me, password: "", dbname: shop, schema: marts, threads: 1}}}
+    shop: {outputs: {default: {type: postgres, host: localhost, port: 1, user: me, password: "", dbname: shop, schema: finance, threads: 1}}}
 """
 # Named, unnamed and long tests, of columns, models, versions and sources, with each kind of argument; and a singular one.
 MODELS = """

@@ -8,7 +8,7 @@ from dpe_cli.quality import freshness
 from dpe_cli.quality.freshness import Freshness
 from dpe_cli.safe_text import redaction
 
-SOURCES = "models/staging/_shop__sources.yml"
+SOURCES = "models/raw/_shop__sources.yml"
 DAYS = "freshness: {warn_after: {count: 2, period: day}, error_after: {count: 4, period: day}}"
 
 

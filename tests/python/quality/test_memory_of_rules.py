@@ -24,8 +24,8 @@ from dpe_cli.server.server import Server
 
 # Orders, some of which are cheap; each test decides which.
 PROJECT = {
-    "models/marts/fct_orders.sql": "{{ config(materialized='table') }} select * from {{ var('orders', 'quality.orders') }}",
-    "models/marts/_marts__models.yml": """
+    "models/finance/fct_orders.sql": "{{ config(materialized='table') }} select * from {{ var('orders', 'quality.orders') }}",
+    "models/finance/_finance__models.yml": """
         models:
           - name: fct_orders
             config: {meta: {rls: {private: true}}, contract: {enforced: false}}
@@ -128,8 +128,8 @@ def test_what_one_test_declares_costs_no_other_its_result(server: Server, tmp_pa
                 data_tests:{tests.replace("              - ", "                  - ")}
         """
     files = {
-        "models/marts/odd.sql": "{{ config(materialized='table') }} select null::integer as id",
-        "models/marts/_odd.yml": odd,
+        "models/finance/odd.sql": "{{ config(materialized='table') }} select null::integer as id",
+        "models/finance/_odd.yml": odd,
     }
     orders = Orders(dbt_projects.make(tmp_path, PROJECT | files), server)
 
@@ -236,7 +236,7 @@ def test_a_test_that_did_not_run_resolves_nothing(orders: Orders) -> None:
     orders.are((1, None, 20)).run()
     orders.run("test", "--select", "orders_are_unique")
     with orders.server.connect("admin") as connection:
-        connection.execute("drop table marts.fct_orders cascade")
+        connection.execute("drop table finance.fct_orders cascade")
     assert "error" == orders.run("test")["orders_have_a_customer"]
 
     assert [("1", True, True)] == orders.failures()
@@ -325,7 +325,7 @@ def test_rows_that_can_no_longer_be_selected_stop_nothing(orders: Orders) -> Non
     """A result whose query fails is stored without its rows; the others are complete."""
     result = {
         "test_id": "test.shops.gone", "test": "gone", "severity": "warn", "status": "warn", "failures": 3, "warn_if": "!= 0", "error_if": "!= 0",
-        "fail_calc": "count(*)", "query": "select * from marts.gone", "duration_seconds": 1, "keep_rows": 9, "key_columns": [],
+        "fail_calc": "count(*)", "query": "select * from finance.gone", "duration_seconds": 1, "keep_rows": 9, "key_columns": [],
     }  # fmt: skip
     other = {**result, "test_id": "test.shops.here", "test": "here", "query": "select 1 as a -- one"}
     with orders.server.connect("transformer") as connection, system_context(connection, actor="test"):
@@ -333,7 +333,7 @@ def test_rows_that_can_no_longer_be_selected_stop_nothing(orders: Orders) -> Non
             "select * from dpe.remember_rules('1', %s, current_schemas(false))", [Jsonb([result, other])]
         ).fetchall()  # fmt: skip
 
-    assert [("gone", 'relation "marts.gone" does not exist')] == unstored
+    assert [("gone", 'relation "finance.gone" does not exist')] == unstored
     assert [("gone", "warn", 3), ("here", "warn", 3)] == _query(orders.server, RESULTS)
     assert [("here", {"a": 1})] == _query(orders.server, "select test, failing_row from dpe.rule_failures")
 

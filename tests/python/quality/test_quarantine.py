@@ -52,8 +52,8 @@ MODELS = """
 
 def _models(**limits: str) -> dict[str, str]:
     return {
-        "models/marts/_marts__models.yml": MODELS % ({"unique": QUARANTINE, "shops": QUARANTINE, "amounts": QUARANTINE} | limits),
-        "models/marts/fct_orders.sql": """
+        "models/finance/_finance__models.yml": MODELS % ({"unique": QUARANTINE, "shops": QUARANTINE, "amounts": QUARANTINE} | limits),
+        "models/finance/fct_orders.sql": """
             -- depends_on: {{ ref('dim_shops') }}
             select order_id, shop, 1 as n_records, amount from {{ ref('stg_shop__orders') }}
             """,
@@ -99,9 +99,9 @@ def test_rows_that_break_rules_are_kept_out(shop: Shop) -> None:
 
     assert summary.build.not_published is None
     assert [("SHOP-1-01", 2), ("SHOP-1-03", 2), ("SHOP-1-04", 1)] == [(count.rule, count.rows) for count in summary.build.quarantined]
-    assert [(1,), (3,), (4,)] == _rows(shop, "select order_id from marts.fct_orders order by 1")
+    assert [(1,), (3,), (4,)] == _rows(shop, "select order_id from finance.fct_orders order by 1")
     assert [(2, "UA", ["SHOP-1-01"]), (2, "UA", ["SHOP-1-01"]), (5, "XX", ["SHOP-1-03"]), (6, "XX", ["SHOP-1-03", "SHOP-1-04"])] == _rows(
-        shop, "select order_id, shop, _rules from marts.fct_orders__quarantine order by 1"
+        shop, "select order_id, shop, _rules from finance.fct_orders__quarantine order by 1"
     )
     rules = rules_of(shop.project.manifest, [])
     assert [2, None, 2, 1] == [quarantine.kept_out(shop.server, shop.project.manifest, rule) for rule in rules]
@@ -115,8 +115,8 @@ def test_a_corrected_row_returns_automatically(shop: Shop) -> None:
 
     _run(shop)
 
-    assert [(1,), (3,), (4,), (5,)] == _rows(shop, "select order_id from marts.fct_orders order by 1")
-    assert [(2,), (2,), (6,)] == _rows(shop, "select order_id from marts.fct_orders__quarantine order by 1")
+    assert [(1,), (3,), (4,), (5,)] == _rows(shop, "select order_id from finance.fct_orders order by 1")
+    assert [(2,), (2,), (6,)] == _rows(shop, "select order_id from finance.fct_orders__quarantine order by 1")
 
 
 def test_a_quarantine_has_the_policies_of_its_model(shop: Shop) -> None:
@@ -125,9 +125,9 @@ def test_a_quarantine_has_the_policies_of_its_model(shop: Shop) -> None:
     _run(shop)
 
     with shop.server.connect("transformer") as connection, tenant_context(connection, "UA"):
-        assert [(2,), (2,)] == connection.execute("select order_id from marts.fct_orders__quarantine").fetchall()
+        assert [(2,), (2,)] == connection.execute("select order_id from finance.fct_orders__quarantine").fetchall()
     with shop.server.connect("transformer") as connection:
-        assert [] == connection.execute("select order_id from marts.fct_orders__quarantine").fetchall()
+        assert [] == connection.execute("select order_id from finance.fct_orders__quarantine").fetchall()
 
 
 def test_without_failing_rows_the_quarantine_is_empty(shop: Shop) -> None:
@@ -135,8 +135,8 @@ def test_without_failing_rows_the_quarantine_is_empty(shop: Shop) -> None:
     shop.write(_models())
     _run(shop)
 
-    assert [(0,)] == _rows(shop, "select count(*) from marts.fct_orders__quarantine")
-    assert [(3,)] == _rows(shop, "select count(*) from marts.fct_orders")
+    assert [(0,)] == _rows(shop, "select count(*) from finance.fct_orders__quarantine")
+    assert [(3,)] == _rows(shop, "select count(*) from finance.fct_orders")
 
 
 def test_a_quarantine_is_removed_with_its_rules(shop: Shop) -> None:
@@ -146,11 +146,11 @@ def test_a_quarantine_is_removed_with_its_rules(shop: Shop) -> None:
     shop.write(_models(unique=NOTHING, shops=NOTHING, amounts=NOTHING))
 
     assert _run(shop).build.not_published is None
-    assert [("marts__previous",)] == _quarantines(shop)
+    assert [("finance__previous",)] == _quarantines(shop)
 
     with publisher.connected(shop.server) as connection:
         publication.undo(connection, shop.project.published_schemas)
-    assert [("marts",)] == _quarantines(shop)
+    assert [("finance",)] == _quarantines(shop)
 
 
 def test_a_quarantine_is_removed_with_its_rules_in_plain_dbt(shop: Shop) -> None:
@@ -160,13 +160,13 @@ def test_a_quarantine_is_removed_with_its_rules_in_plain_dbt(shop: Shop) -> None
     shop.write(_models(unique=NOTHING, shops=NOTHING, amounts=NOTHING))
     with shop.server.connect("admin") as connection:
         connection.execute(
-            "create table marts.dim_shops__quarantine as select 1 as one; grant select on marts.dim_shops__quarantine to public"
+            "create table finance.dim_shops__quarantine as select 1 as one; grant select on finance.dim_shops__quarantine to public"
         )
 
     run_dbt(shop.project, shop.server, ["run"])
 
     assert [] == _quarantines(shop)
-    assert [(1,)] == _rows(shop, "select count(*) from marts.dim_shops__quarantine")
+    assert [(1,)] == _rows(shop, "select count(*) from finance.dim_shops__quarantine")
 
 
 def _quarantines(shop: Shop) -> list[Any]:
@@ -184,7 +184,7 @@ def test_more_than_the_limit_is_not_published(shop: Shop, limit: str) -> None:
     assert "rule SHOP-1-03: 2 of 7 rows break it, more than its quarantine allows" in failed.message
     assert "model fct_orders failed" in str(summary.build.not_published)
     with pytest.raises(psycopg.errors.UndefinedTable):
-        _rows(shop, "select from marts.fct_orders__quarantine")
+        _rows(shop, "select from finance.fct_orders__quarantine")
 
 
 def test_only_tables_have_a_quarantine(shop: Shop) -> None:
@@ -192,7 +192,7 @@ def test_only_tables_have_a_quarantine(shop: Shop) -> None:
     shop.write(
         _models()
         | {
-            "models/marts/fct_orders.sql": """
+            "models/finance/fct_orders.sql": """
         {{ config(materialized='view', contract={'enforced': false}) }}
         select order_id, shop, amount from {{ ref('stg_shop__orders') }}
         """
@@ -201,13 +201,13 @@ def test_only_tables_have_a_quarantine(shop: Shop) -> None:
 
     [failed] = [result for result in _run(shop).build.results if result.has_failed]
 
-    assert "fct_orders (models/marts/fct_orders.sql): only a table can have rows in quarantine" in failed.message
+    assert "fct_orders (models/finance/fct_orders.sql): only a table can have rows in quarantine" in failed.message
 
 
 def test_a_rule_that_reads_another_model_needs_it_first(shop: Shop) -> None:
     """A test's ref makes dbt build it before the test, not before the model."""
     shop.write(
-        _models() | {"models/marts/fct_orders.sql": "select order_id, shop, 1 as n_records, amount from {{ ref('stg_shop__orders') }}"}
+        _models() | {"models/finance/fct_orders.sql": "select order_id, shop, 1 as n_records, amount from {{ ref('stg_shop__orders') }}"}
     )
 
     [failed] = [result for result in _run(shop).build.results if result.has_failed]

@@ -20,8 +20,8 @@ ORDERS = ReconciledModel(
     unique_id="model.shops.fct_orders",
     model="fct_orders",
     origin="stg_shop__orders",
-    model_relation=sql.Identifier("marts", "fct_orders"),
-    origin_relation=sql.Identifier("staging", "stg_shop__orders"),
+    model_relation=sql.Identifier("finance", "fct_orders"),
+    origin_relation=sql.Identifier("raw", "stg_shop__orders"),
     sums={"amount": "amount"},
 )
 NEGATIVE = Explanation("filtered", where="amount < 0", rule="SHOP-1-04")
@@ -58,7 +58,7 @@ def test_files_add_up_to_staging(shop: Shop) -> None:
 def test_rejects_explain_what_is_not_in_staging(shop: Shop) -> None:
     """As many as the ledger contains."""
     shop.write({
-        "models/staging/_shop__sources.yml": (shop.directory / "models/staging/_shop__sources.yml")
+        "models/raw/_shop__sources.yml": (shop.directory / "models/raw/_shop__sources.yml")
         .read_text()
         .replace("disposition: append}", "disposition: append, rejects: {max_rows: 9}}"),
         "data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,many\n5,HA,50\n",
@@ -71,7 +71,7 @@ def test_rejects_explain_what_is_not_in_staging(shop: Shop) -> None:
 
 def test_a_row_that_is_lost_after_its_load_is_unexplained(shop: Shop) -> None:
     """With how many."""
-    _as_superuser(shop, "delete from staging.orders where order_id = 2")
+    _as_superuser(shop, "delete from raw.orders where order_id = 2")
 
     (fault,) = _reconcile(shop, sources=True).faults
     assert "files → shop.orders: records: 2 found where 3 were expected; 1 missing without an explanation, find out why" in fault
@@ -86,7 +86,7 @@ def test_a_reject_that_is_gone_from_the_ledger_is_unexplained(shop: Shop) -> Non
 
 def test_a_source_that_was_never_extracted_is_not_counted(shop: Shop) -> None:
     """It does not count as zero."""
-    _as_superuser(shop, "drop table staging.shops cascade")
+    _as_superuser(shop, "drop table raw.shops cascade")
 
     assert ["files → shop.shops: was never extracted; run `dpe extract source:shop.shops`"] == _reconcile(shop, sources=True).faults
 
@@ -100,7 +100,7 @@ def test_counts_and_sums_match_the_origin(shop: Shop) -> None:
 
 def test_a_changed_amount_is_unexplained_though_the_count_is_right(shop: Shop) -> None:
     """That is what sums are for."""
-    _as_superuser(shop, "update marts.fct_orders set amount = 11 where order_id = 1")
+    _as_superuser(shop, "update finance.fct_orders set amount = 11 where order_id = 1")
 
     count, amount = _reconcile(shop, ORDERS).balances
     assert (True, False, 1) == (count.holds, amount.holds, amount.unexplained)
@@ -108,7 +108,7 @@ def test_a_changed_amount_is_unexplained_though_the_count_is_right(shop: Shop) -
 
 def test_a_duplicated_row_is_unexplained(shop: Shop) -> None:
     """Too many is as bad as too few."""
-    _as_superuser(shop, "insert into marts.fct_orders select * from marts.fct_orders where order_id = 1")
+    _as_superuser(shop, "insert into finance.fct_orders select * from finance.fct_orders where order_id = 1")
 
     assert "records: 4 found where 3 were expected; 1 too many without an explanation" in _reconcile(shop, ORDERS).faults[0]
 
@@ -117,8 +117,8 @@ def test_filtered_rows_are_explained_with_their_sums(shop: Shop) -> None:
     """By the condition on the origin's rows; and with the rule that requires it."""
     _as_superuser(
         shop,
-        "update staging.orders set amount = -5 where order_id = 3",
-        "delete from marts.fct_orders where order_id = 3",
+        "update raw.orders set amount = -5 where order_id = 3",
+        "delete from finance.fct_orders where order_id = 3",
     )
 
     balances = _reconcile(shop, replace(ORDERS, explanations=(NEGATIVE,))).balances
@@ -128,7 +128,7 @@ def test_filtered_rows_are_explained_with_their_sums(shop: Shop) -> None:
 
 def test_rows_that_should_have_been_filtered_and_were_not_are_unexplained(shop: Shop) -> None:
     """Explanations are counted, not trusted."""
-    _as_superuser(shop, "update staging.orders set amount = -5 where order_id = 3")
+    _as_superuser(shop, "update raw.orders set amount = -5 where order_id = 3")
 
     (count, _) = _reconcile(shop, replace(ORDERS, explanations=(NEGATIVE,))).balances
     assert 1 == count.unexplained
@@ -138,7 +138,7 @@ def test_duplicates_are_explained_by_their_key(shop: Shop) -> None:
     """All but the first one in the declared order."""
     _as_superuser(
         shop,
-        "insert into staging.orders select 3, 'HA', 7, _load_id, _slice_id from staging.orders where order_id = 3",
+        "insert into raw.orders select 3, 'HA', 7, _load_id, _slice_id from raw.orders where order_id = 3",
     )
 
     once = Explanation("deduplicated", by=("order_id",), order_by=("amount desc",))
@@ -151,8 +151,8 @@ def test_a_row_with_two_explanations_counts_once(shop: Shop) -> None:
     """A filtered duplicate is not a duplicate of a row that stays."""
     _as_superuser(
         shop,
-        "insert into staging.orders select 3, 'HA', amounts.amount, _load_id, _slice_id "
-        "from staging.orders cross join (values (-1), (-2), (30)) as amounts (amount) where order_id = 3",
+        "insert into raw.orders select 3, 'HA', amounts.amount, _load_id, _slice_id "
+        "from raw.orders cross join (values (-1), (-2), (30)) as amounts (amount) where order_id = 3",
     )
 
     both = (Explanation("deduplicated", by=("order_id",), order_by=("amount",)), NEGATIVE)
@@ -165,12 +165,12 @@ def test_rows_that_are_kept_elsewhere_are_explained_by_that_relation(shop: Shop)
     """Like those of a quarantine."""
     _as_superuser(
         shop,
-        "create table marts.fct_orders__quarantine as select * from marts.fct_orders where order_id = 2",
-        "alter table marts.fct_orders__quarantine owner to dpe_transformer",
-        "delete from marts.fct_orders where order_id = 2",
+        "create table finance.fct_orders__quarantine as select * from finance.fct_orders where order_id = 2",
+        "alter table finance.fct_orders__quarantine owner to dpe_transformer",
+        "delete from finance.fct_orders where order_id = 2",
     )
 
-    kept = Explanation("rejected", relation=sql.Identifier("marts", "fct_orders__quarantine"))
+    kept = Explanation("rejected", relation=sql.Identifier("finance", "fct_orders__quarantine"))
     assert [("records", 3, 1, 0, 0, 2, 2, 0), ("sum of amount", 60, 20, 0, 0, 40, 40, 0)] == [
         _numbers(balance) for balance in _reconcile(shop, replace(ORDERS, explanations=(kept,))).balances
     ]
@@ -180,13 +180,13 @@ def test_rows_in_quarantine_count_as_rejected(shop: Shop) -> None:
     """In addition to those that the declaration explains, with the model's own column names."""
     _as_superuser(
         shop,
-        "create table marts.fct_orders__quarantine as select order_id, shop, amount as euros from marts.fct_orders where order_id = 2",
-        "alter table marts.fct_orders__quarantine owner to dpe_transformer",
-        "delete from marts.fct_orders where order_id = 2",
-        "alter table marts.fct_orders rename column amount to euros",
+        "create table finance.fct_orders__quarantine as select order_id, shop, amount as euros from finance.fct_orders where order_id = 2",
+        "alter table finance.fct_orders__quarantine owner to dpe_transformer",
+        "delete from finance.fct_orders where order_id = 2",
+        "alter table finance.fct_orders rename column amount to euros",
     )
 
-    kept = Quarantine(sql.Identifier("marts", "fct_orders__quarantine"), ("SHOP-1-05",))
+    kept = Quarantine(sql.Identifier("finance", "fct_orders__quarantine"), ("SHOP-1-05",))
     balances = _reconcile(shop, replace(ORDERS, sums={"amount": "euros"}, quarantine=kept)).balances
     assert [("records", 3, 1, 0, 0, 2, 2, 0), ("sum of amount", 60, 20, 0, 0, 40, 40, 0)] == [_numbers(balance) for balance in balances]
     assert ("SHOP-1-05",) == balances[0].rules
@@ -196,11 +196,11 @@ def test_a_column_may_count_the_records(shop: Shop) -> None:
     """If one row of the model stands for several of the origin."""
     _as_superuser(
         shop,
-        "create table marts.daily as select shop, count(*) as order_count from marts.fct_orders group by shop",
-        "alter table marts.daily owner to dpe_transformer",
+        "create table finance.daily as select shop, count(*) as order_count from finance.fct_orders group by shop",
+        "alter table finance.daily owner to dpe_transformer",
     )
 
-    daily = replace(ORDERS, model="daily", model_relation=sql.Identifier("marts", "daily"), sums={}, count_column="order_count")
+    daily = replace(ORDERS, model="daily", model_relation=sql.Identifier("finance", "daily"), sums={}, count_column="order_count")
     assert [("records", 3, 0, 0, 0, 3, 3, 0)] == [_numbers(balance) for balance in _reconcile(shop, daily).balances]
 
 
@@ -208,23 +208,23 @@ def test_sums_of_floating_point_numbers_are_exact(shop: Shop) -> None:
     """In any order of the rows: as floats, the sums would depend on it."""
     _as_superuser(
         shop,
-        "create table marts.there as select unnest(array[1e16, 1, -1e16, 0.1]::float8[]) as amount",
-        "create table marts.here as select unnest(array[0.1, 1e16, -1e16, 1]::float8[]) as amount",
-        "alter table marts.there owner to dpe_transformer",
-        "alter table marts.here owner to dpe_transformer",
+        "create table finance.there as select unnest(array[1e16, 1, -1e16, 0.1]::float8[]) as amount",
+        "create table finance.here as select unnest(array[0.1, 1e16, -1e16, 1]::float8[]) as amount",
+        "alter table finance.there owner to dpe_transformer",
+        "alter table finance.here owner to dpe_transformer",
     )
 
-    reconciled = replace(ORDERS, origin_relation=sql.Identifier("marts", "there"), model_relation=sql.Identifier("marts", "here"))
+    reconciled = replace(ORDERS, origin_relation=sql.Identifier("finance", "there"), model_relation=sql.Identifier("finance", "here"))
     (_, amount) = _reconcile(shop, reconciled).balances
     assert (Decimal("1.1"), Decimal("1.1")) == (amount.delivered, amount.found)
 
 
 def test_what_was_not_built_is_not_counted(shop: Shop) -> None:
     """But the others are."""
-    missing = replace(ORDERS, model="dim_days", model_relation=sql.Identifier("marts", "dim_days"))
+    missing = replace(ORDERS, model="dim_days", model_relation=sql.Identifier("finance", "dim_days"))
     found = _reconcile(shop, missing, ORDERS)
 
-    assert ['stg_shop__orders → dim_days: relation "marts.dim_days" does not exist; run `dpe run dim_days`'] == found.faults
+    assert ['stg_shop__orders → dim_days: relation "finance.dim_days" does not exist; run `dpe run dim_days`'] == found.faults
     assert 2 == len(found.balances)
 
 
@@ -247,10 +247,10 @@ def _manifest(reconcile: Any) -> dict[str, Any]:
             "alias": name,
             "schema": schema,
             "package_name": "dpe",
-            "patch_path": "dpe://models/marts.yml",
+            "patch_path": "dpe://models/finance.yml",
             "config": {"meta": meta},
         }
-        for name, schema, meta in (("fct_orders", "marts", {"reconcile": reconcile}), ("stg_orders", "staging", {}))
+        for name, schema, meta in (("fct_orders", "finance", {"reconcile": reconcile}), ("stg_orders", "raw", {}))
     }
     return {"nodes": nodes}
 
@@ -262,7 +262,7 @@ def test_a_declaration_names_relations_sums_and_explanations() -> None:
         {},
     )
 
-    assert ("stg_orders → fct_orders", sql.Identifier("staging", "stg_orders"), {"amount": "amount"}, (NEGATIVE,)) == (
+    assert ("stg_orders → fct_orders", sql.Identifier("raw", "stg_orders"), {"amount": "amount"}, (NEGATIVE,)) == (
         reconciled.name,
         reconciled.origin_relation,
         reconciled.sums,
@@ -273,10 +273,10 @@ def test_a_declaration_names_relations_sums_and_explanations() -> None:
 def test_an_unpublished_build_is_counted_in_its_schema() -> None:
     """Both ends."""
     (reconciled,) = reconcile_config.declared(
-        _manifest({"from": "stg_orders"}), {}, None, {"model.shops.fct_orders": "marts__next", "model.shops.stg_orders": "staging__next"}
+        _manifest({"from": "stg_orders"}), {}, None, {"model.shops.fct_orders": "finance__next", "model.shops.stg_orders": "raw__next"}
     )
 
-    assert (sql.Identifier("staging__next", "stg_orders"), sql.Identifier("marts__next", "fct_orders")) == (
+    assert (sql.Identifier("raw__next", "stg_orders"), sql.Identifier("finance__next", "fct_orders")) == (
         reconciled.origin_relation,
         reconciled.model_relation,
     )
@@ -297,8 +297,8 @@ def test_a_model_with_quarantining_rules_has_a_quarantine() -> None:
     }
     manifest["nodes"].update({"test.one": test, "test.other": other})
 
-    (reconciled,) = reconcile_config.declared(manifest, {}, None, {"model.shops.fct_orders": "marts__next"})
-    assert Quarantine(sql.Identifier("marts__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == reconciled.quarantine
+    (reconciled,) = reconcile_config.declared(manifest, {}, None, {"model.shops.fct_orders": "finance__next"})
+    assert Quarantine(sql.Identifier("finance__next", "fct_orders__quarantine"), ("SHOP-1-05",)) == reconciled.quarantine
 
 
 def test_an_origin_is_one_model() -> None:
@@ -314,7 +314,7 @@ def test_an_origin_is_one_model() -> None:
     with pytest.raises(ProjectError, match="stg_orders is the name of 2 models; write one of stg_orders.v1, stg_orders.v2"):
         reconcile_config.declared(manifest, {})
     manifest["nodes"]["model.shops.fct_orders"]["config"]["meta"]["reconcile"]["from"] = "stg_orders.v1"
-    assert sql.Identifier("staging", "stg_orders_v1") == reconcile_config.declared(manifest, {})[0].origin_relation
+    assert sql.Identifier("raw", "stg_orders_v1") == reconcile_config.declared(manifest, {})[0].origin_relation
     assert set(versions) == reconcile_config.ancestry(manifest | {"parent_map": {}}, ["stg_orders"])
 
 
@@ -347,7 +347,7 @@ def test_a_wrong_declaration_is_refused(declared: Any, fault: str) -> None:
     with pytest.raises(ProjectError) as refused:
         reconcile_config.declared(_manifest(declared), {})
 
-    assert str(refused.value).startswith("fct_orders (models/marts.yml): meta.reconcile: ")
+    assert str(refused.value).startswith("fct_orders (models/finance.yml): meta.reconcile: ")
     assert fault in str(refused.value)
 
 

@@ -27,12 +27,12 @@ from dpe_cli.server.server import Server
 from dpe_cli.specs.spec import read_all
 
 PROJECT = {
-    "models/marts/fct_orders.sql": """
+    "models/finance/fct_orders.sql": """
         {{ config(materialized='table') }}
         select order_id, case when order_id > {{ var('named', 9) }} then null else 'A' end as customer
         from generate_series(1, 4) as orders (order_id)
         """,
-    "models/marts/_marts__models.yml": """
+    "models/finance/_finance__models.yml": """
         models:
           - name: fct_orders
             config: {meta: {rls: {private: true}}, contract: {enforced: false}}
@@ -107,9 +107,9 @@ Written by `dpe rules --write` from the specs and the tests. `dpe rules` shows w
 - severity error: orders_are_numbered_from_one fails if the count is > 9, warns on any row; orders_are_unique fails on any row
 - owner: sales
 - because: an order is paid once
-- implemented by `orders_are_numbered_from_one` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
+- implemented by `orders_are_numbered_from_one` in [models/finance/_finance__models.yml](models/finance/_finance__models.yml): \
 `dpe.accepted_range on order_id of fct_orders, min_value 1`
-- implemented by `orders_are_unique` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
+- implemented by `orders_are_unique` in [models/finance/_finance__models.yml](models/finance/_finance__models.yml): \
 `unique on order_id of fct_orders`
 
 ### Validity
@@ -130,7 +130,7 @@ Written by `dpe rules --write` from the specs and the tests. `dpe rules` shows w
 - severity warn: warns on any row
 - owner: sales
 - because: someone pays
-- implemented by `orders_have_a_customer` in [models/marts/_marts__models.yml](models/marts/_marts__models.yml): \
+- implemented by `orders_have_a_customer` in [models/finance/_finance__models.yml](models/finance/_finance__models.yml): \
 `not_null on customer of fct_orders`
 """
 
@@ -211,7 +211,7 @@ def test_a_test_whose_rule_is_in_no_spec_is_found(project: Path, capsys: pytest.
 
     assert (1, 2) == (status, len(output.splitlines()))
     assert (
-        "models/marts/_marts__models.yml: orders_have_a_customer has rule SHOP-2-01, which is not in a spec; describe it in its ticket's spec"
+        "models/finance/_finance__models.yml: orders_have_a_customer has rule SHOP-2-01, which is not in a spec; describe it in its ticket's spec"
         in output
     )
     assert "## In no spec\n\n### Completeness\n\n**SHOP-2-01.** Every row of fct_orders has a customer.\n" in (
@@ -332,7 +332,7 @@ def test_a_rule_is_shown_with_its_history_and_its_rows(app: App, capsys: pytest.
 
     assert "SHOP-2-01: Every order has a customer." == lines[0]
     assert {"because someone pays", "severity warn: warns on any row", "spec SHOP-2-customers-spec.md", "status warn"} <= set(lines)
-    assert "orders_have_a_customer not_null on customer of fct_orders models/marts/_marts__models.yml" in lines
+    assert "orders_have_a_customer not_null on customer of fct_orders models/finance/_finance__models.yml" in lines
     assert ["2 ┤ █", "┤ █", "┤ ██", "0 ┤ ██", "·ww"] == lines[lines.index("History") + 1 :][:5]
     assert ["… … … … - order_id 4, customer null", "… … … … … … order_id 3, customer null"] == lines[-2:]
 

@@ -94,7 +94,7 @@ def test_a_name_does_not_divide_a_message(name: str, shown: str) -> None:
         ("a ##vso[task.setvariable variable=x]y", r"a #\x23vso[task.setvariable variable=x]y"),
         ("###[group]", r"##\x23[group]"),
         ("##teamcity[buildStop]", r"#\x23teamcity[buildStop]"),
-        ("staging.orders::text, [::1]:5432, ## Title, #1 [x]", "staging.orders::text, [::1]:5432, ## Title, #1 [x]"),
+        ("raw.orders::text, [::1]:5432, ## Title, #1 [x]", "raw.orders::text, [::1]:5432, ## Title, #1 [x]"),
     ],
 )
 def test_a_build_server_finds_no_command(text: str, shown: str) -> None:

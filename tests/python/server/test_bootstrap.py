@@ -130,10 +130,10 @@ def test_a_run_that_blocks_a_bootstrap_is_named(fresh_server: Server, monkeypatc
     """What it has locked does not change during the run."""
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
     with (
-        publisher.building(fresh_server, ["marts"]),
+        publisher.building(fresh_server, ["finance"]),
         pytest.raises(
             ServerError,
-            match=r"dpe_transformer \(process \d+, since .*, 'dpe lock: build marts'\) holds dpe_locks.locks; nothing is changed",
+            match=r"dpe_transformer \(process \d+, since .*, 'dpe lock: build finance'\) holds dpe_locks.locks; nothing is changed",
         ),
     ):
         bootstrap_server(fresh_server)
@@ -379,15 +379,15 @@ def test_nothing_is_open_to_every_role(fresh_server: Server) -> None:
         for statement in (
             "create role stranger",
             "set local role dpe_transformer",
-            "create schema marts",
-            "create function marts.one() returns int language sql as 'select 1'",
+            "create schema finance",
+            "create function finance.one() returns int language sql as 'select 1'",
             "reset role",
         ):
             connection.execute(statement.encode())
         found = connection.execute(
             """
             select nspname::text from pg_namespace
-            where nspname in ('dpe', 'dpe_locks', 'marts')
+            where nspname in ('dpe', 'dpe_locks', 'finance')
                 and has_schema_privilege('stranger', oid, 'usage, create')
             union all
             select oid::regclass::text from pg_class
@@ -395,7 +395,7 @@ def test_nothing_is_open_to_every_role(fresh_server: Server) -> None:
                 and has_table_privilege('stranger', oid, 'select, insert, update, delete')
             union all
             select oid::regprocedure::text from pg_proc
-            where pronamespace in ('dpe'::regnamespace, 'marts'::regnamespace) and has_function_privilege('stranger', oid, 'execute')
+            where pronamespace in ('dpe'::regnamespace, 'finance'::regnamespace) and has_function_privilege('stranger', oid, 'execute')
             """
         ).fetchall()
         connection.rollback()
@@ -422,7 +422,7 @@ def test_an_older_ledger_gets_the_columns_that_loads_need(empty: Server) -> None
         bootstrap(connection)
         connection.execute("alter table dpe.loads drop column columns_missing")
         connection.execute(
-            "insert into dpe.extracts (source, relation, disposition, actor) values ('shop.orders', 'staging.orders', 'append', 'test')"
+            "insert into dpe.extracts (source, relation, disposition, actor) values ('shop.orders', 'raw.orders', 'append', 'test')"
         )
         connection.execute(
             """
@@ -452,7 +452,7 @@ FORMER_ROWS = """
     values (1, 1, 'shop.orders', 'monday.csv', 1, 0, 1);
     insert into dpe.rejects (load_id, refused_extract_id, source, position, sqlstate, reason, raw)
     values (1, null, 'shop.orders', 1, '22000', 'r', 'raw'), (null, 2, 'shop.customers', 1, '22000', 'r', 'raw');
-    insert into dpe.publications (status, selection, relations, actor) values ('built', '', '[{"schema": "marts", "name": "a", "oid": 1}]', 'test');
+    insert into dpe.publications (status, selection, relations, actor) values ('built', '', '[{"schema": "finance", "name": "a", "oid": 1}]', 'test');
     insert into dpe.rule_failures (test_id, row_hash, test, failing_row, first_invocation_id, first_seen_at, last_seen_at)
     values ('test.shop.a', 'h', 'a', '{}', 'i', now(), now());
 """
@@ -475,7 +475,7 @@ def test_a_former_ledger_becomes_that_of_the_project_that_bootstraps(fresh_serve
             assert [("shops",)] == connection.execute(f"select distinct project from dpe.{table}".encode()).fetchall()
         for table in ("publications", "rule_failures"):
             assert [("prod",)] == connection.execute(f"select target from dpe.{table}".encode()).fetchall()
-        placed = [("lake.orders_in",), ("staging.customers",)]
+        placed = [("lake.orders_in",), ("raw.customers",)]
         assert placed == connection.execute("select relation from dpe.extracts order by extract_id").fetchall()
         assert placed[:1] == connection.execute("select relation from dpe.loads").fetchall()
         assert placed == connection.execute("select relation from dpe.rejects order by reject_id").fetchall()

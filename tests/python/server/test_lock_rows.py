@@ -28,13 +28,13 @@ fork = multiprocessing.get_context("fork")
 def test_no_lock_is_one_that_any_login_can_take(server: Server) -> None:
     """Any role can take any advisory lock, whatever its number; rows of the ledger belong to the pipeline."""
     with (
-        publisher.building(server, ["marts"]),
-        locks.source_lock(partial(server.connect, "loader"), StagingTable("shop.orders", "staging", "orders", ()), actor="test"),
+        publisher.building(server, ["finance"]),
+        locks.source_lock(partial(server.connect, "loader"), StagingTable("shop.orders", "raw", "orders", ()), actor="test"),
         server.connect("admin") as connection,
     ):
         assert [] == connection.execute("select objid from pg_locks where locktype = 'advisory'").fetchall()
         held = connection.execute("select application_name from pg_stat_activity where application_name like 'dpe lock:%' order by 1")
-        assert [("dpe lock: build marts",), ("dpe lock: extract staging.orders",)] == held.fetchall()
+        assert [("dpe lock: build finance",), ("dpe lock: extract raw.orders",)] == held.fetchall()
 
 
 # Statements on a table that a login can name: for some, PostgreSQL checks the rights only once it has the table's lock.
@@ -50,7 +50,7 @@ ASKED = (
 
 def test_no_reader_can_take_a_lock(server: Server, reader: Reader) -> None:
     """Nor can one block the table by reading it, or by waiting for it while a build holds it, because it cannot name it."""
-    with publisher.building(server, ["marts"]), server.connect(reader(server, "UA")) as connection:
+    with publisher.building(server, ["finance"]), server.connect(reader(server, "UA")) as connection:
         connection.execute("set lock_timeout = '1s'")
         connection.commit()
         for asked in ASKED:
@@ -89,10 +89,10 @@ def test_a_servers_timeouts_do_not_end_a_build(fresh_server: Server) -> None:
         for (name,) in connection.execute(f"select name from pg_settings where {timeouts}".encode()).fetchall():
             connection.execute(f'alter role dpe_transformer in database "{fresh_server.database}" set {name} = 300'.encode())
 
-    with publisher.building(fresh_server, ["marts"]) as building:
+    with publisher.building(fresh_server, ["finance"]) as building:
         make(fresh_server, 1)
         time.sleep(0.6)
-        made = builds.record(building.connection, [], [("marts", "left_half")], [], lock=building.lock)
+        made = builds.record(building.connection, [], [("finance", "left_half")], [], lock=building.lock)
 
     assert "built" == made.status
 
@@ -101,7 +101,7 @@ def test_a_killed_build_gives_way_to_the_next_one(server: Server) -> None:
     """At once: the server ends the session that held the lock."""
 
     def hold() -> None:
-        with publisher.building(server, ["marts"]):
+        with publisher.building(server, ["finance"]):
             ready.set()
             time.sleep(60)
 
@@ -120,20 +120,18 @@ def _end(server: Server, building: Building) -> None:
         connection.execute("select pg_terminate_backend(%s, 5000)", [building.lock.connection.info.backend_pid])
 
 
-LOST = (
-    r"^build marts: the session that held the lock has ended \(terminating connection due to administrator command\); nothing was committed"
-)
+LOST = r"^build finance: the session that held the lock has ended \(terminating connection due to administrator command\); nothing was committed"
 
 
 def test_a_build_that_lost_its_lock_is_not_recorded(server: Server) -> None:
     """Another one may be building over it."""
-    with publisher.building(server, ["marts"]) as building:
+    with publisher.building(server, ["finance"]) as building:
         make(server, 1)
         _end(server, building)
-        with publisher.building(server, ["marts"]):
+        with publisher.building(server, ["finance"]):
             pass
         with pytest.raises(PublishError, match=LOST):
-            builds.record(building.connection, [], [("marts", "left_half")], [], lock=building.lock)
+            builds.record(building.connection, [], [("finance", "left_half")], [], lock=building.lock)
 
     assert [0] == rows(server, "select count(*) from dpe.publications")
 
@@ -141,17 +139,17 @@ def test_a_build_that_lost_its_lock_is_not_recorded(server: Server) -> None:
 def test_a_build_that_lost_its_lock_is_not_published(server: Server) -> None:
     """Readers still see the previous version."""
     publish(server, build(server, 1))
-    with publisher.building(server, ["marts"]) as building:
+    with publisher.building(server, ["finance"]) as building:
         make(server, 2)
-        names = [("marts", "left_half"), ("marts", "right_half"), ("marts", "both_halves")]
+        names = [("finance", "left_half"), ("finance", "right_half"), ("finance", "both_halves")]
         made = builds.record(building.connection, [], names, [], lock=building.lock)
         _end(server, building)
         with pytest.raises(PublishError, match=LOST):
-            publication.publish(building.connection, made, ["marts"], lock=building.lock)
+            publication.publish(building.connection, made, ["finance"], lock=building.lock)
 
-    assert [1] == rows(server, "select distinct number from marts.left_half")
+    assert [1] == rows(server, "select distinct number from finance.left_half")
     publish(server, made)
-    assert [2] == rows(server, "select distinct number from marts.left_half")
+    assert [2] == rows(server, "select distinct number from finance.left_half")
 
 
 def test_nothing_is_swapped_while_another_build_runs(server: Server) -> None:
@@ -159,12 +157,12 @@ def test_nothing_is_swapped_while_another_build_runs(server: Server) -> None:
     publish(server, build(server, 1))
     made = build(server, 2)
     refused = pytest.raises(
-        PublishError, match="another `dpe run` is building in the schema marts; wait for it to end, then publish or undo"
+        PublishError, match="another `dpe run` is building in the schema finance; wait for it to end, then publish or undo"
     )
-    with publisher.building(server, ["marts"]), publisher.connected(server) as connection:
+    with publisher.building(server, ["finance"]), publisher.connected(server) as connection:
         with refused:
-            publication.publish(connection, made, ["marts"])
+            publication.publish(connection, made, ["finance"])
         with refused:
-            publication.undo(connection, ["marts"])
+            publication.undo(connection, ["finance"])
 
-    assert [1] == rows(server, "select distinct number from marts.left_half")
+    assert [1] == rows(server, "select distinct number from finance.left_half")

@@ -141,7 +141,7 @@ def test_some_attempts_wait_longer(server: Server, monkeypatch: pytest.MonkeyPat
     And each of several sessions whose transactions overlap ends in that time, while those that come later wait.
     """
     limits: list[str] = []
-    autovacuum = Holder(1, "staging.orders", "", 1, "", None, None, "1 3/1")
+    autovacuum = Holder(1, "raw.orders", "", 1, "", None, None, "1 3/1")
 
     def attempt() -> None:
         with connection.transaction():
@@ -180,7 +180,7 @@ def test_a_check_that_is_blocked_says_by_whom(server: Server, monkeypatch: pytes
 def test_the_name_of_an_application_cannot_pass_for_another_session(server: Server, reader: Reader) -> None:
     """It is quoted, and comes last; a person decides by this line which session to end."""
     login = reader(server)
-    spoof = "x) holds marts.fct_orders; postgres (process 4711"
+    spoof = "x) holds finance.fct_orders; postgres (process 4711"
     with server.connect(login, application_name=spoof) as connection, server.connect("admin") as asking:
         connection.execute("select from dpe.tenant_access")
         oids = [oid for (oid,) in asking.execute("select 'dpe.tenant_access'::regclass::oid::bigint").fetchall()]

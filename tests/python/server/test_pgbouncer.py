@@ -17,7 +17,7 @@ from dpe_cli.server.connection import Connection
 from dpe_cli.server.contexts import tenant_context
 from dpe_cli.server.server import Server
 
-ORDERS = "select order_id from marts.fct_orders order by 1"
+ORDERS = "select order_id from finance.fct_orders order by 1"
 CHOOSE = "select set_config('dpe.tenant_id', %s, true)"
 
 

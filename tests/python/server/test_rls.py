@@ -15,38 +15,38 @@ Reader = Callable[..., str]
 
 # A mart protected as by the macros of the dbt project: tenants UA and HA.
 MART = """
-create table marts.flights as
+create table finance.flights as
 select *
 from (values ('UA', 1), ('UA', 2), ('HA', 3)) as flights (carrier, flight);
 
-alter table marts.flights enable row level security;
-alter table marts.flights force row level security;
+alter table finance.flights enable row level security;
+alter table finance.flights force row level security;
 
-create policy dpe_system on marts.flights for all to dpe_transformer
+create policy dpe_system on finance.flights for all to dpe_transformer
 using ((select dpe.every_tenant_is_open()) or carrier = any ((select dpe.visible_tenants())::text[]))
 with check ((select dpe.every_tenant_is_open()) or carrier = any ((select dpe.visible_tenants())::text[]));
 
-create policy dpe_admin on marts.flights for select to dpe_owner
+create policy dpe_admin on finance.flights for select to dpe_owner
 using ((select dpe.every_tenant_is_open()) or carrier = any ((select dpe.visible_tenants())::text[]));
 
-create policy dpe_reader on marts.flights for select to dpe_reader
+create policy dpe_reader on finance.flights for select to dpe_reader
 using (carrier = any ((select dpe.visible_tenants())::text[]));
 
-grant select on marts.flights to dpe_owner, dpe_reader;
+grant select on finance.flights to dpe_owner, dpe_reader;
 """
 
 
 @pytest.fixture
 def server(fresh_server: Server) -> Server:
     """Give a server with the mart, built by the transformer."""
-    schemas.create(fresh_server, "marts", opened=True)
+    schemas.create(fresh_server, "finance", opened=True)
     with fresh_server.connect("transformer") as connection:
         connection.execute(MART.encode())
     return fresh_server
 
 
 def _flights(connection: psycopg.Connection) -> list[int]:
-    return [flight for (flight,) in connection.execute("select flight from marts.flights order by flight")]
+    return [flight for (flight,) in connection.execute("select flight from finance.flights order by flight")]
 
 
 def _acting_as(connection: psycopg.Connection) -> tuple[object, ...] | None:
@@ -58,7 +58,7 @@ def test_a_system_context_is_for_every_tenant(server: Server) -> None:
     with server.connect("transformer", autocommit=True) as connection:
         assert [] == _flights(connection)
         with system_context(connection, actor="etl_pipeline"):
-            connection.execute("insert into marts.flights values ('DL', 4)")
+            connection.execute("insert into finance.flights values ('DL', 4)")
             assert ("dpe_transformer", "etl_pipeline", None) == _acting_as(connection)
             assert [1, 2, 3, 4] == _flights(connection)
         assert [] == _flights(connection)
@@ -70,7 +70,7 @@ def test_a_system_context_for_one_tenant_refuses_the_others(server: Server) -> N
         with system_context(connection, actor="etl_pipeline", tenant_id="UA"):
             assert [1, 2] == _flights(connection)
         with pytest.raises(psycopg.errors.InsufficientPrivilege), system_context(connection, actor="etl_pipeline", tenant_id="UA"):
-            connection.execute("insert into marts.flights values ('HA', 4)")
+            connection.execute("insert into finance.flights values ('HA', 4)")
 
 
 @pytest.mark.parametrize(("login", "role"), [("admin", "dpe_transformer"), ("transformer", "dpe_transformer"), ("loader", "dpe_loader")])
@@ -239,9 +239,9 @@ def test_work_is_committed_at_the_end_and_rolled_back_on_an_error(server: Server
     """A context is a transaction."""
     with server.connect("transformer") as connection:
         with system_context(connection, actor="x"):
-            connection.execute("insert into marts.flights values ('DL', 4)")
+            connection.execute("insert into finance.flights values ('DL', 4)")
         with pytest.raises(psycopg.errors.DivisionByZero), system_context(connection, actor="x"):
-            connection.execute("with added as (insert into marts.flights values ('DL', 5)) select 1 / 0")
+            connection.execute("with added as (insert into finance.flights values ('DL', 5)) select 1 / 0")
         with system_context(connection, actor="x"):
             assert [1, 2, 3, 4] == _flights(connection)
 

@@ -36,7 +36,7 @@ NAMED_LIKE_A_LOGIN = [
     ("transformer", "dpe_transformer", "dpe_loader"),
 ]
 PROJECT = {
-    "models/intermediate/int_hours.sql": CALL,
+    "models/core/int_hours.sql": CALL,
     "tests/singular/hours_are_early.sql": "{{ config(severity='warn') }} select hour from {{ ref('int_hours') }} where hour > "
     "to_char(time '08:00', 'HH24')",
 }
@@ -72,17 +72,17 @@ def test_a_schema_named_like_a_login_is_not_searched(server: Server, role: str, 
         assert ("pg_catalog, pg_temp",) == connection.execute("select current_setting('search_path')").fetchone()
     with server.connect("admin") as connection:
         assert ("public, pg_temp",) == connection.execute("select dpe.safe_search_path(array[%s, 'public'])", [schema]).fetchone()
-        found = [finding for finding in checks.check(connection, ["marts"]) if finding.check_id == "RLS058"]
+        found = [finding for finding in checks.check(connection, ["finance"]) if finding.check_id == "RLS058"]
         assert [(schema, "error")] == [(finding.subject, finding.severity) for finding in found]
 
 
 def test_a_temporary_view_does_not_blind_the_checks(server: Server) -> None:
     """What a model's code leaves in a session has the names of PostgreSQL's catalog, but the checks do not read it."""
-    schemas.create(server, "marts", opened=True)
+    schemas.create(server, "finance", opened=True)
     with server.connect("transformer", autocommit=True) as connection:
-        connection.execute("create table marts.open as select 1 as shop; grant select on marts.open to dpe_reader")
+        connection.execute("create table finance.open as select 1 as shop; grant select on finance.open to dpe_reader")
         connection.execute("create temp view pg_class as select * from pg_catalog.pg_class where relname <> 'open'")
-        assert ["marts.open"] == [finding.subject for finding in checks.check(connection, ["marts"]) if finding.check_id == "RLS001"]
+        assert ["finance.open"] == [finding.subject for finding in checks.check(connection, ["finance"]) if finding.check_id == "RLS001"]
 
 
 def test_a_function_of_a_reader_is_not_called_by_dbt(trapped: Server, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_what_a_session_leaves_keeps_no_session_of_dpe_from_temporary_objects(fr
         assert number not in {temporary.number(session) for session in sessions}
 
     with fresh_server.connect("admin", autocommit=True) as connection:
-        [finding] = [found for found in checks.check(connection, ["staging", "marts"]) if found.subject == f"pg_temp_{number}"]
+        [finding] = [found for found in checks.check(connection, ["raw", "finance"]) if found.subject == f"pg_temp_{number}"]
         assert "RLS069" == finding.check_id
         for (drop,) in connection.execute(finding.fix.partition(": ")[2].removesuffix(" \\gexec").encode()).fetchall():
             connection.execute(str(drop).encode())

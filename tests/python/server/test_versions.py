@@ -69,7 +69,7 @@ def test_versions_are_compared_by_their_numbers(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("version", [OLDER, NEWER])
 def test_a_package_of_another_version_is_refused_before_a_run(tmp_path: Path, version: str) -> None:
     """Nothing is extracted. dbt copies the package if it cannot link it, and after an upgrade the copy is the earlier one."""
-    directory = dbt_projects.make(tmp_path / "copied", {"models/intermediate/int_one.sql": "select 1 as one"})
+    directory = dbt_projects.make(tmp_path / "copied", {"models/core/int_one.sql": "select 1 as one"})
     installed = directory / "dbt_packages" / package.NAME
     installed.unlink()
     shutil.copytree(package.DIRECTORY, installed)
@@ -82,7 +82,7 @@ def test_a_package_of_another_version_is_refused_before_a_run(tmp_path: Path, ve
 
 def test_plain_dbt_refuses_a_package_of_another_version_than_the_ledger(server: Server, tmp_path: Path) -> None:
     """Which the package itself notices, because plain dbt calls no command line."""
-    project = Project(dbt_projects.make(tmp_path / "one", {"models/intermediate/int_one.sql": "select 1 as one"}))
+    project = Project(dbt_projects.make(tmp_path / "one", {"models/core/int_one.sql": "select 1 as one"}))
     macros.check(project)
     _bootstrapped_by(server, NEWER)
 

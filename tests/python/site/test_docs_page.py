@@ -82,8 +82,8 @@ macros:
     arguments: [{{name: node, type: text, description: {_in_yaml("argument")}}}]
 """
 FILES = {
-    "models/marts/dim_shops.sql": MODEL,
-    "models/marts/_marts__models.yml": DOCUMENTED,
+    "models/finance/dim_shops.sql": MODEL,
+    "models/finance/_finance__models.yml": DOCUMENTED,
     "models/shops.md": DESCRIPTION,
     "tests/singular/orders_are_not_cheap.sql": "select 1 as shop where false",
 }
@@ -130,7 +130,7 @@ def seen(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path_facto
         shop.write(FILES)
         with server.connect("admin") as connection:
             # Like a model that turns each delivered value into a column.
-            connection.execute(sql.SQL("alter table marts.dim_shops add {} text").format(sql.Identifier(_attack("catalog"))))
+            connection.execute(sql.SQL("alter table finance.dim_shops add {} text").format(sql.Identifier(_attack("catalog"))))
         answer = visit(document.build(shop.project, server, Silence()), SCRIPT, directory)
     assert isinstance(answer, dict), answer
     # The characters that are inserted into texts have no width.

@@ -45,7 +45,7 @@ def _overview(page: Path) -> str:
 
 def test_the_first_page_shows_all_rules(shop: Shop) -> None:
     """Each with its last runs: one held, failed, and holds again."""
-    orders = "models/marts/fct_orders.sql"
+    orders = "models/finance/fct_orders.sql"
     twice = "select order_id, shop, amount from {{ ref('stg_shop__orders') }} union all select 1, 'UA', 99 union all select 2, 'UA', 99"
     whole = (shop.directory / orders).read_text(encoding="utf-8")
     for written in (twice, whole):
@@ -90,7 +90,7 @@ def test_the_text_of_a_rule_is_not_markup(shop: Shop) -> None:
 
 def test_what_ends_a_script_does_not_end_the_pages(shop: Shop) -> None:
     """A description is the project's own Markdown, and may mention HTML."""
-    models = shop.directory / "models" / "marts" / "_marts__models.yml"
+    models = shop.directory / "models" / "finance" / "_finance__models.yml"
     models.write_text(models.read_text(encoding="utf-8").replace("- name: dim_shops", "- name: dim_shops\n    description: </script>!"))
     scripts = _built(shop).read_text(encoding="utf-8").count("</script>")
 
@@ -100,7 +100,7 @@ def test_what_ends_a_script_does_not_end_the_pages(shop: Shop) -> None:
 
 def test_the_page_shows_no_row_and_names_no_tenant(shop: Shop) -> None:
     """Readers of the page may not be allowed to see the rows."""
-    orders = shop.directory / "models" / "marts" / "fct_orders.sql"
+    orders = shop.directory / "models" / "finance" / "fct_orders.sql"
     whole = orders.read_text(encoding="utf-8")
     orders.write_text("select 1 as order_id, 'Unmistakable Ltd'::text as shop, 1 as amount", encoding="utf-8")
     run_dbt(shop.project, shop.server, ["build"])
@@ -114,12 +114,12 @@ def test_the_page_shows_no_row_and_names_no_tenant(shop: Shop) -> None:
 
 def test_the_first_page_shows_who_sees_what(shop: Shop) -> None:
     """For the published relations: a stranger, two tenants, and the role that builds, outside and inside a context."""
-    lines = [line for line in _overview(_built(shop)).splitlines() if line.startswith(("| relation", "| marts"))]
+    lines = [line for line in _overview(_built(shop)).splitlines() if line.startswith(("| relation", "| finance"))]
 
     assert [
         "| relation | a stranger | a tenant | pipeline, no context | the transformer |",
-        "| marts.dim\\_shops | 2 | 2 | 0 | 2 |",
-        "| marts.fct\\_orders | 0 | 2; 1 | 0 | 3 |",
+        "| finance.dim\\_shops | 2 | 2 | 0 | 2 |",
+        "| finance.fct\\_orders | 0 | 2; 1 | 0 | 3 |",
     ] == lines
 
 

@@ -316,7 +316,7 @@ def test_the_ledger_hides_secrets_by_itself(stage: Stage) -> None:
 def test_dbts_messages_show_no_secret(stage: Stage, tmp_path: Path) -> None:
     """PostgreSQL quotes values, and one may be a secret that a source delivered."""
     redaction.remember(SECRET)
-    models = {"models/staging/stg_orders.sql": f"select '{SECRET}'::integer as id"}
+    models = {"models/raw/stg_orders.sql": f"select '{SECRET}'::integer as id"}
     project = Project(dbt_projects.make(tmp_path, models))
     [result] = run_dbt(project, stage("id integer").server, ["run", "--select", "stg_orders"])
 
@@ -326,7 +326,7 @@ def test_dbts_messages_show_no_secret(stage: Stage, tmp_path: Path) -> None:
 SOURCES = """
     sources:
       - name: shop
-        schema: staging
+        schema: raw
         tables:
           - name: orders
             external:

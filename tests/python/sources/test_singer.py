@@ -405,7 +405,7 @@ def test_the_cursor_of_another_kind_of_source_is_not_a_state(stage: Stage, tap: 
 SOURCES = """
     sources:
       - name: shop
-        schema: staging
+        schema: raw
         tables:
           - name: orders
             external:

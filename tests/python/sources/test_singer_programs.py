@@ -98,7 +98,7 @@ from dpe_cli.sources.options.queries import Singer
 
 {first}
 options = Singer(location="singer:tap-shop", file_format="singer", disposition="replace", stream="orders", config={config!r})
-table = StagingTable("shop.orders", "staging", "orders", (Column("id", "bigint"),))
+table = StagingTable("shop.orders", "raw", "orders", (Column("id", "bigint"),))
 with Tap(options, table, name="shop.orders", project_dir=Path({directory!r})).open() as opened:
     list(opened.blocks())
 """

@@ -74,7 +74,7 @@ def test_a_tap_of_singer_python_is_read(stage: Stage, crm: Crm, tmp_path: Path, 
             "models/_crm__sources.yml": f"""
             sources:
               - name: crm
-                schema: staging
+                schema: raw
                 tables:
                   - name: orders
                     external:

@@ -15,7 +15,7 @@ from textwrap import dedent
 from types import FrameType, SimpleNamespace
 from typing import Literal
 
-from dbt_common import behavior_flags
+from dbt_common import behavior_flags, tests
 
 from dpe_cli.project import dbt, package
 from dpe_cli.project.project import Project
@@ -34,6 +34,8 @@ def _frames() -> Iterator[tuple[FrameType]]:
 # At each start, dbt asks 36 times for the stack of calls with its lines of source, to look at the first frames only. Under pytest the
 # stack is deep, so that takes a fifth of a second.
 setattr(behavior_flags, "inspect", SimpleNamespace(stack=_frames, getmodule=inspect.getmodule))  # noqa: B010 it is a module to mypy
+# dbt's own tests parse each template once per process, too.
+tests.enable_test_caching()
 # The name of the projects, and what they have before a test adds its models.
 NAME = "shops"
 READERS = "{readers: {dev: [dpe_reader, dpe_masked_reader]}}"
@@ -52,17 +54,17 @@ CONFIGURATION = {
           +persist_docs: {{relation: true, columns: true}}
           +meta: {READERS}
           {NAME}:
-            staging: {{+materialized: view, +schema: staging}}
-            intermediate: {{+materialized: view, +schema: intermediate}}
-            marts: {{+materialized: table, +schema: marts, +meta: {{rls: required}}, +contract: {{enforced: true}}}}
+            raw: {{+materialized: view, +schema: raw}}
+            core: {{+materialized: view, +schema: core}}
+            finance: {{+materialized: table, +schema: finance, +meta: {{rls: required}}, +contract: {{enforced: true}}}}
         seeds:
           +persist_docs: {{relation: true, columns: true}}
           +meta: {READERS}
-          {NAME}: {{+schema: intermediate}}
+          {NAME}: {{+schema: core}}
         snapshots:
           +persist_docs: {{relation: true, columns: true}}
           +meta: {READERS}
-          {NAME}: {{+schema: intermediate}}
+          {NAME}: {{+schema: core}}
         data_tests:
           {NAME}: {{+schema: quality}}
         """,
@@ -105,8 +107,13 @@ def make(directory: Path, files: Mapping[str, str]) -> Path:
 def configure(directory: Path) -> None:
     """Write the project's configuration, and install the package."""
     write(directory, CONFIGURATION)
-    shutil.copy(REPOSITORY / "profiles.yml", directory)
+    (directory / "profiles.yml").write_text(profiles(), encoding="utf-8")
     install_package(directory)
+
+
+def profiles() -> str:
+    """Return the repository's profiles.yml with the schema for what names none."""
+    return (REPOSITORY / "profiles.yml").read_text(encoding="utf-8").replace("schema: core", "schema: core")
 
 
 def install_package(directory: Path) -> None:

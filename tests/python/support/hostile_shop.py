@@ -33,14 +33,14 @@ ORDERS = f"""order_id,shop,amount,{HOSTILE}
 {HOSTILE},UA,3,x
 """
 
-_SOURCES, _MARTS, _SPEC = "models/staging/_shop__sources.yml", "models/marts/_marts__models.yml", "specs/SHOP-1-orders-spec.md"
+_SOURCES, _MARTS, _SPEC = "models/raw/_shop__sources.yml", "models/finance/_finance__models.yml", "specs/SHOP-1-orders-spec.md"
 _WATCHED = f"{{name: {IN_YAML}, quote: true, data_type: text}}"
 PROJECT = {
     **{path: text for path, text in SHOP.items() if not path.startswith("data/orders/")},
     _SOURCES: SHOP[_SOURCES]
     .replace("disposition: append}", "disposition: append, rejects: {max_rows: 1}}")
     .replace("{name: amount, data_type: integer}]", f"{{name: amount, data_type: integer}}, {_WATCHED}]"),
-    "models/marts/dim_shops.sql": f"""select shop, name, 'x'::text as "{HOSTILE}" from {{{{ source('shop', 'shops') }}}}""",
+    "models/finance/dim_shops.sql": f"""select shop, name, 'x'::text as "{HOSTILE}" from {{{{ source('shop', 'shops') }}}}""",
     _MARTS: SHOP[_MARTS]
     .replace("an order is paid once", IN_YAML)
     .replace("{name: name, data_type: text}]", f"{{name: name, data_type: text}}, {_WATCHED}]"),
@@ -59,13 +59,13 @@ def make(directory: Path, server: Server) -> Path:
     """Write the project, and create the role and the table."""
     project = dbt_projects.make(directory, PROJECT)
     dbt_projects.write(project, {f"data/orders/monday {HOSTILE}.csv": ORDERS})
-    schemas.create(server, "marts")
+    schemas.create(server, "finance")
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(ROLE)))
-        connection.execute(sql.SQL("create table marts.{} (n integer)").format(sql.Identifier(TABLE)))
+        connection.execute(sql.SQL("create table finance.{} (n integer)").format(sql.Identifier(TABLE)))
         # If readers could read it, the project could not be published.
-        connection.execute(sql.SQL("alter table marts.{} enable row level security").format(sql.Identifier(TABLE)))
-        connection.execute(sql.SQL("alter table marts.{} owner to dpe_transformer").format(sql.Identifier(TABLE)))
+        connection.execute(sql.SQL("alter table finance.{} enable row level security").format(sql.Identifier(TABLE)))
+        connection.execute(sql.SQL("alter table finance.{} owner to dpe_transformer").format(sql.Identifier(TABLE)))
     return project
 
 

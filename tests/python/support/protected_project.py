@@ -14,7 +14,7 @@ PROJECT = {
         seeds:
           - name: orders
             config:
-              schema: marts
+              schema: finance
               column_types: {shop: text}
               meta: {rls: {tenant_column: shop}}
         """,
@@ -23,24 +23,24 @@ PROJECT = {
           - name: orders_history
             relation: ref('orders')
             config:
-              schema: marts
+              schema: finance
               unique_key: order_id
               strategy: check
               check_cols: all
               meta: {rls: {tenant_column: shop}}
         """,
-    "models/staging/stg_orders.sql": "select order_id, shop, amount from {{ ref('orders') }}",
-    "models/intermediate/int_orders.sql": "{{ config(materialized='table') }} select * from {{ ref('stg_orders') }}",
-    "models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('int_orders') }}",
-    "models/marts/fct_added_orders.sql": """
+    "models/raw/stg_orders.sql": "select order_id, shop, amount from {{ ref('orders') }}",
+    "models/core/int_orders.sql": "{{ config(materialized='table') }} select * from {{ ref('stg_orders') }}",
+    "models/finance/fct_orders.sql": "select order_id, shop, amount from {{ ref('int_orders') }}",
+    "models/finance/fct_added_orders.sql": """
         {{ config(materialized='incremental', unique_key='order_id', on_schema_change='fail') }}
         select order_id, shop, amount from {{ ref('int_orders') }}
         {% if is_incremental() %} where order_id > 1 {% endif %}
         """,
-    "models/marts/orders_seen.sql": "{{ config(materialized='view') }} select order_id, shop, amount from {{ ref('fct_orders') }}",
-    "models/marts/dim_shops.sql": "select distinct shop from {{ ref('int_orders') }}",
-    "models/marts/fct_margins.sql": "select order_id, shop, amount from {{ ref('int_orders') }}",
-    "models/marts/_marts__models.yml": """
+    "models/finance/orders_seen.sql": "{{ config(materialized='view') }} select order_id, shop, amount from {{ ref('fct_orders') }}",
+    "models/finance/dim_shops.sql": "select distinct shop from {{ ref('int_orders') }}",
+    "models/finance/fct_margins.sql": "select order_id, shop, amount from {{ ref('int_orders') }}",
+    "models/finance/_finance__models.yml": """
         x-columns: &columns
           - {name: order_id, data_type: integer}
           - {name: shop, data_type: text}
@@ -63,7 +63,7 @@ PROJECT = {
 }
 
 # Each relation that the project builds: its declaration, and its rows.
-TENANT_TABLES = ("marts.fct_orders", "marts.fct_added_orders", "marts.orders", "marts.orders_history")
-SHARED_TABLES = ("marts.dim_shops",)
-PRIVATE_TABLES = ("marts.fct_margins", "intermediate.int_orders", "quality.large_orders")
-VIEWS = ("marts.orders_seen", "marts.fct_orders__masked", "staging.stg_orders", "quality.small_orders")
+TENANT_TABLES = ("finance.fct_orders", "finance.fct_added_orders", "finance.orders", "finance.orders_history")
+SHARED_TABLES = ("finance.dim_shops",)
+PRIVATE_TABLES = ("finance.fct_margins", "core.int_orders", "quality.large_orders")
+VIEWS = ("finance.orders_seen", "finance.fct_orders__masked", "raw.stg_orders", "quality.small_orders")

@@ -10,7 +10,7 @@ from support.shop import SHOP
 # The schemas: two for sources (the second also has a model), one for private models, one for published models, one for stored failures.
 RAW, LANDING, CORE, FINANCE, BROKEN = "raw", "landing", "core", "Finance", "broken"
 # The folders of the tests' projects have the names of their schemas.
-_NAMES = {"staging": RAW, "intermediate": CORE, "marts": FINANCE, "quality": BROKEN}
+_NAMES = {"finance": FINANCE, "quality": BROKEN}
 
 
 def _renamed(text: str) -> str:
@@ -21,7 +21,7 @@ def _renamed(text: str) -> str:
 
 PROJECT = {
     "dbt_project.yml": _renamed(dbt_projects.CONFIGURATION["dbt_project.yml"]),
-    "profiles.yml": _renamed((dbt_projects.REPOSITORY / "profiles.yml").read_text(encoding="utf-8")),
+    "profiles.yml": dbt_projects.profiles(),
     **{_renamed(path): _renamed(text) for path, text in SHOP.items()},
     "data/people.csv": "person,shop\nAda,UA\nBob,HA\n",
     "models/raw/_hr__sources.yml": """

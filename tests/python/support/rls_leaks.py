@@ -12,34 +12,34 @@ from typing import Any
 # Orders of two shops, the tenants: two of UA, one of HA. Made by hand as dbt makes a table, which takes longer.
 PROTECTED = """
     set role dpe_transformer;
-    create schema marts;
-    grant usage on schema marts to dpe_owner, dpe_reader, dpe_tenant, dpe_masked_reader;
-    create table marts.fct_orders (order_id integer, shop text not null, amount integer);
-    insert into marts.fct_orders values (1, 'UA', 10), (2, 'UA', 20), (3, 'HA', 30);
-    create index on marts.fct_orders (shop);
-    alter table marts.fct_orders enable row level security, force row level security;
-    create policy dpe_system on marts.fct_orders to dpe_transformer
+    create schema finance;
+    grant usage on schema finance to dpe_owner, dpe_reader, dpe_tenant, dpe_masked_reader;
+    create table finance.fct_orders (order_id integer, shop text not null, amount integer);
+    insert into finance.fct_orders values (1, 'UA', 10), (2, 'UA', 20), (3, 'HA', 30);
+    create index on finance.fct_orders (shop);
+    alter table finance.fct_orders enable row level security, force row level security;
+    create policy dpe_system on finance.fct_orders to dpe_transformer
     using ((select dpe.every_tenant_is_open()) or shop = any ((select dpe.visible_tenants())::text[]))
     with check ((select dpe.every_tenant_is_open()) or shop = any ((select dpe.visible_tenants())::text[]));
-    create policy dpe_admin on marts.fct_orders for select to dpe_owner
+    create policy dpe_admin on finance.fct_orders for select to dpe_owner
     using ((select dpe.every_tenant_is_open()) or shop = any ((select dpe.visible_tenants())::text[]));
-    create policy dpe_reader on marts.fct_orders for select to dpe_reader, dpe_masked_reader
+    create policy dpe_reader on finance.fct_orders for select to dpe_reader, dpe_masked_reader
     using (shop = any ((select dpe.visible_tenants())::text[]));
-    create policy dpe_mask on marts.fct_orders as restrictive for select to dpe_reader
+    create policy dpe_mask on finance.fct_orders as restrictive for select to dpe_reader
     using (shop = any ((select case when pg_has_role('dpe_masked_reader', 'usage') then null else dpe.visible_tenants() end)::text[]));
-    comment on policy dpe_system on marts.fct_orders is 'tenant_column shop';
-    grant select on marts.fct_orders to dpe_owner, dpe_reader;
-    grant select (order_id, shop) on marts.fct_orders to dpe_masked_reader;
-    create view marts.orders_seen with (security_invoker = true) as select * from marts.fct_orders;
-    grant select on marts.orders_seen to dpe_reader;
-    create view marts.fct_orders__masked with (security_invoker = true) as
-    select order_id, shop, null::integer as amount from marts.fct_orders;
-    grant select on marts.fct_orders__masked to dpe_masked_reader;
+    comment on policy dpe_system on finance.fct_orders is 'tenant_column shop';
+    grant select on finance.fct_orders to dpe_owner, dpe_reader;
+    grant select (order_id, shop) on finance.fct_orders to dpe_masked_reader;
+    create view finance.orders_seen with (security_invoker = true) as select * from finance.fct_orders;
+    grant select on finance.orders_seen to dpe_reader;
+    create view finance.fct_orders__masked with (security_invoker = true) as
+    select order_id, shop, null::integer as amount from finance.fct_orders;
+    grant select on finance.fct_orders__masked to dpe_masked_reader;
     reset role
 """
 
-UNMASKED = "drop policy dpe_mask on marts.fct_orders"
-COUNT = "select count(*) from marts.fct_orders"
+UNMASKED = "drop policy dpe_mask on finance.fct_orders"
+COUNT = "select count(*) from finance.fct_orders"
 DEFINER = f"security definer begin atomic {COUNT}; end"
 AS_STRING = f"security definer as $$ {COUNT} $$"
 CLOSED_ELSEWHERE = "revoke all on function copies.leak(integer, integer) from public"
@@ -48,7 +48,7 @@ OPEN_TABLE = "create table public.box (id integer, seen bigint); grant all on pu
 LOOP = """
     create extension postgres_fdw;
     create server loop foreign data wrapper postgres_fdw options (dbname '{database}', host '{host}', port '{port}');
-    create foreign table public.far (order_id integer) server loop options (schema_name 'marts', table_name 'fct_orders')
+    create foreign table public.far (order_id integer) server loop options (schema_name 'finance', table_name 'fct_orders')
 """
 
 
@@ -82,7 +82,7 @@ LEAKS = {
         f"create materialized view public.leak as {COUNT}; grant select on public.leak to public", "select * from public.leak", "RLS026"
     ),
     "a materialized view of a view with its reader's rights": Leak(
-        "create materialized view public.leak as select count(*) from marts.orders_seen; grant select on public.leak to public",
+        "create materialized view public.leak as select count(*) from finance.orders_seen; grant select on public.leak to public",
         "select * from public.leak",
         "RLS026",
     ),
@@ -95,7 +95,7 @@ LEAKS = {
     "a function": Leak(f"create function public.leak() returns bigint language sql {DEFINER}", "select public.leak()", "RLS042"),
     "a function over a view with its reader's rights": Leak(
         "create function public.leak() returns bigint language sql security definer"
-        " begin atomic select count(*) from marts.orders_seen; end",
+        " begin atomic select count(*) from finance.orders_seen; end",
         "select public.leak()",
         "RLS042",
     ),
@@ -135,7 +135,7 @@ LEAKS = {
         f"create function public.leak() returns bigint language sql {AS_STRING}", "select public.leak()", "RLS043"
     ),
     "a function with a body in a string, which names the table in a default": Leak(
-        "create function public.leak(of regclass default 'marts.fct_orders') returns bigint language plpgsql security definer as"
+        "create function public.leak(of regclass default 'finance.fct_orders') returns bigint language plpgsql security definer as"
         " $$ declare found bigint; begin execute format('select count(*) from %s', of) into found; return found; end $$",
         "select public.leak()",
         "RLS043",
@@ -148,7 +148,7 @@ LEAKS = {
     ),
     "a function that has PostgreSQL run a string": Leak(
         "create function public.leak() returns bigint language sql security definer begin atomic"
-        " select count(*) from ts_stat('select to_tsvector(''simple'', shop) from marts.fct_orders'); end",
+        " select count(*) from ts_stat('select to_tsvector(''simple'', shop) from finance.fct_orders'); end",
         "select public.leak()",
         "RLS043",
         # The words UA and HA.
@@ -241,7 +241,7 @@ LEAKS = {
     ),
     "a parent": Leak(
         "create table public.parent (order_id integer, shop text not null, amount integer);"
-        " alter table public.parent owner to dpe_transformer; alter table marts.fct_orders inherit public.parent;"
+        " alter table public.parent owner to dpe_transformer; alter table finance.fct_orders inherit public.parent;"
         " grant select on public.parent to public",
         "select count(*) from public.parent",
         "RLS046",
@@ -259,17 +259,17 @@ LEAKS = {
         "RLS025",
     ),
     "a function of the pipeline, whose context its caller opens": Leak(
-        f"set local role dpe_transformer; create function marts.leak() returns bigint language sql {DEFINER};"
-        " grant execute on function marts.leak() to {ua}; reset role",
-        "set local dpe.actor = 'me'; select marts.leak()",
+        f"set local role dpe_transformer; create function finance.leak() returns bigint language sql {DEFINER};"
+        " grant execute on function finance.leak() to {ua}; reset role",
+        "set local dpe.actor = 'me'; select finance.leak()",
         "RLS029",
     ),
     "a function of the pipeline that only an aggregate may call": Leak(
         "set local role dpe_transformer;"
-        f" create function marts.leak(bigint, integer) returns bigint language sql {AS_STRING};"
-        " create aggregate marts.leak_of (integer) (sfunc = marts.leak, stype = bigint);"
-        " grant execute on function marts.leak_of(integer) to public; reset role",
-        "set local dpe.actor = 'me'; select marts.leak_of(1)",
+        f" create function finance.leak(bigint, integer) returns bigint language sql {AS_STRING};"
+        " create aggregate finance.leak_of (integer) (sfunc = finance.leak, stype = bigint);"
+        " grant execute on function finance.leak_of(integer) to public; reset role",
+        "set local dpe.actor = 'me'; select finance.leak_of(1)",
         "RLS029",
     ),
     "a function of another of dpe's roles": Leak(
@@ -298,13 +298,13 @@ LEAKS = {
     "a trigger of a view, for who may write one of its columns": Leak(
         "create function public.leak() returns trigger language plpgsql security definer as"
         f" $$ begin new.order_id := ({COUNT}); return new; end $$; {CLOSED.format('')};"
-        " create trigger leak instead of insert on marts.orders_seen for each row execute function public.leak();"
-        " grant insert (shop) on marts.orders_seen to {ua}",
-        "insert into marts.orders_seen (shop) values ('UA') returning order_id",
+        " create trigger leak instead of insert on finance.orders_seen for each row execute function public.leak();"
+        " grant insert (shop) on finance.orders_seen to {ua}",
+        "insert into finance.orders_seen (shop) values ('UA') returning order_id",
         "RLS063",
     ),
     "a view of a reader with more columns, without the policy of the mask": Leak(
-        f"{UNMASKED}; set local role {{ha}}; create view sandbox.leak as select min(amount) from marts.fct_orders;"
+        f"{UNMASKED}; set local role {{ha}}; create view sandbox.leak as select min(amount) from finance.fct_orders;"
         " grant select on sandbox.leak to {intern}; reset role",
         "select * from sandbox.leak",
         "RLS056",
@@ -313,14 +313,14 @@ LEAKS = {
     ),
     "a rule of a reader with more columns, without the policy of the mask": Leak(
         f"{UNMASKED}; set local role {{ha}}; create table sandbox.box (id integer); grant insert on sandbox.box to {{intern}};"
-        " reset role; create rule leak as on insert to sandbox.box do instead select min(amount) from marts.fct_orders",
+        " reset role; create rule leak as on insert to sandbox.box do instead select min(amount) from finance.fct_orders",
         "insert into sandbox.box values (1)",
         "RLS056",
         seen=(10,),
         reader="intern",
     ),
     "a masked reader who may read all data": Leak(
-        "grant pg_read_all_data to {intern}", "select min(amount) from marts.fct_orders", "RLS057", seen=(10,), reader="intern"
+        "grant pg_read_all_data to {intern}", "select min(amount) from finance.fct_orders", "RLS057", seen=(10,), reader="intern"
     ),
 }
 
@@ -341,7 +341,7 @@ LEAK_OF_A_TYPE = Leak(
 # What looks like one of these, but shows a reader only its own rows; with what the checks find.
 NO_LEAKS = {
     "a view of a view with its reader's rights": (
-        "create view public.leak as select count(*) from marts.orders_seen; grant select on public.leak to public",
+        "create view public.leak as select count(*) from finance.orders_seen; grant select on public.leak to public",
         "select * from public.leak",
     ),
     "a function that only its owner may call, in a view": (
@@ -363,7 +363,7 @@ NO_LEAKS = {
         "select public.leak()",
     ),
     "a rule that reads a view with its reader's rights": (
-        f"{OPEN_TABLE}; create rule leak as on insert to public.box do instead select count(*) from marts.orders_seen",
+        f"{OPEN_TABLE}; create rule leak as on insert to public.box do instead select count(*) from finance.orders_seen",
         "insert into public.box values (1)",
     ),
     "a function of an owner without rights": (
@@ -385,11 +385,11 @@ NO_LEAKS = {
 
 # What a reader does with its own rights, as the owner of a schema, with what the checks find, which is never an error.
 OWN_AFFAIRS: dict[str, list[str]] = {
-    "create temporary view seen as select * from marts.fct_orders": [],
-    "create temporary table seen as select * from marts.fct_orders": [],
+    "create temporary view seen as select * from finance.fct_orders": [],
+    "create temporary table seen as select * from finance.fct_orders": [],
     f"create function pg_temp.seen() returns bigint language sql {DEFINER}": [],
     f"create view sandbox.seen as {COUNT}; grant select on sandbox.seen to public": [],
-    "create table sandbox.seen as select * from marts.fct_orders; grant select on sandbox.seen to public": [],
+    "create table sandbox.seen as select * from finance.fct_orders; grant select on sandbox.seen to public": [],
     f"create materialized view sandbox.seen as {COUNT}; grant select on sandbox.seen to public": ["RLS053"],
     f"create materialized view sandbox.seen as {COUNT}": [],
     f"create function sandbox.seen() returns bigint language sql {DEFINER}": ["RLS053"],

@@ -9,9 +9,9 @@ OUTSIDE = f"outside_{next(numbers)}"
 
 # A table whose rows are visible by the keys that another one grants.
 ACCESS = (
-    "comment on policy dpe_system on marts.fct_margins is 'access {model: managers, column: shop, role_column: manager}';"
-    "create policy dpe_reader on marts.fct_margins for select to dpe_reader, dpe_masked_reader"
-    " using (shop = any ((select dpe.granted_keys('\"marts\".\"managers\"', 'shop', 'manager'))::text[]))"
+    "comment on policy dpe_system on finance.fct_margins is 'access {model: managers, column: shop, role_column: manager}';"
+    "create policy dpe_reader on finance.fct_margins for select to dpe_reader, dpe_masked_reader"
+    " using (shop = any ((select dpe.granted_keys('\"finance\".\"managers\"', 'shop', 'manager'))::text[]))"
 )
 # A text type whose creator writes its cast.
 TAG = (
@@ -21,96 +21,96 @@ TAG = (
 
 # Makes the tenant column another type, under the policies of its declaration.
 RETYPE = (
-    "drop view marts.fct_orders__masked, marts.orders_seen, quality.small_orders; drop policy dpe_system on marts.fct_orders;"
-    " drop policy dpe_admin on marts.fct_orders; drop policy dpe_reader on marts.fct_orders; drop policy dpe_mask on marts.fct_orders;"
-    " alter table marts.fct_orders alter column shop type {0} using shop::text::{0};"
-    " create policy dpe_system on marts.fct_orders to dpe_transformer using (shop::text = any ((select dpe.visible_tenants())::text[]));"
-    " comment on policy dpe_system on marts.fct_orders is 'tenant_column shop'"
+    "drop view finance.fct_orders__masked, finance.orders_seen, quality.small_orders; drop policy dpe_system on finance.fct_orders;"
+    " drop policy dpe_admin on finance.fct_orders; drop policy dpe_reader on finance.fct_orders; drop policy dpe_mask on finance.fct_orders;"
+    " alter table finance.fct_orders alter column shop type {0} using shop::text::{0};"
+    " create policy dpe_system on finance.fct_orders to dpe_transformer using (shop::text = any ((select dpe.visible_tenants())::text[]));"
+    " comment on policy dpe_system on finance.fct_orders is 'tenant_column shop'"
 )
 
 # A function of the pipeline, as a model's hook would create it.
 CALLED = (
-    "create function marts.called(integer) returns integer language sql immutable as 'select $1';"
-    " alter function marts.called(integer) owner to dpe_transformer"
+    "create function finance.called(integer) returns integer language sql immutable as 'select $1';"
+    " alter function finance.called(integer) owner to dpe_transformer"
 )
 
 # What an administrator can do in a few statements, by mistake or not. {index} is that of the tenant column of fct_orders; {database}
 # and {port} are those of the session.
 MUTATIONS = {
-    "alter table marts.fct_orders disable row level security": "RLS003",
-    "create table marts.copied as select * from marts.fct_orders": "RLS001",
-    "create table intermediate.copied as select * from marts.fct_orders": "RLS001",
-    "alter table marts.fct_orders no force row level security": "RLS002",
+    "alter table finance.fct_orders disable row level security": "RLS003",
+    "create table finance.copied as select * from finance.fct_orders": "RLS001",
+    "create table core.copied as select * from finance.fct_orders": "RLS001",
+    "alter table finance.fct_orders no force row level security": "RLS002",
     "alter table dpe.rejects no force row level security": "RLS002",
-    "alter table marts.orders_history no force row level security": "RLS002",
+    "alter table finance.orders_history no force row level security": "RLS002",
     "alter table quality.large_orders no force row level security": "RLS002",
     "alter table dpe.rejects disable row level security": "RLS003",
-    "alter table marts.orders disable row level security": "RLS003",
+    "alter table finance.orders disable row level security": "RLS003",
     "alter table quality.large_orders disable row level security": "RLS003",
     "drop policy dpe_system on quality.large_orders; drop policy dpe_admin on quality.large_orders": "RLS004",
-    "create policy everybody on marts.fct_orders for select using (false)": "RLS005",
+    "create policy everybody on finance.fct_orders for select using (false)": "RLS005",
     "create policy everybody on dpe.rejects for select using (source = 'shop')": "RLS005",
-    "alter policy dpe_reader on marts.fct_orders to public": "RLS005",
-    "alter policy dpe_reader on marts.fct_orders using (true)": "RLS006",
-    "alter policy dpe_reader on marts.orders_history using (true)": "RLS006",
-    "create policy dpe_reader on marts.fct_margins for select to dpe_reader using (true)": "RLS006",
+    "alter policy dpe_reader on finance.fct_orders to public": "RLS005",
+    "alter policy dpe_reader on finance.fct_orders using (true)": "RLS006",
+    "alter policy dpe_reader on finance.orders_history using (true)": "RLS006",
+    "create policy dpe_reader on finance.fct_margins for select to dpe_reader using (true)": "RLS006",
     "create policy more on dpe.loads for select to dpe_reader using (true)": "RLS006",
-    "drop policy dpe_system on marts.fct_orders; create policy dpe_system on marts.fct_orders for all to dpe_transformer"
+    "drop policy dpe_system on finance.fct_orders; create policy dpe_system on finance.fct_orders for all to dpe_transformer"
     " using ((select dpe.every_tenant_is_open()) or shop = any ((select dpe.visible_tenants())::text[]))": "RLS007",
-    "alter policy dpe_system on marts.fct_orders with check (true)": "RLS008",
-    "alter policy dpe_system on marts.dim_shops with check (true)": "RLS008",
-    "create policy cheap on marts.fct_orders for select to dpe_reader using (amount < 15)": "RLS009",
-    f"create policy friends on marts.fct_orders for select to {READER} using (shop = 'HA')": "RLS009",
+    "alter policy dpe_system on finance.fct_orders with check (true)": "RLS008",
+    "alter policy dpe_system on finance.dim_shops with check (true)": "RLS008",
+    "create policy cheap on finance.fct_orders for select to dpe_reader using (amount < 15)": "RLS009",
+    f"create policy friends on finance.fct_orders for select to {READER} using (shop = 'HA')": "RLS009",
     f"create policy friends on dpe.rule_failures for select to {READER} using (test_id <> '')": "RLS009",
-    "alter policy dpe_reader on marts.fct_orders using (shop = any ((select dpe.visible_tenants())::text[]) or amount < 15)": "RLS010",
-    "alter policy dpe_reader on marts.fct_orders using (shop is not null)": "RLS010",
-    "alter policy dpe_reader on marts.fct_orders using (shop <> all ((select dpe.visible_tenants())::text[]))": "RLS010",
-    "alter policy dpe_system on marts.fct_orders using ((select dpe.context_is_open()))": "RLS010",
-    "alter policy dpe_system on marts.fct_orders using (shop = 'UA')": "RLS010",
-    "alter policy dpe_admin on marts.fct_orders using (true)": "RLS010",
-    "alter policy dpe_system on marts.dim_shops using (true)": "RLS010",
-    "alter policy dpe_reader on marts.dim_shops using (false)": "RLS010",
-    "alter policy dpe_system on marts.fct_orders with check ((select dpe.context_is_open()))": "RLS010",
-    f"alter policy dpe_system on marts.fct_orders to dpe_transformer, {READER}": "RLS010",
-    f"alter policy dpe_reader on marts.fct_orders to dpe_reader, {OUTSIDE}": "RLS010",
-    "alter policy dpe_reader on marts.fct_orders using ((shop || '') = any ((select dpe.visible_tenants())::text[]))": "RLS010",
-    "drop policy dpe_reader on marts.fct_orders; create policy dpe_reader on marts.fct_orders to dpe_reader, dpe_masked_reader"
+    "alter policy dpe_reader on finance.fct_orders using (shop = any ((select dpe.visible_tenants())::text[]) or amount < 15)": "RLS010",
+    "alter policy dpe_reader on finance.fct_orders using (shop is not null)": "RLS010",
+    "alter policy dpe_reader on finance.fct_orders using (shop <> all ((select dpe.visible_tenants())::text[]))": "RLS010",
+    "alter policy dpe_system on finance.fct_orders using ((select dpe.context_is_open()))": "RLS010",
+    "alter policy dpe_system on finance.fct_orders using (shop = 'UA')": "RLS010",
+    "alter policy dpe_admin on finance.fct_orders using (true)": "RLS010",
+    "alter policy dpe_system on finance.dim_shops using (true)": "RLS010",
+    "alter policy dpe_reader on finance.dim_shops using (false)": "RLS010",
+    "alter policy dpe_system on finance.fct_orders with check ((select dpe.context_is_open()))": "RLS010",
+    f"alter policy dpe_system on finance.fct_orders to dpe_transformer, {READER}": "RLS010",
+    f"alter policy dpe_reader on finance.fct_orders to dpe_reader, {OUTSIDE}": "RLS010",
+    "alter policy dpe_reader on finance.fct_orders using ((shop || '') = any ((select dpe.visible_tenants())::text[]))": "RLS010",
+    "drop policy dpe_reader on finance.fct_orders; create policy dpe_reader on finance.fct_orders to dpe_reader, dpe_masked_reader"
     " using (shop = any ((select dpe.visible_tenants())::text[]))": "RLS010",
-    "alter policy dpe_mask on marts.fct_orders using (not (select pg_has_role('dpe_masked_reader', 'usage')) or amount > 0)": "RLS010",
+    "alter policy dpe_mask on finance.fct_orders using (not (select pg_has_role('dpe_masked_reader', 'usage')) or amount > 0)": "RLS010",
     # A lookup with the same result for every reader; a table of PostgreSQL's own; a column other than the declared one.
-    f"{ACCESS}; alter policy dpe_reader on marts.fct_margins"
+    f"{ACCESS}; alter policy dpe_reader on finance.fct_margins"
     " using ('true'::text = any ((select dpe.granted_keys('pg_catalog.pg_roles', 'rolinherit', 'rolname'))::text[]))": "RLS010",
-    f"{ACCESS}; alter policy dpe_reader on marts.fct_margins"
+    f"{ACCESS}; alter policy dpe_reader on finance.fct_margins"
     " using (shop = any ((select dpe.granted_keys('\"pg_catalog\".\"pg_roles\"', 'shop', 'manager'))::text[]))": "RLS010",
-    f"{ACCESS}; alter policy dpe_reader on marts.fct_margins"
-    " using (shop = any ((select dpe.granted_keys('\"marts\".\"managers\"', 'town', 'manager'))::text[]))": "RLS010",
-    "drop policy dpe_reader on marts.fct_orders": "RLS011",
-    "drop policy dpe_admin on marts.fct_orders": "RLS011",
-    "drop policy dpe_system on marts.fct_orders": "RLS011",
-    "comment on policy dpe_system on marts.fct_orders is null": "RLS011",
-    "create policy dpe_reader on marts.fct_margins for select to dpe_reader using (shop = 'UA')": "RLS012",
-    "grant select on marts.fct_orders to public": "RLS013",
-    "grant select (amount) on marts.fct_orders to public": "RLS013",
+    f"{ACCESS}; alter policy dpe_reader on finance.fct_margins"
+    " using (shop = any ((select dpe.granted_keys('\"finance\".\"managers\"', 'town', 'manager'))::text[]))": "RLS010",
+    "drop policy dpe_reader on finance.fct_orders": "RLS011",
+    "drop policy dpe_admin on finance.fct_orders": "RLS011",
+    "drop policy dpe_system on finance.fct_orders": "RLS011",
+    "comment on policy dpe_system on finance.fct_orders is null": "RLS011",
+    "create policy dpe_reader on finance.fct_margins for select to dpe_reader using (shop = 'UA')": "RLS012",
+    "grant select on finance.fct_orders to public": "RLS013",
+    "grant select (amount) on finance.fct_orders to public": "RLS013",
     "grant select on dpe.rejects to public": "RLS013",
-    "grant usage on schema intermediate to public": "RLS013",
-    "grant insert on marts.fct_orders to dpe_reader": "RLS014",
-    f"grant update on marts.fct_orders to {READER}": "RLS014",
-    "grant truncate on marts.dim_shops to dpe_reader": "RLS014",
-    "grant references on marts.dim_shops to dpe_tenant": "RLS014",
+    "grant usage on schema core to public": "RLS013",
+    "grant insert on finance.fct_orders to dpe_reader": "RLS014",
+    f"grant update on finance.fct_orders to {READER}": "RLS014",
+    "grant truncate on finance.dim_shops to dpe_reader": "RLS014",
+    "grant references on finance.dim_shops to dpe_tenant": "RLS014",
     "grant insert on dpe.tenant_access to dpe_reader": "RLS014",
-    f"grant select on marts.fct_orders to {READER} with grant option": "RLS014",
-    "grant insert (shop) on marts.orders_seen to dpe_reader": "RLS014",
-    "grant references (order_id) on marts.fct_orders to dpe_reader": "RLS014",
-    f"grant update (amount) on marts.fct_orders to {OUTSIDE}": "RLS014",
-    f"grant select (amount) on marts.fct_orders to {READER} with grant option": "RLS014",
-    "grant create on schema marts to dpe_reader": "RLS015",
-    f"grant create on schema staging to {READER}": "RLS015",
-    "grant select on marts.fct_margins to dpe_reader": "RLS016",
+    f"grant select on finance.fct_orders to {READER} with grant option": "RLS014",
+    "grant insert (shop) on finance.orders_seen to dpe_reader": "RLS014",
+    "grant references (order_id) on finance.fct_orders to dpe_reader": "RLS014",
+    f"grant update (amount) on finance.fct_orders to {OUTSIDE}": "RLS014",
+    f"grant select (amount) on finance.fct_orders to {READER} with grant option": "RLS014",
+    "grant create on schema finance to dpe_reader": "RLS015",
+    f"grant create on schema raw to {READER}": "RLS015",
+    "grant select on finance.fct_margins to dpe_reader": "RLS016",
     "grant select on dpe.rule_failures to dpe_reader": "RLS016",
     f"grant select on quality.large_orders to {READER}": "RLS016",
     "grant select on quality.small_orders to dpe_reader": "RLS016",
-    "grant select on staging.stg_orders to dpe_reader": "RLS016",
-    "grant select (order_id, shop) on marts.fct_margins to dpe_reader": "RLS016",
+    "grant select on raw.stg_orders to dpe_reader": "RLS016",
+    "grant select (order_id, shop) on finance.fct_margins to dpe_reader": "RLS016",
     "alter role dpe_reader bypassrls": "RLS017",
     "alter role dpe_transformer superuser": "RLS017",
     f"alter role {READER} bypassrls": "RLS017",
@@ -121,39 +121,39 @@ MUTATIONS = {
     f"grant dpe_owner to {READER}": "RLS019",
     f"grant dpe_tenant to {READER}": "RLS019",
     "create role manager createrole; grant dpe_owner, dpe_reader to manager": "RLS019",
-    "alter table marts.fct_orders alter column shop drop not null": "RLS020",
+    "alter table finance.fct_orders alter column shop drop not null": "RLS020",
     "drop index {index}": "RLS021",
-    "create unique index on marts.fct_orders (order_id)": "RLS022",
-    "create policy narrow on marts.fct_orders as restrictive for select to dpe_reader"
+    "create unique index on finance.fct_orders (order_id)": "RLS022",
+    "create policy narrow on finance.fct_orders as restrictive for select to dpe_reader"
     " using (shop <> (select current_setting('shop.hidden')))": "RLS023",
-    "create function marts.setting() returns text language sql stable as $$ select current_setting('shop.hidden') $$": "RLS023",
-    "alter policy dpe_reader on marts.fct_orders using (shop = any (dpe.visible_tenants()))": "RLS024",
-    "create policy narrow on marts.fct_orders as restrictive for select to dpe_reader using (dpe.chosen_tenant() is null)": "RLS024",
-    "alter view marts.orders_seen reset (security_invoker)": "RLS025",
-    "alter view staging.stg_orders set (security_invoker = false)": "RLS025",
-    "create view public.leak as select * from marts.fct_orders": "RLS025",
-    "create materialized view marts.leak as select * from marts.fct_orders": "RLS026",
+    "create function finance.setting() returns text language sql stable as $$ select current_setting('shop.hidden') $$": "RLS023",
+    "alter policy dpe_reader on finance.fct_orders using (shop = any (dpe.visible_tenants()))": "RLS024",
+    "create policy narrow on finance.fct_orders as restrictive for select to dpe_reader using (dpe.chosen_tenant() is null)": "RLS024",
+    "alter view finance.orders_seen reset (security_invoker)": "RLS025",
+    "alter view raw.stg_orders set (security_invoker = false)": "RLS025",
+    "create view public.leak as select * from finance.fct_orders": "RLS025",
+    "create materialized view finance.leak as select * from finance.fct_orders": "RLS026",
     "create view public.leak as select * from dpe.rejects": "RLS025",
-    "create materialized view public.leak as select * from marts.fct_orders": "RLS026",
-    "create materialized view public.leak as select * from marts.orders_seen": "RLS026",
+    "create materialized view public.leak as select * from finance.fct_orders": "RLS026",
+    "create materialized view public.leak as select * from finance.orders_seen": "RLS026",
     "create foreign data wrapper nowhere; create server nowhere foreign data wrapper nowhere;"
-    " create foreign table marts.far (id integer) server nowhere": "RLS027",
-    "create function marts.leak() returns bigint language sql security definer as $$ select count(*) from marts.fct_orders $$": "RLS028",
+    " create foreign table finance.far (id integer) server nowhere": "RLS027",
+    "create function finance.leak() returns bigint language sql security definer as $$ select count(*) from finance.fct_orders $$": "RLS028",
     "alter function dpe.visible_tenants() security definer reset search_path": "RLS028",
-    "create function marts.leak(integer) returns bigint language sql security definer set search_path = pg_catalog as"
-    " $$ select count(*) from marts.fct_orders $$": "RLS028",
-    "create function marts.leak() returns bigint language sql security definer set search_path = '' as"
-    " $$ select count(*) from marts.fct_orders $$": "RLS029",
+    "create function finance.leak(integer) returns bigint language sql security definer set search_path = pg_catalog as"
+    " $$ select count(*) from finance.fct_orders $$": "RLS028",
+    "create function finance.leak() returns bigint language sql security definer set search_path = '' as"
+    " $$ select count(*) from finance.fct_orders $$": "RLS029",
     "create procedure public.leak() language sql security definer as $$ select 1 $$; alter procedure public.leak() owner to dpe_transformer;"
     f" grant execute on procedure public.leak() to {READER}": "RLS029",
-    "create table staging.parts (id integer) partition by list (id);"
-    " create table staging.part partition of staging.parts for values in (1); grant select on staging.part to dpe_transformer;"
-    " alter table staging.parts owner to dpe_loader; alter table staging.part owner to dpe_loader": "RLS030",
-    "create table staging.parts (id integer) partition by list (id);"
-    " create table staging.part partition of staging.parts for values in (1); grant select (id) on staging.part to dpe_transformer;"
-    " alter table staging.parts owner to dpe_loader; alter table staging.part owner to dpe_loader": "RLS030",
+    "create table raw.parts (id integer) partition by list (id);"
+    " create table raw.part partition of raw.parts for values in (1); grant select on raw.part to dpe_transformer;"
+    " alter table raw.parts owner to dpe_loader; alter table raw.part owner to dpe_loader": "RLS030",
+    "create table raw.parts (id integer) partition by list (id);"
+    " create table raw.part partition of raw.parts for values in (1); grant select (id) on raw.part to dpe_transformer;"
+    " alter table raw.parts owner to dpe_loader; alter table raw.part owner to dpe_loader": "RLS030",
     "alter default privileges for role dpe_transformer grant select on tables to dpe_reader": "RLS032",
-    "alter default privileges for role dpe_transformer in schema marts grant select on tables to public": "RLS032",
+    "alter default privileges for role dpe_transformer in schema finance grant select on tables to public": "RLS032",
     f"alter default privileges for role dpe_transformer grant usage on schemas to {OUTSIDE}": "RLS032",
     "alter default privileges for role dpe_transformer grant execute on functions to public": "RLS032",
     f"alter default privileges for role dpe_transformer grant select on sequences to {READER}": "RLS032",
@@ -162,15 +162,15 @@ MUTATIONS = {
     "alter database {database} set dpe.actor = 'always'": "RLS033",
     "alter role dpe_loader in database {database} set row_security = off": "RLS033",
     "create role manager_of_checks login in role dpe_owner; alter role manager_of_checks set dpe.actor = 'always'": "RLS033",
-    "create publication everything for table marts.fct_orders": "RLS034",
+    "create publication everything for table finance.fct_orders": "RLS034",
     "create publication everything for all tables": "RLS034",
-    "create publication everything for tables in schema marts": "RLS034",
-    "create schema marts__next; create publication everything for tables in schema marts__next": "RLS034",
-    f"alter table marts.fct_orders owner to {READER}": "RLS035",
-    f"alter schema marts owner to {READER}": "RLS035",
+    "create publication everything for tables in schema finance": "RLS034",
+    "create schema finance__next; create publication everything for tables in schema finance__next": "RLS034",
+    f"alter table finance.fct_orders owner to {READER}": "RLS035",
+    f"alter schema finance owner to {READER}": "RLS035",
     "create function public.copy() returns trigger language plpgsql as $$ begin return null; end $$;"
-    " create trigger copying after insert on marts.fct_orders for each row execute function public.copy()": "RLS036",
-    "create rule also as on insert to marts.fct_orders do also notify orders": "RLS036",
+    " create trigger copying after insert on finance.fct_orders for each row execute function public.copy()": "RLS036",
+    "create rule also as on insert to finance.fct_orders do also notify orders": "RLS036",
     "create or replace function dpe.visible_tenants() returns text[] language sql stable parallel safe set search_path = pg_catalog"
     " as $$ select array['UA', 'HA'] $$": "RLS037",
     "create or replace function dpe.context_is_open() returns boolean language sql stable parallel safe set search_path = pg_catalog"
@@ -189,12 +189,12 @@ MUTATIONS = {
     "alter function dpe.record_access_change() set search_path = pg_catalog": "RLS037",
     "create procedure dpe.more() language sql as $$ select 1 $$": "RLS037",
     f"alter function dpe.every_tenant_is_open() owner to {READER}": "RLS037",
-    "grant select on marts.fct_orders to dpe_masked_reader": "RLS038",
-    "grant select (amount) on marts.fct_orders to dpe_masked_reader": "RLS038",
+    "grant select on finance.fct_orders to dpe_masked_reader": "RLS038",
+    "grant select (amount) on finance.fct_orders to dpe_masked_reader": "RLS038",
     f"grant dpe_masked_reader to {READER}": "RLS039",
     f"grant dpe_masked_reader to {READER} with inherit false, set true": "RLS039",
     f"grant dpe_masked_reader to {OUTSIDE}; grant dpe_reader to {OUTSIDE} with admin true, inherit false, set false": "RLS039",
-    "alter policy dpe_reader on marts.fct_orders to dpe_masked_reader": "RLS010",
+    "alter policy dpe_reader on finance.fct_orders to dpe_masked_reader": "RLS010",
     "grant create on schema public to public": "RLS040",
     "create schema looked_in; grant create on schema looked_in to public; alter role all set search_path = looked_in": "RLS040",
     "create schema looked_in; grant create on schema looked_in to public;"
@@ -206,16 +206,16 @@ MUTATIONS = {
     f"alter schema public owner to {READER}": "RLS041",
     f"alter schema public owner to {OUTSIDE}; grant create on schema public to public": "RLS041",
     f"create schema dpe_transformer authorization {OUTSIDE}": "RLS041",
-    "create function public.leak() returns bigint language sql security definer begin atomic select count(*) from marts.fct_orders; end": "RLS042",
+    "create function public.leak() returns bigint language sql security definer begin atomic select count(*) from finance.fct_orders; end": "RLS042",
     "create function public.leak() returns bigint language sql security definer begin atomic select count(*) from dpe.loads; end": "RLS042",
     "create role keeper bypassrls; create procedure public.leak() language sql security definer begin atomic"
     " delete from dpe.rejects; end; alter procedure public.leak() owner to keeper": "RLS042",
     "create function public.leak(integer, integer) returns double precision language sql immutable security definer begin atomic"
-    " select count(*)::double precision from marts.fct_orders; end; revoke all on function public.leak(integer, integer) from public;"
+    " select count(*)::double precision from finance.fct_orders; end; revoke all on function public.leak(integer, integer) from public;"
     " create type public.span as range (subtype = integer, subtype_diff = public.leak)": "RLS042",
-    "create function public.leak() returns bigint language sql security definer as $$ select count(*) from marts.fct_orders $$": "RLS043",
+    "create function public.leak() returns bigint language sql security definer as $$ select count(*) from finance.fct_orders $$": "RLS043",
     "create table public.box (id integer); grant insert on public.box to public;"
-    " create rule leak as on insert to public.box do also update marts.fct_orders set amount = 0": "RLS044",
+    " create rule leak as on insert to public.box do also update finance.fct_orders set amount = 0": "RLS044",
     "create table public.copied as select 1 as id; alter table public.copied owner to dpe_transformer;"
     f" grant select (id) on public.copied to {OUTSIDE}": "RLS045",
     "create table public.copied as select 1 as id; alter table public.copied owner to dpe_loader; grant select on public.copied to public;"
@@ -224,14 +224,14 @@ MUTATIONS = {
     "create table public.copied as select 1 as id, 'UA'::text as shop; alter table public.copied owner to dpe_transformer;"
     " alter table public.copied enable row level security, force row level security; create policy dpe_reader on public.copied"
     " for select to dpe_reader using (shop = any ((select dpe.visible_tenants())::text[])); grant select on public.copied to dpe_reader": "RLS045",
-    "create table public.part () inherits (marts.fct_orders)": "RLS046",
-    "create table public.parent (order_id integer, shop text not null, amount integer); alter table marts.fct_orders inherit public.parent": "RLS046",
-    "alter table marts.fct_orders inherit marts.fct_margins": "RLS046",
-    "create table staging.parts (id integer) partition by list (id);"
-    " create table intermediate.part partition of staging.parts for values in (1);"
-    " alter table staging.parts owner to dpe_loader; alter table intermediate.part owner to dpe_loader": "RLS046",
+    "create table public.part () inherits (finance.fct_orders)": "RLS046",
+    "create table public.parent (order_id integer, shop text not null, amount integer); alter table finance.fct_orders inherit public.parent": "RLS046",
+    "alter table finance.fct_orders inherit finance.fct_margins": "RLS046",
+    "create table raw.parts (id integer) partition by list (id);"
+    " create table core.part partition of raw.parts for values in (1);"
+    " alter table raw.parts owner to dpe_loader; alter table core.part owner to dpe_loader": "RLS046",
     f"create table public.box (shop text primary key); grant delete on public.box to {READER};"
-    " alter table marts.fct_added_orders add constraint refers foreign key (shop) references public.box not valid": "RLS047",
+    " alter table finance.fct_added_orders add constraint refers foreign key (shop) references public.box not valid": "RLS047",
     "create extension postgres_fdw; create server loop foreign data wrapper postgres_fdw options (dbname '{database}', port '{port}');"
     f" grant usage on foreign server loop to {READER}; create user mapping for public server loop": "RLS048",
     "create extension postgres_fdw; create server loop foreign data wrapper postgres_fdw options (dbname '{database}', port '{port}');"
@@ -244,9 +244,9 @@ MUTATIONS = {
     "create function public.see() returns event_trigger language plpgsql as $$ begin end $$;"
     f" create event trigger see on ddl_command_end execute function public.see(); alter function public.see() owner to {READER}": "RLS051",
     "create function public.see() returns trigger language plpgsql as $$ begin return new; end $$;"
-    " create trigger see before insert on marts.fct_orders for each row execute function public.see();"
+    " create trigger see before insert on finance.fct_orders for each row execute function public.see();"
     f" alter function public.see() owner to {OUTSIDE}": "RLS051",
-    f"create materialized view public.seen as select * from marts.fct_orders; alter materialized view public.seen owner to {READER};"
+    f"create materialized view public.seen as select * from finance.fct_orders; alter materialized view public.seen owner to {READER};"
     " grant select on public.seen to public": "RLS053",
     f"create view public.seen as select * from dpe.rejects; alter view public.seen owner to {OUTSIDE}; grant dpe_auditor to {OUTSIDE};"
     " grant select on public.seen to dpe_reader": "RLS053",
@@ -257,14 +257,14 @@ MUTATIONS = {
     "create schema dpe_loader authorization dpe_transformer": "RLS058",
     f"create schema dpe_owner authorization {OUTSIDE}": "RLS058",
     "create role second_administrator in role dpe_owner; create schema second_administrator authorization dpe_loader": "RLS058",
-    "drop view marts.fct_orders__masked": "RLS072",
-    "create index on marts.fct_orders (shop, amount)": "RLS074",
-    "create unique index on marts.fct_orders (amount desc) include (order_id)": "RLS074",
-    "create index on marts.fct_orders (shop, (amount + 1))": "RLS074",
-    "create index on marts.fct_orders using spgist ((amount::text)) include (order_id)": "RLS074",
-    "drop policy dpe_mask on marts.fct_orders": "RLS056",
-    "alter policy dpe_mask on marts.fct_orders using (true)": "RLS056",
-    "alter policy dpe_mask on marts.fct_orders to dpe_masked_reader": "RLS056",
+    "drop view finance.fct_orders__masked": "RLS072",
+    "create index on finance.fct_orders (shop, amount)": "RLS074",
+    "create unique index on finance.fct_orders (amount desc) include (order_id)": "RLS074",
+    "create index on finance.fct_orders (shop, (amount + 1))": "RLS074",
+    "create index on finance.fct_orders using spgist ((amount::text)) include (order_id)": "RLS074",
+    "drop policy dpe_mask on finance.fct_orders": "RLS056",
+    "alter policy dpe_mask on finance.fct_orders using (true)": "RLS056",
+    "alter policy dpe_mask on finance.fct_orders to dpe_masked_reader": "RLS056",
     f"alter role {READER} replication": "RLS057",
     f"alter role {READER} createrole": "RLS057",
     f"create role of_managers createrole role {READER}": "RLS057",
@@ -272,14 +272,14 @@ MUTATIONS = {
     "create role of_masked in role dpe_masked_reader, pg_read_all_data": "RLS057",
     "create function public.called(integer, integer) returns double precision language sql immutable security definer as"
     " $$ select 1.0 $$; alter function public.called(integer, integer) owner to dpe_owner": "RLS062",
-    "create function marts.called() returns integer language sql security definer as $$ select 1 $$;"
-    " alter function marts.called() owner to dpe_tenant; revoke all on function marts.called() from public": "RLS062",
-    "create function marts.serve() returns trigger language plpgsql as $$ begin return new; end $$;"
-    " create trigger serve instead of insert on marts.orders_seen for each row execute function marts.serve();"
-    " grant insert (shop) on marts.orders_seen to dpe_reader": "RLS063",
+    "create function finance.called() returns integer language sql security definer as $$ select 1 $$;"
+    " alter function finance.called() owner to dpe_tenant; revoke all on function finance.called() from public": "RLS062",
+    "create function finance.serve() returns trigger language plpgsql as $$ begin return new; end $$;"
+    " create trigger serve instead of insert on finance.orders_seen for each row execute function finance.serve();"
+    " grant insert (shop) on finance.orders_seen to dpe_reader": "RLS063",
     "create function public.serve() returns trigger language plpgsql security definer as $$ begin return new; end $$;"
-    " create trigger serve before insert on marts.fct_orders for each row execute function public.serve()": "RLS063",
-    f"create rule serve as on insert to marts.orders_seen do instead select * from dpe.loads; grant insert (shop) on marts.orders_seen to {OUTSIDE}": "RLS063",
+    " create trigger serve before insert on finance.fct_orders for each row execute function public.serve()": "RLS063",
+    f"create rule serve as on insert to finance.orders_seen do instead select * from dpe.loads; grant insert (shop) on finance.orders_seen to {OUTSIDE}": "RLS063",
     # As `drop owned by dpe_reader` does, which removes the role from each policy and revokes its privileges.
     "alter policy own_entries on dpe.tenant_access to dpe_masked_reader, dpe_tenant, dpe_loader, dpe_transformer": "RLS064",
     "drop owned by dpe_reader": "RLS064",
@@ -296,8 +296,8 @@ MUTATIONS = {
     "create policy everybody on dpe_locks.locks using (true)": "RLS064",
     f"{TAG}; {RETYPE.format('public.tag')}": "RLS065",
     f"create domain public.word as text; {RETYPE.format('public.word')}": "RLS065",
-    f"create schema marts__next; grant usage on schema marts__next to {OUTSIDE}": "RLS066",
-    "create schema marts__previous; grant usage on schema marts__previous to dpe_reader": "RLS066",
+    f"create schema finance__next; grant usage on schema finance__next to {OUTSIDE}": "RLS066",
+    "create schema finance__previous; grant usage on schema finance__previous to dpe_reader": "RLS066",
     "alter role dpe_transformer set role = 'dpe_tenant'": "RLS067",
     "alter role dpe_loader in database {database} set default_transaction_read_only = on": "RLS067",
     "alter role dpe_transformer set standard_conforming_strings = off": "RLS067",
@@ -317,17 +317,17 @@ MUTATIONS = {
     create event trigger dpe_refuse_to_readers on ddl_command_start when tag in ('DROP OWNED', 'CREATE RULE')
     execute function dpe.refuse_to_readers()
     """: "RLS069",
-    f"{CALLED}; create index on marts.fct_orders ((marts.called(order_id)))": "RLS073",
-    f"{CALLED}; create index on marts.fct_orders (order_id) where marts.called(1) > 0": "RLS073",
-    f"{CALLED}; create statistics marts.called on (marts.called(order_id)) from marts.fct_orders": "RLS073",
-    f"{CALLED}; alter table marts.fct_orders add check (marts.called(order_id) is not null)": "RLS073",
-    f"{CALLED}; create operator marts.### (function = marts.called, rightarg = integer);"
-    " create index on marts.fct_orders ((operator(marts.###) order_id))": "RLS073",
-    f"{CALLED}; create domain marts.number as integer check (marts.called(value) > 0);"
-    " create index on marts.fct_orders ((order_id::marts.number))": "RLS073",
-    f"{CALLED}; create domain marts.number as integer check (marts.called(value) > 0);"
-    " alter table marts.fct_orders add number marts.number": "RLS073",
-    "create function marts.apart(text, text) returns double precision language sql immutable as 'select 1.0::double precision';"
-    " alter function marts.apart(text, text) owner to dpe_transformer; create type marts.span as range (subtype = text, subtype_diff = marts.apart);"
-    " alter table marts.fct_orders add span marts.span": "RLS073",
+    f"{CALLED}; create index on finance.fct_orders ((finance.called(order_id)))": "RLS073",
+    f"{CALLED}; create index on finance.fct_orders (order_id) where finance.called(1) > 0": "RLS073",
+    f"{CALLED}; create statistics finance.called on (finance.called(order_id)) from finance.fct_orders": "RLS073",
+    f"{CALLED}; alter table finance.fct_orders add check (finance.called(order_id) is not null)": "RLS073",
+    f"{CALLED}; create operator finance.### (function = finance.called, rightarg = integer);"
+    " create index on finance.fct_orders ((operator(finance.###) order_id))": "RLS073",
+    f"{CALLED}; create domain finance.number as integer check (finance.called(value) > 0);"
+    " create index on finance.fct_orders ((order_id::finance.number))": "RLS073",
+    f"{CALLED}; create domain finance.number as integer check (finance.called(value) > 0);"
+    " alter table finance.fct_orders add number finance.number": "RLS073",
+    "create function finance.apart(text, text) returns double precision language sql immutable as 'select 1.0::double precision';"
+    " alter function finance.apart(text, text) owner to dpe_transformer; create type finance.span as range (subtype = text, subtype_diff = finance.apart);"
+    " alter table finance.fct_orders add span finance.span": "RLS073",
 }

@@ -20,16 +20,16 @@ def create(server: Server, *names: str, opened: bool = False) -> None:
 
 
 def create_as_earlier_versions(server: Server) -> None:
-    """Create those that `dpe bootstrap` used to create for every project, with their owner and privileges."""
+    """Create the schemas of the tests' projects as `dpe bootstrap` used to create them, with their owner and privileges."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute(
             """
-            create schema staging authorization dpe_owner;
-            create schema intermediate authorization dpe_owner;
-            create schema marts authorization dpe_owner;
+            create schema raw authorization dpe_owner;
+            create schema core authorization dpe_owner;
+            create schema finance authorization dpe_owner;
             create schema quality authorization dpe_owner;
-            grant usage, create on schema staging to dpe_loader, dpe_transformer;
-            grant usage, create on schema intermediate, marts, quality to dpe_transformer;
-            grant usage on schema marts to dpe_reader, dpe_tenant, dpe_masked_reader
+            grant usage, create on schema raw to dpe_loader, dpe_transformer;
+            grant usage, create on schema core, finance, quality to dpe_transformer;
+            grant usage on schema finance to dpe_reader, dpe_tenant, dpe_masked_reader
             """
         )

@@ -1,5 +1,5 @@
 """
-A small pipeline, from files to marts.
+A small pipeline, from files to published tables.
 
 The fixture `shop` is a copy of the project after its first run, with a database of its own: changes of a test are not visible
 to others. `support/renamed_shop.py` has the same with schemas of other names.
@@ -39,10 +39,10 @@ SHOP = {
         HA,Hats
         UA,Umbrellas
         """,
-    "models/staging/_shop__sources.yml": """
+    "models/raw/_shop__sources.yml": """
         sources:
           - name: shop
-            schema: staging
+            schema: raw
             config: {meta: {spec: SHOP-1}}
             tables:
               - name: orders
@@ -53,10 +53,10 @@ SHOP = {
                 external: {location: data/shops.csv, file_format: csv, disposition: replace}
                 columns: [{name: shop, data_type: text}, {name: name, data_type: text}]
         """,
-    "models/staging/stg_shop__orders.sql": "select order_id, shop, amount from {{ source('shop', 'orders') }}",
-    "models/marts/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }}",
-    "models/marts/dim_shops.sql": "select shop, name from {{ source('shop', 'shops') }}",
-    "models/marts/_marts__models.yml": """
+    "models/raw/stg_shop__orders.sql": "select order_id, shop, amount from {{ source('shop', 'orders') }}",
+    "models/finance/fct_orders.sql": "select order_id, shop, amount from {{ ref('stg_shop__orders') }}",
+    "models/finance/dim_shops.sql": "select shop, name from {{ source('shop', 'shops') }}",
+    "models/finance/_finance__models.yml": """
         models:
           - name: fct_orders
             config: {meta: {rls: {tenant_column: shop}}}
@@ -121,7 +121,7 @@ class Shop:
 
     def change_columns(self, before: str, after: str) -> None:
         """Change the contract of fct_orders."""
-        models = self.directory / "models" / "marts" / "_marts__models.yml"
+        models = self.directory / "models" / "finance" / "_finance__models.yml"
         text = models.read_text()
         assert before in text
         models.write_text(text.replace(before, after))
@@ -131,7 +131,7 @@ class Shop:
         options = RunOptions(documents=documents, publishes=publishes)
         return pipeline.run(self.project, self.server, select, (), dbt_projects.Silence(), options)
 
-    def orders(self, relation: str = "marts.fct_orders") -> list[int]:
+    def orders(self, relation: str = "finance.fct_orders") -> list[int]:
         """Return the ids of the orders that a relation holds."""
         with self.server.connect("transformer") as connection, system_context(connection, actor="test"):
             return [order for (order,) in connection.execute(f"select order_id from {relation} order by 1".encode())]

@@ -1,13 +1,13 @@
 """A project with sources of several kinds, two models and a rule."""
 
 PROJECT = {
-    "models/staging/_shop__sources.yml": """
+    "models/raw/_shop__sources.yml": """
         sources:
           - name: other
-            schema: staging
+            schema: raw
             tables: [{name: orders, columns: [{name: id}]}]
           - name: shop
-            schema: staging
+            schema: raw
             config: {meta: {spec: DPE-7}}
             tables:
               - name: orders
@@ -35,16 +35,16 @@ PROJECT = {
                 external: {location: shops.csv, file_format: csv, disposition: replace}
                 columns: [{name: shop, data_type: text}]
           - name: weather
-            schema: staging
+            schema: raw
             tables:
               - name: hours
                 external: {location: weather.csv, file_format: csv, disposition: append}
                 columns: [{name: hour, data_type: timestamptz}]
         """,
-    "models/staging/stg_orders.sql": "select order_id, shop from {{ source('shop', 'orders') }}",
-    "models/marts/fct_orders.sql": "select order_id, shop from {{ ref('stg_orders') }}",
-    "models/marts/fct_nothing.sql": "select 1 as order_id",
-    "models/marts/_marts__models.yml": """
+    "models/raw/stg_orders.sql": "select order_id, shop from {{ source('shop', 'orders') }}",
+    "models/finance/fct_orders.sql": "select order_id, shop from {{ ref('stg_orders') }}",
+    "models/finance/fct_nothing.sql": "select 1 as order_id",
+    "models/finance/_finance__models.yml": """
         models:
           - name: fct_orders
             config: {meta: {rls: {tenant_column: shop}}}
