@@ -9,12 +9,12 @@ project's files: of what was built, before it is published, and of all that is p
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dpe_cli.access import declared_policies
-from dpe_cli.access.actors import TENANT
+from dpe_cli.access.actors import READER, TENANT
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.access.declared_policies import TableColumn, TablePolicy
 from dpe_cli.project.model import Model, by_name, models_of
@@ -161,6 +161,7 @@ def differences(connection: Connection, manifest: Mapping[str, Any], target: str
         connection.execute("select set_config('search_path', 'pg_catalog, pg_temp', true)")
         rows = connection.execute(_CATALOG_RELATIONS, [[schema for schema, _ in models], [name for _, name in models]]).fetchall()
     lookups = _lookups(known.values())
+    masked = _masked_groups(connection, {role for model in models.values() for role in model.readers_in(target)})
     findings = [
         Finding(
             CHECK.check_id,
@@ -175,10 +176,23 @@ def differences(connection: Connection, manifest: Mapping[str, Any], target: str
     for schema, name, *values in rows:
         model, relation = models[str(schema), str(name)], _catalog_relation(f"{schema}.{name}", *values)
         look = f"check what hooks and Jinja do to it, then run `dpe run {model.selector}`"
-        readers = model.readers_in(target)
+        readers = _with_applications(model.readers_in(target), masked)
         faults = _faults(manifest["nodes"][model.unique_id], model, readers, relation, lookups)
         findings += [Finding(CHECK.check_id, CHECK.severity, relation.name, detail, fix or look) for detail, fix in faults]
     return findings
+
+
+def _masked_groups(connection: Connection, roles: Collection[str]) -> frozenset[str]:
+    """Return those of the roles whose members are masked readers."""
+    query = "select rolname::text from pg_roles where rolname = any(%s) and pg_has_role(oid, 'dpe_masked_reader', 'member')"
+    with connection.transaction():
+        return frozenset(str(role) for (role,) in connection.execute(query, [sorted(roles)]).fetchall())
+
+
+def _with_applications(named: Sequence[str], masked: Collection[str]) -> list[str]:
+    """Return the roles that a relation is granted to: the named ones, and what applications act as (macros/rls/readers_of.sql)."""
+    is_read_unmasked = any(role not in masked for role in named) and READER not in named
+    return sorted({*named, *([TENANT] if is_read_unmasked else [])})
 
 
 def _catalog_relation(name: str, is_table: Any, policies: Any, columns: Any, granted: Any, links: Any) -> _CatalogRelation:
@@ -206,12 +220,12 @@ def _catalog_relation(name: str, is_table: Any, policies: Any, columns: Any, gra
 
 
 def _faults(
-    node: Mapping[str, Any], model: Model, readers: Collection[str], relation: _CatalogRelation, lookups: Mapping[str, str]
+    node: Mapping[str, Any], model: Model, readers: Sequence[str], relation: _CatalogRelation, lookups: Mapping[str, str]
 ) -> Iterator[_Fault]:
     yield from ((link, None) for link in relation.links)
     if relation.is_table:
-        yield from _faults_of_policies(node, model, relation, lookups)
-    allowed = {"dpe_owner", *readers, *([TENANT] if readers else []), *_granted(node)}
+        yield from _faults_of_policies(node, model, readers, relation, lookups)
+    allowed = {"dpe_owner", *readers, *_granted(node)}
     for grantee, privilege in sorted(relation.granted):
         if grantee not in allowed:
             yield f"is granted to {grantee}, which neither meta.readers nor grants names for this target", None
@@ -222,7 +236,9 @@ def _faults(
             yield f"shows masked readers the column {column}, which meta.masked hides", None
 
 
-def _faults_of_policies(node: Mapping[str, Any], model: Model, relation: _CatalogRelation, lookups: Mapping[str, str]) -> Iterator[_Fault]:
+def _faults_of_policies(
+    node: Mapping[str, Any], model: Model, readers: Sequence[str], relation: _CatalogRelation, lookups: Mapping[str, str]
+) -> Iterator[_Fault]:
     found = (node["config"].get("meta") or {}).get("rls")
     # A declaration that is required but missing is not a mapping.
     declaration = found if isinstance(found, Mapping) and found else {"private": True}
@@ -236,6 +252,7 @@ def _faults_of_policies(node: Mapping[str, Any], model: Model, relation: _Catalo
     wanted = declared_policies.policies(
         declaration,
         [relation.columns[name] for name in names],
+        readers=readers,
         looked_up=lookups.get(declaration["access"]["model"], "") if "access" in declaration else "",
         is_masked=bool(model.masked),
     )

@@ -57,11 +57,14 @@ def compared_columns(declaration: Mapping[str, Any]) -> list[str]:
     return [str(declaration["access"]["column"])] if "access" in declaration else []
 
 
-def policies(declaration: Mapping[str, Any], columns: Sequence[TableColumn], *, looked_up: str, is_masked: bool) -> dict[str, TablePolicy]:
+def policies(
+    declaration: Mapping[str, Any], columns: Sequence[TableColumn], *, readers: Sequence[str], looked_up: str, is_masked: bool
+) -> dict[str, TablePolicy]:
     """
     Return the policies of a table with this declaration, by name.
 
-    `columns` are those that it compares, in order; `looked_up` is the quoted name of the relation in which `access` looks up keys.
+    `columns` are those that it compares, in order; `readers` are the roles that it is granted to; `looked_up` is the quoted name of the
+    relation in which `access` looks up keys.
     """
     system = _of_system(declaration, columns)
     found = {
@@ -69,9 +72,9 @@ def policies(declaration: Mapping[str, Any], columns: Sequence[TableColumn], *, 
         "dpe_admin": TablePolicy("r", True, ("dpe_owner",), system, ""),
     }
     if "private" not in declaration:
-        found["dpe_reader"] = TablePolicy("r", True, _READERS, _of_readers(declaration, columns, looked_up), "")
+        found["dpe_reader"] = TablePolicy("r", True, _READERS, _of_readers(declaration, columns, looked_up, readers), "")
         if is_masked:
-            mask = _of_readers(declaration, columns, looked_up, masks=True)
+            mask = _of_readers(declaration, columns, looked_up, (), masks=True)
             found["dpe_mask"] = TablePolicy("r", False, ("dpe_reader",), mask, "")
     return found
 
@@ -83,18 +86,21 @@ def _of_system(declaration: Mapping[str, Any], columns: Sequence[TableColumn]) -
     return f"({' OR '.join([_EVERY_TENANT_IS_OPEN, *tenants])})"
 
 
-def _of_readers(declaration: Mapping[str, Any], columns: Sequence[TableColumn], looked_up: str, *, masks: bool = False) -> str:
+def _of_readers(
+    declaration: Mapping[str, Any], columns: Sequence[TableColumn], looked_up: str, readers: Sequence[str], *, masks: bool = False
+) -> str:
+    condition = _MASK if masks else _reads_as_one_of(readers)
     if "tenant_column" in declaration:
-        tenants = _in_array(columns, _sub_select("dpe.visible_tenants()", "visible_tenants", "text[]", masks=masks))
+        tenants = _in_array(columns, _sub_select("dpe.visible_tenants()", "visible_tenants", "text[]", condition, masks=masks))
         return tenants[0] if len(tenants) == 1 else f"({' OR '.join(tenants)})"
     if "role_column" in declaration:
-        role = _sub_select("CURRENT_USER", '"current_user"', "name", masks=masks)
+        role = _sub_select("CURRENT_USER", '"current_user"', "name", condition, masks=masks)
         return f"({columns[0].compared} = {role})"
     if "access" in declaration:
         access = declaration["access"]
         arguments = (looked_up, str(access.get("key") or access["column"]), str(access["role_column"]))
         call = f"dpe.granted_keys({', '.join(map(_literal, arguments))})"
-        return _in_array(columns, _sub_select(call, "granted_keys", "text[]", masks=masks))[0]
+        return _in_array(columns, _sub_select(call, "granted_keys", "text[]", condition, masks=masks))[0]
     return f"(NOT ( SELECT {_MASK} AS pg_has_role))" if masks else "true"
 
 
@@ -102,11 +108,26 @@ def _in_array(columns: Sequence[TableColumn], keys: str) -> list[str]:
     return [f"({column.compared} = ANY ({keys}::text[]))" for column in columns]
 
 
-def _sub_select(call: str, label: str, kind: str, *, masks: bool = False) -> str:
-    """Return a sub-select that runs once per query; in a mask it also checks whether the session reads masked."""
+def _sub_select(call: str, label: str, kind: str, condition: str = "", *, masks: bool = False) -> str:
+    """Return a sub-select that runs once per query: its result is null if the condition holds in a mask, or does not hold otherwise."""
     if masks:
-        call = f"CASE WHEN {_MASK} THEN NULL::{kind} ELSE {call} END"
+        call = f"CASE WHEN {condition} THEN NULL::{kind} ELSE {call} END"
+    elif condition:
+        call, label = f"CASE WHEN {condition} THEN {call} ELSE NULL::{kind} END", '"case"'
     return f"( SELECT {call} AS {label})"
+
+
+def _reads_as_one_of(readers: Sequence[str]) -> str:
+    """Return the condition for relations that are published to some readers only (macros/rls/is_published_to_some.sql)."""
+    if not readers or set(_READERS) <= set(readers):
+        return ""
+    asked = [f"pg_has_role((to_regrole({_literal(_quoted(role))}))::oid, 'usage'::text)" for role in readers]
+    return asked[0] if len(asked) == 1 else f"({' OR '.join(asked)})"
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _literal(text: str) -> str:

@@ -54,9 +54,8 @@ _PUBLISHED = """
         and pg_namespace.nspname !~ '__(next|previous|old_[0-9]+)$'
         and exists (
             select
-            from unnest(array['dpe_reader', 'dpe_masked_reader']) as readers (role_name)
+            from dpe.readers_of(pg_class.oid) as readers (role_name)
             where has_schema_privilege(readers.role_name, pg_namespace.oid, 'usage')
-                and has_any_column_privilege(readers.role_name, pg_class.oid, 'select')
         )
         and has_schema_privilege(pg_namespace.oid, 'usage')
         and has_table_privilege(pg_class.oid, 'select')

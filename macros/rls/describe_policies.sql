@@ -2,7 +2,7 @@
     Describe the policies of a declaration in a comment on one of them: the declaration, and a digest of the conditions and masks. A table
     that is kept between runs is protected again if this changes; `dpe rls check` reads the declaration.
 #}
-{% macro describe_policies(declaration, masked=[]) -%}
+{% macro describe_policies(declaration, masked=[], readers=[]) -%}
 
 {%- set kind, value = declaration.items() | first -%}
 {%- if value is mapping -%}
@@ -20,6 +20,6 @@
 {%- endfor -%}
 {%- set shown = names | join(', ') -%}
 {%- endif -%}
-{{ kind }} {{ shown }}, {{ local_md5(dpe.rls_predicate(declaration, 'system') ~ dpe.rls_predicate(declaration, 'reader') ~ ' to masked readers ' ~ masked | join(', ') ~ (dpe.rls_predicate(declaration, 'mask') if masked else '')) }}
+{{ kind }} {{ shown }}, {{ local_md5(dpe.rls_predicate(declaration, 'system') ~ dpe.rls_predicate(declaration, 'reader', readers) ~ ' to masked readers ' ~ masked | join(', ') ~ (dpe.rls_predicate(declaration, 'mask') if masked else '')) }}
 
 {%- endmacro %}

@@ -4,6 +4,6 @@
 #}
 {% macro describe_protection(declaration, readers, masked=[], grants={}) -%}
 
-{{ dpe.describe_policies(declaration, masked) }}{{ ', readers ' ~ tojson(readers) if readers }}{{ ', grants ' ~ tojson(grants, sort_keys=true) if grants }}
+{{ dpe.describe_policies(declaration, masked, readers) }}{{ ', readers ' ~ tojson(readers) if readers }}{{ ', grants ' ~ tojson(grants, sort_keys=true) if grants }}
 
 {%- endmacro %}

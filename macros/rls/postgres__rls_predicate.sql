@@ -3,11 +3,17 @@
     (PostgreSQL documentation, "Row Security Policies"; EXPLAIN shows an InitPlan).
 
     A mask checks whether the session reads masked, and for which rows, in one sub-select: between two, a session could change its role.
+    For the same reason, readers are asked in it whether the relation is published to the role whose tenants it may see: PostgreSQL checks
+    the privilege on the relation when a cursor is declared, and that of a view's owner when the view is read, but calls these functions as
+    the role that reads.
 #}
-{% macro postgres__rls_predicate(declaration, audience) %}
+{% macro postgres__rls_predicate(declaration, audience, readers) %}
 
 {% set mask = "pg_has_role('dpe_masked_reader', 'usage')" %}
 {% set asked = '(select case when ' ~ mask ~ ' then null else % end)' if audience == 'mask' else '(select %)' %}
+{% if audience == 'reader' and dpe.is_published_to_some(readers) %}
+    {% set asked = '(select case when ' ~ dpe.reads_as_one_of(readers) ~ ' then % end)' %}
+{% endif %}
 {% set tenants = asked | replace('%', 'dpe.visible_tenants()') %}
 {% set rows = [] %}
 {% for column in dpe.tenant_columns(declaration) %}

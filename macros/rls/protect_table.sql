@@ -21,7 +21,7 @@ grant select on {{ relation }} to dpe_owner;
 
 {% if not declaration.private %}
 create policy dpe_reader on {{ relation }} for select to dpe_reader, dpe_masked_reader
-using ({{ dpe.rls_predicate(declaration, 'reader') }});
+using ({{ dpe.rls_predicate(declaration, 'reader', readers) }});
 {% endif %}
 {% if masked and not declaration.private %}
 create policy dpe_mask on {{ relation }} as restrictive for select to dpe_reader
@@ -30,7 +30,7 @@ using ({{ dpe.rls_predicate(declaration, 'mask') }});
 {{ dpe.grant_to_readers(relation, readers, masked) }}
 {{ dpe.grant_to_others(relation, grants) }}
 
-comment on policy dpe_system on {{ relation }} is {{ dpe.literal_of(dpe.describe_policies(declaration, masked)) }};
+comment on policy dpe_system on {{ relation }} is {{ dpe.literal_of(dpe.describe_policies(declaration, masked, readers)) }};
 
 {% for column in dpe.policy_columns(declaration) %}
 {{ dpe.index_policy_column(relation, column) }}

@@ -1,6 +1,8 @@
 {#
     Return the roles that a node's relation is granted to in this target, from its `meta.readers`: none if that does not name the target,
     or if the declaration is private. A relation with another declaration has to say which targets publish it to readers.
+
+    Applications, which act as dpe_tenant, read what somebody reads unmasked. As a member of dpe_reader, dpe_tenant needs no grant of its own.
 #}
 {% macro readers_of(node, declaration) %}
 
@@ -25,6 +27,12 @@
         ) }}
     {% endif %}
 {% endfor %}
-{{ return(readers.get(target.name, []) | unique(case_sensitive=true) | sort(case_sensitive=true)) }}
+{% set named = readers.get(target.name, []) | unique(case_sensitive=true) | list %}
+{% if named and 'dpe_reader' not in named and run_query(
+    "select 1 from pg_roles where rolname = any (" ~ dpe.array_of_names(named) ~ ") and not pg_has_role(oid, 'dpe_masked_reader', 'member')"
+) | length %}
+    {% do named.append('dpe_tenant') %}
+{% endif %}
+{{ return(named | unique(case_sensitive=true) | sort(case_sensitive=true)) }}
 
 {% endmacro %}

@@ -9,7 +9,6 @@ as $$
 declare
     reader name;
     shown text;
-    sees_all boolean := false;
 begin
     select string_agg(quote_ident(attname), ', ')
     into shown
@@ -17,10 +16,7 @@ begin
     where attrelid = relation and attnum > 0 and not attisdropped and attname <> all(masked);
     foreach reader in array readers loop
         perform dpe.require_group_of_readers(reader);
-        if not pg_has_role(reader, 'dpe_masked_reader', 'member') then
-            sees_all := true;
-            execute format('grant select on %s to %I', relation, reader);
-        elsif masked = '{}' then
+        if masked = '{}' or not pg_has_role(reader, 'dpe_masked_reader', 'member') then
             execute format('grant select on %s to %I', relation, reader);
         else
             -- On the table, which also revokes those on its columns (docs: "REVOKE").
@@ -28,15 +24,11 @@ begin
             execute format('grant select (%s) on %s to %I', shown, relation, reader);
         end if;
     end loop;
-    -- What applications act as, for one tenant at a time.
-    if sees_all and not has_table_privilege('dpe_tenant', relation, 'select') then
-        execute format('grant select on %s to dpe_tenant', relation);
-    end if;
 end
 $$;
 
 comment on function dpe.grant_to_readers(regclass, name[], name[]) is
-'Grants a relation to roles of readers, and to dpe_tenant if one of them sees all columns; masked readers get all but the masked columns.';
+'Grants a relation to roles of readers: masked readers get all but the masked columns.';
 
 -- Policies name dpe_reader and dpe_masked_reader, and apply to the roles that inherit from these (docs: "CREATE POLICY").
 create or replace function dpe.require_group_of_readers(reader name)

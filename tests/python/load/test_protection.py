@@ -248,7 +248,9 @@ def test_staging_has_the_policies_of_a_table_of_dbts(stage_anywhere: Stage, tena
     source = stage_anywhere(COLUMNS, tenant_column=tenant_column).deliver("shop,id\nUA,1\n")
     source.extract()
     declaration: dict[str, object] = {"tenant_column": tenant_column} if tenant_column else {"private": True}
-    of_dbt = declared_policies.policies(declaration, [TableColumn("shop", "text", is_exact=True)], looked_up="", is_masked=False)
+    of_dbt = declared_policies.policies(
+        declaration, [TableColumn("shop", "text", is_exact=True)], readers=[], looked_up="", is_masked=False
+    )
 
     with source.server.connect("admin") as connection:
         rows = connection.execute(

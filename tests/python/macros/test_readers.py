@@ -135,18 +135,18 @@ def test_each_target_is_read_by_its_own_readers(published: Targets) -> None:
 
     assert all(summary.holds for summary in published.runs.values())
     for relation in RELATIONS:
-        assert [1] == published.seen(somebody, f"dev_marts.{relation}")
-        assert [1] == published.seen(reader, f"dev_marts.{relation}"), "a member of prod's group is a member of dpe_reader, too"
-        assert published.seen(somebody, f"prod_marts.{relation}") is None
-        assert [1] == published.seen(reader, f"prod_marts.{relation}")
-        assert [None] * 3 == [published.seen(login, f"ci_marts.{relation}") for login in (somebody, reader, masked)]
+        assert [1] == published.seen(somebody, f"dev_finance.{relation}")
+        assert [1] == published.seen(reader, f"dev_finance.{relation}"), "a member of prod's group is a member of dpe_reader, too"
+        assert published.seen(somebody, f"prod_finance.{relation}") is None
+        assert [1] == published.seen(reader, f"prod_finance.{relation}")
+        assert [None] * 3 == [published.seen(login, f"ci_finance.{relation}") for login in (somebody, reader, masked)]
 
 
 def test_a_group_of_masked_readers_does_not_see_masked_columns(published: Targets) -> None:
     """It sees the others, and all of the view that leaves them empty."""
     _, reader, masked = published.logins.values()
 
-    for relation in ("prod_marts.fct_guests", "prod_marts.fct_stays"):
+    for relation in ("prod_finance.fct_guests", "prod_finance.fct_stays"):
         assert ["Ada"] == published.seen(reader, relation, "name")
         assert [1] == published.seen(masked, relation)
         assert published.seen(masked, relation, "name") is None
@@ -160,13 +160,13 @@ def test_applications_see_what_a_target_publishes_unmasked(targets: Targets) -> 
         with targets.database.connect("transformer") as connection, tenant_context(connection, "UA"):
             return connection.execute(f"select id from {relation}".encode()).fetchall()
 
-    assert [(1,)] == seen("prod_marts.fct_guests")
+    assert [(1,)] == seen("prod_finance.fct_guests")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        seen("ci_marts.fct_guests")
+        seen("ci_finance.fct_guests")
     targets.names({"ci": [targets.masked]})
     assert targets.run("ci").holds
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        seen("ci_marts.fct_guests")
+        seen("ci_finance.fct_guests")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -184,6 +184,41 @@ def test_every_check_knows_the_readers_of_the_target(published: Targets, target:
     assert ("prod" == target) == (f"a stranger in {published.group}" in found)
 
 
+def test_a_cursor_does_not_combine_two_roles(targets: Targets) -> None:
+    """One of a login that reads a target, read on as a role of it with other tenants that does not read this target."""
+    _, reader, _ = targets.logins.values()
+    team = f"team_{next(numbers)}"
+    with targets.database.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {0} in role dpe_reader; grant {0} to {1}").format(*map(sql.Identifier, (team, reader))))
+    try:
+        with targets.database.connect("admin") as connection, admin_context(connection, "test"):
+            connection.execute("insert into dpe.tenant_access values (%s, 'HA')", [team])
+        for relation in RELATIONS:
+            with targets.database.connect(reader) as connection:
+                connection.execute(f"declare held cursor for select hotel from prod_finance.{relation}".encode())
+                connection.execute(sql.SQL("set local role {}").format(sql.Identifier(team)))
+                assert [] == connection.execute("fetch all from held").fetchall()
+    finally:
+        with targets.database.connect("admin", autocommit=True) as connection:
+            connection.execute("delete from dpe.tenant_access where role_name = %s::regrole", [team])
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(team)))
+
+
+def test_a_readers_view_does_not_show_a_target_to_others(targets: Targets) -> None:
+    """PostgreSQL checks the privilege of its owner, but the policies apply to the role that reads it."""
+    somebody, reader, _ = targets.logins.values()
+    schema = sql.Identifier(f"desk_{next(numbers)}")
+    with targets.database.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create schema {}; grant create, usage on schema {} to public").format(schema, schema))
+    with targets.database.connect(reader, autocommit=True) as connection:
+        connection.execute(sql.SQL("create view {}.passed_on as select hotel from prod_finance.fct_guests").format(schema))
+        assert [("UA",)] == connection.execute(sql.SQL("select hotel from {}.passed_on").format(schema)).fetchall()
+    with targets.database.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("grant select on {}.passed_on to public").format(schema))
+    with targets.database.connect(somebody) as connection:
+        assert [] == connection.execute(sql.SQL("select hotel from {}.passed_on").format(schema)).fetchall()
+
+
 def test_who_is_no_longer_named_no_longer_reads(targets: Targets) -> None:
     """From the next build on, also a table that is kept between builds."""
     _, reader, masked = targets.logins.values()
@@ -191,24 +226,26 @@ def test_who_is_no_longer_named_no_longer_reads(targets: Targets) -> None:
     assert targets.run("prod").holds
 
     for relation in RELATIONS:
-        assert targets.seen(reader, f"prod_marts.{relation}") is None
-        assert [1] == targets.seen(masked, f"prod_marts.{relation}")
+        assert targets.seen(reader, f"prod_finance.{relation}") is None
+        assert [1] == targets.seen(masked, f"prod_finance.{relation}")
 
 
 def test_a_grant_to_others_is_found(targets: Targets) -> None:
     """Readers of another target are others; so are masked readers of a column that its model masks."""
     with targets.database.connect("admin") as connection:
-        connection.execute("grant select on prod_marts.fct_stays to dpe_reader")
-        connection.execute(sql.SQL("grant select (name) on prod_marts.fct_guests to {}").format(sql.Identifier(targets.masked)))
+        connection.execute("grant select on prod_finance.fct_stays to dpe_reader")
+        connection.execute(sql.SQL("grant select (name) on prod_finance.fct_guests to {}").format(sql.Identifier(targets.masked)))
+        connection.execute("grant select on prod_finance.dim_ids to dpe_auditor")
         connection.commit()
 
     project = targets.project("prod")
-    made = {f"model.{NAME}.{name}": "prod_marts" for name in RELATIONS}
+    made = {f"model.{NAME}.{name}": "prod_finance" for name in RELATIONS}
     with targets.server("prod").connect("transformer") as connection:
         found = declared.differences(connection, project.manifest, "prod", made)
     assert {
-        "prod_marts.fct_stays": "is granted to dpe_reader, which neither meta.readers nor grants names for this target",
-        "prod_marts.fct_guests": "shows masked readers the column name, which meta.masked hides",
+        "prod_finance.fct_stays": "is granted to dpe_reader, which neither meta.readers nor grants names for this target",
+        "prod_finance.fct_guests": "shows masked readers the column name, which meta.masked hides",
+        "prod_finance.dim_ids": "is granted to dpe_auditor, which neither meta.readers nor grants names for this target",
     } == {finding.subject: finding.detail for finding in found}
 
 

@@ -11,6 +11,14 @@ written as (
         *,
         regexp_replace(using_expression, '\n\s*', ' ', 'g') as using_words,
         regexp_replace(check_expression, '\n\s*', ' ', 'g') as check_words,
+        -- If a relation is published to some readers only, its policy also asks whether the session's role has the rights of one of them.
+        (
+            regexp_match(
+                regexp_replace(using_expression, '\n\s*', ' ', 'g'),
+                'SELECT CASE WHEN (\(?pg_has_role\(\(to_regrole\(''(?:[^'']|'''')+''::text\)\)::oid, ''usage''::text\)'
+                || '(?: OR pg_has_role\(\(to_regrole\(''(?:[^'']|'''')+''::text\)\)::oid, ''usage''::text\))*\)?) THEN'
+            )
+        )[1] as published_to,
         regexp_match(using_expression, 'dpe\.granted_keys\(''("(?:[^"'']|""|'''')+"\."(?:[^"'']|""|'''')+")''::text') as looked_up
     from policies
     where
@@ -57,7 +65,8 @@ words as (
                     'dpe.granted_keys(''%s''::text, %L::text, %L::text)', looked_up[1], declared_key, declared_role_column
                 )
             else 'dpe.visible_tenants()'
-        end as call
+        end as call,
+        published_to
     from written
 
 ),
@@ -77,6 +86,8 @@ calls as (
                         call,
                         label
                     )
+            when policy = 'dpe_reader' and published_to is not null
+                then format('( SELECT CASE WHEN %s THEN %s ELSE NULL::%s END AS "case")', published_to, call, type)
             else format('( SELECT %s AS %s)', call, label)
         end as question
     from words

@@ -9,7 +9,13 @@ select
 from policies
 where
     regexp_replace(
-        regexp_replace(concat_ws(' ', using_expression, check_expression), '\( SELECT\s[^()]*(\([^()]*\)[^()]*)*\)', '', 'g'),
+        regexp_replace(
+            -- Without its literals, which may hold parentheses.
+            regexp_replace(concat_ws(' ', using_expression, check_expression), '''(?:[^'']|'''')*''', '''''', 'g'),
+            '\( SELECT\s(?:[^()]|\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\))*\)',
+            '',
+            'g'
+        ),
         '\m(ANY|AND|OR|NOT|IN|ARRAY)\s*\(', '(', 'g'
     ) ~ '[[:alnum:]_"]\('
     -- It compares the key with the function's result, which is computed once for the index search.
