@@ -105,8 +105,8 @@ def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Se
         _make_room_for_indexes(connection, relation)
         _move(connection, relation, NEXT, "")
     _move_statistics(connection, coming, NEXT, "")
-    for schema in sorted({relation.schema for relation in coming}):
-        connection.execute("select dpe.open_schema(%s)", [schema])
+    for schema in sorted({relation.schema for relation in (*leaving, *coming)}):
+        connection.execute("select dpe.open_schema(%(schema)s), dpe.close_schema(%(schema)s)", {"schema": schema})
     for follower in followers:
         dependents.rebind(connection, follower)
     return list(leaving)

@@ -23,6 +23,8 @@ begin
         'dpe.readers_of(oid)',
         'dpe.readers_outside(name, oid)',
         'dpe.open_schema(name, oid)',
+        'dpe.readers_left_inside(name)',
+        'dpe.close_schema(name)',
         'dpe.change_column_type(regclass, name, text)',
         'dpe.copy_sequences(regclass, regclass, name)',
         'dpe.copy_indexes(regclass, regclass, text, name)',

@@ -157,3 +157,59 @@ $$;
 
 comment on function dpe.open_schema(name, oid) is
 'Lets the roles that may read a relation in a schema of the pipeline, or something in it if none is given, use the schema.';
+
+-- Readers that were granted the use of a schema of the pipeline, and may no longer read anything in it.
+create or replace function dpe.readers_left_inside(schema_name name)
+returns setof name
+language sql
+stable
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+    select distinct pg_roles.rolname
+    from pg_namespace
+    cross join lateral aclexplode(pg_namespace.nspacl) as granted
+    inner join pg_roles on granted.grantee = pg_roles.oid
+    where
+        pg_namespace.nspname = readers_left_inside.schema_name
+        and pg_has_role(pg_namespace.nspowner, 'usage')
+        and granted.privilege_type = 'USAGE'
+        and granted.grantee <> pg_namespace.nspowner
+        and not pg_roles.rolsuper
+        and (pg_has_role(pg_roles.oid, 'dpe_reader', 'usage') or pg_has_role(pg_roles.oid, 'dpe_masked_reader', 'usage'))
+        and not exists (
+            select
+            from pg_class
+            where
+                pg_class.relnamespace = pg_namespace.oid
+                and pg_class.relkind in ('r', 'p', 'v')
+                and has_any_column_privilege(pg_roles.oid, pg_class.oid, 'select')
+        )
+$$;
+
+comment on function dpe.readers_left_inside(name) is
+'The roles of readers that may use a schema of the pipeline, but read nothing in it.';
+
+create or replace function dpe.close_schema(schema_name name)
+returns void
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    reader name;
+begin
+    if not exists (select from dpe.readers_left_inside(schema_name)) then
+        return;
+    end if;
+    -- Whoever opens it at the same time has committed when this has the row.
+    perform from dpe_locks.locks where name = 'schemas' for update;
+    for reader in select inside.role_name from dpe.readers_left_inside(schema_name) as inside (role_name) order by 1 loop
+        execute format('revoke usage on schema %I from %I', schema_name, reader);
+    end loop;
+end
+$$;
+
+comment on function dpe.close_schema(name) is
+'Takes the use of a schema of the pipeline from readers that may no longer read anything in it: they could still name what is in it.';

@@ -80,6 +80,11 @@ class Targets:
         settings["models"]["+meta"] = {"readers": readers}
         path.write_text(yaml.safe_dump(settings))
 
+    def may_use(self, role: str, schema: str) -> bool:
+        """Return whether a role may use a schema."""
+        with self.database.connect("admin") as connection:
+            return connection.execute("select has_schema_privilege(%s, %s, 'usage')", [role, schema]).fetchone() == (True,)
+
     def seen(self, login: str, relation: str, columns: str = "id") -> list[object] | None:
         """Return what a login sees of the first column; None if it may not read the relation."""
         with self.database.connect(login) as connection:
@@ -228,6 +233,18 @@ def test_who_is_no_longer_named_no_longer_reads(targets: Targets) -> None:
     for relation in RELATIONS:
         assert targets.seen(reader, f"prod_finance.{relation}") is None
         assert [1] == targets.seen(masked, f"prod_finance.{relation}")
+    assert [False, True] == [targets.may_use(role, "prod_finance") for role in (targets.group, targets.masked)]
+
+
+def test_who_may_read_nothing_in_a_schema_may_not_use_it(targets: Targets) -> None:
+    """Nor name what is in it, after a build by plain dbt either."""
+    assert targets.may_use(targets.group, "prod_finance")
+    targets.names({})
+
+    results = run_dbt(targets.project("prod"), targets.server("prod"), ["run"])
+
+    assert ["success"] * len(RELATIONS) == [result.status for result in results]
+    assert [False] * 3 == [targets.may_use(role, "prod_finance") for role in (targets.group, targets.masked, "dpe_tenant")]
 
 
 def test_a_grant_to_others_is_found(targets: Targets) -> None:
