@@ -161,7 +161,7 @@ def test_a_declaration_that_is_required_but_missing_counts_as_private(project: P
         found = declared.differences(connection, manifest, project.target, {"model.shops.fct_accounts": "finance"})
 
     assert "has the policy dpe_reader, which its declaration, private, does not call for" in {finding.detail for finding in found}
-    assert any("is granted to dpe_reader, which neither meta.rls nor grants names" in finding.detail for finding in found)
+    assert any("is granted to dpe_reader, which neither meta.readers nor grants names" in finding.detail for finding in found)
 
 
 def test_a_table_of_grants_decides(server: Server, manager: str) -> None:

@@ -195,7 +195,7 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         "finance__next.versioned_orders_v1: has the policy dpe_reader, which its declaration, private, does not call for",
         "finance__next.private_orders: has the policy dpe_reader, which its declaration, private, does not call for",
         "finance__next.masked_orders: shows masked readers the column amount, which meta.masked hides",
-        "finance__next.granted_orders: is granted to dpe_auditor, which neither meta.rls nor grants names",
+        "finance__next.granted_orders: is granted to dpe_auditor, which neither meta.readers nor grants names",
         "finance__next.granted_orders: grants insert (shop) to dpe_reader, which may only read",
         "finance__next.changed_orders: has the policy dpe_reader, which its declaration, private, does not call for",
         "finance__next.answered_orders: has the policy dpe_reader, ('true'::text = ANY (",
