@@ -91,6 +91,41 @@ as $$
             select 'pg_constraint'::regclass, pg_constraint.oid
             from pg_constraint
             where reached.class_id = 'pg_type'::regclass and pg_constraint.contypid = reached.object_id
+            union all
+            -- Nor does a composite type depend on the types of its columns: its entry in pg_class does.
+            select 'pg_type'::regclass, pg_attribute.atttypid
+            from pg_type
+            inner join pg_attribute on pg_attribute.attrelid = pg_type.typrelid
+            where
+                reached.class_id = 'pg_type'::regclass
+                and pg_type.oid = reached.object_id
+                and pg_attribute.attnum > 0
+                and pg_attribute.atttypid >= 16384
+            union all
+            -- PostgreSQL 17 and 18 do not record the type that JSON_VALUE and JSON_QUERY return: it is only in the expression.
+            select 'pg_type'::regclass, types.type_id
+            from (
+                select concat_ws(' ', indexprs, indpred) as tree
+                from pg_index
+                where reached.class_id = 'pg_class'::regclass and indexrelid = reached.object_id
+                union all
+                select partexprs::text
+                from pg_partitioned_table
+                where reached.class_id = 'pg_class'::regclass and partrelid = reached.object_id
+                union all
+                select stxexprs::text
+                from pg_statistic_ext
+                where reached.class_id = 'pg_statistic_ext'::regclass and oid = reached.object_id
+                union all
+                select conbin::text
+                from pg_constraint
+                where reached.class_id = 'pg_constraint'::regclass and oid = reached.object_id
+            ) as expressions
+            cross join lateral unnest(string_to_array(expressions.tree, ' :typid ')) as following (words)
+            cross join lateral (
+                select substring(left(following.words, 10) from '^[0-9]+')::oid as type_id
+            ) as types
+            where types.type_id >= 16384
         ) as needed
         -- What a function calls is its owner's affair.
         where reached.class_id <> 'pg_proc'::regclass

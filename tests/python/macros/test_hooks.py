@@ -72,6 +72,20 @@ HARMFUL |= {
         ("statistics {{ this.schema }}.called_{{ this.identifier }} on (", ") from {{ this }}", "code in the statistics called_"),
     )
 }
+# A composite type whose column has such a function.
+PAIR = (
+    "create function core.of_{{ this.identifier }}(integer) returns boolean language sql immutable as 'select $1 > 0'; "
+    "create domain core.domain_{{ this.identifier }} as integer check (core.of_{{ this.identifier }}(value)); "
+    "create type core.pair_{{ this.identifier }} as (number core.domain_{{ this.identifier }}); "
+)
+TO_PAIR = "(('(' || amount || ')')::core.pair_{{ this.identifier }})"
+HARMFUL |= {
+    f"{PAIR}create statistics {{{{ this.schema }}}}.called_{{{{ this.identifier }}}} on ({TO_PAIR}::text), shop from {{{{ this }}}}": (
+        TABLES,
+        "code in the statistics called_",
+    ),
+    f"{PAIR}alter table {{{{ this }}}} add constraint called check ({TO_PAIR} is not null)": (TABLES, "code in the constraint called"),
+}
 # What a hook may do without harm.
 HARMLESS = "create index on {{ this }} (amount); comment on table {{ this }} is 'of the hook'; analyze {{ this }}"
 META = "meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}"

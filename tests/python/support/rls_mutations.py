@@ -34,6 +34,9 @@ CALLED = (
     " alter function finance.called(integer) owner to dpe_transformer"
 )
 
+# A type whose values that function checks.
+NUMBER = f"{CALLED}; create domain finance.number as integer check (finance.called(value) > 0)"
+
 # What an administrator can do in a few statements, by mistake or not. {index} is that of the tenant column of fct_orders; {database}
 # and {port} are those of the session.
 MUTATIONS = {
@@ -323,10 +326,18 @@ MUTATIONS = {
     f"{CALLED}; alter table finance.fct_orders add check (finance.called(order_id) is not null)": "RLS073",
     f"{CALLED}; create operator finance.### (function = finance.called, rightarg = integer);"
     " create index on finance.fct_orders ((operator(finance.###) order_id))": "RLS073",
-    f"{CALLED}; create domain finance.number as integer check (finance.called(value) > 0);"
-    " create index on finance.fct_orders ((order_id::finance.number))": "RLS073",
-    f"{CALLED}; create domain finance.number as integer check (finance.called(value) > 0);"
-    " alter table finance.fct_orders add number finance.number": "RLS073",
+    f"{NUMBER}; create index on finance.fct_orders ((order_id::finance.number))": "RLS073",
+    f"{NUMBER}; alter table finance.fct_orders add number finance.number": "RLS073",
+    f"{NUMBER}; create type finance.pair as (number finance.number);"
+    " create statistics finance.called on ((('(' || order_id || ')')::finance.pair)::text), shop from finance.fct_orders": "RLS073",
+    f"{NUMBER}; create table public.pair (number finance.number);"
+    " alter table finance.fct_orders add check (jsonb_populate_record(null::public.pair, jsonb_build_object('number', order_id)) is not null)": "RLS073",
+    f"{NUMBER}; create type finance.pair as (number finance.number); create domain finance.pairs as finance.pair[];"
+    " alter table finance.fct_orders add pairs finance.pairs": "RLS073",
+    f"{NUMBER}; alter table finance.fct_orders add check (json_value('1'::jsonb, '$' returning finance.number) > 0)": "RLS073",
+    f"{NUMBER}; create index on finance.fct_orders (order_id) where json_value('1'::jsonb, '$' returning finance.number) > 0": "RLS073",
+    f"{NUMBER}; create statistics finance.called on (json_value(jsonb_build_array(order_id), '$[0]' returning finance.number)), shop"
+    " from finance.fct_orders": "RLS073",
     "create function finance.apart(text, text) returns double precision language sql immutable as 'select 1.0::double precision';"
     " alter function finance.apart(text, text) owner to dpe_transformer; create type finance.span as range (subtype = text, subtype_diff = finance.apart);"
     " alter table finance.fct_orders add span finance.span": "RLS073",
