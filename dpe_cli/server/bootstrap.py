@@ -30,6 +30,7 @@ FILES = (
     "roles.sql",
     "turns.sql",
     "schemas.sql",
+    "former_functions.sql",
     "functions.sql",
     "locks.sql",
     "projects.sql",
@@ -101,6 +102,7 @@ where
 order by datname
 """
 
+_SIGNATURE = re.compile(r"create or replace function (?P<name>dpe\.\w+)\((?P<arguments>.*?)\)\s+returns ", re.DOTALL)
 _FUNCTION = re.compile(r"create or replace function dpe\.(?P<name>\w+)\(.*?\nas \$\$(?P<body>.*?)\$\$;", re.DOTALL)
 
 INVENTORY = """
@@ -197,6 +199,7 @@ def _bootstrap(connection: Connection, passwords: Mapping[str, str], *, closes_p
     with connection.transaction():
         # The access list is protected from its owner too, so it is filled in a context. The outer session's must not narrow it.
         connection.execute("select set_config('dpe.actor', 'bootstrap', true), set_config('dpe.tenant_id', '', true)")
+        connection.execute("select set_config('dpe.signatures', %s, true)", [";".join(_signatures())])
         limit_waiting(connection)
         before = _inventory(connection)
         is_restored = versions.is_restored(connection)
@@ -280,6 +283,17 @@ def ensure_bootstrapped(server: Server) -> None:
 def function_bodies() -> dict[str, str]:
     """Return the bodies of the functions that a bootstrap creates, as the catalog stores them, by name."""
     return {found["name"]: found["body"] for name in FILES for found in _FUNCTION.finditer(_text(name))}
+
+
+@cache
+def _signatures() -> list[str]:
+    """Return the functions that a bootstrap creates, each with the types of its arguments."""
+    return [f"{found['name']}({_types(found['arguments'])})" for name in FILES for found in _SIGNATURE.finditer(_text(name))]
+
+
+def _types(arguments: str) -> str:
+    """Return the types of a function's arguments, each of which is written as a name, a type and, possibly, a default."""
+    return ", ".join(argument.split(" default ")[0].strip().partition(" ")[2] for argument in arguments.split(",") if argument.strip())
 
 
 def _inventory(connection: Connection) -> list[str]:

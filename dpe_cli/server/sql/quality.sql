@@ -66,44 +66,6 @@ comment on column dpe.rule_failures.row_key is
 comment on column dpe.rule_failures.first_seen_at is 'When it first failed; unchanged when it fails again.';
 comment on column dpe.rule_failures.resolved_at is 'When the test first ran without finding it again; null while it fails.';
 
--- The signatures that earlier versions had. A reader's view or function may use one, although the reader may not call it. Then it is kept
--- under another name, because `dpe rls check` compares functions by name; a bootstrap drops it once nothing uses it.
-do $$
-declare
-    former record;
-begin
-    for former in
-        select
-            oid::regprocedure as signature,
-            oid
-        from pg_proc
-        where oid in (
-            to_regprocedure('dpe.count_failures(text, text)'),
-            to_regprocedure('dpe.remember_failures(jsonb, text, timestamptz)'),
-            to_regprocedure('dpe.remember_rules(text, jsonb)')
-        )
-        or pronamespace = 'dpe'::regnamespace and proname ~ '^former_[0-9]+$'
-    loop
-        begin
-            execute format('drop function %s', former.signature);
-        exception
-            when dependent_objects_still_exist then
-                execute format(
-                    'revoke all on function %s from public, dpe_loader, dpe_transformer, dpe_reader, dpe_auditor, dpe_tenant, dpe_masked_reader cascade',
-                    former.signature
-                );
-                execute format('alter function %s security invoker set search_path = pg_catalog, pg_temp', former.signature);
-                if former.signature::text !~ '^dpe\.former_[0-9]+\(' then
-                    execute format(
-                        'comment on function %s is %L', former.signature, format('Formerly %s. Dropped once nothing uses it.', former.signature)
-                    );
-                    execute format('alter function %s rename to %I', former.signature, 'former_' || former.oid);
-                end if;
-        end;
-    end loop;
-end
-$$;
-
 -- Called by the hook remember_rules (macros/ledger), once per run. It acts with the rights of dbt's session, and the queries that
 -- it runs are those that this session has just run; `path` is their search_path.
 create or replace function dpe.count_failures(query text, fail_calc text, path text)

@@ -104,7 +104,6 @@ comment on function dpe.readers_of(oid) is 'The roles of readers that a relation
 
 -- Schemas that the pipeline created for a project: readers may use one once they may read something in it, and so may administrators in
 -- a context. Other roles open theirs themselves.
-drop function if exists dpe.readers_outside(name);
 create or replace function dpe.readers_outside(schema_name name, relation_id oid default null)
 returns setof name
 language sql
@@ -133,7 +132,6 @@ $$;
 comment on function dpe.readers_outside(name, oid) is
 'The roles that may read a relation in a schema of the pipeline, or something in it if none is given, but not use the schema.';
 
-drop function if exists dpe.open_schema(name);
 create or replace function dpe.open_schema(schema_name name, relation_id oid default null)
 returns void
 language plpgsql

@@ -63,6 +63,16 @@ def test_everything_is_created_once(empty: Server) -> None:
     assert sorted(first.created + first.present) == sorted(second.present)
 
 
+def test_a_bootstrap_drops_no_function_that_it_creates(fresh_server: Server) -> None:
+    """Policies call some of them: each keeps its number, and there are no others."""
+    functions = "select oid, proname from pg_proc where pronamespace = 'dpe'::regnamespace order by oid"
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        before = connection.execute(functions).fetchall()
+        bootstrap_server(fresh_server)
+
+        assert before == connection.execute(functions).fetchall()
+
+
 def test_bootstraps_at_the_same_time_take_turns(managed: Server) -> None:
     """Of a new server's database, of another one that shares its roles, and of both again."""
     one = replace(managed, admin_user="postgres")
@@ -267,12 +277,15 @@ def test_an_old_server_is_refused(fresh_server: Server, monkeypatch: pytest.Monk
 
 # What earlier versions had: functions with other arguments, and a ledger without some columns.
 EARLIER = f"""{WITHOUT_PROJECTS}
+    drop function dpe.open_schema(name, oid), dpe.readers_outside(name, oid);
     create function dpe.count_failures(text, text) returns bigint language sql as 'select 1::bigint';
-    create function dpe.remember_failures(jsonb, text, timestamptz) returns text language sql as 'select null';
-    create function dpe.remember_rules(text, jsonb) returns text language sql as 'select null';
+    create function dpe.readers_outside(name) returns setof name language sql as 'select $1';
+    create function dpe.open_schema(name) returns void language sql as 'select null';
+    create function dpe.forgotten() returns text language sql as 'select null';
     alter function dpe.count_failures(text, text) owner to dpe_owner;
-    alter function dpe.remember_failures(jsonb, text, timestamptz) owner to dpe_owner;
-    alter function dpe.remember_rules(text, jsonb) owner to dpe_owner;
+    alter function dpe.readers_outside(name) owner to dpe_owner;
+    alter function dpe.open_schema(name) owner to dpe_owner;
+    alter function dpe.forgotten() owner to dpe_owner;
     alter table dpe.extracts drop column cursor_value;
     alter table dpe.loads drop column records_repeated, drop column version;
     alter table dpe.rejects drop column replayed_load_id, drop column refused_extract_id, drop column refused_location;
@@ -281,6 +294,24 @@ EARLIER = f"""{WITHOUT_PROJECTS}
     insert into dpe.extracts (source, disposition, actor) values ('shop.orders', 'append', 'test');
     insert into dpe.loads (extract_id, source, location, records_read, rows_loaded, rows_rejected)
     select extract_id, source, 'monday.csv', 1, 1, 0 from dpe.extracts
+"""
+# What a reader's views call of these.
+USED = {
+    "counted": "dpe.count_failures('a', 'b')",
+    "outside": "dpe.readers_outside('finance')",
+    "opened": "dpe.open_schema('finance') is null",
+    "forgotten": "dpe.forgotten()",
+}
+CALLED_BY_A_POLICY = """
+    create function dpe.of_administrators() returns integer language sql as 'select 7';
+    create function dpe.is_seen() returns boolean language sql as 'select true';
+    alter function dpe.is_seen() owner to dpe_owner;
+    revoke all on function dpe.is_seen() from public;
+    grant execute on function dpe.is_seen() to dpe_reader;
+    create table public.older as select 1 as one;
+    grant select on public.older to dpe_reader;
+    create policy seen on public.older to dpe_reader using (dpe.is_seen());
+    alter table public.older enable row level security, owner to dpe_transformer;
 """
 TABLES = "select oid::regclass::text from pg_class where relnamespace = 'dpe'::regnamespace and relkind = 'r'"
 FORMER = "select oid::regprocedure::text from pg_proc where pronamespace = 'dpe'::regnamespace and proname ~ '^former_' order by 1"
@@ -297,22 +328,42 @@ def test_what_readers_made_from_an_earlier_version_stops_no_bootstrap(fresh_serv
                 reading.execute(f"create temporary table own_{number} (one {table})".encode())
             connection.execute(f"grant usage on type {table} to public".encode())
             reading.execute(f"create temporary table own_{number} (one {table}, many {table}[])".encode())
-        reading.execute("create temporary view counted as select dpe.count_failures('a', 'b')")
+        for view, call in USED.items():
+            reading.execute(f"create temporary view {view} as select {call}".encode())
         reading.execute("create temporary view listed as select * from dpe.tenant_access")
 
         for _ in range(2):
-            [kept] = bootstrap_server(fresh_server).kept
-            [(function,)] = connection.execute(FORMER).fetchall()
-            assert re.fullmatch(rf"{re.escape(str(function))}: view pg_temp_\d+\.counted of {login} uses it", kept)
+            kept = bootstrap_server(fresh_server).kept
+            functions = [re.escape(str(name)) for (name,) in connection.execute(FORMER)]
+            assert len(USED) == len(functions) == len(kept)
+            for view in USED:
+                assert any(re.fullmatch(rf"({'|'.join(functions)}): view pg_temp_\d+\.{view} of {login} uses it", line) for line in kept)
         assert [] == checks.check(connection, ["dpe"])
         assert [(0,)] == connection.execute("select records_repeated from dpe.loads").fetchall()
         assert [] == reading.execute("select * from listed").fetchall()
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            reading.execute("select * from counted")
-
-        reading.execute("drop view counted")
+        for view in USED:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reading.execute(f"select * from {view}".encode())
+            reading.execute(f"drop view {view}".encode())
         assert [] == bootstrap_server(fresh_server).kept
         assert [] == connection.execute(FORMER).fetchall()
+
+
+def test_policies_call_a_function_of_an_earlier_version_until_they_are_built_again(
+    fresh_server: Server, reader: Callable[..., str]
+) -> None:
+    """Its table stays readable, and what an administrator created in dpe's schema stays as it is."""
+    login = reader(fresh_server)
+    with fresh_server.connect("admin", autocommit=True) as connection, fresh_server.connect(login, autocommit=True) as reading:
+        connection.execute(CALLED_BY_A_POLICY.encode())
+        bootstrap_server(fresh_server)
+
+        assert [(1,)] == reading.execute("select * from public.older").fetchall()
+        assert 1 == len(connection.execute(FORMER).fetchall())
+        connection.execute("drop table public.older")
+        bootstrap_server(fresh_server)
+        assert [] == connection.execute(FORMER).fetchall()
+        assert [(7,)] == connection.execute("select dpe.of_administrators()").fetchall()
 
 
 def test_privileges_that_others_passed_on_stop_no_bootstrap(fresh_server: Server, reader: Callable[..., str]) -> None:
