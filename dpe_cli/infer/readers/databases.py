@@ -97,22 +97,23 @@ def _parts(options: Sql, request: SurveyRequest, drafts: Sequence[Draft]) -> Any
 
 
 def _of_postgres(options: Sql, request: SurveyRequest) -> tuple[list[Draft], str]:
-    from dpe_cli.sources.databases.postgres import PostgresTable
+    from dpe_cli.sources.databases.postgres import OWN_NAMES, PostgresTable, relation_id
 
     with PostgresTable(options, ()).connected() as connection:
+        connection.execute("begin transaction read only")
         if request.relation is None:
+            connection.execute(OWN_NAMES)
             rows = connection.execute(
                 "select relnamespace::regnamespace::text || '.' || relname from pg_class where relkind in ('r', 'p', 'v', 'm', 'f') "
                 "and not relnamespace::regnamespace::text = any(%s) order by 1",
                 [list(_SYSTEM)],
             ).fetchall()
             raise _no_table(request, [str(name) for (name,) in rows])
-        row = connection.execute("select to_regclass(%s)::oid", [request.relation]).fetchone()
-        relation = row[0] if row else None
-        if relation is None:
+        number = relation_id(connection, request.relation)
+        if number is None:
             raise InputError(f"{request.location}: table {request.relation} does not exist or is not visible; correct --table")
-        found = connection.execute(sql.SQL(_COLUMNS), {"relation": relation}).fetchall()
-        comment = connection.execute("select coalesce(obj_description(%s::oid, 'pg_class'), '')", [relation]).fetchone()
+        found = connection.execute(sql.SQL(_COLUMNS), {"relation": number}).fetchall()
+        comment = connection.execute("select coalesce(obj_description(%s::oid, 'pg_class'), '')", [number]).fetchone()
     drafts = [
         Draft(
             str(name),

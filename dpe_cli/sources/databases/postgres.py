@@ -7,11 +7,13 @@ PostgreSQL raises an error (documentation, "row_security") instead of silently r
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from secrets import token_hex
 from typing import IO, Any
 
 import psycopg
@@ -29,6 +31,7 @@ from dpe_cli.safe_text.server_messages import without_details
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.programs import wheel_programs
 from dpe_cli.sources import secrets
+from dpe_cli.sources.databases import psql_text
 from dpe_cli.sources.databases.postgres_pages import Pages
 from dpe_cli.sources.query_inputs import TableInput
 from dpe_cli.sources.read import pipes, rows
@@ -38,6 +41,7 @@ _CONNECT_SECONDS = 10
 _WHILE_WAITING = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6", "tcp_user_timeout": "120000"}
 # What is read does not depend on the server's settings.
 _SETTINGS = """
+    set local standard_conforming_strings = on;
     set local row_security = off;
     set local datestyle = 'ISO, YMD';
     set local intervalstyle = 'postgres';
@@ -48,7 +52,9 @@ _SETTINGS = """
 """
 # When a table is read, names resolve to PostgreSQL's own objects: otherwise an operator that somebody created there for a type could be
 # called to compare a cursor (CVE-2018-1058). In a user's query, names resolve by the login's search_path.
-_OWN_NAMES = "set local search_path = pg_catalog, pg_temp;"
+OWN_NAMES = "set local search_path = pg_catalog, pg_temp;"
+# What PostgreSQL calls a snapshot, since 9.2.
+_SNAPSHOT = re.compile(r"[0-9A-F]+(-[0-9A-F]+)?-[0-9]+")
 
 
 class PostgresTable(TableInput):
@@ -63,7 +69,7 @@ class PostgresTable(TableInput):
             InputError: the server is not reachable, or refuses to be read.
         """
         # psycopg's own transactions cannot be switched to repeatable read again.
-        with self.connected() as connection, _snapshot(connection) as name:
+        with self.connected() as connection, self._snapshot(connection) as name:
             yield self._opened(connection, name)
 
     @contextmanager
@@ -89,22 +95,22 @@ class PostgresTable(TableInput):
             raise self._refused(str(error)) from error
 
     def _opened(self, connection: Connection, snapshot: str) -> _OpenedTable:
-        relation = self._relation(connection)
+        number, relation = self._relation(connection)
         connection.execute(self.settings.encode())
         names = [column.name for column in connection.execute(sql.SQL("select * from {} limit 0").format(relation)).description or ()]
         condition = self._condition(connection, relation, names)
         names = self._taken(names)
         pages = None
-        if self._options.table is not None and self._options.incremental is None and not self.as_text:
-            pages = Pages.of(connection, relation.as_string(connection), names, self._columns)
-        selected = sql.SQL(", ").join(map(sql.Identifier, names))
+        if number is not None and self._options.incremental is None and not self.as_text:
+            pages = Pages.of(connection, number, relation, names, self._columns)
+        selected = sql.SQL(", ").join(map(psql_text.identifier, names))
         query = sql.SQL("copy (select {} from {}{}) to stdout with (format text);").format(selected, relation, condition)
         return _OpenedTable(self, tuple(names), query.as_string(connection), pages, url=self._url, snapshot=snapshot)
 
     @property
     def settings(self) -> str:
         """Return the statements at the start of each transaction that reads it."""
-        return _SETTINGS + (_OWN_NAMES if self._options.table is not None else "")
+        return _SETTINGS + (OWN_NAMES if self._options.table is not None else "")
 
     @property
     def timeout(self) -> float:
@@ -115,20 +121,20 @@ class PostgresTable(TableInput):
     def _url(self) -> str:
         return secrets.filled(self._options.location, where=self.location, in_url=True)
 
-    def _relation(self, connection: Connection) -> sql.Composable:
+    def _relation(self, connection: Connection) -> tuple[int | None, sql.Composable]:
+        """Return the number of a table, which a query has not, and what to select from."""
         if self._options.query is not None:
             # The query may end with a semicolon, and its last line with a comment.
-            return sql.SQL("({}\n) as dpe_query").format(sql.SQL(self._options.query.strip().removesuffix(";")))
-        # Quoted as the server knows it, whether or not the YAML quotes it.
-        found = connection.execute("select to_regclass(%s)", [self._options.table]).fetchone()
-        if found is None or found[0] is None:
+            return None, sql.SQL("({}\n) as dpe_query").format(sql.SQL(self._options.query.strip().removesuffix(";")))
+        number = relation_id(connection, self._options.table or "")
+        if number is None:
             raise InputError(f"{self.location}: table {self._options.table} does not exist or is not visible; correct `table`")
+        # Quoted as the server knows it, whether or not the YAML quotes it.
         names = connection.execute(
-            "select nspname, relname from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid "
-            "where pg_class.oid = to_regclass(%s)",
-            [self._options.table],
+            "select nspname, relname from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid where pg_class.oid = %s::oid",
+            [number],
         ).fetchone()
-        return sql.Identifier(*map(str, names or ()))
+        return number, psql_text.identifier(*map(str, names or ()))
 
     def _condition(self, connection: Connection, relation: sql.Composable, names: Sequence[str]) -> sql.Composable:
         """Return the condition that selects new rows, and note where they end."""
@@ -137,13 +143,30 @@ class PostgresTable(TableInput):
             return sql.SQL("")
         column = incremental.column(self._columns)
         assert column is not None  # noqa: S101 refused with the block
-        cursor = sql.Identifier(self._delivered_as(column, names))
+        cursor = psql_text.identifier(self._delivered_as(column, names))
         start = incremental.start(self.after)
-        where = sql.SQL(" where {} >= {}").format(cursor, sql.Literal(str(start))) if start is not None else sql.SQL("")
-        row = connection.execute(sql.SQL("select to_jsonb(max({})) #>> '{{}}' from {}{}").format(cursor, relation, where)).fetchone()
+        compared = sql.SQL(" where {} operator(pg_catalog.>=) {}")
+        where = compared.format(cursor, psql_text.literal(str(start))) if start is not None else sql.SQL("")
+        greatest = sql.SQL("select pg_catalog.to_jsonb(pg_catalog.max({})) operator(pg_catalog.#>>) '{{}}' from {}{}")
+        row = connection.execute(greatest.format(cursor, relation, where)).fetchone()
         self._end = str(row[0]) if row and row[0] is not None else None
         # It is unknown when a row without a cursor arrived.
         return sql.SQL("{} or {} is null").format(where, cursor) if start is not None else where
+
+    @contextmanager
+    def _snapshot(self, connection: Connection) -> Iterator[str]:
+        """Open a transaction, and yield the name under which others can import its snapshot."""
+        connection.execute("begin transaction isolation level repeatable read, read only")
+        try:
+            connection.execute(_SETTINGS.encode())
+            row = connection.execute("select pg_catalog.pg_export_snapshot()").fetchone()
+            name = str(row[0]) if row else ""
+            if not _SNAPSHOT.fullmatch(name):
+                raise InputError(f"{self.location}: what the server calls its snapshot is not a snapshot of PostgreSQL; correct location")
+            yield name
+        finally:
+            if not connection.closed:
+                connection.execute("rollback")
 
     def late(self) -> InputError:
         """Return the error that says that the server sent nothing."""
@@ -200,7 +223,8 @@ class _OpenedTable:
             yield from self._as_text(pages.rest(pages.starts[counted]))
 
     def _as_text(self, query: str) -> Iterator[Block]:
-        with self._written(query) as chunks:
+        # The query may be the user's, with backslashes in its texts.
+        with self._written(f"\n\\restrict {token_hex()}\n{query}") as chunks:
             yield from copy_text.cut(chunks)
 
     @contextmanager
@@ -242,17 +266,15 @@ class _OpenedTable:
                 process.stdout.close()
 
 
-@contextmanager
-def _snapshot(connection: Connection) -> Iterator[str]:
-    """Open a transaction, and yield the name under which others can import its snapshot."""
-    connection.execute("begin transaction isolation level repeatable read, read only")
-    try:
-        connection.execute(_SETTINGS.encode())
-        row = connection.execute("select pg_export_snapshot()").fetchone()
-        yield str(row[0]) if row else ""
-    finally:
-        if not connection.closed:
-            connection.execute("rollback")
+def relation_id(connection: Connection, table: str) -> int | None:
+    """
+    Return the number of a table, or None if the login sees no such table, in a transaction.
+
+    The login's search_path decides which table a name means. For the rest of the transaction, names are those of PostgreSQL's own objects.
+    """
+    row = connection.execute("select pg_catalog.to_regclass(%s)::pg_catalog.oid", [table]).fetchone()
+    connection.execute(OWN_NAMES)
+    return None if row is None or row[0] is None else int(row[0])
 
 
 def _environment(url: str) -> dict[str, str]:
@@ -269,6 +291,8 @@ def _environment(url: str) -> dict[str, str]:
         value = given.get(option.keyword)
         if option.envvar and value is not None:
             environment[option.envvar.decode()] = value.decode()
+    # As psycopg does, whatever the URL or the database says: the script is written in it.
+    environment["PGCLIENTENCODING"] = "UTF8"
     return environment
 
 

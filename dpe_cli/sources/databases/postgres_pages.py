@@ -17,6 +17,7 @@ from dpe_cli.blocks.block import BLOCK_BYTES, Block
 from dpe_cli.blocks.contract import Column, by_delivered_name
 from dpe_cli.blocks.exact_types import canonical
 from dpe_cli.server.connection import Connection
+from dpe_cli.sources.databases import psql_text
 
 # Compressed rows may be far larger than their pages.
 _MOST_BYTES = 16 * BLOCK_BYTES
@@ -33,7 +34,7 @@ _TABLE = """
         current_setting('block_size')::bigint
     from pg_class
     where
-        pg_class.oid = to_regclass(%s)
+        pg_class.oid = %s::oid
         and pg_class.relkind = 'r'
         and not pg_class.relhassubclass
         and current_setting('server_version_num')::integer >= 140000
@@ -44,7 +45,7 @@ _COLUMNS_OF_KNOWN_TYPES = """
     from pg_attribute
     inner join unnest(%s::text[], %s::text[], %s::text[]) as wanted (name, data_type, full_name) on pg_attribute.attname = wanted.name
     where
-        pg_attribute.attrelid = to_regclass(%s)
+        pg_attribute.attrelid = %s::oid
         and pg_attribute.atttypid = to_regtype(wanted.data_type)
         and pg_attribute.atttypid = any(%s::regtype[])
         -- In binary format, a server rounds or cuts what does not fit a precision, a length or an interval's fields, and reports nothing.
@@ -66,22 +67,24 @@ class Pages:
     marker: str
 
     @classmethod
-    def of(cls, connection: Connection, relation: str, names: Sequence[str], contract: Sequence[Column]) -> Pages | None:
+    def of(
+        cls, connection: Connection, number: int, relation: sql.Composable, names: Sequence[str], contract: Sequence[Column]
+    ) -> Pages | None:
         """Return how to read a table by pages; None if it has to be read as text."""
         types = {name: column.data_type for name, column in by_delivered_name(contract).items()}
         if not names or not set(names) <= types.keys():
             return None
-        found = connection.execute(_TABLE, [relation]).fetchone()
+        found = connection.execute(_TABLE, [number]).fetchone()
         known = [name for type_ in _TYPES for name in (type_, f"{type_}[]")]
         wanted = [types[name] for name in names]
-        given = [list(names), wanted, list(map(canonical, wanted)), relation, known]
+        given = [list(names), wanted, list(map(canonical, wanted)), number, known]
         fitting = connection.execute(_COLUMNS_OF_KNOWN_TYPES, given).fetchone()
         if found is None or fitting != (len(names),):
             return None
         pages, bytes_of_a_page = (int(str(value)) for value in found)
-        columns = sql.SQL(", ").join(map(sql.Identifier, names))
+        columns = sql.SQL(", ").join(map(psql_text.identifier, names))
         return cls(
-            relation,
+            relation.as_string(connection),
             columns.as_string(connection),
             pages,
             max(1, BLOCK_BYTES // bytes_of_a_page),
