@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
-import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from support.databases import Crm
 from support.endless_servers import serving
-from support.postgres_relays import relay, to_psql, url_of
+from support.postgres_relays import asking_for_passwords, relay, to_psql, url_of
 from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import ContractError, InputError, ProjectError, UsageError
@@ -663,35 +662,17 @@ def test_psql_is_told_to_use_utf8(stage: Stage, crm: Crm) -> None:
     assert [True] == [b"client_encoding\0UTF8\0" in start for start in starts]
 
 
-@pytest.fixture
-def curious() -> Iterator[tuple[int, list[bytes]]]:
-    """Run a server that asks every login for its password, in plain text; yield its port, and the passwords it received."""
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("asked", ["psycopg", "psql"])
+def test_a_source_is_not_offered_the_password_of_dpe(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """PGPASSWORD is for dpe's own server, not for one whose URL has no password, and that asks for it at any connection."""
     told: list[bytes] = []
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            while (start := self.request.recv(4096))[4:8] in {b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"}:
-                # A request for encryption, which it does not have.
-                self.request.sendall(b"N")
-            if start:
-                self.request.sendall(b"R\x00\x00\x00\x08\x00\x00\x00\x03")
-                told.append(self.request.recv(4096))
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1], told
-        server.shutdown()
-
-
-def test_a_source_is_not_offered_the_password_of_dpe(
-    stage: Stage, curious: tuple[int, list[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PGPASSWORD is for dpe's own server, not for one whose URL has no password."""
-    port, told = curious
     monkeypatch.setenv("PGPASSWORD", "hush-of-the-warehouse")
-    source = stage(COLUMNS, location=f"postgresql://reader@127.0.0.1:{port}/crm", file_format="sql", table="orders", disposition="replace")
+    asking = asking_for_passwords(told)
 
-    with pytest.raises(InputError, match="no password supplied"):
-        source.extract()
+    with serving(asking if asked == "psycopg" else to_psql(asking, otherwise=relay(crm))) as port:
+        source = _source(stage, crm, location=url_of(crm, port))
+        with pytest.raises(InputError, match="no password supplied"):
+            source.extract()
 
-    assert b"hush" not in b"".join(told)
+    assert [b""] == told

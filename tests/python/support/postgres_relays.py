@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 from support.databases import Crm
 from support.endless_servers import Answering
+
+_ASK_FOR_PASSWORD = b"R" + struct.pack("!II", 8, 3)
 
 
 def url_of(crm: Crm, port: int) -> str:
@@ -26,6 +29,17 @@ def relay(crm: Crm, change: Callable[[bytes], bytes] = lambda said: said) -> Ans
             threading.Thread(target=_pass_on, args=[client, server], daemon=True).start()
             while said := server.recv(65536):
                 client.sendall(change(said))
+
+    return answer
+
+
+def asking_for_passwords(told: list[bytes]) -> Answering:
+    """Ask for a password, in plain text, and note it."""
+
+    def answer(client: socket.socket, _over: threading.Event) -> None:
+        if client.recv(65536):
+            client.sendall(_ASK_FOR_PASSWORD)
+            told.append(client.recv(65536))
 
     return answer
 
