@@ -6,6 +6,14 @@ import ipaddress
 import socket
 from urllib.parse import SplitResult, urlsplit
 
+# All that IANA has assigned to machines anywhere (RFC 4291, section 2.4): neither site-local (fec0::/10) nor multicast addresses.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# What is only for protocols, including addresses of the nearest gateway (RFC 6890; RFC 7723), and what all of Python's versions refuse.
+_FOR_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
+# Addresses that a gateway turns into the IPv4 address at their end (NAT64: RFC 6052, section 2.1; RFC 8215).
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+
 
 class InsideError(Exception):
     """A connection led into a private network, or to this machine."""
@@ -48,8 +56,26 @@ def leads_inside(url: str) -> bool:
 
 
 def is_inside(address: str) -> bool:
-    """Return whether an IP address is in a private network, or this machine's."""
-    return not ipaddress.ip_address(address.partition("%")[0]).is_global
+    """Return whether an IP address is in a private network, is this machine's, or is not a single machine's."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv4Address):
+        return not found.is_global or found.is_multicast or found in _FOR_PROTOCOLS
+    inner = _ipv4_within(found)
+    if inner is not None:
+        return is_inside(str(inner))
+    return found not in _GLOBAL_UNICAST or not found.is_global
+
+
+def _ipv4_within(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address stands for; Teredo's addresses are not global themselves."""
+    if address in _NAT64 or (address in _LOCAL_NAT64 and not _may_end_with_zeros(address)):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def _may_end_with_zeros(address: ipaddress.IPv6Address) -> bool:
+    """Return whether an IPv4 address may come earlier, before bits that are zero (RFC 6052, section 2.2)."""
+    return not int(address) & 0xFFFFFF
 
 
 def _port(parts: SplitResult) -> int:

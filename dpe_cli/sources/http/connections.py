@@ -127,9 +127,12 @@ def _check_peer(opened: socket.socket) -> None:
     """
     Close a connection that leads inside: since it was checked, the name may have been resolved to another address (DNS rebinding).
 
+    One that leads to an address of this machine's own, which may be in no private network, begins at the same address.
+
     Raises:
         InsideError: it does.
     """
-    if is_inside(opened.getpeername()[0]):
+    peer = opened.getpeername()[0]
+    if is_inside(peer) or peer == opened.getsockname()[0]:
         opened.close()
         raise InsideError

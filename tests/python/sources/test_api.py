@@ -17,6 +17,7 @@ from support.staged_source import Stage
 
 from dpe_cli.errors import ContractError, InputError, ProjectError
 from dpe_cli.ingest import loads
+from dpe_cli.sources.http import addresses, connections
 
 pytestmark = pytest.mark.usefixtures("pauses")
 
@@ -351,6 +352,42 @@ def test_internal_addresses_are_refused(stage: Stage, api: Api) -> None:
     assert [] == api.requests
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "0.0.0.0",  # noqa: S104 nothing is bound to it
+        *("10.0.0.1", "100.64.0.1", "169.254.169.254", "192.0.0.9", "224.0.0.1", "239.255.255.250", "255.255.255.255"),
+        *("[::]", "[::1]", "[fe80::1]", "[fd00::1]", "[fec0::1]", "[ff02::1]", "[ff0e::1]", "[4000::1]"),
+        # An IPv4 address within: as it is, mapped, compatible, translated, by 6to4, by Teredo and by NAT64.
+        *("[::ffff:127.0.0.1]", "[::ffff:100.64.0.1]", "[::127.0.0.1]", "[::ffff:0:10.0.0.1]", "[2002:7f00:1::]", "[2001:0:1:2::5]"),
+        *("[64:ff9b::10.0.0.1]", "[64:ff9b::127.0.0.1]", "[64:ff9b:1::10.0.0.1]", "[64:ff9b:1:fffe::a9fe:a9fe]"),
+        # The longer forms of NAT64, in which 10.0.0.8 comes earlier (RFC 6052, section 2.2).
+        *("[64:ff9b:1:a00:0:800::]", "[64:ff9b:1:ff0a:0:8::]", "[64:ff9b:1:fffe:a:0:800:0]"),
+    ],
+)
+def test_an_address_leads_inside_in_whatever_form(address: str) -> None:
+    """Also as an IPv6 address that a gateway or the system turns into an IPv4 address."""
+    assert addresses.leads_inside(f"http://{address}/")
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "[2606:4700::1111]", "[::ffff:8.8.8.8]", "[2002:808:808::1]", "[64:ff9b::8.8.8.8]", "[64:ff9b:1:fffe::8.8.8.8]"]
+)
+def test_a_public_address_leads_elsewhere(address: str) -> None:
+    """A network that has only IPv6 reaches an API that has only IPv4 through NAT64."""
+    assert not addresses.leads_inside(f"http://{address}/")
+
+
+def test_an_address_of_this_machine_in_no_private_network_is_refused(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is connected, it looks like any other; then both ends have it. As here, where no address counts as private."""
+    monkeypatch.setattr(addresses, "is_inside", lambda _address: False)
+    monkeypatch.setattr(connections, "is_inside", lambda _address: False)
+
+    with pytest.raises(InputError, match=r"127.0.0.1 is in a private network, or is this machine; set allow_private_addresses: true"):
+        api_source(stage, api, allow_private_addresses=False).extract()
+    assert [] == api.requests
+
+
 @pytest.mark.parametrize("file_format", ["rest", "json"])
 def test_a_name_that_changes_its_address_leads_nowhere(stage: Stage, api: Api, monkeypatch: pytest.MonkeyPatch, file_format: str) -> None:
     """A public address for the check and an internal one for the connection (DNS rebinding): not a byte of a request is sent."""
@@ -358,8 +395,8 @@ def test_a_name_that_changes_its_address_leads_nowhere(stage: Stage, api: Api, m
     lookups = itertools.count()
 
     def rebinding(host: Any, *arguments: Any, **options: Any) -> Any:
-        addresses = itertools.cycle(["8.8.8.8", "127.0.0.1"])
-        address = next(itertools.islice(addresses, next(lookups), None)) if host in {"api.example", b"api.example"} else host
+        turns = itertools.cycle(["8.8.8.8", "127.0.0.1"])
+        address = next(itertools.islice(turns, next(lookups), None)) if host in {"api.example", b"api.example"} else host
         return resolve(address, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)

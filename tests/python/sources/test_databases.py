@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import socketserver
+import re
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.databases import Crm
+from support.endless_servers import serving
+from support.postgres_relays import asking_for_passwords, relay, to_psql, url_of
 from support.staged_source import Stage, StagedSource
 
-from dpe_cli.errors import ContractError, InputError, ProjectError
+from dpe_cli.errors import ContractError, InputError, ProjectError, UsageError
 from dpe_cli.infer.request import Request, inferred
 from dpe_cli.ingest import loads
 from dpe_cli.ingest.loads import LoadsError
@@ -550,35 +554,125 @@ def test_another_users_operator_does_not_compare_cursors(stage: Stage, crm: Crm)
     assert 1 == source.count()
 
 
-@pytest.fixture
-def curious() -> Iterator[tuple[int, list[bytes]]]:
-    """Run a server that asks every login for its password, in plain text; yield its port, and the passwords it received."""
-    told: list[bytes] = []
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_no_function_is_called_that_another_user_put_in_front(stage: Stage, crm: Crm, tmp_path: Path) -> None:
+    """Neither by the statements that dpe sends to look for a table and to describe it, nor by those around a user's query."""
+    crm.add((1, "a", "1", _day(1)), (2, "b", "1", _day(2)))
+    crm.write("create schema trap")
+    for function in (
+        "pg_export_snapshot()",
+        "to_regclass(text)",
+        "to_jsonb(timestamptz)",
+        "max_(timestamptz, timestamptz)",
+        "compared(timestamptz, timestamptz)",
+        "compared(oid, oid)",
+        "got(jsonb, text[])",
+        "joined(text, text)",
+        "format_type(oid, integer)",
+        "col_description(oid, smallint)",
+        "obj_description(oid, text)",
+    ):
+        crm.write(f"""
+            create function trap.{function} returns {"boolean" if "compared" in function else "timestamptz" if "max" in function else "text"}
+            language plpgsql as $$ begin raise exception 'trapped'; end $$
+        """)
+    crm.write("create aggregate trap.max(timestamptz) (sfunc = trap.max_, stype = timestamptz)")
+    crm.write("create operator trap.>= (leftarg = timestamptz, rightarg = timestamptz, function = trap.compared)")
+    crm.write("create operator trap.= (leftarg = oid, rightarg = oid, function = trap.compared)")
+    crm.write("create operator trap.|| (leftarg = text, rightarg = text, function = trap.joined)")
+    crm.write("create operator trap.#>> (leftarg = jsonb, rightarg = text[], function = trap.got)")
+    crm.write(f"alter database {crm.engine.url.database} set search_path = trap, pg_catalog, public")
+    options = {"disposition": "append", "incremental": INCREMENTAL}
 
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            while (start := self.request.recv(4096))[4:8] in {b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"}:
-                # A request for encryption, which it does not have.
-                self.request.sendall(b"N")
-            if start:
-                self.request.sendall(b"R\x00\x00\x00\x08\x00\x00\x00\x03")
-                told.append(self.request.recv(4096))
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1], told
-        server.shutdown()
+    assert 2 == _source(stage, crm).extract().rows_loaded
+    assert 2 == _source(stage, crm, **options).extract().rows_loaded
+    assert 2 == _source(stage, crm, table=None, query="select * from orders", **options).extract().rows_loaded
+    assert 2 == inferred(Request(location=crm.url, table="orders", name="crm.orders"), tmp_path).records
+    with pytest.raises(UsageError, match=r"tables: .*public\.orders"):
+        inferred(Request(location=crm.url, name="crm.orders"), tmp_path)
 
 
-def test_a_source_is_not_offered_the_password_of_dpe(
-    stage: Stage, curious: tuple[int, list[bytes]], monkeypatch: pytest.MonkeyPatch
+ODD = "Ä'\"\\! :x %s {}\n`!0041 $1"
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_names_and_cursors_have_any_characters(stage: Stage, crm: Crm, tmp_path: Path) -> None:
+    """The server gets them as they are."""
+    with crm.engine.begin() as connection:
+        name = '"' + ODD.replace('"', '""').replace("%", "%%") + '"'
+        connection.exec_driver_sql(f"create schema {name}")
+        connection.exec_driver_sql(f"create table {name}.{name} as select 1 as {name}")
+    quoted = '"' + ODD.replace('"', '""') + '"'
+    source = _source(stage, crm, disposition="append", incremental={"cursor_path": "customer", "key": ["id"]})
+    crm.add((1, "A", "1", _day(1)), (2, ODD, "1", _day(1)))
+    source.extract()
+    crm.add((3, ODD + "z", "1", _day(1)))
+    source.extract()
+
+    assert [1, 2, 3] == _ids(source)
+    assert [(2, 2, 0, 0), (1, 1, 0, 1)] == _loads(source)
+    assert 1 == inferred(Request(location=crm.url, table=f"{quoted}.{quoted}", name="crm.odd"), tmp_path).records
+
+
+COMMAND = "\\! >proof #"
+SAYS_SJIS: Callable[[bytes], bytes] = lambda said: said.replace(b"client_encoding\0UTF8\0", b"client_encoding\0SJIS\0")  # noqa: E731
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("hidden_in", ["snapshot", "table", "column", "query"])
+def test_no_server_makes_psql_run_a_command(
+    stage: Stage, crm: Crm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden_in: str
 ) -> None:
-    """PGPASSWORD is for dpe's own server, not for one whose URL has no password."""
-    port, told = curious
+    """A quote ends before a command: one of what the server calls its snapshot, or one that only its encoding hides (the second byte of Ä)."""
+    monkeypatch.chdir(tmp_path)
+    crm.add((1, "a", "1", _day(1)))
+    answer = to_psql(relay(crm, SAYS_SJIS), otherwise=relay(crm))
+    if hidden_in == "snapshot":
+        name = f"x' {COMMAND}".ljust(19).encode()
+        answer = relay(crm, lambda said: re.sub(rb"[0-9A-F]{8}-[0-9A-F]{8}-1", lambda _: name, said))
+
+    with serving(answer) as port, suppress(InputError):
+        if hidden_in == "column":
+            crm.write(f'alter table orders rename column amount to "Ä"" {COMMAND}"')
+            inferred(Request(location=url_of(crm, port), table="orders", name="crm.orders"), tmp_path)
+        elif hidden_in == "table":
+            # Its pages are read one after the other, with commands of psql in between.
+            table = f'"Ä"" {COMMAND}"'
+            crm.write(f"create table {table} as select 1::bigint as id")
+            stage("id bigint", location=url_of(crm, port), file_format="sql", table=table, disposition="replace").extract()
+        else:
+            query = f"select * from orders where customer not in ('Ä', ' {COMMAND}')"
+            _source(stage, crm, location=url_of(crm, port), table=None, query=query).extract()
+
+    assert not (tmp_path / "proof").exists()
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+def test_psql_is_told_to_use_utf8(stage: Stage, crm: Crm) -> None:
+    """Whatever the URL says, and the database by itself."""
+    starts: list[bytes] = []
+
+    def noting(client: socket.socket, over: threading.Event) -> None:
+        starts.append(client.recv(65536, socket.MSG_PEEK))
+        relay(crm)(client, over)
+
+    with serving(to_psql(noting, otherwise=relay(crm))) as port:
+        _source(stage, crm, location=f"{url_of(crm, port)}&client_encoding=SJIS").extract()
+
+    assert [True] == [b"client_encoding\0UTF8\0" in start for start in starts]
+
+
+@pytest.mark.parametrize("crm", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("asked", ["psycopg", "psql"])
+def test_a_source_is_not_offered_the_password_of_dpe(stage: Stage, crm: Crm, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """PGPASSWORD is for dpe's own server, not for one whose URL has no password, and that asks for it at any connection."""
+    told: list[bytes] = []
     monkeypatch.setenv("PGPASSWORD", "hush-of-the-warehouse")
-    source = stage(COLUMNS, location=f"postgresql://reader@127.0.0.1:{port}/crm", file_format="sql", table="orders", disposition="replace")
+    asking = asking_for_passwords(told)
 
-    with pytest.raises(InputError, match="no password supplied"):
-        source.extract()
+    with serving(asking if asked == "psycopg" else to_psql(asking, otherwise=relay(crm))) as port:
+        source = _source(stage, crm, location=url_of(crm, port))
+        with pytest.raises(InputError, match="no password supplied"):
+            source.extract()
 
-    assert b"hush" not in b"".join(told)
+    assert [b""] == told
