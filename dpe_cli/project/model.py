@@ -98,10 +98,15 @@ def key_of(manifest: Mapping[str, Any], model: Model) -> tuple[str, ...]:
         test = node.get("test_metadata") or {}
         if node.get("attached_node") != model.unique_id or node["config"].get("where"):
             continue
+        given = _mapping(test.get("kwargs"))
+        columns: object = None
         if test.get("name") == "unique":
-            return (node["column_name"],)
-        if test.get("name") == "unique_combination_of_columns":
-            return tuple(test["kwargs"].get("combination_of_columns") or ())
+            # A test of the model itself has its column as an argument, which may be anything that YAML can write.
+            columns = [node.get("column_name") or given.get("column_name")]
+        elif test.get("name") == "unique_combination_of_columns":
+            columns = given.get("combination_of_columns")
+        if isinstance(columns, list) and columns and all(isinstance(name, str) for name in columns):
+            return tuple(columns)
     return ()
 
 

@@ -30,8 +30,8 @@
 {% endfor %}
 
 {{ return({
-    'rule': dpe.stored_text(meta.get('rule')),
-    'dimension': dpe.stored_text(meta.get('dimension')),
+    'rule': dpe.stored_text(meta.get('rule'), most=500),
+    'dimension': dpe.stored_text(meta.get('dimension'), most=500),
     'test_id': node.unique_id,
     'test': node.name,
     'model': names | join(', ') or none,

@@ -128,7 +128,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     wanted constant integer := (result ->> 'keep_rows')::integer;
-    key_columns constant text[] := (select array_agg(value) from jsonb_array_elements_text(result -> 'key_columns'));
+    -- Null, as for a model without a key, if a name is missing.
+    key_columns constant text[] := (
+        select case when bool_and(value is not null) then array_agg(value) end
+        from jsonb_array_elements_text(result -> 'key_columns')
+    );
     query constant text := 'with dpe_failing as materialized (' || (result ->> 'query') || E'\n)'
         ' select coalesce(array_agg(to_jsonb(dpe_row.*)), array[]::jsonb[]) from ';
     found jsonb[];
@@ -154,51 +158,57 @@ begin
             end if;
     end;
 
-    insert into dpe.rule_failures as kept (
-        test_id, row_hash, rule, test, row_key, failing_row, first_invocation_id, first_seen_at, last_seen_at
-    )
-    select distinct on (hashed.row_hash)
-        result ->> 'test_id',
-        hashed.row_hash,
-        result ->> 'rule',
-        result ->> 'test',
-        keyed.row_key,
-        failing.failing_row,
-        invocation,
-        seen_at,
-        seen_at
-    from unnest(found[:wanted]) as failing (failing_row)
-    cross join lateral (
-        select case
-            when failing.failing_row ?& key_columns
-                then (select jsonb_object_agg(name, failing.failing_row -> name) from unnest(key_columns) as name)
-        end as row_key
-    ) as keyed
-    cross join lateral (
-        -- The load that a row came from does not distinguish it.
-        select encode(sha256(convert_to(coalesce(keyed.row_key, failing.failing_row - '_load_id')::text, 'UTF8')), 'hex') as row_hash
-    ) as hashed
-    order by hashed.row_hash
-    on conflict (project, target, test_id, row_hash) do update
-    set
-        rule = excluded.rule,
-        failing_row = excluded.failing_row,
-        last_seen_at = excluded.last_seen_at,
-        resolved_at = null;
+    begin
+        insert into dpe.rule_failures as kept (
+            test_id, row_hash, rule, test, row_key, failing_row, first_invocation_id, first_seen_at, last_seen_at
+        )
+        select distinct on (hashed.row_hash)
+            result ->> 'test_id',
+            hashed.row_hash,
+            result ->> 'rule',
+            result ->> 'test',
+            keyed.row_key,
+            failing.failing_row,
+            invocation,
+            seen_at,
+            seen_at
+        from unnest(found[:wanted]) as failing (failing_row)
+        cross join lateral (
+            select case
+                when failing.failing_row ?& key_columns
+                    then (select jsonb_object_agg(name, failing.failing_row -> name) from unnest(key_columns) as name)
+            end as row_key
+        ) as keyed
+        cross join lateral (
+            -- The load that a row came from does not distinguish it.
+            select encode(sha256(convert_to(coalesce(keyed.row_key, failing.failing_row - '_load_id')::text, 'UTF8')), 'hex') as row_hash
+        ) as hashed
+        order by hashed.row_hash
+        on conflict (project, target, test_id, row_hash) do update
+        set
+            rule = excluded.rule,
+            failing_row = excluded.failing_row,
+            last_seen_at = excluded.last_seen_at,
+            resolved_at = null;
 
-    -- If the list was cut, the state of the other rows is unknown.
-    if cardinality(found) <= wanted then
-        update dpe.rule_failures
-        set resolved_at = seen_at
-        where test_id = result ->> 'test_id' and resolved_at is null and last_seen_at < seen_at;
-    end if;
-    perform dpe.keep_newest_failures(result ->> 'test_id', wanted);
+        -- If the list was cut, the state of the other rows is unknown.
+        if cardinality(found) <= wanted then
+            update dpe.rule_failures
+            set resolved_at = seen_at
+            where test_id = result ->> 'test_id' and resolved_at is null and last_seen_at < seen_at;
+        end if;
+        perform dpe.keep_newest_failures(result ->> 'test_id', wanted);
+    exception
+        when others then
+            -- One test's rows cost no other test its results.
+            return sqlerrm;
+    end;
     return null;
 end
 $$;
 
 comment on function dpe.remember_failures(jsonb, text, timestamptz, text) is
-'Reruns a test''s query and keeps its rows. Returns why it could not run, or null.';
+'Reruns a test''s query and keeps its rows. Returns why it could not, or null.';
 
 -- `schemas` are those of the search_path of dbt's session: current_schemas(false).
 create or replace function dpe.remember_rules(invocation text, results jsonb, schemas name[])

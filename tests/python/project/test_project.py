@@ -16,7 +16,7 @@ from dpe_cli.blocks.contract import Column
 from dpe_cli.errors import ProjectError, UnknownNameError
 from dpe_cli.project import dbt
 from dpe_cli.project.manifest import Parser
-from dpe_cli.project.model import by_name, models_of
+from dpe_cli.project.model import by_name, key_of, models_of
 from dpe_cli.project.project import Project
 from dpe_cli.project.source import from_node
 from dpe_cli.project.source_yaml import Declarations
@@ -112,6 +112,31 @@ def test_models_of_one_name_are_all_known() -> None:
         name: found for name, found in named.items() if name not in ids
     }
     assert all(named[unique_id] == [unique_id] for unique_id in ids)
+
+
+@pytest.mark.parametrize(
+    ("test", "column_name", "kwargs", "key"),
+    [
+        ("unique", "id", {"column_name": "id"}, ("id",)),
+        ("unique", None, {"column_name": "id"}, ("id",)),
+        ("unique", None, {}, ()),
+        ("unique", None, {"column_name": 5}, ()),
+        ("unique_combination_of_columns", None, {"combination_of_columns": ["id", "day"]}, ("id", "day")),
+        ("unique_combination_of_columns", None, {"combination_of_columns": ["id", None]}, ()),
+        ("unique_combination_of_columns", None, {"combination_of_columns": "id"}, ()),
+    ],
+)
+def test_the_key_of_a_model_is_what_a_test_declares(
+    test: str, column_name: str | None, kwargs: dict[str, Any], key: tuple[str, ...]
+) -> None:
+    """A test of a column or of the model; if it does not name columns, there is no key."""
+    model = _node("model.shops.fct_orders")
+    unique = _node("test.shops.unique", attached_node="model.shops.fct_orders", column_name=column_name)
+    unique["test_metadata"] = {"name": test, "kwargs": kwargs}
+    manifest = {"nodes": {node["unique_id"]: node for node in (model, unique)}}
+
+    (found,) = models_of(manifest).values()
+    assert key == key_of(manifest, found)
 
 
 def test_tests_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -104,6 +105,8 @@ def orders(directory: Path, server: Server) -> Orders:
     return Orders(directory, server)
 
 
+# Longer than what an index can hold, even compressed.
+LONG = "".join(chr(ord("a") + digit % 26) for digit in hashlib.shake_128(b"long").digest(9000))
 # YAML has values that JSON or PostgreSQL lacks; each is written for one test.
 ODD = {
     "odd_date": ("meta: {rule: 2024-01-01}", "2024-01-01", None),
@@ -111,6 +114,7 @@ ODD = {
     "odd_nul": ('meta: {rule: "A\\0B"}', "AB", None),
     "odd_keep": ("meta: {rule: R, keep_rows: .inf}", "R", None),
     "odd_threshold": ('warn_if: "!= 0 /*\\0*/"', None, None),
+    "odd_length": (f"meta: {{rule: {LONG}}}", LONG[:500], None),
 }
 
 
@@ -126,9 +130,20 @@ def test_what_one_test_declares_costs_no_other_its_result(server: Server, tmp_pa
             columns:
               - name: id
                 data_tests:{tests.replace("              - ", "                  - ")}
+          - name: odd_key
+            config: {{meta: {{rls: {{private: true}}}}, contract: {{enforced: false}}}}
+            data_tests:
+              - unique: {{name: {LONG}, column_name: 5, config: {{severity: warn}}}}
+              - unique: {{name: odd_number_is_unique, column_name: 5, config: {{severity: warn}}}}
+              - unique: {{name: key_is_unique, column_name: id}}
+            columns:
+              - name: other
+                data_tests:
+                  - not_null: {{name: key_has_other, config: {{severity: warn}}}}
         """
     files = {
         "models/finance/odd.sql": "{{ config(materialized='table') }} select null::integer as id",
+        "models/finance/odd_key.sql": "{{ config(materialized='table') }} select 7 as id, null::integer as other",
         "models/finance/_odd.yml": odd,
     }
     orders = Orders(dbt_projects.make(tmp_path, PROJECT | files), server)
@@ -139,6 +154,9 @@ def test_what_one_test_declares_costs_no_other_its_result(server: Server, tmp_pa
     assert {name: (rule, dimension) for name, (_, rule, dimension) in ODD.items()} == {name: stored.get(name) for name in ODD}
     assert "SHOP-1-01" == stored["orders_have_a_customer"][0]
     assert [("1", True, True)] == orders.failures()
+    assert stored.keys() >= {"odd_number_is_unique", "key_is_unique"}
+    # By the test of the model whose column is one.
+    assert [({"id": 7},)] == _query(server, "select row_key from dpe.rule_failures where test = 'key_has_other'")
 
 
 def test_each_test_of_a_build_leaves_its_result(orders: Orders) -> None:
@@ -328,14 +346,23 @@ def test_rows_that_can_no_longer_be_selected_stop_nothing(orders: Orders) -> Non
         "fail_calc": "count(*)", "query": "select * from finance.gone", "duration_seconds": 1, "keep_rows": 9, "key_columns": [],
     }  # fmt: skip
     other = {**result, "test_id": "test.shops.here", "test": "here", "query": "select 1 as a -- one"}
+    # As the macros would not write it: the name of a column of the key is missing.
+    keyless = {**result, "test_id": "test.shops.keyless", "test": "keyless", "query": "select 2 as a", "key_columns": ["a", None]}
     with orders.server.connect("transformer") as connection, system_context(connection, actor="test"):
         unstored = connection.execute(
-            "select * from dpe.remember_rules('1', %s, current_schemas(false))", [Jsonb([result, other])]
+            "select * from dpe.remember_rules('1', %s, current_schemas(false))", [Jsonb([result, other, keyless])]
         ).fetchall()  # fmt: skip
+        # An id that no index can hold.
+        [(problem,)] = connection.execute(
+            "select dpe.remember_failures(%s, '1', now(), 'pg_catalog')", [Jsonb({**other, "test_id": LONG})]
+        ).fetchall()
 
     assert [("gone", 'relation "finance.gone" does not exist')] == unstored
-    assert [("gone", "warn", 3), ("here", "warn", 3)] == _query(orders.server, RESULTS)
-    assert [("here", {"a": 1})] == _query(orders.server, "select test, failing_row from dpe.rule_failures")
+    assert "index row" in problem
+    assert [("gone", "warn", 3), ("here", "warn", 3), ("keyless", "warn", 3)] == _query(orders.server, RESULTS)
+    assert [("here", None, {"a": 1}), ("keyless", None, {"a": 2})] == _query(
+        orders.server, "select test, row_key, failing_row from dpe.rule_failures order by test"
+    )
 
 
 @pytest.mark.parametrize("options", ["-c dpe.actor= ", "-c dpe.actor=dbt -c dpe.tenant_id=UA"])
