@@ -51,7 +51,7 @@ begin
                         where relkind in ('p', 'I')
                     )
                     or tg_tag = 'CREATE TABLE'
-                    and exists (select from pg_class where relkind = 'p' and relowner = current_user::regrole)
+                    and exists (select from pg_class where relkind = 'p' and relowner = to_regrole(quote_ident(current_user)))
                 )
             then
                 raise exception 'partitioned tables: are allowed for administrators only, because readers could block others with them; make another table'

@@ -112,6 +112,23 @@ def test_no_request_for_an_exclusive_lock_keeps_others_waiting(readers: Readers,
                 assert time.monotonic() - started < 0.6
 
 
+@pytest.mark.parametrize("name", ["UA desk {}", "Of_Desk_{}"])
+def test_a_login_of_any_name_makes_tables(readers: Readers, name: str) -> None:
+    """One that has to be quoted, or that differs only in case from a role that owns a partitioned table."""
+    login = name.format(next(numbers))
+    other, parts = login.lower().replace(" ", "_"), f"parts_{next(numbers)}"
+    with readers.server.connect("admin", autocommit=True) as administrator:
+        administrator.execute(f'create role "{login}" login in role dpe_reader; create role {other}'.encode())
+        administrator.execute(f"create table public.{parts} (a text) partition by list (a)".encode())
+        administrator.execute(f"alter table public.{parts} owner to {other}".encode())
+        try:
+            with readers.server.connect(login, autocommit=True) as connection:
+                connection.execute("create temporary table mine (n integer)")
+                connection.execute("alter table mine add m integer")
+        finally:
+            administrator.execute(f'drop owned by "{login}", {other}; drop role "{login}", {other}'.encode())
+
+
 # A statement that a reader's function runs while PostgreSQL computes an index of the reader's table, as autovacuum does.
 IN_AN_INDEX = """
     create function {schema}.asking() returns void language plpgsql as $$ begin execute '{statement}'; end $$;
