@@ -39,7 +39,7 @@ _BACKUPS = """
     where nspname = any(%s)
         and relkind in ('r', 'p', 'v')
         and relname ~ '__dbt_backup$'
-        and relowner = current_user::regrole
+        and relowner = to_regrole(quote_ident(current_user))
         and exists (
             select
             from pg_class as replacement
@@ -217,7 +217,7 @@ def _stored_failures(connection: Connection, schemas: Sequence[str]) -> list[tup
         inner join dpe.protected_relations as known on known.relation_id = reader.oid and starts_with(known.node, 'test.')
         where versions.nspname = any(%s)
             and reader.relkind = 'v'
-            and reader.relowner = current_user::regrole
+            and reader.relowner = to_regrole(quote_ident(current_user))
         """,
         [schemas],
     ).fetchall()

@@ -65,12 +65,6 @@ _CONCURRENT = (
 )
 # An object of another role depends on what a statement drops or changes.
 _STOPPED = (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported)
-_ALSO_CONCURRENT = "tuple concurrently updated"
-
-
-class _ConcurrentError(Exception):
-    """Another session changed the same row of the catalog."""
-
 
 WHO_MAY = (
     "be a superuser (DPE_ADMIN_USER names the administrator), or own the database, with CREATEROLE "
@@ -158,21 +152,13 @@ def bootstrap(connection: Connection, *, passwords: Mapping[str, str] | None = N
 
     _refuse_newer(connection)
 
-    def attempt() -> BootstrapReport:
-        try:
-            return _bootstrap(connection, passwords or {}, closes_public=closes_public)
-        except psycopg.InternalError as error:
-            if error.diag.message_primary == _ALSO_CONCURRENT:
-                raise _ConcurrentError(_ALSO_CONCURRENT) from error
-            raise
-
     try:
         return patiently(
             connection,
-            attempt,
+            lambda: _bootstrap(connection, passwords or {}, closes_public=closes_public),
             Waiting(PATIENCE_SECONDS),
             purpose="bootstrap",
-            blocked=(_ConcurrentError, *_CONCURRENT),
+            blocked=_CONCURRENT,
             also=lambda: _holders(connection),
         )
     except psycopg.errors.InsufficientPrivilege as error:

@@ -32,6 +32,8 @@ _LONGER = "2s"
 _LONGER_EVERY = 3
 _limit: ContextVar[str] = ContextVar("limit", default=LOCK_TIMEOUT)
 BLOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+# Another session wrote the same row of the catalog, and has committed. PostgreSQL neither translates the message nor has a code for it.
+_WRITTEN_BY_ANOTHER = "tuple concurrently updated"
 # How long a statement that is not tried again waits for a lock.
 LIMIT_SECONDS = 60.0
 _FIRST_PAUSE = 0.1
@@ -132,6 +134,8 @@ def patiently(
     """
     Try a transaction of a connection, again and again while it fails with one of the errors in `blocked`.
 
+    It is also tried again if another session has just written a row of the catalog that it writes.
+
     If it `is_persistent`, some attempts wait longer, so that sessions whose short transactions overlap do not keep it waiting. That makes
     others wait for it, too.
 
@@ -141,6 +145,7 @@ def patiently(
     Raises:
         BlockedError: it did not succeed in time.
     """
+    failures: tuple[type[Exception], ...] = (*blocked, psycopg.InternalError)
     started = time.monotonic()
     pause = _FIRST_PAUSE
     has_said = False
@@ -156,7 +161,9 @@ def patiently(
             token = _limit.set(_LONGER if is_longer else LOCK_TIMEOUT)
             try:
                 return attempt()
-            except blocked as error:
+            except failures as error:
+                if isinstance(error, psycopg.InternalError) and error.diag.message_primary != _WRITTEN_BY_ANOTHER:
+                    raise
                 now = time.monotonic()
                 holders = (watch.take() if watch else []) or list(also()) or holders
                 staying = stays.of(holders)

@@ -14,6 +14,10 @@
 -- A role that has the privileges of another can run DROP OWNED BY that role, which removes it from every policy, on anyone's tables:
 -- one reader could hide all rows from all readers. These, and CREATE RULE, are refused.
 --
+-- GRANT and REVOKE by a role that may not pass the privilege on only warn, but write the catalog's row all the same. The same statement of
+-- another session then waits for the row, and fails once the first one commits ("tuple concurrently updated"). So one reader could make
+-- bootstraps, publications and builds fail: only administrators and the pipeline may run these.
+--
 -- REFRESH MATERIALIZED VIEW collects nothing of what its functions make (pg_event_trigger_ddl_commands() is empty), so the catalog
 -- itself says then whether the role owns a partitioned table. What belongs to a group of readers does not count before a statement:
 -- one reader could stop the statements of all others with it.
@@ -51,7 +55,7 @@ begin
                         where relkind in ('p', 'I')
                     )
                     or tg_tag = 'CREATE TABLE'
-                    and exists (select from pg_class where relkind = 'p' and relowner = current_user::regrole)
+                    and exists (select from pg_class where relkind = 'p' and relowner = to_regrole(quote_ident(current_user)))
                 )
             then
                 raise exception 'partitioned tables: are allowed for administrators only, because readers could block others with them; make another table'
@@ -61,7 +65,8 @@ begin
         end if;
 
         if tg_tag in ('DROP OWNED', 'CREATE RULE') and not (is_login_trusted and is_role_trusted)
-            or tg_tag in ('CREATE SCHEMA', 'CREATE STATISTICS', 'CREATE PUBLICATION', 'ALTER PUBLICATION') and not is_trusted
+            or tg_tag in ('CREATE SCHEMA', 'CREATE STATISTICS', 'CREATE PUBLICATION', 'ALTER PUBLICATION', 'GRANT', 'REVOKE')
+            and not is_trusted
         then
             raise exception '%: is allowed for administrators only, because it would harm others; ask one of them', tg_tag
                 using errcode = 'insufficient_privilege';
@@ -91,7 +96,7 @@ begin
     $$;
 
     comment on function dpe.refuse_to_readers() is
-    'Refuses DROP OWNED, CREATE RULE and partitioned tables to all but administrators and the pipeline, and limits how long other statements wait for locks.';
+    'Refuses DROP OWNED, CREATE RULE, GRANT and partitioned tables to all but administrators and the pipeline, and limits how long other statements wait for locks.';
     revoke all on function dpe.refuse_to_readers() from public;
 
     drop event trigger if exists dpe_refuse_to_readers;

@@ -112,6 +112,51 @@ def test_no_request_for_an_exclusive_lock_keeps_others_waiting(readers: Readers,
                 assert time.monotonic() - started < 0.6
 
 
+# Statements that only warn if the role may not pass the privilege on, but write the row of the catalog that the pipeline's own GRANT writes.
+GRANTS = {
+    "on a relation": "grant select on finance.fct_orders to {login}",
+    "on a column": "grant select (order_id) on finance.fct_orders to {login}",
+    "on a schema": "grant usage on schema finance to {login}",
+    "on a function": "grant execute on function dpe.visible_tenants() to {login}",
+    "revoke": "revoke select on finance.fct_orders from {login}",
+    "of its own": "create temporary table mine (n integer); grant select on mine to dpe_reader",
+}
+
+
+@pytest.mark.parametrize("statement", list(GRANTS))
+def test_a_reader_neither_grants_nor_revokes(readers: Readers, statement: str) -> None:
+    """The pipeline's own statement would wait for the reader's, and fail once that one commits. An administrator may, also as the reader."""
+    login = readers.login["dpe_reader"]
+    wanted = GRANTS[statement].format(login=login).encode()
+    for become in BECOME.values():
+        with (
+            readers.server.connect(login, autocommit=True) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match="(GRANT|REVOKE): is allowed for administrators only"),
+        ):
+            connection.execute(become.format(team=readers.team).encode() + b"; " + wanted)
+    with readers.server.connect("admin") as connection:
+        connection.execute(sql.SQL("set local role {}").format(sql.Identifier(login)))
+        connection.execute(wanted)
+        connection.rollback()
+
+
+@pytest.mark.parametrize("name", ["UA desk {}", "Of_Desk_{}"])
+def test_a_login_of_any_name_makes_tables(readers: Readers, name: str) -> None:
+    """One that has to be quoted, or that differs only in case from a role that owns a partitioned table."""
+    login = name.format(next(numbers))
+    other, parts = login.lower().replace(" ", "_"), f"parts_{next(numbers)}"
+    with readers.server.connect("admin", autocommit=True) as administrator:
+        administrator.execute(f'create role "{login}" login in role dpe_reader; create role {other}'.encode())
+        administrator.execute(f"create table public.{parts} (a text) partition by list (a)".encode())
+        administrator.execute(f"alter table public.{parts} owner to {other}".encode())
+        try:
+            with readers.server.connect(login, autocommit=True) as connection:
+                connection.execute("create temporary table mine (n integer)")
+                connection.execute("alter table mine add m integer")
+        finally:
+            administrator.execute(f'drop owned by "{login}", {other}; drop role "{login}", {other}'.encode())
+
+
 # A statement that a reader's function runs while PostgreSQL computes an index of the reader's table, as autovacuum does.
 IN_AN_INDEX = """
     create function {schema}.asking() returns void language plpgsql as $$ begin execute '{statement}'; end $$;

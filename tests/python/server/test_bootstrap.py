@@ -125,6 +125,20 @@ def test_a_reader_that_blocks_a_bootstrap_is_named(
     bootstrap_server(fresh_server)
 
 
+def test_a_grant_of_a_login_on_the_database_stops_no_bootstrap(
+    fresh_server: Server, reader: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It changes nothing, but holds the database's row, and no event trigger sees it: a bootstrap writes the row only if it has to."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 1)
+    bootstrap_server(fresh_server)
+    login = reader(fresh_server)
+    with fresh_server.connect(login) as holding:
+        database, role = sql.Identifier(fresh_server.database), sql.Identifier(login)
+        holding.execute(sql.SQL("grant connect on database {} to {}").format(database, role))
+
+        bootstrap_server(fresh_server)
+
+
 def test_other_databases_that_are_open_to_every_login_are_named(fresh_server: Server) -> None:
     """From there, a login could block this one, because all databases share some catalogs."""
     with replace(fresh_server, database="postgres").connect("admin", autocommit=True) as connection:

@@ -75,6 +75,23 @@ def test_a_session_that_waits_itself_is_named_with_the_first_in_the_way(fresh_se
         waiting.result()
 
 
+def test_a_row_of_the_catalog_that_another_session_wrote_is_written_again(server: Server) -> None:
+    """As by a reader's GRANT that changes nothing, if an administrator who is not a superuser bootstrapped: it is not refused then."""
+    changed = "grant usage on schema dpe to public"
+    with (
+        _holding(server, changed) as holding,
+        server.connect("admin", autocommit=True) as connection,
+        server.connect("admin", autocommit=True) as looking,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        done = pool.submit(patiently, connection, _attempt(connection, changed), Waiting(5), purpose="test")
+        while not looking.execute("select from pg_locks where pid = %s and not granted", [connection.info.backend_pid]).fetchall():
+            assert not done.done()
+            time.sleep(0.01)
+        holding.execute("commit")
+        done.result()
+
+
 # A table whose index takes autovacuum a while to compute.
 SLOW = """
     create function desk.slow(number integer) returns integer language plpgsql immutable as $$
