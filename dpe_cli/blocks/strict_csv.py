@@ -18,6 +18,7 @@ from dpe_cli.blocks import automaton, encodings
 from dpe_cli.blocks.automaton import Automaton, CsvExpressions
 from dpe_cli.blocks.block import BAD_COPY_FILE_FORMAT, Block, Delivered, Fault
 from dpe_cli.blocks.csv_grammar import Dialect, split_lines
+from dpe_cli.blocks.patterns import repeated
 
 _UNTERMINATED = Fault(None, BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field")
 _AFTER_QUOTE = Fault(None, BAD_COPY_FILE_FORMAT, "text after the closing quote of a field")
@@ -64,15 +65,16 @@ class StrictReader:
         self._delimiter = dialect.delimiter.encode()
         quote, escape, delimiter = re.escape(self._quote), re.escape(self._escape), re.escape(self._delimiter)
         if self._escape == self._quote:
-            within = rb"(?>[^%b]|%b%b)*" % (quote, quote, quote)
+            within = rb"(?>[^%b]*)" % quote + repeated(rb"%b%b[^%b]*" % (quote, quote, quote))
         else:
             # The escape character cancels the meaning of a quote or of itself, and means nothing before another character.
-            within = rb"(?>[^%b%b]|%b[%b%b]|%b)*" % (quote, escape, escape, quote, escape, escape)
-        self._to_closing_quote = re.compile(rb"(?>%b)%b" % (within, quote), re.DOTALL)
-        self._unquoted = re.compile(rb"[^%b\n]*" % delimiter)
-        self._with_quote = re.compile(rb"[^%b%b\n]*%b[^%b\n]*" % (delimiter, quote, quote, delimiter))
-        field = rb"(?>[^%b%b\n]*|%b(?>%b)%b)" % (quote, delimiter, quote, within, quote)
-        self._plain_line = re.compile(rb"(?>%b%b)*%b\r?\n" % (field, delimiter, field), re.DOTALL)
+            within = rb"(?>[^%b%b]*)" % (quote, escape) + repeated(rb"%b[%b%b]?[^%b%b]*" % (escape, quote, escape, quote, escape))
+        self._to_closing_quote = re.compile(within + quote)
+        # Only from the start of a field on: tried at each character of one without a quote, it would read the rest of it each time.
+        self._with_quote = re.compile(rb"(?<![^%b])[^%b%b]*%b[^%b]*" % (delimiter, delimiter, quote, quote, delimiter))
+        # In this order: what is not quoted may be empty, and then no other kind of field is tried.
+        field = rb"(?>%b%b%b|[^%b%b\n]*)" % (quote, within, quote, quote, delimiter)
+        self._plain_line = re.compile(repeated(field + delimiter) + rb"%b\r?\n" % field)
 
     def agrees(self, data: bytes) -> bool:
         """Return whether COPY reads whole records, which end with a line feed, as they are meant."""
@@ -152,6 +154,8 @@ class StrictReader:
         csv: list[bytes] = []
         fault: Fault | None = None
         start = 0
+        # Compared by its offset: copying the rest of the line for each field would take quadratic time.
+        end_of_record = len(line.removesuffix(b"\n").removesuffix(b"\r"))
         while True:
             if line.startswith(self._quote, start):
                 closed = self._to_closing_quote.match(line, start + len(self._quote))
@@ -160,26 +164,23 @@ class StrictReader:
                 end = closed.end()
                 csv.append(line[start:end])
             else:
-                end = self._end_of_unquoted(line, start)
+                end = line.find(self._delimiter, start)
+                end = end_of_record if end < 0 else end
                 field = self._without_quoted(line[start:end])
                 fault = fault or field.fault
                 csv.append(field.csv)
-            if line[end:] in {b"\n", b"\r\n"}:
+            if end == end_of_record:
                 return _Line(fault=fault) if fault else _Line(self._delimiter.join(csv) + line[end:])
             if not line.startswith(self._delimiter, end):
                 return _Line(fault=_AFTER_QUOTE)
             start = end + len(self._delimiter)
 
-    def _end_of_unquoted(self, line: bytes, start: int) -> int:
-        found = self._unquoted.match(line, start)
-        end = found.end() if found else start
-        # The line may end with a carriage return and a line feed.
-        return end - 1 if line[end:] == b"\n" and line.endswith(b"\r\n") else end
-
     def _without_quoted(self, text: bytes) -> _Line:
         """Read fields none of which starts with a quote that opens it: quotes are text."""
+        if self._quote not in text:
+            return _Line(text)
         bare = text.removesuffix(b"\n").removesuffix(b"\r")
-        if b"\r" in bare and self._quote in bare:
+        if b"\r" in bare:
             # Quotes around the field would make it part of the value.
             return _Line(fault=_CARRIAGE_RETURN)
         return _Line(self._with_quote.sub(self._quoted, bare) + text[len(bare) :])

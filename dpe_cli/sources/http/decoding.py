@@ -10,6 +10,8 @@ _PLAIN = {"", "identity"}
 # zlib recognizes its own format and that of gzip.
 _OF_ZLIB = {"gzip", "x-gzip", "deflate"}
 _ANY_HEADER = 32 + zlib.MAX_WBITS
+# How much is decompressed at once: what follows the end of each member is copied.
+_SLICE_BYTES = 8 * 1024
 
 
 class EncodingError(Exception):
@@ -45,11 +47,21 @@ def _inflated(body: bytes, most: int, bits: int) -> bytes:
     """Return the content of all members, of which gzip may have several."""
     found: list[bytes] = []
     size = 0
-    while body and size <= most:
-        decompressor = zlib.decompressobj(bits)
-        found.append(decompressor.decompress(body, most + 1 - size))
-        size += len(found[-1])
-        if not decompressor.eof and size <= most:
-            raise ValueError("the compressed data ends early")
-        body = decompressor.unused_data.lstrip(b"\0")
+    decompressor = zlib.decompressobj(bits)
+    for start in range(0, len(body), _SLICE_BYTES):
+        data = body[start : start + _SLICE_BYTES]
+        while data:
+            if decompressor.eof:
+                # A body may be padded with zeros.
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
+                decompressor = zlib.decompressobj(bits)
+            found.append(decompressor.decompress(data, most + 1 - size))
+            size += len(found[-1])
+            if size > most:
+                return b"".join(found)
+            data = decompressor.unused_data
+    if not decompressor.eof:
+        raise ValueError("the compressed data ends early")
     return b"".join(found)

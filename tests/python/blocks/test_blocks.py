@@ -159,6 +159,26 @@ def test_hostile_quotes_are_read_in_time(dialect: Dialect, line: bytes, end: byt
     assert sum(block.records for block in blocks)
 
 
+LONG = b"x" * 1_000_000
+EMPTY = b"," * 1_000_000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("line", "csv"),
+    [
+        pytest.param(b'a"b,%b\n' % LONG, b'"a""b",%b\n' % LONG, id="a long field"),
+        pytest.param(b'"a",b"c,%b\r\n' % LONG, b'"a","b""c",%b\r\n' % LONG, id="a long field after a quoted one"),
+        pytest.param(b'"a",b"c%b\n' % EMPTY, b'"a","b""c"%b\n' % EMPTY, id="many fields after a quoted one"),
+    ],
+)
+def test_a_line_with_a_quote_is_read_once(line: bytes, csv: bytes) -> None:
+    """What follows the field with the quote is not read or copied again for each character or field of it."""
+    (block,) = _blocks(line, chunk=len(line), max_record_bytes=len(line))
+
+    assert csv == block.data
+
+
 def test_a_field_of_many_lines_within_the_limit_is_one_record() -> None:
     """However many chunks it takes."""
     data = b'1,"' + b"line\n" * 20 + b'"\n2,x\n'

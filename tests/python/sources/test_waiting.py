@@ -29,6 +29,7 @@ from dpe_cli.errors import InputError
 from dpe_cli.ingest import extract as extracts
 from dpe_cli.sources.databases.postgres import PostgresTable
 from dpe_cli.sources.files import find, sftp
+from dpe_cli.sources.http import decoding
 from dpe_cli.sources.options.queries import Sql
 
 pytestmark = [pytest.mark.usefixtures("pauses"), pytest.mark.timeout(60)]
@@ -258,3 +259,10 @@ def test_a_page_is_decompressed_once_and_no_further_than_allowed(stage: Stage, a
         with _refused(refusal):
             source.extract()
     assert 64 * 1024 > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+
+def test_a_page_in_very_many_members_is_read_once() -> None:
+    """Empty ones, which no limit of a page's size counts: what follows a member is not copied for each of them."""
+    body = gzip.compress(b"") * 600_000 + gzip.compress(b"[]")
+
+    assert b"[]" == decoding.decoded(body, "gzip", most=100)
