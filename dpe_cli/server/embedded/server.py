@@ -38,6 +38,8 @@ LOG_LIMIT = 10 * settings.MEGABYTE
 # Recovery after a crash replays up to max_wal_size.
 START_SECONDS = 300
 STOP_SECONDS = 120
+# What a shell evaluates, or takes for the end, between double quotes.
+_NOT_FOR_A_SHELL = frozenset('$`"\\\n')
 
 
 class EmbeddedServer:
@@ -84,6 +86,7 @@ class EmbeddedServer:
         """
         if self._is_ready():
             return False
+        self._check_paths()
         with self._locked() as user:
             if self.is_running():
                 self._wait_until_ready()
@@ -126,6 +129,12 @@ class EmbeddedServer:
                 os.close(descriptor)
         except OSError as error:
             raise ServerError(f"{error.filename or self.directory}: {error.strerror}; the embedded PostgreSQL needs it") from error
+
+    def _check_paths(self) -> None:
+        """Refuse paths in which PostgreSQL's programs would execute something: they start each other through a shell."""
+        for path in (self.directory, self.bin_dir):
+            if not _NOT_FOR_A_SHELL.isdisjoint(str(path)):
+                raise ServerError(f'{path}: has a character in its path that a shell evaluates ($, `, " or \\); rename that directory')
 
     def _initialise(self, user: SystemUser) -> None:
         """Make the data directory and the database under a temporary name, so that an unfinished one is never used."""

@@ -260,6 +260,17 @@ def test_a_long_path_gets_a_socket_elsewhere(scratch: Path) -> None:
         shutil.rmtree(server.socket_dir)
 
 
+@pytest.mark.parametrize("name", ["$(touch made)", "`touch made`", '"; touch made; "', "back\\slash"])
+def test_a_path_that_a_shell_would_execute_is_refused(tmp_path: Path, name: str) -> None:
+    """PostgreSQL's programs start each other through a shell, and a directory may have come from elsewhere with its name."""
+    server = EmbeddedServer(tmp_path / name / "postgres")
+
+    with pytest.raises(ServerError, match=r"has a character in its path that a shell evaluates .*; rename that directory"):
+        server.start()
+
+    assert [] == [*tmp_path.rglob("*")]
+
+
 def test_a_directory_that_someone_else_made_for_the_socket_is_refused(scratch: Path) -> None:
     """In the temp dir anyone can make a directory with the name that we want, and access what is in it."""
     if os.geteuid() != 0:
