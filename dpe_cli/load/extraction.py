@@ -31,6 +31,7 @@ from dpe_cli.load.repeated import EmptySlicesError, Outcome
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.load.staging import Slice
 from dpe_cli.load.writers import Writers, Written
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.lock_rows import Lock
@@ -73,6 +74,7 @@ class Extractor:
         self._follows_others = False
         self._bytes_read = 0
         self._cursor: str | None = None
+        self._warnings: list[str] = []
 
     def run(self, inputs: Sequence[Input]) -> ExtractResult:
         """
@@ -183,6 +185,7 @@ class Extractor:
             self._clean_up(connection, lock, extract_id, error, rejects)
             raise
         result.extract_id = extract_id
+        result.warnings = self._warnings
         # For every tenant, whichever one this extract was opened for: a narrower context would lose the others' rows.
         compaction.compact(connection, self._table, extract_id, lock, actor=ACTOR)
 
@@ -282,6 +285,7 @@ class Extractor:
         elif empty := repeated.empty_slices(connection, self._table, filled, done):
             raise EmptySlicesError(Outcome(done, cursor, empty))
         ledger.finish_extract(connection, extract_id, done, bytes_read=self._bytes_read, cursor=cursor)
+        self._warnings = self._about_cursor(connection, cursor)
         ledger_rejects.add(connection, self._table, rejects)
         if self._request.key:
             again = ledger_rejects.remove_repeated(connection, extract_id)
@@ -311,6 +315,18 @@ class Extractor:
         connection.execute("select set_config('timezone', 'UTC', true)")
         slice_ids = [slice_.slice_id for slice_ in filled]
         return positions.furthest(connection, self._table, slice_ids, increment.column, increment.data_type, self._cursor)
+
+    def _about_cursor(self, connection: Connection, cursor: str | None) -> list[str]:
+        """Warn of a position that hides the rows that come next."""
+        increment = self._request.increment
+        if increment is None or cursor is None:
+            return []
+        connection.execute("select set_config('timezone', 'UTC', true)")
+        if not positions.is_ahead(connection, cursor, increment.data_type):
+            return []
+        shown = f"the greatest {increment.column} is {in_message(cursor)}, more than a day from now"
+        undo = "`dpe loads undo` if this extract loaded it, and `dpe extract --full-refresh` otherwise"
+        return [f"{shown}: extracts will miss rows with earlier ones; correct that row where it comes from, then run {undo}"]
 
     def _without_repeated(
         self, connection: Connection, inputs: Mapping[int, Input], filled: Sequence[Slice], loads: Sequence[Load]

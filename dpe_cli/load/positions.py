@@ -39,6 +39,15 @@ def is_end(connection: Connection, value: str, data_type: str) -> bool:
     return True
 
 
+def is_ahead(connection: Connection, value: str, data_type: str) -> bool:
+    """Return whether a date or time is more than a day after now, as a mistyped one is: no row before it would be read again."""
+    if cursors.kind(data_type) != "time":
+        return False
+    query = sql.SQL("select %s::{} > now() at time zone 'UTC' + interval '1 day'")
+    row = connection.execute(query.format(sql.SQL(_typed(data_type))), [value]).fetchone()
+    return row is not None and row[0] is True
+
+
 def earlier(connection: Connection, value: str, data_type: str, overlap: str) -> str:
     """Return a value minus an overlap, an interval for times and a number for numbers, as JSON writes it."""
     kind = "interval" if cursors.kind(data_type) == "time" else data_type

@@ -12,7 +12,8 @@ class ExtractResult:
     """
     What an extract did. `extract_id` is None if nothing was new; `error` says why it was refused, or failed because of a bug (`is_bug`).
 
-    `rows_removed` counts rows of files that changed; `dropped` lists what was dropped with a staging table that was rebuilt.
+    `rows_removed` counts rows of files that changed; `dropped` lists what was dropped with a staging table that was rebuilt; `warnings` say
+    what the next extracts may miss.
     """
 
     source: str
@@ -23,6 +24,7 @@ class ExtractResult:
     bytes_read: int = 0
     seconds: float = 0.0
     dropped: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     error: str | None = None
     retryable: bool = False
     is_bug: bool = False

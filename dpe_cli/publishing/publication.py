@@ -104,15 +104,22 @@ def undo(
 
 
 def protection(connection: Connection, relations: Sequence[Relation]) -> dict[int, str]:
-    """Return the protection of each relation, by oid: owner, policies, privileges, and triggers, which run their own code."""
+    """Return the protection of each relation, by oid: owner, policies, privileges, and triggers and rules, which run code of their own."""
     rows = connection.execute(
         """
         select
             pg_class.oid::bigint,
             jsonb_build_object(
-                'kind', relkind,
-                'triggers', (select count(*) from pg_trigger where tgrelid = pg_class.oid and not tgisinternal),
-                'rules', (select count(*) from pg_rewrite where ev_class = pg_class.oid),
+                'triggers', (
+                    select jsonb_agg(array[tgname::text, tgfoid::text, tgtype::text, tgenabled::text, tgqual::text] order by tgname)
+                    from pg_trigger
+                    where tgrelid = pg_class.oid and not tgisinternal
+                ),
+                'rules', (
+                    select jsonb_agg(array[rulename::text, ev_enabled::text, md5(concat(ev_qual, ev_action))] order by rulename)
+                    from pg_rewrite
+                    where ev_class = pg_class.oid
+                ),
                 'protection', dpe.protection_of(pg_class.oid)
             )::text
         from pg_class

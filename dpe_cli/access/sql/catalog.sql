@@ -14,11 +14,28 @@ managed_schemas as (
 
 ),
 
+-- Only the policies of dpe's own relations have comments that matter: any login can write some of ten thousand names on those of its
+-- temporary tables. Materialized, so that no other comment is read.
+declaring_policies as materialized (
+
+    select
+        pg_policy.oid as policy_id,
+        pg_policy.polrelid as relation_id
+    from pg_policy
+    inner join pg_class on pg_policy.polrelid = pg_class.oid
+    inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
+    where
+        pg_policy.polname = 'dpe_system'
+        and pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas)
+        and pg_get_userbyid(pg_class.relowner) in ('dpe_owner', 'dpe_loader', 'dpe_transformer')
+
+),
+
 -- The declarations, as macros/rls/describe_policies.sql and dpe_cli/load/policies.py recorded them.
 declarations as (
 
     select
-        pg_policy.polrelid as relation_id,
+        declaring_policies.relation_id,
         split_part(comments.text, ' ', 1) as declared_kind,
         case split_part(comments.text, ' ', 1)
             when 'tenant_column'
@@ -33,13 +50,12 @@ declarations as (
             coalesce(substring(comments.text from '[{ ]key: ([^,}]+)'), substring(comments.text from '[{ ]column: ([^,}]+)'))
         ) as declared_key,
         dpe.decoded_name(substring(comments.text from '[{ ]role_column: ([^,}]+)')) as declared_role_column
-    from pg_policy
+    from declaring_policies
     cross join
         lateral (
-            -- A reader can write a comment that is too long for regular expressions, on a policy of its own.
-            select regexp_replace(left(obj_description(pg_policy.oid, 'pg_policy'), 10000), ', [0-9a-f]{32}$', '') as text
+            select regexp_replace(left(obj_description(declaring_policies.policy_id, 'pg_policy'), 10000), ', [0-9a-f]{32}$', '') as text
         ) as comments
-    where pg_policy.polname = 'dpe_system' and comments.text ~ '^(tenant_column|shared|private|role_column|access|no) '
+    where comments.text ~ '^(tenant_column|shared|private|role_column|access|no) '
 
 ),
 
@@ -351,8 +367,8 @@ session_settings as materialized (
 
 ),
 
--- Each search_path: of functions that run as their owner, or are dpe's; of all sessions; of the sessions of privileged roles; and the
--- initial one of this session.
+-- Each search_path: of functions that run as a privileged owner, or are dpe's; of all sessions; of the sessions of privileged roles; and
+-- the initial one of this session.
 set_paths as (
 
     select
@@ -364,7 +380,8 @@ set_paths as (
     cross join lateral unnest(pg_proc.proconfig) as settings (setting)
     where
         (
-            pg_proc.prosecdef
+            -- Any login can create others, in pg_temp.
+            pg_proc.prosecdef and pg_proc.proowner in (select privileged.role_id from privileged)
             or pg_proc.pronamespace in (
                 select pg_namespace.oid
                 from pg_namespace

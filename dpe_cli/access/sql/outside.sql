@@ -34,7 +34,7 @@ protected as materialized (
 
 ),
 
--- The privileges of roles that are not privileged on a relation or a column; 0 is PUBLIC.
+-- The privileges of roles that are not privileged on a relation or a column, except temporary ones; 0 is PUBLIC.
 granted_to_others as (
 
     select
@@ -43,15 +43,16 @@ granted_to_others as (
         granted.privilege_type
     from pg_class
     cross join lateral aclexplode(pg_class.relacl) as granted
-    where granted.grantee not in (select privileged.role_id from privileged)
+    where pg_class.relpersistence <> 't' and granted.grantee not in (select privileged.role_id from privileged)
     union all
     select
         pg_attribute.attrelid,
         granted.grantee,
         granted.privilege_type
     from pg_attribute
+    inner join pg_class on pg_attribute.attrelid = pg_class.oid
     cross join lateral aclexplode(pg_attribute.attacl) as granted
-    where granted.grantee not in (select privileged.role_id from privileged)
+    where pg_class.relpersistence <> 't' and granted.grantee not in (select privileged.role_id from privileged)
 
 ),
 

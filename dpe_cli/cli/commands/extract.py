@@ -66,7 +66,7 @@ def extract(
     return Report(
         data=as_data(summary),
         headline=f"{plural(rows, 'row')} loaded from {plural(len(summary.extracts), 'source')} in {duration(summary.seconds)}{refused}",
-        sections=[loaded_table(summary), *missing_lines(summary), *dropped_lines(summary)],
+        sections=[loaded_table(summary), *missing_lines(summary), *dropped_lines(summary), *warning_lines(summary)],
         exit_status=summary.exit_status,
     )
 
@@ -140,3 +140,9 @@ def dropped_lines(summary: ExtractSummary) -> list[Lines]:
     """List the views that were dropped with a staging table that was rebuilt under a new contract."""
     dropped = [line for extract in summary.extracts for line in extract.dropped]
     return [Lines(["Dropped with the rebuilt staging table; `dpe dbt build` restores:", *dropped])] if dropped else []
+
+
+def warning_lines(summary: ExtractSummary) -> list[Lines]:
+    """List what the next extracts may miss."""
+    lines = [f"{extract.source}: {warning}" for extract in summary.extracts for warning in extract.warnings]
+    return [Lines(["Warnings:", *lines])] if lines else []

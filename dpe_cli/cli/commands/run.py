@@ -8,7 +8,7 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.commands.extract import as_data as extract_data
-from dpe_cli.cli.commands.extract import dropped_lines, loaded_table, missing_lines
+from dpe_cli.cli.commands.extract import dropped_lines, loaded_table, missing_lines, warning_lines
 from dpe_cli.cli.commands.publish import as_data as exchange_data
 from dpe_cli.cli.commands.publish import sections as exchange_sections
 from dpe_cli.cli.commands.validate import FAILED, SUCCESS, checks_table, errors_table, reconciliation_table, rules_table, sights_table
@@ -100,7 +100,11 @@ def run(
 
 
 def _report(summary: RunSummary) -> Report:
-    sections: list[Facts | Lines | Table] = [loaded_table(summary.extracted), *missing_lines(summary.extracted)]
+    sections: list[Facts | Lines | Table] = [
+        loaded_table(summary.extracted),
+        *missing_lines(summary.extracted),
+        *warning_lines(summary.extracted),
+    ]
     if summary.build.results:
         sections.append(_built(summary))
     if summary.build.publication:

@@ -277,6 +277,61 @@ def test_a_path_of_millions_of_schemas_costs_nothing(place: Place, connection: p
     assert {"warning"} >= {finding.severity for finding in _found(connection)}
 
 
+def _count(connection: psycopg.Connection[Any], query: str) -> int:
+    """Run a query over the checks' common table expressions that returns a number."""
+    catalog = ",".join(checks._expressions(name) for name in checks.CATALOG)
+    arguments = [list(SCHEMAS), [], [], list(SCHEMAS)]
+    [(count,)] = psycopg.RawCursor(connection).execute(f"with {catalog} {query}".encode(), arguments).fetchall()
+    return int(str(count))
+
+
+# What a login makes, what the checks would examine, and how many of these.
+TEMPORARY = {
+    "search_paths": (
+        "create function pg_temp.f() returns int language sql security definer set search_path = a, b, c return 1",
+        "select count(*) from path_schemas where scope = 'function'",
+        0,
+    ),
+    "privileges": (
+        "create temporary table t (a int, b int, c int); grant select (a, b, c) on t to public",
+        "select count(*) from granted_to_others",
+        0,
+    ),
+    # Taken to run strings, instead of searched for calls that do.
+    "bodies": ("create function pg_temp.f() returns int language sql return 1", "select count(*) from unjudged", 1),
+}
+
+
+@pytest.mark.parametrize("what", TEMPORARY)
+def test_temporary_objects_of_a_login_are_not_examined(place: Place, connection: psycopg.Connection[Any], what: str) -> None:
+    """Any login can make thousands, of thousands of names or calls each, and a run would wait for minutes."""
+    made_by, query, more = TEMPORARY[what]
+    before = _count(connection, query)
+    connection.execute(place.fill(f"set local role {{ha}}; {made_by}; reset role"))
+
+    assert before + more == _count(connection, query)
+
+
+def test_only_the_comments_of_protected_tables_are_read(place: Place, connection: psycopg.Connection[Any]) -> None:
+    """Each name in one is a call of a function, and any login can write thousands on a policy of a temporary table."""
+    query = "select pg_stat_get_xact_function_calls('dpe.decoded_name(text)'::regprocedure)"
+
+    def calls() -> int:
+        [(before,)] = connection.execute(query).fetchall()
+        _found(connection)
+        [(after,)] = connection.execute(query).fetchall()
+        return int(after) - int(before or 0)
+
+    connection.execute("set local track_functions = 'all'")
+    without = calls()
+    of_login = "create temporary table t (a int); create policy dpe_system on t using (true)"
+    connection.execute(
+        place.fill(f"set local role {{ha}}; {of_login}; comment on policy dpe_system on t is 'tenant_column a, b, c'; reset role")
+    )
+
+    assert without == calls() > 0
+
+
 def test_a_reader_is_reported_once(place: Place, connection: psycopg.Connection[Any]) -> None:
     """However many functions it creates."""
     for number in range(5):

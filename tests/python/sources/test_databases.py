@@ -17,9 +17,11 @@ from support.endless_servers import serving
 from support.postgres_relays import asking_for_passwords, relay, to_psql, url_of
 from support.staged_source import Stage, StagedSource
 
+from dpe_cli.cli.commands.extract import warning_lines
 from dpe_cli.errors import ContractError, InputError, ProjectError, UsageError
 from dpe_cli.infer.request import Request, inferred
 from dpe_cli.ingest import loads
+from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.ingest.loads import LoadsError
 
 COLUMNS = "id bigint, customer text, amount numeric, changed_at timestamptz"
@@ -130,6 +132,20 @@ def test_a_source_resumes_past_values_without_a_successor(stage: Stage, crm: Crm
 
     loaded = {"postgresql": [1, 2, 3], "sqlite": [1, 3]}[crm.kind]
     assert (loaded, 3) == (_ids(source), source.count() + len(source.rejects()))
+
+
+@pytest.mark.parametrize("crm", ["postgresql", "sqlite"], indirect=True)
+def test_an_extract_warns_of_a_time_that_hides_the_rows_that_follow(stage: Stage, crm: Crm) -> None:
+    """As long as the greatest value is in the future; the source corrects it, and undoing the extract resets the position."""
+    source = _source(stage, crm, disposition="append", incremental=INCREMENTAL)
+    crm.add((1, "a", "1", _day(2)))
+    assert [] == source.extract().warnings
+    crm.add((2, "b", "1", "2924-01-03 10:00:00+00"))
+
+    found = [source.extract() for _ in range(2)]
+
+    assert [True, True] == [len(result.warnings) == 1 and "the greatest changed_at is 2924-01-03" in result.warnings[0] for result in found]
+    assert ["Warnings:", f"{found[0].source}: {found[0].warnings[0]}"] == warning_lines(ExtractSummary(found[:1], 1.0))[0].lines
 
 
 @pytest.mark.parametrize("crm", ["sqlite"], indirect=True)
