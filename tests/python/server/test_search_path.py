@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from support import dbt_projects, schemas
 
 from dpe_cli.access import checks
@@ -47,8 +48,8 @@ def trapped(server: Server, reader: Callable[..., str]) -> Iterator[Server]:
     """Give a database in which every role may create in public, as before PostgreSQL 15, and a reader has done so."""
     with server.connect("admin", autocommit=True) as connection:
         connection.execute("grant create on schema public to public")
-    with psycopg.connect(server.url().replace("postgres@", f"{reader(server, 'UA')}@"), autocommit=True) as connection:
-        connection.execute(TRAP)
+        connection.execute(sql.SQL("set role {}").format(sql.Identifier(reader(server, "UA"))))
+        connection.execute(TRAP.encode())
     yield server
     with server.connect("admin", autocommit=True) as connection:
         assert [] == connection.execute("select distinct who from public.loot").fetchall()
