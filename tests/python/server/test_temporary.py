@@ -111,17 +111,18 @@ def test_what_a_session_leaves_keeps_no_session_of_dpe_from_temporary_objects(
 
 def test_a_session_is_not_used_if_another_one_holds_what_its_number_has_left(fresh_server: Server) -> None:
     """It would wait for that one. Once it need not wait, it drops the objects, and can be used."""
-    with fresh_server.connect("transformer", autocommit=True) as connection:
-        number = temporary.number(connection)
-        connection.execute(MAKE)
     with fresh_server.connect("admin", autocommit=True) as holding:
+        with fresh_server.connect("transformer", autocommit=True) as connection:
+            pid, number = connection.info.backend_pid, temporary.number(connection)
+            connection.execute(MAKE)
+        _wait_for_the_end(fresh_server, pid)
         # As if the session had not been able to drop it.
-        holding.execute(f"create domain pg_temp_{number}.mine as integer".encode())
+        holding.execute(f"create domain pg_temp_{number}.left_over as integer".encode())
         with holding.transaction():
-            holding.execute(f"comment on domain pg_temp_{number}.mine is 'held'".encode())
+            holding.execute(f"comment on domain pg_temp_{number}.left_over is 'held'".encode())
             with _session(fresh_server, number) as session:
                 assert not temporary.is_usable(session)
         with _session(fresh_server, number) as session:
             assert temporary.is_usable(session)
             session.execute(MAKE)
-            assert [(None,)] == holding.execute(f"select to_regtype('pg_temp_{number}.mine')".encode()).fetchall()
+            assert [(None,)] == holding.execute(f"select to_regtype('pg_temp_{number}.left_over')".encode()).fetchall()
