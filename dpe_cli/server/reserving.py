@@ -15,16 +15,17 @@ _MOST_SESSIONS = 20
 
 @contextmanager
 def reserved(server: Server) -> Iterator[None]:
-    """Keep the full numbers from the sessions that begin within the block, as far as they can be had."""
+    """Keep the numbers of no use from the sessions that begin within the block, as far as they can be had."""
     with ExitStack() as kept:
         with ExitStack() as opened, suppress(ServerError):
             first = opened.enter_context(server.connect("transformer", autocommit=True, application_name="dpe reserve"))
-            full = temporary.full(first)
-            for _ in range(_MOST_SESSIONS if full else 0):
-                if not full:
+            left = temporary.left_numbers(first)
+            for _ in range(_MOST_SESSIONS if left else 0):
+                if not left:
                     break
                 session = server.open("transformer", application_name="dpe reserve")
                 number = temporary.number(session)
-                (kept if number in full else opened).callback(session.close)
-                full.discard(number)
+                is_kept = number in left and not temporary.is_usable(session)
+                (kept if is_kept else opened).callback(session.close)
+                left.discard(number)
         yield

@@ -45,7 +45,7 @@ _TO_ESCAPE, _ESCAPED = re.compile(r"([\\\s])"), r"\\\1"
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 STARTING_SECONDS = 60
 # How many sessions with a number of no use are kept open until one is found that is of use.
-_MOST_FULL = 20
+_MOST_UNUSABLE = 20
 # How long a publication waits for sessions that hold its relations, and dbt for any lock.
 PATIENCE_SECONDS = 600.0
 # If other roles can create functions in a schema of the search_path, theirs may be called instead of PostgreSQL's own (CVE-2018-1058);
@@ -120,24 +120,26 @@ class Server:
         Connect as the administrator, the loader, the transformer or any other login, outside of any context.
 
         The session's search_path is PostgreSQL's own schema only. Waits for an embedded server that is still recovering. Passwords come
-        from the environment or ~/.pgpass. The session can make temporary objects, unless there are too many whose number another session
-        left full of them.
+        from the environment or ~/.pgpass. The session can make temporary objects, unless too many earlier sessions left some that cannot
+        be dropped.
 
         Raises:
             ServerError: the server is not reachable, rejects the login, or is a connection pooler.
         """
-        full: list[Connection] = []
+        unusable: list[Connection] = []
         try:
             # While a session stays open, the next one gets another number.
-            while temporary.is_full(connection := self.open(role, application_name=application_name)) and len(full) < _MOST_FULL:
-                full.append(connection)
+            while (
+                not temporary.is_usable(connection := self.open(role, application_name=application_name)) and len(unusable) < _MOST_UNUSABLE
+            ):
+                unusable.append(connection)
         except ServerError:
-            if not full:
+            if not unusable:
                 raise
-            connection = full.pop()
+            connection = unusable.pop()
         finally:
-            for unusable in full:
-                unusable.close()
+            for one in unusable:
+                one.close()
         connection.autocommit = autocommit
         return connection
 

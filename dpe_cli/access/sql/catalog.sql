@@ -215,19 +215,6 @@ policies as (
 
 ),
 
--- The roles that bootstrap creates. A reader can act as dpe_reader at any time, and masked readers and auditors as their group: any member
--- may have created what belongs to one of these.
-dpe_roles as materialized (
-
-    select
-        oid as role_id,
-        rolname::text as role_name,
-        rolname in ('dpe_reader', 'dpe_masked_reader', 'dpe_auditor') as is_of_readers
-    from pg_roles
-    where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor')
-
-),
-
 -- Roles that see more than readers, or can become such a role: superusers, BYPASSRLS, the pipeline's roles, and their members.
 privileged as materialized (
 
@@ -245,6 +232,28 @@ privileged as materialized (
 
     select role_id
     from members
+
+),
+
+-- The roles that bootstrap creates. A reader can act as dpe_reader at any time, and masked readers and auditors as their group: any member
+-- may have created what belongs to one of these. The same holds for dpe_tenant once applications may act as it; until then, only the
+-- pipeline can have created what belongs to it.
+dpe_roles as materialized (
+
+    select
+        oid as role_id,
+        rolname::text as role_name,
+        rolname in ('dpe_reader', 'dpe_masked_reader', 'dpe_auditor')
+        or rolname = 'dpe_tenant'
+        and exists (
+            select from pg_roles as applications
+            where
+                applications.rolcanlogin
+                and applications.oid not in (select privileged.role_id from privileged)
+                and pg_has_role(applications.oid, 'dpe_tenant', 'member')
+        ) as is_of_readers
+    from pg_roles
+    where rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_reader', 'dpe_masked_reader', 'dpe_tenant', 'dpe_auditor')
 
 ),
 
@@ -387,7 +396,11 @@ set_paths as (
                 from pg_namespace
                 where pg_namespace.nspname = 'dpe' or pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas)
             )
-            or pg_get_userbyid(pg_proc.proowner) in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_tenant')
+            or pg_proc.proowner in (
+                select dpe_roles.role_id
+                from dpe_roles
+                where not dpe_roles.is_of_readers
+            )
         )
         -- A longer one is not taken to be safe. It could name millions of schemas.
         and length(settings.setting) <= 1000
@@ -463,7 +476,11 @@ functions as (
     where
         pg_namespace.nspname = 'dpe'
         or pg_namespace.nspname in (select managed_schemas.schema_name from managed_schemas)
-        or pg_get_userbyid(pg_proc.proowner) in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'dpe_tenant')
+        or pg_proc.proowner in (
+            select dpe_roles.role_id
+            from dpe_roles
+            where not dpe_roles.is_of_readers
+        )
 
 )
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
-from support.rls_leaks import COUNT, DEFINER, LEAK_OF_A_TYPE, LEAKS, NO_LEAKS, OWN_AFFAIRS, PROTECTED, UNMASKED, Leak
+from support.rls_leaks import COUNT, DEFINER, LEAK_OF_A_TYPE, LEAKS, NO_LEAKS, OF_APPLICATIONS, OWN_AFFAIRS, PROTECTED, UNMASKED, Leak
 
 from dpe_cli.access import checks
 from dpe_cli.access.checks import Finding
@@ -231,6 +231,25 @@ def test_nothing_that_a_reader_may_do_stops_the_others(
 ) -> None:
     """Not even with a schema of its own, because an error would stop runs from publishing. Passing on its own rows is a warning."""
     connection.execute(place.fill(f"set local role {{ha}}; {statements}; reset role"))
+
+    found = _found(connection)
+
+    assert set(expected) == {finding.check_id for finding in found}
+    assert {"warning"} >= {finding.severity for finding in found}
+
+
+@pytest.mark.parametrize(("statements", "expected"), OF_APPLICATIONS.items(), ids=[text[:70] for text in OF_APPLICATIONS])
+def test_nothing_that_an_application_may_do_stops_the_others(
+    place: Place, connection: psycopg.Connection[Any], statements: str, expected: list[str]
+) -> None:
+    """One that may act as dpe_tenant. If none may, only a model's hook can have made what belongs to that role, which is an error."""
+    connection.execute(
+        place.fill(
+            "grant select on finance.fct_orders, finance.orders_seen to dpe_tenant; set local role {ha};"
+            " grant usage, create on schema sandbox to dpe_tenant; reset role; create role application login in role dpe_tenant"
+        )
+    )
+    connection.execute(place.fill(f"set local role dpe_tenant; {statements}; reset role"))
 
     found = _found(connection)
 

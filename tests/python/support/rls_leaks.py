@@ -417,9 +417,26 @@ OWN_AFFAIRS: dict[str, list[str]] = {
     f"grant create on schema sandbox to dpe_reader; set local role dpe_reader; create function sandbox.seen() returns bigint language sql"
     f" {DEFINER}": ["RLS053"],
     "set local role dpe_reader; select lo_create(4713); grant select on large object 4713 to public": ["RLS053"],
+    f"set local role dpe_reader; create function pg_temp.seen() returns bigint language sql {AS_STRING}": [],
     "alter role {ha} set search_path = sandbox": [],
     "alter default privileges grant select on tables to public": [],
     "alter default privileges in schema sandbox grant all on tables to public, dpe_reader": [],
     "create type sandbox.word as (letters text); create function sandbox.to_text(sandbox.word) returns text language sql"
     " begin atomic select ($1).letters; end; create cast (sandbox.word as text) with function sandbox.to_text(sandbox.word) as implicit": [],
+}
+
+# What an application does as dpe_tenant, which it may act as, with what the checks find.
+OF_APPLICATIONS: dict[str, list[str]] = {
+    "select lo_create(4714); grant select on large object 4714 to public": ["RLS053"],
+    f"create function pg_temp.seen() returns bigint language sql {DEFINER}": [],
+    f"create function pg_temp.seen() returns bigint language sql {AS_STRING}": [],
+    "create temporary table seen as select * from finance.orders_seen; grant select on seen to public": [],
+    f"create view sandbox.seen as {COUNT}; grant select on sandbox.seen to public": ["RLS053"],
+    f"create function sandbox.seen() returns bigint language sql {DEFINER}": ["RLS053"],
+    f"create function sandbox.seen() returns bigint language sql {AS_STRING}": ["RLS053"],
+    "create function sandbox.plain() returns bigint language sql as 'select 1'": [],
+    "create table sandbox.seen as select 1 as id; grant all on sandbox.seen to public": ["RLS053"],
+    "alter default privileges grant usage on schemas to public": [],
+    "alter default privileges grant all on sequences to public; alter default privileges grant all on tables to public": [],
+    "alter role dpe_tenant set row_security = off; alter role dpe_tenant set search_path = sandbox": [],
 }

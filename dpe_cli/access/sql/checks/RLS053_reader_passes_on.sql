@@ -72,8 +72,12 @@ select
 from numbered
 where
     numbered.owner_id not in (select privileged.role_id from privileged)
-    -- No reader can act as dpe_tenant: what belongs to it is an error (RLS045, RLS062).
-    and pg_get_userbyid(numbered.owner_id) <> 'dpe_tenant'
+    -- Unless an application may act as dpe_tenant, what belongs to it is an error (RLS045, RLS062).
+    and numbered.owner_id not in (
+        select dpe_roles.role_id
+        from dpe_roles
+        where not dpe_roles.is_of_readers
+    )
     and (
         numbered.owner_id in (
             select readers.role_id
