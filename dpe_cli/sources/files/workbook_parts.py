@@ -36,8 +36,6 @@ class Workbook:
     def rows(self, part: str) -> Iterator[tuple[int, Sequence[Any]]]:
         """Yield the rows of a sheet that the file has, with their numbers, as openpyxl reads them."""
         reader = _openpyxl().worksheet._reader  # noqa: SLF001
-        namespace = _openpyxl().xml.constants.SHEET_MAIN_NS
-        of_cells = {f"{{{namespace}}}{name}" for name in ("c", "v", "is", "r", "t")}
         with self.archive.open(part) as source:
             parser = reader.WorkSheetParser(
                 source,
@@ -52,8 +50,6 @@ class Workbook:
                     row = parser.parse_row(element)
                     element.clear()
                     yield row
-                elif element.tag not in of_cells:
-                    element.clear()
 
 
 def read(file: IO[bytes]) -> Workbook:
