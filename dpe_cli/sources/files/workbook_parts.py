@@ -1,7 +1,7 @@
 """
 The parts of an Excel workbook that its values need: sheets, texts and which number formats are dates.
 
-openpyxl reads single cells; its own reader of workbooks also reads styles, names, print areas, headers, links and more, for which a
+openpyxl reads single cells; its own reader of workbooks also reads styles, names, print areas, links and more, for which a
 few kilobytes can take hours: the time of many of them grows with the square of what a workbook declares.
 """
 
