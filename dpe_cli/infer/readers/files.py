@@ -236,7 +236,7 @@ def _sheet(content: Content, request: SurveyRequest) -> tuple[Mapping[str, objec
     """Return the options for the sheet and its header, and notes about them."""
     written: dict[str, object] = {"sheet": request.sheet} if request.sheet else {}
     with excel.workbook(content) as workbook:
-        names = [sheet.title for sheet in workbook.worksheets]
+        names = list(workbook.sheets)
         rows = excel.sheet_of(workbook, request.sheet, location=content.location).rows()
         cells = {number: [cell for cell in values if cell is not None] for number, values in islice(rows, _ROWS_FOR_HEADER)}
     if not any(cells.values()):

@@ -1,28 +1,26 @@
-"""Excel workbooks: one sheet, row by row, which openpyxl reads without holding it in memory."""
+"""Excel workbooks: one sheet, row by row, without holding it in memory."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
 from typing import Any
 
-from dpe_cli import optional_packages
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect
 from dpe_cli.blocks.reading import is_out_of_memory, out_of_memory
-from dpe_cli.errors import InputError
+from dpe_cli.errors import InputError, UsageError
 from dpe_cli.safe_text.visible_text import in_message
+from dpe_cli.sources.files import workbook_parts
 from dpe_cli.sources.files.content import Content, Reading
+from dpe_cli.sources.files.workbook_parts import Workbook
 from dpe_cli.sources.options.files import ExcelFiles
 from dpe_cli.sources.read import rows
 
 # The size of a sheet, according to Excel's specifications.
 _MOST_ROWS = 1_048_576
 _MOST_COLUMNS = 16_384
-# The length of a number format, according to the same.
-_LONGEST_FORMAT = 255
 _MOST_NAMES_SHOWN = 5
 _SHOWN_CHARACTERS = 200
 
@@ -43,17 +41,18 @@ def opened(content: Content, reading: Reading) -> Iterator[OpenedSheet]:
 
 
 @contextmanager
-def workbook(content: Content) -> Iterator[Any]:
+def workbook(content: Content) -> Iterator[Workbook]:
     """
-    Open a workbook with openpyxl.
+    Open a workbook.
 
     Raises:
         InputError: it is not one.
     """
-    openpyxl = _openpyxl()
     with content.on_disk() as path, path.open("rb") as file:
         try:
-            found = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            found = workbook_parts.read(file)
+        except UsageError:
+            raise
         # A broken workbook may raise any error of Python's: openpyxl has few of its own.
         except Exception as error:
             if is_out_of_memory(error):
@@ -62,38 +61,18 @@ def workbook(content: Content) -> Iterator[Any]:
         try:
             yield found
         finally:
-            found.close()
+            found.archive.close()
 
 
-@cache
-def _openpyxl() -> Any:
-    """Return openpyxl, which looks for letters of dates in a number format, for each style, in quadratic time: it gets no longer ones."""
-    openpyxl = optional_packages.needed("openpyxl", by="reading Excel")
-    stylesheet = openpyxl.styles.stylesheet
-    stylesheet.is_date_format = _of_short_formats(stylesheet.is_date_format)
-    return openpyxl
-
-
-def _of_short_formats(is_date_format: Callable[[str | None], bool]) -> Callable[[str | None], bool]:
-    @lru_cache
-    def checked(number_format: str | None) -> bool:
-        if number_format is not None and len(number_format) > _LONGEST_FORMAT:
-            raise ValueError(f"a number format has {len(number_format):,} characters, and Excel's have at most {_LONGEST_FORMAT}")
-        return is_date_format(number_format)
-
-    return checked
-
-
-def sheet_of(found: Any, name: str | None, *, location: str) -> Sheet:
+def sheet_of(found: Workbook, name: str | None, *, location: str) -> Sheet:
     """
     Return the sheet with this name, or the first one; sheets of charts do not count.
 
     Raises:
         InputError: it has no such sheet.
     """
-    sheets = {sheet.title: sheet for sheet in found.worksheets}
+    sheets = found.sheets
     if not sheets:
-        # openpyxl finds no sheets in a Strict Open XML workbook, whose names are others.
         raise InputError(
             f"{location}: has no sheet with cells, or is saved as Strict Open XML; ask the sender to save it as ordinary .xlsx"
         )
@@ -101,15 +80,16 @@ def sheet_of(found: Any, name: str | None, *, location: str) -> Sheet:
         raise InputError(
             f"{location}: has no sheet {name!r}; correct `sheet` in the external block (sheets: {', '.join(map(in_message, sheets))})"
         )
-    return Sheet(sheets[name or next(iter(sheets))], location=location)
+    return Sheet(found, name or next(iter(sheets)), location=location)
 
 
 class Sheet:
     """A sheet of an open workbook; `where` is what messages call it."""
 
-    def __init__(self, sheet: Any, *, location: str) -> None:
-        self._sheet = sheet
-        self.where = f"{location}, sheet {in_message(repr(sheet.title))}"
+    def __init__(self, found: Workbook, name: str, *, location: str) -> None:
+        self._workbook = found
+        self._part = found.sheets[name]
+        self.where = f"{location}, sheet {in_message(repr(name))}"
 
     def rows(self) -> Iterator[tuple[int, list[Any]]]:
         """
@@ -121,7 +101,7 @@ class Sheet:
             InputError: the sheet is broken, larger than Excel's, or not in order.
         """
         previous = 0
-        found = self._parsed()
+        found = self._workbook.rows(self._part)
         while True:
             try:
                 row = next(found, None)
@@ -141,19 +121,6 @@ class Sheet:
                 raise self._broken(f"row {number:,} comes after row {previous:,}")
             yield number, self._values(number, cells)
             previous = number
-
-    def _parsed(self) -> Iterator[tuple[int, Sequence[Any]]]:
-        reader = optional_packages.needed("openpyxl", by="reading Excel").worksheet._reader  # noqa: SLF001
-        workbook = self._sheet.parent
-        with self._sheet._get_source() as source:  # noqa: SLF001
-            yield from reader.WorkSheetParser(
-                source,
-                self._sheet._shared_strings,  # noqa: SLF001
-                data_only=True,
-                epoch=workbook.epoch,
-                date_formats=workbook._date_formats,  # noqa: SLF001
-                timedelta_formats=workbook._timedelta_formats,  # noqa: SLF001
-            ).parse()
 
     def _values(self, number: int, cells: Sequence[Any]) -> list[Any]:
         values: list[Any] = []
@@ -176,9 +143,7 @@ class Sheet:
 
 
 def _message(error: Exception) -> str:
-    # openpyxl's own errors say little, and have a cause.
-    cause = error.__cause__ or error
-    text = " ".join(f"{type(cause).__name__}: {cause}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
