@@ -540,7 +540,7 @@ def test_a_former_ledger_becomes_that_of_the_project_that_bootstraps(fresh_serve
             assert [("shops",)] == connection.execute(f"select distinct project from dpe.{table}".encode()).fetchall()
         for table in ("publications", "rule_failures"):
             assert [("prod",)] == connection.execute(f"select target from dpe.{table}".encode()).fetchall()
-        placed = [("lake.orders_in",), ("raw.customers",)]
+        placed = [("lake.orders_in",), ("staging.customers",)]
         assert placed == connection.execute("select relation from dpe.extracts order by extract_id").fetchall()
         assert placed[:1] == connection.execute("select relation from dpe.loads").fetchall()
         assert placed == connection.execute("select relation from dpe.rejects order by reject_id").fetchall()
