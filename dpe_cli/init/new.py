@@ -1,4 +1,4 @@
-"""Write a new project: one that runs at once, on a server of its own."""
+"""Write a new project: one that can be run immediately, on the embedded server."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def write(directory: Path, name: str, *, pipeline: Mapping[str, str] | None = No
 def _name_of(directory: Path) -> str:
     written = re.sub(r"\W+", "_", directory.resolve().name.lower(), flags=re.ASCII).strip("_")
     if not _NAME.fullmatch(written) or written in _TAKEN or len(written) > _LONGEST:
-        raise UsageError(f"{directory}: no name for the project can be made of it; give one with --name, such as --name shop")
+        raise UsageError(f"{directory}: cannot derive a project name from it; give one with --name, such as --name shop")
     return written
 
 

@@ -63,6 +63,8 @@ def files(found: InferredTable, name: str, rls: Mapping[str, Any] | None) -> dic
         "columns": columns,
         "tenant_columns": tenant_columns(found),
         "rls": yaml_text.in_one_line(rls) if rls else None,
+        "tenant": rls.get("tenant_column") if rls else None,
+        "shared": bool(rls and rls.get(SHARED)),
     }
     # A staging table without a tenant column is open to the pipeline only.
     of_source = {"rls": rls} if rls and "tenant_column" in rls else None

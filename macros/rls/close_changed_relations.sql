@@ -31,8 +31,8 @@
     {% endfor %}
     {% if faults %}
         {{ exceptions.raise_compiler_error(
-            faults | join('; ') ~ ". These relations were closed to all readers, as far as possible; remove that from the hooks, and build again: declare readers "
-            ~ "in meta.rls, other roles in grants"
+            faults | join('; ') ~ ". These relations were closed to all readers, as far as possible; remove that from the hooks, and build again: name readers "
+            ~ "in meta.readers, other roles in grants"
         ) }}
     {% endif %}
 {% endif %}

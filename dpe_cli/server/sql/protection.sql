@@ -210,7 +210,7 @@ begin
         raise exception '%: a hook changed who may see it: %',
             split_part(node, '.', 3), coalesce(differences, 'another relation is in its place')
             using errcode = 'insufficient_privilege',
-            hint = 'Remove that from the hook: declare readers in meta.rls, other roles in grants.';
+            hint = 'Remove that from the hook: name readers in meta.readers, other roles in grants.';
     end if;
 end
 $$;
@@ -368,7 +368,7 @@ begin
     if differences is not null then
         raise exception '%: a hook changed how it is protected: %', split_part(new.node, '.', 3), differences
             using errcode = 'insufficient_privilege',
-            hint = 'Remove that from the hook: declare readers in meta.rls, other roles in grants.';
+            hint = 'Remove that from the hook: name readers in meta.readers, other roles in grants.';
     end if;
     return null;
 end

@@ -1,4 +1,4 @@
-"""`dpe init` writes a project that runs at once: with a small pipeline, or with the user's own data."""
+"""`dpe init` writes a project that runs immediately: with a small pipeline, or with the user's own data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dpe_cli.server.programs import wheel_programs
 from dpe_cli.server.server import Server
 
 SALES = "Order ID,region,when,amount,select\n1,north,2026-01-02,3.5,a\n2,south,2026-01-03,4,b\n3,north,2026-01-04,1.25,c\n"
-OPEN = "Who may see which rows? Answer in models/marts/_marts__models.yml; until then, `dpe run` refuses the project."
+OPEN = "Who may see which rows? Answer in models/marts/_marts__models.yml, then run it: cd"
 
 
 def _init(*arguments: str | Path) -> int:
@@ -114,6 +114,26 @@ def test_an_answer_that_names_no_tenants_is_refused(tmp_path: Path, capsys: pyte
     assert not (tmp_path / "mine").exists()
 
 
+@pytest.mark.parametrize(("option", "value"), [("--rls", "region"), ("--table", "sales")])
+def test_an_option_for_own_data_needs_some(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
+    """It would mean nothing without."""
+    assert 2 == _init(tmp_path / "shop", option, value)
+    assert f"{option}: is about your own data; name it with --from" in capsys.readouterr().err
+
+
+READMES = {"region": "a value of `region`", "shared": "Every reader sees all rows", "private": "No reader sees the table"}
+
+
+@pytest.mark.parametrize("answer", READMES)
+def test_the_readme_says_how_to_see_the_table_as_a_reader(tmp_path: Path, answer: str) -> None:
+    """According to the answer."""
+    _deliver(tmp_path)
+    assert 0 == _init(tmp_path / "mine", "--from", tmp_path / "erp/sales.csv", "--rls", answer)
+
+    text = (tmp_path / "mine/README.md").read_text()
+    assert [answer] == [other for other, words in READMES.items() if words in text]
+
+
 def test_nothing_that_exists_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A directory with anything in it is refused, but for a new repository's own."""
     (tmp_path / "shop").mkdir()
@@ -129,9 +149,9 @@ def test_nothing_that_exists_is_overwritten(tmp_path: Path, capsys: pytest.Captu
 
 
 NAMES = {
-    "dpe": "no name for the project can be made of it; give one with --name",
-    "2024": "no name for the project can be made of it",
-    "x" * 60: "no name for the project can be made of it",
+    "dpe": "cannot derive a project name from it; give one with --name",
+    "2024": "cannot derive a project name from it",
+    "x" * 60: "cannot derive a project name from it",
 }
 
 

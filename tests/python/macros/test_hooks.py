@@ -199,7 +199,7 @@ def test_a_hook_that_harms_protection_fails_the_build(harmed: dict[str, NodeResu
     assert result.has_failed
     assert f"{name}: a hook changed " in result.message
     assert CASES[name][2] in result.message
-    assert "declare readers in meta.rls, other roles in grants" in result.message
+    assert "name readers in meta.readers, other roles in grants" in result.message
 
 
 def test_nothing_of_what_a_hook_harmed_is_committed(harmed: dict[str, NodeResult], outsider: Server) -> None:
