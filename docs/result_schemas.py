@@ -156,6 +156,7 @@ def _commands() -> dict[str, Schema]:
         ),
         "extract": _EXTRACTED,
         "source infer": _object(optional=["file"], name=str, records=int, yaml=str, file=str),
+        "init": _object(project=str, directory=str, files=list[str], rls=_nullable({"type": "object"})),
         "validate": _object(verdict=_VERDICT, errors=list[Problem], **_VALIDATION),
         "rules": {"anyOf": [_list(_object(**_RULE)), _object(path=Path), _object(faults=list[str])]},
         "rules show": _object(**_RULE, rows_in_quarantine=int | None, runs=list[Run], rows=list[FailingRow]),

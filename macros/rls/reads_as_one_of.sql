@@ -1,5 +1,5 @@
 {#
-    The condition that the session's role has the rights of one of these roles; a role that was dropped is no error.
+    The condition that the session's role has the rights of one of these roles; a role that was dropped raises no error.
 #}
 {% macro reads_as_one_of(roles) -%}
 {%- for role in roles -%}

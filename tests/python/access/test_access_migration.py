@@ -188,9 +188,9 @@ def test_a_view_of_a_reader_does_not_stop_it(by_name: Server, logins: tuple[str,
     with by_name.connect("admin", autocommit=True) as connection:
         connection.execute("create schema of_readers; grant all on schema of_readers to public")
     with by_name.connect(logins[0], autocommit=True) as connection, by_name.connect(logins[1], autocommit=True) as other:
-        connection.execute(
-            "create view of_readers.mine as select role_name, tenant_id from dpe.tenant_access; grant select on of_readers.mine to public"
-        )
+        connection.execute("create view of_readers.mine as select role_name, tenant_id from dpe.tenant_access")
+        with by_name.connect("admin") as administrator:
+            administrator.execute("grant select on of_readers.mine to public")
         other.execute("create temporary view mine as select * from dpe.tenant_access")
         assert [("DL",)] == other.execute("select tenant_id from mine").fetchall()
 

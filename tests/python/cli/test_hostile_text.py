@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[list[str], tuple[Channel, ...]]] = {
     "rls matrix": ([], ("terminal",)),
     "access revoke": ([ROLE, TENANT], BOTH),
     "source infer": ([ORDERS], BOTH),
+    "init": ([f"new {HOSTILE}", "--name", "new", "--from", ORDERS], ("terminal",)),
     "loads undo": (["1"], ("terminal",)),
     "schema": ([], BOTH),
     "env": ([], BOTH),

@@ -373,6 +373,12 @@ def built(scratch: Path, cluster_18: Cluster) -> Iterator[Server]:
         shutil.copytree(dbt_projects.REPOSITORY / name, directory / name)
     sources = directory / "models" / "staging" / "nyc" / "_nyc__sources.yml"
     sources.write_text(sources.read_text(encoding="utf-8").replace(".csv.gz", ".csv"), encoding="utf-8")
+    # The schemas and folders of the demo.
+    settings = directory / "dbt_project.yml"
+    text = settings.read_text(encoding="utf-8")
+    for name, of_demo in {"raw": "staging", "core": "intermediate", "finance": "marts"}.items():
+        text = text.replace(f" {name}: {{", f" {of_demo}: {{").replace(f"+schema: {name}", f"+schema: {of_demo}")
+    settings.write_text(text, encoding="utf-8")
     project = Project(directory)
     with cluster_18.new_database() as server:
         flights = [source for source in project.sources.values() if source.spec == "DPE-101"]

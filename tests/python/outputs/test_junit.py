@@ -202,7 +202,7 @@ def test_all_faults_of_a_check_are_reported() -> None:
         _validation(checks=[Check("row-level security", "", ("finance.a: is open", "finance.b: is open"))]), "row-level security"
     )
 
-    assert "finance.a: is open\nmarts.b: is open" == suite.findtext("testcase/failure")
+    assert "finance.a: is open\nfinance.b: is open" == suite.findtext("testcase/failure")
 
 
 def test_secrets_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:

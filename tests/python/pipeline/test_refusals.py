@@ -347,7 +347,8 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop, mo
 STRAYS = [("finance", "dim_shops__masked"), ("finance", "dim_shops__quarantine"), ("finance__next", "dim_shops__quarantine")]
 MAKE_STRAY = (
     "create table {schema}.{name} as select 1 as one, now() as _quarantined_at; "
-    "{{{{ dpe.protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.shops.fct_orders') }}}}"
+    "{{{{ dpe.protect_table(api.Relation.create(schema='{schema}', identifier='{name}', type='table'), {{'shared': true}}, 'model.shops.fct_orders',"
+    " ['dpe_reader', 'dpe_masked_reader']) }}}}"
 )
 
 
