@@ -16,7 +16,7 @@ from typing import Any
 from dpe_cli.access import declared_policies
 from dpe_cli.access.actors import READER, TENANT
 from dpe_cli.access.checks import Finding, RlsCheck
-from dpe_cli.access.declared_policies import TableColumn, TablePolicy
+from dpe_cli.access.declared_policies import TableColumn, TablePolicy, quoted
 from dpe_cli.project.model import Model, by_name, models_of
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import QUARANTINE, companion_name
@@ -270,12 +270,7 @@ def _faults_of_policies(
 def _lookups(models: Iterable[Model]) -> dict[str, str]:
     """Return the quoted names of published relations, by the names that mean one model only (macros/rls/access_relation.sql)."""
     named = by_name(models)
-    return {name: f"{_quoted(found[0].schema)}.{_quoted(found[0].alias)}" for name, found in named.items() if len(found) == 1}
-
-
-def _quoted(name: str) -> str:
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'
+    return {name: f"{quoted(found[0].schema)}.{quoted(found[0].alias)}" for name, found in named.items() if len(found) == 1}
 
 
 def _granted(node: Mapping[str, Any]) -> Iterator[str]:

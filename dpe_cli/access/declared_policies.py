@@ -121,11 +121,12 @@ def _reads_as_one_of(readers: Sequence[str]) -> str:
     """Return the condition for relations that are published to some readers only (macros/rls/is_published_to_some.sql)."""
     if not readers or set(_READERS) <= set(readers):
         return ""
-    asked = [f"pg_has_role((to_regrole({_literal(_quoted(role))}))::oid, 'usage'::text)" for role in readers]
+    asked = [f"pg_has_role((to_regrole({_literal(quoted(role))}))::oid, 'usage'::text)" for role in readers]
     return asked[0] if len(asked) == 1 else f"({' OR '.join(asked)})"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name in quotes, as PostgreSQL reads it."""
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
 

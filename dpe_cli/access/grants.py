@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from dpe_cli.access import earlier, tenants
+from dpe_cli.access.actors import MASKED_READER, READER
 from dpe_cli.access.earlier import EarlierSession
 from dpe_cli.errors import DpeError, UnknownNameError
 from dpe_cli.server import contexts
@@ -24,8 +25,6 @@ from dpe_cli.words import Limited, did_you_mean
 T = TypeVar("T")
 
 EVERY_TENANT = "*"
-READER = "dpe_reader"
-MASKED_READER = "dpe_masked_reader"
 _SHOWN_CHARACTERS = 60
 # From this version on, the membership decides whether privileges are inherited; before it, the role does.
 _INHERITS_BY_GRANT = 160_000

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import click
 
 from dpe_cli.access import grants as access_list
+from dpe_cli.access.actors import MASKED_READER, READER
 from dpe_cli.access.earlier import EarlierSession
 from dpe_cli.access.grants import EVERY_TENANT, Entry
 from dpe_cli.cli.app import App
@@ -65,7 +66,7 @@ def grant(
     with _waiting(app, ends_sessions=end_sessions) as waiting:
         done = access_list.grant(app.server, role, wanted, until=until, actor=_actor(), masked=masked, future=future, waiting=waiting)
     headline = f"{role} may see {_named(wanted)}" + (f" until {until:%Y-%m-%d %H:%M} UTC" if until else "")
-    kind, group = ("masked reader", access_list.MASKED_READER) if masked else ("reader", access_list.READER)
+    kind, group = ("masked reader", MASKED_READER) if masked else ("reader", READER)
     lines = [f"It is now a {kind} (member of {group}), and sees shared tables too."] if done.became_reader else []
     if not done.is_compared:
         lines.append("Nothing with tenants is published yet, so the names could not be checked; check their spelling yourself.")

@@ -1,7 +1,7 @@
 """
-Each target publishes to its own readers, and a target that names none to nobody.
+Each target publishes to its own readers, and a target without readers to no reader.
 
-`targets` is one project that was run for three targets in one database: dev for every reader, prod for groups of its own, ci for nobody.
+`targets` is one project that was run for three targets in one database: dev for every reader, prod for groups of its own, ci for no reader.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def test_a_group_of_masked_readers_does_not_see_masked_columns(published: Target
 
 
 def test_applications_see_what_a_target_publishes_unmasked(targets: Targets) -> None:
-    """They act as dpe_tenant, for one tenant at a time; a target of masked readers, or of nobody, does not publish to them."""
+    """They act as dpe_tenant, for one tenant at a time; a target with masked readers only, or without readers, does not publish to them."""
 
     def seen(relation: str) -> list[tuple[int]]:
         with targets.database.connect("transformer") as connection, tenant_context(connection, "UA"):

@@ -129,7 +129,7 @@ def test_models_of_one_name_are_all_known() -> None:
 def test_the_key_of_a_model_is_what_a_test_declares(
     test: str, column_name: str | None, kwargs: dict[str, Any], key: tuple[str, ...]
 ) -> None:
-    """A test of a column or of the model; if it does not name columns, there is no key."""
+    """A test of a column or of the model names it; a test that names no columns does not."""
     model = _node("model.shops.fct_orders")
     unique = _node("test.shops.unique", attached_node="model.shops.fct_orders", column_name=column_name)
     unique["test_metadata"] = {"name": test, "kwargs": kwargs}

@@ -64,7 +64,7 @@ def test_everything_is_created_once(empty: Server) -> None:
 
 
 def test_a_bootstrap_drops_no_function_that_it_creates(fresh_server: Server) -> None:
-    """Policies call some of them: each keeps its number, and there are no others."""
+    """Policies call some of them: each keeps its number, and none is added."""
     functions = "select oid, proname from pg_proc where pronamespace = 'dpe'::regnamespace order by oid"
     with fresh_server.connect("admin", autocommit=True) as connection:
         before = connection.execute(functions).fetchall()

@@ -11,14 +11,6 @@ written as (
         *,
         regexp_replace(using_expression, '\n\s*', ' ', 'g') as using_words,
         regexp_replace(check_expression, '\n\s*', ' ', 'g') as check_words,
-        -- If a relation is published to some readers only, its policy also asks whether the session's role has the rights of one of them.
-        (
-            regexp_match(
-                regexp_replace(using_expression, '\n\s*', ' ', 'g'),
-                'SELECT CASE WHEN (\(?pg_has_role\(\(to_regrole\(''(?:[^'']|'''')+''::text\)\)::oid, ''usage''::text\)'
-                || '(?: OR pg_has_role\(\(to_regrole\(''(?:[^'']|'''')+''::text\)\)::oid, ''usage''::text\))*\)?) THEN'
-            )
-        )[1] as published_to,
         regexp_match(using_expression, 'dpe\.granted_keys\(''("(?:[^"'']|""|'''')+"\."(?:[^"'']|""|'''')+")''::text') as looked_up
     from policies
     where
@@ -66,7 +58,14 @@ words as (
                 )
             else 'dpe.visible_tenants()'
         end as call,
-        published_to
+        -- If a relation is published to some readers only, its policy also asks whether the session's role has the rights of one of them.
+        (
+            regexp_match(
+                using_words,
+                'SELECT CASE WHEN (\(?pg_has_role\(\(to_regrole\(''(?:[^'']|'''')+''::text\)\)::oid, ''usage''::text\)'
+                || '(?: OR pg_has_role\(\(to_regrole\(''(?:[^'']|'''')+''::text\)\)::oid, ''usage''::text\))*\)?) THEN'
+            )
+        )[1] as published_to
     from written
 
 ),
