@@ -19,7 +19,12 @@ _COMPARABLE = ("text", "varchar", "character varying", "char", "character", "nam
 
 def tenant_columns(found: InferredTable) -> list[str]:
     """Return the columns that could say whose row it is."""
-    return [column.name for column in found.columns if column.data_type.partition("(")[0].strip() in _COMPARABLE]
+    return [column.name for column in found.columns if is_comparable(column.data_type)]
+
+
+def is_comparable(data_type: str) -> bool:
+    """Return whether policies can compare a column of this type."""
+    return data_type.partition("(")[0].strip().lower() in _COMPARABLE
 
 
 def declaration(found: InferredTable, answer: str) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ def identify(directory: Path, *, profiles_dir: Path | None = None, target: str |
     """
     path = directory / "dbt_project.yml"
     project = settings_of(path)
-    name = _rendered(project.get("name"), variables)
+    name = rendered(project.get("name"), variables)
     if not name:
         raise ProjectError(f"{path}: the project has no name; write it as `name: …`, because the ledger keeps projects apart by it")
     chosen = target or os.environ.get("DBT_TARGET")
@@ -40,7 +40,7 @@ def identify(directory: Path, *, profiles_dir: Path | None = None, target: str |
 
 
 def _target_of(project: Mapping[str, Any], profiles: Path, declared_in: Path, variables: str | None) -> str:
-    profile = os.environ.get("DBT_PROFILE") or _rendered(project.get("profile"), variables)
+    profile = os.environ.get("DBT_PROFILE") or rendered(project.get("profile"), variables)
     if not profile:
         raise ProjectError(f"{declared_in}: names no profile; write `profile: …`, a name in profiles.yml")
     if not profiles.exists():
@@ -48,11 +48,16 @@ def _target_of(project: Mapping[str, Any], profiles: Path, declared_in: Path, va
     found = settings_of(profiles).get(profile)
     if not isinstance(found, Mapping):
         raise ProjectError(f"{profiles}: has no profile {profile}, which {declared_in.name} names; add it, or correct the name")
-    return _rendered(found.get("target"), variables) or DEFAULT_TARGET
+    return rendered(found.get("target"), variables) or DEFAULT_TARGET
 
 
-def _rendered(value: object, variables: str | None) -> str:
-    """Return a setting as dbt renders it, or an empty text if there is none."""
+def rendered(value: object, variables: str | None) -> str:
+    """
+    Return a setting as dbt renders it, or an empty text if there is none.
+
+    Raises:
+        ProjectError: dbt cannot render it.
+    """
     text = "" if value is None else str(value)
     return _rendered_by_dbt(text, variables) if "{" in text else text
 

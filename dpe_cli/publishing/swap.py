@@ -100,6 +100,7 @@ def _exchange(connection: Connection, *, leaving: Sequence[Relation], coming: Se
     _lock(connection, [*(relation.oid for relation in leaving), *(follower.oid for follower in followers if follower.is_view)], first)
     for relation in leaving:
         _move(connection, relation, "", PREVIOUS)
+    _close_unprotected(connection, leaving)
     _move_statistics(connection, leaving, "", PREVIOUS)
     for relation in coming:
         _make_room_for_indexes(connection, relation)
@@ -169,6 +170,37 @@ def _move(connection: Connection, relation: Relation, source: str, target: str) 
             sql.Identifier(relation.schema + source, relation.name), sql.Identifier(relation.schema + target)
         )
     )
+
+
+def _close_unprotected(connection: Connection, relations: Sequence[Relation]) -> None:
+    """
+    Close replaced relations that have no protection, because dbt built them before the project used dpe: no policy opens them.
+
+    The others keep theirs.
+    """
+    rows = connection.execute(
+        """
+        select relkind::text, nspname, relname
+        from pg_class
+        inner join pg_namespace on relnamespace = pg_namespace.oid
+        where pg_class.oid = any(%s)
+            and case
+                when relkind in ('r', 'p') then not relrowsecurity or not relforcerowsecurity
+                else relkind = 'v' and not exists (
+                    select from pg_options_to_table(reloptions)
+                    where option_name = 'security_invoker' and option_value::boolean
+                )
+            end
+        """,
+        [[relation.oid for relation in relations]],
+    ).fetchall()
+    for kind, schema, name in rows:
+        closed = (
+            "alter view {} set (security_invoker = true)"
+            if kind == "v"
+            else "alter table {} enable row level security, force row level security"
+        )
+        connection.execute(sql.SQL(closed).format(sql.Identifier(str(schema), str(name))))
 
 
 def _move_statistics(connection: Connection, relations: Sequence[Relation], source: str, target: str) -> None:

@@ -29,7 +29,7 @@ STAIR = (
     "blocks optional_packages server",
     "problems",
     "errors",
-    "ending_signals environment machine progress safe_text state words",
+    "ending_signals environment machine progress safe_text state words yaml_insertion",
 )
 # The same within a package: its modules and subpackages.
 WITHIN = {

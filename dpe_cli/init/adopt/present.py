@@ -1,0 +1,101 @@
+"""Who reads the project's relations today, and whose they are: asked of the database that the profile connects to, without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from dpe_cli.safe_text import redaction
+from dpe_cli.safe_text.server_messages import without_details
+from dpe_cli.server.connection import Connection
+
+_SECONDS = 5
+_SETTINGS = {"host", "port", "user", "password", "pass", "dbname", "database"}
+# Names and operators mean PostgreSQL's own, and nothing is written.
+_OPTIONS = "-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on"
+_RELATIONS = """
+select
+    nspname::text,
+    relname::text,
+    pg_get_userbyid(relowner)::text,
+    array(
+        select distinct case grantee when 0 then 'PUBLIC' else pg_get_userbyid(grantee)::text end
+        from aclexplode(relacl)
+        where privilege_type = 'SELECT' and grantee <> relowner
+        order by 1
+    ),
+    array(
+        select attname::text
+        from pg_attribute
+        where attrelid = pg_class.oid
+            and attnum > 0
+            and not attisdropped
+            and atttypid in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'name'::regtype)
+        order by attnum
+    )
+from pg_class
+inner join pg_namespace on relnamespace = pg_namespace.oid
+inner join unnest(%s::text[], %s::text[]) as wanted (schema_name, relation_name)
+    on nspname = schema_name and relname = relation_name
+order by 1, 2
+"""
+_SCHEMAS = """
+select nspname::text, pg_get_userbyid(nspowner)::text
+from pg_namespace
+where nspname = any(%s)
+order by 1
+"""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation that exists: its owner, the roles that may read it otherwise, and its columns of text types."""
+
+    owner: str
+    readers: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Present:
+    """What is in the database: relations by schema and name, and the owners of schemas; or why it is not known."""
+
+    relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    unknown: str | None = None
+
+
+def look(output: Mapping[str, Any], render: Callable[[object], str], names: Collection[tuple[str, str]]) -> Present:
+    """Return what is known of relations (schema and name) in the database of a profile's output, whose settings `render` evaluates."""
+    where = "the database"
+    try:
+        given = {key: render(value) for key, value in output.items() if key in _SETTINGS}
+        password = given.get("password") or given.get("pass")
+        if password:
+            redaction.remember(password)
+        where = f"{given.get('host')}:{given.get('port')}/{given.get('dbname') or given.get('database')}"
+        with psycopg.connect(
+            host=given.get("host"),
+            port=given.get("port"),
+            dbname=given.get("dbname") or given.get("database"),
+            user=given.get("user"),
+            password=password or None,
+            options=_OPTIONS,
+            connect_timeout=_SECONDS,
+            application_name="dpe init",
+        ) as connection:
+            return _asked(connection, names)
+    except psycopg.Error as error:
+        return Present(unknown=redaction.hide(f"{where} cannot be asked ({without_details(' '.join(str(error).split()))})"))
+
+
+def _asked(connection: Connection, names: Collection[tuple[str, str]]) -> Present:
+    ordered = sorted(names)
+    rows = connection.execute(_RELATIONS, [[schema for schema, _ in ordered], [name for _, name in ordered]]).fetchall()
+    schemas = connection.execute(_SCHEMAS, [sorted({schema for schema, _ in ordered})]).fetchall()
+    return Present(
+        {(schema, name): Relation(owner, tuple(readers), tuple(texts)) for schema, name, owner, readers, texts in rows}, dict(schemas)
+    )

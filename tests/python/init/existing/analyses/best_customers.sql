@@ -1,0 +1,4 @@
+select *
+from {{ ref('dim_customers', v=2) }}
+order by orders desc
+limit 10

@@ -1,0 +1,4 @@
+select
+    customer_id,
+    country
+from {{ ref('stg_shop__customers') }}
