@@ -12,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from psycopg import sql
+
 from dpe_cli.access import strays
 from dpe_cli.errors import ProjectError
 from dpe_cli.project.model import READERS_EXAMPLE, Model
 from dpe_cli.project.project import Project
+from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, MOST_BYTES, PREVIOUS, QUARANTINE, is_reserved
 from dpe_cli.server.server import Server
 from dpe_cli.words import plural
@@ -31,7 +34,7 @@ def check(project: Project, server: Server) -> None:
     Raises:
         ProjectError: they cannot be.
     """
-    faults = [*_faults_of_files(project), *_faults_of_tests(project)] or [*_faults_of_schemas(project, server)]
+    faults = [*_faults_of_files(project), *_faults_of_tests(project)] or [*_faults_of_server(project, server)]
     if faults:
         raise ProjectError("; ".join(faults))
 
@@ -94,17 +97,22 @@ def _faults_of_tests(project: Project) -> Iterator[str]:
         )
 
 
-def _faults_of_schemas(project: Project, server: Server) -> Iterator[str]:
+def _faults_of_server(project: Project, server: Server) -> Iterator[str]:
     with server.connect("transformer") as connection:
-        rows = connection.execute(
-            """
-            select nspname::text
-            from pg_namespace
-            where nspname = any(%s) and not (has_schema_privilege(oid, 'usage') and has_schema_privilege(oid, 'create'))
-            order by nspname
-            """,
-            [project.published_schemas],
-        ).fetchall()
+        yield from _faults_of_schemas(project, connection)
+        yield from _faults_of_relations(project, connection)
+
+
+def _faults_of_schemas(project: Project, connection: Connection) -> Iterator[str]:
+    rows = connection.execute(
+        """
+        select nspname::text
+        from pg_namespace
+        where nspname = any(%s) and not (has_schema_privilege(oid, 'usage') and has_schema_privilege(oid, 'create'))
+        order by nspname
+        """,
+        [project.published_schemas],
+    ).fetchall()
     closed = {str(schema) for (schema,) in rows}
     for model in project.models.values():
         if model.schema in closed:
@@ -112,6 +120,29 @@ def _faults_of_schemas(project: Project, server: Server) -> Iterator[str]:
                 f"{_where(project, model)}: dpe_transformer may not create relations in the schema {model.schema}; set another one, or "
                 "have an administrator grant usage and create on it"
             )
+
+
+def _faults_of_relations(project: Project, connection: Connection) -> Iterator[str]:
+    """Yield the relations of others in the place of models, such as those that plain dbt built before the project used dpe."""
+    models = {(model.schema, model.alias): model for model in project.models.values()}
+    rows = connection.execute(
+        """
+        select nspname::text, relname::text, pg_get_userbyid(relowner)::text
+        from pg_class
+        inner join pg_namespace on relnamespace = pg_namespace.oid
+        inner join unnest(%s::text[], %s::text[]) as published (schema_name, relation_name)
+            on nspname = schema_name and relname = relation_name
+        where not pg_has_role(relowner, 'usage')
+        order by 1, 2
+        """,
+        [[schema for schema, _ in models], [name for _, name in models]],
+    ).fetchall()
+    for schema, name, owner in rows:
+        relation = sql.Identifier(schema, name).as_string(connection)
+        yield (
+            f"{_where(project, models[schema, name])}: {schema}.{name} belongs to {owner}, so dpe cannot replace it; have an administrator "
+            f"run `alter table {relation} owner to dpe_transformer`"
+        )
 
 
 def _where(project: Project, model: Model) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -61,6 +62,7 @@ def _report(found: Adoption, diff: Sequence[str], *, is_written: bool) -> Report
             "readers": {target: list(roles) for target, roles in found.readers.items()},
             "refused": [asdict(refusal) for refusal in found.refusals],
             "statements": list(found.statements),
+            "database": dict(found.variables),
             "not_asked": found.unknown,
         },
         headline=(
@@ -101,7 +103,7 @@ def _refused(found: Adoption) -> list[Table]:
 def _statements(found: Adoption) -> list[Lines]:
     if not found.statements:
         return []
-    return [Lines(["", "Run on the present database, as its administrator, after `dpe bootstrap`:", *found.statements])]
+    return [Lines(["", "For an administrator of the present database, after `dpe bootstrap`:", *found.statements])]
 
 
 def _next(found: Adoption, *, is_written: bool) -> list[str]:
@@ -119,7 +121,14 @@ def _next(found: Adoption, *, is_written: bool) -> list[str]:
         lines.append(f"Which target publishes to readers? Answer with --readers TARGET ({', '.join(found.targets)}); until then, none does")
     if found.changes and not is_written:
         return [*lines, "Nothing was written; repeat with --write to make these changes"]
-    return [*lines, "Run it: dpe run"]
+    if not found.statements:
+        return [*lines, "Run it: dpe run"]
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in found.variables.items())
+    return [
+        *lines,
+        f"The present database: export {variables} PGUSER=ADMINISTRATOR",
+        "Run it there: dpe bootstrap (docs/start/your-own-server.md), the statements above, then dpe run",
+    ]
 
 
 def _example(questions: Sequence[Question]) -> str | None:

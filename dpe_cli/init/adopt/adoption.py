@@ -44,7 +44,8 @@ class Adoption:
     """
     The plan for a project. `private` are the models that nobody asked for; `readers` are the roles by target, as far as they are named.
 
-    `statements` are for an administrator of the present database; `unknown` says why it could not be asked.
+    `statements` are for an administrator of the present database, which `variables` name for libpq; `unknown` says why it could not be
+    asked.
     """
 
     project: str
@@ -55,6 +56,7 @@ class Adoption:
     readers: Mapping[str, Sequence[str]]
     refusals: Sequence[Refusal]
     statements: Sequence[str]
+    variables: Mapping[str, str]
     unknown: str | None
 
 
@@ -109,6 +111,7 @@ def plan(project: Project, given: Connection, answers: Answers) -> Adoption:
         readers={target: roles for kind in _KINDS for target, roles in declarations.named_readers(changes, kind).items()},
         refusals=refused.find(project.directory, manifest, profile),
         statements=statements.write(manifest, models.values(), known),
+        variables=known.variables,
         unknown=known.unknown,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpe_cli.errors import ProjectError, UsageError
+from dpe_cli.safe_text import redaction
 from dpe_cli.yaml_insertion import NotInsertableError
 
 
@@ -67,7 +68,7 @@ class Changes:
 
 
 def diff(changes: Iterable[Change]) -> list[str]:
-    """Return the lines of a unified diff."""
+    """Return the lines of a unified diff, without known secrets."""
     lines: list[str] = []
     for change in changes:
         found = difflib.unified_diff(
@@ -77,7 +78,7 @@ def diff(changes: Iterable[Change]) -> list[str]:
             f"b/{change.path}",
             lineterm="",
         )
-        lines += found
+        lines += map(redaction.hide, found)
     return lines
 
 

@@ -24,11 +24,13 @@ def declare(changes: Changes, node: Mapping[str, Any], package: str, declaration
     """
     kind, name = f"{node['resource_type']}s", node["name"]
     if node["package_name"] == package and (path := _described_in(changes, node, kind, name)):
-        settings: list[Step] = [kind, ("name", name), "config"]
-        changes.edit(path, lambda text: with_value(text, _meta(text, [*settings, "meta"], "rls"), dict(declaration), first=True))
+        settings: list[Step] = [kind, ("name", name), "config", "meta"]
+        # Versions of a model are described together.
+        if _at(parsed(changes.text(path) or ""), [*settings, "rls"]) != declaration:
+            changes.edit(path, lambda text: with_value(text, _meta(text, settings, "rls"), dict(declaration), first=True))
         return
     place: list[Step] = [kind, *node["fqn"][: node["fqn"].index(name) + 1]]
-    changes.edit(SETTINGS, lambda text: with_value(text, _meta(text, [*place, "+meta"], "rls"), dict(declaration), first=True))
+    changes.edit(SETTINGS, lambda text: with_value(text, _meta(text, [*place, "+meta"], "rls"), dict(declaration)))
 
 
 def name_readers(changes: Changes, kinds: Iterable[str], readers: Mapping[str, Sequence[str]]) -> None:

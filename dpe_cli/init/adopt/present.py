@@ -16,7 +16,7 @@ _SECONDS = 5
 _SETTINGS = {"host", "port", "user", "password", "pass", "dbname", "database"}
 # Names and operators mean PostgreSQL's own, and nothing is written.
 _OPTIONS = "-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on"
-_RELATIONS = """
+_RELATIONS = r"""
 select
     nspname::text,
     relname::text,
@@ -24,7 +24,10 @@ select
     array(
         select distinct case grantee when 0 then 'PUBLIC' else pg_get_userbyid(grantee)::text end
         from aclexplode(relacl)
-        where privilege_type = 'SELECT' and grantee <> relowner
+        where privilege_type = 'SELECT'
+            and grantee <> relowner
+            -- Readers of dpe, once the project uses it.
+            and pg_get_userbyid(grantee)::text not like 'dpe\_%%'
         order by 1
     ),
     array(
@@ -61,41 +64,46 @@ class Relation:
 
 @dataclass(frozen=True)
 class Present:
-    """What is in the database: relations by schema and name, and the owners of schemas; or why it is not known."""
+    """
+    What is in the database: relations by schema and name, and the owners of schemas; or why it is not known.
+
+    `variables` name the database, for libpq.
+    """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
     schemas: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
     unknown: str | None = None
 
 
 def look(output: Mapping[str, Any], render: Callable[[object], str], names: Collection[tuple[str, str]]) -> Present:
     """Return what is known of relations (schema and name) in the database of a profile's output, whose settings `render` evaluates."""
-    where = "the database"
+    given = {key: render(value) for key, value in output.items() if key in _SETTINGS}
+    password = given.get("password") or given.get("pass") or None
+    if password:
+        redaction.remember(password)
+    host, port, database = given.get("host", ""), given.get("port", ""), given.get("dbname") or given.get("database", "")
     try:
-        given = {key: render(value) for key, value in output.items() if key in _SETTINGS}
-        password = given.get("password") or given.get("pass")
-        if password:
-            redaction.remember(password)
-        where = f"{given.get('host')}:{given.get('port')}/{given.get('dbname') or given.get('database')}"
         with psycopg.connect(
-            host=given.get("host"),
-            port=given.get("port"),
-            dbname=given.get("dbname") or given.get("database"),
+            host=host,
+            port=port,
+            dbname=database,
             user=given.get("user"),
-            password=password or None,
+            password=password,
             options=_OPTIONS,
             connect_timeout=_SECONDS,
             application_name="dpe init",
         ) as connection:
-            return _asked(connection, names)
+            relations, schemas = _asked(connection, names)
     except psycopg.Error as error:
-        return Present(unknown=redaction.hide(f"{where} cannot be asked ({without_details(' '.join(str(error).split()))})"))
+        return Present(
+            unknown=redaction.hide(f"{host}:{port}/{database} cannot be asked ({without_details(' '.join(str(error).split()))})")
+        )
+    return Present(relations, schemas, {"PGHOST": host, "PGPORT": port, "PGDATABASE": database})
 
 
-def _asked(connection: Connection, names: Collection[tuple[str, str]]) -> Present:
+def _asked(connection: Connection, names: Collection[tuple[str, str]]) -> tuple[Mapping[tuple[str, str], Relation], Mapping[str, str]]:
     ordered = sorted(names)
     rows = connection.execute(_RELATIONS, [[schema for schema, _ in ordered], [name for _, name in ordered]]).fetchall()
     schemas = connection.execute(_SCHEMAS, [sorted({schema for schema, _ in ordered})]).fetchall()
-    return Present(
-        {(schema, name): Relation(owner, tuple(readers), tuple(texts)) for schema, name, owner, readers, texts in rows}, dict(schemas)
-    )
+    return {(schema, name): Relation(owner, tuple(readers), tuple(texts)) for schema, name, owner, readers, texts in rows}, dict(schemas)

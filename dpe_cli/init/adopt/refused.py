@@ -112,7 +112,8 @@ def _of_materializations(manifest: Mapping[str, Any]) -> Iterator[Refusal]:
 
 def _of_schemas(manifest: Mapping[str, Any]) -> Iterator[Refusal]:
     refused: dict[str, list[Mapping[str, Any]]] = {}
-    for node in manifest["nodes"].values():
+    project = manifest["metadata"]["project_name"]
+    for node in sorted(manifest["nodes"].values(), key=lambda node: (node["package_name"] != project, node["original_file_path"])):
         if node["resource_type"] in RELATIONS and node["config"].get("materialized") != "ephemeral" and is_reserved(node["schema"]):
             refused.setdefault(node["schema"], []).append(node)
     for schema, nodes in sorted(refused.items()):

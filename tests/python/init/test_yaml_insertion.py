@@ -33,7 +33,7 @@ INSERTED: dict[str, tuple[Sequence[Step], Any, str]] = {
     "below an empty key": (["vars", "day"], "2026-01-01", "vars:\n    day: '2026-01-01'\n"),
     "at the end, after a gap": (["seeds", "+schema"], "raw", "flags: {}\n\nseeds:\n    +schema: raw\n"),
     "in place of a scalar": (["name"], "shops", "name: shops   # the old name\n"),
-    "with quotes for Jinja": (["name"], "{{ var('a') }}", 'name: "{{ var(\'a\') }}"   # the old name\n'),
+    "with quotes for Jinja": (["name"], "{{ var('a') }}", "name: \"{{ var('a') }}\"   # the old name\n"),
 }
 
 
