@@ -22,6 +22,8 @@ from dpe_cli.access.grants import Change, Entry
 from dpe_cli.access.matrix import Cell
 from dpe_cli.access.visibility import Visibility
 from dpe_cli.ingest.loads import Undone
+from dpe_cli.init.adopt.questions import Question
+from dpe_cli.init.adopt.refused import Refusal
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.ledger_entries import ExtractEntry
 from dpe_cli.load.ledger_rejects import RejectEntry
@@ -139,6 +141,23 @@ _STATUS: dict[str, Any] = {"is_running": bool, "is_embedded": bool, "url": str, 
 _RULE = {**_fields(Rule)["properties"], **_fields(State)["properties"]}
 
 
+# What `dpe init --here` writes.
+_ADOPTION: dict[str, Any] = {
+    "project": str,
+    "written": bool,
+    "changes": list[dict[str, Any]],
+    "diff": list[str],
+    "questions": list[Question],
+    "private": list[str],
+    "targets": list[str],
+    "readers": dict[str, list[str]],
+    "refused": list[Refusal],
+    "statements": list[str],
+    "database": dict[str, str],
+    "not_asked": str | None,
+}
+
+
 def _commands() -> dict[str, Schema]:
     return {
         "run": _object(
@@ -156,7 +175,7 @@ def _commands() -> dict[str, Schema]:
         ),
         "extract": _EXTRACTED,
         "source infer": _object(optional=["file"], name=str, records=int, yaml=str, file=str),
-        "init": _object(project=str, directory=str, files=list[str], rls=_nullable({"type": "object"})),
+        "init": {"anyOf": [_object(project=str, directory=str, files=list[str], rls=_nullable({"type": "object"})), _object(**_ADOPTION)]},
         "validate": _object(verdict=_VERDICT, errors=list[Problem], **_VALIDATION),
         "rules": {"anyOf": [_list(_object(**_RULE)), _object(path=Path), _object(faults=list[str])]},
         "rules show": _object(**_RULE, rows_in_quarantine=int | None, runs=list[Run], rows=list[FailingRow]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,7 +80,7 @@ class Present:
 def look(output: Mapping[str, Any], render: Callable[[object], str], names: Collection[tuple[str, str]]) -> Present:
     """Return what is known of relations (schema and name) in the database of a profile's output, whose settings `render` evaluates."""
     given = {key: render(value) for key, value in output.items() if key in _SETTINGS}
-    password = given.get("password") or given.get("pass") or None
+    password = _password(given)
     if password:
         redaction.remember(password)
     host, port, database = given.get("host", ""), given.get("port", ""), given.get("dbname") or given.get("database", "")
@@ -100,6 +101,13 @@ def look(output: Mapping[str, Any], render: Callable[[object], str], names: Coll
             unknown=redaction.hide(f"{host}:{port}/{database} cannot be asked ({without_details(' '.join(str(error).split()))})")
         )
     return Present(relations, schemas, {"PGHOST": host, "PGPORT": port, "PGDATABASE": database})
+
+
+def _password(given: Mapping[str, str]) -> str | None:
+    """Return the password of the profile's user: once the profile uses dpe's variables, its own is that of dpe_transformer."""
+    if given.get("user") == os.environ.get("PGUSER") and (password := os.environ.get("PGPASSWORD")):
+        return password
+    return given.get("password") or given.get("pass") or None
 
 
 def _asked(connection: Connection, names: Collection[tuple[str, str]]) -> tuple[Mapping[tuple[str, str], Relation], Mapping[str, str]]:

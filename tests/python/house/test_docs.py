@@ -102,3 +102,13 @@ def test_each_promise_names_a_test() -> None:
     assert len(promises) > 30
     assert len(named) >= len(promises)
     assert [] == [f"{file}::{name}" for file, name in named if f"\ndef {name}(" not in (TESTS / file).read_text(encoding="utf-8")]
+
+
+def test_the_figures_of_the_readme_were_measured() -> None:
+    """Each stands in docs/background/benchmarks.md, too."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("## What no other tool does")[2].partition("\n## ")[0]
+    measured = (REPOSITORY / "docs/background/benchmarks.md").read_text(encoding="utf-8")
+    figures = re.findall(r"\d+\.\d+|\d+(?= MB)", readme)
+
+    assert len(figures) >= 8
+    assert [] == [figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.]*\d)", measured)]

@@ -19,10 +19,12 @@ from conftest import Cluster, numbers
 from psycopg import sql
 from support import dbt_projects
 from support.dbt_projects import Silence
+from support.result_schemas import check
 
 from dpe_cli.access import checks
 from dpe_cli.cli import main
 from dpe_cli.errors import BuildError, ProjectError
+from dpe_cli.init.adopt import present
 from dpe_cli.pipeline import protection, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project import dbt
@@ -49,6 +51,7 @@ class Warehouse:
         with redirect_stdout(shown):
             exit_status = main.run(["init", "--here", "--output", "json", *arguments])
         assert 0 == exit_status, shown.getvalue()
+        check("init", json.loads(shown.getvalue()))
         return json.loads(shown.getvalue())  # type: ignore[no-any-return]
 
     def adopt(self, *answers: str) -> Project:
@@ -368,6 +371,15 @@ def test_a_database_that_cannot_be_asked_is_said(warehouse: Warehouse, monkeypat
     assert "cannot be asked" in plan["not_asked"]
     assert ["dashboard"] == next(question["read_by"] for question in plan["questions"] if question["model"] == "fct_orders")
     assert [] == plan["statements"]
+
+
+def test_an_administrator_asks_with_the_own_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with that of dpe_transformer, which the changed profile has for dbt."""
+    monkeypatch.setenv("PGUSER", "admin")
+    monkeypatch.setenv("PGPASSWORD", "of the administrator")
+
+    assert "of the administrator" == present._password({"user": "admin", "password": "of dpe_transformer"})
+    assert "of the profile" == present._password({"user": "analytics", "password": "of the profile"})
 
 
 WRONG = {

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from conftest import Cluster
 from support import dbt_projects, demo_project
-from support.shop import SHOP
 
 from dpe_cli.project import package
 
@@ -26,32 +25,28 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "site"
 
 
-def test_the_wheel_runs_a_pipeline(site: Path, cluster_18: Cluster, tmp_path: Path) -> None:
-    """From files to published tables, of which each tenant sees its own rows, in a project that names the package and no more."""
-    directory = dbt_projects.write(tmp_path / "shop", dbt_projects.CONFIGURATION | SHOP)
-    (directory / "profiles.yml").write_text(dbt_projects.profiles())
+def test_the_wheel_makes_a_project_and_runs_it(site: Path, cluster_18: Cluster, tmp_path: Path) -> None:
+    """With nothing but the wheel: `dpe init`, from own data and one answer, then `dpe run`; each tenant sees its own rows."""
+    (tmp_path / "orders.csv").write_text("order_id,shop,amount\n1,UA,10\n2,UA,20\n3,HA,5\n")
+    directory = tmp_path / "mine"
     with cluster_18.new_database() as server:
         environment = demo_project.variables_of(server, PYTHONPATH=str(site))
 
-        def dpe(*arguments: str) -> str:
+        def dpe(place: Path, *arguments: str) -> str:
             ran = subprocess.run(
-                [sys.executable, "-P", "-m", "dpe_cli", *arguments],
-                cwd=directory,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
+                [sys.executable, "-P", "-m", "dpe_cli", *arguments], cwd=place, env=environment, capture_output=True, text=True, check=False
             )
             assert ran.returncode == 0, ran.stdout + ran.stderr
             return ran.stdout
 
-        assert dpe("run", "--no-docs").rstrip().endswith("DPE SUCCESS")
-        assert "PASS=" in dpe("dbt", "build")
+        dpe(tmp_path, "init", "mine", "--from", "orders.csv", "--rls", "shop", "--docker")
+        assert dpe(directory, "run", "--no-docs").rstrip().endswith("DPE SUCCESS")
+        assert "PASS=" in dpe(directory, "dbt", "build")
 
         assert site in (directory / package.PLACE).readlink().parents
         with server.connect("admin") as connection:
             connection.execute("insert into dpe.tenant_access (role_name, tenant_id) values ('dpe_reader', 'UA')")
             connection.commit()
             connection.execute("set local role dpe_reader")
-            assert [(1,), (2,)] == connection.execute("select order_id from finance.fct_orders order by order_id").fetchall()
+            assert [(1,), (2,)] == connection.execute("select order_id from mine_marts.orders order by order_id").fetchall()
         assert str(dbt_projects.REPOSITORY) not in os.fspath((directory / "dbt_packages" / package.NAME).resolve())
