@@ -24,11 +24,12 @@ class NotInsertableError(Exception):
     """The text cannot be extended safely, the way it is written; the message says why."""
 
 
-def with_value(text: str, path: Sequence[Step], value: Any, *, first: bool = False) -> str:
+def with_value(text: str, path: Sequence[Step], value: Any, *, first: bool = False, repeated: bool = False) -> str:
     """
     Return a text that has a value at a path, whose mappings are created where they are missing.
 
     What is there already has to be absent, or a scalar, which is replaced. `first`: a new key goes before the others of its mapping.
+    `repeated`: the value may change as well where an alias or a merge key (`<<`) repeats the mapping.
 
     Raises:
         NotInsertableError: the text is not YAML, or cannot be extended safely.
@@ -42,7 +43,8 @@ def with_value(text: str, path: Sequence[Step], value: Any, *, first: bool = Fal
         place[last] = value
         return content
 
-    return _edited(text, lambda plain: _insert(plain, path, value, first=first), set_in)
+    key = path[-1] if repeated else None
+    return _edited(text, lambda plain: _insert(plain, path, value, first=first), set_in, but=key)
 
 
 def with_item(text: str, path: Sequence[Step], item: Mapping[str, Any] | str, *, first: bool = False) -> str:
@@ -74,7 +76,7 @@ def _entered(place: Any, step: Step) -> Any:
     return place[step]
 
 
-def _edited(text: str, edit: Callable[[str], str], change: Callable[[Any], Any]) -> str:
+def _edited(text: str, edit: Callable[[str], str], change: Callable[[Any], Any], *, but: Step | None = None) -> str:
     is_windows = "\r\n" in text
     if is_windows and text.count("\r\n") != text.count("\n"):
         raise NotInsertableError("has line ends of two kinds")
@@ -87,12 +89,21 @@ def _edited(text: str, edit: Callable[[str], str], change: Callable[[Any], Any])
         raise NotInsertableError("is written in another form than expected") from error
     edited = edit(plain)
     try:
-        is_safe = parsed(edited) == wanted
+        is_safe = _without(but, parsed(edited)) == _without(but, wanted)
     except NotInsertableError:
         is_safe = False
     if not is_safe:
         raise NotInsertableError("cannot be extended safely, the way it is written")
     return edited.replace("\n", "\r\n") if is_windows else edited
+
+
+def _without(key: Step | None, content: Any) -> Any:
+    """Return a content without the values of a key, wherever it occurs."""
+    if key is None:
+        return content
+    if isinstance(content, dict):
+        return {name: _without(key, value) for name, value in content.items() if name != key}
+    return [_without(key, item) for item in content] if isinstance(content, list) else content
 
 
 def parsed(text: str) -> Any:

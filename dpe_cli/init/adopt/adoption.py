@@ -99,7 +99,8 @@ def plan(project: Project, given: Connection, answers: Answers) -> Adoption:
     settings.keep_out(changes)
     settings.add_variables(changes, name)
     for unique_id, answer in declared.items():
-        declarations.declare(changes, manifest["nodes"][unique_id], name, questions.declaration(answer))
+        node, others = manifest["nodes"][unique_id], manifest["nodes"].values()
+        declarations.declare(changes, node, questions.declaration(answer), package=name, others=others)
     declarations.name_readers(changes, _published_kinds(models, declared), answers.readers)
     asked = [*questions.ask(manifest, models, known, declared)]
     return Adoption(

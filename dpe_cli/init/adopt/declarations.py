@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dpe_cli.errors import ProjectError
 from dpe_cli.init.adopt.changes import Changes
 from dpe_cli.init.adopt.settings import SETTINGS
 from dpe_cli.yaml_insertion import NotInsertableError, Step, parsed, with_value
@@ -13,14 +14,16 @@ from dpe_cli.yaml_insertion import NotInsertableError, Step, parsed, with_value
 USUAL_READERS = ("dpe_reader", "dpe_masked_reader")
 
 
-def declare(changes: Changes, node: Mapping[str, Any], package: str, declaration: Mapping[str, Any]) -> None:
+def declare(
+    changes: Changes, node: Mapping[str, Any], declaration: Mapping[str, Any], *, package: str, others: Iterable[Mapping[str, Any]]
+) -> None:
     """
     Write a node's `meta.rls`: next to its description if the project describes it in YAML, otherwise into dbt_project.yml.
 
-    `package` is the name of the project.
+    `package` is the name of the project; `others` are all nodes of dbt's manifest.
 
     Raises:
-        ProjectError: the file cannot be extended safely.
+        ProjectError: the file cannot be extended safely, or dbt would apply what dbt_project.yml says of the node to others, too.
     """
     kind, name = f"{node['resource_type']}s", node["name"]
     if node["package_name"] == package and (path := _described_in(changes, node, kind, name)):
@@ -29,7 +32,13 @@ def declare(changes: Changes, node: Mapping[str, Any], package: str, declaration
         if _at(parsed(changes.text(path) or ""), [*settings, "rls"]) != declaration:
             changes.edit(path, lambda text: with_value(text, _meta(text, settings, "rls"), dict(declaration), first=True))
         return
-    place: list[Step] = [kind, *node["fqn"][: node["fqn"].index(name) + 1]]
+    fqn = _without_version(node)
+    if also := [other["name"] for other in others if _is_below(other, node["resource_type"], fqn) and other["name"] != name]:
+        raise ProjectError(
+            f"{node['original_file_path']}: dbt_project.yml would declare {', '.join(sorted(also))} as well, in a folder called {name}; "
+            f"describe {name} in YAML (`{kind}: [{{name: {name}}}]`), then repeat"
+        )
+    place: list[Step] = [kind, *fqn]
     changes.edit(SETTINGS, lambda text: with_value(text, _meta(text, [*place, "+meta"], "rls"), dict(declaration)))
 
 
@@ -59,6 +68,15 @@ def named_readers(changes: Changes, kind: str) -> Mapping[str, Any]:
         if isinstance(found, Mapping):
             return found
     return {}
+
+
+def _without_version(node: Mapping[str, Any]) -> list[str]:
+    """Return where dbt_project.yml configures a node, and all versions of it: package, folders, name."""
+    return list(node["fqn"][:-1] if node.get("version") is not None else node["fqn"])
+
+
+def _is_below(node: Mapping[str, Any], resource_type: str, fqn: Sequence[str]) -> bool:
+    return node["resource_type"] == resource_type and list(node["fqn"][: len(fqn)]) == list(fqn)
 
 
 def _described_in(changes: Changes, node: Mapping[str, Any], kind: str, name: str) -> str | None:

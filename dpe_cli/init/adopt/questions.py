@@ -75,6 +75,9 @@ def new_answers(manifest: Mapping[str, Any], models: Mapping[str, Model], known:
             raise UsageError(
                 f"--rls: {name}: the project has no such model, seed or snapshot; {did_you_mean(name, named, 'name one of it')}"
             )
+        if len({(manifest["nodes"][model.unique_id]["package_name"], model.name) for model in named[name]}) > 1:
+            names = ", ".join(model.unique_id for model in named[name])
+            raise UsageError(f"--rls: {name}: is the name of {names}; give one of these instead")
         for model in named[name]:
             node = manifest["nodes"][model.unique_id]
             before = declared(node)

@@ -78,18 +78,28 @@ def connect_by_environment(changes: Changes, profile: str, profiles: Path) -> No
         copied = {name: output for name, output in outputs(found).items() if output.get("type") == "postgres"}
         document = {profile: {"target": found.get("target") if isinstance(found, Mapping) else None, "outputs": _without_passwords(copied)}}
         changes.edit(PROFILES, lambda _: _in_blocks(document))
-    for name, output in outputs(_content(changes, PROFILES).get(profile)).items():
-        if output.get("type") != "postgres":
-            continue
-        place = [profile, "outputs", name]
-        for key, variable in _FROM_ENVIRONMENT.items():
-            if key in output and variable not in str(output[key]):
-                changes.edit(PROFILES, _setting([*place, key], _or_former(variable, output[key])))
-        if not any(key in output for key in _PASSWORDS):
-            changes.edit(PROFILES, _setting([*place, "password"], _PASSWORD))
-        for key in _PASSWORDS:
-            if key in output and "DPE_TRANSFORMER_PASSWORD" not in str(output[key]):
-                changes.edit(PROFILES, _setting([*place, key], _PASSWORD))
+    for name in outputs(_content(changes, PROFILES).get(profile)):
+        for key, setting in _connection(_output(changes, profile, name)).items():
+            # YAML's merge keys may have changed it already, with another output.
+            if _output(changes, profile, name).get(key) != setting:
+                changes.edit(PROFILES, _setting([profile, "outputs", name, key], setting))
+
+
+def _connection(output: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings of an output that have to change, with their new values."""
+    if output.get("type") != "postgres":
+        return {}
+    found = {
+        key: _or_former(variable, output[key])
+        for key, variable in _FROM_ENVIRONMENT.items()
+        if key in output and variable not in str(output[key])
+    }
+    named = [key for key in _PASSWORDS if key in output] or ["password"]
+    return found | {key: _PASSWORD for key in named if "DPE_TRANSFORMER_PASSWORD" not in str(output.get(key))}
+
+
+def _output(changes: Changes, profile: str, name: str) -> Mapping[str, Any]:
+    return outputs(_content(changes, PROFILES).get(profile))[name]
 
 
 def outputs(profile: object) -> dict[str, Mapping[str, Any]]:
@@ -127,7 +137,7 @@ def _content(changes: Changes, path: str) -> Mapping[str, Any]:
 
 
 def _setting(path: list[str], value: str) -> Any:
-    return lambda text: with_value(text, path, value)
+    return lambda text: with_value(text, path, value, repeated=True)
 
 
 def _or_former(variable: str, former: object) -> str:

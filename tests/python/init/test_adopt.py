@@ -404,6 +404,80 @@ def test_a_wrong_answer_is_refused(warehouse: Warehouse, capsys: pytest.CaptureF
     assert before == warehouse.files()
 
 
+def test_an_answer_for_a_model_is_for_no_other(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
+    """In dbt_project.yml, the name of a model may be that of a folder: then it has to be described in YAML."""
+    models = warehouse.directory / "models"
+    (models / "orders/orders").mkdir(parents=True)
+    (models / "orders/orders.sql").write_text("select 'DE' as country")
+    (models / "orders/late.sql").write_text("select 'DE' as country")
+    warehouse.init("--write", "--rls", "orders=country")
+    assert {"orders": "country", "late": None} == {
+        question["model"]: question["answer"] for question in warehouse.init()["questions"] if question["model"] in {"orders", "late"}
+    }
+
+    (models / "late.sql").write_text("select 'DE' as country")
+    (models / "orders/late.sql").rename(models / "orders/orders.txt")
+    (models / "late").mkdir()
+    (models / "late/very_late.sql").write_text("select 'DE' as country")
+    assert 1 == main.run(["init", "--here", "--write", "--rls", "late=country"])
+    assert "models/late.sql: dbt_project.yml would declare very_late as well, in a folder called late" in capsys.readouterr().err
+
+
+def test_a_name_of_two_packages_is_refused(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which one is meant is not guessed."""
+    (warehouse.directory / "models/calendar.sql").write_text("{{ config(alias='days') }} select 'DE' as country")
+
+    assert 2 == main.run(["init", "--here", "--rls", "calendar=shared"])
+
+    err = capsys.readouterr().err
+    assert "--rls: calendar: is the name of model." in err
+    warehouse.init("--rls", "model.bicycles.calendar=shared")
+
+
+def test_a_hook_of_the_project_is_found_and_refused(warehouse: Warehouse) -> None:
+    """One that grants at the end of a run, with its line; readers see nothing of such a run."""
+    path = warehouse.directory / "dbt_project.yml"
+    hook = "{% for schema in schemas %}grant select on all tables in schema {{ schema }} to dashboard; {% endfor %}"
+    path.write_text(f'{path.read_text()}\non-run-end: "{hook}"\n')
+    line = len(path.read_text().splitlines())
+
+    assert {f"a hook changes who sees rows: {hook}": f"dbt_project.yml, line {line}"} == _refused(warehouse.init())
+
+    project = warehouse.adopt(*ANSWERS)
+    with pytest.raises(BuildError, match="its protection was changed after it was built .privileges of dashboard: select"):
+        run.run(project, warehouse.server, (), (), Silence(), RunOptions(documents=False))
+
+
+def test_settings_that_outputs_share_are_changed_for_each(warehouse: Warehouse) -> None:
+    """YAML's merge keys, which many profiles have."""
+    (warehouse.directory / "profiles.yml").write_text(
+        """warehouse:
+  target: dev
+  outputs:
+    dev: &common
+      type: postgres
+      host: "{{ env_var('WAREHOUSE_HOST') }}"
+      port: "{{ env_var('WAREHOUSE_PORT') | int }}"
+      user: analytics
+      pass: ''
+      dbname: "{{ env_var('WAREHOUSE_DATABASE') }}"
+      schema: dbt_dev
+      threads: 2
+    prod:
+      <<: *common
+      schema: analytics
+"""
+    )
+
+    plan = warehouse.init("--write")
+
+    outputs = yaml.safe_load((warehouse.directory / "profiles.yml").read_text())["warehouse"]["outputs"]
+    assert {"{{ env_var('PGHOST', '') or env_var('WAREHOUSE_HOST') }}"} == {output["host"] for output in outputs.values()}
+    assert {"{{ (env_var('PGPORT', '') or env_var('WAREHOUSE_PORT')) | as_number }}"} == {output["port"] for output in outputs.values()}
+    assert ["dev", "prod"] == plan["targets"]
+    assert [] == warehouse.init()["changes"]
+
+
 def test_another_answer_than_the_declared_one_is_refused(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
     """What a person wrote is not overwritten."""
     warehouse.init("--write", "--rls", "fct_orders=country")

@@ -116,3 +116,12 @@ def test_what_is_not_safe_is_refused(name: str) -> None:
 
     with pytest.raises(NotInsertableError):
         with_value(text, path, "new")
+
+
+def test_what_merge_keys_repeat_may_change_with_it() -> None:
+    """If the caller says so; nothing else may."""
+    text = "a: &same\n  b: 1\n  c: 2\nd:\n  <<: *same\n  e: 3\n"
+    with pytest.raises(NotInsertableError):
+        with_value(text, ["a", "b"], 9)
+
+    assert {"a": {"b": 9, "c": 2}, "d": {"b": 9, "c": 2, "e": 3}} == parsed(with_value(text, ["a", "b"], 9, repeated=True))
