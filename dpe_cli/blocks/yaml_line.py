@@ -11,6 +11,8 @@ from dpe_cli.safe_text.redaction import excerpt
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # dbt would evaluate it, and fail, or read it as something else: the value of a variable with a password, for example.
 _JINJA = re.compile(r"\{[{%#]")
+# What ends a name in SQL, or a line.
+_ENDING = re.compile(r'["\r\n]')
 _LONGEST_NAME = 63
 _MOST_LINES = 5
 # YAML reads them as a truth value, or as nothing (YAML 1.1, which dbt reads).
@@ -34,8 +36,14 @@ def has_jinja(text: str) -> bool:
 
 
 def is_declarable(name: str) -> bool:
-    """Return whether dbt's YAML can declare a column of this name: PostgreSQL has room for it, and dbt takes it as it is written."""
-    return 0 < len(name.encode(errors="surrogatepass")) <= _LONGEST_NAME and not has_jinja(name)
+    """
+    Return whether a line of dbt's YAML can declare a column of this name: PostgreSQL has room for it, and dbt takes it as it is written.
+
+    dbt writes the name into statements without doubling its quotes (adapter.quote), so that what follows a quote would be SQL; and what
+    follows a line end would be YAML, wherever somebody writes the name as it is.
+    """
+    fits = 0 < len(name.encode(errors="surrogatepass")) <= _LONGEST_NAME
+    return fits and not _ENDING.search(name) and not has_jinja(name)
 
 
 def addable(names: Iterable[str]) -> list[str]:

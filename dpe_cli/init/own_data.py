@@ -66,7 +66,7 @@ def files(found: InferredTable, name: str, rls: Mapping[str, Any] | None) -> dic
         "location": found.external["location"],
         "relation": f"{name}_marts.{yaml_text.name_in_sql(found.table)}",
         "columns": columns,
-        "tenant_columns": tenant_columns(found),
+        "answers": [yaml_text.in_one_line({"rls": {"tenant_column": column}}) for column in tenant_columns(found)],
         "rls": yaml_text.in_one_line(rls) if rls else None,
         "tenant": rls.get("tenant_column") if rls else None,
         "shared": bool(rls and rls.get(SHARED)),

@@ -28,6 +28,7 @@ def render(kinds: tuple[str, ...], values: Mapping[str, object]) -> dict[str, st
         keep_trailing_newline=True,
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 no HTML
+        finalize=_in_one_line,
     )
     files: dict[str, str] = {}
     for kind in kinds:
@@ -36,3 +37,10 @@ def render(kinds: tuple[str, ...], values: Mapping[str, object]) -> dict[str, st
                 name = environment.from_string(str(path.relative_to(DIRECTORY / kind))).render(values)
                 files[name] = environment.from_string(path.read_text(encoding="utf-8")).render(values)
     return files
+
+
+def _in_one_line(value: object) -> object:
+    """Return a value that a template inserts; what follows a line end in it could become more than the value."""
+    if isinstance(value, str) and ("\n" in value or "\r" in value):
+        raise ValueError("a value for a template has a line end")
+    return value

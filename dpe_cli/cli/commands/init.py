@@ -13,6 +13,7 @@ from dpe_cli.cli.app import App
 from dpe_cli.cli.commands.adopt import adopt
 from dpe_cli.cli.report import Lines, Report
 from dpe_cli.errors import UsageError
+from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.words import plural
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _answer(app: App, found: InferredTable, answer: str | None) -> Mapping[str, 
     from dpe_cli.init import own_data
 
     if answer is None and app.output == "text" and sys.stdin.isatty() and sys.stdout.isatty():
-        candidates = own_data.tenant_columns(found)
+        candidates = [in_message(name) for name in own_data.tenant_columns(found)]
         columns = f"the tenant column, which says whose row it is ({', '.join(candidates)}), " if candidates else ""
-        answer = click.prompt(_QUESTION.format(found.name, columns), default="", show_default=False) or None
+        answer = click.prompt(_QUESTION.format(in_message(found.name), columns), default="", show_default=False) or None
     return own_data.declaration(found, answer) if answer else None

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import pty
 import re
 import shlex
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 import yaml
 from support import dbt_projects, demo_project, guides
@@ -20,6 +29,7 @@ from dpe_cli.pipeline import run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.project import Project
+from dpe_cli.safe_text.visible_text import has_hidden
 from dpe_cli.server.programs import wheel_programs
 from dpe_cli.server.server import Server
 
@@ -104,6 +114,79 @@ def test_without_an_answer_nothing_is_published(server: Server, tmp_path: Path, 
     assert "#   meta: {rls: {tenant_column: region}}" in text
     path.write_text(text.replace("meta: {rls: required}", "meta: {rls: {tenant_column: region}}"))
     assert _run(tmp_path / "mine", server).holds
+
+
+# What a sender may write into the name of a column: more YAML, more SQL, codes for a terminal, the end of a block.
+HOSTILE = [
+    "x\n      post-hook: alter role dpe_transformer password 'p' #",
+    """id" is '';alter user current_user password'p';--""",
+    "\x1b]0;owned\x07\x1b[2Jb",
+    "a\u2028b",
+    "a\x85b",
+]
+
+
+def _csv(path: Path, names: Sequence[str]) -> str:
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([names, ["HA"] * len(names), ["HB"] * len(names)])
+    return str(path.with_suffix(".csv"))
+
+
+def _sqlite(path: Path, names: Sequence[str]) -> str:
+    with sqlite3.connect(path) as connection:
+        columns = ", ".join('"' + name.replace('"', '""') + '" text' for name in names)
+        connection.execute(f"create table orders ({columns})")
+        connection.execute(f"insert into orders values ({', '.join('?' * len(names))})", ["HA"] * len(names))
+    return f"sqlite:///{path}"
+
+
+def _parquet(path: Path, names: Sequence[str]) -> str:
+    columns = ", ".join(f"'HA' as \"{name.replace(chr(34), chr(34) * 2)}\"" for name in names)
+    duckdb.sql(f"copy (select {columns}) to '{path}.parquet' (format parquet)")
+    return f"{path}.parquet"
+
+
+SENDERS: dict[str, Callable[[Path, Sequence[str]], str]] = {"csv": _csv, "sqlite": _sqlite, "parquet": _parquet}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("sender", SENDERS)
+def test_the_name_of_a_column_is_nothing_more(tmp_path: Path, sender: str, name: str) -> None:
+    """No YAML, no hook, no SQL of dbt's: a column that could become more is left out, and the note says so; others are written in codes."""
+    location = SENDERS[sender](tmp_path / "orders", ["shop", name])
+    table = ("--table", "orders") if sender == "sqlite" else ()
+
+    assert 0 == _init(tmp_path / "mine", "--from", location, "--name", "mine", *table)
+
+    texts = {path: path.read_text() for path in (tmp_path / "mine/models").rglob("*.*")}
+    [marts] = [yaml.safe_load(text) for path, text in texts.items() if path.name == "_marts__models.yml"]
+    [model] = marts["models"]
+    assert {"meta": {"rls": "required"}} == model["config"]
+    is_left_out = '"' in name or "\n" in name
+    assert ["shop", *([] if is_left_out else [name])] == [column["name"] for column in model["columns"]]
+    assert [] == [path.name for path, text in texts.items() if has_hidden(text) and path.suffix == ".yml"]
+    [sources] = [text for path, text in texts.items() if path.name.endswith("__sources.yml")]
+    assert is_left_out == ("left out, because PostgreSQL, dpe or dbt does not allow such column names" in sources)
+
+
+def test_the_question_shows_no_hidden_character(tmp_path: Path) -> None:
+    """It is asked in a terminal, which would obey it."""
+    _csv(tmp_path / "orders", ["shop", HOSTILE[2]])
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "dpe_cli", "init", "mine", "--from", "orders.csv"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=end, stdout=end, stderr=end) as process:
+        os.close(end)
+        os.write(terminal, b"shop\n")
+        shown = b""
+        with suppress(OSError):
+            while part := os.read(terminal, 4096):
+                shown += part
+    os.close(terminal)
+
+    assert 0 == process.returncode, shown
+    assert b"Who may see which rows of " in shown
+    assert b"\x1b]0;" not in shown
+    assert "{rls: {tenant_column: shop}}" in (tmp_path / "mine/models/marts/_marts__models.yml").read_text()
 
 
 ANSWERS = {
