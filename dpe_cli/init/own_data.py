@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpe_cli.errors import UsageError
@@ -38,10 +38,14 @@ def declaration(found: InferredTable, answer: str) -> Mapping[str, Any]:
         return {answer: True}
     candidates = tenant_columns(found)
     if answer not in candidates:
-        hint = did_you_mean(answer, candidates, f"these could: {', '.join(candidates)}" if candidates else "no column is a text")
-        what = f"is not a column of {found.name} that could say whose row it is"
-        raise UsageError(f"{answer}: {what}; {hint}, or answer {SHARED} or {PRIVATE}")
+        raise UsageError(f"{answer}: is not a column of {found.name} that could say whose row it is; {other_answers(answer, candidates)}")
     return {"tenant_column": answer}
+
+
+def other_answers(answer: str, columns: Sequence[str]) -> str:
+    """Return, for a message, what could be meant by an answer that is no column of this kind."""
+    hint = did_you_mean(answer, columns, f"these could: {', '.join(columns)};" if columns else "no column is a text;")
+    return f"{hint} or answer {SHARED} or {PRIVATE}"
 
 
 def open_questions(files: Mapping[str, str]) -> list[str]:

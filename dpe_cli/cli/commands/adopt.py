@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -49,7 +48,7 @@ def _readers(given: str) -> tuple[str, Sequence[str]]:
 
 
 def _report(found: Adoption, diff: Sequence[str], *, is_written: bool) -> Report:
-    open_questions = sum(question.answer is None for question in found.questions) + (not found.readers)
+    undecided = plural(sum(question.answer is None for question in found.questions), "model")
     return Report(
         data={
             "project": found.project,
@@ -66,8 +65,8 @@ def _report(found: Adoption, diff: Sequence[str], *, is_written: bool) -> Report
             "not_asked": found.unknown,
         },
         headline=(
-            f"{found.project}: {plural(len(found.changes), 'file')} {'changed' if is_written else 'to change'}, "
-            f"{plural(open_questions, 'question')} open"
+            f"{found.project}: {plural(len(found.changes), 'file')} {'changed' if is_written else 'would change'}; "
+            f"to decide: {undecided}{'' if found.readers else ', and the readers of a target'}"
         ),
         sections=[
             *([Lines(["", *diff])] if diff else []),
@@ -90,9 +89,12 @@ def _decisions(found: Adoption) -> list[Table | Lines]:
         ]
         for question in found.questions
     ]
-    columns = ["model", "who may see which rows", "read today by", "why it may be wanted", "possible tenant columns"]
-    table = [Table(columns, rows, title="To decide")] if rows else []
-    return [*table, *([Lines([f"Private, because nobody reads them: {', '.join(found.private)}"])] if found.private else [])]
+    columns = ["model", "who may see which rows", "read today by", "why readers may need it", "possible tenant columns"]
+    table = [Table(columns, rows, title="Decide for each model")] if rows else []
+    return [
+        *table,
+        *([Lines([f"Private, because no reader, exposure or answer needs them: {', '.join(found.private)}"])] if found.private else []),
+    ]
 
 
 def _refused(found: Adoption) -> list[Table]:
@@ -103,31 +105,31 @@ def _refused(found: Adoption) -> list[Table]:
 def _statements(found: Adoption) -> list[Lines]:
     if not found.statements:
         return []
-    return [Lines(["", "For an administrator of the present database, after `dpe bootstrap`:", *found.statements])]
+    return [Lines(["", "An administrator of the current database runs, after `dpe bootstrap`:", *found.statements])]
 
 
 def _next(found: Adoption, *, is_written: bool) -> list[str]:
     lines = []
     if found.unknown:
-        lines.append(f"Not known is who reads the models today: {found.unknown}")
+        lines.append(f"Who can read the models today is not known: {found.unknown}")
     if losing := sorted({role for question in found.questions for role in question.read_by}):
-        lines.append(
-            f"{', '.join(losing)} will see rows as readers only: `dpe access grant LOGIN TENANT` grants the rows of a tenant, and "
-            "`grant dpe_reader to LOGIN` what is shared"
-        )
+        lines += [
+            f"From then on, {', '.join(losing)} will see only what readers are granted: `dpe access grant LOGIN TENANT` grants the rows of",
+            "a tenant and what is shared, `grant dpe_reader to LOGIN` only what is shared",
+        ]
     if example := _example(found.questions):
-        lines.append(f"Answer with --rls MODEL=ANSWER (a tenant column, shared or private): dpe init --here --rls {example}")
+        lines.append(f"Answer with --rls MODEL=ANSWER, where ANSWER is a tenant column, shared or private, such as --rls {example}")
     if not found.readers:
-        lines.append(f"Which target publishes to readers? Answer with --readers TARGET ({', '.join(found.targets)}); until then, none does")
+        lines.append(
+            f"Which target do readers use? --readers TARGET ({' or '.join(found.targets)}). Until you say, no reader sees anything"
+        )
     if found.changes and not is_written:
         return [*lines, "Nothing was written; repeat with --write to make these changes"]
     if not found.statements:
-        return [*lines, "Run it: dpe run"]
-    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in found.variables.items())
+        return [*lines, "Next: dpe run"]
     return [
         *lines,
-        f"The present database: export {variables} PGUSER=ADMINISTRATOR",
-        "Run it there: dpe bootstrap (docs/start/your-own-server.md), the statements above, then dpe run",
+        "Next: copy .env.example to .env and fill it in; then `dpe bootstrap` as an administrator, the statements above, and `dpe run`",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,15 +14,17 @@ from dpe_cli.cli.app import App
 from dpe_cli.cli.commands.adopt import adopt
 from dpe_cli.cli.report import Lines, Report
 from dpe_cli.errors import UsageError
-from dpe_cli.safe_text.visible_text import in_message
+from dpe_cli.safe_text.visible_text import in_message, message
 from dpe_cli.words import plural
 
 if TYPE_CHECKING:
     from dpe_cli.infer.inference import InferredTable
 
-_QUESTION = (
-    "Who may see which rows of {}? Enter {}`shared` (every reader sees all rows) or `private` (no reader does), or nothing to decide later"
-)
+_QUESTION = """\
+Who may see which rows of {}? Enter
+{}  shared    every reader sees all rows
+  private   no reader sees any
+or nothing, to decide later"""
 
 # The options of new projects, by their parameters.
 _NEW = {"name": "--name", "location": "--from", "table": "--table", "with_docker": "--docker"}
@@ -47,21 +50,21 @@ _NEW = {"name": "--name", "location": "--from", "table": "--table", "with_docker
     "--readers",
     multiple=True,
     metavar="TARGET[=ROLE,…]",
-    help="With --here: a target that publishes to readers, and their roles; by default dpe_reader and dpe_masked_reader.",
+    help="With --here: a target whose tables readers may see, and the readers' roles; by default dpe_reader and dpe_masked_reader.",
 )
 @click.pass_obj
 def init(app: App, /, directory: Path | None, *, here: bool, **options: Any) -> Report:
     """
-    Create a project that you can run immediately, or adopt an existing one.
+    Create a project that runs immediately, or add dpe to an existing one.
 
     Creates DIRECTORY if it does not exist; otherwise it must be empty, except for .git. The project has a small pipeline: a source with its
-    data, a model in each layer, a rule, and two tenants. With --from, it has your data instead: the source is inferred, as by
-    `dpe source infer`, and a staging model and a mart are written. One question is left, unless --rls answers it: who may
-    see which rows? Needs no server: the first `dpe run` in the project starts one.
+    data, a model in each layer, a rule, and two tenants. With --from, it has your data instead: dpe infers the source, as
+    `dpe source infer` does, writes a staging model and a mart, and asks one question, unless --rls answers it: who may see which
+    rows? Needs no server: the first `dpe run` in the project starts one.
 
-    With --here, shows how an existing dbt project starts to use dpe: the changes of its files, which only --write makes, what you have to
-    decide, and what dpe will refuse. Models that you do not answer for stay private. May be repeated with more answers. Asks
-    the database of the project's profile who reads the models today, and changes nothing there.
+    With --here, shows what adding dpe to an existing dbt project takes: which files would change, what you have to decide, and what dpe
+    would refuse. Only --write changes files. Models without an answer stay private; repeat the command to add answers, such as --rls
+    fct_orders=country. It looks up in the profile's database who can read the models today, and changes nothing there.
     """
     if here:
         for option in ("name", "location", "table", "with_docker"):
@@ -92,9 +95,10 @@ def _create(
     rls = _answer(app, found, next(iter(answers), None)) if found else None
     pipeline = own_data.files(found, project, rls) if found else None
     made = new.write(directory, project, pipeline=pipeline, with_docker=with_docker)
-    lines = [f"Run it: cd {directory} && dpe run", "README.md describes its layout, and the next steps."]
+    place = shlex.quote(str(directory))
+    lines = [f"Run it: cd {place} && dpe run", "README.md describes its layout, and the next steps."]
     for path in own_data.open_questions(pipeline or {}):
-        lines[0] = f"Who may see which rows? Answer in {path}, then run it: cd {directory} && dpe run"
+        lines[0] = f"Who may see which rows? Answer in {path}, then run it: cd {place} && dpe run"
     return Report(
         data={"project": made.name, "directory": str(directory), "files": list(made.files), "rls": rls},
         headline=f"{directory}: the project {made.name}, {plural(len(made.files), 'file')}",
@@ -114,6 +118,17 @@ def _answer(app: App, found: InferredTable, answer: str | None) -> Mapping[str, 
 
     if answer is None and app.output == "text" and sys.stdin.isatty() and sys.stdout.isatty():
         candidates = [in_message(name) for name in own_data.tenant_columns(found)]
-        columns = f"the tenant column, which says whose row it is ({', '.join(candidates)}), " if candidates else ""
-        answer = click.prompt(_QUESTION.format(in_message(found.name), columns), default="", show_default=False) or None
+        columns = f"  the column that says whose row it is: {', '.join(candidates)}\n" if candidates else ""
+        question = _QUESTION.format(in_message(found.name), columns)
+        return click.prompt(question, default="", show_default=False, value_proc=lambda given: _declaration(found, given))
     return own_data.declaration(found, answer) if answer else None
+
+
+def _declaration(found: InferredTable, answer: str) -> Mapping[str, Any] | None:
+    """Return the declaration for an answer in a terminal; a wrong one is asked for again."""
+    from dpe_cli.init import own_data
+
+    try:
+        return own_data.declaration(found, answer) if answer else None
+    except UsageError as error:
+        raise click.BadParameter(message(str(error))) from error

@@ -155,7 +155,7 @@ def _stopped(summary: RunSummary) -> list[Lines]:
     refused = [extract.source for extract in summary.extracted.refused]
     if not refused:
         return []
-    return [Lines(["", f"Not built: {', '.join(refused)} could not be extracted (see above); readers still see the previous version."])]
+    return [Lines(["", f"Not built: {', '.join(refused)} could not be extracted (see above); nothing changes for readers."])]
 
 
 def _published(summary: RunSummary, made: Publication) -> dict[str, object]:

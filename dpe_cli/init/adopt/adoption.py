@@ -97,7 +97,7 @@ def plan(project: Project, given: Connection, answers: Answers) -> Adoption:
     settings.put_first(changes, name)
     settings.connect_by_environment(changes, profile_name, profiles)
     settings.keep_out(changes)
-    settings.add_variables(changes, name)
+    settings.add_variables(changes, name, known.variables)
     for unique_id, answer in declared.items():
         node, others = manifest["nodes"][unique_id], manifest["nodes"].values()
         declarations.declare(changes, node, questions.declaration(answer), package=name, others=others)

@@ -31,6 +31,16 @@ select
             and pg_get_userbyid(grantee)::text not like 'dpe\_%%'
         order by 1
     ),
+    coalesce(
+        (
+            select
+                has_table_privilege(pg_roles.oid, pg_class.oid, 'select')
+                and has_schema_privilege(pg_roles.oid, pg_namespace.oid, 'usage')
+            from pg_roles
+            where rolname = 'dpe_transformer'
+        ),
+        false
+    ),
     array(
         select attname::text
         from pg_attribute
@@ -56,10 +66,15 @@ order by 1
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation that exists: its owner, the roles that may read it otherwise, and its columns of text types."""
+    """
+    A relation that exists: its owner, the roles that may read it otherwise, and its columns of text types.
+
+    `is_open`: dpe_transformer may read it.
+    """
 
     owner: str
     readers: tuple[str, ...]
+    is_open: bool
     texts: tuple[str, ...]
 
 
@@ -114,4 +129,6 @@ def _asked(connection: Connection, names: Collection[tuple[str, str]]) -> tuple[
     ordered = sorted(names)
     rows = connection.execute(_RELATIONS, [[schema for schema, _ in ordered], [name for _, name in ordered]]).fetchall()
     schemas = connection.execute(_SCHEMAS, [sorted({schema for schema, _ in ordered})]).fetchall()
-    return {(schema, name): Relation(owner, tuple(readers), tuple(texts)) for schema, name, owner, readers, texts in rows}, dict(schemas)
+    return {
+        (schema, name): Relation(owner, tuple(readers), is_open, tuple(texts)) for schema, name, owner, readers, is_open, texts in rows
+    }, dict(schemas)

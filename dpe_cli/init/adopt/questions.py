@@ -84,7 +84,7 @@ def new_answers(manifest: Mapping[str, Any], models: Mapping[str, Model], known:
             if before == answer:
                 continue
             if before is not None:
-                raise UsageError(f"--rls: {name}: {before} is declared already ({node['original_file_path']}); change it there")
+                raise UsageError(f"--rls: {name}: {before} is declared already ({_declared_in(node)}); change it there")
             _check_column(name, answer, _tenant_columns(model, node, known))
             found[model.unique_id] = answer
     return found
@@ -104,6 +104,11 @@ def declared(node: Mapping[str, Any]) -> str | None:
         [(kind, value)] = rls.items()
         return str(kind) if value is True else ", ".join(value) if isinstance(value, list) else str(value)
     return str(rls)
+
+
+def _declared_in(node: Mapping[str, Any]) -> str:
+    """Return the file that probably declares a node: the YAML that describes it, if there is some."""
+    return str(node.get("patch_path") or "").partition("://")[2] or str(node["original_file_path"])
 
 
 def _granted(node: Mapping[str, Any]) -> list[str]:
@@ -128,5 +133,5 @@ def _tenant_columns(model: Model, node: Mapping[str, Any], known: Present) -> tu
 def _check_column(name: str, answer: str, columns: tuple[str, ...]) -> None:
     if answer in _KINDS or not columns or answer in columns:
         return
-    hint = did_you_mean(answer, columns, f"these could: {', '.join(columns)}")
-    raise UsageError(f"--rls: {name}: {answer} is not a column of it that could say whose row it is; {hint}, or answer shared or private")
+    hint = own_data.other_answers(answer, columns)
+    raise UsageError(f"--rls: {name}: {answer} is not a column of it that could say whose row it is; {hint}")

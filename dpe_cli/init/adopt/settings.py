@@ -124,11 +124,16 @@ def keep_out(changes: Changes) -> None:
         changes.edit(".gitignore", lambda text: "".join([text, end, *(f"{name}\n" for name in missing)]))
 
 
-def add_variables(changes: Changes, name: str) -> None:
-    """List the variables that dpe reads in .env.example, if the project has no such file."""
-    if changes.text(".env.example") is None:
-        text = templates.render(("project",), {"name": name, "version": "", "with_docker": False})[".env.example"]
-        changes.edit(".env.example", lambda _: text)
+def add_variables(changes: Changes, name: str, present: Mapping[str, str]) -> None:
+    """List the variables that dpe reads in .env.example, with those of the present database, if the project has no such file."""
+    if changes.text(".env.example") is not None:
+        return
+    text = templates.render(("project",), {"name": name, "version": "", "with_docker": False})[".env.example"]
+    lines = []
+    for line in text.splitlines():
+        variable = line.lstrip("#").partition("=")[0]
+        lines.append(f"{variable}={present[variable]}" if variable in present else line)
+    changes.edit(".env.example", lambda _: "".join(f"{line}\n" for line in lines))
 
 
 def _content(changes: Changes, path: str) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ def sources(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def write(manifest: Mapping[str, Any], models: Iterable[Model], known: Present) -> list[str]:
     """Return the statements, for what exists."""
-    read = [found for found in sources(manifest) if found in known.relations]
+    read = [found for found in sources(manifest) if found in known.relations and not known.relations[found].is_open]
     built = sorted((model.schema, model.alias) for model in models)
     return [*_of_sources(read, known), *_of_models(built, known)]
 

@@ -484,7 +484,7 @@ def test_another_answer_than_the_declared_one_is_refused(warehouse: Warehouse, c
 
     assert 2 == main.run(["init", "--here", "--write", "--rls", "fct_orders=shared"])
 
-    assert "country is declared already (models/marts/finance/fct_orders.sql); change it there" in capsys.readouterr().err
+    assert "country is declared already (models/marts/finance/_finance__models.yml); change it there" in capsys.readouterr().err
 
 
 SETTINGS = {

@@ -190,8 +190,8 @@ def test_the_question_shows_no_hidden_character(tmp_path: Path) -> None:
 
 
 ANSWERS = {
-    "regio": "regio: is not a column of erp.sales that could say whose row it is; did you mean region?, or answer shared or private",
-    "amount": "amount: is not a column of erp.sales that could say whose row it is; these could: region, select",
+    "regio": "regio: is not a column of erp.sales that could say whose row it is; did you mean region? or answer shared or private",
+    "amount": "amount: is not a column of erp.sales that could say whose row it is; these could: region, select; or answer shared or private",
 }
 
 
