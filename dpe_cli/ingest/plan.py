@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -55,43 +55,38 @@ def plan(
     """
     found: list[PlannedExtract] = []
     for source in sources:
+        described = PlannedExtract(
+            source=source.name,
+            location=redaction.redact(_location(source)),
+            how=_how(source, full_refresh=full_refresh),
+            relation=source.table.relation,
+        )
         with redaction.forgetting_issued(), progress.task(source.name):
             try:
-                found.append(_plan_one(project_dir, server, source, full_refresh=full_refresh))
+                found.append(_plan_one(described, project_dir, server, source, full_refresh=full_refresh))
             except Exception as error:  # noqa: BLE001 as in extract()
                 why = refused(source, error)
-                described = _described(source, full_refresh=full_refresh)
-                found.append(PlannedExtract(**described, error=why.error, retryable=why.retryable, is_bug=why.is_bug))
+                found.append(replace(described, error=why.error, retryable=why.retryable, is_bug=why.is_bug))
                 progress.say(f"Error: {why.error}")
     return found
 
 
-def _plan_one(project_dir: Path, server: Server | None, source: Source, *, full_refresh: bool) -> PlannedExtract:
+def _plan_one(described: PlannedExtract, project_dir: Path, server: Server | None, source: Source, *, full_refresh: bool) -> PlannedExtract:
     with reading.searching(source.name):
         inputs = inputs_of(source, project_dir=project_dir)
     connect = None if server is None else partial(server.connect, "loader", application_name=ACTOR)
     found = foresight.foresee(connect, load_request_of(source), inputs, full_refresh=full_refresh)
     is_query = not isinstance(source.external, Files)
-    return PlannedExtract(
-        **_described(source, full_refresh=full_refresh),
+    return replace(
+        described,
         staging=found.staging,
         files=None if is_query else len(inputs),
         loads=found.loads,
         new=0 if is_query else found.new,
         changed=found.changed,
         moved=found.moved,
-        starts_at=_start(source, found.after),
+        starts_at=_start(source, found.after) if is_query else None,
     )
-
-
-def _described(source: Source, *, full_refresh: bool) -> dict[str, str]:
-    """Return what the project's files say of a source."""
-    return {
-        "source": source.name,
-        "location": redaction.redact(_location(source)),
-        "how": _how(source, full_refresh=full_refresh),
-        "relation": source.table.relation,
-    }
 
 
 def _start(source: Source, after: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dpe_cli.errors import BUG, DpeError
+from dpe_cli.errors import BUG, DpeError, ProjectError
 from dpe_cli.ingest import plan as extracts
 from dpe_cli.ingest.plan import PlannedExtract
 from dpe_cli.pipeline import destinations, failures, macros
@@ -46,30 +46,39 @@ def plan(
     """
     Plan a run; `server` is None if there is no database yet.
 
-    What a run refuses before it starts is an error here as well, all of it, and so is a source that cannot be read.
+    What a run refuses before it starts is an error of the plan, all of it, and so is a source that cannot be read.
 
     Raises:
-        ProjectError: dbt, or dpe, cannot read the project.
+        ProjectError: the project has no name, or no profile of that name.
         ServerError: the server gave up.
-        UnknownNameError: nothing is selected.
     """
-    errors = _refusals(project, server)
+    target = project.target
+    errors = [of_error(error) for error in spec.read_valid(project.specs_directory)[1]]
     selected = with_parents(select)
-    sources = project.sources_among(selected, exclude)
+    try:
+        errors += _refusals(project, server)
+        sources = project.sources_among(selected, exclude)
+    except DpeError as error:
+        # Without the sources, or what is selected, there is nothing to plan.
+        return RunPlan(server is not None, target, options.publishes, errors=[*errors, of_error(error)])
     planned = extracts.plan(project.directory, server, sources, progress, full_refresh=options.full_refresh)
     errors += failures.of_sources([extract for extract in planned if extract.error])
     with progress.task("dbt ls"):
         build = plan_build(project, server, selected, exclude)
     errors += [of_message("not_published", stray) for stray in build.strays]
-    return RunPlan(server is not None, project.target, options.publishes, planned, build, errors)
+    return RunPlan(server is not None, target, options.publishes, planned, build, errors)
 
 
 def _refusals(project: Project, server: Server | None) -> list[Problem]:
-    """Return why a run would not start, in its order and words."""
-    _, broken = spec.read_valid(project.specs_directory)
-    found = [of_error(error) for error in broken]
+    """
+    Return why a run would not start, in its order and words, except for what is wrong with specs.
+
+    Raises:
+        ProjectError: dbt or dpe cannot read the project.
+    """
+    found: list[Problem] = []
     try:
         macros.check(project)
-    except DpeError as error:
+    except ProjectError as error:
         found.append(of_error(error))
     return [*found, *(of_message("project", fault) for fault in destinations.faults(project, server))]

@@ -54,11 +54,11 @@ class PlannedBuild:
     """
     What would be built, in that order, and tested: unique ids of tests, the `rules` among them, and names of tests that are `skipped`.
 
-    `left` is empty unless the whole project is built. `strays` say which relations keep the build from being published.
+    `left_over` is empty unless the whole project is built. `strays` say which relations keep the build from being published.
     """
 
     relations: list[PlannedRelation] = field(default_factory=list)
-    left: list[LeftRelation] = field(default_factory=list)
+    left_over: list[LeftRelation] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     tests: list[str] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ def plan_build(project: Project, server: Server | None, select: Sequence[str], e
     companions = _companions(manifest)
     return PlannedBuild(
         relations=[_planned(project, model, published, companions.get(model.unique_id, ())) for model in built],
-        left=left if chosen is None else [],
+        left_over=left if chosen is None else [],
         strays=found,
         tests=sorted(tests),
         rules=sorted({test.rule_id for test in rule_tests(manifest) if test.unique_id in tests}),

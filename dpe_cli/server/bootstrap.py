@@ -265,6 +265,28 @@ def ensure_bootstrapped(server: Server) -> None:
     raise ServerError(f"{server}: database {server.database} is not bootstrapped for this version of dpe; run `dpe bootstrap`")
 
 
+def has_ledger(server: Server) -> bool:
+    """
+    Return whether a server is bootstrapped, and change nothing; the embedded one may not be yet.
+
+    Raises:
+        ServerError: it is not embedded and not bootstrapped, or has the ledger of another version of dpe, or one from a dump.
+    """
+    if not server.is_embedded:
+        ensure_bootstrapped(server)
+        return True
+    with server.connect("admin", autocommit=True) as connection:
+        if is_bootstrapped(connection):
+            return True
+        _refuse_newer(connection)
+        if not versions.seal_of(connection):
+            return False
+    raise ServerError(
+        f"{server}: database {server.database} has the ledger of another version of dpe, or one from a dump, which the next command that "
+        "changes something prepares; run `dpe bootstrap`, then plan again"
+    )
+
+
 @cache
 def function_bodies() -> dict[str, str]:
     """Return the bodies of the functions that a bootstrap creates, as the catalog stores them, by name."""

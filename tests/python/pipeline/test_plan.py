@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from psycopg import sql
+from support.databases import Crm
 from support.dbt_projects import Silence
 from support.shop import SHOP, WEDNESDAY, Shop
 
-from dpe_cli.pipeline import plan
+from dpe_cli.ingest.plan import PlannedExtract
+from dpe_cli.pipeline import plan, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.plan import RunPlan
 from dpe_cli.pipeline.run import RunSummary
@@ -157,8 +160,6 @@ def test_what_is_planned_is_what_happens(shop: Shop, select: tuple[str, ...], fu
 
 def plan_and_run(shop: Shop, select: Sequence[str], *, full_refresh: bool) -> RunSummary:
     """Run exactly the selection that was planned."""
-    from dpe_cli.pipeline import run
-
     return run.run(shop.project, shop.server, select, (), Silence(), RunOptions(full_refresh=full_refresh, documents=False))
 
 
@@ -231,7 +232,10 @@ def test_what_no_model_makes_any_more_is_named(shop: Shop) -> None:
 
     found, part = _plan(shop), _plan(shop, "fct_orders")
 
-    assert (["finance.dim_shops"], []) == ([left.relation for left in found.build.left], [left.relation for left in part.build.left])
+    assert (["finance.dim_shops"], []) == (
+        [left.relation for left in found.build.left_over],
+        [left.relation for left in part.build.left_over],
+    )
     assert "finance.fct_orders" in {relation.relation for relation in found.build.relations if relation.change == "replaces"}
     [error] = found.errors
     refused = plan_and_run(shop, (), full_refresh=False)
@@ -248,3 +252,93 @@ def test_a_test_that_reads_what_was_never_published_is_skipped(new_shop: Shop) -
 
     assert ["shops_are_known"] == found.build.skipped
     assert 2 == len(found.build.tests)
+
+
+@pytest.mark.parametrize("crm", ["sqlite"], indirect=True)
+def test_a_query_is_asked_from_where_the_last_extract_ended(shop: Shop, crm: Crm) -> None:
+    """With its overlap; it is not asked by the plan, which does not know whether the database answers."""
+    shop.write(
+        {
+            SOURCES: SHOP[SOURCES].rstrip()
+            + f"""
+              - name: paid
+                external:
+                  location: {crm.url}
+                  file_format: sql
+                  table: orders
+                  extra_columns: ignore
+                  disposition: append
+                  incremental: {{cursor_path: id, key: [id], initial_value: 5, overlap: 2}}
+                columns: [{{name: id, data_type: bigint}}, {{name: customer, data_type: text}}]
+        """
+        }
+    )
+    crm.add((7, "Ann", None, None), (40, "Bob", None, None))
+
+    [first] = _extracts(shop, "source:shop.paid")
+    assert ("incremental by id", None, 1, "5") == (first.how, first.files, first.loads, first.starts_at)
+    assert "new" == first.staging
+    plan_and_run(shop, ["source:shop.paid"], full_refresh=False)
+    Path(crm.url.removeprefix("sqlite:///")).unlink()
+    [second] = _extracts(shop, "source:shop.paid")
+    assert ("38", "kept", None) == (second.starts_at, second.staging, second.error)
+    [again] = _extracts(shop, "source:shop.paid", full_refresh=True)
+    assert ("full refresh", "5") == (again.how, again.starts_at)
+
+
+def _extracts(shop: Shop, source: str, *, full_refresh: bool = False) -> list[PlannedExtract]:
+    return _plan(shop, source, full_refresh=full_refresh).extracts
+
+
+def test_a_password_in_a_location_is_not_shown(shop: Shop) -> None:
+    """Nor a token in a query string, which YAML may have."""
+    shop.write({SOURCES: SHOP[SOURCES].replace("data/shops.csv, file_format", "'https://x.invalid/a.csv?token=abcdefgh123', file_format")})
+
+    [extract] = _extracts(shop, "source:shop.shops")
+
+    assert "https://x.invalid/a.csv?token=***" == extract.location
+    assert extract.error is not None
+
+
+def test_each_declaration_is_said_in_words(shop: Shop) -> None:
+    """By the roles of the target, and what they read."""
+    models = {
+        "by_role": "{role_column: shop}",
+        "by_access": "{access: {model: by_role, column: shop, role_column: shop}}",
+        "by_tenants": "{tenant_column: [shop, name]}",
+    }
+    for name, declaration in models.items():
+        config = f"{{{{ config(meta={{'rls': fromyaml('{declaration}')}}, contract={{'enforced': false}}) }}}}"
+        shop.write({f"models/finance/{name}.sql": f"{config} select shop, name from {{{{ ref('dim_shops') }}}}"})
+    shop.write({"models/finance/_more.yml": "models: [{name: by_nobody, config: {meta: {rls: {shared: true}, readers: {}}}}]"})
+    shop.write({"models/finance/by_nobody.sql": "{{ config(contract={'enforced': false}) }} select 1 as one"})
+
+    seen = {relation.name: relation.seen_by for relation in _plan(shop).build.relations}
+
+    readers = "dpe_masked_reader, dpe_reader"
+    assert f"{readers}: the rows that name them (shop)" == seen["by_role"]
+    assert f"{readers}: the rows that by_role grants them" == seen["by_access"]
+    assert f"{readers}: the rows of their tenants (shop, name)" == seen["by_tenants"]
+    assert "no reader in the target dev" == seen["by_nobody"]
+
+
+def test_a_source_that_is_declared_wrongly_leaves_nothing_to_plan(shop: Shop) -> None:
+    """But what else is wrong is said with it."""
+    shop.write({SOURCES: SHOP[SOURCES].replace("disposition: append", "disposition: appended"), "specs/A-1-broken-spec.md": "nothing"})
+
+    found = _plan(shop)
+
+    broken, wrong = map(str, found.errors)
+    assert "A-1-broken-spec.md, line 1: the front matter is missing" in broken
+    assert wrong.startswith("shop.orders (models/raw/_shop__sources.yml")
+    assert ([], []) == (found.extracts, found.build.relations)
+
+
+def test_a_staging_table_of_another_project_is_an_error(shop: Shop) -> None:
+    """As in the extract: the other's rows would look like some that are not in the ledger."""
+    other = replace(shop.server, project="stranger")
+
+    found = _plan(shop, server=other)
+
+    assert 2 == len(found.errors)
+    assert all("the project shops loads raw." in str(error) for error in found.errors)
