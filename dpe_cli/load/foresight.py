@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dpe_cli.blocks import reading
 from dpe_cli.blocks.inputs import Input, QueryInput
 from dpe_cli.load import claims, ledger, locks, prepare, resuming
-from dpe_cli.load.inputs import Known, LoadRequest, planned
+from dpe_cli.load.inputs import Known, LoadRequest, distinct, planned
 from dpe_cli.load.prepare import Staging
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
@@ -19,9 +19,10 @@ ACTOR = "dpe run --plan"
 @dataclass(frozen=True)
 class Foresight:
     """
-    What an extract would do: `loads` inputs, of which `new` ones were never loaded, and `changed` ones have other content than before.
+    What an extract would do: load `loads` inputs, which may include some that were loaded before, as all of a replaced source.
 
-    `moved` files were loaded under other names. A query is loaded each time, `after` a position if it resumes from one.
+    The content of `new` and `changed` files was never loaded; `changed` ones have names of files that were. `moved` files were loaded under
+    other names. A query is loaded each time, `after` a position if it resumes from one.
     """
 
     staging: Staging
@@ -44,12 +45,14 @@ def foresee(connect: Callable[[], Connection] | None, request: LoadRequest, inpu
     staging, known, after = ("new", [], None) if connect is None else _compare(connect, request, inputs, full_refresh=full_refresh)
     with reading.searching(request.table.source):
         plan = planned(inputs, known, request, full_refresh=full_refresh)
-    before = {load.location for load in known if load.load_id in plan.changed}
+        unknown = {input_.location for input_ in distinct(plan.new, known)}
+    changed = {load.location for load in known if load.load_id in plan.changed}
+    changed |= unknown & {load.location for load in known if load.load_id not in plan.moved}
     return Foresight(
         staging=staging,
         loads=len(plan.new),
-        new=sum(input_.location not in before for input_ in plan.new),
-        changed=len(before),
+        new=len(unknown - changed),
+        changed=len(changed),
         moved=len(plan.moved),
         after=after,
     )

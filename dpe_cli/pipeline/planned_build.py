@@ -17,6 +17,18 @@ from dpe_cli.server.relations import Relation
 from dpe_cli.server.server import Server
 
 ACTOR = "dpe run --plan"
+# What dbt has made in schemas, without what the next run drops: versions that a plain `dbt build` replaced.
+_MADE = """
+    select nspname::text, relname::text
+    from pg_class
+    inner join pg_namespace on relnamespace = pg_namespace.oid
+    where nspname = any(%s)
+        and relkind in ('r', 'p', 'v', 'm')
+        and not relispartition
+        and relowner = to_regrole('dpe_transformer')
+        and relname !~ '__dbt_(backup|tmp)$'
+    order by 1, 2
+"""
 
 
 @dataclass(frozen=True)
@@ -101,16 +113,15 @@ def _present(project: Project, server: Server | None, built: Sequence[Model]) ->
     """Return what is published, what of it nothing in the project makes, and which of it keeps any build from being published."""
     if server is None:
         return set(), [], []
-    known = strays.project_relations(project.manifest).keys() | {
-        (source.table.schema, source.table.name) for source in project.sources.values()
-    }
+    known = strays.project_relations(project.manifest)
     with server.connect("transformer", application_name=ACTOR) as connection:
         with connection.transaction():
             published = {(stored.schema, stored.name) for stored in old_versions.relations(connection, project.published_schemas)}
+            made = [(str(schema), str(name)) for schema, name in connection.execute(_MADE, [project.published_schemas])]
             planned = [Relation(schema, name, 0) for schema, name in _names(project, built)]
             removed = quarantine.leftovers(connection, planned, schema_suffix="")
         found = strays.find(connection, project.manifest, project.published_schemas, but=removed)
-    left = [LeftRelation(f"{schema}.{name}", is_removed=(schema, name) in removed) for schema, name in sorted(published - known)]
+    left = [LeftRelation(f"{schema}.{name}", is_removed=(schema, name) in removed) for schema, name in made if (schema, name) not in known]
     return published, left, [str(finding) for finding in found]
 
 

@@ -62,7 +62,7 @@ def _report(found: RunPlan) -> Report:
             "extracts": [_extract_data(extract) for extract in found.extracts],
             **asdict(build),
         },
-        headline=f"A run would {_summary(found)}; nothing was changed",
+        headline=f"{_headline(found)}; nothing was changed",
         sections=sections,
         verdict="A run would fail:" if found.errors else "",
         reasons=found.errors,
@@ -70,12 +70,14 @@ def _report(found: RunPlan) -> Report:
     )
 
 
-def _summary(found: RunPlan) -> str:
+def _headline(found: RunPlan) -> str:
+    if found.errors:
+        return f"A run would fail, for {plural(len(found.errors), 'reason')}"
     files = sum(extract.loads for extract in found.extracts if extract.files is not None)
     queries = sum(_is_query(extract) for extract in found.extracts)
     asked = f" and ask {plural(queries, 'query', 'queries')}" if queries else ""
     relations, tests = plural(len(found.build.relations), "relation"), plural(len(found.build.tests), "test")
-    return f"load {plural(files, 'file')}{asked}, build {relations} and run {tests}"
+    return f"A run would load {plural(files, 'file')}{asked}, build {relations} and run {tests}"
 
 
 def _loads(extracts: Sequence[PlannedExtract]) -> Table:
@@ -105,7 +107,7 @@ def _status(extract: PlannedExtract) -> str:
     if extract.files is None:
         return "asked for everything" if extract.starts_at is None else f"asked from {shortened(extract.starts_at)} on"
     if extract.loads:
-        return "to load"
+        return f"{extract.loads:,} to load"
     return "rows to remove" if extract.changed else "nothing new"
 
 

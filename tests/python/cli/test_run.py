@@ -483,7 +483,7 @@ def test_a_plan_shows_what_a_run_would_do(shop: Shop, dpe: Dpe) -> None:
     assert 0 == done.status
     assert done.out.startswith("A run would load 1 file, build 4 relations and run 2 tests; nothing was changed\n")
     assert [
-        ["shop.orders", "to", "load", "data/orders/*.csv", "append", "3", "1", "0", "0", "raw.orders"],
+        ["shop.orders", "1", "to", "load", "data/orders/*.csv", "append", "3", "1", "0", "0", "raw.orders"],
         ["shop.shops", "nothing", "new", "data/shops.csv", "replace", "1", "0", "0", "0", "raw.shops"],
     ] == done.rows("Would load")
     built = {row[0]: " ".join(row[1:]) for row in done.rows("Would build")}
@@ -524,6 +524,7 @@ def test_a_plan_names_what_would_fail(shop: Shop, dpe: Dpe) -> None:
     done, data = dpe("run", "--plan"), dpe("run", "--plan", "--output", "json").data
 
     assert 1 == done.status
+    assert done.out.startswith("A run would fail, for 2 reasons; nothing was changed\n")
     _, _, reasons = done.out.partition("\nA run would fail:\n")
     assert [
         "- undeclared (models/finance/undeclared.sql): has to declare who may see it",

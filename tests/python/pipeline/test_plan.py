@@ -14,14 +14,35 @@ from support.dbt_projects import Silence
 from support.shop import SHOP, WEDNESDAY, Shop
 
 from dpe_cli.ingest.plan import PlannedExtract
-from dpe_cli.pipeline import plan, run
+from dpe_cli.pipeline import failures, plan, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.plan import RunPlan
+from dpe_cli.pipeline.planned_build import LeftRelation
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.server.server import Server
 
 SOURCES = "models/raw/_shop__sources.yml"
 _ORDERS = "location: data/orders/*.csv, file_format: csv, disposition: append"
+# Every other kind of node: a model without a relation, a model of it, a seed, a snapshot and a unit test.
+MORE = {
+    "models/core/named.sql": "{{ config(materialized='ephemeral') }} select shop, name from {{ ref('dim_shops') }}",
+    "models/core/named_again.sql": "select shop, name from {{ ref('named') }}",
+    "models/core/counted.sql": "select count(*) as n from {{ ref('dim_shops') }}",
+    "seeds/colors.csv": "color\nred\n",
+    "snapshots/shops_over_time.yml": """
+        snapshots:
+          - name: shops_over_time
+            relation: ref('dim_shops')
+            config: {unique_key: shop, strategy: check, check_cols: [name]}
+        """,
+    "models/core/_more.yml": """
+        unit_tests:
+          - name: shops_are_counted
+            model: counted
+            given: [{input: ref('dim_shops'), rows: [{shop: UA}]}]
+            expect: {rows: [{n: 1}]}
+        """,
+}
 # What is in the catalog that a plan could change; the ledger's and the tables' rows come in addition.
 _CATALOG = """
     select 'schema', nspname::text, nspowner::regrole::text, nspacl::text
@@ -149,12 +170,13 @@ def test_what_is_planned_is_what_happens(shop: Shop, select: tuple[str, ...], fu
     shop.write(WEDNESDAY)
     shop.change_columns("rls: {tenant_column: shop}", "rls: {tenant_column: shop}, masked: [amount]")
     shop.change_columns("rule: SHOP-1-01,", "on_failure: quarantine, rule: SHOP-1-01,")
-    shop.write({"models/core/counted.sql": "select count(*) as n from {{ ref('dim_shops') }}"})
+    shop.write(MORE)
 
     planned = _was_planned(_plan(shop, *select, full_refresh=full_refresh))
     summary = plan_and_run(shop, select, full_refresh=full_refresh)
 
-    assert summary.holds
+    assert [] == list(map(str, failures.of_run(summary)))
+    assert planned[2]
     assert planned == _happened(summary)
 
 
@@ -173,6 +195,50 @@ def test_files_are_told_apart(shop: Shop) -> None:
     found = _plan(shop, "fct_orders")
 
     assert {"shop.orders": (3, 1, 1, 1, 2)} == _loads(found)
+
+
+def test_a_changed_file_of_a_replaced_source_is_no_new_one(shop: Shop) -> None:
+    """All of its files are loaded again; and of the replaced rows, which are kept for an undo, the plan says nothing."""
+    files = {
+        SOURCES: SHOP[SOURCES].replace("location: data/shops.csv", "location: data/shops*.csv"),
+        "data/shops2.csv": "shop,name\nDL,Hoods\n",
+    }
+    shop.write(files)
+    shop.run()
+    shop.write({"data/shops2.csv": "shop,name\nDL,Dolls\n"})
+
+    found = _plan(shop)
+
+    assert (2, 0, 1, 0, 2) == _loads(found)["shop.shops"]
+    assert [] == found.build.left_over
+
+
+def test_every_materialization_is_named(shop: Shop) -> None:
+    """As in dbt; an ephemeral model becomes no relation."""
+    shop.write(MORE)
+
+    found = {relation.relation: (relation.resource_type, relation.materialization) for relation in _plan(shop).build.relations}
+
+    assert {
+        "core.counted": ("model", "view"),
+        "core.named_again": ("model", "view"),
+        "core.colors": ("seed", "seed"),
+        "core.shops_over_time": ("snapshot", "snapshot"),
+    } == {name: kind for name, kind in found.items() if name.startswith("core.")}
+
+
+def test_what_a_publication_removes_is_named(shop: Shop) -> None:
+    """The view for masked readers of a model that masks nothing any more."""
+    shop.change_columns("rls: {tenant_column: shop}", "rls: {tenant_column: shop}, masked: [amount]")
+    assert shop.run().holds
+    shop.change_columns(", masked: [amount]", "")
+
+    found = _plan(shop)
+
+    assert [LeftRelation("finance.fct_orders__masked", is_removed=True)] == found.build.left_over
+    assert [] == found.errors
+    shop.run()
+    assert [] == _plan(shop).build.left_over
 
 
 def test_an_unreadable_source_does_not_end_the_plan(shop: Shop) -> None:
