@@ -49,7 +49,7 @@ def _report(found: RunPlan) -> Report:
         sections.append(_relations(build))
     if build.left_over:
         rows = [[left.relation, "removed with the publication" if left.is_removed else "stays as it is"] for left in build.left_over]
-        sections.append(Table(["relation", "then"], rows, title="Made by nothing in the project any more"))
+        sections.append(Table(["relation", "then"], rows, title="No longer part of the project"))
     if build.tests or build.skipped:
         sections.append(_tests(build))
     sections.append(Facts(_publication(found), title="Would publish"))

@@ -186,7 +186,7 @@ def plan_and_run(shop: Shop, select: Sequence[str], *, full_refresh: bool) -> Ru
 
 
 def test_files_are_told_apart(shop: Shop) -> None:
-    """New, changed and moved ones, if changed files replace their rows; a change is no new file."""
+    """New, changed and moved ones, if changed files replace their rows; a changed file does not count as new."""
     shop.write({SOURCES: SHOP[SOURCES].replace(_ORDERS, f"{_ORDERS}, changed_files: replace")})
     orders = shop.directory / "data" / "orders"
     shutil.move(orders / "monday.csv", orders / "first.csv")
@@ -197,7 +197,7 @@ def test_files_are_told_apart(shop: Shop) -> None:
     assert {"shop.orders": (3, 1, 1, 1, 2)} == _loads(found)
 
 
-def test_a_changed_file_of_a_replaced_source_is_no_new_one(shop: Shop) -> None:
+def test_a_changed_file_of_a_replaced_source_does_not_count_as_new(shop: Shop) -> None:
     """All of its files are loaded again; and of the replaced rows, which are kept for an undo, the plan says nothing."""
     files = {
         SOURCES: SHOP[SOURCES].replace("location: data/shops.csv", "location: data/shops*.csv"),
@@ -289,7 +289,7 @@ def test_every_reason_not_to_start_is_named(shop: Shop) -> None:
     assert 1 == found.exit_status
 
 
-def test_what_no_model_makes_any_more_is_named(shop: Shop) -> None:
+def test_a_relation_whose_model_is_gone_is_named(shop: Shop) -> None:
     """In a run of the whole project; because readers may read it, the run would not publish, for the reason that is given."""
     (shop.directory / "models" / "finance" / "dim_shops.sql").unlink()
     models = shop.directory / "models" / "finance" / "_finance__models.yml"
