@@ -35,7 +35,7 @@ class Foresight:
 
 def foresee(connect: Callable[[], Connection] | None, request: LoadRequest, inputs: Sequence[Input], *, full_refresh: bool) -> Foresight:
     """
-    Compare inputs with what is in staging; `connect` returns a connection of the loader, and is None if there is no database yet.
+    Compare inputs with what is in staging; `connect` returns a connection of the loader, None if the database does not exist yet.
 
     Raises:
         ContractError: the contract and the staging table disagree, or another project loads the table.

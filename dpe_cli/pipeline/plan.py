@@ -44,7 +44,7 @@ def plan(
     project: Project, server: Server | None, select: Sequence[str], exclude: Sequence[str], progress: Progress, options: RunOptions
 ) -> RunPlan:
     """
-    Plan a run; `server` is None if there is no database yet.
+    Plan a run; `server` is None if the database does not exist yet.
 
     What a run refuses before it starts is an error of the plan, all of it, and so is a source that cannot be read.
 

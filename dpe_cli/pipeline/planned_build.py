@@ -52,7 +52,7 @@ class PlannedRelation:
 @dataclass(frozen=True)
 class LeftRelation:
     """
-    A relation in a published schema that is no longer part of the project.
+    A relation in a published schema that the project does not contain any more.
 
     A publication removes it if it is the masked view or the quarantine of a model that no longer has one; others stay.
     """
@@ -110,7 +110,7 @@ def _in_order(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _present(project: Project, server: Server | None, built: Sequence[Model]) -> tuple[set[tuple[str, str]], list[LeftRelation], list[str]]:
-    """Return what is published, what of it is no longer part of the project, and which of it keeps any build from being published."""
+    """Return what is published, what of it the project does not contain, and which of it keeps any build from being published."""
     if server is None:
         return set(), [], []
     known = strays.project_relations(project.manifest)

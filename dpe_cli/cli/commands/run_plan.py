@@ -42,7 +42,7 @@ def _report(found: RunPlan) -> Report:
     build = found.build
     sections: list[Facts | Lines | Table] = []
     if not found.has_database:
-        sections.append(Lines(["There is no database yet, so everything is new; `dpe run` creates it."]))
+        sections.append(Lines(["The database does not exist yet, so everything is new; `dpe run` creates it."]))
     if found.extracts:
         sections.append(_loads(found.extracts))
     if build.relations:
@@ -53,6 +53,9 @@ def _report(found: RunPlan) -> Report:
     if build.tests or build.skipped:
         sections.append(_tests(build))
     sections.append(Facts(_publication(found), title="Would publish"))
+    if found.errors:
+        # All of them, unlike the reasons of a verdict.
+        sections.append(Lines(["", "A run would fail:", *(f"- {problem}" for problem in found.errors)]))
     return Report(
         data={
             "errors": found.errors,
@@ -64,8 +67,6 @@ def _report(found: RunPlan) -> Report:
         },
         headline=f"{_headline(found)}; nothing was changed",
         sections=sections,
-        verdict="A run would fail:" if found.errors else "",
-        reasons=found.errors,
         exit_status=found.exit_status,
     )
 

@@ -566,7 +566,7 @@ def test_a_plan_does_not_create_the_embedded_server(shop: Shop, dpe: Dpe, monkey
     done = dpe("run", "--plan")
 
     assert 0 == done.status
-    assert "There is no database yet, so everything is new; `dpe run` creates it." in done.out
+    assert "The database does not exist yet, so everything is new; `dpe run` creates it." in done.out
     assert ["2", "1"] == [row[row.index("append" if "append" in row else "replace") + 2] for row in done.rows("Would load")]
     assert {"new"} == {row[4] for row in done.rows("Would build")}
     assert not (shop.directory / ".dpe" / "postgres").exists()
