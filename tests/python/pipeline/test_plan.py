@@ -14,6 +14,7 @@ from support.dbt_projects import Silence
 from support.shop import SHOP, WEDNESDAY, Shop
 
 from dpe_cli.ingest.plan import PlannedExtract
+from dpe_cli.load import foresight, inputs
 from dpe_cli.pipeline import failures, plan, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.plan import RunPlan
@@ -408,3 +409,20 @@ def test_a_staging_table_of_another_project_is_an_error(shop: Shop) -> None:
 
     assert 2 == len(found.errors)
     assert all("the project shops loads raw." in str(error) for error in found.errors)
+
+
+def test_a_bug_in_one_source_does_not_end_the_plan(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an extract, it is called a bug, and the exit status is 2."""
+
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise KeyError("shop")
+
+    shop.write(WEDNESDAY)
+    monkeypatch.setattr(
+        foresight, "planned", lambda *given, **more: (broken if given[2].table.name == "shops" else inputs.planned)(*given, **more)
+    )
+
+    found = _plan(shop)
+
+    assert [(1, None), (0, True)] == [(extract.loads, extract.is_bug or None) for extract in found.extracts]
+    assert (["bug"], 2) == ([problem.code for problem in found.errors], found.exit_status)
