@@ -22,6 +22,7 @@ from dpe_cli.access.grants import Change, Entry
 from dpe_cli.access.matrix import Cell
 from dpe_cli.access.visibility import Visibility
 from dpe_cli.ingest.loads import Undone
+from dpe_cli.ingest.plan import PlannedExtract
 from dpe_cli.init.adopt.questions import Question
 from dpe_cli.init.adopt.refused import Refusal
 from dpe_cli.load.ledger import Load
@@ -29,6 +30,7 @@ from dpe_cli.load.ledger_entries import ExtractEntry
 from dpe_cli.load.ledger_rejects import RejectEntry
 from dpe_cli.load.result import ExtractResult
 from dpe_cli.pipeline.checks import Check
+from dpe_cli.pipeline.planned_build import PlannedBuild
 from dpe_cli.problems import Problem
 from dpe_cli.project.dbt_runner import NodeResult
 from dpe_cli.publishing.builds import Publication
@@ -134,11 +136,33 @@ _VALIDATION: dict[str, Any] = {
     "reconciliation": _list(_BALANCE),
     "freshness": list[Freshness],
 }
+_PLAN = _object(
+    errors=list[Problem],
+    has_database=bool,
+    target=str,
+    publishes=bool,
+    extracts=_list(_fields(PlannedExtract, but=("is_bug", "retryable"))),
+    **typing.get_type_hints(PlannedBuild),
+)
 _VERDICT = Literal["DPE SUCCESS", "DPE FAILED"]
 _EXCHANGED: dict[str, Any] = {"in_use": list[Use], "ended_sessions": list[Session], "not_ended": list[str]}
 _EARLIER: dict[str, Any] = {"earlier_sessions": list[EarlierSession], "ended_sessions": list[Session]}
 _STATUS: dict[str, Any] = {"is_running": bool, "is_embedded": bool, "url": str, **typing.get_type_hints(ServerStatus)}
 _RULE = {**_fields(Rule)["properties"], **_fields(State)["properties"]}
+
+_RUN = _object(
+    verdict=_VERDICT,
+    errors=list[Problem],
+    seconds=float,
+    extracted=_EXTRACTED,
+    publication=Publication | None,
+    not_published=str | None,
+    **_EXCHANGED,
+    quarantined=list[QuarantineCount],
+    validation=_nullable(_object(**_VALIDATION)),
+    docs=Path | None,
+    not_documented=str | None,
+)
 
 
 # What `dpe init --here` writes.
@@ -160,19 +184,7 @@ _ADOPTION: dict[str, Any] = {
 
 def _commands() -> dict[str, Schema]:
     return {
-        "run": _object(
-            verdict=_VERDICT,
-            errors=list[Problem],
-            seconds=float,
-            extracted=_EXTRACTED,
-            publication=Publication | None,
-            not_published=str | None,
-            **_EXCHANGED,
-            quarantined=list[QuarantineCount],
-            validation=_nullable(_object(**_VALIDATION)),
-            docs=Path | None,
-            not_documented=str | None,
-        ),
+        "run": {"anyOf": [_RUN, _PLAN]},
         "extract": _EXTRACTED,
         "source infer": _object(optional=["file"], name=str, records=int, yaml=str, file=str),
         "init": {"anyOf": [_object(project=str, directory=str, files=list[str], rls=_nullable({"type": "object"})), _object(**_ADOPTION)]},

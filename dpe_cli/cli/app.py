@@ -91,11 +91,25 @@ class App:
         Raises:
             ProjectError: the name of the project or of its target cannot be found out.
         """
+        server = self.resolve_server()
+        return self._identified(server) if self._is_in_project() else server
+
+    def existing_server(self) -> Server | None:
+        """
+        Return the server as `server` does, but create nothing: None if the embedded server has no ledger yet, or was never started.
+
+        Raises:
+            ServerError: it is not reachable, not bootstrapped, or was bootstrapped by another version.
+        """
+        from dpe_cli.server.bootstrap import has_ledger
+        from dpe_cli.server.server import existing
+
+        found = existing(self.project_dir)
+        return self._identified(found) if found is not None and has_ledger(found) else None
+
+    def _identified(self, server: Server) -> Server:
         from dpe_cli.project.identity import identify
 
-        server = self.resolve_server()
-        if not self._is_in_project():
-            return server
         identity = identify(self.project_dir, profiles_dir=self.profiles_dir, target=self.target, variables=self.vars)
         return replace(server, project=identity.project, target=identity.target)
 

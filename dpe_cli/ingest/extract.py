@@ -85,16 +85,10 @@ def extract(
                     done.append(
                         _extract_one(project_dir, server, source, progress, tenant_id=tenant_id, full_refresh=full_refresh, jobs=streams)
                     )
-            except DpeError as error:
-                done.append(ExtractResult(source.name, error=str(error), retryable=error.retryable))
-                progress.say(f"Error: {error}")
             # Recorded rather than raised: a delivery to one source must not keep the others from being loaded.
             except Exception as error:  # noqa: BLE001
-                exit_status, text = explained(error)
-                is_bug = exit_status == BUG
-                done.append(ExtractResult(source.name, error=f"{source.name}: {text}", is_bug=is_bug, retryable=not is_bug))
-                progress.say(f"Error: {source.name}: {text}")
-                _log.debug("%s: the traceback", source.name, exc_info=error)
+                done.append(refused(source, error))
+                progress.say(f"Error: {done[-1].error}")
     return ExtractSummary(done, time.monotonic() - started)
 
 
@@ -114,6 +108,16 @@ def _extract_one(
             full_refresh=full_refresh,
             progress=advance,
         ).run(inputs)
+
+
+def refused(source: Source, error: Exception) -> ExtractResult:
+    """Return the result of an extract that ended in an error: a refusal, or a bug."""
+    if isinstance(error, DpeError):
+        return ExtractResult(source.name, error=str(error), retryable=error.retryable)
+    exit_status, text = explained(error)
+    is_bug = exit_status == BUG
+    _log.debug("%s: the traceback", source.name, exc_info=error)
+    return ExtractResult(source.name, error=f"{source.name}: {text}", is_bug=is_bug, retryable=not is_bug)
 
 
 def load_request_of(source: Source) -> LoadRequest:

@@ -24,6 +24,17 @@ def claim(connection: Connection, table: StagingTable) -> None:
     Raises:
         ContractError: another project has loaded rows into it.
     """
+    check(connection, table)
+    connection.execute(_CLAIM, [table.relation])
+
+
+def check(connection: Connection, table: StagingTable) -> None:
+    """
+    Check that no other project has loaded rows into a staging table.
+
+    Raises:
+        ContractError: one has.
+    """
     row = connection.execute(
         "select project from dpe.staged_relations where relation = %s and project <> dpe.project()", [table.relation]
     ).fetchone()
@@ -32,4 +43,3 @@ def claim(connection: Connection, table: StagingTable) -> None:
             f"{table.source} ({table.declared_at}): the project {row[0]} loads {table.relation} too; give the source another schema or "
             "identifier, or undo the loads of that project"
         )
-    connection.execute(_CLAIM, [table.relation])

@@ -18,7 +18,20 @@ from dpe_cli.blocks import reading
 from dpe_cli.blocks.block import BLOCK_BYTES
 from dpe_cli.blocks.inputs import Input, MayLackColumns, Opened, QueryInput
 from dpe_cli.errors import BusyError, DpeError, ExtractError, InputError, RejectLimitError, RepeatedKeyError, ServerError
-from dpe_cli.load import checks, claims, compaction, ledger, ledger_rejects, locks, policies, positions, prepare, repeated, staging
+from dpe_cli.load import (
+    checks,
+    claims,
+    compaction,
+    ledger,
+    ledger_rejects,
+    locks,
+    policies,
+    positions,
+    prepare,
+    repeated,
+    resuming,
+    staging,
+)
 from dpe_cli.load.copier import Shape
 from dpe_cli.load.guessed_types import guessed_types
 from dpe_cli.load.inputs import Known, LoadRequest, Plan, planned
@@ -145,17 +158,9 @@ class Extractor:
 
     def _begin(self, queries: Sequence[QueryInput], connection: Connection) -> None:
         """Tell queries where to resume; if everything is replaced, at the start."""
-        increment = self._request.increment
         if queries and not self._replaces:
-            self._cursor = ledger.cursor(connection, self._table.relation)
-            if self._cursor and increment and not positions.is_end(connection, self._cursor, increment.data_type):
-                self._cursor = None
-        after = self._cursor
-        if after is not None and increment and increment.overlap:
-            connection.execute("select set_config('timezone', 'UTC', true)")
-            after = positions.earlier(connection, after, increment.data_type, increment.overlap)
-        for query in queries:
-            query.begin(after)
+            self._cursor = resuming.cursor(connection, self._request)
+        resuming.begin(connection, self._request, queries, self._cursor)
 
     def _extract(self, connection: Connection, lock: Lock, plan: Plan, result: ExtractResult, *, rebuild: bool) -> None:
         extract_id, loads, expected = self._patiently(connection, lambda: self._start(connection, lock, plan, rebuild=rebuild))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import psycopg
 from psycopg import sql
@@ -17,6 +18,9 @@ from dpe_cli.load.staging import execute
 from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import columns_of
+
+# What an extract does to the staging table: creates it, rebuilds it under another contract, or keeps it, perhaps with more columns.
+Staging = Literal["new", "rebuilt", "kept"]
 
 _LONGEST_IDENTIFIER = 63
 
@@ -40,22 +44,47 @@ def prepare(connection: Connection, table: StagingTable, *, may_rebuild: bool = 
             create(connection, table)
             return False
         present = columns_of(connection, table.identifier)
-        wanted = _wanted_types(connection, table)
-        changes = [
-            f"column {name} is {data_type} in {table.schema}.{table.name} and {wanted.get(name, 'missing')} in the contract"
-            for name, data_type in present.items()
-            if name not in OWN_COLUMNS and wanted.get(name) != data_type
-        ]
-        if changes:
-            if may_rebuild:
-                return True
-            raise ContractError(
-                f"{table.source} ({table.declared_at}): {'; '.join(changes)}; "
-                f"to reload everything under the new contract: dpe extract --full-refresh source:{table.source}"
-            )
+        if _has_to_be_rebuilt(connection, table, present, may_rebuild=may_rebuild):
+            return True
         _add(connection, table, [column for column in table.columns if column.name not in present])
         policies.protect(connection, table)
     return False
+
+
+def foresee(connection: Connection, table: StagingTable, *, may_rebuild: bool) -> Staging:
+    """
+    Return what prepare() would do to the staging table, with the same errors; the caller has to roll back.
+
+    It changes nothing that exists, so it waits for no session, and none waits for it.
+    """
+    _check_declaration(table)
+    with _reporting_refusals(table):
+        _check_defaults(connection, table)
+        is_open = not staging_schema.is_to_be_opened(connection, table.schema)
+        if is_open:
+            staging_schema.create(connection, table)
+        if not _exists(connection, table):
+            if is_open:
+                create(connection, table)
+            return "new"
+        present = columns_of(connection, table.identifier)
+        return "rebuilt" if _has_to_be_rebuilt(connection, table, present, may_rebuild=may_rebuild) else "kept"
+
+
+def _has_to_be_rebuilt(connection: Connection, table: StagingTable, present: Mapping[str, str], *, may_rebuild: bool) -> bool:
+    """Compare the table's columns with the contract; a column that was removed or has another type needs another table."""
+    wanted = _wanted_types(connection, table)
+    changes = [
+        f"column {name} is {data_type} in {table.schema}.{table.name} and {wanted.get(name, 'missing')} in the contract"
+        for name, data_type in present.items()
+        if name not in OWN_COLUMNS and wanted.get(name) != data_type
+    ]
+    if changes and not may_rebuild:
+        raise ContractError(
+            f"{table.source} ({table.declared_at}): {'; '.join(changes)}; "
+            f"to reload everything under the new contract: dpe extract --full-refresh source:{table.source}"
+        )
+    return bool(changes)
 
 
 def create(connection: Connection, table: StagingTable) -> None:

@@ -40,12 +40,17 @@ def open_to_loader(server: Server, schema: str) -> None:
     Any other schema is left as it is, and so is this one if the transformer cannot log in: create() says what is missing.
     """
     with server.connect("loader", autocommit=True) as connection:
-        if connection.execute(_RIGHTS, [schema]).fetchone() != (False, True):
+        if not is_to_be_opened(connection, schema):
             return
     with suppress(ServerError), server.connect("transformer") as connection, contexts.system_context(connection, actor=ACTOR):
         # As in dpe.open_schema(): two sessions that change the privileges of one schema at the same time would fail.
         connection.execute("select from dpe_locks.locks where name = 'schemas' for update")
         connection.execute(_GRANTS.format(schema=sql.Identifier(schema)))
+
+
+def is_to_be_opened(connection: Connection, schema: str) -> bool:
+    """Return whether open_to_loader() changes a schema: dbt has created it, and the loader may not use it yet."""
+    return connection.execute(_RIGHTS, [schema]).fetchone() == (False, True)
 
 
 def create(connection: Connection, table: StagingTable) -> None:

@@ -34,9 +34,14 @@ def check(project: Project, server: Server) -> None:
     Raises:
         ProjectError: they cannot be.
     """
-    faults = [*_faults_of_files(project), *_faults_of_tests(project)] or [*_faults_of_server(project, server)]
-    if faults:
-        raise ProjectError("; ".join(faults))
+    if found := faults(project, None) or faults(project, server):
+        raise ProjectError("; ".join(found))
+
+
+def faults(project: Project, server: Server | None) -> list[str]:
+    """Return why models cannot be published where they are declared: in the files, and, with a server, because of its schemas."""
+    of_server = [] if server is None else _faults_of_server(project, server)
+    return [*_faults_of_files(project), *_faults_of_tests(project), *of_server]
 
 
 def _faults_of_files(project: Project) -> Iterator[str]:

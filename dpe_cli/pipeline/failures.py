@@ -12,6 +12,8 @@ from dpe_cli.project.dbt_runner import SKIPPED, NodeResult
 
 if TYPE_CHECKING:
     from dpe_cli.ingest.extract import ExtractSummary
+    from dpe_cli.ingest.plan import PlannedExtract
+    from dpe_cli.load.result import ExtractResult
     from dpe_cli.pipeline.run import RunSummary
     from dpe_cli.pipeline.validate import Validation
 
@@ -46,9 +48,12 @@ def of_validation(validation: Validation) -> list[Problem]:
 
 def of_extracts(summary: ExtractSummary) -> list[Problem]:
     """Return why sources were not loaded."""
-    problems = [
-        of_message("bug" if extract.is_bug else "extract", extract.error or "", retryable=extract.retryable) for extract in summary.refused
-    ]
+    return of_sources(summary.refused)
+
+
+def of_sources(refused: Sequence[ExtractResult | PlannedExtract]) -> list[Problem]:
+    """Return why sources were not, or would not be, loaded."""
+    problems = [of_message("bug" if extract.is_bug else "extract", extract.error or "", retryable=extract.retryable) for extract in refused]
     return [
         Problem(
             problem.code,
@@ -57,7 +62,7 @@ def of_extracts(summary: ExtractSummary) -> list[Problem]:
             problem.fix,
             problem.retryable,
         )
-        for problem, extract in zip(problems, summary.refused, strict=True)
+        for problem, extract in zip(problems, refused, strict=True)
     ]
 
 

@@ -260,9 +260,34 @@ def ensure_bootstrapped(server: Server) -> None:
     if server.is_embedded:
         bootstrap_server(server)
         return
+    raise _not_bootstrapped(server, is_restored=is_restored)
+
+
+def _not_bootstrapped(server: Server, *, is_restored: bool) -> ServerError:
     if is_restored:
-        raise ServerError(f"{server}: database {server.database} was restored from a dump; run `dpe bootstrap`, which prepares it for runs")
-    raise ServerError(f"{server}: database {server.database} is not bootstrapped for this version of dpe; run `dpe bootstrap`")
+        return ServerError(
+            f"{server}: database {server.database} was restored from a dump; run `dpe bootstrap`, which prepares it for runs"
+        )
+    return ServerError(f"{server}: database {server.database} is not bootstrapped for this version of dpe; run `dpe bootstrap`")
+
+
+def has_ledger(server: Server) -> bool:
+    """
+    Return whether a server is bootstrapped, like ensure_bootstrapped(), but change nothing; the embedded one may have no ledger yet.
+
+    Raises:
+        ServerError: it is not embedded and not bootstrapped, or its ledger is that of another version of dpe, or from a dump.
+    """
+    if not server.is_embedded:
+        ensure_bootstrapped(server)
+        return True
+    with server.connect("admin", autocommit=True) as connection:
+        if is_bootstrapped(connection):
+            return True
+        if not versions.seal_of(connection) and not versions.tables(connection):
+            return False
+        _refuse_newer(connection)
+        raise _not_bootstrapped(server, is_restored=versions.is_restored(connection))
 
 
 @cache

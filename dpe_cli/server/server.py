@@ -290,14 +290,39 @@ def resolve(project_dir: Path, *, start: bool = True) -> Server:
     return server
 
 
+def existing(project_dir: Path) -> Server | None:
+    """
+    Return the server that a project works in, as resolve() does, but create nothing; a stopped one is started.
+
+    None if the embedded server, or the database in it, does not exist yet.
+
+    Raises:
+        ServerError: the embedded server cannot be started.
+        UsageError: PGPORT is not a number.
+    """
+    if not resolve(project_dir, start=False).is_embedded:
+        return resolve(project_dir, start=False)
+    embedded = EmbeddedServer(_embedded_directory(project_dir))
+    if not embedded.data_directory.exists():
+        return None
+    embedded.start()
+    server = resolve(project_dir, start=False)
+    return server if server.database == DATABASE or _has_database(server) else None
+
+
+def _has_database(server: Server) -> bool:
+    with replace(server, database=DATABASE).connect("admin", autocommit=True) as connection:
+        return connection.execute("select from pg_database where datname = %s", [server.database]).rowcount > 0
+
+
 def _create_database(server: Server) -> None:
     """Create a server's database, unless it exists."""
-    with replace(server, database=DATABASE).connect("admin", autocommit=True) as connection:
-        if connection.execute("select from pg_database where datname = %s", [server.database]).rowcount:
-            return
-        # Another dpe may create it at the same time.
-        with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-            connection.execute(sql.SQL("create database {}").format(sql.Identifier(server.database)))
+    if _has_database(server):
+        return
+    # Another dpe may create it at the same time.
+    already = suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)
+    with already, replace(server, database=DATABASE).connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(server.database)))
 
 
 def embedded_server(project_dir: Path) -> EmbeddedServer:

@@ -54,13 +54,29 @@ def read_all(directory: Path) -> list[Spec]:
     Raises:
         SpecError: one of them is broken, or two are for the same ticket.
     """
+    specs, faults = read_valid(directory)
+    if faults:
+        raise faults[0]
+    return specs
+
+
+def read_valid(directory: Path) -> tuple[list[Spec], list[SpecError]]:
+    """Read the specs in a directory, by name; return the valid ones, and what is wrong with the others."""
     specs: dict[str, Spec] = {}
+    faults: list[SpecError] = []
     for path in sorted(directory.glob("*-spec.md")):
-        spec = read(path)
+        try:
+            spec = read(path)
+        except SpecError as error:
+            faults.append(error)
+            continue
         if other := specs.get(spec.ticket):
-            raise SpecError(f"{path}: {other.path.name} already is the spec of ticket {spec.ticket}; give one of them another ticket")
-        specs[spec.ticket] = spec
-    return list(specs.values())
+            faults.append(
+                SpecError(f"{path}: {other.path.name} already is the spec of ticket {spec.ticket}; give one of them another ticket")
+            )
+        else:
+            specs[spec.ticket] = spec
+    return list(specs.values()), faults
 
 
 def find(directory: Path, wanted: str) -> Spec:

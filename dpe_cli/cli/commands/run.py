@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 
 from dpe_cli.cli.app import App
+from dpe_cli.cli.commands import run_plan
 from dpe_cli.cli.commands.extract import as_data as extract_data
 from dpe_cli.cli.commands.extract import dropped_lines, loaded_table, missing_lines, warning_lines
 from dpe_cli.cli.commands.publish import as_data as exchange_data
@@ -31,6 +32,7 @@ from dpe_cli.words import duration, plural
 @select_argument
 @select_option
 @exclude_option
+@click.option("--plan", "plans", is_flag=True, help="Only show what a run would load, build, test and publish; changes nothing.")
 @click.option("--full-refresh", is_flag=True, help="Reload every file and rebuild every model from scratch.")
 @click.option("--threads", type=click.IntRange(1), help="Number of dbt threads; by default as in profiles.yml.")
 @jobs_option
@@ -50,6 +52,7 @@ def run(
     select: tuple[str, ...],
     more_select: tuple[str, ...],
     exclude: tuple[str, ...],
+    plans: bool,
     full_refresh: bool,
     threads: int | None,
     jobs: int | None,
@@ -65,9 +68,14 @@ def run(
     SELECT is dbt's selection syntax; the selection is built with everything upstream of it. By default, everything is built.
     Ends with DPE SUCCESS and exit status 0, or with DPE FAILED and 1; then each line
     below says what failed, and what to do.
+
+    With --plan, nothing runs: shows which files are new, which relations would be built and who will see them, and names
+    everything for which the run would be refused; then the exit status is 1. Queries are not asked.
     """
-    app.verdict_without_result = FAILED
     selected = [*select, *more_select]
+    if plans:
+        return run_plan.show(app, selected, exclude, RunOptions(full_refresh=full_refresh, publishes=not no_publish))
+    app.verdict_without_result = FAILED
     with (
         ProgressDisplay() as progress,
         on_outcome(

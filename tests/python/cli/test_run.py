@@ -51,6 +51,10 @@ class Done:
         return self.out.partition("\nDPE FAILED\n")[2].splitlines()
 
 
+COUNTED = """
+    {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+    select count(*) as n from {{ ref('dim_shops') }}
+    """
 ROOT = Path(__file__).parents[3]
 Dpe = Callable[..., Done]
 
@@ -468,3 +472,101 @@ def test_an_unreachable_server_is_reported(dpe: Dpe, monkeypatch: pytest.MonkeyP
     assert "start it, or correct PGHOST and PGPORT\n" in done.err
     assert 1 == len(done.err.splitlines())
     assert done.out.strip() == ("DPE FAILED" if arguments in (["validate"], ["run"]) else "")
+
+
+def test_a_plan_shows_what_a_run_would_do(shop: Shop, dpe: Dpe) -> None:
+    """What it would load, build, test and publish; a plan has no verdict, and loads nothing."""
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n", "models/finance/counted.sql": COUNTED})
+
+    done = dpe("run", "--plan")
+
+    assert 0 == done.status
+    assert done.out.startswith("A run would load 1 file, build 4 relations and run 2 tests; nothing was changed\n")
+    assert [
+        ["shop.orders", "1", "to", "load", "data/orders/*.csv", "append", "3", "1", "0", "0", "raw.orders"],
+        ["shop.shops", "nothing", "new", "data/shops.csv", "replace", "1", "0", "0", "0", "raw.shops"],
+    ] == done.rows("Would load")
+    built = {row[0]: " ".join(row[1:]) for row in done.rows("Would build")}
+    assert {
+        "finance.counted": "model counted table new no reader",
+        "finance.fct_orders": "model fct_orders table replaces a version dpe_masked_reader, dpe_reader: the rows of their tenants (shop)",
+        "finance.dim_shops": "model dim_shops table replaces a version dpe_masked_reader, dpe_reader: all rows",
+        "raw.stg_shop__orders": "model stg_shop__orders view replaces a version no reader",
+    } == built
+    assert "rules  SHOP-1-01, SHOP-1-02" in done.out
+    assert "4 relations  at once, if every rule of severity error holds" in done.out
+    assert "DPE" not in done.out
+    assert [1, 2, 3] == shop.orders()
+    data = dpe("run", "--plan", "--output", "json").data
+    assert (True, True, "dev", [1, 0]) == (
+        data["has_database"],
+        data["publishes"],
+        data["target"],
+        [extract["loads"] for extract in data["extracts"]],
+    )
+
+
+def test_a_plan_of_a_part_is_of_that_part(shop: Shop, dpe: Dpe) -> None:
+    """The selection is that of a run; without publishing, the plan says that it waits."""
+    done = dpe("run", "fct_orders", "--plan", "--no-publish")
+
+    assert {"raw.stg_shop__orders", "finance.fct_orders"} == {row[0] for row in done.rows("Would build")}
+    assert ["shop.orders"] == [row[0] for row in done.rows("Would load")]
+    assert "nothing  the build waits; `dpe diff` shows what would change, `dpe publish` publishes" in done.out
+    del shop
+
+
+def test_a_plan_names_what_would_fail(shop: Shop, dpe: Dpe) -> None:
+    """All of it, with exit status 1, in text and in JSON."""
+    shutil.rmtree(shop.directory / "data" / "orders")
+    shop.write({"models/finance/undeclared.sql": "select 1 as one"})
+
+    done, data = dpe("run", "--plan"), dpe("run", "--plan", "--output", "json").data
+
+    assert 1 == done.status
+    assert done.out.startswith("A run would fail, for 2 reasons; nothing was changed\n")
+    _, _, reasons = done.out.partition("\nA run would fail:\n")
+    assert [
+        "- undeclared (models/finance/undeclared.sql): has to declare who may see it",
+        "- shop.orders: data/orders/*.csv: no file matches",
+    ] == [line.partition("; ")[0] for line in reasons.splitlines()]
+    assert ["project", "extract"] == [problem["code"] for problem in data["errors"]]
+    assert ["shop.orders", "refused"] == done.rows("Would load")[0][:2]
+    assert "nothing  the run would fail (see below)" in done.out
+
+
+@pytest.mark.parametrize("select", ["nothing_of_this_name", "fct_order"])
+def test_a_plan_of_nothing_fails(shop: Shop, dpe: Dpe, select: str) -> None:
+    """In the words of a run."""
+    planned, done = dpe("run", "--plan", select), dpe("run", select)
+
+    assert (1, 1) == (planned.status, done.status)
+    [reason] = planned.out.partition("\nA run would fail:\n")[2].splitlines()
+    assert f"Error: {reason.removeprefix('- ')}" in done.err
+    del shop
+
+
+@pytest.mark.parametrize("option", [["--end-sessions"], ["--notify", "http://localhost"], ["--notify-link", "http://localhost"]])
+def test_a_plan_refuses_what_it_does_not_do(shop: Shop, dpe: Dpe, option: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the command line; a variable that is set for runs has no effect."""
+    done = dpe("run", "--plan", *option)
+
+    assert 2 == done.status
+    assert f"Error: {option[0]}: has no effect with --plan, which runs nothing; leave one of the two out" in done.err
+    monkeypatch.setenv(f"DPE_RUN_{option[0].removeprefix('--').replace('-', '_').upper()}", "1")
+    assert 0 == dpe("run", "--plan").status
+    del shop
+
+
+def test_a_plan_does_not_create_the_embedded_server(shop: Shop, dpe: Dpe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is new then, and the plan says why."""
+    monkeypatch.delenv("PGHOST")
+    monkeypatch.delenv("PGDATABASE")
+
+    done = dpe("run", "--plan")
+
+    assert 0 == done.status
+    assert "The database does not exist yet, so everything is new; `dpe run` creates it." in done.out
+    assert ["2", "1"] == [row[row.index("append" if "append" in row else "replace") + 2] for row in done.rows("Would load")]
+    assert {"new"} == {row[4] for row in done.rows("Would build")}
+    assert not (shop.directory / ".dpe" / "postgres").exists()

@@ -17,7 +17,7 @@ from dpe_cli.access import checks
 from dpe_cli.errors import ServerError
 from dpe_cli.publishing import publisher
 from dpe_cli.server import bootstrap as module
-from dpe_cli.server.bootstrap import bootstrap, bootstrap_server, ensure_bootstrapped, is_bootstrapped
+from dpe_cli.server.bootstrap import bootstrap, bootstrap_server, ensure_bootstrapped, has_ledger, is_bootstrapped
 from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
 
@@ -180,6 +180,22 @@ def test_our_own_server_is_bootstrapped_automatically(empty: Server) -> None:
 
     with empty.connect("loader") as connection:
         assert is_bootstrapped(connection)
+
+
+def test_a_ledger_is_found_and_none_is_created(empty: Server) -> None:
+    """One of another version is not upgraded either, on our own server or another one."""
+    assert not has_ledger(empty)
+    with pytest.raises(ServerError, match="is not bootstrapped for this version"):
+        has_ledger(replace(empty, is_embedded=False))
+    assert not has_ledger(empty)
+    bootstrap_server(empty)
+    assert has_ledger(empty)
+    assert has_ledger(replace(empty, is_embedded=False))
+    with empty.connect("admin") as connection:
+        connection.execute("comment on schema dpe is 'Bootstrapped by an older dpe.'")
+    for _ in range(2):
+        with pytest.raises(ServerError, match="is not bootstrapped for this version of dpe; run `dpe bootstrap`"):
+            has_ledger(empty)
 
 
 def test_another_server_asks_for_bootstrap(empty: Server) -> None:

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from dpe_cli.errors import ServerError, UsageError
 from dpe_cli.server.embedded.server import EmbeddedServer
-from dpe_cli.server.server import Server, embedded_server, resolve
+from dpe_cli.server.server import Server, embedded_server, existing, resolve
 
 NETWORK = Server("db.example.org", 5433, "ware house", "ad:min", is_embedded=False)
 
@@ -51,6 +51,26 @@ def test_the_embedded_server_is_started_when_it_is_needed(scratch: Path) -> None
     try:
         with server.connect("admin") as connection:
             assert ("dpe",) == connection.execute("select current_database()").fetchone()
+    finally:
+        assert embedded_server(project).stop()
+
+
+def test_an_existing_server_is_found_and_nothing_is_created(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a server, nor a database in it; one that is stopped is started."""
+    project = scratch / "existing"
+    project.mkdir()
+    assert existing(project) is None
+    assert [] == list(project.iterdir())
+    try:
+        assert resolve(project) == existing(project)
+        assert embedded_server(project).stop()
+        found = existing(project)
+        assert found is not None
+        assert embedded_server(project).is_running()
+        monkeypatch.setenv("PGDATABASE", "another")
+        assert existing(project) is None
+        with found.connect("admin") as connection:
+            assert [] == connection.execute("select from pg_database where datname = 'another'").fetchall()
     finally:
         assert embedded_server(project).stop()
 
