@@ -1,7 +1,7 @@
 """
 Plan how an existing dbt project starts to use dpe: changes of its files, questions for a person, and what dpe will refuse in it.
 
-Nothing is guessed: a model that nobody answered for stays private.
+Nothing is guessed: a model without an answer stays private.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Answers:
 @dataclass(frozen=True)
 class Adoption:
     """
-    The plan for a project. `private` are the models that nobody asked for; `readers` are the roles by target, as far as they are named.
+    The plan for a project. `private` are the models that no reader needs; `readers` are the roles by target, as far as they are named.
 
     `statements` are for an administrator of the present database, which `variables` name for libpq; `unknown` says why it could not be
     asked.
