@@ -58,7 +58,9 @@ class Deployment:
         with self.server.connect("admin") as connection:
             if connection.execute("select to_regclass('shop_marts.fct_orders')").fetchone() == (None,):
                 return []
-            connection.execute("insert into dpe.tenant_access (role_name, tenant_id) values ('dpe_reader', 'north'), ('dpe_reader', 'south')")
+            connection.execute(
+                "insert into dpe.tenant_access (role_name, tenant_id) values ('dpe_reader', 'north'), ('dpe_reader', 'south')"
+            )
             connection.execute("set local role dpe_reader")
             seen = [order for (order,) in connection.execute("select order_id from shop_marts.fct_orders order by 1")]
             connection.rollback()
