@@ -124,7 +124,7 @@ def test_cosmos_runs_a_task_per_model(run_dag: Callable[[str, str], States], by_
 
 
 def test_cosmos_publishes_before_it_tests(run_dag: Callable[[str, str], States], by_model: Deployment) -> None:
-    """This is what is lost: readers see the row that broke the rule."""
+    """Readers see the row that broke the rule, which dpe run would have kept from them."""
     by_model.deliver()
 
     states = run_dag("shop_by_model", COSMOS)

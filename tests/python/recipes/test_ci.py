@@ -73,8 +73,7 @@ def runner(python: Path, index: Path) -> Iterator[Runner]:
     """Give a machine on which dpe is not installed."""
     assert not (python / "bin/dpe").exists()
     yield Runner(python, index)
-    pip = [python / "bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "uninstall", "--yes", "data-provisioning-engine"], check=True)
+    subprocess.run([python / "bin/python", "-m", "pip", "--quiet", "uninstall", "--yes", "data-provisioning-engine"], check=True)
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def github(runner: Runner, job: Mapping[str, Any], clone: Path, values: Mapping[
         "GITHUB_REPOSITORY": "shop/shop",
         "GITHUB_RUN_ID": "1",
     }
-    statuses = []
+    statuses: list[int] = []
     for step in job["steps"]:
         if "run" in step and not any(statuses):
             ran = runner.run(["bash", "-ec"], step["run"], clone, **variables)

@@ -25,7 +25,7 @@ def cron(deployment: Deployment, webhook: str = "") -> subprocess.CompletedProce
     cron mails what it prints.
     """
     *assignments, line = [line for line in deployment.code("scheduling", "cron", "crontab").splitlines() if line]
-    variables = dict(match.groups() for match in map(ASSIGNMENT.fullmatch, assignments) if match)
+    variables = {match[1]: match[2] for match in map(ASSIGNMENT.fullmatch, assignments) if match}
     assert {"PATH", "MAILTO", "DPE_RUN_NOTIFY"} == variables.keys()
     command = line.split(maxsplit=FIELDS_OF_TIME)[FIELDS_OF_TIME]
     # cron would end the command there.
