@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support.recipes import PATH, Deployment, program
 
+# Its programs take long to start; on a busy machine, several times as long.
+pytestmark = pytest.mark.timeout(900)
 PAGE = "scheduling/airflow"
 COSMOS = "Cosmos: a task per model"
 # What a task has after its last attempt: its state, and the number of attempts.
@@ -40,7 +42,6 @@ def airflow(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=250,
     )
 
 

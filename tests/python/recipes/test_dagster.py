@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.recipes import PATH, Deployment, program
 
+# Its programs take long to start; on a busy machine, several times as long.
+pytestmark = pytest.mark.timeout(900)
 PAGE = "scheduling/dagster"
 WHOLE, BY_MODEL = "dpe run", "dagster-dbt"
 # What Dagster's log says of each asset.
@@ -50,7 +52,6 @@ def dagster(deployment: Deployment, heading: str, *arguments: str) -> subprocess
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=250,
     )
     print(ran.stdout)
     return ran
