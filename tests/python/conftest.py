@@ -39,6 +39,8 @@ pytest_plugins = [
     "support.api_source",
     "support.misbehaving_tap",
     "support.infer_place",
+    "support.webhook",
+    "support.recipes",
 ]
 
 # The directory of each version's programs; none for the wheel's. DPE_TEST_POSTGRESQL adds some: `16=/opt/pg16/bin 17=/opt/pg17/bin`.

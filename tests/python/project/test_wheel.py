@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Cluster
-from support import dbt_projects, demo_project
+from support import dbt_projects, demo_project, wheel
 
 from dpe_cli.project import package
 
@@ -18,10 +18,8 @@ from dpe_cli.project import package
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel, and install it into a directory, next to the packages that the tests have."""
     directory = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", directory, dbt_projects.REPOSITORY], check=True)
-    [wheel] = directory.glob("data_provisioning_engine-*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", directory / "site", wheel], check=True)
+    built = wheel.build(directory)
+    subprocess.run([*wheel.PIP, "install", "--no-deps", "--no-index", "--target", directory / "site", built], check=True)
     return directory / "site"
 
 
