@@ -65,12 +65,18 @@ def place(any_cluster: Cluster) -> Iterator[Place]:
             connection.execute(place.fill("drop owned by {ua}, {ha}, {intern}; drop role {ua}, {ha}, {intern}"))
 
 
+@pytest.fixture(scope="module")
+def session(place: Place) -> Iterator[psycopg.Connection[Any]]:
+    """Open an administrator's session on each version."""
+    with place.server.connect("admin") as session:
+        yield session
+
+
 @pytest.fixture
-def connection(place: Place) -> Iterator[psycopg.Connection[Any]]:
+def connection(session: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
     """Give an administrator's transaction, which is rolled back."""
-    with place.server.connect("admin") as connection:
-        yield connection
-        connection.rollback()
+    yield session
+    session.rollback()
 
 
 def _seen(connection: psycopg.Connection[Any], role: str, statements: str) -> object:
