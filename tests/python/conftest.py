@@ -102,7 +102,8 @@ class Cluster:
         return psycopg.connect(host=server.host, port=server.port, user=server.admin_user, dbname="postgres", autocommit=True)
 
 
-# Creating and dropping a database copies and removes 300 files, which takes a tenth of the time in memory. A whole run needs 3 GB.
+# Creating and dropping a database copies and removes 300 files, which takes a tenth of the time in memory. The tests that need most, three
+# files at a time, take less than 2 GB.
 MEMORY = Path("/dev/shm")  # noqa: S108 mkdtemp and pytest make directories in it that only this user can enter
 MEMORY_NEEDED = 6 * 1024**3
 

@@ -134,9 +134,7 @@ def test_no_folder_has_a_cycle(folder: Path) -> None:
 
 # Prints the modules that cannot be imported before any other one of dpe. Their libraries are loaded once.
 IMPORT_EACH_FIRST = """
-import gc, importlib, sys
-# Looking for it takes a third of the time.
-gc.disable()
+import importlib, sys
 names = sys.argv[1:]
 for name in names:
     importlib.import_module(name)
