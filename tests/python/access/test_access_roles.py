@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
+from support import single_check
 
 from dpe_cli.access import checks, grants
 from dpe_cli.access.grants import AccessError
@@ -105,7 +106,9 @@ def _found(server: Server) -> set[tuple[str, str]]:
     """Return what the checks of the access list find, as the pipeline."""
     with server.connect("transformer") as connection:
         return {
-            (finding.check_id, finding.subject) for finding in checks.check(connection, ["dpe"]) if finding.check_id in {"RLS060", "RLS061"}
+            (finding.check_id, finding.subject)
+            for check_id in ("RLS060", "RLS061")
+            for finding in single_check.findings(connection, check_id, ["dpe"])
         }
 
 

@@ -252,6 +252,10 @@ MUTATIONS = {
 }
 
 
+# The relations that a mutation opens, or one of them.
+MUTATED = {f"finance.{name}" for name in ("fct_orders", "fct_added_orders", "orders_seen", "dim_shops", "fct_margins")} | {"dpe.extracts"}
+
+
 @pytest.mark.parametrize(("statements", "fault"), MUTATIONS.items(), ids=[text[:70] for text in MUTATIONS])
 def test_what_a_role_could_do_is_found(
     project: Project, module_server: Server, states: dict[str, tuple[list[str], list[Cell]]], login: str, statements: str, fault: str
@@ -263,7 +267,8 @@ def test_what_a_role_could_do_is_found(
         relations = samples.find_relations(
             connection, project.models.values(), project.sources.values(), ["finance", "dpe"], project.target
         )
-        cells = matrix.measure(connection, relations, logins=[] if "bypassrls" in statements else [login])
+        chosen = [relation for relation in relations if str(relation) in MUTATED]
+        cells = matrix.measure(connection, chosen, logins=[] if "bypassrls" in statements else [login])
         connection.rollback()
 
     faults = [found for cell in cells for found in cell.faults]

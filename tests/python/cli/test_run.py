@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from conftest import Cluster
 from support.result_schemas import ERRORS as ERRORS_SCHEMA
 from support.result_schemas import check, command_of
-from support.shop import Shop
+from support.shop import Shop, copied
 
 from dpe_cli import problems
 from dpe_cli.cli import main
+from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project import package
 from dpe_cli.server.contexts import system_context
 from dpe_cli.sources.files import json_files
@@ -62,6 +64,10 @@ Dpe = Callable[..., Done]
 @pytest.fixture
 def dpe(shop: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Dpe:
     """Run dpe in the project, on its server."""
+    return _dpe_in(shop, monkeypatch, capfd)
+
+
+def _dpe_in(shop: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Dpe:
     monkeypatch.chdir(shop.directory)
     for name, value in {"PGHOST": shop.server.host, "PGDATABASE": shop.server.database, "PGUSER": "postgres"}.items():
         monkeypatch.setenv(name, value)
@@ -338,15 +344,35 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_input_gets_one_clear_message(shop: Shop, dpe: Dpe, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, (_, change, *_) in WRONG.items() if change])
+def test_a_wrong_project_gets_one_clear_message(shop: Shop, dpe: Dpe, name: str) -> None:
     """On standard error, with the right exit status and without a traceback."""
-    arguments, change, status, message = WRONG[name]
+    _, change, *_ = WRONG[name]
     if callable(change):
         change(shop)
     else:
         shop.write(cast("Mapping[str, str]", change))
 
+    _expect_one_message(dpe, name)
+
+
+@pytest.fixture(scope="module")
+def unchanged(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Give a copy of the project, for commands that change nothing."""
+    with copied(first_run[0], cluster_18, tmp_path_factory.mktemp("unchanged") / "shop") as shop:
+        yield shop
+
+
+@pytest.mark.parametrize("name", [name for name, (_, change, *_) in WRONG.items() if not change])
+def test_wrong_arguments_get_one_clear_message(
+    unchanged: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    """In the same way."""
+    _expect_one_message(_dpe_in(unchanged, monkeypatch, capfd), name)
+
+
+def _expect_one_message(dpe: Dpe, name: str) -> None:
+    arguments, _, status, message = WRONG[name]
     done = dpe(*arguments)
 
     assert message in done.err

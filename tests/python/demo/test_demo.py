@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 from support import demo_project
-from support.demo_project import WeatherApi, dpe, variables_of
+from support.demo_project import WeatherApi, dpe, dpe_here, variables_of
 from support.result_schemas import check
 
 from dpe_cli.server.contexts import admin_context
@@ -56,6 +56,8 @@ ROWS = {
     "marts.fct_weather_impact": 15,
     "marts.dim_weather_stations": 3,
 }
+# What the faulty month is part of.
+FLIGHTS = "fct_flights"
 # What protects each relation: policies with their expressions, and the options of views.
 PROTECTION = """
     select
@@ -80,7 +82,7 @@ class Demo:
 
     def dpe(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run dpe in the project, on the test's server."""
-        return dpe(self.directory, self.server, *arguments, **self.api.variables, **variables)
+        return dpe_here(self.directory, self.server, *arguments, **self.api.variables, **variables)
 
     def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run plain dbt with the variables that `dpe env` prints."""
@@ -273,7 +275,7 @@ def test_wrong_input_gets_one_clear_message(demo: Demo, arguments: list[str], st
 def test_a_server_that_is_not_running_is_reported(demo: Demo, command: list[str]) -> None:
     """No command shows a traceback for a server that does not answer."""
     missing = replace(demo.server, host=str(demo.directory))
-    refused = dpe(demo.directory, missing, *command)
+    refused = dpe_here(demo.directory, missing, *command)
     assert (1, True, False) == (refused.returncode, "is not reachable" in refused.stderr, "Traceback" in refused.stderr), refused.stderr
 
 
@@ -310,11 +312,11 @@ def faulty_month(demo: Demo) -> FaultyMonth:
     june = demo.directory / "data" / "nyc_flights" / "flights" / "2013-06.csv.gz"
     original = june.read_bytes()
     june.write_bytes(faulty(original))
-    faulty_run = demo.dpe("run", "--no-docs")
+    faulty_run = demo.dpe("run", "--no-docs", FLIGHTS)
     seen = {relation: visible(demo.server, relation) for relation in ("marts.fct_flights", "staging.flights")}
     rejects = demo.dpe("rejects", "list", "--output", "json")
     june.write_bytes(original)
-    return FaultyMonth(faulty_run, seen, rejects, demo.dpe("run", "--no-docs"))
+    return FaultyMonth(faulty_run, seen, rejects, demo.dpe("run", "--no-docs", FLIGHTS))
 
 
 def visible(server: Server, relation: str) -> int:

@@ -58,7 +58,7 @@ FAULTS = ["2:429", "4:500", "6:half", "8:again", "10:expired"]
 def test_temporary_faults_of_the_api_are_repaired(project: Path, server: Server, tmp_path: Path) -> None:
     """Too many requests, an error, half a page, a repeated page, an expired token: dpe retries, and loads every record once."""
     with demo_project.weather_api(tmp_path / "log", FAULTS) as api:
-        extracted = demo_project.dpe(project, server, *EXTRACT, **api.variables)
+        extracted = demo_project.dpe_here(project, server, *EXTRACT, **api.variables)
 
     assert (0, PAGES + len(FAULTS)) == (extracted.returncode, api.pages_asked_for), extracted.stderr
     assert 2 == api.tokens_asked_for
@@ -68,13 +68,13 @@ def test_temporary_faults_of_the_api_are_repaired(project: Path, server: Server,
 def test_an_api_that_dies_halfway_leaves_nothing(project: Path, server: Server, tmp_path: Path) -> None:
     """One clear message, and no rows; once it is back, every record is loaded once, and then none again."""
     with demo_project.weather_api(tmp_path / "log", ["6:dies"]) as api:
-        died = demo_project.dpe(project, server, *EXTRACT, **api.variables)
+        died = demo_project.dpe_here(project, server, *EXTRACT, **api.variables)
     assert (1, 6, False) == (died.returncode, api.pages_asked_for, "Traceback" in died.stderr)
     assert re.search(r"\$\{WEATHER_API_URL\}/observations: the connection failed .* \(3 attempts\); nothing was loaded", died.stderr)
     assert (0, 0, 0) == _observations(server)
 
     with demo_project.weather_api(tmp_path / "log") as api:
-        again, once_more = (demo_project.dpe(project, server, *EXTRACT, **api.variables) for _ in range(2))
+        again, once_more = (demo_project.dpe_here(project, server, *EXTRACT, **api.variables) for _ in range(2))
     assert ["26,115 rows loaded from 1 source", "0 rows loaded from 1 source"] == [
         done.stdout.partition(" in ")[0] for done in (again, once_more)
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import VERSIONS
+from conftest import VERSIONS, Cluster
 from support import dbt_projects
 from support.halves import build, execute, make, publish, rows
 
@@ -107,7 +107,35 @@ def test_temporary_objects_of_a_reader_stop_no_publication(fresh_server: Server,
     assert [] == _old_schemas(server)
 
 
-# More than the server can lock at once: 64 for each of its connections.
+@pytest.fixture(scope="module", params=list(VERSIONS))
+def small_cluster(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Cluster]:
+    """Run a server of each version that can lock 1,000 objects at once, instead of 6,400, and knows prepared transactions."""
+    bin_dir = VERSIONS[request.param]
+    if bin_dir is not None and not bin_dir.is_dir():
+        pytest.skip(f"PostgreSQL {request.param} is not installed in {bin_dir}")
+    embedded = EmbeddedServer(scratch / f"small-{request.param}", bin_dir)
+    embedded.start()
+    server = Server(str(embedded.socket_dir), embedded.port, "dpe", "postgres", is_embedded=True, project=dbt_projects.NAME, target="dev")
+    try:
+        with server.connect("admin", autocommit=True) as connection:
+            for setting in ("max_prepared_transactions = 2", "max_locks_per_transaction = 10", "fsync = off"):
+                connection.execute(f"alter system set {setting}".encode())
+        embedded.stop()
+        embedded.start()
+        bootstrap_server(server)
+        yield Cluster(embedded, server)
+    finally:
+        embedded.stop()
+
+
+@pytest.fixture
+def small_server(small_cluster: Cluster) -> Iterator[Server]:
+    """Give a database of the test's own on such a server."""
+    with small_cluster.new_database() as server:
+        yield server
+
+
+# More than the server can lock at once: 10 for each of its connections.
 MANY = """
     do $$ begin
         for number in {first}..{first} + 999 loop
@@ -134,13 +162,13 @@ def _drop_what_is_left(server: Server, statement: str) -> None:
             connection.execute(str(drop).encode())
 
 
-def test_thousands_of_objects_stop_no_publication(fresh_server: Server, reader: Reader) -> None:
+def test_thousands_of_objects_stop_no_publication(small_server: Server, reader: Reader) -> None:
     """PostgreSQL cannot lock so many at once, neither to drop a version nor at the end of their session, which leaves them."""
-    server = fresh_server
+    server = small_server
     _publish(server, 1)
     login = reader(server)
     with _reading(server, login) as connection:
-        for first in range(0, 9000, 1000):
+        for first in range(0, 3000, 1000):
             connection.execute(MANY.format(first=first).encode())
         [pid] = [connection.info.backend_pid]
 
@@ -149,11 +177,11 @@ def test_thousands_of_objects_stop_no_publication(fresh_server: Server, reader: 
 
             assert [number] == rows(server, "select distinct number from finance.left_half")
             assert {(login, (pid,))} == {(use.role, use.pids) for use in uses}
-            assert (21, "8,980 more objects") == (len(uses), uses[-1].what[:18])
+            assert (21, "2,980 more objects") == (len(uses), uses[-1].what[:18])
     _wait_for_the_end(server, pid)
 
     last = _publish(server, 5).uses[-1]
-    assert ("8,980 more objects", ()) == (last.what[:18], last.pids)
+    assert ("2,980 more objects", ()) == (last.what[:18], last.pids)
     _drop_what_is_left(server, last.remedy.partition("`")[2].partition(" \\gexec`")[0])
     assert [] == _publish(server, 6).uses
     assert [] == _old_schemas(server)
@@ -593,26 +621,13 @@ def test_readers_that_come_and_go_are_not_ended(server: Server, reader: Reader) 
     assert ([], []) == (ender.ended, ender.refusals)
 
 
-@pytest.mark.parametrize("version", list(VERSIONS))
-def test_a_prepared_transaction_is_named(scratch: Path, version: str) -> None:
+def test_a_prepared_transaction_is_named(small_server: Server) -> None:
     """It has no session; the message contains the name with which it can be rolled back."""
-    bin_dir = VERSIONS[version]
-    if bin_dir is not None and not bin_dir.is_dir():
-        pytest.skip(f"PostgreSQL {version} is not installed in {bin_dir}")
-    embedded = EmbeddedServer(scratch / f"prepared-{version}", bin_dir)
-    embedded.start()
-    server = Server(str(embedded.socket_dir), embedded.port, "dpe", "postgres", is_embedded=True, project=dbt_projects.NAME, target="dev")
-    try:
-        with server.connect("admin", autocommit=True) as connection:
-            connection.execute("alter system set max_prepared_transactions = 2")
-        embedded.stop()
-        embedded.start()
-        bootstrap_server(server)
-        _publish(server, 1)
-        with server.connect("admin", autocommit=True) as connection:
-            connection.execute("begin; select from finance.left_half; prepare transaction 'desk''s'")
+    server = small_server
+    _publish(server, 1)
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute("begin; select from finance.left_half; prepare transaction 'desk''s'")
         message = r"""postgres \(prepared transaction "desk's", since [0-9 :-]+\) holds finance.left_half still; .*`rollback prepared 'desk''s'`"""
         with pytest.raises(PublishError, match=message):
             _publish(server, 2, patience=0.3)
-    finally:
-        embedded.stop()
+        connection.execute("rollback prepared 'desk''s'")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,14 @@ class Orders:
     def __init__(self, directory: Path, server: Server) -> None:
         self.directory = directory
         self.server = server
-        schemas.create(server, "quality")
-        with server.connect("admin") as connection:
+
+    def create(self) -> Orders:
+        """Create the table for the orders."""
+        schemas.create(self.server, "quality")
+        with self.server.connect("admin") as connection:
             connection.execute("create table quality.orders (order_id integer, customer text, amount integer)")
             connection.execute("grant select on quality.orders to dpe_transformer")
+        return self
 
     def are(self, *orders: tuple[int, str | None, int]) -> Orders:
         """Replace the orders."""
@@ -102,7 +107,23 @@ def directory(scratch: Path) -> Path:
 @pytest.fixture
 def orders(directory: Path, server: Server) -> Orders:
     """Give the project on a database of its own."""
-    return Orders(directory, server)
+    return Orders(directory, server).create()
+
+
+@pytest.fixture(scope="module")
+def remembered(directory: Path, cluster_18: Cluster) -> Iterator[Orders]:
+    """Run the project once, with one failing row."""
+    with cluster_18.new_database() as server:
+        orders = Orders(directory, server).create().are((1, None, 20))
+        orders.run()
+        yield orders
+
+
+@pytest.fixture
+def failing(cluster_18: Cluster, remembered: Orders) -> Iterator[Orders]:
+    """Give a copy of the project's database after a run in which order 1 had no customer."""
+    with replace(cluster_18, template=remembered.server).new_database() as server:
+        yield Orders(remembered.directory, server)
 
 
 # Longer than what an index can hold, even compressed.
@@ -146,7 +167,7 @@ def test_what_one_test_declares_costs_no_other_its_result(server: Server, tmp_pa
         "models/finance/odd_key.sql": "{{ config(materialized='table') }} select 7 as id, null::integer as other",
         "models/finance/_odd.yml": odd,
     }
-    orders = Orders(dbt_projects.make(tmp_path, PROJECT | files), server)
+    orders = Orders(dbt_projects.make(tmp_path, PROJECT | files), server).create()
 
     orders.are((1, None, 10)).run()
 
@@ -207,9 +228,9 @@ def test_a_whole_failing_row_is_stored(orders: Orders) -> None:
     )
 
 
-def test_a_row_that_still_fails_keeps_its_first_date(orders: Orders) -> None:
+def test_a_row_that_still_fails_keeps_its_first_date(failing: Orders) -> None:
     """Even if another column has changed."""
-    orders.are((1, None, 20)).run()
+    orders = failing
     assert [("1", True, True)] == orders.failures()
     orders.are((1, None, 30), (2, None, 20)).run()
 
@@ -228,9 +249,10 @@ def test_a_row_that_no_longer_fails_is_resolved(orders: Orders, other: tuple[tup
     assert [("1", True, False), *[("2", False, True) for _ in other]] == orders.failures()
 
 
-def test_a_row_that_fails_again_is_opened_again(orders: Orders) -> None:
+def test_a_row_that_fails_again_is_opened_again(failing: Orders) -> None:
     """It keeps its first date."""
-    for customer in (None, "A", None):
+    orders = failing
+    for customer in ("A", None):
         orders.are((1, customer, 20)).run()
 
     assert [("1", False, True)] == orders.failures()
@@ -249,9 +271,9 @@ def test_the_rows_of_a_removed_test_are_resolved(orders: Orders, tmp_path: Path)
     assert [("1", False, True)] == orders.failures()
 
 
-def test_a_test_that_did_not_run_resolves_nothing(orders: Orders) -> None:
+def test_a_test_that_did_not_run_resolves_nothing(failing: Orders) -> None:
     """Neither one that was not selected, nor one that cannot run: its result is an error without a count."""
-    orders.are((1, None, 20)).run()
+    orders = failing
     orders.run("test", "--select", "orders_are_unique")
     with orders.server.connect("admin") as connection:
         connection.execute("drop table finance.fct_orders cascade")
@@ -366,9 +388,9 @@ def test_rows_that_can_no_longer_be_selected_stop_nothing(orders: Orders) -> Non
 
 
 @pytest.mark.parametrize("options", ["-c dpe.actor= ", "-c dpe.actor=dbt -c dpe.tenant_id=UA"])
-def test_tests_that_see_no_rows_have_no_result(orders: Orders, monkeypatch: pytest.MonkeyPatch, options: str) -> None:
+def test_tests_that_see_no_rows_have_no_result(failing: Orders, monkeypatch: pytest.MonkeyPatch, options: str) -> None:
     """Without a context, or in one for a single tenant, every rule would seem to hold."""
-    orders.are((1, None, 20)).run()
+    orders = failing
     monkeypatch.setenv("PGOPTIONS", options)
     with pytest.raises(Exception, match=r"no context for every tenant is open, so that tests see no rows, or only some"):
         orders.run("test")
@@ -386,15 +408,6 @@ WHO_READS = {
     "dpe_transformer": (0, 0),
     "dpe_owner": (0, 0),
 }
-
-
-@pytest.fixture(scope="module")
-def remembered(directory: Path, cluster_18: Cluster) -> Iterator[Orders]:
-    """Run the project once, with one failing row."""
-    with cluster_18.new_database() as server:
-        orders = Orders(directory, server).are((1, None, 20))
-        orders.run()
-        yield orders
 
 
 @pytest.mark.parametrize("role", WHO_READS)
@@ -439,7 +452,7 @@ def test_results_cannot_be_changed_afterwards(remembered: Orders) -> None:
 
 def test_each_version_of_postgresql_stores_results(directory: Path, fresh_server: Server) -> None:
     """Including the oldest."""
-    orders = Orders(directory, fresh_server).are((1, None, 20))
+    orders = Orders(directory, fresh_server).create().are((1, None, 20))
     orders.run()
 
     assert [("1", True, True)] == orders.failures()

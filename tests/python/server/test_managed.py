@@ -1,7 +1,7 @@
 """
 A managed server: its administrator may create roles and databases, but is not a superuser.
 
-The administrator takes the demo from `dpe bootstrap` to published tables once per version of PostgreSQL; the tests of this file share it.
+The administrator takes a project from `dpe bootstrap` to published tables once per version of PostgreSQL; the tests of this file share it.
 The last ones back it up and restore it elsewhere, by the commands of docs/guides/backup.md.
 """
 
@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 import pytest
 from conftest import VERSIONS, numbers
-from support import demo_project, guides
-from support.demo_project import WeatherApi, dpe
+from support import dbt_projects, guides
+from support.demo_project import dpe_here
+from support.shop import SHOP
 
 from dpe_cli.access import grants
 from dpe_cli.access.grants import AccessError
@@ -27,22 +30,49 @@ from dpe_cli.server.contexts import admin_context, system_context, tenant_contex
 from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
 
-DESK = "jfk_desk"
-# A part of the demo that loads in seconds, from its files, its API and its database: one table by tenant, and one that is shared.
-SELECTION = ("+fct_departure_weather", "+dim_weather_stations")
-HOURS_OF_JFK, HOURS, STATIONS = 6_935, 19_486, 3
-# The guide's `dpe run`, for a part of the demo that is built in seconds.
-SMALL_RUN = 'dpe() { if [ "$*" = run ]; then command dpe run --no-docs +dim_weather_stations; else command dpe "$@"; fi; }\n'
+DESK = "ua_desk"
+# The shop, with a third source: a database, which is read from where the last extract ended. One table by tenant, one that is shared.
+PROJECT = {
+    **SHOP,
+    "models/raw/_crm__sources.yml": """
+        sources:
+          - name: crm
+            schema: raw
+            tables:
+              - name: customers
+                external:
+                  location: sqlite:///data/crm.sqlite
+                  file_format: sql
+                  table: customers
+                  disposition: append
+                  incremental: {cursor_path: changed_at, key: [customer]}
+                config: {meta: {rls: {tenant_column: shop}}}
+                columns: [{name: customer, data_type: text}, {name: shop, data_type: text}, {name: changed_at, data_type: date}]
+        """,
+    "models/finance/dim_customers.sql": "select customer, shop, changed_at from {{ source('crm', 'customers') }}",
+    "models/finance/_customers__models.yml": """
+        models:
+          - name: dim_customers
+            config: {meta: {rls: {tenant_column: shop}}}
+            columns: [{name: customer, data_type: text}, {name: shop, data_type: text}, {name: changed_at, data_type: date}]
+        """,
+}
+CUSTOMERS = """
+    create table customers (customer text, shop text, changed_at text);
+    insert into customers values ('Ada', 'UA', '2024-01-01'), ('Bob', 'HA', '2024-01-02');
+"""
+ORDERS_OF_UA, ORDERS, SHOPS = 2, 3, 2
+# The guide's `dpe run`, without the docs site, which takes as long as a build.
+SMALL_RUN = 'dpe() { if [ "$*" = run ]; then command dpe run --no-docs; else command dpe "$@"; fi; }\n'
 
 
 @dataclass(frozen=True)
 class Managed:
-    """A managed server with the demo; `embedded` starts and stops it. The administrator bootstrapped it and ran the demo."""
+    """A managed server with the project; `embedded` starts and stops it. The administrator bootstrapped it and ran the project."""
 
     embedded: EmbeddedServer
     server: Server
     directory: Path
-    api: WeatherApi
     bootstrapped: subprocess.CompletedProcess[str]
     first_run: subprocess.CompletedProcess[str]
 
@@ -52,8 +82,8 @@ class Managed:
         return replace(self.server, admin_user="postgres")
 
     def dpe(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run dpe in the demo as the administrator."""
-        return dpe(self.directory, self.server, *arguments, **self.api.variables)
+        """Run dpe in the project as the administrator."""
+        return dpe_here(self.directory, self.server, *arguments)
 
 
 def start(directory: Path, version: str) -> EmbeddedServer:
@@ -71,25 +101,26 @@ def start(directory: Path, version: str) -> EmbeddedServer:
 
 @pytest.fixture(scope="module", params=list(VERSIONS))
 def managed(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Managed]:
-    """Go from an empty server to published tables of the demo, as its administrator."""
+    """Go from an empty server to published tables of the project, as its administrator."""
     name = f"managed-{request.param}-{next(numbers)}"
     embedded = start(scratch / name, request.param)
     server = Server(str(embedded.socket_dir), embedded.port, "warehouse", "manager", is_embedded=False)
-    directory = demo_project.copy(scratch / f"{name}-demo")
+    directory = dbt_projects.make(scratch / f"{name}-project", PROJECT)
+    with closing(sqlite3.connect(directory / "data" / "crm.sqlite")) as customers:
+        customers.executescript(CUSTOMERS)
     try:
         with replace(server, database="postgres").connect("postgres", autocommit=True) as connection:
             connection.execute("create role manager login createrole createdb")
         with replace(server, database="postgres").connect("admin", autocommit=True) as connection:
             connection.execute("create database warehouse")
-        with demo_project.weather_api(directory.with_name(f"{name}-api.log")) as api:
-            bootstrapped = dpe(directory, server, "bootstrap")
-            first_run = dpe(directory, server, "run", "--no-docs", *SELECTION, **api.variables)
-            yield Managed(embedded, server, directory, api, bootstrapped, first_run)
+        bootstrapped = dpe_here(directory, server, "bootstrap")
+        first_run = dpe_here(directory, server, "run", "--no-docs")
+        yield Managed(embedded, server, directory, bootstrapped, first_run)
     finally:
         embedded.stop()
 
 
-def test_the_demo_is_published(managed: Managed) -> None:
+def test_the_project_is_published(managed: Managed) -> None:
     """CREATEROLE and ownership of the database are enough to bootstrap and to run; a second bootstrap changes nothing."""
     assert (0, True) == (managed.bootstrapped.returncode, " created, 0 already there" in managed.bootstrapped.stdout), managed.bootstrapped
     assert (0, "DPE SUCCESS") == (managed.first_run.returncode, managed.first_run.stdout.splitlines()[-1]), managed.first_run
@@ -98,25 +129,25 @@ def test_the_demo_is_published(managed: Managed) -> None:
 
 def test_the_administrator_opens_each_context(managed: Managed) -> None:
     """It acts as an administrator, as the pipeline, and as one tenant."""
-    hours = "select count(*) from marts.fct_departure_weather"
+    orders = "select count(*) from finance.fct_orders"
     with managed.server.connect("admin") as connection:
         with admin_context(connection, "manager"):
-            assert (HOURS,) == connection.execute(hours).fetchone()
+            assert (ORDERS,) == connection.execute(orders).fetchone()
         with system_context(connection, actor="test"):
             assert ("dpe_transformer",) == connection.execute("select current_user::text").fetchone()
-        with tenant_context(connection, "JFK"):
-            assert (HOURS_OF_JFK,) == connection.execute(hours).fetchone()
+        with tenant_context(connection, "UA"):
+            assert (ORDERS_OF_UA,) == connection.execute(orders).fetchone()
 
 
 def test_it_grants_access_and_proves_it(managed: Managed) -> None:
     """`dpe access` makes a login that it created a reader; the checks find nothing wrong, and the matrix measures every role."""
     with managed.server.connect("admin", autocommit=True) as connection:
         connection.execute(f"create role {DESK} login; create role {DESK}_masked login".encode())
-    granted = managed.dpe("access", "grant", DESK, "JFK")
+    granted = managed.dpe("access", "grant", DESK, "UA")
     assert 0 == granted.returncode, granted.stderr
-    grants.grant(managed.server, f"{DESK}_masked", ["LGA"], until=None, actor="manager", masked=True)
+    grants.grant(managed.server, f"{DESK}_masked", ["HA"], until=None, actor="manager", masked=True)
     with managed.server.connect(DESK) as connection:
-        assert (HOURS_OF_JFK,) == connection.execute("select count(*) from marts.fct_departure_weather").fetchone()
+        assert (ORDERS_OF_UA,) == connection.execute("select count(*) from finance.fct_orders").fetchone()
 
     checked = managed.dpe("rls", "check", "--output", "json")
     # Only a superuser can create the event trigger.
@@ -126,8 +157,8 @@ def test_it_grants_access_and_proves_it(managed: Managed) -> None:
     assert 0 == measured.returncode, measured.stdout + measured.stderr
     seen = {(cell["relation"], cell["actor"]): cell["rows"] for cell in json.loads(measured.stdout)["cells"]}
     actors = ("everybody", "a stranger", "a masked stranger", DESK, "an auditor", "an administrator")
-    assert (None, 0, 0, HOURS_OF_JFK, None, HOURS) == tuple(seen["marts.fct_departure_weather", actor] for actor in actors)
-    assert (None, *[STATIONS] * 3, None, STATIONS) == tuple(seen["marts.dim_weather_stations", actor] for actor in actors)
+    assert (None, 0, 0, ORDERS_OF_UA, None, ORDERS) == tuple(seen["finance.fct_orders", actor] for actor in actors)
+    assert (None, *[SHOPS] * 3, None, SHOPS) == tuple(seen["finance.dim_shops", actor] for actor in actors)
 
 
 def test_a_role_of_someone_else_cannot_be_measured(managed: Managed) -> None:
@@ -154,13 +185,13 @@ class Restored:
 
 @pytest.fixture(scope="module")
 def restored(managed: Managed, scratch: Path) -> Iterator[Restored]:
-    """Restore the demo in a new PostgreSQL 18: from 15 as a superuser, from 18 as an administrator who is not one."""
+    """Restore the database in a new PostgreSQL 18: from 15 as a superuser, from 18 as an administrator who is not one."""
     is_upgrade = managed.embedded.bin_dir.parent.name == "15"
     heading, user = ("As a superuser", "postgres") if is_upgrade else ("On a managed server", "manager")
     embedded = start(scratch / f"restored-{next(numbers)}", "18")
     with managed.superuser.connect("admin", autocommit=True) as connection:
         connection.execute("create role dropped_desk")
-        connection.execute("insert into dpe.tenant_access values ('dropped_desk', 'LGA')")
+        connection.execute("insert into dpe.tenant_access values ('dropped_desk', 'HA')")
         connection.execute("drop role dropped_desk")
         connection.execute("alter database warehouse set work_mem = '16MB'")
     try:
@@ -168,7 +199,7 @@ def restored(managed: Managed, scratch: Path) -> Iterator[Restored]:
         if not is_upgrade:
             with replace(server, database="postgres").connect("postgres", autocommit=True) as connection:
                 connection.execute("create role manager login createrole createdb")
-        variables = {"OLD": managed.server.host, "NEW": server.host, "PGPORT": str(server.port), **managed.api.variables}
+        variables = {"OLD": managed.server.host, "NEW": server.host, "PGPORT": str(server.port)}
         said = guides.commands("backup.md", heading)
         backup = guides.run(SMALL_RUN + said, managed.directory, programs=embedded.bin_dir, variables=variables)
         yield Restored(server, backup)
@@ -205,10 +236,10 @@ def test_a_backup_is_restored_elsewhere_by_the_commands_of_the_guide(managed: Ma
     assert 0 == restored.backup.returncode, restored.backup.stdout + restored.backup.stderr
     # Only a superuser can create the event triggers, which a managed server lacks.
     found_nothing = " checks found nothing" if restored.server.admin_user == "postgres" else " checks: 0 errors, 2 warnings"
-    for said in ("The database was restored from a dump.", found_nothing, "3 rows in 1 staging table match the ledger", "\nDPE SUCCESS\n"):
+    for said in ("The database was restored from a dump.", found_nothing, "7 rows in 3 staging tables match the ledger", "\nDPE SUCCESS\n"):
         assert said in restored.backup.stdout, restored.backup.stdout
     before, after = rows(managed.server), rows(restored.server)
-    kept = {name: count for name, count in before.items() if name.startswith(("staging.", "marts.", "dpe.tenant_access"))}
+    kept = {name: count for name, count in before.items() if name.startswith(("raw.", "finance.", "dpe.tenant_access"))}
     assert any("__" in name for name in kept)
     assert kept == {name: after.get(name) for name in kept}
     with managed.superuser.connect("admin") as old, restored.server.connect("admin") as new:
@@ -220,7 +251,7 @@ def test_a_backup_is_restored_elsewhere_by_the_commands_of_the_guide(managed: Ma
 def test_a_restored_database_grants_as_before(restored: Restored) -> None:
     """The access list holds by role name; the entry of a dropped role was removed before the dump, which would name it by a number."""
     with restored.server.connect(DESK) as connection:
-        assert (HOURS_OF_JFK,) == connection.execute("select count(*) from marts.fct_departure_weather").fetchone()
+        assert (ORDERS_OF_UA,) == connection.execute("select count(*) from finance.fct_orders").fetchone()
     with restored.server.connect("admin") as connection, admin_context(connection, "test"):
         assert 0 == connection.execute("select from dpe.tenant_access where role_name not in (select oid from pg_roles)").rowcount
 
@@ -231,13 +262,13 @@ def test_after_an_upgrade_from_15_the_administrator_gets_its_rights_back(managed
         pytest.skip("the administrator created the roles on the new server")
     server = replace(restored.server, admin_user="manager")
     with server.connect("admin", autocommit=True) as connection:
-        connection.execute("create role lga_desk login")
-    with pytest.raises(AccessError, match="manager is not allowed to make it one; run `grant dpe_reader to lga_desk` as a superuser"):
-        grants.grant(server, "lga_desk", ["LGA"], until=None, actor="manager")
+        connection.execute("create role ha_desk login")
+    with pytest.raises(AccessError, match="manager is not allowed to make it one; run `grant dpe_reader to ha_desk` as a superuser"):
+        grants.grant(server, "ha_desk", ["HA"], until=None, actor="manager")
 
     with restored.server.connect("admin", autocommit=True) as connection:
         connection.execute(guides.commands("backup.md", "Upgrade PostgreSQL", "sql").encode())
 
-    grants.grant(server, "lga_desk", ["LGA"], until=None, actor="manager")
-    measured = dpe(managed.directory, server, "rls", "matrix", "--login", "lga_desk")
+    grants.grant(server, "ha_desk", ["HA"], until=None, actor="manager")
+    measured = dpe_here(managed.directory, server, "rls", "matrix", "--login", "ha_desk")
     assert 0 == measured.returncode, measured.stdout + measured.stderr

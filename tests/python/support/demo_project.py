@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from dpe_cli.cli import main
 from dpe_cli.server.server import Server
 
 REPOSITORY = Path(__file__).parents[3]
@@ -56,6 +60,17 @@ def dpe(directory: Path, server: Server, *arguments: str, **variables: str) -> s
         text=True,
         check=False,
     )
+
+
+def dpe_here(directory: Path, server: Server, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run dpe in this process, which takes two seconds less: another one would import dbt again."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in variables_of(server, **variables).items():
+            patch.setenv(name, value)
+        patch.chdir(directory)
+        status = main.run(arguments)
+    return subprocess.CompletedProcess(["dpe", *arguments], status, out.getvalue(), err.getvalue())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,14 +147,19 @@ def first_run(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
         yield shop, shop.run(documents=True)
 
 
+@contextmanager
+def copied(original: Shop, cluster: Cluster, directory: Path) -> Iterator[Shop]:
+    """Copy a project into a directory, and its database."""
+    shutil.copytree(original.directory, directory, symlinks=True)
+    with replace(cluster, template=original.server).new_database() as server:
+        yield Shop(directory, server)
+
+
 @pytest.fixture
 def shop(cluster_18: Cluster, first_run: tuple[Shop, RunSummary], tmp_path: Path) -> Iterator[Shop]:
     """Give a copy of the project and its database, as the first run left them."""
-    original, _ = first_run
-    directory = tmp_path / "shop"
-    shutil.copytree(original.directory, directory, symlinks=True)
-    with replace(cluster_18, template=original.server).new_database() as server:
-        yield Shop(directory, server)
+    with copied(first_run[0], cluster_18, tmp_path / "shop") as shop:
+        yield shop
 
 
 @pytest.fixture
