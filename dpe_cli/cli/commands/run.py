@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -16,6 +17,7 @@ from dpe_cli.cli.commands.validate import FAILED, SUCCESS, checks_table, errors_
 from dpe_cli.cli.commands.validate import as_data as validation_data
 from dpe_cli.cli.options import end_sessions_option, exclude_option, jobs_option, select_argument, select_option
 from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
+from dpe_cli.outputs import junit
 from dpe_cli.outputs.notification import on_outcome
 from dpe_cli.outputs.origin import find_origin
 from dpe_cli.pipeline import failures
@@ -43,6 +45,13 @@ from dpe_cli.words import duration, plural
 )
 @end_sessions_option
 @click.option("--no-docs", is_flag=True, help="Do not rebuild the docs site; `dpe docs build` builds it.")
+@click.option(
+    "--junit",
+    "junit_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write JUnit XML, for a CI system, if the run gets as far as its checks.",
+)
 @click.option("--notify", metavar="URL", help="Webhook to call when a run fails, and when it recovers (DPE_RUN_NOTIFY).")
 @click.option("--notify-link", metavar="URL", help="Page that a notification links to, such as the docs site; by default the CI job's.")
 @click.pass_obj
@@ -59,6 +68,7 @@ def run(
     no_publish: bool,
     end_sessions: bool,
     no_docs: bool,
+    junit_file: Path | None,
     notify: str | None,
     notify_link: str | None,
 ) -> Report:
@@ -104,6 +114,8 @@ def run(
                 ),
             )
         )
+    if junit_file is not None and summary.validation:
+        junit.write(summary.validation, junit_file)
     return _report(summary)
 
 
