@@ -47,7 +47,7 @@ compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/install
 		$(BIN)/pytest tests/python/server tests/python/access $(ARGS)
 
 schedulers: $(VENV)/installed-dev $(SCHEDULERS)  ## run the recipes of docs/guides/scheduling, also in Airflow and Dagster, which it installs
-	@$(BIN)/pytest tests/python/recipes $(ARGS)
+	@DPE_TEST_SCHEDULERS=1 $(BIN)/pytest tests/python/recipes $(ARGS)
 
 lint: lint-ruff lint-mypy lint-sqlfluff lint-rules  ## check style, types, SQL and rules
 

@@ -17,10 +17,11 @@ import pytest
 import yaml
 from conftest import numbers
 from support import wheel
-from support.recipes import BROKEN, Deployment
+from support.recipes import BROKEN, SLOW, Deployment
 
 from dpe_cli.cli import main
 
+pytestmark = SLOW
 EXPRESSION = re.compile(r"\$\{\{ (\S+) \}\}")
 
 

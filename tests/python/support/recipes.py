@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ PLACE = "/srv/shop"
 PATH = "/usr/bin:/bin"
 # An order that breaks the rule SHOP-1-01: nothing was paid for it.
 BROKEN = "order_id,branch,ordered_on,product,quantity,unit_price\n7,north,2026-02-05,tea,0,4.50\n"
+# Each of these tests installs dpe, or runs it several times, as a scheduler does.
+SLOW = pytest.mark.skipif("DPE_TEST_SCHEDULERS" not in os.environ, reason="takes long; `make schedulers` runs it")
 ENVIRONMENT_OF_TOOL = guides.REPOSITORY / ".dpe" / "recipes"
 
 
