@@ -324,6 +324,11 @@ MUTATIONS = {
     create event trigger dpe_refuse_to_readers on ddl_command_start when tag in ('DROP OWNED', 'CREATE RULE')
     execute function dpe.refuse_to_readers()
     """: "RLS069",
+    **{
+        f"grant create on database {{database}} to {OUTSIDE}; set local role {OUTSIDE}; create extension {name} schema {schema}; reset role": "RLS075"
+        for name, schema in {"citext": "dpe", "lo": "dpe_locks", "hstore": "finance", "isn": "raw", "intarray": "pg_catalog"}.items()
+    },
+    "create extension citext schema dpe": "RLS075",
     f"{CALLED}; create index on finance.fct_orders ((finance.called(order_id)))": "RLS073",
     f"{CALLED}; create index on finance.fct_orders (order_id) where finance.called(1) > 0": "RLS073",
     f"{CALLED}; create statistics finance.called on (finance.called(order_id)) from finance.fct_orders": "RLS073",
