@@ -132,7 +132,9 @@ def test_a_reader_neither_grants_nor_revokes(readers: Readers, statement: str) -
     for become in BECOME.values():
         with (
             readers.server.connect(login, autocommit=True) as connection,
-            pytest.raises(psycopg.errors.InsufficientPrivilege, match="(GRANT|REVOKE|ALTER DEFAULT PRIVILEGES): is allowed for administrators only"),
+            pytest.raises(
+                psycopg.errors.InsufficientPrivilege, match="(GRANT|REVOKE|ALTER DEFAULT PRIVILEGES): is allowed for administrators only"
+            ),
         ):
             connection.execute(become.format(team=readers.team).encode() + b"; " + wanted)
     with readers.server.connect("admin") as connection:

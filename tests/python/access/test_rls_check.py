@@ -183,7 +183,9 @@ def test_an_extension_of_others_is_one_warning(after: Callable[[str], Outcome], 
 def test_extensions_of_administrators_and_of_models_are_not_findings(built: Server) -> None:
     """In a schema for them, in PostgreSQL's own, and in one of the project."""
     with built.connect("admin") as connection:
-        connection.execute("create extension citext schema finance; create extension intarray schema pg_catalog; create extension lo schema public")
+        connection.execute(
+            "create extension citext schema finance; create extension intarray schema pg_catalog; create extension lo schema public"
+        )
         connection.execute(
             "do $$ begin execute format('grant create on database %I to dpe_transformer', current_database()); end $$;"
             " set local role dpe_transformer; create extension hstore schema finance; reset role"
