@@ -22,9 +22,10 @@
 -- one in dpe makes the checks find foreign functions there, and the operators of one in pg_catalog are everyone's. With ALTER EXTENSION,
 -- its owner moves it, or adds functions of its own; with ALTER SCHEMA, the owner of a schema gives it a name that dpe needs.
 --
--- The other statements that define objects need a superuser (languages, access methods, operator classes, foreign data wrappers, parsers), a
--- privilege that no login has by default (servers, user mappings, subscriptions, labels), or the ownership of what they change (casts,
--- transforms, types, comments), and a schema in which the login may create. They change nothing for sessions that do not name their object.
+-- The other statements that define objects need a superuser (languages, access methods, operator classes, foreign data wrappers,
+-- parsers), a privilege that no login has by default (servers, user mappings, subscriptions, labels), or the ownership of what they
+-- change (casts, transforms, types, comments) and a schema in which the login may create. They change nothing for sessions that do not
+-- name their object.
 --
 -- REFRESH MATERIALIZED VIEW collects nothing of what its functions make (pg_event_trigger_ddl_commands() is empty), so the catalog
 -- itself says then whether the role owns a partitioned table. What belongs to a group of readers does not count before a statement:

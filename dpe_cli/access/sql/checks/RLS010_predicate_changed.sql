@@ -38,34 +38,46 @@ compared as (
 
 ),
 
--- What they are compared with.
-words as (
+types as (
 
     select
         relation_id,
         policy,
+        case declared_kind when 'role_column' then 'name' when 'shared' then 'boolean' else 'text[]' end as type
+    from written
+
+),
+
+-- What they are compared with, and what a mask asks before.
+words as (
+
+    select
+        written.relation_id,
+        written.policy,
         types.type,
-        case declared_kind
+        case written.declared_kind
             when 'role_column' then '"current_user"'
             when 'access' then 'granted_keys'
             else 'visible_tenants'
         end as label,
-        case declared_kind
+        case written.declared_kind
             when 'role_column' then 'CURRENT_USER'
             when 'access'
                 then format(
-                    'dpe.granted_keys(''%s''::text, %L::text, %L::text)', looked_up[1], declared_key, declared_role_column
+                    'dpe.granted_keys(''%s''::text, %L::text, %L::text)',
+                    written.looked_up[1],
+                    written.declared_key,
+                    written.declared_role_column
                 )
             when 'shared' then 'true'
             else 'dpe.visible_tenants()'
         end as call,
-        case policy when 'dpe_mask' then format('WHEN pg_has_role(''dpe_masked_reader''::name, ''usage''::text) THEN NULL::%s ', types.type) end
-            as denied
+        case
+            when written.policy = 'dpe_mask'
+                then format('WHEN pg_has_role(''dpe_masked_reader''::name, ''usage''::text) THEN NULL::%s ', types.type)
+        end as denied
     from written
-    cross join
-        lateral (
-            select case declared_kind when 'role_column' then 'name' when 'shared' then 'boolean' else 'text[]' end as type
-        ) as types
+    inner join types on written.relation_id = types.relation_id and written.policy = types.policy
 
 ),
 

@@ -1,6 +1,6 @@
 -- severity: warning
 -- title: A role may create schemas and extensions
--- why: a schema with a name that dpe needs blocks publishing, one named after a role is searched first by that role, and an extension may be in any schema
+-- why: a schema with a name that dpe needs blocks publishing, one named after a role is searched first by it; extensions reach any schema
 select
     pg_database.datname::text as subject,
     format(

@@ -1,6 +1,6 @@
 -- severity: warning
 -- title: An extension in a schema of dpe or PostgreSQL
--- why: its functions and operators are looked up there before, or mistaken for, those of dpe and PostgreSQL, and its owner can drop what uses it
+-- why: its functions and operators may be called instead of others, and its owner can drop whatever uses them
 -- One finding per extension, whatever it contains. Administrators may extend pg_catalog and the project's schemas, and the pipeline may
 -- extend the latter, but neither needs an extension in dpe's own.
 select
@@ -15,5 +15,9 @@ where
     and (
         pg_namespace.nspname = 'pg_catalog'
         or pg_namespace.nspname = any($4::text[])
-        and pg_extension.extowner not in (select dpe_roles.role_id from dpe_roles where not dpe_roles.is_of_readers)
+        and pg_extension.extowner not in (
+            select dpe_roles.role_id
+            from dpe_roles
+            where not dpe_roles.is_of_readers
+        )
     )
