@@ -313,6 +313,25 @@ def test_a_grant_to_others_is_found(targets: Targets) -> None:
     } == {finding.subject: finding.detail for finding in found}
 
 
+def test_policies_that_ask_less_are_errors_until_the_next_run(targets: Targets) -> None:
+    """As earlier versions of dpe made them: compared with the project's files. The version that the run replaces is no error then."""
+    with targets.database.connect("admin") as connection:
+        connection.execute(
+            "alter policy dpe_mask on prod_finance.fct_guests using (hotel = any ("
+            "(select case when pg_has_role('dpe_masked_reader', 'usage') then null else dpe.visible_tenants() end)::text[]));"
+            "alter policy dpe_reader on prod_finance.dim_rates using (true);"
+            "alter policy dpe_mask on prod_finance.dim_rates using (not (select pg_has_role('dpe_masked_reader', 'usage')))"
+        )
+        connection.commit()
+    project, server = targets.project("prod"), targets.server("prod")
+
+    assert [("RLS071", "dim_rates"), ("RLS071", "dim_rates"), ("RLS071", "fct_guests")] == [
+        (finding.check_id, finding.subject.removeprefix("prod_finance.")) for finding in protection.check_rls(project, server)
+    ]
+    assert targets.run("prod").holds
+    assert [] == protection.check_rls(project, server)
+
+
 EXAMPLE = "{prod: [dpe_reader, dpe_masked_reader]}"
 WRONG = {
     "dpe_reader": f"meta.readers is dpe_reader; write the roles of each target, such as {EXAMPLE}",

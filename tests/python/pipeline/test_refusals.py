@@ -241,7 +241,14 @@ def test_what_is_published_is_compared_with_the_files(shop: Shop) -> None:
 def test_extensions_of_a_login_refuse_no_publication(shop: Shop) -> None:
     """Wherever it put them before the event trigger refused it: each is a warning, and the run publishes."""
     login = f"extending_{next(numbers)}"
-    extensions = {"citext": "dpe", "lo": "dpe_locks", "hstore": "finance", "seg": "finance__previous", "isn": "raw", "intarray": "pg_catalog"}
+    extensions = {
+        "citext": "dpe",
+        "lo": "dpe_locks",
+        "hstore": "finance",
+        "seg": "finance__previous",
+        "isn": "raw",
+        "intarray": "pg_catalog",
+    }
     assert shop.run().holds
     with shop.server.connect("admin", autocommit=True) as connection:
         connection.execute(

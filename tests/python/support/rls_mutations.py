@@ -81,9 +81,11 @@ MUTATIONS = {
     " using (shop = any ((select dpe.visible_tenants())::text[]))": "RLS010",
     "alter policy dpe_mask on finance.fct_orders using (not (select pg_has_role('dpe_masked_reader', 'usage')) or amount > 0)": "RLS010",
     "alter policy dpe_reader on finance.dim_shops using ((select case when pg_has_role(to_regrole('pg_monitor'), 'usage') then false end))": "RLS010",
-    # Published to some roles, and to all that are not masked.
+    # A mask for other roles than the policy of readers.
     "alter policy dpe_reader on finance.fct_orders"
-    " using (shop = any ((select case when pg_has_role(to_regrole('dpe_reader'), 'usage') then dpe.visible_tenants() end)::text[]))": "RLS010",
+    " using (shop = any ((select case when pg_has_role(to_regrole('dpe_reader'), 'usage') then dpe.visible_tenants() end)::text[]));"
+    " alter policy dpe_mask on finance.fct_orders using (shop = any ((select case when pg_has_role('dpe_masked_reader', 'usage') then null"
+    " when pg_has_role(to_regrole('pg_monitor'), 'usage') then dpe.visible_tenants() end)::text[]))": "RLS010",
     # A lookup with the same result for every reader; a table of PostgreSQL's own; a column other than the declared one.
     f"{ACCESS}; alter policy dpe_reader on finance.fct_margins"
     " using ('true'::text = any ((select dpe.granted_keys('pg_catalog.pg_roles', 'rolinherit', 'rolname'))::text[]))": "RLS010",

@@ -11,6 +11,7 @@ written as (
         *,
         regexp_replace(using_expression, '\n\s*', ' ', 'g') as using_words,
         regexp_replace(check_expression, '\n\s*', ' ', 'g') as check_words,
+        policy in ('dpe_reader', 'dpe_mask') and using_expression ~ 'WHEN \(*pg_has_role\(\(to_regrole\(' as asks_readers,
         regexp_match(using_expression, 'dpe\.granted_keys\(''("(?:[^"'']|""|'''')+"\."(?:[^"'']|""|'''')+")''::text') as looked_up
     from policies
     where
@@ -54,6 +55,7 @@ words as (
     select
         written.relation_id,
         written.policy,
+        written.asks_readers,
         types.type,
         case written.declared_kind
             when 'role_column' then '"current_user"'
@@ -82,7 +84,8 @@ words as (
 ),
 
 -- If a relation is published to some readers only, its policies for readers also ask whether the session's role has the rights of one of
--- them: the same in both.
+-- them: the same in both. That they ask, and for whom, is compared with the project's files (RLS071); in earlier versions of a relation,
+-- masks and shared relations may not ask.
 published as (
 
     select
@@ -105,9 +108,9 @@ calls as (
     select
         words.relation_id,
         words.policy,
-        published.published_to,
+        words.asks_readers and published.published_to is not null as asks_readers,
         case
-            when words.policy in ('dpe_reader', 'dpe_mask') and published.published_to is not null
+            when words.asks_readers and published.published_to is not null
                 then
                     format(
                         '( SELECT CASE %sWHEN %s THEN %s ELSE NULL::%s END AS "case")',
@@ -132,7 +135,7 @@ conditions as (
         count(compared.name) as columns,
         string_agg(format('(%s = ANY (%s::text[]))', compared.name, calls.question), ' OR ' order by compared.place) as in_array,
         format('(%s = %s)', max(compared.name), max(calls.question)) as of_role,
-        max(calls.question) filter (where calls.published_to is not null) as of_everything
+        max(calls.question) filter (where calls.asks_readers) as of_everything
     from calls
     left join compared on calls.relation_id = compared.relation_id and calls.policy = compared.policy
     group by calls.relation_id, calls.policy
