@@ -180,6 +180,28 @@ def test_an_extension_of_others_is_one_warning(after: Callable[[str], Outcome], 
     assert {"warning"} == {finding.severity for finding in found}
 
 
+@pytest.mark.parametrize(
+    ("statement", "detail"),
+    [
+        ("", "which only the event trigger of dpe refuses"),
+        (
+            "; alter event trigger dpe_refuse_to_readers disable",
+            "in any schema, because the event trigger that would refuse them is missing (RLS069)",
+        ),
+    ],
+    ids=["refused", "not refused"],
+)
+def test_a_role_that_may_create_in_the_database_is_named_with_what_refuses_it(
+    after: Callable[[str], Outcome], statement: str, detail: str
+) -> None:
+    """Only a superuser can create the event trigger."""
+    found = after(f"grant create on database {{database}} to {OUTSIDE}{statement}").found
+
+    assert [f"lets {OUTSIDE} create schemas and extensions, {detail}"] == [
+        finding.detail for finding in found if finding.check_id == "RLS055"
+    ]
+
+
 def test_extensions_of_administrators_and_of_models_are_not_findings(built: Server) -> None:
     """In a schema for them, in PostgreSQL's own, and in one of the project."""
     with built.connect("admin") as connection:
