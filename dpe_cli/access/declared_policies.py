@@ -74,7 +74,7 @@ def policies(
     if "private" not in declaration:
         found["dpe_reader"] = TablePolicy("r", True, _READERS, _of_readers(declaration, columns, looked_up, readers), "")
         if is_masked:
-            mask = _of_readers(declaration, columns, looked_up, (), masks=True)
+            mask = _of_readers(declaration, columns, looked_up, readers, masks=True)
             found["dpe_mask"] = TablePolicy("r", False, ("dpe_reader",), mask, "")
     return found
 
@@ -89,7 +89,7 @@ def _of_system(declaration: Mapping[str, Any], columns: Sequence[TableColumn]) -
 def _of_readers(
     declaration: Mapping[str, Any], columns: Sequence[TableColumn], looked_up: str, readers: Sequence[str], *, masks: bool = False
 ) -> str:
-    condition = _MASK if masks else _reads_as_one_of(readers)
+    condition = _reads_as_one_of(readers)
     if "tenant_column" in declaration:
         tenants = _in_array(columns, _sub_select("dpe.visible_tenants()", "visible_tenants", "text[]", condition, masks=masks))
         return tenants[0] if len(tenants) == 1 else f"({' OR '.join(tenants)})"
@@ -101,6 +101,8 @@ def _of_readers(
         arguments = (looked_up, str(access.get("key") or access["column"]), str(access["role_column"]))
         call = f"dpe.granted_keys({', '.join(map(_literal, arguments))})"
         return _in_array(columns, _sub_select(call, "granted_keys", "text[]", condition, masks=masks))[0]
+    if condition:
+        return _sub_select("true", "bool", "boolean", condition, masks=masks)
     return f"(NOT ( SELECT {_MASK} AS pg_has_role))" if masks else "true"
 
 
@@ -109,11 +111,12 @@ def _in_array(columns: Sequence[TableColumn], keys: str) -> list[str]:
 
 
 def _sub_select(call: str, label: str, kind: str, condition: str = "", *, masks: bool = False) -> str:
-    """Return a sub-select that runs once per query: its result is null if the condition holds in a mask, or does not hold otherwise."""
-    if masks:
-        call = f"CASE WHEN {condition} THEN NULL::{kind} ELSE {call} END"
-    elif condition:
-        call, label = f"CASE WHEN {condition} THEN {call} ELSE NULL::{kind} END", '"case"'
+    """Return a sub-select that runs once per query. Its result is null for masked readers if it masks, and unless the condition holds."""
+    denied = f"WHEN {_MASK} THEN NULL::{kind} " if masks else ""
+    if condition:
+        call, label = f"CASE {denied}WHEN {condition} THEN {call} ELSE NULL::{kind} END", '"case"'
+    elif masks:
+        call = f"CASE {denied}ELSE {call} END"
     return f"( SELECT {call} AS {label})"
 
 

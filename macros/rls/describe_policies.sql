@@ -20,6 +20,6 @@
 {%- endfor -%}
 {%- set shown = names | join(', ') -%}
 {%- endif -%}
-{{ kind }} {{ shown }}, {{ local_md5(dpe.rls_predicate(declaration, 'system') ~ dpe.rls_predicate(declaration, 'reader', readers) ~ ' to masked readers ' ~ masked | join(', ') ~ (dpe.rls_predicate(declaration, 'mask') if masked else '')) }}
+{{ kind }} {{ shown }}, {{ local_md5(dpe.rls_predicate(declaration, 'system') ~ dpe.rls_predicate(declaration, 'reader', readers) ~ ' to masked readers ' ~ masked | join(', ') ~ (dpe.rls_predicate(declaration, 'mask', readers) if masked else '')) }}
 
 {%- endmacro %}

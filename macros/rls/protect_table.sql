@@ -25,7 +25,7 @@ using ({{ dpe.rls_predicate(declaration, 'reader', readers) }});
 {% endif %}
 {% if masked and not declaration.private %}
 create policy dpe_mask on {{ relation }} as restrictive for select to dpe_reader
-using ({{ dpe.rls_predicate(declaration, 'mask') }});
+using ({{ dpe.rls_predicate(declaration, 'mask', readers) }});
 {% endif %}
 {{ dpe.grant_to_readers(relation, readers, masked) }}
 {{ dpe.grant_to_others(relation, grants) }}

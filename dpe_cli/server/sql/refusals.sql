@@ -16,7 +16,16 @@
 --
 -- GRANT and REVOKE by a role that may not pass the privilege on only warn, but write the catalog's row all the same. The same statement of
 -- another session then waits for the row, and fails once the first one commits ("tuple concurrently updated"). So one reader could make
--- bootstraps, publications and builds fail: only administrators and the pipeline may run these.
+-- bootstraps, publications and builds fail: only administrators and the pipeline may run these. ALTER DEFAULT PRIVILEGES grants, too.
+--
+-- A login that may create in the database can CREATE EXTENSION. PostgreSQL runs the script of a trusted one as a superuser, in any schema:
+-- one in dpe makes the checks find foreign functions there, and the operators of one in pg_catalog are everyone's. With ALTER EXTENSION,
+-- its owner moves it, or adds functions of its own; with ALTER SCHEMA, the owner of a schema gives it a name that dpe needs.
+--
+-- The other statements that define objects need a superuser (languages, access methods, operator classes, foreign data wrappers,
+-- parsers), a privilege that no login has by default (servers, user mappings, subscriptions, labels), or the ownership of what they
+-- change (casts, transforms, types, comments) and a schema in which the login may create. They change nothing for sessions that do not
+-- name their object.
 --
 -- REFRESH MATERIALIZED VIEW collects nothing of what its functions make (pg_event_trigger_ddl_commands() is empty), so the catalog
 -- itself says then whether the role owns a partitioned table. What belongs to a group of readers does not count before a statement:
@@ -65,7 +74,10 @@ begin
         end if;
 
         if tg_tag in ('DROP OWNED', 'CREATE RULE') and not (is_login_trusted and is_role_trusted)
-            or tg_tag in ('CREATE SCHEMA', 'CREATE STATISTICS', 'CREATE PUBLICATION', 'ALTER PUBLICATION', 'GRANT', 'REVOKE')
+            or tg_tag in (
+                'CREATE SCHEMA', 'ALTER SCHEMA', 'CREATE STATISTICS', 'CREATE PUBLICATION', 'ALTER PUBLICATION',
+                'CREATE EXTENSION', 'ALTER EXTENSION', 'GRANT', 'REVOKE', 'ALTER DEFAULT PRIVILEGES'
+            )
             and not is_trusted
         then
             raise exception '%: is allowed for administrators only, because it would harm others; ask one of them', tg_tag
@@ -96,7 +108,7 @@ begin
     $$;
 
     comment on function dpe.refuse_to_readers() is
-    'Refuses DROP OWNED, CREATE RULE, GRANT and partitioned tables to all but administrators and the pipeline, and limits how long other statements wait for locks.';
+    'Refuses DROP OWNED, CREATE RULE, GRANT, CREATE EXTENSION and partitioned tables to all but administrators and the pipeline, and limits how long other statements wait for locks.';
     revoke all on function dpe.refuse_to_readers() from public;
 
     drop event trigger if exists dpe_refuse_to_readers;

@@ -88,6 +88,55 @@ def test_access_is_revoked(fresh_server: Server, login: str) -> None:
         assert ([],) == open_session.execute(VISIBLE).fetchone()
 
 
+@pytest.fixture
+def team(fresh_server: Server, login: str) -> Iterator[str]:
+    """Create a role that reads HA, and that the login may become."""
+    name = f"team_{next(numbers)}"
+    with fresh_server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {0} in role dpe_reader; grant {0} to {1}").format(*map(sql.Identifier, (name, login))))
+        _dpe(fresh_server, "grant", name, "HA")
+        yield name
+        connection.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(name)))
+
+
+def test_what_is_revoked_from_a_role_ends_with_its_next_query(fresh_server: Server, login: str, team: str) -> None:
+    """Its tenants and its memberships, also in a session that became the role, even if it may no longer do so."""
+    _dpe(fresh_server, "grant", login, "UA")
+    with (
+        fresh_server.connect("admin", autocommit=True) as administrator,
+        fresh_server.connect(login, autocommit=True) as itself,
+        fresh_server.connect(login, autocommit=True) as as_team,
+    ):
+        as_team.execute(sql.SQL("set role {}").format(sql.Identifier(team)))
+        assert [(["UA"],), (["HA"],)] == [session.execute(VISIBLE).fetchone() for session in (itself, as_team)]
+        administrator.execute(sql.SQL("revoke dpe_reader, {} from {}").format(*map(sql.Identifier, (team, login))))
+
+        _dpe(fresh_server, "revoke", team, "HA")
+        assert ([],) == as_team.execute(VISIBLE).fetchone()
+        administrator.execute(sql.SQL("revoke dpe_reader from {}").format(sql.Identifier(team)))
+        for session in (itself, as_team):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                session.execute(VISIBLE)
+
+
+def test_a_session_that_became_a_role_keeps_it_until_it_is_ended(fresh_server: Server, login: str, team: str) -> None:
+    """PostgreSQL looks at the membership when a session becomes the role. The security model says so, and how to end the login's sessions."""
+    text = (Path(__file__).parents[3] / "docs" / "background" / "security-model.md").read_text()
+    [ending] = re.findall(r"select pg_terminate_backend\(pid\) from pg_stat_activity where usename = 'rita'", text)
+    become = sql.SQL("set role {}").format(sql.Identifier(team))
+    with fresh_server.connect("admin", autocommit=True) as administrator, closing(fresh_server.connect(login, autocommit=True)) as session:
+        session.execute(become)
+        administrator.execute(sql.SQL("revoke {} from {}").format(*map(sql.Identifier, (team, login))))
+        assert (["HA"],) == session.execute(VISIBLE).fetchone()
+        with fresh_server.connect(login) as later, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            later.execute(become)
+
+        administrator.execute(ending.replace("rita", login).encode())
+
+        with pytest.raises(psycopg.OperationalError):
+            session.execute(VISIBLE)
+
+
 def test_access_expires(fresh_server: Server, login: str) -> None:
     """At its time, also within an open transaction."""
     _dpe(fresh_server, "grant", login, "UA")

@@ -120,6 +120,7 @@ GRANTS = {
     "on a function": "grant execute on function dpe.visible_tenants() to {login}",
     "revoke": "revoke select on finance.fct_orders from {login}",
     "of its own": "create temporary table mine (n integer); grant select on mine to dpe_reader",
+    "by default": "alter default privileges grant select on tables to public",
 }
 
 
@@ -131,7 +132,9 @@ def test_a_reader_neither_grants_nor_revokes(readers: Readers, statement: str) -
     for become in BECOME.values():
         with (
             readers.server.connect(login, autocommit=True) as connection,
-            pytest.raises(psycopg.errors.InsufficientPrivilege, match="(GRANT|REVOKE): is allowed for administrators only"),
+            pytest.raises(
+                psycopg.errors.InsufficientPrivilege, match="(GRANT|REVOKE|ALTER DEFAULT PRIVILEGES): is allowed for administrators only"
+            ),
         ):
             connection.execute(become.format(team=readers.team).encode() + b"; " + wanted)
     with readers.server.connect("admin") as connection:
@@ -294,6 +297,39 @@ def test_a_reader_runs_no_code_under_a_lock_on_a_relation_of_others(readers: Rea
         ):
             connection.execute(CALLING[tag].encode())
         administrator.execute(sql.SQL("set role {}; create schema of_outsider; drop schema of_outsider").format(outsider))
+
+
+# What a login that may create in the database, and owns a schema and an extension, could do where it may not create anything.
+EXTENDING = {
+    "in dpe": "create extension citext schema dpe",
+    "in dpe_locks": "create extension citext schema dpe_locks",
+    "in a published schema": "create extension citext schema finance",
+    "in PostgreSQL's own": "create extension intarray schema pg_catalog",
+    "in its own": "create extension citext schema {schema}",
+    "updated": "alter extension seg update",
+    "added to": "alter extension seg add function {schema}.mine()",
+    "removed from": "alter extension seg drop function {schema}.seg_in(cstring)",
+    "a schema for a publication": "alter schema {schema} rename to finance__next",
+    "a schema of others": "alter schema {schema} owner to dpe_reader",
+}
+
+
+@pytest.mark.parametrize("statement", list(EXTENDING.values()), ids=list(EXTENDING))
+def test_a_login_that_may_create_in_the_database_adds_nothing_to_schemas_of_others(readers: Readers, statement: str) -> None:
+    """The script of a trusted extension runs as a superuser, in any schema. What the login has from before, it may drop."""
+    server, outsider, schema = readers.server, sql.Identifier(readers.outsider), f"of_outsider_{next(numbers)}"
+    with server.connect("admin", autocommit=True) as administrator, server.connect(readers.outsider, autocommit=True) as connection:
+        administrator.execute(sql.SQL("grant create on database {} to {}").format(sql.Identifier(server.database), outsider))
+        administrator.execute(sql.SQL("create schema {} authorization {}").format(sql.Identifier(schema), outsider))
+        administrator.execute(sql.SQL("set role {}; create extension seg schema {}").format(outsider, sql.Identifier(schema)))
+        connection.execute(f"create function {schema}.mine() returns integer language sql as 'select 1'".encode())
+        try:
+            with pytest.raises(
+                psycopg.errors.InsufficientPrivilege, match="(CREATE|ALTER) (EXTENSION|SCHEMA): is allowed for administrators only"
+            ):
+                connection.execute(statement.format(schema=schema).encode())
+        finally:
+            connection.execute(f"drop extension seg; drop schema {schema} cascade".encode())
 
 
 def test_a_query_that_makes_a_table_waits_as_long_as_a_query(readers: Readers) -> None:

@@ -171,6 +171,51 @@ def test_each_check_is_shown_to_find_something() -> None:
     assert set(ids) == {*MUTATIONS.values(), "RLS031", "RLS052"}
 
 
+@pytest.mark.parametrize("statements", [text for text, check_id in MUTATIONS.items() if check_id == "RLS075"])
+def test_an_extension_of_others_is_one_warning(after: Callable[[str], Outcome], statements: str) -> None:
+    """However many functions it has: a login that may create in the database does not stop the publications of all."""
+    found = after(statements).found
+
+    assert ["RLS075"] == [finding.check_id for finding in found if finding.check_id != "RLS055"], found
+    assert {"warning"} == {finding.severity for finding in found}
+
+
+@pytest.mark.parametrize(
+    ("statement", "detail"),
+    [
+        ("", "which only the event trigger of dpe refuses"),
+        (
+            "; alter event trigger dpe_refuse_to_readers disable",
+            "in any schema, because the event trigger that would refuse them is missing (RLS069)",
+        ),
+    ],
+    ids=["refused", "not refused"],
+)
+def test_a_role_that_may_create_in_the_database_is_named_with_what_refuses_it(
+    after: Callable[[str], Outcome], statement: str, detail: str
+) -> None:
+    """Only a superuser can create the event trigger."""
+    found = after(f"grant create on database {{database}} to {OUTSIDE}{statement}").found
+
+    assert [f"lets {OUTSIDE} create schemas and extensions, {detail}"] == [
+        finding.detail for finding in found if finding.check_id == "RLS055"
+    ]
+
+
+def test_extensions_of_administrators_and_of_models_are_not_findings(built: Server) -> None:
+    """In a schema for them, in PostgreSQL's own, and in one of the project."""
+    with built.connect("admin") as connection:
+        connection.execute(
+            "create extension citext schema finance; create extension intarray schema pg_catalog; create extension lo schema public"
+        )
+        connection.execute(
+            "do $$ begin execute format('grant create on database %I to dpe_transformer', current_database()); end $$;"
+            " set local role dpe_transformer; create extension hstore schema finance; reset role"
+        )
+        assert set() == _ids(connection)
+        connection.rollback()
+
+
 @pytest.mark.parametrize(
     ("version", "is_found"), [("150013", True), ("150014", False), ("160009", True), ("170006", False), ("180000", False)]
 )

@@ -46,8 +46,14 @@ FILES = {
         {{ config(materialized='view', contract={'enforced': false}, meta={'rls': {'tenant_column': 'hotel'}}) }}
         select id, hotel from {{ ref('fct_guests') }}
         """,
+    "models/finance/dim_rates.sql": """
+        {{ config(materialized='table', contract={'enforced': false}, meta={'rls': {'shared': true}, 'masked': ['name']}) }}
+        select * from (values (1, 'Weekend'), (2, 'Winter')) as t (id, name)
+        """,
 }
+# Those with tenants, and all.
 RELATIONS = ("fct_guests", "fct_stays", "dim_ids")
+MODELS = (*RELATIONS, "dim_rates")
 
 
 @dataclass(frozen=True)
@@ -198,9 +204,9 @@ def test_a_cursor_does_not_combine_two_roles(targets: Targets) -> None:
     try:
         with targets.database.connect("admin") as connection, admin_context(connection, "test"):
             connection.execute("insert into dpe.tenant_access values (%s, 'HA')", [team])
-        for relation in RELATIONS:
+        for relation in MODELS:
             with targets.database.connect(reader) as connection:
-                connection.execute(f"declare held cursor for select hotel from prod_finance.{relation}".encode())
+                connection.execute(f"declare held cursor for select id from prod_finance.{relation}".encode())
                 connection.execute(sql.SQL("set local role {}").format(sql.Identifier(team)))
                 assert [] == connection.execute("fetch all from held").fetchall()
     finally:
@@ -209,19 +215,60 @@ def test_a_cursor_does_not_combine_two_roles(targets: Targets) -> None:
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(team)))
 
 
-def test_a_readers_view_does_not_show_a_target_to_others(targets: Targets) -> None:
+# A cursor that a reader opens on rows one by one, so that each step may be the first one to need what a policy asks; and one such step.
+OPENED = """
+    create function {schema}.opened() returns void language plpgsql security definer as $$
+    declare stepped refcursor := 'stepped';
+    begin
+        set local enable_indexscan = off;
+        set local enable_bitmapscan = off;
+        set local enable_memoize = off;
+        open stepped no scroll for
+            select shown.name
+            from unnest(array[2, 1]) as wanted (id)
+            left join lateral (select * from prod_finance.{relation} where id = wanted.id offset 0) as shown on true;
+    end $$
+"""
+ADVANCED = """
+    create function {schema}.advanced() returns void language plpgsql security definer as $$
+    declare stepped refcursor := 'stepped';
+    begin
+        move next from stepped;
+    end $$
+"""
+
+
+@pytest.mark.parametrize("relation", ["fct_guests", "fct_stays", "dim_rates"])
+def test_no_steps_of_a_cursor_by_different_roles_show_masked_columns(targets: Targets, relation: str) -> None:
+    """One that a reader of prod opens, that a reader of dev advances, and of which a masked reader of prod fetches the rest."""
+    somebody, reader, masked = targets.logins.values()
+    schema = f"desk_{next(numbers)}"
+    with targets.database.connect("admin", autocommit=True) as connection:
+        connection.execute(f"create schema {schema}; grant create, usage on schema {schema} to public".encode())
+    for login, function in {reader: OPENED, somebody: ADVANCED}.items():
+        with targets.database.connect(login, autocommit=True) as connection:
+            connection.execute(function.format(schema=schema, relation=relation).encode())
+    with targets.database.connect(masked) as connection:
+        connection.execute(f"select {schema}.opened()".encode())
+        connection.execute(f"select {schema}.advanced()".encode())
+        assert [(None,)] == connection.execute("fetch all from stepped").fetchall()
+
+
+@pytest.mark.parametrize("relation", ["fct_guests", "dim_rates"])
+def test_a_readers_view_does_not_show_a_target_to_others(targets: Targets, relation: str) -> None:
     """PostgreSQL checks the privilege of its owner, but the policies apply to the role that reads it."""
     somebody, reader, _ = targets.logins.values()
     schema = sql.Identifier(f"desk_{next(numbers)}")
+    passed_on = sql.SQL("{}.passed_on").format(schema)
     with targets.database.connect("admin", autocommit=True) as connection:
-        connection.execute(sql.SQL("create schema {}; grant create, usage on schema {} to public").format(schema, schema))
+        connection.execute(sql.SQL("create schema {0}; grant create, usage on schema {0} to public").format(schema))
     with targets.database.connect(reader, autocommit=True) as connection:
-        connection.execute(sql.SQL("create view {}.passed_on as select hotel from prod_finance.fct_guests").format(schema))
-        assert [("UA",)] == connection.execute(sql.SQL("select hotel from {}.passed_on").format(schema)).fetchall()
+        connection.execute(sql.SQL("create view {} as select id from prod_finance.{}").format(passed_on, sql.Identifier(relation)))
+        assert (1,) in connection.execute(sql.SQL("select id from {}").format(passed_on)).fetchall()
     with targets.database.connect("admin", autocommit=True) as connection:
-        connection.execute(sql.SQL("grant select on {}.passed_on to public").format(schema))
+        connection.execute(sql.SQL("grant select on {} to public").format(passed_on))
     with targets.database.connect(somebody) as connection:
-        assert [] == connection.execute(sql.SQL("select hotel from {}.passed_on").format(schema)).fetchall()
+        assert [] == connection.execute(sql.SQL("select id from {}").format(passed_on)).fetchall()
 
 
 def test_who_is_no_longer_named_no_longer_reads(targets: Targets) -> None:
@@ -243,7 +290,7 @@ def test_who_may_read_nothing_in_a_schema_may_not_use_it(targets: Targets) -> No
 
     results = run_dbt(targets.project("prod"), targets.server("prod"), ["run"])
 
-    assert ["success"] * len(RELATIONS) == [result.status for result in results]
+    assert ["success"] * len(MODELS) == [result.status for result in results]
     assert [False] * 3 == [targets.may_use(role, "prod_finance") for role in (targets.group, targets.masked, "dpe_tenant")]
 
 
@@ -264,6 +311,25 @@ def test_a_grant_to_others_is_found(targets: Targets) -> None:
         "prod_finance.fct_guests": "shows masked readers the column name, which meta.masked hides",
         "prod_finance.dim_ids": "is granted to dpe_auditor, which neither meta.readers nor grants names for this target",
     } == {finding.subject: finding.detail for finding in found}
+
+
+def test_policies_that_ask_less_are_errors_until_the_next_run(targets: Targets) -> None:
+    """As earlier versions of dpe made them: compared with the project's files. The version that the run replaces is no error then."""
+    with targets.database.connect("admin") as connection:
+        connection.execute(
+            "alter policy dpe_mask on prod_finance.fct_guests using (hotel = any ("
+            "(select case when pg_has_role('dpe_masked_reader', 'usage') then null else dpe.visible_tenants() end)::text[]));"
+            "alter policy dpe_reader on prod_finance.dim_rates using (true);"
+            "alter policy dpe_mask on prod_finance.dim_rates using (not (select pg_has_role('dpe_masked_reader', 'usage')))"
+        )
+        connection.commit()
+    project, server = targets.project("prod"), targets.server("prod")
+
+    assert [("RLS071", "dim_rates"), ("RLS071", "dim_rates"), ("RLS071", "fct_guests")] == [
+        (finding.check_id, finding.subject.removeprefix("prod_finance.")) for finding in protection.check_rls(project, server)
+    ]
+    assert targets.run("prod").holds
+    assert [] == protection.check_rls(project, server)
 
 
 EXAMPLE = "{prod: [dpe_reader, dpe_masked_reader]}"
@@ -328,5 +394,5 @@ def test_which_targets_publish_to_readers_is_never_guessed(targets: Targets) -> 
         targets.run("dev")
     (result,) = run_dbt(targets.project("dev"), targets.server("dev"), ["run", "--select", "fct_stays"])
 
-    assert str(refused.value).count(missing) == len(RELATIONS)
+    assert str(refused.value).count(missing) == len(MODELS)
     assert missing in result.message

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 from conftest import Cluster, numbers
 from psycopg import sql
 from support import dbt_projects
@@ -142,6 +143,36 @@ def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -
         assert [] == checks.check(connection, protection.protected_schemas(connection, project))
         made = {model.unique_id: model.schema for model in project.models.values()}
         assert [] == declared.differences(connection, project.manifest, project.target, made)
+
+
+@pytest.mark.parametrize("others", [[], ["dpe_masked_reader"]], ids=["one role", "several"])
+def test_what_is_declared_is_what_is_checked_if_only_some_roles_read(
+    project: Project, server: Server, manager: str, tmp_path: Path, others: list[str]
+) -> None:
+    """Neither dpe_reader nor everyone who is masked: each policy asks for these roles, whatever the kind of declaration."""
+    directory, group = tmp_path / "some", f"50%s of O'Neil's {next(numbers)}"
+    shutil.copytree(project.directory, directory, symlinks=True)
+    settings = yaml.safe_load((directory / "dbt_project.yml").read_text())
+    settings["models"]["+meta"] = {"readers": {"dev": [group, *others]}}
+    (directory / "dbt_project.yml").write_text(yaml.safe_dump(settings))
+    some = Project(directory, variables=f"{{manager: {manager}}}")
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} in role dpe_reader").format(sql.Identifier(group)))
+        try:
+            assert not any(result.has_failed for result in run_dbt(some, server, ["run"]))
+            with server.connect("transformer") as building:
+                found = checks.check(building, protection.protected_schemas(building, some))
+                made = {model.unique_id: model.schema for model in some.models.values()}
+                found += declared.differences(building, some.manifest, some.target, made)
+                policies = building.execute(
+                    "select polrelid::regclass::text, pg_get_expr(polqual, polrelid) from pg_policy "
+                    "where polname in ('dpe_reader', 'dpe_mask') and polrelid::regclass::text like 'finance.%'"
+                ).fetchall()
+        finally:
+            connection.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(group)))
+    assert [] == found
+    assert [] == [(relation, condition) for relation, condition in policies if group.replace("'", "''") not in condition]
+    assert len(policies) > len(PROJECT)
 
 
 def test_what_no_file_declares_is_found(project: Project, server: Server) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from conftest import numbers
 from dbt.artifacts.schemas import results as dbt_results
 from dbt_common.dataclass_schema import StrEnum
+from psycopg import sql
 from support.dbt_projects import Silence
 from support.shop import DOUBLED, WEDNESDAY, Shop
 
@@ -234,6 +236,44 @@ def test_what_is_published_is_compared_with_the_files(shop: Shop) -> None:
     assert {("RLS046", "finance.dim_shops"), ("RLS071", "finance.fct_orders"), ("RLS071", "finance.dim_shops")} == {
         (finding.check_id, finding.subject) for finding in protection.check_rls(shop.project, shop.server) if finding.severity == "error"
     }
+
+
+def test_extensions_of_a_login_refuse_no_publication(shop: Shop) -> None:
+    """Wherever it put them before the event trigger refused it: each is a warning, and the run publishes."""
+    login = f"extending_{next(numbers)}"
+    extensions = {
+        "citext": "dpe",
+        "lo": "dpe_locks",
+        "hstore": "finance",
+        "seg": "finance__previous",
+        "isn": "raw",
+        "intarray": "pg_catalog",
+    }
+    assert shop.run().holds
+    with shop.server.connect("admin", autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create role {0} login; grant create on database {1} to {0}; set role {0}").format(
+                *map(sql.Identifier, (login, shop.server.database))
+            )
+        )
+        for name, schema in extensions.items():
+            connection.execute(sql.SQL("create extension {} schema {}").format(*map(sql.Identifier, (name, schema))))
+        connection.execute("reset role")
+        try:
+            for _ in range(2):
+                summary = shop.run()
+
+                assert summary.holds, summary
+                assert summary.validation is not None
+                [check] = [one for one in summary.validation.checks if one.name == "row-level security"]
+                assert [
+                    f"{name}: belongs to {login}, and is in the schema {schema}; drop extension {name}; "
+                    "if models need it, install it in another schema as an administrator"
+                    for name, schema in sorted(extensions.items())
+                ] == [warning for warning in check.warnings if "belongs to" in warning]
+                assert not check.faults
+        finally:
+            connection.execute(sql.SQL("drop owned by {0} cascade; drop role {0}").format(sql.Identifier(login)))
 
 
 # A rule of fct_orders keeps cheap orders out; another model's Jinja removes it from dbt's graph while fct_orders is built.

@@ -80,6 +80,12 @@ MUTATIONS = {
     "drop policy dpe_reader on finance.fct_orders; create policy dpe_reader on finance.fct_orders to dpe_reader, dpe_masked_reader"
     " using (shop = any ((select dpe.visible_tenants())::text[]))": "RLS010",
     "alter policy dpe_mask on finance.fct_orders using (not (select pg_has_role('dpe_masked_reader', 'usage')) or amount > 0)": "RLS010",
+    "alter policy dpe_reader on finance.dim_shops using ((select case when pg_has_role(to_regrole('pg_monitor'), 'usage') then false end))": "RLS010",
+    # A mask for other roles than the policy of readers.
+    "alter policy dpe_reader on finance.fct_orders"
+    " using (shop = any ((select case when pg_has_role(to_regrole('dpe_reader'), 'usage') then dpe.visible_tenants() end)::text[]));"
+    " alter policy dpe_mask on finance.fct_orders using (shop = any ((select case when pg_has_role('dpe_masked_reader', 'usage') then null"
+    " when pg_has_role(to_regrole('pg_monitor'), 'usage') then dpe.visible_tenants() end)::text[]))": "RLS010",
     # A lookup with the same result for every reader; a table of PostgreSQL's own; a column other than the declared one.
     f"{ACCESS}; alter policy dpe_reader on finance.fct_margins"
     " using ('true'::text = any ((select dpe.granted_keys('pg_catalog.pg_roles', 'rolinherit', 'rolname'))::text[]))": "RLS010",
@@ -320,6 +326,11 @@ MUTATIONS = {
     create event trigger dpe_refuse_to_readers on ddl_command_start when tag in ('DROP OWNED', 'CREATE RULE')
     execute function dpe.refuse_to_readers()
     """: "RLS069",
+    **{
+        f"grant create on database {{database}} to {OUTSIDE}; set local role {OUTSIDE}; create extension {name} schema {schema}; reset role": "RLS075"
+        for name, schema in {"citext": "dpe", "lo": "dpe_locks", "hstore": "finance", "isn": "raw", "intarray": "pg_catalog"}.items()
+    },
+    "create extension citext schema dpe": "RLS075",
     f"{CALLED}; create index on finance.fct_orders ((finance.called(order_id)))": "RLS073",
     f"{CALLED}; create index on finance.fct_orders (order_id) where finance.called(1) > 0": "RLS073",
     f"{CALLED}; create statistics finance.called on (finance.called(order_id)) from finance.fct_orders": "RLS073",

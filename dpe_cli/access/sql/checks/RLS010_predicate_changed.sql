@@ -11,6 +11,7 @@ written as (
         *,
         regexp_replace(using_expression, '\n\s*', ' ', 'g') as using_words,
         regexp_replace(check_expression, '\n\s*', ' ', 'g') as check_words,
+        policy in ('dpe_reader', 'dpe_mask') and using_expression ~ 'WHEN \(*pg_has_role\(\(to_regrole\(' as asks_readers,
         regexp_match(using_expression, 'dpe\.granted_keys\(''("(?:[^"'']|""|'''')+"\."(?:[^"'']|""|'''')+")''::text') as looked_up
     from policies
     where
@@ -38,27 +39,57 @@ compared as (
 
 ),
 
--- What they are compared with.
-words as (
+types as (
 
     select
         relation_id,
         policy,
-        case declared_kind when 'role_column' then 'name' else 'text[]' end as type,
-        case declared_kind
+        case declared_kind when 'role_column' then 'name' when 'shared' then 'boolean' else 'text[]' end as type
+    from written
+
+),
+
+-- What they are compared with, and what a mask asks before.
+words as (
+
+    select
+        written.relation_id,
+        written.policy,
+        written.asks_readers,
+        types.type,
+        case written.declared_kind
             when 'role_column' then '"current_user"'
             when 'access' then 'granted_keys'
             else 'visible_tenants'
         end as label,
-        case declared_kind
+        case written.declared_kind
             when 'role_column' then 'CURRENT_USER'
             when 'access'
                 then format(
-                    'dpe.granted_keys(''%s''::text, %L::text, %L::text)', looked_up[1], declared_key, declared_role_column
+                    'dpe.granted_keys(''%s''::text, %L::text, %L::text)',
+                    written.looked_up[1],
+                    written.declared_key,
+                    written.declared_role_column
                 )
+            when 'shared' then 'true'
             else 'dpe.visible_tenants()'
         end as call,
-        -- If a relation is published to some readers only, its policy also asks whether the session's role has the rights of one of them.
+        case
+            when written.policy = 'dpe_mask'
+                then format('WHEN pg_has_role(''dpe_masked_reader''::name, ''usage''::text) THEN NULL::%s ', types.type)
+        end as denied
+    from written
+    inner join types on written.relation_id = types.relation_id and written.policy = types.policy
+
+),
+
+-- If a relation is published to some readers only, its policies for readers also ask whether the session's role has the rights of one of
+-- them: the same in both. That they ask, and for whom, is compared with the project's files (RLS071); in earlier versions of a relation,
+-- masks and shared relations may not ask.
+published as (
+
+    select
+        relation_id,
         (
             regexp_match(
                 using_words,
@@ -67,6 +98,7 @@ words as (
             )
         )[1] as published_to
     from written
+    where policy = 'dpe_reader'
 
 ),
 
@@ -74,22 +106,24 @@ words as (
 calls as (
 
     select
-        relation_id,
-        policy,
+        words.relation_id,
+        words.policy,
+        words.asks_readers and published.published_to is not null as asks_readers,
         case
-            when policy = 'dpe_mask'
+            when words.asks_readers and published.published_to is not null
                 then
                     format(
-                        '( SELECT CASE WHEN pg_has_role(''dpe_masked_reader''::name, ''usage''::text) THEN NULL::%s ELSE %s END AS %s)',
-                        type,
-                        call,
-                        label
+                        '( SELECT CASE %sWHEN %s THEN %s ELSE NULL::%s END AS "case")',
+                        words.denied,
+                        published.published_to,
+                        words.call,
+                        words.type
                     )
-            when policy = 'dpe_reader' and published_to is not null
-                then format('( SELECT CASE WHEN %s THEN %s ELSE NULL::%s END AS "case")', published_to, call, type)
-            else format('( SELECT %s AS %s)', call, label)
+            when words.policy = 'dpe_mask' then format('( SELECT CASE %sELSE %s END AS %s)', words.denied, words.call, words.label)
+            else format('( SELECT %s AS %s)', words.call, words.label)
         end as question
     from words
+    left join published on words.relation_id = published.relation_id
 
 ),
 
@@ -100,7 +134,8 @@ conditions as (
         calls.policy,
         count(compared.name) as columns,
         string_agg(format('(%s = ANY (%s::text[]))', compared.name, calls.question), ' OR ' order by compared.place) as in_array,
-        format('(%s = %s)', max(compared.name), max(calls.question)) as of_role
+        format('(%s = %s)', max(compared.name), max(calls.question)) as of_role,
+        max(calls.question) filter (where calls.asks_readers) as of_everything
     from calls
     left join compared on calls.relation_id = compared.relation_id and calls.policy = compared.policy
     group by calls.relation_id, calls.policy
@@ -118,6 +153,7 @@ wanted as (
             when written.declared_kind in ('tenant_column', 'access')
                 then format(case when conditions.columns > 1 then '(%s)' else '%s' end, conditions.in_array)
             when written.declared_kind = 'role_column' then conditions.of_role
+            when written.declared_kind = 'shared' and conditions.of_everything is not null then conditions.of_everything
             when written.policy = 'dpe_mask'
                 then '(NOT ( SELECT pg_has_role(''dpe_masked_reader''::name, ''usage''::text) AS pg_has_role))'
             when written.declared_kind = 'shared' then 'true'
