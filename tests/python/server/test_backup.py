@@ -20,36 +20,34 @@ from support.shop import SHOP, Shop
 
 from dpe_cli.server.bootstrap import bootstrap_server
 from dpe_cli.server.contexts import admin_context
+from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
 
-# In a table that is closed to administrators, in checks, a generated column, a domain, a policy, an index and a materialized view: code that
-# takes what it can from a role that is not rita, and says so.
+# In checks, a generated column, a domain, a policy and an index: code that takes what it can from a role that is not rita, and leaves a line
+# in the server's log.
 OF_RITA = """
-    create function desk.is_fine(i integer) returns boolean language plpgsql immutable as $$
+    create function desk.is_fine(i integer) returns boolean language plpgsql as $$
     begin
-        if current_user <> 'rita' then
+        if current_user <> 'rita' or session_user <> 'rita' then
             raise warning 'code of rita ran as %', current_user;
             perform set_config('dpe.tenant_id', 'UA', false);
             if current_setting('transaction_read_only') = 'off' then
-                execute case when (select rolsuper from pg_roles where rolname = current_user) then 'alter role rita superuser'
+                execute case when (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then 'alter role rita superuser'
                     else 'grant dpe_owner to rita' end;
             end if;
-        elsif session_user <> 'rita' then
-            raise warning 'code of rita ran in a session of %', session_user;
         end if;
         return true;
     end
     $$;
+    create function desk.is_always_fine(i integer) returns boolean language plpgsql immutable as 'begin return desk.is_fine(i); end';
     create domain desk.fine as integer check (desk.is_fine(value));
     create table desk.notes (
-        i integer check (desk.is_fine(i)), fine desk.fine, generated boolean generated always as (desk.is_fine(i)) stored
+        i integer check (desk.is_fine(i)), fine desk.fine, generated boolean generated always as (desk.is_always_fine(i)) stored
     );
     insert into desk.notes (i, fine) values (1, 1), (2, 2);
-    create index on desk.notes (desk.is_fine(i));
+    create index on desk.notes (desk.is_always_fine(i));
     alter table desk.notes enable row level security;
     create policy dpe_backup on desk.notes using (desk.is_fine(i));
-    alter table desk.notes force row level security;
-    alter table desk.notes no force row level security;
     create materialized view desk.orders as select order_id from finance.fct_orders;
     create view desk.amounts as select amount from finance.fct_orders;
     create table desk.mine (i integer);
@@ -70,7 +68,7 @@ class Old:
     """A managed server with the small pipeline, and the objects of others."""
 
     shop: Shop
-    programs: Path
+    embedded: EmbeddedServer
     version: str
 
     @property
@@ -108,23 +106,21 @@ def old(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Old]:
         run_as(server, "rita", "grant select on all tables in schema desk to public; grant usage on schema desk to public")
         run_as(server, "stranger", OF_STRANGER)
         bootstrap_server(replace(server, admin_user="postgres"))
-        yield Old(shop, embedded.bin_dir, request.param)
+        yield Old(shop, embedded, request.param)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What the commands of the guide made: another server with the same database. `said` is what they printed."""
+    """What the commands of the guide made, run by `user`: another server with the same database."""
 
     server: Server
+    embedded: EmbeddedServer
     user: str
-    said: str
 
 
 @pytest.fixture(scope="module", params=["As a superuser", "On a managed server"])
 def restored(request: pytest.FixtureRequest, old: Old, scratch: Path) -> Iterator[Restored]:
     """Back up and restore by the commands of the guide, while a reader holds a table of its own."""
-    if (request.param, old.version) == ("As a superuser", "15"):
-        pytest.skip("test_managed.py restores a dump of 15 as a superuser")
     user = {"As a superuser": "postgres", "On a managed server": "manager"}[request.param]
     name = f"restored-{old.version}-{next(numbers)}"
     with start(scratch / name, old.version) as embedded:
@@ -133,11 +129,13 @@ def restored(request: pytest.FixtureRequest, old: Old, scratch: Path) -> Iterato
             run_as(replace(server, database="postgres"), "postgres", "create role manager login createrole createdb")
         variables = {"OLD": old.server.host, "NEW": server.host, "PGPORT": str(server.port)}
         with psycopg.connect(host=old.server.host, port=old.server.port, user="rita", dbname="warehouse") as holder:
-            holder.execute("lock table desk.mine")
+            # A backup that waits for it fails the test, rather than waiting for ever.
+            holder.execute("set idle_in_transaction_session_timeout = '400s'; lock table desk.mine")
             commands = WITHOUT_RUN + guides.commands("backup.md", request.param)
-            done = guides.run(commands, old.shop.directory, programs=old.programs, variables=variables)
+            done = guides.run(commands, old.shop.directory, programs=old.embedded.bin_dir, variables=variables)
+            holder.execute("select")
         assert 0 == done.returncode, done.stdout + done.stderr
-        yield Restored(server, user, done.stdout + done.stderr)
+        yield Restored(server, embedded, user)
 
 
 def as_superuser(server: Server, query: str) -> list[tuple[object, ...]]:
@@ -190,8 +188,9 @@ def test_the_backup_is_complete_and_the_restored_database_protected(old: Old, re
 
 
 def test_no_code_of_others_runs_as_an_administrator(old: Old, restored: Restored) -> None:
-    """Neither in the backup nor in the restore, and nobody has got rights."""
-    assert "code of rita ran" not in restored.said, restored.said
+    """Neither in the backup nor in the restore, and no login has got rights."""
+    for log in (old.embedded.log, restored.embedded.log):
+        assert "code of rita ran" not in log.read_text(encoding="utf-8")
     expected = [("rita", False, ["dpe_reader"]), ("stranger", False, [])]
     assert expected == as_superuser(old.server, RIGHTS) == as_superuser(restored.server, RIGHTS)
 
@@ -206,10 +205,10 @@ def test_the_owner_restores_what_belongs_to_it(old: Old, restored: Restored) -> 
         "PGDATABASE": "warehouse",
     }
     done = guides.run(
-        guides.commands("backup.md", "What belongs to others"), old.shop.directory, programs=old.programs, variables=variables
+        guides.commands("backup.md", "What belongs to others"), old.shop.directory, programs=old.embedded.bin_dir, variables=variables
     )
     assert 0 == done.returncode, done.stdout + done.stderr
-    assert "code of rita ran" not in done.stderr, done.stderr
+    assert "code of rita ran" not in restored.embedded.log.read_text(encoding="utf-8")
     with restored.server.connect("rita") as connection:
         assert [(1, 1, True), (2, 2, True)] == connection.execute("select * from desk.notes order by 1").fetchall()
         assert [(1,), (2,)] == connection.execute("select * from desk.orders order by 1").fetchall()
