@@ -229,6 +229,7 @@ def _commands() -> dict[str, Schema]:
         "db stop": _object(stopped=bool),
         "db status": {"anyOf": [_object(**_STATUS), _object(is_running=bool, is_embedded=bool)]},
         "db url": _object(url=str),
+        "db dump-options": _object(schemas=list[str], extensions=list[str], left_out=list[str], options=list[str]),
         "bootstrap": _fields(BootstrapReport, server=str, port=int, database=str),
     }
 

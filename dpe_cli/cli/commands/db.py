@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
@@ -10,6 +12,7 @@ import click
 from dpe_cli.cli.app import App
 from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Lines, Report
+from dpe_cli.server.dump_options import dump_options as find_dump_options
 from dpe_cli.server.programs import wheel_programs
 from dpe_cli.server.server import Server, ServerStatus, embedded_server
 from dpe_cli.words import size
@@ -71,6 +74,25 @@ def url(app: App) -> Report:
     """Print the administrator's connection URL; use it as in: psql "$(dpe db url)"."""
     address = app.resolve_server().url()
     return Report(data={"url": address}, sections=[Lines([address])])
+
+
+@db.command("dump-options")
+@click.option("--schema", "schemas", multiple=True, help="A schema of other tools to dump as well, which the models read; can be repeated.")
+@click.pass_obj
+def dump_options(app: App, schemas: Sequence[str]) -> Report:
+    """
+    Print the options with which pg_dump dumps the pipeline.
+
+    Use it as in: dpe db dump-options > options && xargs pg_dump --format=custom --create --file=warehouse.dump < options
+
+    They name the schemas that belong to dpe's roles, and the extensions of administrators. Other schemas, such as those of readers, are
+    left out (--output json names them), because pg_dump and pg_restore would call functions of their owners as the administrator who
+    runs them. Fails if what is dumped could not be restored without another schema.
+    """
+    with app.resolve_server().connect("admin") as connection:
+        found = find_dump_options(connection, schemas)
+    data = {**vars(found), "options": found.options}
+    return Report(data=data, sections=[Lines([shlex.quote(option) for option in found.options])])
 
 
 @db.command(

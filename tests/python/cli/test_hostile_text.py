@@ -57,12 +57,26 @@ COMMANDS: dict[str, tuple[list[str], tuple[Channel, ...]]] = {
     "env": ([], BOTH),
     "db status": ([], BOTH),
     "db url": ([], BOTH),
+    "db dump-options": ([], BOTH),
     "bootstrap": ([], BOTH),
 }
 # They become another program, or start and stop a server of their own and show only its directory.
 LEFT_OUT = {"dbt", "db psql", "db start", "db stop"}
 # These show none of the project's texts, or only harmless ones.
-SILENT = {"extract", "publish", "docs build", "rules", "loads list", "loads undo", "schema", "env", "db status", "db url", "bootstrap"}
+SILENT = {
+    "extract",
+    "publish",
+    "docs build",
+    "rules",
+    "loads list",
+    "loads undo",
+    "schema",
+    "env",
+    "db status",
+    "db url",
+    "db dump-options",
+    "bootstrap",
+}
 # These write data, which a pipe gets unchanged.
 DATA = {("rejects export", "pipe")}
 # Rich's own colours, and the cursor movements of progress bars.

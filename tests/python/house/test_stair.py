@@ -50,7 +50,7 @@ WITHIN = {
         "leftovers reserving sessions",
         "server",
         "embedded",
-        "contexts programs relations temporary versions",
+        "contexts dump_options programs relations temporary versions",
         "connection",
     ),
     "sources": ("api databases files singer", "http query_inputs", "options", "rejects", "json", "read secrets"),
