@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
-import pytz
 from babel import Locale
 from dbt.adapters.base import BaseRelation, Column
 from dbt.artifacts.schemas import results as dbt_results
+from dbt.context.base import get_context_modules
 from dbt_common.contracts.config.base import BaseConfig
 from dbt_common.dataclass_schema import StrEnum
 from dbt_common.events.functions import get_metadata_vars
@@ -333,12 +333,13 @@ TAMPERING = {
 @contextmanager
 def _restored() -> Iterator[None]:
     """Undo what is changed in containers of libraries, which outlive a run."""
+    pytz = get_context_modules()["pytz"]
     containers: list[Any] = [
         Column.TYPE_LABELS,
         BaseRelation.Config.aliases,
         BaseConfig.mergebehavior["append"],
-        pytz.common_timezones,
-        pytz.country_names.data if pytz.country_names else {},
+        pytz["common_timezones"],
+        pytz["country_names"].data if pytz["country_names"] else {},
         get_metadata_vars(),
         Locale.parse("en_US").number_symbols["latn"],
     ]

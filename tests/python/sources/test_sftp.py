@@ -64,6 +64,31 @@ def test_files_of_an_sftp_server_are_loaded_once(stage: Stage, sftp_server: Sftp
     assert [(5, "e")] == literal.rows()
 
 
+def test_what_is_replaced_before_it_is_fetched_is_loaded_later(
+    stage: Stage, sftp_server: SftpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not recorded under the time that the listing named, which another content may have again."""
+    file = sftp_server.directory / "a.csv"
+    file.write_text("id,note\n1,a\n")
+    listed = file.stat()
+    source = _source(stage, sftp_server, "*.csv")
+    path = remote.FetchedFile.path
+
+    def replaced(fetched: remote.FetchedFile) -> Path:
+        file.write_text("id,note\n2,b\n")
+        os.utime(file, (listed.st_atime + 60, listed.st_mtime + 60))
+        return path.fget(fetched)  # type: ignore[attr-defined,no-any-return]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(remote.FetchedFile, "path", property(replaced))
+        source.extract()
+    assert [(2, "b")] == source.rows()
+
+    file.write_text("id,note\n1,a\n")
+    os.utime(file, (listed.st_atime, listed.st_mtime))
+    assert 1 == source.extract().rows_loaded
+
+
 def test_a_name_that_echoes_a_secret_is_not_in_the_ledger(stage: Stage, sftp_server: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reference takes its place; a file is refused if its name has the secret in another form."""
     monkeypatch.setenv("SFTP_PASSWORD", "correct-horse-battery")
