@@ -79,10 +79,8 @@ def _far_files(found: RemoteFile, reading: Reading) -> list[File]:
         # A version that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
         found = replace(found, version=None)
     place = remote.FetchedFile(found)
-    if kind == "zip":
-        files = _members(place, found.location, reading)
-    else:
-        files = [File(place, None, found.size, found.location, kind, reading)]
+    location, size = found.location, found.size
+    files = _members(place, location, reading) if kind == "zip" else [File(place, None, size, location, kind, reading)]
     given = reading.options.location
     held = secrets.held({"location": given, **reading.options.storage_options})
     for file in files:

@@ -137,10 +137,8 @@ def test_what_is_not_json_is_a_warning(tell: Tell, webhook: Webhook, messages: l
     assert "failure" == tell(replace(FAILED, fields={"since": date(2024, 1, 1)}))
 
     assert [] == webhook.requests
-    assert [
-        "Warning: notify: the webhook did not get the failure: it cannot be written as JSON (TypeError); check the address given with"
-        " --notify, and the network"
-    ] == messages
+    [message] = messages
+    assert message.startswith("Warning: notify: the webhook did not get the failure: it cannot be written as JSON (TypeError); check")
     assert [("everything", True, "failure", False)] == _records(server)
 
 

@@ -265,7 +265,7 @@ def test_a_file_of_the_web_that_is_replaced_before_it_is_fetched_is_loaded_later
     """It is recognized by the version that came with its content; by its content, if another one was announced."""
     release = Release(REPLACED)
     release.next_content = PRESENT
-    with served(release) as url:
+    with served(release) as url:  # type: ignore[arg-type]
         source = stage("id integer, note text", location=f"{url}/a.csv", file_format="csv", allow_private_addresses=True)
         source.extract()
         assert [(2, "b")] == source.rows()
