@@ -8,6 +8,7 @@ what other nodes see: which relations `ref` finds, for example.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 # Members of dbt's configuration that are described on their own: the configuration of each package, the flags and the variables.
@@ -18,16 +19,12 @@ def snapshot(manifest: Any) -> dict[str, str]:
     """Return a description of each part, by the part's name. It stays the same as long as the part does."""
     from dbt import flags, selected_resources
     from dbt.adapters.factory import FACTORY
-    from dbt_common.contracts.config.base import BaseConfig
     from dbt_common.events.functions import get_metadata_vars
 
     found = {
         "selected_resources": repr(selected_resources.SELECTED_RESOURCES),
         "flags": _described(vars(flags.get_flags())),
         "dbt_metadata_envs": repr(get_metadata_vars()),
-        "modules": _modules(),
-        "how seeds are read": _numbers(),
-        "how configurations are merged": _described(_shared_by_objects(BaseConfig)),
     }
     for adapter in FACTORY.adapters.values():
         # dbt reads those of the packages when it first needs them.
@@ -35,12 +32,29 @@ def snapshot(manifest: Any) -> dict[str, str]:
             of_package = "" if config is adapter.config else f" of the package {package}"
             members = {name: value for name, value in vars(config).items() if name not in _DESCRIBED_APART}
             found |= {f"dbt's configuration{of_package}": _described(members), f"vars{of_package}": repr(config.vars.vars)}
-        for name, kind in (("api.Column", adapter.Column), ("api.Relation", adapter.Relation)):
-            found[name] = _described(_shared_by_objects(kind))
     # dbt fills each of these when it first needs it.
     for name in ("ref", "source", "function"):
         found[f"what {name}() finds"] = _described(getattr(manifest, f"{name}_lookup").storage)
-    return found | {"macros": _macros(manifest)}
+    return found | {"macros": _macros(manifest)} | _of_libraries()
+
+
+@cache
+def of_libraries_at_first() -> Mapping[str, str]:
+    """Return the part of the snapshot that outlives a run of dbt, as it was at the first call: before Jinja could change anything."""
+    return _of_libraries()
+
+
+def _of_libraries() -> dict[str, str]:
+    from dbt.adapters.postgres import PostgresAdapter
+    from dbt_common.contracts.config.base import BaseConfig
+
+    return {
+        "api.Column": _described(_shared_by_objects(PostgresAdapter.Column)),
+        "api.Relation": _described(_shared_by_objects(PostgresAdapter.Relation)),
+        "how configurations are merged": _described(_shared_by_objects(BaseConfig)),
+        "how seeds are read": _numbers(),
+        "modules": _modules(),
+    }
 
 
 def _shared_by_objects(kind: type) -> dict[str, Any]:

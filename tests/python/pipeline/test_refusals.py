@@ -397,6 +397,25 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop, mo
     ]
 
 
+def test_what_jinja_changed_in_libraries_while_dbt_read_the_project_is_found(shop: Shop) -> None:
+    """They are shared by all runs of dbt in a process, from the first one to the one that builds."""
+    shop.write(
+        {
+            "models/finance/dim_before.sql": """
+                {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+                {% if not execute %}{% do api.Column.TYPE_LABELS.update({'UUID': 'text'}) %}{% endif %}
+                select 1 as one
+                """
+        }
+    )
+
+    with _restored():
+        summary = shop.run("fct_orders")
+
+    assert summary.build.not_published is not None
+    assert summary.build.not_published.startswith("api.Column: was changed in dbt while the project was built")
+
+
 # What a hook of fct_orders creates next to dim_shops, whose declaration it would borrow, with dpe's policies and comments.
 STRAYS = [("finance", "dim_shops__masked"), ("finance", "dim_shops__quarantine"), ("finance__next", "dim_shops__quarantine")]
 MAKE_STRAY = (
