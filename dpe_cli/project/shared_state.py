@@ -57,8 +57,9 @@ def _of_libraries() -> dict[str, str]:
     }
 
 
+@cache
 def _shared_by_objects(kind: type) -> dict[str, Any]:
-    """Return the containers that all objects of a class share, which Jinja reaches through any of them."""
+    """Return the containers that all objects of a class share, which Jinja reaches through any of them and can change, but not replace."""
     found: dict[str, Any] = {}
     for base in kind.__mro__:
         for name, value in vars(base).items():
@@ -77,9 +78,10 @@ def _modules() -> str:
     """Describe the lists and dictionaries of Python's and pytz's modules, which pytz fills when they are first needed."""
     from dbt.context.base import get_context_modules
 
+    # A hash of the long lists, because writing two thousand names would take longer than all the rest.
     return repr(
         [
-            (module, name, dict(value) if isinstance(value, Mapping) else value)
+            (module, name, dict(value) if isinstance(value, Mapping) else hash(tuple(value)))
             for module, members in get_context_modules().items()
             for name, value in members.items()
             if isinstance(value, Collection) and not isinstance(value, str)

@@ -185,7 +185,11 @@ def _stored(store: Any, waiting: _Waiting, info: Mapping[str, Any], scheme: str,
                     # It may have no end. Its size is compared once it is here.
                     break
             waiting(stream.close)
-            return _version(waiting(partial(store.info, info["name"])))
+            try:
+                return _version(waiting(partial(store.info, info["name"])))
+            except FileNotFoundError:
+                # It was removed after it was read.
+                return None
 
     name = str(info["name"]).removeprefix(f"{scheme}://")
     if scheme == "sftp":

@@ -16,7 +16,7 @@ from support.sftp_server import SftpServer
 from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import InputError
-from dpe_cli.sources.files import remote
+from dpe_cli.sources.files import remote, sftp
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +87,26 @@ def test_what_is_replaced_before_it_is_fetched_is_loaded_later(
     file.write_text("id,note\n1,a\n")
     os.utime(file, (listed.st_atime, listed.st_mtime))
     assert 1 == source.extract().rows_loaded
+
+
+def test_what_is_removed_once_it_is_fetched_is_loaded(stage: Stage, sftp_server: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came completely."""
+    file = sftp_server.directory / "a.csv"
+    file.write_text("id,note\n1,a\n")
+    source = _source(stage, sftp_server, "*.csv")
+    read = sftp.read
+
+    def read_and_removed(stream: Any, size: int) -> bytes:
+        part = read(stream, size)
+        if not part:
+            file.unlink()
+        return part
+
+    monkeypatch.setattr(sftp, "read", read_and_removed)
+    source.extract()
+
+    assert not file.exists()
+    assert [(1, "a")] == source.rows()
 
 
 def test_a_name_that_echoes_a_secret_is_not_in_the_ledger(stage: Stage, sftp_server: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
