@@ -56,12 +56,16 @@ def post(url: str, document: dict[str, Any], patience: Patience) -> None:
     Post a document, more than once if that may help.
 
     Raises:
-        UndeliveredError: it was not accepted.
+        UndeliveredError: it was not accepted, or is not JSON.
     """
+    try:
+        body = json.dumps(document, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UndeliveredError(f"it cannot be written as JSON ({type(error).__name__})", is_final=True) from None
     pause = patience.pause
     for attempt in range(1, patience.attempts + 1):
         try:
-            _post_in_time(url, json.dumps(document).encode(), patience.timeout)
+            _post_in_time(url, body, patience.timeout)
         except UndeliveredError as error:
             if error.is_final or attempt == patience.attempts:
                 raise UndeliveredError(f"{error} ({attempt} {'attempt' if attempt == 1 else 'attempts'})") from None

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from dpe_cli.errors import BuildError, ProjectError
-from dpe_cli.project import package_tests
+from dpe_cli.project import package_tests, shared_state
 from dpe_cli.project.model import RELATIONS
 from dpe_cli.safe_text.server_messages import without_details
 
@@ -26,6 +26,8 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
     from dbt.cli.main import dbtRunner  # it takes over a second to import
 
     package_tests.keep_configuration()
+    # Reading a project renders Jinja too.
+    shared_state.of_libraries_at_first()
     outcome = dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke([*command, "--log-level", "none", *options])
     if outcome.exception is not None:
         raise _as_own_error(command, outcome.exception) from outcome.exception

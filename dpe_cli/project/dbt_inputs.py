@@ -165,19 +165,32 @@ def _files(directory: Path, profiles: Path, roots: Iterable[str]) -> dict[str, l
         files[_relative(directory, path)] = [state.st_mtime_ns, state.st_size]
     for root in roots:
         for entry in _tree(os.path.join(directory, root)):  # noqa: PTH118 at each start
-            state = entry.stat()
+            state = _state(entry)
             files[_relative(directory, entry.path)] = [state.st_mtime_ns, state.st_size]
     return files
 
 
-def _tree(path: str) -> Iterator[os.DirEntry[str]]:
+def _state(entry: os.DirEntry[str]) -> os.stat_result:
+    """Return the state of a file; of the link itself, if it leads nowhere, as an editor's lock does."""
     try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
+
+
+def _tree(path: str, within: frozenset[tuple[int, int]] = frozenset()) -> Iterator[os.DirEntry[str]]:
+    """Yield the files in a directory; `within` are the directories that it is in, to which a link in it may lead back."""
+    try:
+        state = os.stat(path)  # noqa: PTH116 at each start
         entries = list(os.scandir(path))
     except (FileNotFoundError, NotADirectoryError):
         return
+    identity = (state.st_dev, state.st_ino)
+    if identity in within:
+        return
     for entry in entries:
         if entry.is_dir():
-            yield from _tree(entry.path)
+            yield from _tree(entry.path, within | {identity})
         elif entry.name.endswith(_SUFFIXES):
             yield entry
 
@@ -188,7 +201,11 @@ def _relative(directory: Path, path: str) -> str:
 
 def _asked_for(path: Path) -> set[str]:
     """Return the environment variables that a file names, secrets of the connection apart."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        # A link that leads nowhere, or a file that is gone: if dbt needs it, dbt says so.
+        return set()
     return {name for line in lines if not _SECRET_SETTING.match(line) for name in _ENV_VAR.findall(line)}
 
 

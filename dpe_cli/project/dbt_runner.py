@@ -132,13 +132,18 @@ def _node_result(result: Any) -> NodeResult:
         failures=result.failures,
         message=_UNIT_TEST_FAILED.format(node.name) if resource_type == "unit_test" and status == "fail" else message,
         seconds=result.execution_time,
-        rule=meta.get("rule"),
-        dimension=meta.get("dimension"),
-        because=meta.get("because"),
+        rule=_optional_text(meta.get("rule")),
+        dimension=_optional_text(meta.get("dimension")),
+        because=_optional_text(meta.get("because")),
         severity=str(getattr(node.config, "severity", "") or "").lower(),
         schema=str(getattr(node, "schema", "")),
         alias=str(getattr(node, "alias", "")),
     )
+
+
+def _optional_text(value: Any) -> str | None:
+    """Return what YAML says as text: it reads 2024-01-01 as a date, and 7 as a number, which sort and serialize otherwise."""
+    return None if value is None else str(value)
 
 
 def _text(value: Any) -> str:

@@ -67,7 +67,7 @@ class ReadManifest:
         """
         with self._lock:
             shared = self._present_shared()
-            self._shared = self._shared or shared
+            self._shared = self._shared or {**shared, **shared_state.of_libraries_at_first()}
             self._changed |= {name for name in {*self._shared, *shared} if self._shared.get(name) != shared.get(name)}
             if unique_id not in self._read or self._has_other_names():
                 # dbt's event is empty if it cannot write a value of the node, such as a date in its meta.

@@ -75,7 +75,8 @@ def from_node(node: Mapping[str, Any], declaration: Declaration) -> Source:
             declared_at=declared_at,
         ),
         external=external,
-        spec=meta.get("spec"),
+        # YAML reads 7 as a number.
+        spec=None if meta.get("spec") is None else str(meta["spec"]),
     )
 
 

@@ -8,7 +8,7 @@
 {% if suffix and config.get('materialized') in ['incremental', 'snapshot'] %}
 {% set published = relation.replace_path(schema=dpe.published_schema(model)) %}
 
-do $dpe$
+{% call dpe.do_block() %}
 declare
     lost record;
 begin
@@ -34,7 +34,7 @@ begin
         execute format('alter table %s add constraint %I %s', {{ dpe.literal_of(relation) }}, lost.conname, lost.definition);
     end loop;
 end
-$dpe$;
+{% endcall %}
 
 {% endif %}
 

@@ -5,7 +5,7 @@
 
 {% set limits = test.config.meta.get('quarantine') or {'max_ratio': 0.05} %}
 
-do $dpe$
+{% call dpe.do_block() %}
 #variable_conflict use_column
 declare
     broken bigint;
@@ -20,6 +20,6 @@ begin
             using hint = {{ dpe.literal_of('Correct the delivery, or raise quarantine: {max_rows: …, max_ratio: …} in the meta of the test ' ~ test.name ~ '.') }};
     end if;
 end
-$dpe$;
+{% endcall %}
 
 {% endmacro %}

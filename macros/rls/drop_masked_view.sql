@@ -4,12 +4,12 @@
 {% macro drop_masked_view() %}
 
 {% set view = dpe.masked_view() %}
-do $dpe$
+{% call dpe.do_block() %}
 begin
     if obj_description(to_regclass({{ dpe.literal_of(view) }}), 'pg_class') like 'What masked readers see of %' then
         drop view {{ view }} cascade;
     end if;
 end
-$dpe$;
+{% endcall %}
 
 {% endmacro %}

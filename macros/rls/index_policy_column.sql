@@ -4,7 +4,7 @@
 #}
 {% macro index_policy_column(relation, column) %}
 
-do $dpe$
+{% call dpe.do_block() %}
 begin
     if not exists (
         select
@@ -15,6 +15,6 @@ begin
         create index on {{ relation }} ({{ dpe.quote_name(column) }});
     end if;
 end
-$dpe$;
+{% endcall %}
 
 {% endmacro %}

@@ -9,7 +9,7 @@
 {% if masked %}
 
 drop view if exists {{ view }} cascade;
-do $dpe$
+{% call dpe.do_block() %}
 begin
     execute (
         select format(
@@ -30,7 +30,7 @@ begin
         where attrelid = {{ dpe.regclass_of(relation) }} and attnum > 0 and not attisdropped
     );
 end
-$dpe$;
+{% endcall %}
 comment on view {{ view }} is {{ dpe.literal_of('What masked readers see of ' ~ this.identifier ~ ': nothing in ' ~ masked | join(', ') ~ '.') }};
 {{ dpe.protect_view(view, {'shared': true}, model.unique_id, readers) }}
 

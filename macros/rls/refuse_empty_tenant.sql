@@ -3,7 +3,7 @@
 #}
 {% macro refuse_empty_tenant(relation, column) %}
 
-do $dpe$
+{% call dpe.do_block() %}
 begin
     if exists (select from {{ relation }} where {{ dpe.quote_name(column) }} = '') then
         raise exception '%', {{ dpe.literal_of(relation.schema ~ '.' ~ relation.identifier ~ ': has rows with an empty ' ~ column ~ ', its tenant column') }}
@@ -11,6 +11,6 @@ begin
             hint = 'Filter them out, give them a tenant, or quarantine them with a rule (on_failure: quarantine).';
     end if;
 end
-$dpe$;
+{% endcall %}
 
 {% endmacro %}

@@ -3,7 +3,7 @@
 #}
 {% macro require_tenant(relation, column) %}
 
-do $dpe$
+{% call dpe.do_block() %}
 begin
     alter table {{ relation }} alter column {{ dpe.quote_name(column) }} set not null;
 exception
@@ -11,6 +11,6 @@ exception
         raise exception '%', {{ dpe.literal_of(relation.schema ~ '.' ~ relation.identifier ~ ': has rows without a ' ~ column ~ ', its tenant column') }}
             using hint = 'Filter them out, give them a tenant, or quarantine them with a not_null rule (on_failure: quarantine).';
 end
-$dpe$;
+{% endcall %}
 
 {% endmacro %}

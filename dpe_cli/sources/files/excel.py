@@ -14,7 +14,7 @@ from dpe_cli.errors import InputError, UsageError
 from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.sources.files import workbook_parts
 from dpe_cli.sources.files.content import Content, Reading
-from dpe_cli.sources.files.workbook_parts import Workbook
+from dpe_cli.sources.files.workbook_parts import AmbiguousWorkbookError, Workbook
 from dpe_cli.sources.options.files import ExcelFiles
 from dpe_cli.sources.read import rows
 
@@ -46,13 +46,15 @@ def workbook(content: Content) -> Iterator[Workbook]:
     Open a workbook.
 
     Raises:
-        InputError: it is not one.
+        InputError: it is not one, or misses a part, or has two sheets or parts of one name.
     """
     with content.on_disk() as path, path.open("rb") as file:
         try:
             found = workbook_parts.read(file)
         except UsageError:
             raise
+        except AmbiguousWorkbookError as error:
+            raise InputError(f"{content.location}: {error}; ask the sender to save the workbook again with Excel") from error
         # A broken workbook may raise any error of Python's: openpyxl has few of its own.
         except Exception as error:
             if is_out_of_memory(error):

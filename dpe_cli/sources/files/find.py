@@ -6,7 +6,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -75,13 +75,12 @@ def _far_files(found: RemoteFile, reading: Reading) -> list[File]:
         InputError: a name, which the place chose, contains a secret that dpe sent there.
     """
     kind = _kind(found.location.partition("?")[0], reading)
-    place = remote.FetchedFile(found)
-    if kind == "zip":
-        files = _members(place, found.location, reading)
-    else:
+    if found.version is not None and hide(found.version) != found.version:
         # A version that echoes a secret would be in the ledger; without a version, the content tells whether the file is new.
-        version = found.version if found.version is None or hide(found.version) == found.version else None
-        files = [File(place, None, found.size, found.location, kind, reading, version)]
+        found = replace(found, version=None)
+    place = remote.FetchedFile(found)
+    location, size = found.location, found.size
+    files = _members(place, location, reading) if kind == "zip" else [File(place, None, size, location, kind, reading)]
     given = reading.options.location
     held = secrets.held({"location": given, **reading.options.storage_options})
     for file in files:
@@ -109,6 +108,10 @@ class FileOnDisk(Protocol):
         """Its path on this machine, or that of a copy."""
 
     @property
+    def version(self) -> str | None:
+        """The version of its content, as far as its place reports one."""
+
+    @property
     def base(self) -> Path | None:
         """The directory out of which no link may lead, if there is one."""
 
@@ -119,6 +122,7 @@ class LocalFile:
 
     path: Path
     base: Path | None
+    version: None = None
 
 
 @dataclass
@@ -131,8 +135,12 @@ class File:
     location: str
     compression: str
     reading: Reading
-    version: str | None = None
     _hash: str | None = field(default=None, init=False)
+
+    @property
+    def version(self) -> str | None:
+        """The version of a remote file; a member of a zip file has none."""
+        return self.place.version if self.member is None else None
 
     @property
     def is_compressed(self) -> bool:

@@ -44,6 +44,12 @@ class FetchedFile:
     def __init__(self, file: RemoteFile) -> None:
         self._file = file
         self._path: Path | None = None
+        self._version = file.version
+
+    @property
+    def version(self) -> str | None:
+        """The version that the place reports; None once another one was fetched, because the sender replaced the file meanwhile."""
+        return self._version
 
     @property
     def path(self) -> Path:
@@ -59,7 +65,8 @@ class FetchedFile:
             with tempfile.NamedTemporaryFile(prefix="dpe-", suffix=suffix, delete=False) as copy:
                 path = Path(copy.name)
                 weakref.finalize(self, path.unlink, missing_ok=True)
-                self._file.fetch(copy)
+                if self._file.fetch(copy) != self._version:
+                    self._version = None
             size = path.stat().st_size
             if size != self._file.size:
                 raise InputError(
@@ -166,7 +173,7 @@ def _matching(store: Any, path: str) -> list[str]:
 
 
 def _stored(store: Any, waiting: _Waiting, info: Mapping[str, Any], scheme: str, options: Files) -> RemoteFile:
-    def fetch(copy: IO[bytes]) -> None:
+    def fetch(copy: IO[bytes]) -> str | None:
         with _reporting_connection_errors(options):
             stream = waiting(partial(store.open, info["name"], "rb"))
             size, received = int(info["size"]), 0
@@ -178,13 +185,22 @@ def _stored(store: Any, waiting: _Waiting, info: Mapping[str, Any], scheme: str,
                     # It may have no end. Its size is compared once it is here.
                     break
             waiting(stream.close)
+            try:
+                return _version(waiting(partial(store.info, info["name"])))
+            except FileNotFoundError:
+                # It was removed after it was read.
+                return None
 
-    version = info.get("VersionId") or info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("mtime")
     name = str(info["name"]).removeprefix(f"{scheme}://")
     if scheme == "sftp":
         name = sftp.address_of(options.location) + name
     location = secrets.with_references(f"{scheme}://{name.lstrip('/')}", [options.location, *map(str, options.storage_options.values())])
-    return RemoteFile(location, int(info["size"]), str(version).strip('"') if version else None, fetch)
+    return RemoteFile(location, int(info["size"]), _version(info), fetch)
+
+
+def _version(info: Mapping[str, Any]) -> str | None:
+    version = info.get("VersionId") or info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("mtime")
+    return str(version).strip('"') if version else None
 
 
 def _on_the_web(options: Files) -> list[RemoteFile]:

@@ -7,19 +7,29 @@ few kilobytes can take hours: the time of many of them grows with the square of 
 
 from __future__ import annotations
 
+import posixpath
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import IO, Any
+from urllib.parse import unquote
 
 from dpe_cli import optional_packages
+from dpe_cli.safe_text.visible_text import in_message
 
 # The length of a number format, according to Excel's specifications. openpyxl looks for letters of dates in quadratic time.
 _LONGEST_FORMAT = 255
 _CHUNK_BYTES = 64 * 1024
 _FALSE = {None, "", "0", "f", "false"}
+# Kinds of sheets that have no cells.
+_WITHOUT_CELLS = {"chartsheet", "dialogsheet"}
+
+
+class AmbiguousWorkbookError(ValueError):
+    """A workbook whose parts or sheets cannot be told apart, or are missing; the text says which ones."""
 
 
 @dataclass(frozen=True)
@@ -53,41 +63,113 @@ class Workbook:
 
 
 def read(file: IO[bytes]) -> Workbook:
-    """Read all but the sheets. A broken workbook may raise any error of Python's: openpyxl has few of its own."""
+    """
+    Read all but the sheets. A broken workbook may raise any error of Python's: openpyxl has few of its own.
+
+    Raises:
+        AmbiguousWorkbookError: a sheet's part is missing, or two sheets or two parts have one name.
+    """
     openpyxl = _openpyxl()
-    constants, relationship = openpyxl.xml.constants, openpyxl.packaging.relationship
+    constants = openpyxl.xml.constants
     archive = zipfile.ZipFile(file)
-    manifest = openpyxl.packaging.manifest.Manifest.from_tree(_tree(archive, constants.ARC_CONTENT_TYPES))
-    part = openpyxl.reader.excel._find_workbook_part(manifest).PartName[1:]  # noqa: SLF001
+    parts = _Parts(archive)
+    manifest = openpyxl.packaging.manifest.Manifest.from_tree(parts.tree(constants.ARC_CONTENT_TYPES))
+    part = openpyxl.reader.excel._find_workbook_part(manifest).PartName  # noqa: SLF001
+    tree = parts.tree(part)
+    related = parts.related(part)
     texts = manifest.find(constants.SHARED_STRINGS)
-    tree = _tree(archive, part)
-    related = relationship.get_dependents(archive, relationship.get_rels_path(part)).to_dict()
-    parts = set(archive.namelist())
-    sheets: dict[str, str] = {}
-    for sheet in tree.iterfind("{*}sheets/{*}sheet"):
-        # A Strict Open XML workbook has other names, and so no sheet that has this one.
-        if found := sheet.get(f"{{{constants.REL_NS}}}id"):
-            target, kind = related[found].Target, related[found].Type
-            if target in parts and "chartsheet" not in kind:
-                sheets[sheet.attrib["name"]] = target
     properties = tree.find("{*}workbookPr")
     counts_from_1904 = properties is not None and properties.get("date1904") not in _FALSE
     dates = openpyxl.utils.datetime
     return Workbook(
         archive,
-        sheets,
-        _texts(archive, texts.PartName[1:]) if texts else [],
+        _sheets(tree, related, parts),
+        _texts(archive, parts.member(texts.PartName)) if texts else [],
         dates.MAC_EPOCH if counts_from_1904 else dates.WINDOWS_EPOCH,
-        *_formats_of_dates(archive),
+        *_formats_of_dates(parts, related),
     )
+
+
+@dataclass(frozen=True)
+class _Related:
+    """What a part refers to: another part, by its name, and of what kind it is."""
+
+    kind: str
+    part: str
+
+
+class _Parts:
+    """The parts of a package. Their names are compared as OPC does (ISO/IEC 29500-2, 6.2.2): unquoted, without regard to case."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._members: dict[str, list[str]] = defaultdict(list)
+        for member in archive.namelist():
+            self._members[_comparable(member)].append(member)
+
+    def has(self, part: str) -> bool:
+        return _comparable(part) in self._members
+
+    def member(self, part: str) -> str:
+        """Return the name of a part in the zip file, which reads the last one of several with one name."""
+        members = self._members.get(_comparable(part), [])
+        if not members:
+            raise AmbiguousWorkbookError(f"has no part {_named(part)}")
+        if len(members) > 1:
+            raise AmbiguousWorkbookError(f"has the part {_named(part)} {len(members)} times")
+        return members[0]
+
+    def tree(self, part: str) -> Any:
+        return _openpyxl().xml.functions.fromstring(self._archive.read(self.member(part)))
+
+    def related(self, part: str) -> dict[str, _Related]:
+        """Return what a part refers to, by the ids that the part uses; a relative name begins at the part's folder."""
+        folder, name = posixpath.split(part)
+        found: dict[str, _Related] = {}
+        for element in self.tree(posixpath.join(folder, "_rels", f"{name}.rels")).iterfind("{*}Relationship"):
+            relation = element.attrib["Id"]
+            if relation in found:
+                raise AmbiguousWorkbookError(f"has two parts with the id {_named(relation)}")
+            target = element.attrib["Target"]
+            is_within = element.get("TargetMode") != "External"
+            kind = element.attrib["Type"].rpartition("/")[2]
+            found[relation] = _Related(kind, posixpath.join(folder, target) if is_within else target)
+        return found
+
+
+def _comparable(part: str) -> str:
+    return posixpath.normpath(f"/{unquote(part)}").lstrip("/").lower()
+
+
+def _named(text: str) -> str:
+    return in_message(repr(text))
+
+
+def _sheets(workbook: Any, related: Mapping[str, _Related], parts: _Parts) -> dict[str, str]:
+    """Return the members with cells by the names of their sheets: without any of them, another one would be the first sheet."""
+    constants = _openpyxl().xml.constants
+    if workbook.tag != f"{{{constants.SHEET_MAIN_NS}}}workbook":
+        # Strict Open XML has other names.
+        return {}
+    sheets: dict[str, str] = {}
+    for sheet in workbook.iterfind("{*}sheets/{*}sheet"):
+        name = sheet.attrib["name"]
+        target = related.get(sheet.get(f"{{{constants.REL_NS}}}id", ""))
+        if target is None:
+            raise AmbiguousWorkbookError(f"does not say which part the sheet {_named(name)} is")
+        if target.kind in _WITHOUT_CELLS:
+            continue
+        if name in sheets:
+            raise AmbiguousWorkbookError(f"has two sheets {_named(name)}")
+        try:
+            sheets[name] = parts.member(target.part)
+        except AmbiguousWorkbookError as error:
+            raise AmbiguousWorkbookError(f"sheet {_named(name)}: {error}") from error
+    return sheets
 
 
 def _openpyxl() -> Any:
     return optional_packages.needed("openpyxl", by="reading Excel")
-
-
-def _tree(archive: zipfile.ZipFile, part: str) -> Any:
-    return _openpyxl().xml.functions.fromstring(archive.read(part))
 
 
 class _Chunks:
@@ -124,13 +206,15 @@ def _texts(archive: zipfile.ZipFile, part: str) -> list[str]:
     return found
 
 
-def _formats_of_dates(archive: zipfile.ZipFile) -> tuple[frozenset[int], frozenset[int]]:
+def _formats_of_dates(parts: _Parts, related: Mapping[str, _Related]) -> tuple[frozenset[int], frozenset[int]]:
     """Return which of the cells' styles, counted from 0, have a number format for dates, and which one for durations."""
     openpyxl = _openpyxl()
-    numbers, part = openpyxl.styles.numbers, openpyxl.xml.constants.ARC_STYLE
-    if part not in archive.NameToInfo:
+    numbers = openpyxl.styles.numbers
+    # Some programs write the usual part without saying that the workbook has it.
+    part = next((found.part for found in related.values() if found.kind == "styles"), openpyxl.xml.constants.ARC_STYLE)
+    if part == openpyxl.xml.constants.ARC_STYLE and not parts.has(part):
         return frozenset(), frozenset()
-    tree = _tree(archive, part)
+    tree = parts.tree(part)
     codes = dict(numbers.BUILTIN_FORMATS)
     codes |= {int(custom.get("numFmtId")): custom.get("formatCode") for custom in tree.iterfind("{*}numFmts/{*}numFmt")}
 

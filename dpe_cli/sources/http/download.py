@@ -51,15 +51,18 @@ class Download:
                 size = copy.tell()
         return RemoteFile(self._options.location, size, _version(known), self.fetch)
 
-    def fetch(self, copy: IO[bytes]) -> None:
+    def fetch(self, copy: IO[bytes]) -> str | None:
         """
-        Write the file, from its start at each attempt.
+        Write the file, from its start at each attempt, and return its version.
 
         Raises:
             InputError: it cannot be fetched.
         """
+        fetched: dict[str, str] = {}
 
-        def write(_headers: Mapping[str, str], chunks: Iterator[bytes]) -> None:
+        def write(headers: Mapping[str, str], chunks: Iterator[bytes]) -> None:
+            fetched.clear()
+            fetched.update(headers)
             copy.seek(0)
             copy.truncate()
             for chunk in chunks:
@@ -67,6 +70,7 @@ class Download:
             copy.flush()
 
         self._client.stream(write, method="GET", timeout=self._options.timeout)
+        return _version(fetched)
 
 
 def _version(headers: Mapping[str, str]) -> str | None:

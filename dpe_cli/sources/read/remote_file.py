@@ -9,9 +9,13 @@ from typing import IO
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A remote file: its name in the ledger, its size in bytes, its version, and the function that fetches it."""
+    """
+    A remote file: its name in the ledger, its size in bytes, its version, and the function that fetches it.
+
+    That function returns the version of what it fetched, None if it cannot tell.
+    """
 
     location: str
     size: int
     version: str | None
-    fetch: Callable[[IO[bytes]], None]
+    fetch: Callable[[IO[bytes]], str | None]

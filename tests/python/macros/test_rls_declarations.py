@@ -348,6 +348,46 @@ def test_compared_columns_are_indexed(server: Server, table: str, columns: set[s
     assert columns == set(_column(server, "transformer", f"{query} 'finance.{table}'::regclass"))
 
 
+ENDING = "$dpe$; select 1/0; --"
+# Its columns too, and the id of its rule; the first one is a table, the second one is built from a copy of what is published.
+NAMED = {
+    f"models/finance/fct_named_{kind}.sql": f"""
+        {{{{ config(alias="{kind}{ENDING}", materialized="{kind}", contract={{'enforced': false}}, unique_key='id',
+            meta={{'rls': {{'tenant_column': "shop{ENDING}"}}, 'masked': {{'table': ["note{ENDING}"], 'incremental': []}}['{kind}']}}) }}}}
+        select 1 as id, 'UA'::text as "shop{ENDING}", 'secret' as "note{ENDING}"
+        """
+    for kind in ("table", "incremental")
+} | {
+    "models/finance/_named.yml": f"""
+        models:
+          - name: fct_named_table
+            columns:
+              - name: id
+                data_tests:
+                  - not_null:
+                      name: named_rows_have_an_id
+                      config: {{meta: {{rule: "R{ENDING}", on_failure: quarantine, quarantine: {{max_rows: 9}}}}}}
+        """
+}
+
+
+def test_a_name_ends_no_block_of_dpe(cluster_18: Cluster, tmp_path: Path) -> None:
+    """Names of relations and columns, and ids of rules, may hold what ends a text of SQL."""
+    project = Project(dbt_projects.make(tmp_path, NAMED))
+    with cluster_18.new_database() as server:
+        # The second one builds on what the first one published.
+        for _ in range(2):
+            summary = run.run(project, server, (), (), dbt_projects.Silence(), RunOptions(documents=False))
+            assert [] == [(result.name, result.message) for result in summary.build.results if result.has_failed]
+            assert summary.build.not_published is None
+
+        with server.connect("transformer") as connection, system_context(connection, actor="test"):
+            shown = sql.SQL("select {}, {} from finance.{}").format(
+                *map(sql.Identifier, (f"shop{ENDING}", f"note{ENDING}", f"table{ENDING}__masked"))
+            )
+            assert [("UA", None)] == connection.execute(shown).fetchall()
+
+
 @pytest.fixture(scope="module")
 def without_a_tenant(scratch: Path, cluster_18: Cluster) -> Iterator[tuple[Server, dict[str, NodeResult]]]:
     """Build tables and incremental models with a row without a tenant, or with an empty one, after a version in which all rows have one."""

@@ -11,19 +11,20 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import psycopg
 import pytest
-from support.shop import Shop
+from support.shop import DOUBLED, Shop
 from support.webhook import PATH, Webhook
 
 from dpe_cli.errors import BuildError, ServerError, UsageError
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.load.result import ExtractResult
-from dpe_cli.outputs import notification
+from dpe_cli.outputs import junit, notification
 from dpe_cli.outputs.notification import Outcome, Patience
 from dpe_cli.outputs.origin import Origin, find_origin
 from dpe_cli.pipeline.build import BuildResult
@@ -82,6 +83,44 @@ def test_a_failure_is_sent_in_slacks_format(tell: Tell, webhook: Webhook, messag
         }
     ] == webhook.posted
     assert [] == messages
+
+
+def test_what_is_not_json_is_a_warning(tell: Tell, webhook: Webhook, messages: list[str], server: Server) -> None:
+    """The run ends as it would without a webhook, and the ledger says that the webhook does not know."""
+    assert "failure" == tell(replace(FAILED, fields={"since": date(2024, 1, 1)}))
+
+    assert [] == webhook.requests
+    [message] = messages
+    assert message.startswith("Warning: notify: the webhook did not get the failure: it cannot be written as JSON (TypeError); check")
+    assert [("everything", True, "failure", False)] == _records(server)
+
+
+RULE = "meta: {rule: SHOP-1-01, dimension: uniqueness, owner: sales, because: an order is paid once}"
+
+
+def test_dates_in_the_yaml_of_a_rule_are_text(shop: Shop, webhook: Webhook, messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As YAML reads them, they could not be sent, nor sorted among the ids of other rules."""
+    # With it, dbt raises an error instead of leaving an event empty.
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    models = shop.directory / "models/finance/_finance__models.yml"
+    text = models.read_text(encoding="utf-8")
+    assert RULE in text
+    dated = "meta: {rule: 2024-01-01, dimension: 2024-01-02, owner: 2024-01-03, because: 2024-01-04}"
+    models.write_text(text.replace(RULE, dated), encoding="utf-8")
+    shop.write(DOUBLED)
+
+    with notification.on_outcome(webhook.url, lambda: shop.server, [], messages.append, patience=SOON) as ended:
+        summary = ended(shop.run())
+
+    assert [] == messages
+    [posted] = webhook.posted
+    assert [("2024-01-01", "2024-01-02")] == [(failed["rule"], failed["dimension"]) for failed in posted["failed"]]
+    # dbt cannot render a test with such a date.
+    assert "rule 2024-01-01 cannot be tested: orders_are_unique" in posted["text"]
+    [result] = [result for result in summary.build.results if result.rule == "2024-01-01"]
+    assert "2024-01-04" == result.because
+    assert summary.validation is not None
+    assert b"2024-01-01: orders_are_unique" in junit.document(summary.validation, datetime.now(UTC))
 
 
 def test_a_successful_run_is_not_sent(tell: Tell, webhook: Webhook) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
+from babel import Locale
 from conftest import numbers
+from dbt.adapters.base import BaseRelation, Column
 from dbt.artifacts.schemas import results as dbt_results
+from dbt.context.base import get_context_modules
+from dbt_common.contracts.config.base import BaseConfig
 from dbt_common.dataclass_schema import StrEnum
+from dbt_common.events.functions import get_metadata_vars
 from psycopg import sql
 from support.dbt_projects import Silence
 from support.shop import DOUBLED, WEDNESDAY, Shop
@@ -332,6 +338,20 @@ TAMPERING = {
         {% do selected_resources.append('model.shops.dim_gone') %}
         {% do builtins.ref.config.vars.vars.update({'dpe_keep_rows': 0}) %}
         {% do builtins.ref.config.quoting.update({'database': false}) %}
+        {% do manifest.source_lookup.storage.update({'shop.gone': {'shops': 'source.shops.shop.shops'}}) %}
+        {% do manifest.function_lookup.storage.update({'gone': {'shops': 'function.shops.gone'}}) %}
+        {% do flags.WARN_ERROR_OPTIONS.silence.append('NodeNotFoundOrDisabled') %}
+        {% do api.Column.TYPE_LABELS.update({'INTEGER': 'text'}) %}
+        {% do modules.pytz.common_timezones.append('Mars/Olympus_Mons') %}
+        {% do modules.pytz.country_names.data.update({'MM': 'Mars'}) %}
+        {% do dbt_metadata_envs.update({'planet': 'Mars'}) %}
+        {% do builtins.ref.model.config.mergebehavior['append'].append('grants') %}
+        {% do api.Relation.create(identifier='x').Config.aliases.update({'a': 'b'}) %}
+        {% set package = adapter.config.dependencies['dbt_postgres'] %}
+        {% do package.vars.vars.update({'keep': 3}) %}{% do package.dispatch.append({'macro_namespace': 'dbt', 'search_order': ['shops']}) %}
+        {% for type in run_query('select 1.5 as one').column_types %}
+            {% do type.locale.number_symbols['latn'].update({'decimal': ',', 'group': '.'}) %}
+        {% endfor %}
         {% endif %}
         select 1 as one
         """,
@@ -350,6 +370,28 @@ TAMPERING = {
 }
 
 
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Undo what is changed in containers of libraries, which outlive a run."""
+    pytz = get_context_modules()["pytz"]
+    containers: list[Any] = [
+        Column.TYPE_LABELS,
+        BaseRelation.Config.aliases,
+        BaseConfig.mergebehavior["append"],
+        pytz["common_timezones"],
+        pytz["country_names"].data if pytz["country_names"] else {},
+        get_metadata_vars(),
+        Locale.parse("en_US").number_symbols["latn"],
+    ]
+    copies = [dict(one) if isinstance(one, MutableMapping) else list(one) for one in containers]
+    try:
+        yield
+    finally:
+        for container, content in zip(containers, copies, strict=True):
+            container.clear()
+            (container.update if isinstance(container, MutableMapping) else container.extend)(content)
+
+
 def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Jinja that changes other nodes, or dbt's own variables, is found, and what it changed is named.
@@ -361,7 +403,8 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop, mo
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     shop.write(TAMPERING)
 
-    summary = shop.run("dim_hiding", "fct_small")
+    with _restored():
+        summary = shop.run("dim_hiding", "fct_small")
 
     assert summary.build.not_published is not None
     assert (
@@ -370,17 +413,47 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop, mo
     )
     changed = re.findall(r"(?:^|; )([^;]+): was changed in dbt", summary.build.not_published)
     assert [re.sub(r"^(test.*)\.\w+$", r"\1", name) for name in changed] == [
+        "api.Column",
+        "api.Relation",
         "dbt's configuration",
+        "dbt's configuration of the package dbt_postgres",
+        "dbt_metadata_envs",
+        "flags",
+        "how configurations are merged",
+        "how seeds are read",
         "macros",
         "model.shops.fct_dated",
         "model.shops.fct_small",
+        "modules",
         "selected_resources",
         "test.shops.amounts_are_known",
         "test.shops.dated_amounts_are_known",
         "unit_test.shops.fct_small.amounts_stay_the_same",
         "vars",
+        "vars of the package dbt_postgres",
+        "what function() finds",
         "what ref() finds",
+        "what source() finds",
     ]
+
+
+def test_what_jinja_changed_in_libraries_while_dbt_read_the_project_is_found(shop: Shop) -> None:
+    """They are shared by all runs of dbt in a process, from the first one to the one that builds."""
+    shop.write(
+        {
+            "models/finance/dim_before.sql": """
+                {{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}
+                {% if not execute %}{% do api.Column.TYPE_LABELS.update({'UUID': 'text'}) %}{% endif %}
+                select 1 as one
+                """
+        }
+    )
+
+    with _restored():
+        summary = shop.run("fct_orders")
+
+    assert summary.build.not_published is not None
+    assert summary.build.not_published.startswith("api.Column: was changed in dbt while the project was built")
 
 
 # What a hook of fct_orders creates next to dim_shops, whose declaration it would borrow, with dpe's policies and comments.

@@ -171,6 +171,30 @@ def test_another_version_of_dbt_parses_again(small: Path, monkeypatch: pytest.Mo
     assert [2, 2] == [Project(small).manifest["parse"] for _ in range(2)]
 
 
+def test_a_link_that_leads_nowhere_is_no_error(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emacs locks a file with one; dbt reads the project without it, and again once the link leads to a file."""
+    FakeDbt(monkeypatch)
+    (small / "models" / ".#a.sql").symlink_to("someone@host.1234:5678")
+    assert [1, 1] == [Project(small).manifest["parse"] for _ in range(2)]
+
+    (small / "models" / "someone@host.1234:5678").write_text("select 1")
+
+    assert [2, 2] == [Project(small).manifest["parse"] for _ in range(2)]
+
+
+@pytest.mark.timeout(60)
+def test_a_link_back_to_a_directory_that_it_is_in_is_not_followed(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a package's own tests, which install the package from the directory above. Two of them would lead on 2^40 ways."""
+    FakeDbt(monkeypatch)
+    for name in ("again", "and_again"):
+        (small / "models" / name).symlink_to(".")
+        (small / "dbt_packages" / name).symlink_to("..")
+
+    assert [1, 1] == [Project(small).manifest["parse"] for _ in range(2)]
+    (small / "models" / "below" / "b.yml").unlink()
+    assert [2, 2] == [Project(small).manifest["parse"] for _ in range(2)]
+
+
 def test_no_digest_of_a_secret_is_kept(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only variables that affect the manifest are remembered."""
     FakeDbt(monkeypatch)

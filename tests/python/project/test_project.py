@@ -74,6 +74,15 @@ def test_omitted_options_have_defaults(project: Project) -> None:
     assert Rejects() == hours.external.rejects
 
 
+@pytest.mark.parametrize(("written", "spec"), [("7", "7"), ("2024-01-01", "2024-01-01"), ("null", None)])
+def test_the_ticket_of_a_spec_is_text(tmp_path: Path, written: str, spec: str | None) -> None:
+    """Whatever YAML takes it for."""
+    files = {path: text.replace("spec: DPE-7", f"spec: {written}") for path, text in PROJECT.items()}
+    assert files != PROJECT
+
+    assert spec == Project(dbt_projects.make(tmp_path, files)).sources["shop.orders"].spec
+
+
 def test_models_and_rules_are_known(project: Project) -> None:
     """Models with their declaration of readers; rules with the test that implements each."""
     assert ("finance", ("shop",), True) == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
@@ -91,6 +92,8 @@ def test_a_date_is_known_by_its_number_format(stage: Stage) -> None:
 
 GOOD = _workbook(A=[("id", "name"), (1, "a"), (2, "b")])
 SHEET, BOOK = "xl/worksheets/sheet1.xml", "xl/workbook.xml"
+TWO_SHEETS, SECOND_SHEET = _workbook(A=[("id", "name"), (1, "a"), (2, "b")], B=[("id", "name"), (9, "z")]), "xl/worksheets/sheet2.xml"
+TYPES, RELATED, STYLES = "[Content_Types].xml", "xl/_rels/workbook.xml.rels", "xl/styles.xml"
 ZIP_ENTRY = b"PK\x01\x02"
 
 
@@ -113,6 +116,26 @@ def _replaced(old: bytes, new: bytes, part: str = SHEET) -> bytes:
 def _part(part: str) -> bytes:
     with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
         return archive.read(part)
+
+
+def _two_sheets(part: str, old: bytes, new: bytes, *, renamed: str | None = None) -> bytes:
+    """Return a workbook of two sheets with another content, or another name, of a part."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(TWO_SHEETS)) as archive, zipfile.ZipFile(content, "w") as changed:
+        assert old in archive.read(part)
+        for name in archive.namelist():
+            data = archive.read(name)
+            changed.writestr((renamed or name) if name == part else name, data.replace(old, new) if name == part else data)
+    return content.getvalue()
+
+
+def _with_another(name: str, part: str) -> bytes:
+    """Return a workbook of two sheets, and another member of this name with the content of a part."""
+    content = io.BytesIO(TWO_SHEETS)
+    with zipfile.ZipFile(content, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr(name, archive.read(part))
+    return content.getvalue()
 
 
 def _with_entries(place: int, value: int) -> bytes:
@@ -171,7 +194,14 @@ BROKEN: dict[str, tuple[bytes, str]] = {
         "is not an Excel workbook \\(ValueError: a number format has 2,000,000 characters",
     ),
     "no sheet": (_changed(BOOK, lambda data: re.sub(rb"<sheets>.*</sheets>", b"<sheets/>", data)), "has no sheet with cells"),
-    "sheet: missing": (_changed(SHEET, lambda _: None), "has no sheet with cells"),
+    "sheet: missing": (_changed(SHEET, lambda _: None), "sheet 'A': has no part '/xl/worksheets/sheet1.xml'; ask the sender to save"),
+    "sheet: of no part": (_replaced(b' r:id="rId1"', b' r:id=""', BOOK), "does not say which part the sheet 'A' is; ask"),
+    "sheet: of an unknown part": (_replaced(b"rId1", b"rId9", BOOK), "does not say which part the sheet 'A' is; ask"),
+    "sheet: one name twice": (_two_sheets(BOOK, b'name="B"', b'name="A"'), "has two sheets 'A'; ask the sender to save"),
+    "part: twice": (_with_another(SHEET, SECOND_SHEET), "sheet 'A': has the part '/xl/worksheets/sheet1.xml' 2 times; ask"),
+    "part: twice, but for case": (_with_another("xl/worksheets/SHEET1.xml", SECOND_SHEET), "sheet 'A': has the part '.*' 2 times; ask"),
+    "part: texts twice": (_with_another(STYLES, STYLES), "has the part '/xl/styles.xml' 2 times; ask"),
+    "part: an id twice": (_replaced(b'Id="rId2"', b'Id="rId1"', RELATED), "has two parts with the id 'rId1'; ask"),
     "only charts": (_of_charts(), "has no sheet with cells"),
     "number: text": (_replaced(b"<v>1<", b"<v>abc<"), "sheet 'A', after row 1: cannot be read \\(ValueError: "),
     "number: long": (_replaced(b"<v>1<", b"<v>%b<" % (b"1" * 5000)), "sheet 'A', after row 1: cannot be read \\(ValueError: "),
@@ -219,7 +249,6 @@ def test_a_broken_workbook_is_refused(stage: Stage, name: str) -> None:
     assert 0 == source.count()
 
 
-TYPES, RELATED, STYLES = "[Content_Types].xml", "xl/_rels/workbook.xml.rels", "xl/styles.xml"
 SHARED = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
 NAMESPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 TEXTS = (
@@ -361,6 +390,83 @@ def test_a_sheet_of_charts_is_skipped(stage: Stage) -> None:
     source.declare(sheet="C", disposition="replace")
     with pytest.raises(InputError, match=r"^a.xlsx: has no sheet 'C'; correct `sheet` in the external block \(sheets: A\)"):
         source.extract(full_refresh=True)
+
+
+TARGET = b"/xl/worksheets/sheet1.xml"
+OTHER_NAMES = {
+    "case of the part": _two_sheets(SHEET, b"", b"", renamed="xl/worksheets/Sheet1.xml"),
+    "case of the name": _two_sheets(RELATED, TARGET, b"/XL/Worksheets/SHEET1.xml"),
+    "this folder": _two_sheets(RELATED, TARGET, b"./worksheets/./sheet1.xml"),
+    "the folder above": _two_sheets(RELATED, TARGET, b"../xl/worksheets/sheet1.xml"),
+    "this folder, from the root": _two_sheets(RELATED, TARGET, b"/xl/./worksheets//sheet1.xml"),
+    "quoted": _two_sheets(RELATED, TARGET, b"worksheets/sheet%31.xml"),
+    "quoted part": _two_sheets(SHEET, b"", b"", renamed="xl/worksheets/sheet%31.xml"),
+    "case of the workbook": _two_sheets(TYPES, b"/xl/workbook.xml", b"/XL/Workbook.xml"),
+    "case of the content types": _two_sheets(TYPES, b"", b"", renamed="[content_types].xml"),
+    "case of what belongs to the workbook": _two_sheets(RELATED, b"", b"", renamed="xl/_Rels/workbook.xml.rels"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_the_first_sheet_is_found_under_each_form_of_its_name(stage: Stage, name: str) -> None:
+    """Another sheet is not read instead."""
+    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(OTHER_NAMES[name], "a.xlsx")
+
+    source.extract()
+
+    assert [(1, "a"), (2, "b")] == source.rows()
+
+
+@pytest.mark.parametrize("name", ["xl/Styles.xml", "xl/formats.xml"])
+def test_dates_are_known_under_each_name_of_the_styles(stage: Stage, name: str) -> None:
+    """Without the styles, a date would be a number."""
+    content = io.BytesIO()
+    dated = _workbook(A=[("id", "day"), (1, date(2024, 5, 1))])
+    with zipfile.ZipFile(io.BytesIO(dated)) as old, zipfile.ZipFile(content, "w") as new:
+        for part in old.namelist():
+            new.writestr(name if part == STYLES else part, old.read(part).replace(b'Target="styles.xml"', f'Target="/{name}"'.encode()))
+    source = stage("id integer, day text", file_format="excel", location="*.xlsx").deliver(content.getvalue(), "a.xlsx")
+
+    source.extract()
+
+    assert [(1, "2024-05-01 00:00:00")] == source.rows()
+
+
+def test_a_sheet_of_a_dialog_is_skipped(stage: Stage) -> None:
+    """It has no cells."""
+    kind = b'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/%b" '
+    content = _two_sheets(RELATED, kind % b"worksheet" + b'Target="/xl/worksheets/sheet1.xml"', kind % b"dialogsheet" + b'Target="/x"')
+    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(content, "a.xlsx")
+
+    source.extract()
+
+    assert [(9, "z")] == source.rows()
+
+
+def test_a_formula_without_a_value_is_null(stage: Stage) -> None:
+    """A program wrote it that computes nothing."""
+    content = _replaced(b'<c r="A3" t="n"><v>2</v></c>', b'<c r="A3"><f>1+1</f></c>')
+    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(content, "a.xlsx")
+
+    source.extract()
+
+    assert [(1, "a"), (None, "b")] == source.rows()
+
+
+def test_the_day_that_1900_did_not_have_is_the_one_before(stage: Stage) -> None:
+    """Excel counts a February 29, 1900."""
+    workbook = openpyxl.Workbook()
+    workbook.active.append(["day"])
+    for serial in (1, 59, 60, 61):
+        workbook.active.append([serial])
+        workbook.active.cell(workbook.active.max_row, 1).number_format = "yyyy-mm-dd"
+    content = io.BytesIO()
+    workbook.save(content)
+    source = stage("day date", file_format="excel", location="*.xlsx").deliver(content.getvalue(), "a.xlsx")
+
+    source.extract()
+
+    assert [(date(1900, 1, 1),), (date(1900, 2, 28),), (date(1900, 2, 28),), (date(1900, 3, 1),)] == source.rows()
 
 
 def test_the_name_of_a_sheet_does_not_say_what_to_do(stage: Stage) -> None:

@@ -15,10 +15,11 @@ import boto3
 import duckdb
 import pytest
 from moto.server import ThreadedMotoServer
-from support.misbehaving_api import Api
+from support.misbehaving_api import Answer, Api, Request, served
 from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import InputError, ProjectError
+from dpe_cli.sources.files import remote
 from dpe_cli.sources.http import client
 
 CSV = b"id,note\n1,a\n2,b\n"
@@ -127,8 +128,6 @@ def test_known_files_are_not_fetched(stage: Stage, endpoint: str, bucket: Any, m
     bucket.put_object(Key="2024/a.csv", Body=CSV)
     source = _source(stage, endpoint)
     source.extract()
-    from dpe_cli.sources.files import remote
-
     fetched: list[str] = []
     path = remote.FetchedFile.path
     monkeypatch.setattr(
@@ -142,6 +141,31 @@ def test_known_files_are_not_fetched(stage: Stage, endpoint: str, bucket: Any, m
     bucket.put_object(Key="2024/a.csv", Body=CSV.replace(b"a", b"x"))
     assert 0 == source.extract().skipped
     assert ["s3://orders/2024/a.csv"] == sorted(set(fetched))
+
+
+REPLACED, PRESENT = b"id,note\n1,a\n", b"id,note\n2,b\n"
+
+
+def test_what_is_replaced_before_it_is_fetched_is_loaded_later(
+    stage: Stage, endpoint: str, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not recorded under the version that the listing named, under which it may come back."""
+    bucket.put_object(Key="2024/a.csv", Body=REPLACED)
+    source = _source(stage, endpoint)
+    path = remote.FetchedFile.path
+
+    def replaced(file: remote.FetchedFile) -> Path:
+        bucket.put_object(Key="2024/a.csv", Body=PRESENT)
+        return path.fget(file)  # type: ignore[attr-defined,no-any-return]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(remote.FetchedFile, "path", property(replaced))
+        source.extract()
+    assert [(2, "b")] == source.rows()
+
+    bucket.put_object(Key="2024/a.csv", Body=REPLACED)
+    assert (1, 0) == ((again := source.extract()).rows_loaded, again.skipped)
+    assert [(1, "a"), (2, "b")] == source.rows()
 
 
 def test_parquet_and_zip_are_read_from_a_bucket(stage: Stage, endpoint: str, bucket: Any, tmp_path: Path) -> None:
@@ -218,6 +242,40 @@ def test_a_file_of_the_web_is_loaded_once(stage: Stage, web: Api) -> None:
     assert 300 == source.extract().rows_loaded
     assert 0 == source.extract().rows_loaded
     assert 300 == source.count()
+
+
+class Release:
+    """A web server whose file is replaced after the next request for its version, if `next_content` is set."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.next_content: bytes | None = None
+        self.methods: list[str] = []
+
+    def answer(self, request: Request) -> Answer:
+        """Return the file, with a version that its content determines."""
+        self.methods.append(request.method)
+        found = Answer(self.content, headers={"ETag": f'"{self.content.hex()}"'})
+        if request.method == "HEAD" and self.next_content is not None:
+            self.content, self.next_content = self.next_content, None
+        return found
+
+
+def test_a_file_of_the_web_that_is_replaced_before_it_is_fetched_is_loaded_later(stage: Stage) -> None:
+    """It is recognized by the version that came with its content; by its content, if another one was announced."""
+    release = Release(REPLACED)
+    release.next_content = PRESENT
+    with served(release) as url:  # type: ignore[arg-type]
+        source = stage("id integer, note text", location=f"{url}/a.csv", file_format="csv", allow_private_addresses=True)
+        source.extract()
+        assert [(2, "b")] == source.rows()
+
+        release.content = REPLACED
+        assert 1 == source.extract().rows_loaded
+        release.methods.clear()
+        assert 1 == source.extract().skipped
+
+    assert ["HEAD"] == release.methods
 
 
 def test_a_file_that_breaks_off_is_fetched_again(stage: Stage, web: Api) -> None:

@@ -16,7 +16,7 @@ from support.sftp_server import SftpServer
 from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import InputError
-from dpe_cli.sources.files import remote
+from dpe_cli.sources.files import remote, sftp
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,51 @@ def test_files_of_an_sftp_server_are_loaded_once(stage: Stage, sftp_server: Sftp
     literal = _source(stage, sftp_server, "a#5.csv")
     literal.extract()
     assert [(5, "e")] == literal.rows()
+
+
+def test_what_is_replaced_before_it_is_fetched_is_loaded_later(
+    stage: Stage, sftp_server: SftpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not recorded under the time that the listing named, which another content may have again."""
+    file = sftp_server.directory / "a.csv"
+    file.write_text("id,note\n1,a\n")
+    listed = file.stat()
+    source = _source(stage, sftp_server, "*.csv")
+    path = remote.FetchedFile.path
+
+    def replaced(fetched: remote.FetchedFile) -> Path:
+        file.write_text("id,note\n2,b\n")
+        os.utime(file, (listed.st_atime + 60, listed.st_mtime + 60))
+        return path.fget(fetched)  # type: ignore[attr-defined,no-any-return]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(remote.FetchedFile, "path", property(replaced))
+        source.extract()
+    assert [(2, "b")] == source.rows()
+
+    file.write_text("id,note\n1,a\n")
+    os.utime(file, (listed.st_atime, listed.st_mtime))
+    assert 1 == source.extract().rows_loaded
+
+
+def test_what_is_removed_once_it_is_fetched_is_loaded(stage: Stage, sftp_server: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came completely."""
+    file = sftp_server.directory / "a.csv"
+    file.write_text("id,note\n1,a\n")
+    source = _source(stage, sftp_server, "*.csv")
+    read = sftp.read
+
+    def read_and_removed(stream: Any, size: int) -> bytes:
+        part = read(stream, size)
+        if not part:
+            file.unlink()
+        return part
+
+    monkeypatch.setattr(sftp, "read", read_and_removed)
+    source.extract()
+
+    assert not file.exists()
+    assert [(1, "a")] == source.rows()
 
 
 def test_a_name_that_echoes_a_secret_is_not_in_the_ledger(stage: Stage, sftp_server: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
