@@ -353,7 +353,13 @@ as $$
 declare
     declared jsonb := new.protection;
     differences text;
+    code text := dpe.read_with_code();
 begin
+    if code is not null then
+        raise exception '%: reading it ran code of others with the rights of dpe_transformer: %', split_part(new.node, '.', 3), code
+            using errcode = 'insufficient_privilege',
+            hint = 'Remove this code, or have an administrator own it.';
+    end if;
     -- The transaction's last declaration counts.
     select coalesce(max(known.protection::text)::jsonb, declared)
     into declared

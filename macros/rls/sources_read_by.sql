@@ -1,0 +1,24 @@
+{#
+    Return the sources that a query of these nodes reads: their own, and those of the views and ephemeral models that they read. A source
+    that dpe loads is among them: until its first extract, a relation of somebody else may have its name.
+#}
+{% macro sources_read_by(unique_ids) %}
+
+{% set sources = {} %}
+{% set seen = {} %}
+{% set left = unique_ids | list %}
+{# A `for` sees what is added to its list meanwhile. #}
+{% for unique_id in left if unique_id not in seen %}
+    {% do seen.update({unique_id: true}) %}
+    {% set node = graph.nodes.get(unique_id) or (model if model is defined and model.unique_id == unique_id) %}
+    {% for parent in (node.depends_on.nodes if node else []) %}
+        {% if parent in graph.sources %}
+            {% do sources.update({parent: graph.sources[parent]}) %}
+        {% elif parent in graph.nodes and graph.nodes[parent].config.materialized in ['view', 'ephemeral'] %}
+            {% do left.append(parent) %}
+        {% endif %}
+    {% endfor %}
+{% endfor %}
+{{ return(sources.values() | list) }}
+
+{% endmacro %}
