@@ -52,8 +52,9 @@ def find(connection: Connection, manifest: Mapping[str, Any], of_nodes: Collecti
 
 
 def _read_by(manifest: Mapping[str, Any], unique_ids: Iterable[str]) -> list[str]:
-    """Return the sources that these nodes read, also through views and ephemeral models (macros/rls/sources_read_by.sql)."""
-    nodes, found, left, seen = manifest["nodes"], dict[str, None](), list(unique_ids), set[str]()
+    """Return the sources among these nodes, and those that they read, also through views and ephemeral models (macros/rls/sources_read_by.sql)."""
+    nodes, left, seen = manifest["nodes"], list(unique_ids), set[str]()
+    found = dict.fromkeys(unique_id for unique_id in left if unique_id in manifest["sources"])
     while left:
         unique_id = left.pop()
         if unique_id in seen or unique_id not in nodes:

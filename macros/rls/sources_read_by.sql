@@ -1,5 +1,5 @@
 {#
-    Return the sources that a query of these nodes reads: their own, and those of the views and ephemeral models that they read. A source
+    Return the sources that a query of these nodes reads: their own, those among them (`dbt source freshness` queries these), and those of the views and ephemeral models that they read. A source
     that dpe loads is among them: until its first extract, a relation of somebody else may have its name.
 #}
 {% macro sources_read_by(unique_ids) %}
@@ -10,6 +10,9 @@
 {# A `for` sees what is added to its list meanwhile. #}
 {% for unique_id in left if unique_id not in seen %}
     {% do seen.update({unique_id: true}) %}
+    {% if unique_id in graph.sources %}
+        {% do sources.update({unique_id: graph.sources[unique_id]}) %}
+    {% endif %}
     {% set node = graph.nodes.get(unique_id) or (model if model is defined and model.unique_id == unique_id) %}
     {% for parent in (node.depends_on.nodes if node else []) %}
         {% if parent in graph.sources %}

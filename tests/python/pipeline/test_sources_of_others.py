@@ -238,6 +238,19 @@ def test_a_plain_table_of_a_tool_is_read(place: Place, what: str) -> None:
     assert [] == place.findings()
 
 
+def test_the_freshness_of_such_a_source_is_not_asked(place: Place) -> None:
+    """dbt would query the source for it."""
+    models = place.directory / "models" / "finance" / "_finance.yml"
+    freshness = "{name: shops, config: {loaded_at_field: now(), freshness: {warn_after: {count: 1, period: day}}}}"
+    models.write_text(models.read_text().replace("{name: shops}", freshness))
+    place.as_tool(WAYS["policy"][0])
+
+    with contextlib.suppress(DpeError):
+        run_dbt(place.project, place.server, ["source", "freshness"])
+
+    assert [] == place.harm()
+
+
 def test_a_source_that_is_not_read_stops_no_other_model(place: Place) -> None:
     """A run of what does not read it publishes, and says at its end what is wrong."""
     place.as_tool(WAYS["policy"][0])
