@@ -52,7 +52,7 @@ def find(connection: Connection, manifest: Mapping[str, Any], of_nodes: Collecti
 
 
 def _read_by(manifest: Mapping[str, Any], unique_ids: Iterable[str]) -> list[str]:
-    """Return the sources among these nodes, and those that they read, also through views and ephemeral models (macros/rls/sources_read_by.sql)."""
+    """Return the sources among these nodes, and those that they read, also through views (macros/rls/sources_read_by.sql)."""
     nodes, left, seen = manifest["nodes"], list(unique_ids), set[str]()
     found = dict.fromkeys(unique_id for unique_id in left if unique_id in manifest["sources"])
     while left:

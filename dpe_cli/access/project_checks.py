@@ -24,10 +24,10 @@ def find(
     connection: Connection, manifest: Mapping[str, Any], target: str, schemas: Sequence[str], *, waiting: Collection[tuple[str, str]] = ()
 ) -> list[Finding]:
     """
-    Return which relations of dbt's manifest are not published as its files declare for the target, which others are readable, and which
-    sources run code of others.
+    Return which relations are not published as the project declares, which others are readable, and which sources run code of others.
 
-    Readable relations are looked for in `schemas`. `waiting` are the published schemas and names of relations that were built again but not published.
+    The project is dbt's manifest, for the target. Readable relations are looked for in `schemas`. `waiting` are the published schemas and
+    names of relations that were built again but not published.
     """
     published = {model.unique_id: model.schema for model in models_of(manifest).values() if (model.schema, model.alias) not in waiting}
     return [

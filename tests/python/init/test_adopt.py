@@ -339,7 +339,9 @@ def test_sources_that_run_code_of_their_owner_are_named(warehouse: Warehouse) ->
             connection.execute(f"create policy mine on raw_shop.{table} using (length(current_user) > 1)".encode())
         connection.execute("alter table raw_shop.customers owner to dashboard")
         connection.execute("alter table raw_shop.orders rename to orders_loaded")
-        connection.execute("create view raw_shop.orders as select * from raw_shop.orders_loaded; alter view raw_shop.orders owner to dashboard")
+        connection.execute(
+            "create view raw_shop.orders as select * from raw_shop.orders_loaded; alter view raw_shop.orders owner to dashboard"
+        )
 
     assert {
         "the source raw_shop.customers belongs to dashboard and has policies, which would run as dpe_transformer",

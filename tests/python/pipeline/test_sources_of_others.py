@@ -46,14 +46,14 @@ PROJECT = {
 }
 LOADED = """
     create table tool.shops (shop text, city text); insert into tool.shops values ('UA', 'x');
-    create table tool.loot (row text);
+    create table tool.loot (row text); create sequence tool.leak;
     create function tool.noted() returns trigger language plpgsql as 'begin return new; end';
     create function tool.one_more(integer, text) returns integer language sql as 'select coalesce($1, 0) + 1';
     create aggregate tool.counted(text) (sfunc = tool.one_more, stype = integer)
 """
 # What a tool's function does once dpe_transformer runs it: copy rows of all tenants to where the tool reads them.
-SPY = """
-    create function tool.spy() returns boolean language plpgsql {volatility} as $$
+VOLATILE = """
+    create function tool.spy() returns boolean language plpgsql as $$
     begin
         if current_user = 'dpe_transformer' then
             insert into tool.loot select fct_orders::text from finance.fct_orders;
@@ -62,7 +62,16 @@ SPY = """
         return true;
     end $$;
 """
-VOLATILE = SPY.format(volatility="volatile")
+# A function in an index may not write, but a rollback does not restore the sequence.
+IMMUTABLE = """
+    create function tool.spy() returns boolean language plpgsql immutable as $$
+    begin
+        if current_user = 'dpe_transformer' then
+            perform setval('tool.leak', (select sum(amount) from finance.fct_orders));
+        end if;
+        return true;
+    end $$;
+"""
 # Each way to have the function run, and what is said about it.
 WAYS = {
     "policy": (
@@ -74,21 +83,25 @@ WAYS = {
         "the view tool.shops, of hoover",
     ),
     "view_that_runs_a_string": (
-        "alter table tool.shops rename to shops_; create view tool.shops as"
-        " select shop, query_to_xml('select * from finance.fct_orders', true, true, '')::text as city from tool.shops_",
+        (
+            "alter table tool.shops rename to shops_; create view tool.shops as"
+            " select shop, query_to_xml('select * from finance.fct_orders', true, true, '')::text as city from tool.shops_"
+        ),
         "the view tool.shops, of hoover",
     ),
     "index": (
-        SPY.format(volatility="immutable") + "create index shops_spied on tool.shops ((tool.spy()))",
+        IMMUTABLE + "create index shops_spied on tool.shops ((tool.spy()))",
         "the function tool.spy() in the index shops_spied of tool.shops, of hoover",
     ),
     "index_of_child": (
-        SPY.format(volatility="immutable") + "create table tool.child () inherits (tool.shops); create index spied on tool.child ((tool.spy()))",
+        IMMUTABLE + "create table tool.child () inherits (tool.shops); create index spied on tool.child ((tool.spy()))",
         "the function tool.spy() in the index spied of tool.child, of hoover",
     ),
     "type": (
-        "create type tool.town as enum ('x', 'y'); alter table tool.shops rename to shops_;"
-        " create table tool.shops (shop text, city tool.town)",
+        (
+            "create type tool.town as enum ('x', 'y'); alter table tool.shops rename to shops_;"
+            " create table tool.shops (shop text, city tool.town)"
+        ),
         "the type tool.town, of hoover",
     ),
     "domain": (
@@ -97,15 +110,20 @@ WAYS = {
         "the function tool.spy() in the column city of tool.shops, of hoover; the type tool.town, of hoover; the type tool.town[], of hoover",
     ),
     "cast": (
-        "create function tool.shown(tool.shops) returns text language sql as 'select 1::text';"
-        " create cast (tool.shops as text) with function tool.shown(tool.shops)",
+        (
+            "create function tool.shown(tool.shops) returns text language sql as 'select 1::text';"
+            " create cast (tool.shops as text) with function tool.shown(tool.shops)"
+        ),
         "the cast from tool.shops to text by tool.shown(tool.shops), of hoover",
     ),
 }
 # A view of an administrator leads to them as well.
 OF_ADMINISTRATOR = {
     "function": ("where tool.spy()", "the function tool.spy(), of hoover"),
-    "aggregate": ("where (select tool.counted(shop) from tool.shops_) > 0", "the function tool.counted(text), of hoover; the function tool.one_more(integer,text), of hoover"),
+    "aggregate": (
+        "where (select tool.counted(shop) from tool.shops_) > 0",
+        "the function tool.counted(text), of hoover; the function tool.one_more(integer,text), of hoover",
+    ),
 }
 HARMLESS = {
     "nothing": "",
@@ -156,6 +174,11 @@ class Place:
     def harm(self) -> list[tuple[Any, ...]]:
         """Return what the tool has got, and what it has forged in published rows."""
         with self.server.connect("admin") as connection:
+            return [*self.committed(), *connection.execute("select last_value from tool.leak where is_called").fetchall()]
+
+    def committed(self) -> list[tuple[Any, ...]]:
+        """Return that of it which a rollback would have undone."""
+        with self.server.connect("admin") as connection:
             return [
                 *connection.execute("select * from tool.loot").fetchall(),
                 *connection.execute("select * from finance.dim_shops where city <> 'x'").fetchall(),
@@ -163,7 +186,11 @@ class Place:
 
     def findings(self) -> list[str]:
         """Return what `dpe rls check` finds about sources."""
-        return [f"{finding.subject}: {finding.detail}" for finding in protection.check_rls(self.project, self.server) if finding.check_id == "RLS075"]
+        return [
+            f"{finding.subject}: {finding.detail}"
+            for finding in protection.check_rls(self.project, self.server)
+            if finding.check_id == "RLS075"
+        ]
 
 
 @contextlib.contextmanager
@@ -181,6 +208,7 @@ def first_run(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
         made.as_admin(f"create role {TOOL} login; create schema tool authorization {TOOL}; grant usage on schema tool to dpe_transformer")
         try:
             made.as_admin(f"alter default privileges for role {TOOL} in schema tool grant all on tables to dpe_transformer")
+            made.as_admin(f"alter default privileges for role {TOOL} in schema tool grant all on sequences to dpe_transformer")
             made.as_tool(LOADED)
             assert made.run().holds
             yield made
@@ -285,7 +313,7 @@ def test_what_reads_code_of_others_under_any_name_is_not_committed(place: Place,
         summary = place.run()
         assert summary.build.not_published is not None
 
-    assert [] == place.harm()
+    assert [] == place.committed()
 
 
 def test_a_view_of_such_a_source_is_not_measured(place: Place) -> None:
