@@ -29,7 +29,7 @@ as $$
     ),
 
     -- Policies that a query evaluates. Those of other relations than the given one are evaluated for the owner of the view that reads them.
-    evaluated as (
+    evaluated as not materialized (
 
         select pg_policy.oid as policy_id, pg_policy.polrelid, pg_policy.polname, pg_class.relowner
         from pg_policy
@@ -303,7 +303,8 @@ begin
 end
 $$;
 
-comment on function dpe.refuse_code_of_others(oid) is 'Locks a relation as a query does, and raises an error if reading it runs code of others.';
+comment on function dpe.refuse_code_of_others(oid) is
+'Locks a relation as a query does, and raises an error if reading it runs code of others.';
 
 -- What this transaction has read, by its locks: whatever name a query found it under, it cannot have changed since.
 create or replace function dpe.read_with_code()

@@ -259,7 +259,7 @@ def test_code_behind_an_administrators_view_is_found(place: Place, way: str) -> 
 
 @pytest.mark.parametrize("what", HARMLESS)
 def test_a_plain_table_of_a_tool_is_read(place: Place, what: str) -> None:
-    """What runs only when rows are written, as the role that writes them, and policies that call nothing harm nobody."""
+    """What runs only when rows are written runs as the role that writes them, and a policy without code runs none."""
     place.as_tool(HARMLESS[what])
 
     assert place.run().holds
