@@ -28,7 +28,17 @@ as $$
 
     ),
 
-    -- Policies that a query evaluates. Those of other relations than the given one are evaluated for the owner of the view that reads them.
+    -- The role that reads, or an administrator whose view reads with its owner's rights.
+    bound (role_id) as materialized (
+
+        select pg_roles.oid
+        from pg_roles
+        inner join trusted on pg_roles.oid = trusted.role_id
+        where not pg_roles.rolsuper and not pg_roles.rolbypassrls
+
+    ),
+
+    -- Policies that a query evaluates.
     evaluated as not materialized (
 
         select pg_policy.oid as policy_id, pg_policy.polrelid, pg_policy.polname, pg_class.relowner
@@ -38,15 +48,12 @@ as $$
             pg_class.relrowsecurity
             and pg_policy.polcmd in ('r', '*')
             and (pg_policy.polqual is null or pg_policy.polqual::text !~ '^\{CONST [^{}]*\}$')
-            and (
-                pg_policy.polrelid <> code_of_others.relation_id
-                or exists (
-                    select
-                    from unnest(pg_policy.polroles) as roles (role_id)
-                    inner join pg_roles on pg_roles.rolname in ('dpe_owner', 'dpe_loader', 'dpe_transformer')
-                    -- 0 is PUBLIC, which is not a role.
-                    where case roles.role_id when 0 then true else pg_has_role(pg_roles.oid, roles.role_id, 'usage') end
-                )
+            and exists (
+                select
+                from unnest(pg_policy.polroles) as roles (role_id)
+                cross join bound
+                -- 0 is PUBLIC, which is not a role.
+                where case roles.role_id when 0 then true else pg_has_role(bound.role_id, roles.role_id, 'usage') end
             )
 
     ),
