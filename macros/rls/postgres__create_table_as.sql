@@ -6,7 +6,10 @@
 #}
 {% macro postgres__create_table_as(temporary, relation, sql) %}
 
-{% do dpe.refuse_code_in_sources([model.unique_id], locks=true) %}
+{# Unit tests read rows of their own. #}
+{% if model.resource_type != 'unit_test' %}
+    {% do dpe.refuse_code_in_sources([model.unique_id], locks=true) %}
+{% endif %}
 {% if not temporary and model.resource_type in ['model', 'snapshot'] %}
     {% do dpe.rls_declaration() %}
 {% endif %}

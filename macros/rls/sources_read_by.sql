@@ -1,6 +1,7 @@
 {#
-    Return the sources that a query of these nodes reads: their own, those among them (`dbt source freshness` queries these), and those of the views and ephemeral models that they read. A source
-    that dpe loads is among them: until its first extract, a relation of somebody else may have its name.
+    Return the sources that a query of these nodes reads: those among them (`dbt source freshness` queries these), their own, and those of
+    the views and ephemeral models that they use. A source that dpe loads counts, too: until its first extract, a relation of somebody else
+    may have its name. dbt does not record what functions read.
 #}
 {% macro sources_read_by(unique_ids) %}
 

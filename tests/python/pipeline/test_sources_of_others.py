@@ -266,6 +266,28 @@ def test_a_plain_table_of_a_tool_is_read(place: Place, what: str) -> None:
     assert [] == place.findings()
 
 
+LEADING = {
+    "model": {"models/finance/dim_shops.sql": "select shop, city from {{ source('tool', 'shops') }}"},
+    "ephemeral": {
+        "models/core/stg_shops.sql": "{{ config(materialized='ephemeral') }} select shop, city from {{ source('tool', 'shops') }}"
+    },
+}
+
+
+@pytest.mark.parametrize("way", LEADING)
+def test_a_source_is_found_behind_what_a_model_uses(place: Place, way: str) -> None:
+    """It is refused before the model is built."""
+    dbt_projects.write(place.directory, LEADING[way])
+    place.as_tool(WAYS["index"][0])
+
+    with pytest.raises(ProjectError, match="reading it would run code of others"):
+        pipeline.run(place.project, place.server, ["dim_shops"], (), dbt_projects.Silence(), RunOptions(documents=False))
+    with pytest.raises(BuildError, match="reading it would run code of others"):
+        run_dbt(place.project, place.server, ["run", "--select", "dim_shops"])
+
+    assert [] == place.harm()
+
+
 def test_the_freshness_of_such_a_source_is_not_asked(place: Place) -> None:
     """dbt would query the source for it."""
     models = place.directory / "models" / "finance" / "_finance.yml"
