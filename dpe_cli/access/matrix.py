@@ -32,6 +32,7 @@ from dpe_cli.access.expected import expected_rows, named, reading_faults, writin
 from dpe_cli.access.samples import ALLOWED, DENIED, REFUSED, MeasuredRelation, Sample, count, outcome_of, sample_of
 from dpe_cli.errors import ContextError
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.relations import refuse_code_of_others
 
 WRITES = ("insert", "update", "delete", "truncate")
 
@@ -86,11 +87,28 @@ def measure(
         check_logins(connection, logins)
         with guarded.acting_as(connection, {*measured, *(actor.role for actor in EVERYTHING)}, strictly=False):
             for relation in relations:
+                if (code := _refused(connection, relation)) is not None:
+                    fault = f"{relation}: cannot be read ({code})"
+                    cells.append(Cell(str(relation), everything_of(relation.schema).name, "", None, {}, (fault,), problem=code))
+                    on_relation(1)
+                    continue
                 sample = sample_of(connection, relation)
                 acting = actors([name for name, _ in sample.tenants], logins, groups)
                 cells += [_measure(connection, sample, actor, writes) for actor in acting if actor.role in measured]
                 on_relation(1)
     return cells
+
+
+def _refused(connection: Connection, relation: MeasuredRelation) -> str | None:
+    """Return why no actor may read a relation: it would run code of others, such as the owner of a source that a view reads."""
+
+    def attempt() -> int:
+        with connection.transaction():
+            refuse_code_of_others(connection, relation.identifier)
+        return 1
+
+    outcome = outcome_of(attempt)
+    return None if outcome == 1 else str(outcome)
 
 
 def _groups(connection: Connection, relations: Sequence[MeasuredRelation]) -> dict[str, bool]:

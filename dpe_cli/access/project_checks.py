@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from dpe_cli.access import checks, declared, strays
+from dpe_cli.access import checks, code_in_sources, declared, strays
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.project.model import models_of
 from dpe_cli.server.connection import Connection
@@ -17,16 +17,21 @@ from dpe_cli.server.connection import Connection
 
 def all_checks() -> tuple[RlsCheck, ...]:
     """Return these checks and those that read only the catalog, by id."""
-    return (*checks.checks(), strays.CHECK, declared.CHECK)
+    return (*checks.checks(), strays.CHECK, declared.CHECK, code_in_sources.CHECK)
 
 
 def find(
     connection: Connection, manifest: Mapping[str, Any], target: str, schemas: Sequence[str], *, waiting: Collection[tuple[str, str]] = ()
 ) -> list[Finding]:
     """
-    Return which relations of dbt's manifest are not published as its files declare for the target, and which others are readable.
+    Return which relations are not published as the project declares, which others are readable, and which sources run code of others.
 
-    These are looked for in `schemas`. `waiting` are the published schemas and names of relations that were built again but not published.
+    The project is dbt's manifest, for the target. Readable relations are looked for in `schemas`. `waiting` are the published schemas and
+    names of relations that were built again but not published.
     """
     published = {model.unique_id: model.schema for model in models_of(manifest).values() if (model.schema, model.alias) not in waiting}
-    return [*strays.find(connection, manifest, schemas), *declared.differences(connection, manifest, target, published)]
+    return [
+        *strays.find(connection, manifest, schemas),
+        *declared.differences(connection, manifest, target, published),
+        *code_in_sources.find(connection, manifest),
+    ]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import psycopg
 
 from dpe_cli.access import checks as rls_check
-from dpe_cli.access import matrix, project_checks, samples
+from dpe_cli.access import code_in_sources, matrix, project_checks, samples
 from dpe_cli.access.actors import LEDGER, TRANSFORMERS_ROLES
 from dpe_cli.access.checks import Finding
 from dpe_cli.access.matrix import Cell
@@ -96,6 +96,19 @@ def check_protection(project: Project, server: Server, waiting: Collection[tuple
         check = validation.check_protection(connection, everyones, unreadable=unreadable_schemas(project), judged=own)
         found = project_checks.find(connection, project.manifest, project.target, _open_schemas(project), waiting=waiting)
     return replace(check, faults=(*check.faults, *map(str, found)))
+
+
+def refuse_code_in_sources(project: Project, server: Server, unique_ids: Collection[str] | None = None) -> None:
+    """
+    Refuse to read sources that run code of others, of those that the nodes read, or of all nodes.
+
+    Raises:
+        ProjectError: one would.
+    """
+    with separate_session(server) as connection:
+        found = code_in_sources.find(connection, project.manifest, project.manifest["nodes"] if unique_ids is None else unique_ids)
+    if found:
+        raise ProjectError("; ".join(map(str, found)))
 
 
 def measure_rls(project: Project, server: Server, wanted: Sequence[str], logins: Sequence[str], progress: Progress) -> list[Cell]:

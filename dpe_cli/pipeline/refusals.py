@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dpe_cli.access import declared, strays, visibility
+from dpe_cli.access import code_in_sources, declared, strays, visibility
 from dpe_cli.access.matrix import Cell
 from dpe_cli.pipeline import checks, protection
 from dpe_cli.progress import Progress
@@ -114,6 +114,7 @@ def judge(
             *map(str, declared.differences(connection, project.manifest, project.target, made)),
         ]
         if suffix == NEXT:
+            found += map(str, code_in_sources.find(connection, project.manifest, made))
             found += map(str, strays.find(connection, project.manifest, [*schemas, *(schema + NEXT for schema in schemas)], but=removed))
     found += [
         f"{relation.schema}{suffix}.{relation.name}: does not belong to a model of the project; restore its model, or run `dpe run`"

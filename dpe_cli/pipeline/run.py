@@ -76,11 +76,12 @@ def run(
     specs = read_all(project.specs_directory)
     macros.check(project)
     destinations.check(project, server)
+    selected = with_parents(select)
+    protection.refuse_code_in_sources(project, server, project.selected(selected, exclude))
     neighbours.register(server, protection.own_schemas(project))
     if server.is_embedded:
         # Elsewhere, `dpe bootstrap` did so as the administrator.
         former_ids.rename(server, lambda: project.manifest)
-    selected = with_parents(select)
     sources = project.sources_among(selected, exclude)
     extracted = extract(
         project.directory,

@@ -68,6 +68,7 @@ def validate(project: Project, server: Server, wanted: str | None, progress: Pro
     """
     scope = _of_spec(project, find_spec(project.specs_directory, wanted)) if wanted else _of_project(project)
     selection = sorted({test.test for test in scope.tests}) if wanted else []
+    protection.refuse_code_in_sources(project, server, project.selected(selection, ()) if wanted else None)
     with progress.task("dbt test", len(selection) if wanted else project.test_count) as advance:
         command = ["test", *(["--select", *selection] if selection else [])]
         results = run_dbt(project, server, command, on_node=lambda _name: advance(1))

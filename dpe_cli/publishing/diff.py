@@ -16,7 +16,7 @@ from dpe_cli.publishing import builds
 from dpe_cli.publishing.changed_rows import ChangedRow, changed_rows
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import NEXT, Relation, columns_of, find_relation
+from dpe_cli.server.relations import NEXT, Relation, columns_of, find_relation, refuse_code_of_others
 from dpe_cli.server.server import Server, server_message
 from dpe_cli.words import did_you_mean
 
@@ -125,6 +125,8 @@ def _reading(relation: Relation) -> Iterator[None]:
 def _difference(connection: Connection, relation: Relation, key: tuple[str, ...], masked: Collection[str]) -> Difference:
     after = sql.Identifier(relation.schema + NEXT, relation.name)
     before = sql.Identifier(relation.schema, relation.name)
+    for compared in (after, before):
+        refuse_code_of_others(connection, compared)
     new = columns_of(connection, after)
     old = columns_of(connection, before) if find_relation(connection, relation.schema, relation.name) else None
     [(rows_after,)] = connection.execute(sql.SQL("select count(*) from {}").format(after)).fetchall()

@@ -20,6 +20,7 @@ from dpe_cli.project.source import Source
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.relations import refuse_code_of_others
 from dpe_cli.server.server import server_message
 
 ACTOR = "dpe validate"
@@ -60,6 +61,8 @@ def measure(connection: Connection, manifest: Mapping[str, Any], sources: Sequen
 def _measure_source(connection: Connection, source: Source, node: Mapping[str, Any], limits: Mapping[str, timedelta | None]) -> Freshness:
     try:
         with contexts.system_context(connection, actor=ACTOR):
+            # Until its first extract, a relation of somebody else may have the source's name.
+            refuse_code_of_others(connection, source.table.identifier)
             row = connection.execute(_query(source, node)).fetchone()
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         message = hide(server_message(error))

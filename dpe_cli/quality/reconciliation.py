@@ -21,6 +21,7 @@ from dpe_cli.project.source import Source
 from dpe_cli.quality.reconcile_config import KINDS, ReconciledModel
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.relations import refuse_code_of_others
 from dpe_cli.server.server import server_message
 
 ACTOR = "dpe validate"
@@ -158,6 +159,9 @@ def _count_files(connection: Connection, source: Source, name: str) -> Balance:
 
 def _count_model(connection: Connection, reconciled: ReconciledModel) -> list[Balance]:
     """Count both ends and every explanation, each in one scan."""
+    explaining = [explanation.relation for explanation in reconciled.explanations if explanation.relation is not None]
+    for relation in (reconciled.origin_relation, reconciled.model_relation, *explaining):
+        refuse_code_of_others(connection, relation)
     there = [sql.Identifier(name) for name in reconciled.sums]
     here = [sql.Identifier(name) for name in reconciled.sums.values()]
     counted_here = sql.SQL("sum({})").format(sql.Identifier(reconciled.count_column)) if reconciled.count_column else sql.SQL("count(*)")

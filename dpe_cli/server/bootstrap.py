@@ -37,6 +37,7 @@ FILES = (
     "ledger.sql",
     "access.sql",
     "code.sql",
+    "foreign_code.sql",
     "protection.sql",
     "closing.sql",
     "publications.sql",

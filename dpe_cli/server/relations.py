@@ -98,6 +98,21 @@ def find_relation(connection: Connection, schema: str, name: str) -> Relation | 
     return None if row is None else Relation(schema, name, int(str(row[0])))
 
 
+def refuse_code_of_others(connection: Connection, relation: sql.Identifier) -> None:
+    """
+    Lock a relation until the end of the transaction, as a query does, if it exists and runs no code of others when it is read.
+
+    Others are roles that are neither administrators nor the pipeline (dpe_cli/server/sql/foreign_code.sql).
+
+    Raises:
+        psycopg.errors.WrongObjectType: it would run such code.
+    """
+    connection.execute(
+        "select dpe.refuse_code_of_others(oid) from pg_class where oid = to_regclass(%s)",
+        [relation.as_string(connection)],
+    )
+
+
 def columns_of(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
     """Return the types of a relation's columns by name, in their order; none if it does not exist."""
     rows = connection.execute(

@@ -5,6 +5,7 @@
 #}
 {% macro postgres__get_test_sql(main_sql, fail_calc, warn_if, error_if, limit) %}
 
+{% do dpe.refuse_code_in_sources([model.unique_id], locks=true) %}
 {% set meta = config.get('meta') or {} %}
 {% if meta.warn_share is not defined and meta.error_share is not defined %}
     {{ return(dpe.next_implementation('get_test_sql')(main_sql, fail_calc, warn_if, error_if, limit)) }}

@@ -4,6 +4,7 @@
 #}
 {% macro postgres__create_view_as(relation, sql) %}
 
+{% do dpe.refuse_code_in_sources([model.unique_id], locks=true) %}
 {{ dpe.next_implementation('create_view_as')(relation, sql) }}
 
 {% if config.get('materialized') != 'view' %}

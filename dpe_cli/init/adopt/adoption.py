@@ -110,7 +110,7 @@ def plan(project: Project, given: Connection, answers: Answers) -> Adoption:
         private=sorted({model.selector for model in models.values()}.difference(question.model for question in asked)),
         targets=sorted(outputs),
         readers={target: roles for kind in _KINDS for target, roles in declarations.named_readers(changes, kind).items()},
-        refusals=refused.find(project.directory, manifest, profile),
+        refusals=refused.find(project.directory, manifest, profile, known),
         statements=statements.write(manifest, models.values(), known),
         variables=known.variables,
         unknown=known.unknown,

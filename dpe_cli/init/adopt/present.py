@@ -64,6 +64,40 @@ order by 1
 """
 
 
+# Views and policies of roles that are neither superusers nor the database's owner nor dpe's. Once the project uses dpe, it examines more
+# (dpe_cli/server/sql/foreign_code.sql).
+_CODE = r"""
+select
+    nspname::text,
+    relname::text,
+    rolname::text,
+    case relkind
+        when 'v' then 'is a view'
+        else 'has policies'
+    end
+from pg_class
+inner join pg_namespace on relnamespace = pg_namespace.oid
+inner join pg_roles on relowner = pg_roles.oid
+inner join unnest(%s::text[], %s::text[]) as wanted (schema_name, relation_name)
+    on nspname = schema_name and relname = relation_name
+where
+    not rolsuper
+    and rolname::text not like 'dpe\_%%'
+    and relowner <> (select datdba from pg_database where datname = current_database())
+    and not exists (select from pg_roles as owners where owners.rolname = 'dpe_owner' and pg_has_role(relowner, owners.oid, 'member'))
+    and (
+        relkind = 'v'
+        or relrowsecurity
+        and exists (
+            select
+            from pg_policy
+            where polrelid = pg_class.oid and polcmd in ('r', '*') and polqual::text !~ '^\{CONST [^{}]*\}$'
+        )
+    )
+order by 1, 2
+"""
+
+
 @dataclass(frozen=True)
 class Relation:
     """
@@ -83,11 +117,14 @@ class Present:
     """
     What is in the database: relations by schema and name, and the owners of schemas; or why it is not known.
 
+    `code` says, by schema and name, which relations run code of their owner when they are read: the owner, and what it is.
+
     `variables` name the database, for libpq.
     """
 
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
     schemas: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     unknown: str | None = None
 
@@ -110,12 +147,12 @@ def look(output: Mapping[str, Any], render: Callable[[object], str], names: Coll
             connect_timeout=_SECONDS,
             application_name="dpe init",
         ) as connection:
-            relations, schemas = _asked(connection, names)
+            relations, schemas, code = _asked(connection, names)
     except psycopg.Error as error:
         return Present(
             unknown=redaction.hide(f"{host}:{port}/{database} cannot be asked ({without_details(' '.join(str(error).split()))})")
         )
-    return Present(relations, schemas, {"PGHOST": host, "PGPORT": port, "PGDATABASE": database})
+    return Present(relations, schemas, code, {"PGHOST": host, "PGPORT": port, "PGDATABASE": database})
 
 
 def _password(given: Mapping[str, str]) -> str | None:
@@ -125,10 +162,16 @@ def _password(given: Mapping[str, str]) -> str | None:
     return given.get("password") or given.get("pass") or None
 
 
-def _asked(connection: Connection, names: Collection[tuple[str, str]]) -> tuple[Mapping[tuple[str, str], Relation], Mapping[str, str]]:
+def _asked(
+    connection: Connection, names: Collection[tuple[str, str]]
+) -> tuple[Mapping[tuple[str, str], Relation], Mapping[str, str], Mapping[tuple[str, str], tuple[str, str]]]:
     ordered = sorted(names)
-    rows = connection.execute(_RELATIONS, [[schema for schema, _ in ordered], [name for _, name in ordered]]).fetchall()
+    wanted = [[schema for schema, _ in ordered], [name for _, name in ordered]]
+    rows = connection.execute(_RELATIONS, wanted).fetchall()
     schemas = connection.execute(_SCHEMAS, [sorted({schema for schema, _ in ordered})]).fetchall()
-    return {
-        (schema, name): Relation(owner, tuple(readers), is_open, tuple(texts)) for schema, name, owner, readers, is_open, texts in rows
-    }, dict(schemas)
+    code = connection.execute(_CODE, wanted).fetchall()
+    return (
+        {(schema, name): Relation(owner, tuple(readers), is_open, tuple(texts)) for schema, name, owner, readers, is_open, texts in rows},
+        dict(schemas),
+        {(schema, name): (owner, what) for schema, name, owner, what in code},
+    )

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dpe_cli.init.adopt.present import Present
 from dpe_cli.init.adopt.settings import PROFILES, SETTINGS, outputs
 from dpe_cli.project import package
 from dpe_cli.project.model import RELATIONS
@@ -33,7 +34,7 @@ class Refusal:
     remedy: str
 
 
-def find(directory: Path, manifest: Mapping[str, Any], profile: object) -> list[Refusal]:
+def find(directory: Path, manifest: Mapping[str, Any], profile: object, known: Present) -> list[Refusal]:
     """Return what dpe will refuse of a project."""
     return [
         *_of_project(manifest),
@@ -43,6 +44,7 @@ def find(directory: Path, manifest: Mapping[str, Any], profile: object) -> list[
         *_of_schemas(manifest),
         *_of_hooks(directory, manifest),
         *_of_grants(manifest),
+        *_of_sources(manifest, known),
     ]
 
 
@@ -171,6 +173,18 @@ def _of_grants(manifest: Mapping[str, Any]) -> Iterator[Refusal]:
                 yield Refusal(where, f"{node['name']} grants {privilege}", "grant select only")
             elif refused:
                 yield Refusal(where, f"{node['name']} grants select to {', '.join(refused)}", "declare meta.rls and meta.readers instead")
+
+
+def _of_sources(manifest: Mapping[str, Any], known: Present) -> Iterator[Refusal]:
+    """Yield the sources of other tools that would run code of their owners as dpe_transformer."""
+    for node in manifest["sources"].values():
+        if found := known.code.get((node["schema"], node["identifier"])):
+            owner, what = found
+            yield Refusal(
+                _path_of(manifest, node),
+                f"the source {node['schema']}.{node['identifier']} belongs to {owner} and {what}, which would run as dpe_transformer",
+                "have an administrator own it, or let the tool load a plain table",
+            )
 
 
 @cache

@@ -6,6 +6,12 @@ begin
     foreach signature in array array[
         'dpe.administrators()',
         'dpe.code_in_definition(oid)',
+        'dpe.code_of_others(oid)',
+        'dpe.described_code_of_others(oid)',
+        'dpe.sources_with_code(name[], name[])',
+        'dpe.lock_sources(name[], name[])',
+        'dpe.refuse_code_of_others(oid)',
+        'dpe.read_with_code()',
         'dpe.protection_of(oid)',
         'dpe.protection_differences(jsonb, jsonb)',
         'dpe.refuse_changes_of_hooks(regclass, text)',

@@ -353,6 +353,7 @@ as $$
 declare
     declared jsonb := new.protection;
     differences text;
+    code text := dpe.read_with_code();
 begin
     -- The transaction's last declaration counts.
     select coalesce(max(known.protection::text)::jsonb, declared)
@@ -369,6 +370,11 @@ begin
         raise exception '%: a hook changed how it is protected: %', split_part(new.node, '.', 3), differences
             using errcode = 'insufficient_privilege',
             hint = 'Remove that from the hook: name readers in meta.readers, other roles in grants.';
+    end if;
+    if code is not null then
+        raise exception '%: reading it ran code of others with the rights of dpe_transformer: %', split_part(new.node, '.', 3), code
+            using errcode = 'insufficient_privilege',
+            hint = 'Remove this code, or have an administrator own it.';
     end if;
     return null;
 end

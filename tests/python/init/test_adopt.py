@@ -331,6 +331,24 @@ def test_nothing_is_refused_of_a_project_that_is_fine(warehouse: Warehouse) -> N
     assert [] == warehouse.init()["refused"]
 
 
+def test_sources_that_run_code_of_their_owner_are_named(warehouse: Warehouse) -> None:
+    """A policy or a view of another tool's login, but not those of the database's owner."""
+    with warehouse.server.connect("admin", autocommit=True) as connection:
+        for table in ("customers", "orders", "order_lines"):
+            connection.execute(f"alter table raw_shop.{table} enable row level security".encode())
+            connection.execute(f"create policy mine on raw_shop.{table} using (length(current_user) > 1)".encode())
+        connection.execute("alter table raw_shop.customers owner to dashboard")
+        connection.execute("alter table raw_shop.orders rename to orders_loaded")
+        connection.execute(
+            "create view raw_shop.orders as select * from raw_shop.orders_loaded; alter view raw_shop.orders owner to dashboard"
+        )
+
+    assert {
+        "the source raw_shop.customers belongs to dashboard and has policies, which would run as dpe_transformer",
+        "the source raw_shop.orders belongs to dashboard and is a view, which would run as dpe_transformer",
+    } == set(_refused(warehouse.init()))
+
+
 def test_a_profile_from_elsewhere_is_copied_without_its_password(
     warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
