@@ -58,6 +58,9 @@ def lines_to_add(columns: Mapping[str, str], *, optional: bool = False) -> str:
 
 
 def renames(names: Iterable[str]) -> str:
-    """Return, for a message, that the sender has to rename the first column that dbt would evaluate."""
-    name = next(filter(has_jinja, names), None)
-    return "" if name is None else f", or ask the sender to rename {excerpt(name)!r}, which dbt would evaluate as Jinja"
+    """Return, for a message, that the sender has to rename the first column that dbt would evaluate, or whose name it cannot quote."""
+    name = next((name for name in names if has_jinja(name) or _ENDING.search(name)), None)
+    if name is None:
+        return ""
+    why = "dbt would evaluate as Jinja" if has_jinja(name) else "dbt cannot quote"
+    return f", or ask the sender to rename {excerpt(name)!r}, which {why}"

@@ -216,7 +216,7 @@ def test_a_new_column_is_refused_with_the_lines_that_declare_it(stage: Stage) ->
     """Of the type that its values have; the lines work as they are."""
     source = stage("id integer").deliver("id\n1\n")
     source.extract()
-    source.deliver('id,coupon,on,"a ""b"": c",day,zip\n2,7,x,1.50,2024-01-01,01234\n', "b.csv")
+    source.deliver("id,coupon,on,a 'b': c,day,zip\n2,7,x,1.50,2024-01-01,01234\n", "b.csv")
 
     with pytest.raises(ContractError) as refused:
         source.extract()
@@ -225,7 +225,7 @@ def test_a_new_column_is_refused_with_the_lines_that_declare_it(stage: Stage) ->
     assert [
         {"name": "coupon", "data_type": "bigint"},
         {"name": "on", "quote": True, "data_type": "text"},
-        {"name": 'a "b": c', "quote": True, "data_type": "numeric"},
+        {"name": "a 'b': c", "quote": True, "data_type": "numeric"},
         {"name": "day", "data_type": "date"},
         {"name": "zip", "data_type": "text"},
     ] == [{name: value for name, value in column.items() if name != "config"} for column in yaml.safe_load(lines)]
@@ -262,6 +262,19 @@ def test_no_line_is_proposed_that_dbt_would_evaluate(stage: Stage, file_format: 
     assert ["day"] == [column["name"] for column in yaml.safe_load(lines)]
     assert (file_format == "csv") == ("headers: [day]" in head)
     assert 'headers: ["' not in head
+
+
+def test_no_line_is_proposed_for_a_name_that_dbt_cannot_quote(stage: Stage) -> None:
+    """dbt writes the name into statements and does not double its quotes, so that what follows one would be SQL."""
+    source = stage("id integer")
+    source.deliver('id,"a"" is null; drop table x; --",day\n1,2,2024-01-01\n')
+
+    with pytest.raises(ContractError) as refused:
+        source.extract()
+
+    head, lines = str(refused.value).split("add to the columns:\n")
+    assert """ask the sender to rename 'a" is null; drop table x; --', which dbt cannot quote""" in head
+    assert ["day"] == [column["name"] for column in yaml.safe_load(lines)]
 
 
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])

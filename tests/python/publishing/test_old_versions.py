@@ -146,13 +146,12 @@ MANY = """
 
 
 def _wait_for_the_end(server: Server, pid: int) -> None:
-    with server.connect("admin", autocommit=True) as connection:
-        while True:
-            # The server has no room for another lock while the session tries to drop them.
-            with suppress(psycopg.errors.OutOfMemory):
-                if not connection.execute("select from pg_stat_activity where pid = %s", [pid]).fetchall():
-                    return
-            time.sleep(0.1)
+    while True:
+        # The server has no room for another lock while the session tries to drop them, not even for a new session.
+        with suppress(psycopg.errors.OutOfMemory), server.connect("admin", autocommit=True) as connection:
+            if not connection.execute("select from pg_stat_activity where pid = %s", [pid]).fetchall():
+                return
+        time.sleep(0.1)
 
 
 def _drop_what_is_left(server: Server, statement: str) -> None:
