@@ -112,8 +112,8 @@ def configure(directory: Path) -> None:
 
 
 def profiles() -> str:
-    """Return the repository's profiles.yml with the schema for what names none."""
-    return (REPOSITORY / "profiles.yml").read_text(encoding="utf-8").replace("schema: core", "schema: core")
+    """Return the repository's profiles.yml, which any project with the profile `dpe` can use."""
+    return (REPOSITORY / "profiles.yml").read_text(encoding="utf-8")
 
 
 def install_package(directory: Path) -> None:
