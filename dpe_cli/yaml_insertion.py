@@ -1,8 +1,8 @@
 """
 Insert values into YAML as text: not a character of what is there changes, comments and blank lines included.
 
-Writers of YAML lose comments, or break the lines of texts anew. So values are inserted between lines, or into brackets. The outcome is
-parsed again, and has to equal the old content with the addition.
+YAML libraries lose comments, or rewrap long texts, when they write a file. So values are inserted between lines, or into brackets. The
+outcome is parsed again, and has to equal the old content with the addition.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from dpe_cli.project.model import REQUIRED
 from dpe_cli.words import did_you_mean
 
 SHARED, PRIVATE = "shared", "private"
+# The answers that name no column.
+KINDS = (SHARED, PRIVATE)
 # Policies compare columns of these types only (macros/rls/check_policy_column.sql).
 _COMPARABLE = ("text", "varchar", "character varying", "char", "character", "name")
 
@@ -34,16 +36,19 @@ def declaration(found: InferredTable, answer: str) -> Mapping[str, Any]:
     Raises:
         UsageError: the answer is none of these.
     """
-    if answer in {SHARED, PRIVATE}:
-        return {answer: True}
     candidates = tenant_columns(found)
-    if answer not in candidates:
+    if answer not in (*KINDS, *candidates):
         raise UsageError(f"{answer}: is not a column of {found.name} that could say whose row it is; {other_answers(answer, candidates)}")
-    return {"tenant_column": answer}
+    return as_declaration(answer)
+
+
+def as_declaration(answer: str) -> Mapping[str, Any]:
+    """Return an answer as `meta.rls`: `shared`, `private`, or a tenant column."""
+    return {answer: True} if answer in KINDS else {"tenant_column": answer}
 
 
 def other_answers(answer: str, columns: Sequence[str]) -> str:
-    """Return, for a message, what could be meant by an answer that is no column of this kind."""
+    """Return, for a message about a wrong answer, the right ones."""
     hint = did_you_mean(answer, columns, f"these could: {', '.join(columns)};" if columns else "no column is a text;")
     return f"{hint} or answer {SHARED} or {PRIVATE}"
 

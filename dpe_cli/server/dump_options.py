@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 
+from psycopg import sql
+
 from dpe_cli.errors import ServerError
 from dpe_cli.server.connection import Connection
 
@@ -188,8 +190,8 @@ class DumpOptions:
     def options(self) -> list[str]:
         """Return the options of pg_dump; in its patterns, quotes keep a name from being one."""
         return [
-            *(f"--schema={_quoted(schema)}" for schema in self.schemas),
-            *(f"--extension={_quoted(extension)}" for extension in self.extensions),
+            *(f"--schema={sql.Identifier(schema).as_string()}" for schema in self.schemas),
+            *(f"--extension={sql.Identifier(extension).as_string()}" for extension in self.extensions),
         ]
 
 
@@ -259,8 +261,3 @@ def _refuse_missing(connection: Connection, dumped: Sequence[str], extensions: S
 
 def _to_add(rows: Sequence[tuple[object, ...]]) -> str:
     return shlex.join(word for name, *_ in rows for word in ("--schema", str(name)))
-
-
-def _quoted(name: str) -> str:
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'

@@ -27,7 +27,7 @@ def adopt(app: App, *, write: bool, answers: Sequence[str], readers: Sequence[st
     from dpe_cli.init.adopt import adoption, changes
 
     given = adoption.Answers(rls=dict(map(_answer, answers)), readers=dict(map(_readers, readers)))
-    found = adoption.plan(app.project, adoption.Connection(app.profiles_dir, app.target, app.vars), given)
+    found = adoption.plan(app.project, adoption.DbtOptions(app.profiles_dir, app.target, app.vars), given)
     if write:
         changes.write(app.project_dir, found.changes)
     return _report(found, changes.diff(found.changes), is_written=write)

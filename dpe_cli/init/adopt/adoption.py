@@ -61,15 +61,15 @@ class Adoption:
 
 
 @dataclass(frozen=True)
-class Connection:
-    """How dbt is told to connect: the --profiles-dir, --target and --vars that were given."""
+class DbtOptions:
+    """The options --profiles-dir, --target and --vars, as they were given."""
 
     profiles_dir: Path | None = None
     target: str | None = None
     variables: str | None = None
 
 
-def plan(project: Project, given: Connection, answers: Answers) -> Adoption:
+def plan(project: Project, given: DbtOptions, answers: Answers) -> Adoption:
     """
     Return the plan for a project; nothing is written.
 
@@ -100,7 +100,7 @@ def plan(project: Project, given: Connection, answers: Answers) -> Adoption:
     settings.add_variables(changes, name, known.variables)
     for unique_id, answer in declared.items():
         node, others = manifest["nodes"][unique_id], manifest["nodes"].values()
-        declarations.declare(changes, node, questions.declaration(answer), package=name, others=others)
+        declarations.declare(changes, node, own_data.as_declaration(answer), package=name, others=others)
     declarations.name_readers(changes, _published_kinds(models, declared), answers.readers)
     asked = [*questions.ask(manifest, models, known, declared)]
     return Adoption(

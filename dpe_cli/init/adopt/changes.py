@@ -14,7 +14,7 @@ from dpe_cli.yaml_insertion import NotInsertableError
 
 @dataclass(frozen=True)
 class Change:
-    """A file of the project, by its path in it, with its text `before` (None: there is no such file) and after."""
+    """A file of the project, with its text before (None if it is new) and after; `path` is relative to the project."""
 
     path: str
     before: str | None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dpe_cli.access.actors import MASKED_READER, READER
 from dpe_cli.errors import ProjectError
 from dpe_cli.init.adopt.changes import Changes
 from dpe_cli.init.adopt.settings import SETTINGS
 from dpe_cli.yaml_insertion import NotInsertableError, Step, parsed, with_value
 
 # The roles that `dpe bootstrap` makes for readers.
-USUAL_READERS = ("dpe_reader", "dpe_masked_reader")
+USUAL_READERS = (READER, MASKED_READER)
 
 
 def declare(

@@ -12,8 +12,6 @@ from dpe_cli.init.adopt.present import Present
 from dpe_cli.project.model import REQUIRED, Model, by_name
 from dpe_cli.words import did_you_mean
 
-_KINDS = (own_data.SHARED, own_data.PRIVATE)
-
 
 @dataclass(frozen=True)
 class Question:
@@ -90,11 +88,6 @@ def new_answers(manifest: Mapping[str, Any], models: Mapping[str, Model], known:
     return found
 
 
-def declaration(answer: str) -> Mapping[str, Any]:
-    """Return an answer as `meta.rls`."""
-    return {answer: True} if answer in _KINDS else {"tenant_column": answer}
-
-
 def declared(node: Mapping[str, Any]) -> str | None:
     """Return what a node declares, as an answer; None if it declares nothing."""
     rls = (node["config"].get("meta") or {}).get("rls")
@@ -131,7 +124,7 @@ def _tenant_columns(model: Model, node: Mapping[str, Any], known: Present) -> tu
 
 
 def _check_column(name: str, answer: str, columns: tuple[str, ...]) -> None:
-    if answer in _KINDS or not columns or answer in columns:
+    if answer in own_data.KINDS or not columns or answer in columns:
         return
     hint = own_data.other_answers(answer, columns)
     raise UsageError(f"--rls: {name}: {answer} is not a column of it that could say whose row it is; {hint}")

@@ -65,7 +65,7 @@ class Warehouse:
         return Project(self.directory)
 
     def rows(self) -> dict[str, int]:
-        """Count the rows of all relations in the project's schemas, whoever may see them."""
+        """Count all rows of all relations in the project's schemas."""
         with self.server.connect("admin") as connection:
             names = connection.execute(
                 "select relnamespace::regnamespace::text, relname from pg_class where relkind in ('r', 'v') "
