@@ -166,12 +166,11 @@ as $$
         inner join pg_proc on pg_proc.oid = definition.routine::regprocedure
         where reached.class_id = 'pg_class'::regclass
         union
-        -- The owner of a type decides which functions cast it. A relation's own row type has its casts below.
+        -- The owner of a type decides which functions cast it, also if it is the row type of another table. A relation's own row type is
+        -- the type of none of its columns, and has its casts below.
         select format('the type %s', pg_type.oid::regtype), pg_type.typowner
         from reached
         inner join pg_type on reached.class_id = 'pg_type'::regclass and reached.object_id = pg_type.oid
-        left join pg_class on pg_type.typrelid = pg_class.oid
-        where pg_class.relkind is null or pg_class.relkind = 'c'
         union
         select
             format('the cast from %s to %s by %s', pg_cast.castsource::regtype, pg_cast.casttarget::regtype, pg_proc.oid::regprocedure),

@@ -109,6 +109,13 @@ WAYS = {
         " create table tool.shops (shop text, city tool.town[])",
         "the function tool.spy() in the column city of tool.shops, of hoover; the type tool.town, of hoover; the type tool.town[], of hoover",
     ),
+    "row_of_another_table": (
+        (
+            "create table tool.towns (name text); alter table tool.shops rename to shops_;"
+            " create table tool.shops (shop text, city tool.towns)"
+        ),
+        "the type tool.towns, of hoover",
+    ),
     "cast": (
         (
             "create function tool.shown(tool.shops) returns text language sql as 'select 1::text';"
