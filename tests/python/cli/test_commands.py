@@ -11,12 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.demo_project import run_here
 from support.result_schemas import check, command_of
 
 from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
-
-ROOT = Path(__file__).parents[3]
 
 PROFILES = """
 dpe:
@@ -54,9 +53,12 @@ def dpe(project: Path) -> Dpe:
     """Run dpe in the project."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        program = [sys.executable, "-c", "from dpe_cli.cli.main import main; main()", *arguments]
-        variables = os.environ | {"PYTHONPATH": str(ROOT), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | environment
-        done = subprocess.run(program, capture_output=True, text=True, cwd=project, env=variables, check=False)
+        if "dbt" in arguments:
+            # It gives its process to dbt.
+            variables = os.environ | {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | environment
+            program = [sys.executable, "-m", "dpe_cli", *arguments]
+            return subprocess.run(program, capture_output=True, text=True, cwd=project, env=variables, check=False)
+        done = run_here(project, *arguments, **environment)
         if "json" in arguments:
             check(command_of(arguments), json.loads(done.stdout))
         return done

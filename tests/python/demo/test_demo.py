@@ -15,6 +15,7 @@ import pytest
 from psycopg import sql
 from support import demo_project
 from support.demo_project import WeatherApi, dpe, dpe_here, variables_of
+from support.long_tests import LONG
 from support.result_schemas import check
 
 from dpe_cli.server.contexts import admin_context
@@ -226,6 +227,7 @@ def test_nothing_is_wrong_with_its_protection(demo: Demo) -> None:
     assert measured.stdout.splitlines()[0].endswith("every role sees and writes exactly what is declared")
 
 
+@LONG
 def test_plain_dbt_protects_as_dpe_run_does(demo: Demo) -> None:
     """`dbt build` with the variables of `dpe env`, also --full-refresh, leaves the same policies on every relation."""
 

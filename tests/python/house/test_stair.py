@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.long_tests import LONG
 
 PACKAGE = Path(__file__).parents[3] / "dpe_cli"
 
@@ -148,6 +149,7 @@ for name in names:
 """
 
 
+@LONG
 def test_every_module_can_be_imported_first() -> None:
     """Without other modules of dpe, in an interpreter of its own: this one has loaded much else, which would take time."""
     names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in _modules(PACKAGE) if path.name != "__main__.py"]

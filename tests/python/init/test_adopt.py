@@ -55,8 +55,11 @@ class Warehouse:
         return json.loads(shown.getvalue())  # type: ignore[no-any-return]
 
     def adopt(self, *answers: str) -> Project:
-        """Make the changes, install the package, and run as an administrator what the plan says."""
-        plan = self.init("--write", *answers)
+        """Make the changes, and follow the plan."""
+        return self.follow(self.init("--write", *answers))
+
+    def follow(self, plan: dict[str, Any]) -> Project:
+        """Install the package, and run as an administrator what the plan says."""
         dbt_projects.install_package(self.directory)
         bootstrap_server(self.server)
         with self.server.connect("admin", autocommit=True) as connection:
@@ -312,10 +315,10 @@ def test_what_dpe_will_refuse_is_found_with_its_place(warehouse: Warehouse, name
         model = warehouse.directory / "models/marts/finance/revenue_by_country.sql"
         model.write_text("{{ config(post_hook='{{ open_up(this) }}') }}\nselect 1 as one")
 
-    plan = warehouse.init()
+    plan = warehouse.init("--write")
 
     assert [where] == [*dict.fromkeys(_refused(plan).values())][:1], plan["refused"]
-    project = warehouse.adopt()
+    project = warehouse.follow(plan)
     with warehouse.server.connect("admin", autocommit=True) as connection:
         connection.execute("drop table dbt_dev_finance.revenue_by_country")
     select = ["--select", "revenue_by_country"]

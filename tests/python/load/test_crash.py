@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from support.long_tests import newest_unless_long
 from support.staged_source import Stage, StagedSource
 
 from dpe_cli.errors import BusyError, DpeError, LockLostError, ServerError
@@ -35,6 +36,7 @@ def _assert_that_the_ledger_agrees(source: StagedSource) -> None:
     assert [(source.count(), len(source.rejects()))] == counted
 
 
+@newest_unless_long
 def test_a_killed_extract_leaves_nothing(stage_anywhere: Stage) -> None:
     """Killed twenty times at random moments, then run to the end: counts are exact, and no orphan is left."""
     chance = random.Random(20)

@@ -209,7 +209,7 @@ READINGS = (
 
 
 def test_a_reader_sees_no_mixed_versions_and_no_error(server: Server) -> None:
-    """However hard it polls, through fifty publications."""
+    """However hard it polls, through thirty publications."""
     publish(server, build(server, 0))
     over = threading.Event()
     seen: list[set[int]] = []
@@ -228,7 +228,7 @@ def test_a_reader_sees_no_mixed_versions_and_no_error(server: Server) -> None:
     for reader in readers:
         reader.start()
     try:
-        for number in range(1, 51):
+        for number in range(1, 31):
             publish(server, build(server, number))
     finally:
         over.set()

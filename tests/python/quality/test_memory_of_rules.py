@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +15,9 @@ from conftest import Cluster, numbers
 from psycopg import sql
 from psycopg.types.json import Jsonb
 from support import dbt_projects, schemas
+from support.demo_project import dpe
 
+from dpe_cli.project import dbt
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.contexts import admin_context, system_context
@@ -198,12 +197,13 @@ def test_each_test_of_a_build_leaves_its_result(orders: Orders) -> None:
 def test_plain_dbts_results_are_stored_too(orders: Orders) -> None:
     """dbt itself, with the variables of `dpe env`, and `dpe dbt`."""
     orders.are((1, "A", 20)).run()
-    environment = {**os.environ, **orders.server.environment(), "PYTHONPATH": str(dbt_projects.REPOSITORY)}
-    for program in ("dbt.cli.main import cli as main", "dpe_cli.cli.main import main"):
-        before = ["dbt"] if "dpe_cli" in program else []
-        command = [sys.executable, "-c", f"from {program}; main()", *before, "test", "--project-dir", str(orders.directory)]
-        done = subprocess.run(command, cwd=orders.directory, env=environment, check=False, capture_output=True, text=True)
-        assert 0 == done.returncode, done.stdout + done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in orders.server.environment().items():
+            patch.setenv(name, value)
+        patch.chdir(orders.directory)
+        assert dbt.invoke(["test"], ["--project-dir", str(orders.directory)]).success
+    done = dpe(orders.directory, orders.server, "dbt", "test")
+    assert 0 == done.returncode, done.stdout + done.stderr
 
     assert [("pass", 0)] * 3 == orders.statuses()
 

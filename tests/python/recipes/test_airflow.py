@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.recipes import PATH, Deployment, program
+from support.recipes import PATH, Deployment, needs, program
 
 # Its programs take long to start; on a busy machine, several times as long.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), needs("airflow")]
 PAGE = "scheduling/airflow"
 COSMOS = "Cosmos: a task per model"
 # What a task has after its last attempt: its state, and the number of attempts.

@@ -17,11 +17,12 @@ import pytest
 import yaml
 from conftest import numbers
 from support import wheel
-from support.recipes import BROKEN, SLOW, Deployment
+from support.long_tests import LONG
+from support.recipes import BROKEN, Deployment
 
 from dpe_cli.cli import main
 
-pytestmark = SLOW
+pytestmark = LONG
 EXPRESSION = re.compile(r"\$\{\{ (\S+) \}\}")
 
 

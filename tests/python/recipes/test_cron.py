@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.recipes import SLOW, Deployment
+from support.long_tests import LONG
+from support.recipes import Deployment
 from support.webhook import Webhook
 
 from dpe_cli.cli import main
@@ -55,7 +56,7 @@ def log(deployment: Deployment) -> str:
     return (deployment.directory / "logs/cron.log").read_text(encoding="utf-8")
 
 
-@SLOW
+@LONG
 def test_a_run_that_succeeds_prints_nothing(installed: Deployment, webhook: Webhook) -> None:
     """So cron sends no mail; what arrived is published, and the log is where the guide says."""
     installed.deliver("order_id,branch,ordered_on,product,quantity,unit_price\n7,north,2026-02-05,tea,1,4.50\n")
@@ -68,6 +69,7 @@ def test_a_run_that_succeeds_prints_nothing(installed: Deployment, webhook: Webh
     assert [] == webhook.posted
 
 
+@LONG
 def test_a_run_that_fails_is_mailed_and_posted(installed: Deployment, webhook: Webhook) -> None:
     """With the rule that failed; readers keep the previous version, and repeating the run loads nothing twice."""
     installed.deliver()
@@ -88,7 +90,7 @@ def test_a_project_that_is_not_there_is_mailed(deployment: Deployment) -> None:
     assert "can't cd to" in cron(deployment).stderr
 
 
-@SLOW
+@LONG
 def test_a_run_that_is_still_going_is_left_alone(installed: Deployment, webhook: Webhook) -> None:
     """The next one does nothing, prints nothing and notifies no one."""
     held = ["flock", "--nonblock", str(installed.directory), "sh", "-c", "echo locked; read end"]
@@ -103,7 +105,7 @@ def test_a_run_that_is_still_going_is_left_alone(installed: Deployment, webhook:
     assert [] == webhook.posted
 
 
-@SLOW
+@LONG
 def test_the_embedded_server_does_not_keep_the_lock(deployment: Deployment, scratch: Path) -> None:
     """The line starts it, and it outlives the line; the next one runs all the same."""
     directory = scratch / "embedded-cron"

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.recipes import PATH, Deployment, program
+from support.recipes import PATH, Deployment, needs, program
 
 # Its programs take long to start; on a busy machine, several times as long.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), needs("dagster")]
 PAGE = "scheduling/dagster"
 WHOLE, BY_MODEL = "dpe run", "dagster-dbt"
 # What Dagster's log says of each asset.

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import VERSIONS, numbers
+from conftest import numbers
 from support import dbt_projects, guides
+from support.long_tests import each_version
 from support.servers import start
 from support.shop import SHOP, Shop
 
@@ -83,7 +84,7 @@ def run_as(server: Server, role: str, statements: str) -> None:
         connection.execute(statements.encode())
 
 
-@pytest.fixture(scope="module", params=list(VERSIONS))
+@pytest.fixture(scope="module", params=each_version())
 def old(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Old]:
     """Publish the small pipeline as an administrator who is not a superuser; let others make what may harm its backup."""
     directory = scratch / f"backup-{request.param}-{next(numbers)}"

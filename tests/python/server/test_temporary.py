@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 import pytest
+from support.long_tests import newest_unless_long
 
 from dpe_cli.access import checks
 from dpe_cli.errors import ServerError
@@ -76,6 +77,7 @@ def _session(server: Server, number: int) -> Iterator[Connection]:
     pytest.fail(f"no session has the number {number}")
 
 
+@newest_unless_long
 @pytest.mark.parametrize("statements", MANY.values(), ids=MANY)
 def test_what_a_session_leaves_keeps_no_session_of_dpe_from_temporary_objects(
     fresh_server: Server, reader: Callable[..., str], statements: list[str]

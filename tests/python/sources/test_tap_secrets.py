@@ -8,6 +8,7 @@ import logging
 from urllib.parse import quote
 
 import pytest
+from support.long_tests import LONG
 from support.misbehaving_tap import Tap
 from support.staged_source import Stage, StagedSource
 from support.tap_messages import record, schema, state
@@ -104,7 +105,7 @@ def test_what_a_tap_logs_shows_no_secret(stage: Stage, tap: Tap, caplog: pytest.
         assert (True, True, []) == ("***" in text, "CRITICAL 401 Unauthorized" in text, _shown(text)), text
 
 
-@pytest.mark.parametrize("length", [64 * 1024, 96 * 1024, 128 * 1024, 1024 * 1024])
+@pytest.mark.parametrize("length", [64 * 1024, 96 * 1024, 128 * 1024, pytest.param(1024 * 1024, marks=LONG)])
 @pytest.mark.parametrize("end", ["", " the end"])
 def test_a_secret_across_what_is_read_at_once_is_hidden(
     stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture, length: int, end: str

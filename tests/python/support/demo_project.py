@@ -63,10 +63,15 @@ def dpe(directory: Path, server: Server, *arguments: str, **variables: str) -> s
 
 
 def dpe_here(directory: Path, server: Server, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run dpe in this process."""
+    return run_here(directory, *arguments, **variables_of(server, **variables))
+
+
+def run_here(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run dpe in this process, which takes two seconds less: another one would import dbt again."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        for name, value in variables_of(server, **variables).items():
+        for name, value in variables.items():
             patch.setenv(name, value)
         patch.chdir(directory)
         status = main.run(arguments)

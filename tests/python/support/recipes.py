@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ PATH = "/usr/bin:/bin"
 # An order that breaks the rule SHOP-1-01: nothing was paid for it.
 BROKEN = "order_id,branch,ordered_on,product,quantity,unit_price\n7,north,2026-02-05,tea,0,4.50\n"
 # Each of these tests installs dpe, or runs it several times, as a scheduler does.
-SLOW = pytest.mark.skipif("DPE_TEST_SCHEDULERS" not in os.environ, reason="takes long; `make schedulers` runs it")
 ENVIRONMENT_OF_TOOL = guides.REPOSITORY / ".dpe" / "recipes"
 
 
@@ -87,8 +85,11 @@ def deployment(server: Server, tmp_path: Path) -> Deployment:
 
 
 def program(tool: str) -> Path:
-    """Return a program of the tool's environment; the test is skipped if that is not installed."""
-    path = ENVIRONMENT_OF_TOOL / tool / "bin" / tool
-    if not path.exists():
-        pytest.skip(f"{tool} is not installed; make compatibility installs it, where there is a network")
-    return path
+    """Return a program of the tool's environment."""
+    return ENVIRONMENT_OF_TOOL / tool / "bin" / tool
+
+
+def needs(tool: str) -> pytest.MarkDecorator:
+    """Skip a test before it makes a project, if a tool is not installed."""
+    reason = f"{tool} is not installed; `make schedulers` installs it, where there is a network"
+    return pytest.mark.skipif(not program(tool).exists(), reason=reason)

@@ -1,0 +1,25 @@
+"""
+What takes long and is checked in `make compatibility` only.
+
+A test is long if it needs many times as long as others and shows again, on another version of PostgreSQL or with more data or processes, what
+shorter tests show, too. `DPE_TEST_LONG` has them run.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from conftest import NEWEST, VERSIONS
+
+LONG = pytest.mark.skipif("DPE_TEST_LONG" not in os.environ, reason="takes long; `make compatibility` runs it")
+
+
+def each_version() -> list[Any]:
+    """Return the versions of PostgreSQL as parameters, of which only the newest one is not long."""
+    return [version if version == NEWEST else pytest.param(version, marks=LONG) for version in VERSIONS]
+
+
+# For tests whose server is any_cluster's: @newest_unless_long.
+newest_unless_long = pytest.mark.parametrize("any_cluster", each_version(), indirect=True)
