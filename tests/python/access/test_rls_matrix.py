@@ -33,10 +33,8 @@ LOGIN = f"desk_of_matrix_{next(numbers)}"
 COMMANDS = {
     "dbt build": ["build"],
     "dbt build --full-refresh": ["build", "--full-refresh"],
-    "dbt seed": ["seed"],
     "dbt seed --full-refresh": ["seed", "--full-refresh"],
     "dbt snapshot": ["snapshot"],
-    "dbt run": ["run"],
     "dbt test --store-failures": ["test", "--store-failures"],
     "dpe run": ["publish"],
     "dpe run again": ["publish"],

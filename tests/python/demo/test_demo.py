@@ -247,6 +247,7 @@ def test_plain_dbt_writes_the_docs(demo: Demo) -> None:
     assert (0, True) == (generated.returncode, (demo.directory / "target" / "catalog.json").exists()), generated.stdout
 
 
+@LONG
 def test_validate_checks_one_spec(demo: Demo) -> None:
     """`dpe validate TICKET` ends with the verdict."""
     validated = demo.dpe("validate", "DPE-101")
@@ -328,6 +329,7 @@ def visible(server: Server, relation: str) -> int:
     return int(rows)
 
 
+@LONG
 def test_a_faulty_month_is_caught_and_not_published(faulty_month: FaultyMonth) -> None:
     """The rule is named, and readers still see the previous version."""
     run = faulty_month.faulty_run
@@ -336,6 +338,7 @@ def test_a_faulty_month_is_caught_and_not_published(faulty_month: FaultyMonth) -
     assert ROWS["marts.fct_flights"] == faulty_month.seen_meanwhile["marts.fct_flights"]
 
 
+@LONG
 def test_a_faulty_month_loses_nothing(faulty_month: FaultyMonth) -> None:
     """Its shifted records are rejects with their lines; its other rows are in staging, ten of them twice."""
     rejects = json.loads(faulty_month.rejects.stdout)
@@ -345,6 +348,7 @@ def test_a_faulty_month_loses_nothing(faulty_month: FaultyMonth) -> None:
     assert ROWS["staging.flights"] + 10 == faulty_month.seen_meanwhile["staging.flights"] + len(rejects)
 
 
+@LONG
 def test_the_corrected_month_recovers_automatically(demo: Demo, faulty_month: FaultyMonth) -> None:
     """It replaces the faulty one, without having to undo anything."""
     run = faulty_month.corrected_run
@@ -352,6 +356,7 @@ def test_the_corrected_month_recovers_automatically(demo: Demo, faulty_month: Fa
     assert ROWS == {relation: visible(demo.server, relation) for relation in ROWS}
 
 
+@LONG
 def test_rules_of_all_dimensions_have_a_history(demo: Demo, faulty_month: FaultyMonth) -> None:
     """For each run, including plain dbt's; the rule that failed shows for how long."""
     assert faulty_month.corrected_run.returncode == 0

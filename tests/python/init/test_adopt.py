@@ -19,6 +19,7 @@ from conftest import Cluster, numbers
 from psycopg import sql
 from support import dbt_projects
 from support.dbt_projects import Silence
+from support.long_tests import LONG
 from support.result_schemas import check
 
 from dpe_cli.access import checks
@@ -306,7 +307,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+# One that adoption finds in a model, and one of a macro.
+SHORT = ("a hook that grants", "a macro with the name of one of dbt's")
+
+
+@pytest.mark.parametrize("name", [name if name in SHORT else pytest.param(name, marks=LONG) for name in REFUSED])
 def test_what_dpe_will_refuse_is_found_with_its_place(warehouse: Warehouse, name: str) -> None:
     """The plan says so, and it is true: dbt refuses it once the project uses dpe."""
     path, text, where, refused_with = REFUSED[name]

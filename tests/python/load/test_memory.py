@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from support.long_tests import LONG
 from support.staged_source import Stage, StagedSource
 
 STATUS = Path("/proc/self/status")
@@ -48,6 +49,7 @@ def test_memory_does_not_grow_with_the_file(stage: Stage) -> None:
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="the peak of a process is read from /proc")
+@LONG
 def test_memory_does_not_grow_with_the_rejects(stage: Stage) -> None:
     """If every record is one: a block of rejects would take far more memory than their file."""
     small, large = stage("id integer, note text"), stage("id integer, note text")

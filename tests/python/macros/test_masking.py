@@ -13,6 +13,7 @@ import yaml
 from conftest import numbers
 from psycopg import sql
 from support import dbt_projects
+from support.long_tests import LONG
 
 from dpe_cli.access import checks, grants
 from dpe_cli.access.grants import AccessError
@@ -139,7 +140,7 @@ def _publish(directory: Path, server: Server, variables: str = "{}") -> None:
     assert summary.build.not_published is None, summary.build.not_published
 
 
-@pytest.mark.parametrize("kind", ["table", "incremental"])
+@pytest.mark.parametrize("kind", ["table", pytest.param("incremental", marks=LONG)])
 def test_a_mask_stays_from_version_to_version(guests: Path, server: Server, intern: str, kind: str) -> None:
     """Published, published again with one more column, and undone; the column is shown once its mask is removed."""
     everything, name = "select * from finance.fct_guests__masked", "select name from finance.fct_guests"

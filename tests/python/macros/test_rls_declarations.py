@@ -15,6 +15,7 @@ import yaml
 from conftest import Cluster, numbers
 from psycopg import sql
 from support import dbt_projects
+from support.long_tests import LONG
 
 from dpe_cli.access import checks, declared, visibility
 from dpe_cli.pipeline import protection, run
@@ -145,7 +146,7 @@ def test_what_is_declared_is_what_is_checked(project: Project, server: Server) -
         assert [] == declared.differences(connection, project.manifest, project.target, made)
 
 
-@pytest.mark.parametrize("others", [[], ["dpe_masked_reader"]], ids=["one role", "several"])
+@pytest.mark.parametrize("others", [pytest.param([], marks=LONG), ["dpe_masked_reader"]], ids=["one role", "several"])
 def test_what_is_declared_is_what_is_checked_if_only_some_roles_read(
     project: Project, server: Server, manager: str, tmp_path: Path, others: list[str]
 ) -> None:

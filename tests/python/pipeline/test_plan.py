@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 from support.databases import Crm
 from support.dbt_projects import Silence
+from support.long_tests import LONG
 from support.shop import SHOP, WEDNESDAY, Shop
 
 from dpe_cli.ingest.plan import PlannedExtract
@@ -165,7 +166,9 @@ def test_a_plan_of_a_project_that_never_ran_changes_nothing(new_shop: Shop) -> N
     assert before == (_database(new_shop.server), _files(new_shop.directory))
 
 
-@pytest.mark.parametrize(("select", "full_refresh"), [((), False), (("fct_orders",), False), ((), True)])
+@pytest.mark.parametrize(
+    ("select", "full_refresh"), [pytest.param((), False, marks=LONG), (("fct_orders",), False), pytest.param((), True, marks=LONG)]
+)
 def test_what_is_planned_is_what_happens(shop: Shop, select: tuple[str, ...], full_refresh: bool) -> None:  # noqa: FBT001
     """Loads, relations and tests of the run that follows are those of the plan, with a masked view and a quarantine."""
     shop.write(WEDNESDAY)

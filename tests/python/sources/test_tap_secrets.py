@@ -151,7 +151,7 @@ def test_a_run_of_base64_without_an_end_is_not_waited_for(caplog: pytest.LogCapt
     assert ["singer:tap-shop: ***", "singer:tap-shop: CRITICAL 401 Unauthorized"] == [record.getMessage() for record in caplog.records]
 
 
-@pytest.mark.parametrize("level", ["DEBUG", "WARNING"])
+@pytest.mark.parametrize("level", ["WARNING", pytest.param("DEBUG", marks=LONG)])
 def test_the_kept_end_of_a_long_log_does_not_start_within_a_secret(
     stage: Stage, tap: Tap, caplog: pytest.LogCaptureFixture, level: str
 ) -> None:

@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 from conftest import NEWEST, VERSIONS
 
-LONG = pytest.mark.skipif("DPE_TEST_LONG" not in os.environ, reason="takes long; `make compatibility` runs it")
+
+def runs_long_tests() -> bool:
+    """Return whether long tests are run."""
+    return "DPE_TEST_LONG" in os.environ
+
+
+LONG = pytest.mark.skipif(not runs_long_tests(), reason="takes long; `make compatibility` runs it")
 
 
 def each_version() -> list[Any]:
