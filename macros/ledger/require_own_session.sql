@@ -8,7 +8,8 @@
 {% macro require_own_session() %}
 
 {% if execute %}
-    {% set session = run_query(
+    {# A macro of the project may have the name: the first hook refuses it later. #}
+    {% set session = dbt.run_query(
         "select nullif(pg_catalog.current_setting('dpe.project', true), '') as project, "
         ~ "nullif(pg_catalog.current_setting('dpe.target', true), '') as target, current_user as login, "
         ~ "pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('dpe')::oid, 'usage') as may_use_dpe"
