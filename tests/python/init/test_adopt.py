@@ -440,6 +440,44 @@ def test_an_answer_for_a_model_is_for_no_other(warehouse: Warehouse, capsys: pyt
     assert "models/late.sql: dbt_project.yml would declare very_late as well, in a folder called late" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("warehouse")
+def test_an_ephemeral_model_needs_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is part of the models that read it."""
+    assert 2 == main.run(["init", "--here", "--rls", "int_order_totals=shared"])
+
+    assert (
+        "--rls: int_order_totals: is ephemeral, so it has no relation that readers could see, and needs no answer; "
+        "answer for the models that read it" in capsys.readouterr().err
+    )
+
+
+def test_a_grant_without_the_schema_lets_nobody_read(warehouse: Warehouse) -> None:
+    """Only roles that can really read are counted: by a table or a column, with the schema, as a member of another role, or as PUBLIC."""
+    names = [f"{kind}_{next(numbers)}" for kind in ("blind", "by_column", "group")]
+    blind, by_column, group = map(sql.Identifier, names)
+    with warehouse.server.connect("admin", autocommit=True) as connection:
+        table = sql.Identifier("dbt_dev_shared", "country_names")
+        try:
+            for role in (blind, by_column, group):
+                connection.execute(sql.SQL("create role {}").format(role))
+            connection.execute(sql.SQL("grant select on {} to {}, {}").format(table, blind, group))
+            connection.execute(sql.SQL("grant select (country) on {} to {}").format(table, by_column))
+            connection.execute(sql.SQL("grant usage on schema dbt_dev_shared to {}, {}").format(by_column, group))
+            read_by = {question["model"]: question["read_by"] for question in warehouse.init()["questions"]}
+            assert sorted(names[1:]) == read_by["country_names"]
+
+            connection.execute(sql.SQL("grant select on {} to public").format(table))
+            read_by = {question["model"]: question["read_by"] for question in warehouse.init()["questions"]}
+            assert sorted(names[1:]) == read_by["country_names"]
+
+            connection.execute("grant usage on schema dbt_dev_shared to public")
+            read_by = {question["model"]: question["read_by"] for question in warehouse.init()["questions"]}
+            assert sorted(["PUBLIC", *names]) == read_by["country_names"]
+        finally:
+            for role in (blind, by_column, group):
+                connection.execute(sql.SQL("drop owned by {0}; drop role {0}").format(role))
+
+
 def test_a_name_of_two_packages_is_refused(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
     """Which one is meant is not guessed."""
     (warehouse.directory / "models/calendar.sql").write_text("{{ config(alias='days') }} select 'DE' as country")
