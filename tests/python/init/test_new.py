@@ -100,6 +100,45 @@ def test_the_users_own_data_is_published_per_tenant_after_one_answer(server: Ser
         assert [(2, "b")] == connection.execute('select "Order ID", "select" from mine_marts.sales').fetchall()
 
 
+NAMED = {
+    "orders.csv": "orders.orders",
+    "erp/sales.csv": "sales.sales",
+    "data/2026/customers-2026-01.csv": "customers.customers",
+    "landing/returns/*.csv": "returns.returns",
+    "2026.csv": "records.records",
+}
+
+
+@pytest.mark.parametrize("location", NAMED)
+def test_a_source_has_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str) -> None:
+    """Not that of a directory, which may be somebody's home; that of files with a pattern is their directory's."""
+    path = tmp_path / location.replace("*", "january")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SALES)
+    monkeypatch.chdir(tmp_path)
+
+    assert 0 == _init("mine", "--from", location)
+
+    source, table = NAMED[location].split(".")
+    [document] = [yaml.safe_load(path.read_text()) for path in (tmp_path / "mine/models/staging" / source).glob("*__sources.yml")]
+    assert [(source, [table])] == [(found["name"], [one["name"] for one in found["tables"]]) for found in document["sources"]]
+    assert (tmp_path / f"mine/models/staging/{source}/stg_{source}__{table}.sql").exists()
+
+
+def test_another_source_of_that_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With where it is declared, and how to name the new one."""
+    (tmp_path / "orders.csv").write_text(SALES)
+    monkeypatch.chdir(tmp_path)
+    assert 0 == _init("mine", "--from", "orders.csv")
+
+    assert 1 == main.run(["source", "infer", "orders.csv", "--name", "orders.orders", "--write", "--project-dir", "mine"])
+
+    where = "is already declared in models/staging/orders/_orders__sources.yml; give another name with --name"
+    assert f"orders.orders: {where}" in capsys.readouterr().err
+
+
 def test_without_an_answer_nothing_is_published(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The question stays open: in the output, in the file to answer it in, and when the project is run."""
     _deliver(tmp_path)
@@ -190,8 +229,8 @@ def test_the_question_shows_no_hidden_character(tmp_path: Path) -> None:
 
 
 ANSWERS = {
-    "regio": "regio: is not a column of erp.sales that could say whose row it is; did you mean region? or answer shared or private",
-    "amount": "amount: is not a column of erp.sales that could say whose row it is; these could: region, select; or answer shared or private",
+    "regio": "regio: is not a column of sales.sales that could say whose row it is; did you mean region? or answer shared or private",
+    "amount": "amount: is not a column of sales.sales that could say whose row it is; these could: region, select; or answer shared or private",
 }
 
 
