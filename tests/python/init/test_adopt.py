@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import Cluster, numbers
 from psycopg import sql
-from support import dbt_projects
+from support import dbt_projects, guides
 from support.dbt_projects import Silence
 from support.result_schemas import check
 
@@ -30,6 +30,7 @@ from dpe_cli.project import dbt
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.bootstrap import bootstrap_server
+from dpe_cli.server.programs import wheel_programs
 from dpe_cli.server.server import Server
 
 EXISTING = Path(__file__).with_name("existing")
@@ -156,6 +157,35 @@ def test_an_existing_project_is_adopted(warehouse: Warehouse) -> None:
         assert [("dbt_dev_finance.fct_orders",), ("dbt_dev_shared.country_names",)] == connection.execute(
             readable, [sorted(before)]
         ).fetchall()
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_the_database_is_prepared_as_the_guide_says(warehouse: Warehouse) -> None:
+    """The statements of the plan in one transaction, a grant before anything is published, a run, and plain dbt."""
+    login, server = f"desk_{next(numbers)}", warehouse.server
+    warehouse.init("--write", *ANSWERS)
+    dbt_projects.install_package(warehouse.directory)
+    page = "../start/your-existing-project.md"
+    first, *others = [step.command for heading in ("3. Prepare the database", "4. Run") for step in guides.steps(page, heading)]
+    assert first.startswith("cp .env.example .env ")
+    given = {"LOGIN TENANT": f"{login} DE", "PGUSER=admin PGPASSWORD=…": f"PGUSER={server.admin_user}"}
+    commands = "\n".join(others)
+    for what, value in given.items():
+        assert what in commands
+        commands = commands.replace(what, value)
+    (warehouse.directory / ".env").write_text(f"PGHOST={server.host}\nPGPORT={server.port}\nPGDATABASE={server.database}\n")
+    name = sql.Identifier(login)
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login").format(name))
+        try:
+            ran = guides.run(commands, warehouse.directory, programs=wheel_programs(), variables={})
+
+            assert 0 == ran.returncode, ran.stdout + ran.stderr
+            assert "DPE SUCCESS" in ran.stdout
+            with server.connect(login) as session:
+                assert [(120,)] == session.execute("select count(*) from dbt_dev_finance.fct_orders").fetchall()
+        finally:
+            connection.execute(sql.SQL("drop owned by {0}; drop role {0}").format(name))
 
 
 def test_the_plan_changes_nothing(warehouse: Warehouse) -> None:
