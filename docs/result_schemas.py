@@ -162,6 +162,7 @@ _RUN = _object(
     validation=_nullable(_object(**_VALIDATION)),
     docs=Path | None,
     not_documented=str | None,
+    without_readers=str | None,
 )
 
 

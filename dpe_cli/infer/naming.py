@@ -61,6 +61,14 @@ def names_of(location: str, table: str | None, given: str | None) -> tuple[str, 
     return _of_path(location.partition("://")[2] if "://" in location else location)
 
 
+def name_of_file(location: str) -> str | None:
+    """Return the name for the only source of a project, after its file or its files' directory; None for a database, an API or a URL."""
+    if location.startswith(("${", "http://", "https://")) or is_database(location):
+        return None
+    _, table = names_of(location, None, None)
+    return f"{table}.{table}"
+
+
 def _of_path(location: str) -> tuple[str, str]:
     path = PurePosixPath(location)
     names = [

@@ -13,7 +13,7 @@ import psycopg
 
 from dpe_cli.errors import DpeError
 from dpe_cli.ingest.extract import ExtractSummary, analyze, extract
-from dpe_cli.pipeline import destinations, document, macros, protection, validate
+from dpe_cli.pipeline import destinations, document, macros, protection, readers, validate
 from dpe_cli.pipeline.build import BuildResult, build_and_publish
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.validate import Scope, Validation
@@ -35,13 +35,18 @@ _PARENTS = re.compile(r"^\d*\+")
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run did; parts that it did not reach are empty."""
+    """
+    What a run did; parts that it did not reach are empty.
+
+    `without_readers` says that no login can read what it published, and what to do.
+    """
 
     extracted: ExtractSummary
     build: BuildResult = field(default_factory=BuildResult)
     validation: Validation | None = None
     site: Path | None = None
     not_documented: str | None = None
+    without_readers: str | None = None
     seconds: float = 0.0
 
     @property
@@ -105,7 +110,8 @@ def run(
     validation = validate.check(project, server, Scope(specs, rule_tests(project.manifest), sources), built, cells, progress)
     if is_generated:
         site, not_documented = _attempt(server, lambda: document.write(project, server, specs, cells))
-    return RunSummary(extracted, built, validation, site, not_documented, time.monotonic() - started)
+    unread = readers.without(project, server) if built.exchanged else None
+    return RunSummary(extracted, built, validation, site, not_documented, unread, time.monotonic() - started)
 
 
 def _attempt(server: Server, step: Callable[[], T]) -> tuple[T | None, str | None]:

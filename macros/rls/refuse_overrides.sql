@@ -9,8 +9,9 @@
 
 {% if execute %}
     {% set dispatched = [
-        'alter_column_type', 'alter_relation_add_remove_columns', 'apply_grants', 'create_indexes', 'create_table_as', 'create_view_as',
-        'get_test_sql', 'make_backup_relation', 'make_intermediate_relation', 'make_temp_relation', 'test_not_null', 'test_relationships',
+        'alter_column_type', 'alter_relation_add_remove_columns', 'apply_grants', 'create_indexes', 'create_schema', 'create_table_as',
+        'create_view_as', 'get_test_sql', 'make_backup_relation', 'make_intermediate_relation', 'make_temp_relation', 'test_not_null',
+        'test_relationships',
     ] %}
     {# dbt reads calls of `adapter.dispatch` itself only with constants. #}
     {% set dispatch = adapter.dispatch %}

@@ -14,8 +14,9 @@ _MOST_NAMED = 5
 
 
 @click.command()
+@click.option("--verbose", is_flag=True, help="Name what was created, instead of counting it.")
 @click.pass_obj
-def bootstrap(app: App) -> Report:
+def bootstrap(app: App, *, verbose: bool) -> Report:
     """
     Create dpe's roles, and the ledger with its functions, on the server.
 
@@ -30,7 +31,8 @@ def bootstrap(app: App) -> Report:
     renamed = former_ids.rename(server, lambda: app.project.manifest)
     sections: list[Facts | Lines | Table] = []
     if done.created:
-        sections.append(Facts({kind: ", ".join(names) for kind, names in _by_kind(done.created).items()}, title="Created"))
+        shown = {kind: ", ".join(names) if verbose else len(names) for kind, names in _by_kind(done.created).items()}
+        sections.append(Facts(shown, title="Created"))
     if done.present:
         sections.append(Facts({kind: len(names) for kind, names in _by_kind(done.present).items()}, title="Already there"))
     if done.passwords:

@@ -66,7 +66,7 @@ def extract(
     return Report(
         data=as_data(summary),
         headline=f"{plural(rows, 'row')} loaded from {plural(len(summary.extracts), 'source')} in {duration(summary.seconds)}{refused}",
-        sections=[loaded_table(summary), *missing_lines(summary), *dropped_lines(summary), *warning_lines(summary)],
+        sections=[*loaded_table(summary), *missing_lines(summary), *dropped_lines(summary), *warning_lines(summary)],
         exit_status=summary.exit_status,
     )
 
@@ -101,25 +101,23 @@ def status_of(extract: ExtractResult) -> str:
     return "rows removed" if extract.extract_id else "nothing new"
 
 
-def loaded_table(summary: ExtractSummary) -> Table:
-    """Return the table of what was loaded, one line per source."""
-    return Table(
-        ["source", "", "files", "already there", "rows", "rejects", "size", "MB/s"],
+def loaded_table(summary: ExtractSummary) -> list[Table]:
+    """Return the table of what was loaded, one line per source; none if other tools load all of them."""
+    columns = ["source", "", "files", "already there", "rows", "rejects", "size", "MB/s"]
+    rows = [
         [
-            [
-                extract.source,
-                status_of(extract),
-                len(extract.loads),
-                extract.skipped,
-                extract.rows_loaded,
-                extract.rows_rejected,
-                size(extract.bytes_read) if extract.bytes_read else "-",
-                round(extract.bytes_read / 1e6 / extract.seconds, 1) if extract.bytes_read and extract.seconds else None,
-            ]
-            for extract in summary.extracts
-        ],
-        title="Loaded",
-    )
+            extract.source,
+            status_of(extract),
+            len(extract.loads),
+            extract.skipped,
+            extract.rows_loaded,
+            extract.rows_rejected,
+            size(extract.bytes_read) if extract.bytes_read else "-",
+            round(extract.bytes_read / 1e6 / extract.seconds, 1) if extract.bytes_read and extract.seconds else None,
+        ]
+        for extract in summary.extracts
+    ]
+    return [Table(columns, rows, title="Loaded")] if rows else []
 
 
 def missing_lines(summary: ExtractSummary) -> list[Lines]:

@@ -107,9 +107,10 @@ def _create(
 
 
 def _inferred(location: str, table: str | None, directory: Path) -> InferredTable:
+    from dpe_cli.infer import naming
     from dpe_cli.infer.request import Request, inferred
 
-    return inferred(Request(location=location, table=table), directory.absolute())
+    return inferred(Request(location=location, table=table, name=naming.name_of_file(location)), directory.absolute())
 
 
 def _answer(app: App, found: InferredTable, answer: str | None) -> Mapping[str, Any] | None:

@@ -121,7 +121,7 @@ def run(
 
 def _report(summary: RunSummary) -> Report:
     sections: list[Facts | Lines | Table] = [
-        loaded_table(summary.extracted),
+        *loaded_table(summary.extracted),
         *missing_lines(summary.extracted),
         *warning_lines(summary.extracted),
     ]
@@ -159,9 +159,10 @@ def _report(summary: RunSummary) -> Report:
             "validation": validation_data(summary.validation) if summary.validation else None,
             "docs": summary.site,
             "not_documented": summary.not_documented,
+            "without_readers": summary.without_readers,
         },
         headline=f"{plural(rows, 'row')} loaded, {_done(summary)} in {duration(summary.seconds)}",
-        sections=[*sections, *_stopped(summary), *dropped_lines(summary.extracted)],
+        sections=[*sections, *_stopped(summary), *dropped_lines(summary.extracted), *_without_readers(summary)],
         verdict=SUCCESS if summary.holds else FAILED,
         reasons=problems,
         exit_status=0 if summary.holds else max(1, summary.extracted.exit_status),
@@ -176,6 +177,10 @@ def _stopped(summary: RunSummary) -> list[Lines]:
     if not refused:
         return []
     return [Lines(["", f"Not built: {', '.join(refused)} could not be extracted (see above); nothing changes for readers."])]
+
+
+def _without_readers(summary: RunSummary) -> list[Lines]:
+    return [Lines(["", summary.without_readers])] if summary.without_readers else []
 
 
 def _published(summary: RunSummary, made: Publication) -> dict[str, object]:

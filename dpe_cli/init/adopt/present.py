@@ -18,17 +18,53 @@ _SETTINGS = {"host", "port", "user", "password", "pass", "dbname", "database"}
 # Names and operators mean PostgreSQL's own, and nothing is written.
 _OPTIONS = "-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on"
 _RELATIONS = r"""
+-- The roles that a relation, or a column of it, is granted to.
+with granted as (
+    select distinct
+        attrelid as relation_id,
+        acl.grantee
+    from pg_attribute
+    inner join pg_class on attrelid = pg_class.oid
+    cross join lateral (
+        select grantee, privilege_type from aclexplode(relacl)
+        union all
+        select grantee, privilege_type from aclexplode(attacl)
+    ) as acl
+    where
+        acl.privilege_type = 'SELECT'
+        and acl.grantee <> relowner
+        and not attisdropped
+        -- Readers of dpe, once the project uses it.
+        and pg_get_userbyid(acl.grantee)::text not like 'dpe\_%%'
+)
+
 select
     nspname::text,
     relname::text,
     pg_get_userbyid(relowner)::text,
     array(
-        select distinct case grantee when 0 then 'PUBLIC' else pg_get_userbyid(grantee)::text end
-        from aclexplode(relacl)
-        where privilege_type = 'SELECT'
-            and grantee <> relowner
-            -- Readers of dpe, once the project uses it.
-            and pg_get_userbyid(grantee)::text not like 'dpe\_%%'
+        select case grantee when 0 then 'PUBLIC' else pg_get_userbyid(grantee)::text end
+        from granted
+        where granted.relation_id = pg_class.oid
+        order by 1
+    ),
+    array(
+        select case grantee when 0 then 'PUBLIC' else pg_get_userbyid(grantee)::text end
+        from (
+            select grantee
+            from granted
+            where granted.relation_id = pg_class.oid
+            union
+            -- If they may use the schema, they read what every role may read.
+            select grantee
+            from aclexplode(nspacl)
+            where grantee not in (0, relowner) and pg_get_userbyid(grantee)::text not like 'dpe\_%%'
+        ) as roles
+        where
+            case grantee
+                when 0 then exists (select from aclexplode(nspacl) as of_schema where of_schema.grantee = 0 and privilege_type = 'USAGE')
+                else has_schema_privilege(grantee, pg_namespace.oid, 'usage') and has_any_column_privilege(grantee, pg_class.oid, 'select')
+            end
         order by 1
     ),
     coalesce(
@@ -101,12 +137,13 @@ order by 1, 2
 @dataclass(frozen=True)
 class Relation:
     """
-    A relation that exists: its owner, the roles that may read it otherwise, and its columns of text types.
+    A relation that exists: its owner, the roles that it is granted to, those of them that can read it, and its columns of text types.
 
-    `is_open`: dpe_transformer may read it.
+    A role without the use of the schema cannot. `is_open`: dpe_transformer may read it.
     """
 
     owner: str
+    grantees: tuple[str, ...]
     readers: tuple[str, ...]
     is_open: bool
     texts: tuple[str, ...]
@@ -171,7 +208,10 @@ def _asked(
     schemas = connection.execute(_SCHEMAS, [sorted({schema for schema, _ in ordered})]).fetchall()
     code = connection.execute(_CODE, wanted).fetchall()
     return (
-        {(schema, name): Relation(owner, tuple(readers), is_open, tuple(texts)) for schema, name, owner, readers, is_open, texts in rows},
+        {
+            (schema, name): Relation(owner, tuple(granted), tuple(readers), is_open, tuple(texts))
+            for schema, name, owner, granted, readers, is_open, texts in rows
+        },
         dict(schemas),
         {(schema, name): (owner, what) for schema, name, owner, what in code},
     )

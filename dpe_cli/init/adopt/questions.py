@@ -70,6 +70,7 @@ def new_answers(manifest: Mapping[str, Any], models: Mapping[str, Model], known:
     found: dict[str, str] = {}
     for name, answer in given.items():
         if name not in named:
+            _refuse_ephemeral(manifest, name)
             raise UsageError(
                 f"--rls: {name}: the project has no such model, seed or snapshot; {did_you_mean(name, named, 'name one of it')}"
             )
@@ -86,6 +87,15 @@ def new_answers(manifest: Mapping[str, Any], models: Mapping[str, Model], known:
             _check_column(name, answer, _tenant_columns(model, node, known))
             found[model.unique_id] = answer
     return found
+
+
+def _refuse_ephemeral(manifest: Mapping[str, Any], name: str) -> None:
+    for unique_id, node in manifest["nodes"].items():
+        if name in {node["name"], unique_id} and node["resource_type"] == "model" and node["config"].get("materialized") == "ephemeral":
+            raise UsageError(
+                f"--rls: {name}: is ephemeral, so it has no relation that readers could see, and needs no answer; "
+                "answer for the models that read it"
+            )
 
 
 def declared(node: Mapping[str, Any]) -> str | None:

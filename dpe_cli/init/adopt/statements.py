@@ -45,8 +45,8 @@ def _of_models(built: list[tuple[str, str]], known: Present) -> Iterator[str]:
         if relation is None or relation.owner == _TRANSFORMER:
             continue
         yield f"alter table {_name(found)} owner to {_TRANSFORMER};"
-        if relation.readers:
-            roles = ("public" if role == "PUBLIC" else name_in_sql(role) for role in relation.readers)
+        if relation.grantees:
+            roles = ("public" if role == "PUBLIC" else name_in_sql(role) for role in relation.grantees)
             yield f"revoke all on {_name(found)} from {', '.join(roles)};"
 
 

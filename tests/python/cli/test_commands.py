@@ -107,6 +107,22 @@ def test_bootstrap_reports_what_it_did(dpe: Dpe, server: Server) -> None:
     assert ["policy auditor_reads on dpe.loads"] == json.loads(dpe("bootstrap", "--output", "json", **environment).stdout)["created"]
 
 
+def test_a_bootstrap_counts_what_it_created(dpe: Dpe, server: Server) -> None:
+    """Per kind; --verbose shows the names, and JSON has them."""
+    environment = {"PGHOST": server.host, "PGDATABASE": server.database, "PGUSER": "postgres"}
+    policies = ["auditor_reads on dpe.loads", "auditor_reads on dpe.extracts"]
+    shown = []
+    for options in ((), ("--verbose",)):
+        with server.connect("admin", autocommit=True) as connection:
+            for policy in policies:
+                connection.execute(f"drop policy {policy}".encode())
+        shown.append(dpe("bootstrap", *options, **environment).stdout)
+
+    assert [True, True] == ["2 things created, " in text for text in shown]
+    assert ["Created", "policy  2"] == shown[0].splitlines()[2:4]
+    assert [False, True] == ["auditor_reads on dpe.extracts" in text for text in shown]
+
+
 def test_the_exports_are_for_a_shell(dpe: Dpe, project: Path) -> None:
     """A shell that evaluates them can run dbt, even if the path contains a space."""
     exports = dpe("env", DPE_TRANSFORMER_PASSWORD="hush").stdout

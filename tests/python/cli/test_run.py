@@ -127,6 +127,53 @@ def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, re
     )
 
 
+GRANT = "No login can read what was published; let one see the rows of a tenant: dpe access grant LOGIN TENANT"
+
+
+def test_a_run_that_no_login_can_read_says_how_to_grant_it(shop: Shop, dpe: Dpe, reader: Callable[..., str]) -> None:
+    """In its last line before the verdict, until there is a reader; it succeeds."""
+    assert [GRANT, "", "DPE SUCCESS"] == dpe("run", "--no-docs").out.splitlines()[-3:]
+
+    reader(shop.server, "UA")
+
+    assert "No login" not in dpe("run", "--no-docs").out
+
+
+def test_a_target_without_readers_says_so(shop: Shop, dpe: Dpe, reader: Callable[..., str]) -> None:
+    """A reader sees nothing of it; with only shared models, a reader needs no tenant."""
+    login = reader(shop.server, "UA")
+    settings = shop.directory / "dbt_project.yml"
+    before = settings.read_text()
+    settings.write_text(before.replace("readers: {dev:", "readers: {prod:"))
+
+    done = dpe("run", "--no-docs")
+
+    remedy = "in dbt_project.yml, write +meta: {readers: {dev: [dpe_reader, dpe_masked_reader]}}, and run again"
+    line = f"No reader sees what was published, because meta.readers does not name the target dev; {remedy}"
+    assert [line, "", "DPE SUCCESS"] == done.out.splitlines()[-3:]
+    settings.write_text(before)
+    with shop.server.connect("admin", autocommit=True) as connection:
+        connection.execute(f"revoke dpe_reader from {login}".encode())
+    models = shop.directory / "models/finance/_finance__models.yml"
+    models.write_text(models.read_text().replace("rls: {tenant_column: shop}", "rls: {private: true}"))
+
+    data = dpe("run", "--no-docs", "--output", "json").data
+
+    assert data["without_readers"] == ("No login can read what was published; let one see it: dpe db psql -c 'grant dpe_reader to LOGIN'")
+    assert "DPE SUCCESS" == data["verdict"]
+
+
+def test_no_table_is_shown_if_dpe_loads_no_source(shop: Shop, dpe: Dpe) -> None:
+    """Another tool may load them all."""
+    sources = shop.directory / "models/raw/_shop__sources.yml"
+    sources.write_text(re.sub(r"external: \{[^}]*\}", "description: loaded by another tool", sources.read_text()))
+
+    done = dpe("extract")
+
+    assert (0, "0 rows loaded from 0 sources in ") == (done.status, done.out[:32])
+    assert [] == done.out.splitlines()[1:]
+
+
 def test_progress_goes_to_standard_error(shop: Shop, dpe: Dpe) -> None:
     """Without a terminal, lines with times when a task begins and ends."""
     done = dpe("extract")

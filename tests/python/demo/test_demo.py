@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 from psycopg import sql
-from support import demo_project
+from support import demo_project, guides
 from support.demo_project import WeatherApi, dpe, dpe_here, variables_of
 from support.long_tests import LONG
 from support.result_schemas import check
 
 from dpe_cli.server.contexts import admin_context
+from dpe_cli.server.programs import wheel_programs
 from dpe_cli.server.server import Server
 
 FLIGHTS_OF_CARRIERS = {
@@ -80,6 +81,11 @@ class Demo:
     server: Server
     api: WeatherApi
     first_run: subprocess.CompletedProcess[str]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of a shell in which the guide is followed."""
+        return variables_of(self.server, DBT_WRITE_JSON="true", **self.api.variables)
 
     def dpe(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run dpe in the project, on the test's server."""
@@ -241,10 +247,29 @@ def test_plain_dbt_protects_as_dpe_run_does(demo: Demo) -> None:
     assert before == protection()
 
 
-def test_plain_dbt_writes_the_docs(demo: Demo) -> None:
-    """`dbt docs generate` needs nothing but the variables of `dpe env`."""
-    generated = demo.dbt("docs", "generate")
-    assert (0, True) == (generated.returncode, (demo.directory / "target" / "catalog.json").exists()), generated.stdout
+def test_the_guide_of_the_first_run_is_true(demo: Demo) -> None:
+    """docs/start/first-run.md, from top to bottom: no command fails, and they print what it says."""
+    steps = guides.steps("../start/first-run.md", "Look around")
+    commands = [step.command for step in steps]
+    (demo.directory / ".venv").symlink_to(sys.prefix, target_is_directory=True)
+    try:
+        ran = guides.run(guides.echoed(commands), demo.directory, programs=wheel_programs(), variables=demo.variables)
+        assert 0 == ran.returncode, ran.stdout + ran.stderr
+        printed = dict(zip(commands, guides.printed(ran.stdout), strict=True))
+    finally:
+        (demo.directory / ".venv").unlink()
+        with demo.server.connect("admin") as connection, admin_context(connection, "test"):
+            connection.execute("delete from dpe.tenant_access where role_name = to_regrole('ua_desk')")
+            connection.execute("reset role; drop role if exists ua_desk")
+    shown = [step for step in steps if step.output is not None]
+    assert [(step.command, step.output) for step in shown] == [(step.command, printed[step.command]) for step in shown]
+    # What the guide says of the others.
+    of = {command.partition(" #")[0].rstrip(): text for command, text in printed.items()}
+    assert of["dpe run"].startswith("0 rows loaded, ")
+    assert ["DPE SUCCESS"] * 3 == [of[command].splitlines()[-1] for command in ("dpe run", "dpe validate", "dpe run --no-publish")]
+    assert "nyc.flights " in of["dpe loads list"]
+    assert "Done. PASS=" in of["dbt build"]
+    assert (demo.directory / "target" / "catalog.json").exists()
 
 
 @LONG

@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import yaml
 from conftest import Cluster, numbers
 from psycopg import sql
-from support import dbt_projects
+from support import dbt_projects, guides
 from support.dbt_projects import Silence
 from support.long_tests import LONG
 from support.result_schemas import check
@@ -32,6 +31,7 @@ from dpe_cli.project import dbt
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.bootstrap import bootstrap_server
+from dpe_cli.server.programs import wheel_programs
 from dpe_cli.server.server import Server
 
 EXISTING = Path(__file__).with_name("existing")
@@ -161,6 +161,35 @@ def test_an_existing_project_is_adopted(warehouse: Warehouse) -> None:
         assert [("dbt_dev_finance.fct_orders",), ("dbt_dev_shared.country_names",)] == connection.execute(
             readable, [sorted(before)]
         ).fetchall()
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_the_database_is_prepared_as_the_guide_says(warehouse: Warehouse) -> None:
+    """The statements of the plan in one transaction, a grant before anything is published, a run, and plain dbt."""
+    login, server = f"desk_{next(numbers)}", warehouse.server
+    warehouse.init("--write", *ANSWERS)
+    dbt_projects.install_package(warehouse.directory)
+    page = "../start/your-existing-project.md"
+    first, *others = [step.command for heading in ("3. Prepare the database", "4. Run") for step in guides.steps(page, heading)]
+    assert first.startswith("cp .env.example .env ")
+    given = {"LOGIN TENANT": f"{login} DE", "PGUSER=admin PGPASSWORD=…": f"PGUSER={server.admin_user}"}
+    commands = "\n".join(others)
+    for what, value in given.items():
+        assert what in commands
+        commands = commands.replace(what, value)
+    (warehouse.directory / ".env").write_text(f"PGHOST={server.host}\nPGPORT={server.port}\nPGDATABASE={server.database}\n")
+    name = sql.Identifier(login)
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login").format(name))
+        try:
+            ran = guides.run(commands, warehouse.directory, programs=wheel_programs(), variables={})
+
+            assert 0 == ran.returncode, ran.stdout + ran.stderr
+            assert "DPE SUCCESS" in ran.stdout
+            with server.connect(login) as session:
+                assert [(120,)] == session.execute("select count(*) from dbt_dev_finance.fct_orders").fetchall()
+        finally:
+            connection.execute(sql.SQL("drop owned by {0}; drop role {0}").format(name))
 
 
 def test_the_plan_changes_nothing(warehouse: Warehouse) -> None:
@@ -449,6 +478,44 @@ def test_an_answer_for_a_model_is_for_no_other(warehouse: Warehouse, capsys: pyt
     assert "models/late.sql: dbt_project.yml would declare very_late as well, in a folder called late" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("warehouse")
+def test_an_ephemeral_model_needs_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is part of the models that read it."""
+    assert 2 == main.run(["init", "--here", "--rls", "int_order_totals=shared"])
+
+    assert (
+        "--rls: int_order_totals: is ephemeral, so it has no relation that readers could see, and needs no answer; "
+        "answer for the models that read it" in capsys.readouterr().err
+    )
+
+
+def test_a_grant_without_the_schema_lets_nobody_read(warehouse: Warehouse) -> None:
+    """Only roles that can really read are counted: by a table or a column, with the schema, as a member of another role, or as PUBLIC."""
+    names = [f"{kind}_{next(numbers)}" for kind in ("blind", "by_column", "group")]
+    blind, by_column, group = map(sql.Identifier, names)
+    with warehouse.server.connect("admin", autocommit=True) as connection:
+        table = sql.Identifier("dbt_dev_shared", "country_names")
+        try:
+            for role in (blind, by_column, group):
+                connection.execute(sql.SQL("create role {}").format(role))
+            connection.execute(sql.SQL("grant select on {} to {}, {}").format(table, blind, group))
+            connection.execute(sql.SQL("grant select (country) on {} to {}").format(table, by_column))
+            connection.execute(sql.SQL("grant usage on schema dbt_dev_shared to {}, {}").format(by_column, group))
+            read_by = {question["model"]: question["read_by"] for question in warehouse.init()["questions"]}
+            assert sorted(names[1:]) == read_by["country_names"]
+
+            connection.execute(sql.SQL("grant select on {} to public").format(table))
+            read_by = {question["model"]: question["read_by"] for question in warehouse.init()["questions"]}
+            assert sorted(names[1:]) == read_by["country_names"]
+
+            connection.execute("grant usage on schema dbt_dev_shared to public")
+            read_by = {question["model"]: question["read_by"] for question in warehouse.init()["questions"]}
+            assert sorted(["PUBLIC", *names]) == read_by["country_names"]
+        finally:
+            for role in (blind, by_column, group):
+                connection.execute(sql.SQL("drop owned by {0}; drop role {0}").format(role))
+
+
 def test_a_name_of_two_packages_is_refused(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
     """Which one is meant is not guessed."""
     (warehouse.directory / "models/calendar.sql").write_text("{{ config(alias='days') }} select 'DE' as country")
@@ -570,5 +637,5 @@ def test_plain_dbt_is_refused_until_it_connects_as_dpe_does(warehouse: Warehouse
     """The project's own role may not build any more what has to be protected."""
     project = warehouse.adopt(*ANSWERS)
 
-    with pytest.raises((BuildError, psycopg.Error), match=r"context|dpe env|bootstrap|permission"):
+    with pytest.raises(BuildError, match=r"run `dpe dbt …` instead of `dbt …`, or `eval"):
         dbt.invoke(["build"], project.dbt_options)

@@ -100,6 +100,53 @@ def test_the_users_own_data_is_published_per_tenant_after_one_answer(server: Ser
         assert [(2, "b")] == connection.execute('select "Order ID", "select" from mine_marts.sales').fetchall()
 
 
+CUSTOMERS = """
+  - name: dim_customers
+    config:
+      meta: {rls: {tenant_column: branch}}
+    columns:
+      - {name: customer_id, data_type: integer}
+      - {name: branch, data_type: text}
+"""
+NAMED = {
+    "orders.csv": "orders.orders",
+    "erp/sales.csv": "sales.sales",
+    "data/2026/customers-2026-01.csv": "customers.customers",
+    "landing/returns/*.csv": "returns.returns",
+    "2026.csv": "records.records",
+}
+
+
+@pytest.mark.parametrize("location", NAMED)
+def test_a_source_has_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str) -> None:
+    """Not that of a directory, which may be somebody's home; that of files with a pattern is their directory's."""
+    path = tmp_path / location.replace("*", "january")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SALES)
+    monkeypatch.chdir(tmp_path)
+
+    assert 0 == _init("mine", "--from", location)
+
+    source, table = NAMED[location].split(".")
+    [document] = [yaml.safe_load(path.read_text()) for path in (tmp_path / "mine/models/staging" / source).glob("*__sources.yml")]
+    assert [(source, [table])] == [(found["name"], [one["name"] for one in found["tables"]]) for found in document["sources"]]
+    assert (tmp_path / f"mine/models/staging/{source}/stg_{source}__{table}.sql").exists()
+
+
+def test_another_source_of_that_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With where it is declared, and how to name the new one."""
+    (tmp_path / "orders.csv").write_text(SALES)
+    monkeypatch.chdir(tmp_path)
+    assert 0 == _init("mine", "--from", "orders.csv")
+
+    assert 1 == main.run(["source", "infer", "orders.csv", "--name", "orders.orders", "--write", "--project-dir", "mine"])
+
+    where = "is already declared in models/staging/orders/_orders__sources.yml; give another name with --name"
+    assert f"orders.orders: {where}" in capsys.readouterr().err
+
+
 def test_without_an_answer_nothing_is_published(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The question stays open: in the output, in the file to answer it in, and when the project is run."""
     _deliver(tmp_path)
@@ -190,8 +237,8 @@ def test_the_question_shows_no_hidden_character(tmp_path: Path) -> None:
 
 
 ANSWERS = {
-    "regio": "regio: is not a column of erp.sales that could say whose row it is; did you mean region? or answer shared or private",
-    "amount": "amount: is not a column of erp.sales that could say whose row it is; these could: region, select; or answer shared or private",
+    "regio": "regio: is not a column of sales.sales that could say whose row it is; did you mean region? or answer shared or private",
+    "amount": "amount: is not a column of sales.sales that could say whose row it is; these could: region, select; or answer shared or private",
 }
 
 
@@ -274,6 +321,55 @@ def test_containers_are_added_on_request(tmp_path: Path) -> None:
     assert all(value.startswith("${") for value in passwords)
     assert "POSTGRES_PASSWORD" in (tmp_path / "shop/.env.example").read_text()
     assert "FROM python:" in (tmp_path / "shop/Dockerfile").read_text()
+
+
+def test_the_compose_file_names_only_what_exists(tmp_path: Path) -> None:
+    """Its services, their volumes, the variables of .env.example, the project's database, and no key that Compose does not know."""
+    assert 0 == _init(tmp_path / "shop", "--docker")
+
+    document = yaml.safe_load((tmp_path / "shop/compose.yml").read_text())
+    services = document["services"]
+    known = {"image", "build", "profiles", "command", "depends_on", "environment", "volumes", "healthcheck"}
+    assert {"services", "volumes"} == document.keys()
+    assert known >= {key for service in services.values() for key in service}
+    assert {"database"} == {name for service in services.values() for name in service.get("depends_on", {})}
+    assert [*document["volumes"]] == [volume.partition(":")[0] for volume in services["database"]["volumes"]]
+    assert {"database"} == {service["environment"].get("PGHOST", "database") for service in services.values()}
+    assert {"shop"} == {
+        value for service in services.values() for name, value in service["environment"].items() if name in {"PGDATABASE", "POSTGRES_DB"}
+    }
+    wanted = set(re.findall(r"\$\{(\w+)", (tmp_path / "shop/compose.yml").read_text()))
+    assert wanted <= set(re.findall(r"^#(\w+)=", (tmp_path / "shop/.env.example").read_text(), re.MULTILINE))
+    assert ".env" in (tmp_path / "shop/.dockerignore").read_text().splitlines()
+
+
+def test_the_next_table_is_added_as_the_guide_says(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source by the guide's command, a staging model, a mart with its declaration and its types; and a run of it alone."""
+    guide = (demo_project.REPOSITORY / "docs/start/your-own-project.md").read_text(encoding="utf-8")
+    section = guide.partition("\n## The next table\n")[2].partition("\n## ")[0]
+    [command] = re.findall(r"^dpe (source infer .*)$", section, re.MULTILINE)
+    assert "`dpe run dim_customers`" in section
+    directory = tmp_path / "shop"
+    assert 0 == _init(directory)
+    (directory / "customers.csv").write_text("customer_id,branch\n1,north\n2,south\n3,north\n")
+    monkeypatch.chdir(directory)
+    assert 0 == main.run(shlex.split(command))
+    models = directory / "models"
+    staging = "select customer_id, branch from {{ source('shop', 'customers') }}\n"
+    (models / "staging/shop/stg_shop__customers.sql").write_text(staging)
+    (models / "marts/dim_customers.sql").write_text("select customer_id, branch from {{ ref('stg_shop__customers') }}\n")
+    with (models / "marts/_marts__models.yml").open("a") as file:
+        file.write(CUSTOMERS)
+    dbt_projects.install_package(directory)
+    of_project = replace(server, project="shop", target="dev")
+
+    summary = run.run(Project(directory), of_project, ["dim_customers"], (), Silence(), RunOptions(documents=False))
+
+    assert summary.holds, summary
+    assert summary.validation is not None
+    assert {"north": 2, "south": 1, "a stranger": 0, "its owner, no context": 0} == {
+        visible.who: visible.rows for visible in summary.validation.visibility
+    }
 
 
 def test_what_was_written_is_told_to_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,14 @@
-"""The CI configuration that `dpe init` writes, and that of docs/guides/scheduling/ci.md: its steps, run in a fresh clone as a runner does."""
+"""
+The CI configuration that `dpe init` writes, and that of docs/guides/scheduling/ci.md: its steps, run in a fresh clone as a runner does.
+
+The last test takes the steps of the Dockerfile and of the Compose file, without containers.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +27,7 @@ from support.long_tests import LONG
 from support.recipes import BROKEN, Deployment
 
 from dpe_cli.cli import main
+from dpe_cli.server.server import Server
 
 pytestmark = LONG
 EXPRESSION = re.compile(r"\$\{\{ (\S+) \}\}")
@@ -67,6 +74,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (directory / "dependencies" / path.name).symlink_to(path)
     [packages] = (directory / "python/lib").glob("python*/site-packages")
     (packages / "dependencies.pth").write_text(f"{directory / 'dependencies'}\n", encoding="utf-8")
+    program = directory / "python/bin/dbt"
+    program.write_text(f"#!{directory}/python/bin/python\nfrom dbt.cli.main import cli\n\ncli()\n", encoding="utf-8")
+    program.chmod(0o755)
     return directory / "python"
 
 
@@ -212,3 +222,34 @@ def test_the_nightly_job_publishes_to_a_server(deployment: Deployment, runner: R
         shutil.rmtree(clone)
 
     assert ([1, 2, 3, 4, 5, 6], [6]) == (deployment.orders(), deployment.loads())
+
+
+def test_the_containers_build_and_run_the_project(runner: Runner, server: Server, tmp_path: Path) -> None:
+    """Each instruction of the Dockerfile in its order, then what Compose runs, with its variables; passwords are not in the image."""
+    project, image = tmp_path / "shop", tmp_path / "image/shop"
+    assert main.run(["init", str(project), "--docker"]) == 0
+    (project / ".env").write_text("POSTGRES_PASSWORD=hunter2\n", encoding="utf-8")
+    image.mkdir(parents=True)
+    ignored = [line.strip("/") for line in (project / ".dockerignore").read_text(encoding="utf-8").splitlines()]
+    lines = (project / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    instructions = [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines if line and not line.startswith("#")]
+
+    for instruction, rest in instructions:
+        if instruction == "COPY" and rest.split()[-2:] == [".", "."]:
+            shutil.copytree(project, image, ignore=shutil.ignore_patterns(*ignored), dirs_exist_ok=True)
+        elif instruction == "COPY":
+            shutil.copy(project / rest.split()[-2], image)
+        elif instruction == "RUN" and not rest.startswith("useradd"):
+            # In the image, pip installs for the user; here, into an environment, where it refuses that.
+            done = runner.run(["/bin/sh", "-ec"], rest.replace(" --user", ""), image)
+            assert 0 == done.returncode, done.stdout + done.stderr
+
+    assert not (image / ".env").exists()
+    services = yaml.safe_load((project / "compose.yml").read_text(encoding="utf-8"))["services"]
+    command = json.loads(dict(instructions)["CMD"])
+    place = {"PGHOST": server.host, "PGPORT": str(server.port), "PGDATABASE": server.database}
+    for name, said in (("bootstrap", "already there"), ("pipeline", "DPE SUCCESS")):
+        variables = {variable: value.replace("${", "").partition(":?")[0] for variable, value in services[name]["environment"].items()}
+        assert {"PGHOST": "database", "PGDATABASE": "shop"}.items() <= variables.items()
+        done = runner.run(["/bin/sh", "-ec"], shlex.join(services[name].get("command", command)), image, **variables | place)
+        assert (0, True) == (done.returncode, said in done.stdout), done.stdout + done.stderr

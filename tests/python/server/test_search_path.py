@@ -98,9 +98,10 @@ def test_a_function_of_a_reader_is_not_called_by_dbt(trapped: Server, tmp_path: 
 
 
 def test_a_session_that_searches_such_a_schema_is_refused_by_dbt(trapped: Server, tmp_path: Path) -> None:
-    """Before it builds anything: the variables of this shell are not those of `dpe env`."""
+    """Before it builds anything: only part of this shell's variables are those of `dpe env`."""
     directory = dbt_projects.make(tmp_path / "hours", PROJECT)
-    variables = {**os.environ, **trapped.environment(), "PGOPTIONS": "-c dpe.actor=dbt", "DBT_PROFILES_DIR": str(directory)}
+    options = f"-c dpe.actor=dbt -c dpe.project={trapped.project} -c dpe.target={trapped.target}"
+    variables = {**os.environ, **trapped.environment(), "PGOPTIONS": options, "DBT_PROFILES_DIR": str(directory)}
 
     done = subprocess.run(
         [Path(sys.executable).with_name("dbt"), "build"], cwd=directory, env=variables, check=False, capture_output=True, text=True
