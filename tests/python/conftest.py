@@ -60,12 +60,14 @@ LONGEST = (
     "test_memory_of_rules.py",
     "test_rls_check.py",
     "test_run.py",
+    "test_dbt_suite.py",
     "test_refusals.py",
     "test_pipeline.py",
     "test_quarantine.py",
     "test_masking.py",
     "test_departure_weather.py",
     "test_policies.py",
+    "test_dbt_1_12.py",
     "test_infer.py",
 )
 
