@@ -28,6 +28,8 @@ from support import dbt_projects
 
 from dpe_cli.server.server import Server
 
+# An error, which pytest would take for a class of tests.
+globals().pop("TestProcessingException", None)
 # Fixtures of the suite are methods of a class that have its scope.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestRemovedIn10Warning")
 
