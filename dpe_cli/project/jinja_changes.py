@@ -128,8 +128,10 @@ class ReadManifest:
                 if node is not None:
                     yield kind, _without_results(node.to_dict(omit_none=False))
         for kind in _KINDS:
-            # dbt does not change these.
-            yield self._manifest.flat_graph[kind].get(unique_id)
+            graph = self._manifest.flat_graph[kind]
+            seen = graph.get(unique_id)
+            # dbt 1.11 does not change its copies; from 1.12 on, they are made of the nodes whenever Jinja asks for them.
+            yield seen if seen is None or isinstance(graph, dict) else _without_results(seen)
 
 
 def _without_results(node: Mapping[str, Any]) -> dict[str, Any]:

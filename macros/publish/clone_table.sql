@@ -5,7 +5,7 @@
 {% macro clone_table(source, target, declaration, readers, masked, node) %}
 
 begin;
-select dpe.copy_table({{ dpe.regclass_of(source) }}, {{ dbt.string_literal(dbt.escape_single_quotes(target.schema)) }});
+select dpe.copy_table({{ dpe.regclass_of(source) }}, {{ dpe.literal_of(target.schema) }});
 {{ dpe.protect_table(target, declaration, node, readers, masked=masked) }}
 commit;
 

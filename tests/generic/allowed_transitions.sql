@@ -39,7 +39,7 @@ where
     {%- if pairs %}
     and (state_before::text, {{ state }}::text) not in (
         {%- for before, after in pairs %}
-        ('{{ dbt.escape_single_quotes(before | string) }}', '{{ dbt.escape_single_quotes(after | string) }}'){{ ',' if not loop.last }}
+        ({{ dpe.literal_of(before) }}, {{ dpe.literal_of(after) }}){{ ',' if not loop.last }}
         {%- endfor %}
     )
     {%- endif %}

@@ -5,6 +5,6 @@
 
 select *
 from {{ model }}
-where {{ dpe.quoted(column_name) }} !~ '{{ dbt.escape_single_quotes(pattern) }}'
+where {{ dpe.quoted(column_name) }} !~ {{ dpe.literal_of(pattern) }}
 
 {% endtest %}

@@ -73,12 +73,14 @@ LONGEST = (
     "test_memory_of_rules.py",
     "test_rls_check.py",
     "test_run.py",
+    "test_dbt_suite.py",
     "test_refusals.py",
     "test_pipeline.py",
     "test_quarantine.py",
     "test_masking.py",
     "test_departure_weather.py",
     "test_policies.py",
+    "test_dbt_1_12.py",
     "test_infer.py",
 )
 
@@ -96,20 +98,20 @@ class Cluster:
     template: Server
 
     @contextmanager
-    def new_database(self) -> Iterator[Server]:
-        """Copy the bootstrapped database, and drop the copy at the end."""
-        server = replace(self.template, database=f"test_{next(numbers)}")
-        name, template = sql.Identifier(server.database), sql.Identifier(self.template.database)
+    def new_database(self, name: str | None = None) -> Iterator[Server]:
+        """Copy the bootstrapped database, and drop the copy at the end; by default, its name is a new one."""
+        server = replace(self.template, database=name or f"test_{next(numbers)}")
+        database, template = sql.Identifier(server.database), sql.Identifier(self.template.database)
         with self._administration() as connection:
             # Copying its files takes a fourth of the time that copying its blocks through the log does.
-            connection.execute(sql.SQL("create database {} template {} strategy file_copy").format(name, template))
+            connection.execute(sql.SQL("create database {} template {} strategy file_copy").format(database, template))
             # Privileges on the database itself are not copied.
-            connection.execute(sql.SQL("grant create on database {} to dpe_loader, dpe_transformer").format(name))
+            connection.execute(sql.SQL("grant create on database {} to dpe_loader, dpe_transformer").format(database))
         try:
             yield server
         finally:
             with self._administration() as connection:
-                connection.execute(sql.SQL("drop database {} with (force)").format(name))
+                connection.execute(sql.SQL("drop database {} with (force)").format(database))
 
     def _administration(self) -> psycopg.Connection[Any]:
         """Open a session outside of the tests' databases, without what makes sessions of dpe safe, which takes half of their time."""

@@ -639,6 +639,22 @@ def test_a_macro_that_overrides_dbts_own_is_refused(server: Server, tmp_path: Pa
     assert f"{name} (macros/helper.sql): overrides a macro or a variable of dbt that protection relies on" in str(caught.value)
 
 
+def test_a_macro_that_is_named_like_a_cross_database_one_is_the_projects(server: Server, tmp_path: Path) -> None:
+    """It returns an expression: models that call it get the project's, and are protected all the same."""
+    files = {
+        "macros/expressions.sql": "{% macro string_literal(text) %}'{{ text }}!'{% endmacro %}",
+        "models/finance/orders_of_shops.sql": f"{{{{ config({META}) }}}} select 1 as order_id, {{{{ string_literal('UA') }}}} as shop",
+    }
+
+    built = run_dbt(Project(dbt_projects.make(tmp_path / "worded", files)), server, ["build"])
+
+    assert ["success"] == [node.status for node in built]
+    with server.connect("admin") as connection:
+        assert ("finance", "orders_of_shops", True) == connection.execute(
+            "select relnamespace::regnamespace::text, relname::text, relforcerowsecurity from pg_class where relname = 'orders_of_shops'"
+        ).fetchone()
+
+
 @pytest.mark.parametrize("stored", ["store_failures_as='table'", "store_failures_as='view'", "store_failures=true", ""])
 def test_a_test_that_stores_its_failures_elsewhere_is_refused(copied: tuple[Path, Server], stored: str) -> None:
     """It would replace a relation of that name, such as a masked readers' view; a test that stores nothing runs."""

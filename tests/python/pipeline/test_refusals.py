@@ -15,6 +15,7 @@ from conftest import numbers
 from dbt.adapters.base import BaseRelation, Column
 from dbt.artifacts.schemas import results as dbt_results
 from dbt.context.base import get_context_modules
+from dbt.version import __version__ as dbt_version
 from dbt_common.contracts.config.base import BaseConfig
 from dbt_common.dataclass_schema import StrEnum
 from dbt_common.events.functions import get_metadata_vars
@@ -39,6 +40,8 @@ from dpe_cli.server.contexts import system_context
 
 FCT_ORDERS = "{{{{ config(post_hook={hooks}) }}}} select order_id, shop, amount from {{{{ ref('stg_shop__orders') }}}}"
 PUBLISHED = {"raw.stg_shop__orders", "finance.fct_orders", "finance.dim_shops"}
+# From dbt 1.12 on, each access to a node in `graph` makes a copy: what Jinja changes in it has no effect.
+GRAPH_CAN_BE_CHANGED = dbt_version.startswith("1.11.")
 
 
 RESULT = NodeResult(
@@ -207,7 +210,7 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         "finance__next.granted_orders: grants insert (shop) to dpe_reader, which may only read",
         "finance__next.changed_orders: has the policy dpe_reader, which its declaration, private, does not call for",
         "finance__next.answered_orders: has the policy dpe_reader, ('true'::text = ANY (",
-        "finance__next.looked_up_orders: has the policy dpe_reader, (shop = ANY (",
+        *(["finance__next.looked_up_orders: has the policy dpe_reader, (shop = ANY ("] if GRAPH_CAN_BE_CHANGED else []),
         "finance__next.tagged_orders: compares the column shop, which is raw.tag; cast it to text",
     ):
         assert fault in summary.build.not_published
@@ -426,7 +429,7 @@ def test_what_dbt_ran_otherwise_than_it_was_read_is_not_published(shop: Shop, mo
         "model.shops.fct_small",
         "modules",
         "selected_resources",
-        "test.shops.amounts_are_known",
+        *(["test.shops.amounts_are_known"] if GRAPH_CAN_BE_CHANGED else []),
         "test.shops.dated_amounts_are_known",
         "unit_test.shops.fct_small.amounts_stay_the_same",
         "vars",

@@ -62,6 +62,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a file where only dbt knows to look": lambda directory: (directory / "elsewhere" / "d.sql").touch(),
     "a file of a package": lambda directory: (directory / "dbt_packages" / "other" / "models" / "f.sql").touch(),
     "a first function": lambda directory: dbt_projects.write(directory, {"functions/g.sql": "select 1"}),
+    "a first semantic model of dbt 1.12": lambda directory: dbt_projects.write(directory, {"osi/orders.json": "{}"}),
+    "the settings of the user change": lambda directory: os.environ.update(HOME=str(_home_with_settings(directory))),
     "the selectors change": lambda directory: (directory / "selectors.yml").touch(),
     "the settings change": lambda directory: (directory / "dbt_project.yml").touch(),
     "the profile changes": lambda directory: (directory / "profiles.yml").touch(),
@@ -74,6 +76,10 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "the manifest was cut short": lambda directory: _cut_short(next(directory.glob(".dpe/parsed/*/manifest.json"))),
     "the manifest is gone": lambda directory: next(directory.glob(".dpe/parsed/*/manifest.json")).unlink(),
 }
+
+
+def _home_with_settings(directory: Path) -> Path:
+    return dbt_projects.write(directory / "home", {".dbt/user_settings.yml": "send_anonymous_usage_stats: false"})
 
 
 def _replace(path: Path, text: str) -> None:

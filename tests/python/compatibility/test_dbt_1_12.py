@@ -1,0 +1,96 @@
+"""dpe keeps its promises with dbt 1.12, which has an environment of its own: `make test` installs it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Cluster, numbers
+from psycopg import sql
+from support import dbt_projects, demo_project
+from support.dbt_projects import REPOSITORY
+from support.protected_project import PRIVATE_TABLES, PROJECT, SHARED_TABLES, TENANT_TABLES, VIEWS
+
+from dpe_cli.server.contexts import admin_context
+from dpe_cli.server.server import Server
+
+PYTHON = REPOSITORY / ".dpe" / "dbt-1.12" / "bin" / "python"
+# Models of each materialization; an ephemeral one is part of others only.
+FILES = PROJECT | {
+    "models/core/int_orders_of_shops.sql": "{{ config(materialized='ephemeral') }} select * from {{ ref('fct_orders') }}",
+    "models/core/shops_with_orders.sql": "select distinct shop from {{ ref('int_orders_of_shops') }}",
+    "tests/singular/every_order_has_a_shop.sql": "select * from {{ ref('fct_orders') }} where shop is null",
+}
+
+
+@pytest.fixture(scope="module")
+def published(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a project twice, so that incremental models and snapshots are also added to."""
+    if not PYTHON.exists():
+        pytest.skip("dbt 1.12 is not installed; make test installs it, where there is a network")
+    directory = tmp_path_factory.mktemp("dbt-1.12") / "project"
+    dbt_projects.configure(directory)
+    dbt_projects.write(directory, FILES)
+    with cluster_18.new_database() as server:
+        assert dpe(directory, server, "run").endswith("DPE SUCCESS\n")
+        assert (directory / "target" / "catalog.json").exists()
+        assert dpe(directory, server, "run", "--no-docs").endswith("DPE SUCCESS\n")
+        yield server
+
+
+def dpe(directory: Path, server: Server, *arguments: str) -> str:
+    """Run dpe with dbt 1.12, and return its output."""
+    variables = demo_project.variables_of(server, PYTHONPATH=str(REPOSITORY), DBT_WRITE_JSON="true")
+    ran = subprocess.run([PYTHON, "-m", "dpe_cli", *arguments], cwd=directory, env=variables, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_dbt_1_12_protects_every_relation(published: Server) -> None:
+    """Of each materialization, and of the failures that tests store."""
+    with published.connect("admin") as connection:
+        forced = connection.execute(
+            "select format('%s.%s', relnamespace::regnamespace, relname) from pg_class where relkind = 'r' and relforcerowsecurity"
+        ).fetchall()
+        invokers = connection.execute(
+            "select format('%s.%s', relnamespace::regnamespace, relname) from pg_class "
+            "where relkind = 'v' and 'security_invoker=true' = any (reloptions)"
+        ).fetchall()
+
+    assert {*TENANT_TABLES, *SHARED_TABLES, *PRIVATE_TABLES} <= {name for (name,) in forced}
+    assert {*VIEWS, "core.shops_with_orders"} <= {name for (name,) in invokers}
+
+
+def test_dbt_1_12_shows_a_tenant_its_own_rows(published: Server) -> None:
+    """Those of the other shop do not exist for it; private relations cannot be read at all."""
+    name = f"ua_desk_{next(numbers)}"
+    with published.connect("admin") as connection:
+        connection.execute(sql.SQL("create role {} login in role dpe_reader").format(sql.Identifier(name)))
+        connection.commit()
+        with admin_context(connection, "test"):
+            connection.execute("insert into dpe.tenant_access values (%s, 'UA')", [name])
+        connection.commit()
+        try:
+            with published.connect(name, autocommit=True) as desk:
+                for relation in (*TENANT_TABLES, "finance.orders_seen"):
+                    schema, table = relation.split(".")
+                    query = sql.SQL("select distinct shop from {}").format(sql.Identifier(schema, table))
+                    assert [("UA",)] == desk.execute(query).fetchall(), relation
+            readable = "select relation from unnest(%s::text[]) as relation where has_table_privilege(%s, relation, 'select')"
+            assert [] == connection.execute(readable, [list(PRIVATE_TABLES), name]).fetchall()
+            connection.commit()
+        finally:
+            with admin_context(connection, "test"):
+                connection.execute("delete from dpe.tenant_access where role_name = %s::regrole", [name])
+            connection.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(name)))
+
+
+def test_dbt_1_12_remembers_rules_and_publications(published: Server) -> None:
+    """The ledger has two publications, and the results of the tests of each run."""
+    with published.connect("admin") as connection, admin_context(connection, "test"):
+        assert (2,) == connection.execute("select count(*) from dpe.publications where published_at is not null").fetchone()
+        statuses = connection.execute("select test, status, count(*) from dpe.rule_results group by test, status order by test").fetchall()
+
+    assert [("every_order_has_a_shop", "pass", 2), ("large_orders", "warn", 2), ("small_orders", "warn", 2)] == statuses
