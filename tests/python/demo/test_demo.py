@@ -247,6 +247,7 @@ def test_plain_dbt_protects_as_dpe_run_does(demo: Demo) -> None:
     assert before == protection()
 
 
+@LONG
 def test_the_guide_of_the_first_run_is_true(demo: Demo) -> None:
     """docs/start/first-run.md, from top to bottom: no command fails, and they print what it says."""
     steps = guides.steps("../start/first-run.md", "Look around")
