@@ -3,16 +3,17 @@
     ledger would show that one's rows, and record this run's results as that one's.
 
     The first thing that a user sees: dbt calls it before it creates schemas, which would belong to the wrong role, and before the hooks
-    that call functions of dpe. The search_path may not be safe yet, so names have their schemas.
+    that call functions of dpe. The search_path may not be safe yet, so names have their schemas, and nothing is
+    compared.
 #}
 {% macro require_own_session() %}
 
 {% if execute %}
     {# A macro of the project may have the name: the first hook refuses it later. #}
     {% set session = dbt.run_query(
-        "select nullif(pg_catalog.current_setting('dpe.project', true), '') as project, "
-        ~ "nullif(pg_catalog.current_setting('dpe.target', true), '') as target, current_user as login, "
-        ~ "pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('dpe')::oid, 'usage') as may_use_dpe"
+        "select pg_catalog.current_setting('dpe.project', true) as project, pg_catalog.current_setting('dpe.target', true) as target, "
+        ~ "current_user as login, "
+        ~ "pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('dpe')::pg_catalog.oid, 'usage') as may_use_dpe"
     ).rows[0] %}
     {% set faults = [] %}
     {% if session['project'] != project_name or session['target'] != target.name %}
