@@ -27,6 +27,7 @@ from psycopg import sql
 from support import dbt_projects
 from support.long_tests import runs_long_tests
 
+from dpe_cli.project import package
 from dpe_cli.server.server import Server
 
 # An error, which pytest would take for a class of tests.
@@ -228,6 +229,7 @@ def dbt_project_yml(
     settings = {"name": "test", "profile": "test", "flags": {"send_anonymous_usage_stats": False}} | (changes or {})
     settings["dispatch"] = [{"macro_namespace": "dbt", "search_order": ["dpe", settings["name"], "dbt"]}]
     util.write_file(yaml.safe_dump(settings), project_root, "dbt_project.yml")
+    util.write_file(yaml.safe_dump({"packages": [{"local": str(package.PLACE)}]}), project_root, "packages.yml")
     dbt_projects.install_package(Path(project_root))
     server = replace(servers[dbt_profile_target["dbname"]], project=settings["name"], target="default")
     for name, value in server.environment().items():

@@ -121,6 +121,8 @@ def install_package(directory: Path) -> None:
     package.keep(directory)
     (directory / "dbt_packages").mkdir(exist_ok=True)
     (directory / "dbt_packages" / package.NAME).symlink_to(package.DIRECTORY, target_is_directory=True)
+    # From dbt 1.12 on, the packages have to be those that `dbt deps` locked, if it has locked any.
+    (directory / "package-lock.yml").unlink(missing_ok=True)
 
 
 @cache
