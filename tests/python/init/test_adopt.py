@@ -164,6 +164,7 @@ def test_an_existing_project_is_adopted(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+@LONG
 def test_the_database_is_prepared_as_the_guide_says(warehouse: Warehouse) -> None:
     """The statements of the plan in one transaction, a grant before anything is published, a run, and plain dbt."""
     login, server = f"desk_{next(numbers)}", warehouse.server
