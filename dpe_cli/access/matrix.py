@@ -85,9 +85,10 @@ def measure(
         measured = {*roles, *logins, *groups}
         let_act_as(connection, measured)
         check_logins(connection, logins)
-        with guarded.acting_as(connection, {*measured, *(actor.role for actor in EVERYTHING)}, strictly=False):
+        acting_roles = {*measured, *(actor.role for actor in EVERYTHING)}
+        with guarded.acting_as(connection, acting_roles, strictly=False):
             for relation in relations:
-                if (code := _refused(connection, relation)) is not None:
+                if (code := _refused(connection, relation, acting_roles)) is not None:
                     fault = f"{relation}: cannot be read ({code})"
                     cells.append(Cell(str(relation), everything_of(relation.schema).name, "", None, {}, (fault,), problem=code))
                     on_relation(1)
@@ -99,12 +100,12 @@ def measure(
     return cells
 
 
-def _refused(connection: Connection, relation: MeasuredRelation) -> str | None:
-    """Return why no actor may read a relation: it would run code of others, such as the owner of a source that a view reads."""
+def _refused(connection: Connection, relation: MeasuredRelation, roles: Collection[str]) -> str | None:
+    """Return why no actor of these roles may read a relation: it would run code of others, such as the owner of a source of a view."""
 
     def attempt() -> int:
         with connection.transaction():
-            refuse_code_of_others(connection, relation.identifier)
+            refuse_code_of_others(connection, relation.identifier, roles)
         return 1
 
     outcome = outcome_of(attempt)
