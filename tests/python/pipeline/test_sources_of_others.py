@@ -299,6 +299,35 @@ def test_a_source_is_found_behind_what_a_model_uses(place: Place, way: str) -> N
     assert [] == place.harm()
 
 
+# Names that PostgreSQL folds, because dbt does not quote them: of the source, and of the whole project.
+UNQUOTED = {
+    "source": ("quoting: {schema: false, identifier: false}", ""),
+    "project": ("", "quoting: {database: false, schema: false, identifier: false}"),
+}
+
+
+@pytest.mark.parametrize("of", UNQUOTED)
+def test_a_source_is_found_by_the_name_that_postgresql_stores(place: Place, of: str) -> None:
+    """Whatever case the project writes it in."""
+    of_source, of_project = UNQUOTED[of]
+    for name, old, new in (
+        ("models/finance/_finance.yml", "schema: tool\n", f"schema: TOOL\n    {of_source}\n"),
+        ("models/finance/_finance.yml", "{name: shops}", "{name: shops, identifier: Shops}"),
+        ("dbt_project.yml", "profile: dpe\n", f"profile: dpe\n{of_project}\n"),
+    ):
+        path = place.directory / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    place.as_tool(WAYS["policy"][0])
+
+    with pytest.raises(ProjectError, match="tool.shops: reading it would run code of others"):
+        place.run()
+    with pytest.raises(BuildError, match="tool.shops: reading it would run code of others"):
+        run_dbt(place.project, place.server, ["build"])
+
+    assert [] == place.harm()
+
+
 def test_the_freshness_of_such_a_source_is_not_asked(place: Place) -> None:
     """dbt would query the source for it."""
     models = place.directory / "models" / "finance" / "_finance.yml"
