@@ -73,12 +73,7 @@ def create(connection: Connection, table: StagingTable) -> None:
     where = f"{table.source} ({table.declared_at})"
     if is_reserved(table.schema):
         raise ContractError(f"{where}: the schema {table.schema} is not for sources; set another one")
-    for (owner,) in connection.execute(_OTHER_OWNER, [table.schema]).fetchall():
-        name = sql.Identifier(table.schema).as_string(connection)
-        raise ServerError(
-            f"{where}: the schema {table.schema} belongs to {owner}, who could replace the tables in it; set another schema, or have an "
-            f"administrator run `alter schema {name} owner to dpe_loader`"
-        )
+    refuse_other_owner(connection, table)
     found = connection.execute(_RIGHTS, [table.schema]).fetchone()
     if found is None:
         _create(connection, table.schema, where=where)
@@ -88,6 +83,21 @@ def create(connection: Connection, table: StagingTable) -> None:
         raise ServerError(
             f"{where}: dpe_loader may not create tables in the schema {table.schema}, or dpe_transformer may not use it; set another "
             f"schema, or have the schema's owner run `{statements}`"
+        )
+
+
+def refuse_other_owner(connection: Connection, table: StagingTable) -> None:
+    """
+    Refuse a staging table in a schema whose owner could replace it, and so have the loader run the code of another table.
+
+    Raises:
+        ServerError: the schema belongs to a role that is neither an administrator nor the pipeline.
+    """
+    for (owner,) in connection.execute(_OTHER_OWNER, [table.schema]).fetchall():
+        name = sql.Identifier(table.schema).as_string(connection)
+        raise ServerError(
+            f"{table.source} ({table.declared_at}): the schema {table.schema} belongs to {owner}, who could replace the tables in it; set "
+            f"another schema, or have an administrator run `alter schema {name} owner to dpe_loader`"
         )
 
 

@@ -452,3 +452,20 @@ def test_a_policy_cannot_be_added_between_the_check_and_the_measurement(place: P
         assert connection.execute("select current_user = session_user").fetchone() == (True,)
         with pytest.raises(psycopg.errors.LockNotAvailable):
             place.as_tool("begin; set local lock_timeout = '100ms'; create policy spying on tool.shops using (true)")
+
+
+def test_no_trigger_of_others_runs_in_a_measurement(place: Place) -> None:
+    """An administrator's measurement says that the loader may write such a table, but does not try it: the loader sees all staged rows."""
+    place.as_tool(
+        "create function tool.leaked() returns trigger language plpgsql security definer as"
+        " $$ begin perform setval('tool.leak', 4711); return new; end $$;"
+        " create trigger spying before insert or update or delete on tool.shops for each row execute function tool.leaked()"
+    )
+    place.as_admin("grant usage on schema tool to dpe_loader; grant select, insert, update, delete on tool.shops to dpe_loader")
+    with place.server.connect("admin") as connection:
+        found = find_relation(connection, "tool", "shops")
+        assert found is not None
+        cells = matrix.measure(connection, [MeasuredRelation(found.oid, "tool", "shops", "r", "private")])
+
+    assert {"allowed"} == {outcome for cell in cells if cell.actor == "the loader" for outcome in list(cell.writes.values())[:3]}
+    assert [] == place.harm()
