@@ -1,5 +1,5 @@
--- Functions that dbt's macros and dpe call while a project is built: dpe_owner owns them, and only dpe_transformer may call them. The loader,
--- which counts what it has loaded, may call those that refuse to read code of others.
+-- Functions that dbt's macros and dpe call while a project is built: dpe_owner owns them, and only dpe_transformer may call them. The
+-- loader, which counts what it has loaded, may call those that refuse to read code of others.
 do $$
 declare
     signature regprocedure;
