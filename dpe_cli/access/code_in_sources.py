@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dpe_cli.access.checks import Finding, RlsCheck
+from dpe_cli.project.stored_names import stored_name
 from dpe_cli.server.connection import Connection
 
 CHECK = RlsCheck(
@@ -34,10 +35,11 @@ def find(connection: Connection, manifest: Mapping[str, Any], of_nodes: Collecti
     named = [sources[unique_id] for unique_id in (sources if of_nodes is None else _read_by(manifest, of_nodes))]
     if not named:
         return []
+    names = [stored_name(node) for node in named]
     with connection.transaction():
         rows = connection.execute(
             "select source, code from dpe.sources_with_code(%s::name[], %s::name[])",
-            [[node["schema"] for node in named], [node["identifier"] for node in named]],
+            [[schema for schema, _ in names], [name for _, name in names]],
         ).fetchall()
     return [
         Finding(

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from dpe_cli.blocks.contract import StagingTable
 from dpe_cli.errors import DpeError, UnknownNameError, UsageError
-from dpe_cli.load import corrections, ledger, ledger_entries, ledger_rejects, locks, staging
+from dpe_cli.load import corrections, ledger, ledger_entries, ledger_rejects, locks, staging, staging_schema
 from dpe_cli.load.ledger import Load
 from dpe_cli.load.ledger_entries import ExtractEntry
 from dpe_cli.load.ledger_rejects import RejectEntry
@@ -192,6 +192,7 @@ def _undo(connection: Connection, table: StagingTable, extract: ExtractEntry) ->
         raise LoadsError(
             f"extract {extract.extract_id}: its rejects were replayed by extract {', '.join(map(str, replayed))}; undo that first"
         )
+    staging_schema.refuse_other_owner(connection, table)
     expected = ledger.visible_rows_loaded(connection, extract.extract_id)
     removed = _remove_rows(connection, table, extract, load_ids)
     if removed != expected:

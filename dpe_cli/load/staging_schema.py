@@ -31,6 +31,14 @@ _RIGHTS = """
     from pg_namespace
     where nspname = %s
 """
+# Whoever owns a schema can replace what is loaded there.
+_OTHER_OWNER = """
+    select pg_get_userbyid(nspowner)
+    from pg_namespace
+    where nspname = %s
+        and pg_get_userbyid(nspowner) not in ('dpe_owner', 'dpe_loader', 'dpe_transformer', 'pg_database_owner')
+        and nspowner not in (select role_id from dpe.administrators() as administrators (role_id))
+"""
 
 
 def open_to_loader(server: Server, schema: str) -> None:
@@ -59,11 +67,13 @@ def create(connection: Connection, table: StagingTable) -> None:
 
     Raises:
         ContractError: the schema is not for sources.
-        ServerError: the loader may not create it, or tables in it, or models may not use it.
+        ServerError: the loader may not create it, or tables in it, or models may not use it; or it belongs to a role that is neither an
+            administrator nor the pipeline.
     """
     where = f"{table.source} ({table.declared_at})"
     if is_reserved(table.schema):
         raise ContractError(f"{where}: the schema {table.schema} is not for sources; set another one")
+    refuse_other_owner(connection, table)
     found = connection.execute(_RIGHTS, [table.schema]).fetchone()
     if found is None:
         _create(connection, table.schema, where=where)
@@ -73,6 +83,21 @@ def create(connection: Connection, table: StagingTable) -> None:
         raise ServerError(
             f"{where}: dpe_loader may not create tables in the schema {table.schema}, or dpe_transformer may not use it; set another "
             f"schema, or have the schema's owner run `{statements}`"
+        )
+
+
+def refuse_other_owner(connection: Connection, table: StagingTable) -> None:
+    """
+    Refuse a staging table in a schema whose owner could replace it, and so have the loader run the code of another table.
+
+    Raises:
+        ServerError: the schema belongs to a role that is neither an administrator nor the pipeline.
+    """
+    for (owner,) in connection.execute(_OTHER_OWNER, [table.schema]).fetchall():
+        name = sql.Identifier(table.schema).as_string(connection)
+        raise ServerError(
+            f"{table.source} ({table.declared_at}): the schema {table.schema} belongs to {owner}, who could replace the tables in it; set "
+            f"another schema, or have an administrator run `alter schema {name} owner to dpe_loader`"
         )
 
 

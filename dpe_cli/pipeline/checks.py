@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 
 from dpe_cli.access import checks
@@ -17,7 +18,8 @@ from dpe_cli.quality.reconciliation import Reconciliation
 from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import columns_of
+from dpe_cli.server.relations import columns_of, refuse_code_of_others
+from dpe_cli.server.server import server_message
 from dpe_cli.specs.spec import Spec
 from dpe_cli.words import plural
 
@@ -61,6 +63,12 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
             relation = source.table.identifier
             if not columns_of(connection, relation):
                 faults.append(f"{source.name}: was never extracted; run `dpe extract source:{source.name}`")
+                continue
+            try:
+                with connection.transaction():
+                    refuse_code_of_others(connection, relation)
+            except psycopg.errors.WrongObjectType as error:
+                faults.append(f"{source.name}: cannot be counted ({server_message(error)})")
                 continue
             for load_id, location, loaded, present in connection.execute(
                 sql.SQL(_LOADS).format(name=sql.Literal(source.table.relation), relation=relation)

@@ -2,9 +2,9 @@
 Refuses a project with models that dpe could build but not publish.
 
 They do not declare who may see them although the project requires it, or which targets publish them to readers, their schema is not for
-models or belongs to somebody else, or their name leaves no room for what dpe derives from it, or is derived from another one. The macros
-rls_declaration and readers_of refuse most of that when plain dbt builds such a model. Tests may not store their failures next to relations
-of the project, either (refuse_tests_elsewhere.sql).
+models or belongs to somebody else, or their name leaves no room for what dpe derives from it, is derived from another one, or is not the
+one that PostgreSQL stores. The macros rls_declaration and readers_of refuse most of that when plain dbt builds such a model. Tests may not
+store their failures next to relations of the project, either (refuse_tests_elsewhere.sql).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dpe_cli.access import strays
 from dpe_cli.errors import ProjectError
 from dpe_cli.project.model import READERS_EXAMPLE, Model
 from dpe_cli.project.project import Project
+from dpe_cli.project.stored_names import stored_name
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, MOST_BYTES, PREVIOUS, QUARANTINE, is_reserved
 from dpe_cli.server.server import Server
@@ -41,7 +42,7 @@ def check(project: Project, server: Server) -> None:
 def faults(project: Project, server: Server | None) -> list[str]:
     """Return why models cannot be published where they are declared: in the files, and, with a server, because of its schemas."""
     of_server = [] if server is None else _faults_of_server(project, server)
-    return [*_faults_of_files(project), *_faults_of_tests(project), *of_server]
+    return [*_faults_of_files(project), *_faults_of_quoting(project), *_faults_of_tests(project), *of_server]
 
 
 def _faults_of_files(project: Project) -> Iterator[str]:
@@ -77,10 +78,21 @@ def _faults_of_files(project: Project) -> Iterator[str]:
             yield f"{where}: the name {name} has {_bytes(name)} bytes, but PostgreSQL keeps {MOST_BYTES}; set a shorter alias"
 
 
+def _faults_of_quoting(project: Project) -> Iterator[str]:
+    """Yield the models whose names PostgreSQL would fold, so that dpe would look for other relations than those that dbt builds."""
+    for model in project.models.values():
+        written, stored = (model.schema, model.alias), stored_name(project.manifest["nodes"][model.unique_id])
+        if written != stored:
+            yield (
+                f"{_where(project, model)}: PostgreSQL would store {'.'.join(written)} as {'.'.join(stored)}, because dbt does not quote "
+                "it (`quoting:`); write it in lower case, or let dbt quote it"
+            )
+
+
 def _faults_of_tests(project: Project) -> Iterator[str]:
     """Yield the schemas in which tests would store their failures next to other relations, which they could replace."""
     nodes = project.manifest["nodes"]
-    taken = {node["schema"]: node["name"] for node in project.manifest["sources"].values()}
+    taken = {stored_name(node)[0]: node["name"] for node in project.manifest["sources"].values()}
     taken |= {model.schema: model.name for model in project.models.values()}
     tests: dict[str, list[Mapping[str, Any]]] = {}
     for node in nodes.values():

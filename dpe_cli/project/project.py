@@ -18,6 +18,7 @@ from dpe_cli.project.identity import identify
 from dpe_cli.project.manifest import Parser
 from dpe_cli.project.model import Model, by_name, models_of
 from dpe_cli.project.source import Source, from_node
+from dpe_cli.project.stored_names import stored_name
 from dpe_cli.server.relations import is_reserved
 from dpe_cli.words import nearest
 
@@ -148,11 +149,7 @@ class Project:
         """The files of models, seeds, snapshots and sources, relative to the project, by the relation's `schema.name`."""
         nodes = [*self.manifest["nodes"].values(), *self.manifest["sources"].values()]
         kinds = {"model", "seed", "snapshot", "source"}
-        return {
-            f"{node['schema']}.{node.get('alias') or node.get('identifier')}": node["original_file_path"]
-            for node in nodes
-            if node["resource_type"] in kinds
-        }
+        return {".".join(stored_name(node)): node["original_file_path"] for node in nodes if node["resource_type"] in kinds}
 
     @property
     def published_schemas(self) -> list[str]:

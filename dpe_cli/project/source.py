@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpe_cli.blocks.contract import Column, StagingTable
 from dpe_cli.errors import ProjectError
+from dpe_cli.project.stored_names import stored_name
 from dpe_cli.sources.options import parse
 from dpe_cli.sources.options.base import External
 from dpe_cli.sources.options.parse import SourceDeclaration
@@ -48,6 +49,7 @@ def from_node(node: Mapping[str, Any], declaration: Declaration) -> Source:
         ProjectError: a column has no type, or an option or `meta.rls` is wrong.
     """
     name = f"{node['source_name']}.{node['name']}"
+    schema, stored_as = stored_name(node)
     declared_at = declaration.place
     meta = {**(node.get("source_meta") or {}), **(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
     columns = tuple(_column(column, where=f"{name} ({declared_at})") for column in node["columns"].values())
@@ -67,8 +69,8 @@ def from_node(node: Mapping[str, Any], declaration: Declaration) -> Source:
         name=name,
         table=StagingTable(
             source=name,
-            schema=node["schema"],
-            name=node["identifier"],
+            schema=schema,
+            name=stored_as,
             columns=columns,
             tenant_column=tenant_column,
             description=node.get("description") or "",

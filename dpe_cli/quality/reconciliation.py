@@ -127,7 +127,13 @@ def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconc
         for source in sources:
             name = f"{source.external.delivered_by} → {source.name}"
             if _exists(connection, source.table.identifier):
-                result.balances.append(_count_files(connection, source, name))
+                try:
+                    with connection.transaction():
+                        # The owner of the schema could have put a relation of its own in the table's place.
+                        refuse_code_of_others(connection, source.table.identifier)
+                        result.balances.append(_count_files(connection, source, name))
+                except psycopg.errors.WrongObjectType as error:
+                    result.uncounted[name] = f"cannot be counted ({server_message(error)})"
             else:
                 result.uncounted[name] = f"was never extracted; run `dpe extract source:{source.name}`"
     return result

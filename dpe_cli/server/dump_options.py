@@ -117,7 +117,8 @@ _EXTENSIONS: LiteralString = (
     order by 1
     """
 )
-# The type of a table's rows, and of an array, belong to what they are types of.
+# The type of a relation's rows and that of an array belong to what they are types of. A domain over an array is a type of its own, although
+# it has an array's category.
 _OF_OTHERS: LiteralString = (
     _CATALOG  # noqa: S608 constants
     + """
@@ -133,13 +134,18 @@ _OF_OTHERS: LiteralString = (
         and owner_id not in (select role_id from trusted)
         and owner_id <> schema_owner_id
         and not exists (
-            select from pg_type where class_id = 'pg_type'::regclass and oid = object_id and (typrelid <> 0 or typcategory = 'A')
+            select
+            from pg_type
+            where
+                class_id = 'pg_type'::regclass
+                and oid = object_id
+                and (typrelid <> 0 or (typtype = 'b' and typelem <> 0 and typsubscript = 'array_subscript_handler'::regproc))
         )
     group by schema_name, owner_id
     order by 1, 2
     """
 )
-# Rules, defaults, policies, triggers and constraints belong to their tables.
+# Rules, defaults, policies, triggers, indexes and constraints belong to their tables, or to their domains.
 _NEEDED: LiteralString = (
     _CATALOG  # noqa: S608 constants
     + """
@@ -161,6 +167,12 @@ _NEEDED: LiteralString = (
         union all
         select class_id, object_id, 'pg_constraint'::regclass, oid
         from objects inner join pg_constraint on class_id = 'pg_class'::regclass and conrelid = object_id where is_dumped
+        union all
+        select class_id, object_id, 'pg_constraint'::regclass, oid
+        from objects inner join pg_constraint on class_id = 'pg_type'::regclass and contypid = object_id where is_dumped
+        union all
+        select class_id, object_id, 'pg_class'::regclass, indexrelid
+        from objects inner join pg_index on class_id = 'pg_class'::regclass and indrelid = object_id where is_dumped
 
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -98,18 +98,19 @@ def find_relation(connection: Connection, schema: str, name: str) -> Relation | 
     return None if row is None else Relation(schema, name, int(str(row[0])))
 
 
-def refuse_code_of_others(connection: Connection, relation: sql.Identifier) -> None:
+def refuse_code_of_others(connection: Connection, relation: sql.Identifier, also_read_by: Collection[str] = ()) -> None:
     """
     Lock a relation until the end of the transaction, as a query does, if it exists and runs no code of others when it is read.
 
-    Others are roles that are neither administrators nor the pipeline (dpe_cli/server/sql/foreign_code.sql).
+    Others are roles that are neither administrators nor the pipeline (dpe_cli/server/sql/foreign_code.sql). A session that reads it as
+    further roles names them all: a policy may be for one of these only.
 
     Raises:
         psycopg.errors.WrongObjectType: it would run such code.
     """
     connection.execute(
-        "select dpe.refuse_code_of_others(oid) from pg_class where oid = to_regclass(%s)",
-        [relation.as_string(connection)],
+        "select dpe.refuse_code_of_others(oid, %s::name[]) from pg_class where oid = to_regclass(%s)",
+        [sorted(also_read_by), relation.as_string(connection)],
     )
 
 

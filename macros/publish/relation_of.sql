@@ -4,6 +4,8 @@
 #}
 {% macro relation_of(node) %}
 
-{{ return(api.Relation.create(database=node.database, schema=node.schema, identifier=node.identifier or node.alias)) }}
+{# Models have the names of their files, because dpe refuses those that PostgreSQL would fold. #}
+{% set name = dpe.stored_name(node) if node.resource_type == 'source' else {'schema': node.schema, 'identifier': node.alias} %}
+{{ return(api.Relation.create(database=node.database, schema=name.schema, identifier=name.identifier)) }}
 
 {% endmacro %}

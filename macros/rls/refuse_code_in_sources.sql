@@ -12,8 +12,9 @@
         {% set schemas = [] %}
         {% set names = [] %}
         {% for source in sources %}
-            {% do schemas.append(source.schema) %}
-            {% do names.append(source.identifier) %}
+            {% set name = dpe.stored_name(source) %}
+            {% do schemas.append(name.schema) %}
+            {% do names.append(name.identifier) %}
         {% endfor %}
         {% set found = run_query(
             "select source, code from dpe." ~ ("lock_sources" if locks else "sources_with_code") ~ "("

@@ -5,7 +5,10 @@
 {% macro refuse_tests_elsewhere() %}
 
 {% if execute %}
-    {% set taken = graph.sources.values() | map(attribute='schema') | list %}
+    {% set taken = [] %}
+    {% for source in graph.sources.values() %}
+        {% do taken.append(dpe.stored_name(source).schema) %}
+    {% endfor %}
     {% for node in graph.nodes.values() if node.resource_type in ['model', 'seed', 'snapshot'] and node.config.materialized != 'ephemeral' %}
         {% do taken.append(dpe.published_schema(node)) %}
     {% endfor %}

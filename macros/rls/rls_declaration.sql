@@ -28,7 +28,11 @@
     ) }}
 {% endif %}
 
-{% if not declaration.private and schema in graph.sources.values() | selectattr('external') | map(attribute='schema') %}
+{% set of_sources = [] %}
+{% for source in graph.sources.values() if source.external %}
+    {% do of_sources.append(dpe.stored_name(source).schema) %}
+{% endfor %}
+{% if not declaration.private and schema in of_sources %}
     {{ exceptions.raise_compiler_error(
         where ~ ": meta.rls opens it to readers, who cannot use the schema " ~ schema ~ ", because sources are loaded there; "
         ~ "declare {private: true}, or set another schema"

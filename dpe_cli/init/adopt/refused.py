@@ -17,6 +17,7 @@ from dpe_cli.init.adopt.present import Present
 from dpe_cli.init.adopt.settings import PROFILES, SETTINGS, outputs
 from dpe_cli.project import package
 from dpe_cli.project.model import RELATIONS
+from dpe_cli.project.stored_names import stored_name
 from dpe_cli.server.relations import is_reserved
 
 # Statements that change who sees rows (macros/rls/close_changed_relations.sql and the trigger on dpe.protected_relations).
@@ -178,11 +179,12 @@ def _of_grants(manifest: Mapping[str, Any]) -> Iterator[Refusal]:
 def _of_sources(manifest: Mapping[str, Any], known: Present) -> Iterator[Refusal]:
     """Yield the sources of other tools that would run code of their owners as dpe_transformer."""
     for node in manifest["sources"].values():
-        if found := known.code.get((node["schema"], node["identifier"])):
+        schema, name = stored_name(node)
+        if found := known.code.get((schema, name)):
             owner, what = found
             yield Refusal(
                 _path_of(manifest, node),
-                f"the source {node['schema']}.{node['identifier']} belongs to {owner} and {what}, which would run as dpe_transformer",
+                f"the source {schema}.{name} belongs to {owner} and {what}, which would run as dpe_transformer",
                 "have an administrator own it, or let the tool load a plain table",
             )
 

@@ -8,6 +8,7 @@ from typing import Any
 from dpe_cli.infer.yaml_text import name_in_sql
 from dpe_cli.init.adopt.present import Present
 from dpe_cli.project.model import Model
+from dpe_cli.project.stored_names import stored_name
 from dpe_cli.server.server import LOGINS
 
 _TRANSFORMER = LOGINS["transformer"]
@@ -15,7 +16,7 @@ _TRANSFORMER = LOGINS["transformer"]
 
 def sources(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the schema and name of each relation of a source that something else loads."""
-    return sorted({(node["schema"], node["identifier"]) for node in manifest["sources"].values() if not node.get("external")})
+    return sorted({stored_name(node) for node in manifest["sources"].values() if not node.get("external")})
 
 
 def write(manifest: Mapping[str, Any], models: Iterable[Model], known: Present) -> list[str]:

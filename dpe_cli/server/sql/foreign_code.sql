@@ -8,7 +8,10 @@
 -- the expressions of virtual ones may call functions of PostgreSQL only. What a view or a policy of an administrator calls is followed. One
 -- of another owner counts as code even if it calls only functions of PostgreSQL, because some of these run SQL from a string, end sessions
 -- or change settings; a policy that is only true or false is none.
-create or replace function dpe.code_of_others(relation_id oid)
+--
+-- Which policies run depends on who reads: `also_read_by` are the roles that the caller acts as besides its own. dpe_tenant and those of
+-- readers may choose any tenant or see the rows of some, and the session behind them is the transformer's or an administrator's.
+create or replace function dpe.code_of_others(relation_id oid, also_read_by name[] default '{}')
 returns table (code text, owner text)
 language sql
 stable
@@ -28,13 +31,15 @@ as $$
 
     ),
 
-    -- The role that reads, or an administrator whose view reads with its owner's rights.
+    -- The roles that read, or an administrator whose view reads with its owner's rights.
     bound (role_id) as materialized (
 
         select pg_roles.oid
         from pg_roles
-        inner join trusted on pg_roles.oid = trusted.role_id
-        where not pg_roles.rolsuper and not pg_roles.rolbypassrls
+        where
+            (pg_roles.oid in (select trusted.role_id from trusted) or pg_roles.rolname = any(code_of_others.also_read_by))
+            and not pg_roles.rolsuper
+            and not pg_roles.rolbypassrls
 
     ),
 
@@ -188,11 +193,11 @@ as $$
     where found.owner_id not in (select trusted.role_id from trusted)
 $$;
 
-comment on function dpe.code_of_others(oid) is
+comment on function dpe.code_of_others(oid, name[]) is
 'Views, policies, functions, types and casts of roles that are neither administrators nor the pipeline that run when a relation is read.';
 
 -- The first three, as a text; null if there is none.
-create or replace function dpe.described_code_of_others(relation_id oid)
+create or replace function dpe.described_code_of_others(relation_id oid, also_read_by name[] default '{}')
 returns text
 language sql
 stable
@@ -207,11 +212,11 @@ as $$
             code_of_others.code,
             code_of_others.owner,
             row_number() over (order by code_of_others.code) as place
-        from dpe.code_of_others(described_code_of_others.relation_id) as code_of_others
+        from dpe.code_of_others(described_code_of_others.relation_id, described_code_of_others.also_read_by) as code_of_others
     ) as numbered
 $$;
 
-comment on function dpe.described_code_of_others(oid) is 'What dpe.code_of_others() finds, in words; null if it finds nothing.';
+comment on function dpe.described_code_of_others(oid, name[]) is 'What dpe.code_of_others() finds, in words; null if it finds nothing.';
 
 create or replace function dpe.sources_with_code(schemas name[], relations name[])
 returns table (source text, code text)
@@ -275,8 +280,8 @@ $$;
 comment on function dpe.lock_sources(name[], name[]) is 'Locks sources as queries do, and returns those that run code of others.';
 
 -- Refuse to read a relation that runs code of others, and lock it and what it reads as a query does, so that none can be added before the
--- transaction ends.
-create or replace function dpe.refuse_code_of_others(relation_id oid)
+-- transaction ends. Each role that is going to read it locks it as well: one of them may read what the session's own role may not.
+create or replace function dpe.refuse_code_of_others(relation_id oid, also_read_by name[] default '{}')
 returns void
 language plpgsql
 volatile
@@ -284,6 +289,8 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    acting constant text := current_setting('role', true);
+    reading text;
     named record;
     code text;
 begin
@@ -293,14 +300,18 @@ begin
     inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
     where pg_class.oid = relation_id;
     if named.relkind in ('r', 'p', 'v') then
-        begin
-            execute format('lock table %I.%I in access share mode', named.nspname, named.relname);
-        exception
-            when insufficient_privilege or undefined_table or wrong_object_type or invalid_schema_name then
-                null;
-        end;
+        foreach reading in array array[acting] || also_read_by::text[] loop
+            begin
+                perform set_config('role', reading, true);
+                execute format('lock table %I.%I in access share mode', named.nspname, named.relname);
+            exception
+                when insufficient_privilege or undefined_table or wrong_object_type or invalid_schema_name then
+                    null;
+            end;
+        end loop;
+        perform set_config('role', acting, true);
     end if;
-    code := dpe.described_code_of_others(relation_id);
+    code := dpe.described_code_of_others(relation_id, also_read_by);
     if code is not null then
         raise exception '%.%: reading it would run code of others: %', named.nspname, named.relname, code
             using errcode = 'wrong_object_type',
@@ -309,7 +320,7 @@ begin
 end
 $$;
 
-comment on function dpe.refuse_code_of_others(oid) is
+comment on function dpe.refuse_code_of_others(oid, name[]) is
 'Locks a relation as a query does, and raises an error if reading it runs code of others.';
 
 -- What this transaction has read, by its locks: whatever name a query found it under, it cannot have changed since.

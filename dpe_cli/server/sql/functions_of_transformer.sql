@@ -1,4 +1,5 @@
--- Functions that dbt's macros and dpe call while a project is built: dpe_owner owns them, and only dpe_transformer may call them.
+-- Functions that dbt's macros and dpe call while a project is built: dpe_owner owns them, and only dpe_transformer may call them. The
+-- loader, which counts what it has loaded, may call those that refuse to read code of others.
 do $$
 declare
     signature regprocedure;
@@ -6,11 +7,11 @@ begin
     foreach signature in array array[
         'dpe.administrators()',
         'dpe.code_in_definition(oid)',
-        'dpe.code_of_others(oid)',
-        'dpe.described_code_of_others(oid)',
+        'dpe.code_of_others(oid, name[])',
+        'dpe.described_code_of_others(oid, name[])',
         'dpe.sources_with_code(name[], name[])',
         'dpe.lock_sources(name[], name[])',
-        'dpe.refuse_code_of_others(oid)',
+        'dpe.refuse_code_of_others(oid, name[])',
         'dpe.read_with_code()',
         'dpe.protection_of(oid)',
         'dpe.protection_differences(jsonb, jsonb)',
@@ -45,5 +46,12 @@ begin
         execute format('revoke all on function %s from public, dpe_reader, dpe_masked_reader, dpe_auditor, dpe_tenant, dpe_loader cascade', signature);
         execute format('grant execute on function %s to dpe_transformer', signature);
     end loop;
+    grant execute on function
+        dpe.administrators(),
+        dpe.code_in_definition(oid),
+        dpe.code_of_others(oid, name[]),
+        dpe.described_code_of_others(oid, name[]),
+        dpe.refuse_code_of_others(oid, name[])
+    to dpe_loader;
 end
 $$;

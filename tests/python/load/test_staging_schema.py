@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, LiteralString
 
@@ -15,6 +16,8 @@ from dpe_cli.access import checks
 from dpe_cli.errors import ContractError, ServerError
 from dpe_cli.ingest.extract import ExtractSummary
 from dpe_cli.ingest.extract import extract as extract_sources
+from dpe_cli.pipeline import checks as validation
+from dpe_cli.quality import reconciliation
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.server import Server
 
@@ -86,6 +89,60 @@ def test_a_schema_without_the_rights_is_refused_with_the_statement_to_run(stage:
     source.extract()
 
     assert 1 == source.count()
+
+
+def test_a_schema_of_another_login_is_refused(stage: Stage, reader: Callable[..., str]) -> None:
+    """Its owner could put a relation of its own in the place of what was loaded."""
+    source = stage("id integer", schema=_new_name()).deliver("id\n1\n")
+    _administer(
+        source,
+        "create schema {0}; grant usage, create on schema {0} to dpe_loader, dpe_transformer; grant usage on schema {0} to dpe_owner",
+    )
+    name = reader(source.server)
+    with source.server.connect("admin", autocommit=True) as connection:
+        connection.execute(sql.SQL("alter schema {} owner to {}").format(sql.Identifier(source.table.schema), sql.Identifier(name)))
+
+    with pytest.raises(
+        ServerError, match=rf"belongs to {name}, who could replace the tables in it; .* an administrator run `alter"
+    ) as refused:
+        source.extract()
+    statement = str(refused.value).split("run `")[1].rstrip("`")
+    with source.server.connect("admin", autocommit=True) as connection:
+        connection.execute(statement.encode())
+    source.extract()
+
+    assert 1 == source.count()
+
+
+def test_what_replaced_a_staging_table_is_not_counted(stage: Stage, reader: Callable[..., str]) -> None:
+    """Neither the loader nor the transformer reads a table with a policy of its owner, who may have got the schema after the extract."""
+    source = stage("id integer", schema=_new_name()).deliver("id\n1\n")
+    source.extract()
+    name, table = reader(source.server), source.table.identifier
+    with source.server.connect("admin", autocommit=True) as connection:
+        in_schema, owner = sql.Identifier(source.table.schema), sql.Identifier(name)
+        connection.execute(sql.SQL("drop table {} cascade; alter schema {} owner to {}").format(table, in_schema, owner))
+        connection.execute(
+            sql.SQL(
+                "set role {owner}; create table {table} (_load_id bigint, _slice_id bigint); create sequence {schema}.ran;"
+                " create function {schema}.spy() returns boolean language sql security definer"
+                " begin atomic select nextval({ran}::regclass) > 0; end; alter table {table} enable row level security;"
+                " create policy spying on {table} using ({schema}.spy()); reset role;"
+                " grant usage on schema {schema} to dpe_loader, dpe_transformer; grant select on {table} to dpe_loader, dpe_transformer"
+            ).format(owner=owner, table=table, schema=in_schema, ran=sql.Literal(f'"{source.table.schema}".ran'))
+        )
+    said = f"cannot be counted ({source.table.schema}.{source.table.name}: reading it would run code of others: the policy spying on"
+
+    with source.server.connect("loader") as connection:
+        counted = reconciliation.reconcile_files(connection, [source.source])
+    with source.server.connect("transformer") as connection:
+        of_loads = validation.check_counts(connection, [source.source])
+
+    assert [said in fault for fault in (*counted.faults, *of_loads.faults)] == [True, True]
+    with source.server.connect("admin") as connection:
+        ran = connection.execute(sql.SQL("select is_called from {}.ran").format(sql.Identifier(source.table.schema))).fetchall()
+        connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(source.table.schema)))
+    assert [(False,)] == ran
 
 
 @pytest.mark.parametrize("statement", ["revoke create on schema {} from dpe_loader", "revoke usage on schema {} from dpe_transformer"])

@@ -8,6 +8,8 @@ import pytest
 from support.shop import Shop
 
 from dpe_cli.errors import ProjectError
+from dpe_cli.pipeline import destinations
+from dpe_cli.project.project import Project
 
 SELECT = "select order_id, shop, amount from {{ ref('stg_shop__orders') }}"
 SHARED = "{'rls': {'shared': true}}"
@@ -100,3 +102,14 @@ def test_a_schema_of_somebody_else_is_refused_before_the_work(new_shop: Shop) ->
         ProjectError, match=r"fct_closed \(models/finance/fct_closed.sql\): dpe_transformer may not create relations in .* closed"
     ):
         new_shop.run()
+
+
+def test_a_name_that_postgresql_would_fold_is_refused(new_shop: Shop) -> None:
+    """The checks would look for another relation than the one that dbt builds."""
+    settings = new_shop.directory / "dbt_project.yml"
+    settings.write_text(settings.read_text() + "\nquoting: {database: false, schema: false, identifier: false}\n")
+    new_shop.write({"models/finance/unquoted.sql": _model("Finance", SHARED, "alias='Unquoted'")})
+
+    [fault] = destinations.faults(Project(new_shop.directory), None)
+
+    assert fault.startswith("unquoted (models/finance/unquoted.sql): PostgreSQL would store Finance.Unquoted as finance.unquoted, because")

@@ -14,6 +14,9 @@ import pytest
 from conftest import Cluster
 from support import dbt_projects
 
+from dpe_cli.access import matrix
+from dpe_cli.access.actors import TRANSFORMERS_ROLES
+from dpe_cli.access.samples import MeasuredRelation
 from dpe_cli.errors import BuildError, DpeError, ProjectError
 from dpe_cli.pipeline import protection, validate
 from dpe_cli.pipeline import run as pipeline
@@ -22,6 +25,7 @@ from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.quality import reconcile_config, reconciliation
+from dpe_cli.server.relations import find_relation, refuse_code_of_others
 from dpe_cli.server.server import Server
 
 # A tool's login, without any role of dpe.
@@ -291,6 +295,35 @@ def test_a_source_is_found_behind_what_a_model_uses(place: Place, way: str) -> N
     assert [] == place.harm()
 
 
+# Names that PostgreSQL folds, because dbt does not quote them: of the source, and of the whole project.
+UNQUOTED = {
+    "source": ("quoting: {schema: false, identifier: false}", ""),
+    "project": ("", "quoting: {database: false, schema: false, identifier: false}"),
+}
+
+
+@pytest.mark.parametrize("of", UNQUOTED)
+def test_a_source_is_found_by_the_name_that_postgresql_stores(place: Place, of: str) -> None:
+    """Whatever case the project writes it in."""
+    of_source, of_project = UNQUOTED[of]
+    for name, old, new in (
+        ("models/finance/_finance.yml", "schema: tool\n", f"schema: TOOL\n    {of_source}\n"),
+        ("models/finance/_finance.yml", "{name: shops}", "{name: shops, identifier: Shops}"),
+        ("dbt_project.yml", "profile: dpe\n", f"profile: dpe\n{of_project}\n"),
+    ):
+        path = place.directory / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    place.as_tool(WAYS["policy"][0])
+
+    with pytest.raises(ProjectError, match="tool.shops: reading it would run code of others"):
+        place.run()
+    with pytest.raises(BuildError, match="tool.shops: reading it would run code of others"):
+        run_dbt(place.project, place.server, ["build"])
+
+    assert [] == place.harm()
+
+
 def test_the_freshness_of_such_a_source_is_not_asked(place: Place) -> None:
     """dbt would query the source for it."""
     models = place.directory / "models" / "finance" / "_finance.yml"
@@ -354,4 +387,81 @@ def test_a_view_of_such_a_source_is_not_measured(place: Place) -> None:
     [fault] = [fault for cell in cells for fault in cell.faults]
     assert f"core.stg_shops: {said}" in fault
     assert [said in why for why in reconciled.uncounted.values()] == [True]
+    assert [] == place.harm()
+
+
+# A policy for one role runs only if somebody reads as this role. A rollback does not restore the sequence.
+FOR_A_ROLE = """
+    create function tool.leaked() returns void language sql security definer as $$ select setval('tool.leak', 4711) $$;
+    create function tool.spy() returns boolean language plpgsql as $$ begin perform tool.leaked(); return true; end $$;
+    alter table tool.shops enable row level security;
+    create policy for_dpe on tool.shops to dpe_transformer, dpe_owner using (true);
+"""
+GROUP, LOGIN = "hoovers_readers", "hoovers_clerk"
+SHARED_VIEW = f"""
+    create role {GROUP} in role dpe_reader; create role {LOGIN} login in role dpe_reader;
+    create view finance.dim_towns with (security_invoker) as select * from tool.shops;
+    alter view finance.dim_towns owner to dpe_transformer;
+    grant usage on schema tool, finance to public; grant select on tool.shops, finance.dim_towns to public;
+"""
+
+
+@pytest.fixture
+def shared_view(place: Place) -> Iterator[MeasuredRelation]:
+    """Publish a view of the tool's table to everybody, besides a group of readers and a login."""
+    place.as_admin(SHARED_VIEW)
+    with place.server.connect("admin") as connection:
+        found = find_relation(connection, "finance", "dim_towns")
+    assert found is not None
+    yield MeasuredRelation(found.oid, "finance", "dim_towns", "v", "shared", readers=(GROUP,))
+    place.as_admin(f"drop owned by {GROUP}, {LOGIN}; drop role {GROUP}, {LOGIN}")
+
+
+@pytest.mark.parametrize("temporary", ["granted", "revoked"])
+def test_no_policy_for_a_role_that_is_measured_runs(place: Place, shared_view: MeasuredRelation, temporary: str) -> None:
+    """Whichever role the policy is for: the session behind it is the transformer's or an administrator's."""
+    if temporary == "revoked":
+        database = place.server.database
+        place.as_admin(f"revoke temporary on database {database} from public; grant temporary on database {database} to dpe_transformer")
+    place.as_tool(FOR_A_ROLE)
+
+    for role in ("public", "dpe_reader", "dpe_tenant", "dpe_masked_reader", "dpe_auditor", "dpe_loader", GROUP, LOGIN):
+        place.as_tool(f"create policy spying on tool.shops to {role} using (tool.spy())")
+        with place.server.connect("transformer") as connection:
+            of_run = matrix.measure(connection, [shared_view], roles=TRANSFORMERS_ROLES, writes=())
+        with place.server.connect("admin") as connection:
+            of_matrix = matrix.measure(connection, [shared_view], logins=[LOGIN])
+        said = {str(cell.problem).partition(":")[2] for cell in of_matrix}
+        assert {" reading it would run code of others: the policy spying on tool.shops, of hoover"} == said, role
+        if role in {"public", *TRANSFORMERS_ROLES}:
+            assert [cell.problem for cell in of_run] == [cell.problem for cell in of_matrix]
+        assert [] == place.harm(), role
+        place.as_tool("drop policy spying on tool.shops")
+
+
+def test_a_policy_cannot_be_added_between_the_check_and_the_measurement(place: Place, shared_view: MeasuredRelation) -> None:
+    """Even if the tool does not let the session's own role read the table, but another role."""
+    place.as_admin("revoke select on tool.shops from dpe_transformer, public; grant select on tool.shops to dpe_tenant")
+
+    with place.server.connect("transformer") as connection:
+        refuse_code_of_others(connection, shared_view.identifier, ["dpe_reader", "dpe_tenant"])
+        assert connection.execute("select current_user = session_user").fetchone() == (True,)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            place.as_tool("begin; set local lock_timeout = '100ms'; create policy spying on tool.shops using (true)")
+
+
+def test_no_trigger_of_others_runs_in_a_measurement(place: Place) -> None:
+    """An administrator's measurement says that the loader may write such a table, but does not try it: the loader sees all staged rows."""
+    place.as_tool(
+        "create function tool.leaked() returns trigger language plpgsql security definer as"
+        " $$ begin perform setval('tool.leak', 4711); return new; end $$;"
+        " create trigger spying before insert or update or delete on tool.shops for each row execute function tool.leaked()"
+    )
+    place.as_admin("grant usage on schema tool to dpe_loader; grant select, insert, update, delete on tool.shops to dpe_loader")
+    with place.server.connect("admin") as connection:
+        found = find_relation(connection, "tool", "shops")
+        assert found is not None
+        cells = matrix.measure(connection, [MeasuredRelation(found.oid, "tool", "shops", "r", "private")])
+
+    assert {"allowed"} == {outcome for cell in cells if cell.actor == "the loader" for outcome in list(cell.writes.values())[:3]}
     assert [] == place.harm()

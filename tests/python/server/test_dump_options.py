@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -56,13 +57,22 @@ def test_pg_dump_takes_each_name_as_it_is(server: Server, cluster_18: Cluster) -
 
 
 def test_what_the_dump_needs_is_named(server: Server) -> None:
-    """A view, a default, a policy or a column's type that uses what is left out could not be restored."""
+    """A view, a default, a policy, an index, a domain or a column's type that uses what is left out could not be restored."""
     with server.connect("admin", autocommit=True) as connection:
-        connection.execute((SCHEMAS + "create function crm.f() returns boolean language sql as 'select true'").encode())
+        connection.execute(
+            (
+                SCHEMAS + "create function crm.f() returns boolean language sql immutable as 'select true';"
+                " create function crm.f(integer[]) returns boolean language sql as 'select true'"
+            ).encode()
+        )
         for statement in (
             'create view "fin*|a?nce".used as select * from crm.customers',
             'create table "fin*|a?nce".used (b boolean default crm.f())',
             'create policy used on "fin*|a?nce".orders using (crm.f())',
+            'create index used on "fin*|a?nce".orders (crm.f())',
+            'create domain "fin*|a?nce".used as integer[] check (crm.f(value))',
+            'create domain "fin*|a?nce".used as integer default crm.f()::integer',
+            'create statistics "fin*|a?nce".used on (crm.f()), i from "fin*|a?nce".orders',
             "create function \"fin*|a?nce\".used(crm.customers) returns boolean language sql as 'select true'",
         ):
             with connection.transaction(force_rollback=True):
@@ -106,6 +116,46 @@ def test_objects_of_others_in_a_dumped_schema_are_refused(server: Server, reader
         connection.execute(sql.SQL("alter schema crm owner to {}").format(sql.Identifier(name)))
         assert "crm" in dump_options(connection, ["crm"]).schemas
         connection.execute("alter schema crm owner to current_user")
+
+
+# What a dump contains of a schema. Tables, views, sequences and composite types are relations.
+OBJECTS = {
+    "domain over an array": "create domain crm.theirs as integer[] check (array_ndims(value) = 1)",
+    "domain over a domain over an array": "create domain crm.theirs as desk.codes",
+    "composite type": "create type crm.theirs as (i integer)",
+    "enum": "create type crm.theirs as enum ('a')",
+    "range": "create type crm.theirs as range (subtype = integer)",
+    "view": "create view crm.theirs as select 1 as one",
+    "sequence": "create sequence crm.theirs",
+    "function": "create function crm.theirs() returns integer language sql as 'select 1'",
+    "aggregate": "create aggregate crm.theirs(integer) (sfunc = int4pl, stype = integer)",
+    "operator": "create operator crm.=== (leftarg = integer, rightarg = integer, function = int4eq)",
+    "conversion": "create conversion crm.theirs for 'LATIN1' to 'UTF8' from iso8859_1_to_utf8",
+    "collation": 'create collation crm.theirs from pg_catalog."C"',
+    "statistics": "create statistics crm.theirs on i, j from desk.counted",
+    "configuration": "create text search configuration crm.theirs (copy = pg_catalog.simple)",
+    "dictionary": "create text search dictionary crm.theirs (template = simple)",
+}
+
+
+def test_each_kind_of_object_of_others_is_refused(server: Server, reader: Callable[..., str]) -> None:
+    """Whoever of others made it, also if the schema belongs to one of them."""
+    owner, name = reader(server), reader(server)
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute(SCHEMAS.encode())
+        with connection.transaction(force_rollback=True):
+            connection.execute(
+                f"alter schema crm owner to {owner}; grant usage, create on schema crm to {name}; create schema desk authorization {name};"
+                f" set local role {name}; create domain desk.codes as integer[]; create table desk.counted (i integer, j integer)".encode()
+            )
+            for kind, statement in OBJECTS.items():
+                with connection.transaction(force_rollback=True):
+                    connection.execute(f"{statement}; reset role".encode())
+                    try:
+                        found: object = dump_options(connection, ["crm"])
+                    except ServerError as error:
+                        found = error
+                    assert re.match(rf"crm: holds \d of {name}, such as .*; a dump would call", str(found)), (kind, found)
 
 
 def test_relations_of_the_pipeline_are_not_left_out(server: Server) -> None:
