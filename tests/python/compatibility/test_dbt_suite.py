@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Cluster
+from dbt.adapters.factory import reset_adapters
 from dbt.cli.main import dbtRunner
 from dbt.tests import util
 from dbt.tests.fixtures.project import *  # noqa: F403 the suite's own fixtures, of which some are replaced here
@@ -138,6 +139,8 @@ def servers(cluster_18: Cluster) -> Iterator[Mapping[str, Server]]:
 @pytest.fixture(scope="class")
 def variables(base: Any) -> Iterator[pytest.MonkeyPatch]:
     """Set environment variables, and adapt what the tests count, until the class has run."""
+    # Tests of dpe may have run dbt in this process before, in a database that is gone.
+    reset_adapters()
     with pytest.MonkeyPatch.context() as patch:
         # The tests read the artifacts of dbt.
         patch.delenv("DBT_WRITE_JSON", raising=False)
